@@ -1,0 +1,51 @@
+"""What can go wrong, in the words of the person who has to mend it.
+
+StudioError
+├── RequestError        what was asked for is out of bounds: names the field, the value and what is allowed
+├── ModelError          a model's files: missing, cut off, of another model, of an unknown format
+├── LoraError           a LoRA file: nothing in it matches, a half is missing, numbers that are not finite
+├── GenerationError     the run itself: values that are not finite, memory that ran out
+└── StorageError        a picture or a setting could not be written or read
+
+Every error is one sentence in both languages; ``str(error)`` is the English one.
+"""
+
+from __future__ import annotations
+
+from zimage_app.domain.text import Language, Text
+
+
+class StudioError(Exception):
+    """Base of all errors that are meant for users."""
+
+    def __init__(self, text: Text) -> None:
+        super().__init__(text.en)
+        self.text = text
+
+    def to(self, language: Language) -> str:
+        """The sentence in one language."""
+        return self.text.to(language)
+
+
+class RequestError(StudioError):
+    """A field of a request is out of bounds. ``field`` is its path, as in ``stages.1.denoise``."""
+
+    def __init__(self, field: str, text: Text) -> None:
+        super().__init__(Text(en=f"{field}: {text.en}", zh=f"{field}：{text.zh}"))
+        self.field = field
+
+
+class ModelError(StudioError):
+    """A model cannot be loaded; names the file and the cure."""
+
+
+class LoraError(StudioError):
+    """A LoRA file cannot be applied; names the file, the key and the reason."""
+
+
+class GenerationError(StudioError):
+    """A run broke off; names the stage and the likely cause."""
+
+
+class StorageError(StudioError):
+    """A file of ours could not be written or read; names the file and the reason."""

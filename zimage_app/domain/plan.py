@@ -1,0 +1,160 @@
+"""From what was asked to what will be run: seeds drawn, sizes and noise levels settled. Pure; no torch."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
+from zimage_app.domain.schedules import percent_to_sigma, stage_sigmas
+from zimage_app.domain.text import Text
+
+_MASK = 2**64 - 1
+_SEED_BITS = 50
+"""Drawn seeds stay below 2^53, so that a browser's numbers hold them exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage, settled."""
+
+    number: int
+    """Which stage of the request this is, counted from 0; stages that are switched off are left out of a plan."""
+    settings: Stage
+    """As asked, but with the seed that will be used."""
+    sigmas: tuple[float, ...]
+    """steps + 1 noise levels, high to low, the last 0."""
+    seed: int
+    window: tuple[float, float] | None
+    """EasyCache: skipping is allowed for ``window[1] < sigma <= window[0]``; None without EasyCache."""
+
+    @property
+    def steps(self) -> int:
+        """Sampling steps."""
+        return len(self.sigmas) - 1
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """(height, width) of the latent."""
+        return self.settings.height // 8, self.settings.width // 8
+
+    @property
+    def cost(self) -> float:
+        """Rough cost, in evaluations of one image token: what a progress bar needs."""
+        traits = SAMPLER_TRAITS[self.settings.sampler]
+        conditions = 1 if is_guided_by_one(self.settings.cfg) else 2
+        height, width = self.latent_size
+        return self.steps * traits.evaluations * conditions * float(height * width)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationPlan:
+    """A whole run, settled: nothing in it is left to chance or to a default."""
+
+    request: GenerationRequest
+    """The request with all that was open filled in; the same plan comes of it again."""
+    stages: tuple[StagePlan, ...]
+    warnings: tuple[Text, ...]
+    """What the user should know: settings that have no effect, or an odd one."""
+
+
+def is_guided_by_one(cfg: float) -> bool:
+    """Whether CFG comes to 1, where the negative prompt drops out (ComfyUI's tolerance, workflow.md section 2)."""
+    return abs(cfg - 1.0) <= 1e-9
+
+
+def draw_seed() -> int:
+    """A fresh random seed."""
+    return secrets.randbits(_SEED_BITS)
+
+
+def stage_seed(base: int, number: int) -> int:
+    """The seed of stage ``number`` (from 0) that follows ``base``: the base itself, then splitmix64 of it.
+
+    A plain ``base + number`` would give the next stage the very noise that an ancestral sampler of this stage draws,
+    because ComfyUI seeds that with ``seed + 1``.
+    """
+    if number == 0:
+        return base
+    z = (base + number * 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return (z ^ (z >> 31)) >> (64 - _SEED_BITS)
+
+
+def make_plan(request: GenerationRequest, card: ModelCard, draw: Callable[[], int] = draw_seed) -> GenerationPlan:
+    """Settle a request for one model. ``draw`` gives the seeds that are left to chance."""
+    base = draw() if request.seed == "random" else request.seed
+    asked = card.stages if request.stages is None else request.stages
+    settled = tuple(_with_seed(stage, base, number, draw) for number, stage in enumerate(asked))
+    plans: list[StagePlan] = []
+    previous_shift = card.shift
+    for number, (stage, seed) in enumerate(settled):
+        if stage.enabled:
+            plans.append(_stage_plan(number, stage, seed, previous_shift))
+            previous_shift = stage.shift
+    whole = request.model_copy(update={"seed": base, "stages": tuple(stage for stage, _ in settled)})
+    return GenerationPlan(whole, tuple(plans), _warnings(request, plans))
+
+
+def _with_seed(stage: Stage, base: int, number: int, draw: Callable[[], int]) -> tuple[Stage, int]:
+    """A stage and its seed. A rule that can be followed again stays a rule; chance becomes a number."""
+    if stage.seed == "follow":
+        return stage, stage_seed(base, number)
+    seed = draw() if stage.seed == "random" else stage.seed
+    return stage.model_copy(update={"seed": seed}), seed
+
+
+def _stage_plan(number: int, stage: Stage, seed: int, previous_shift: float) -> StagePlan:
+    sigmas = stage_sigmas(
+        stage.scheduler,
+        stage.shift,
+        stage.steps,
+        stage.denoise,
+        discard_penultimate=SAMPLER_TRAITS[stage.sampler].discards_penultimate,
+    )
+    if len(sigmas) != stage.steps + 1:
+        most = len(sigmas) - 1
+        raise RequestError(
+            f"stages.{number}.steps",
+            Text(
+                f"{stage.steps} (stage {number + 1}) is more than the {stage.scheduler} scheduler can tell apart at"
+                f" this denoise; use at most {most} or another scheduler",
+                f"{stage.steps}（第 {number + 1} 阶段）超过 {stage.scheduler} 调度器在此重绘幅度下能区分的步数；"
+                f"请不超过 {most} 步或换一个调度器",
+            ),
+        )
+    return StagePlan(number, stage, sigmas, seed, _window(stage.easycache, previous_shift))
+
+
+def _window(easycache: EasyCache | None, previous_shift: float) -> tuple[float, float] | None:
+    """ComfyUI reads the shift that the sampler before has left on the shared model (workflow.md section 6)."""
+    if easycache is None:
+        return None
+    shift = previous_shift if easycache.window_shift == "auto" else easycache.window_shift
+    return percent_to_sigma(shift, easycache.start), percent_to_sigma(shift, easycache.end)
+
+
+def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text, ...]:
+    warnings: list[Text] = []
+    if request.negative.strip() and all(is_guided_by_one(plan.settings.cfg) for plan in plans):
+        warnings.append(
+            Text(
+                "The negative prompt has no effect: CFG is 1 in every stage.",
+                "反向提示词没有作用：所有阶段的 CFG 都是 1。",
+            )
+        )
+    first = plans[0]
+    if first.settings.denoise < 1.0:
+        warnings.append(
+            Text(
+                f"Stage {first.number + 1} starts from an empty latent with denoise {first.settings.denoise:g};"
+                " use 1 to draw the whole picture.",
+                f"第 {first.number + 1} 阶段从空白潜变量开始，而重绘幅度只有 {first.settings.denoise:g}；想画整张图请设为 1。",
+            )
+        )
+    return tuple(warnings)

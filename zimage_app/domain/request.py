@@ -1,0 +1,435 @@
+"""What can be asked for: every knob, declared once, with its bounds and its words beside it.
+
+Page, command line, checks, records and docs read this file. A request says what was asked; what it comes to for one
+model (seeds drawn, sizes and sigmas settled) is a plan (``plan.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.schedules import SCHEDULERS
+from zimage_app.domain.text import Text
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+MAX_PROMPT = 8000
+MAX_STAGES = 8
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """How a field is shown: title, help, and the step of its slider where it has one."""
+
+    title: Text
+    help: Text
+    step: float | None = None
+    slider_max: float | None = None
+    """Where the slider ends, when the field itself allows more than a slider can show well."""
+
+
+def _one_of(names: Mapping[str, object]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"one of {', '.join(names)}")
+        return value
+
+    return AfterValidator(check)
+
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+SeedRule = Literal["follow", "random"]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+UpscaleMethod = Literal["nearest-exact", "bilinear", "bicubic", "area", "bislerp"]
+
+
+class EasyCache(BaseModel):
+    """When a model evaluation may be skipped and the last change used again (workflow.md section 6)."""
+
+    model_config = _STRICT
+
+    threshold: Annotated[
+        float,
+        Field(ge=0.0, le=3.0),
+        Knob(
+            Text("EasyCache threshold", "EasyCache 阈值"),
+            Text(
+                "How much predicted change may add up before the model runs again. Higher skips more.",
+                "允许累计的预测变化量，越高跳过越多。",
+            ),
+            step=0.01,
+            slider_max=1.0,
+        ),
+    ] = 0.2
+    start: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Knob(
+            Text("EasyCache start", "EasyCache 起点"),
+            Text("Part of the sampling after which steps may be skipped.", "从采样的哪一部分开始允许跳步。"),
+            step=0.01,
+        ),
+    ] = 0.15
+    end: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Knob(
+            Text("EasyCache end", "EasyCache 终点"),
+            Text("Part of the sampling after which every step runs again.", "采样到哪一部分之后不再跳步。"),
+            step=0.01,
+        ),
+    ] = 0.95
+    window_shift: Annotated[
+        Literal["auto"] | Annotated[float, Field(gt=0.0, le=100.0)],
+        Knob(
+            Text("EasyCache window shift", "EasyCache 窗口 shift"),
+            Text(
+                "auto: the shift of the stage before, as a full ComfyUI run has it; or a number.",
+                "auto：取前一阶段的 shift（与 ComfyUI 完整运行一致）；也可填数字。",
+            ),
+        ),
+    ] = "auto"
+
+    @model_validator(mode="after")
+    def _start_before_end(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError(f"start ({self.start:g}) must be below end ({self.end:g})")
+        return self
+
+
+class Stage(BaseModel):
+    """One pass over the picture. Progressive generation is a tuple of these."""
+
+    model_config = _STRICT
+
+    enabled: Annotated[
+        bool,
+        Knob(Text("Use this stage", "启用本阶段"), Text("Off: the next stage starts in its place.", "关闭后由下一阶段接替。")),
+    ] = True
+    width: Annotated[
+        int,
+        Field(ge=64, le=2048, multiple_of=16),
+        Knob(Text("Width", "宽"), Text("Pixels, a multiple of 16.", "像素，16 的倍数。"), step=16),
+    ] = 672
+    height: Annotated[
+        int,
+        Field(ge=64, le=2048, multiple_of=16),
+        Knob(Text("Height", "高"), Text("Pixels, a multiple of 16.", "像素，16 的倍数。"), step=16),
+    ] = 864
+    steps: Annotated[
+        int,
+        Field(ge=1, le=200),
+        Knob(
+            Text("Steps", "步数"),
+            Text("Sampling steps that are really run, whatever denoise is.", "实际执行的采样步数，与重绘幅度无关。"),
+            step=1,
+            slider_max=60,
+        ),
+    ] = 9
+    cfg: Annotated[
+        float,
+        Field(ge=0.0, le=30.0),
+        Knob(
+            Text("CFG", "CFG"),
+            Text(
+                "How strongly the prompt is followed. At 1 the negative prompt has no effect and a step costs half.",
+                "提示词引导强度。为 1 时反向提示词不起作用，每步只算一半。",
+            ),
+            step=0.1,
+            slider_max=10.0,
+        ),
+    ] = 1.0
+    denoise: Annotated[
+        float,
+        Field(ge=0.01, le=1.0),
+        Knob(
+            Text("Denoise", "重绘幅度"),
+            Text("How much of the picture before is redrawn: 1 starts anew.", "对上一阶段画面的重绘程度，1 为完全重画。"),
+            step=0.01,
+        ),
+    ] = 1.0
+    sampler: Annotated[
+        str,
+        _one_of(SAMPLER_TRAITS),
+        Knob(Text("Sampler", "采样器"), Text("ComfyUI's names and results.", "名称与结果同 ComfyUI。")),
+    ] = "euler"
+    scheduler: Annotated[
+        str,
+        _one_of(SCHEDULERS),
+        Knob(
+            Text("Scheduler", "调度器"),
+            Text(
+                "flow_match is the FlowMatchEuler node's list, flow_match_linear the one registered for KSampler.",
+                "flow_match 为 FlowMatchEuler 节点的序列，flow_match_linear 为 KSampler 中注册的序列。",
+            ),
+        ),
+    ] = "simple"
+    shift: Annotated[
+        float,
+        Field(gt=0.0, le=100.0),
+        Knob(
+            Text("Shift", "Shift"),
+            Text("Moves the steps towards high noise; Z-Image's own is 3.", "把步数移向高噪声端，Z-Image 自身为 3。"),
+            step=0.1,
+            slider_max=12.0,
+        ),
+    ] = 3.0
+    eta: Annotated[
+        float,
+        Field(ge=0.0, le=10.0),
+        Knob(
+            Text("Eta", "Eta"),
+            Text("How much fresh noise each step adds; 0 adds none.", "每步加入新噪声的比例，0 为不加。"),
+            step=0.01,
+            slider_max=2.0,
+        ),
+    ] = 1.0
+    s_noise: Annotated[
+        float,
+        Field(ge=0.0, le=10.0),
+        Knob(
+            Text("Noise scale", "噪声强度 s_noise"),
+            Text("Scale of the fresh noise.", "新噪声的强度倍数。"),
+            step=0.01,
+            slider_max=2.0,
+        ),
+    ] = 1.0
+    r: Annotated[
+        float,
+        Field(gt=0.0, le=1.0),
+        Knob(
+            Text("Midpoint r", "中点 r"),
+            Text("Where dpmpp_sde evaluates between two steps.", "dpmpp_sde 在两步之间求值的位置。"),
+            step=0.01,
+        ),
+    ] = 0.5
+    solver_type: Annotated[
+        Literal["midpoint", "heun"],
+        Knob(Text("Solver type", "求解器类型"), Text("For dpmpp_2m_sde.", "用于 dpmpp_2m_sde。")),
+    ] = "midpoint"
+    seed: Annotated[
+        SeedRule | Seed,
+        Knob(
+            Text("Stage seed", "本阶段种子"),
+            Text(
+                "follow: worked out from the base seed; random: drawn anew each time; or a fixed number.",
+                "follow：由主种子推出；random：每次随机；也可填固定数字。",
+            ),
+        ),
+    ] = "follow"
+    upscale: Annotated[
+        UpscaleMethod,
+        Knob(
+            Text("Latent resize", "潜空间缩放"),
+            Text("How the latent of the stage before is brought to this size.", "把上一阶段的潜变量缩放到本阶段尺寸的方法。"),
+        ),
+    ] = "nearest-exact"
+    easycache: Annotated[
+        EasyCache | None,
+        Knob(
+            Text("EasyCache", "EasyCache 加速"),
+            Text("Skips evaluations whose result can be foreseen.", "跳过结果可以预知的求值。"),
+        ),
+    ] = None
+
+
+REFERENCE_STAGES = (
+    Stage(
+        width=176, height=224, steps=9, cfg=2.0, denoise=1.0, sampler="euler_ancestral", scheduler="flow_match", shift=3.0
+    ),
+    Stage(
+        width=336,
+        height=432,
+        steps=16,
+        cfg=1.0,
+        denoise=0.7,
+        sampler="euler_ancestral",
+        scheduler="flow_match_linear",
+        shift=7.0,
+        easycache=EasyCache(threshold=0.37, start=0.45, end=0.95),
+    ),
+    Stage(
+        width=672,
+        height=864,
+        steps=16,
+        cfg=1.0,
+        denoise=0.6,
+        sampler="dpmpp_sde",
+        scheduler="beta",
+        shift=7.0,
+        easycache=EasyCache(threshold=0.12, start=0.70, end=0.95),
+    ),
+)
+"""The three stages of the reference workflow (workflow.md, table in section 1)."""
+
+
+class LoraUse(BaseModel):
+    """One LoRA of the stack: which file, and how strongly."""
+
+    model_config = _STRICT
+
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=400),
+        Knob(Text("LoRA", "LoRA"), Text("File under loras/, with or without its ending.", "loras/ 下的文件名，可省略后缀。")),
+    ]
+    strength: Annotated[
+        float,
+        Field(ge=-2.0, le=2.0),
+        Knob(Text("Strength", "强度"), Text("0 is off.", "0 为不启用。"), step=0.05),
+    ] = 1.0
+
+
+class GenerationRequest(BaseModel):
+    """Everything that makes a picture, as it was asked for. ``stages`` left out means the model's own recommendation."""
+
+    model_config = _STRICT
+
+    prompt: Annotated[
+        str,
+        Field(min_length=1, max_length=MAX_PROMPT),
+        Knob(
+            Text("Prompt", "提示词"),
+            Text("What the picture shows, in Chinese or English.", "描述画面，中英文皆可。"),
+        ),
+    ]
+    negative: Annotated[
+        str,
+        Field(max_length=MAX_PROMPT),
+        Knob(
+            Text("Negative prompt", "反向提示词"),
+            Text("What to keep out. Has an effect in stages whose CFG is not 1.", "不想出现的内容；仅在 CFG 不为 1 的阶段起作用。"),
+        ),
+    ] = ""
+    triggers: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=200)], ...],
+        Field(max_length=32),
+        Knob(
+            Text("Trigger words", "触发词"),
+            Text("Joined in front of the prompt, each once.", "依次加在提示词前面，不重复。"),
+        ),
+    ] = ()
+    loras: Annotated[
+        tuple[LoraUse, ...],
+        Field(max_length=16),
+        Knob(Text("LoRAs", "LoRA"), Text("Applied in this order.", "按此顺序叠加。")),
+    ] = ()
+    seed: Annotated[
+        Literal["random"] | Seed,
+        Knob(
+            Text("Seed", "种子"),
+            Text("The same number gives the same picture; empty or -1 draws one.", "同一数字得到同一张图；留空或 -1 为随机。"),
+        ),
+    ] = "random"
+    stages: Annotated[
+        tuple[Stage, ...] | None,
+        Field(min_length=1, max_length=MAX_STAGES),
+        Knob(Text("Stages", "阶段"), Text("Left out: the model's own recommendation.", "不填则用模型自带的推荐参数。")),
+    ] = None
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        if not self.prompt.strip():
+            raise ValueError("prompt must have at least one visible character")
+        if self.stages is not None and not any(stage.enabled for stage in self.stages):
+            raise ValueError("stages: at least one stage must be enabled")
+        return self
+
+    @property
+    def full_prompt(self) -> str:
+        """What the text encoder reads: the trigger words that the prompt doesn't hold yet, then the prompt."""
+        words = dict.fromkeys(word.strip() for word in self.triggers)
+        return ", ".join([*(word for word in words if word and word not in self.prompt), self.prompt])
+
+
+def knob_of(model: type[BaseModel], name: str) -> Knob:
+    """The Knob that a field was declared with."""
+    return next(item for item in model.model_fields[name].metadata if isinstance(item, Knob))
+
+
+_RULES: dict[str, Text] = {
+    "greater_than_equal": Text("must be at least {ge}", "不能小于 {ge}"),
+    "less_than_equal": Text("must be at most {le}", "不能大于 {le}"),
+    "greater_than": Text("must be above {gt}", "必须大于 {gt}"),
+    "multiple_of": Text("must be a multiple of {multiple_of}", "必须是 {multiple_of} 的倍数"),
+    "string_too_long": Text("may have at most {max_length} characters", "最多 {max_length} 个字符"),
+    "string_too_short": Text("must not be empty", "不能为空"),
+    "too_short": Text("must have at least {min_length} entry", "至少要有 {min_length} 项"),
+    "too_long": Text("may have at most {max_length} entries", "最多 {max_length} 项"),
+    "extra_forbidden": Text("there is no such setting", "没有这个设置"),
+    "missing": Text("is missing", "缺少这一项"),
+    "finite_number": Text("must be a finite number", "必须是有限的数"),
+    "int_type": Text("must be a whole number", "必须是整数"),
+    "int_from_float": Text("must be a whole number", "必须是整数"),
+    "float_type": Text("must be a number", "必须是数字"),
+    "string_type": Text("must be text", "必须是文字"),
+    "bool_type": Text("must be true or false", "必须是 true 或 false"),
+    "literal_error": Text("must be one of {expected}", "可选值：{expected}"),
+    "value_error": Text("{error}", "{error}"),
+}
+
+
+def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
+    """Plain data (a page's values, JSON, YAML) as a request.
+
+    Raises:
+        RequestError: names the first field that is out of bounds, its value and what is allowed.
+    """
+    return _parse(GenerationRequest, data)
+
+
+def parse_stage(data: Mapping[str, Any]) -> Stage:
+    """Plain data as one stage; raises RequestError as ``parse_request`` does."""
+    return _parse(Stage, data)
+
+
+def _parse(model: type[_Model], data: Mapping[str, Any]) -> _Model:
+    try:
+        # Through JSON, so that lists are taken for tuples and nothing else is bent: strict mode stays strict.
+        return model.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise _request_error(error) from error
+    except (TypeError, ValueError) as error:
+        reason = str(error)
+        raise RequestError("request", Text(f"is not plain data ({reason})", f"不是普通数据（{reason}）")) from error
+
+
+def _request_error(error: ValidationError) -> RequestError:
+    # A union reports one error per alternative; the most telling is the last, the number's bounds.
+    details = error.errors(include_url=False)
+    same_field = [item for item in details if item["loc"][:-1] == details[0]["loc"][:-1]]
+    first = same_field[-1] if len(same_field) > 1 and "literal" in str(details[0]["loc"][-1]) else details[0]
+    path = [str(part) for part in first["loc"] if not re.match(r"(literal|constrained|function)", str(part))]
+    rule = _RULES.get(first["type"], Text(first["msg"], first["msg"]))
+    context = {key: _plain(value) for key, value in first.get("ctx", {}).items()}
+    value = first["input"]
+    shown = "" if first["type"] in ("missing", "extra_forbidden") or isinstance(value, dict) else _shorten(value)
+    field = ".".join(path) or "request"
+    stage = f" (stage {int(path[1]) + 1})" if path[:1] == ["stages"] and len(path) > 1 else ""
+    stage_zh = f"（第 {int(path[1]) + 1} 阶段）" if stage else ""
+    return RequestError(
+        field,
+        Text(
+            en=f"{shown}{stage} {rule.en.format(**context)}".strip(),
+            zh=f"{shown}{stage_zh} {rule.zh.format(**context)}".strip(),
+        ),
+    )
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _shorten(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, str | list) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,161 @@
+"""Noise schedules: name -> sigmas. Pure arithmetic, as workflow.md sections 3 and 4.4 write it.
+
+A schedule function takes ``(shift, steps)`` and returns the noise levels of a whole run, from high to low, ending in 0.
+``stage_sigmas`` cuts the part that a denoise below 1 leaves. Values are rounded to float32 where ComfyUI rounds them,
+because an index or a comparison further on may depend on the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+Floats = NDArray[np.float64]
+Schedule = Callable[[float, int], Floats]
+
+TABLE_SIZE = 1000
+_BETA = 0.6
+_LINEAR_QUADRATIC_THRESHOLD = 0.025
+_KARRAS_RHO = 7.0
+
+
+def shifted(shift: float, u: Floats) -> Floats:
+    """The time shift of flow models, ``S u / (1 + (S-1) u)``; u and result in [0, 1]."""
+    return shift * u / (1.0 + (shift - 1.0) * u)
+
+
+def percent_to_sigma(shift: float, percent: float) -> float:
+    """The noise level at which ``percent`` (0…1) of the sampling is done."""
+    if percent <= 0.0:
+        return 1.0
+    if percent >= 1.0:
+        return 0.0
+    return shift * (1.0 - percent) / (1.0 + (shift - 1.0) * (1.0 - percent))
+
+
+def sigma_table(shift: float) -> Floats:
+    """The model's own 1000 noise levels, ascending, rounded to float32."""
+    u = (np.arange(1, TABLE_SIZE + 1, dtype=np.float64) / TABLE_SIZE).astype(np.float32)
+    one = np.float32(1.0)
+    return _f32(np.float32(shift) * u / (one + np.float32(shift - 1.0) * u))
+
+
+def _f32(values: Floats | NDArray[np.float32]) -> Floats:
+    return values.astype(np.float32).astype(np.float64)
+
+
+def _with_zero(values: Floats) -> Floats:
+    return np.append(values, 0.0)
+
+
+def flow_match(shift: float, steps: int) -> Floats:
+    """The FlowMatchEuler node's list: its constructor shifts the table, then the list is shifted again."""
+    lowest = shifted(shift, np.array(1.0 / TABLE_SIZE))
+    return _with_zero(shifted(shift, np.linspace(1.0, float(lowest), steps)))
+
+
+def flow_match_linear(shift: float, steps: int) -> Floats:
+    """The list registered for KSampler: dynamic shifting with mu 0, so no shift at all."""
+    del shift
+    return _with_zero(np.linspace(1.0, 1.0 / TABLE_SIZE, steps))
+
+
+def simple(shift: float, steps: int) -> Floats:
+    """Every (1000 / steps)-th entry of the table."""
+    table = sigma_table(shift)
+    return _with_zero(np.array([table[-(1 + int(k * TABLE_SIZE / steps))] for k in range(steps)]))
+
+
+def normal(shift: float, steps: int) -> Floats:
+    """Linear in time; the low end is shifted twice, because a flow model takes its sigma for the time."""
+    return _with_zero(shifted(shift, _f32(np.linspace(1.0, sigma_table(shift)[0], steps))))
+
+
+def sgm_uniform(shift: float, steps: int) -> Floats:
+    """``normal`` with one point more, and the last left out."""
+    return _with_zero(shifted(shift, _f32(np.linspace(1.0, sigma_table(shift)[0], steps + 1)))[:-1])
+
+
+def ddim_uniform(shift: float, steps: int) -> Floats:
+    """Evenly spaced entries of the table; may have more entries than steps + 1."""
+    table = sigma_table(shift)
+    stride = max(TABLE_SIZE // steps, 1)
+    return _with_zero(table[1::stride][::-1])
+
+
+def beta(shift: float, steps: int) -> Floats:
+    """Quantiles of Beta(0.6, 0.6) as indices into the table; neighbours that fall together are dropped."""
+    table = sigma_table(shift)
+    quantiles = 1.0 - np.linspace(0.0, 1.0, steps, endpoint=False)
+    indices = np.rint(betaincinv(_BETA, _BETA, quantiles) * (TABLE_SIZE - 1)).astype(int)
+    distinct = [index for k, index in enumerate(indices) if k == 0 or index != indices[k - 1]]
+    return _with_zero(table[distinct])
+
+
+def karras(shift: float, steps: int) -> Floats:
+    """Karras et al. 2022 (arXiv 2206.00364), equation 5, rho 7, between the table's ends."""
+    low = sigma_table(shift)[0] ** (1.0 / _KARRAS_RHO)
+    ramp = np.linspace(0.0, 1.0, steps)
+    return _with_zero((1.0 + ramp * (low - 1.0)) ** _KARRAS_RHO)
+
+
+def exponential(shift: float, steps: int) -> Floats:
+    """Log-linear between the table's ends."""
+    return _with_zero(np.exp(np.linspace(0.0, math.log(sigma_table(shift)[0]), steps)))
+
+
+def linear_quadratic(shift: float, steps: int) -> Floats:
+    """Linear down to a threshold, then quadratic (workflow.md section 4.4)."""
+    del shift
+    if steps == 1:
+        return np.array([1.0, 0.0])
+    linear = steps // 2
+    quadratic = steps - linear
+    gap = linear - _LINEAR_QUADRATIC_THRESHOLD * steps
+    a = gap / (linear * quadratic**2)
+    b = _LINEAR_QUADRATIC_THRESHOLD / linear - 2.0 * gap / quadratic**2
+    k = np.arange(steps, dtype=np.float64)
+    levels = np.where(k < linear, _LINEAR_QUADRATIC_THRESHOLD * k / linear, a * k**2 + b * k + a * linear**2)
+    return _with_zero(1.0 - levels)
+
+
+def kl_optimal(shift: float, steps: int) -> Floats:
+    """Sabour et al. 2024 (Align Your Steps, arXiv 2404.14507), equation 8: linear in the arc tangent."""
+    ramp = np.linspace(0.0, 1.0, steps)
+    return _with_zero(np.tan(ramp * math.atan(sigma_table(shift)[0]) + (1.0 - ramp) * math.atan(1.0)))
+
+
+SCHEDULERS: dict[str, Schedule] = {
+    "flow_match": flow_match,
+    "flow_match_linear": flow_match_linear,
+    "simple": simple,
+    "normal": normal,
+    "sgm_uniform": sgm_uniform,
+    "ddim_uniform": ddim_uniform,
+    "beta": beta,
+    "karras": karras,
+    "exponential": exponential,
+    "linear_quadratic": linear_quadratic,
+    "kl_optimal": kl_optimal,
+}
+
+
+def stage_sigmas(
+    scheduler: str, shift: float, steps: int, denoise: float, *, discard_penultimate: bool = False
+) -> tuple[float, ...]:
+    """The noise levels of one stage: float32 values, high to low, the last 0.
+
+    ``denoise`` keeps ``steps`` real steps, out of ``int(steps / denoise)`` (KSampler's and BasicScheduler's rule).
+    ``discard_penultimate`` is for the samplers whose list is computed one step longer and whose last non-zero sigma
+    is then dropped.
+    """
+    total = steps if denoise >= 1.0 else int(steps / denoise)
+    sigmas = SCHEDULERS[scheduler](shift, total + 1 if discard_penultimate else total)
+    if discard_penultimate:
+        sigmas = np.delete(sigmas, -2)
+    # BasicScheduler and KSampler differ for a list longer than steps + 1 at denoise 1; the reference uses the former.
+    return tuple(float(value) for value in _f32(sigmas)[-(steps + 1) :])

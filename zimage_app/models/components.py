@@ -1,0 +1,105 @@
+"""The parts of a loaded model, as the engine calls them. Knows no stages, samplers or files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from zimage_app.domain.card import ModelCard
+
+
+class TextEncoder(Protocol):
+    """Prompt in, text features out."""
+
+    def encode(self, prompt: str) -> Tensor:
+        """Features (tokens, channels) of a prompt in the chat template, nothing padded, nothing cut off.
+
+        Raises RequestError when the prompt has more tokens than the model takes.
+        """
+        ...
+
+
+class Evaluation(Protocol):
+    """The transformer, made ready for one stage: fixed latent size, fixed prompts."""
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """Velocity v (rows, 16, height, width) in the model's dtype, such that denoised = x - sigma v.
+
+        x has the same shape and dtype; row i is evaluated with prompt i.
+        """
+        ...
+
+
+class PreparedPrompt(Protocol):
+    """A prompt as the transformer keeps it, worked out once and used in every stage."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens before padding."""
+        ...
+
+
+class Transformer(Protocol):
+    """The velocity model."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def prompt(self, features: Tensor) -> PreparedPrompt:
+        """Once per prompt: text features (tokens, channels) -> refined caption tokens."""
+        ...
+
+    def evaluation(
+        self, size: tuple[int, int], prompts: Sequence[PreparedPrompt], sigmas: Sequence[float]
+    ) -> Evaluation:
+        """Once per stage. ``size`` is the latent's (height, width), both even; ``sigmas`` are the noise levels that
+        will be asked for, so that their modulations are worked out together (others still work, one by one)."""
+        ...
+
+
+class Codec(Protocol):
+    """Latents to pictures."""
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Latent in VAE space (1, 16, h, w) -> picture (8h, 8w, 3), float32 on the CPU, 0…1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LatentFormat:
+    """How VAE space and model space are related: model = (vae - shift) * scale."""
+
+    scale: float = 0.3611
+    shift: float = 0.1159
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewFactors:
+    """A linear guess at the picture: rgb = denoised (model space) @ factors + bias, in -1…1."""
+
+    factors: tuple[tuple[float, float, float], ...]
+    """One row per latent channel."""
+    bias: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """A model, loaded and ready."""
+
+    card: ModelCard
+    text: TextEncoder
+    transformer: Transformer
+    codec: Codec
+    latent: LatentFormat
+    preview: PreviewFactors
