@@ -23,6 +23,12 @@ class ModelCard:
     examples: tuple[str, ...] = ()
     """Prompts that show it well."""
 
+    @property
+    def single_stage(self) -> tuple[Stage, ...]:
+        """Straight to the last stage's size, the way the first stage draws."""
+        last = self.stages[-1]
+        return (self.stages[0].model_copy(update={"width": last.width, "height": last.height}),)
+
 
 Z_IMAGE_TURBO = ModelCard(
     name="z-image-turbo",

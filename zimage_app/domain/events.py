@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.plan import StagePlan
+from zimage_app.domain.record import ImageRecord
 
 Picture = NDArray[np.uint8]
 """(height, width, 3), RGB."""
@@ -50,7 +51,7 @@ class Finished:
     """The last stage's picture is the result."""
 
     picture: Picture
-    seconds: float
+    record: ImageRecord
 
 
 @dataclass(frozen=True, slots=True)

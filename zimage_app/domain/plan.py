@@ -154,7 +154,8 @@ def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text,
             Text(
                 f"Stage {first.number + 1} starts from an empty latent with denoise {first.settings.denoise:g};"
                 " use 1 to draw the whole picture.",
-                f"第 {first.number + 1} 阶段从空白潜变量开始，而重绘幅度只有 {first.settings.denoise:g}；想画整张图请设为 1。",
+                f"第 {first.number + 1} 阶段从空白潜变量开始，而重绘幅度只有 {first.settings.denoise:g}；"
+                "想画整张图请设为 1。",
             )
         )
     return tuple(warnings)

@@ -7,7 +7,6 @@ model (seeds drawn, sizes and sigmas settled) is a plan (``plan.py``).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -18,6 +17,7 @@ from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.schedules import SCHEDULERS
 from zimage_app.domain.text import Text
+from zimage_app.domain.wording import refusal, request_error
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -40,7 +40,8 @@ class Knob:
 def _one_of(names: Mapping[str, object]) -> AfterValidator:
     def check(value: str) -> str:
         if value not in names:
-            raise ValueError(f"one of {', '.join(names)}")
+            allowed = ", ".join(names)
+            raise refusal(Text(f"must be one of {allowed}", f"可选值：{allowed}"))
         return value
 
     return AfterValidator(check)
@@ -103,7 +104,12 @@ class EasyCache(BaseModel):
     @model_validator(mode="after")
     def _start_before_end(self) -> Self:
         if self.start >= self.end:
-            raise ValueError(f"start ({self.start:g}) must be below end ({self.end:g})")
+            raise refusal(
+                Text(
+                    f"start ({self.start:g}) must be below end ({self.end:g})",
+                    f"起点（{self.start:g}）必须小于终点（{self.end:g}）",
+                )
+            )
         return self
 
 
@@ -114,7 +120,10 @@ class Stage(BaseModel):
 
     enabled: Annotated[
         bool,
-        Knob(Text("Use this stage", "启用本阶段"), Text("Off: the next stage starts in its place.", "关闭后由下一阶段接替。")),
+        Knob(
+            Text("Use this stage", "启用本阶段"),
+            Text("Off: the next stage starts in its place.", "关闭后由下一阶段接替。"),
+        ),
     ] = True
     width: Annotated[
         int,
@@ -154,7 +163,9 @@ class Stage(BaseModel):
         Field(ge=0.01, le=1.0),
         Knob(
             Text("Denoise", "重绘幅度"),
-            Text("How much of the picture before is redrawn: 1 starts anew.", "对上一阶段画面的重绘程度，1 为完全重画。"),
+            Text(
+                "How much of the picture before is redrawn: 1 starts anew.", "对上一阶段画面的重绘程度，1 为完全重画。"
+            ),
             step=0.01,
         ),
     ] = 1.0
@@ -231,7 +242,10 @@ class Stage(BaseModel):
         UpscaleMethod,
         Knob(
             Text("Latent resize", "潜空间缩放"),
-            Text("How the latent of the stage before is brought to this size.", "把上一阶段的潜变量缩放到本阶段尺寸的方法。"),
+            Text(
+                "How the latent of the stage before is brought to this size.",
+                "把上一阶段的潜变量缩放到本阶段尺寸的方法。",
+            ),
         ),
     ] = "nearest-exact"
     easycache: Annotated[
@@ -245,7 +259,14 @@ class Stage(BaseModel):
 
 REFERENCE_STAGES = (
     Stage(
-        width=176, height=224, steps=9, cfg=2.0, denoise=1.0, sampler="euler_ancestral", scheduler="flow_match", shift=3.0
+        width=176,
+        height=224,
+        steps=9,
+        cfg=2.0,
+        denoise=1.0,
+        sampler="euler_ancestral",
+        scheduler="flow_match",
+        shift=3.0,
     ),
     Stage(
         width=336,
@@ -281,7 +302,10 @@ class LoraUse(BaseModel):
     name: Annotated[
         str,
         Field(min_length=1, max_length=400),
-        Knob(Text("LoRA", "LoRA"), Text("File under loras/, with or without its ending.", "loras/ 下的文件名，可省略后缀。")),
+        Knob(
+            Text("LoRA", "LoRA"),
+            Text("File under loras/, with or without its ending.", "loras/ 下的文件名，可省略后缀。"),
+        ),
     ]
     strength: Annotated[
         float,
@@ -291,7 +315,10 @@ class LoraUse(BaseModel):
 
 
 class GenerationRequest(BaseModel):
-    """Everything that makes a picture, as it was asked for. ``stages`` left out means the model's own recommendation."""
+    """Everything that makes a picture, as it was asked for.
+
+    ``stages`` left out means the model's own recommendation; Z-Image-Turbo's is the reference workflow.
+    """
 
     model_config = _STRICT
 
@@ -308,7 +335,10 @@ class GenerationRequest(BaseModel):
         Field(max_length=MAX_PROMPT),
         Knob(
             Text("Negative prompt", "反向提示词"),
-            Text("What to keep out. Has an effect in stages whose CFG is not 1.", "不想出现的内容；仅在 CFG 不为 1 的阶段起作用。"),
+            Text(
+                "What to keep out. Has an effect in stages whose CFG is not 1.",
+                "不想出现的内容；仅在 CFG 不为 1 的阶段起作用。",
+            ),
         ),
     ] = ""
     triggers: Annotated[
@@ -328,7 +358,10 @@ class GenerationRequest(BaseModel):
         Literal["random"] | Seed,
         Knob(
             Text("Seed", "种子"),
-            Text("The same number gives the same picture; empty or -1 draws one.", "同一数字得到同一张图；留空或 -1 为随机。"),
+            Text(
+                "The same number gives the same picture; empty or -1 draws one.",
+                "同一数字得到同一张图；留空或 -1 为随机。",
+            ),
         ),
     ] = "random"
     stages: Annotated[
@@ -340,9 +373,9 @@ class GenerationRequest(BaseModel):
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
         if not self.prompt.strip():
-            raise ValueError("prompt must have at least one visible character")
+            raise refusal(Text("the prompt must have at least one visible character", "提示词不能全是空白"))
         if self.stages is not None and not any(stage.enabled for stage in self.stages):
-            raise ValueError("stages: at least one stage must be enabled")
+            raise refusal(Text("at least one stage must be enabled", "至少要启用一个阶段"))
         return self
 
     @property
@@ -355,28 +388,6 @@ class GenerationRequest(BaseModel):
 def knob_of(model: type[BaseModel], name: str) -> Knob:
     """The Knob that a field was declared with."""
     return next(item for item in model.model_fields[name].metadata if isinstance(item, Knob))
-
-
-_RULES: dict[str, Text] = {
-    "greater_than_equal": Text("must be at least {ge}", "不能小于 {ge}"),
-    "less_than_equal": Text("must be at most {le}", "不能大于 {le}"),
-    "greater_than": Text("must be above {gt}", "必须大于 {gt}"),
-    "multiple_of": Text("must be a multiple of {multiple_of}", "必须是 {multiple_of} 的倍数"),
-    "string_too_long": Text("may have at most {max_length} characters", "最多 {max_length} 个字符"),
-    "string_too_short": Text("must not be empty", "不能为空"),
-    "too_short": Text("must have at least {min_length} entry", "至少要有 {min_length} 项"),
-    "too_long": Text("may have at most {max_length} entries", "最多 {max_length} 项"),
-    "extra_forbidden": Text("there is no such setting", "没有这个设置"),
-    "missing": Text("is missing", "缺少这一项"),
-    "finite_number": Text("must be a finite number", "必须是有限的数"),
-    "int_type": Text("must be a whole number", "必须是整数"),
-    "int_from_float": Text("must be a whole number", "必须是整数"),
-    "float_type": Text("must be a number", "必须是数字"),
-    "string_type": Text("must be text", "必须是文字"),
-    "bool_type": Text("must be true or false", "必须是 true 或 false"),
-    "literal_error": Text("must be one of {expected}", "可选值：{expected}"),
-    "value_error": Text("{error}", "{error}"),
-}
 
 
 def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
@@ -398,38 +409,7 @@ def _parse(model: type[_Model], data: Mapping[str, Any]) -> _Model:
         # Through JSON, so that lists are taken for tuples and nothing else is bent: strict mode stays strict.
         return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise _request_error(error) from error
-    except (TypeError, ValueError) as error:
+        raise request_error(error) from error
+    except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
         raise RequestError("request", Text(f"is not plain data ({reason})", f"不是普通数据（{reason}）")) from error
-
-
-def _request_error(error: ValidationError) -> RequestError:
-    # A union reports one error per alternative; the most telling is the last, the number's bounds.
-    details = error.errors(include_url=False)
-    same_field = [item for item in details if item["loc"][:-1] == details[0]["loc"][:-1]]
-    first = same_field[-1] if len(same_field) > 1 and "literal" in str(details[0]["loc"][-1]) else details[0]
-    path = [str(part) for part in first["loc"] if not re.match(r"(literal|constrained|function)", str(part))]
-    rule = _RULES.get(first["type"], Text(first["msg"], first["msg"]))
-    context = {key: _plain(value) for key, value in first.get("ctx", {}).items()}
-    value = first["input"]
-    shown = "" if first["type"] in ("missing", "extra_forbidden") or isinstance(value, dict) else _shorten(value)
-    field = ".".join(path) or "request"
-    stage = f" (stage {int(path[1]) + 1})" if path[:1] == ["stages"] and len(path) > 1 else ""
-    stage_zh = f"（第 {int(path[1]) + 1} 阶段）" if stage else ""
-    return RequestError(
-        field,
-        Text(
-            en=f"{shown}{stage} {rule.en.format(**context)}".strip(),
-            zh=f"{shown}{stage_zh} {rule.zh.format(**context)}".strip(),
-        ),
-    )
-
-
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _shorten(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, str | list) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,37 @@
+"""Z-Image Progressive Studio: pictures in three progressive stages.
+
+>>> from zimage_app import GenerationRequest, load_generator
+>>> generated = load_generator("demo").generate(GenerationRequest(prompt="a red boat on a lake", seed=42))
+>>> generated.image.size
+(672, 864)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zimage_app.domain.version import __version__
+
+if TYPE_CHECKING:
+    from zimage_app.domain.request import EasyCache, GenerationRequest, LoraUse, Stage
+    from zimage_app.service.generation import Generator, load_generator
+
+__all__ = ["EasyCache", "GenerationRequest", "Generator", "LoraUse", "Stage", "__version__", "load_generator"]
+
+_HOMES = {
+    "EasyCache": "zimage_app.domain.request",
+    "GenerationRequest": "zimage_app.domain.request",
+    "LoraUse": "zimage_app.domain.request",
+    "Stage": "zimage_app.domain.request",
+    "Generator": "zimage_app.service.generation",
+    "load_generator": "zimage_app.service.generation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Looked up when asked for: the service imports torch, which costs seconds that a page need not wait for.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,174 @@
+"""The command line: flags in, one request out, a progress bar, the saved path. Decides nothing about pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import locale
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import RequestError, StudioError
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.text import Language, Text
+from zimage_app.domain.version import __version__
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a mistake costs one sentence, not a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{message}; see {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every flag of every command."""
+    parser = _Parser(prog="python -m zimage_app", description="Three-stage progressive pictures with Z-Image.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    generate = commands.add_parser("generate", help="make one picture", description="Make one picture from a prompt.")
+    generate.add_argument("prompt", metavar="PROMPT", help="what the picture shows, in Chinese or English")
+    generate.add_argument(
+        "--model", help="model by name, or a folder (default: Z-Image-Turbo where it is here, else demo)"
+    )
+    generate.add_argument("--seed", default="random", help="a whole number; the same number gives the same picture")
+    generate.add_argument("--negative", default="", help="what to keep out (has an effect where cfg is not 1)")
+    generate.add_argument(
+        "--trigger", action="append", default=[], metavar="WORD", help="trigger word; may be repeated"
+    )
+    generate.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated",
+    )
+    generate.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
+    generate.add_argument("--out", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)")
+    generate.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return generate(options)
+    except RequestError as error:
+        return _complain(error, BAD_INPUT)
+    except StudioError as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return INTERRUPTED
+
+
+def generate(options: argparse.Namespace) -> int:
+    """``generate``: make one picture, save it, say where."""
+    from zimage_app.models.spec import find_model
+    from zimage_app.service.config import StudioConfig
+    from zimage_app.service.defaults import default_model
+
+    config = StudioConfig(**({"outputs": options.out} if options.out else {}))
+    name = options.model or default_model(config)
+    try:
+        source = find_model(name, config.models)
+    except StudioError as error:
+        return _complain(error, BAD_INPUT)
+    request = build_request(options, source.card)
+
+    from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
+    from zimage_app.service.gallery import Gallery
+    from zimage_app.service.generation import load_source
+
+    generator = load_source(source, config)
+    plan = generator.plan(request)
+    for warning in plan.warnings:
+        sys.stderr.write(f"{warning.to(_language())}\n")
+    finished = watch(generator.stream(plan), plan, _language())
+    saved = Gallery(config.outputs).save(finished.picture, finished.record)
+    if options.json:
+        sys.stdout.write(
+            json.dumps({"path": str(saved.path), **json.loads(saved.record.to_json())}, ensure_ascii=False)
+        )
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write(f"{saved.path}\n")
+    return 0
+
+
+def build_request(options: argparse.Namespace, card: ModelCard) -> GenerationRequest:
+    """The flags as a request; raises RequestError for what is out of bounds."""
+    stages = card.single_stage if options.single_stage else card.stages
+    data: dict[str, Any] = {
+        "prompt": options.prompt,
+        "negative": options.negative,
+        "triggers": options.trigger,
+        "seed": _seed(options.seed),
+        "stages": [stage.model_dump(mode="json") for stage in stages],
+    }
+    for assignment in options.settings:
+        path, equals, value = assignment.partition("=")
+        if not equals:
+            raise RequestError("--set", Text(f"{assignment}: write NAME=VALUE", f"{assignment}：请写成 NAME=VALUE"))
+        _assign(data, path.strip(), _value(value.strip()))
+    return parse_request(data)
+
+
+def _seed(text: str) -> int | str:
+    if text in ("random", "-1", ""):
+        return "random"
+    return int(text) if text.isdecimal() else text
+
+
+def _value(text: str) -> Any:
+    """JSON where it is JSON (numbers, true, null, lists), else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _assign(data: dict[str, Any], path: str, value: Any) -> None:
+    """``stages.1.denoise`` = value. A name that isn't there is left for the request's own check to refuse."""
+    *parents, last = path.split(".")
+    place: Any = data
+    for depth, part in enumerate(parents):
+        place = _step_into(place, part, ".".join(parents[: depth + 1]))
+    if isinstance(place, list):
+        _step_into(place, last, path)
+        place[int(last)] = value
+    else:
+        place[last] = value
+
+
+def _step_into(place: Any, part: str, path: str) -> Any:
+    if isinstance(place, list):
+        if part.isdecimal() and int(part) < len(place):
+            return place[int(part)]
+        have = f"0…{len(place) - 1}"
+        raise RequestError(path, Text(f"there is no entry {part}; there are {have}", f"没有第 {part} 项；可用 {have}"))
+    child = place.get(part)
+    if child is None and part == "easycache":
+        child = place[part] = {}
+    if not isinstance(child, Mapping | list):
+        raise RequestError(path, Text("there is no such setting", "没有这个设置"))
+    return child
+
+
+def _language() -> Language:
+    name = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
+    return "zh" if name.lower().startswith(("zh", "chinese")) else "en"
+
+
+def _complain(error: StudioError, status: int) -> int:
+    sys.stderr.write(f"{error.to(_language())}\n")
+    return status

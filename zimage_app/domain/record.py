@@ -1,0 +1,126 @@
+"""What a finished picture remembers: everything needed to make it again. JSON both ways, with a version number."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from zimage_app.domain.errors import StorageError
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.text import Text
+
+SCHEMA_VERSION = 1
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageRecord(BaseModel):
+    """What one stage came to."""
+
+    model_config = _FROZEN
+
+    number: int
+    """Which stage of the request, from 0."""
+    seed: int
+    seconds: float
+    calls: int
+    skipped_calls: int
+
+
+class Surroundings(BaseModel):
+    """What else decides the exact pixels: same seed and settings elsewhere may differ in the last digit."""
+
+    model_config = _FROZEN
+
+    app: str
+    torch: str
+    device: str
+    dtype: str
+    threads: int
+
+
+class ImageRecord(BaseModel):
+    """A picture's settings. ``request`` is settled: run again with the same model it gives the same picture."""
+
+    model_config = _FROZEN
+
+    schema_version: Annotated[Literal[1], Field()] = SCHEMA_VERSION
+    id: str
+    """Unique; also the stem of the file's name."""
+    created: AwareDatetime
+    model: str
+    request: GenerationRequest
+    width: int
+    height: int
+    seconds: float
+    stages: tuple[StageRecord, ...]
+    surroundings: Surroundings
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> ImageRecord:
+        """Read it back; raises StorageError for what is not a record of ours or of a newer version."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            version = _version_of(text)
+            if version is not None and version > SCHEMA_VERSION:
+                raise StorageError(
+                    Text(
+                        f"These settings were written by a newer version of this app (schema {version},"
+                        f" this one reads up to {SCHEMA_VERSION}); update the app to read them.",
+                        f"这些参数由更新版本的程序写入（格式 {version}，本程序最高 {SCHEMA_VERSION}）；请先更新程序。",
+                    )
+                ) from error
+            field = ".".join(str(part) for part in error.errors()[0]["loc"]) or "JSON"
+            raise StorageError(
+                Text(
+                    f"These are not readable settings of this app: {field} is wrong or missing.",
+                    f"这不是本程序能读取的参数：{field} 缺失或有误。",
+                )
+            ) from error
+
+    @property
+    def parameters_text(self) -> str:
+        """The A1111 ``parameters`` text, which many other tools read."""
+        stages = self.request.stages or ()
+        last = stages[self.stages[-1].number]
+        facts = {
+            "Steps": last.steps,
+            "Sampler": last.sampler,
+            "Schedule type": last.scheduler,
+            "CFG scale": f"{last.cfg:g}",
+            "Seed": self.request.seed,
+            "Size": f"{self.width}x{self.height}",
+            "Model": self.model,
+            "Denoising strength": f"{last.denoise:g}",
+            "Shift": f"{last.shift:g}",
+            "Stages": " > ".join(f"{stages[s.number].width}x{stages[s.number].height}" for s in self.stages),
+            "Version": f"Z-Image Progressive Studio {self.surroundings.app}",
+        }
+        loras = "".join(f" <lora:{use.name}:{use.strength:g}>" for use in self.request.loras if use.strength)
+        lines = [self.request.full_prompt + loras]
+        if self.request.negative:
+            lines.append(f"Negative prompt: {self.request.negative}")
+        lines.append(", ".join(f"{key}: {value}" for key, value in facts.items()))
+        return "\n".join(lines)
+
+
+def _version_of(text: str) -> int | None:
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    return version if isinstance(version, int) else None
+
+
+def new_id(now: datetime, nonce: str) -> str:
+    """A picture's id: time to the second, then ``nonce``, so that names sort by time and never collide."""
+    return f"{now:%Y%m%d-%H%M%S}-{nonce}"

@@ -1,0 +1,3 @@
+"""The app's version, as pictures record it."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,141 @@
+"""Wraps the transformer for a sampler: CFG and EasyCache around one callable. Knows no stages and no samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from zimage_app.domain.plan import is_guided_by_one
+from zimage_app.models.components import Evaluation
+
+_STRIDE = 8
+
+
+@dataclass
+class EasyCache:
+    """Skips an evaluation whose result can be foreseen (workflow.md section 6; Zhou et al. 2025, arXiv 2507.02860).
+
+    The rate at which the output changes with the input is measured whenever the model runs, and the change that it
+    predicts is added up until it passes ``threshold``. A skipped evaluation gives the input plus the last measured
+    difference, on a copy of the input, in every dtype.
+    """
+
+    threshold: float
+    window: tuple[float, float]
+    """Active for window[1] < sigma <= window[0]."""
+    tracked: int = 0
+    """The row whose input and output decide for all rows."""
+    norm_rows: slice = field(default_factory=lambda: slice(None))
+    """The rows that the output's norm is taken over: those of the tracked row's own model call."""
+    _armed: bool = False
+    _input: Tensor | None = None
+    _output: Tensor | None = None
+    _norm: Tensor | None = None
+    _rate: Tensor | None = None
+    _difference: Tensor | None = None
+    _predicted: Tensor | float = 0.0
+
+    def __call__(self, evaluate: Evaluation, x: Tensor, sigma: float) -> tuple[Tensor, bool]:
+        """(velocity, whether the evaluation was skipped); x and velocity (rows, 16, h, w) in the model's dtype."""
+        start, end = self.window
+        if sigma <= end:
+            return evaluate(x, sigma), False
+        moved = None
+        if sigma <= start:
+            self._armed = True
+            moved = None if self._input is None else (self._sample(x) - self._input).abs().mean()
+            if self._foreseen(moved) and self._difference is not None:
+                return x + self._difference, True
+        velocity = evaluate(x, sigma)
+        self._learn(x, velocity, moved)
+        return velocity, False
+
+    def _foreseen(self, moved: Tensor | None) -> bool:
+        if moved is None or self._norm is None or self._rate is None:
+            return False
+        self._predicted = self._predicted + self._rate * moved / self._norm
+        if bool(self._predicted < self.threshold):
+            return True
+        self._predicted = 0.0
+        return False
+
+    def _learn(self, x: Tensor, velocity: Tensor, moved: Tensor | None) -> None:
+        self._difference = velocity - x
+        if not self._armed:
+            return
+        output = self._sample(velocity)
+        if self._norm is not None and moved is not None and self._output is not None:
+            self._rate = (output - self._output).abs().mean() / moved
+        self._input = self._sample(x)
+        self._output = output
+        self._norm = velocity[self.norm_rows].abs().mean()
+
+    def _sample(self, rows: Tensor) -> Tensor:
+        # A copy, so that the whole tensor is not kept alive for a 64th of it.
+        return rows[self.tracked, ..., ::_STRIDE, ::_STRIDE].clone()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """How the conditions of a step lie in one batch, and how ComfyUI would have called the model for them.
+
+    ComfyUI makes one call of two conditions with equally many tokens, the negative first, and two calls otherwise,
+    the positive first. EasyCache follows the first condition of the first call. Here both lie in one batch, the
+    positive first, whatever their lengths.
+    """
+
+    count: int
+    calls: int
+    tracked: int
+    norm_rows: slice
+
+    @classmethod
+    def of(cls, tokens: Sequence[int]) -> Rows:
+        """``tokens``: tokens of the positive prompt, and of the negative one where it is used."""
+        if len(tokens) == 1:
+            return cls(1, 1, 0, slice(None))
+        if tokens[0] == tokens[1]:
+            return cls(2, 1, 1, slice(None))
+        return cls(2, 2, 0, slice(0, 1))
+
+
+class GuidedModel:
+    """What a sampler calls: (x, sigma) -> denoised, float32. Counts the model calls that this stands for."""
+
+    def __init__(
+        self, evaluate: Evaluation, cfg: float, rows: Rows, dtype: torch.dtype, cache: EasyCache | None
+    ) -> None:
+        self._evaluate = evaluate
+        self._cfg = cfg
+        self._rows = rows
+        self._dtype = dtype
+        self._cache = cache
+        self.calls = 0
+        self.skipped_calls: list[int] = []
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """x (1, 16, h, w), float32, model space -> denoised of the same shape."""
+        # The model reads a rounded copy; the step itself uses the float32 latent.
+        batch = x.to(self._dtype).expand(self._rows.count, -1, -1, -1)
+        velocity, skipped = self._velocity(batch, sigma)
+        if skipped:
+            self.skipped_calls.extend(range(self.calls, self.calls + self._rows.calls))
+        self.calls += self._rows.calls
+        denoised = x - sigma * velocity.float()
+        if self._rows.count == 1:
+            return denoised
+        positive, negative = denoised[:1], denoised[1:]
+        return negative + self._cfg * (positive - negative)
+
+    def _velocity(self, batch: Tensor, sigma: float) -> tuple[Tensor, bool]:
+        if self._cache is None:
+            return self._evaluate(batch, sigma), False
+        return self._cache(self._evaluate, batch, sigma)
+
+
+def conditions_for(cfg: float) -> int:
+    """How many prompts a stage evaluates: one where CFG comes to 1, else the positive and the negative."""
+    return 1 if is_guided_by_one(cfg) else 2

@@ -1,0 +1,228 @@
+"""The one loop: a plan and a loaded model in, events out. Knows no files, no queue, no page."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import torch
+from torch import Tensor
+
+from zimage_app.domain.errors import GenerationError, StudioError
+from zimage_app.domain.events import Cancelled, Event, Failed, Finished, StageDone, StageStarted, StepDone
+from zimage_app.domain.plan import GenerationPlan, StagePlan
+from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
+from zimage_app.domain.text import Text
+from zimage_app.domain.version import __version__
+from zimage_app.engine.guidance import EasyCache, GuidedModel, Rows, conditions_for
+from zimage_app.engine.noise import initial_noise
+from zimage_app.engine.preview import latent_to_rgb, to_picture
+from zimage_app.engine.samplers import SAMPLERS, SamplerInput, model_sigmas
+from zimage_app.engine.start import noised, resize, to_model_space, to_vae_space
+from zimage_app.models.components import Components, Evaluation, PreparedPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What a stage hands over."""
+
+    stage: StagePlan
+    latent: Tensor
+    """(1, 16, h, w), VAE space, float32, on the CPU."""
+    seconds: float
+    calls: int
+    skipped_calls: tuple[int, ...]
+
+
+class _Stopped(Exception):
+    """Somebody asked to stop. Raised between two model evaluations, so that no step is waited for."""
+
+
+@torch.inference_mode()
+def run(plan: GenerationPlan, components: Components, cancelled: Callable[[], bool]) -> Iterator[Event]:
+    """Carry out a plan; the last event is Finished, Failed or Cancelled.
+
+    ``inference_mode`` decorates the generator, rather than being entered inside it, because each ``next`` may come
+    from another thread and the mode belongs to a thread. ``cancelled`` is asked before every model evaluation.
+    """
+    begun = time.perf_counter()
+    picture = None
+    done: list[StageRecord] = []
+    try:
+        for item in sample(plan, components, cancelled):
+            if not isinstance(item, StageResult):
+                yield item
+                continue
+            decoding = time.perf_counter()
+            picture = to_picture(components.codec.decode(item.latent))
+            seconds = item.seconds + time.perf_counter() - decoding
+            done.append(_stage_record(item, seconds))
+            yield StageDone(item.stage, picture, seconds, item.calls, item.skipped_calls)
+        assert picture is not None
+        yield Finished(picture, _record(plan, components, tuple(done), time.perf_counter() - begun))
+    except _Stopped:
+        yield Cancelled()
+    except StudioError as error:
+        yield Failed(error)
+    except torch.OutOfMemoryError as error:
+        yield Failed(_out_of_memory(error))
+
+
+@torch.inference_mode()
+def sample(
+    plan: GenerationPlan, components: Components, cancelled: Callable[[], bool]
+) -> Iterator[StageStarted | StepDone | StageResult]:
+    """The stages' latents, one after the other, without decoding them.
+
+    Raises:
+        GenerationError: a stage's latent holds values that are not finite.
+    """
+    prompts = _prepare_prompts(plan, components)
+    latent: Tensor | None = None
+    for stage in plan.stages:
+        if cancelled():
+            raise _Stopped
+        yield StageStarted(stage)
+        begun = time.perf_counter()
+        rows = Rows.of([prompt.tokens for prompt in prompts[: conditions_for(stage.settings.cfg)]])
+        evaluation = _evaluation(stage, components, prompts[: rows.count], cancelled)
+        guided = GuidedModel(evaluation, stage.settings.cfg, rows, components.transformer.dtype, _cache(stage, rows))
+        final = yield from _steps(stage, guided, _first_latent(stage, latent, components), components)
+        latent = to_vae_space(final, components.latent).cpu()
+        _check_finite(latent, stage, plan)
+        yield StageResult(stage, latent, time.perf_counter() - begun, guided.calls, tuple(guided.skipped_calls))
+
+
+def _prepare_prompts(plan: GenerationPlan, components: Components) -> tuple[PreparedPrompt, ...]:
+    """The positive prompt, and the negative one where some stage asks for it."""
+    texts = [plan.request.full_prompt]
+    if any(conditions_for(stage.settings.cfg) == 2 for stage in plan.stages):
+        texts.append(plan.request.negative)
+    return tuple(components.transformer.prompt(components.text.encode(text)) for text in texts)
+
+
+def _evaluation(
+    stage: StagePlan, components: Components, prompts: tuple[PreparedPrompt, ...], cancelled: Callable[[], bool]
+) -> Evaluation:
+    settings = stage.settings
+    foreseen = model_sigmas(settings.sampler, stage.sigmas, settings, settings.shift)
+    evaluate = components.transformer.evaluation(stage.latent_size, prompts, foreseen or ())
+
+    def stoppable(x: Tensor, sigma: float) -> Tensor:
+        if cancelled():
+            raise _Stopped
+        return evaluate(x, sigma)
+
+    return stoppable
+
+
+def _cache(stage: StagePlan, rows: Rows) -> EasyCache | None:
+    asked = stage.settings.easycache
+    if asked is None or stage.window is None:
+        return None
+    return EasyCache(asked.threshold, stage.window, rows.tracked, rows.norm_rows)
+
+
+def _first_latent(stage: StagePlan, previous: Tensor | None, components: Components) -> Tensor:
+    """Model space, float32, on the model's device."""
+    height, width = stage.latent_size
+    shape = (1, len(components.preview.factors), height, width)
+    noise = initial_noise(shape, stage.seed)
+    latent = torch.zeros(shape) if previous is None else resize(previous, (height, width), stage.settings.upscale)
+    start = noised(to_model_space(latent, components.latent), noise, stage.sigmas[0])
+    return start.to(components.transformer.device)
+
+
+def _steps(
+    stage: StagePlan, guided: GuidedModel, x: Tensor, components: Components
+) -> Generator[StepDone, None, Tensor]:
+    """Run the sampler; gives the final latent, in model space."""
+    settings = stage.settings
+    sigmas = torch.tensor(stage.sigmas, dtype=torch.float32)
+    task = SamplerInput(denoise=guided, sigmas=sigmas, settings=settings, seed=stage.seed, shift=settings.shift)
+    sampler = SAMPLERS[settings.sampler](task, x)
+    while True:
+        try:
+            step = next(sampler)
+        except StopIteration as end:
+            final: Tensor = end.value
+            return final
+        yield StepDone(stage, step.index + 1, latent_to_rgb(step.denoised, components.preview))
+
+
+def _stage_record(result: StageResult, seconds: float) -> StageRecord:
+    return StageRecord(
+        number=result.stage.number,
+        seed=result.stage.seed,
+        seconds=round(seconds, 3),
+        calls=result.calls,
+        skipped_calls=len(result.skipped_calls),
+    )
+
+
+def _record(
+    plan: GenerationPlan, components: Components, stages: tuple[StageRecord, ...], seconds: float
+) -> ImageRecord:
+    now = datetime.now().astimezone()
+    last = plan.stages[-1].settings
+    return ImageRecord(
+        id=new_id(now, secrets.token_hex(4)),
+        created=now,
+        model=components.card.name,
+        request=plan.request,
+        width=last.width,
+        height=last.height,
+        seconds=round(seconds, 3),
+        stages=stages,
+        surroundings=Surroundings(
+            app=__version__,
+            torch=torch.__version__,
+            device=components.transformer.device.type,
+            dtype=str(components.transformer.dtype).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+        ),
+    )
+
+
+def _check_finite(latent: Tensor, stage: StagePlan, plan: GenerationPlan) -> None:
+    """Stop here rather than hand a black picture on."""
+    bad = int((~torch.isfinite(latent)).sum())
+    if bad == 0:
+        return
+    number = stage.number + 1
+    strong = [use for use in plan.request.loras if use.strength]
+    if strong:
+        names = ", ".join(f"{use.name} ({use.strength:g})" for use in strong)
+        cause = Text(
+            f"the likely cause is a LoRA: {names}; lower or remove it", f"多半是 LoRA 所致：{names}；请降低强度或移除"
+        )
+    elif stage.settings.cfg > 10 or stage.settings.s_noise > 2 or stage.settings.eta > 2:
+        cause = Text(
+            "the likely cause is an extreme cfg, eta or s_noise; lower it", "多半是 cfg、eta 或 s_noise 过大；请调低"
+        )
+    else:
+        cause = Text(
+            "the likely cause is a damaged model file or a number format that the device computes wrongly;"
+            " check the model's files, or choose another dtype",
+            "多半是模型文件损坏，或设备对该数值格式计算有误；请检查模型文件或更换 dtype",
+        )
+    raise GenerationError(
+        Text(
+            f"Stage {number} gave {bad} values that are not finite, so there is no picture: {cause.en}.",
+            f"第 {number} 阶段出现 {bad} 个非有限数值，无法成图：{cause.zh}。",
+        )
+    )
+
+
+def _out_of_memory(error: torch.OutOfMemoryError) -> GenerationError:
+    detail = str(error).split(". ")[0]
+    return GenerationError(
+        Text(
+            f"The device ran out of memory ({detail}); choose a smaller last stage,"
+            " or close other programs that use it.",
+            f"显存不足（{detail}）；请减小最后阶段的尺寸，或关闭其他占用显存的程序。",
+        )
+    )

@@ -1,0 +1,24 @@
+"""Where things lie and what is allowed: settled once, at start-up, and handed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: models/, loras/, presets/ and outputs/ lie here unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudioConfig:
+    """How one process of the app is set up."""
+
+    outputs: Path = ROOT / "outputs"
+    models: Path = ROOT / "models"
+    loras: Path = ROOT / "loras"
+    model: str | None = None
+    """The model to begin with; None: Z-Image-Turbo where it is on this machine, else the demo model."""
+    offline: bool = False
+    """Never touch the network."""
+    shared: bool = False
+    """Strangers can reach the page: everybody sees only their own pictures."""

@@ -1,0 +1,356 @@
+"""The queue and its one worker: jobs in, snapshots out. Knows no page; a face only submits, watches and cancels."""
+
+from __future__ import annotations
+
+import io
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import GenerationError, RequestError, StudioError
+from zimage_app.domain.events import Cancelled, Event, Failed, Finished, Picture, StageDone, StageStarted, StepDone
+from zimage_app.domain.plan import GenerationPlan, make_plan
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.text import Text
+from zimage_app.models.spec import ModelSource, find_model, list_models
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.defaults import default_model
+from zimage_app.service.gallery import Gallery
+from zimage_app.service.views import JobView, ModelView, SavedPicture, StageView
+
+if TYPE_CHECKING:
+    from zimage_app.models.loader import LoadProgress
+    from zimage_app.service.generation import Generator
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 50
+"""Jobs that may wait at once."""
+_KEPT_JOBS = 200
+"""Jobs that are over and still remembered, so that a page that comes back finds its run."""
+
+
+@dataclass
+class _Job:
+    plan: GenerationPlan
+    view: JobView
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    started: float | None = None
+    done_cost: float = 0.0
+    """Cost of the stages that are over."""
+
+    @property
+    def total_cost(self) -> float:
+        return sum(stage.cost for stage in self.plan.stages)
+
+
+class Studio:
+    """Everything that the faces need. Importing and constructing it loads no model and starts no thread."""
+
+    def __init__(self, config: StudioConfig) -> None:
+        self._config = config
+        self._gallery = Gallery(config.outputs)
+        self._changed = threading.Condition()
+        self._jobs: dict[str, _Job] = {}
+        self._waiting: deque[_Job] = deque()
+        self._running: _Job | None = None
+        self._wanted_model: str | None = None
+        self._owners: dict[str, str] = {}
+        self._worker: threading.Thread | None = None
+        self._closing = False
+        self._generator: Generator | None = None
+        self._model_view = ModelView("", "absent", Text("no model loaded", "尚未加载模型"))
+        self.default_model = find_model(default_model(config), config.models).card.name
+
+    def cards(self) -> tuple[ModelCard, ...]:
+        """The models that are on this machine."""
+        sources = list(list_models(self._config.models))
+        names = {source.card.name for source in sources}
+        if self._config.model is not None:
+            chosen = find_model(self._config.model, self._config.models)
+            sources += [] if chosen.card.name in names else [chosen]
+        return tuple(source.card for source in sources)
+
+    def card(self, name: str) -> ModelCard:
+        """The card of a model; raises ModelError for one that isn't here."""
+        return self._source(name).card
+
+    def _source(self, name: str) -> ModelSource:
+        given = self._config.model
+        if given is not None and (source := find_model(given, self._config.models)).card.name == name:
+            return source
+        return find_model(name, self._config.models)
+
+    def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
+        """Queue a request; gives the job's id.
+
+        Raises:
+            StudioError: the request cannot be planned, the model isn't here, or too many jobs wait.
+        """
+        plan = make_plan(request, self.card(model))
+        stages = tuple(
+            StageView(stage.number, stage.settings.width, stage.settings.height, stage.steps) for stage in plan.stages
+        )
+        view = JobView(id=secrets.token_hex(8), owner=owner, model=model, stages=stages, warnings=plan.warnings)
+        job = _Job(plan, view)
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING:
+                raise GenerationError(
+                    Text(
+                        f"{MAX_WAITING} pictures are waiting already; try again when some are done.",
+                        f"已有 {MAX_WAITING} 个任务在排队，请稍后再试。",
+                    )
+                )
+            self._jobs[view.id] = job
+            self._waiting.append(job)
+            self._renumber()
+            self._forget_old()
+            self._wake()
+        return view.id
+
+    def view(self, job_id: str) -> JobView | None:
+        """The job as it is now, or None for an id that isn't known (any more)."""
+        with self._changed:
+            job = self._jobs.get(job_id)
+            return None if job is None else _timed(job)
+
+    def wait(self, job_id: str, version: int, timeout: float) -> JobView:
+        """Wait up to ``timeout`` seconds for a view newer than ``version``; gives the newest either way."""
+        with self._changed:
+            job = self._jobs.get(job_id)
+            if job is None:
+                raise RequestError("job", Text(f"{job_id} is not known", f"找不到任务 {job_id}"))
+            self._changed.wait_for(lambda: job.view.version > version or job.view.over, timeout)
+            return _timed(job)
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job, waiting or running. Returns at once; a running one ends before its next model evaluation."""
+        with self._changed:
+            job = self._jobs.get(job_id)
+            if job is None or job.view.over:
+                return
+            job.cancelled.set()
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._update(job, state="cancelled")
+                self._renumber()
+
+    def active(self, owner: str) -> str | None:
+        """This owner's newest job that is not over."""
+        with self._changed:
+            return next(
+                (id_ for id_, job in reversed(self._jobs.items()) if job.view.owner == owner and not job.view.over),
+                None,
+            )
+
+    def today(self, owner: str = "", limit: int = 24) -> tuple[SavedPicture, ...]:
+        """Today's pictures, newest first."""
+        today = datetime.now().astimezone().date()
+        mine = (picture for picture in self._gallery.of_day(today) if self._may_see(picture.record.id, owner))
+        return tuple(picture for _, picture in zip(range(limit), mine, strict=False))
+
+    def picture(self, picture_id: str, owner: str = "") -> SavedPicture | None:
+        """A saved picture, or None where there is none that this owner may see."""
+        return self._gallery.find(picture_id) if self._may_see(picture_id, owner) else None
+
+    def _may_see(self, picture_id: str, owner: str) -> bool:
+        return not self._config.shared or self._owners.get(picture_id) == owner
+
+    def model_view(self) -> ModelView:
+        """The model in memory."""
+        with self._changed:
+            return self._model_view
+
+    def preload(self, model: str) -> None:
+        """Load a model in the background, before somebody waits for it."""
+        with self._changed:
+            self._wanted_model = model
+            self._wake()
+
+    def close(self) -> None:
+        """Stop the running job and end the worker."""
+        with self._changed:
+            self._closing = True
+            for job in self._jobs.values():
+                job.cancelled.set()
+            self._changed.notify_all()
+        if self._worker is not None:
+            self._worker.join(timeout=5.0)
+
+    # The worker's side.
+
+    def _wake(self) -> None:
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, name="studio-worker", daemon=True)
+            self._worker.start()
+        self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._waiting or self._wanted_model is not None)
+                if self._closing:
+                    return
+                wanted, self._wanted_model = self._wanted_model, None
+                job = self._waiting.popleft() if self._waiting else None
+                self._running = job
+                self._renumber()
+            try:
+                if job is not None:
+                    self._guarded(job)
+                elif wanted is not None:
+                    self._load_quietly(wanted)
+            finally:
+                with self._changed:
+                    self._running = None
+
+    def _load_quietly(self, model: str) -> None:
+        try:
+            self._load(model, _ignore)
+        except StudioError as error:
+            log.warning("%s", error)
+        except Exception:
+            log.exception("loading %s failed", model)
+
+    def _guarded(self, job: _Job) -> None:
+        """The one place where anything that goes wrong is caught, so that the next job still runs."""
+        try:
+            self._run(job)
+        except StudioError as error:
+            self._set(job, state="failed", error=error)
+        except Exception:
+            log.exception("job %s failed", job.view.id)
+            problem = Text(
+                "Something went wrong inside the app; the log says what. Please report it.",
+                "程序内部出错，详情见日志，欢迎反馈。",
+            )
+            self._set(job, state="failed", error=GenerationError(problem))
+
+    def _run(self, job: _Job) -> None:
+        job.started = time.monotonic()
+        generator = self._load(job.view.model, lambda text: self._set(job, state="loading", loading=text))
+        job.started = time.monotonic()
+        self._set(job, state="running", loading=None)
+        for event in generator.stream(job.plan, job.cancelled.is_set):
+            self._take(job, event)
+
+    def _load(self, model: str, tell: Callable[[Text], None]) -> Generator:
+        """The generator of ``model``; loads it where another one, or none, is in memory."""
+        if self._generator is not None and self._generator.card.name == model:
+            return self._generator
+        title = self.card(model).title
+        tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
+        self._show_model(ModelView(model, "loading", Text(f"loading {title.en}", f"正在加载 {title.zh}")))
+        try:
+            from zimage_app.service.generation import load_source  # imports torch and diffusers: seconds
+
+            generator = load_source(self._source(model), self._config, lambda step: tell(_words(title, step)))
+        except StudioError as error:
+            self._show_model(ModelView(model, "failed", error.text))
+            raise
+        except Exception:
+            self._show_model(ModelView(model, "failed", Text("see the log", "详情见日志")))
+            raise
+        self._generator = generator
+        self._show_model(ModelView(model, "ready", title))
+        return generator
+
+    def _show_model(self, view: ModelView) -> None:
+        with self._changed:
+            self._model_view = view
+            self._changed.notify_all()
+
+    def _take(self, job: _Job, event: Event) -> None:
+        match event:
+            case StageStarted():
+                self._set(job, current=job.plan.stages.index(event.stage))
+            case StepDone():
+                self._step_done(job, event)
+            case StageDone():
+                self._stage_done(job, event)
+            case Finished():
+                self._owners[event.record.id] = job.view.owner
+                saved = self._gallery.save(event.picture, event.record)
+                self._set(job, state="done", progress=1.0, picture=saved)
+            case Failed():
+                self._set(job, state="failed", error=event.error)
+            case Cancelled():
+                self._set(job, state="cancelled")
+
+    def _step_done(self, job: _Job, event: StepDone) -> None:
+        part = event.step / event.stage.steps
+        progress = (job.done_cost + part * event.stage.cost) / job.total_cost
+        self._set_stage(job, progress=min(progress, 0.995), step=event.step, preview=_jpeg(event.preview))
+
+    def _stage_done(self, job: _Job, event: StageDone) -> None:
+        job.done_cost += event.stage.cost
+        self._set_stage(
+            job,
+            progress=min(job.done_cost / job.total_cost, 0.995),
+            step=event.stage.steps,
+            seconds=event.seconds,
+            preview=_jpeg(event.picture),
+        )
+
+    def _set_stage(
+        self, job: _Job, *, progress: float, step: int, preview: bytes, seconds: float | None = None
+    ) -> None:
+        with self._changed:
+            stages = list(job.view.stages)
+            stages[job.view.current] = replace(stages[job.view.current], step=step, preview=preview, seconds=seconds)
+            self._update(job, stages=tuple(stages), progress=progress)
+
+    def _set(self, job: _Job, **changes: object) -> None:
+        with self._changed:
+            self._update(job, **changes)
+
+    def _update(self, job: _Job, **changes: object) -> None:
+        """Call with the lock held."""
+        timed = _timed(job) if changes.get("state") in ("done", "failed", "cancelled") else job.view
+        job.view = replace(timed, version=job.view.version + 1, **changes)  # type: ignore[arg-type]
+        self._changed.notify_all()
+
+    def _renumber(self) -> None:
+        """Call with the lock held: tell every waiting job how many run before it."""
+        for place, job in enumerate(self._waiting):
+            ahead = place + (self._running is not None)
+            if job.view.ahead != ahead:
+                self._update(job, ahead=ahead)
+
+    def _forget_old(self) -> None:
+        over = [id_ for id_, job in self._jobs.items() if job.view.over]
+        for id_ in over[: max(0, len(over) - _KEPT_JOBS)]:
+            del self._jobs[id_]
+
+
+def _timed(job: _Job) -> JobView:
+    """The view with its clock read."""
+    if job.started is None or job.view.over:
+        return job.view
+    elapsed = time.monotonic() - job.started
+    progress = job.view.progress
+    remaining = elapsed * (1.0 - progress) / progress if progress > 0.02 and job.view.state == "running" else None
+    return replace(job.view, elapsed=elapsed, remaining=remaining)
+
+
+def _ignore(_: Text) -> None:
+    return
+
+
+def _words(title: Text, step: LoadProgress) -> Text:
+    return Text(f"loading {title.en}: {step.what.en}", f"正在加载 {title.zh}：{step.what.zh}")
+
+
+def _jpeg(picture: Picture) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=88)
+    return buffer.getvalue()
