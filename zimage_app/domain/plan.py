@@ -117,8 +117,9 @@ def _stage_plan(number: int, stage: Stage, seed: int, previous_shift: float) -> 
         stage.denoise,
         discard_penultimate=SAMPLER_TRAITS[stage.sampler].discards_penultimate,
     )
-    if len(sigmas) != stage.steps + 1:
-        most = len(sigmas) - 1
+    distinct = len(set(sigmas))
+    if distinct != stage.steps + 1:
+        most = distinct - 1
         raise RequestError(
             f"stages.{number}.steps",
             Text(

@@ -1,0 +1,96 @@
+"""Plans: seeds, windows, sizes and warnings."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from zimage_app.domain.card import Z_IMAGE_TURBO
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.plan import draw_seed, make_plan, stage_seed
+from zimage_app.domain.request import REFERENCE_STAGES, EasyCache, GenerationRequest, Stage
+
+
+def test_the_default_request_is_the_reference_workflow() -> None:
+    plan = make_plan(GenerationRequest(prompt="x", seed=42), Z_IMAGE_TURBO)
+    assert plan.request.stages == REFERENCE_STAGES
+    assert [stage.latent_size for stage in plan.stages] == [(28, 22), (54, 42), (108, 84)]
+    assert [stage.steps for stage in plan.stages] == [9, 16, 16]
+    assert plan.warnings == ()
+
+
+def test_windows_are_those_of_a_full_reference_run() -> None:
+    windows = [stage.window for stage in make_plan(GenerationRequest(prompt="x", seed=1), Z_IMAGE_TURBO).stages]
+    assert windows[0] is None
+    assert windows[1] == pytest.approx((0.785714, 0.136364), abs=1e-6)
+    assert windows[2] == pytest.approx((0.75, 0.269231), abs=1e-6)
+
+
+def test_a_window_can_be_asked_for() -> None:
+    stage = REFERENCE_STAGES[1].model_copy(
+        update={"easycache": EasyCache(threshold=0.37, start=0.45, end=0.95, window_shift=7.0)}
+    )
+    plan = make_plan(GenerationRequest(prompt="x", seed=1, stages=(REFERENCE_STAGES[0], stage)), Z_IMAGE_TURBO)
+    assert plan.stages[1].window == pytest.approx((0.895349, 0.269231), abs=1e-6)
+
+
+def test_a_stage_that_is_off_leaves_no_trace_in_the_window() -> None:
+    off = Stage(enabled=False, shift=50.0)
+    cached = REFERENCE_STAGES[1]
+    with_gap = make_plan(
+        GenerationRequest(prompt="x", seed=1, stages=(REFERENCE_STAGES[0], off, cached)), Z_IMAGE_TURBO
+    )
+    assert [stage.number for stage in with_gap.stages] == [0, 2]
+    assert with_gap.stages[1].window == pytest.approx((0.785714, 0.136364), abs=1e-6)
+
+
+def test_seeds_follow_the_base_seed() -> None:
+    plan = make_plan(GenerationRequest(prompt="x", seed=42), Z_IMAGE_TURBO)
+    seeds = [stage.seed for stage in plan.stages]
+    assert seeds[0] == 42
+    assert seeds == [stage_seed(42, number) for number in range(3)]
+    assert len(set(seeds)) == 3
+    # Frozen: a changed rule would give every follower another picture.
+    assert seeds[1:] == [834927827926957, 180043096443291]
+
+
+def test_a_drawn_seed_is_settled_and_gives_the_same_plan_again() -> None:
+    stages = (Stage(seed="random"), Stage(seed="follow", denoise=0.5), Stage(seed=7, denoise=0.5))
+    numbers = count(100)
+    plan = make_plan(GenerationRequest(prompt="x", stages=stages), Z_IMAGE_TURBO, lambda: next(numbers))
+    assert plan.request.seed == 100
+    assert [stage.seed for stage in plan.stages] == [101, stage_seed(100, 1), 7]
+    again = make_plan(plan.request, Z_IMAGE_TURBO)
+    assert again.stages == plan.stages
+    assert again.request == plan.request
+
+
+def test_drawn_seeds_fit_a_browsers_numbers() -> None:
+    assert all(0 <= draw_seed() < 2**53 for _ in range(100))
+    assert stage_seed(2**64 - 1, 7) < 2**53
+
+
+def test_the_negative_prompt_that_cannot_work_is_said() -> None:
+    stages = (Stage(cfg=1.0),)
+    plan = make_plan(GenerationRequest(prompt="x", seed=1, stages=stages, negative="云"), Z_IMAGE_TURBO)
+    assert "no effect" in plan.warnings[0].en
+    guided = make_plan(GenerationRequest(prompt="x", seed=1, negative="云"), Z_IMAGE_TURBO)
+    assert guided.warnings == ()
+
+
+def test_a_first_stage_that_starts_from_nothing_is_said() -> None:
+    plan = make_plan(GenerationRequest(prompt="x", seed=1, stages=(Stage(denoise=0.5),)), Z_IMAGE_TURBO)
+    assert "empty latent" in plan.warnings[0].en
+
+
+@pytest.mark.parametrize("scheduler", ["simple", "beta"])
+def test_more_steps_than_a_schedule_can_tell_apart_are_refused(scheduler: str) -> None:
+    stage = Stage(scheduler=scheduler, steps=200, denoise=0.02)
+    with pytest.raises(RequestError, match=r"stages\.0\.steps: 200 .* another scheduler"):
+        make_plan(GenerationRequest(prompt="x", stages=(stage,)), Z_IMAGE_TURBO)
+
+
+def test_single_stage_goes_straight_to_the_final_size() -> None:
+    (stage,) = Z_IMAGE_TURBO.single_stage
+    assert (stage.width, stage.height, stage.denoise) == (672, 864, 1.0)
