@@ -1,0 +1,171 @@
+"""From a model's folder to Components: strict, from local files only, and judged before anything big is read.
+
+Knows layouts and the three networks; knows neither samplers nor pages. Importing it is cheap; to load takes diffusers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zimage_app.domain.errors import ModelError
+from zimage_app.domain.text import Text
+from zimage_app.models.codec import VaeCodec
+from zimage_app.models.components import Components, LatentFormat, PreviewFactors
+from zimage_app.models.files import ModelFiles, PartFiles, damaged, model_files, open_file, read_json, shown
+from zimage_app.models.memory import MemoryPlan
+from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Part, open_part
+from zimage_app.models.spec import ModelSource
+from zimage_app.models.text import Qwen3TextEncoder, load_tokenizer
+from zimage_app.models.transformer import FastTransformer
+
+FLUX_PREVIEW = PreviewFactors(
+    factors=(
+        (-0.0346, 0.0244, 0.0681),
+        (0.0034, 0.0210, 0.0687),
+        (0.0275, -0.0668, -0.0433),
+        (-0.0174, 0.0160, 0.0617),
+        (0.0859, 0.0721, 0.0329),
+        (0.0004, 0.0383, 0.0115),
+        (0.0405, 0.0861, 0.0915),
+        (-0.0236, -0.0185, -0.0259),
+        (-0.0245, 0.0250, 0.1180),
+        (0.1008, 0.0755, -0.0421),
+        (-0.0515, 0.0201, 0.0011),
+        (0.0428, -0.0012, -0.0036),
+        (0.0817, 0.0765, 0.0749),
+        (-0.1264, -0.0522, -0.1103),
+        (-0.0280, -0.0881, -0.0499),
+        (-0.1262, -0.0982, -0.0778),
+    ),
+    bias=(-0.0329, -0.0718, -0.0851),
+)
+"""For latents of Flux's autoencoder, which Z-Image uses (workflow.md section 2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """What is being read, and how much of the whole is done."""
+
+    part: Text
+    fraction: float
+    """0…1, by parameters."""
+
+
+def load_components(
+    source: ModelSource, plan: MemoryPlan, progress: Callable[[LoadProgress], None] | None = None
+) -> Components:
+    """Load a model from its folder (diffusers' layout, or ComfyUI's single files) as ``plan`` says.
+
+    Raises:
+        ModelError: names the file, what is wrong with it and what to do.
+    """
+    files = model_files(source.folder)
+    preview = _preview(source.folder)
+    parts = _open_parts(files)
+    tokenizer = load_tokenizer(files.tokenizer)
+    total, done = files.parameters, 0
+    modules = []
+    for part in parts:
+        if progress is not None:
+            progress(LoadProgress(part.kind.title, done / total))
+        modules.append(_fill(part, plan))
+        done += part.files.weights.parameters
+    text, transformer, vae = modules
+    if progress is not None:
+        progress(LoadProgress(Text("done", "完成"), 1.0))
+    fast = FastTransformer(transformer)
+    return Components(
+        card=source.card,
+        text=Qwen3TextEncoder(text, tokenizer, fast.max_tokens),
+        transformer=fast,
+        codec=VaeCodec(vae),
+        latent=LatentFormat(vae.config.scaling_factor, vae.config.shift_factor),
+        preview=preview,
+    )
+
+
+def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan) -> FastTransformer:
+    """A transformer alone, from one safetensors file and its config (keys left out take the published class's value).
+
+    Raises ModelError as ``load_components`` does.
+    """
+    part = open_part(TRANSFORMER, PartFiles(open_file(weights), config, weights))
+    return FastTransformer(_fill(part, plan))
+
+
+def _fill(part: Part, plan: MemoryPlan) -> Any:
+    try:
+        module = part.fill(plan.device, plan.dtype)
+    except (OSError, RuntimeError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise damaged(
+            part.files.weights.path,
+            f"could not be read ({reason}); free memory, or download the file again",
+            f"读取失败（{reason}）；请释放内存或重新下载该文件",
+        ) from error
+    if part.kind is TEXT_ENCODER:
+        module.rotary_emb.to(plan.device)
+    return module
+
+
+def _open_parts(files: ModelFiles) -> tuple[Part, Part, Part]:
+    """Text encoder, transformer and VAE, each judged alone and then together."""
+    text = open_part(TEXT_ENCODER, files.text_encoder)
+    transformer = open_part(TRANSFORMER, files.transformer)
+    vae = open_part(VAE, files.vae)
+    _agree(text, "hidden_size", transformer, "cap_feat_dim")
+    _agree(vae, "latent_channels", transformer, "in_channels")
+    if transformer.module.config.in_channels != len(FLUX_PREVIEW.factors):
+        raise damaged(
+            files.transformer.config_file,
+            f"says in_channels {transformer.module.config.in_channels}; only 16 is supported",
+            f"中 in_channels 为 {transformer.module.config.in_channels}；只支持 16",
+        )
+    return text, transformer, vae
+
+
+def _agree(part: Part, name: str, other: Part, other_name: str) -> None:
+    value, wanted = getattr(part.module.config, name), getattr(other.module.config, other_name)
+    if value != wanted:
+        raise damaged(
+            part.files.config_file,
+            f"says {name} {value}, but {shown(other.files.config_file)} says {other_name} {wanted};"
+            " use parts of the same model",
+            f"中 {name} 为 {value}，而 {shown(other.files.config_file)} 中 {other_name} 为 {wanted}；"
+            "请使用同一模型的各部分",
+        )
+
+
+def _preview(folder: Path) -> PreviewFactors:
+    """The folder's own ``preview.json``, where it has one."""
+    path = folder / "preview.json"
+    if not path.is_file():
+        return FLUX_PREVIEW
+    data = read_json(path)
+    try:
+        rows = tuple(_colour(row) for row in data["factors"])
+        bias = _colour(data["bias"])
+        if len(rows) != len(FLUX_PREVIEW.factors):
+            raise ValueError(f"{len(rows)} rows of factors")
+    except (KeyError, TypeError, ValueError) as error:
+        raise _bad_preview(path, str(error)) from error
+    return PreviewFactors(rows, bias)
+
+
+def _colour(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    if not all(math.isfinite(value) for value in (red, green, blue)):
+        raise ValueError("a number that is not finite")
+    return red, green, blue
+
+
+def _bad_preview(path: Path, reason: str) -> ModelError:
+    return damaged(
+        path,
+        f"must hold 'factors' (16 rows of 3 numbers) and 'bias' (3 numbers), but has {reason}; mend or delete it",
+        f"应含有 factors（16 行 3 列）和 bias（3 个数），但出现问题：{reason}；请修正或删除该文件",
+    )

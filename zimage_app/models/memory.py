@@ -1,0 +1,117 @@
+"""Where a model computes and in what: the only place that asks torch about devices. Knows no model."""
+
+from __future__ import annotations
+
+import gc
+import os
+from dataclasses import dataclass
+
+import torch
+
+from zimage_app.domain.errors import ModelError
+from zimage_app.domain.text import Text
+from zimage_app.models.files import model_files
+from zimage_app.models.spec import ModelSource
+
+_FLOAT32_LIMIT = 4 * 10**9
+"""Bytes. On a CPU, a model that takes less in float32 is computed in float32; larger ones would not fit or crawl."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Where and in what a model will compute, and why."""
+
+    device: torch.device
+    dtype: torch.dtype
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """A device as the page shows it. Bytes are None where the system does not tell."""
+
+    name: str
+    kind: str
+    """cuda, mps, xpu or cpu."""
+    total_bytes: int | None
+    free_bytes: int | None
+
+
+def best_device() -> torch.device:
+    """The accelerator of this machine, or its CPU."""
+    for kind, backend in (("cuda", torch.cuda), ("xpu", torch.xpu), ("mps", torch.backends.mps)):
+        if backend.is_available():
+            return torch.device(kind)
+    return torch.device("cpu")
+
+
+def plan_memory(source: ModelSource, device: str | None = None) -> MemoryPlan:
+    """The device and dtype for a model; ``device`` overrides the choice of device.
+
+    Raises:
+        ModelError: the model's files are not whole, or this machine has no such device.
+    """
+    place = best_device() if device is None else _device(device)
+    return plan_for(model_files(source.folder).parameters, place)
+
+
+def plan_for(parameters: int, device: torch.device) -> MemoryPlan:
+    """The plan for a model of so many parameters on a device. bfloat16 on accelerators: float16 overflows."""
+    if device.type != "cpu":
+        reason = Text(f"bfloat16 on {device.type}", f"在 {device.type} 上使用 bfloat16")
+        return MemoryPlan(device, torch.bfloat16, reason)
+    gigabytes = parameters * 4 / 1e9
+    size = f"{gigabytes:.2g} GB"
+    if parameters * 4 < _FLOAT32_LIMIT:
+        reason = Text(f"float32 on the CPU: the weights take {size}", f"在 CPU 上使用 float32：权重占 {size}")
+        return MemoryPlan(device, torch.float32, reason)
+    reason = Text(
+        f"bfloat16 on the CPU: in float32 the weights would take {size}",
+        f"在 CPU 上使用 bfloat16：用 float32 权重将占 {size}",
+    )
+    return MemoryPlan(device, torch.bfloat16, reason)
+
+
+def device_report(device: torch.device | None = None) -> DeviceReport:
+    """Name and memory of a device, by default of the best one."""
+    place = best_device() if device is None else device
+    if place.type == "cuda":
+        free, total = torch.cuda.mem_get_info(place)
+        return DeviceReport(torch.cuda.get_device_name(place), "cuda", total, free)
+    if place.type == "mps":
+        total = torch.mps.recommended_max_memory()
+        return DeviceReport("Apple GPU", "mps", total, total - torch.mps.driver_allocated_memory())
+    if place.type == "xpu":
+        free, total = torch.xpu.mem_get_info(place)
+        return DeviceReport(torch.xpu.get_device_name(place), "xpu", total, free)
+    return DeviceReport(f"CPU, {torch.get_num_threads()} threads", "cpu", *_main_memory())
+
+
+def empty_cache() -> None:
+    """Give memory that is no longer used back to the device, as after a model was unloaded."""
+    gc.collect()
+    for backend, caches in ((torch.cuda, torch.cuda), (torch.xpu, torch.xpu), (torch.backends.mps, torch.mps)):
+        if backend.is_available():
+            caches.empty_cache()
+
+
+def _device(name: str) -> torch.device:
+    known = {"cpu", best_device().type}
+    if name.partition(":")[0] not in known:
+        offered = ", ".join(sorted(known))
+        raise ModelError(
+            Text(
+                f"device {name!r} is not on this machine; use one of {offered}.",
+                f"本机没有设备 {name!r}；可选：{offered}。",
+            )
+        )
+    return torch.device(name)
+
+
+def _main_memory() -> tuple[int | None, int | None]:
+    """Bytes of main memory (total, free), where the system tells."""
+    names = ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES", "SC_PAGE_SIZE")
+    if not hasattr(os, "sysconf") or any(name not in os.sysconf_names for name in names):
+        return None, None
+    total, free, page = (os.sysconf(name) for name in names)
+    return total * page, free * page

@@ -1,0 +1,121 @@
+"""Prompt to text features: chat template, tokens, and the second to last hidden state of a Qwen3 model.
+
+Knows nothing of the transformer but how many tokens it takes. What ComfyUI does with a prompt: workflow.md section 5.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.text import Text
+from zimage_app.models.files import damaged
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, Qwen3Model
+
+_TEMPLATE = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+"""Written out, because the template that comes with a tokenizer may add a system message or an empty thought."""
+_EMBEDDING = "embedding:"
+_REMEMBERED = 64
+
+
+class Tokenizer:
+    """The folder's own tokenizer, with ComfyUI's way of reading a prompt."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer: Any = tokenizer
+
+    def ids(self, prompt: str) -> list[int]:
+        """Token ids of a prompt in the chat template; nothing padded, nothing cut off.
+
+        ``\\(`` and ``\\)`` are plain brackets. ComfyUI cuts a text before " embedding:", drops the space and reads the
+        pieces one by one; a name behind it stays literal text here, as it does there when no file is called so.
+        """
+        text = _TEMPLATE.format(prompt.replace("\\(", "(").replace("\\)", ")"))
+        first, *others = text.split(f" {_EMBEDDING}")
+        pieces = [first, *(_EMBEDDING + other for other in others)]
+        return [number for piece in pieces for number in self._tokenizer(piece, add_special_tokens=False).input_ids]
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model folder; reads only that folder.
+
+    Raises ModelError when it cannot be used.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return Tokenizer(tokenizer)
+    # The tokenizers library raises bare Exception for a file that it cannot parse.
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise damaged(
+            folder,
+            f"holds no usable tokenizer ({reason}); download or copy it again",
+            f"中的分词器无法使用（{reason}）；请重新下载或复制",
+        ) from error
+
+
+class Qwen3TextEncoder:
+    """Features of a prompt: hidden state -2 of Qwen3, (tokens, channels) in float32.
+
+    ``model`` has neither the last layer nor the final norm of the full model, so that its output is that state.
+    """
+
+    def __init__(self, model: Qwen3Model, tokenizer: Tokenizer, max_tokens: int) -> None:
+        self.module: Any = model
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        self._features: OrderedDict[str, Tensor] = OrderedDict()
+
+    @torch.no_grad()
+    def encode(self, prompt: str) -> Tensor:
+        """Features of a prompt in the chat template; those of the last prompts are remembered.
+
+        Raises:
+            RequestError: more tokens than the transformer takes.
+        """
+        if prompt not in self._features:
+            self._features[prompt] = self._encode(prompt)
+        self._features.move_to_end(prompt)
+        while len(self._features) > _REMEMBERED:
+            self._features.popitem(last=False)
+        return self._features[prompt]
+
+    def forget(self) -> None:
+        """Drop what is remembered, as when the model is unloaded."""
+        self._features.clear()
+
+    def _encode(self, prompt: str) -> Tensor:
+        ids = self._tokenizer.ids(prompt)
+        if len(ids) > self._max_tokens:
+            raise RequestError(
+                "prompt",
+                Text(
+                    f"has {len(ids)} tokens, but this model takes at most {self._max_tokens}; make it shorter",
+                    f"有 {len(ids)} 个词元，而此模型最多接受 {self._max_tokens} 个；请缩短提示词",
+                ),
+            )
+        numbers = torch.tensor([ids], device=self.module.device)
+        features: Tensor = self.module(input_ids=numbers, use_cache=False).last_hidden_state[0]
+        return features.float()
+
+
+def shortened(config: Any) -> Any:
+    """A Qwen3 config without its last layer: hidden state -2 of the full model comes before that."""
+    config.num_hidden_layers -= 1
+    config.layer_types = config.layer_types[: config.num_hidden_layers]
+    return config
+
+
+def without_norm(model: Any) -> Any:
+    """The model without its final norm, which hidden state -2 has not been through."""
+    model.norm = torch.nn.Identity()
+    return model
