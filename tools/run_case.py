@@ -26,12 +26,12 @@ from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import parse_request
+from zimage_app.domain.text import Text
 from zimage_app.engine.run import StageResult, sample
 from zimage_app.models.components import Components, LatentFormat
-from zimage_app.models.loader import load_transformer
+from zimage_app.models.loader import FLUX_PREVIEW, load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.models.spec import FLUX_PREVIEW
-from zimage_app.models.transformer import FastTransformer
+from zimage_app.models.memory import MemoryPlan
 
 POSITIVE, NEGATIVE = "positive", "negative"
 
@@ -60,8 +60,8 @@ def load_case(case: Mapping[str, Any], folder: Path) -> Components:
     dtype = getattr(torch, case.get("dtype", "float32"))
     device = torch.device(case.get("device", "cpu"))
     model = case["transformer"]
-    module = load_transformer(folder / model["file"], dtype=dtype, device=device, config=model.get("config"))
-    transformer = FastTransformer(module)
+    plan = MemoryPlan(device, dtype, Text("as the case says", "按用例指定"))
+    transformer = load_transformer(folder / model["file"], model.get("config", {}), plan)
     LoraManager(transformer).apply(
         [ResolvedLora(folder / use["file"], use.get("strength", 1.0)) for use in case.get("loras", [])]
     )

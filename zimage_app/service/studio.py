@@ -73,7 +73,7 @@ class Studio:
 
     def cards(self) -> tuple[ModelCard, ...]:
         """The models that are on this machine."""
-        sources = list(list_models(self._config.models))
+        sources = [source for source in list_models(self._config.models) if source.present]
         names = {source.card.name for source in sources}
         if self._config.model is not None:
             chosen = find_model(self._config.model, self._config.models)
@@ -347,7 +347,7 @@ def _ignore(_: Text) -> None:
 
 
 def _words(title: Text, step: LoadProgress) -> Text:
-    return Text(f"loading {title.en}: {step.what.en}", f"正在加载 {title.zh}：{step.what.zh}")
+    return Text(f"loading {title.en}: {step.part.en}", f"正在加载 {title.zh}：{step.part.zh}")
 
 
 def _jpeg(picture: Picture) -> bytes:
