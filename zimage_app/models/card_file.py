@@ -21,6 +21,11 @@ from zimage_app.models.files import shown
 _KEYS = ("title", "description", "stages", "examples")
 
 
+def _line(mark: Any) -> int:
+    """Of a YAML mark, counted from 0; the first where there is no mark."""
+    return int(mark.line) if mark else 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Reader:
     """Says where something is wrong."""
@@ -29,8 +34,7 @@ class _Reader:
 
     def wrong(self, node: yaml.Node, en: str, zh: str) -> ModelError:
         """An error at the line of ``node``."""
-        mark = node.start_mark
-        return self.wrong_at(mark.line if mark else 0, en, zh)
+        return self.wrong_at(_line(node.start_mark), en, zh)
 
     def wrong_at(self, line: int, en: str, zh: str) -> ModelError:
         """An error at a line, counted from 0."""
@@ -44,15 +48,14 @@ class _Reader:
             for event in yaml.parse(text, Loader=yaml.SafeLoader):
                 if isinstance(event, yaml.AliasEvent):
                     raise self.wrong_at(
-                        event.start_mark.line,
+                        _line(event.start_mark),
                         "aliases are not allowed; write the value out",
                         "不允许使用别名；请直接写出内容",
                     )
             root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line if error.problem_mark else 0
             raise self.wrong_at(
-                line, f"not valid YAML ({error.problem})", f"不是有效的 YAML（{error.problem}）"
+                _line(error.problem_mark), f"not valid YAML ({error.problem})", f"不是有效的 YAML（{error.problem}）"
             ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise self.wrong_at(0, f"not readable as YAML ({error})", f"无法作为 YAML 读取（{error}）") from error
