@@ -2,7 +2,9 @@
 
 A schedule function takes ``(shift, steps)`` and returns the noise levels of a whole run, from high to low, ending in 0.
 ``stage_sigmas`` cuts the part that a denoise below 1 leaves. Values are rounded to float32 where ComfyUI rounds them,
-because an index or a comparison further on may depend on the last bit.
+because an index or a comparison further on may depend on the last bit. ``exp``, ``tan`` and ``pow`` are worked out in
+float64 and rounded once, so that every machine gets the same list; torch's own float32 versions differ from one
+processor to the next, by one last bit where the exact value lies almost midway between two float32 numbers.
 """
 
 from __future__ import annotations
@@ -39,9 +41,13 @@ def percent_to_sigma(shift: float, percent: float) -> float:
 
 def sigma_table(shift: float) -> Floats:
     """The model's own 1000 noise levels, ascending, rounded to float32."""
-    u = (np.arange(1, TABLE_SIZE + 1, dtype=np.float64) / TABLE_SIZE).astype(np.float32)
-    one = np.float32(1.0)
-    return _f32(np.float32(shift) * u / (one + np.float32(shift - 1.0) * u))
+    return _shifted_f32(shift, (np.arange(1, TABLE_SIZE + 1, dtype=np.float64) / TABLE_SIZE).astype(np.float32))
+
+
+def _shifted_f32(shift: float, u: NDArray[np.float32]) -> Floats:
+    """``shifted``, rounded to float32 after every operation; a shift near 0 must not round a level above 1."""
+    levels = np.float32(shift) * u / (np.float32(1.0) + np.float32(shift - 1.0) * u)
+    return np.minimum(levels, np.float32(1.0)).astype(np.float64)
 
 
 def _f32(values: Floats | NDArray[np.float32]) -> Floats:
@@ -70,14 +76,29 @@ def simple(shift: float, steps: int) -> Floats:
     return _with_zero(np.array([table[-(1 + int(k * TABLE_SIZE / steps))] for k in range(steps)]))
 
 
-def normal(shift: float, steps: int) -> Floats:
+def _linspace(start: float, end: float, points: int) -> Floats:
+    """Evenly spaced float32 values as torch lays them: from both ends towards the middle, each rounded once."""
+    if points == 1:
+        return _f32(np.array([start]))
+    first, last = np.float32(start), np.float32(end)
+    step = np.float64((last - first) / np.float32(points - 1))
+    k = np.arange(points)
+    return _f32(np.where(k < points // 2, first + step * k, last - step * (points - 1 - k)))
+
+
+def _uniform(shift: float, points: int) -> Floats:
     """Linear in time; the low end is shifted twice, because a flow model takes its sigma for the time."""
-    return _with_zero(shifted(shift, _f32(np.linspace(1.0, sigma_table(shift)[0], steps))))
+    return _shifted_f32(shift, _linspace(1.0, sigma_table(shift)[0], points).astype(np.float32))
+
+
+def normal(shift: float, steps: int) -> Floats:
+    """Linear in time, both ends included."""
+    return _with_zero(_uniform(shift, steps))
 
 
 def sgm_uniform(shift: float, steps: int) -> Floats:
     """``normal`` with one point more, and the last left out."""
-    return _with_zero(shifted(shift, _f32(np.linspace(1.0, sigma_table(shift)[0], steps + 1)))[:-1])
+    return _with_zero(_uniform(shift, steps + 1)[:-1])
 
 
 def ddim_uniform(shift: float, steps: int) -> Floats:
@@ -99,13 +120,13 @@ def beta(shift: float, steps: int) -> Floats:
 def karras(shift: float, steps: int) -> Floats:
     """Karras et al. 2022 (arXiv 2206.00364), equation 5, rho 7, between the table's ends."""
     low = sigma_table(shift)[0] ** (1.0 / _KARRAS_RHO)
-    ramp = np.linspace(0.0, 1.0, steps)
-    return _with_zero((1.0 + ramp * (low - 1.0)) ** _KARRAS_RHO)
+    fall = _f32(_linspace(0.0, 1.0, steps) * np.float64(np.float32(low - 1.0)))
+    return _with_zero(_f32(1.0 + fall) ** _KARRAS_RHO)
 
 
 def exponential(shift: float, steps: int) -> Floats:
     """Log-linear between the table's ends."""
-    return _with_zero(np.exp(np.linspace(0.0, math.log(sigma_table(shift)[0]), steps)))
+    return _with_zero(np.exp(_linspace(0.0, math.log(sigma_table(shift)[0]), steps)))
 
 
 def linear_quadratic(shift: float, steps: int) -> Floats:
@@ -125,8 +146,9 @@ def linear_quadratic(shift: float, steps: int) -> Floats:
 
 def kl_optimal(shift: float, steps: int) -> Floats:
     """Sabour et al. 2024 (Align Your Steps, arXiv 2404.14507), equation 8: linear in the arc tangent."""
-    ramp = np.linspace(0.0, 1.0, steps)
-    return _with_zero(np.tan(ramp * math.atan(sigma_table(shift)[0]) + (1.0 - ramp) * math.atan(1.0)))
+    ramp = np.arange(steps, dtype=np.float32) / np.float32(max(steps - 1, 1))
+    low, high = (np.float32(math.atan(end)) for end in (sigma_table(shift)[0], 1.0))
+    return _with_zero(np.tan((ramp * low + (np.float32(1.0) - ramp) * high).astype(np.float64)))
 
 
 SCHEDULERS: dict[str, Schedule] = {
@@ -147,15 +169,18 @@ SCHEDULERS: dict[str, Schedule] = {
 def stage_sigmas(
     scheduler: str, shift: float, steps: int, denoise: float, *, discard_penultimate: bool = False
 ) -> tuple[float, ...]:
-    """The noise levels of one stage: float32 values, high to low, the last 0.
+    """The noise levels of one stage: float32 values, strictly falling, the last 0.
 
     ``denoise`` keeps ``steps`` real steps, out of ``int(steps / denoise)`` (KSampler's and BasicScheduler's rule).
     ``discard_penultimate`` is for the samplers whose list is computed one step longer and whose last non-zero sigma
-    is then dropped.
+    is then dropped. The list is shorter than ``steps + 1`` where the schedule cannot tell so many levels apart.
     """
     total = steps if denoise >= 1.0 else int(steps / denoise)
     sigmas = SCHEDULERS[scheduler](shift, total + 1 if discard_penultimate else total)
     if discard_penultimate:
         sigmas = np.delete(sigmas, -2)
     # BasicScheduler and KSampler differ for a list longer than steps + 1 at denoise 1; the reference uses the former.
-    return tuple(float(value) for value in _f32(sigmas)[-(steps + 1) :])
+    kept = _f32(sigmas)[-(steps + 1) :]
+    # A level that comes twice is a step of length 0, where a multistep sampler would divide by 0.
+    falling = np.append(True, kept[1:] < kept[:-1])
+    return tuple(float(value) for value in kept[falling])
