@@ -84,7 +84,7 @@ def test_a_request_survives_json() -> None:
 
 def test_requests_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        GenerationRequest(prompt="x").prompt = "y"  # type: ignore[misc]
+        GenerationRequest(prompt="x").prompt = "y"
 
 
 def test_the_reference_workflow_is_the_one_of_the_specification() -> None:

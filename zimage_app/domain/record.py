@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +47,7 @@ class ImageRecord(BaseModel):
 
     model_config = _FROZEN
 
-    schema_version: Annotated[Literal[1], Field()] = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     id: str
     """Unique; also the stem of the file's name."""
     created: AwareDatetime

@@ -72,4 +72,5 @@ def _slerp(a: Tensor, b: Tensor, ratio: Tensor) -> Tensor:
     # Where the two point the same or opposite ways the great circle is not defined: mix in a straight line.
     straight = unit_a + ratio * (unit_b - unit_a)
     direction = torch.where(cosine.abs() > 1.0 - _PARALLEL, straight, mixed)
-    return direction * (length_a + ratio * (length_b - length_a))
+    resized: Tensor = direction * (length_a + ratio * (length_b - length_a))
+    return resized

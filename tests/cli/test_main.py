@@ -1,0 +1,138 @@
+"""The command line: what it prints, where it saves, how it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zimage_app import load_generator
+from zimage_app.cli.main import build_parser, build_request, main
+from zimage_app.domain.card import Z_IMAGE_TURBO
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.gallery import read_record
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--set", "stages.0.steps=2", "--set", "stages.0.width=64", "--set", "stages.0.height=64", "--single-stage"]
+
+
+@pytest.fixture
+def tiny(models_dir: Path) -> str:
+    return str(models_dir / "tiny")
+
+
+def request_of(*arguments: str) -> GenerationRequest:
+    return build_request(build_parser().parse_args(["generate", *arguments]), Z_IMAGE_TURBO)
+
+
+def test_flags_become_one_request() -> None:
+    settings = ("1.denoise=0.6", "2.easycache=null", "0.sampler=euler", "0.easycache.threshold=0.3")
+    request = request_of(
+        "一艘红色小船",
+        *("--seed", "42", "--negative", "云", "--trigger", "水墨"),
+        *(part for setting in settings for part in ("--set", f"stages.{setting}")),
+    )
+    assert (request.prompt, request.seed, request.negative, request.triggers) == ("一艘红色小船", 42, "云", ("水墨",))
+    assert request.stages is not None
+    assert request.stages[1].denoise == 0.6
+    assert request.stages[2].easycache is None
+    assert request.stages[0].sampler == "euler"
+    assert request.stages[0].easycache is not None
+    assert request.stages[0].easycache.threshold == 0.3
+    assert request_of("x", "--seed", "-1").seed == "random"
+    assert request_of("x").stages == Z_IMAGE_TURBO.stages
+    assert request_of("x", "--single-stage").stages == Z_IMAGE_TURBO.single_stage
+
+
+def test_a_picture_is_made_saved_and_named(
+    tiny: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], models_dir: Path
+) -> None:
+    assert main(["generate", "a red boat", "--model", tiny, "--seed", "7", "--out", str(tmp_path), *QUICK]) == 0
+    path = Path(capfd.readouterr().out.strip())
+    record = read_record(path)
+    assert record.request.prompt == "a red boat"
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    assert pixels.shape == (64, 64, 3)
+    generator = load_generator("tiny", StudioConfig(models=models_dir))
+    np.testing.assert_array_equal(pixels, np.asarray(generator.generate(record.request).image))
+
+
+def test_json_is_one_object(tiny: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "x", "--model", tiny, "--json", "--out", str(tmp_path), *QUICK]) == 0
+    data = json.loads(capfd.readouterr().out)
+    assert Path(data["path"]).is_file()
+    assert data["request"]["prompt"] == "x"
+    assert isinstance(data["request"]["seed"], int)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["x", "--seed", "many"], "seed:"),
+        (["x", "--set", "stages.7.steps=3"], "there is no entry 7"),
+        (["x", "--set", "stages.0.steps"], "NAME=VALUE"),
+        (["x", "--set", "stages.0.stride=3"], "no such setting"),
+        (["x", "--set", "colour.depth=3"], "no such setting"),
+        (["x", "--set", "stages.0.sampler=euler_a"], "must be one of euler"),
+        (["x", "--set", "stages.0.width=100"], "multiple of 16"),
+        (["x", "--set", "stages.0.steps=0"], "at least 1"),
+        (["x", "--set", "stages.0.cfg=NaN"], "finite"),
+        (["x", "--set", "stages=[]"], "at least 1 entry"),
+        (["x" * 100_000], "at most 8000"),
+        ([""], "must not be empty"),
+        (["x", "--model", "sdxl"], "no model 'sdxl'"),
+        (["x", "--steps", "3"], "unrecognized arguments"),
+        ([], "required: PROMPT"),
+    ],
+)
+def test_bad_input_is_status_2_and_one_sentence(
+    arguments: list[str], words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    try:
+        status = main(["generate", *arguments])
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    printed = capfd.readouterr()
+    assert status == 2
+    assert words in printed.err
+    assert len(printed.err.splitlines()) == 1
+    assert printed.out == ""
+
+
+def test_a_chinese_system_is_answered_in_chinese(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    assert main(["generate", "x", "--set", "stages.0.steps=0"]) == 2
+    assert "不能小于 1" in capfd.readouterr().err
+
+
+def test_a_refusal_needs_no_torch() -> None:
+    code = (
+        "import sys; from zimage_app.cli.main import main; status = main(['generate', '']);"
+        " sys.exit(0 if status == 2 and 'diffusers' not in sys.modules else 1)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_a_model_with_a_cut_off_file_is_one_sentence(
+    models_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(models_dir / "tiny", broken)
+    weights = next((broken / "transformer").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert main(["generate", "x", "--model", str(broken)]) == 1
+    error = capfd.readouterr().err
+    assert weights.name in error
+    assert len(error.splitlines()) == 1

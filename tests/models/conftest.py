@@ -1,0 +1,18 @@
+"""One thread, and the model folder that several tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from zimage_app.models.tiny import write_tiny_model
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model folder; never to be written to."""
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")

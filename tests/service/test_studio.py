@@ -1,0 +1,161 @@
+"""The queue: every job ends, in order, and what a face sees of it is whole."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from zimage_app.domain.errors import GenerationError, ModelError, RequestError
+from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.gallery import read_record
+from zimage_app.service.studio import MAX_WAITING, Studio
+from zimage_app.service.views import JobView
+
+TIMEOUT = 60.0
+
+
+@pytest.fixture
+def studio(models_dir: Path, tmp_path: Path) -> Iterator[Studio]:
+    studio = Studio(StudioConfig(models=models_dir, outputs=tmp_path, model="tiny"))
+    yield studio
+    studio.close()
+
+
+def finish(studio: Studio, job: str) -> JobView:
+    """Watch a job to its end."""
+    end = time.monotonic() + TIMEOUT
+    view = studio.wait(job, -1, 0.0)
+    while not view.over and time.monotonic() < end:
+        view = studio.wait(job, view.version, 1.0)
+    return view
+
+
+def slow_request() -> GenerationRequest:
+    """Long enough to be stopped in the middle."""
+    return GenerationRequest(prompt="x", seed=1, stages=(Stage(width=256, height=256, steps=200),))
+
+
+def test_a_job_runs_to_a_saved_picture(studio: Studio, small_request: GenerationRequest, tmp_path: Path) -> None:
+    job = studio.submit(small_request, "tiny", owner="me")
+    assert studio.active("me") == job
+    view = finish(studio, job)
+    assert view.state == "done"
+    assert view.progress == 1.0
+    assert view.picture is not None
+    assert view.picture.path.is_relative_to(tmp_path)
+    assert read_record(view.picture.path).request.seed == 42
+    assert studio.active("me") is None
+    assert [picture.record.id for picture in studio.today()] == [view.picture.record.id]
+    for stage, size in zip(view.stages, [(64, 96), (128, 192)], strict=True):
+        assert stage.step == stage.steps == 3
+        assert stage.seconds is not None
+        assert stage.preview is not None
+        with Image.open(io.BytesIO(stage.preview)) as image:
+            assert image.size == size
+
+
+def test_views_only_move_forward(studio: Studio, small_request: GenerationRequest) -> None:
+    job = studio.submit(small_request, "tiny")
+    views = [studio.wait(job, -1, 0.0)]
+    while not views[-1].over:
+        views.append(studio.wait(job, views[-1].version, 5.0))
+    order = ["waiting", "loading", "running", "done"]
+    places = [order.index(view.state) for view in views]
+    assert places == sorted(places)
+    assert [view.progress for view in views] == sorted(view.progress for view in views)
+    assert [view.version for view in views] == sorted({view.version for view in views})
+
+
+def test_jobs_wait_their_turn_and_can_be_taken_back(studio: Studio, small_request: GenerationRequest) -> None:
+    running = studio.submit(slow_request(), "tiny")
+    jobs = [studio.submit(small_request, "tiny") for _ in range(3)]
+    while studio.wait(running, -1, 0.0).state != "running":
+        time.sleep(0.01)
+    assert [studio.wait(job, -1, 0.0).ahead for job in jobs] == [1, 2, 3]
+    studio.cancel(jobs[0])
+    assert studio.wait(jobs[0], -1, 0.0).state == "cancelled"
+    assert [studio.wait(job, -1, 0.0).ahead for job in jobs[1:]] == [1, 2]
+    studio.cancel(running)
+    assert finish(studio, running).state == "cancelled"
+    assert [finish(studio, job).state for job in jobs[1:]] == ["done", "done"]
+
+
+def test_a_failure_is_a_sentence_and_the_next_job_runs(
+    studio: Studio, small_request: GenerationRequest, tmp_path: Path
+) -> None:
+    too_long = small_request.model_copy(update={"prompt": "船" * 7000})
+    failed = finish(studio, studio.submit(too_long, "tiny"))
+    assert failed.state == "failed"
+    assert failed.error is not None
+    assert "tokens" in failed.error.text.en
+    assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
+    assert len(list(tmp_path.rglob("*.png"))) == 1
+
+
+def test_a_full_disk_fails_the_job_and_keeps_what_was_shown(
+    models_dir: Path, small_request: GenerationRequest, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "outputs"
+    blocked.write_text("in the way", encoding="utf-8")
+    studio = Studio(StudioConfig(models=models_dir, outputs=blocked, model="tiny"))
+    view = finish(studio, studio.submit(small_request, "tiny"))
+    assert view.state == "failed"
+    assert view.error is not None
+    assert "could not be saved" in view.error.text.en
+    assert all(stage.preview for stage in view.stages)
+    blocked.unlink()
+    assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
+    studio.close()
+
+
+def test_bad_orders_are_refused_at_the_door(studio: Studio, small_request: GenerationRequest) -> None:
+    with pytest.raises(ModelError, match="no model 'sdxl'"):
+        studio.submit(small_request, "sdxl")
+    with pytest.raises(RequestError, match="not known"):
+        studio.wait("nobody", 0, 0.0)
+    assert studio.view("nobody") is None
+    studio.cancel("nobody")
+
+
+def test_the_queue_has_an_end(studio: Studio, small_request: GenerationRequest) -> None:
+    first = studio.submit(slow_request(), "tiny")
+    while studio.wait(first, -1, 0.0).state == "waiting":
+        time.sleep(0.01)
+    for _ in range(MAX_WAITING):
+        studio.submit(small_request, "tiny")
+    with pytest.raises(GenerationError, match="waiting already"):
+        studio.submit(small_request, "tiny")
+
+
+def test_a_shared_studio_shows_everybody_only_their_own(
+    models_dir: Path, small_request: GenerationRequest, tmp_path: Path
+) -> None:
+    studio = Studio(StudioConfig(models=models_dir, outputs=tmp_path, model="tiny", shared=True))
+    view = finish(studio, studio.submit(small_request, "tiny", owner="a"))
+    assert view.picture is not None
+    name = view.picture.record.id
+    assert studio.picture(name, "a") is not None
+    assert studio.picture(name, "b") is None
+    assert [picture.record.id for picture in studio.today("a")] == [name]
+    assert studio.today("b") == ()
+    studio.close()
+
+
+def test_a_model_is_loaded_ahead_and_its_state_is_shown(studio: Studio) -> None:
+    assert studio.model_view().state == "absent"
+    studio.preload("tiny")
+    end = time.monotonic() + TIMEOUT
+    while studio.model_view().state != "ready" and time.monotonic() < end:
+        time.sleep(0.02)
+    assert (studio.model_view().name, studio.model_view().state) == ("tiny", "ready")
+
+
+def test_the_tiny_model_is_the_one_that_was_chosen(studio: Studio) -> None:
+    assert studio.default_model == "tiny"
+    assert "tiny" in [card.name for card in studio.cards()]

@@ -1,0 +1,113 @@
+"""The whole engine against ComfyUI: three stages, with EasyCache and without, through the app's own code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.golden.make_tiny_weights import tiny_weights
+from tools.run_case import run_case
+from zimage_app.domain.request import REFERENCE_STAGES
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+SEEDS = (905124181980574, 182450993364532, 894355038471848)
+CONFIG = {
+    "dim": 256,
+    "n_layers": 4,
+    "n_refiner_layers": 2,
+    "n_heads": 2,
+    "n_kv_heads": 2,
+    "cap_feat_dim": 64,
+    "axes_lens": [1536, 512, 512],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("case")
+    save_file(tiny_weights(), folder / "tiny.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, torch.Tensor]:
+    return load_file(GOLDEN / "e2e_i_default.safetensors")
+
+
+@pytest.fixture(scope="module")
+def modes() -> dict[str, Any]:
+    manifest = json.loads((GOLDEN / "e2e_manifest.json").read_text(encoding="utf-8"))
+    modes: dict[str, Any] = manifest["variants"]["i_default"]["modes"]
+    return modes
+
+
+def a_case(mode: str, stages: int = 3) -> dict[str, Any]:
+    """The reference workflow as a case, in one of the golden modes."""
+    asked = [
+        stage.model_copy(update={"seed": seed, **({"easycache": None} if mode == "off" else {})}).model_dump(
+            mode="json"
+        )
+        for stage, seed in zip(REFERENCE_STAGES, SEEDS, strict=True)
+    ][:stages]
+    if mode == "on_warm":
+        asked[1]["easycache"]["window_shift"] = 7.0
+    return {
+        "transformer": {"file": "tiny.safetensors", "config": CONFIG},
+        "text": {"file": str(GOLDEN / "conds.safetensors"), "positive": "pos_4242", "negative": "neg_4242"},
+        "dtype": "float32",
+        "device": "cpu",
+        "threads": 1,
+        "stages": asked,
+    }
+
+
+def relative_l2(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.parametrize("mode", ["off", "on", "on_warm"])
+def test_a_whole_run_is_comfyuis(
+    mode: str, folder: Path, expected: dict[str, torch.Tensor], modes: dict[str, Any]
+) -> None:
+    latents, stages = run_case(a_case(mode), folder)
+    for number, counts in enumerate(stages, start=1):
+        name = f"stage{number}"
+        reference = modes[mode].get(name) or modes["off"][name]
+        assert counts["calls"] == reference["calls"]
+        assert counts["executed"] == reference["executed"]
+        assert counts["skipped_calls"] == reference["skipped_calls"]
+        wanted = expected.get(f"{mode}.{name}", expected[f"off.{name}"])
+        assert relative_l2(latents[name], wanted) < 1e-5, name
+
+
+def test_the_float32_only_bug_is_not_copied(folder: Path, expected: dict[str, torch.Tensor]) -> None:
+    latents, _ = run_case(a_case("on", stages=2), folder)
+    assert relative_l2(latents["stage2"], expected["on_aliased.stage2"]) > 0.1
+
+
+def test_the_tool_prints_and_writes_what_it_promises(folder: Path, expected: dict[str, torch.Tensor]) -> None:
+    case = folder / "case.json"
+    case.write_text(json.dumps(a_case("off", stages=1)), encoding="utf-8")
+    out = folder / "out.safetensors"
+    command = [sys.executable, str(ROOT / "tools" / "run_case.py"), str(case), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == {"stages": [{"calls": 18, "executed": 18, "skipped_calls": []}]}
+    assert relative_l2(load_file(out)["stage1"], expected["off.stage1"]) < 1e-5
+
+
+def test_a_bad_case_is_one_sentence(folder: Path) -> None:
+    case = folder / "bad.json"
+    case.write_text(json.dumps(a_case("off") | {"stages": [{"sampler": "euler_a"}]}), encoding="utf-8")
+    command = [sys.executable, str(ROOT / "tools" / "run_case.py"), str(case), str(folder / "no.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("bad.json: stages.0.sampler:")
+    assert len(done.stderr.splitlines()) == 1
