@@ -1,0 +1,269 @@
+// The canvas: stage rail, big picture, progress, facts and history strip. It draws props.value, which is
+// {job, strip} as canvas.py makes it, and decides nothing. Every text goes in through textContent.
+const page = window.studio;
+const root = element.querySelector(".canvas");
+const find = (selector) => root.querySelector(selector);
+const say = (key, values = {}) => page.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+const busy = (state) => ["waiting", "loading", "running"].includes(state);
+
+let job = { state: "idle", stages: [] };
+let received = 0; // when the newest snapshot came, so that the clock runs on between two
+let pin = null; // {stage} or {picture}: what the reader has chosen to look at
+let facts = null; // of the picture on show
+
+function make(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function setImage(image, source) {
+  if (!source) image.removeAttribute("src");
+  else if (image.getAttribute("src") !== source) image.setAttribute("src", source);
+}
+
+// Rail
+
+function makeTile(index) {
+  const tile = make("button", "tile");
+  tile.type = "button";
+  const frame = make("span", "thumb");
+  frame.append(make("img"));
+  const caption = make("span", "caption");
+  caption.append(make("b"), make("span", "note"));
+  const line = make("span", "track");
+  line.append(make("i"));
+  tile.append(frame, caption, line);
+  tile.onclick = () => {
+    pin = pin && pin.stage === index ? null : { stage: index };
+    draw();
+  };
+  return tile;
+}
+
+function isLast(index) {
+  return index === job.stages.length - 1;
+}
+
+function stageSource(index) {
+  const stage = job.stages[index];
+  if (!stage) return "";
+  return isLast(index) && job.picture ? `pictures/${job.picture}.png` : stage.preview;
+}
+
+function drawRail() {
+  const rail = find(".rail");
+  const count = Math.max(job.stages.length, 1);
+  while (rail.children.length > count) rail.lastChild.remove();
+  while (rail.children.length < count) rail.append(makeTile(rail.children.length));
+  root.style.setProperty("--tiles", count);
+  job.stages.forEach((stage, index) => drawTile(rail.children[index], stage, index));
+}
+
+function drawTile(tile, stage, index) {
+  const [image, name, note, done] = ["img", "b", ".note", "i"].map((part) => tile.querySelector(part));
+  const label = say("stage_picture", { stage: index + 1, name: stage.name });
+  tile.setAttribute("aria-label", label);
+  tile.setAttribute("aria-pressed", String(shownStage() === index));
+  tile.disabled = !stageSource(index);
+  tile.querySelector(".thumb").style.aspectRatio = `${stage.width} / ${stage.height}`;
+  setImage(image, isLast(index) && job.picture ? `pictures/${job.picture}.jpg` : stage.preview);
+  image.alt = "";
+  name.textContent = `${index + 1} ${stage.name}`;
+  const running = job.state === "running" && job.current === index;
+  const size = `${stage.width}×${stage.height}`;
+  note.textContent = stage.seconds ? `${stage.seconds.toFixed(1)} s` : running ? `${stage.step}/${stage.steps}` : size;
+  done.style.width = `${(100 * stage.step) / (stage.steps || 1)}%`;
+}
+
+// Big picture
+
+function shownStage() {
+  if (pin) return pin.stage ?? null;
+  if (job.picture) return job.stages.length - 1;
+  for (let index = job.current ?? 0; index >= 0; index -= 1) if (stageSource(index)) return index;
+  return null;
+}
+
+function shownPicture() {
+  if (pin && pin.picture) return pin.picture;
+  return job.picture && shownStage() === job.stages.length - 1 ? job.picture : "";
+}
+
+function drawPicture() {
+  const picture = shownPicture();
+  const index = shownStage();
+  const stage = job.stages[index ?? job.stages.length - 1];
+  const size = picture && facts && facts.id === picture ? facts : stage || { width: 672, height: 864 };
+  root.style.setProperty("--aspect", size.width / size.height);
+  const big = find(".big");
+  setImage(big, picture ? `pictures/${picture}.png` : index === null ? "" : stageSource(index));
+  big.alt = picture ? say("picture") : index === null ? "" : say("stage_picture", { stage: index + 1, name: stage.name });
+  find(".zoom").disabled = !big.hasAttribute("src");
+  const live = job.state === "running" && index !== null;
+  find(".badge").textContent = live
+    ? say("badge", { stage: index + 1, stages: job.stages.length, name: stage.name })
+    : "";
+}
+
+find(".zoom").setAttribute("aria-label", say("zoom"));
+find(".zoom").onclick = () => {
+  const dialog = make("dialog", "studio-zoom");
+  const image = make("img");
+  image.src = find(".big").src;
+  image.alt = find(".big").alt;
+  dialog.append(image);
+  dialog.onclick = () => dialog.close();
+  dialog.onclose = () => dialog.remove();
+  document.body.append(dialog);
+  dialog.showModal();
+};
+
+// Progress
+
+function message() {
+  const stage = job.stages[job.current] || {};
+  switch (job.state) {
+    case "waiting":
+      return job.ahead ? say("waiting", { ahead: job.ahead }) : say("waiting_next");
+    case "loading":
+      return job.loading || say("loading");
+    case "running":
+      if (!job.current && !stage.step) return say("starting");
+      if (isLast(job.current) && stage.step === stage.steps) return say("saving");
+      return say("step", { stage: job.current + 1, stages: job.stages.length, step: stage.step, steps: stage.steps });
+    case "done":
+      return say("done", { seconds: job.elapsed.toFixed(1) });
+    case "cancelled":
+      return say("cancelled");
+    case "failed":
+      return job.error || say("failed");
+    default:
+      return "";
+  }
+}
+
+function drawClock() {
+  const since = (performance.now() - received) / 1000;
+  const parts = [];
+  if (job.state === "running" || job.state === "loading") {
+    parts.push(say("elapsed", { seconds: Math.floor(job.elapsed + since) }));
+  }
+  if (job.state === "running" && job.remaining !== null && job.remaining !== undefined) {
+    parts.push(say("remaining", { seconds: Math.max(0, Math.ceil(job.remaining - since)) }));
+  }
+  find(".clock").textContent = parts.join(" · ");
+}
+
+function drawProgress() {
+  const percent = Math.round(100 * (job.progress || 0));
+  find(".fill").style.width = job.state === "waiting" || job.state === "loading" ? "" : `${percent}%`;
+  find(".progress").setAttribute("aria-valuenow", percent);
+  find(".progress").setAttribute("aria-label", say("progress"));
+  find(".message").textContent = message();
+  find(".empty p").textContent = job.state === "idle" ? say("idle") : message();
+  find(".warnings").replaceChildren(...(job.warnings || []).map((text) => make("li", "", text)));
+  // Spoken once per stage and state, not at every step.
+  const spoken = job.state === "running" ? say("badge", stageWords()) : message();
+  if (find(".spoken").textContent !== spoken) find(".spoken").textContent = spoken;
+  drawClock();
+}
+
+function stageWords() {
+  return { stage: job.current + 1, stages: job.stages.length, name: job.stages[job.current].name };
+}
+
+setInterval(() => busy(job.state) && drawClock(), 500);
+
+// Facts
+
+async function loadFacts(picture) {
+  const answer = await fetch(`pictures/${picture}.json`);
+  if (picture !== shownPicture()) return;
+  facts = answer.ok ? await answer.json() : { id: picture, rows: [], missing: await answer.text() };
+  draw();
+}
+
+function drawFacts() {
+  const picture = shownPicture();
+  find(".facts").hidden = !picture;
+  if (!picture) return;
+  if (!facts || facts.id !== picture) {
+    loadFacts(picture);
+    return;
+  }
+  find(".facts").dataset.picture = picture;
+  find(".facts h2").textContent = facts.missing || say("facts");
+  const rows = facts.rows.flatMap((row) => [make("dt", "", row.title), make("dd", "", row.text)]);
+  find(".facts dl").replaceChildren(...rows);
+  find(".download").href = `pictures/${picture}.png?download`;
+  for (const button of root.querySelectorAll(".facts .button")) button.hidden = Boolean(facts.missing);
+}
+
+find(".download").textContent = say("download");
+find(".download").setAttribute("download", "");
+find(".reuse").textContent = say("reuse");
+find(".copy").textContent = say("copy_seed");
+find(".reuse").onclick = () => trigger("reuse", { id: facts.id });
+find(".copy").onclick = async () => {
+  await navigator.clipboard.writeText(facts.seed);
+  find(".copy").textContent = say("copied");
+  setTimeout(() => (find(".copy").textContent = say("copy_seed")), 1500);
+};
+
+// History strip
+
+function makeThumb(item) {
+  const button = make("button", "thumb");
+  button.type = "button";
+  button.dataset.picture = item.id;
+  const image = make("img");
+  image.src = `pictures/${item.id}.jpg`;
+  image.alt = item.label;
+  image.loading = "lazy";
+  button.title = item.label;
+  button.append(image);
+  button.onclick = () => {
+    pin = { picture: item.id };
+    draw();
+  };
+  return button;
+}
+
+function drawStrip(items) {
+  find(".strip").hidden = !items.length;
+  find(".strip h2").textContent = say("today");
+  const box = find(".pictures");
+  const known = new Map([...box.children].map((node) => [node.dataset.picture, node]));
+  const wanted = items.map((item) => known.get(item.id) || makeThumb(item));
+  if (wanted.length !== box.children.length || wanted.some((node, index) => node !== box.children[index])) {
+    box.replaceChildren(...wanted);
+  }
+  for (const node of wanted) node.setAttribute("aria-pressed", String(node.dataset.picture === shownPicture()));
+}
+
+// All of it
+
+function draw() {
+  root.dataset.state = job.state;
+  root.dataset.job = job.id || "";
+  drawRail();
+  drawPicture();
+  drawProgress();
+  drawFacts();
+  drawStrip((props.value && props.value.strip) || []);
+}
+
+function take() {
+  const before = job;
+  job = (props.value && props.value.job) || before;
+  received = performance.now();
+  const begun = job.id !== before.id;
+  if (begun || (busy(before.state) && !busy(job.state))) pin = null;
+  if (begun && busy(job.state) && innerWidth <= 860) find(".stand").scrollIntoView({ block: "start" });
+  draw();
+}
+
+watch("value", take);
+take();

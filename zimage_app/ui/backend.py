@@ -1,0 +1,54 @@
+"""What the page asks of whoever makes the pictures; ``service.studio.Studio`` is the one. Knows no components."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.views import JobView, SavedPicture
+
+
+class Backend(Protocol):
+    """Jobs in, snapshots out; safe to call from any thread."""
+
+    @property
+    def default_model(self) -> str:
+        """The model that a new visitor gets."""
+        ...
+
+    def cards(self) -> tuple[ModelCard, ...]:
+        """The models to choose from."""
+        ...
+
+    def card(self, name: str) -> ModelCard:
+        """One of them; raises ModelError for another name."""
+        ...
+
+    def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
+        """Queue a request; gives the job's id, or raises StudioError."""
+        ...
+
+    def view(self, job_id: str) -> JobView | None:
+        """The job as it is now."""
+        ...
+
+    def wait(self, job_id: str, version: int, timeout: float) -> JobView:
+        """Wait up to ``timeout`` seconds for a view newer than ``version``."""
+        ...
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job, waiting or running; returns at once."""
+        ...
+
+    def active(self, owner: str) -> str | None:
+        """This owner's newest job that is not over."""
+        ...
+
+    def today(self, owner: str = "", limit: int = 24) -> tuple[SavedPicture, ...]:
+        """Today's pictures, newest first."""
+        ...
+
+    def picture(self, picture_id: str, owner: str = "") -> SavedPicture | None:
+        """A saved picture, or None."""
+        ...

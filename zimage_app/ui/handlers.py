@@ -1,0 +1,247 @@
+"""What happens when something on the page is used: page values in, updates out. Decides nothing about pictures.
+
+A run is computed by the studio's own worker; these handlers only watch it. Gradio may resume a generator on another
+thread, and closes it on the server's event loop when the tab is gone, so nothing here holds a lock or cleans up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from starlette.requests import HTTPConnection
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import RequestError, StudioError
+from zimage_app.domain.plan import make_plan
+from zimage_app.domain.request import parse_request, parse_stage
+from zimage_app.domain.text import Language
+from zimage_app.service.views import JobView
+from zimage_app.ui.backend import Backend
+from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
+from zimage_app.ui.controls import element_id, fill
+from zimage_app.ui.i18n import LanguageChoice, language_of, say
+from zimage_app.ui.values import Values, request_data, request_values, stage_data, stages_values
+from zimage_app.ui.visitor import owner_of
+
+log = logging.getLogger(__name__)
+
+Updates = dict[Component, Any]
+
+_PATIENCE = 0.5
+"""Seconds between two signs of life; a closed tab is noticed within this time."""
+_STRIP_LENGTH = 24
+NO_NOTICE: Data = {"text": ""}
+
+
+@dataclass(frozen=True)
+class Widgets:
+    """The components that handlers write to."""
+
+    fields: dict[str, Component]
+    """Every setting by its page name, and ``model``; in the order in which handlers get the values."""
+    tabs: int
+    canvas: Component
+    notice: Component
+    hints: Component
+    examples: Component
+    generate: Component
+    stop: Component
+    job: Component
+    """Holds the id of the job that this tab watches."""
+
+
+class Handlers:
+    """The page's handlers for one studio."""
+
+    def __init__(self, studio: Backend, widgets: Widgets, words: gr.I18n, first: LanguageChoice) -> None:
+        self._studio = studio
+        self._at = widgets
+        self._words = words
+        self._first = first
+
+    def generate(self, request: gr.Request, *inputs: Any) -> Iterator[Updates]:
+        """Queue what the fields say and show the run until it is over."""
+        language = self._language(request)
+        try:
+            values = self._values(inputs)
+            asked = parse_request(request_data(values, self._at.tabs))
+            job_id = self._studio.submit(asked, str(values["model"]), owner_of(_visitor(request)))
+            yield from self._watch(job_id, request)
+        except StudioError as error:
+            yield self._refusal(error, language)
+        except Exception:
+            log.exception("a run could not be started or shown")
+            yield self._internal(language) | self._buttons(running=False)
+
+    def arrive(self, request: gr.Request) -> Iterator[Updates]:
+        """A page was loaded: show the run that this browser has going, or an empty canvas."""
+        language = self._language(request)
+        try:
+            job_id = self._studio.active(owner_of(_visitor(request)))
+            if job_id is not None:
+                yield from self._watch(job_id, request)
+                return
+            card = self._studio.card(self._studio.default_model)
+            yield {self._at.canvas: {"job": idle_data(card, language), "strip": self._strip(request)}}
+        except Exception:
+            log.exception("a new page could not be filled")
+            yield self._internal(language)
+
+    def stop(self, job_id: str) -> Updates:
+        """Ask for the job's end; the watching handler tells when it is over."""
+        self._studio.cancel(job_id)
+        return {self._at.stop: gr.update(value=self._words("stopping"), interactive=False)}
+
+    def choose_model(self, request: gr.Request, name: str) -> Updates:
+        """Put in a model's own settings and examples."""
+
+        def settings() -> Updates:
+            card = self._studio.card(name)
+            return self._card_updates(card) | fill(self._at.fields, stages_values(card.stages, self._at.tabs))
+
+        return self._guarded(settings, request)
+
+    def last_seed(self, request: gr.Request) -> Updates:
+        """Put in the seed of this browser's newest picture."""
+
+        def seed() -> Updates:
+            pictures = self._studio.today(owner_of(_visitor(request)), 1)
+            if not pictures:
+                return {self._at.notice: _notice("info", say("seed_none_yet", self._language(request)))}
+            seed = str(pictures[0].record.request.seed)
+            return fill(self._at.fields, {"seed": seed}) | {self._at.notice: NO_NOTICE}
+
+        return self._guarded(seed, request)
+
+    def reuse(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Put in the settings of the picture on show."""
+        return self._guarded(lambda: self._reuse(str(getattr(event, "id", "")), request), request)
+
+    def restore(self, request: gr.Request, saved: object) -> Updates:
+        """Put in what this browser remembers, where it is still allowed; says so where it isn't."""
+        if not isinstance(saved, Mapping):
+            return {self._at.notice: NO_NOTICE}
+        return self._guarded(lambda: self._restore(saved, self._language(request)), request)
+
+    def hints(self, request: gr.Request, *inputs: Any) -> list[str]:
+        """What the settings as they stand come to; nothing where they can't be read yet."""
+        values = self._values(inputs)
+        try:
+            asked = parse_request(request_data(values | {"prompt": "-"}, self._at.tabs))
+            plan = make_plan(asked, self._studio.card(str(values["model"])))
+        except StudioError:
+            return []
+        return [text.to(self._language(request)) for text in plan.warnings]
+
+    # Parts.
+
+    def _watch(self, job_id: str, request: gr.Request) -> Iterator[Updates]:
+        language = self._language(request)
+        strip = self._strip(request)
+        yield {self._at.job: job_id, self._at.notice: NO_NOTICE} | self._buttons(running=True)
+        seen: JobView | None = None
+        for seen in snapshots(self._studio, job_id):
+            if seen.over:
+                strip = self._strip(request)
+            yield {self._at.canvas: {"job": job_data(seen, language), "strip": strip}}
+        if seen is None:
+            yield {self._at.canvas: {"job": lost_data(language), "strip": strip}}
+        yield self._buttons(running=False)
+
+    def _buttons(self, *, running: bool) -> Updates:
+        return {
+            self._at.generate: gr.update(interactive=not running),
+            self._at.stop: gr.update(interactive=running, value=self._words("stop")),
+        }
+
+    def _restore(self, saved: Mapping[str, Any], language: Language) -> Updates:
+        name = str(saved.get("model", ""))
+        default = self._studio.default_model
+        notice = NO_NOTICE
+        if name not in {card.name for card in self._studio.cards()}:
+            notice = _notice("info", say("model_gone", language, model=name, default=default))
+            name = default
+        card = self._studio.card(name)
+        recommended = stages_values(card.stages, self._at.tabs)
+        values = recommended | {key: saved[key] for key in self._at.fields if key in saved and key != "model"}
+        try:
+            for number in range(self._at.tabs):
+                parse_stage(stage_data(values, number))
+        except RequestError as error:
+            values |= recommended
+            notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
+        updates = fill(self._at.fields, values | {"model": card.name}) | self._card_updates(card)
+        return updates | {self._at.notice: notice}
+
+    def _reuse(self, picture_id: str, request: gr.Request) -> Updates:
+        language = self._language(request)
+        saved = self._studio.picture(picture_id, owner_of(_visitor(request)))
+        if saved is None:
+            return {self._at.notice: _notice("error", say("picture_gone", language))}
+        record = saved.record
+        card = self._studio.card(record.model)
+        values: Values = request_values(record.request, card, self._at.tabs) | {"model": card.name}
+        loras = ", ".join(use.name for use in record.request.loras)
+        notice = say("no_loras", language, loras=loras) if loras else say("reused", language)
+        updates = fill(self._at.fields, values) | self._card_updates(card)
+        return updates | {self._at.notice: _notice("info", notice)}
+
+    def _card_updates(self, card: ModelCard) -> Updates:
+        return {self._at.examples: list(card.examples), self._at.notice: NO_NOTICE}
+
+    def _strip(self, request: gr.Request) -> list[Data]:
+        return strip_data(self._studio.today(owner_of(_visitor(request)), _STRIP_LENGTH))
+
+    def _values(self, inputs: tuple[Any, ...]) -> Values:
+        return dict(zip(self._at.fields, inputs, strict=True))
+
+    def _language(self, request: gr.Request) -> Language:
+        return language_of(_visitor(request), self._first)
+
+    def _guarded(self, work: Callable[[], Updates], request: gr.Request) -> Updates:
+        try:
+            return work()
+        except StudioError as error:
+            return self._refusal(error, self._language(request))
+        except Exception:
+            log.exception("a handler of the page failed")
+            return self._internal(self._language(request))
+
+    def _refusal(self, error: StudioError, language: Language) -> Updates:
+        field = painted_field(error.field, self._at.fields) if isinstance(error, RequestError) else ""
+        return {self._at.notice: _notice("error", error.to(language)) | {"field": field}}
+
+    def _internal(self, language: Language) -> Updates:
+        return {self._at.notice: _notice("error", say("internal", language))}
+
+
+def snapshots(studio: Backend, job_id: str) -> Iterator[JobView]:
+    """The newest view of a job again and again, the last one over; nothing for a job that isn't known."""
+    view = studio.view(job_id)
+    while view is not None:
+        yield view
+        if view.over:
+            return
+        view = studio.wait(job_id, view.version, _PATIENCE)
+
+
+def painted_field(path: str, names: Mapping[str, object]) -> str:
+    """The id of the control to paint for a request's field: its own, or that of what it is a part of."""
+    while path and path not in names:
+        path = path.rpartition(".")[0]
+    return element_id(path) if path else ""
+
+
+def _visitor(request: gr.Request) -> HTTPConnection:
+    if request.request is None:
+        raise RuntimeError("called without a visitor's request")
+    return request.request
+
+
+def _notice(kind: str, text: str) -> Data:
+    return {"kind": kind, "text": text}

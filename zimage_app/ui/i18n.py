@@ -1,0 +1,155 @@
+"""The page's own words in Chinese and English, and which of the two a visitor reads. Knows no components.
+
+The words of a knob stand beside the knob (``domain/request.py``), a model's beside the model; ``catalogue`` gathers
+all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import gradio as gr
+from pydantic import BaseModel
+from starlette.requests import HTTPConnection
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage, knob_of
+from zimage_app.domain.text import Language, Text
+
+LanguageChoice = Literal["auto", "zh", "en"]
+LANGUAGE_COOKIE = "studio_language"
+LOCALES: dict[Language, str] = {"zh": "zh-CN", "en": "en"}
+"""What the browser is told, because Gradio looks its words up by this name."""
+
+WORDS: dict[str, Text] = {
+    "subtitle": Text("three progressive stages", "三阶段渐进生成"),
+    "switch_language": Text("切换到中文", "Switch to English"),
+    "switch_theme": Text("Light or dark", "浅色 / 深色"),
+    "prompt_hint": Text(
+        "Describe the picture, e.g. a water town at dusk, mist, distant hills, one small boat",
+        "描述你想看到的画面，例如：黄昏的江南水乡，薄雾，远山，一叶扁舟",
+    ),
+    "examples": Text("Example prompts", "示例提示词"),
+    "triggers_hint": Text("Separate with commas", "用逗号分隔"),
+    "model": Text("Model", "模型"),
+    "seed_hint": Text("random", "随机"),
+    "seed_random": Text("Random", "随机"),
+    "seed_last": Text("Last one", "沿用上次"),
+    "seed_none_yet": Text(
+        "There is no picture of today whose seed could be used.", "今天还没有生成过图片，没有可沿用的种子。"
+    ),
+    "stages": Text("Stages", "阶段参数"),
+    "advanced": Text("Advanced", "高级"),
+    "stage_draft": Text("Draft", "构图"),
+    "stage_refine": Text("Refine", "细化"),
+    "stage_final": Text("Final", "成片"),
+    "recommended": Text("Recommended settings of this model", "恢复该模型的推荐参数"),
+    "generate": Text("Generate", "开始生成"),
+    "stop": Text("Stop", "停止"),
+    "stopping": Text("Stopping…", "正在停止…"),
+    "idle": Text("Write a prompt, then press Generate", "写下提示词，然后点击「开始生成」"),
+    "waiting_next": Text("Up next…", "即将开始…"),
+    "waiting": Text("Waiting: {ahead} ahead in the queue", "排队中：前面还有 {ahead} 个任务"),
+    "loading": Text("Loading the model…", "正在加载模型…"),
+    "starting": Text("Reading the prompt…", "正在理解提示词…"),
+    "step": Text("Stage {stage}/{stages} · step {step}/{steps}", "第 {stage}/{stages} 阶段 · 第 {step}/{steps} 步"),
+    "badge": Text("Stage {stage}/{stages} · {name}", "阶段 {stage}/{stages} · {name}"),
+    "saving": Text("Decoding and saving…", "正在解码并保存…"),
+    "elapsed": Text("{seconds} s", "已用 {seconds} 秒"),
+    "remaining": Text("about {seconds} s left", "约剩 {seconds} 秒"),
+    "done": Text("Done in {seconds} s", "完成，用时 {seconds} 秒"),
+    "cancelled": Text("Stopped. What was finished is kept.", "已停止，已完成的阶段仍可查看。"),
+    "failed": Text("This run failed", "这次生成失败了"),
+    "gone": Text("This run is no longer known; the app was restarted.", "找不到这次任务，程序可能已重启。"),
+    "internal": Text(
+        "Internal error; the app's log says more. Nothing that was saved is lost.",
+        "程序内部出错，详情见运行日志；已保存的图片不受影响。",
+    ),
+    "settings_reset": Text(
+        "The settings remembered by this browser don't fit any more ({reason}); the recommended ones were put in.",
+        "浏览器里记住的参数已不适用（{reason}），已改用推荐参数。",
+    ),
+    "model_gone": Text(
+        "The model {model} is not available here; {default} is selected.", "这里没有模型 {model}，已选择 {default}。"
+    ),
+    "picture_gone": Text("This picture's file is no longer there.", "这张图片的文件已不存在。"),
+    "too_many_stages": Text(
+        "This picture was made in {stages} stages, and this page has {tabs}; its settings can't be put in.",
+        "这张图片用了 {stages} 个阶段，而本页只有 {tabs} 个，无法填入它的参数。",
+    ),
+    "no_loras": Text(
+        "Settings put in, except the LoRAs, which this page can't set yet: {loras}.",
+        "参数已填入，但本页暂不能设置 LoRA，以下未填入：{loras}。",
+    ),
+    "reused": Text("The picture's settings were put in.", "已填入这张图片的参数。"),
+    "picture": Text("Picture", "图片"),
+    "stage_picture": Text("Stage {stage}: {name}", "第 {stage} 阶段：{name}"),
+    "zoom": Text("Show in full size", "放大查看"),
+    "facts": Text("Settings used", "本次参数"),
+    "download": Text("Download PNG", "下载 PNG"),
+    "reuse": Text("Use these settings", "使用这些参数"),
+    "copy_seed": Text("Copy seed", "复制种子"),
+    "copied": Text("Copied", "已复制"),
+    "today": Text("Today", "今天"),
+    "progress": Text("Progress", "进度"),
+    "fact_size": Text("Size", "尺寸"),
+    "fact_time": Text("Time", "用时"),
+    "fact_skipped": Text("Skipped", "跳过"),
+    "fact_created": Text("Made at", "生成于"),
+}
+
+
+def knob_key(model: type[BaseModel], field: str, part: Literal["title", "help"]) -> str:
+    """The name of a knob's title or help in the page's dictionary."""
+    return f"{model.__name__}_{field}_{part}"
+
+
+def tab_key(number: int) -> str:
+    """The name of the tab title of stage ``number``, from 0."""
+    return f"tab_{number}"
+
+
+def card_key(card: ModelCard, part: Literal["title", "description"]) -> str:
+    """The name of a model's title or description in the page's dictionary."""
+    return f"model_{card.name}_{part}"
+
+
+def catalogue(cards: Iterable[ModelCard]) -> dict[str, Text]:
+    """Every text of the page by name."""
+    texts = dict(WORDS)
+    for model in (GenerationRequest, Stage, EasyCache):
+        for field in model.model_fields:
+            knob = knob_of(model, field)
+            texts[knob_key(model, field, "title")] = knob.title
+            texts[knob_key(model, field, "help")] = knob.help
+    for number in range(MAX_STAGES):
+        texts[tab_key(number)] = Text(f"Stage {number + 1}", f"第 {number + 1} 阶段")
+    for card in cards:
+        texts[card_key(card, "title")] = card.title
+        texts[card_key(card, "description")] = card.description
+    return texts
+
+
+def translations(cards: Iterable[ModelCard]) -> gr.I18n:
+    """The dictionary as Gradio takes it; calling it with a name gives a text that the browser translates."""
+    texts = catalogue(cards)
+    dictionaries = {
+        locale: {key: text.to(language) for key, text in texts.items()} for language, locale in LOCALES.items()
+    }
+    return gr.I18n(**dictionaries)
+
+
+def say(key: str, language: Language, **values: object) -> str:
+    """One of the page's own sentences, filled in."""
+    return WORDS[key].to(language).format(**values)
+
+
+def language_of(connection: HTTPConnection, first: LanguageChoice = "auto") -> Language:
+    """What this visitor reads: the language button's choice, else ``first``, else the browser's first language."""
+    chosen = connection.cookies.get(LANGUAGE_COOKIE)
+    if chosen in LOCALES:
+        return "zh" if chosen == "zh" else "en"
+    if first != "auto":
+        return first
+    return "zh" if connection.headers.get("accept-language", "").lower().startswith("zh") else "en"

@@ -1,0 +1,34 @@
+"""Which knob of a stage stands where on the page. Knows no components and no words."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from zimage_app.domain.request import EasyCache, Stage
+
+STAGE_SWITCH = ("enabled",)
+STAGE_BASIC = ("width", "height", "steps", "cfg", "denoise", "shift", "sampler", "scheduler")
+STAGE_ADVANCED = ("seed", "upscale", "eta", "s_noise", "r", "solver_type")
+EASYCACHE_SWITCH = ("easycache",)
+EASYCACHE = ("threshold", "start", "end", "window_shift")
+
+PLACES: dict[type[BaseModel], tuple[str, ...]] = {
+    Stage: STAGE_SWITCH + STAGE_BASIC + STAGE_ADVANCED + EASYCACHE_SWITCH,
+    EasyCache: EASYCACHE,
+}
+
+LEAST_TABS = 3
+"""Stage tabs on a page whose models all recommend fewer."""
+
+
+def misplaced(model: type[BaseModel], places: tuple[str, ...]) -> set[str]:
+    """The fields of ``model`` that have no place or more than one, and places without a field."""
+    fields = set(model.model_fields)
+    return fields.symmetric_difference(places) | {name for name in places if places.count(name) > 1}
+
+
+def stage_word(position: int, stages: int) -> str:
+    """The name (a key of the page's words) of stage ``position``, from 0, of a run of ``stages``."""
+    if position == stages - 1:
+        return "stage_final"
+    return "stage_draft" if position == 0 else "stage_refine"

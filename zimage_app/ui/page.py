@@ -1,0 +1,218 @@
+"""The page: which component stands where and which handler answers it. Knows no arithmetic and no files but its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
+from zimage_app.ui.backend import Backend
+from zimage_app.ui.controls import control, element_id
+from zimage_app.ui.handlers import Handlers, Widgets
+from zimage_app.ui.i18n import LanguageChoice, card_key, knob_key, tab_key
+from zimage_app.ui.layout import (
+    EASYCACHE,
+    EASYCACHE_SWITCH,
+    LEAST_TABS,
+    STAGE_ADVANCED,
+    STAGE_BASIC,
+    STAGE_SWITCH,
+)
+from zimage_app.ui.values import Values, stages_values
+
+TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
+_MEMORY = "zimage-studio-settings"
+"""Name and key in the browser's storage. Gradio would draw both anew at every start, and nothing would be found again."""
+_PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def asset(name: str) -> str:
+    """A text file that belongs to the page."""
+    return resources.files("zimage_app.ui").joinpath("assets", name).read_text("utf-8")
+
+
+def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blocks:
+    """The whole page, wired to ``studio``; ``words`` must hold the texts of all its models."""
+    cards = studio.cards()
+    card = studio.card(studio.default_model)
+    tabs = max(LEAST_TABS, *(len(each.stages) for each in cards))
+    page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
+    with page:
+        with gr.Column(elem_id="page"):
+            _drawn("topbar")
+            with gr.Row(elem_id="studio"):
+                builder = _Controls(card, tabs, words)
+                builder.column(cards)
+                with gr.Column(elem_id="right"):
+                    canvas = _drawn("canvas")
+        widgets = builder.widgets(canvas, gr.State(""))
+        _wire(page, builder, widgets, Handlers(studio, widgets, words, first))
+    page.queue(default_concurrency_limit=None)
+    return page
+
+
+def _drawn(name: str, value: object = None) -> gr.HTML:
+    """One of our own components: static markup that its script fills in."""
+    return gr.HTML(
+        value=value,
+        html_template=asset(f"{name}.html"),
+        js_on_load=asset(f"{name}.js"),
+        elem_id=name,
+        apply_default_css=False,
+    )
+
+
+class _Controls:
+    """Builds the left column and remembers what it built."""
+
+    def __init__(self, card: ModelCard, tabs: int, words: gr.I18n) -> None:
+        self._words = words
+        self._card = card
+        self._tabs = tabs
+        self._values: Values = stages_values(card.stages, tabs)
+        self.fields: dict[str, Component] = {}
+
+    def column(self, cards: Iterable[ModelCard]) -> None:
+        """Prompt, model, words, seed, stages, and the action bar."""
+        with gr.Column(elem_id="left"):
+            with gr.Column(elem_id="scroll"):
+                with gr.Column(elem_id="compose"):
+                    self._text("prompt", lines=4, max_lines=10, placeholder=self._words("prompt_hint"), autofocus=True)
+                    self.examples = _drawn("examples", list(self._card.examples))
+                with gr.Column(elem_id="settings"):
+                    self._model(cards)
+                    self._text("negative", lines=2, max_lines=6)
+                    self.hints = _drawn("hints", [])
+                    self._text("triggers", max_lines=1, placeholder=self._words("triggers_hint"))
+                    self._seed()
+                    self._stages()
+            with gr.Column(elem_id="actions"):
+                self.notice = _drawn("notice", {})
+                with gr.Row(elem_id="buttons"):
+                    self.generate = gr.Button(self._words("generate"), variant="primary", elem_id="generate", scale=5)
+                    self.stop = gr.Button(
+                        self._words("stop"), variant="stop", elem_id="stop", scale=2, min_width=90, interactive=False
+                    )
+
+    def widgets(self, canvas: Component, job: Component) -> Widgets:
+        """All that handlers write to."""
+        return Widgets(
+            fields=self.fields,
+            tabs=self._tabs,
+            canvas=canvas,
+            notice=self.notice,
+            hints=self.hints,
+            examples=self.examples,
+            generate=self.generate,
+            stop=self.stop,
+            job=job,
+        )
+
+    def _text(self, field: str, **options: Any) -> None:
+        self.fields[field] = gr.Textbox(
+            label=self._words(knob_key(GenerationRequest, field, "title")),
+            info=self._words(knob_key(GenerationRequest, field, "help")),
+            elem_id=element_id(field),
+            **options,
+        )
+
+    def _model(self, cards: Iterable[ModelCard]) -> None:
+        choices = [(self._words(card_key(card, "title")), card.name) for card in cards]
+        self.fields["model"] = gr.Dropdown(
+            choices,
+            value=self._card.name,
+            label=self._words("model"),
+            info=self._words(card_key(self._card, "description")),
+            elem_id=element_id("model"),
+        )
+
+    def _seed(self) -> None:
+        with gr.Row(elem_id="seeds"):
+            self._text("seed", max_lines=1, placeholder=self._words("seed_hint"), scale=4, min_width=150)
+            self.seed_random = gr.Button(self._words("seed_random"), size="sm", elem_id="seed-random", min_width=60)
+            self.seed_last = gr.Button(self._words("seed_last"), size="sm", elem_id="seed-last", min_width=60)
+
+    def _stages(self) -> None:
+        with gr.Accordion(self._words("stages"), open=True, elem_classes="section"):
+            with gr.Tabs(elem_id="stages"):
+                for number in range(self._tabs):
+                    with gr.Tab(self._words(tab_key(number)), id=number, elem_id=f"stage-{number}"):
+                        self._stage(number)
+            self.recommended = gr.Button(self._words("recommended"), size="sm", elem_id="recommended")
+
+    def _stage(self, number: int) -> None:
+        prefix = f"stages.{number}"
+        self._knobs(prefix, Stage, STAGE_SWITCH)
+        with gr.Row(elem_classes="pairs"):
+            self._knobs(prefix, Stage, STAGE_BASIC)
+        self._knobs(prefix, Stage, EASYCACHE_SWITCH)
+        with gr.Accordion(self._words("advanced"), open=False, elem_classes="inner"), gr.Row(elem_classes="pairs"):
+            self._knobs(prefix, Stage, STAGE_ADVANCED)
+            self._knobs(f"{prefix}.easycache", EasyCache, EASYCACHE)
+
+    def _knobs(self, prefix: str, model: type[Stage] | type[EasyCache], fields: Iterable[str]) -> None:
+        for field in fields:
+            name = f"{prefix}.{field}"
+            self.fields[name] = control(model, field, name, self._values[name], self._words)
+
+
+def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> None:
+    """Events to handlers. Only what watches a run goes through Gradio's queue."""
+    fields = list(at.fields.values())
+    watched = [at.job, at.notice, at.canvas, at.generate, at.stop]
+    filled = [*fields, at.examples, at.notice]
+    plain: dict[str, Any] = _PRIVATE | {"queue": False}
+    prompt = at.fields["prompt"]
+    gr.on(
+        [controls.generate.click, _event(prompt, "submit")],
+        do.generate,
+        fields,
+        watched,
+        trigger_mode="once",
+        **_PRIVATE,
+    )
+    controls.stop.click(do.stop, at.job, at.stop, **plain)
+    model = at.fields["model"]
+    gr.on([_event(model, "input"), controls.recommended.click], do.choose_model, model, filled, **plain)
+    controls.seed_random.click(lambda: "", None, at.fields["seed"], **plain)
+    controls.seed_last.click(do.last_seed, None, [at.fields["seed"], at.notice], **plain)
+    _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
+    _event(at.canvas, "reuse")(do.reuse, None, filled, **plain)
+    told = [_event(at.fields[name], "change") for name in at.fields if name.endswith(_HINTED)]
+    gr.on(told, do.hints, fields, at.hints, trigger_mode="always_last", **plain)
+    _remember(page, at, do, plain)
+    page.load(do.arrive, None, watched, **_PRIVATE)
+
+
+_HINTED = ("negative", ".enabled", ".cfg", ".denoise")
+"""The settings that warnings depend on."""
+
+
+def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any]) -> None:
+    """Keep the settings in the browser, without asking the server; put them in again when the page is loaded."""
+    saved = gr.BrowserState(None, storage_key=_MEMORY, secret=_MEMORY)
+    fields = list(at.fields.values())
+    names = json.dumps(list(at.fields))
+    keep = (
+        "(saved, ...values) => window.studio.restored"
+        f" ? Object.fromEntries({names}.map((name, place) => [name, values[place]])) : saved"
+    )
+    restored = page.load(do.restore, saved, [*fields, at.examples, at.notice], **plain)
+    restored.then(None, None, None, js="() => { window.studio.restored = true; }", **plain)
+    changes = [_event(field, "change") for field in fields]
+    gr.on(changes, None, [saved, *fields], saved, js=keep, **plain)
+
+
+def _chosen(event: gr.EventData) -> str:
+    return str(getattr(event, "text", ""))
+
+
+def _event(component: Component, name: str) -> Any:
+    """A component's event by name; Gradio makes them at run time, where no type check can see them."""
+    return getattr(component, name)

@@ -1,0 +1,90 @@
+"""Saved pictures over HTTP, byte for byte, and a sign of life. Knows no components; only ids lead to files."""
+
+from __future__ import annotations
+
+import io
+import logging
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from zimage_app.domain.errors import StorageError
+from zimage_app.service.views import SavedPicture
+from zimage_app.ui.backend import Backend
+from zimage_app.ui.canvas import facts_data
+from zimage_app.ui.i18n import LanguageChoice, language_of, say
+from zimage_app.ui.visitor import owner_of
+
+log = logging.getLogger(__name__)
+
+THUMBNAIL_SIZE = (320, 320)
+"""A thumbnail's largest width and height, in pixels."""
+
+_FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def picture_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+    """``/pictures/ID.png`` (with ``?download`` as a file to keep), ``.jpg``, ``.json``, and ``/health``."""
+
+    def found(request: Request) -> SavedPicture | None:
+        try:
+            return studio.picture(request.path_params["picture_id"], owner_of(request))
+        except StorageError as error:
+            log.warning("%s", error)
+            return None
+
+    def missing(request: Request) -> Response:
+        return PlainTextResponse(say("picture_gone", language_of(request, first)), 404, headers=_NOW)
+
+    def png(request: Request) -> Response:
+        saved = found(request)
+        if saved is None:
+            return missing(request)
+        kind = "attachment" if "download" in request.query_params else "inline"
+        return FileResponse(
+            saved.path,
+            media_type="image/png",
+            filename=saved.path.name,
+            content_disposition_type=kind,
+            headers=_FOREVER,
+        )
+
+    def jpg(request: Request) -> Response:
+        saved = found(request)
+        return (
+            Response(_thumbnail(saved.path), media_type="image/jpeg", headers=_FOREVER) if saved else missing(request)
+        )
+
+    def facts(request: Request) -> Response:
+        saved = found(request)
+        if saved is None:
+            return missing(request)
+        return JSONResponse(facts_data(saved.record, language_of(request, first)), headers=_NOW)
+
+    return [
+        Route("/pictures/{picture_id}.png", png),
+        Route("/pictures/{picture_id}.jpg", jpg),
+        Route("/pictures/{picture_id}.json", facts),
+        Route("/health", _health),
+    ]
+
+
+def _health(request: Request) -> Response:
+    del request
+    return JSONResponse({"status": "ok"}, headers=_NOW)
+
+
+@lru_cache(maxsize=256)
+def _thumbnail(path: Path) -> bytes:
+    """A small JPEG of a saved picture, which never changes."""
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+        small.thumbnail(THUMBNAIL_SIZE, Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()

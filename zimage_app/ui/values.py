@@ -1,0 +1,120 @@
+"""What stands in the page's fields <-> a request. Knows field names, but no components.
+
+A page value is named by its path in the request: ``prompt``, ``stages.0.width``, ``stages.0.easycache.threshold``;
+``stages.0.easycache`` itself is the switch that says whether there is one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
+from zimage_app.domain.text import Text
+from zimage_app.ui.i18n import WORDS
+
+Values = dict[str, Any]
+
+TEXT_FIELDS = ("prompt", "negative", "triggers", "seed")
+_SEPARATORS = re.compile(r"[,，、\n]")
+_RANDOM_SEED = ("", "-1")
+
+
+def stage_fields(number: int) -> Iterator[tuple[str, type[BaseModel], str]]:
+    """(page name, model, field) of every knob of stage ``number``, counted from 0."""
+    for field in Stage.model_fields:
+        yield f"stages.{number}.{field}", Stage, field
+    for field in EasyCache.model_fields:
+        yield f"stages.{number}.easycache.{field}", EasyCache, field
+
+
+def field_names(tabs: int) -> tuple[str, ...]:
+    """All page values of a page with so many stage tabs, in a fixed order."""
+    return TEXT_FIELDS + tuple(name for number in range(tabs) for name, _, _ in stage_fields(number))
+
+
+def takes_word_or_number(model: type[BaseModel], field: str) -> bool:
+    """Whether the field is a union of words and a number, which the page asks for in one text field."""
+    return any(get_origin(member) is Literal for member in get_args(model.model_fields[field].annotation))
+
+
+def request_data(values: Mapping[str, Any], tabs: int) -> dict[str, Any]:
+    """Page values as plain data for ``parse_request``, which alone judges them."""
+    seed = _text(values["seed"])
+    return {
+        "prompt": _text(values["prompt"], strip=False),
+        "negative": _text(values["negative"], strip=False),
+        "triggers": [word.strip() for word in _SEPARATORS.split(_text(values["triggers"])) if word.strip()],
+        "seed": "random" if seed in _RANDOM_SEED else _word_or_number(seed),
+        "stages": [stage_data(values, number) for number in range(tabs)],
+    }
+
+
+def stage_data(values: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """One stage's page values as plain data."""
+    stage: dict[str, Any] = {}
+    easycache: dict[str, Any] = {}
+    for name, model, field in stage_fields(number):
+        into = stage if model is Stage else easycache
+        into[field] = _plain(model, field, values[name])
+    stage["easycache"] = easycache if values[f"stages.{number}.easycache"] else None
+    return stage
+
+
+def request_values(request: GenerationRequest, card: ModelCard, tabs: int) -> Values:
+    """A request as page values; the inverse of ``request_data``, LoRAs aside.
+
+    Raises:
+        RequestError: the request has more stages than the page has tabs.
+    """
+    stages = card.stages if request.stages is None else request.stages
+    return {
+        "prompt": request.prompt,
+        "negative": request.negative,
+        "triggers": ", ".join(request.triggers),
+        "seed": "" if request.seed == "random" else str(request.seed),
+    } | stages_values(stages, tabs)
+
+
+def stages_values(stages: tuple[Stage, ...], tabs: int) -> Values:
+    """Stages as page values. Tabs that are left over are switched off, which is the same as not being there."""
+    if len(stages) > tabs:
+        text = WORDS["too_many_stages"]
+        numbers = {"stages": len(stages), "tabs": tabs}
+        raise RequestError("stages", Text(text.en.format(**numbers), text.zh.format(**numbers)))
+    padded = stages + (Stage(enabled=False),) * (tabs - len(stages))
+    values: Values = {}
+    for number, stage in enumerate(padded):
+        easycache = stage.easycache or EasyCache()
+        for name, model, field in stage_fields(number):
+            value = getattr(stage if model is Stage else easycache, field)
+            values[name] = str(value) if takes_word_or_number(model, field) else value
+        values[f"stages.{number}.easycache"] = stage.easycache is not None
+    return values
+
+
+def _plain(model: type[BaseModel], field: str, value: object) -> object:
+    if takes_word_or_number(model, field):
+        return _word_or_number(_text(value))
+    whole = isinstance(value, float) and value.is_integer() and model.model_fields[field].annotation is int
+    return int(value) if whole and isinstance(value, float) else value
+
+
+def _text(value: object, *, strip: bool = True) -> str:
+    text = "" if value is None else str(value)
+    return text.strip() if strip else text
+
+
+def _word_or_number(text: str) -> str | int | float:
+    """A number where it is written as one, exactly; else the word as it stands, for the check to judge."""
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,100 @@
+"""Who is looking, and in which language: two cookies, and a script that comes first in the page. Knows no jobs.
+
+Gradio chooses its words by ``navigator.language`` before any script of ours could run, and knows ``zh-CN`` but neither
+``zh`` nor ``zh-HK``; so the page's HTML itself is given the choice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from zimage_app.ui.i18n import LANGUAGE_COOKIE, LOCALES, WORDS, LanguageChoice, language_of
+
+OWNER_COOKIE = "studio_owner"
+_OWNER = re.compile(r"[0-9a-f]{32}")
+_YEAR = 365 * 24 * 3600
+
+
+def owner_of(connection: HTTPConnection) -> str:
+    """This browser's id, or the empty string for a visitor who keeps no cookies."""
+    owner = connection.cookies.get(OWNER_COOKIE, "")
+    return owner if _OWNER.fullmatch(owner) else ""
+
+
+class VisitorMiddleware:
+    """Gives every page load an owner's cookie and the page's language and words."""
+
+    def __init__(self, app: ASGIApp, first: LanguageChoice = "auto") -> None:
+        self._app = app
+        self._first = first
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; only the page itself is changed."""
+        if scope["type"] != "http" or scope["path"] not in ("", "/") or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        await self._app(scope, receive, _PageSend(send, HTTPConnection(scope), self._first))
+
+
+class _PageSend:
+    """Holds the page back until it is whole, then sends it with our script and cookie in it."""
+
+    def __init__(self, send: Send, visitor: HTTPConnection, first: LanguageChoice) -> None:
+        self._send = send
+        self._visitor = visitor
+        self._first = first
+        self._start: Message = {}
+        self._body = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        if message["type"] != "http.response.body":
+            await self._send(message)
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        body = self._body.replace(b"<head>", b"<head>" + self._script(), 1)
+        headers = MutableHeaders(raw=self._start["headers"])
+        headers["content-length"] = str(len(body))
+        headers["cache-control"] = "no-store"
+        if not owner_of(self._visitor):
+            headers.append("set-cookie", self._cookie())
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _script(self) -> bytes:
+        language = language_of(self._visitor, self._first)
+        page = {
+            "language": language,
+            "cookie": LANGUAGE_COOKIE,
+            "words": {key: text.to(language) for key, text in WORDS.items()},
+        }
+        return (
+            f"<script>window.studio={_script_json(page)};"
+            f"Object.defineProperty(navigator,'language',{{get:()=>{_script_json(LOCALES[language])},configurable:true}});"
+            "</script>"
+        ).encode()
+
+    def _cookie(self) -> str:
+        # In the frame of a Space the page is a third party, whose cookies browsers keep only when they are partitioned.
+        frame = "SameSite=None; Secure; Partitioned" if self._is_secure() else "SameSite=Lax"
+        return f"{OWNER_COOKIE}={secrets.token_hex(16)}; Path=/; Max-Age={_YEAR}; HttpOnly; {frame}"
+
+    def _is_secure(self) -> bool:
+        forwarded = self._visitor.headers.get("x-forwarded-proto", "")
+        return "https" in (self._visitor.url.scheme, forwarded.split(",")[0].strip())
+
+
+def _script_json(value: str | Mapping[str, object]) -> str:
+    """JSON that may stand inside a script element."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
