@@ -53,7 +53,7 @@ def test_finds_by_name_and_by_path(tmp_path: Path) -> None:
 
 def test_turbo_has_its_card_once_it_is_there(tmp_path: Path) -> None:
     make_model(tmp_path, "demo")
-    with pytest.raises(ModelError, match=r"z-image-turbo are not here.*models?.*/z-image-turbo/.*now: demo") as caught:
+    with pytest.raises(ModelError, match=r"z-image-turbo are not here.*/z-image-turbo/.*now: demo") as caught:
         find_model("z-image-turbo", tmp_path)
     assert "demo" in caught.value.text.zh
     folder = make_model(tmp_path, "z-image-turbo")

@@ -214,11 +214,11 @@ def test_works_in_inference_mode_and_stays_writable(stock: Any) -> None:
     fast.module.layers[0].attention.to_q.weight.copy_(fast.module.layers[0].attention.to_q.weight)
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Names of all operations that run."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
 
     def __torch_dispatch__(

@@ -18,6 +18,7 @@ from zimage_app.domain.request import MAX_STAGES, REFERENCE_STAGES, Stage, parse
 from zimage_app.domain.text import Text
 from zimage_app.models.files import shown
 
+_PLAIN_MAPPING = "tag:yaml.org,2002:map"
 _KEYS = ("title", "description", "stages", "examples")
 
 
@@ -65,7 +66,7 @@ class _Reader:
 
     def fields(self, node: yaml.Node, allowed: tuple[str, ...]) -> dict[str, yaml.Node]:
         """A mapping's nodes by key; every key once, and one of ``allowed``."""
-        if not isinstance(node, yaml.MappingNode):
+        if not isinstance(node, yaml.MappingNode) or node.tag != _PLAIN_MAPPING:
             raise self.wrong(node, f"expected keys ({', '.join(allowed)})", f"此处应为键值（{', '.join(allowed)}）")
         fields: dict[str, yaml.Node] = {}
         for key, value in node.value:

@@ -141,40 +141,39 @@ def _foreign(kind: Kind, weights: Weights) -> ModelError:
     )
 
 
-def _arguments(config: Mapping[str, Any], class_name: str, constructor: Callable[..., Any]) -> dict[str, Any]:
-    """A diffusers config as the constructor's arguments."""
-    given = config.get("_class_name", class_name)
-    if given != class_name:
-        raise ValueError(f"_class_name is {given}, not {class_name}")
-    arguments = {key: value for key, value in config.items() if key not in _PASSED_OVER}
-    unknown = sorted(set(arguments) - set(inspect.signature(constructor).parameters))
+def _arguments(config: Mapping[str, Any], constructor: type) -> dict[str, Any]:
+    """A diffusers config as all the arguments of its class."""
+    given = config.get("_class_name", constructor.__name__)
+    if given != constructor.__name__:
+        raise ValueError(f"_class_name is {given}, not {constructor.__name__}")
+    parameters = inspect.signature(constructor).parameters
+    settings = {key: value for key, value in config.items() if key not in _PASSED_OVER}
+    unknown = sorted(set(settings) - set(parameters))
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]}")
-    return arguments
+    return {name: parameter.default for name, parameter in parameters.items()} | settings
 
 
 def _transformer_outline(config: Mapping[str, Any]) -> Any:
     from diffusers import ZImageTransformer2DModel
 
-    arguments = _arguments(config, "ZImageTransformer2DModel", ZImageTransformer2DModel.__init__)
-    with torch.device("meta"):
-        module = ZImageTransformer2DModel(**arguments)
-    made = module.config
-    heads = made.n_heads * sum(made.axes_dims)
-    if list(made.all_patch_size) != [2] or list(made.all_f_patch_size) != [1]:
+    made = _arguments(config, ZImageTransformer2DModel)
+    width = made["n_heads"] * sum(made["axes_dims"])
+    if list(made["all_patch_size"]) != [2] or list(made["all_f_patch_size"]) != [1]:
         raise ValueError("only patches of 2 x 2 in one frame are supported")
-    if made.siglip_feat_dim is not None or not made.qk_norm or made.n_kv_heads != made.n_heads:
+    if made["siglip_feat_dim"] is not None or not made["qk_norm"] or made["n_kv_heads"] != made["n_heads"]:
         raise ValueError("siglip_feat_dim, qk_norm or n_kv_heads differ from Z-Image's")
-    if heads != made.dim or len(made.axes_lens) != len(made.axes_dims):
-        raise ValueError(f"n_heads x axes_dims is {heads}, but dim is {made.dim}")
-    return module
+    if width != made["dim"] or len(made["axes_lens"]) != len(made["axes_dims"]):
+        raise ValueError(f"n_heads x axes_dims is {width}, but dim is {made['dim']}")
+    with torch.device("meta"):
+        return ZImageTransformer2DModel(**made)
 
 
 def _vae_outline(config: Mapping[str, Any]) -> Any:
     from diffusers import AutoencoderKL
 
     with torch.device("meta"):
-        module = AutoencoderKL(**_arguments(config, "AutoencoderKL", AutoencoderKL.__init__))
+        module = AutoencoderKL(**_arguments(config, AutoencoderKL))
     if len(module.config.block_out_channels) != 4 or module.config.out_channels != 3:
         raise ValueError("it must enlarge eightfold and give three colours")
     for name in ("scaling_factor", "shift_factor"):

@@ -1,0 +1,301 @@
+"""A whole folder loads, a damaged one is refused in words before anything big is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tests.golden.make_tiny_weights import tiny_weights
+from tests.models.stock import GOLDEN_CONFIG, golden_module, normal, rel, stock_velocity
+from zimage_app.domain.errors import ModelError
+from zimage_app.models.components import Components, LatentFormat
+from zimage_app.models.loader import FLUX_PREVIEW, LoadProgress, load_components, load_transformer
+from zimage_app.models.memory import MemoryPlan, plan_for, plan_memory
+from zimage_app.models.spec import find_model
+
+CPU = plan_for(1, torch.device("cpu"))
+TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
+VAE = "vae/diffusion_pytorch_model.safetensors"
+TEXT = "text_encoder/model.safetensors"
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(tiny_folder, tmp_path / "tiny")
+
+
+def load(folder: Path, plan: MemoryPlan = CPU, seen: list[LoadProgress] | None = None) -> Components:
+    source = find_model(str(folder), folder.parent)
+    return load_components(source, plan, None if seen is None else seen.append)
+
+
+def velocity(components: Components) -> Tensor:
+    transformer = components.transformer
+    prompt = transformer.prompt(components.text.encode("a boat"))
+    x = normal(1, 16, 12, 8).to(transformer.dtype)
+    return transformer.evaluation((12, 8), [prompt], [0.5])(x, 0.5)
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def edit_tensors(path: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+def shard(path: Path) -> None:
+    """Two files and an index in place of one."""
+    tensors = load_file(path)
+    names = [f"{path.stem}-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    places = {key: names[position % 2] for position, key in enumerate(tensors)}
+    for name in names:
+        save_file({key: tensor for key, tensor in tensors.items() if places[key] == name}, path.with_name(name))
+    index = path.with_name(path.name + ".index.json")
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}), encoding="utf-8")
+    path.unlink()
+
+
+def test_the_demo_model_loads() -> None:
+    models = Path(__file__).parents[2] / "models"
+    source = find_model("demo", models)
+    plan = plan_memory(source, "cpu")
+    components = load_components(source, plan)
+    config = json.loads((models / "demo" / "vae" / "config.json").read_text(encoding="utf-8"))
+    assert plan.dtype == components.transformer.dtype == torch.float32
+    assert components.latent == LatentFormat(config["scaling_factor"], config["shift_factor"])
+    assert components.preview != FLUX_PREVIEW
+    assert torch.isfinite(velocity(components)).all()
+
+
+def test_progress_ends_at_one(folder: Path) -> None:
+    seen: list[LoadProgress] = []
+    load(folder, seen=seen)
+    fractions = [item.fraction for item in seen]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+    assert [item.part.en for item in seen] == ["text encoder", "transformer", "VAE", "done"]
+
+
+def test_shards_hold_the_same(folder: Path, tiny_folder: Path) -> None:
+    for name in (TRANSFORMER, TEXT, VAE):
+        shard(folder / name)
+    assert rel(velocity(load(folder)), velocity(load(tiny_folder))) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_plan_decides_the_dtype(tiny_folder: Path, dtype: torch.dtype) -> None:
+    components: Any = load(tiny_folder, MemoryPlan(CPU.device, dtype, CPU.reason))
+    for module in (components.transformer.module, components.text.module, components.codec.module):
+        assert {parameter.dtype for parameter in module.parameters()} == {dtype}
+    # In bfloat16 the angles of the text model's positions would be wrong by whole turns.
+    assert components.text.module.rotary_emb.inv_freq.dtype == torch.float32
+    assert rel(velocity(components), velocity(load(tiny_folder))) < 3e-2
+
+
+def test_extra_files_do_no_harm(folder: Path, tiny_folder: Path) -> None:
+    for name in ("README.md", "assets/picture.png", "transformer/notes.txt", "tokenizer/merges.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("", encoding="utf-8")
+    assert torch.equal(velocity(load(folder)), velocity(load(tiny_folder)))
+
+
+def test_its_own_preview_factors(folder: Path) -> None:
+    assert load(folder).preview == FLUX_PREVIEW
+    factors = [[0.1, 0.2, number] for number in range(16)]
+    (folder / "preview.json").write_text(json.dumps({"factors": factors, "bias": [1, 2, 3]}), encoding="utf-8")
+    preview = load(folder).preview
+    assert preview.factors[5] == (0.1, 0.2, 5.0)
+    assert preview.bias == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model.", "diffusion_model."])
+def test_a_transformer_alone_in_comfyuis_names(tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "tiny.safetensors"
+    save_file({prefix + key: tensor for key, tensor in tiny_weights().items()}, path)
+    fast = load_transformer(path, GOLDEN_CONFIG, CPU)
+    x, features = normal(1, 16, 8, 6), normal(20, 64, seed=3)
+    v = fast.evaluation((8, 6), [fast.prompt(features)], [0.5])(x, 0.5)
+    assert rel(v, stock_velocity(golden_module(), x, 0.5, [features])) < 1e-5
+
+
+def lack_config(folder: Path) -> None:
+    (folder / "transformer" / "config.json").unlink()
+
+
+def lack_weights(folder: Path) -> None:
+    (folder / VAE).unlink()
+
+
+def cut_off(folder: Path) -> None:
+    path = folder / TRANSFORMER
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def wrong_header(folder: Path) -> None:
+    path = folder / TRANSFORMER
+    path.write_bytes(b"<!DOCTYPE html><html>not found</html>" * 20)
+
+
+def empty_file(folder: Path) -> None:
+    (folder / TEXT).write_bytes(b"")
+
+
+def lack_key(folder: Path) -> None:
+    edit_tensors(folder / TRANSFORMER, lambda tensors: tensors.pop("layers.1.attention.to_k.weight"))
+
+
+def foreign_key(folder: Path) -> None:
+    edit_tensors(folder / TRANSFORMER, lambda tensors: tensors.update({"layers.9.extra": torch.zeros(1)}))
+
+
+def wrong_shape(folder: Path) -> None:
+    edit_tensors(folder / VAE, lambda tensors: tensors.update({"decoder.conv_in.weight": torch.zeros(8, 16, 1, 1)}))
+
+
+def other_architecture(folder: Path) -> None:
+    path = folder / TRANSFORMER
+    save_file({f"double_blocks.{number}.img_attn.qkv.weight": torch.zeros(2, 2) for number in range(9)}, path)
+
+
+def lora_for_model(folder: Path) -> None:
+    path = folder / TRANSFORMER
+    save_file({f"layers.{number}.attention.to_q.lora_A.weight": torch.zeros(2, 2) for number in range(9)}, path)
+
+
+def lack_shard(folder: Path) -> None:
+    shard(folder / TRANSFORMER)
+    next(iter((folder / "transformer").glob("*-00002-of-00002.safetensors"))).unlink()
+
+
+def wrong_index(folder: Path) -> None:
+    shard(folder / TRANSFORMER)
+    index = folder / (TRANSFORMER + ".index.json")
+    places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    index.write_text(
+        json.dumps({"weight_map": places | {"ghost.weight": next(iter(places.values()))}}), encoding="utf-8"
+    )
+
+
+def bad_json(folder: Path) -> None:
+    (folder / "vae" / "config.json").write_text('{"latent_channels": 16,', encoding="utf-8")
+
+
+def list_json(folder: Path) -> None:
+    (folder / "vae" / "config.json").write_text("[1, 2]", encoding="utf-8")
+
+
+def lack_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+
+
+def wrong_channels(folder: Path) -> None:
+    edit_json(folder / "vae" / "config.json", latent_channels=4)
+    edit_tensors(folder / VAE, _four_channels)
+
+
+def _four_channels(tensors: dict[str, Tensor]) -> None:
+    tensors["decoder.conv_in.weight"] = torch.zeros(8, 4, 3, 3)
+    tensors["encoder.conv_out.weight"] = torch.zeros(8, 8, 3, 3)
+    tensors["encoder.conv_out.bias"] = torch.zeros(8)
+
+
+def wrong_class(folder: Path) -> None:
+    edit_json(folder / "transformer" / "config.json", _class_name="FluxTransformer2DModel")
+
+
+def unknown_setting(folder: Path) -> None:
+    edit_json(folder / "transformer" / "config.json", warp=9)
+
+
+def senseless_config(folder: Path) -> None:
+    edit_json(folder / "transformer" / "config.json", dim="wide")
+
+
+def uneven_heads(folder: Path) -> None:
+    edit_json(folder / "transformer" / "config.json", axes_dims=[8, 12, 10])
+
+
+def other_text_model(folder: Path) -> None:
+    edit_json(folder / "text_encoder" / "config.json", model_type="llama")
+
+
+def other_text_width(folder: Path) -> None:
+    edit_json(folder / "transformer" / "config.json", cap_feat_dim=48)
+    edit_tensors(folder / TRANSFORMER, _wider_captions)
+
+
+def _wider_captions(tensors: dict[str, Tensor]) -> None:
+    tensors["cap_embedder.0.weight"] = torch.ones(48)
+    tensors["cap_embedder.1.weight"] = torch.zeros(64, 48)
+
+
+def two_files(folder: Path) -> None:
+    shutil.copy(folder / VAE, folder / "vae" / "older.safetensors")
+
+
+def whole_numbers(folder: Path) -> None:
+    edit_tensors(
+        folder / TRANSFORMER,
+        lambda tensors: tensors.update({"layers.0.feed_forward.w2.weight": torch.zeros(64, 170, dtype=torch.int8)}),
+    )
+
+
+def bad_preview(folder: Path) -> None:
+    (folder / "preview.json").write_text('{"factors": [[1, 2, 3]], "bias": [0, 0, 0]}', encoding="utf-8")
+
+
+DAMAGE: list[tuple[Callable[[Path], None], list[str]]] = [
+    (lack_config, ["transformer/config.json is missing", "again"]),
+    (lack_weights, ["tiny/vae holds no .safetensors file"]),
+    (cut_off, [TRANSFORMER, "cut off", "again"]),
+    (wrong_header, [TRANSFORMER, "not a safetensors file", "again"]),
+    (empty_file, [TEXT, "not a safetensors file"]),
+    (lack_key, [TRANSFORMER, "lacks 1 of", "layers.1.attention.to_k.weight", "again"]),
+    (foreign_key, [TRANSFORMER, "layers.9.extra", "same model"]),
+    (wrong_shape, [VAE, "decoder.conv_in.weight", "(8, 16, 1, 1)", "(8, 16, 3, 3)"]),
+    (other_architecture, [TRANSFORMER, "Flux", "right model"]),
+    (lora_for_model, [TRANSFORMER, "LoRA"]),
+    (lack_shard, ["transformer/diffusion_pytorch_model-00002-of-00002.safetensors is missing"]),
+    (wrong_index, ["ghost.weight", "does not hold it"]),
+    (bad_json, ["vae/config.json", "JSON", "line 1"]),
+    (list_json, ["vae/config.json", "JSON object"]),
+    (lack_tokenizer, ["tokenizer/tokenizer.json is missing"]),
+    (wrong_channels, ["vae/config.json", "latent_channels 4", "in_channels 16", "transformer/config.json"]),
+    (wrong_class, ["transformer/config.json", "FluxTransformer2DModel"]),
+    (unknown_setting, ["transformer/config.json", "unknown setting warp"]),
+    (senseless_config, ["transformer/config.json", "does not describe"]),
+    (uneven_heads, ["transformer/config.json", "axes_dims is 60, but dim is 64"]),
+    (other_text_model, ["text_encoder/config.json", "llama"]),
+    (other_text_width, ["text_encoder/config.json", "hidden_size 32", "cap_feat_dim 48"]),
+    (two_files, ["tiny/vae", "older.safetensors", "leave just one"]),
+    (whole_numbers, [TRANSFORMER, "layers.0.feed_forward.w2", "int8"]),
+    (bad_preview, ["preview.json", "1 rows"]),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGE, ids=[damage.__name__ for damage, _ in DAMAGE])
+def test_damage_is_named(folder: Path, damage: Callable[[Path], None], words: list[str]) -> None:
+    damage(folder)
+    seen: list[LoadProgress] = []
+    with pytest.raises(ModelError) as caught:
+        load(folder, seen=seen)
+    message = caught.value.text
+    for word in words:
+        assert word in message.en
+    assert message.en.endswith(".")
+    assert message.zh.endswith("。")
+    assert words[0].split(" ")[0] in message.zh
+    assert "\n" not in message.en
+    assert not seen, "nothing may be read before everything was judged"
