@@ -1,0 +1,79 @@
+"""Seeded noise: the first latent's, a step's own, and increments of a Brownian motion. Knows no sampler.
+
+Every draw comes from a generator of its own; torch's global one is neither read nor moved. Numbers are ComfyUI's
+(workflow.md sections 2 and 4.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torchsde
+from torch import Tensor
+
+StepNoise = Callable[[], Tensor]
+"""Each call draws unit normal noise of the latent's shape, float32, on its device."""
+IntervalNoise = Callable[[Tensor, Tensor], Tensor]
+"""(sigma from, sigma to), 0-dim, from > to -> unit normal noise of that interval; the same interval, the same noise."""
+
+_SEEDS = 2**64
+_TREE_DIGITS = 6
+"""torchsde rounds times to this many digits (its tolerance is 1e-6)."""
+
+
+def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Unit normal noise of ``shape``, float32, drawn on the CPU in one go, so that every device starts alike."""
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32)
+
+
+def step_noise(x: Tensor, seed: int) -> StepNoise:
+    """Noise for one step after another, from a generator on x's device.
+
+    On the CPU it is seeded with ``seed + 1``, so that the first draw isn't the initial noise again; elsewhere the
+    generator differs from the CPU's anyhow and takes ``seed``. 2^64 - 1 is followed by 0.
+    """
+    first = (seed + 1) % _SEEDS if x.device.type == "cpu" else seed
+    generator = torch.Generator(x.device).manual_seed(first)
+    return lambda: torch.randn(x.shape, generator=generator, device=x.device, dtype=torch.float32)
+
+
+def brownian_noise(x: Tensor, sigmas: Tensor, seed: int, device: torch.device) -> IntervalNoise:
+    """Increments of one Brownian motion over sigma, scaled to unit variance, with the sign that ComfyUI gives them.
+
+    Overlapping intervals are correlated, as they must be for a two-stage SDE step. ``sigmas`` give the range;
+    the tree lives on ``device`` (numbers differ from device to device) and the noise arrives on x's.
+    """
+    positive = sigmas[sigmas > 0]
+    low, high = float(positive.min()), float(positive.max())
+    tree = torchsde.BrownianTree(
+        t0=low, w0=torch.zeros(x.shape, dtype=torch.float32, device=device), t1=high, entropy=seed
+    )
+    # torchsde moves a time outside its rounded range to the range's end, with a warning; moved here, there is none.
+    start, end = round(low, _TREE_DIGITS), round(high, _TREE_DIGITS)
+
+    def draw(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        below, above = (min(max(float(time), start), end) for time in (sigma_next, sigma))
+        increment: Tensor = tree(below, above)
+        return -increment.to(x.device) / (sigma - sigma_next).sqrt()
+
+    return draw
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseSources:
+    """Where a sampler's noise comes from; a foresight run takes none."""
+
+    step: Callable[[Tensor, int], StepNoise]
+    """(x, seed) -> draws."""
+    brownian: Callable[[Tensor, Tensor, int, torch.device], IntervalNoise]
+    """(x, sigmas, seed, the tree's device) -> draws."""
+
+
+SEEDED = NoiseSources(step_noise, brownian_noise)
+SILENT = NoiseSources(
+    step=lambda x, _seed: lambda: torch.zeros_like(x),
+    brownian=lambda x, _sigmas, _seed, _device: lambda _from, _to: torch.zeros_like(x),
+)
+"""Zeros: for finding out which noise levels a sampler visits."""

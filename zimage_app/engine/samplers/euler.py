@@ -1,0 +1,73 @@
+"""Samplers that step in sigma without a memory: Euler, Heun, midpoint, their ancestral kin, and LCM."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from zimage_app.engine.samplers.common import SamplerInput, SamplerRun, SamplerStep, flow_ancestral_step, pairs, slope
+
+
+def euler(task: SamplerInput, x: Tensor) -> SamplerRun:
+    """Karras et al. 2022 (arXiv 2206.00364), algorithm 1 without its second-order part."""
+    for i, sigma, sigma_next in pairs(task.sigmas):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        x = x + slope(x, sigma, denoised) * (sigma_next - sigma)
+    return x
+
+
+def euler_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
+    """Euler down past the next sigma, then fresh noise up to it, in a flow model's terms (workflow.md section 4.3)."""
+    settings = task.settings
+    noise = task.step_noise(x)
+    for i, sigma, sigma_next in pairs(task.sigmas):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        if sigma_next == 0:
+            return denoised
+        step = flow_ancestral_step(sigma, sigma_next, settings.eta)
+        ratio = step.down / sigma
+        x = ratio * x + (1 - ratio) * denoised
+        if settings.eta > 0:
+            x = step.keep * x + noise() * settings.s_noise * step.renoise
+    return x
+
+
+def heun(task: SamplerInput, x: Tensor) -> SamplerRun:
+    """Karras et al. 2022, algorithm 1: the trapezoid rule, with Euler for the last step."""
+    for i, sigma, sigma_next in pairs(task.sigmas):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        d = slope(x, sigma, denoised)
+        dt = sigma_next - sigma
+        if sigma_next == 0:
+            return x + d * dt
+        ahead = x + d * dt
+        d_ahead = slope(ahead, sigma_next, task.denoise(ahead, float(sigma_next)))
+        x = x + (d + d_ahead) / 2 * dt
+    return x
+
+
+def dpm_2(task: SamplerInput, x: Tensor) -> SamplerRun:
+    """The midpoint rule with the midpoint in log sigma (Lu et al. 2022, DPM-Solver-2, arXiv 2206.00927)."""
+    for i, sigma, sigma_next in pairs(task.sigmas):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        d = slope(x, sigma, denoised)
+        if sigma_next == 0:
+            return x + d * (sigma_next - sigma)
+        middle = sigma.log().lerp(sigma_next.log(), 0.5).exp()
+        halfway = x + d * (middle - sigma)
+        d_middle = slope(halfway, middle, task.denoise(halfway, float(middle)))
+        x = x + d_middle * (sigma_next - sigma)
+    return x
+
+
+def lcm(task: SamplerInput, x: Tensor) -> SamplerRun:
+    """Denoise, then noise again to the next sigma (Luo et al. 2023, arXiv 2310.04378, algorithm 3)."""
+    noise = task.step_noise(x)
+    for i, sigma, sigma_next in pairs(task.sigmas):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        x = denoised if sigma_next == 0 else sigma_next * noise() + (1 - sigma_next) * denoised
+    return x

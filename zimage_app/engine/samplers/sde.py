@@ -1,0 +1,211 @@
+"""Samplers of the reverse SDE: the DPM-Solver++ family on a Brownian motion, and ER-SDE.
+
+All work on the flow model's half log-SNR ``lambda``, with signal ``alpha = 1 - sigma``. Formulas: workflow.md
+sections 4.3 and 4.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zimage_app.engine.samplers.common import (
+    Sampler,
+    SamplerInput,
+    SamplerRun,
+    SamplerStep,
+    ancestral_step,
+    half_log_snr,
+    pairs,
+    sigma_at,
+)
+
+_ER_SDE_POINTS = 200
+
+
+def _signal(sigma: Tensor) -> Tensor:
+    """alpha, as ``sigma exp(lambda)``: near sigma 1 the last bits of ``1 - sigma`` are not those of lambda."""
+    return sigma * half_log_snr(sigma).exp()
+
+
+def dpmpp_sde(*, on_device: bool) -> Sampler:
+    """DPM-Solver++ SDE with two evaluations per step: at its start, and at ``r`` of its half log-SNR."""
+
+    def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
+        settings = task.settings
+        noise = task.brownian_noise(x, on_device=on_device)
+        share = 1 / (2 * settings.r)
+
+        def towards(target: Tensor, sigma: Tensor, x: Tensor, denoised: Tensor) -> Tensor:
+            # An ancestral step in sigma / alpha, where the process is variance-exploding.
+            ratio, ratio_target = (half_log_snr(level).neg().exp() for level in (sigma, target))
+            down, up = ancestral_step(ratio, ratio_target, settings.eta)
+            signal, keep = _signal(target), down / ratio
+            x = (signal / _signal(sigma)) * keep * x + signal * (1 - keep) * denoised
+            if settings.eta > 0 and settings.s_noise > 0:
+                x = x + signal * noise(sigma, target) * settings.s_noise * up
+            return x
+
+        for i, sigma, sigma_next in pairs(task.finite_sigmas()):
+            denoised = task.denoise(x, float(sigma))
+            yield SamplerStep(i, x, float(sigma), denoised)
+            if sigma_next == 0:
+                return denoised
+            start, end = half_log_snr(sigma), half_log_snr(sigma_next)
+            middle = sigma_at(start + settings.r * (end - start))
+            denoised_middle = task.denoise(towards(middle, sigma, x, denoised), float(middle))
+            x = towards(sigma_next, sigma, x, (1 - share) * denoised + share * denoised_middle)
+        return x
+
+    return sample
+
+
+@dataclass(frozen=True, slots=True)
+class _Interval:
+    """One step of an exponential integrator in lambda."""
+
+    ratio: Tensor
+    """next sigma / sigma"""
+    signal: Tensor
+    """alpha at the end"""
+    h: Tensor
+    """length in lambda"""
+    eta: float
+
+    @property
+    def h_eta(self) -> Tensor:
+        return self.h * (1 + self.eta)
+
+    def drift(self, x: Tensor, denoised: Tensor) -> Tensor:
+        """The exact solution where the denoised latent stays as it is."""
+        return self.ratio * (-self.h * self.eta).exp() * x + self.signal * (-self.h_eta).expm1().neg() * denoised
+
+    @property
+    def renoise(self) -> Tensor:
+        """Standard deviation of the fresh noise, over the next sigma."""
+        return (-2 * self.h * self.eta).expm1().neg().sqrt()
+
+
+def _interval(sigma: Tensor, sigma_next: Tensor, eta: float) -> _Interval:
+    h = half_log_snr(sigma_next) - half_log_snr(sigma)
+    return _Interval(sigma_next / sigma, _signal(sigma_next), h, eta)
+
+
+def dpmpp_2m_sde(*, on_device: bool, solver_type: str | None = None) -> Sampler:
+    """DPM-Solver++(2M) SDE; ``solver_type`` (midpoint or heun) overrides the stage's."""
+
+    def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
+        settings = task.settings
+        noise = task.brownian_noise(x, on_device=on_device)
+        solver = solver_type or settings.solver_type
+        old: Tensor | None = None
+        h_old = torch.zeros(())
+        for i, sigma, sigma_next in pairs(task.finite_sigmas()):
+            denoised = task.denoise(x, float(sigma))
+            yield SamplerStep(i, x, float(sigma), denoised)
+            if sigma_next == 0:
+                return denoised
+            step = _interval(sigma, sigma_next, settings.eta)
+            x = step.drift(x, denoised)
+            if old is not None:
+                x = x + step.signal * _second_order(step.h_eta, solver) * (step.h / h_old) * (denoised - old)
+            if settings.eta > 0 and settings.s_noise > 0:
+                x = x + noise(sigma, sigma_next) * sigma_next * step.renoise * settings.s_noise
+            old, h_old = denoised, step.h
+        return x
+
+    return sample
+
+
+def _second_order(h_eta: Tensor, solver: str) -> Tensor:
+    """The weight of the denoised latent's change: Heun's exact phi function, or the midpoint's half."""
+    if solver == "heun":
+        return (-h_eta).expm1() / h_eta + 1
+    return 0.5 * (-h_eta).expm1().neg()
+
+
+def dpmpp_3m_sde(*, on_device: bool) -> Sampler:
+    """DPM-Solver++(3M) SDE (workflow.md section 4.4)."""
+
+    def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
+        settings = task.settings
+        noise = task.brownian_noise(x, on_device=on_device)
+        past: list[tuple[Tensor, Tensor]] = []
+        for i, sigma, sigma_next in pairs(task.finite_sigmas()):
+            denoised = task.denoise(x, float(sigma))
+            yield SamplerStep(i, x, float(sigma), denoised)
+            if sigma_next == 0:
+                return denoised
+            step = _interval(sigma, sigma_next, settings.eta)
+            x = step.drift(x, denoised)
+            if past:
+                x = x + step.signal * _third_order(step, denoised, past)
+            if settings.eta > 0 and settings.s_noise > 0:
+                x = x + noise(sigma, sigma_next) * sigma_next * step.renoise * settings.s_noise
+            past = [(step.h, denoised), *past[:1]]
+        return x
+
+    return sample
+
+
+def _third_order(step: _Interval, denoised: Tensor, past: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The corrections from one or two earlier (h, denoised), newest first."""
+    phi_2 = (-step.h_eta).expm1() / step.h_eta + 1
+    h_1, denoised_1 = past[0]
+    r0 = h_1 / step.h
+    change = (denoised - denoised_1) / r0
+    if len(past) == 1:
+        return phi_2 * change
+    h_2, denoised_2 = past[1]
+    r1 = h_2 / step.h
+    bend = (change - (denoised_1 - denoised_2) / r1) / (r0 + r1)
+    return phi_2 * (change + bend * r0) - (phi_2 / step.h_eta - 0.5) * bend
+
+
+def er_sde(task: SamplerInput, x: Tensor) -> SamplerRun:
+    """Extended reverse-time SDE solver, order 3 (Cui et al. 2023, arXiv 2309.06169; workflow.md section 4.4)."""
+    noise = task.step_noise(x)
+    sigmas = task.finite_sigmas()
+    levels = half_log_snr(sigmas).neg().exp()
+    old: Tensor | None = None
+    change_old: Tensor | None = None
+    for i, sigma, sigma_next in pairs(sigmas):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        if sigma_next == 0:
+            return denoised
+        level, level_next = levels[i], levels[i + 1]
+        signal = _signal(sigma_next)
+        ratio = _er_weight(level_next) / _er_weight(level)
+        x = (signal / _signal(sigma)) * ratio * x + signal * (1 - ratio) * denoised
+        if old is not None:
+            first, second = _er_integrals(level, level_next)
+            change = (denoised - old) / (level - levels[i - 1])
+            x = x + signal * first * change
+            if change_old is not None:
+                x = x + signal * second * (change - change_old) / ((level - levels[i - 2]) / 2)
+            change_old = change
+        if task.settings.s_noise > 0:
+            spread = (level_next**2 - level**2 * ratio**2).sqrt().nan_to_num(nan=0.0)
+            x = x + signal * noise() * task.settings.s_noise * spread
+        old = denoised
+    return x
+
+
+def _er_weight(level: Tensor) -> Tensor:
+    """The noise scaling ``phi(v) = v (exp(v^0.3) + 10)`` of the ER-SDE-Solvers paper."""
+    return level * ((level**0.3).exp() + 10.0)
+
+
+def _er_integrals(level: Tensor, level_next: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights of the first and second derivative of D, by left Riemann sums of 200 points."""
+    dt = level_next - level
+    width = -dt / _ER_SDE_POINTS
+    points = level_next + torch.arange(_ER_SDE_POINTS, dtype=torch.float32) * width
+    weights = _er_weight(points)
+    scale = _er_weight(level_next)
+    first = dt + (1 / weights).sum() * width * scale
+    second = dt**2 / 2 + ((points - level) / weights).sum() * width * scale
+    return first, second
