@@ -30,7 +30,7 @@ class SamplerStep:
     index: int
     """From 0."""
     x: Tensor
-    """The latent before the step (uni_pc: after it), as ComfyUI's callback has it."""
+    """The latent before the step, as ComfyUI's callback has it (uni_pc: see there)."""
     sigma: float
     denoised: Tensor
 
@@ -98,6 +98,15 @@ def half_log_snr(sigma: Tensor) -> Tensor:
 def sigma_at(half_log_snr: Tensor) -> Tensor:
     """The inverse: ``1 / (1 + exp(lambda))``."""
     return half_log_snr.neg().sigmoid()
+
+
+def log_midpoint(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """The geometric mean, by way of the logarithms.
+
+    ``log`` and ``exp`` are rounded once, from float64: torch's float32 ones differ from one processor to the next.
+    """
+    start, end = sigma.double().log().float(), sigma_next.double().log().float()
+    return start.lerp(end, 0.5).double().exp().float()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from zimage_app.engine.samplers.common import SamplerInput, SamplerRun, SamplerStep, flow_ancestral_step, pairs, slope
+from zimage_app.engine.samplers.common import (
+    SamplerInput,
+    SamplerRun,
+    SamplerStep,
+    flow_ancestral_step,
+    log_midpoint,
+    pairs,
+    slope,
+)
 
 
 def euler(task: SamplerInput, x: Tensor) -> SamplerRun:
@@ -56,7 +64,7 @@ def dpm_2(task: SamplerInput, x: Tensor) -> SamplerRun:
         d = slope(x, sigma, denoised)
         if sigma_next == 0:
             return x + d * (sigma_next - sigma)
-        middle = sigma.log().lerp(sigma_next.log(), 0.5).exp()
+        middle = log_midpoint(sigma, sigma_next)
         halfway = x + d * (middle - sigma)
         d_middle = slope(halfway, middle, task.denoise(halfway, float(middle)))
         x = x + d_middle * (sigma_next - sigma)

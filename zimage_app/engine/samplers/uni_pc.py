@@ -97,7 +97,10 @@ def _step(y: Tensor, known: list[_Known], sigma: Tensor, order: int, step_scale:
 
 
 def uni_pc(step_scale: _StepScale) -> Sampler:
-    """The sampler for one choice of B(h): ``-h`` is bh1, ``expm1(-h)`` is bh2."""
+    """The sampler for one choice of B(h): ``-h`` is bh1, ``expm1(-h)`` is bh2.
+
+    Its steps show y, not x: at the step's own level, the last one at the end, as ComfyUI's callback has them.
+    """
 
     def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
         levels = task.sigmas.clone()
@@ -108,7 +111,8 @@ def uni_pc(step_scale: _StepScale) -> Sampler:
         known = [_Known(levels[0], task.denoise(x, float(levels[0])))]
         for i in range(1, steps + 1):
             sigma = levels[i]
-            yield SamplerStep(i - 1, y, float(levels[i - 1]), known[-1].denoised)
+            if i < steps:
+                yield SamplerStep(i - 1, y, float(levels[i - 1]), known[-1].denoised)
             step = _step(y, known, sigma, min(i, highest, steps + 1 - i), step_scale)
             y = step.predicted()
             if i == steps:
@@ -116,6 +120,7 @@ def uni_pc(step_scale: _StepScale) -> Sampler:
             denoised = task.denoise(y / _signal_share(sigma), float(sigma))
             y = step.corrected(denoised - known[-1].denoised)
             known = [*known[1 - _MAX_ORDER :], _Known(sigma, denoised)]
+        yield SamplerStep(steps - 1, y, float(levels[-2]), known[-1].denoised)
         # A flow model's result is divided by 1 - (last sigma), which is not 0 here.
         return y / _signal_share(levels[-1]) / (1 - levels[-1])
 
