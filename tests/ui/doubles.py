@@ -51,6 +51,17 @@ class ScriptedStudio:
         self._pictures: list[SavedPicture] = []
         self._numbers = itertools.count(1)
 
+    def settle(self) -> None:
+        """Stop all jobs and be as new, but for the pictures."""
+        self.failure = None
+        self.step_seconds = 0.02
+        if self.loading is not None:
+            self.loading.set()
+            self.loading = None
+        with self._changed:
+            self._cancelled.update(self._views)
+            self._changed.wait_for(lambda: all(view.over for view in self._views.values()), 10)
+
     def cards(self) -> tuple[ModelCard, ...]:
         return QUICK, THREE
 

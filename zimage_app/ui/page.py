@@ -28,7 +28,7 @@ from zimage_app.ui.values import Values, stages_values
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
 _MEMORY = "zimage-studio-settings"
-"""Name and key in the browser's storage. Gradio would draw both anew at every start, and nothing would be found again."""
+"""Name and key in the browser's storage. Left out, Gradio draws them at every start, and nothing is found again."""
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 

@@ -10,20 +10,22 @@ function unpaint() {
 
 const soon = () => new Promise((done) => setTimeout(done, 150));
 
-// A field in another tab or a closed section is not in the page until that is opened.
+const visible = (id) => document.getElementById(id)?.offsetParent;
+
+// A field may stand in another tab or a closed section; it may not even be in the page before that is opened.
 async function reveal(id) {
   const stage = /^knob-stages-(\d+)/.exec(id);
-  if (stage) document.querySelectorAll("#stages [role=tab]")[Number(stage[1])]?.click();
+  if (!stage || visible(id)) return;
+  document.querySelectorAll("#stages [role=tab]")[Number(stage[1])]?.click();
   await soon();
-  if (stage && !document.getElementById(id)) {
-    document.querySelector(`#stage-${stage[1]} .inner > button`)?.click();
-    await soon();
-  }
-  return document.getElementById(id);
+  if (visible(id)) return;
+  document.querySelector(`#stage-${stage[1]} .inner > button`)?.click();
+  await soon();
 }
 
 async function paint(id) {
-  const node = document.getElementById(id) || (await reveal(id));
+  await reveal(id);
+  const node = document.getElementById(id);
   if (!node) return;
   node.classList.add("studio-wrong");
   node.querySelector("input, textarea")?.setAttribute("aria-invalid", "true");

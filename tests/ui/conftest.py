@@ -1,0 +1,135 @@
+"""A real Chromium, pages served in this process, and eyes on every request that a page makes."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, Request, expect, sync_playwright
+
+from tests.ui.doubles import ScriptedStudio
+from zimage_app.ui.backend import Backend
+from zimage_app.ui.launch import start
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+expect.set_options(timeout=20_000)
+
+Visit = Callable[..., Page]
+
+
+@contextmanager
+def served(studio: Backend) -> Iterator[str]:
+    """The page on a free port of this machine; gives its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    page = start(studio, "auto", server_name="127.0.0.1", server_port=port)
+    try:
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        page.close(verbose=False)
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as tool:
+        yield tool
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    path = next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+    try:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+    except Error as error:
+        pytest.fail(
+            "The browser tests need Chromium: `apt-get install chromium` or `python -m playwright install chromium`."
+            f" Starting {path or 'Playwright’s own'} failed: {error.message.splitlines()[0]}"
+        )
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def _scripted_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ScriptedStudio]]:
+    studio = ScriptedStudio(tmp_path_factory.mktemp("scripted"))
+    with served(studio) as address:
+        yield address, studio
+
+
+@pytest.fixture
+def scripted(_scripted_page: tuple[str, ScriptedStudio]) -> Iterator[ScriptedStudio]:
+    """The studio behind ``visit``'s page, quick and with nothing going on."""
+    studio = _scripted_page[1]
+    yield studio
+    studio.settle()
+
+
+@pytest.fixture
+def visit(_scripted_page: tuple[str, ScriptedStudio], visitor: Visit) -> Visit:
+    """Open the scripted studio's page as a new browser; keyword arguments are those of a browser context."""
+
+    def open_page(**context: Any) -> Page:
+        return visitor(_scripted_page[0], **context)
+
+    return open_page
+
+
+@pytest.fixture
+def visitor(browser: Browser) -> Iterator[Visit]:
+    """Open an address as a new browser, and see to it that no request leaves this machine and no script fails."""
+    contexts: list[BrowserContext] = []
+    wrong: list[str] = []
+
+    def note(request: Request) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            wrong.append(f"a request left the machine: {request.url}")
+
+    def open_page(address: str, **context: Any) -> Page:
+        options = {"locale": "zh-CN", "viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
+        contexts.append(browser.new_context(**{**options, **context}))
+        contexts[-1].on("request", note)
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: wrong.append(f"a script failed: {error}"))
+        page.on("dialog", lambda dialog: wrong.append(f"a dialog opened: {dialog.message}"))
+        arrive(page, address)
+        return page
+
+    yield open_page
+    for each in contexts:
+        each.close()
+    assert wrong == []
+
+
+def arrive(page: Page, address: str | None = None) -> None:
+    """Go to the page, or load it again, and wait until it has put in what the browser remembers."""
+    if address is None:
+        page.reload()
+    else:
+        page.goto(address)
+    expect(page.locator("#canvas .tile").first).to_be_visible()
+    page.wait_for_function("window.studio.restored === true")
+
+
+def expect_state(page: Page, state: str, timeout: float = 20_000) -> None:
+    """Wait until the canvas shows a job in this state."""
+    expect(page.locator(".canvas")).to_have_attribute("data-state", state, timeout=timeout)
+
+
+def ask(page: Page, prompt: str) -> None:
+    """Type a prompt and press Generate."""
+    page.locator("#knob-prompt textarea").fill(prompt)
+    page.locator("#generate").click()
+
+
+def set_number(page: Page, name: str, value: float) -> None:
+    """Type a number beside a slider."""
+    field = page.locator(f"#knob-{name} input[type=number]")
+    field.fill(str(value))
+    field.press("Tab")

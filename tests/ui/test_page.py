@@ -1,0 +1,328 @@
+"""The page in Chromium, on a studio whose speed and failures the tests choose."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
+from tests.ui.doubles import ScriptedStudio
+from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.text import Text
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+PAYLOAD = "<img src=x onerror=\"alert('xss')\"><script>alert('xss')</script>小船"
+ERROR = GenerationError(Text("Stage 1 <i>broke</i>.", "第 1 阶段<i>出错</i>。"))
+
+
+def test_a_run_shows_every_stage_then_the_saved_picture(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    page.evaluate(
+        """() => {
+          window.seen = [new Set(), new Set()];
+          const look = () => document.querySelectorAll(".canvas .tile img")
+            .forEach((image, stage) => image.getAttribute("src") && window.seen[stage].add(image.getAttribute("src")));
+          new MutationObserver(look).observe(document.querySelector(".canvas"), {subtree: true, attributes: true});
+        }"""
+    )
+    scripted.step_seconds = 0.2
+    ask(page, "红色小船")
+    expect_state(page, "running")
+    expect(page.locator("#generate")).to_be_disabled()
+    expect(page.locator(".canvas .message")).to_contain_text("第 2/2 阶段 · 第 1/3 步")
+    expect(page.locator(".canvas .clock")).to_contain_text("约剩")
+    expect_state(page, "done")
+    expect(page.locator("#generate")).to_be_enabled()
+    assert all(count >= 2 for count in page.evaluate("window.seen.map((sources) => sources.size)"))
+    saved = scripted.today()[0]
+    expect(page.locator(".big")).to_have_attribute("src", f"pictures/{saved.record.id}.png")
+    page.wait_for_function("document.querySelector('.big').naturalWidth === 336")
+    expect(page.locator(".facts")).to_contain_text(str(saved.record.request.seed))
+    expect(page.locator(".strip img").first).to_have_attribute("src", f"pictures/{saved.record.id}.jpg")
+    with page.expect_download() as download:
+        page.locator(".facts .download").click()
+    assert download.value.suggested_filename == saved.path.name
+    assert download.value.path().read_bytes() == saved.path.read_bytes()
+
+
+def test_a_tile_pins_its_stage_and_the_strip_its_picture(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    ask(page, "第一张")
+    expect_state(page, "done")
+    first = scripted.today()[0].record.id
+    ask(page, "第二张")
+    expect(page.locator(".strip .thumb")).to_have_count(len(scripted.today()))
+    expect(page.locator(".facts")).to_contain_text("第二张")
+    page.locator(".tile").first.click()
+    expect(page.locator(".big")).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    expect(page.locator(".facts")).to_be_hidden()
+    page.locator(f".strip [data-picture='{first}']").click()
+    expect(page.locator(".big")).to_have_attribute("src", f"pictures/{first}.png")
+    expect(page.locator(".facts")).to_contain_text("第一张")
+
+
+def test_use_these_settings_and_last_seed(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    page.locator("#knob-seed input").fill("18446744073709551615")
+    page.locator("#knob-triggers input").fill("水墨，留白")
+    set_number(page, "stages-0-steps", 5)
+    ask(page, "原来的提示词")
+    expect_state(page, "done")
+    record = scripted.today()[0].record
+    assert (record.request.seed, record.request.triggers) == (2**64 - 1, ("水墨", "留白"))
+    page.locator("#seed-random").click()
+    expect(page.locator("#knob-seed input")).to_have_value("")
+    page.locator("#seed-last").click()
+    expect(page.locator("#knob-seed input")).to_have_value("18446744073709551615")
+    page.locator("#knob-prompt textarea").fill("别的")
+    set_number(page, "stages-0-steps", 2)
+    page.locator(".facts .reuse").click()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("原来的提示词")
+    expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("5")
+    ask(page, "原来的提示词")
+    expect(page.locator(".strip .thumb")).to_have_count(len(scripted.today()) + 1)
+    assert scripted.today()[0].record.request == record.request
+
+
+@pytest.mark.parametrize("keys", ["Control+Enter", "Shift+Enter"])
+def test_the_keyboard_starts_a_run(visit: Visit, scripted: ScriptedStudio, keys: str) -> None:
+    page = visit()
+    page.locator("#knob-prompt textarea").fill(f"{keys} 生成")
+    page.locator("#knob-prompt textarea").press(keys)
+    expect_state(page, "done")
+    assert scripted.today()[0].record.request.prompt == f"{keys} 生成"
+
+
+def test_stop_ends_the_run_and_keeps_what_was_finished(visit: Visit, scripted: ScriptedStudio) -> None:
+    scripted.step_seconds = 0.3
+    before = len(scripted.today())
+    page = visit()
+    ask(page, "停下")
+    expect(page.locator(".canvas .message")).to_contain_text("第 2/2 阶段")
+    page.locator("#stop").click()
+    expect_state(page, "cancelled")
+    expect(page.locator(".canvas .message")).to_contain_text("已停止")
+    expect(page.locator("#generate")).to_be_enabled()
+    expect(page.locator("#stop")).to_be_disabled()
+    expect(page.locator("#stop")).to_have_text("停止")
+    expect(page.locator(".tile img").first).to_have_attribute("src", re.compile("^data:"))
+    assert len(scripted.today()) == before
+
+
+def test_reloading_the_page_shows_the_run_again(visit: Visit, scripted: ScriptedStudio) -> None:
+    scripted.step_seconds = 0.5
+    page = visit()
+    ask(page, "重新载入")
+    expect_state(page, "running")
+    job = page.locator(".canvas").get_attribute("data-job")
+    arrive(page)
+    expect(page.locator(".canvas")).to_have_attribute("data-job", str(job))
+    expect(page.locator("#stop")).to_be_enabled()
+    expect(page.locator("#generate")).to_be_disabled()
+    expect_state(page, "done")
+    expect(page.locator("#generate")).to_be_enabled()
+
+
+def test_two_browsers_wait_in_one_queue(visit: Visit, scripted: ScriptedStudio) -> None:
+    scripted.step_seconds = 0.3
+    first, second = visit(), visit(locale="en-GB")
+    ask(first, "先来")
+    expect_state(first, "running")
+    ask(second, "comes later")
+    expect_state(second, "waiting")
+    expect(second.locator(".canvas .message")).to_have_text("Waiting: 1 ahead in the queue")
+    first.locator("#stop").click()
+    expect_state(first, "cancelled")
+    expect_state(second, "running")
+    second.locator("#stop").click()
+    expect_state(second, "cancelled")
+
+
+def test_two_tabs_of_one_browser_show_the_same_run(visit: Visit, scripted: ScriptedStudio) -> None:
+    scripted.step_seconds = 0.4
+    first = visit()
+    ask(first, "两个标签页")
+    expect_state(first, "running")
+    second = first.context.new_page()
+    arrive(second, first.url)
+    expect_state(second, "running")
+    second.locator("#stop").click()
+    expect_state(first, "cancelled")
+    expect_state(second, "cancelled")
+
+
+def test_loading_is_told(visit: Visit, scripted: ScriptedStudio) -> None:
+    scripted.loading = threading.Event()
+    page = visit()
+    ask(page, "加载")
+    expect_state(page, "loading")
+    expect(page.locator(".canvas .message")).to_have_text("正在加载：权重")
+    scripted.loading.set()
+    expect_state(page, "done")
+
+
+@pytest.mark.parametrize(("locale", "sentence"), [("zh-CN", ERROR.text.zh), ("en-US", ERROR.text.en)])
+def test_a_failed_run_says_why(visit: Visit, scripted: ScriptedStudio, locale: str, sentence: str) -> None:
+    scripted.failure = ERROR
+    page = visit(locale=locale)
+    ask(page, "会失败")
+    expect_state(page, "failed")
+    expect(page.locator(".canvas .message")).to_have_text(sentence)
+    expect(page.locator("#generate")).to_be_enabled()
+
+
+def _open_advanced(page: Page, stage: int) -> None:
+    page.locator("#stages [role=tab]").nth(stage).click()
+    page.locator(f"#stage-{stage} .inner > button").click()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence", "painted"),
+    [
+        ({"#knob-prompt textarea": ""}, "prompt", "knob-prompt"),
+        ({"#knob-prompt textarea": "长" * 100_000}, "prompt", "knob-prompt"),
+        ({"#knob-seed input": "abc"}, "seed", "knob-seed"),
+        ({"#knob-seed input": str(2**64)}, "seed", "knob-seed"),
+        ({"#knob-triggers input": "词" * 201}, "triggers.0", "knob-triggers"),
+        ({"#knob-stages-0-width input[type=number]": "100"}, "stages.0.width", "knob-stages-0-width"),
+        ({"#knob-stages-0-easycache-window_shift input": "-3"}, "stages.0", "knob-stages-0-easycache-window_shift"),
+    ],
+    ids=["empty", "long", "word", "too large", "trigger", "multiple", "hidden"],
+)
+def test_what_is_not_allowed_is_named_and_painted(
+    visit: Visit, scripted: ScriptedStudio, fields: dict[str, str], sentence: str, painted: str
+) -> None:
+    del scripted
+    page = visit()
+    page.locator("#knob-prompt textarea").fill("小船")
+    _open_advanced(page, 0)
+    page.locator("#knob-stages-0-easycache input").check()
+    for selector, text in fields.items():
+        page.locator(selector).fill(text)
+        page.locator(selector).press("Tab")
+    page.locator("#stages [role=tab]").nth(1).click()
+    page.locator("#generate").click()
+    expect(page.locator(".notice")).to_be_visible()
+    expect(page.locator(".notice")).to_contain_text(sentence)
+    expect(page.locator(".studio-wrong")).to_have_attribute("id", painted)
+    expect(page.locator(".studio-wrong")).to_be_visible()
+    expect_state(page, "idle")
+
+
+def test_a_negative_prompt_without_effect_is_told_at_once(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    page.locator("#knob-negative textarea").fill("模糊")
+    for stage in (0, 1):
+        page.locator("#stages [role=tab]").nth(stage).click()
+        set_number(page, f"stages-{stage}-cfg", 1)
+    expect(page.locator(".hints")).to_contain_text("反向提示词没有作用")
+    set_number(page, "stages-1-cfg", 2)
+    expect(page.locator(".hints li")).to_have_count(0)
+
+
+def test_a_model_brings_its_settings_and_examples(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    expect(page.locator(".examples button")).to_have_text(["红色小船", "<b>bold</b> example"])
+    page.locator(".examples button").nth(1).click()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("<b>bold</b> example")
+    page.locator("#knob-model input").click()
+    page.get_by_role("option", name="三个阶段").click()
+    expect(page.locator(".examples button")).to_have_count(0)
+    expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("9")
+    page.locator("#stages [role=tab]").nth(2).click()
+    expect(page.locator("#knob-stages-2-scheduler input")).to_have_value("beta")
+    expect(page.locator("#knob-stages-2-enabled input")).to_be_checked()
+    set_number(page, "stages-2-steps", 3)
+    page.locator("#recommended").click()
+    expect(page.locator("#knob-stages-2-steps input[type=number]")).to_have_value("16")
+
+
+def test_settings_survive_a_reload(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    page.locator("#knob-prompt textarea").fill("记住我")
+    page.locator("#knob-seed input").fill("9007199254740993")
+    set_number(page, "stages-0-steps", 7)
+    page.wait_for_function("localStorage.getItem('zimage-studio-settings') !== null")
+    arrive(page)
+    expect(page.locator("#knob-prompt textarea")).to_have_value("记住我")
+    expect(page.locator("#knob-seed input")).to_have_value("9007199254740993")
+    expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("7")
+
+
+@pytest.mark.parametrize(
+    ("locale", "word"),
+    [("zh-CN", "开始生成"), ("zh", "开始生成"), ("zh-HK", "开始生成"), ("zh-TW", "开始生成"), ("fr-FR", "Generate")],
+)
+def test_the_language_follows_the_browser(visit: Visit, scripted: ScriptedStudio, locale: str, word: str) -> None:
+    del scripted
+    expect(visit(locale=locale).locator("#generate")).to_have_text(word)
+
+
+def test_language_and_darkness_are_remembered(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit(locale="en-US")
+    expect(page.locator("body")).not_to_have_class("dark")
+    page.locator(".bar .language").click()
+    expect(page.locator("#generate")).to_have_text("开始生成")
+    expect(page.locator(".canvas .empty")).to_contain_text("写下提示词")
+    page.locator(".bar .theme").click()
+    colour = page.locator("#left").evaluate("(node) => getComputedStyle(node).backgroundColor")
+    assert colour == "rgb(27, 26, 24)"
+    arrive(page)
+    expect(page.locator("#generate")).to_have_text("开始生成")
+    expect(page.locator("#left")).to_have_css("background-color", colour)
+
+
+def test_a_prompt_is_never_read_as_html(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    ask(page, PAYLOAD)
+    expect_state(page, "done")
+    expect(page.locator(".facts dd").first).to_have_text(PAYLOAD)
+    scripted.failure = ERROR
+    page.locator("#knob-seed input").fill(PAYLOAD)
+    page.locator("#generate").click()
+    expect(page.locator(".notice")).to_contain_text("<img")
+    page.locator("#knob-seed input").fill("")
+    page.locator("#generate").click()
+    expect(page.locator(".canvas .message")).to_contain_text("<i>")
+    arrive(page)
+    expect(page.locator(".strip img").first).to_have_attribute("alt", PAYLOAD)
+    assert page.locator(".canvas i i, .notice *, .facts img, .canvas script").count() == 0
+
+
+def test_a_phone_scrolls_only_up_and_down(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit(**PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    ask(page, "手机上的小船")
+    expect_state(page, "done")
+    expect(page.locator(".facts")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".big")).to_be_in_viewport()
+    page.locator("#recommended").scroll_into_view_if_needed()
+    expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
+
+
+def test_every_control_has_a_name_and_can_be_reached(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, textarea, [role=progressbar]")]
+          .filter((node) => node.offsetParent && !node.disabled)
+          .filter((node) => !(node.innerText || node.ariaLabel || node.title || node.labels?.length))
+          .map((node) => node.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
+    page.locator("#knob-prompt textarea").focus()
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.closest('[id]')?.id"))
+    assert {"knob-negative", "knob-seed", "knob-stages-0-steps", "generate"} <= reached
