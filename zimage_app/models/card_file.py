@@ -16,7 +16,7 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ModelError, RequestError
 from zimage_app.domain.request import MAX_STAGES, REFERENCE_STAGES, Stage, parse_stage
 from zimage_app.domain.text import Text
-from zimage_app.models.files import shown
+from zimage_app.models.folders import shown
 
 _PLAIN_MAPPING = "tag:yaml.org,2002:map"
 _KEYS = ("title", "description", "stages", "examples")

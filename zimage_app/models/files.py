@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
+from zimage_app.models.folders import shown
 
 Tensors = dict[str, Tensor]
 
@@ -42,11 +43,6 @@ _DTYPES = {
 }
 _NOTE_SUFFIX = ".comfy_quant"
 """ComfyUI's note of how a weight is quantised: a few bytes of JSON in a tensor of their own."""
-
-
-def shown(path: Path) -> str:
-    """The end of a path: enough to find the file, without the whole machine."""
-    return "/".join(path.parts[-3:])
 
 
 def damaged(path: Path, en: str, zh: str) -> ModelError:
@@ -258,11 +254,6 @@ class ModelFiles:
 
 _COMFY_FOLDERS = {"transformer": "diffusion_models", "vae": "vae", "text_encoder": "text_encoders"}
 """ComfyUI's names for the folders of its single files."""
-
-
-def is_model(folder: Path) -> bool:
-    """Whether a folder looks like a model: a diffusers folder, or ComfyUI's single files in ComfyUI's folders."""
-    return (folder / "model_index.json").is_file() or (folder / "diffusion_models").is_dir()
 
 
 def model_files(folder: Path) -> ModelFiles:

@@ -9,7 +9,7 @@ from zimage_app.domain.card import Z_IMAGE_TURBO, ModelCard
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.card_file import plain_card, read_card
-from zimage_app.models.files import is_model, shown
+from zimage_app.models.folders import is_model, shown
 
 _CARD_FILE = "card.yaml"
 

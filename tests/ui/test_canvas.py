@@ -1,0 +1,87 @@
+"""Snapshots and records as what the canvas draws."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.ui.doubles import QUICK, THREE
+from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.plan import make_plan
+from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
+from zimage_app.domain.request import GenerationRequest, LoraUse
+from zimage_app.domain.text import Text
+from zimage_app.service.views import JobView, SavedPicture, StageView
+from zimage_app.ui.canvas import facts_data, idle_data, job_data, strip_data
+
+SEED = 2**64 - 1
+REQUEST = make_plan(
+    GenerationRequest(
+        prompt="夕阳 <b>", negative="模糊", triggers=("水墨",), seed=SEED, loras=(LoraUse(name="ink", strength=0.8),)
+    ),
+    THREE,
+).request
+RECORD = ImageRecord(
+    id="20260102-030405-00000001",
+    created=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    model="three",
+    request=REQUEST,
+    width=672,
+    height=864,
+    seconds=6.5,
+    stages=tuple(
+        StageRecord(number=number, seed=1, seconds=1.25 * number, calls=9, skipped_calls=number) for number in range(3)
+    ),
+    surroundings=Surroundings(app="1", torch="2", device="cpu", dtype="float32", threads=1),
+)
+
+
+def _rows(record: ImageRecord) -> dict[str, str]:
+    return {row["title"]: row["text"] for row in facts_data(record, "zh")["rows"]}
+
+
+def test_facts_tell_what_was_used() -> None:
+    rows = _rows(RECORD)
+    assert rows["提示词"] == "夕阳 <b>"
+    assert rows["种子"] == facts_data(RECORD, "en")["seed"] == "18446744073709551615"
+    assert rows["尺寸"] == "176×224 → 336×432 → 672×864"
+    assert rows["步数"] == "9 / 16 / 16"
+    assert rows["采样器"] == "euler_ancestral / euler_ancestral / dpmpp_sde"
+    assert rows["LoRA"] == "ink 0.8"
+    assert rows["EasyCache 加速"] == "跳过 0 + 1 + 2"
+    assert rows["用时"] == "6.5 s (0.0 + 1.2 + 2.5)"
+    assert rows["触发词"] == "水墨"
+
+
+def test_facts_are_those_of_the_stages_that_ran() -> None:
+    rows = _rows(RECORD.model_copy(update={"stages": RECORD.stages[2:]}))
+    assert (rows["尺寸"], rows["步数"], rows["用时"]) == ("672×864", "16", "6.5 s")
+
+
+def test_a_job_speaks_the_readers_language() -> None:
+    view = JobView(
+        id="j",
+        owner="",
+        model="three",
+        state="failed",
+        stages=(StageView(1, 336, 432, 16, step=3, preview=b"\xff\xd8"), StageView(2, 672, 864, 16)),
+        error=GenerationError(Text("broke", "出错")),
+        warnings=(Text("careful", "注意"),),
+    )
+    data = job_data(view, "zh")
+    assert (data["error"], data["warnings"]) == ("出错", ["注意"])
+    assert [tile["name"] for tile in data["stages"]] == ["构图", "成片"]
+    assert data["stages"][0]["preview"] == "data:image/jpeg;base64,/9g="
+    assert data["stages"][1]["preview"] == ""
+    assert job_data(view, "en")["error"] == "broke"
+
+
+def test_an_idle_canvas_shows_the_models_stages() -> None:
+    tiles = idle_data(QUICK, "en")["stages"]
+    assert [(tile["name"], tile["width"]) for tile in tiles] == [("Draft", 176), ("Final", 336)]
+
+
+def test_the_strip_cuts_long_prompts() -> None:
+    record = RECORD.model_copy(update={"request": REQUEST.model_copy(update={"prompt": "长" * 500})})
+    (item,) = strip_data([SavedPicture(Path("x.png"), record)])
+    assert (item["id"], len(item["label"])) == (RECORD.id, 120)

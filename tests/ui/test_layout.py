@@ -1,0 +1,80 @@
+"""Every knob has a place on the page, exactly once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import gradio as gr
+import pytest
+from pydantic import BaseModel, TypeAdapter
+
+from tests.ui.doubles import ScriptedStudio
+from zimage_app.domain.request import EasyCache, Stage
+from zimage_app.ui.controls import bounds, element_id
+from zimage_app.ui.i18n import catalogue, translations
+from zimage_app.ui.layout import LEAST_TABS, PLACES, misplaced, stage_word
+from zimage_app.ui.page import build_page
+from zimage_app.ui.values import field_names
+
+
+class _StageWithMore(Stage):
+    brightness: float = 1.0
+
+
+def test_every_knob_has_a_place() -> None:
+    assert set(PLACES) == {Stage, EasyCache}
+    for model, places in PLACES.items():
+        assert misplaced(model, places) == set()
+
+
+def test_a_new_knob_is_missed_until_it_is_placed() -> None:
+    assert misplaced(_StageWithMore, PLACES[Stage]) == {"brightness"}
+    assert misplaced(Stage, (*PLACES[Stage], "steps")) == {"steps"}
+    assert misplaced(Stage, PLACES[Stage][1:]) == {"enabled"}
+
+
+def test_the_page_holds_a_control_for_every_knob_of_every_tab_once(tmp_path: Path) -> None:
+    studio = ScriptedStudio(tmp_path)
+    page = build_page(studio, translations(studio.cards()), "auto")
+    ids = Counter(block.elem_id for block in page.blocks.values() if str(block.elem_id).startswith("knob-"))
+    expected = [element_id(name) for name in ("model", *field_names(LEAST_TABS))]
+    assert ids == Counter(expected)
+
+
+@pytest.mark.parametrize("model", list(PLACES))
+def test_sliders_stay_inside_the_bounds_of_their_field(model: type[BaseModel]) -> None:
+    checked = 0
+    for field, info in model.model_fields.items():
+        if info.annotation in (int, float):
+            low, high, step = bounds(model, field)
+            check = TypeAdapter(Annotated[info.annotation, *info.metadata])
+            for value in (low, high, low + step):
+                settled = int(value) if info.annotation is int else value
+                assert check.validate_python(settled, strict=True) == value
+            checked += 1
+    assert checked >= 3
+
+
+def test_every_text_is_there_in_both_languages() -> None:
+    texts = catalogue([])
+    assert len(texts) > 80
+    assert [key for key, text in texts.items() if not text.en.strip() or not text.zh.strip()] == []
+    i18n = translations([])
+    assert isinstance(i18n, gr.I18n)
+    assert set(i18n.translations["en"]) == set(i18n.translations["zh-CN"]) == set(texts)
+
+
+def test_both_languages_of_a_sentence_ask_for_the_same_values() -> None:
+    import string
+
+    for text in catalogue([]).values():
+        names = [{name for _, name, _, _ in string.Formatter().parse(words) if name} for words in (text.en, text.zh)]
+        assert names[0] == names[1], text
+
+
+def test_stages_are_named_by_their_place_in_the_run() -> None:
+    assert [stage_word(place, 3) for place in range(3)] == ["stage_draft", "stage_refine", "stage_final"]
+    assert [stage_word(place, 4) for place in range(4)][1:3] == ["stage_refine", "stage_refine"]
+    assert stage_word(0, 1) == "stage_final"

@@ -1,0 +1,75 @@
+"""Saved pictures over HTTP."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from tests.ui.doubles import ScriptedStudio
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.views import SavedPicture
+from zimage_app.ui.routes import THUMBNAIL_SIZE, picture_routes
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> ScriptedStudio:
+    return ScriptedStudio(tmp_path, step_seconds=0.0)
+
+
+@pytest.fixture
+def client(studio: ScriptedStudio) -> TestClient:
+    return TestClient(Starlette(routes=picture_routes(studio, "auto")))
+
+
+@pytest.fixture
+def saved(studio: ScriptedStudio) -> SavedPicture:
+    job = studio.submit(GenerationRequest(prompt="小船 <i>"), "quick")
+    view = studio.wait(job, 0, 10)
+    while not view.over:
+        view = studio.wait(job, view.version, 10)
+    assert view.picture is not None
+    return view.picture
+
+
+def test_the_png_is_the_file_byte_for_byte(client: TestClient, saved: SavedPicture) -> None:
+    answer = client.get(f"/pictures/{saved.record.id}.png")
+    assert answer.content == saved.path.read_bytes()
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-disposition"] == f'inline; filename="{saved.path.name}"'
+    assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_download_is_a_file_to_keep(client: TestClient, saved: SavedPicture) -> None:
+    answer = client.get(f"/pictures/{saved.record.id}.png?download")
+    assert answer.headers["content-disposition"].startswith("attachment;")
+    assert answer.content == saved.path.read_bytes()
+
+
+def test_the_thumbnail_is_a_small_jpeg_of_the_same_shape(client: TestClient, saved: SavedPicture) -> None:
+    answer = client.get(f"/pictures/{saved.record.id}.jpg")
+    image = Image.open(io.BytesIO(answer.content))
+    assert (image.format, max(image.size)) == ("JPEG", max(THUMBNAIL_SIZE))
+    assert image.width / image.height == pytest.approx(336 / 432, abs=0.01)
+
+
+def test_facts_come_in_the_readers_language(client: TestClient, saved: SavedPicture) -> None:
+    for header, title in (("zh-CN", "提示词"), ("en", "Prompt")):
+        answer = client.get(f"/pictures/{saved.record.id}.json", headers={"accept-language": header})
+        assert answer.json()["rows"][0] == {"title": title, "text": "小船 <i>"}
+
+
+@pytest.mark.parametrize("name", ["20260101-000000-00000000", "..%2f..%2fetc%2fpasswd", "x", "%00"])
+@pytest.mark.parametrize("ending", ["png", "jpg", "json"])
+def test_an_unknown_id_is_not_found(client: TestClient, name: str, ending: str) -> None:
+    answer = client.get(f"/pictures/{name}.{ending}")
+    assert answer.status_code == 404
+
+
+def test_a_sign_of_life(client: TestClient) -> None:
+    assert client.get("/health").json() == {"status": "ok"}

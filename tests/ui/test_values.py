@@ -1,0 +1,106 @@
+"""What stands in the fields <-> a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.ui.doubles import QUICK
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import (
+    REFERENCE_STAGES,
+    EasyCache,
+    GenerationRequest,
+    Stage,
+    parse_request,
+    parse_stage,
+)
+from zimage_app.ui.values import field_names, request_data, request_values, stage_data, stages_values
+
+PLAIN = {"prompt": "小船", "negative": "", "triggers": "", "seed": ""}
+FULL = GenerationRequest(
+    prompt="夕阳, \n小船",
+    negative=" 模糊",
+    triggers=("水墨", "ink style"),
+    seed=2**64 - 1,
+    stages=(
+        Stage(width=64, height=96, seed=2**63 + 1, denoise=0.333, enabled=False),
+        Stage(seed="random", easycache=EasyCache(threshold=2.5, window_shift=7.25)),
+        Stage(steps=200, sampler="uni_pc", solver_type="heun", upscale="bislerp"),
+    ),
+)
+
+
+def _values(**changes: Any) -> dict[str, Any]:
+    return PLAIN | stages_values(REFERENCE_STAGES, 3) | changes
+
+
+def test_a_request_comes_back_as_it_was() -> None:
+    values = request_values(FULL, QUICK, 3)
+    assert set(values) == set(field_names(3))
+    assert parse_request(request_data(values, 3)) == FULL
+
+
+def test_numbers_that_gradio_made_floats_are_whole_again() -> None:
+    values = _values(**{"stages.0.steps": 9.0, "stages.0.width": 176.0, "stages.0.cfg": 2})
+    request = parse_request(request_data(values, 3))
+    assert request.stages == REFERENCE_STAGES
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("stages.0.steps", 9.5, "stages.0.steps"),
+        ("stages.0.steps", None, "stages.0.steps"),
+        ("stages.1.cfg", float("nan"), "stages.1.cfg"),
+        ("stages.2.width", 100, "stages.2.width"),
+        ("stages.2.sampler", "magic", "stages.2.sampler"),
+        ("stages.0.seed", "1.5", "stages.0.seed"),
+        ("seed", "-2", "seed"),
+        ("seed", "1e3", "seed"),
+        ("prompt", "", "prompt"),
+        ("prompt", None, "prompt"),
+        ("prompt", "x" * 100_000, "prompt"),
+    ],
+)
+def test_nothing_is_bent_into_shape(field: str, value: object, named: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_request(request_data(_values(**{field: value}), 3))
+    assert caught.value.field == named
+
+
+@pytest.mark.parametrize(
+    ("text", "seed"),
+    [("", "random"), (" -1 ", "random"), (None, "random"), ("0", 0), ("9007199254740993", 9007199254740993)],
+)
+def test_a_seed_is_exact_and_nothing_means_chance(text: str | None, seed: object) -> None:
+    assert parse_request(request_data(_values(seed=text), 3)).seed == seed
+
+
+def test_trigger_words_are_split_at_every_comma() -> None:
+    data = request_data(_values(triggers="水墨，留白、 ink style ,,\n远山"), 3)
+    assert data["triggers"] == ["水墨", "留白", "ink style", "远山"]
+
+
+def test_easycache_off_keeps_its_numbers_out_of_the_request() -> None:
+    values = _values(**{"stages.1.easycache": False, "stages.1.easycache.threshold": 99})
+    assert parse_stage(stage_data(values, 1)).easycache is None
+
+
+def test_tabs_that_are_left_over_are_switched_off() -> None:
+    values = stages_values(QUICK.stages, 3)
+    assert values["stages.2.enabled"] is False
+    request = parse_request(request_data(PLAIN | values, 3))
+    assert request.stages is not None
+    assert tuple(stage for stage in request.stages if stage.enabled) == QUICK.stages
+
+
+def test_more_stages_than_tabs_are_refused_not_dropped() -> None:
+    with pytest.raises(RequestError, match="4 stages, and this page has 3"):
+        stages_values((Stage(),) * 4, 3)
+
+
+def test_a_request_without_stages_shows_the_models_own() -> None:
+    values = request_values(GenerationRequest(prompt="x"), QUICK, 3)
+    assert (values["stages.1.width"], values["seed"]) == (336, "")
