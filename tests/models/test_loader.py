@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +80,29 @@ def test_the_demo_model_loads() -> None:
     assert components.latent == LatentFormat(config["scaling_factor"], config["shift_factor"])
     assert components.preview != FLUX_PREVIEW
     assert torch.isfinite(velocity(components)).all()
+
+
+class _NoSocket(socket.socket):
+    """A machine without a network."""
+
+    def connect(self, address: Any) -> None:
+        """Nobody answers."""
+        raise AssertionError(f"loading wanted to reach {address}")
+
+
+def test_loading_needs_no_network(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", _NoSocket)
+    with pytest.raises(AssertionError, match="wanted to reach"):
+        socket.create_connection(("127.0.0.1", 9))
+    load(tiny_folder)
+
+
+def test_importing_the_loader_is_cheap() -> None:
+    code = (
+        "import sys; import zimage_app.models.loader, zimage_app.models.memory, zimage_app.models.spec;"
+        " assert not {'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
 
 
 def test_progress_ends_at_one(folder: Path) -> None:
