@@ -1,0 +1,241 @@
+"""The adapter of one module: its tensors, checked and put together. Knows no key layouts and no files.
+
+Every tensor is known by its role (up, down, alpha, lokr_w1 ...); the file's own key is kept for messages.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from zimage_app.domain.errors import LoraError
+from zimage_app.models.lora.files import fault
+from zimage_app.models.lora.names import Found, Shape
+from zimage_app.models.lora.updates import Delta, Dora, Full, Hadamard, Kronecker, LowRank, Replacement, Update
+
+ABSURD = 1e4
+"""No factor of a trained LoRA comes near; beyond it a file is broken or in another unit."""
+
+_ADAPTERS = {"up": "LoRA", "down": "LoRA", "hada": "LoHa", "lokr": "LoKr"}
+
+
+@dataclass(slots=True)
+class Group:
+    """All that a file says about one spelling of one module."""
+
+    file: str
+    found: Found
+    keys: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, role: str, key: str, tensor: Tensor) -> None:
+        if role in self.keys:
+            raise self.fault(
+                role,
+                f"says the same as {self.keys[role]}; keep one adapter per module",
+                f"与 {self.keys[role]} 重复；每个模块只能保留一份",
+            )
+        self.keys[role] = key
+        self.tensors[role] = tensor
+
+    def fault(self, role: str, en: str, zh: str) -> LoraError:
+        key = self.keys.get(role, self.found.place.name)
+        return fault(self.file, f"{key} {en}", f"{key} {zh}")
+
+    def checked(self, role: str) -> Tensor:
+        """A tensor whose numbers are in order."""
+        tensor = self.tensors[role]
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise self.fault(
+                role, f"holds {kind}, not real numbers; choose another file", f"是 {kind}，不是实数；请换一个文件"
+            )
+        low, high = (float(value) for value in torch.aminmax(tensor.float())) if tensor.numel() else (0.0, 0.0)
+        largest = max(-low, high)
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise self.fault(
+                role,
+                "has NaN or infinite values; the file is broken, train or download it again",
+                "含有 NaN 或无穷大；文件已损坏，请重新训练或下载",
+            )
+        if largest > ABSURD:
+            raise self.fault(
+                role,
+                f"reaches {largest:.3g}, and no sound LoRA exceeds {ABSURD:g}; the file is broken",
+                f"数值达到 {largest:.3g}，正常的 LoRA 不会超过 {ABSURD:g}；文件已损坏",
+            )
+        return tensor
+
+    def matrix(self, role: str) -> Tensor:
+        """A factor as a matrix; tools that treat linears as 1×1 convolutions leave trailing dimensions."""
+        tensor = self.checked(role)
+        if tensor.ndim < 2 or tensor.numel() == 0:
+            raise self.fault(
+                role,
+                f"has shape {_by(tensor.shape)}, but a factor is a matrix; the file is broken",
+                f"形状为 {_by(tensor.shape)}，而因子应是矩阵；文件已损坏",
+            )
+        return tensor.flatten(1)
+
+    def need(self, role: str, partner: str) -> None:
+        if role not in self.keys:
+            module = self.found.place.name
+            raise self.fault(
+                partner,
+                f"has no other half: the {role} factor of {module} is missing; download the file again",
+                f"缺少另一半：没有 {module} 的 {role} 因子；请重新下载文件",
+            )
+
+    def scale(self, rank: int | None) -> float:
+        """alpha / rank; 1 without an alpha, and where nothing is factored (workflow.md section 8)."""
+        if "alpha" not in self.keys or rank is None:
+            return 1.0
+        tensor = self.tensors["alpha"]
+        alpha = float(tensor) if tensor.numel() == 1 else math.nan
+        if not math.isfinite(alpha) or abs(alpha / rank) > ABSURD:
+            raise self.fault(
+                "alpha",
+                f"is not a usable number ({_value(tensor)}); the file is broken",
+                f"不是可用的数值（{_value(tensor)}）；文件已损坏",
+            )
+        return alpha / rank
+
+
+def direct(group: Group, role: str, shape: Shape) -> Update:
+    """A change that is given in full, or a new value.
+
+    Raises:
+        LoraError: wrong shape, or numbers that cannot be.
+    """
+    value = group.checked(role)
+    _match(group, role, tuple(value.shape), shape)
+    return Replacement(value) if role == "set_weight" else Delta(Full(value))
+
+
+def family(role: str) -> str | None:
+    """LoRA, LoHa or LoKr, for a tensor that is a factor of one."""
+    return _ADAPTERS.get(role.partition("_")[0])
+
+
+def adapter(group: Group, shape: Shape) -> Update:
+    """The LoRA, LoHa or LoKr of a module, with its DoRA lengths if there are any.
+
+    Args:
+        group: what the file says about the module.
+        shape: of the weight that it changes.
+
+    Raises:
+        LoraError: half of it is missing, a wrong shape, or numbers that cannot be.
+    """
+    families = sorted({name for name in map(family, group.keys) if name})
+    lengths = [role for role in ("dora_scale", "lora_magnitude_vector") if role in group.keys]
+    if not families:
+        group.need("down", lengths[0])
+    if len(families) > 1:
+        module = group.found.place.name
+        raise fault(
+            group.file,
+            f"{module} has {' and '.join(families)} at once; keep one adapter per module",
+            f"{module} 同时有 {' 与 '.join(families)}；每个模块只能保留一种",
+        )
+    delta = {"LoRA": _lora, "LoHa": _loha, "LoKr": _lokr}[families[0]](group, shape)
+    return _dora(group, delta, lengths[0], shape) if lengths else delta
+
+
+def _lora(group: Group, shape: Shape) -> Delta:
+    group.need("up", "down")
+    group.need("down", "up")
+    product = _pair(group, "up", "down")
+    _match_product(group, "up", "down", product, shape)
+    return Delta(product, group.scale(product.down.shape[0]))
+
+
+def _loha(group: Group, shape: Shape) -> Delta:
+    present = next(role for role in group.keys if role.startswith("hada"))
+    for role in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"):
+        group.need(role, present)
+    w1, w2 = _pair(group, "hada_w1_a", "hada_w1_b"), _pair(group, "hada_w2_a", "hada_w2_b")
+    for number, product in (("1", w1), ("2", w2)):
+        _match_product(group, f"hada_w{number}_a", f"hada_w{number}_b", product, shape)
+    return Delta(Hadamard(w1, w2), group.scale(w1.down.shape[0]))
+
+
+def _lokr(group: Group, shape: Shape) -> Delta:
+    w1, w2 = _lokr_factor(group, "lokr_w1"), _lokr_factor(group, "lokr_w2")
+    outer, inner = _product_shape(w1), _product_shape(w2)
+    key = next(role for role in group.keys if role.startswith("lokr_w2"))
+    _match(group, key, (outer[0] * inner[0], outer[1] * inner[1]), shape)
+    # Of two low-rank factors, the second one's rank counts.
+    ranks = [factor.down.shape[0] for factor in (w2, w1) if isinstance(factor, LowRank)]
+    return Delta(Kronecker(w1, w2), group.scale(ranks[0] if ranks else None))
+
+
+def _lokr_factor(group: Group, name: str) -> LowRank | Full:
+    if name in group.keys:
+        return Full(group.matrix(name))
+    present = next(role for role in group.keys if role.startswith("lokr"))
+    if f"{name}_a" not in group.keys and f"{name}_b" not in group.keys:
+        group.need(name, present)
+    group.need(f"{name}_a", present)
+    group.need(f"{name}_b", present)
+    return _pair(group, f"{name}_a", f"{name}_b")
+
+
+def _product_shape(factor: LowRank | Full) -> Shape:
+    if isinstance(factor, Full):
+        return tuple(factor.value.shape)
+    return factor.up.shape[0], factor.down.shape[1]
+
+
+def _pair(group: Group, up: str, down: str) -> LowRank:
+    """Two factors with one rank between them."""
+    pair = LowRank(group.matrix(up), group.matrix(down))
+    if pair.up.shape[1] != pair.down.shape[0]:
+        raise group.fault(
+            up,
+            f"has shape {_by(pair.up.shape)} and {group.keys[down]} {_by(pair.down.shape)}: the ranks differ;"
+            " the file is broken",
+            f"形状为 {_by(pair.up.shape)}，而 {group.keys[down]} 为 {_by(pair.down.shape)}：秩不一致；文件已损坏",
+        )
+    return pair
+
+
+def _dora(group: Group, delta: Delta, role: str, shape: Shape) -> Dora:
+    magnitude = group.checked(role)
+    if magnitude.ndim == 1:
+        magnitude = magnitude[:, None]
+    if tuple(magnitude.shape) not in {(shape[0], 1), (1, *shape[1:])}:
+        raise group.fault(
+            role,
+            f"has shape {_by(magnitude.shape)}, and {shape[0]}×1 or 1×{_by(shape[1:])} is needed;"
+            " the file is for another model",
+            f"形状为 {_by(magnitude.shape)}，应为 {shape[0]}×1 或 1×{_by(shape[1:])}；该文件属于其他模型",
+        )
+    return Dora(delta, magnitude, "original" if role == "dora_scale" else "sum")
+
+
+def _match_product(group: Group, up: str, down: str, pair: LowRank, shape: Shape) -> None:
+    rows, columns = pair.up.shape[0], pair.down.shape[1]
+    role = up if len(shape) != 2 or rows != shape[0] else down
+    _match(group, role, (rows, columns), shape)
+
+
+def _match(group: Group, role: str, given: Shape, needed: Shape) -> None:
+    if given != needed:
+        place = group.found.place.name
+        raise group.fault(
+            role,
+            f"makes a {_by(given)} change, and {place} of this model is {_by(needed)}; choose a LoRA for this model",
+            f"给出 {_by(given)} 的改动，而此模型的 {place} 是 {_by(needed)}；请选择适用于此模型的 LoRA",
+        )
+
+
+def _by(shape: Shape) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def _value(tensor: Tensor) -> str:
+    return f"{float(tensor):g}" if tensor.numel() == 1 else _by(tuple(tensor.shape))

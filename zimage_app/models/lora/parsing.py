@@ -1,0 +1,209 @@
+"""From the tensors of a LoRA file to patches of the model's weights, with every check on the way.
+
+Knows key layouts and shapes; no files on disk, no arithmetic. A key is prefix + module + suffix: ``names.py`` reads the
+first two, this module the last, and ``adapters.py`` checks what belongs together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from zimage_app.domain.errors import LoraError
+from zimage_app.domain.text import Text
+from zimage_app.models.lora import foreign
+from zimage_app.models.lora.adapters import Group, adapter, direct, family
+from zimage_app.models.lora.files import fault
+from zimage_app.models.lora.names import Names, Target
+from zimage_app.models.lora.updates import Update
+
+_SUFFIX = re.compile(
+    r"""(?:
+        \.lora_(?P<letter>[AB])(?:\.(?!weight$|bias$)[\w-]+)?(?:\.weight)?
+      | [._]lora[._](?P<side>down|up)(?:\.weight)?
+      | \.lora_linear_layer\.(?P<linear>down|up)(?:\.weight)?
+      | (?P<bias>(?:\.lora_B(?:\.[\w-]+)?|[._]lora[._]up|\.lora_linear_layer\.up)\.bias)
+      | \.(?P<peft>lora_magnitude_vector)(?:\.[\w-]+)?
+      | \.(?P<plain>alpha|dora_scale|lokr_w[12](?:_[ab])?|hada_w[12]_[ab]|diff|diff_b|w_norm|b_norm|set_weight)
+      | (?P<other>\.lora_mid\.weight|\.lokr_t[12]|\.hada_t[12]|\.oft_(?:blocks|diag)|\.[ab][12]\.weight|\.on_input)
+    )$""",
+    re.VERBOSE,
+)
+_SIDES = {"A": "down", "B": "up"}
+_SHOWN_KEYS = 3
+_DIRECT_WEIGHT = ("w_norm", "diff", "set_weight")
+_DIRECT_BIAS = ("b_norm", "diff_b")
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One update of one target."""
+
+    target: Target
+    update: Update
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """Keys of a file that have no effect, and why."""
+
+    reason: Text
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraFile:
+    """A LoRA, checked and ready for one model."""
+
+    name: str
+    patches: tuple[Patch, ...]
+    unused: tuple[Unused, ...]
+
+    def warnings(self) -> list[Text]:
+        """One sentence per reason, for the keys that have no effect."""
+        return [_unused_sentence(self.name, item) for item in self.unused]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    patch: Patch
+    rank: tuple[int, int]
+    """ComfyUI keeps one entry per target: by spelling, then by kind (adapter, w_norm, diff, set_weight)."""
+    keys: tuple[str, ...]
+
+
+def parse_lora(file: str, tensors: Mapping[str, Tensor], names: Names) -> LoraFile:
+    """Read a LoRA's tensors for one model.
+
+    Args:
+        file: the file's name, for messages.
+        tensors: key -> tensor, as in the file.
+        names: the model's modules.
+
+    Raises:
+        LoraError: nothing fits the model, half an adapter is missing, a shape or a value is wrong.
+    """
+    groups, unused = _grouped(file, tensors, names)
+    entries: list[_Entry] = []
+    for group in groups:
+        _leave_out(group, unused)
+        entries.extend(_entries(group))
+    kept = _one_reading(_one_per_target(entries, unused), unused)
+    if not kept:
+        raise _nothing_fits(file, tensors, unused)
+    # ComfyUI patches the fused matrix before its slices; for DoRA the order counts.
+    ordered = sorted(kept, key=lambda entry: not entry.patch.target.fused)
+    reasons = tuple(Unused(reason, tuple(sorted(keys))) for reason, keys in unused.items())
+    return LoraFile(file, tuple(entry.patch for entry in ordered), reasons)
+
+
+def _grouped(file: str, tensors: Mapping[str, Tensor], names: Names) -> tuple[list[Group], dict[Text, list[str]]]:
+    groups: dict[str, Group] = {}
+    unused: dict[Text, list[str]] = {}
+    for key, tensor in tensors.items():
+        match = _SUFFIX.search(key)
+        found = names.find(key[: match.start()]) if match else None
+        if match is None or found is None:
+            plain = match is None and names.find(key.removesuffix(".weight").removesuffix(".bias")) is not None
+            unused.setdefault(foreign.PLAIN_WEIGHTS if plain else foreign.likely_reason(key), []).append(key)
+            continue
+        group = groups.setdefault(key[: match.start()], Group(file, found))
+        group.add(_role(match, group, key), key, tensor)
+    return list(groups.values()), unused
+
+
+def _role(match: re.Match[str], group: Group, key: str) -> str:
+    said = match.groupdict()
+    if said["other"]:
+        raise fault(
+            group.file,
+            f"{key} belongs to a kind of adapter that is not supported ({said['other'].strip('.')});"
+            " choose a LoRA, LoHa, LoKr or DoRA",
+            f"{key} 属于不支持的适配器类型（{said['other'].strip('.')}）；请使用 LoRA、LoHa、LoKr 或 DoRA",
+        )
+    if said["bias"]:
+        return "adapter_bias"
+    half = said["side"] or said["linear"] or _SIDES.get(said["letter"] or "")
+    return half or said["peft"] or said["plain"]
+
+
+def _leave_out(group: Group, unused: dict[Text, list[str]]) -> None:
+    """Put aside what has no effect: adapter biases, biases that the model lacks, an alpha alone."""
+    reasons = {"adapter_bias": foreign.ADAPTER_BIAS}
+    if group.found.place.bias is None:
+        reasons |= dict.fromkeys(_DIRECT_BIAS, foreign.NO_BIAS)
+    if not any(family(role) for role in group.keys):
+        reasons["alpha"] = foreign.ALPHA_ALONE
+    for role in reasons.keys() & group.keys.keys():
+        unused.setdefault(reasons[role], []).append(group.keys.pop(role))
+
+
+def _entries(group: Group) -> Iterator[_Entry]:
+    place, keys = group.found.place, group.keys
+    adapter_roles = [role for role in keys if role not in _DIRECT_WEIGHT + _DIRECT_BIAS]
+    if adapter_roles:
+        update = adapter(group, place.weight.shape)
+        yield _Entry(Patch(place.weight, update), (group.found.rank, 0), tuple(keys[role] for role in adapter_roles))
+    for roles, target in ((_DIRECT_WEIGHT, place.weight), (_DIRECT_BIAS, place.bias)):
+        for kind, role in enumerate(roles, start=1):
+            if role in keys and target is not None:
+                yield _Entry(Patch(target, direct(group, role, target.shape)), (group.found.rank, kind), (keys[role],))
+
+
+def _one_per_target(entries: Iterable[_Entry], unused: dict[Text, list[str]]) -> list[_Entry]:
+    best: dict[Target, _Entry] = {}
+    for entry in entries:
+        other = best.get(entry.patch.target)
+        loser = None
+        if other is None or entry.rank > other.rank:
+            best[entry.patch.target], loser = entry, other
+        else:
+            loser = entry
+        if loser is not None:
+            unused.setdefault(foreign.SECOND_SPELLING, []).extend(loser.keys)
+    return list(best.values())
+
+
+def _one_reading(entries: list[_Entry], unused: dict[Text, list[str]]) -> list[_Entry]:
+    """Where an attention has both fused qkv and split q, k, v: what ComfyUI reads, and both if it reads both.
+
+    If it reads neither, the split ones count: some tools write a fused copy beside them, and diffusers drops it too.
+    """
+    fused = {entry.patch.target.unit: entry for entry in entries if entry.patch.target.fused}
+    split: dict[tuple[str, ...], list[_Entry]] = {}
+    for entry in entries:
+        if entry.patch.target.unit in fused and not entry.patch.target.fused:
+            split.setdefault(entry.patch.target.unit, []).append(entry)
+    dropped: list[_Entry] = []
+    for unit, parts in split.items():
+        whole, unread = fused[unit], [entry for entry in parts if not entry.rank[0]]
+        if whole.rank[0]:
+            dropped.extend(unread)
+        else:
+            dropped.append(whole)
+    if dropped:
+        unused.setdefault(foreign.REDUNDANT, []).extend(key for entry in dropped for key in entry.keys)
+    return [entry for entry in entries if entry not in dropped]
+
+
+def _nothing_fits(file: str, tensors: Mapping[str, Tensor], unused: Mapping[Text, list[str]]) -> LoraError:
+    reason, keys = max(unused.items(), key=lambda item: len(item[1]), default=(foreign.ALPHA_ALONE, list(tensors)))
+    return fault(
+        file,
+        f"nothing in it fits Z-Image; its keys are {reason.en} (such as {keys[0]}); choose a LoRA made for Z-Image",
+        f"其中没有适用于 Z-Image 的内容：{reason.zh}（例如 {keys[0]}）；请选择为 Z-Image 训练的 LoRA",
+    )
+
+
+def _unused_sentence(file: str, item: Unused) -> Text:
+    shown = ", ".join(item.keys[:_SHOWN_KEYS])
+    more = len(item.keys) - _SHOWN_KEYS
+    return Text(
+        f"{file}: {len(item.keys)} keys have no effect, {item.reason.en}: {shown}"
+        + (f" and {more} more." if more > 0 else "."),
+        f"{file}：{len(item.keys)} 个键没有作用，{item.reason.zh}：{shown}"
+        + (f" 等另外 {more} 个。" if more > 0 else "。"),
+    )
