@@ -23,17 +23,43 @@ class SamplerTraits:
     """Its schedule is computed with one more step and the last non-zero sigma dropped (workflow.md section 3)."""
 
 
+_2M_SDE = frozenset({"eta", "s_noise", "solver_type"})
+_SDE = SamplerTraits(evaluations=2, options=frozenset({"eta", "s_noise", "r"}))
+
 SAMPLER_TRAITS: dict[str, SamplerTraits] = {
     "euler": SamplerTraits(),
     "euler_ancestral": SamplerTraits(options=_ANCESTRAL),
     "heun": SamplerTraits(evaluations=2),
+    "heunpp2": SamplerTraits(evaluations=3),
     "dpm_2": SamplerTraits(evaluations=2, discards_penultimate=True),
-    "lcm": SamplerTraits(),
+    "dpm_2_ancestral": SamplerTraits(evaluations=2, options=_ANCESTRAL, discards_penultimate=True),
+    "lms": SamplerTraits(),
+    "dpmpp_2s_ancestral": SamplerTraits(evaluations=2, options=_ANCESTRAL),
+    "dpmpp_sde": _SDE,
+    "dpmpp_sde_gpu": _SDE,
     "dpmpp_2m": SamplerTraits(),
-    "dpmpp_sde": SamplerTraits(evaluations=2, options=frozenset({"eta", "s_noise", "r"})),
-    "dpmpp_2m_sde": SamplerTraits(options=frozenset({"eta", "s_noise", "solver_type"})),
+    "dpmpp_2m_sde": SamplerTraits(options=_2M_SDE),
+    "dpmpp_2m_sde_gpu": SamplerTraits(options=_2M_SDE),
+    "dpmpp_2m_sde_heun": SamplerTraits(options=_ANCESTRAL),
+    "dpmpp_2m_sde_heun_gpu": SamplerTraits(options=_ANCESTRAL),
     "dpmpp_3m_sde": SamplerTraits(options=_ANCESTRAL),
+    "dpmpp_3m_sde_gpu": SamplerTraits(options=_ANCESTRAL),
+    "ddpm": SamplerTraits(),
+    "lcm": SamplerTraits(),
+    "ipndm": SamplerTraits(),
+    "ipndm_v": SamplerTraits(),
+    "deis": SamplerTraits(),
     "res_multistep": SamplerTraits(),
+    "res_multistep_ancestral": SamplerTraits(options=_ANCESTRAL),
+    "gradient_estimation": SamplerTraits(),
     "er_sde": SamplerTraits(options=frozenset({"s_noise"})),
+    "seeds_2": SamplerTraits(evaluations=2, options=_ANCESTRAL),
+    "seeds_3": SamplerTraits(evaluations=3, options=_ANCESTRAL),
+    "exp_heun_2_x0": SamplerTraits(evaluations=2),
+    "exp_heun_2_x0_sde": SamplerTraits(evaluations=2, options=_ANCESTRAL),
+    "ddim": SamplerTraits(),
     "uni_pc": SamplerTraits(discards_penultimate=True),
+    "uni_pc_bh2": SamplerTraits(discards_penultimate=True),
 }
+"""In ComfyUI's order. Left out, and so refused by name: the ``_cfg_pp`` samplers, whose step needs the unguided
+prediction; ``dpm_fast`` and ``dpm_adaptive``, which stop before sigma 0; the two ``sa_solver``."""

@@ -12,10 +12,21 @@ from torch import Tensor
 
 from zimage_app.domain.request import Stage
 from zimage_app.engine.noise import SILENT
+from zimage_app.engine.samplers.adams import (
+    adams_bashforth,
+    deis_weights,
+    gradient_estimation,
+    heunpp2,
+    ipndm_v_weights,
+    ipndm_weights,
+    linear_multistep,
+)
+from zimage_app.engine.samplers.ancestral import ddpm, dpm_2_ancestral, dpmpp_2s_ancestral, res_multistep_ancestral
 from zimage_app.engine.samplers.common import Denoiser, Sampler, SamplerInput, SamplerRun, SamplerStep
 from zimage_app.engine.samplers.euler import dpm_2, euler, euler_ancestral, heun, lcm
 from zimage_app.engine.samplers.multistep import dpmpp_2m, res_multistep
 from zimage_app.engine.samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, er_sde
+from zimage_app.engine.samplers.seeds import seeds
 from zimage_app.engine.samplers.uni_pc import uni_pc
 
 __all__ = ["SAMPLERS", "Denoiser", "Sampler", "SamplerInput", "SamplerRun", "SamplerStep", "model_sigmas"]
@@ -24,16 +35,38 @@ SAMPLERS: dict[str, Sampler] = {
     "euler": euler,
     "euler_ancestral": euler_ancestral,
     "heun": heun,
+    "heunpp2": heunpp2,
     "dpm_2": dpm_2,
-    "lcm": lcm,
-    "dpmpp_2m": dpmpp_2m,
+    "dpm_2_ancestral": dpm_2_ancestral,
+    "lms": linear_multistep(adams_bashforth, 4),
+    "dpmpp_2s_ancestral": dpmpp_2s_ancestral,
     "dpmpp_sde": dpmpp_sde(on_device=False),
+    "dpmpp_sde_gpu": dpmpp_sde(on_device=True),
+    "dpmpp_2m": dpmpp_2m,
     "dpmpp_2m_sde": dpmpp_2m_sde(on_device=False),
+    "dpmpp_2m_sde_gpu": dpmpp_2m_sde(on_device=True),
+    "dpmpp_2m_sde_heun": dpmpp_2m_sde(on_device=False, solver_type="heun"),
+    "dpmpp_2m_sde_heun_gpu": dpmpp_2m_sde(on_device=True, solver_type="heun"),
     "dpmpp_3m_sde": dpmpp_3m_sde(on_device=False),
+    "dpmpp_3m_sde_gpu": dpmpp_3m_sde(on_device=True),
+    "ddpm": ddpm,
+    "lcm": lcm,
+    "ipndm": linear_multistep(ipndm_weights, 4),
+    "ipndm_v": linear_multistep(ipndm_v_weights, 4),
+    "deis": linear_multistep(deis_weights, 3),
     "res_multistep": res_multistep,
+    "res_multistep_ancestral": res_multistep_ancestral,
+    "gradient_estimation": gradient_estimation,
     "er_sde": er_sde,
+    "seeds_2": seeds((0.5,), second="phi_1"),
+    "seeds_3": seeds((1 / 3, 2 / 3), second="phi_2"),
+    "exp_heun_2_x0": seeds((1.0,), second="phi_2", eta=0.0),
+    "exp_heun_2_x0_sde": seeds((1.0,), second="phi_2"),
+    "ddim": euler,
     "uni_pc": uni_pc(lambda minus_h: minus_h),
+    "uni_pc_bh2": uni_pc(torch.expm1),
 }
+"""``ddim`` is Euler on a flow model."""
 
 
 def model_sigmas(
@@ -41,7 +74,8 @@ def model_sigmas(
 ) -> tuple[float, ...] | None:
     """Every noise level that the sampler will ask the model for, in order.
 
-    Found by running it on a latent of one element. None where the levels depend on the latent (adaptive steps).
+    Found by running it on a latent of one element, without noise. None is for a sampler whose levels depend on the
+    latent; none of these does.
     """
     asked: list[float] = []
 

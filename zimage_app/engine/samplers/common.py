@@ -100,6 +100,11 @@ def sigma_at(half_log_snr: Tensor) -> Tensor:
     return half_log_snr.neg().sigmoid()
 
 
+def signal_at(sigma: Tensor) -> Tensor:
+    """alpha, as ``sigma exp(lambda)``: near sigma 1 the last bits of ``1 - sigma`` are not those of lambda."""
+    return sigma * half_log_snr(sigma).exp()
+
+
 def log_midpoint(sigma: Tensor, sigma_next: Tensor) -> Tensor:
     """The geometric mean, by way of the logarithms.
 

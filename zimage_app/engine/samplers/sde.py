@@ -20,14 +20,10 @@ from zimage_app.engine.samplers.common import (
     half_log_snr,
     pairs,
     sigma_at,
+    signal_at,
 )
 
 _ER_SDE_POINTS = 200
-
-
-def _signal(sigma: Tensor) -> Tensor:
-    """alpha, as ``sigma exp(lambda)``: near sigma 1 the last bits of ``1 - sigma`` are not those of lambda."""
-    return sigma * half_log_snr(sigma).exp()
 
 
 def dpmpp_sde(*, on_device: bool) -> Sampler:
@@ -42,8 +38,8 @@ def dpmpp_sde(*, on_device: bool) -> Sampler:
             # An ancestral step in sigma / alpha, where the process is variance-exploding.
             ratio, ratio_target = (half_log_snr(level).neg().exp() for level in (sigma, target))
             down, up = ancestral_step(ratio, ratio_target, settings.eta)
-            signal, keep = _signal(target), down / ratio
-            x = (signal / _signal(sigma)) * keep * x + signal * (1 - keep) * denoised
+            signal, keep = signal_at(target), down / ratio
+            x = (signal / signal_at(sigma)) * keep * x + signal * (1 - keep) * denoised
             if settings.eta > 0 and settings.s_noise > 0:
                 x = x + signal * noise(sigma, target) * settings.s_noise * up
             return x
@@ -90,7 +86,7 @@ class _Interval:
 
 def _interval(sigma: Tensor, sigma_next: Tensor, eta: float) -> _Interval:
     h = half_log_snr(sigma_next) - half_log_snr(sigma)
-    return _Interval(sigma_next / sigma, _signal(sigma_next), h, eta)
+    return _Interval(sigma_next / sigma, signal_at(sigma_next), h, eta)
 
 
 def dpmpp_2m_sde(*, on_device: bool, solver_type: str | None = None) -> Sampler:
@@ -177,9 +173,9 @@ def er_sde(task: SamplerInput, x: Tensor) -> SamplerRun:
         if sigma_next == 0:
             return denoised
         level, level_next = levels[i], levels[i + 1]
-        signal = _signal(sigma_next)
+        signal = signal_at(sigma_next)
         ratio = _er_weight(level_next) / _er_weight(level)
-        x = (signal / _signal(sigma)) * ratio * x + signal * (1 - ratio) * denoised
+        x = (signal / signal_at(sigma)) * ratio * x + signal * (1 - ratio) * denoised
         if old is not None:
             first, second = _er_integrals(level, level_next)
             change = (denoised - old) / (level - levels[i - 1])

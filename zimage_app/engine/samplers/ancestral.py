@@ -1,0 +1,113 @@
+"""Ancestral samplers of more than one evaluation or of another process: DPM-Solver-2, DPM-Solver++(2S), DDPM, RES."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zimage_app.engine.samplers.common import (
+    FlowAncestralStep,
+    SamplerInput,
+    SamplerRun,
+    SamplerStep,
+    ancestral_step,
+    flow_ancestral_step,
+    log_midpoint,
+    pairs,
+    slope,
+)
+from zimage_app.engine.samplers.multistep import exponential_2
+
+_FIRST_MIDPOINT = 0.9999
+"""Where DPM-Solver++(2S) evaluates between sigma 1, whose half log-SNR is infinite, and the next."""
+
+
+def _renoised(task: SamplerInput, x: Tensor, step: FlowAncestralStep, noise: Tensor) -> Tensor:
+    return step.keep * x + noise * task.settings.s_noise * step.renoise
+
+
+def dpm_2_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
+    """``dpm_2`` down past the next sigma, then fresh noise up to it."""
+    settings = task.settings
+    noise = task.step_noise(x)
+    for i, sigma, sigma_next in pairs(task.sigmas):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        if sigma_next == 0:
+            return denoised
+        step = flow_ancestral_step(sigma, sigma_next, settings.eta)
+        middle = log_midpoint(sigma, step.down)
+        halfway = x + slope(x, sigma, denoised) * (middle - sigma)
+        x = x + slope(halfway, middle, task.denoise(halfway, float(middle))) * (step.down - sigma)
+        if settings.eta > 0:
+            x = _renoised(task, x, step, noise())
+    return x
+
+
+def dpmpp_2s_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
+    """DPM-Solver++(2S) (arXiv 2211.01095, algorithm 1) down past the next sigma, then fresh noise up to it."""
+    settings = task.settings
+    noise = task.step_noise(x)
+    for i, sigma, sigma_next in pairs(task.sigmas):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        if sigma_next == 0:
+            return denoised
+        step = flow_ancestral_step(sigma, sigma_next, settings.eta)
+        middle = _middle(sigma, step.down)
+        ratio = middle / sigma
+        denoised_middle = task.denoise(ratio * x + (1 - ratio) * denoised, float(middle))
+        ratio = step.down / sigma
+        x = ratio * x + (1 - ratio) * denoised_middle
+        if settings.eta > 0:
+            x = _renoised(task, x, step, noise())
+    return x
+
+
+def _middle(sigma: Tensor, down: Tensor) -> Tensor:
+    """Half-way in the half log-SNR."""
+    if sigma == 1:
+        return torch.tensor(_FIRST_MIDPOINT)
+    start, end = (((1 - level) / level).log() for level in (sigma, down))
+    return 1 / ((start + 0.5 * (end - start)).exp() + 1)
+
+
+def ddpm(task: SamplerInput, x: Tensor) -> SamplerRun:
+    """The ancestral step of Ho et al. 2020 (arXiv 2006.11239, equation 11), with sigma as ``sqrt(1/a - 1)``."""
+    noise = task.step_noise(x)
+    for i, sigma, sigma_next in pairs(task.sigmas):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        product, product_next = 1 / (sigma**2 + 1), 1 / (sigma_next**2 + 1)
+        alpha = product / product_next
+        error = slope(x, sigma, denoised)
+        y = x / (1 + sigma**2) ** 0.5
+        y = (1 / alpha) ** 0.5 * (y - (1 - alpha) * error / (1 - product) ** 0.5)
+        if sigma_next > 0:
+            y = y + ((1 - alpha) * (1 - product_next) / (1 - product)) ** 0.5 * noise()
+        x = y * (1 + sigma_next**2) ** 0.5
+    return x
+
+
+def res_multistep_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
+    """``res_multistep`` down past the next sigma, then fresh noise up to it, in variance-exploding terms."""
+    settings = task.settings
+    noise = task.step_noise(x)
+    old: Tensor | None = None
+    down_old = task.sigmas[0]
+    for i, sigma, sigma_next in pairs(task.sigmas):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        if sigma_next == 0:
+            return denoised
+        down, up = ancestral_step(sigma, sigma_next, settings.eta)
+        if old is None or down == 0:
+            x = x + slope(x, sigma, denoised) * (down - sigma)
+        else:
+            h = sigma.log() - down.log()
+            c2 = (down_old.log() - task.sigmas[i - 1].log()) / h
+            x = (-h).exp() * x + exponential_2(h, c2, denoised, old)
+        if settings.eta > 0:
+            x = x + noise() * settings.s_noise * up
+        old, down_old = denoised, down
+    return x
