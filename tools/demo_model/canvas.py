@@ -1,0 +1,116 @@
+"""A supersampled RGB canvas with flat shapes, the only drawing tools of the paper-cut style.
+
+Points are fractions of the picture's width and height; radii and line widths are fractions of its width.
+So the same numbers draw the same picture at any size of the same proportions.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+Point = tuple[float, float]
+Colour = tuple[float, float, float]
+"""Red, green and blue in 0..255, not rounded."""
+
+
+def rgb(code: str) -> Colour:
+    """``"#rrggbb"`` as a colour."""
+    code = code.removeprefix("#")
+    return int(code[0:2], 16), int(code[2:4], 16), int(code[4:6], 16)
+
+
+def mix(a: Colour, b: Colour, share: float) -> Colour:
+    """``a`` with ``share`` (0..1) of ``b``."""
+    return (a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share, a[2] + (b[2] - a[2]) * share)
+
+
+def _fill(colour: Colour) -> tuple[int, int, int]:
+    red, green, blue = (int(max(0, min(255, round(part)))) for part in colour)
+    return red, green, blue
+
+
+class Canvas:
+    """Draws at ``supersample`` times the wanted size; :meth:`finish` averages down."""
+
+    def __init__(self, width: int, height: int, supersample: int) -> None:
+        self.supersample = supersample
+        self.width, self.height = width * supersample, height * supersample
+        self.aspect = width / height
+        """Turns a length in widths into one in heights."""
+        self.image = Image.new("RGB", (self.width, self.height))
+        self._draw = ImageDraw.Draw(self.image)
+
+    def _pixels(self, points: Sequence[Point]) -> list[Point]:
+        return [(x * self.width, y * self.height) for x, y in points]
+
+    def _gradient_column(self, stops: Sequence[tuple[float, Colour]], top: float, bottom: float) -> Image.Image:
+        rows = max(1, round((bottom - top) * self.height))
+        places, colours = [place for place, _ in stops], np.array([colour for _, colour in stops])
+        ramp = np.linspace(0, 1, rows)
+        column = np.stack([np.interp(ramp, places, colours[:, channel]) for channel in range(3)], -1)
+        strip = Image.fromarray(column.clip(0, 255).astype(np.uint8)[:, None, :])
+        return strip.resize((self.width, rows), Image.Resampling.NEAREST)
+
+    def gradient(self, stops: Sequence[tuple[float, Colour]], top: float = 0, bottom: float = 1) -> None:
+        """Fill the whole width between two heights with a vertical gradient."""
+        self.image.paste(self._gradient_column(stops, top, bottom), (0, round(top * self.height)))
+
+    def gradient_polygon(
+        self, points: Sequence[Point], colours: tuple[Colour, Colour], span: tuple[float, float]
+    ) -> None:
+        """A polygon filled with a vertical gradient over the heights ``span``."""
+        top = round(span[0] * self.height)
+        column = self._gradient_column(((0, colours[0]), (1, colours[1])), *span)
+        mask = Image.new("L", column.size)
+        ImageDraw.Draw(mask).polygon([(x, y - top) for x, y in self._pixels(points)], fill=255)
+        self.image.paste(column, (0, top), mask)
+
+    def polygon(self, points: Sequence[Point], colour: Colour, alpha: float = 1.0) -> None:
+        """A flat polygon; ``alpha`` below 1 lets the picture underneath show."""
+        pixels = self._pixels(points)
+        if alpha >= 1:
+            self._draw.polygon(pixels, fill=_fill(colour))
+            return
+        xs, ys = [x for x, _ in pixels], [y for _, y in pixels]
+        left, top, mask = self._empty_mask(min(xs), min(ys), max(xs), max(ys))
+        if mask is not None:
+            ImageDraw.Draw(mask).polygon([(x - left, y - top) for x, y in pixels], fill=int(255 * alpha))
+            self._paste(left, top, mask, colour)
+
+    def box(self, corner: Point, opposite: Point, colour: Colour, alpha: float = 1.0) -> None:
+        """An upright rectangle between two corners."""
+        (x0, y0), (x1, y1) = corner, opposite
+        self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour, alpha)
+
+    def ellipse(self, centre: Point, radii: tuple[float, float], colour: Colour, alpha: float = 1.0) -> None:
+        """An upright ellipse; both radii are fractions of the width, so equal radii are a circle."""
+        x, y = centre[0] * self.width, centre[1] * self.height
+        rx, ry = radii[0] * self.width, radii[1] * self.width
+        if alpha >= 1:
+            self._draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=_fill(colour))
+            return
+        left, top, mask = self._empty_mask(x - rx, y - ry, x + rx, y + ry)
+        if mask is not None:
+            place = (x - rx - left, y - ry - top, x + rx - left, y + ry - top)
+            ImageDraw.Draw(mask).ellipse(place, fill=int(255 * alpha))
+            self._paste(left, top, mask, colour)
+
+    def line(self, points: Sequence[Point], colour: Colour, width: float) -> None:
+        """A line through points, ``width`` a fraction of the picture's width."""
+        pixels = max(1, round(width * self.width))
+        self._draw.line(self._pixels(points), fill=_fill(colour), width=pixels, joint="curve")
+
+    def _empty_mask(self, x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, Image.Image | None]:
+        left, top = max(0, int(x0) - 1), max(0, int(y0) - 1)
+        right, bottom = min(self.width, int(x1) + 2), min(self.height, int(y1) + 2)
+        if right <= left or bottom <= top:
+            return left, top, None
+        return left, top, Image.new("L", (right - left, bottom - top))
+
+    def _paste(self, left: int, top: int, mask: Image.Image, colour: Colour) -> None:
+        self.image.paste(_fill(colour), (left, top, left + mask.width, top + mask.height), mask)
+
+    def finish(self) -> Image.Image:
+        """The picture at its wanted size."""
+        return self.image.reduce(self.supersample) if self.supersample > 1 else self.image

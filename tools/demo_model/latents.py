@@ -1,0 +1,108 @@
+"""The training set: drawn scenes as latents at the three sizes, the same scenes at each.
+
+    python -m tools.demo_model.latents --vae WORK/vae --out WORK/latents
+
+Large scenes are few because they are dear to train on; number ``i`` is the same scene at every size.
+"""
+
+import argparse
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor
+
+from tools.demo_model.render import SIZES, render
+from tools.demo_model.scene import Scene, sample_scene
+
+COUNTS: dict[int, int] = {176: 16000, 336: 5000, 672: 2000}
+"""Scenes at each width."""
+SCENE_SEED = 2026
+PATCH = 8
+"""A latent pixel is made from so many picture pixels squared."""
+
+log = logging.getLogger(__name__)
+
+Latents = npt.NDArray[np.float16]
+
+
+def training_scenes(count: int) -> list[Scene]:
+    """The first ``count`` scenes; always the same ones."""
+    rng = random.Random(SCENE_SEED)
+    return [sample_scene(rng) for _ in range(count)]
+
+
+def to_tensor(images: list[Image.Image]) -> Tensor:
+    """RGB pictures of one size as (count, 3, height, width) in -1..1."""
+    pixels = np.stack([np.asarray(image) for image in images])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def patches(pictures: Tensor) -> Tensor:
+    """(count, 3, height, width) as rows of 8x8 patches, (count, height / 8 * width / 8, 193) with a constant 1."""
+    rows = F.unfold(pictures, PATCH, stride=PATCH).permute(0, 2, 1)
+    return torch.cat([rows, torch.ones(*rows.shape[:2], 1)], -1)
+
+
+@torch.no_grad()
+def linear_encoder(vae: Any) -> Tensor:
+    """The VAE's encoder as one matrix (193, 16) from patch to model-space latent.
+
+    The encoder is linear by construction (:mod:`tools.demo_model.vae`), so a few encodings determine it, and a
+    matrix product encodes a hundred times faster than the network.
+    """
+    scenes = training_scenes(40)
+    pictures = to_tensor([render(scene, i, SIZES[0]) for i, scene in enumerate(scenes)])
+    latents = (vae.encode(pictures).latent_dist.mean - vae.config.shift_factor) * vae.config.scaling_factor
+    rows, targets = patches(pictures), latents.permute(0, 2, 3, 1).flatten(1, 2)
+    matrix: Tensor = torch.linalg.lstsq(rows[8:].flatten(0, 1), targets[8:].flatten(0, 1), driver="gelsd").solution
+    error = (rows[:8] @ matrix - targets[:8]).abs().max().item()
+    log.info("linear encoder: largest error on held-out scenes %.4f", error)
+    return matrix
+
+
+def encode(matrix: Tensor, image: Image.Image) -> Tensor:
+    """One picture as its model-space latent (16, height / 8, width / 8)."""
+    latent = (patches(to_tensor([image])) @ matrix)[0]
+    return latent.T.reshape(16, image.height // PATCH, image.width // PATCH)
+
+
+def build(vae_folder: Path, out: Path, counts: dict[int, int] = COUNTS) -> None:
+    """Draw and encode all scenes; writes ``latents_WIDTH.npy`` (count, 16, rows, columns) for each size."""
+    out.mkdir(parents=True, exist_ok=True)
+    matrix = linear_encoder(AutoencoderKL.from_pretrained(vae_folder).eval())
+    scenes = training_scenes(max(counts.values()))
+    for size in SIZES:
+        width, height = size
+        shape = (counts[width], 16, height // PATCH, width // PATCH)
+        latents = np.lib.format.open_memmap(out / f"latents_{width}.npy", "w+", np.float16, shape)
+        for i, scene in enumerate(scenes[: counts[width]]):
+            latents[i] = encode(matrix, render(scene, i, size)).numpy()
+        latents.flush()
+        log.info("%d scenes at %dx%d", len(latents), width, height)
+
+
+def load(folder: Path) -> dict[int, Latents]:
+    """Latents by width, mapped from disk."""
+    return {width: np.load(folder / f"latents_{width}.npy", mmap_mode="r") for width, _ in SIZES}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vae", type=Path, required=True, help="folder of the trained VAE")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the latents (1.3 GB)")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    build(args.vae, args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""The two networks of the demo model, and a batched forward pass to train them with.
+
+The classes are the stock ones of diffusers and transformers, only small: 5.1 million parameters together. The stock
+transformer takes pictures one by one; :func:`predict` computes the same for a batch, fast enough to train on a CPU.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from diffusers import ZImageTransformer2DModel
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+
+CAPTION_DIM = 128
+HEAD_DIM = 64
+PATCH = "2-1"
+"""Name under which Z-Image keeps its embedder for 2x2 patches of single frames."""
+CAPTION_MULTIPLE = 32
+"""Z-Image pads captions and picture tokens to multiples of this."""
+COMPILED_TOKENS = 1024
+"""Longer sequences run faster uncompiled: there the attention matrix is what costs, and it is cheaper in bfloat16."""
+
+CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+"""What Qwen's chat template makes of a prompt."""
+
+Rotation = tuple[Tensor, Tensor]
+"""Cosines and sines, each (1, tokens, 1, HEAD_DIM / 2)."""
+Block = Callable[[nn.Module, Tensor, Rotation, Tensor | None], Tensor]
+
+
+def build_text_encoder(vocabulary: int) -> Qwen3Model:
+    """A Qwen3 of three layers; Z-Image uses the states before the last one."""
+    config = Qwen3Config(
+        vocab_size=vocabulary,
+        hidden_size=CAPTION_DIM,
+        intermediate_size=2 * CAPTION_DIM,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=1024,
+        rope_theta=10000.0,
+        tie_word_embeddings=True,
+        initializer_range=0.05,
+    )
+    return Qwen3Model(config)
+
+
+def build_transformer() -> ZImageTransformer2DModel:
+    """A Z-Image transformer of 192 channels and five layers, started so that it predicts zero."""
+    transformer = ZImageTransformer2DModel(
+        dim=3 * HEAD_DIM,
+        n_layers=5,
+        n_refiner_layers=1,
+        n_heads=3,
+        n_kv_heads=3,
+        cap_feat_dim=CAPTION_DIM,
+        axes_dims=[16, 24, 24],
+        axes_lens=[640, 128, 128],
+    )
+    net = cast("Any", transformer)
+    nn.init.normal_(net.x_pad_token, std=0.02)
+    nn.init.normal_(net.cap_pad_token, std=0.02)
+    for layer in [*net.layers, *net.noise_refiner]:
+        modulation = layer.adaLN_modulation[0]
+        nn.init.normal_(modulation.weight, std=0.01)
+        nn.init.zeros_(modulation.bias)
+        # Rows: scale and gate of the attention, scale and gate of the feed-forward. Gates start part open.
+        modulation.bias.data.view(4, -1)[1::2] = 0.35
+    final = net.all_final_layer[PATCH].linear
+    nn.init.zeros_(final.weight)
+    nn.init.zeros_(final.bias)
+    return transformer
+
+
+# ------------------------------------------------------------------------------------------------------- the captions
+
+
+def caption_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Token numbers of a prompt inside the chat template."""
+    return cast("list[int]", tokenizer(CHAT.format(text)).input_ids)
+
+
+def pad_captions(captions: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tensor]:
+    """Token numbers (batch, length), and which of them are real (batch, length)."""
+    ids = torch.zeros(len(captions), length, dtype=torch.long)
+    for row, caption in zip(ids, captions, strict=True):
+        row[: len(caption)] = torch.tensor(caption)
+    return ids, torch.arange(length)[None] < torch.tensor([len(caption) for caption in captions])[:, None]
+
+
+def encode_captions(text_encoder: Qwen3Model, ids: Tensor) -> Tensor:
+    """Caption states (batch, length, CAPTION_DIM)."""
+    output = text_encoder(input_ids=ids, output_hidden_states=True, use_cache=False)
+    return cast("Tensor", output.hidden_states[-2])
+
+
+# ---------------------------------------------------------------------------------------------------- the transformer
+
+
+@functools.cache
+def _rotations(tokens: int, rows: int, columns: int) -> tuple[Rotation, Rotation, Rotation, int]:
+    """Rotary tables of the caption, the picture and both, and how many tokens pad the picture.
+
+    Axis 0 counts caption tokens (the picture is one frame after them), axes 1 and 2 the picture's rows and columns.
+    """
+    caption = torch.zeros(tokens, 3)
+    caption[:, 0] = torch.arange(1, tokens + 1)
+    grid = torch.meshgrid(
+        torch.tensor([tokens + 1.0]), torch.arange(rows).float(), torch.arange(columns).float(), indexing="ij"
+    )
+    picture = torch.stack(grid, -1).view(-1, 3)
+    padding = -len(picture) % CAPTION_MULTIPLE
+    picture = torch.cat([picture, torch.zeros(padding, 3)])
+    return _rotation(caption), _rotation(picture), _rotation(torch.cat([picture, caption])), padding
+
+
+def _rotation(places: Tensor, theta: float = 256.0, axes: Sequence[int] = (16, 24, 24)) -> Rotation:
+    angles: list[Tensor] = []
+    for axis, dim in enumerate(axes):
+        frequencies = 1.0 / theta ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+        angles.append(places[:, axis : axis + 1].double() * frequencies)
+    angle = torch.cat(angles, 1).float()
+    return angle.cos()[None, :, None, :], angle.sin()[None, :, None, :]
+
+
+def _rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    cos, sin = rotation
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
+
+
+def _normalise(norm: Any, x: Tensor) -> Tensor:
+    return F.rms_norm(x, (x.shape[-1],), norm.weight.to(x.dtype), norm.eps)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Plain matrix products: several times faster on a CPU than the fused kernel, forward and back.
+
+    All (batch, tokens, heads, HEAD_DIM). The compiled form needs the float32 softmax, or it is fused all the same.
+    """
+    scores = (q * HEAD_DIM**-0.5).transpose(1, 2) @ k.transpose(1, 2).transpose(-1, -2)
+    weights: Tensor = scores.float().softmax(-1).to(v.dtype) if torch.compiler.is_compiling() else scores.softmax(-1)
+    return (weights @ v.transpose(1, 2)).transpose(1, 2).flatten(2)
+
+
+def _block(module: nn.Module, x: Tensor, rotation: Rotation, modulation: Tensor | None) -> Tensor:
+    """One transformer block on (batch, tokens, dim); ``modulation`` (batch, 4 * dim) comes from the time."""
+    block = cast("Any", module)
+    attention, forward = block.attention, block.feed_forward
+    if modulation is None:
+        scale_a = gate_a = scale_f = gate_f = torch.ones((), dtype=x.dtype)
+    else:
+        scale_a, gate_a, scale_f, gate_f = modulation.unsqueeze(1).chunk(4, 2)
+        scale_a, scale_f, gate_a, gate_f = 1 + scale_a, 1 + scale_f, gate_a.tanh(), gate_f.tanh()
+    h = _normalise(block.attention_norm1, x) * scale_a
+    q, k, v = (
+        F.linear(h, projection.weight).unflatten(-1, (-1, HEAD_DIM))  # type: ignore[no-untyped-call]
+        for projection in (attention.to_q, attention.to_k, attention.to_v)
+    )
+    q = _rotate(_normalise(attention.norm_q, q), rotation).to(v.dtype)
+    k = _rotate(_normalise(attention.norm_k, k), rotation).to(v.dtype)
+    out = F.linear(_attention(q, k, v), attention.to_out[0].weight)
+    x = x + _normalise(block.attention_norm2, out) * gate_a
+    h = _normalise(block.ffn_norm1, x) * scale_f
+    out = F.linear(F.silu(F.linear(h, forward.w1.weight)) * F.linear(h, forward.w3.weight), forward.w2.weight)
+    return x + _normalise(block.ffn_norm2, out) * gate_f
+
+
+@functools.cache
+def _compiled_block() -> Block:
+    return cast("Block", torch.compile(_block, dynamic=True))
+
+
+def _block_for(tokens: int, compiled: bool) -> Block:
+    return _compiled_block() if compiled and tokens <= COMPILED_TOKENS else _block
+
+
+def predict(
+    transformer: ZImageTransformer2DModel,
+    x: Tensor,
+    sigma: Tensor,
+    caption: tuple[Tensor, Tensor],
+    compiled: bool = False,
+) -> Tensor:
+    """The transformer's output, clean latent minus noise, for a batch of one size.
+
+    x: (batch, 16, rows, columns) noisy latents in model space; sigma: (batch,) in 0..1.
+    caption: states (batch, length, CAPTION_DIM) and which of them are real (batch, length), length a multiple of 32.
+    """
+    net = cast("Any", transformer)
+    states, real = caption
+    batch, channels, height, width = x.shape
+    rows, columns = height // 2, width // 2
+    caption_turn, picture_turn, joint_turn, padding = _rotations(states.shape[1], rows, columns)
+    time = net.t_embedder((1 - sigma) * net.t_scale)
+
+    patches = x.view(batch, channels, rows, 2, columns, 2).permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
+    picture = net.all_x_embedder[PATCH](patches)
+    if padding:
+        picture = torch.cat([picture, net.x_pad_token.to(picture.dtype).expand(batch, padding, -1)], 1)
+    run = _block_for(picture.shape[1] + states.shape[1], compiled)
+    for layer in net.noise_refiner:
+        picture = run(layer, picture, picture_turn, layer.adaLN_modulation[0](time))
+
+    words = net.cap_embedder[1](_normalise(net.cap_embedder[0], states))
+    words = torch.where(real[..., None], words, net.cap_pad_token.to(words.dtype))
+    for layer in net.context_refiner:
+        words = run(layer, words, caption_turn, None)
+
+    joint = torch.cat([picture, words], 1)
+    for layer in net.layers:
+        joint = run(layer, joint, joint_turn, layer.adaLN_modulation[0](time))
+    final = net.all_final_layer[PATCH]
+    out = final.linear(final.norm_final(joint[:, : rows * columns]) * (1 + final.adaLN_modulation(time)).unsqueeze(1))
+    return cast("Tensor", out.view(batch, rows, columns, 2, 2, channels).permute(0, 5, 1, 3, 2, 4).reshape(x.shape))

@@ -1,0 +1,593 @@
+"""Draws a :class:`~tools.demo_model.scene.Scene` as a paper-cut picture.
+
+The same scene and seed give the same picture at 176x224, 336x432 and 672x864: all random numbers are drawn in the
+same order whatever the size. Heights grow downwards, 0 is the top of the picture and 1 its bottom.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from tools.demo_model.canvas import Canvas, Colour, Point, mix, rgb
+from tools.demo_model.scene import Ground, Kind, Scene, Side, Time
+
+SIZES: tuple[tuple[int, int], ...] = ((176, 224), (336, 432), (672, 864))
+"""Width and height in pixels of the three stages."""
+
+WHITE: Colour = (255, 255, 255)
+RIDGE_POINTS = 61
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """How a time of day colours everything."""
+
+    sky: tuple[tuple[float, str], ...]
+    """Stops of the sky's gradient, from the zenith (0) to the horizon (1)."""
+    haze: str
+    """What far things fade into."""
+    tint: str
+    tint_share: float
+    brightness: float
+
+
+LIGHTS: dict[Time, Light] = {
+    "dawn": Light(
+        ((0, "#5f76b8"), (0.35, "#b79ccb"), (0.68, "#f6bfb4"), (1, "#ffe9cf")), "#f5c9bf", "#d98fa0", 0.22, 0.96
+    ),
+    "day": Light(((0, "#2f8fd6"), (0.5, "#74c2ee"), (1, "#d8f1f6")), "#c3e4f0", "#ffffff", 0.0, 1.0),
+    "sunset": Light(
+        ((0, "#432a66"), (0.35, "#a83a6e"), (0.68, "#f0703f"), (1, "#ffcf6b")), "#f08c58", "#a8324e", 0.30, 0.86
+    ),
+    "night": Light(((0, "#070f2e"), (0.5, "#16275c"), (1, "#3a5796")), "#2c4580", "#101d4a", 0.50, 0.74),
+}
+MAIN_COLOURS = {"red": "#d8362f", "yellow": "#f4c430", "blue": "#2f6fd0", "white": "#f7f3ea"}
+SIDE_X: dict[Side, float] = {"left": 0.29, "center": 0.5, "right": 0.71}
+CELESTIAL_X: dict[Side, float] = {"left": 0.24, "center": 0.5, "right": 0.76}
+CELESTIAL_Y: dict[Time, float] = {"dawn": 0.30, "day": 0.17, "sunset": 0.33, "night": 0.2}
+CELESTIAL_RADIUS = 0.115
+WATER: frozenset[Ground] = frozenset({"lake", "sea"})
+
+Ridge = list[Point]
+
+
+class Painter:
+    """The canvas, the light and the places that the parts of one picture share."""
+
+    def __init__(self, scene: Scene, seed: int, canvas: Canvas) -> None:
+        self.scene = scene
+        self.canvas = canvas
+        self.rng = random.Random(seed * 7919 + 13)
+        self.light = LIGHTS[scene.time]
+        self.haze = rgb(self.light.haze)
+        self.aspect = canvas.aspect
+        self.horizon = 0.555 + self.jitter(0.02)
+        self.celestial: Point = (
+            CELESTIAL_X[scene.celestial_side] + self.jitter(0.02),
+            CELESTIAL_Y[scene.time] + self.jitter(0.015),
+        )
+        self.hills: list[Ridge] = []
+        """Lines of the ground from far to near, to stand things on; the near shore on water."""
+
+    def jitter(self, amount: float) -> float:
+        return self.rng.uniform(-amount, amount)
+
+    def lit(self, code: str, share: float = 1.0) -> Colour:
+        """A paint under this light; ``share`` below 1 keeps more of the paint's own colour."""
+        paint = rgb(code)
+        dim = 1 - (1 - self.light.brightness) * share
+        dimmed = (paint[0] * dim, paint[1] * dim, paint[2] * dim)
+        return mix(dimmed, rgb(self.light.tint), self.light.tint_share * share)
+
+    @property
+    def main_colour(self) -> Colour:
+        return self.lit(MAIN_COLOURS[self.scene.colour], 0.35)
+
+    @property
+    def celestial_colour(self) -> Colour:
+        if self.scene.celestial == "sun":
+            return rgb({"red": "#e8402c", "yellow": "#ffd23f"}[self.scene.celestial_colour])
+        return rgb("#ffe08a")
+
+    @property
+    def window_colour(self) -> Colour:
+        return rgb("#ffd978") if self.scene.time in {"night", "sunset"} else self.lit("#cfe8f2", 0.4)
+
+    @property
+    def wall_colour(self) -> Colour:
+        """Warm, so that a wall stands out against snow."""
+        return self.lit("#f6dfb6", 0.4)
+
+    @property
+    def dark_wood(self) -> Colour:
+        return self.lit("#5a3a2a", 0.6)
+
+    def stripe_colour(self, cream: str) -> Colour:
+        """The second colour of striped things; greyish where the first is white already."""
+        if self.scene.colour == "white":
+            return mix(self.main_colour, (120, 140, 175), 0.3)
+        return self.lit(cream, 0.5)
+
+    def ridge(self, y: float, amplitude: float, waves: float, jag: float = 1.0) -> Ridge:
+        """A hill line across the picture: three sines."""
+        phases = [self.rng.uniform(0, math.tau) for _ in range(3)]
+        spans = ((0.6, 1.1), (1.6, 2.4), (3.5, 5.0))
+        parts = [
+            (weight, self.rng.uniform(*span) * waves, phase)
+            for weight, span, phase in zip((0.62, 0.28, 0.10 * jag), spans, phases, strict=True)
+        ]
+        xs = [i / (RIDGE_POINTS - 1) for i in range(RIDGE_POINTS)]
+        return [(x, y - amplitude * sum(w * math.sin(f * math.tau * x + p) for w, f, p in parts)) for x in xs]
+
+
+def ridge_height(ridge: Ridge, x: float) -> float:
+    """Height of a hill line at ``x``, interpolated."""
+    place = min(max(x, 0.0), 1.0) * (RIDGE_POINTS - 1)
+    i = min(RIDGE_POINTS - 2, int(place))
+    return ridge[i][1] + (ridge[i + 1][1] - ridge[i][1]) * (place - i)
+
+
+def below(ridge: Ridge, bottom: float = 1.0) -> list[Point]:
+    """The polygon between a hill line and a height underneath."""
+    return [(0, bottom), *ridge, (1, bottom)]
+
+
+# ---------------------------------------------------------------------------------------------------------- the sky
+
+
+def draw_sky(p: Painter) -> None:
+    p.canvas.gradient([(place, rgb(code)) for place, code in p.light.sky], 0, p.horizon + 0.06)
+    if p.scene.time == "night":
+        draw_stars(p)
+    if p.scene.celestial is not None:
+        draw_celestial(p)
+    if p.scene.clouds:
+        draw_clouds(p)
+
+
+def draw_stars(p: Painter) -> None:
+    for i in range(12):
+        column, row = i % 4, i // 4
+        x = (column + 0.5) / 4 + (0.07 if row % 2 else -0.07) + p.jitter(0.02)
+        y = 0.05 + 0.15 * row + p.jitter(0.015)
+        p.canvas.ellipse((x, y), (0.0065, 0.0065), (255, 250, 225))
+
+
+def draw_celestial(p: Painter) -> None:
+    radius, colour = CELESTIAL_RADIUS, p.celestial_colour
+    x, y = p.celestial
+    p.canvas.ellipse((x, y), (radius * 1.5, radius * 1.5), mix(colour, WHITE, 0.25), 0.2)
+    if p.scene.celestial == "crescent moon":
+        p.canvas.polygon(crescent(p), colour)
+        return
+    p.canvas.ellipse((x, y), (radius, radius), colour)
+    if p.scene.celestial == "full moon":
+        for dx, dy, size in ((-0.3, -0.2, 0.22), (0.3, 0.25, 0.28)):
+            spot = (x + dx * radius, y + dy * radius * p.aspect)
+            p.canvas.ellipse(spot, (radius * size, radius * size), mix(colour, (150, 160, 200), 0.28))
+
+
+def crescent(p: Painter) -> list[Point]:
+    """Half a circle out and a flattened half circle back, tilted by half a radian."""
+    points, tilt = 40, 0.5
+    start, chord = math.pi / 2 - tilt, (math.cos(math.pi - tilt), math.sin(math.pi - tilt))
+    outer = [
+        (math.cos(start + math.pi * i / points), math.sin(start + math.pi * i / points)) for i in range(points + 1)
+    ]
+    inner: list[Point] = []
+    for ux, uy in reversed(outer):
+        depth = (ux * chord[0] + uy * chord[1]) * 0.62
+        inner.append((ux - chord[0] * depth, uy - chord[1] * depth))
+    x, y = p.celestial
+    return [(x + CELESTIAL_RADIUS * ux, y + CELESTIAL_RADIUS * p.aspect * uy) for ux, uy in outer + inner]
+
+
+def draw_clouds(p: Painter) -> None:
+    colour = mix(p.lit("#ffffff", 0.9), p.haze, 0.35 if p.scene.time == "night" else 0.15)
+    for base_x, base_y in ((0.22, 0.12), (0.78, 0.27)):
+        x, y, size = base_x + p.jitter(0.06), base_y + p.jitter(0.03), p.rng.uniform(0.12, 0.14)
+        puffs = [size * p.rng.uniform(0.42, 0.62) for _ in range(3)]
+        if hides_celestial(p, (x, y)):
+            continue
+        rise = size * p.aspect
+        p.canvas.polygon(
+            [
+                (x - size * 1.5, y),
+                (x + size * 1.5, y),
+                (x + size * 1.25, y - 0.24 * rise),
+                (x - size * 1.25, y - 0.24 * rise),
+            ],
+            colour,
+        )
+        for sign in (-1, 1):
+            p.canvas.ellipse((x + sign * size * 1.32, y - 0.16 * rise), (size * 0.3, size * 0.16), colour)
+        for offset, width in zip((-0.7 * size, 0.0, 0.7 * size), puffs, strict=True):
+            puff = width * (1.15 - abs(offset) / size * 0.45)
+            p.canvas.ellipse((x + offset, y - puff * p.aspect * 0.72), (puff, puff * 0.72), colour)
+
+
+def hides_celestial(p: Painter, cloud: Point) -> bool:
+    if p.scene.celestial is None:
+        return False
+    return abs(cloud[0] - p.celestial[0]) < 0.33 and abs(cloud[1] - 0.04 - p.celestial[1]) < 0.14
+
+
+# ---------------------------------------------------------------------------------------------------- the mountains
+
+
+def draw_mountains(p: Painter) -> None:
+    if p.scene.mountains is None:
+        return
+    paint = p.lit({"snowy": "#5d7fae", "green": "#4f9a6b"}[p.scene.mountains], 0.7)
+    colour = mix(paint, p.haze, 0.17)
+    peaks = [0.3 + p.jitter(0.05), 0.74 + p.jitter(0.05)]
+    p.rng.shuffle(peaks)
+    for x in peaks:
+        draw_mountain(p, x, colour)
+
+
+def draw_mountain(p: Painter, x: float, colour: Colour) -> None:
+    height, half = p.rng.uniform(0.17, 0.22), p.rng.uniform(0.4, 0.46)
+    top, foot = p.horizon - height, p.horizon + 0.03
+    left_foot, right_foot = x - half, x + half * p.rng.uniform(0.9, 1.15)
+
+    def slope(foot_x: float, shares: Sequence[float]) -> list[Point]:
+        return [(foot_x + (x - foot_x) * t, foot + (top - foot) * t**1.15 + p.jitter(0.004)) for t in shares]
+
+    left = [(left_foot, foot), *slope(left_foot, (0.25, 0.5, 0.75))]
+    right = [*slope(right_foot, (0.75, 0.5, 0.25)), (right_foot, foot)]
+    peak = (x, top)
+    p.canvas.gradient_polygon([*left, peak, *right], (colour, mix(colour, p.haze, 0.45)), (top, foot))
+    crease = [(x + 0.03, foot), (x - 0.02, top + height * 0.55), (x + 0.025, top + height * 0.3)]
+    p.canvas.polygon([peak, *right, *crease], mix(colour, (20, 20, 60), 0.5), 0.16)
+    if p.scene.mountains == "snowy":
+        draw_snow_cap(p, (left, peak, right), height)
+
+
+def draw_snow_cap(p: Painter, outline: tuple[list[Point], Point, list[Point]], height: float) -> None:
+    left, peak, right = outline
+    x, top = peak
+    snow = mix(p.lit("#ffffff", 0.55), p.haze, 0.05)
+    edge = top + height * p.rng.uniform(0.36, 0.46)
+    x_left, x_right = crossing([*left, peak], edge), crossing([peak, *right], edge)
+    upper_left, upper_right = [q for q in left if q[1] < edge], [q for q in right if q[1] < edge]
+    zigzag: list[Point] = []
+    for i in range(1, 6):
+        dip = (height if i % 2 else -height) * 0.13 * p.rng.uniform(0.6, 1.1)
+        zigzag.append((x_right + (x_left - x_right) * i / 6, edge + dip))
+    p.canvas.polygon([(x_left, edge), *upper_left, peak, *upper_right, (x_right, edge), *zigzag], snow)
+    shade = [peak, *upper_right, (x_right, edge), *zigzag[:2], (x + 0.02, top + height * 0.3)]
+    p.canvas.polygon(shade, mix(snow, (60, 80, 150), 0.5), 0.28)
+
+
+def crossing(line: Sequence[Point], y: float) -> float:
+    """Where a line of points first crosses the height ``y``."""
+    for (x0, y0), (x1, y1) in itertools.pairwise(line):
+        if (y0 - y) * (y1 - y) <= 0:
+            return x0 + (x1 - x0) * ((y - y0) / (y1 - y0 + 1e-9))
+    return line[0][0]
+
+
+# ------------------------------------------------------------------------------------------------------- the ground
+
+
+def draw_ground(p: Painter) -> None:
+    ground = p.scene.ground
+    if ground != "sea":
+        far = {"lake": "#3f8a6c", "desert": "#c98d52", "meadow": "#5aa65a", "snow": "#b7cbe0"}[ground]
+        hills = p.ridge(p.horizon + 0.005, 0.014, 0.7)
+        p.canvas.polygon(below(hills, p.horizon + 0.12), mix(p.lit(far), p.haze, 0.35))
+    if ground in WATER:
+        draw_water(p)
+    elif ground == "desert":
+        draw_dunes(p)
+    else:
+        draw_slopes(p)
+
+
+def draw_water(p: Painter) -> None:
+    lake = p.scene.ground == "lake"
+    far = mix(p.lit("#5fb6d6" if lake else "#3aa0c8"), p.haze, 0.45)
+    near = p.lit("#1f6fa5" if lake else "#0f4f8c")
+    top = p.horizon + (0.03 if lake else 0.005)
+    p.canvas.gradient([(0, far), (1, near)], top, 1)
+    if p.scene.celestial is not None:
+        glitter = mix(p.celestial_colour, WHITE, 0.2)
+        for i in range(6):
+            p.canvas.ellipse((p.celestial[0], top + 0.025 + i * 0.05), (0.1 - 0.01 * i, 0.009), glitter, 0.62)
+    if lake:
+        for i in range(6):
+            spot = ((i % 2) * 0.5 + 0.25 + p.jitter(0.1), top + 0.08 + 0.06 * i)
+            p.canvas.ellipse(spot, (0.1, 0.006), mix(far, WHITE, 0.35), 0.45)
+    else:
+        draw_waves(p, far, near)
+    lift = 1 if p.scene.tree_side == "right" else -1
+    xs = [i / (RIDGE_POINTS - 1) for i in range(RIDGE_POINTS)]
+    shore = [
+        (x, 0.985 - 0.16 * max(0.0, (x if lift > 0 else 1 - x) - 0.25) ** 1.1 + 0.006 * math.sin(x * 30)) for x in xs
+    ]
+    p.hills = [shore]
+
+
+def draw_waves(p: Painter, far: Colour, near: Colour) -> None:
+    """Rows of scallops like paper edges, a light rim above each."""
+    for row in range(4):
+        y, half = p.horizon + 0.085 + row * 0.095, 0.085 + 0.02 * row
+        colour = mix(far, near, (row + 0.6) / 4)
+        for drop, paint in ((0.0, mix(colour, WHITE, 0.45)), (0.008, colour)):
+            p.canvas.box((0, y + drop), (1, 1), paint)
+            for i in range(int(1 / half) + 4):
+                x = (i - 1) * half * 2 + (row % 2) * half
+                p.canvas.ellipse((x, y + drop), (half * 1.02, half * 0.42), paint)
+
+
+def draw_shore(p: Painter) -> None:
+    colour = p.lit("#3f8f5a" if p.scene.ground == "lake" else "#d9b36c", 0.9)
+    shore = below(p.hills[0], 1.01)
+    p.canvas.gradient_polygon(shore, (colour, mix(colour, (10, 30, 40), 0.3)), (0.8, 1))
+
+
+def draw_dunes(p: Painter) -> None:
+    for row, code in enumerate(("#eec07a", "#e3a85c", "#cf8a42")):
+        line, paint = p.ridge(p.horizon + 0.07 + 0.11 * row, 0.03, 0.5, 0), p.lit(code)
+        colours = mix(paint, p.haze, 0.25 - 0.1 * row), mix(paint, (90, 40, 20), 0.18)
+        p.canvas.gradient_polygon(below(line), colours, (p.horizon, 1))
+        crest = min(range(5, 55), key=lambda i: line[i][1])
+        x, y = line[crest]
+        p.canvas.polygon(
+            [*line[crest:], (1, 1), (x + 0.18, 1), (x + 0.06, y + 0.06)], mix(paint, (70, 30, 30), 0.5), 0.2
+        )
+        p.hills.append(line)
+
+
+def draw_slopes(p: Painter) -> None:
+    """Three rolling hills of grass or snow."""
+    meadow = p.scene.ground == "meadow"
+    for row, code in enumerate(("#8cc96b", "#5fb058", "#3c8f4c") if meadow else ("#e6eff8", "#f4f8fc", "#dbe8f5")):
+        line, paint = p.ridge(p.horizon + 0.055 + 0.11 * row, 0.022, 0.5, 0), p.lit(code, 0.8)
+        shade = (20, 50, 60) if meadow else (120, 150, 200)
+        colours = mix(paint, p.haze, 0.28 - 0.12 * row), mix(paint, shade, 0.22)
+        p.canvas.gradient_polygon(below(line), colours, (p.horizon, 1))
+        p.hills.append(line)
+    if meadow:
+        petals = [p.lit(code, 0.5) for code in ("#ffe066", "#ff7a8a", "#ffffff", "#c58cff")]
+        for i in range(9):
+            spot = ((i * 0.618 + 0.1) % 1 * 0.94 + 0.03, 0.86 + 0.05 * (i % 3) + p.jitter(0.01))
+            p.canvas.ellipse(spot, (0.017, 0.017), petals[i % 4])
+
+
+# --------------------------------------------------------------------------------------------------- the main thing
+
+
+def draw_main(p: Painter) -> None:
+    kind = p.scene.kind
+    x, size = SIDE_X[p.scene.side] + p.jitter(0.03), p.rng.uniform(0.95, 1.05)
+    if kind is not None:
+        foot = main_foot(p, kind, x)
+        MAIN_PAINTERS[kind](p, (x, foot), size)
+
+
+def main_foot(p: Painter, kind: Kind, x: float) -> float:
+    """Height at which the main thing stands, with an island under it on water."""
+    if kind in {"boat", "balloon"}:
+        return 0.0
+    if p.scene.ground not in WATER:
+        return ridge_height(p.hills[1], x) + 0.06
+    foot = p.horizon + (0.16 if p.scene.ground == "lake" else 0.17)
+    island = p.lit("#4d9a5f" if p.scene.ground == "lake" else "#7b6a5c", 0.8)
+    p.canvas.ellipse((x, foot + 0.014), (0.275, 0.055), mix(island, (10, 30, 50), 0.35))
+    p.canvas.ellipse((x, foot + 0.002), (0.265, 0.05), island)
+    return foot
+
+
+def draw_boat(p: Painter, place: Point, size: float) -> None:
+    x, y, s = 0.5 + (place[0] - 0.5) * 0.85, 0.78 + p.jitter(0.015), 0.27 * size
+    rise, hull = s * p.aspect, p.main_colour
+    sail = p.lit("#fff6e2", 0.5)
+    p.canvas.ellipse((x, y + 0.08), (s * 1.05, 0.022), mix(p.lit("#0d3b66"), (0, 0, 0), 0.1), 0.45)
+    p.canvas.polygon([(x - s, y), (x + s, y), (x + s * 0.62, y + 0.37 * rise), (x - s * 0.62, y + 0.37 * rise)], hull)
+    rim = y + 0.08 * rise
+    p.canvas.polygon([(x - s, y), (x + s, y), (x + s * 0.93, rim), (x - s * 0.93, rim)], mix(hull, WHITE, 0.45))
+    mast = 0.06 * s
+    p.canvas.polygon(
+        [(x - mast, y), (x + mast, y), (x + 0.005, y - 1.75 * rise), (x - 0.005, y - 1.75 * rise)], p.dark_wood
+    )
+    deck, front = y - 0.12 * rise, x + 0.1 * s
+    p.canvas.polygon(
+        [(front, deck), (front, y - 1.7 * rise), (x + 0.6 * s, y - 0.85 * rise), (x + 0.88 * s, deck)], sail
+    )
+    jib = [(x - 0.08 * s, deck), (x - 0.08 * s, y - 1.45 * rise), (x - 0.68 * s, deck)]
+    p.canvas.polygon(jib, mix(sail, hull, 0.55))
+
+
+def draw_house(p: Painter, place: Point, size: float) -> None:
+    (x, y), s = place, 0.195 * size
+    rise, wall, wood = s * p.aspect, p.wall_colour, p.dark_wood
+    eaves = y - 1.05 * rise
+    p.canvas.box((x - s, y), (x + s, eaves), wall)
+    p.canvas.box((x + s * 0.35, y), (x + s, eaves), mix(wall, (90, 60, 80), 0.18))
+    p.canvas.box((x + s * 0.45, y - 1.3 * rise), (x + s * 0.75, y - 2.05 * rise), wood)
+    roof = [(x - s * 1.28, y - 0.98 * rise), (x, y - 2.05 * rise), (x + s * 1.28, y - 0.98 * rise)]
+    p.canvas.polygon(roof, p.main_colour)
+    p.canvas.box((x - s * 0.2, y), (x + s * 0.2, y - 0.6 * rise), wood)
+    for centre in (-0.62, 0.62):
+        corner = (x + (centre - 0.19) * s, y - 0.4 * rise)
+        p.canvas.box(corner, (x + (centre + 0.19) * s, y - 0.8 * rise), p.window_colour)
+
+
+def draw_lighthouse(p: Painter, place: Point, size: float) -> None:
+    (x, y), s, height, bands = place, 0.105 * size, 0.40 * size, 5
+    colours = p.main_colour, p.stripe_colour("#fdf7ec")
+    for i in range(bands):
+        low, high = i / bands, (i + 1) / bands
+        wide, narrow = s * (1 - 0.35 * low), s * (1 - 0.35 * high)
+        y0, y1 = y - height * low, y - height * high
+        p.canvas.polygon([(x - wide, y0), (x + wide, y0), (x + narrow, y1), (x - narrow, y1)], colours[i % 2])
+        shade = [(x + wide * 0.35, y0), (x + wide, y0), (x + narrow, y1), (x + narrow * 0.35, y1)]
+        p.canvas.polygon(shade, (40, 20, 60), 0.14)
+    top, half = y - height, s * 0.65
+    if p.scene.time != "day":
+        reach = 0.75 if x < 0.5 else -0.75
+        p.canvas.polygon([(x, top - 0.03), (x + reach, top - 0.10), (x + reach, top + 0.04)], (255, 236, 160), 0.35)
+    gallery = [
+        (x - half * 1.35, top),
+        (x + half * 1.35, top),
+        (x + half * 1.2, top - 0.014),
+        (x - half * 1.2, top - 0.014),
+    ]
+    p.canvas.polygon(gallery, p.dark_wood)
+    p.canvas.box((x - half * 0.8, top - 0.014), (x + half * 0.8, top - 0.052), rgb("#ffe27a"))
+    p.canvas.polygon([(x - half * 1.1, top - 0.05), (x, top - 0.09), (x + half * 1.1, top - 0.05)], p.main_colour)
+
+
+def draw_pagoda(p: Painter, place: Point, size: float) -> None:
+    x, y = place
+    scale, roof = size * 1.45, p.main_colour
+    s = 0.13 * scale
+    for storey in range(4):
+        w, wall_height = s * (1 - 0.17 * storey), 0.048 * scale * (1 - 0.06 * storey)
+        top = y - wall_height
+        p.canvas.polygon([(x - w * 0.66, y), (x + w * 0.66, y), (x + w * 0.6, top), (x - w * 0.6, top)], p.wall_colour)
+        p.canvas.polygon(
+            [(x + w * 0.2, y), (x + w * 0.66, y), (x + w * 0.6, top), (x + w * 0.2, top)], (60, 30, 60), 0.14
+        )
+        opening = p.window_colour if storey else p.dark_wood
+        p.canvas.box((x - w * 0.14, y), (x + w * 0.14, y - wall_height * 0.62), opening)
+        y -= wall_height * 0.82
+        tip, ridge, eave = y - 0.018 * scale, y - 0.030 * scale, y + 0.004
+        left = [(x - w * 0.62, ridge), (x - w * 1.2, tip), (x - w * 0.85, eave)]
+        p.canvas.polygon([*left, *((2 * x - px, py) for px, py in reversed(left))], roof)
+        y -= 0.027 * scale
+    p.canvas.polygon([(x - s * 0.34, y), (x, y - 0.05 * scale), (x + s * 0.34, y)], roof)
+    p.canvas.line([(x, y - 0.045 * scale), (x, y - 0.085 * scale)], p.dark_wood, 0.009)
+
+
+def draw_balloon(p: Painter, place: Point, size: float) -> None:
+    x, y, s = place[0], 0.30 + p.jitter(0.02), 0.205 * size
+    rise, cream = s * p.aspect, p.stripe_colour("#fff6e2")
+    rope = p.lit("#6b4a34")
+    for sign in (-1, 1):
+        p.canvas.line([(x + sign * s * 0.5, y + 0.8 * rise), (x + sign * s * 0.2, y + 1.5 * rise)], rope, 0.008)
+    gores = ((1.0, 0.86, 0.3, p.main_colour), (0.62, 0.55, 0.2, cream), (0.34, 0.3, 0.12, p.main_colour))
+    for radius, shoulder, mouth, colour in gores:
+        p.canvas.ellipse((x, y), (s * radius, s), colour)
+        high, low = y + 0.47 * rise, y + 1.22 * rise
+        p.canvas.polygon(
+            [(x - s * shoulder, high), (x + s * shoulder, high), (x + s * mouth, low), (x - s * mouth, low)], colour
+        )
+    top, bottom = y + 1.42 * rise, y + 1.8 * rise
+    basket = [(x - s * 0.24, top), (x + s * 0.24, top), (x + s * 0.19, bottom), (x - s * 0.19, bottom)]
+    p.canvas.polygon(basket, p.lit("#8a5a34"))
+
+
+MAIN_PAINTERS: dict[Kind, Callable[[Painter, Point, float], None]] = {
+    "boat": draw_boat,
+    "house": draw_house,
+    "lighthouse": draw_lighthouse,
+    "pagoda": draw_pagoda,
+    "balloon": draw_balloon,
+}
+
+
+# -------------------------------------------------------------------------------------------------------- the trees
+
+
+def draw_trees(p: Painter) -> None:
+    tree = p.scene.tree
+    if tree is None:
+        return
+    sign, line = (-1 if p.scene.tree_side == "left" else 1), p.hills[-1]
+    count = p.rng.choice((1, 2)) if tree == "pine" else 1
+    spots = [
+        (0.5 + sign * (0.38 - 0.14 * i + p.jitter(0.015)), p.rng.uniform(1.0, 1.1) * (1 - 0.2 * i))
+        for i in range(count)
+    ]
+    painter = {"pine": draw_pine, "cherry": draw_cherry, "palm": draw_palm}[tree]
+    for x, size in reversed(spots):
+        painter(p, (x, ridge_height(line, x) + 0.02), size * -sign)
+
+
+def draw_pine(p: Painter, foot: Point, signed_size: float) -> None:
+    (x, y), s = foot, abs(signed_size)
+    height, width = 0.36 * s, 0.12 * s
+    trunk = [(x - 0.014 * s, y), (x + 0.014 * s, y), (x + 0.012 * s, y - 0.08 * s), (x - 0.012 * s, y - 0.08 * s)]
+    p.canvas.polygon(trunk, p.lit("#6b4630"))
+    for i, code in enumerate(("#1f5f4a", "#256d52", "#2b7a5a", "#328763")):
+        base, half, tall = y - 0.05 * s - height * 0.21 * i, width * (1 - 0.2 * i), height * 0.36 * (1 - 0.1 * i)
+        tip = base - tall
+        p.canvas.polygon([(x - half, base), (x, tip), (x + half, base)], p.lit(code, 0.85))
+        p.canvas.polygon([(x, base), (x, tip), (x + half, base)], (10, 20, 50), 0.16)
+        if p.scene.ground == "snow":
+            low = base - tall * 0.62
+            cap = [(x - half * 0.38, low), (x, tip), (x + half * 0.38, low), (x + half * 0.1, base - tall * 0.5)]
+            p.canvas.polygon([*cap, (x - half * 0.12, base - tall * 0.66)], p.lit("#ffffff", 0.6))
+
+
+BLOSSOM_PUFFS = (
+    (-0.10, 0.02, 0.085),
+    (0.10, 0.02, 0.085),
+    (0.0, -0.01, 0.105),
+    (-0.06, -0.055, 0.075),
+    (0.065, -0.06, 0.08),
+    (0.0, -0.095, 0.07),
+    (-0.05, -0.03, 0.05),
+    (0.05, -0.08, 0.045),
+)
+"""Offset and radius of a cherry crown's puffs, dark and low ones first."""
+
+
+def draw_cherry(p: Painter, foot: Point, signed_size: float) -> None:
+    (x, y), s = foot, abs(signed_size)
+    height, lean = 0.2 * s, math.copysign(0.03, signed_size)
+    bark = p.lit("#6a4436")
+    top = y - height
+    p.canvas.polygon(
+        [(x - 0.02 * s, y), (x + 0.02 * s, y), (x + lean + 0.01 * s, top), (x + lean - 0.012 * s, top)], bark
+    )
+    p.canvas.line(
+        [(x + lean * 0.6, y - height * 0.6), (x + lean + 0.08 * signed_size, y - height * 1.05)], bark, 0.012 * s
+    )
+    pinks = [p.lit(code, 0.7) for code in ("#e8849f", "#f4a6ba", "#fbc6d2", "#ffdfe6")]
+    for i, (dx, dy, radius) in enumerate(BLOSSOM_PUFFS):
+        puff = (x + lean + dx * s, y - height * 1.25 + dy * s)
+        p.canvas.ellipse(puff, (radius * s, radius * s * 0.9), pinks[i // 2])
+
+
+def draw_palm(p: Painter, foot: Point, signed_size: float) -> None:
+    (x, y), s = foot, abs(signed_size)
+    height, lean = 0.26 * s, 0.07 * signed_size
+    left: list[Point] = []
+    right: list[Point] = []
+    for i in range(9):
+        t = i / 8
+        centre, half, rise = x + lean * t * t, 0.013 * s * (1.2 - 0.5 * t), y - height * t
+        left.append((centre - half, rise))
+        right.append((centre + half, rise))
+    p.canvas.polygon([*left, *reversed(right)], p.lit("#8a5f3c"))
+    crown_x, crown_y = x + lean, y - height
+    fronds = ((-2.9, 0.16), (-2.2, 0.13), (-1.57, 0.11), (-0.95, 0.13), (-0.25, 0.16), (0.35, 0.13), (2.8, 0.13))
+    for angle, length in fronds:
+        reach = length * s
+        tip = (crown_x + reach * math.cos(angle), crown_y + reach * p.aspect * (math.sin(angle) * 0.8 + 0.35))
+        bend_x = crown_x + reach * 0.55 * math.cos(angle)
+        bend_y = crown_y + reach * p.aspect * (math.sin(angle) * 0.9 - 0.08)
+        frond = [(crown_x, crown_y - 0.006), (bend_x, bend_y - 0.024 * s), tip, (bend_x, bend_y + 0.012 * s)]
+        p.canvas.polygon(frond, p.lit("#2f8f5b" if angle < -1 else "#257a50", 0.8))
+
+
+def render(scene: Scene, seed: int, size: tuple[int, int]) -> Image.Image:
+    """The scene as an RGB picture of ``size`` (width, height) in pixels."""
+    width, height = size
+    p = Painter(scene, seed, Canvas(width, height, supersample=3 if width < 256 else 2))
+    draw_sky(p)
+    draw_mountains(p)
+    draw_ground(p)
+    draw_main(p)
+    if scene.ground in WATER:
+        draw_shore(p)
+    draw_trees(p)
+    return p.canvas.finish()

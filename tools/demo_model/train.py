@@ -1,0 +1,343 @@
+"""Trains transformer and text encoder together on the latents, at all three sizes.
+
+    python -m tools.demo_model.train --latents WORK/latents --tokenizer WORK/tokenizer --out WORK/run --steps 16000
+
+Interrupted, it saves a checkpoint, and goes on from there when it is started again. The run is a function of its
+seed and number of steps; the checkpoint holds everything.
+
+Stage 1 learns to denoise pure noise. Stages 2 and 3 learn this too, but half of their batches start from what they
+are really given, the enlarged and re-noised latent of the stage before (see :func:`handover`), made imperfect as a
+sampled picture is (see :func:`soften`).
+"""
+
+import argparse
+import logging
+import random
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from tools.demo_model.captions import caption, long_caption, unwanted_caption
+from tools.demo_model.latents import Latents, load, training_scenes
+from tools.demo_model.model import (
+    build_text_encoder,
+    build_transformer,
+    caption_ids,
+    encode_captions,
+    pad_captions,
+    predict,
+)
+from tools.demo_model.scene import Scene
+
+CHECKPOINT_SECONDS = 600
+LOG_STEPS = 100
+HELD_OUT = 16
+"""The first scenes are never trained on."""
+SMALLER = {336: 176, 672: 336}
+CAPTION_LENGTHS = {32: 0.42, 64: 0.53, 96: 0.05}
+"""Lengths in tokens and their shares; the last one is for wordy prompts."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that the run depends on, besides the data."""
+
+    steps: int
+    seed: int = 0
+    learning_rate: float = 2e-3
+    warm_up: int = 80
+    decay_from: float = 0.55
+    """Share of the steps after which the learning rate falls to a fiftieth."""
+    ema: float = 0.998
+    batch: dict[int, int] = field(default_factory=lambda: {176: 16, 336: 4, 672: 1})
+    weight: dict[int, float] = field(default_factory=lambda: {176: 1.0, 336: 0.7, 672: 0.4})
+    """Of each size's loss in the sum."""
+    often: dict[int, float] = field(default_factory=lambda: {176: 1.0, 336: 0.38, 672: 0.25})
+    """Share of the steps that have a batch of this width: about 52, 22 and 26 % of the time."""
+    compiled: bool = True
+
+    def rate(self, step: int) -> float:
+        fall = max(0.02, (1 - step / self.steps) / (1 - self.decay_from))
+        return self.learning_rate * min(1.0, (step + 1) / self.warm_up, fall)
+
+    def widths(self, step: int) -> list[int]:
+        """Sizes trained on at this step: evenly spaced, so that a run can be repeated."""
+        return [width for width, share in self.often.items() if int((step + 1) * share) > int(step * share)]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    indices: list[int]
+    ids: Tensor
+    """(batch, length) token numbers."""
+    real: Tensor
+    """(batch, length) which tokens are not padding."""
+
+
+class Corpus:
+    """Scenes, their latents at three sizes, and captions made up anew each time."""
+
+    def __init__(self, latents: dict[int, Latents], scenes: list[Scene], tokenizer: Any) -> None:
+        self.latents = latents
+        self.scenes = scenes
+        self.tokenizer = tokenizer
+
+    def latent(self, width: int, indices: list[int]) -> Tensor:
+        """(batch, 16, rows, columns), float32."""
+        return torch.stack([torch.from_numpy(self.latents[width][i].astype("float32")) for i in indices])
+
+    def _wording(self, length: int) -> Callable[[Scene, random.Random], str]:
+        def short(scene: Scene, rng: random.Random) -> str:
+            # A fifth of the short captions say nothing: the other side of classifier-free guidance.
+            if length == 32 and rng.random() < 0.2:
+                return "" if rng.random() < 0.7 else unwanted_caption(rng)
+            return caption(scene, rng)
+
+        return long_caption if length > 64 else short
+
+    def batch(self, width: int, size: int, rng: random.Random) -> Batch:
+        """Random scenes with captions that fill the same number of tokens, rounded up to 32."""
+        length = rng.choices(list(CAPTION_LENGTHS), weights=list(CAPTION_LENGTHS.values()))[0]
+        wording = self._wording(length)
+        indices: list[int] = []
+        captions: list[list[int]] = []
+        while len(indices) < size:
+            i = rng.randrange(HELD_OUT, len(self.latents[width]))
+            ids = caption_ids(self.tokenizer, wording(self.scenes[i], rng))
+            if length - 32 < len(ids) <= length:
+                indices.append(i)
+                captions.append(ids)
+        return Batch(indices, *pad_captions(captions, length))
+
+
+def spread(values: Tensor) -> Tensor:
+    """(batch,) to (batch, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
+
+
+def uniform(size: int, low: float, high: float) -> Tensor:
+    return low + torch.rand(size) * (high - low)
+
+
+def stage_one_sigmas(size: int) -> Tensor:
+    """Logit-normal around .6, with some uniform so that no noise level is forgotten."""
+    normal = torch.sigmoid(torch.randn(size) * 1.1 + 0.4)
+    return torch.where(torch.rand(size) < 0.15, torch.rand(size), normal)
+
+
+def plain(clean: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy latent, its sigma and the target, as flow matching has it."""
+    s = spread(sigma)
+    return (1 - s) * clean + s * noise, sigma, clean - noise
+
+
+def handover(clean: Tensor, low: Tensor, noise: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A point on the way from the re-noised latent of the stage before to the clean latent.
+
+    Sampling starts at ``x_S = (1 - S) * low + S * noise`` and should end at ``clean``; on the straight line between
+    them the velocity is constant. A third of the batch is the start itself, the rest anywhere on the line.
+    """
+    size = len(clean)
+    share = torch.where(torch.rand(size) < 0.35, torch.ones(size), torch.rand(size))
+    sigma = (start * share).clamp_min(0.02)
+    begin = (1 - spread(start)) * low + spread(start) * noise
+    on_the_way = spread(sigma / start)
+    return on_the_way * begin + (1 - on_the_way) * clean, sigma, (clean - begin) / spread(start)
+
+
+class Trainer:
+    """The networks, their running average, the optimisers, and the random numbers of one run."""
+
+    def __init__(self, corpus: Corpus, recipe: Recipe, out: Path) -> None:
+        self.corpus, self.recipe, self.out = corpus, recipe, out
+        torch.manual_seed(recipe.seed)
+        self.rng = random.Random(recipe.seed)
+        self.transformer = build_transformer()
+        self.text_encoder = build_text_encoder(len(corpus.tokenizer))
+        self.parameters: dict[str, Tensor] = {
+            f"{prefix}.{name}": parameter
+            for prefix, model in (("transformer", self.transformer), ("text_encoder", self.text_encoder))
+            for name, parameter in model.named_parameters()
+        }
+        self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self.optimisers = self._optimisers()
+        self.step = 0
+        self.samples: dict[int, int] = defaultdict(int)
+        self.losses: dict[str, list[float]] = defaultdict(list)
+
+    def _optimisers(self) -> list[torch.optim.Optimizer]:
+        """Muon for the hidden matrices, AdamW for embeddings, norms, modulations and the output."""
+
+        def hidden(name: str, parameter: Tensor) -> bool:
+            outer = any(part in name for part in ("embed", "adaLN", "final", "pad"))
+            return parameter.ndim == 2 and min(parameter.shape) > 1 and not outer
+
+        inner = [p for name, p in self.parameters.items() if hidden(name, p)]
+        outer = [p for name, p in self.parameters.items() if not hidden(name, p)]
+        rate = self.recipe.learning_rate
+        return [
+            torch.optim.Muon(inner, lr=rate, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
+
+    # -------------------------------------------------------------------------------------------------- one step
+
+    def _predict(self, x: Tensor, sigma: Tensor, batch: Batch) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            states = encode_captions(self.text_encoder, batch.ids)
+            out = predict(self.transformer, x, sigma, (states, batch.real), compiled=self.recipe.compiled)
+        return out.float()
+
+    @torch.no_grad()
+    def soften(self, low: Tensor, batch: Batch) -> Tensor:
+        """A clean latent made as imperfect as the one that a stage is handed by the stage before.
+
+        For half of the batches the network's own guess from a noisy latent, for a quarter blur and noise.
+        """
+        kind = self.rng.random()
+        if kind < 0.5:
+            sigma = uniform(len(low), 0.15, 0.75)
+            x = (1 - spread(sigma)) * low + spread(sigma) * torch.randn_like(low)
+            return x + spread(sigma) * self._predict(x, sigma, batch)
+        if kind < 0.75:
+            blurred = F.avg_pool2d(F.pad(low, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+            mixed = torch.lerp(low, blurred, spread(torch.rand(len(low))))
+            return mixed + spread(uniform(len(low), 0, 0.15)) * torch.randn_like(low)
+        return low
+
+    def _example(self, width: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor, str]:
+        """Noisy latents, sigmas, targets, and the name under which the loss is reported."""
+        clean = self.corpus.latent(width, batch.indices)
+        noise = torch.randn_like(clean)
+        size = len(clean)
+        if width not in SMALLER:
+            return *plain(clean, noise, stage_one_sigmas(size)), str(width)
+        if self.rng.random() < 0.4:
+            return *plain(clean, noise, uniform(size, 0.02, 0.94)), str(width)
+        low = self.soften(self.corpus.latent(SMALLER[width], batch.indices), batch)
+        low = F.interpolate(low, size=clean.shape[-2:], mode="nearest-exact")
+        return *handover(clean, low, noise, uniform(size, 0.35, 0.92)), f"{width} handover"
+
+    def train_step(self) -> None:
+        rate = self.recipe.rate(self.step)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        for width in self.recipe.widths(self.step):
+            batch = self.corpus.batch(width, self.recipe.batch[width], self.rng)
+            x, sigma, target, name = self._example(width, batch)
+            loss = (self._predict(x, sigma, batch) - target).pow(2).mean()
+            (self.recipe.weight[width] * loss).backward()  # type: ignore[no-untyped-call]
+            self.losses[name].append(loss.item())
+            self.samples[width] += len(batch.indices)
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.step += 1
+        keep = min(self.recipe.ema, (self.step + 1) / (self.step + 20))
+        current = [parameter.detach() for parameter in self.parameters.values()]
+        torch._foreach_lerp_(list(self.average.values()), current, 1 - keep)
+
+    # ----------------------------------------------------------------------------------------------- checkpoints
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def save(self) -> None:
+        """Everything, atomically."""
+        state = {
+            "parameters": {name: parameter.detach() for name, parameter in self.parameters.items()},
+            "average": self.average,
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "step": self.step,
+            "samples": dict(self.samples),
+            "rng": self.rng.getstate(),
+            "torch_rng": torch.get_rng_state(),
+        }
+        self.out.mkdir(parents=True, exist_ok=True)
+        part = self.checkpoint_path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.checkpoint_path)
+
+    def load(self, path: Path) -> None:
+        """Go on exactly where the checkpoint stopped."""
+        state = torch.load(path, weights_only=False)
+        self.load_weights(state["parameters"])
+        for name, value in state["average"].items():
+            self.average[name].copy_(value)
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.step = state["step"]
+        self.samples = defaultdict(int, state["samples"])
+        self.rng.setstate(state["rng"])
+        torch.set_rng_state(state["torch_rng"])
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Start from these weights; they must be exactly the networks' own names."""
+        if weights.keys() != self.parameters.keys():
+            raise ValueError(
+                f"these are other networks' weights: {sorted(weights.keys() ^ self.parameters.keys())[:4]}"
+            )
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
+                self.average[name].copy_(weights[name])
+
+    def report(self, seconds: float) -> None:
+        means = [f"{name} {sum(v[-200:]) / len(v[-200:]):.4f}" for name, v in sorted(self.losses.items())]
+        counts = "/".join(str(self.samples[width]) for width in self.recipe.batch)
+        log.info("step %d  %.1f min  samples %s  loss %s", self.step, seconds / 60, counts, "  ".join(means))
+
+    def run(self) -> None:
+        """Train to the last step, or to the end of the step in which somebody interrupts."""
+        begin = saved = time.monotonic()
+        stopping: list[int] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda received, _: stopping.append(received))
+        while self.step < self.recipe.steps and not stopping:
+            self.train_step()
+            now = time.monotonic()
+            if self.step % LOG_STEPS == 0:
+                self.report(now - begin)
+            if now - saved > CHECKPOINT_SECONDS:
+                self.save()
+                saved = now
+        self.save()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--latents", type=Path, required=True, help="folder made by tools.demo_model.latents")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder made by tools.demo_model.tokenizer")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint; an old one is resumed")
+    parser.add_argument("--steps", type=int, default=16000, help="last step of the run (about 0.55 s each)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start-from", type=Path, help="checkpoint of another run whose weights to begin with")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    latents = load(args.latents)
+    corpus = Corpus(latents, training_scenes(len(latents[176])), AutoTokenizer.from_pretrained(args.tokenizer))
+    trainer = Trainer(corpus, replace(Recipe(steps=args.steps), seed=args.seed), args.out)
+    if trainer.checkpoint_path.exists():
+        trainer.load(trainer.checkpoint_path)
+    elif args.start_from is not None:
+        trainer.load_weights(torch.load(args.start_from, weights_only=False)["parameters"])
+    trainer.run()
+
+
+if __name__ == "__main__":
+    main()
