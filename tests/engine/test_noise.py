@@ -1,0 +1,108 @@
+"""Noise against ComfyUI's draws, and what seeds and devices promise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from zimage_app.engine.noise import SILENT, brownian_noise, initial_noise, step_noise
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CPU = torch.device("cpu")
+SEEDS = [0, 1, 905124181980574, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1]
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Tensor]:
+    return load_file(GOLDEN / "samplers.safetensors")
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, dict[str, object]]:
+    manifest = json.loads((GOLDEN / "samplers_manifest.json").read_text(encoding="utf-8"))
+    return dict(manifest["noise_sources"])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_initial_noise_is_the_global_generators_after_manual_seed(seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        expected = torch.randn((2, 16, 5, 3), dtype=torch.float32)
+    assert torch.equal(initial_noise((2, 16, 5, 3), seed), expected)
+
+
+def test_initial_noise_is_the_goldens(golden: dict[str, Tensor]) -> None:
+    assert torch.equal(initial_noise((1, 16, 28, 22), 905124181980574), golden["A.noise"])
+    assert torch.equal(initial_noise((1, 16, 28, 22), 894355038471848), golden["B.noise"])
+
+
+def test_step_noise_is_the_goldens(golden: dict[str, Tensor], sources: dict[str, dict[str, int]]) -> None:
+    draw = step_noise(golden["A.noise"], sources["default"]["seed"])
+    assert torch.equal(draw(), golden["noise.default0"])
+    assert torch.equal(draw(), golden["noise.default1"])
+
+
+def test_step_noise_is_not_the_initial_noise_again() -> None:
+    first = initial_noise((1, 16, 4, 4), 7)
+    assert not torch.equal(step_noise(first, 7)(), first)
+
+
+def test_the_highest_seed_is_followed_by_zero() -> None:
+    x = torch.zeros(1, 16, 4, 4)
+    assert torch.equal(step_noise(x, 2**64 - 1)(), initial_noise((1, 16, 4, 4), 0))
+
+
+def test_brownian_noise_is_the_goldens(golden: dict[str, Tensor], sources: dict[str, dict[str, object]]) -> None:
+    source = sources["brownian"]
+    sigmas = torch.tensor([source["sigma_max"], source["sigma_min"], 0.0])
+    seed, queries = source["seed"], source["queries"]
+    assert isinstance(seed, int)
+    assert isinstance(queries, list)
+    draw = brownian_noise(golden["A.noise"], sigmas, seed, CPU)
+    for k, (sigma, sigma_next) in enumerate(queries):
+        noise = draw(torch.tensor(sigma), torch.tensor(sigma_next))
+        torch.testing.assert_close(noise, golden[f"noise.brownian{k}"], rtol=1e-6, atol=1e-7)
+
+
+def test_brownian_increments_add_up_and_repeat() -> None:
+    draw = brownian_noise(torch.zeros(1, 16, 8, 8), torch.tensor([0.9, 0.1, 0.0]), 5, CPU)
+    high, middle, low = (torch.tensor(sigma) for sigma in (0.8, 0.55, 0.3))
+    whole = draw(high, low)
+    parts = draw(high, middle) * (high - middle).sqrt() + draw(middle, low) * (middle - low).sqrt()
+    torch.testing.assert_close(parts / (high - low).sqrt(), whole, rtol=0.0, atol=2e-6)
+    assert torch.equal(draw(high, low), whole)
+
+
+def test_brownian_noise_takes_all_bits_of_the_seed() -> None:
+    x, sigmas = torch.zeros(1, 16, 4, 4), torch.tensor([0.9, 0.1, 0.0])
+    ends = sigmas[0], sigmas[1]
+    drawn = [brownian_noise(x, sigmas, seed, CPU)(*ends) for seed in (3, 3 + 2**32, 2**63 + 3, 2**64 - 1)]
+    for k, one in enumerate(drawn):
+        assert torch.isfinite(one).all()
+        assert not any(torch.equal(one, other) for other in drawn[:k])
+
+
+def test_brownian_noise_at_the_ends_of_the_range_gives_no_warning() -> None:
+    # Both ends lie outside the range that torchsde rounds to; warnings are errors in this run.
+    sigmas = torch.tensor([0.9308811, 0.0597718, 0.0])
+    assert torch.isfinite(brownian_noise(torch.zeros(1, 2, 2, 2), sigmas, 1, CPU)(sigmas[0], sigmas[1])).all()
+
+
+def test_no_draw_moves_the_global_generator() -> None:
+    before = torch.random.get_rng_state()
+    x = initial_noise((1, 16, 4, 4), 1)
+    step_noise(x, 1)()
+    sigmas = torch.tensor([0.9, 0.1, 0.0])
+    brownian_noise(x, sigmas, 1, CPU)(sigmas[0], sigmas[1])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_silent_sources_draw_zeros() -> None:
+    x = torch.ones(1, 2, 2, 2)
+    assert not SILENT.step(x, 1)().any()
+    assert not SILENT.brownian(x, torch.tensor([0.9, 0.0]), 1, CPU)(torch.tensor(0.9), torch.tensor(0.1)).any()
