@@ -21,6 +21,7 @@ from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.views import JobView, SavedPicture, StageView
+from zimage_app.ui.backend import Backend
 
 QUICK = ModelCard(
     name="quick",
@@ -159,6 +160,14 @@ class ScriptedStudio:
             view = self._views[job_id]
             self._views[job_id] = replace(view, version=view.version + 1, **changes)  # type: ignore[arg-type]
             self._changed.notify_all()
+
+
+def finish(studio: Backend, job_id: str) -> JobView:
+    """Wait for a job's end."""
+    view = studio.wait(job_id, 0, 30)
+    while not view.over:
+        view = studio.wait(job_id, view.version, 30)
+    return view
 
 
 def _gradient(height: int, width: int, turn: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import gradio as gr
 import pytest
@@ -49,7 +49,8 @@ def test_sliders_stay_inside_the_bounds_of_their_field(model: type[BaseModel]) -
     for field, info in model.model_fields.items():
         if info.annotation in (int, float):
             low, high, step = bounds(model, field)
-            check = TypeAdapter(Annotated[info.annotation, *info.metadata])
+            kind: Any = Annotated[info.annotation, *info.metadata]
+            check = TypeAdapter(kind)
             for value in (low, high, low + step):
                 settled = int(value) if info.annotation is int else value
                 assert check.validate_python(settled, strict=True) == value

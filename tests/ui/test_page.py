@@ -9,8 +9,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import ScriptedStudio, finish
 from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
 from zimage_app.domain.text import Text
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -85,6 +86,30 @@ def test_use_these_settings_and_last_seed(visit: Visit, scripted: ScriptedStudio
     ask(page, "原来的提示词")
     expect(page.locator(".strip .thumb")).to_have_count(len(scripted.today()) + 1)
     assert scripted.today()[0].record.request == record.request
+
+
+def test_settings_that_no_slider_could_make_come_back_exactly(visit: Visit, scripted: ScriptedStudio) -> None:
+    first = Stage(
+        width=64, height=96, steps=100, cfg=17.25, denoise=0.333, r=0.123, eta=3.7, shift=0.05, seed=2**63 + 1
+    )
+    second = Stage(width=96, height=64, steps=1, easycache=EasyCache(threshold=2.345, start=0.001, window_shift=7.125))
+    request = GenerationRequest(prompt="精确", seed=7, stages=(first, second))
+    scripted.step_seconds = 0.0
+    page = visit()
+    finish(scripted, scripted.submit(request, "quick"))
+    arrive(page)
+    page.locator(".strip .thumb").first.click()
+    expect(page.locator(".facts")).to_contain_text("精确")
+    page.locator(".facts .reuse").click()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("精确")
+    _open_advanced(page, 0)
+    _open_advanced(page, 1)
+    page.locator("#generate").click()
+    expect_state(page, "done")
+    made = scripted.today()[0].record.request
+    assert made.seed == 7
+    assert made.stages is not None
+    assert made.stages[:2] == (first, second)
 
 
 @pytest.mark.parametrize("keys", ["Control+Enter", "Shift+Enter"])
@@ -212,6 +237,16 @@ def test_what_is_not_allowed_is_named_and_painted(
     expect_state(page, "idle")
 
 
+def test_a_number_beyond_its_slider_is_named_in_our_words(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    page.locator("#knob-prompt textarea").fill("小船")
+    page.locator("#knob-stages-0-steps input[type=number]").fill("1000")
+    page.locator("#knob-stages-0-steps input[type=number]").press("Control+Enter")
+    expect(page.locator(".notice")).to_contain_text("不能大于 200")
+    expect(page.locator(".studio-wrong")).to_have_attribute("id", "knob-stages-0-steps")
+
+
 def test_a_negative_prompt_without_effect_is_told_at_once(visit: Visit, scripted: ScriptedStudio) -> None:
     del scripted
     page = visit()
@@ -233,6 +268,7 @@ def test_a_model_brings_its_settings_and_examples(visit: Visit, scripted: Script
     page.locator("#knob-model input").click()
     page.get_by_role("option", name="三个阶段").click()
     expect(page.locator(".examples button")).to_have_count(0)
+    expect(page.locator("#knob-model")).to_contain_text("同 ComfyUI。")
     expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("9")
     page.locator("#stages [role=tab]").nth(2).click()
     expect(page.locator("#knob-stages-2-scheduler input")).to_have_value("beta")

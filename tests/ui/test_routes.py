@@ -10,7 +10,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import ScriptedStudio, finish
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.routes import THUMBNAIL_SIZE, picture_routes
@@ -28,10 +28,7 @@ def client(studio: ScriptedStudio) -> TestClient:
 
 @pytest.fixture
 def saved(studio: ScriptedStudio) -> SavedPicture:
-    job = studio.submit(GenerationRequest(prompt="小船 <i>"), "quick")
-    view = studio.wait(job, 0, 10)
-    while not view.over:
-        view = studio.wait(job, view.version, 10)
+    view = finish(studio, studio.submit(GenerationRequest(prompt="小船 <i>"), "quick"))
     assert view.picture is not None
     return view.picture
 

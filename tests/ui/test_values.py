@@ -61,6 +61,10 @@ def test_numbers_that_gradio_made_floats_are_whole_again() -> None:
         ("seed", "1e3", "seed"),
         ("prompt", "", "prompt"),
         ("prompt", None, "prompt"),
+        ("prompt", ["小船"], "prompt"),
+        ("triggers", 7, "triggers"),
+        ("seed", [1], "seed"),
+        ("stages.0.enabled", "yes", "stages.0.enabled"),
         ("prompt", "x" * 100_000, "prompt"),
     ],
 )

@@ -66,9 +66,10 @@ def bounds(model: type[BaseModel], field: str) -> tuple[float, float, float]:
 
 
 def shown(component: Component, value: object) -> dict[str, Any]:
-    """The update that shows ``value``; a slider grows where the value is allowed but lies beyond its end."""
-    if isinstance(component, gr.Slider) and isinstance(value, int | float) and value > component.maximum:
-        return gr.update(value=value, maximum=value)
+    """The update that shows ``value``; a slider grows where the value is allowed but lies beyond its ends."""
+    if isinstance(component, gr.Slider) and isinstance(value, int | float):
+        low, high = min(value, component.minimum), max(value, component.maximum)
+        return gr.update(value=value, minimum=low, maximum=high)
     return gr.update(value=value)
 
 

@@ -24,7 +24,7 @@ from zimage_app.service.views import JobView
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.controls import element_id, fill
-from zimage_app.ui.i18n import LanguageChoice, language_of, say
+from zimage_app.ui.i18n import LanguageChoice, card_key, language_of, say
 from zimage_app.ui.values import Values, request_data, request_values, stage_data, stages_values
 from zimage_app.ui.visitor import owner_of
 
@@ -175,7 +175,7 @@ class Handlers:
         except RequestError as error:
             values |= recommended
             notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
-        updates = fill(self._at.fields, values | {"model": card.name}) | self._card_updates(card)
+        updates = fill(self._at.fields, values) | self._card_updates(card)
         return updates | {self._at.notice: notice}
 
     def _reuse(self, picture_id: str, request: gr.Request) -> Updates:
@@ -185,14 +185,19 @@ class Handlers:
             return {self._at.notice: _notice("error", say("picture_gone", language))}
         record = saved.record
         card = self._studio.card(record.model)
-        values: Values = request_values(record.request, card, self._at.tabs) | {"model": card.name}
+        values: Values = request_values(record.request, card, self._at.tabs)
         loras = ", ".join(use.name for use in record.request.loras)
         notice = say("no_loras", language, loras=loras) if loras else say("reused", language)
         updates = fill(self._at.fields, values) | self._card_updates(card)
         return updates | {self._at.notice: _notice("info", notice)}
 
     def _card_updates(self, card: ModelCard) -> Updates:
-        return {self._at.examples: list(card.examples), self._at.notice: NO_NOTICE}
+        about = self._words(card_key(card, "description"))
+        return {
+            self._at.fields["model"]: gr.update(value=card.name, info=about),
+            self._at.examples: list(card.examples),
+            self._at.notice: NO_NOTICE,
+        }
 
     def _strip(self, request: gr.Request) -> list[Data]:
         return strip_data(self._studio.today(owner_of(_visitor(request)), _STRIP_LENGTH))

@@ -163,7 +163,10 @@ class _Controls:
 
 
 def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> None:
-    """Events to handlers. Only what watches a run goes through Gradio's queue."""
+    """Events to handlers. Only what watches a run goes through Gradio's queue.
+
+    Settings come as they are typed, without Gradio's own check (``preprocess``), whose sentences name no field.
+    """
     fields = list(at.fields.values())
     watched = [at.job, at.notice, at.canvas, at.generate, at.stop]
     filled = [*fields, at.examples, at.notice]
@@ -185,7 +188,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
     _event(at.canvas, "reuse")(do.reuse, None, filled, **plain)
     told = [_event(at.fields[name], "change") for name in at.fields if name.endswith(_HINTED)]
-    gr.on(told, do.hints, fields, at.hints, trigger_mode="always_last", **plain)
+    gr.on(told, do.hints, fields, at.hints, trigger_mode="always_last", preprocess=False, **plain)
     _remember(page, at, do, plain)
     page.load(do.arrive, None, watched, **_PRIVATE)
 

@@ -45,11 +45,14 @@ def takes_word_or_number(model: type[BaseModel], field: str) -> bool:
 
 def request_data(values: Mapping[str, Any], tabs: int) -> dict[str, Any]:
     """Page values as plain data for ``parse_request``, which alone judges them."""
-    seed = _text(values["seed"])
+    seed = _stripped(values["seed"])
+    triggers = values["triggers"] or ""
+    if isinstance(triggers, str):
+        triggers = [word.strip() for word in _SEPARATORS.split(triggers) if word.strip()]
     return {
-        "prompt": _text(values["prompt"], strip=False),
-        "negative": _text(values["negative"], strip=False),
-        "triggers": [word.strip() for word in _SEPARATORS.split(_text(values["triggers"])) if word.strip()],
+        "prompt": _filled(values["prompt"]),
+        "negative": _filled(values["negative"]),
+        "triggers": triggers,
         "seed": "random" if seed in _RANDOM_SEED else _word_or_number(seed),
         "stages": [stage_data(values, number) for number in range(tabs)],
     }
@@ -100,21 +103,28 @@ def stages_values(stages: tuple[Stage, ...], tabs: int) -> Values:
 
 def _plain(model: type[BaseModel], field: str, value: object) -> object:
     if takes_word_or_number(model, field):
-        return _word_or_number(_text(value))
-    whole = isinstance(value, float) and value.is_integer() and model.model_fields[field].annotation is int
-    return int(value) if whole and isinstance(value, float) else value
+        return _word_or_number(_stripped(value))
+    if isinstance(value, float) and value.is_integer() and model.model_fields[field].annotation is int:
+        return int(value)
+    return value
 
 
-def _text(value: object, *, strip: bool = True) -> str:
-    text = "" if value is None else str(value)
-    return text.strip() if strip else text
+def _filled(value: object) -> object:
+    """An emptied field's None as the empty text that it shows."""
+    return "" if value is None else value
 
 
-def _word_or_number(text: str) -> str | int | float:
-    """A number where it is written as one, exactly; else the word as it stands, for the check to judge."""
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else _filled(value)
+
+
+def _word_or_number(value: object) -> object:
+    """A number where the text is written as one, exactly; else what it is, for the check to judge."""
+    if not isinstance(value, str):
+        return value
     for read in (int, float):
         try:
-            return read(text)
+            return read(value)
         except ValueError:
             continue
-    return text
+    return value
