@@ -12,8 +12,10 @@ from zimage_app.engine.samplers.common import (
     SamplerStep,
     ancestral_step,
     flow_ancestral_step,
+    log,
     log_midpoint,
     pairs,
+    sigma_at,
     slope,
 )
 from zimage_app.engine.samplers.multistep import exponential_2
@@ -68,8 +70,8 @@ def _middle(sigma: Tensor, down: Tensor) -> Tensor:
     """Half-way in the half log-SNR."""
     if sigma == 1:
         return torch.tensor(_FIRST_MIDPOINT)
-    start, end = (((1 - level) / level).log() for level in (sigma, down))
-    return 1 / ((start + 0.5 * (end - start)).exp() + 1)
+    start, end = (log((1 - level) / level) for level in (sigma, down))
+    return sigma_at(start + 0.5 * (end - start))
 
 
 def ddpm(task: SamplerInput, x: Tensor) -> SamplerRun:

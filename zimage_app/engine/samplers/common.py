@@ -90,14 +90,24 @@ def slope(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
     return (x - denoised) / sigma
 
 
+def log(value: Tensor) -> Tensor:
+    """The logarithm, rounded once from float64: torch's float32 one differs from one processor to the next."""
+    return value.double().log().float()
+
+
+def exp(value: Tensor) -> Tensor:
+    """The exponential, rounded once from float64, for the same reason."""
+    return value.double().exp().float()
+
+
 def half_log_snr(sigma: Tensor) -> Tensor:
     """``lambda = log((1 - sigma) / sigma)``."""
-    return sigma.logit().neg()
+    return -log(sigma / (1 - sigma))
 
 
 def sigma_at(half_log_snr: Tensor) -> Tensor:
     """The inverse: ``1 / (1 + exp(lambda))``."""
-    return half_log_snr.neg().sigmoid()
+    return 1 / (1 + exp(half_log_snr))
 
 
 def signal_at(sigma: Tensor) -> Tensor:
@@ -106,12 +116,8 @@ def signal_at(sigma: Tensor) -> Tensor:
 
 
 def log_midpoint(sigma: Tensor, sigma_next: Tensor) -> Tensor:
-    """The geometric mean, by way of the logarithms.
-
-    ``log`` and ``exp`` are rounded once, from float64: torch's float32 ones differ from one processor to the next.
-    """
-    start, end = sigma.double().log().float(), sigma_next.double().log().float()
-    return start.lerp(end, 0.5).double().exp().float()
+    """The geometric mean, by way of the logarithms."""
+    return exp(log(sigma).lerp(log(sigma_next), 0.5))
 
 
 @dataclass(frozen=True, slots=True)
