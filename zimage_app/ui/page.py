@@ -171,17 +171,10 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     watched = [at.job, at.notice, at.canvas, at.generate, at.stop]
     filled = [*fields, at.examples, at.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
-    prompt = at.fields["prompt"]
-    gr.on(
-        [controls.generate.click, _event(prompt, "submit")],
-        do.generate,
-        fields,
-        watched,
-        trigger_mode="once",
-        **_PRIVATE,
-    )
+    prompt, model = at.fields["prompt"], at.fields["model"]
+    starts = [controls.generate.click, _event(prompt, "submit")]
+    gr.on(starts, do.generate, fields, watched, trigger_mode="once", preprocess=False, **_PRIVATE)
     controls.stop.click(do.stop, at.job, at.stop, **plain)
-    model = at.fields["model"]
     gr.on([_event(model, "input"), controls.recommended.click], do.choose_model, model, filled, **plain)
     controls.seed_random.click(lambda: "", None, at.fields["seed"], **plain)
     controls.seed_last.click(do.last_seed, None, [at.fields["seed"], at.notice], **plain)
