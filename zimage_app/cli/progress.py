@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from zimage_app.domain.events import Event, Failed, Finished, StageDone, StageStarted, StepDone
+from zimage_app.domain.events import Event, Failed, Finished, StageDone, StageStarted, StepDone, Warned
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Language, Text
 
@@ -31,6 +31,9 @@ def watch(events: Iterator[Event], plan: GenerationPlan, language: Language) -> 
         done = 0.0
         for event in events:
             match event:
+                case Warned(warnings):
+                    for warning in warnings:
+                        progress.console.print(warning.to(language), markup=False)
                 case StageStarted(stage):
                     place = plan.stages.index(stage) + 1
                     size = f"{stage.settings.width}×{stage.settings.height}"

@@ -1,4 +1,4 @@
-"""What happens during a run, in order: StageStarted StepDone* StageDone … then Finished, Failed or Cancelled."""
+"""What happens in a run, in order: Warned? StageStarted StepDone* StageDone … then Finished, Failed or Cancelled."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.plan import StagePlan
 from zimage_app.domain.record import ImageRecord
+from zimage_app.domain.text import Text
 
 Picture = NDArray[np.uint8]
 """(height, width, 3), RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that was asked for has no effect, or only in part; the run goes on."""
+
+    warnings: tuple[Text, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +74,4 @@ class Cancelled:
     """The run was stopped; what was finished before stays."""
 
 
-Event = StageStarted | StepDone | StageDone | Finished | Failed | Cancelled
+Event = Warned | StageStarted | StepDone | StageDone | Finished | Failed | Cancelled

@@ -11,7 +11,7 @@ from PIL import Image
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.events import Event, Failed, Finished
+from zimage_app.domain.events import Event, Failed, Finished, Warned
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest
@@ -72,10 +72,12 @@ class Generator:
         plan = request if isinstance(request, GenerationPlan) else self.plan(request)
         with self._busy:
             try:
-                self._apply_loras(plan)
+                warnings = self._apply_loras(plan)
             except StudioError as error:
                 yield Failed(error)
                 return
+            if warnings:
+                yield Warned(warnings)
             yield from run(plan, self._components, cancelled)
 
     def generate(self, request: GenerationRequest) -> Generated:

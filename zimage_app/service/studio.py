@@ -17,7 +17,17 @@ from PIL import Image
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import GenerationError, RequestError, StudioError
-from zimage_app.domain.events import Cancelled, Event, Failed, Finished, Picture, StageDone, StageStarted, StepDone
+from zimage_app.domain.events import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Picture,
+    StageDone,
+    StageStarted,
+    StepDone,
+    Warned,
+)
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
@@ -271,6 +281,8 @@ class Studio:
 
     def _take(self, job: _Job, event: Event) -> None:
         match event:
+            case Warned():
+                self._set(job, warnings=job.view.warnings + event.warnings)
             case StageStarted():
                 self._set(job, current=job.plan.stages.index(event.stage))
             case StepDone():
