@@ -14,6 +14,7 @@ import torch
 from zimage_app.domain.schedules import SCHEDULERS, percent_to_sigma, sigma_table, stage_sigmas
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "sigmas.json").read_text(encoding="utf-8"))
+KSAMPLER_NAMES = [name for name in SCHEDULERS if not name.startswith("flow_match") or name == "flow_match_linear"]
 COMFY_NAMES = {"flow_match_linear": "FlowMatchEulerDiscreteScheduler"}
 OFF_BY_ONE_BIT = {"karras": 2, "exponential": 9, "kl_optimal": 1}
 """Values of the goldens where the processor that made them rounded ``pow``, ``exp`` or ``tan`` the other way, out of
@@ -40,7 +41,7 @@ def bits_apart(ours: tuple[float, ...] | list[float], theirs: list[float]) -> in
     return int((a != b).sum())
 
 
-@pytest.mark.parametrize("scheduler", [name for name in SCHEDULERS if name != "flow_match"])
+@pytest.mark.parametrize("scheduler", KSAMPLER_NAMES)
 def test_lists_are_comfyuis(scheduler: str) -> None:
     off = sum(
         bits_apart(stage_sigmas(scheduler, shift, steps, denoise), case["sigmas"])
@@ -49,7 +50,7 @@ def test_lists_are_comfyuis(scheduler: str) -> None:
     assert off == OFF_BY_ONE_BIT.get(scheduler, 0)
 
 
-@pytest.mark.parametrize("scheduler", [name for name in SCHEDULERS if name != "flow_match"])
+@pytest.mark.parametrize("scheduler", KSAMPLER_NAMES)
 def test_lists_without_the_penultimate_are_comfyuis(scheduler: str) -> None:
     with_list = [case for case in cases(scheduler) if "ksampler_discard_penultimate" in case[3]]
     for shift, steps, denoise, case in with_list:
@@ -67,6 +68,13 @@ def test_some_golden_discards_the_penultimate() -> None:
 def test_flow_match_is_the_custom_nodes(shift: int, steps: int) -> None:
     theirs = GOLDEN["flowmatch_custom_node"][f"custom_node_shift{shift}_steps{steps}"]
     assert list(stage_sigmas("flow_match", float(shift), steps, 1.0)) == theirs
+
+
+@pytest.mark.parametrize("variant", ["karras", "exponential", "beta"])
+@pytest.mark.parametrize("steps", [4, 8, 9, 16, 20])
+def test_the_custom_nodes_variants(variant: str, steps: int) -> None:
+    theirs = GOLDEN["flowmatch_custom_node"][f"custom_node_shift3_{variant}_steps{steps}"]
+    assert list(stage_sigmas(f"flow_match_{variant}", 3.0, steps, 1.0)) == theirs
 
 
 @pytest.mark.parametrize("steps", [4, 8, 9, 16, 20])

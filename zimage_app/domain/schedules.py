@@ -58,16 +58,41 @@ def _with_zero(values: Floats) -> Floats:
     return np.append(values, 0.0)
 
 
+def _flow_match(shift: float, steps: int) -> Floats:
+    """Evenly spaced from 1 to the lowest level of the table, then shifted: so shifted twice at the low end."""
+    times = np.linspace(TABLE_SIZE, sigma_table(shift)[0] * TABLE_SIZE, steps) / TABLE_SIZE
+    return shifted(shift, times)
+
+
 def flow_match(shift: float, steps: int) -> Floats:
     """The FlowMatchEuler node's list: its constructor shifts the table, then the list is shifted again."""
-    lowest = shifted(shift, np.array(1.0 / TABLE_SIZE))
-    return _with_zero(shifted(shift, np.linspace(1.0, float(lowest), steps)))
+    return _with_zero(_flow_match(shift, steps))
+
+
+def flow_match_karras(shift: float, steps: int) -> Floats:
+    """The node's ``use_karras_sigmas``: rho 7 between the ends of ``flow_match``."""
+    high, low = _flow_match(shift, steps)[[0, -1]] ** (1.0 / _KARRAS_RHO)
+    return _with_zero((high + np.linspace(0.0, 1.0, steps) * (low - high)) ** _KARRAS_RHO)
+
+
+def flow_match_exponential(shift: float, steps: int) -> Floats:
+    """The node's ``use_exponential_sigmas``: log-linear between the ends of ``flow_match``."""
+    high, low = np.log(_flow_match(shift, steps)[[0, -1]])
+    return _with_zero(np.exp(np.linspace(high, low, steps)))
+
+
+def flow_match_beta(shift: float, steps: int) -> Floats:
+    """The node's ``use_beta_sigmas``: quantiles of Beta(0.6, 0.6) between the ends of ``flow_match``."""
+    high, low = _flow_match(shift, steps)[[0, -1]]
+    return _with_zero(low + betaincinv(_BETA, _BETA, 1.0 - np.linspace(0.0, 1.0, steps)) * (high - low))
 
 
 def flow_match_linear(shift: float, steps: int) -> Floats:
     """The list registered for KSampler: dynamic shifting with mu 0, so no shift at all."""
     del shift
-    return _with_zero(np.linspace(1.0, 1.0 / TABLE_SIZE, steps))
+    times = np.linspace(TABLE_SIZE, sigma_table(1.0)[0] * TABLE_SIZE, steps) / TABLE_SIZE
+    # Dynamic shifting's own formula; for mu 0 it changes no more than a last bit.
+    return _with_zero(1.0 / (1.0 + (1.0 / times - 1.0)))
 
 
 def simple(shift: float, steps: int) -> Floats:
@@ -153,6 +178,9 @@ def kl_optimal(shift: float, steps: int) -> Floats:
 
 SCHEDULERS: dict[str, Schedule] = {
     "flow_match": flow_match,
+    "flow_match_karras": flow_match_karras,
+    "flow_match_exponential": flow_match_exponential,
+    "flow_match_beta": flow_match_beta,
     "flow_match_linear": flow_match_linear,
     "simple": simple,
     "normal": normal,
