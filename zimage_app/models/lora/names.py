@@ -1,7 +1,8 @@
 """What Z-Image's modules are called in LoRA files, and which rows of which parameters they mean.
 
 Knows spellings and shapes; no files, no arithmetic. The original checkpoint and diffusers name some modules
-differently, and the original keeps q, k and v in one matrix. Every tool adds its own prefix, with dots or with underscores.
+differently, and the original keeps q, k and v in one matrix. Every tool adds its own prefix, with dots or with
+underscores.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _SUFFIX = re.compile(
       | [._]lora[._](?P<side>down|up)(?:\.weight)?
       | \.lora_linear_layer\.(?P<linear>down|up)(?:\.weight)?
       | (?P<bias>(?:\.lora_B(?:\.[\w-]+)?|[._]lora[._]up|\.lora_linear_layer\.up)\.bias)
-      | \.(?P<peft>lora_magnitude_vector)(?:\.[\w-]+)?
+      | \.(?P<peft>lora_magnitude_vector)(?:\.[\w-]+){0,2}
       | \.(?P<plain>alpha|dora_scale|lokr_w[12](?:_[ab])?|hada_w[12]_[ab]|diff|diff_b|w_norm|b_norm|set_weight)
       | (?P<other>\.lora_mid\.weight|\.lokr_t[12]|\.hada_t[12]|\.oft_(?:blocks|diag)|\.[ab][12]\.weight|\.on_input)
     )$""",

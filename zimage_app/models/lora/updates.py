@@ -91,7 +91,7 @@ class Dora:
         total = self.delta.patched(weight, 1.0)
         by_row = self.magnitude.shape[0] == weight.shape[0]
         measured = weight if by_row and self.length_of == "original" else total
-        length = torch.linalg.vector_norm(measured, dim=1 if by_row else 0, keepdim=True) + _EPS
+        length: Tensor = torch.linalg.vector_norm(measured, dim=1 if by_row else 0, keepdim=True) + _EPS
         return weight + strength * (total * (_f32(self.magnitude, weight.device) / length) - weight)
 
 
