@@ -73,7 +73,7 @@ class Handlers:
             job_id = self._studio.submit(asked, str(values["model"]), owner_of(_visitor(request)))
             yield from self._watch(job_id, request)
         except StudioError as error:
-            yield self._refusal(error, language)
+            yield self._refusal(error, language) | self._buttons(running=False)
         except Exception:
             log.exception("a run could not be started or shown")
             yield self._internal(language) | self._buttons(running=False)
@@ -82,7 +82,8 @@ class Handlers:
         """A page was loaded: show the run that this browser has going, or an empty canvas."""
         language = self._language(request)
         try:
-            job_id = self._studio.active(owner_of(_visitor(request)))
+            owner = owner_of(_visitor(request))
+            job_id = self._studio.active(owner) if owner else None
             if job_id is not None:
                 yield from self._watch(job_id, request)
                 return
@@ -200,7 +201,9 @@ class Handlers:
         }
 
     def _strip(self, request: gr.Request) -> list[Data]:
-        return strip_data(self._studio.today(owner_of(_visitor(request)), _STRIP_LENGTH))
+        # Visitors who keep no cookies can't be told apart, so none of them is shown what the others made.
+        owner = owner_of(_visitor(request))
+        return strip_data(self._studio.today(owner, _STRIP_LENGTH)) if owner else []
 
     def _values(self, inputs: tuple[Any, ...]) -> Values:
         return dict(zip(self._at.fields, inputs, strict=True))

@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, Text
-from zimage_app.service.config import StudioConfig
+from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.studio import Studio
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.i18n import LanguageChoice, translations
@@ -29,7 +29,8 @@ from zimage_app.ui.visitor import VisitorMiddleware
 
 DEFAULT_PORT = 7860
 _PORTS_TO_TRY = 100
-_ROOT = Path(__file__).resolve().parents[2]
+_WATCHERS = 128
+"""Threads for handlers: each open page that watches a run holds one."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,7 +47,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="0.0.0.0" if on_space else "127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=_port, help=f"port (default: {DEFAULT_PORT}, or the next free one)")
     parser.add_argument("--share", action="store_true", help="make a temporary public link")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), metavar="DIR", help="where pictures go")
+    parser.add_argument("--outputs", type=Path, default=ROOT / "outputs", metavar="DIR", help="where pictures go")
     parser.add_argument("--offline", action="store_true", help="never use the network")
     parser.add_argument("--lang", choices=("auto", "zh", "en"), default="auto", help="language of the page at first")
     return parser.parse_args(arguments)
@@ -69,8 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     language = _terminal_language(options.lang)
     config = StudioConfig(
         outputs=options.outputs,
-        models=_ROOT / "models",
-        loras=_ROOT / "loras",
         model=options.model,
         offline=options.offline,
         shared=options.share or "SPACE_ID" in os.environ,
@@ -107,6 +106,8 @@ def start(studio: Backend, first: LanguageChoice, **network: Any) -> gr.Blocks:
         i18n=words,
         theme=studio_theme(),
         css=asset("page.css"),
+        favicon_path=Path(__file__).parent / "assets" / "favicon.svg",
+        max_threads=_WATCHERS,
         footer_links=[],
         app_kwargs={
             "openapi_url": None,

@@ -80,7 +80,7 @@ class _PageSend:
             "words": {key: text.to(language) for key, text in WORDS.items()},
         }
         return (
-            f"<script>window.studio={_script_json(page)};"
+            f"<script>window.studio={_script_json(page)};document.documentElement.lang=studio.language;"
             f"Object.defineProperty(navigator,'language',{{get:()=>{_script_json(LOCALES[language])},configurable:true}});"
             "</script>"
         ).encode()

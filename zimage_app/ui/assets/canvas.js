@@ -95,7 +95,8 @@ function drawPicture() {
   const picture = shownPicture();
   const index = shownStage();
   const stage = job.stages[index ?? job.stages.length - 1];
-  const size = picture && facts && facts.id === picture ? facts : stage || { width: 672, height: 864 };
+  const known = picture && facts && facts.id === picture && facts.width;
+  const size = known ? facts : stage || { width: 672, height: 864 };
   root.style.setProperty("--aspect", size.width / size.height);
   const big = find(".big");
   setImage(big, picture ? `pictures/${picture}.png` : index === null ? "" : stageSource(index));
@@ -227,6 +228,7 @@ function makeThumb(item) {
   button.onclick = () => {
     pin = { picture: item.id };
     draw();
+    showOnPhone();
   };
   return button;
 }
@@ -255,13 +257,18 @@ function draw() {
   drawStrip((props.value && props.value.strip) || []);
 }
 
+// Where the columns stand below one another, the picture may be out of sight.
+function showOnPhone() {
+  if (innerWidth <= 860) find(".stand").scrollIntoView({ block: "start" });
+}
+
 function take() {
   const before = job;
   job = (props.value && props.value.job) || before;
   received = performance.now();
   const begun = job.id !== before.id;
   if (begun || (busy(before.state) && !busy(job.state))) pin = null;
-  if (begun && busy(job.state) && innerWidth <= 860) find(".stand").scrollIntoView({ block: "start" });
+  if (begun && busy(job.state)) showOnPhone();
   draw();
 }
 
