@@ -169,6 +169,21 @@ def cut_off(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def overlong(folder: Path) -> None:
+    path = folder / TRANSFORMER
+    path.write_bytes(path.read_bytes() + b"\0" * 64)
+
+
+def wrong_offsets(folder: Path) -> None:
+    path = folder / TRANSFORMER
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = raw[8 : 8 + length]
+    damaged = header.replace(b'"F32"', b'"F64"', 1)
+    assert damaged != header
+    path.write_bytes(raw[:8] + damaged + raw[8 + length :])
+
+
 def wrong_header(folder: Path) -> None:
     path = folder / TRANSFORMER
     path.write_bytes(b"<!DOCTYPE html><html>not found</html>" * 20)
@@ -224,6 +239,17 @@ def list_json(folder: Path) -> None:
 
 def lack_tokenizer(folder: Path) -> None:
     (folder / "tokenizer" / "tokenizer.json").unlink()
+
+
+def other_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer" / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("<|im_end|>", "<|end_of_turn|>"), encoding="utf-8")
+    edit_json(folder / "tokenizer" / "tokenizer_config.json", eos_token="<|end_of_turn|>")
+
+
+def larger_tokenizer(folder: Path) -> None:
+    edit_json(folder / "text_encoder" / "config.json", vocab_size=100)
+    edit_tensors(folder / TEXT, lambda tensors: tensors.update({"embed_tokens.weight": torch.zeros(100, 32)}))
 
 
 def wrong_channels(folder: Path) -> None:
@@ -286,6 +312,8 @@ DAMAGE: list[tuple[Callable[[Path], None], list[str]]] = [
     (lack_config, ["transformer/config.json is missing", "again"]),
     (lack_weights, ["tiny/vae holds no .safetensors file"]),
     (cut_off, [TRANSFORMER, "cut off", "again"]),
+    (overlong, [TRANSFORMER, "damaged", "again"]),
+    (wrong_offsets, [TRANSFORMER, "damaged header", "again"]),
     (wrong_header, [TRANSFORMER, "not a safetensors file", "again"]),
     (empty_file, [TEXT, "not a safetensors file"]),
     (lack_key, [TRANSFORMER, "lacks 1 of", "layers.1.attention.to_k.weight", "again"]),
@@ -298,6 +326,8 @@ DAMAGE: list[tuple[Callable[[Path], None], list[str]]] = [
     (bad_json, ["vae/config.json", "JSON", "line 1"]),
     (list_json, ["vae/config.json", "JSON object"]),
     (lack_tokenizer, ["tokenizer/tokenizer.json is missing"]),
+    (other_tokenizer, ["tiny/tokenizer", "<|im_end|>", "right one"]),
+    (larger_tokenizer, ["tiny/tokenizer", "259 tokens", "vocab_size 100"]),
     (wrong_channels, ["vae/config.json", "latent_channels 4", "in_channels 16", "transformer/config.json"]),
     (wrong_class, ["transformer/config.json", "FluxTransformer2DModel"]),
     (unknown_setting, ["transformer/config.json", "unknown setting warp"]),

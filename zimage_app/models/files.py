@@ -96,14 +96,9 @@ class Weights:
         return self._read(set(self.entries))
 
     def _read(self, keys: set[str]) -> Tensors:
-        from safetensors import safe_open
-
         tensors: Tensors = {}
         for file in {self.entries[key].file for key in keys}:
-            with safe_open(file, "pt") as handle:
-                for key in handle.keys():  # noqa: SIM118 (the handle is no mapping)
-                    if key in keys:
-                        tensors[key] = handle.get_tensor(key)
+            tensors |= _read_file(file, keys)
         return tensors
 
 
@@ -137,11 +132,11 @@ def open_file(path: Path) -> Weights:
     entries = {key: _entry(path, key, item) for key, item in header.items()}
     end = max((int(item["data_offsets"][1]) for item in header.values()), default=0)
     size = path.stat().st_size
-    if size < start + end:
+    if size != start + end:
         raise damaged(
             path,
-            f"is cut off: it has {size} of {start + end} bytes; download it again",
-            f"不完整：只有 {size} 字节，应为 {start + end} 字节；请重新下载",
+            f"is cut off or damaged: it has {size} bytes instead of {start + end}; download it again",
+            f"不完整或已损坏：有 {size} 字节，应为 {start + end} 字节；请重新下载",
         )
     return Weights(path, entries, metadata)
 
@@ -173,6 +168,19 @@ def open_folder(folder: Path) -> Weights:
     return open_file(files[0])
 
 
+def _read_file(file: Path, keys: set[str]) -> Tensors:
+    """Those of ``keys`` that one file holds."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as handle:
+            return {key: handle.get_tensor(key) for key in keys.intersection(handle.keys())}
+    except (SafetensorError, OSError) as error:
+        raise damaged(
+            file, f"cannot be read ({error}); download it again", f"无法读取（{error}）；请重新下载"
+        ) from error
+
+
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """The header and where the data begins."""
     wrong = damaged(
@@ -189,7 +197,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         header = json.loads(raw)
     except ValueError as error:
         raise wrong from error
-    if not isinstance(header, dict):
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
         raise wrong
     return header, _HEADER_LENGTH + length
 
@@ -197,18 +205,22 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
 def _entry(path: Path, key: str, item: Any) -> Entry:
     try:
         shape, name = tuple(int(size) for size in item["shape"]), str(item["dtype"])
-        int(item["data_offsets"][1])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise damaged(
-            path, f"has a damaged header at {key}; download it again", f"文件头在 {key} 处损坏；请重新下载"
-        ) from error
+        begin, end = (int(offset) for offset in item["data_offsets"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged_header(path, key) from error
     if name not in _DTYPES:
         raise damaged(
             path,
             f"holds {key} as {name}, a format that is not supported; use a bf16 or fp8 file",
             f"中的 {key} 采用不支持的格式 {name}；请使用 bf16 或 fp8 文件",
         )
+    if end - begin != math.prod(shape) * _DTYPES[name].itemsize:
+        raise _damaged_header(path, key)
     return Entry(path, shape, _DTYPES[name])
+
+
+def _damaged_header(path: Path, key: str) -> ModelError:
+    return damaged(path, f"has a damaged header at {key}; download it again", f"文件头在 {key} 处损坏；请重新下载")
 
 
 def _open_shards(index: Path) -> Weights:

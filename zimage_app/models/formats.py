@@ -36,11 +36,11 @@ def check_quantisation(weights: Weights, outline: Tensors) -> None:
     Raises ModelError that names the tensor and the format.
     """
     noted = _note(weights, weights.metadata.get("_quantization_metadata", "{}")).get("layers", {})
-    formats = {layer: str(note.get("format")) for layer, note in noted.items()}
+    formats = {layer: _format(note) for layer, note in noted.items()}
     for key, tensor in outline.items():
         layer, _, suffix = key.rpartition(".")
         if suffix == "comfy_quant":
-            formats[layer] = str(_note(weights, bytes(tensor.tolist())).get("format"))
+            formats[layer] = _format(_note(weights, bytes(tensor.tolist())))
         scaled = any(layer + scale in outline for scale in _SCALES)
         if suffix == "weight" and tensor.dtype in (torch.int8, torch.uint8):
             formats.setdefault(layer, str(tensor.dtype).removeprefix("torch."))
@@ -54,14 +54,18 @@ def check_quantisation(weights: Weights, outline: Tensors) -> None:
 def _note(weights: Weights, text: str | bytes) -> dict[str, Any]:
     """What a file says of its own quantisation."""
     try:
-        note: dict[str, Any] = json.loads(text)
-    except ValueError as error:
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
         raise damaged(
             weights.path,
             "has an unreadable note on its quantisation; download it again",
             "的量化说明无法读取；请重新下载",
         ) from error
-    return note
+
+
+def _format(note: Any) -> str:
+    """The format that a note names, or the whole note where it names none."""
+    return str(note.get("format", note)) if isinstance(note, dict) else str(note)
 
 
 def _unsupported(weights: Weights, layer: str, name: str) -> ModelError:

@@ -20,7 +20,7 @@ from zimage_app.models.folders import shown
 from zimage_app.models.memory import MemoryPlan
 from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Part, open_part
 from zimage_app.models.spec import ModelSource
-from zimage_app.models.text import Qwen3TextEncoder, load_tokenizer
+from zimage_app.models.text import Qwen3TextEncoder, Tokenizer, load_tokenizer
 from zimage_app.models.transformer import FastTransformer
 
 FLUX_PREVIEW = PreviewFactors(
@@ -67,7 +67,7 @@ def load_components(
     files = model_files(source.folder)
     preview = _preview(source.folder)
     parts = _open_parts(files)
-    tokenizer = load_tokenizer(files.tokenizer)
+    tokenizer = _tokenizer(files.tokenizer, parts[0])
     total, done = files.parameters, 0
     modules = []
     for part in parts:
@@ -127,6 +127,21 @@ def _open_parts(files: ModelFiles) -> tuple[Part, Part, Part]:
             f"中 in_channels 为 {transformer.module.config.in_channels}；只支持 16",
         )
     return text, transformer, vae
+
+
+def _tokenizer(folder: Path, text: Part) -> Tokenizer:
+    """The folder's tokenizer, none of whose ids may lie outside the text encoder's table."""
+    tokenizer = load_tokenizer(folder)
+    known = text.module.config.vocab_size
+    if tokenizer.size > known:
+        raise damaged(
+            folder,
+            f"has {tokenizer.size} tokens, but {shown(text.files.config_file)} says vocab_size {known};"
+            " use tokenizer and text encoder of the same model",
+            f"中的分词器有 {tokenizer.size} 个词元，而 {shown(text.files.config_file)} 中 vocab_size 为 {known}；"
+            "请使用同一模型的分词器和文本编码器",
+        )
+    return tokenizer
 
 
 def _agree(part: Part, name: str, other: Part, other_name: str) -> None:

@@ -31,6 +31,17 @@ class Tokenizer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer: Any = tokenizer
 
+    @property
+    def size(self) -> int:
+        """How many tokens it knows; ids are below."""
+        return len(self._tokenizer)
+
+    @property
+    def knows_chat(self) -> bool:
+        """Whether the marks of the chat template are one token each, as they were in training."""
+        marks = ("<|im_start|>", "<|im_end|>")
+        return all(len(self._tokenizer(mark, add_special_tokens=False).input_ids) == 1 for mark in marks)
+
     def ids(self, prompt: str) -> list[int]:
         """Token ids of a prompt in the chat template; nothing padded, nothing cut off.
 
@@ -51,8 +62,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return Tokenizer(tokenizer)
+        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True))
     # The tokenizers library raises bare Exception for a file that it cannot parse.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -61,6 +71,13 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             f"holds no usable tokenizer ({reason}); download or copy it again",
             f"中的分词器无法使用（{reason}）；请重新下载或复制",
         ) from error
+    if not tokenizer.knows_chat:
+        raise damaged(
+            folder,
+            "holds a tokenizer without <|im_start|> and <|im_end|>, so of another model; copy the right one",
+            "中的分词器没有 <|im_start|> 和 <|im_end|>，属于其他模型；请复制正确的分词器",
+        )
+    return tokenizer
 
 
 class Qwen3TextEncoder:

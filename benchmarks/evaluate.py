@@ -1,0 +1,190 @@
+"""How much quicker the fast transformer is than diffusers' own forward, at the sizes of the three stages.
+
+Both run on the same random weights, taking turns, so that a busy machine slows both alike; what counts is the median of
+the ratios of neighbours. With one CPU thread the clock is that thread's own, which other processes move less.
+
+    python -m benchmarks.evaluate --quick
+    python -m benchmarks.evaluate --dim 768 --layers 8 --dtype bfloat16 --compile
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zimage_app.models.transformer import FastTransformer
+
+STAGES = ((28, 22), (54, 42), (108, 84))
+"""Latent (height, width) of the reference workflow's stages."""
+CAPTIONS = ((60,), (300,), (60, 17), (300, 17))
+"""Tokens of the prompts; two are a step with CFG."""
+SIGMA = 0.7
+_CAPTION_CHANNELS = 256
+_TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}
+_HEAD = {64: [16, 24, 24], 128: [32, 48, 48]}
+"""Rotary channels by axis, for the head widths offered."""
+
+Forward = Callable[[], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; times in milliseconds, medians."""
+
+    height: int
+    width: int
+    captions: tuple[int, ...]
+    stock_ms: float
+    fast_ms: float
+    ratio: float
+    compiled_ms: float | None
+    compiled_ratio: float | None
+    error: float
+    """Relative L2 distance of the fast result from the stock one."""
+
+
+def build(options: argparse.Namespace) -> Any:
+    """A diffusers transformer with random weights."""
+    from diffusers import ZImageTransformer2DModel
+
+    heads = options.dim // options.head
+    torch.manual_seed(0)
+    with torch.device(options.device):
+        module = ZImageTransformer2DModel(
+            dim=options.dim,
+            n_layers=options.layers,
+            n_refiner_layers=2 if options.layers > 4 else 1,
+            n_heads=heads,
+            n_kv_heads=heads,
+            cap_feat_dim=_CAPTION_CHANNELS,
+            axes_dims=_HEAD[options.head],
+            axes_lens=[1536, 512, 512],
+        )
+    # Not module.to: diffusers warns of casts that would touch layers it keeps in float32, and this model has none.
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(getattr(torch, options.dtype))
+    return module.eval().requires_grad_(False)
+
+
+def stock_forward(module: Any, x: Tensor, captions: Sequence[Tensor]) -> Forward:
+    """diffusers' forward, called as its pipeline calls it."""
+    time_ = torch.full((x.shape[0],), 1.0 - SIGMA, device=x.device)
+
+    def run() -> Tensor:
+        out = module(list(x.unsqueeze(2).unbind(0)), time_, list(captions), return_dict=False)[0]
+        return -torch.stack([row[:, 0] for row in out])
+
+    return run
+
+
+def fast_forward(fast: FastTransformer, x: Tensor, captions: Sequence[Tensor]) -> Forward:
+    """The prepared evaluation."""
+    prompts = [fast.prompt(item) for item in captions]
+    evaluation = fast.evaluation((x.shape[2], x.shape[3]), prompts, [SIGMA])
+    return lambda: evaluation(x, SIGMA)
+
+
+def measure(forwards: Sequence[Forward], repeats: int, threads: int) -> list[list[float]]:
+    """Milliseconds of each forward, taking turns; a first round is not counted."""
+    on_cpu = forwards[0]().device.type == "cpu"
+    clock = time.thread_time if on_cpu and threads == 1 else time.perf_counter
+    times: list[list[float]] = [[] for _ in forwards]
+    for number in range(repeats + 1):
+        for forward, found in zip(forwards, times, strict=True):
+            begin = clock()
+            forward()
+            if not on_cpu:
+                torch.accelerator.synchronize()
+            if number > 0:
+                found.append((clock() - begin) * 1e3)
+    return times
+
+
+def compare(size: tuple[int, int], lengths: tuple[int, ...], models: Sequence[Any], options: argparse.Namespace) -> Row:
+    """Time the models ``(stock, fast[, compiled])`` at one size; raises when their results differ."""
+    stock, *others = models
+    dtype = getattr(torch, options.dtype)
+    x = torch.randn(len(lengths), 16, *size, dtype=dtype, device=options.device)
+    captions = [torch.randn(length, _CAPTION_CHANNELS, dtype=dtype, device=options.device) for length in lengths]
+    forwards = [stock_forward(stock, x, captions), *(fast_forward(model, x, captions) for model in others)]
+    wanted = forwards[0]().float()
+    error = max(float((forward().float() - wanted).norm() / wanted.norm()) for forward in forwards[1:])
+    if error > _TOLERANCE[options.dtype]:
+        raise RuntimeError(f"results differ at {size}, captions {lengths}: {error:.2e}")
+    stock_ms, *fast_ms = measure(forwards, options.repeats, options.threads)
+    ratios = [statistics.median(a / b for a, b in zip(stock_ms, found, strict=True)) for found in fast_ms]
+    medians = [statistics.median(found) for found in fast_ms]
+    compiled = len(fast_ms) > 1
+    return Row(
+        *size,
+        captions=lengths,
+        stock_ms=round(statistics.median(stock_ms), 2),
+        fast_ms=round(medians[0], 2),
+        ratio=round(ratios[0], 3),
+        compiled_ms=round(medians[1], 2) if compiled else None,
+        compiled_ratio=round(ratios[1], 3) if compiled else None,
+        error=error,
+    )
+
+
+def line(row: Row) -> str:
+    """A row for people."""
+    compiled = ("-", "-") if row.compiled_ms is None else (f"{row.compiled_ms:.1f}", f"{row.compiled_ratio:.2f}")
+    captions = "+".join(str(length) for length in row.captions)
+    return (
+        f"{row.height:>3}x{row.width:<4} {captions:>8} {row.stock_ms:>9.1f} {row.fast_ms:>9.1f} {row.ratio:>11.2f}"
+        f" {compiled[0]:>12} {compiled[1]:>15} {row.error:>7.1e}\n"
+    )
+
+
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dim", type=int, default=768, help="width of the model (default 768)")
+    parser.add_argument("--head", type=int, default=128, choices=sorted(_HEAD), help="width of a head (default 128)")
+    parser.add_argument("--layers", type=int, default=8, help="main blocks (default 8)")
+    parser.add_argument("--dtype", default="bfloat16", choices=sorted(_TOLERANCE))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds that count (default 7)")
+    parser.add_argument("--compile", action="store_true", help="also time the fast forward with compiled blocks")
+    parser.add_argument("--quick", action="store_true", help="a small model and few rounds: about 20 s")
+    options = parser.parse_args(words)
+    if options.quick:
+        options.dim, options.layers, options.repeats = 256, 2, 3
+    return options
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    options = arguments(words)
+    torch.set_num_threads(options.threads)
+    fast = FastTransformer(build(options))
+    models = [build(options), fast]
+    if options.compile:
+        compiled = FastTransformer(build(options))
+        compiled.compile_blocks()
+        models.append(compiled)
+    rows = []
+    sys.stdout.write("latent   captions  stock ms   fast ms  stock/fast  compiled ms  stock/compiled   error\n")
+    with torch.inference_mode():
+        for size in STAGES:
+            for lengths in CAPTIONS:
+                rows.append(compare(size, lengths, models, options))
+                sys.stdout.write(line(rows[-1]))
+                sys.stdout.flush()
+    result = {"benchmark": "evaluate", "options": vars(options), "torch": torch.__version__}
+    sys.stdout.write(json.dumps(result | {"rows": [asdict(row) for row in rows]}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
