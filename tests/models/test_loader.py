@@ -20,8 +20,13 @@ from tests.golden.make_tiny_weights import tiny_weights
 from tests.models.stock import GOLDEN_CONFIG, golden_module, normal, rel, stock_velocity
 from zimage_app.domain.errors import ModelError
 from zimage_app.models.components import Components, LatentFormat
+from zimage_app.models.files import CONFIGS, read_json
 from zimage_app.models.loader import FLUX_PREVIEW, LoadProgress, load_components, load_transformer
 from zimage_app.models.memory import MemoryPlan, plan_for, plan_memory
+from zimage_app.models.parts import TEXT_ENCODER as TEXT_KIND
+from zimage_app.models.parts import TRANSFORMER as TRANSFORMER_KIND
+from zimage_app.models.parts import VAE as VAE_KIND
+from zimage_app.models.parts import Kind
 from zimage_app.models.spec import find_model
 
 CPU = plan_for(1, torch.device("cpu"))
@@ -80,6 +85,20 @@ def test_the_demo_model_loads() -> None:
     assert components.latent == LatentFormat(config["scaling_factor"], config["shift_factor"])
     assert components.preview != FLUX_PREVIEW
     assert torch.isfinite(velocity(components)).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "parameters"),
+    [
+        (TRANSFORMER_KIND, "transformer", 6_154_908_736),
+        (VAE_KIND, "vae", 83_819_683),
+        # Of 4 022 468 096, without the last of 36 layers (100 930 816) and the final norm (2560).
+        (TEXT_KIND, "text_encoder", 3_921_534_720),
+    ],
+)
+def test_the_shipped_configs_describe_the_published_model(kind: Kind, part: str, parameters: int) -> None:
+    module = kind.outline(read_json(CONFIGS / part / "config.json"))
+    assert sum(parameter.numel() for parameter in module.parameters()) == parameters
 
 
 class _NoSocket(socket.socket):
