@@ -93,7 +93,11 @@ def test_a_failure_is_a_sentence_and_the_next_job_runs(
     failed = finish(studio, studio.submit(too_long, "tiny"))
     assert failed.state == "failed"
     assert failed.error is not None
-    assert "tokens" in failed.error.text.en
+    assert failed.error.text.en.startswith("prompt: has ")
+    negative = small_request.model_copy(update={"negative": "船" * 7000})
+    failed = finish(studio, studio.submit(negative, "tiny"))
+    assert failed.error is not None
+    assert failed.error.text.en.startswith("negative: has ")
     assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
     assert len(list(tmp_path.rglob("*.png"))) == 1
 

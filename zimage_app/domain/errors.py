@@ -33,6 +33,11 @@ class RequestError(StudioError):
     def __init__(self, field: str, text: Text) -> None:
         super().__init__(Text(en=f"{field}: {text.en}", zh=f"{field}：{text.zh}"))
         self.field = field
+        self.reason = text
+
+    def at(self, field: str) -> RequestError:
+        """The same reason, for the field that its cause was asked in."""
+        return RequestError(field, self.reason)
 
 
 class ModelError(StudioError):

@@ -11,7 +11,7 @@ from datetime import datetime
 import torch
 from torch import Tensor
 
-from zimage_app.domain.errors import GenerationError, StudioError
+from zimage_app.domain.errors import GenerationError, RequestError, StudioError
 from zimage_app.domain.events import Cancelled, Event, Failed, Finished, StageDone, StageStarted, StepDone
 from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
@@ -98,10 +98,17 @@ def sample(
 
 def _prepare_prompts(plan: GenerationPlan, components: Components) -> tuple[PreparedPrompt, ...]:
     """The positive prompt, and the negative one where some stage asks for it."""
-    texts = [plan.request.full_prompt]
+    texts = {"prompt": plan.request.full_prompt}
     if any(conditions_for(stage.settings.cfg) == 2 for stage in plan.stages):
-        texts.append(plan.request.negative)
-    return tuple(components.transformer.prompt(components.text.encode(text)) for text in texts)
+        texts["negative"] = plan.request.negative
+    return tuple(_prepare_prompt(field, text, components) for field, text in texts.items())
+
+
+def _prepare_prompt(field: str, text: str, components: Components) -> PreparedPrompt:
+    try:
+        return components.transformer.prompt(components.text.encode(text))
+    except RequestError as error:
+        raise error.at(field) from error
 
 
 def _evaluation(
@@ -109,7 +116,10 @@ def _evaluation(
 ) -> Evaluation:
     settings = stage.settings
     foreseen = model_sigmas(settings.sampler, stage.sigmas, settings, settings.shift)
-    evaluate = components.transformer.evaluation(stage.latent_size, prompts, foreseen or ())
+    try:
+        evaluate = components.transformer.evaluation(stage.latent_size, prompts, foreseen or ())
+    except RequestError as error:
+        raise error.at(f"stages.{stage.number}.{error.field}") from error
 
     def stoppable(x: Tensor, sigma: float) -> Tensor:
         if cancelled():

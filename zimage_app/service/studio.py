@@ -261,7 +261,8 @@ class Studio:
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
         self._show_model(ModelView(model, "loading", Text(f"loading {title.en}", f"正在加载 {title.zh}")))
         try:
-            from zimage_app.service.generation import load_source  # imports torch and diffusers: seconds
+            from zimage_app.models.memory import empty_cache  # these import torch and diffusers: seconds
+            from zimage_app.service.generation import load_source
 
             generator = load_source(self._source(model), self._config, lambda step: tell(_words(title, step)))
         except StudioError as error:
@@ -270,7 +271,10 @@ class Studio:
         except Exception:
             self._show_model(ModelView(model, "failed", Text("see the log", "详情见日志")))
             raise
-        self._generator = generator
+        another = self._generator is not None
+        self._generator = generator  # only now: the old model stays when the new one cannot be loaded
+        if another:
+            empty_cache()
         self._show_model(ModelView(model, "ready", title))
         return generator
 
