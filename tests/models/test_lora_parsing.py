@@ -363,3 +363,9 @@ def test_any_file_gives_patches_or_our_own_error(seed: int) -> None:
         assert [patch.target for patch in again.patches] == [patch.target for patch in file.patches]
         assert again.unused == ()
     assert applied
+
+
+def test_of_two_spellings_that_comfyui_ignores_the_first_counts() -> None:
+    first, second = low_rank(OUT, (16, 16), seed=1), low_rank(f"base_model.model.{OUT}", (16, 16), seed=5)
+    for strong, weak in ((first, second), (second, first)):
+        assert [item.keys for item in _parse({**strong, **weak}).unused] == [tuple(sorted(weak))]
