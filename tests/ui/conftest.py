@@ -133,3 +133,4 @@ def set_number(page: Page, name: str, value: float) -> None:
     field = page.locator(f"#knob-{name} input[type=number]")
     field.fill(str(value))
     field.press("Tab")
+    expect(field).to_have_value(str(value))

@@ -207,13 +207,17 @@ def _open_advanced(page: Page, stage: int) -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence", "painted"),
     [
-        ({"#knob-prompt textarea": ""}, "prompt", "knob-prompt"),
-        ({"#knob-prompt textarea": "长" * 100_000}, "prompt", "knob-prompt"),
-        ({"#knob-seed input": "abc"}, "seed", "knob-seed"),
-        ({"#knob-seed input": str(2**64)}, "seed", "knob-seed"),
-        ({"#knob-triggers input": "词" * 201}, "triggers.0", "knob-triggers"),
-        ({"#knob-stages-0-width input[type=number]": "100"}, "stages.0.width", "knob-stages-0-width"),
-        ({"#knob-stages-0-easycache-window_shift input": "-3"}, "stages.0", "knob-stages-0-easycache-window_shift"),
+        ({"#knob-prompt textarea": ""}, "提示词：", "knob-prompt"),
+        ({"#knob-prompt textarea": "长" * 100_000}, "最多 8000 个字符", "knob-prompt"),
+        ({"#knob-seed input": "abc"}, '种子："abc"', "knob-seed"),
+        ({"#knob-seed input": str(2**64)}, "不能大于 18446744073709551615", "knob-seed"),
+        ({"#knob-triggers input": "词" * 201}, "触发词：", "knob-triggers"),
+        ({"#knob-stages-0-width input[type=number]": "100"}, "宽：100（第 1 阶段）", "knob-stages-0-width"),
+        (
+            {"#knob-stages-0-easycache-window_shift input": "-3"},
+            "EasyCache 窗口 shift：-3",
+            "knob-stages-0-easycache-window_shift",
+        ),
     ],
     ids=["empty", "long", "word", "too large", "trigger", "multiple", "hidden"],
 )
@@ -276,6 +280,23 @@ def test_a_model_brings_its_settings_and_examples(visit: Visit, scripted: Script
     set_number(page, "stages-2-steps", 3)
     page.locator("#recommended").click()
     expect(page.locator("#knob-stages-2-steps input[type=number]")).to_have_value("16")
+
+
+def test_knobs_without_effect_are_greyed_out(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    _open_advanced(page, 0)
+    eta, threshold = (
+        page.locator(f"#knob-stages-0-{name} input[type=number]") for name in ("eta", "easycache-threshold")
+    )
+    expect(eta).to_be_disabled()
+    expect(threshold).to_be_disabled()
+    page.locator("#knob-stages-0-easycache input").check()
+    expect(threshold).to_be_enabled()
+    page.locator("#knob-stages-0-sampler input").click()
+    page.get_by_role("option", name="euler_ancestral", exact=True).click()
+    expect(eta).to_be_enabled()
+    expect(page.locator("#knob-stages-0-r input[type=number]")).to_be_disabled()
 
 
 def test_settings_survive_a_reload(visit: Visit, scripted: ScriptedStudio) -> None:

@@ -16,7 +16,7 @@ from zimage_app.domain.request import (
     parse_request,
     parse_stage,
 )
-from zimage_app.ui.values import field_names, request_data, request_values, stage_data, stages_values
+from zimage_app.ui.values import field_names, in_effect, request_data, request_values, stage_data, stages_values
 
 PLAIN = {"prompt": "小船", "negative": "", "triggers": "", "seed": ""}
 FULL = GenerationRequest(
@@ -108,3 +108,11 @@ def test_more_stages_than_tabs_are_refused_not_dropped() -> None:
 def test_a_request_without_stages_shows_the_models_own() -> None:
     values = request_values(GenerationRequest(prompt="x"), QUICK, 3)
     assert (values["stages.1.width"], values["seed"]) == (336, "")
+
+
+def test_what_the_sampler_does_not_read_has_no_effect() -> None:
+    values = _values(**{"stages.0.sampler": "euler", "stages.1.sampler": "dpmpp_2m_sde", "stages.2.sampler": "magic"})
+    assert not any(in_effect(values, 0).values())
+    on = {name.removeprefix("stages.1.") for name, effect in in_effect(values, 1).items() if effect}
+    assert on == {"eta", "s_noise", "solver_type", *(f"easycache.{field}" for field in EasyCache.model_fields)}
+    assert all(in_effect(values, 2).values())

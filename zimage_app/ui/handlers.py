@@ -25,7 +25,7 @@ from zimage_app.ui.backend import Backend
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.controls import element_id, fill
 from zimage_app.ui.i18n import LanguageChoice, card_key, language_of, say
-from zimage_app.ui.values import Values, request_data, request_values, stage_data, stages_values
+from zimage_app.ui.values import Values, field_title, in_effect, request_data, request_values, stage_data, stages_values
 from zimage_app.ui.visitor import owner_of
 
 log = logging.getLogger(__name__)
@@ -139,6 +139,13 @@ class Handlers:
             return []
         return [text.to(self._language(request)) for text in plan.warnings]
 
+    def dim(self, sampler: str, easycache: bool, *, number: int) -> Updates:
+        """Grey out the knobs of a stage that have no effect with this sampler and without EasyCache."""
+        switches = {f"stages.{number}.sampler": sampler, f"stages.{number}.easycache": easycache}
+        return {
+            self._at.fields[name]: gr.update(interactive=effect) for name, effect in in_effect(switches, number).items()
+        }
+
     # Parts.
 
     def _watch(self, job_id: str, request: gr.Request) -> Iterator[Updates]:
@@ -221,8 +228,11 @@ class Handlers:
             return self._internal(self._language(request))
 
     def _refusal(self, error: StudioError, language: Language) -> Updates:
-        field = painted_field(error.field, self._at.fields) if isinstance(error, RequestError) else ""
-        return {self._at.notice: _notice("error", error.to(language)) | {"field": field}}
+        sentence = error.to(language)
+        name = page_name(error.field, self._at.fields) if isinstance(error, RequestError) else ""
+        if isinstance(error, RequestError) and name:
+            sentence = field_title(name).to(language) + sentence.removeprefix(error.field)
+        return {self._at.notice: _notice("error", sentence) | {"field": element_id(name) if name else ""}}
 
     def _internal(self, language: Language) -> Updates:
         return {self._at.notice: _notice("error", say("internal", language))}
@@ -238,11 +248,11 @@ def snapshots(studio: Backend, job_id: str) -> Iterator[JobView]:
         view = studio.wait(job_id, view.version, _PATIENCE)
 
 
-def painted_field(path: str, names: Mapping[str, object]) -> str:
-    """The id of the control to paint for a request's field: its own, or that of what it is a part of."""
+def page_name(path: str, names: Mapping[str, object]) -> str:
+    """The page's name of a request's field, or of what it is a part of; empty where the page has neither."""
     while path and path not in names:
         path = path.rpartition(".")[0]
-    return element_id(path) if path else ""
+    return path
 
 
 def _visitor(request: gr.Request) -> HTTPConnection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -24,7 +25,7 @@ from zimage_app.ui.layout import (
     STAGE_BASIC,
     STAGE_SWITCH,
 )
-from zimage_app.ui.values import Values, stages_values
+from zimage_app.ui.values import Values, in_effect, stages_values, switched_knobs
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
 _MEMORY = "zimage-studio-settings"
@@ -76,6 +77,7 @@ class _Controls:
         self._card = card
         self._tabs = tabs
         self._values: Values = stages_values(card.stages, tabs)
+        self._effects = {name: on for number in range(tabs) for name, on in in_effect(self._values, number).items()}
         self.fields: dict[str, Component] = {}
 
     def column(self, cards: Iterable[ModelCard]) -> None:
@@ -160,6 +162,7 @@ class _Controls:
         for field in fields:
             name = f"{prefix}.{field}"
             self.fields[name] = control(model, field, name, self._values[name], self._words)
+            self.fields[name].interactive = self._effects.get(name, True)
 
 
 def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> None:
@@ -182,12 +185,22 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(at.canvas, "reuse")(do.reuse, None, filled, **plain)
     told = [_event(at.fields[name], "change") for name in at.fields if name.endswith(_HINTED)]
     gr.on(told, do.hints, fields, at.hints, trigger_mode="always_last", preprocess=False, **plain)
+    for number in range(at.tabs):
+        _dim(at, do, number, plain)
     _remember(page, at, do, plain)
     page.load(do.arrive, None, watched, **_PRIVATE)
 
 
 _HINTED = ("negative", ".enabled", ".cfg", ".denoise")
 """The settings that warnings depend on."""
+
+
+def _dim(at: Widgets, do: Handlers, number: int, plain: dict[str, Any]) -> None:
+    """Let a stage's switches grey out what they leave without effect."""
+    switches = [at.fields[f"stages.{number}.{name}"] for name in ("sampler", "easycache")]
+    dimmed = [at.fields[name] for name in switched_knobs(number)]
+    changes = [_event(switch, "change") for switch in switches]
+    gr.on(changes, partial(do.dim, number=number), switches, dimmed, preprocess=False, **plain)
 
 
 def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any]) -> None:

@@ -13,13 +13,16 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
+from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
+from zimage_app.domain.request import EasyCache, GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Text
 from zimage_app.ui.i18n import WORDS
 
 Values = dict[str, Any]
 
+SAMPLER_OPTIONS = sorted(frozenset[str]().union(*(traits.options for traits in SAMPLER_TRAITS.values())))
+"""Knobs that some samplers read and others don't."""
 TEXT_FIELDS = ("prompt", "negative", "triggers", "seed")
 _SEPARATORS = re.compile(r"[,，、\n]")
 _RANDOM_SEED = ("", "-1")
@@ -36,6 +39,13 @@ def stage_fields(number: int) -> Iterator[tuple[str, type[BaseModel], str]]:
 def field_names(tabs: int) -> tuple[str, ...]:
     """All page values of a page with so many stage tabs, in a fixed order."""
     return TEXT_FIELDS + tuple(name for number in range(tabs) for name, _, _ in stage_fields(number))
+
+
+def field_title(name: str) -> Text:
+    """The title of the knob behind a page value's name."""
+    path = name.split(".")
+    models: dict[int, type[BaseModel]] = {1: GenerationRequest, 3: Stage, 4: EasyCache}
+    return knob_of(models[len(path)], path[-1]).title
 
 
 def takes_word_or_number(model: type[BaseModel], field: str) -> bool:
@@ -99,6 +109,25 @@ def stages_values(stages: tuple[Stage, ...], tabs: int) -> Values:
             values[name] = str(value) if takes_word_or_number(model, field) else value
         values[f"stages.{number}.easycache"] = stage.easycache is not None
     return values
+
+
+def switched_knobs(number: int) -> tuple[str, ...]:
+    """The knobs of stage ``number`` that its sampler or its EasyCache switch may leave without effect."""
+    easycache = (f"easycache.{name}" for name in EasyCache.model_fields)
+    return tuple(f"stages.{number}.{name}" for name in (*SAMPLER_OPTIONS, *easycache))
+
+
+def in_effect(values: Mapping[str, Any], number: int) -> dict[str, bool]:
+    """Whether each of the ``switched_knobs`` has an effect."""
+    traits = SAMPLER_TRAITS.get(values[f"stages.{number}.sampler"])
+    effects = {}
+    for name in switched_knobs(number):
+        if ".easycache." in name:
+            effects[name] = bool(values[f"stages.{number}.easycache"])
+        else:
+            # A sampler that isn't in the table is for the request's check to refuse; it takes nothing away.
+            effects[name] = traits is None or name.rpartition(".")[2] in traits.options
+    return effects
 
 
 def _plain(model: type[BaseModel], field: str, value: object) -> object:
