@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +25,59 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOT
 COMMANDS = [line for language, text in BLOCKS if not language for line in text.splitlines() if line.startswith("p")]
 
 
-def test_the_two_set_up_commands_are_there() -> None:
-    assert "pip install -r requirements.txt && python app.py" in COMMANDS
-    assert "pip install -r requirements-dev.txt && python -m pytest" in COMMANDS
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        assert (ROOT / name).is_file()
+RUN = "pip install -r requirements.txt && python app.py"
+TEST = "pip install -r requirements-dev.txt && python -m pytest"
+
+
+@contextmanager
+def running(command: str) -> Iterator[subprocess.Popen[str]]:
+    """A shell command as a user types it, with this Python's ``pip`` and ``python`` first on the path."""
+    folders = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    group: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
+    process = subprocess.Popen(
+        command,
+        shell=True,
+        cwd=ROOT,
+        env={**os.environ, "PATH": os.pathsep.join(folders)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        **group,
+    )
+    try:
+        yield process
+    finally:
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.mark.timeout(300)
+def test_the_command_that_runs_the_app_runs_it() -> None:
+    assert RUN in COMMANDS
+    with running(RUN) as process:
+        assert process.stdout is not None
+        printed: list[str] = []
+        while not (printed and "http://" in printed[-1]):
+            printed.append(process.stdout.readline())
+            assert printed[-1], "".join(printed)
+        address = re.search(r"http://[\d.]+:\d+", printed[-1])
+        assert address is not None
+        with urllib.request.urlopen(f"{address[0]}/health", timeout=30) as answer:
+            assert json.load(answer) == {"status": "ok"}
+        with urllib.request.urlopen(address[0], timeout=30) as answer:
+            assert "Z-Image" in answer.read().decode()
+
+
+def test_the_command_that_runs_the_tests_is_the_one_that_ci_runs() -> None:
+    assert TEST in COMMANDS
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert script.rstrip().splitlines()[-1].replace(" --quiet", "") == TEST
 
 
 def test_the_tree_is_todays() -> None:
