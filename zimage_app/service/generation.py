@@ -94,7 +94,7 @@ class Generator:
         raise AssertionError("a run that is not cancelled ends in Finished or Failed")
 
     def _apply_loras(self, plan: GenerationPlan) -> tuple[Text, ...]:
-        uses = plan.request.loras
+        uses = [use for use in plan.request.loras if use.strength]
         stack = [ResolvedLora(resolve(use.name, self._loras), use.strength) for use in uses]
         return tuple(self._lora_manager.apply(stack))
 
