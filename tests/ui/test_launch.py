@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from zimage_app.domain.errors import StudioError
@@ -63,9 +64,25 @@ def test_without_a_wish_the_next_free_port_is_taken(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
     first = choose_port("127.0.0.1", None)
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", first))
         other.listen()
         assert DEFAULT_PORT <= first < choose_port("127.0.0.1", None)
+
+
+def test_app_py_prints_one_line_with_the_address_and_serves_the_page(tmp_path: Path) -> None:
+    port = choose_port("127.0.0.1", None)
+    flags = ["--port", str(port), "--outputs", str(tmp_path), "--model", "demo", "--lang", "zh", "--offline"]
+    with subprocess.Popen([sys.executable, "app.py", *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True) as app:
+        assert app.stdout is not None
+        try:
+            assert app.stdout.readline() == f"Z-Image Progressive Studio: http://127.0.0.1:{port}/\n"
+            page = httpx.get(f"http://127.0.0.1:{port}/", headers={"accept-language": "en"})
+            assert '"language": "zh"' in page.text
+            assert httpx.get(f"http://127.0.0.1:{port}/health").json() == {"status": "ok"}
+        finally:
+            app.terminate()
+        assert app.stdout.read() == ""
 
 
 def test_the_page_is_built_before_anything_heavy_is_imported() -> None:

@@ -17,7 +17,6 @@ from starlette.requests import HTTPConnection
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError, StudioError
-from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import parse_request, parse_stage
 from zimage_app.domain.text import Language
 from zimage_app.service.views import JobView
@@ -47,7 +46,6 @@ class Widgets:
     tabs: int
     canvas: Component
     notice: Component
-    hints: Component
     examples: Component
     generate: Component
     stop: Component
@@ -103,7 +101,7 @@ class Handlers:
 
         def settings() -> Updates:
             card = self._studio.card(name)
-            return self._card_updates(card) | fill(self._at.fields, stages_values(card.stages, self._at.tabs))
+            return self._card_updates(card) | self._filled(stages_values(card.stages, self._at.tabs))
 
         return self._guarded(settings, request)
 
@@ -129,22 +127,10 @@ class Handlers:
             return {self._at.notice: NO_NOTICE}
         return self._guarded(lambda: self._restore(saved, self._language(request)), request)
 
-    def hints(self, request: gr.Request, *inputs: Any) -> list[str]:
-        """What the settings as they stand come to; nothing where they can't be read yet."""
-        values = self._values(inputs)
-        try:
-            asked = parse_request(request_data(values | {"prompt": "-"}, self._at.tabs))
-            plan = make_plan(asked, self._studio.card(str(values["model"])))
-        except StudioError:
-            return []
-        return [text.to(self._language(request)) for text in plan.warnings]
-
     def dim(self, sampler: str, easycache: bool, *, number: int) -> Updates:
         """Grey out the knobs of a stage that have no effect with this sampler and without EasyCache."""
-        switches = {f"stages.{number}.sampler": sampler, f"stages.{number}.easycache": easycache}
-        return {
-            self._at.fields[name]: gr.update(interactive=effect) for name, effect in in_effect(switches, number).items()
-        }
+        effects = in_effect({f"stages.{number}.sampler": sampler, f"stages.{number}.easycache": easycache}, number)
+        return {self._at.fields[name]: gr.update(interactive=effect) for name, effect in effects.items()}
 
     # Parts.
 
@@ -160,6 +146,14 @@ class Handlers:
         if seen is None:
             yield {self._at.canvas: {"job": lost_data(language), "strip": strip}}
         yield self._buttons(running=False)
+
+    def _filled(self, values: Values) -> Updates:
+        """Updates that show settings of all stages, with what has no effect greyed out."""
+        updates = fill(self._at.fields, values)
+        for number in range(self._at.tabs):
+            for name, effect in in_effect(values, number).items():
+                updates[self._at.fields[name]]["interactive"] = effect
+        return updates
 
     def _buttons(self, *, running: bool) -> Updates:
         return {
@@ -183,7 +177,7 @@ class Handlers:
         except RequestError as error:
             values |= recommended
             notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
-        updates = fill(self._at.fields, values) | self._card_updates(card)
+        updates = self._filled(values) | self._card_updates(card)
         return updates | {self._at.notice: notice}
 
     def _reuse(self, picture_id: str, request: gr.Request) -> Updates:
@@ -196,7 +190,7 @@ class Handlers:
         values: Values = request_values(record.request, card, self._at.tabs)
         loras = ", ".join(use.name for use in record.request.loras)
         notice = say("no_loras", language, loras=loras) if loras else say("reused", language)
-        updates = fill(self._at.fields, values) | self._card_updates(card)
+        updates = self._filled(values) | self._card_updates(card)
         return updates | {self._at.notice: _notice("info", notice)}
 
     def _card_updates(self, card: ModelCard) -> Updates:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -16,6 +16,7 @@ from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.controls import control, element_id
 from zimage_app.ui.handlers import Handlers, Widgets
+from zimage_app.ui.hints import hint_function
 from zimage_app.ui.i18n import LanguageChoice, card_key, knob_key, tab_key
 from zimage_app.ui.layout import (
     EASYCACHE,
@@ -48,7 +49,7 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
         with gr.Column(elem_id="page"):
             _drawn("topbar")
             with gr.Row(elem_id="studio"):
-                builder = _Controls(card, tabs, words)
+                builder = _Controls(card, tabs, words, hint_function(studio, tabs))
                 builder.column(cards)
                 with gr.Column(elem_id="right"):
                     canvas = _drawn("canvas")
@@ -58,13 +59,14 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
     return page
 
 
-def _drawn(name: str, value: object = None) -> gr.HTML:
-    """One of our own components: static markup that its script fills in."""
+def _drawn(name: str, value: object = None, server: Callable[..., object] | None = None) -> gr.HTML:
+    """One of our own components: static markup that its script fills in; ``server`` is what the script may call."""
     return gr.HTML(
         value=value,
         html_template=asset(f"{name}.html"),
         js_on_load=asset(f"{name}.js"),
         elem_id=name,
+        server_functions=[server] if server else None,
         apply_default_css=False,
     )
 
@@ -72,7 +74,8 @@ def _drawn(name: str, value: object = None) -> gr.HTML:
 class _Controls:
     """Builds the left column and remembers what it built."""
 
-    def __init__(self, card: ModelCard, tabs: int, words: gr.I18n) -> None:
+    def __init__(self, card: ModelCard, tabs: int, words: gr.I18n, hints: Callable[..., object]) -> None:
+        self._hints = hints
         self._words = words
         self._card = card
         self._tabs = tabs
@@ -90,7 +93,7 @@ class _Controls:
                 with gr.Column(elem_id="settings"):
                     self._model(cards)
                     self._text("negative", lines=2, max_lines=6)
-                    self.hints = _drawn("hints", [])
+                    _drawn("hints", server=self._hints)
                     self._text("triggers", max_lines=1, placeholder=self._words("triggers_hint"))
                     self._seed()
                     self._stages()
@@ -109,7 +112,6 @@ class _Controls:
             tabs=self._tabs,
             canvas=canvas,
             notice=self.notice,
-            hints=self.hints,
             examples=self.examples,
             generate=self.generate,
             stop=self.stop,
@@ -183,35 +185,33 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     controls.seed_last.click(do.last_seed, None, [at.fields["seed"], at.notice], **plain)
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
     _event(at.canvas, "reuse")(do.reuse, None, filled, **plain)
-    told = [_event(at.fields[name], "change") for name in at.fields if name.endswith(_HINTED)]
-    gr.on(told, do.hints, fields, at.hints, trigger_mode="always_last", preprocess=False, **plain)
     for number in range(at.tabs):
         _dim(at, do, number, plain)
     _remember(page, at, do, plain)
     page.load(do.arrive, None, watched, **_PRIVATE)
 
 
-_HINTED = ("negative", ".enabled", ".cfg", ".denoise")
-"""The settings that warnings depend on."""
-
-
 def _dim(at: Widgets, do: Handlers, number: int, plain: dict[str, Any]) -> None:
     """Let a stage's switches grey out what they leave without effect."""
     switches = [at.fields[f"stages.{number}.{name}"] for name in ("sampler", "easycache")]
     dimmed = [at.fields[name] for name in switched_knobs(number)]
-    changes = [_event(switch, "change") for switch in switches]
+    changes = [_event(switch, "input") for switch in switches]
     gr.on(changes, partial(do.dim, number=number), switches, dimmed, preprocess=False, **plain)
 
 
 def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any]) -> None:
-    """Keep the settings in the browser, without asking the server; put them in again when the page is loaded."""
+    """Keep the settings in the browser, without asking the server; put them in again when the page is loaded.
+
+    Every change is told to the page's own scripts, which ask for hints when it has been quiet for a while.
+    """
     saved = gr.BrowserState(None, storage_key=_MEMORY, secret=_MEMORY)
     fields = list(at.fields.values())
     names = json.dumps(list(at.fields))
-    keep = (
-        "(saved, ...values) => window.studio.restored"
-        f" ? Object.fromEntries({names}.map((name, place) => [name, values[place]])) : saved"
-    )
+    keep = f"""(saved, ...values) => {{
+      const settings = Object.fromEntries({names}.map((name, place) => [name, values[place]]));
+      document.dispatchEvent(new CustomEvent("studio:settings", {{ detail: settings }}));
+      return window.studio.restored ? settings : saved;
+    }}"""
     restored = page.load(do.restore, saved, [*fields, at.examples, at.notice], **plain)
     restored.then(None, None, None, js="() => { window.studio.restored = true; }", **plain)
     changes = [_event(field, "change") for field in fields]

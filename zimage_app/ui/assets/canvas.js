@@ -180,8 +180,8 @@ setInterval(() => busy(job.state) && drawClock(), 500);
 // Facts
 
 async function loadFacts(picture) {
-  const answer = await fetch(`pictures/${picture}.json`);
-  if (picture !== shownPicture()) return;
+  const answer = await fetch(`pictures/${picture}.json`).catch(() => null);
+  if (!answer || picture !== shownPicture()) return;
   facts = answer.ok ? await answer.json() : { id: picture, rows: [], missing: await answer.text() };
   draw();
 }

@@ -1,8 +1,11 @@
 // What the settings as they stand come to, for example a negative prompt that has no effect.
 const list = element.querySelector(".hints");
+const quiet = 250; // milliseconds without a change, before the server is asked
+let timer = 0;
+let newest = 0;
 
-function draw() {
-  const items = (props.value || []).map((text) => {
+function draw(texts) {
+  const items = texts.map((text) => {
     const item = document.createElement("li");
     item.textContent = text;
     return item;
@@ -10,5 +13,16 @@ function draw() {
   list.replaceChildren(...items);
 }
 
-watch("value", draw);
-draw();
+async function ask(settings) {
+  newest += 1;
+  const turn = newest;
+  // Without an answer (the app was stopped, the page is left) there is nothing to hint at.
+  const texts = await server.hints({ settings, language: window.studio.language }).catch(() => null);
+  // Answers may overtake one another.
+  if (turn === newest) draw(texts || []);
+}
+
+document.addEventListener("studio:settings", (event) => {
+  clearTimeout(timer);
+  timer = setTimeout(() => ask(event.detail), quiet);
+});
