@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "```text\n", "```\n"
 _FOLDERS = ("zimage_app", "models", "presets", "loras", "outputs", "tools", "benchmarks", "tests", "docs", ".ci")
-_TOP = ("app.py", "README.md", "requirements.txt", "requirements-dev.txt", "pyproject.toml", "LICENSE")
+_TOP = ("app.py", "README.md", "CHANGELOG.md", "requirements.txt", "requirements-dev.txt", "pyproject.toml", "LICENSE")
 _LEFT_OUT = frozenset({"__pycache__", "__init__.py"})
 _TRACKED_IN = {"models": ("README.md", "demo"), "outputs": ("README.md",), "loras": ("README.md",)}
 """Folders that fill with a user's own files: only these belong to the repository."""
@@ -26,6 +26,7 @@ _WORDS = {
     "requirements-dev.txt": "what the tests need on top",
     "pyproject.toml": "settings of ruff, mypy, pytest and the layer contracts",
     "LICENSE": "Apache-2.0",
+    "CHANGELOG.md": "what changed for users",
     "ARCHITECTURE.md": "how it fits together, on one page",
     "run": "continuous integration: installs, then the README's test command",
     "model_index.json": "which class each part is",
@@ -44,6 +45,7 @@ _ENDINGS = {
     ".css": "looks",
     ".js": "behaviour in the browser",
     ".html": "markup",
+    ".svg": "a drawing",
     ".png": "a screenshot",
     ".json": "numbers",
 }
@@ -71,6 +73,8 @@ def _folder(folder: Path, depth: int) -> Iterator[str]:
 
 
 def _line(path: Path, depth: int) -> str:
+    if path == ROOT / "README.md":
+        return f"{path.name:<{_COLUMN}}this page"
     name = f"{'  ' * depth}{path.name}"
     return f"{name:<{_COLUMN}}{_words(path)}".rstrip()
 
