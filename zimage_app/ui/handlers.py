@@ -19,7 +19,7 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.request import parse_request, parse_stage
 from zimage_app.domain.text import Language
-from zimage_app.service.views import JobView
+from zimage_app.service.views import JobView, SavedPicture
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.controls import element_id, fill
@@ -109,7 +109,7 @@ class Handlers:
         """Put in the seed of this browser's newest picture."""
 
         def seed() -> Updates:
-            pictures = self._studio.today(owner_of(_visitor(request)), 1)
+            pictures = self._today(request, 1)
             if not pictures:
                 return {self._at.notice: _notice("info", say("seed_none_yet", self._language(request)))}
             seed = str(pictures[0].record.request.seed)
@@ -202,9 +202,12 @@ class Handlers:
         }
 
     def _strip(self, request: gr.Request) -> list[Data]:
+        return strip_data(self._today(request, _STRIP_LENGTH))
+
+    def _today(self, request: gr.Request, limit: int) -> tuple[SavedPicture, ...]:
         # Visitors who keep no cookies can't be told apart, so none of them is shown what the others made.
         owner = owner_of(_visitor(request))
-        return strip_data(self._studio.today(owner, _STRIP_LENGTH)) if owner else []
+        return self._studio.today(owner, limit) if owner else ()
 
     def _values(self, inputs: tuple[Any, ...]) -> Values:
         return dict(zip(self._at.fields, inputs, strict=True))

@@ -1,0 +1,157 @@
+"""Handlers without a browser: what is put in, refused, kept from strangers, and logged."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio.components import Component
+from starlette.requests import Request
+
+from tests.ui.doubles import QUICK, ScriptedStudio, finish
+from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
+from zimage_app.service.views import SavedPicture
+from zimage_app.ui.handlers import Handlers, Updates, Widgets, page_name, snapshots
+from zimage_app.ui.i18n import translations
+from zimage_app.ui.values import field_names, stages_values
+from zimage_app.ui.visitor import OWNER_COOKIE
+
+TABS = 3
+OWNER = "0" * 32
+
+
+class _Broken(ScriptedStudio):
+    def today(self, owner: str = "", limit: int = 24) -> tuple[SavedPicture, ...]:
+        del owner, limit
+        raise RuntimeError("secret path /home/somebody")
+
+
+class _Page:
+    """Handlers with plain components to write to, and what they wrote."""
+
+    def __init__(self, studio: ScriptedStudio) -> None:
+        with gr.Blocks():
+            fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *field_names(TABS))}
+            rest = {name: gr.State() for name in ("canvas", "notice", "examples", "generate", "stop", "job")}
+        self.at = Widgets(fields=fields, tabs=TABS, **rest)
+        self.do = Handlers(studio, self.at, translations(studio.cards()), "auto")
+
+    def value(self, updates: Updates, name: str) -> Any:
+        return updates[self.at.fields[name]]["value"]
+
+    def notice(self, updates: Updates) -> str:
+        return str(updates[self.at.notice]["text"])
+
+
+def _visitor(owner: str = OWNER) -> gr.Request:
+    headers = [(b"accept-language", b"en"), (b"cookie", f"{OWNER_COOKIE}={owner}".encode())]
+    return gr.Request(request=Request({"type": "http", "headers": headers}))
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> ScriptedStudio:
+    return ScriptedStudio(tmp_path, step_seconds=0.0)
+
+
+@pytest.fixture
+def page(studio: ScriptedStudio) -> _Page:
+    return _Page(studio)
+
+
+def _event(**data: object) -> gr.EventData:
+    return gr.EventData(None, data)
+
+
+def test_remembered_settings_are_put_in(page: _Page) -> None:
+    saved = {"model": "three", "prompt": "小船", "stages.0.steps": 5, "unknown": 1}
+    updates = page.do.restore(_visitor(), saved)
+    assert (page.value(updates, "model"), page.value(updates, "prompt")) == ("three", "小船")
+    assert (page.value(updates, "stages.0.steps"), page.value(updates, "stages.1.steps")) == (5, 16)
+    assert page.notice(updates) == ""
+
+
+def test_remembered_settings_that_are_not_allowed_any_more_are_named(page: _Page) -> None:
+    updates = page.do.restore(_visitor(), {"model": "quick", "prompt": "小船", "stages.1.sampler": "gone"})
+    assert page.value(updates, "stages.1.sampler") == "euler"
+    assert page.value(updates, "prompt") == "小船"
+    assert "gone" in page.notice(updates)
+
+
+def test_a_remembered_model_that_is_gone_is_named(page: _Page) -> None:
+    updates = page.do.restore(_visitor(), {"model": "lost"})
+    assert page.value(updates, "model") == "quick"
+    assert page.notice(updates) == "The model lost is not available here; quick is selected."
+
+
+@pytest.mark.parametrize("saved", [None, "text", 7])
+def test_nothing_remembered_changes_nothing(page: _Page, saved: object) -> None:
+    assert set(page.do.restore(_visitor(), saved)) == {page.at.notice}
+
+
+def _saved(studio: ScriptedStudio, request: GenerationRequest) -> str:
+    picture = finish(studio, studio.submit(request, "quick")).picture
+    assert picture is not None
+    return picture.record.id
+
+
+def test_loras_that_the_page_cannot_set_are_named(page: _Page, studio: ScriptedStudio) -> None:
+    request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64),), loras=(LoraUse(name="ink"),))
+    updates = page.do.reuse(_visitor(), _event(id=_saved(studio, request)))
+    assert page.value(updates, "stages.0.width") == 64
+    assert "ink" in page.notice(updates)
+
+
+def test_settings_of_too_many_stages_are_refused(page: _Page, studio: ScriptedStudio) -> None:
+    request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64, steps=1),) * 4)
+    updates = page.do.reuse(_visitor(), _event(id=_saved(studio, request)))
+    assert set(updates) == {page.at.notice}
+    assert "4 stages, and this page has 3" in page.notice(updates)
+
+
+@pytest.mark.parametrize("picture", ["", "nothing", None])
+def test_a_picture_that_is_gone_is_told(page: _Page, picture: object) -> None:
+    assert page.notice(page.do.reuse(_visitor(), _event(id=picture))) == "This picture's file is no longer there."
+
+
+def test_a_stranger_without_a_cookie_sees_nobodys_pictures(page: _Page, studio: ScriptedStudio) -> None:
+    _saved(studio, GenerationRequest(prompt="x"))
+    job = studio.submit(GenerationRequest(prompt="x"), "quick", "")
+    (mine,) = page.do.arrive(_visitor(owner=""))
+    assert mine[page.at.canvas]["strip"] == []
+    assert mine[page.at.canvas]["job"]["state"] == "idle"
+    finish(studio, job)
+    (known,) = page.do.arrive(_visitor())
+    assert len(known[page.at.canvas]["strip"]) == 2
+
+
+def test_what_nobody_foresaw_is_logged_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    page = _Page(_Broken(tmp_path))
+    with caplog.at_level(logging.ERROR):
+        for updates in (page.do.last_seed(_visitor()), *page.do.arrive(_visitor())):
+            assert page.notice(updates).startswith("Internal error")
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == [
+        "secret path /home/somebody"
+    ] * 2
+
+
+def test_a_refused_run_leaves_the_button_ready(page: _Page) -> None:
+    values = {"model": "quick", "prompt": "", "negative": "", "triggers": "", "seed": ""}
+    values |= stages_values(QUICK.stages, TABS)
+    (updates,) = page.do.generate(_visitor(), *(values[name] for name in page.at.fields))
+    assert page.notice(updates).startswith("Prompt: ")
+    assert updates[page.at.notice]["field"] == "knob-prompt"
+    assert updates[page.at.generate]["interactive"] is True
+
+
+def test_a_job_that_is_not_known_has_no_snapshots(studio: ScriptedStudio) -> None:
+    assert list(snapshots(studio, "nothing")) == []
+
+
+def test_a_field_leads_to_the_control_that_it_is_a_part_of() -> None:
+    names = dict.fromkeys(field_names(TABS))
+    assert page_name("stages.1.easycache.window_shift", names) == "stages.1.easycache.window_shift"
+    assert page_name("triggers.3", names) == "triggers"
+    assert page_name("loras.0.name", names) == ""
