@@ -35,6 +35,17 @@ def test_a_window_can_be_asked_for() -> None:
     assert plan.stages[1].window == pytest.approx((0.895349, 0.269231), abs=1e-6)
 
 
+@pytest.mark.parametrize("end", [0.2, 0.4, 0.6, 0.8])
+def test_a_noise_level_on_the_windows_end_is_outside_it(end: float) -> None:
+    """ComfyUI compares float32 numbers; in float64 the table's 0.8 (0.800000012) would lie above the end's 0.8."""
+    cached = Stage(steps=10, shift=1.0, easycache=EasyCache(start=0.1, end=end, window_shift=1.0))
+    (stage,) = make_plan(GenerationRequest(prompt="x", seed=1, stages=(cached,)), Z_IMAGE_TURBO).stages
+    level = stage.sigmas[round(10 * end)]
+    assert level == pytest.approx(1.0 - end)
+    assert stage.window is not None
+    assert level <= stage.window[1]
+
+
 def test_a_stage_that_is_off_leaves_no_trace_in_the_window() -> None:
     off = Stage(enabled=False, shift=50.0)
     cached = REFERENCE_STAGES[1]

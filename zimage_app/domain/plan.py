@@ -10,7 +10,7 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
-from zimage_app.domain.schedules import percent_to_sigma, stage_sigmas
+from zimage_app.domain.schedules import as_float32, percent_to_sigma, stage_sigmas
 from zimage_app.domain.text import Text
 
 _MASK = 2**64 - 1
@@ -133,11 +133,14 @@ def _stage_plan(number: int, stage: Stage, seed: int, previous_shift: float) -> 
 
 
 def _window(easycache: EasyCache | None, previous_shift: float) -> tuple[float, float] | None:
-    """ComfyUI reads the shift that the sampler before has left on the shared model (workflow.md section 6)."""
+    """ComfyUI reads the shift that the sampler before has left on the shared model (workflow.md section 6).
+
+    It compares in float32, so the ends are rounded as the noise levels are: one that lies on an end must equal it.
+    """
     if easycache is None:
         return None
     shift = previous_shift if easycache.window_shift == "auto" else easycache.window_shift
-    return percent_to_sigma(shift, easycache.start), percent_to_sigma(shift, easycache.end)
+    return as_float32(percent_to_sigma(shift, easycache.start)), as_float32(percent_to_sigma(shift, easycache.end))
 
 
 def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text, ...]:

@@ -39,6 +39,11 @@ def percent_to_sigma(shift: float, percent: float) -> float:
     return shift * (1.0 - percent) / (1.0 + (shift - 1.0) * (1.0 - percent))
 
 
+def as_float32(value: float) -> float:
+    """The nearest float32 number."""
+    return float(np.float32(value))
+
+
 def sigma_table(shift: float) -> Floats:
     """The model's own 1000 noise levels, ascending, rounded to float32."""
     return _shifted_f32(shift, (np.arange(1, TABLE_SIZE + 1, dtype=np.float64) / TABLE_SIZE).astype(np.float32))
