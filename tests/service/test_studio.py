@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,7 @@ def test_jobs_wait_their_turn_and_can_be_taken_back(studio: Studio, small_reques
     studio.cancel(running)
     assert finish(studio, running).state == "cancelled"
     assert [finish(studio, job).state for job in jobs[1:]] == ["done", "done"]
+    assert [studio.wait(job, -1, 0.0).ahead for job in jobs[1:]] == [0, 0]
 
 
 def test_a_failure_is_a_sentence_and_the_next_job_runs(
@@ -158,6 +160,40 @@ def test_a_model_is_loaded_ahead_and_its_state_is_shown(studio: Studio) -> None:
     while studio.model_view().state != "ready" and time.monotonic() < end:
         time.sleep(0.02)
     assert (studio.model_view().name, studio.model_view().state) == ("tiny", "ready")
+
+
+def test_the_model_in_memory_is_shown_again_after_another_failed(
+    models_dir: Path, small_request: GenerationRequest, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(models_dir / "tiny", models / "tiny")
+    shutil.copytree(models_dir / "tiny", models / "broken")
+    (models / "broken" / "vae" / "config.json").unlink()
+    studio = Studio(StudioConfig(models=models, outputs=tmp_path, model="tiny"))
+    assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
+    assert finish(studio, studio.submit(small_request, "broken")).state == "failed"
+    assert (studio.model_view().name, studio.model_view().state) == ("broken", "failed")
+    assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
+    assert (studio.model_view().name, studio.model_view().state) == ("tiny", "ready")
+    studio.close()
+
+
+def test_a_failed_job_keeps_no_model_in_memory(studio: Studio, small_request: GenerationRequest) -> None:
+    too_long = small_request.model_copy(update={"prompt": "船" * 7000})
+    error = finish(studio, studio.submit(too_long, "tiny")).error
+    assert error is not None
+    # Each of these leads to the run's frames, whose locals hold the latents and the model.
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
+def test_closing_leaves_no_job_waiting(studio: Studio, small_request: GenerationRequest) -> None:
+    jobs = [studio.submit(slow_request(), "tiny") for _ in range(3)]
+    while studio.wait(jobs[0], -1, 0.0).state == "waiting":
+        time.sleep(0.01)
+    studio.close()
+    assert [studio.wait(job, -1, 0.0).state for job in jobs] == ["cancelled"] * 3
+    with pytest.raises(GenerationError, match="closing"):
+        studio.submit(small_request, "tiny")
 
 
 def test_the_tiny_model_is_the_one_that_was_chosen(studio: Studio) -> None:

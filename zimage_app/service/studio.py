@@ -104,7 +104,7 @@ class Studio:
         """Queue a request; gives the job's id.
 
         Raises:
-            StudioError: the request cannot be planned, the model isn't here, or too many jobs wait.
+            StudioError: the request cannot be planned, the model isn't here, too many jobs wait, or the app is closing.
         """
         plan = make_plan(request, self.card(model))
         stages = tuple(
@@ -113,6 +113,8 @@ class Studio:
         view = JobView(id=secrets.token_hex(8), owner=owner, model=model, stages=stages, warnings=plan.warnings)
         job = _Job(plan, view)
         with self._changed:
+            if self._closing:
+                raise GenerationError(Text("The app is closing; start it again.", "程序正在退出，请重新启动。"))
             if len(self._waiting) >= MAX_WAITING:
                 raise GenerationError(
                     Text(
@@ -187,11 +189,13 @@ class Studio:
             self._wake()
 
     def close(self) -> None:
-        """Stop the running job and end the worker."""
+        """Stop the running job, take the waiting ones back, and end the worker."""
         with self._changed:
             self._closing = True
             for job in self._jobs.values():
                 job.cancelled.set()
+            while self._waiting:
+                self._update(self._waiting.popleft(), state="cancelled")
             self._changed.notify_all()
         if self._worker is not None:
             self._worker.join(timeout=5.0)
@@ -213,6 +217,8 @@ class Studio:
                 wanted, self._wanted_model = self._wanted_model, None
                 job = self._waiting.popleft() if self._waiting else None
                 self._running = job
+                if job is not None:
+                    self._update(job, ahead=0)
                 self._renumber()
             try:
                 if job is not None:
@@ -256,6 +262,7 @@ class Studio:
     def _load(self, model: str, tell: Callable[[Text], None]) -> Generator:
         """The generator of ``model``; loads it where another one, or none, is in memory."""
         if self._generator is not None and self._generator.card.name == model:
+            self._show_model(ModelView(model, "ready", self._generator.card.title))  # another may have failed since
             return self._generator
         title = self.card(model).title
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
@@ -332,6 +339,8 @@ class Studio:
     def _update(self, job: _Job, **changes: object) -> None:
         """Call with the lock held."""
         timed = _timed(job) if changes.get("state") in ("done", "failed", "cancelled") else job.view
+        if isinstance(error := changes.get("error"), StudioError):
+            _forget_frames(error)
         job.view = replace(timed, version=job.view.version + 1, **changes)  # type: ignore[arg-type]
         self._changed.notify_all()
 
@@ -356,6 +365,11 @@ def _timed(job: _Job) -> JobView:
     progress = job.view.progress
     remaining = elapsed * (1.0 - progress) / progress if progress > 0.02 and job.view.state == "running" else None
     return replace(job.view, elapsed=elapsed, remaining=remaining)
+
+
+def _forget_frames(error: StudioError) -> None:
+    """Drop the traceback: a remembered job would keep its frames, and with them latents and a whole model."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 def _ignore(_: Text) -> None:
