@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,16 +46,29 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    path = next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
-    try:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-    except Error as error:
-        pytest.fail(
-            "The browser tests need Chromium: `apt-get install chromium` or `python -m playwright install chromium`."
-            f" Starting {path or 'Playwright’s own'} failed: {error.message.splitlines()[0]}"
-        )
+    browser = _first_that_starts(playwright)
     yield browser
     browser.close()
+
+
+def _first_that_starts(playwright: Playwright) -> Browser:
+    """An installed Chromium, Chrome or Edge; else Playwright's own, fetched when it isn't here yet."""
+    path = next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+    ways: list[dict[str, Any]] = [{"executable_path": path}] if path else []
+    ways += [{"channel": "chrome"}, {"channel": "msedge"}, {}]
+    reasons: list[str] = []
+    for fetched in (False, True):
+        if fetched:
+            subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
+        for way in ways:
+            try:
+                return playwright.chromium.launch(args=CHROMIUM_FLAGS, **way)
+            except Error as error:
+                reasons.append(error.message.splitlines()[0])
+    pytest.fail(
+        "The browser tests need Chromium: `apt-get install chromium` or `python -m playwright install chromium`. "
+        + "; ".join(reasons)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -278,8 +278,17 @@ def test_a_model_brings_its_settings_and_examples(visit: Visit, scripted: Script
     expect(page.locator("#knob-stages-2-scheduler input")).to_have_value("beta")
     expect(page.locator("#knob-stages-2-enabled input")).to_be_checked()
     set_number(page, "stages-2-steps", 3)
-    page.locator("#recommended").click()
+    page.locator("#fill-recommended").click()
     expect(page.locator("#knob-stages-2-steps input[type=number]")).to_have_value("16")
+    page.locator("#fill-single_stage").click()
+    expect(page.locator("#knob-stages-2-enabled input")).not_to_be_checked()
+    page.locator("#stages [role=tab]").first.click()
+    expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("672")
+    page.locator("#fill-reference").click()
+    expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("176")
+    page.locator("#stages [role=tab]").nth(2).click()
+    expect(page.locator("#knob-stages-2-enabled input")).to_be_checked()
+    expect(page.locator("#knob-stages-2-denoise input[type=number]")).to_have_value("0.6")
 
 
 def test_knobs_without_effect_are_greyed_out(visit: Visit, scripted: ScriptedStudio) -> None:
@@ -363,7 +372,7 @@ def test_a_phone_scrolls_only_up_and_down(visit: Visit, scripted: ScriptedStudio
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
     expect(page.locator(".big")).to_be_in_viewport()
-    page.locator("#recommended").scroll_into_view_if_needed()
+    page.locator("#fill-recommended").scroll_into_view_if_needed()
     expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
 
 

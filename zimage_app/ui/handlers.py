@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError, StudioError
-from zimage_app.domain.request import parse_request, parse_stage
+from zimage_app.domain.request import REFERENCE_STAGES, Stage, parse_request, parse_stage
 from zimage_app.domain.text import Language
 from zimage_app.service.views import JobView, SavedPicture
 from zimage_app.ui.backend import Backend
@@ -35,6 +35,13 @@ _PATIENCE = 0.5
 """Seconds between two signs of life; a closed tab is noticed within this time."""
 _STRIP_LENGTH = 24
 NO_NOTICE: Data = {"text": ""}
+
+RECIPES: dict[str, Callable[[ModelCard], tuple[Stage, ...]]] = {
+    "recommended": lambda card: card.stages,
+    "reference": lambda _: REFERENCE_STAGES,
+    "single_stage": lambda card: card.single_stage,
+}
+"""Whole settings of all stages, by the name of their button."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,18 @@ class Handlers:
             return self._card_updates(card) | self._filled(stages_values(card.stages, self._at.tabs))
 
         return self._guarded(settings, request)
+
+    def stage_filler(self, recipe: str) -> Callable[[gr.Request, str], Updates]:
+        """The handler that puts one of the ``RECIPES`` for a model into the stage tabs; everything else stays."""
+
+        def fill_in(request: gr.Request, name: str) -> Updates:
+            def settings() -> Updates:
+                stages = RECIPES[recipe](self._studio.card(name))
+                return {self._at.notice: NO_NOTICE} | self._filled(stages_values(stages, self._at.tabs))
+
+            return self._guarded(settings, request)
+
+        return fill_in
 
     def last_seed(self, request: gr.Request) -> Updates:
         """Put in the seed of this browser's newest picture."""

@@ -15,7 +15,7 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.controls import control, element_id
-from zimage_app.ui.handlers import Handlers, Widgets
+from zimage_app.ui.handlers import RECIPES, Handlers, Widgets
 from zimage_app.ui.hints import hint_function
 from zimage_app.ui.i18n import LanguageChoice, card_key, knob_key, tab_key
 from zimage_app.ui.layout import (
@@ -144,11 +144,15 @@ class _Controls:
 
     def _stages(self) -> None:
         with gr.Accordion(self._words("stages"), open=True, elem_classes="section"):
+            with gr.Row(elem_id="recipes"):
+                self.recipes = {
+                    name: gr.Button(self._words(name), size="sm", elem_id=f"fill-{name}", min_width=60)
+                    for name in RECIPES
+                }
             with gr.Tabs(elem_id="stages"):
                 for number in range(self._tabs):
                     with gr.Tab(self._words(tab_key(number)), id=number, elem_id=f"stage-{number}"):
                         self._stage(number)
-            self.recommended = gr.Button(self._words("recommended"), size="sm", elem_id="recommended")
 
     def _stage(self, number: int) -> None:
         prefix = f"stages.{number}"
@@ -180,7 +184,9 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     starts = [controls.generate.click, _event(prompt, "submit")]
     gr.on(starts, do.generate, fields, watched, trigger_mode="once", preprocess=False, **_PRIVATE)
     controls.stop.click(do.stop, at.job, at.stop, **plain)
-    gr.on([_event(model, "input"), controls.recommended.click], do.choose_model, model, filled, **plain)
+    _event(model, "input")(do.choose_model, model, filled, **plain)
+    for name, button in controls.recipes.items():
+        button.click(do.stage_filler(name), model, filled, **plain)
     controls.seed_random.click(lambda: "", None, at.fields["seed"], **plain)
     controls.seed_last.click(do.last_seed, None, [at.fields["seed"], at.notice], **plain)
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
