@@ -27,8 +27,8 @@ WORDS: dict[str, Text] = {
     "switch_language": Text("切换到中文", "Switch to English"),
     "switch_theme": Text("Light or dark", "浅色 / 深色"),
     "prompt_hint": Text(
-        "Describe the picture, e.g. a water town at dusk, mist, distant hills, one small boat",
-        "描述你想看到的画面，例如：黄昏的江南水乡，薄雾，远山，一叶扁舟",
+        "Describe the picture, e.g. a red boat on a calm lake at sunset, snowy mountains",
+        "描述你想看到的画面，例如：夕阳下平静的湖面上一艘红色小船，远处雪山",
     ),
     "examples": Text("Example prompts", "示例提示词"),
     "triggers_hint": Text("Separate with commas", "用逗号分隔"),
