@@ -14,26 +14,65 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BaseModel, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from zimage_app.domain.card import Z_IMAGE_TURBO
-from zimage_app.domain.errors import StudioError
+from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
+from zimage_app.domain.wording import request_error
 from zimage_app.engine.run import StageResult, sample
 from zimage_app.models.components import Components, LatentFormat
 from zimage_app.models.loader import FLUX_PREVIEW, load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.models.memory import MemoryPlan
+from zimage_app.models.memory import MemoryPlan, named_device
 
 POSITIVE, NEGATIVE = "positive", "negative"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TransformerFile(BaseModel):
+    """Weights and the config of their class; keys left out take the class's value."""
+
+    file: str
+    config: dict[str, Any] | None = None
+
+
+class TextFile(BaseModel):
+    """Text features by key; without a negative one the positive is taken for both."""
+
+    file: str
+    positive: str
+    negative: str | None = None
+
+
+class LoraFile(BaseModel):
+    """A LoRA's file and strength."""
+
+    file: str
+    strength: float = 1.0
+
+
+class Case(BaseModel):
+    """CASE.json. Keys that are not listed here are remarks; null is the same as left out."""
+
+    transformer: TransformerFile
+    text: TextFile
+    stages: tuple[dict[str, Any], ...]
+    loras: tuple[LoraFile, ...] | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    device: str | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,31 +94,48 @@ class NoCodec:
         raise AssertionError(f"a case decodes nothing, least of all {tuple(latent.shape)}")
 
 
-def load_case(case: Mapping[str, Any], folder: Path) -> Components:
+def load_case(case: Case, folder: Path) -> Components:
     """The case's own transformer and text features as Components."""
-    dtype = getattr(torch, case.get("dtype", "float32"))
-    device = torch.device(case.get("device", "cpu"))
-    model = case["transformer"]
+    dtype = DTYPES[case.dtype or "float32"]
+    device = named_device(case.device or "cpu")
     plan = MemoryPlan(device, dtype, Text("as the case says", "按用例指定"))
-    transformer = load_transformer(folder / model["file"], model.get("config", {}), plan)
-    LoraManager(transformer).apply(
-        [ResolvedLora(folder / use["file"], use.get("strength", 1.0)) for use in case.get("loras", [])]
+    transformer = load_transformer(folder / case.transformer.file, case.transformer.config or {}, plan)
+    stack = [ResolvedLora(folder / use.file, use.strength) for use in case.loras or ()]
+    for warning in LoraManager(transformer).apply(stack):
+        sys.stderr.write(f"{warning}\n")
+    return Components(
+        Z_IMAGE_TURBO, _features(case.text, folder, device, dtype), transformer, NoCodec(), LatentFormat(), FLUX_PREVIEW
     )
-    text = case["text"]
-    tensors = load_file(folder / text["file"])
-    features = {POSITIVE: tensors[text["positive"]], NEGATIVE: tensors[text.get("negative", text["positive"])]}
-    encoder = GivenFeatures({name: value.squeeze(0).to(device, dtype) for name, value in features.items()})
-    return Components(Z_IMAGE_TURBO, encoder, transformer, NoCodec(), LatentFormat(), FLUX_PREVIEW)
 
 
-def run_case(case: Mapping[str, Any], folder: Path) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+def _features(text: TextFile, folder: Path, device: torch.device, dtype: torch.dtype) -> GivenFeatures:
+    tensors = load_file(folder / text.file)
+    names = {POSITIVE: text.positive, NEGATIVE: text.negative or text.positive}
+    for field, name in names.items():
+        if name not in tensors:
+            have = ", ".join(tensors)
+            raise RequestError(f"text.{field}", Text(f"{text.file} has no {name}; it has {have}", f"没有 {name}"))
+    found = {field: tensors[name] for field, name in names.items()}
+    return GivenFeatures({field: value.flatten(0, -2).to(device, dtype) for field, value in found.items()})
+
+
+def parse_case(data: object) -> Case:
+    """Plain data as a case; raises RequestError that names the first field that is wrong."""
+    try:
+        return Case.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise request_error(error) from error
+
+
+def run_case(data: object, folder: Path) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """The latents by name and what each stage asked of the model."""
-    if "threads" in case:
-        torch.set_num_threads(case["threads"])
-    components = load_case(case, folder)
+    case = parse_case(data)
+    if case.threads is not None:
+        torch.set_num_threads(case.threads)
     request = parse_request(
-        {"prompt": POSITIVE, "negative": NEGATIVE, "seed": case.get("seed", 0), "stages": case["stages"]}
+        {"prompt": POSITIVE, "negative": NEGATIVE, "seed": case.seed or 0, "stages": list(case.stages)}
     )
+    components = load_case(case, folder)
     latents: dict[str, Tensor] = {}
     stages: list[dict[str, Any]] = []
     for item in sample(make_plan(request, components.card), components, lambda: False):
@@ -98,10 +154,11 @@ def main(arguments: list[str]) -> int:
     path = Path(arguments[0])
     try:
         latents, stages = run_case(json.loads(path.read_text(encoding="utf-8")), path.parent)
-    except (StudioError, OSError, ValueError, KeyError) as error:
-        sys.stderr.write(f"{path.name}: {error}\n")
+        save_file(latents, arguments[1])
+    except (StudioError, OSError, ValueError, RuntimeError, SafetensorError) as error:
+        sentence, _, _ = str(error).partition("\n")
+        sys.stderr.write(f"{path.name}: {sentence}\n")
         return 2
-    save_file(latents, arguments[1])
     sys.stdout.write(json.dumps({"stages": stages}) + "\n")
     return 0
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.golden.make_tiny_weights import tiny_weights
-from tools.run_case import run_case
+from tools.run_case import main, run_case
 from zimage_app.domain.request import REFERENCE_STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -111,3 +111,45 @@ def test_a_bad_case_is_one_sentence(folder: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("bad.json: stages.0.sampler:")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dtype": "float33"}, "dtype: "),
+        ({"device": "nowhere"}, "device 'nowhere' is not on this machine"),
+        ({"threads": 0}, "threads: 0 must be at least 1"),
+        ({"transformer": None}, "transformer: "),
+        ({"text": {"file": str(GOLDEN / "conds.safetensors"), "positive": "pos_1"}}, "text.positive: "),
+        ({"loras": [{"strength": 1.0}]}, "loras.0.file: is missing"),
+        ({"stages": None}, "stages: "),
+    ],
+)
+def test_whatever_is_wrong_with_a_case_is_one_sentence(
+    change: dict[str, Any], words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = folder / "wrong.json"
+    case.write_text(json.dumps(a_case("off", stages=1) | change), encoding="utf-8")
+    assert main([str(case), str(folder / "no.safetensors")]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"wrong.json: {words}")
+    assert len(complaint.splitlines()) == 1
+
+
+def test_null_is_the_same_as_a_key_left_out(folder: Path) -> None:
+    small = {"stages": [{"width": 64, "height": 64, "steps": 1, "seed": 7}]}
+    case = {key: value for key, value in a_case("off").items() if key in ("transformer", "text")} | small
+    nothing = dict.fromkeys(("loras", "dtype", "device", "threads", "seed"))
+    plain, _ = run_case(case, folder)
+    nulls, _ = run_case(case | nothing, folder)
+    assert torch.equal(plain["stage1"], nulls["stage1"])
+
+
+def test_a_lora_that_has_no_effect_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file({"lora_unet_nowhere.lora_down.weight": torch.ones(1, 2)}, folder / "foreign.safetensors")
+    lora = load_file(GOLDEN / "tiny_lora_comfy.safetensors") | load_file(folder / "foreign.safetensors")
+    save_file(lora, folder / "partly.safetensors")
+    case = a_case("off", stages=1) | {"loras": [{"file": "partly.safetensors", "strength": 0.8}], "dtype": "bfloat16"}
+    case["stages"][0]["steps"] = 1
+    run_case(case, folder)
+    assert "nowhere" in capsys.readouterr().err

@@ -45,13 +45,27 @@ def best_device() -> torch.device:
     return torch.device("cpu")
 
 
+def named_device(name: str) -> torch.device:
+    """The device of that name, as in ``cuda:0``; raises ModelError for one that is not on this machine."""
+    known = {"cpu", best_device().type}
+    if name.partition(":")[0] not in known:
+        offered = ", ".join(sorted(known))
+        raise ModelError(
+            Text(
+                f"device {name!r} is not on this machine; use one of {offered}.",
+                f"本机没有设备 {name!r}；可选：{offered}。",
+            )
+        )
+    return torch.device(name)
+
+
 def plan_memory(source: ModelSource, device: str | None = None) -> MemoryPlan:
     """The device and dtype for a model; ``device`` overrides the choice of device.
 
     Raises:
         ModelError: the model's files are not whole, or this machine has no such device.
     """
-    place = best_device() if device is None else _device(device)
+    place = best_device() if device is None else named_device(device)
     return plan_for(model_files(source.folder).parameters, place)
 
 
@@ -93,19 +107,6 @@ def empty_cache() -> None:
     for backend, caches in ((torch.cuda, torch.cuda), (torch.xpu, torch.xpu), (torch.backends.mps, torch.mps)):
         if backend.is_available():
             caches.empty_cache()
-
-
-def _device(name: str) -> torch.device:
-    known = {"cpu", best_device().type}
-    if name.partition(":")[0] not in known:
-        offered = ", ".join(sorted(known))
-        raise ModelError(
-            Text(
-                f"device {name!r} is not on this machine; use one of {offered}.",
-                f"本机没有设备 {name!r}；可选：{offered}。",
-            )
-        )
-    return torch.device(name)
 
 
 def _main_memory() -> tuple[int | None, int | None]:
