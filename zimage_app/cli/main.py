@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import RequestError, StudioError
+from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text
 from zimage_app.domain.version import __version__
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+_MOST_DIGITS = 100
+"""Python refuses to read a number of thousands of digits."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated",
     )
     generate.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
-    generate.add_argument("--out", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)")
+    generate.add_argument(
+        "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
+    )
     generate.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
     return parser
 
@@ -87,8 +91,12 @@ def generate(options: argparse.Namespace) -> int:
 
     from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
     from zimage_app.service.gallery import Gallery
-    from zimage_app.service.generation import load_source
+    from zimage_app.service.generation import find_loras, load_source
 
+    try:
+        find_loras(request, config.loras)  # before the model is read, which may take a minute
+    except LoraError as error:
+        return _complain(error, BAD_INPUT)
     generator = load_source(source, config)
     plan = generator.plan(request)
     for warning in plan.warnings:
@@ -112,6 +120,7 @@ def build_request(options: argparse.Namespace, card: ModelCard) -> GenerationReq
         "prompt": options.prompt,
         "negative": options.negative,
         "triggers": options.trigger,
+        "loras": [],
         "seed": _seed(options.seed),
         "stages": [stage.model_dump(mode="json") for stage in stages],
     }
@@ -126,14 +135,14 @@ def build_request(options: argparse.Namespace, card: ModelCard) -> GenerationReq
 def _seed(text: str) -> int | str:
     if text in ("random", "-1", ""):
         return "random"
-    return int(text) if text.isdecimal() else text
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else text
 
 
 def _value(text: str) -> Any:
     """JSON where it is JSON (numbers, true, null, lists), else the text itself."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -152,8 +161,12 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
 
 def _step_into(place: Any, part: str, path: str) -> Any:
     if isinstance(place, list):
-        if part.isdecimal() and int(part) < len(place):
+        if part.isdecimal() and len(part) <= _MOST_DIGITS and int(part) < len(place):
             return place[int(part)]
+        if not place:
+            raise RequestError(
+                path, Text("the list is empty; set the whole list, as JSON", "列表为空；请以 JSON 设置整个列表")
+            )
         have = f"0…{len(place) - 1}"
         raise RequestError(path, Text(f"there is no entry {part}; there are {have}", f"没有第 {part} 项；可用 {have}"))
     child = place.get(part)

@@ -409,7 +409,7 @@ def _parse(model: type[_Model], data: Mapping[str, Any]) -> _Model:
         # Through JSON, so that lists are taken for tuples and nothing else is bent: strict mode stays strict.
         return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise request_error(error) from error
+        raise request_error(error, data) from error
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
         raise RequestError("request", Text(f"is not plain data ({reason})", f"不是普通数据（{reason}）")) from error

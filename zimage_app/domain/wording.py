@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -38,15 +38,23 @@ _RULES: dict[str, Text] = {
 }
 
 
+_UNREADABLE = Text(
+    "holds half a character or is nested too deeply, and cannot be read; type it again",
+    "含有残缺字符或嵌套过深，无法读取；请重新输入",
+)
+
+
 def refusal(text: Text) -> PydanticCustomError:
     """For a validator of ours to raise: the reason, in both languages."""
     return PydanticCustomError(_SAID, "{en}", {"en": text.en, "zh": text.zh})
 
 
-def request_error(error: ValidationError) -> RequestError:
-    """The first field that was refused, as one sentence."""
+def request_error(error: ValidationError, data: object = None) -> RequestError:
+    """The first field of ``data`` that was refused, as one sentence."""
     details = error.errors(include_url=False)
     first = details[0]
+    if first["type"] == "json_invalid":  # half a character, or lists too deep: of such a text no field is named
+        return RequestError(".".join(_broken_text(data, ())) or "request", _UNREADABLE)
     path = _path(first)
     # A field that may be one thing or another has one finding for each.
     alternatives = [item for item in details if _path(item) == path and len(item["loc"]) > len(path)] or [first]
@@ -60,6 +68,15 @@ def request_error(error: ValidationError) -> RequestError:
             zh="".join(filter(None, (shown, place.zh, "，" if shown or place.zh else "", _rules(alternatives).zh))),
         ),
     )
+
+
+def _broken_text(data: object, path: tuple[str, ...]) -> tuple[str, ...]:
+    """Where in plain data the first text stands that is no Unicode; empty where all are."""
+    if isinstance(data, str):
+        return path if any("\ud800" <= letter <= "\udfff" for letter in data) else ()
+    named = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list | tuple) else ()
+    found = (_broken_text(value, (*path, str(name))) for name, value in named)
+    return next((place for place in found if place), ())
 
 
 def _path(detail: ErrorDetails) -> list[str]:

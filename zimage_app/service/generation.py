@@ -94,9 +94,16 @@ class Generator:
         raise AssertionError("a run that is not cancelled ends in Finished or Failed")
 
     def _apply_loras(self, plan: GenerationPlan) -> tuple[Text, ...]:
-        uses = [use for use in plan.request.loras if use.strength]
-        stack = [ResolvedLora(resolve(use.name, self._loras), use.strength) for use in uses]
-        return tuple(self._lora_manager.apply(stack))
+        return tuple(self._lora_manager.apply(find_loras(plan.request, self._loras)))
+
+
+def find_loras(request: GenerationRequest, loras: Path) -> list[ResolvedLora]:
+    """The files under ``loras`` that a request names; those at strength 0 are not looked for.
+
+    Raises:
+        LoraError: there is no such file, or the name leads outside.
+    """
+    return [ResolvedLora(resolve(use.name, loras), use.strength) for use in request.loras if use.strength]
 
 
 def load_generator(model: str = "demo", config: StudioConfig | None = None) -> Generator:
