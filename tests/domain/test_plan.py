@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import count
 
 import pytest
@@ -99,6 +100,24 @@ def test_more_steps_than_a_schedule_can_tell_apart_are_refused() -> None:
     stage = Stage(scheduler="simple", steps=200, denoise=0.02)
     with pytest.raises(RequestError, match=r"stages\.0\.steps: 200 .* another scheduler"):
         make_plan(GenerationRequest(prompt="x", stages=(stage,)), Z_IMAGE_TURBO)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "sampler", "denoise"),
+    [("simple", "euler", 0.02), ("simple", "dpm_2", 0.05), ("simple", "dpm_2", 0.1)],
+)
+def test_the_number_of_steps_that_a_refusal_offers_is_taken(scheduler: str, sampler: str, denoise: float) -> None:
+    def plan(steps: int) -> None:
+        stage = Stage(scheduler=scheduler, sampler=sampler, steps=steps, denoise=denoise)
+        make_plan(GenerationRequest(prompt="x", stages=(stage,)), Z_IMAGE_TURBO)
+
+    with pytest.raises(RequestError, match="use at most") as refused:
+        plan(200)
+    most = re.search(r"at most (\d+)", str(refused.value))
+    assert most is not None
+    plan(int(most[1]))
+    with pytest.raises(RequestError):
+        plan(int(most[1]) + 1)
 
 
 def test_single_stage_goes_straight_to_the_final_size() -> None:

@@ -110,16 +110,9 @@ def _with_seed(stage: Stage, base: int, number: int, draw: Callable[[], int]) ->
 
 
 def _stage_plan(number: int, stage: Stage, seed: int, previous_shift: float) -> StagePlan:
-    sigmas = stage_sigmas(
-        stage.scheduler,
-        stage.shift,
-        stage.steps,
-        stage.denoise,
-        discard_penultimate=SAMPLER_TRAITS[stage.sampler].discards_penultimate,
-    )
-    distinct = len(set(sigmas))
-    if distinct != stage.steps + 1:
-        most = distinct - 1
+    sigmas = _sigmas(stage, stage.steps)
+    if len(sigmas) <= stage.steps:
+        most = next((steps for steps in range(stage.steps - 1, 0, -1) if len(_sigmas(stage, steps)) > steps), 1)
         raise RequestError(
             f"stages.{number}.steps",
             Text(
@@ -130,6 +123,12 @@ def _stage_plan(number: int, stage: Stage, seed: int, previous_shift: float) -> 
             ),
         )
     return StagePlan(number, stage, sigmas, seed, _window(stage.easycache, previous_shift))
+
+
+def _sigmas(stage: Stage, steps: int) -> tuple[float, ...]:
+    """The stage's noise levels for so many steps; fewer than ``steps + 1`` where some of them coincide."""
+    discards = SAMPLER_TRAITS[stage.sampler].discards_penultimate
+    return stage_sigmas(stage.scheduler, stage.shift, steps, stage.denoise, discard_penultimate=discards)
 
 
 def _window(easycache: EasyCache | None, previous_shift: float) -> tuple[float, float] | None:
