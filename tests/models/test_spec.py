@@ -51,6 +51,16 @@ def test_finds_by_name_and_by_path(tmp_path: Path) -> None:
     assert find_model("mine", tmp_path).card.stages == REFERENCE_STAGES
 
 
+def test_a_model_with_a_broken_card_does_not_hide_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_model(tmp_path, "demo")
+    make_model(tmp_path, "broken", "title: [")
+    assert [source.card.name for source in list_models(tmp_path) if source.present] == ["demo"]
+    assert "card.yaml, line 1" in caplog.text
+    assert find_model("demo", tmp_path).card.name == "demo"
+    with pytest.raises(ModelError, match=r"card\.yaml, line 1"):
+        find_model("broken", tmp_path)
+
+
 def test_turbo_has_its_card_once_it_is_there(tmp_path: Path) -> None:
     make_model(tmp_path, "demo")
     with pytest.raises(ModelError, match=r"z-image-turbo are not here.*/z-image-turbo/.*now: demo") as caught:

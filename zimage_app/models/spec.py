@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.card_file import plain_card, read_card
 from zimage_app.models.folders import is_model, shown
+
+log = logging.getLogger(__name__)
 
 _CARD_FILE = "card.yaml"
 
@@ -33,14 +36,23 @@ class ModelSource:
 def list_models(models_dir: Path) -> list[ModelSource]:
     """Every model under a folder, by name; published ones are listed even when their files are not here.
 
-    Raises:
-        ModelError: a card cannot be read.
+    One whose card cannot be read is left out, so that it does not keep the others from being used; the log and
+    ``find_model`` say what is wrong with it.
     """
     folders = (
         {folder.name: folder for folder in models_dir.iterdir() if is_model(folder)} if models_dir.is_dir() else {}
     )
     folders |= {name: models_dir / name for name in KNOWN_CARDS}
-    return [ModelSource(_card(folders[name]), folders[name]) for name in sorted(folders)]
+    sources = (_listed(folders[name]) for name in sorted(folders))
+    return [source for source in sources if source is not None]
+
+
+def _listed(folder: Path) -> ModelSource | None:
+    try:
+        return ModelSource(_card(folder), folder)
+    except ModelError as error:
+        log.warning("%s", error)
+        return None
 
 
 def find_model(name_or_path: str, models_dir: Path) -> ModelSource:
