@@ -294,6 +294,18 @@ REFERENCE_STAGES = (
 """The three stages of the reference workflow (workflow.md, table in section 1)."""
 
 
+def _visible(value: str) -> str:
+    if not value.strip():
+        raise refusal(Text("must have at least one visible character", "不能全是空白"))
+    return value
+
+
+def _some_enabled(stages: tuple[Stage, ...] | None) -> tuple[Stage, ...] | None:
+    if stages is not None and not any(stage.enabled for stage in stages):
+        raise refusal(Text("at least one must be enabled", "至少要启用一个阶段"))
+    return stages
+
+
 class LoraUse(BaseModel):
     """One LoRA of the stack: which file, and how strongly."""
 
@@ -329,6 +341,7 @@ class GenerationRequest(BaseModel):
             Text("Prompt", "提示词"),
             Text("What the picture shows, in Chinese or English.", "描述画面，中英文皆可。"),
         ),
+        AfterValidator(_visible),
     ]
     negative: Annotated[
         str,
@@ -368,15 +381,8 @@ class GenerationRequest(BaseModel):
         tuple[Stage, ...] | None,
         Field(min_length=1, max_length=MAX_STAGES),
         Knob(Text("Stages", "阶段"), Text("Left out: the model's own recommendation.", "不填则用模型自带的推荐参数。")),
+        AfterValidator(_some_enabled),
     ] = None
-
-    @model_validator(mode="after")
-    def _something_to_do(self) -> Self:
-        if not self.prompt.strip():
-            raise refusal(Text("the prompt must have at least one visible character", "提示词不能全是空白"))
-        if self.stages is not None and not any(stage.enabled for stage in self.stages):
-            raise refusal(Text("at least one stage must be enabled", "至少要启用一个阶段"))
-        return self
 
     @property
     def full_prompt(self) -> str:

@@ -81,7 +81,10 @@ def _broken_text(data: object, path: tuple[str, ...]) -> tuple[str, ...]:
 
 def _path(detail: ErrorDetails) -> list[str]:
     """The field's path; pydantic adds the names of a union's alternatives, which are no fields."""
-    return [str(part) for part in detail["loc"] if isinstance(part, int) or part.isidentifier()]
+    path = [str(part) for part in detail["loc"] if isinstance(part, int) or part.isidentifier()]
+    unknown = str(detail["loc"][-1]) if detail["type"] == "extra_forbidden" else ""
+    # A name that was made up may be anything at all.
+    return [*path, _shortened(json.dumps(unknown, ensure_ascii=False))] if unknown not in ("", *path[-1:]) else path
 
 
 def _place(path: Sequence[str]) -> Text:
@@ -106,7 +109,12 @@ def _number(value: object) -> str:
 
 def _value(detail: ErrorDetails) -> str:
     value = detail["input"]
-    if detail["type"] in ("missing", "extra_forbidden") or isinstance(value, dict):
+    a_group = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+    if detail["type"] in ("missing", "extra_forbidden") or a_group:
         return ""
     text = json.dumps(value, ensure_ascii=False, default=str)
+    return _shortened(text)
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}…"
