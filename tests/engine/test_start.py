@@ -73,6 +73,18 @@ def test_bislerp_keeps_length_where_a_straight_mixture_shrinks() -> None:
     assert resize(latent, (1, 6), "bilinear").norm(dim=1).min() < 0.75
 
 
+def test_bislerp_leaves_neighbours_of_one_direction_as_they_are() -> None:
+    """As in ComfyUI: where only the length differs, as it may in a flat sky, the nearer cell before it is taken."""
+    direction = torch.nn.functional.normalize(torch.arange(1.0, 17.0), dim=0).reshape(1, 16, 1, 1)
+    latent = direction * torch.tensor([1.0, 3.0])
+    lengths = bislerp(latent, (1, 6)).norm(dim=1).flatten()
+    torch.testing.assert_close(lengths, torch.tensor([1.0, 1.0, 1.0, 1.0, 3.0, 3.0]))
+    opposite = bislerp(direction * torch.tensor([1.0, -1.0]), (1, 6)) / direction
+    torch.testing.assert_close(
+        opposite[0, 0, 0], torch.tensor([1.0, 1.0, 1 / 3, -1 / 3, -1.0, -1.0]), atol=1e-6, rtol=0
+    )
+
+
 def test_bislerp_survives_opposites_and_zeros() -> None:
     latent = torch.zeros(1, 2, 1, 3)
     latent[0, 0, 0] = torch.tensor([1.0, -1.0, 0.0])

@@ -69,8 +69,8 @@ def _slerp(a: Tensor, b: Tensor, ratio: Tensor) -> Tensor:
     angle = torch.acos(cosine)
     sine = torch.sin(angle).clamp_min(1e-12)
     mixed = (torch.sin((1.0 - ratio) * angle) * unit_a + torch.sin(ratio * angle) * unit_b) / sine
-    # Where the two point the same or opposite ways the great circle is not defined: mix in a straight line.
-    straight = unit_a + ratio * (unit_b - unit_a)
-    direction = torch.where(cosine.abs() > 1.0 - _PARALLEL, straight, mixed)
-    resized: Tensor = direction * (length_a + ratio * (length_b - length_a))
-    return resized
+    turned = mixed * (length_a + ratio * (length_b - length_a))
+    # Where the two point the same way or opposite ways the great circle is not defined: as in ComfyUI the first one
+    # stays as it is, length and all, and opposites are mixed in a straight line.
+    turned = torch.where(cosine < _PARALLEL - 1.0, a + ratio * (b - a), turned)
+    return torch.where(cosine > 1.0 - _PARALLEL, a, turned)
