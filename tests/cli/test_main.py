@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.service.records import a_picture, a_record
 from zimage_app import load_generator
 from zimage_app.cli.main import build_parser, build_request, main
+from zimage_app.cli.progress import watch
 from zimage_app.domain.card import Z_IMAGE_TURBO
+from zimage_app.domain.events import Finished, Warned
+from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.text import Text
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import read_record
 
@@ -144,3 +149,11 @@ def test_a_model_with_a_cut_off_file_is_one_sentence(
     error = capfd.readouterr().err
     assert weights.name in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_warning_is_one_line_however_long(capfd: pytest.CaptureFixture[str]) -> None:
+    finished = Finished(a_picture(), a_record())
+    sentence = "ink.safetensors: [key] " + "a key without effect, " * 20 + "and no more."
+    plan = make_plan(finished.record.request, Z_IMAGE_TURBO)
+    assert watch(iter([Warned((Text(sentence, sentence),)), finished]), plan, "en") is finished
+    assert capfd.readouterr().err == f"{sentence}\n"

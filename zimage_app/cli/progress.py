@@ -33,7 +33,7 @@ def watch(events: Iterator[Event], plan: GenerationPlan, language: Language) -> 
             match event:
                 case Warned(warnings):
                     for warning in warnings:
-                        progress.console.print(warning.to(language), markup=False)
+                        progress.console.print(warning.to(language), markup=False, highlight=False, soft_wrap=True)
                 case StageStarted(stage):
                     place = plan.stages.index(stage) + 1
                     size = f"{stage.settings.width}×{stage.settings.height}"
