@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,20 @@ def test_a_lora_that_is_not_there_is_named(generator: Generator, small_request: 
     failure = last(list(generator.stream(request)))
     assert isinstance(failure, Failed)
     assert "missing" in failure.error.text.en
+
+
+class HungryCodec:
+    """Asks for more memory than any machine has."""
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        return torch.empty(2**52).sum() + latent
+
+
+def test_memory_that_runs_out_is_a_sentence(
+    generator: Generator, config: StudioConfig, small_request: GenerationRequest
+) -> None:
+    components = replace(generator._components, codec=HungryCodec())
+    failure = last(list(Generator(components, config.loras).stream(small_request)))
+    assert isinstance(failure, Failed)
+    assert "ran out of memory when asked for 18014398509481984 bytes" in failure.error.text.en
+    assert "\n" not in failure.error.text.en

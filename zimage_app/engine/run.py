@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -67,7 +68,9 @@ def run(plan: GenerationPlan, components: Components, cancelled: Callable[[], bo
         yield Cancelled()
     except StudioError as error:
         yield Failed(error)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
         yield Failed(_out_of_memory(error))
 
 
@@ -227,12 +230,18 @@ def _check_finite(latent: Tensor, stage: StagePlan, plan: GenerationPlan) -> Non
     )
 
 
-def _out_of_memory(error: torch.OutOfMemoryError) -> GenerationError:
-    detail = str(error).split(". ")[0]
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """A CPU's allocator has no exception of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _out_of_memory(error: RuntimeError) -> GenerationError:
+    asked = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+    amount = asked[1] if asked else ""
     return GenerationError(
         Text(
-            f"The device ran out of memory ({detail}); choose a smaller last stage,"
+            f"The device ran out of memory{f' when asked for {amount}' if amount else ''}; choose a smaller last stage,"
             " or close other programs that use it.",
-            f"显存不足（{detail}）；请减小最后阶段的尺寸，或关闭其他占用显存的程序。",
+            f"设备内存不足{f'（需要 {amount}）' if amount else ''}；请减小最后阶段的尺寸，或关闭其他占用内存的程序。",
         )
     )

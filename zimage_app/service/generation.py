@@ -67,7 +67,8 @@ class Generator:
     ) -> Iterator[Event]:
         """The run's events, as they happen; the last is Finished, Failed or Cancelled.
 
-        ``cancelled`` is asked before every model evaluation. Closing the iterator ends the run too.
+        ``cancelled`` is asked before every model evaluation. Closing the iterator ends the run too; until it is at its
+        end or closed, other runs of this generator wait.
         """
         plan = request if isinstance(request, GenerationPlan) else self.plan(request)
         with self._busy:
