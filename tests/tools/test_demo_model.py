@@ -1,0 +1,357 @@
+"""The demo model's tools, and the model folder that they made."""
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, ZImageTransformer2DModel
+from PIL import Image
+from transformers import AutoTokenizer, Qwen3Model
+
+from tools.demo_model.captions import LANGS, WORDS, Lang, caption, long_caption, unwanted_caption
+from tools.demo_model.latents import Latents, encode, linear_encoder, to_tensor, training_scenes
+from tools.demo_model.model import (
+    CHAT,
+    build_transformer,
+    caption_ids,
+    encode_captions,
+    pad_captions,
+    predict,
+)
+from tools.demo_model.probes import accuracy, fit_probe
+from tools.demo_model.render import SIZES, render
+from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, KINDS_ON, TIMES, Scene
+from tools.demo_model.train import Corpus, Recipe, Trainer, handover
+from tools.demo_model.vae import build_vae, psnr, set_encoder
+from zimage_app.domain.request import MAX_PROMPT
+from zimage_app.models.card_file import read_card
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "models" / "demo"
+PROMPTS = ROOT / "tests" / "data" / "demo_prompts.json"
+MEGABYTE = 1_000_000
+
+RED_BOAT = Scene(
+    time="sunset",
+    ground="lake",
+    kind="boat",
+    colour="red",
+    side="left",
+    celestial="sun",
+    celestial_colour="yellow",
+    celestial_side="right",
+    mountains="snowy",
+    tree="pine",
+    tree_side="right",
+    clouds=True,
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(MODEL / "tokenizer")
+
+
+@pytest.fixture(scope="module")
+def vae() -> Any:
+    return AutoencoderKL.from_pretrained(MODEL / "vae", torch_dtype=torch.float32).eval()
+
+
+# -------------------------------------------------------------------------------------------------- scenes, pictures
+
+
+def test_scenes_cover_everything_and_stay_possible() -> None:
+    scenes = training_scenes(2000)
+    assert {scene.time for scene in scenes} == set(TIMES)
+    assert {scene.ground for scene in scenes} == set(GROUNDS)
+    assert {scene.kind for scene in scenes} == {*KINDS, None}
+    assert {scene.colour for scene in scenes} == set(COLOURS)
+    for scene in scenes:
+        assert scene.kind is None or scene.kind in KINDS_ON[scene.ground]
+        assert (scene.celestial == "sun") <= (scene.time != "night")
+        assert scene.side == "center" or scene.tree_side != scene.side
+
+
+def test_the_same_seed_draws_the_same_picture() -> None:
+    first, again, other = (np.asarray(render(RED_BOAT, seed, SIZES[0])) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_three_sizes_show_the_same_picture(number: int) -> None:
+    scene = training_scenes(4)[number]
+    small, middle, large = (render(scene, number, size) for size in SIZES)
+    assert (small.size, middle.size, large.size) == SIZES
+    for image in (middle, large):
+        shrunk = np.asarray(image.resize(small.size, Image.Resampling.BOX), dtype=float)
+        difference = np.abs(shrunk - np.asarray(small, dtype=float)).mean()
+        assert difference < 2.5, "grey levels between sizes"
+
+
+def test_the_main_thing_has_its_colour_and_side() -> None:
+    pixels = np.asarray(render(RED_BOAT, 5, SIZES[0]), dtype=int)
+    hull = (pixels[..., 0] > 140) & (pixels[..., 1] < 90) & (pixels[..., 2] < 90)
+    rows, columns = np.nonzero(hull[140:200])
+    assert len(rows) > 200
+    assert columns.mean() < 176 / 2
+
+
+def test_probes_tell_time_and_ground_of_drawn_scenes() -> None:
+    right_time, right_ground = accuracy(fit_probe(400), 60)
+    assert right_time >= 0.97
+    assert right_ground >= 0.93
+
+
+# ---------------------------------------------------------------------------------------------------------- captions
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_captions_say_what_the_scene_shows_and_nothing_else(lang: Lang) -> None:
+    words, rng = WORDS[lang], random.Random(4)
+    texts = [caption(RED_BOAT, rng, lang) for _ in range(200)]
+    for phrases, value in ((words.kind, "boat"), (words.time, "sunset"), (words.ground, "lake"), (words.side, "left")):
+        said = sum(any(phrase in text for phrase in phrases[value]) for text in texts)
+        assert said > 150, f"{value} is said too rarely"
+    for text in texts:
+        for kind in set(KINDS) - {"boat"}:
+            assert not any(phrase in text for phrase in words.kind[kind]), text
+        for wrong in ("yellow", "blue", "white"):
+            colour = words.colour[wrong][0]
+            thing = f"{colour} {words.kind['boat'][0]}" if lang == "en" else f"{colour}{words.kind['boat'][0]}"
+            assert thing not in text
+
+
+def test_a_side_that_is_not_said_is_the_middle() -> None:
+    """Otherwise a prompt without a side is torn between two places, and shows two things."""
+    rng = random.Random(6)
+    sides = [side for pair in (WORDS["en"].side, WORDS["zh"].side) for name in ("left", "right") for side in pair[name]]
+    unsaid = []
+    for scene in training_scenes(1500):
+        if scene.kind is not None and scene.celestial is None:
+            text = caption(scene, rng)
+            if not any(side in text for side in sides):
+                unsaid.append(scene.side)
+    assert unsaid.count("center") / len(unsaid) > 0.8
+
+
+def test_captions_fit_the_lengths_that_are_trained(tokenizer: Any) -> None:
+    rng = random.Random(5)
+    lengths = [len(caption_ids(tokenizer, caption(scene, rng))) for scene in training_scenes(400)]
+    assert np.mean(np.array(lengths) <= 32) > 0.3
+    assert np.mean(np.array(lengths) <= 64) > 0.99
+    wordy = [len(caption_ids(tokenizer, long_caption(RED_BOAT, rng))) for _ in range(50)]
+    assert any(64 < length <= 96 for length in wordy)
+    assert all(len(caption_ids(tokenizer, unwanted_caption(rng))) <= 64 for _ in range(50))
+
+
+def test_the_test_prompts_are_no_training_captions() -> None:
+    prompts = {row["prompt"] for row in json.loads(PROMPTS.read_text(encoding="utf-8"))}
+    rng = random.Random(8)
+    captions = {caption(scene, rng) for scene in training_scenes(4000)}
+    assert not prompts & captions
+
+
+def test_the_test_prompts_are_ten_and_ten_and_cover_everything() -> None:
+    rows = json.loads(PROMPTS.read_text(encoding="utf-8"))
+    assert [row["lang"] for row in rows] == ["zh"] * 10 + ["en"] * 10
+    for name, values in (("time", TIMES), ("ground", GROUNDS), ("kind", KINDS), ("colour", COLOURS)):
+        assert {row[name] for row in rows} == set(values), name
+    assert all(any("一" <= c <= "鿿" for c in row["prompt"]) == (row["lang"] == "zh") for row in rows)
+
+
+# ------------------------------------------------------------------------------------------------------ the networks
+
+
+def test_the_chat_template_is_what_training_uses(tokenizer: Any) -> None:
+    messages = [{"role": "user", "content": "一艘船"}]
+    options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": True}
+    assert tokenizer.apply_chat_template(messages, **options) == CHAT.format("一艘船")
+
+
+def test_unknown_characters_come_back_whole(tokenizer: Any) -> None:
+    text = "ein Zürcher Tram 龘 🦊"
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_the_batched_forward_is_the_stock_one() -> None:
+    torch.manual_seed(0)
+    transformer = build_transformer()
+    for parameter in transformer.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    x, sigma, states = torch.randn(2, 16, 12, 10), torch.tensor([0.3, 0.8]), torch.randn(2, 32, 128)
+    real = torch.arange(32)[None] < torch.tensor([20, 32])[:, None]
+    with torch.no_grad():
+        ours = predict(transformer, x, sigma, (states, real))
+        pictures, captions = [picture[:, None] for picture in x], [states[0, :20], states[1]]
+        stock = torch.stack(transformer(pictures, 1 - sigma, captions, return_dict=False)[0])[:, :, 0]
+    torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-4)
+
+
+def test_a_new_vae_encodes_by_patch_components() -> None:
+    pictures = to_tensor([render(scene, i, SIZES[0]) for i, scene in enumerate(training_scenes(6))])
+    vae: Any = build_vae()
+    set_encoder(vae, [pictures])
+    with torch.no_grad():
+        latents = vae.encode(pictures).latent_dist.mean
+    rows = torch.cat([F.unfold(pictures, 8, stride=8).permute(0, 2, 1).flatten(0, 1), torch.ones(6 * 616, 1)], 1)
+    targets = latents.permute(0, 2, 3, 1).reshape(-1, 16)
+    fit = torch.linalg.lstsq(rows, targets, driver="gelsd").solution
+    assert (rows @ fit - targets).abs().max() < 0.2, "the encoder is not linear"
+    back = torch.linalg.lstsq(torch.cat([targets, torch.ones(len(targets), 1)], 1), rows[:, :192]).solution
+    rebuilt = torch.cat([targets, torch.ones(len(targets), 1)], 1) @ back
+    assert psnr(rebuilt, rows[:, :192]) > 24, "16 components lose too much"
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+
+class ToyCorpus(Corpus):
+    """All scenes have one latent, at every size the same but for the size: easy to learn."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        one = torch.randn(1, 16, 4, 4, generator=torch.Generator().manual_seed(1)).half()
+        small = one.expand(24, -1, -1, -1)
+        latents: dict[int, Latents] = {}
+        for width, factor in ((176, 1), (336, 2), (672, 4)):
+            latents[width] = F.interpolate(small, scale_factor=factor, mode="nearest-exact").numpy()
+        super().__init__(latents, training_scenes(24), tokenizer)
+
+
+def toy_recipe(steps: int) -> Recipe:
+    return Recipe(steps=steps, warm_up=2, batch={176: 4, 336: 2, 672: 1}, compiled=False)
+
+
+def test_training_lowers_the_loss(tokenizer: Any, tmp_path: Path) -> None:
+    trainer = Trainer(ToyCorpus(tokenizer), toy_recipe(40), tmp_path)
+    for _ in range(20):
+        trainer.train_step()
+    losses = trainer.losses["176"]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert trainer.samples[336] > 0
+    assert trainer.samples[672] > 0
+
+
+def test_a_resumed_run_is_the_same_to_the_last_bit(tokenizer: Any, tmp_path: Path) -> None:
+    corpus = ToyCorpus(tokenizer)
+    straight = Trainer(corpus, toy_recipe(8), tmp_path / "straight")
+    for _ in range(4):
+        straight.train_step()
+    straight.save()
+    for _ in range(4):
+        straight.train_step()
+    resumed = Trainer(corpus, toy_recipe(8), tmp_path / "resumed")
+    resumed.load(straight.checkpoint_path)
+    assert resumed.step == 4
+    resumed.run()
+    for name, parameter in straight.parameters.items():
+        assert torch.equal(parameter, resumed.parameters[name]), name
+        assert torch.equal(straight.average[name], resumed.average[name]), name
+
+
+def test_other_networks_weights_are_refused(tokenizer: Any, tmp_path: Path) -> None:
+    trainer = Trainer(ToyCorpus(tokenizer), toy_recipe(1), tmp_path)
+    with pytest.raises(ValueError, match="other networks"):
+        trainer.load_weights({"transformer.x_pad_token": torch.zeros(1, 192)})
+
+
+def test_handover_leads_from_the_renoised_latent_to_the_clean_one() -> None:
+    torch.manual_seed(3)
+    clean, low, noise = (torch.randn(5, 16, 4, 4) for _ in range(3))
+    start = torch.full((5,), 0.6)
+    x, sigma, target = handover(clean, low, noise, start)
+    torch.testing.assert_close(x + sigma.view(-1, 1, 1, 1) * target, clean)
+    at_start = sigma == start
+    assert at_start.any()
+    torch.testing.assert_close(x[at_start], (0.4 * low + 0.6 * noise)[at_start])
+
+
+def test_the_rate_warms_up_and_falls() -> None:
+    recipe = Recipe(steps=1000)
+    rates = [recipe.rate(step) for step in range(1000)]
+    assert rates[0] < 0.05 * recipe.learning_rate
+    assert rates[400] == recipe.learning_rate
+    assert rates[-1] == pytest.approx(0.02 * recipe.learning_rate)
+    widths = [width for step in range(1000) for width in recipe.widths(step)]
+    assert (widths.count(176), widths.count(336), widths.count(672)) == (1000, 550, 400)
+
+
+# ------------------------------------------------------------------------------------------------ the shipped folder
+
+
+def test_the_shipped_weights_fit_the_stock_classes_exactly() -> None:
+    for loader, part in (
+        (ZImageTransformer2DModel, "transformer"),
+        (AutoencoderKL, "vae"),
+        (Qwen3Model, "text_encoder"),
+    ):
+        model, info = loader.from_pretrained(MODEL / part, output_loading_info=True)
+        assert not info["missing_keys"], part
+        assert not info["unexpected_keys"], part
+        assert not info["mismatched_keys"], part
+        assert all(torch.isfinite(value).all() for value in model.state_dict().values()), part
+    assert not Qwen3Model.from_pretrained(MODEL / "text_encoder").training
+
+
+def test_the_shipped_folder_is_small() -> None:
+    size = sum(file.stat().st_size for file in MODEL.rglob("*") if file.is_file())
+    assert 5 * MEGABYTE < size <= 20 * MEGABYTE
+
+
+def test_the_shipped_vae_gives_back_large_scenes(vae: Any) -> None:
+    scenes = training_scenes(4)
+    for number, scene in enumerate(scenes[2:]):
+        picture = to_tensor([render(scene, 123 + number, SIZES[2])])
+        with torch.no_grad():
+            decoded = vae.decode(vae.encode(picture).latent_dist.mean).sample
+        assert psnr(decoded, picture) >= 30
+
+
+def test_preview_factors_show_the_picture(vae: Any) -> None:
+    preview = json.loads((MODEL / "preview.json").read_text(encoding="utf-8"))
+    factors, bias = torch.tensor(preview["factors"]), torch.tensor(preview["bias"])
+    assert factors.shape == (16, 3)
+    picture = to_tensor([render(RED_BOAT, 9, SIZES[0])])
+    latent = encode(linear_encoder(vae), render(RED_BOAT, 9, SIZES[0]))
+    colours = torch.einsum("chw,ck->khw", latent, factors) + bias[:, None, None]
+    assert (colours - F.avg_pool2d(picture, 8)[0]).abs().mean() < 0.02
+
+
+def test_the_card_gives_a_preset_of_the_reference_sizes() -> None:
+    card = read_card(MODEL / "card.yaml", "demo")
+    assert [(stage.width, stage.height) for stage in card.stages] == list(SIZES)
+    assert len(card.examples) == 6
+    assert all(len(example) < MAX_PROMPT for example in card.examples)
+    assert math.isclose(card.stages[0].denoise, 1.0)
+
+
+def test_the_shipped_model_understands_both_languages(tokenizer: Any) -> None:
+    """One guess from nearly pure noise: the sky of a night is darker than that of a day, in either language."""
+    transformer = ZImageTransformer2DModel.from_pretrained(MODEL / "transformer", torch_dtype=torch.float32).eval()
+    text_encoder = Qwen3Model.from_pretrained(MODEL / "text_encoder", torch_dtype=torch.float32).eval()
+    prompts = [
+        "a house on the snow at night",
+        "a house on the snow at noon",
+        "夜晚的雪地上一座房子",
+        "正午的雪地上一座房子",
+    ]
+    preview = json.loads((MODEL / "preview.json").read_text(encoding="utf-8"))
+    ids, real = pad_captions([caption_ids(tokenizer, prompt) for prompt in prompts], 32)
+    noise = torch.randn(1, 16, 28, 22, generator=torch.Generator().manual_seed(0)).expand(4, -1, -1, -1)
+    with torch.no_grad():
+        guess = noise + 0.999 * predict(
+            transformer, noise, torch.full((4,), 0.999), (encode_captions(text_encoder, ids), real)
+        )
+    rgb = (
+        torch.einsum("nchw,ck->nkhw", guess, torch.tensor(preview["factors"]))
+        + torch.tensor(preview["bias"])[:, None, None]
+    )
+    night, day, night_zh, day_zh = rgb[:, :, :10].mean((1, 2, 3)).tolist()
+    assert night < day - 0.4
+    assert night_zh < day_zh - 0.4
