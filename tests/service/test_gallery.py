@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -103,7 +102,6 @@ for number in range(10**6):
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
 def test_a_kill_never_leaves_a_torn_picture(tmp_path: Path) -> None:
     kept = 0
     for attempt in range(6):

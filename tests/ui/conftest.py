@@ -129,6 +129,7 @@ def arrive(page: Page, address: str | None = None) -> None:
     else:
         page.goto(address)
     expect(page.locator("#canvas .tile").first).to_be_visible()
+    expect(page.locator("#canvas .tile b").first).not_to_be_empty()
     page.wait_for_function("window.studio.restored === true")
 
 
@@ -144,8 +145,16 @@ def ask(page: Page, prompt: str) -> None:
 
 
 def set_number(page: Page, name: str, value: float) -> None:
-    """Type a number beside a slider."""
+    """Type a number beside a slider.
+
+    The fields of a tab are drawn when it is first opened, and what is typed before Gradio is done with that is lost: so
+    type until it stays.
+    """
     field = page.locator(f"#knob-{name} input[type=number]")
-    field.fill(str(value))
-    field.press("Tab")
+    for _ in range(5):
+        field.fill(str(value))
+        field.press("Tab")
+        page.wait_for_timeout(200)
+        if field.input_value() == str(value):
+            break
     expect(field).to_have_value(str(value))
