@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from zimage_app.domain.errors import ModelError
-from zimage_app.models.memory import best_device, device_report, empty_cache, plan_for, plan_memory
+from zimage_app.models.memory import plan_for, plan_memory
 from zimage_app.models.spec import find_model
 
 CPU = torch.device("cpu")
@@ -39,11 +39,3 @@ def test_plan_of_a_folder(tiny_folder: Path) -> None:
 def test_an_absent_device_is_refused(tiny_folder: Path) -> None:
     with pytest.raises(ModelError, match=r"'xla'.*cpu"):
         plan_memory(find_model(str(tiny_folder), tiny_folder.parent), "xla")
-
-
-def test_reports_the_device() -> None:
-    report = device_report(CPU)
-    assert report.kind == "cpu"
-    assert report.total_bytes is None or report.total_bytes > 10**8
-    assert device_report().kind == best_device().type
-    empty_cache()

@@ -153,29 +153,36 @@ def test_a_shared_studio_shows_everybody_only_their_own(
     studio.close()
 
 
-def test_a_model_is_loaded_ahead_and_its_state_is_shown(studio: Studio) -> None:
-    assert studio.model_view().state == "absent"
-    studio.preload("tiny")
-    end = time.monotonic() + TIMEOUT
-    while studio.model_view().state != "ready" and time.monotonic() < end:
-        time.sleep(0.02)
-    assert (studio.model_view().name, studio.model_view().state) == ("tiny", "ready")
-
-
-def test_the_model_in_memory_is_shown_again_after_another_failed(
+def test_the_model_in_memory_stays_when_another_cannot_be_loaded(
     models_dir: Path, small_request: GenerationRequest, tmp_path: Path
 ) -> None:
     models = tmp_path / "models"
     shutil.copytree(models_dir / "tiny", models / "tiny")
+    shutil.copytree(models_dir / "tiny", models / "other")
     shutil.copytree(models_dir / "tiny", models / "broken")
     (models / "broken" / "vae" / "config.json").unlink()
     studio = Studio(StudioConfig(models=models, outputs=tmp_path, model="tiny"))
     assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
     assert finish(studio, studio.submit(small_request, "broken")).state == "failed"
-    assert (studio.model_view().name, studio.model_view().state) == ("broken", "failed")
+    kept = studio._generator
+    assert kept is not None
+    assert kept.card.name == "tiny"
     assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
-    assert (studio.model_view().name, studio.model_view().state) == ("tiny", "ready")
+    assert studio._generator is kept
+    assert finish(studio, studio.submit(small_request, "other")).state == "done"
+    assert studio._generator is not kept
     studio.close()
+
+
+def test_what_is_being_loaded_is_said(studio: Studio, small_request: GenerationRequest) -> None:
+    job = studio.submit(small_request, "tiny")
+    words: list[str] = []
+    view = studio.wait(job, -1, 0.0)
+    while not view.over:
+        view = studio.wait(job, view.version, 5.0)
+        words += [view.loading.en] if view.loading else []
+    assert words
+    assert all(sentence.startswith("loading ") for sentence in words)
 
 
 def test_a_failed_job_keeps_no_model_in_memory(studio: Studio, small_request: GenerationRequest) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from dataclasses import dataclass
 
 import torch
@@ -24,17 +23,6 @@ class MemoryPlan:
     device: torch.device
     dtype: torch.dtype
     reason: Text
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceReport:
-    """A device as the page shows it. Bytes are None where the system does not tell."""
-
-    name: str
-    kind: str
-    """cuda, mps, xpu or cpu."""
-    total_bytes: int | None
-    free_bytes: int | None
 
 
 def best_device() -> torch.device:
@@ -86,33 +74,9 @@ def plan_for(parameters: int, device: torch.device) -> MemoryPlan:
     return MemoryPlan(device, torch.bfloat16, reason)
 
 
-def device_report(device: torch.device | None = None) -> DeviceReport:
-    """Name and memory of a device, by default of the best one."""
-    place = best_device() if device is None else device
-    if place.type == "cuda":
-        free, total = torch.cuda.mem_get_info(place)
-        return DeviceReport(torch.cuda.get_device_name(place), "cuda", total, free)
-    if place.type == "mps":
-        total = torch.mps.recommended_max_memory()
-        return DeviceReport("Apple GPU", "mps", total, total - torch.mps.driver_allocated_memory())
-    if place.type == "xpu":
-        free, total = torch.xpu.mem_get_info(place)
-        return DeviceReport(torch.xpu.get_device_name(place), "xpu", total, free)
-    return DeviceReport(f"CPU, {torch.get_num_threads()} threads", "cpu", *_main_memory())
-
-
 def empty_cache() -> None:
     """Give memory that is no longer used back to the device, as after a model was unloaded."""
     gc.collect()
     for backend, caches in ((torch.cuda, torch.cuda), (torch.xpu, torch.xpu), (torch.backends.mps, torch.mps)):
         if backend.is_available():
             caches.empty_cache()
-
-
-def _main_memory() -> tuple[int | None, int | None]:
-    """Bytes of main memory (total, free), where the system tells."""
-    names = ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES", "SC_PAGE_SIZE")
-    if not hasattr(os, "sysconf") or any(name not in os.sysconf_names for name in names):
-        return None, None
-    total, free, page = (os.sysconf(name) for name in names)
-    return total * page, free * page

@@ -106,10 +106,6 @@ class Qwen3TextEncoder:
             self._features.popitem(last=False)
         return self._features[prompt]
 
-    def forget(self) -> None:
-        """Drop what is remembered, as when the model is unloaded."""
-        self._features.clear()
-
     def _encode(self, prompt: str) -> Tensor:
         ids = self._tokenizer.ids(prompt)
         if len(ids) > self._max_tokens:

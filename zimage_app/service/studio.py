@@ -35,7 +35,7 @@ from zimage_app.models.spec import ModelSource, find_model, list_models
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
 from zimage_app.service.gallery import Gallery
-from zimage_app.service.views import JobView, ModelView, SavedPicture, StageView
+from zimage_app.service.views import JobView, SavedPicture, StageView
 
 if TYPE_CHECKING:
     from zimage_app.models.loader import LoadProgress
@@ -73,12 +73,10 @@ class Studio:
         self._jobs: dict[str, _Job] = {}
         self._waiting: deque[_Job] = deque()
         self._running: _Job | None = None
-        self._wanted_model: str | None = None
         self._owners: dict[str, str] = {}
         self._worker: threading.Thread | None = None
         self._closing = False
         self._generator: Generator | None = None
-        self._model_view = ModelView("", "absent", Text("no model loaded", "尚未加载模型"))
         self.default_model = find_model(default_model(config), config.models).card.name
 
     def cards(self) -> tuple[ModelCard, ...]:
@@ -177,17 +175,6 @@ class Studio:
     def _may_see(self, picture_id: str, owner: str) -> bool:
         return not self._config.shared or self._owners.get(picture_id) == owner
 
-    def model_view(self) -> ModelView:
-        """The model in memory."""
-        with self._changed:
-            return self._model_view
-
-    def preload(self, model: str) -> None:
-        """Load a model in the background, before somebody waits for it."""
-        with self._changed:
-            self._wanted_model = model
-            self._wake()
-
     def close(self) -> None:
         """Stop the running job, take the waiting ones back, and end the worker."""
         with self._changed:
@@ -211,31 +198,15 @@ class Studio:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._waiting or self._wanted_model is not None)
+                self._changed.wait_for(lambda: self._closing or self._waiting)
                 if self._closing:
                     return
-                wanted, self._wanted_model = self._wanted_model, None
-                job = self._waiting.popleft() if self._waiting else None
-                self._running = job
-                if job is not None:
-                    self._update(job, ahead=0)
+                job = self._running = self._waiting.popleft()
+                self._update(job, ahead=0)
                 self._renumber()
-            try:
-                if job is not None:
-                    self._guarded(job)
-                elif wanted is not None:
-                    self._load_quietly(wanted)
-            finally:
-                with self._changed:
-                    self._running = None
-
-    def _load_quietly(self, model: str) -> None:
-        try:
-            self._load(model, _ignore)
-        except StudioError as error:
-            log.warning("%s", error)
-        except Exception:
-            log.exception("loading %s failed", model)
+            self._guarded(job)
+            with self._changed:
+                self._running = None
 
     def _guarded(self, job: _Job) -> None:
         """The one place where anything that goes wrong is caught, so that the next job still runs."""
@@ -262,33 +233,18 @@ class Studio:
     def _load(self, model: str, tell: Callable[[Text], None]) -> Generator:
         """The generator of ``model``; loads it where another one, or none, is in memory."""
         if self._generator is not None and self._generator.card.name == model:
-            self._show_model(ModelView(model, "ready", self._generator.card.title))  # another may have failed since
             return self._generator
         title = self.card(model).title
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
-        self._show_model(ModelView(model, "loading", Text(f"loading {title.en}", f"正在加载 {title.zh}")))
-        try:
-            from zimage_app.models.memory import empty_cache  # these import torch and diffusers: seconds
-            from zimage_app.service.generation import load_source
+        from zimage_app.models.memory import empty_cache  # these import torch and diffusers: seconds
+        from zimage_app.service.generation import load_source
 
-            generator = load_source(self._source(model), self._config, lambda step: tell(_words(title, step)))
-        except StudioError as error:
-            self._show_model(ModelView(model, "failed", error.text))
-            raise
-        except Exception:
-            self._show_model(ModelView(model, "failed", Text("see the log", "详情见日志")))
-            raise
+        generator = load_source(self._source(model), self._config, lambda step: tell(_words(title, step)))
         another = self._generator is not None
         self._generator = generator  # only now: the old model stays when the new one cannot be loaded
         if another:
             empty_cache()
-        self._show_model(ModelView(model, "ready", title))
         return generator
-
-    def _show_model(self, view: ModelView) -> None:
-        with self._changed:
-            self._model_view = view
-            self._changed.notify_all()
 
     def _take(self, job: _Job, event: Event) -> None:
         match event:
@@ -372,12 +328,11 @@ def _forget_frames(error: StudioError) -> None:
     error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
-def _ignore(_: Text) -> None:
-    return
-
-
 def _words(title: Text, step: LoadProgress) -> Text:
-    return Text(f"loading {title.en}: {step.part.en}", f"正在加载 {title.zh}：{step.part.zh}")
+    return Text(
+        f"loading {title.en}: {step.part.en} ({step.fraction:.0%})",
+        f"正在加载 {title.zh}：{step.part.zh}（{step.fraction:.0%}）",
+    )
 
 
 def _jpeg(picture: Picture) -> bytes:

@@ -68,12 +68,3 @@ class JobView:
     def over(self) -> bool:
         """Whether nothing will change any more."""
         return self.state in ("done", "failed", "cancelled")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelView:
-    """The state of the model in memory."""
-
-    name: str
-    state: Literal["absent", "loading", "ready", "failed"]
-    detail: Text
