@@ -20,7 +20,8 @@ from tests.golden.make_tiny_weights import tiny_weights
 from tests.models.stock import GOLDEN_CONFIG, golden_module, normal, rel, stock_velocity
 from zimage_app.domain.errors import ModelError
 from zimage_app.models.components import Components, LatentFormat
-from zimage_app.models.files import CONFIGS, read_json
+from zimage_app.models.files import read_json
+from zimage_app.models.layout import CONFIGS
 from zimage_app.models.loader import FLUX_PREVIEW, LoadProgress, load_components, load_transformer
 from zimage_app.models.memory import MemoryPlan, plan_for, plan_memory
 from zimage_app.models.parts import TEXT_ENCODER as TEXT_KIND

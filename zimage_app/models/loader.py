@@ -15,8 +15,9 @@ from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.codec import VaeCodec
 from zimage_app.models.components import Components, LatentFormat, PreviewFactors
-from zimage_app.models.files import ModelFiles, PartFiles, damaged, model_files, open_file, read_json
+from zimage_app.models.files import damaged, open_file, read_json
 from zimage_app.models.folders import shown
+from zimage_app.models.layout import ModelFiles, PartFiles, model_files
 from zimage_app.models.memory import MemoryPlan
 from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Part, open_part
 from zimage_app.models.spec import ModelSource

@@ -9,7 +9,7 @@ import torch
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
-from zimage_app.models.files import model_files
+from zimage_app.models.layout import model_files
 from zimage_app.models.spec import ModelSource
 
 _FLOAT32_LIMIT = 4 * 10**9

@@ -15,7 +15,7 @@ import torch
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
-from zimage_app.models.files import PartFiles, Tensors, Weights, damaged
+from zimage_app.models.files import Tensors, Weights, damaged
 from zimage_app.models.formats import (
     check_quantisation,
     descaled,
@@ -24,6 +24,7 @@ from zimage_app.models.formats import (
     vae_names,
     without_prefix,
 )
+from zimage_app.models.layout import PartFiles
 from zimage_app.models.text import shortened, without_norm
 
 _OTHER_FAMILIES = {
