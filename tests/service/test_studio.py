@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -206,3 +207,29 @@ def test_closing_leaves_no_job_waiting(studio: Studio, small_request: Generation
 def test_the_tiny_model_is_the_one_that_was_chosen(studio: Studio) -> None:
     assert studio.default_model == "tiny"
     assert "tiny" in [card.name for card in studio.cards()]
+
+
+def test_a_model_is_unloaded_on_request_and_loaded_again(studio: Studio, small_request: GenerationRequest) -> None:
+    assert studio.loaded is None
+    finish(studio, studio.submit(small_request, "tiny"))
+    assert studio.loaded == "tiny"
+    model = weakref.ref(studio._generator)  # type: ignore[arg-type]
+    studio.unload()
+    assert studio.loaded is None
+    assert model() is None, "something still holds the model"
+    studio.unload()
+    again = finish(studio, studio.submit(small_request, "tiny"))
+    assert again.state == "done"
+    assert studio.loaded == "tiny"
+
+
+def test_a_model_at_work_is_not_unloaded(studio: Studio) -> None:
+    job = studio.submit(slow_request(), "tiny")
+    view = studio.wait(job, -1, 0.0)
+    while view.state in ("waiting", "loading"):
+        view = studio.wait(job, view.version, 5.0)
+    with pytest.raises(GenerationError, match="at work"):
+        studio.unload()
+    studio.cancel(job)
+    assert finish(studio, job).state == "cancelled"
+    assert studio.loaded == "tiny"

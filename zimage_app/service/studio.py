@@ -175,6 +175,35 @@ class Studio:
     def _may_see(self, picture_id: str, owner: str) -> bool:
         return not self._config.shared or self._owners.get(picture_id) == owner
 
+    @property
+    def loaded(self) -> str | None:
+        """The model that is in memory."""
+        generator = self._generator
+        return None if generator is None else generator.card.name
+
+    def unload(self) -> None:
+        """Free the model's memory; the next picture loads it again.
+
+        Raises:
+            GenerationError: a picture is being made with it.
+        """
+        with self._changed:
+            # A job that has just ended still holds the model for a moment.
+            self._changed.wait_for(lambda: self._running is None or not self._running.view.over, timeout=5.0)
+            if self._running is not None:
+                raise GenerationError(
+                    Text(
+                        "The model is at work; stop the picture or wait until it is done, then unload.",
+                        "模型正在使用中；请先停止或等待当前图片完成，再卸载模型。",
+                    )
+                )
+            if self._generator is None:
+                return
+            self._generator = None
+        from zimage_app.models.memory import empty_cache
+
+        empty_cache()
+
     def close(self) -> None:
         """Stop the running job, take the waiting ones back, and end the worker."""
         with self._changed:
@@ -207,6 +236,7 @@ class Studio:
             self._guarded(job)
             with self._changed:
                 self._running = None
+                self._changed.notify_all()
 
     def _guarded(self, job: _Job) -> None:
         """The one place where anything that goes wrong is caught, so that the next job still runs."""
