@@ -210,17 +210,18 @@ def test_the_tiny_model_is_the_one_that_was_chosen(studio: Studio) -> None:
 
 
 def test_a_model_is_unloaded_on_request_and_loaded_again(studio: Studio, small_request: GenerationRequest) -> None:
-    assert studio.loaded is None
+    assert studio.loaded() is None
     finish(studio, studio.submit(small_request, "tiny"))
-    assert studio.loaded == "tiny"
-    model = weakref.ref(studio._generator)  # type: ignore[arg-type]
+    assert studio.loaded() == "tiny"
+    assert studio._generator is not None
+    model = weakref.ref(studio._generator)
     studio.unload()
-    assert studio.loaded is None
+    assert studio.loaded() is None
     assert model() is None, "something still holds the model"
     studio.unload()
     again = finish(studio, studio.submit(small_request, "tiny"))
     assert again.state == "done"
-    assert studio.loaded == "tiny"
+    assert studio.loaded() == "tiny"
 
 
 def test_a_model_at_work_is_not_unloaded(studio: Studio) -> None:
@@ -232,4 +233,4 @@ def test_a_model_at_work_is_not_unloaded(studio: Studio) -> None:
         studio.unload()
     studio.cancel(job)
     assert finish(studio, job).state == "cancelled"
-    assert studio.loaded == "tiny"
+    assert studio.loaded() == "tiny"

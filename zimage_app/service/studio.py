@@ -175,7 +175,6 @@ class Studio:
     def _may_see(self, picture_id: str, owner: str) -> bool:
         return not self._config.shared or self._owners.get(picture_id) == owner
 
-    @property
     def loaded(self) -> str | None:
         """The model that is in memory."""
         generator = self._generator
