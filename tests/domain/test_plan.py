@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
-from zimage_app.domain.card import Z_IMAGE_TURBO
+from zimage_app.domain.card import FAMILY, Z_IMAGE, Z_IMAGE_TURBO, ModelCard
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import draw_seed, make_plan, stage_seed
 from zimage_app.domain.request import REFERENCE_STAGES, EasyCache, GenerationRequest, Stage
@@ -89,6 +90,42 @@ def test_the_negative_prompt_that_cannot_work_is_said() -> None:
     assert "no effect" in plan.warnings[0].en
     guided = make_plan(GenerationRequest(prompt="x", seed=1, negative="云"), Z_IMAGE_TURBO)
     assert guided.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("card", "stage", "en", "zh"),
+    [
+        (Z_IMAGE_TURBO, Stage(steps=50), "50 steps (stage 1) are too many for Z-Image-Turbo; use 4–20", "50 步"),
+        (Z_IMAGE_TURBO, Stage(cfg=4.5), "CFG 4.5 (stage 1) does not suit Z-Image-Turbo; use 1–2", "CFG 4.5"),
+        (Z_IMAGE, Stage(steps=30, cfg=1.0), "CFG 1 (stage 1) does not suit Z-Image; use 3–5", "CFG 1"),
+        (Z_IMAGE, Stage(steps=8, cfg=4.0), "8 steps (stage 1) are too few for Z-Image; use 25–50", "8 步"),
+    ],
+)
+def test_settings_that_do_not_suit_the_model_are_said(card: ModelCard, stage: Stage, en: str, zh: str) -> None:
+    (warning,) = make_plan(GenerationRequest(prompt="x", seed=1, stages=(stage,)), card).warnings
+    assert warning.en == f"{en}."
+    assert zh in warning.zh
+    unknown = replace(card, limits=None)
+    assert make_plan(GenerationRequest(prompt="x", seed=1, stages=(stage,)), unknown).warnings == ()
+
+
+def test_stages_that_do_not_suit_share_one_sentence() -> None:
+    stages = (Stage(cfg=3.0), Stage(cfg=1.0), Stage(cfg=3.0, denoise=0.5))
+    (warning,) = make_plan(GenerationRequest(prompt="x", seed=1, stages=stages), Z_IMAGE_TURBO).warnings
+    assert "CFG 3 (stage 1, 3)" in warning.en
+
+
+def test_steps_over_part_of_a_picture_count_for_more() -> None:
+    stages = (Stage(steps=30, cfg=4.0), Stage(steps=16, cfg=4.0, denoise=0.6))
+    assert make_plan(GenerationRequest(prompt="x", seed=1, stages=stages), Z_IMAGE).warnings == ()
+
+
+@pytest.mark.parametrize("card", FAMILY.values(), ids=list(FAMILY))
+def test_a_models_own_presets_suit_it(card: ModelCard) -> None:
+    for stages in (card.stages, card.single_stage):
+        assert make_plan(GenerationRequest(prompt="x", seed=1, stages=stages), card).warnings == ()
+    (single,) = card.single_stage
+    assert (single.width, single.height) == (672, 864)
 
 
 def test_a_first_stage_that_starts_from_nothing_is_said() -> None:

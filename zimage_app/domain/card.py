@@ -9,6 +9,29 @@ from zimage_app.domain.text import Text
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """From ``low`` to ``high``, both of them included."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g}–{self.high:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a model was meant to be used. Settings outside are run all the same, with a warning."""
+
+    steps: Span
+    """For a picture drawn from nothing: a stage that redraws half of one needs half of them."""
+    cfg: Span
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """One model of the family."""
 
@@ -22,16 +45,42 @@ class ModelCard:
     """The model's own shift, before any stage has set one."""
     examples: tuple[str, ...] = ()
     """Prompts that show it well."""
+    single: Stage | None = None
+    """One stage for the whole picture, as its makers recommend; None: worked out from ``stages``."""
+    limits: Limits | None = None
+    """None where nothing is known of them."""
 
     @property
     def single_stage(self) -> tuple[Stage, ...]:
-        """Straight to the last stage's size, the way the first stage draws."""
+        """Straight to the last stage's size: as the makers recommend, else the way the first stage draws."""
         last = self.stages[-1]
-        return (self.stages[0].model_copy(update={"width": last.width, "height": last.height}),)
+        size = {"width": last.width, "height": last.height}
+        return ((self.single or self.stages[0]).model_copy(update=size),)
 
 
 Z_IMAGE_TURBO = ModelCard(
     name="z-image-turbo",
     title=Text("Z-Image-Turbo", "Z-Image-Turbo"),
     description=Text("6 B parameters, 8 to 9 steps, CFG 1 to 2.", "60 亿参数，8 到 9 步，CFG 1 到 2。"),
+    single=Stage(steps=8, cfg=1.0, sampler="res_multistep", scheduler="simple", shift=3.0),
+    limits=Limits(steps=Span(4, 20), cfg=Span(1.0, 2.0)),
 )
+"""Its single stage is that of ComfyUI's template; its stages are the reference workflow's."""
+
+_BASE_STAGE = Stage(steps=30, cfg=4.0, sampler="res_multistep", scheduler="simple", shift=3.0)
+
+Z_IMAGE = ModelCard(
+    name="z-image",
+    title=Text("Z-Image", "Z-Image"),
+    description=Text(
+        "The model that Turbo was distilled from: 6 B parameters, 25 to 50 steps, CFG 3 to 5, negative prompts work.",
+        "Turbo 的蒸馏前原型：60 亿参数，25 到 50 步，CFG 3 到 5，反向提示词有效。",
+    ),
+    stages=(_BASE_STAGE,),
+    single=_BASE_STAGE,
+    limits=Limits(steps=Span(25, 50), cfg=Span(3.0, 5.0)),
+)
+"""Settings of ComfyUI's template: 25 to 50 steps, CFG 3 to 5."""
+
+FAMILY = {card.name: card for card in (Z_IMAGE_TURBO, Z_IMAGE)}
+"""The published models of the family. Others that were announced (Edit, Omni-Base) have no weights to be had."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from zimage_app.domain.card import ModelCard
@@ -98,7 +98,7 @@ def make_plan(request: GenerationRequest, card: ModelCard, draw: Callable[[], in
             plans.append(_stage_plan(number, stage, seed, previous_shift))
             previous_shift = stage.shift
     whole = request.model_copy(update={"seed": base, "stages": tuple(stage for stage, _ in settled)})
-    return GenerationPlan(whole, tuple(plans), _warnings(request, plans))
+    return GenerationPlan(whole, tuple(plans), _warnings(request, plans) + _unsuitable(card, plans))
 
 
 def _with_seed(stage: Stage, base: int, number: int, draw: Callable[[], int]) -> tuple[Stage, int]:
@@ -162,3 +162,42 @@ def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text,
             )
         )
     return tuple(warnings)
+
+
+def _unsuitable(card: ModelCard, plans: list[StagePlan]) -> tuple[Text, ...]:
+    """What the model was not made for, with the stages that it concerns."""
+    limits = card.limits
+    if limits is None:
+        return ()
+    cfg = [plan for plan in plans if plan.settings.cfg not in limits.cfg]
+    # A stage that redraws part of a picture runs its steps over that part alone.
+    few = [plan for plan in plans if plan.steps / plan.settings.denoise < limits.steps.low]
+    many = [plan for plan in plans if plan.steps > limits.steps.high]
+    title, warnings = card.title, []
+    if cfg:
+        values = _listed(f"{plan.settings.cfg:g}" for plan in cfg)
+        warnings.append(
+            Text(
+                f"CFG {values} (stage {_places(cfg)}) does not suit {title.en}; use {limits.cfg}.",
+                f"CFG {values}（第 {_places(cfg)} 阶段）不适合 {title.zh}；建议 {limits.cfg}。",
+            )
+        )
+    for stages, en, zh in ((few, "too few", "太少"), (many, "too many", "太多")):
+        if stages:
+            values = _listed(str(plan.steps) for plan in stages)
+            warnings.append(
+                Text(
+                    f"{values} steps (stage {_places(stages)}) are {en} for {title.en}; use {limits.steps}.",
+                    f"{values} 步（第 {_places(stages)} 阶段）对 {title.zh} 来说{zh}；建议 {limits.steps} 步。",
+                )
+            )
+    return tuple(warnings)
+
+
+def _places(plans: list[StagePlan]) -> str:
+    return _listed(str(plan.number + 1) for plan in plans)
+
+
+def _listed(words: Iterable[str]) -> str:
+    """Each once, in their order."""
+    return ", ".join(dict.fromkeys(words))
