@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
+from zimage_app.domain.prompt_tags import plain_name, take_tags
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
 from zimage_app.domain.schedules import as_float32, percent_to_sigma, stage_sigmas
 from zimage_app.domain.text import Text
@@ -86,8 +87,18 @@ def stage_seed(base: int, number: int) -> int:
     return (z ^ (z >> 31)) >> (64 - _SEED_BITS)
 
 
-def make_plan(request: GenerationRequest, card: ModelCard, draw: Callable[[], int] = draw_seed) -> GenerationPlan:
-    """Settle a request for one model. ``draw`` gives the seeds that are left to chance."""
+def make_plan(
+    request: GenerationRequest,
+    card: ModelCard,
+    draw: Callable[[], int] = draw_seed,
+    lora_name: Callable[[str], str] = plain_name,
+) -> GenerationPlan:
+    """Settle a request for one model.
+
+    ``draw`` gives the seeds that are left to chance. ``lora_name`` gives the name in full of a LoRA that is on, and
+    raises what it has to say where there is none.
+    """
+    request, tag_warnings = take_tags(request, lora_name)
     base = draw() if request.seed == "random" else request.seed
     asked = card.stages if request.stages is None else request.stages
     settled = tuple(_with_seed(stage, base, number, draw) for number, stage in enumerate(asked))
@@ -98,7 +109,8 @@ def make_plan(request: GenerationRequest, card: ModelCard, draw: Callable[[], in
             plans.append(_stage_plan(number, stage, seed, previous_shift))
             previous_shift = stage.shift
     whole = request.model_copy(update={"seed": base, "stages": tuple(stage for stage, _ in settled)})
-    return GenerationPlan(whole, tuple(plans), _warnings(request, plans) + _unsuitable(card, plans))
+    warnings = (*tag_warnings, *_warnings(request, plans), *_unsuitable(card, plans), *_lora_warnings(whole, plans))
+    return GenerationPlan(whole, tuple(plans), warnings)
 
 
 def _with_seed(stage: Stage, base: int, number: int, draw: Callable[[], int]) -> tuple[Stage, int]:
@@ -201,3 +213,32 @@ def _places(plans: list[StagePlan]) -> str:
 def _listed(words: Iterable[str]) -> str:
     """Each once, in their order."""
     return ", ".join(dict.fromkeys(words))
+
+
+def _lora_warnings(request: GenerationRequest, plans: list[StagePlan]) -> list[Text]:
+    """LoRAs that are on, but in no stage that runs.
+
+    Raises:
+        RequestError: a LoRA's stage isn't there.
+    """
+    count = len(request.stages or ())
+    warnings: list[Text] = []
+    for place, use in enumerate(request.loras):
+        numbers = use.stages or ()
+        if numbers and numbers[-1] > count:
+            raise RequestError(
+                f"loras.{place}.stages",
+                Text(
+                    f"{use.name}: there is no stage {numbers[-1]}; the stages are 1 to {count}",
+                    f"{use.name}：没有第 {numbers[-1]} 阶段；可用 1 到 {count}",
+                ),
+            )
+        if use.strength and not any(use.acts_in(plan.number) for plan in plans):
+            shown = ", ".join(map(str, numbers))
+            warnings.append(
+                Text(
+                    f"LoRA {use.name} has no effect: it acts in stage {shown} only, which is switched off.",
+                    f"LoRA {use.name} 没有作用：它只作用于第 {shown} 阶段，而该阶段已关闭。",
+                )
+            )
+    return warnings

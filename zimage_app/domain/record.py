@@ -9,10 +9,14 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from zimage_app.domain.errors import StorageError
+from zimage_app.domain.prompt_tags import tag_of
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 
 SCHEMA_VERSION: Literal[1] = 1
+
+_SHORT_HASH = 10
+"""Digits of a file's SHA-256 by which Civitai finds it (its AutoV2)."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -104,8 +108,11 @@ class ImageRecord(BaseModel):
             "Stages": " > ".join(f"{stages[s.number].width}x{stages[s.number].height}" for s in self.stages),
             "Version": f"Z-Image Progressive Studio {self.surroundings.app}",
         }
-        loras = "".join(f" <lora:{use.name}:{use.strength:g}>" for use in self.request.loras if use.strength)
-        lines = [self.request.full_prompt + loras]
+        on = [use for use in self.request.loras if use.strength]
+        hashes = {f"lora:{use.name}": use.sha256[:_SHORT_HASH] for use in on if use.sha256}
+        if hashes:
+            facts["Hashes"] = json.dumps(hashes, ensure_ascii=False)
+        lines = [self.request.full_prompt + "".join(f" {tag_of(use)}" for use in on)]
         if self.request.negative:
             lines.append(f"Negative prompt: {self.request.negative}")
         lines.append(", ".join(f"{key}: {value}" for key, value in facts.items()))

@@ -7,6 +7,8 @@ model (seeds drawn, sizes and sigmas settled) is a plan (``plan.py``).
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -23,6 +25,9 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 MAX_PROMPT = 8000
 MAX_STAGES = 8
+MAX_LORAS = 16
+STRONGEST = 2.0
+"""Of a LoRA, up or down."""
 MAX_SEED = 2**64 - 1
 
 
@@ -306,8 +311,19 @@ def _some_enabled(stages: tuple[Stage, ...] | None) -> tuple[Stage, ...] | None:
     return stages
 
 
+def _ascending(value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if value is None else tuple(sorted(set(value)))
+
+
+Triggers = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=32)]
+
+
 class LoraUse(BaseModel):
-    """One LoRA of the stack: which file, and how strongly."""
+    """One LoRA of the stack: which file, how strongly, and in which stages.
+
+    The same LoRA may stand in the stack more than once; its strengths add up. With other ``stages`` each, it has a
+    strength per stage.
+    """
 
     model_config = _STRICT
 
@@ -321,9 +337,40 @@ class LoraUse(BaseModel):
     ]
     strength: Annotated[
         float,
-        Field(ge=-2.0, le=2.0),
+        Field(ge=-STRONGEST, le=STRONGEST),
         Knob(Text("Strength", "强度"), Text("0 is off.", "0 为不启用。"), step=0.05),
     ] = 1.0
+    stages: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=MAX_STAGES)], ...] | None,
+        Field(min_length=1),
+        AfterValidator(_ascending),
+        Knob(
+            Text("Acts in stages", "作用阶段"),
+            Text("Numbers from 1; left out: in all of them.", "从 1 起的编号；不填则作用于所有阶段。"),
+        ),
+    ] = None
+    triggers: Annotated[
+        Triggers,
+        Knob(
+            Text("Its trigger words", "它的触发词"),
+            Text("Joined in front of the prompt while it is on.", "启用时加在提示词前面。"),
+        ),
+    ] = ()
+    sha256: Annotated[
+        str | None,
+        Field(pattern="^[0-9a-f]{64}$"),
+        Knob(
+            Text("SHA-256", "SHA-256"),
+            Text(
+                "Of the file that is meant; in a finished picture's settings always given.",
+                "所指文件的校验值；已生成图片的参数中总会写明。",
+            ),
+        ),
+    ] = None
+
+    def acts_in(self, stage: int) -> bool:
+        """Whether it is on in the stage of that number, counted from 0."""
+        return self.strength != 0.0 and (self.stages is None or stage + 1 in self.stages)
 
 
 class GenerationRequest(BaseModel):
@@ -355,8 +402,7 @@ class GenerationRequest(BaseModel):
         ),
     ] = ""
     triggers: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=200)], ...],
-        Field(max_length=32),
+        Triggers,
         Knob(
             Text("Trigger words", "触发词"),
             Text("Joined in front of the prompt, each once.", "依次加在提示词前面，不重复。"),
@@ -364,7 +410,7 @@ class GenerationRequest(BaseModel):
     ] = ()
     loras: Annotated[
         tuple[LoraUse, ...],
-        Field(max_length=16),
+        Field(max_length=MAX_LORAS),
         Knob(Text("LoRAs", "LoRA"), Text("Applied in this order.", "按此顺序叠加。")),
     ] = ()
     seed: Annotated[
@@ -386,9 +432,34 @@ class GenerationRequest(BaseModel):
 
     @property
     def full_prompt(self) -> str:
-        """What the text encoder reads: the trigger words that the prompt doesn't hold yet, then the prompt."""
-        words = dict.fromkeys(word.strip() for word in self.triggers)
-        return ", ".join([*(word for word in words if word and word not in self.prompt), self.prompt])
+        """What the text encoder reads: the trigger words that the prompt doesn't hold yet, then the prompt.
+
+        The LoRAs' words come first, in the order of the stack, then the free ones; each once, however it is written
+        (upper case or full width). LoRA tags must have been taken out before (``prompt_tags.py``).
+        """
+        on = (word for use in self.loras if use.strength for word in use.triggers)
+        words: dict[str, str] = {}
+        for word in (*on, *self.triggers):
+            words.setdefault(_folded(word), word.strip())
+        held = _folded(self.prompt)
+        missing = [word for folded, word in words.items() if folded and not _holds(held, folded)]
+        return ", ".join([*missing, self.prompt])
+
+
+_LETTER = r"[^\W\u2e80-\U0010ffff]"
+"""Of a script that separates its words; Chinese does not."""
+
+
+def _folded(text: str) -> str:
+    """Without the difference between upper and lower case, full and half width, one space and several."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _holds(text: str, word: str) -> bool:
+    """Whether ``word`` stands in ``text``, not merely inside a longer word as ``ink`` does in ``drink``."""
+    before = f"(?<!{_LETTER})" if re.match(_LETTER, word) else ""
+    after = f"(?!{_LETTER})" if re.match(_LETTER, word[-1]) else ""
+    return re.search(before + re.escape(word) + after, text) is not None
 
 
 def knob_of(model: type[BaseModel], name: str) -> Knob:

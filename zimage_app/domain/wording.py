@@ -30,6 +30,7 @@ _RULES: dict[str, Text] = {
     "int_from_float": Text("must be a whole number", "必须是整数"),
     "float_type": Text("must be a number", "必须是数字"),
     "string_type": Text("must be text", "必须是文字"),
+    "string_pattern_mismatch": Text("must have the form {pattern}", "格式必须为 {pattern}"),
     "bool_type": Text("must be true or false", "必须是 true 或 false"),
     "tuple_type": Text("must be a list", "必须是列表"),
     "model_type": Text("must be a group of settings", "必须是一组设置"),

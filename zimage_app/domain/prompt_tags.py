@@ -1,0 +1,228 @@
+"""``<lora:name:0.8>`` in a prompt: taken out of what the model reads and turned into uses of LoRAs. Knows no files.
+
+A1111's forms are understood: ``<lora:name>``, ``<lora:name:0.8>``, ``<lora:name:te:unet>`` and ``te=``, ``unet=``; also
+``<lyco:…>`` and the full-width signs ＜ ： ＞ of a Chinese keyboard. ``stages=1,2`` is ours: where it acts, from 1.
+Z-Image's LoRAs change the transformer alone, so of two numbers the second counts and the first has no effect.
+
+A LoRA that stands in a tag and in the list: the tag's strength counts, and its stages where it gives any; the list's
+trigger words stay. Several tags of one LoRA are several uses and add up, as everywhere in a stack.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import MAX_LORAS, MAX_STAGES, STRONGEST, GenerationRequest, LoraUse
+from zimage_app.domain.text import Text
+
+_TAG = re.compile(r"[<＜]\s*(?:lora|lyco)\s*[:：]([^<>＜＞]*)[>＞]", re.IGNORECASE)
+_BEGUN = re.compile(r"[<＜]\s*(?:lora|lyco)\s*[:：]", re.IGNORECASE)
+_GAP = "\0"
+"""Stands where a tag stood; no prompt holds it."""
+_EMPTY_PLACES = re.compile(rf"[\s,，、]*{_GAP}[\s,，、{_GAP}]*")
+_SEPARATORS = ",，、"
+_SHOWN = 60
+_NUMBERS_ALLOWED = 2
+_NAMED = ("te", "unet", "stages")
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One tag, checked."""
+
+    name: str
+    strength: float
+    stages: tuple[int, ...] | None
+    """Counted from 1; None where the tag says nothing of them."""
+    unused: float | None
+    """A strength for the text encoder that differs from the transformer's, and has no effect."""
+
+
+def plain_name(name: str) -> str:
+    """A LoRA's name without its ending, by which two spellings of one file are known where no folder is at hand."""
+    return name.strip().replace("\\", "/").removesuffix(".safetensors")
+
+
+def tag_of(use: LoraUse) -> str:
+    """A use of the list as a tag, which ``split_tags`` reads back; trigger words have no place in it."""
+    stages = "" if use.stages is None else f":stages={','.join(map(str, use.stages))}"
+    return f"<lora:{use.name}:{use.strength:g}{stages}>"
+
+
+def split_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
+    """What a prompt says without its tags, and the tags in order. A prompt without tags comes back as it is.
+
+    Raises:
+        RequestError: a tag is not closed, has no name, or a number in it is none or out of bounds.
+    """
+    tags = tuple(_tag(match) for match in _TAG.finditer(prompt))
+    text = _TAG.sub(_GAP, prompt.replace(_GAP, " ")) if tags else prompt
+    begun = _BEGUN.search(text)
+    if begun:
+        rest = _short(text[begun.start() :].partition("\n")[0])
+        raise _wrong(rest, Text("the tag is not closed; end it with >", "标签没有结束；请以 > 结尾"))
+    return (_closed(text) if tags else text), tags
+
+
+def take_tags(
+    request: GenerationRequest, name_of: Callable[[str], str] = plain_name
+) -> tuple[GenerationRequest, tuple[Text, ...]]:
+    """A request whose LoRAs all stand in its list, by the names that ``name_of`` gives, and what to tell the user.
+
+    LoRAs at strength 0 are off: their names are not asked for. ``name_of`` raises what it has to say of a name.
+
+    Raises:
+        RequestError: a tag is wrong, stands in the negative prompt, or leaves no prompt or too many LoRAs.
+    """
+    prompt, tags = split_tags(request.prompt)
+    if split_tags(request.negative)[1]:
+        raise RequestError(
+            "negative",
+            Text(
+                "holds a LoRA tag, which acts in the prompt only; move it there, with a negative strength if you like",
+                "含有 LoRA 标签，标签只在提示词里起作用；请移到提示词中，需要时把强度写成负数",
+            ),
+        )
+    if tags and not prompt:
+        raise RequestError(
+            "prompt", Text("has only LoRA tags; describe the picture too", "只有 LoRA 标签；请再写上画面描述")
+        )
+    listed = [_named(use, name_of) for use in request.loras]
+    uses = _with_tags(listed, [_named(_use(tag), name_of) for tag in tags])
+    if len(uses) > MAX_LORAS:
+        raise RequestError(
+            "loras",
+            Text(
+                f"{len(uses)} LoRAs with those in the prompt; at most {MAX_LORAS} are allowed",
+                f"连同提示词中的共 {len(uses)} 个 LoRA；最多 {MAX_LORAS} 个",
+            ),
+        )
+    changed = {"prompt": prompt, "loras": tuple(uses)}
+    return request.model_copy(update=changed), tuple(_unused(tag) for tag in tags if tag.unused is not None)
+
+
+def _use(tag: Tag) -> LoraUse:
+    return LoraUse(name=tag.name, strength=tag.strength, stages=tag.stages)
+
+
+def _named(use: LoraUse, name_of: Callable[[str], str]) -> LoraUse:
+    return use.model_copy(update={"name": name_of(use.name)}) if use.strength else use
+
+
+def _with_tags(listed: list[LoraUse], tagged: list[LoraUse]) -> list[LoraUse]:
+    """The list, in which a LoRA that the prompt names too gives way to its tags, in its place."""
+    names = {plain_name(use.name) for use in tagged}
+    uses: list[LoraUse] = []
+    for use in listed:
+        name = plain_name(use.name)
+        if name not in names:
+            uses.append(use)
+            continue
+        mine = [tag for tag in tagged if plain_name(tag.name) == name]
+        tagged = [tag for tag in tagged if plain_name(tag.name) != name]
+        uses += [_merged(use, tag) for tag in mine]
+    return uses + tagged
+
+
+def _merged(use: LoraUse, tag: LoraUse) -> LoraUse:
+    stages = use.stages if tag.stages is None else tag.stages
+    return use.model_copy(update={"name": tag.name, "strength": tag.strength, "stages": stages})
+
+
+def _tag(match: re.Match[str]) -> Tag:
+    shown = _short(match[0])
+    name, *arguments = (part.strip() for part in re.split("[:：]", match[1]))
+    if not name:
+        raise _wrong(
+            shown, Text("the tag names no LoRA; write <lora:name:0.8>", "标签里没有名称；请写成 <lora:名称:0.8>")
+        )
+    positional = [part for part in arguments if "=" not in part]
+    named = _arguments([part for part in arguments if "=" in part], shown)
+    if len(positional) > _NUMBERS_ALLOWED:
+        raise _wrong(
+            shown,
+            Text("has more than two numbers; write <lora:name:0.8>", "数字多于两个；请写成 <lora:名称:0.8>"),
+        )
+    numbers = [_strength(part, shown) for part in positional]
+    text_encoder = _strength(named["te"], shown) if "te" in named else numbers[0] if numbers else 1.0
+    strength = _strength(named["unet"], shown) if "unet" in named else numbers[1] if len(numbers) > 1 else text_encoder
+    stages = _stages(named["stages"], shown) if "stages" in named else None
+    return Tag(name, strength, stages, None if text_encoder == strength else text_encoder)
+
+
+def _arguments(parts: list[str], shown: str) -> dict[str, str]:
+    pairs = {key.strip().lower(): value.strip() for key, _, value in (part.partition("=") for part in parts)}
+    unknown = next((key for key in pairs if key not in _NAMED), None)
+    if unknown is not None:
+        raise _wrong(
+            shown,
+            Text(
+                f"{_short(unknown)}= is not supported; te=, unet= and stages= are",
+                f"不支持 {_short(unknown)}=；可用 te=、unet=、stages=",
+            ),
+        )
+    return pairs
+
+
+def _strength(text: str, shown: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not -STRONGEST <= value <= STRONGEST:
+        raise _wrong(
+            shown,
+            Text(
+                f"the strength {_short(text)!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
+                f"强度 {_short(text)!r} 必须是 {-STRONGEST:g} 到 {STRONGEST:g} 之间的数",
+            ),
+        )
+    return value
+
+
+def _stages(text: str, shown: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in re.split(f"[{_SEPARATORS}+]", text)]
+    if not all(part.isascii() and part.isdecimal() and 1 <= int(part[:9]) <= MAX_STAGES for part in parts):
+        raise _wrong(
+            shown,
+            Text(
+                f"stages={_short(text)} must be stage numbers, as in stages=1,2",
+                f"stages={_short(text)} 必须是阶段编号，例如 stages=1,2",
+            ),
+        )
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _closed(text: str) -> str:
+    """The text with each tag's place closed: one separator where the tag stood between two things, else none."""
+
+    def join(match: re.Match[str]) -> str:
+        if match.start() == 0 or match.end() == len(text):
+            return ""
+        separator = next((sign for sign in match[0] if sign in _SEPARATORS), "")
+        if separator:
+            return f"{separator} " if separator == "," else separator
+        blank = match[0].replace(_GAP, "")
+        return "\n" if "\n" in blank else " " if blank else ""
+
+    return _EMPTY_PLACES.sub(join, text)
+
+
+def _unused(tag: Tag) -> Text:
+    return Text(
+        f"LoRA {tag.name}: {tag.strength:g} is used; {tag.unused:g} is for a text encoder, which Z-Image's LoRAs leave"
+        " as it is.",
+        f"LoRA {tag.name}：使用强度 {tag.strength:g}；{tag.unused:g} 针对文本编码器，而 Z-Image 的 LoRA 不改动它。",
+    )
+
+
+def _wrong(shown: str, reason: Text) -> RequestError:
+    return RequestError("prompt", Text(f"{shown} {reason.en}", f"{shown} {reason.zh}"))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
