@@ -1,0 +1,34 @@
+"""LoRA files for tests of the library: real safetensors headers, without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+WIDTH = 64
+
+
+def lora_shapes(width: int = WIDTH, rank: int = 4, prefix: str = "diffusion_model.") -> dict[str, tuple[int, ...]]:
+    """A small LoRA of a model of that width."""
+    module = f"{prefix}layers.0.attention.to_q"
+    return {f"{module}.lora_A.weight": (rank, width), f"{module}.lora_B.weight": (width, rank)}
+
+
+def write_lora(
+    path: Path, metadata: Mapping[str, str] | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> Path:
+    """A LoRA file of zeros, its folder made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {key: np.zeros(shape, np.float16) for key, shape in (shapes or lora_shapes()).items()}
+    save_file(tensors, path, dict(metadata) if metadata else None)
+    return path
+
+
+def write_json(path: Path, data: object) -> Path:
+    """A companion file."""
+    path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    return path

@@ -1,0 +1,145 @@
+"""One LoRA of the library, as lists and pages show it: everything that is known, most trusted first. Opens no file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zimage_app.domain.text import Text
+from zimage_app.service.loras.contents import Contents
+from zimage_app.service.loras.said import MOST_WORDS, Said
+from zimage_app.service.loras.sidecar import Notes
+
+Z_IMAGE_WIDTH = 3840
+"""Of the published Z-Image models' transformer."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraEntry:
+    """A file under ``loras/`` and what is known of it."""
+
+    name: str
+    """Path below the folder, with forward slashes and without the ending: what a request calls it."""
+    path: Path
+    size: int
+    """Bytes."""
+    modified: int
+    """Time of the last change, in ns."""
+    title: str
+    """What others call it; empty where nobody says."""
+    triggers: tuple[str, ...]
+    """Trigger words, most trusted first."""
+    preset_triggers: tuple[str, ...]
+    """Those of them that go with it unless told otherwise; guesses never do."""
+    strength: float | None
+    """Suggested."""
+    base: str
+    """The model that it was trained on, in the file's own words."""
+    note: str
+    kind: str
+    """LoRA, LoHa, LoKr, DoRA or diff."""
+    spelling: str
+    """The commonest prefix of its keys."""
+    ranks: tuple[int, int] | None
+    """Lowest and highest."""
+    width: int | None
+    """How wide the model is that it was made for."""
+    thumbnail: Path | None
+    """A picture beside it, or the file itself where it holds one."""
+    problem: Text | None
+    """Why it can't be used at all."""
+    warnings: tuple[Text, ...]
+    """What is odd about it."""
+
+    @property
+    def rank(self) -> str:
+        """The ranks as text; empty where nothing is factored."""
+        if self.ranks is None:
+            return ""
+        low, high = self.ranks
+        return f"{low}" if low == high else f"{low}–{high}"
+
+    def misfit(self, width: int | None) -> Text | None:
+        """Why it can't act on a model of that width; None where it may."""
+        if self.width is None or width is None or self.width == width:
+            return None
+        return Text(
+            f"made for a model of width {self.width}; the chosen one has {width}",
+            f"适用于宽度为 {self.width} 的模型，而当前模型为 {width}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A LoRA file with everything that lies around it, read."""
+
+    name: str
+    path: Path
+    size: int
+    modified: int
+    contents: Contents
+    notes: Notes
+    notes_problem: Text | None
+    """Why the user's notes can't be read."""
+    companions: Sequence[Said]
+    """What other files say, most trusted first."""
+    picture: Path | None
+
+
+def entry_of(found: Found) -> LoraEntry:
+    """Everything that is known of a file, settled by trust: the user, the file itself, what lies around it."""
+    said = (found.contents.said, *found.companions)
+    preset, more = _triggers(found.notes, said)
+    strengths = (found.notes.strength, *(each.strength for each in said))
+    return LoraEntry(
+        name=found.name,
+        path=found.path,
+        size=found.size,
+        modified=found.modified,
+        title=next(filter(None, (each.title for each in said)), ""),
+        triggers=tuple(dict.fromkeys((*preset, *more)))[:MOST_WORDS],
+        preset_triggers=preset,
+        strength=next((value for value in strengths if value is not None), None),
+        base=next(filter(None, (each.base for each in said)), ""),
+        note=found.notes.note or next(filter(None, (each.note for each in said)), ""),
+        kind=found.contents.kind,
+        spelling=found.contents.spelling,
+        ranks=found.contents.ranks,
+        width=found.contents.width,
+        thumbnail=found.picture or (found.path if found.contents.has_thumbnail else None),
+        problem=found.contents.problem,
+        warnings=tuple(_warnings(found, said)),
+    )
+
+
+def _triggers(notes: Notes, said: Sequence[Said]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those that go with it by themselves, and all that may."""
+    choices = next(filter(None, (each.choices for each in said)), ())
+    guesses = next(filter(None, (each.guesses for each in said)), ())
+    if notes.triggers is not None:
+        return notes.triggers, choices
+    phrase = next(filter(None, (each.phrase for each in said)), ())
+    preset = phrase or choices[:1]
+    return preset, (*choices, *(() if preset else guesses))
+
+
+def _warnings(found: Found, said: Sequence[Said]) -> list[Text]:
+    warnings = [] if found.notes_problem is None else [found.notes_problem]
+    contents = found.contents
+    base = next(filter(None, (each.base for each in said)), "")
+    if contents.problem is None and not contents.for_z_image:
+        of = Text(f": it is for {base}", f"：它用于 {base}") if base else Text("", "")
+        warnings.append(
+            Text(f"not a LoRA for Z-Image, by the names in it{of.en}", f"从内容看不是 Z-Image 的 LoRA{of.zh}")
+        )
+    elif base and not _is_z_image(base):
+        warnings.append(
+            Text(f"its notes say it was trained on {base}, not Z-Image", f"其说明称训练底模为 {base}，而非 Z-Image")
+        )
+    return warnings
+
+
+def _is_z_image(base: str) -> bool:
+    return "zimage" in re.sub(r"[^a-z0-9]", "", base.casefold())

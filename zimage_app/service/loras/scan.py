@@ -1,0 +1,103 @@
+"""Which LoRA files lie under a folder, and which files belong to each. Follows links, also out of the folder, since the
+user has put them there; a folder that several links lead to is visited once, so loops end. Opens no file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from zimage_app.service.loras.cache import Stamp
+from zimage_app.service.loras.said import COMPANIONS
+from zimage_app.service.loras.sidecar import SIDECAR
+
+SUFFIX = ".safetensors"
+_PICTURES = tuple(f"{middle}{ending}" for middle in ("", ".preview") for ending in (".png", ".jpg", ".jpeg", ".webp"))
+
+
+@dataclass(frozen=True, slots=True)
+class FileAt:
+    """A file as it was met."""
+
+    name: str
+    """Path below the folder, with forward slashes."""
+    path: Path
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class LoraFiles:
+    """A LoRA file with what lies beside it."""
+
+    lora: FileAt
+    notes: FileAt | None
+    companions: tuple[FileAt, ...]
+    """Most trusted first."""
+    picture: FileAt | None
+
+
+def scan(folder: Path) -> Iterator[LoraFiles]:
+    """Every LoRA below a folder; none where there is no folder."""
+    for below, files in _folders(folder):
+        for name in files:
+            if name.lower().endswith(SUFFIX):
+                found = _with_companions(folder, below, name, files)
+                if found is not None:
+                    yield found
+
+
+def _folders(root: Path) -> Iterator[tuple[str, frozenset[str]]]:
+    """(path below the root, its files' names), real folders before links to them."""
+    visited: set[tuple[int, int]] = set()
+    waiting: list[str] = [""]
+    linked: list[str] = []
+    while waiting or linked:
+        below = waiting.pop() if waiting else linked.pop()
+        try:
+            status = os.stat(root / below)
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            files: set[str] = set()
+            with os.scandir(root / below) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    inner = f"{below}/{entry.name}" if below else entry.name
+                    if entry.is_dir():
+                        (linked if entry.is_symlink() else waiting).append(inner)
+                    else:
+                        files.add(entry.name)
+        except OSError:  # gone meanwhile, or not ours to read
+            continue
+        yield below, frozenset(files)
+
+
+def _with_companions(root: Path, below: str, name: str, files: frozenset[str]) -> LoraFiles | None:
+    stem = name[: -len(SUFFIX)]
+
+    def at(ending: str) -> FileAt | None:
+        found = next((each for each in (f"{stem}{ending}", f"{stem}{ending.upper()}") if each in files), None)
+        return None if found is None else _file(root, below, found)
+
+    lora = _file(root, below, name)
+    if lora is None:
+        return None
+    return LoraFiles(
+        lora=lora,
+        notes=at(SIDECAR),
+        companions=tuple(file for ending in COMPANIONS if (file := at(ending))),
+        picture=next((file for ending in _PICTURES if (file := at(ending))), None),
+    )
+
+
+def _file(root: Path, below: str, name: str) -> FileAt | None:
+    inner = f"{below}/{name}" if below else name
+    path = root / inner
+    try:
+        status = path.stat()
+    except OSError:  # a link to nothing
+        return None
+    return FileAt(inner, path, (status.st_size, status.st_mtime_ns))
