@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from zimage_app.domain.card import Z_IMAGE_TURBO
+from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.request import REFERENCE_STAGES
 from zimage_app.models.card_file import read_card
-from zimage_app.models.spec import find_model, list_models
+from zimage_app.models.spec import Shelves, find_model, list_models, look_up
 
-DEMO = Path(__file__).parents[2] / "models"
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "models"
+SHIPPED = ROOT / "presets" / "models"
+"""The named models that come with the app."""
+
+
+@pytest.fixture(autouse=True)
+def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No other program has fetched anything; gives the hub's cache."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope-cache"))
+    return tmp_path / "hub-cache"
 
 
 def make_model(models: Path, name: str, card: str | None = None) -> Path:
@@ -34,14 +49,28 @@ def test_the_demo_model_has_a_card() -> None:
     assert source.card.examples
 
 
+def write_part(folder: Path) -> None:
+    """What a part of a model looks like from outside."""
+    folder.mkdir(parents=True)
+    names = ("vocab.json", "merges.txt") if folder.name == "tokenizer" else ("config.json", "a.safetensors")
+    for name in names:
+        (folder / name).write_text("{}", encoding="utf-8")
+
+
 def test_lists_what_is_there_and_what_could_be(tmp_path: Path) -> None:
-    make_model(tmp_path, "mine")
-    make_model(tmp_path, "demo")
-    (tmp_path / "no-model").mkdir()
-    (tmp_path / "README.md").write_text("", encoding="utf-8")
-    found = {source.card.name: source.present for source in list_models(tmp_path)}
-    assert found == {"demo": True, "mine": True, "z-image-turbo": False}
-    assert list_models(tmp_path / "nowhere")[0].card is Z_IMAGE_TURBO
+    models = tmp_path / "models"
+    models.mkdir()
+    make_model(models, "mine")
+    make_model(models, "demo")
+    (models / "no-model").mkdir()
+    (models / "README.md").write_text("", encoding="utf-8")
+    found = {source.card.name: source.present for source in list_models(Shelves(models, SHIPPED))}
+    named = {path.stem: False for path in SHIPPED.glob("*.yaml")}
+    assert found == {"demo": True, "mine": True} | named
+    assert {"z-image-turbo", "z-image"} <= set(named)
+    nowhere = {source.card.name: source for source in list_models(Shelves(tmp_path / "nowhere", SHIPPED))}
+    assert nowhere["z-image-turbo"].card == Z_IMAGE_TURBO
+    assert nowhere["z-image"].card == Z_IMAGE
 
 
 def test_finds_by_name_and_by_path(tmp_path: Path) -> None:
@@ -61,14 +90,74 @@ def test_a_model_with_a_broken_card_does_not_hide_the_others(tmp_path: Path, cap
         find_model("broken", tmp_path)
 
 
-def test_turbo_has_its_card_once_it_is_there(tmp_path: Path) -> None:
-    make_model(tmp_path, "demo")
-    with pytest.raises(ModelError, match=r"z-image-turbo are not here.*/z-image-turbo/.*now: demo") as caught:
-        find_model("z-image-turbo", tmp_path)
-    assert "demo" in caught.value.text.zh
-    folder = make_model(tmp_path, "z-image-turbo")
-    assert find_model("z-image-turbo", tmp_path).card is Z_IMAGE_TURBO
-    assert find_model("z-image-turbo", tmp_path).folder == folder
+def test_turbo_is_here_once_all_its_parts_are(tmp_path: Path) -> None:
+    shelves = Shelves(tmp_path / "models", SHIPPED)
+    (tmp_path / "models").mkdir()
+    make_model(tmp_path / "models", "demo")
+    home = tmp_path / "models" / "z-image-turbo"
+    for part in ("transformer", "text_encoder", "vae", "tokenizer"):
+        says = rf"{part}.* missing\): fetch it \(33 GB\).*models fetch z-image-turbo'; ready to use now: demo\."
+        with pytest.raises(ModelError, match=says) as caught:
+            find_model("z-image-turbo", shelves)
+        assert "models fetch z-image-turbo" in caught.value.text.zh
+        write_part(home / part)
+    source = find_model("z-image-turbo", shelves)
+    assert source.card == Z_IMAGE_TURBO
+    assert {place.path.parent for place in source.places.by_name.values()} == {home}
+    assert find_model("Tongyi-MAI/Z-Image-Turbo", shelves) == source
+
+
+def test_a_shard_that_is_missing_is_to_be_fetched(tmp_path: Path) -> None:
+    shelves = Shelves(tmp_path, SHIPPED)
+    for part in ("transformer", "text_encoder", "vae", "tokenizer"):
+        write_part(tmp_path / "z-image-turbo" / part)
+    index = {"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}}
+    folder = tmp_path / "z-image-turbo" / "transformer"
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert list(look_up("z-image-turbo", shelves).missing) == ["transformer"]
+    (folder / "b.safetensors").write_bytes(b"")
+    assert not look_up("z-image-turbo", shelves).missing
+
+
+def test_what_another_program_has_fetched_is_used_in_place(tmp_path: Path, empty_caches: Path) -> None:
+    snapshot = empty_caches / "models--Tongyi-MAI--Z-Image-Turbo" / "snapshots" / "c0ffee"
+    for part in ("transformer", "text_encoder"):
+        write_part(snapshot / part)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("c0ffee", encoding="utf-8")
+    scope = tmp_path / "modelscope-cache" / "models" / "Tongyi-MAI" / "Z-Image-Turbo"
+    for part in ("vae", "tokenizer"):
+        write_part(scope / part)
+    source = find_model("z-image-turbo", Shelves(tmp_path / "models", SHIPPED))
+    assert source.places.transformer.path == snapshot / "transformer"
+    assert source.places.transformer.config == snapshot / "transformer" / "config.json"
+    assert source.places.vae.path == scope / "vae"
+
+
+def test_any_repository_of_the_hub_has_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="models fetch some/Where-1'") as caught:
+        find_model("some/Where-1", tmp_path)
+    assert "some/Where-1" in caught.value.text.zh
+    for part in ("transformer", "text_encoder", "vae", "tokenizer"):
+        write_part(tmp_path / "some--Where-1" / part)
+    assert find_model("some/Where-1", tmp_path).card.name == "some--Where-1"
+
+
+def test_a_folder_laid_out_as_comfyui_does_goes_before_a_named_model(tmp_path: Path) -> None:
+    folder = tmp_path / "z-image-turbo"
+    (folder / "diffusion_models").mkdir(parents=True)
+    source = find_model("z-image-turbo", Shelves(tmp_path, SHIPPED))
+    assert source.places.transformer.path == folder / "diffusion_models"
+    assert source.card == Z_IMAGE_TURBO
+
+
+def test_a_card_in_its_folder_changes_a_named_model(tmp_path: Path) -> None:
+    home = tmp_path / "z-image-turbo"
+    home.mkdir()
+    (home / "card.yaml").write_text("title: {en: Mine, zh: 我的}\n", encoding="utf-8")
+    card = look_up("z-image-turbo", Shelves(tmp_path, SHIPPED)).card
+    assert card == replace(Z_IMAGE_TURBO, title=card.title)
+    assert card.title.zh == "我的"
 
 
 @pytest.mark.parametrize("name", ["nope", "./nope", "no-model", ""])

@@ -84,7 +84,7 @@ def generate(options: argparse.Namespace) -> int:
     config = StudioConfig(**({"outputs": options.out} if options.out else {}))
     name = options.model or default_model(config)
     try:
-        source = find_model(name, config.models)
+        source = find_model(name, config.shelves)
     except StudioError as error:
         return _complain(error, BAD_INPUT)
     request = build_request(options, source.card)

@@ -1,7 +1,8 @@
-"""What a model's folder is called and looks like from outside. Opens no file; imports no torch, so pages start fast."""
+"""What model folders are called and look like from outside. Reads no weights; imports no torch, so pages start fast."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 
@@ -13,3 +14,26 @@ def shown(path: Path) -> str:
 def is_model(folder: Path) -> bool:
     """Whether a folder looks like a model: a diffusers folder, or ComfyUI's single files in ComfyUI's folders."""
     return (folder / "model_index.json").is_file() or (folder / "diffusion_models").is_dir()
+
+
+def is_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer: in one file, or as word list and merges."""
+    return (folder / "tokenizer.json").is_file() or all(
+        (folder / name).is_file() for name in ("vocab.json", "merges.txt")
+    )
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a part of a model is all there as far as names tell: a file, a tokenizer, weights with a config."""
+    if path.is_file() or is_tokenizer(path):
+        return True
+    if not (path / "config.json").is_file():
+        return False
+    indices = sorted(path.glob("*.safetensors.index.json"))
+    if not indices:
+        return any(path.glob("*.safetensors"))
+    try:
+        names = set(json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True  # there, and damaged: whoever opens it says what is wrong with it
+    return all((path / str(name)).is_file() for name in names)

@@ -1,6 +1,6 @@
-"""Which files make a model: its parts' weights and configs, in diffusers' folder layout or ComfyUI's.
+"""From the places of a model's parts to their files: weights with their headers opened, configs read.
 
-Knows where things lie and opens headers; knows neither formats nor what a tensor is for.
+Knows neither formats nor what a tensor is for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zimage_app.models.files import Weights, missing, open_folder, read_json
+from zimage_app.models.files import Weights, missing, open_file, open_folder, read_json
+from zimage_app.models.folders import is_tokenizer
+from zimage_app.models.sources import ModelSource, Place
 
 CONFIGS = Path(__file__).parent / "configs"
 """The published model's own config files, for weights that come as single files without any."""
@@ -40,34 +42,37 @@ class ModelFiles:
         return sum(part.weights.parameters for part in (self.transformer, self.vae, self.text_encoder))
 
 
-_COMFY_FOLDERS = {"transformer": "diffusion_models", "vae": "vae", "text_encoder": "text_encoders"}
-"""ComfyUI's names for the folders of its single files."""
+def model_files(source: ModelSource) -> ModelFiles:
+    """The files of a model, their headers opened.
 
-
-def model_files(folder: Path) -> ModelFiles:
-    """The files of a model folder, in either layout.
-
-    In ComfyUI's layout the configs are the published model's, unless the folder has its own under ``configs/``.
+    Weights without a config of their own have the published model's, unless the model's folder has one under
+    ``configs/``.
 
     Raises ModelError for what is missing or damaged.
     """
-    comfy = (folder / "diffusion_models").is_dir()
-    if not comfy:
-        read_json(folder / "model_index.json")
-    parts = {}
-    for name, comfy_name in _COMFY_FOLDERS.items():
-        config_file = _comfy_config(folder, name) if comfy else folder / name / "config.json"
-        config = read_json(config_file)
-        parts[name] = PartFiles(open_folder(folder / (comfy_name if comfy else name)), config, config_file)
-    return ModelFiles(**parts, tokenizer=_tokenizer(folder / "tokenizer"))
+    if source.index is not None:
+        read_json(source.index)
+    return ModelFiles(
+        transformer=_part(source, source.places.transformer, "transformer"),
+        vae=_part(source, source.places.vae, "vae"),
+        text_encoder=_part(source, source.places.text_encoder, "text_encoder"),
+        tokenizer=_tokenizer(source.places.tokenizer.path),
+    )
 
 
-def _comfy_config(folder: Path, part: str) -> Path:
+def _part(source: ModelSource, place: Place, name: str) -> PartFiles:
+    config_file = place.config or _published_config(source.folder, name)
+    config = read_json(config_file)
+    weights = open_folder(place.path) if place.path.is_dir() else open_file(place.path)
+    return PartFiles(weights, config, config_file)
+
+
+def _published_config(folder: Path, part: str) -> Path:
     own = folder / "configs" / part / "config.json"
     return own if own.is_file() else CONFIGS / part / "config.json"
 
 
 def _tokenizer(folder: Path) -> Path:
-    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+    if not is_tokenizer(folder):
         raise missing(folder / "tokenizer.json")
     return folder

@@ -20,7 +20,7 @@ from zimage_app.models.folders import shown
 from zimage_app.models.layout import ModelFiles, PartFiles, model_files
 from zimage_app.models.memory import MemoryPlan
 from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Part, open_part
-from zimage_app.models.spec import ModelSource
+from zimage_app.models.sources import ModelSource
 from zimage_app.models.text import Qwen3TextEncoder, Tokenizer, load_tokenizer
 from zimage_app.models.transformer import FastTransformer
 
@@ -60,12 +60,12 @@ class LoadProgress:
 def load_components(
     source: ModelSource, plan: MemoryPlan, progress: Callable[[LoadProgress], None] | None = None
 ) -> Components:
-    """Load a model from its folder (diffusers' layout, or ComfyUI's single files) as ``plan`` says.
+    """Load a model as ``plan`` says, its parts from wherever ``source`` has them.
 
     Raises:
         ModelError: names the file, what is wrong with it and what to do.
     """
-    files = model_files(source.folder)
+    files = model_files(source)
     preview = _preview(source.folder)
     parts = _open_parts(files)
     tokenizer = _tokenizer(files.tokenizer, parts[0])

@@ -10,7 +10,7 @@ import torch
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.layout import model_files
-from zimage_app.models.spec import ModelSource
+from zimage_app.models.sources import ModelSource
 
 _FLOAT32_LIMIT = 4 * 10**9
 """Bytes. On a CPU, a model that takes less in float32 is computed in float32; larger ones would not fit or crawl."""
@@ -54,7 +54,7 @@ def plan_memory(source: ModelSource, device: str | None = None) -> MemoryPlan:
         ModelError: the model's files are not whole, or this machine has no such device.
     """
     place = best_device() if device is None else named_device(device)
-    return plan_for(model_files(source.folder).parameters, place)
+    return plan_for(model_files(source).parameters, place)
 
 
 def plan_for(parameters: int, device: torch.device) -> MemoryPlan:

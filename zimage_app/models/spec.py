@@ -1,94 +1,159 @@
-"""Which models there are: names to cards and folders. Reads cards and no weights; needs no network."""
+"""Which models there are: names to cards and the places of their parts. Needs no network and reads no weights."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from zimage_app.domain.card import Z_IMAGE_TURBO, ModelCard
+from zimage_app.domain.card import FAMILY
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
-from zimage_app.models.card_file import plain_card, read_card
-from zimage_app.models.folders import is_model, shown
+from zimage_app.models.card_file import CARD_KEYS, card_from, plain_card, read_card
+from zimage_app.models.comfyui import find_comfy_models
+from zimage_app.models.folders import is_model
+from zimage_app.models.named import SUFFIX, hub_source, is_repo, read_named
+from zimage_app.models.sources import ModelSource, comfy_source, diffusers_source, repo_folder
+from zimage_app.models.yaml_file import YamlReader
 
 log = logging.getLogger(__name__)
 
 _CARD_FILE = "card.yaml"
 
-KNOWN_CARDS = {Z_IMAGE_TURBO.name: Z_IMAGE_TURBO}
-"""Cards of published models, whose folders bring none."""
-
 
 @dataclass(frozen=True, slots=True)
-class ModelSource:
-    """A model and where its files are, or would be."""
+class Shelves:
+    """Where to look for models."""
 
-    card: ModelCard
-    folder: Path
+    models: Path
+    """A folder for each, and what is fetched."""
+    named: Path | None = None
+    """YAML files that name models and the places of their parts."""
+    comfyui: Path | None = None
+    """A ComfyUI installation, or its models folder."""
 
-    @property
-    def present(self) -> bool:
-        """Whether its files are here."""
-        return is_model(self.folder)
+    @classmethod
+    def of(cls, where: Path | Shelves) -> Shelves:
+        """A bare folder of models stands for shelves with nothing else."""
+        return where if isinstance(where, Shelves) else cls(where)
 
 
-def list_models(models_dir: Path) -> list[ModelSource]:
-    """Every model under a folder, by name; published ones are listed even when their files are not here.
+def list_models(where: Path | Shelves) -> list[ModelSource]:
+    """Every model, by name; those whose files would have to be fetched are listed too.
 
     One whose card cannot be read is left out, so that it does not keep the others from being used; the log and
     ``find_model`` say what is wrong with it.
     """
-    folders = (
-        {folder.name: folder for folder in models_dir.iterdir() if is_model(folder)} if models_dir.is_dir() else {}
-    )
-    folders |= {name: models_dir / name for name in KNOWN_CARDS}
-    sources = (_listed(folders[name]) for name in sorted(folders))
+    makers = _makers(Shelves.of(where))
+    sources = (_listed(makers[name]) for name in sorted(makers))
     return [source for source in sources if source is not None]
 
 
-def _listed(folder: Path) -> ModelSource | None:
+def find_model(name_or_path: str, where: Path | Shelves) -> ModelSource:
+    """A model that is here: by its name, by ``owner/name`` of its hub repository, or by the path of its folder.
+
+    Raises:
+        ModelError: there is no such model, or its files are not here; says which models are, and how to get it.
+    """
+    shelves = Shelves.of(where)
+    source = look_up(name_or_path, shelves)
+    if source.present:
+        return source
+    raise _not_here(name_or_path, source, shelves)
+
+
+def look_up(name_or_path: str, where: Path | Shelves) -> ModelSource:
+    """A model whose files need not be here; raises ModelError where there is none of that name."""
+    shelves = Shelves.of(where)
+    makers = _makers(shelves)
+    if name_or_path in makers:
+        return makers[name_or_path]()
+    folder = Path(name_or_path).expanduser()
+    if name_or_path and is_model(folder):
+        return _folder_source(folder)
+    if is_repo(name_or_path) and not folder.exists():
+        known = makers.get(repo_folder(name_or_path))
+        return hub_source(name_or_path, shelves.models) if known is None else known()
+    present = _names_here(shelves)
+    raise ModelError(
+        Text(
+            f"There is no model {name_or_path!r}: give one of {present},"
+            " the path of a folder with a model_index.json, or owner/name of a hub repository.",
+            f"没有名为 {name_or_path!r} 的模型：请从 {present} 中选择，或给出含有 model_index.json 的文件夹路径，"
+            "或模型站上的 owner/name。",
+        )
+    )
+
+
+def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
+    """How to get each model, by name; where two have one name, the user's own folder comes first, ComfyUI's last."""
+    makers: dict[str, Callable[[], ModelSource]] = {}
+    for source in _comfy_sources(shelves):
+        name = source.card.name
+        makers[name] = partial(_itself, source)
+    folders = [folder for folder in _subfolders(shelves.models) if is_model(folder)]
+    makers |= {folder.name: partial(_folder_source, folder) for folder in folders}
+    if shelves.named is not None and shelves.named.is_dir():
+        for path in sorted(shelves.named.glob(f"*{SUFFIX}")):
+            makers[path.stem] = partial(_named_source, path, shelves)
+    own = [folder for folder in folders if not (folder / "model_index.json").is_file()]
+    return makers | {folder.name: partial(_folder_source, folder) for folder in own}
+
+
+def _itself(source: ModelSource) -> ModelSource:
+    return source
+
+
+def _comfy_sources(shelves: Shelves) -> list[ModelSource]:
+    return [] if shelves.comfyui is None else find_comfy_models(shelves.comfyui, shelves.models)
+
+
+def _subfolders(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else iter(())
+
+
+def _folder_source(folder: Path) -> ModelSource:
+    name = folder.name or folder.resolve().name
+    card = FAMILY.get(name) or plain_card(name)
+    if (folder / _CARD_FILE).is_file():
+        card = read_card(folder / _CARD_FILE, name)
+    return diffusers_source(card, folder) if (folder / "model_index.json").is_file() else comfy_source(card, folder)
+
+
+def _named_source(path: Path, shelves: Shelves) -> ModelSource:
+    """A named model; a card in its folder changes what that says."""
+    source = read_named(path, shelves.models, shelves.comfyui)
+    own = source.folder / _CARD_FILE
+    if not own.is_file():
+        return source
+    reader = YamlReader(own)
+    return replace(source, card=card_from(reader, reader.fields(reader.tree(), CARD_KEYS), source.card))
+
+
+def _listed(maker: Callable[[], ModelSource]) -> ModelSource | None:
     try:
-        return ModelSource(_card(folder), folder)
+        return maker()
     except ModelError as error:
         log.warning("%s", error)
         return None
 
 
-def find_model(name_or_path: str, models_dir: Path) -> ModelSource:
-    """A model by its name under ``models_dir``, or by the path of its folder.
+def _names_here(shelves: Shelves) -> str:
+    return ", ".join(source.card.name for source in list_models(shelves) if source.present) or "-"
 
-    Raises:
-        ModelError: there is no such model, or its files are not here; says which models are.
-    """
-    named = models_dir / name_or_path
-    if Path(name_or_path).name == name_or_path and (is_model(named) or name_or_path in KNOWN_CARDS):
-        folder = named
-    else:
-        folder = Path(name_or_path).expanduser()
-    if is_model(folder):
-        return ModelSource(_card(folder), folder)
-    present = ", ".join(source.card.name for source in list_models(models_dir) if source.present) or "-"
-    if name_or_path in KNOWN_CARDS:
-        raise ModelError(
-            Text(
-                f"The files of {name_or_path} are not here: put its diffusers folder at {shown(folder)}/;"
-                f" ready to use now: {present}.",
-                f"本机没有 {name_or_path} 的文件：请把它的 diffusers 文件夹放到 {shown(folder)}/；"
-                f"现在可用的模型：{present}。",
-            )
-        )
-    raise ModelError(
+
+def _not_here(name: str, source: ModelSource, shelves: Shelves) -> ModelError:
+    about = "" if source.about is None else f" ({source.about / 1e9:.0f} GB)"
+    about_zh = "" if source.about is None else f"（约 {source.about / 1e9:.0f} GB）"
+    parts = ", ".join(source.missing)
+    command = f"python -m zimage_app models fetch {name}"
+    present = _names_here(shelves)
+    return ModelError(
         Text(
-            f"There is no model {name_or_path!r}: give one of {present},"
-            " or the path of a folder with a model_index.json.",
-            f"没有名为 {name_or_path!r} 的模型：请从 {present} 中选择，或给出含有 model_index.json 的文件夹路径。",
+            f"{name} is not whole on this machine ({parts} missing): fetch it{about} with '{command}';"
+            f" ready to use now: {present}.",
+            f"本机上的 {name} 不完整（缺少 {parts}）：请用“{command}”下载{about_zh}；现在可用的模型：{present}。",
         )
     )
-
-
-def _card(folder: Path) -> ModelCard:
-    name = folder.name or folder.resolve().name
-    if (folder / _CARD_FILE).is_file():
-        return read_card(folder / _CARD_FILE, name)
-    return KNOWN_CARDS.get(name) or plain_card(name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from zimage_app.models.spec import Shelves
+
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: models/, loras/, presets/ and outputs/ lie here unless told otherwise."""
 
@@ -16,9 +18,18 @@ class StudioConfig:
     outputs: Path = ROOT / "outputs"
     models: Path = ROOT / "models"
     loras: Path = ROOT / "loras"
+    named_models: Path = ROOT / "presets" / "models"
+    """YAML files that name models and the places of their parts."""
+    comfyui: Path | None = None
+    """A ComfyUI installation whose models are offered too."""
     model: str | None = None
     """The model to begin with; None: Z-Image-Turbo where it is on this machine, else the demo model."""
     offline: bool = False
     """Never touch the network."""
     shared: bool = False
     """Strangers can reach the page: everybody sees only their own pictures."""
+
+    @property
+    def shelves(self) -> Shelves:
+        """Where models are looked for."""
+        return Shelves(self.models, self.named_models, self.comfyui)

@@ -12,5 +12,5 @@ def default_model(config: StudioConfig) -> str:
     """The one that was configured; else Z-Image-Turbo where it is on this machine; else the demo model."""
     if config.model is not None:
         return config.model
-    here = {source.card.name for source in list_models(config.models) if source.present}
+    here = {source.card.name for source in list_models(config.shelves) if source.present}
     return next((name for name in _PREFERRED if name in here), _PREFERRED[-1])

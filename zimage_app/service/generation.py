@@ -21,7 +21,8 @@ from zimage_app.models.components import Components
 from zimage_app.models.loader import LoadProgress, load_components
 from zimage_app.models.lora import LoraManager, ResolvedLora, resolve
 from zimage_app.models.memory import plan_memory
-from zimage_app.models.spec import ModelSource, find_model
+from zimage_app.models.sources import ModelSource
+from zimage_app.models.spec import find_model
 from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.gallery import Gallery
 
@@ -114,7 +115,7 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
         ModelError: there is no such model, or its files are not whole; says which and what to do.
     """
     config = config or StudioConfig()
-    return load_source(find_model(model, config.models), config)
+    return load_source(find_model(model, config.shelves), config)
 
 
 def load_source(

@@ -31,7 +31,8 @@ from zimage_app.domain.events import (
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.models.spec import ModelSource, find_model, list_models
+from zimage_app.models.sources import ModelSource
+from zimage_app.models.spec import find_model, list_models
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
 from zimage_app.service.gallery import Gallery
@@ -77,14 +78,14 @@ class Studio:
         self._worker: threading.Thread | None = None
         self._closing = False
         self._generator: Generator | None = None
-        self.default_model = find_model(default_model(config), config.models).card.name
+        self.default_model = find_model(default_model(config), config.shelves).card.name
 
     def cards(self) -> tuple[ModelCard, ...]:
         """The models that are on this machine."""
-        sources = [source for source in list_models(self._config.models) if source.present]
+        sources = [source for source in list_models(self._config.shelves) if source.present]
         names = {source.card.name for source in sources}
         if self._config.model is not None:
-            chosen = find_model(self._config.model, self._config.models)
+            chosen = find_model(self._config.model, self._config.shelves)
             sources += [] if chosen.card.name in names else [chosen]
         return tuple(source.card for source in sources)
 
@@ -94,9 +95,9 @@ class Studio:
 
     def _source(self, name: str) -> ModelSource:
         given = self._config.model
-        if given is not None and (source := find_model(given, self._config.models)).card.name == name:
+        if given is not None and (source := find_model(given, self._config.shelves)).card.name == name:
             return source
-        return find_model(name, self._config.models)
+        return find_model(name, self._config.shelves)
 
     def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
         """Queue a request; gives the job's id.

@@ -1,0 +1,174 @@
+"""Named models: YAML files that say where each part of a model comes from, from the hub or from this machine.
+
+The file's name is the model's. ``card`` names the family that its settings come from; ``title``, ``description``,
+``stages`` and ``examples`` are those of a ``card.yaml``; ``size`` is roughly what there is to fetch, in GB. Each of
+``transformer``, ``text_encoder``, ``vae`` and ``tokenizer`` is one of
+
+    {hub: owner/name, folder: transformer}      a folder of a repository on the hub, with its config.json
+    {hub: owner/name, file: path/in/it}         a file of a repository
+    {folder: path}  or  {file: path}            on this machine; relative to models/ or to ComfyUI's models folder
+
+and the tokenizer may be left out: then any copy of the family's is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from zimage_app.domain.card import FAMILY, ModelCard
+from zimage_app.domain.errors import ModelError
+from zimage_app.domain.text import Text
+from zimage_app.models.card_file import CARD_KEYS, card_from, plain_card
+from zimage_app.models.comfyui import comfy_models
+from zimage_app.models.folders import shown
+from zimage_app.models.hub_cache import cached
+from zimage_app.models.sources import PARTS, ModelSource, Place, Places, Remote, repo_folder
+from zimage_app.models.tokenizers import find_tokenizer
+from zimage_app.models.yaml_file import YamlReader
+
+SUFFIX = ".yaml"
+_KEYS = (*CARD_KEYS, "card", "size", *PARTS)
+_REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+def read_named(path: Path, models: Path, comfyui: Path | None = None) -> ModelSource:
+    """The model that a file describes; ``models`` is the app's folder, ``comfyui`` an installation to look into.
+
+    Raises ModelError: names the file, the line and what is wrong there.
+    """
+    reader = YamlReader(path)
+    root = reader.tree()
+    fields = reader.fields(root, _KEYS)
+    parts = _Parts(reader, models, None if comfyui is None else comfy_models(comfyui))
+    for name in PARTS[:3]:
+        if name not in fields:
+            raise reader.wrong(root, f"{name!r} is missing", f"缺少 {name!r}")
+    places = {name: parts.place(fields[name]) for name in PARTS[:3]}
+    tokenizer = parts.place(fields["tokenizer"]) if "tokenizer" in fields else None
+    if tokenizer is None or not tokenizer.present:  # all copies are the same
+        other = find_tokenizer(models, comfyui)
+        tokenizer = other if tokenizer is None or other.present else tokenizer
+    return ModelSource(
+        _card(reader, fields, path.stem),
+        Places(**places, tokenizer=tokenizer),
+        folder=models / path.stem,
+        about=_size(reader, fields["size"]) if "size" in fields else None,
+    )
+
+
+def _card(reader: YamlReader, fields: Mapping[str, yaml.Node], name: str) -> ModelCard:
+    base = plain_card(name)
+    if "card" in fields:
+        family = reader.string(fields["card"])
+        if family not in FAMILY:
+            known = ", ".join(FAMILY)
+            raise reader.wrong(
+                fields["card"],
+                f"there is no card {family!r}; use one of {known}",
+                f"没有卡片 {family!r}；可用：{known}",
+            )
+        base = replace(FAMILY[family], name=name)
+    return card_from(reader, fields, base)
+
+
+def _size(reader: YamlReader, node: yaml.Node) -> float:
+    value = reader.plain(node)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 10_000:
+        raise reader.wrong(node, "expected a size in GB, as 33", "此处应为以 GB 计的大小，如 33")
+    return float(value) * 1e9
+
+
+class _Parts:
+    """Reads where parts are."""
+
+    def __init__(self, reader: YamlReader, models: Path, comfyui: Path | None) -> None:
+        self._reader = reader
+        self._roots = [models] if comfyui is None else [models, comfyui]
+
+    def place(self, node: yaml.Node) -> Place:
+        fields = self._reader.fields(node, ("hub", "folder", "file"))
+        if ("folder" in fields) == ("file" in fields):
+            raise self._reader.wrong(node, "give either 'folder' or 'file'", "请在 folder 和 file 中给出一个")
+        kind = "file" if "file" in fields else "folder"
+        path = self._reader.string(fields[kind])
+        if "hub" not in fields:
+            return self._local(path, kind == "file")
+        repo = self._reader.string(fields["hub"])
+        if not _REPO.fullmatch(repo):
+            raise self._reader.wrong(fields["hub"], f"{repo!r} is not owner/name", f"{repo!r} 不是 owner/name 的形式")
+        if Path(path).is_absolute() or ".." in Path(path).parts or "\\" in path:
+            raise self._reader.wrong(
+                fields[kind], f"{path!r} is not a path in the repository", f"{path!r} 不是仓库中的路径"
+            )
+        return remote_place(Remote(repo, path, kind == "file"), self._roots[0])
+
+    def _local(self, text: str, is_file: bool) -> Place:
+        path = Path(text).expanduser()
+        if not path.is_absolute():
+            places = [root / path for root in self._roots]
+            path = next((place for place in places if place.exists()), places[0])
+        return Place(path, None if is_file else _own_config(path))
+
+
+def remote_place(remote: Remote, models: Path) -> Place:
+    """A part of a hub repository: under ``models``, in another program's cache, or else where to fetch it to."""
+    home = models / repo_folder(remote.repo) / remote.path
+    here = Place(home, None if remote.is_file else _own_config(home), remote)
+    if here.present:
+        return here
+    elsewhere = cached(remote)
+    if elsewhere is None:
+        return here
+    return Place(elsewhere, None if remote.is_file else _own_config(elsewhere), remote)
+
+
+def _own_config(folder: Path) -> Path:
+    return folder / "config.json"
+
+
+def hub_source(repo: str, models: Path) -> ModelSource:
+    """A whole hub repository in diffusers' layout, under its own name."""
+    name = repo_folder(repo)
+    places = Places(**{part: remote_place(Remote(repo, part), models) for part in PARTS})
+    return ModelSource(replace(plain_card(name), title=Text(repo, repo)), places, folder=models / name)
+
+
+def is_repo(name: str) -> bool:
+    """Whether a text has the form ``owner/name``."""
+    return _REPO.fullmatch(name) is not None
+
+
+def write_named(folder: Path, name: str, parts: Mapping[str, str], card: str | None) -> Path:
+    """Save a named model; ``parts`` maps PARTS to paths on this machine. Gives the file's path.
+
+    Raises ModelError when the name cannot be one, or is taken.
+    """
+    path = folder / f"{name}{SUFFIX}"
+    if not _NAME.fullmatch(name):
+        raise ModelError(
+            Text(
+                f"{name!r} cannot be a model's name; use letters, digits, '.', '-' and '_'.",
+                f"{name!r} 不能作为模型名称；请使用字母、数字、“.”、“-”和“_”。",
+            )
+        )
+    if path.exists():
+        raise ModelError(
+            Text(
+                f"There is a model {name} already ({shown(path)}); choose another name or delete that file.",
+                f"已有名为 {name} 的模型（{shown(path)}）；请换个名称或删除该文件。",
+            )
+        )
+    data: dict[str, object] = {} if card is None else {"card": card}
+    for part in PARTS:
+        if part in parts:
+            place = Path(parts[part]).expanduser().resolve()
+            data[part] = {"folder" if place.is_dir() else "file": str(place)}
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return path

@@ -1,0 +1,59 @@
+"""Where to find the family's tokenizer for weights that come without one. Looks at word lists; imports no torch.
+
+All models of the family read a prompt with the same tokenizer, Qwen's, so that any of its copies will do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from zimage_app.models.folders import is_tokenizer
+from zimage_app.models.hub_cache import cached_repos
+from zimage_app.models.sources import QWEN_TOKENIZER, Place, Remote, repo_folder
+
+_WORDS = 151_643
+"""Entries of Qwen's word list, special tokens not counted (Qwen2 and Qwen3)."""
+_COMFY_TOKENIZER = Path("comfy", "text_encoders", "qwen25_tokenizer")
+_REPOS = {"Tongyi-MAI/Z-Image-Turbo": "tokenizer", "Tongyi-MAI/Z-Image": "tokenizer", "Qwen/Qwen3-4B": ""}
+"""Repositories in other programs' caches, and where in them it lies."""
+
+
+def find_tokenizer(models: Path, comfyui: Path | None = None) -> Place:
+    """Qwen's tokenizer: ComfyUI's own copy, that of a model under ``models``, or one in a cache.
+
+    Where there is none, the place that it can be fetched to.
+    """
+    candidates = _candidates(models, comfyui)
+    found = next((folder for folder in candidates if is_tokenizer(folder) and _words(folder) == _WORDS), None)
+    if found is not None:
+        return Place(found)
+    repo, path = QWEN_TOKENIZER
+    return Place(models / repo_folder(repo) / path, remote=Remote(repo, path))
+
+
+def _candidates(models: Path, comfyui: Path | None) -> Iterator[Path]:
+    if comfyui is not None:
+        yield from (comfyui / _COMFY_TOKENIZER, comfyui.parent / _COMFY_TOKENIZER)
+    if models.is_dir():
+        yield from sorted(models.glob("*/tokenizer"))
+    for repo, path in _REPOS.items():
+        yield from (folder / path for folder in cached_repos(repo))
+
+
+def _words(folder: Path) -> int:
+    name = "vocab.json" if (folder / "vocab.json").is_file() else "tokenizer.json"
+    return _count(folder / name, (folder / name).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _count(path: Path, changed: int) -> int:  # noqa: ARG001 - a file that was changed is counted again
+    """How many words a list holds; 0 where it cannot be read."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        words = data["model"]["vocab"] if path.name == "tokenizer.json" else data
+        return len(words)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
