@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.models.stock import normal, rel
 from zimage_app.domain.errors import ModelError
 from zimage_app.models.components import Components
-from zimage_app.models.formats import descaled, vae_names
+from zimage_app.models.formats import vae_names
 from zimage_app.models.loader import load_components
 from zimage_app.models.memory import plan_for
 from zimage_app.models.spec import find_model
@@ -152,20 +152,27 @@ def test_scaled_fp8_stands_for_its_product(comfy_folder: Path, scale_name: str, 
     assert 1e-4 < rel(found, exact) < 0.1
 
 
-def test_scales_per_row_and_none() -> None:
-    stored = torch.tensor([[1.0, 2.0], [4.0, -8.0]]).to(torch.float8_e4m3fn)
-    scaled = descaled({"a.weight": stored, "a.weight_scale": torch.tensor([0.5, 3.0])}, torch.bfloat16)
-    assert torch.equal(scaled["a.weight"], torch.tensor([[0.5, 1.0], [12.0, -24.0]], dtype=torch.bfloat16))
-    assert list(scaled) == ["a.weight"]
-    plain = descaled({"scaled_fp8": torch.zeros(0), "a.weight": stored, "a.scale_input": torch.ones(1)}, torch.float32)
-    assert torch.equal(plain["a.weight"], stored.float())
+def test_scales_per_row_and_none(comfy_folder: Path) -> None:
+    path = comfy_folder / "diffusion_models" / "transformer.safetensors"
+    plain = load_file(path)
+    key = "model.diffusion_model.layers.0.feed_forward.w1"
+    stored, rows = plain[f"{key}.weight"].to(torch.float8_e5m2), torch.rand(170) + 0.5
+    save_file(plain | {f"{key}.weight": stored, f"{key}.weight_scale": rows}, path)
+    found: Any = load(comfy_folder).transformer
+    weight = found.module.layers[0].feed_forward.w1.weight
+    assert torch.equal(weight, stored.float() * rows[:, None])
+    marks = {"scaled_fp8": torch.zeros(0), f"{key}.scale_input": torch.ones(1)}
+    save_file(plain | {f"{key}.weight": stored} | marks, path)
+    found = load(comfy_folder).transformer
+    assert torch.equal(found.module.layers[0].feed_forward.w1.weight, stored.float())
 
 
 @pytest.mark.parametrize(
     ("notes", "named"),
     [
-        ({"comfy_quant": '{"format": "nvfp4"}'}, "nvfp4"),
-        ({"comfy_quant": '{"format": "int8_tensorwise", "convrot": true}'}, "int8_tensorwise"),
+        ({"comfy_quant": '{"format": "hadamard_w2"}'}, "quantised as hadamard_w2"),
+        ({"comfy_quant": '{"format": "nvfp4"}'}, "as nvfp4, but without its weight_scale_2"),
+        ({"comfy_quant": '{"format": "int8_tensorwise", "convrot": true}'}, "int8_tensorwise, but stores it as float8"),
         ({"comfy_quant": "{oops"}, "unreadable note"),
     ],
 )
@@ -175,11 +182,11 @@ def test_other_quantised_formats_are_refused_by_name(comfy_folder: Path, notes: 
         load(comfy_folder)
 
 
-def test_a_format_named_in_the_header_is_refused(comfy_folder: Path) -> None:
+def test_a_format_named_in_the_header_is_heeded(comfy_folder: Path) -> None:
     path = comfy_folder / "diffusion_models" / "transformer.safetensors"
     note = json.dumps({"layers": {"layers.0.attention.qkv": {"format": "mxfp8"}}})
     save_file(load_file(path), path, {"_quantization_metadata": note})
-    with pytest.raises(ModelError, match=r"layers\.0\.attention\.qkv quantised as mxfp8"):
+    with pytest.raises(ModelError, match=r"layers\.0\.attention\.qkv\.weight as mxfp8, but without its weight_scale"):
         load(comfy_folder)
 
 

@@ -330,12 +330,12 @@ def bad_preview(folder: Path) -> None:
 
 DAMAGE: list[tuple[Callable[[Path], None], list[str]]] = [
     (lack_config, ["transformer/config.json is missing", "again"]),
-    (lack_weights, ["tiny/vae holds no .safetensors file"]),
+    (lack_weights, ["tiny/vae holds no .safetensors or .gguf file"]),
     (cut_off, [TRANSFORMER, "cut off", "again"]),
     (overlong, [TRANSFORMER, "damaged", "again"]),
     (wrong_offsets, [TRANSFORMER, "damaged header", "again"]),
-    (wrong_header, [TRANSFORMER, "not a safetensors file", "again"]),
-    (empty_file, [TEXT, "not a safetensors file"]),
+    (wrong_header, [TRANSFORMER, "web page", "again"]),
+    (empty_file, [TEXT, "is empty", "again"]),
     (lack_key, [TRANSFORMER, "lacks 1 of", "layers.1.attention.to_k.weight", "again"]),
     (foreign_key, [TRANSFORMER, "layers.9.extra", "same model"]),
     (wrong_shape, [VAE, "decoder.conv_in.weight", "(8, 16, 1, 1)", "(8, 16, 3, 3)"]),

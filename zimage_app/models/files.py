@@ -1,7 +1,7 @@
-"""A model's files, looked at before anything big is read: where they are, what they hold, whether they are whole.
+"""A model's weight files, looked at before anything big is read: what they hold, whether they are whole.
 
-Knows safetensors headers and folder layouts; knows neither diffusers nor what a tensor is for. Everything that is wrong
-with a file is a ModelError that names it and says what to do.
+Knows the headers of safetensors and GGUF files, and how to map their tensors into memory; knows neither diffusers nor
+what a tensor is for. Everything that is wrong with a file is a ModelError that names it and says what to do.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from torch import Tensor
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.folders import shown
+from zimage_app.models.gguf_file import read_header
 
 Tensors = dict[str, Tensor]
 
+WEIGHT_SUFFIXES = (".safetensors", ".gguf")
+"""Of the files that can be read."""
 _HEADER_LENGTH = 8
 _LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format."""
@@ -32,14 +35,39 @@ _DTYPES = {
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
     "I64": torch.int64,
     "I32": torch.int32,
+    "I16": torch.int16,
     "I8": torch.int8,
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-_NOTE_SUFFIX = ".comfy_quant"
-"""ComfyUI's note of how a weight is quantised: a few bytes of JSON in a tensor of their own."""
+_GGUF_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+"""GGUF's names of numbers that are stored one by one."""
+_PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+_NO_PICKLES = Text(
+    "is a pickle, which may run any program when it is opened; use the .safetensors file of this model",
+    "是 pickle 文件，打开时可能执行任意程序，因此不予加载；请使用此模型的 .safetensors 文件",
+)
+_NOT_WEIGHTS = {
+    b"<": Text(
+        "is a web page, not weights: the download failed; download it again",
+        "是网页而不是权重：下载没有成功；请重新下载",
+    ),
+    b"version https://git-lfs": Text(
+        "is a Git LFS pointer, not the weights themselves; fetch them with 'git lfs pull' or download the file",
+        "只是 Git LFS 指针，不是权重本身；请用 git lfs pull 获取，或直接下载该文件",
+    ),
+    b"PK\x03\x04": _NO_PICKLES,
+    b"\x80": _NO_PICKLES,
+}
+"""How files begin that are something else, whatever they are called."""
 
 
 def damaged(path: Path, en: str, zh: str) -> ModelError:
@@ -62,7 +90,15 @@ class Entry:
 
     file: Path
     shape: tuple[int, ...]
+    """Of the numbers that it stands for; a safetensors file does not tell how its bytes are packed."""
     dtype: torch.dtype
+    """As stored."""
+    packing: str = ""
+    """GGUF's name of its blocks, as ``Q4_K``; empty where numbers are stored one by one."""
+    begin: int = 0
+    """First byte in a GGUF file."""
+    stored: int = 0
+    """Bytes in a GGUF file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +115,48 @@ class Weights:
         """How many numbers they hold."""
         return sum(math.prod(entry.shape) for entry in self.entries.values())
 
-    def outline(self) -> Tensors:
-        """Tensors of the right shapes without content (device ``meta``); only quantisation notes are really read."""
-        notes = {key for key in self.entries if key.endswith(_NOTE_SUFFIX)}
-        return self._read(notes) | {
-            key: torch.empty(entry.shape, dtype=entry.dtype, device="meta")
-            for key, entry in self.entries.items()
-            if key not in notes
-        }
 
-    def read(self) -> Tensors:
-        """The tensors themselves, mapped into memory: what is not used is never read from the disk."""
-        return self._read(set(self.entries))
+class Reader:
+    """Reads tensors by key, mapped into memory: what is not used is never read from the disk.
 
-    def _read(self, keys: set[str]) -> Tensors:
-        tensors: Tensors = {}
-        for file in {self.entries[key].file for key in keys}:
-            tensors |= _read_file(file, keys)
-        return tensors
+    The mapping is private: a tensor may be written to, the file never changes, and another reader sees the file.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self._entries = weights.entries
+        self._files: dict[Path, Any] = {}
+
+    def __call__(self, key: str) -> Tensor:
+        """The tensor as stored; one that is packed in blocks as bytes (blocks, bytes of a block).
+
+        Raises ModelError when the file can no longer be read.
+        """
+        entry = self._entries[key]
+        try:
+            if entry.file not in self._files:
+                self._files[entry.file] = _mapped(entry.file)
+            file = self._files[entry.file]
+            tensor: Tensor = _gguf_tensor(file, entry) if isinstance(file, Tensor) else file.get_tensor(key)
+        except Exception as error:
+            # The safetensors library raises its own kinds beside OSError, RuntimeError and KeyError.
+            raise damaged(
+                entry.file, f"cannot be read ({error}); download it again", f"无法读取（{error}）；请重新下载"
+            ) from error
+        return tensor
+
+
+def _mapped(file: Path) -> Any:
+    if file.suffix == ".gguf":
+        # As its numbers may be written to, the file is mapped privately.
+        return torch.from_file(str(file), shared=False, size=file.stat().st_size, dtype=torch.uint8)
+    from safetensors import safe_open
+
+    return safe_open(file, "pt")
+
+
+def _gguf_tensor(file: Tensor, entry: Entry) -> Tensor:
+    raw = file[entry.begin : entry.begin + entry.stored]
+    return raw if entry.packing else raw.view(entry.dtype).view(entry.shape)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -118,24 +178,57 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def open_file(path: Path) -> Weights:
-    """One safetensors file, its header checked against its length.
+    """One safetensors or GGUF file, its header checked against its length.
 
-    Raises ModelError when it is missing, cut off, or not a safetensors file.
+    Raises ModelError when it is missing, cut off, or something else.
     """
     if not path.is_file():
         raise missing(path)
+    _refuse_other_content(path)
+    if path.suffix == ".gguf":
+        return _open_gguf(path)
     header, start = _header(path)
     metadata = header.pop("__metadata__", {})
     entries = {key: _entry(path, key, item) for key, item in header.items()}
-    end = max((int(item["data_offsets"][1]) for item in header.values()), default=0)
+    _check_length(path, start + max((int(item["data_offsets"][1]) for item in header.values()), default=0))
+    return Weights(path, entries, metadata)
+
+
+def _check_length(path: Path, length: int) -> None:
+    """Raise ModelError unless a file has as many bytes as its header tells."""
     size = path.stat().st_size
-    if size != start + end:
+    if size != length:
         raise damaged(
             path,
-            f"is cut off or damaged: it has {size} bytes instead of {start + end}; download it again",
-            f"不完整或已损坏：有 {size} 字节，应为 {start + end} 字节；请重新下载",
+            f"is cut off or damaged: it has {size} bytes instead of {length}; download it again",
+            f"不完整或已损坏：有 {size} 字节，应为 {length} 字节；请重新下载",
         )
-    return Weights(path, entries, metadata)
+
+
+def _open_gguf(path: Path) -> Weights:
+    try:
+        header = read_header(path)
+    except ValueError as error:
+        raise damaged(
+            path,
+            f"is not a GGUF file, or is damaged ({error}); download it again",
+            f"不是 GGUF 文件，或已损坏（{error}）；请重新下载",
+        ) from error
+    # Writers may pad behind the last tensor.
+    if path.stat().st_size < header.end:
+        _check_length(path, header.end)
+    entries = {
+        key: Entry(
+            path,
+            item.shape,
+            _GGUF_DTYPES.get(item.packing, torch.uint8),
+            "" if item.packing in _GGUF_DTYPES else item.packing,
+            item.begin,
+            item.stored,
+        )
+        for key, item in header.tensors.items()
+    }
+    return Weights(path, entries, {key: str(value) for key, value in header.metadata.items()})
 
 
 def open_folder(folder: Path) -> Weights:
@@ -148,12 +241,15 @@ def open_folder(folder: Path) -> Weights:
     indices = sorted(folder.glob("*.safetensors.index.json"))
     if indices:
         return _open_shards(indices[0])
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES)
     if not files:
+        pickles = sorted(file for file in folder.iterdir() if file.suffix in _PICKLES)
+        if pickles:
+            raise damaged(pickles[0], _NO_PICKLES.en, _NO_PICKLES.zh)
         raise damaged(
             folder,
-            "holds no .safetensors file; download or copy the weights into it",
-            "中没有 .safetensors 权重文件；请下载或复制到其中",
+            "holds no .safetensors or .gguf file; download or copy the weights into it",
+            "中没有 .safetensors 或 .gguf 权重文件；请下载或复制到其中",
         )
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
@@ -165,17 +261,20 @@ def open_folder(folder: Path) -> Weights:
     return open_file(files[0])
 
 
-def _read_file(file: Path, keys: set[str]) -> Tensors:
-    """Those of ``keys`` that one file holds."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, "pt") as handle:
-            return {key: handle.get_tensor(key) for key in keys.intersection(handle.keys())}
-    except (SafetensorError, OSError) as error:
-        raise damaged(
-            file, f"cannot be read ({error}); download it again", f"无法读取（{error}）；请重新下载"
-        ) from error
+def _refuse_other_content(path: Path) -> None:
+    """Say what a file is that can hold no weights: empty, a pickle, a web page, a pointer of Git LFS."""
+    if path.suffix in _PICKLES:
+        raise damaged(path, _NO_PICKLES.en, _NO_PICKLES.zh)
+    with path.open("rb") as file:
+        begin = file.read(32)
+    if not begin:
+        raise damaged(path, "is empty; download it again", "是空文件；请重新下载")
+    # Behind the eight bytes of its length, the header of a safetensors file begins.
+    if begin[_HEADER_LENGTH:].startswith(b"{"):
+        return
+    for mark, reason in _NOT_WEIGHTS.items():
+        if begin.lstrip().startswith(mark):
+            raise damaged(path, reason.en, reason.zh)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
@@ -183,7 +282,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     wrong = damaged(
         path,
         "is not a safetensors file, or its start is damaged; download it again",
-        "不是 safetensors 文件或文件头已损坏；请重新下载",
+        "不是 safetensors 文件，或文件头已损坏；请重新下载",
     )
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_HEADER_LENGTH), "little")

@@ -101,7 +101,7 @@ def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan)
 
 def _fill(part: Part, plan: MemoryPlan) -> Any:
     try:
-        module = part.fill(plan.device, plan.dtype)
+        module = part.fill(plan)
     except (OSError, RuntimeError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise damaged(

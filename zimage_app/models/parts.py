@@ -1,41 +1,53 @@
 """The three networks of a model: from a config to an empty module, from a file's tensors to that module's weights.
 
-Modules are built on the device ``meta``, so that files are compared with them before anything is read. diffusers and
-transformers are imported only when a module is built: that takes seconds.
+Modules are built on the device ``meta``, so that files are compared with them before anything is read; then they are
+filled tensor by tensor. diffusers and transformers are imported only when a module is built: that takes seconds.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
-from zimage_app.models.files import Tensors, Weights, damaged
+from zimage_app.models.files import Reader, Tensors, Weights, damaged
 from zimage_app.models.formats import (
-    check_quantisation,
-    descaled,
+    GGUF_BLOCKS,
+    Stored,
+    architecture,
+    formats_of,
+    stored_tensors,
     text_names,
     transformer_names,
     vae_names,
-    without_prefix,
 )
 from zimage_app.models.layout import PartFiles
+from zimage_app.models.memory import Holding, MemoryPlan
+from zimage_app.models.quantised import GgufWeight, PackedWeight, QuantisedEmbedding, QuantisedLinear, packed_weight
 from zimage_app.models.text import shortened, without_norm
 
 _OTHER_FAMILIES = {
+    "lora_": "LoRA",
     "double_blocks.": "Flux",
     "joint_blocks.": "Stable Diffusion 3",
     "input_blocks.": "Stable Diffusion 1/2/XL",
-    "lora_": "LoRA",
-    "transformer_blocks.": "Qwen-Image / Flux / SD3 (diffusers)",
+    "down_blocks.": "Stable Diffusion 1/2/XL (diffusers)",
+    "attn.add_q_proj": "Qwen-Image / Flux / SD3 (diffusers)",
+    "transformer_blocks.": "Flux / LTX / PixArt (diffusers)",
     "blocks.0.self_attn": "Wan",
+    "decoder.conv_in": "VAE",
+    "embed_tokens": "language model",
+    "attention.qkv": "Z-Image transformer",
 }
-"""Keys that give another model away."""
+"""Keys that give another model away, the surest first."""
 _PASSED_OVER = ("_class_name", "_diffusers_version", "_name_or_path")
 
 
@@ -50,6 +62,24 @@ class Kind:
     """Config -> module without content; raises ValueError or TypeError for a config that makes no sense."""
     names: Callable[[Tensors, Mapping[str, Any]], Tensors]
     """Other tools' keys -> the module's."""
+    stays_packed: re.Pattern[str]
+    """Weights that are used packed as they are; others are small, and are unpacked while they are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Where a weight of the module is in a file."""
+
+    stored: Stored
+    first: int
+    """Of the numbers in ``stored``, where this weight begins: a file may hold q, k and v in one."""
+    shape: tuple[int, ...]
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """The same in rows of a matrix."""
+        first = self.first // self.shape[-1]
+        return first, first + self.shape[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +90,124 @@ class Part:
     files: PartFiles
     module: Any
     """On the device ``meta`` until ``fill``."""
+    pieces: Mapping[str, Piece]
 
-    def fill(self, device: torch.device, dtype: torch.dtype) -> Any:
-        """The module with its weights, on its device and in its dtype; mapped from the file where nothing changes."""
-        tensors = _normal(self.kind, self.files, self.files.weights.read(), dtype)
-        placed = {key: tensor.to(device, dtype) for key, tensor in tensors.items()}
+    def fill(self, plan: MemoryPlan, each: Callable[[], None] = lambda: None) -> Any:
+        """The module with its weights, on its device and in its dtype; mapped from the file where nothing changes.
+
+        ``each`` is called before every tensor, and may raise. Weights are cast one by one.
+        """
+        contents = Contents(self, plan)
+        placed: Tensors = {}
+        for name, piece in self.pieces.items():
+            each()
+            if contents.stays_packed(name):
+                self._pack(name, contents.packed(piece), piece)
+            else:
+                placed[name] = contents.plain(name)
         self.module.load_state_dict(placed, strict=True, assign=True)
         return self.module.eval().requires_grad_(False)
+
+    def notes(self, plan: MemoryPlan) -> tuple[Text, ...]:
+        """What the user should know of how packed weights are held: a sentence for each packing."""
+        return tuple(
+            _holding_sentence(self.kind.title, name, plan)
+            for name in formats_of(piece.stored for piece in self.pieces.values())
+        )
+
+    def _pack(self, name: str, weight: PackedWeight, piece: Piece) -> None:
+        """Put a layer that computes with a packed weight in the plain one's place."""
+        path = name.removesuffix(".weight")
+        plain = self.module.get_submodule(path)
+        if isinstance(plain, nn.Embedding):
+            assert isinstance(weight, GgufWeight), "only these rows can be taken apart"
+            self.module.set_submodule(path, QuantisedEmbedding(weight))
+            return
+        layer = QuantisedLinear(weight, piece.rows)
+        layer.bias = plain.bias
+        self.module.set_submodule(path, layer)
+
+
+class Contents:
+    """The weights of a part as they come out of its files, for one plan. The same bytes give the same numbers."""
+
+    def __init__(self, part: Part, plan: MemoryPlan) -> None:
+        self._part = part
+        self._plan = plan
+        self._reader = Reader(part.files.weights)
+        self._whole: tuple[str, Any] = ("", None)
+
+    def stays_packed(self, name: str) -> bool:
+        """Whether a weight is used as it is packed."""
+        stored = self._part.pieces[name].stored
+        if not stored.format or self._part.kind.stays_packed.fullmatch(name) is None:
+            return False
+        layer = self._part.module.get_submodule(name.removesuffix(".weight"))
+        if isinstance(layer, nn.Embedding) and stored.format not in GGUF_BLOCKS:
+            return False
+        return self._plan.holding(stored.format) is not Holding.UNPACKED and not _broken_rows(stored)
+
+    def packed(self, piece: Piece) -> PackedWeight:
+        """The packed weight that a piece is rows of; neighbours get the same one."""
+        stored = piece.stored
+        native = self._plan.holding(stored.format) is Holding.NATIVE
+        native = native and not stored.settings.get("full_precision_matrix_mult", False)
+        weight: PackedWeight = self._once(
+            stored.key, lambda: packed_weight(stored, self._reader, self._plan.device, self._plan.dtype, native)
+        )
+        return weight
+
+    def plain(self, name: str) -> Tensor:
+        """A weight as numbers, on its device and in its dtype."""
+        piece = self._part.pieces[name]
+        whole: Tensor = self._once(piece.stored.key, lambda: self._unpacked(piece.stored))
+        return whole.flatten()[piece.first : piece.first + math.prod(piece.shape)].view(piece.shape)
+
+    def _once(self, key: str, read: Callable[[], Any]) -> Any:
+        """q, k and v may be one tensor in the file; the module names them one after the other."""
+        if self._whole[0] != key:
+            self._whole = (key, read())
+        return self._whole[1]
+
+    def _unpacked(self, stored: Stored) -> Tensor:
+        if not stored.format:
+            return self._reader(stored.key).to(self._plan.device, self._plan.dtype)
+        cpu = torch.device("cpu")
+        if stored.format in GGUF_BLOCKS and _broken_rows(stored):
+            flat = GgufWeight(self._reader(stored.key), stored.format, (1, math.prod(stored.shape)), torch.float32)
+            return flat.dense().reshape(stored.shape).to(self._plan.device, self._plan.dtype)
+        weight = packed_weight(stored, self._reader, cpu, torch.float32, native=False)
+        return weight.dense().to(self._plan.device, self._plan.dtype)
+
+
+def _broken_rows(stored: Stored) -> bool:
+    """Whether the rows of a GGUF matrix do not end where blocks end."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    if stored.format not in GGUF_BLOCKS:
+        return False
+    numbers: int = GGML_QUANT_SIZES[GGMLQuantizationType[stored.format]][0]
+    return len(stored.shape) != 2 or stored.shape[1] % numbers != 0
+
+
+def _holding_sentence(title: Text, packing: str, plan: MemoryPlan) -> Text:
+    dtype = str(plan.dtype).removeprefix("torch.")
+    holding = plan.holding(packing)
+    if holding is Holding.NATIVE:
+        return Text(
+            f"The {title.en}'s {packing} weights stay packed and are multiplied as they are.",
+            f"{title.zh}的 {packing} 权重保持压缩，并直接参与运算。",
+        )
+    if holding is Holding.AT_USE:
+        return Text(
+            f"The {title.en}'s {packing} weights stay packed and are unpacked to {dtype} each time they are used.",
+            f"{title.zh}的 {packing} 权重保持压缩，每次使用时解压为 {dtype}。",
+        )
+    return Text(
+        f"The {title.en}'s {packing} weights are unpacked to {dtype}: {plan.device.type} has no arithmetic for them,"
+        " so they save disk space but no memory.",
+        f"{title.zh}的 {packing} 权重已解压为 {dtype}：{plan.device.type} 不支持此格式的运算，只省磁盘，不省内存。",
+    )
 
 
 def open_part(kind: Kind, files: PartFiles) -> Part:
@@ -75,6 +216,7 @@ def open_part(kind: Kind, files: PartFiles) -> Part:
     Raises:
         ModelError: the config makes no sense, or tensors are missing, unknown, of a wrong shape or of another model.
     """
+    _refuse_quantised_config(files)
     try:
         module = kind.outline(files.config)
     except (TypeError, ValueError, KeyError, IndexError, AssertionError, RuntimeError, ZeroDivisionError) as error:
@@ -84,25 +226,49 @@ def open_part(kind: Kind, files: PartFiles) -> Part:
             f"does not describe a {kind.title.en} that can be used ({reason}); take the config of the published model",
             f"描述的不是可用的{kind.title.zh}（{reason}）；请使用官方模型的配置文件",
         ) from error
-    outline = files.weights.outline()
-    check_quantisation(files.weights, outline)
-    _compare(kind, files.weights, module, _normal(kind, files, outline, torch.bfloat16))
-    return Part(kind, files, module)
+    found = _pieces(kind, files)
+    _compare(kind, files.weights, module, {key: piece.shape for key, piece in found.items()})
+    return Part(kind, files, module, {key: found[key] for key in module.state_dict()})
 
 
-def _normal(kind: Kind, files: PartFiles, tensors: Tensors, dtype: torch.dtype) -> Tensors:
-    """A file's tensors under the module's names, without scales."""
-    plain = descaled(without_prefix(tensors, kind.prefixes), dtype)
-    try:
-        return kind.names(plain, files.config)
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
-        raise _foreign(kind, files.weights) from error
+def _pieces(kind: Kind, files: PartFiles) -> dict[str, Piece]:
+    """Where each weight is, under the module's names.
+
+    The names are converted on empty tensors: as views of those, the results tell where in which tensor they begin.
+    """
+    stored = stored_tensors(files.weights, kind.prefixes)
+    with torch.inference_mode(False):
+        outlines = {key: item.outline for key, item in stored.items()}
+        try:
+            named = kind.names(outlines, files.config)
+        except (KeyError, IndexError, ValueError, RuntimeError) as error:
+            raise _foreign(kind, files.weights) from error
+    roots = {id(outline): key for key, outline in outlines.items()}
+    return dict(_located(named, roots, stored))
 
 
-def _compare(kind: Kind, weights: Weights, module: Any, tensors: Tensors) -> None:
+def _located(named: Tensors, roots: Mapping[int, str], stored: Mapping[str, Stored]) -> Iterator[tuple[str, Piece]]:
+    for key, tensor in named.items():
+        root = tensor if id(tensor) in roots else tensor._base
+        yield key, Piece(stored[roots[id(root)]], int(tensor.storage_offset()), tuple(tensor.shape))
+
+
+def _refuse_quantised_config(files: PartFiles) -> None:
+    said = files.config.get("quantization_config")
+    if said is not None:
+        tool = str(said.get("quant_method", said)) if isinstance(said, Mapping) else str(said)
+        raise damaged(
+            files.config_file,
+            f"says that the weights were quantised with {tool}, whose files only that tool reads;"
+            " use the bf16, fp8, int8 or GGUF file of this model",
+            f"表明权重由 {tool} 量化，只有该工具能读取；请使用此模型的 bf16、fp8、int8 或 GGUF 文件",
+        )
+
+
+def _compare(kind: Kind, weights: Weights, module: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
     wanted = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    lost = sorted(set(wanted) - set(tensors))
-    unknown = sorted(set(tensors) - set(wanted))
+    lost = sorted(set(wanted) - set(shapes))
+    unknown = sorted(set(shapes) - set(wanted))
     if 2 * len(lost) > len(wanted):
         raise _foreign(kind, weights)
     if lost:
@@ -119,7 +285,7 @@ def _compare(kind: Kind, weights: Weights, module: Any, tensors: Tensors) -> Non
             f"含有{kind.title.zh}用不到的 {len(unknown)} 个张量，首个为 {unknown[0]}；请使用同一模型的权重和配置",
         )
     for key, shape in wanted.items():
-        found = tuple(tensors[key].shape)
+        found = shapes[key]
         if found != shape:
             raise damaged(
                 weights.path,
@@ -131,6 +297,7 @@ def _compare(kind: Kind, weights: Weights, module: Any, tensors: Tensors) -> Non
 
 def _foreign(kind: Kind, weights: Weights) -> ModelError:
     family = next((name for mark, name in _OTHER_FAMILIES.items() if any(mark in key for key in weights.entries)), "")
+    family = family or architecture(weights)
     first = next(iter(weights.entries), "-")
     looks, looks_zh = (
         (f"it looks like {family}", f"看起来是 {family}") if family else (f"first key {first}", f"首个键为 {first}")
@@ -201,11 +368,15 @@ TRANSFORMER = Kind(
     ("model.diffusion_model.", "diffusion_model."),
     _transformer_outline,
     transformer_names,
+    re.compile(
+        r"(layers|noise_refiner|context_refiner)\.\d+\.(attention\.(to_[qkv]|to_out\.0)|feed_forward\.w[123])\.weight"
+    ),
 )
-VAE = Kind(Text("VAE", "VAE"), ("first_stage_model.", "vae."), _vae_outline, vae_names)
+VAE = Kind(Text("VAE", "VAE"), ("first_stage_model.", "vae."), _vae_outline, vae_names, re.compile("(?!)"))
 TEXT_ENCODER = Kind(
     Text("text encoder", "文本编码器"),
     ("text_encoders.qwen3_4b.transformer.model.", "text_encoder.model.", "model."),
     _text_outline,
     text_names,
+    re.compile(r"embed_tokens\.weight|layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight"),
 )

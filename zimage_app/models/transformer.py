@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.models.components import PreparedPrompt
+from zimage_app.models.quantised import QuantisedLinear, StackedLinear
 
 if TYPE_CHECKING:
     from diffusers import ZImageTransformer2DModel
@@ -31,19 +32,25 @@ _PATCH = 2
 _HEAD_KEY = "2-1"
 """The module's name for patches of 2 x 2 cells in one frame."""
 _FINAL_EPS = 1e-6
+_COPIED_AT_MOST = 4 * 10**9
+"""Bytes of a model on a CPU whose weights are copied to be fused."""
+
+
+Weight = Tensor | Callable[[Tensor], Tensor]
+"""A linear: its matrix (out, in), or something that multiplies by one."""
 
 
 class BlockWeights(NamedTuple):
     """One block's weights; the fused ones share their storage with the module's parameters."""
 
-    qkv: Tensor
-    """(3D, D): to_q, to_k and to_v below one another."""
+    qkv: tuple[Weight, ...]
+    """to_q, to_k and to_v below one another (3D, D), or each by itself (D, D)."""
     norm_q: Tensor
     norm_k: Tensor
-    out: Tensor
-    w13: Tensor
-    """(2F, D): w1 and w3 of the feed-forward network below one another."""
-    w2: Tensor
+    out: Weight
+    w13: tuple[Weight, ...]
+    """w1 and w3 of the feed-forward network below one another (2F, D), or each by itself (F, D)."""
+    w2: Weight
 
 
 class BlockShape(NamedTuple):
@@ -135,6 +142,18 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...] | None) 
     return attended.transpose(1, 2).flatten(2)
 
 
+def linear(x: Tensor, weight: Weight) -> Tensor:
+    """(..., in) -> (..., out)."""
+    return F.linear(x, weight) if isinstance(weight, Tensor) else weight(x)
+
+
+def linears(x: Tensor, weights: tuple[Weight, ...], count: int) -> Sequence[Tensor]:
+    """What ``count`` linears of one input give, whether their weights are in one or in several."""
+    if len(weights) == 1:
+        return linear(x, weights[0]).chunk(count, -1)
+    return [linear(x, weight) for weight in weights]
+
+
 def block(
     x: Tensor,
     weights: BlockWeights,
@@ -148,22 +167,23 @@ def block(
     head = (x.shape[-1] // shape.heads,)
     attention_in, attention_out, feed_in, feed_out = norms
     hidden = F.rms_norm(x, width, attention_in, shape.eps)
-    q, k, v = torch.unflatten(F.linear(hidden, weights.qkv), -1, (3, shape.heads, -1)).unbind(-3)
+    q, k, v = (torch.unflatten(part, -1, (shape.heads, -1)) for part in linears(hidden, weights.qkv, 3))
     q = rotate(F.rms_norm(q, head, weights.norm_q, shape.qk_eps), rope)
     k = rotate(F.rms_norm(k, head, weights.norm_k, shape.qk_eps), rope)
-    hidden = F.linear(attention(q, k, v, lengths), weights.out)
+    hidden = linear(attention(q, k, v, lengths), weights.out)
     x = x + F.rms_norm(hidden, width, attention_out, shape.eps)
-    gate, up = F.linear(F.rms_norm(x, width, feed_in, shape.eps), weights.w13).chunk(2, -1)
-    hidden = F.linear(F.silu(gate) * up, weights.w2)
+    gate, up = linears(F.rms_norm(x, width, feed_in, shape.eps), weights.w13, 2)
+    hidden = linear(F.silu(gate) * up, weights.w2)
     return x + F.rms_norm(hidden, width, feed_out, shape.eps)
 
 
 class FastTransformer:
     """``ZImageTransformer2DModel`` behind the Transformer protocol.
 
-    ``to_q``, ``to_k``, ``to_v`` become views of one matrix, and ``w1``, ``w3`` of another, so weights written in place
-    (``parameter.copy_``) act at once; afterwards call ``weights_changed``. The module must already be on its device and
-    in its dtype: moving or casting it later would part the views, which ``weights_changed`` refuses.
+    ``to_q``, ``to_k``, ``to_v`` become views of one matrix, and ``w1``, ``w3`` of another, where that costs no memory
+    that a mapped file would save. Weights written in place (``parameter.copy_``) act at once; afterwards call
+    ``weights_changed``. The module must already be on its device and in its dtype: moving or casting it later would
+    part the views, which ``weights_changed`` refuses.
     """
 
     def __init__(self, module: ZImageTransformer2DModel) -> None:
@@ -173,9 +193,10 @@ class FastTransformer:
         self.shape = BlockShape(module.n_heads, first.attention_norm1.eps, first.attention.norm_q.eps)
         # Tensors made in inference mode could never be written again outside it, and a LoRA does just that.
         with torch.inference_mode(False), torch.no_grad():
-            self._context = [_fused(item) for item in module.context_refiner]
-            self._noise = [_fused(item) for item in module.noise_refiner]
-            self._main = [_fused(item) for item in module.layers]
+            may_copy = _may_copy(module)
+            self._context = [_fused(item, may_copy) for item in module.context_refiner]
+            self._noise = [_fused(item, may_copy) for item in module.noise_refiner]
+            self._main = [_fused(item, may_copy) for item in module.layers]
         self._addresses = _addresses(module)
         self._block: Callable[..., Tensor] = block
         self._embed = module.all_x_embedder[_HEAD_KEY]
@@ -361,16 +382,25 @@ class StageEvaluation:
         return self._transformer.velocity(x, self._modulations[sigma], self._layout)
 
 
-def _fused(module: Any) -> _Block:
-    """A block's weights; its q, k, v and w1, w3 become views of two matrices."""
+def _may_copy(module: Any) -> bool:
+    """Whether fused weights may be copies: on an accelerator, or of a small model.
+
+    On a CPU a large one is mapped from its file, and a copy would take memory that the mapping does not.
+    """
+    first = next(iter(module.parameters()))
+    return bool(first.device.type != "cpu" or sum(item.nbytes for item in module.parameters()) < _COPIED_AT_MOST)
+
+
+def _fused(module: Any, may_copy: bool) -> _Block:
+    """A block's weights; its q, k, v and w1, w3 become views of two matrices where they may."""
     attn, feed = module.attention, module.feed_forward
     weights = BlockWeights(
-        qkv=_stacked(attn.to_q, attn.to_k, attn.to_v),
+        qkv=_stacked((attn.to_q, attn.to_k, attn.to_v), may_copy),
         norm_q=attn.norm_q.weight,
         norm_k=attn.norm_k.weight,
-        out=attn.to_out[0].weight,
-        w13=_stacked(feed.w1, feed.w3),
-        w2=feed.w2.weight,
+        out=_weight(attn.to_out[0]),
+        w13=_stacked((feed.w1, feed.w3), may_copy),
+        w2=_weight(feed.w2),
     )
     norms = (
         module.attention_norm1.weight,
@@ -381,13 +411,42 @@ def _fused(module: Any) -> _Block:
     return _Block(weights, norms, module.adaLN_modulation[0] if module.modulation else None)
 
 
-def _stacked(*linears: Any) -> Tensor:
-    """The weights of several linears in one matrix, of which each keeps its rows as a view."""
-    whole = torch.cat([linear.weight for linear in linears])
-    rows = torch.split(whole, [linear.weight.shape[0] for linear in linears])
-    for linear, part in zip(linears, rows, strict=True):
-        linear.weight = nn.Parameter(part, requires_grad=False)
-    return whole
+def _weight(layer: Any) -> Weight:
+    weight: Weight = layer if isinstance(layer, QuantisedLinear) else layer.weight
+    return weight
+
+
+def _stacked(layers: tuple[Any, ...], may_copy: bool) -> tuple[Weight, ...]:
+    """The weights of several linears in one matrix, of which each keeps its rows as a view; else one by one."""
+    if all(isinstance(layer, QuantisedLinear) for layer in layers):
+        together = StackedLinear.of(layers)
+        return layers if together is None else (together,)
+    if any(isinstance(layer, QuantisedLinear) for layer in layers):
+        return tuple(_weight(layer) for layer in layers)
+    parts = [layer.weight for layer in layers]
+    whole = _contiguous(parts)
+    if whole is not None:
+        return (whole,)
+    if not may_copy:
+        return tuple(parts)
+    whole = torch.cat(parts)
+    rows = torch.split(whole, [part.shape[0] for part in parts])
+    for layer, part in zip(layers, rows, strict=True):
+        layer.weight = nn.Parameter(part, requires_grad=False)
+    return (whole,)
+
+
+def _contiguous(parts: Sequence[Tensor]) -> Tensor | None:
+    """The matrix whose rows the parts are, when they already lie below one another in memory."""
+    first = parts[0]
+    end = first.data_ptr()
+    for part in parts:
+        together = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not together or not part.is_contiguous() or part.data_ptr() != end:
+            return None
+        end += part.nbytes
+    rows = sum(part.shape[0] for part in parts)
+    return first.detach().as_strided((rows, first.shape[1]), first.stride())
 
 
 def _addresses(module: Any) -> list[int]:
