@@ -102,7 +102,7 @@ def test_json_is_one_object(tiny: str, tmp_path: Path, capfd: pytest.CaptureFixt
         (["x", "--set", "loras.0.name=ink"], "loras.0: the list is empty"),
         (["x", "--set", 'loras=[{"name": "no-such-lora"}]', "--model", "demo"], "no such LoRA"),
         (["x", "--steps", "3"], "unrecognized arguments"),
-        ([], "required: PROMPT"),
+        ([], "PROMPT: is missing"),
     ],
 )
 def test_bad_input_is_status_2_and_one_sentence(

@@ -17,6 +17,7 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import read_record
 from zimage_app.service.generation import Generator
+from zimage_app.service.loras import LoraLibrary
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_memory_that_runs_out_is_a_sentence(
     generator: Generator, config: StudioConfig, small_request: GenerationRequest
 ) -> None:
     components = replace(generator._components, codec=HungryCodec())
-    failure = last(list(Generator(components, config.loras).stream(small_request)))
+    failure = last(list(Generator(components, LoraLibrary(config.loras)).stream(small_request)))
     assert isinstance(failure, Failed)
     assert "ran out of memory when asked for 18014398509481984 bytes" in failure.error.text.en
     assert "\n" not in failure.error.text.en

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import locale
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from zimage_app.cli.lora_flags import lora_use, without_triggers
+from zimage_app.cli.loras import add_loras_command
+from zimage_app.cli.remake import compare, original
+from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import LoraError, RequestError, StudioError
+from zimage_app.domain.errors import LoraError, ModelError, RequestError, StudioError
+from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.text import Language, Text
+from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
 
-BAD_INPUT = 2
 INTERRUPTED = 130
 _MOST_DIGITS = 100
 """Python refuses to read a number of thousands of digits."""
@@ -36,7 +38,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     generate = commands.add_parser("generate", help="make one picture", description="Make one picture from a prompt.")
-    generate.add_argument("prompt", metavar="PROMPT", help="what the picture shows, in Chinese or English")
+    generate.set_defaults(run=make_picture)
+    generate.add_argument("prompt", metavar="PROMPT", nargs="?", help="what the picture shows, in Chinese or English")
+    generate.add_argument(
+        "--from",
+        type=Path,
+        metavar="PICTURE",
+        dest="picture",
+        help="instead of a prompt: make this picture again from the settings inside it, and compare the pixels",
+    )
     generate.add_argument(
         "--model", help="model by name, or a folder (default: Z-Image-Turbo where it is here, else demo)"
     )
@@ -44,6 +54,14 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument("--negative", default="", help="what to keep out (has an effect where cfg is not 1)")
     generate.add_argument(
         "--trigger", action="append", default=[], metavar="WORD", help="trigger word; may be repeated"
+    )
+    generate.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="NAME=STRENGTH",
+        dest="loras_used",
+        help="LoRA under loras/, as in ink=0.8, or ink=0.8@1,2 for stages 1 and 2 only; may be repeated",
     )
     generate.add_argument(
         "--set",
@@ -57,7 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
     )
+    generate.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
     generate.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
+    add_loras_command(commands)
     return parser
 
 
@@ -65,49 +85,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     options = build_parser().parse_args(arguments)
     try:
-        return generate(options)
+        status: int = options.run(options)
+        return status
     except RequestError as error:
-        return _complain(error, BAD_INPUT)
+        return complain(error, BAD_INPUT)
     except StudioError as error:
-        return _complain(error, 1)
+        return complain(error, 1)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return INTERRUPTED
 
 
-def generate(options: argparse.Namespace) -> int:
+def make_picture(options: argparse.Namespace) -> int:
     """``generate``: make one picture, save it, say where."""
     from zimage_app.models.spec import find_model
     from zimage_app.service.config import StudioConfig
     from zimage_app.service.defaults import default_model
+    from zimage_app.service.loras import LoraLibrary
 
-    config = StudioConfig(**({"outputs": options.out} if options.out else {}))
-    name = options.model or default_model(config)
+    given = {"outputs": options.out, "loras": options.loras}
+    config = StudioConfig(**{name: folder for name, folder in given.items() if folder})
+    record = original(options) if options.picture else None
+    loras = LoraLibrary(config.loras)
     try:
-        source = find_model(name, config.shelves)
-    except StudioError as error:
-        return _complain(error, BAD_INPUT)
-    request = build_request(options, source.card)
+        source = find_model(options.model or (record.model if record else default_model(config)), config.shelves)
+        request = record.request if record else build_request(options, source.card)
+        plan = make_plan(request, source.card, lora_name=loras.name_of)
+    except (ModelError, LoraError) as error:
+        return complain(error, BAD_INPUT)
+    for text in (*plan.warnings, *(() if record else without_triggers(plan.request, loras))):
+        tell(text)
 
     from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
     from zimage_app.service.gallery import Gallery
-    from zimage_app.service.generation import find_loras, load_source
+    from zimage_app.service.generation import load_source
 
-    try:
-        find_loras(request, config.loras)  # before the model is read, which may take a minute
-    except LoraError as error:
-        return _complain(error, BAD_INPUT)
-    generator = load_source(source, config)
-    plan = generator.plan(request)
-    for warning in plan.warnings:
-        sys.stderr.write(f"{warning.to(_language())}\n")
-    finished = watch(generator.stream(plan), plan, _language())
+    generator = load_source(source, config, loras=loras)
+    finished = watch(generator.stream(plan), plan, language())
     saved = Gallery(config.outputs).save(finished.picture, finished.record)
+    facts: dict[str, Any] = {"path": str(saved.path)}
+    if options.picture:
+        facts["identical"] = compare(options.picture, finished.picture)
     if options.json:
-        sys.stdout.write(
-            json.dumps({"path": str(saved.path), **json.loads(saved.record.to_json())}, ensure_ascii=False)
-        )
-        sys.stdout.write("\n")
+        sys.stdout.write(json.dumps({**facts, **json.loads(saved.record.to_json())}, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(f"{saved.path}\n")
     return 0
@@ -115,12 +135,19 @@ def generate(options: argparse.Namespace) -> int:
 
 def build_request(options: argparse.Namespace, card: ModelCard) -> GenerationRequest:
     """The flags as a request; raises RequestError for what is out of bounds."""
+    if options.prompt is None:
+        raise RequestError(
+            "PROMPT",
+            Text(
+                "is missing; say what to draw, or give --from PICTURE", "缺少提示词；请写出画面，或用 --from 指定图片"
+            ),
+        )
     stages = card.single_stage if options.single_stage else card.stages
     data: dict[str, Any] = {
         "prompt": options.prompt,
         "negative": options.negative,
         "triggers": options.trigger,
-        "loras": [],
+        "loras": [lora_use(text) for text in options.loras_used],
         "seed": _seed(options.seed),
         "stages": [stage.model_dump(mode="json") for stage in stages],
     }
@@ -175,13 +202,3 @@ def _step_into(place: Any, part: str, path: str) -> Any:
     if not isinstance(child, Mapping | list):
         raise RequestError(path, Text("there is no such setting", "没有这个设置"))
     return child
-
-
-def _language() -> Language:
-    name = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
-    return "zh" if name.lower().startswith(("zh", "chinese")) else "en"
-
-
-def _complain(error: StudioError, status: int) -> int:
-    sys.stderr.write(f"{error.to(_language())}\n")
-    return status

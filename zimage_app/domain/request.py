@@ -441,8 +441,7 @@ class GenerationRequest(BaseModel):
         words: dict[str, str] = {}
         for word in (*on, *self.triggers):
             words.setdefault(_folded(word), word.strip())
-        held = _folded(self.prompt)
-        missing = [word for folded, word in words.items() if folded and not _holds(held, folded)]
+        missing = [word for folded, word in words.items() if folded and not holds_word(self.prompt, word)]
         return ", ".join([*missing, self.prompt])
 
 
@@ -455,8 +454,9 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _holds(text: str, word: str) -> bool:
-    """Whether ``word`` stands in ``text``, not merely inside a longer word as ``ink`` does in ``drink``."""
+def holds_word(text: str, word: str) -> bool:
+    """Whether ``word`` stands in ``text``, however it is written, but not inside a longer one as in ``drink``."""
+    text, word = _folded(text), _folded(word)
     before = f"(?<!{_LETTER})" if re.match(_LETTER, word) else ""
     after = f"(?!{_LETTER})" if re.match(_LETTER, word[-1]) else ""
     return re.search(before + re.escape(word) + after, text) is not None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,9 @@ from zimage_app.engine.preview import latent_to_rgb, to_picture
 from zimage_app.engine.samplers import SAMPLERS, SamplerInput, model_sigmas
 from zimage_app.engine.start import noised, resize, to_model_space, to_vae_space
 from zimage_app.models.components import Components, Evaluation, PreparedPrompt
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,20 @@ class _Stopped(Exception):
     """Somebody asked to stop. Raised between two model evaluations, so that no step is waited for."""
 
 
+PrepareStage = Callable[[StagePlan], bool]
+"""Called before a stage, to make the model what the stage asks for; says whether that changed its weights."""
+
+
+def as_it_is(stage: StagePlan) -> bool:
+    """The model stays the same in every stage."""
+    del stage
+    return False
+
+
 @torch.inference_mode()
-def run(plan: GenerationPlan, components: Components, cancelled: Callable[[], bool]) -> Iterator[Event]:
+def run(
+    plan: GenerationPlan, components: Components, cancelled: Callable[[], bool], prepare: PrepareStage = as_it_is
+) -> Iterator[Event]:
     """Carry out a plan; the last event is Finished, Failed or Cancelled.
 
     ``inference_mode`` decorates the generator, rather than being entered inside it, because each ``next`` may come
@@ -53,7 +69,7 @@ def run(plan: GenerationPlan, components: Components, cancelled: Callable[[], bo
     picture = None
     done: list[StageRecord] = []
     try:
-        for item in sample(plan, components, cancelled):
+        for item in sample(plan, components, cancelled, prepare):
             if not isinstance(item, StageResult):
                 yield item
                 continue
@@ -76,20 +92,24 @@ def run(plan: GenerationPlan, components: Components, cancelled: Callable[[], bo
 
 @torch.inference_mode()
 def sample(
-    plan: GenerationPlan, components: Components, cancelled: Callable[[], bool]
+    plan: GenerationPlan, components: Components, cancelled: Callable[[], bool], prepare: PrepareStage = as_it_is
 ) -> Iterator[StageStarted | StepDone | StageResult]:
     """The stages' latents, one after the other, without decoding them.
 
     Raises:
         GenerationError: a stage's latent holds values that are not finite.
+        StudioError: what ``prepare`` raises.
     """
-    prompts = _prepare_prompts(plan, components)
+    features = _encode_prompts(plan, components)
+    prompts: tuple[PreparedPrompt, ...] = ()
     latent: Tensor | None = None
     for stage in plan.stages:
         if cancelled():
             raise _Stopped
         yield StageStarted(stage)
         begun = time.perf_counter()
+        if prepare(stage) or not prompts:
+            prompts = _prepare_prompts(features, components)
         rows = Rows.of([prompt.tokens for prompt in prompts[: conditions_for(stage.settings.cfg)]])
         evaluation = _evaluation(stage, components, prompts[: rows.count], cancelled)
         guided = GuidedModel(evaluation, stage.settings.cfg, rows, components.transformer.dtype, _cache(stage, rows))
@@ -99,17 +119,26 @@ def sample(
         yield StageResult(stage, latent, time.perf_counter() - begun, guided.calls, tuple(guided.skipped_calls))
 
 
-def _prepare_prompts(plan: GenerationPlan, components: Components) -> tuple[PreparedPrompt, ...]:
-    """The positive prompt, and the negative one where some stage asks for it."""
+def _encode_prompts(plan: GenerationPlan, components: Components) -> dict[str, Tensor]:
+    """Text features (tokens, channels) by field: the prompt's, and the negative one's where some stage asks for it.
+
+    They know nothing of the transformer's weights, so a LoRA leaves them as they are.
+    """
     texts = {"prompt": plan.request.full_prompt}
     if any(conditions_for(stage.settings.cfg) == 2 for stage in plan.stages):
         texts["negative"] = plan.request.negative
-    return tuple(_prepare_prompt(field, text, components) for field, text in texts.items())
+    return {field: _asked_in(field, components.text.encode, text) for field, text in texts.items()}
 
 
-def _prepare_prompt(field: str, text: str, components: Components) -> PreparedPrompt:
+def _prepare_prompts(features: dict[str, Tensor], components: Components) -> tuple[PreparedPrompt, ...]:
+    """The prompts as the transformer's present weights refine them."""
+    return tuple(_asked_in(field, components.transformer.prompt, item) for field, item in features.items())
+
+
+def _asked_in(field: str, work: Callable[[_Given], _Made], given: _Given) -> _Made:
+    """``work(given)``, whose refusals name the field that the user filled in."""
     try:
-        return components.transformer.prompt(components.text.encode(text))
+        return work(given)
     except RequestError as error:
         raise error.at(field) from error
 
@@ -206,7 +235,7 @@ def _check_finite(latent: Tensor, stage: StagePlan, plan: GenerationPlan) -> Non
     if bad == 0:
         return
     number = stage.number + 1
-    strong = [use for use in plan.request.loras if use.strength]
+    strong = [use for use in plan.request.loras if use.acts_in(stage.number)]
     if strong:
         names = ", ".join(f"{use.name} ({use.strength:g})" for use in strong)
         cause = Text(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -12,19 +12,20 @@ from PIL import Image
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.events import Event, Failed, Finished, Warned
-from zimage_app.domain.plan import GenerationPlan, make_plan
+from zimage_app.domain.plan import GenerationPlan, StagePlan, make_plan
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.request import GenerationRequest, LoraUse
 from zimage_app.domain.text import Text
-from zimage_app.engine.run import run
+from zimage_app.engine.run import PrepareStage, run
 from zimage_app.models.components import Components
 from zimage_app.models.loader import LoadProgress, load_components
-from zimage_app.models.lora import LoraManager, ResolvedLora, resolve
+from zimage_app.models.lora import LoraManager, ResolvedLora
 from zimage_app.models.memory import plan_memory
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model
 from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.gallery import Gallery
+from zimage_app.service.loras import LoraLibrary
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def _never() -> bool:
 class Generator:
     """One model on one device. Runs wait for one another: two at once would mix their pictures up."""
 
-    def __init__(self, components: Components, loras: Path) -> None:
+    def __init__(self, components: Components, loras: LoraLibrary) -> None:
         self._components = components
         self._loras = loras
         self._lora_manager = LoraManager(components.transformer)
@@ -60,8 +61,8 @@ class Generator:
         return self._components.card
 
     def plan(self, request: GenerationRequest) -> GenerationPlan:
-        """What ``request`` comes to on this model, seeds drawn."""
-        return make_plan(request, self.card)
+        """What ``request`` comes to on this model, seeds drawn; raises StudioError for what can't be done."""
+        return make_plan(request, self.card, lora_name=self._loras.name_of)
 
     def stream(
         self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = _never
@@ -71,16 +72,17 @@ class Generator:
         ``cancelled`` is asked before every model evaluation. Closing the iterator ends the run too; until it is at its
         end or closed, other runs of this generator wait.
         """
-        plan = request if isinstance(request, GenerationPlan) else self.plan(request)
         with self._busy:
             try:
-                warnings = self._apply_loras(plan)
+                plan = request if isinstance(request, GenerationPlan) else self.plan(request)
+                plan, warnings = self._settled(plan)
+                prepare, more = self._loras_by_stage(plan.request)
             except StudioError as error:
                 yield Failed(error)
                 return
-            if warnings:
-                yield Warned(warnings)
-            yield from run(plan, self._components, cancelled)
+            if warnings or more:
+                yield Warned((*warnings, *more))
+            yield from run(plan, self._components, cancelled, prepare)
 
     def generate(self, request: GenerationRequest) -> Generated:
         """The picture and its record.
@@ -95,17 +97,39 @@ class Generator:
                 return Generated(Image.fromarray(event.picture), event.record)
         raise AssertionError("a run that is not cancelled ends in Finished or Failed")
 
-    def _apply_loras(self, plan: GenerationPlan) -> tuple[Text, ...]:
-        return tuple(self._lora_manager.apply(find_loras(plan.request, self._loras)))
+    def _settled(self, plan: GenerationPlan) -> tuple[GenerationPlan, list[Text]]:
+        """The plan with the full names and hashes of its LoRAs, and a word on each file that isn't the one meant."""
+        warnings: list[Text] = []
+        uses = tuple(self._settled_use(use, warnings) if use.strength else use for use in plan.request.loras)
+        return replace(plan, request=plan.request.model_copy(update={"loras": uses})), warnings
+
+    def _settled_use(self, use: LoraUse, warnings: list[Text]) -> LoraUse:
+        entry = self._loras.find(use.name)
+        digest = self._loras.sha256(entry)
+        if use.sha256 not in (None, digest):
+            warnings.append(another_file(entry.name, str(use.sha256), digest))
+        return use.model_copy(update={"name": entry.name, "sha256": digest})
+
+    def _loras_by_stage(self, request: GenerationRequest) -> tuple[PrepareStage, list[Text]]:
+        """What puts a stage's LoRAs on the model. All files are read and checked now, before anything is drawn."""
+        uses = [use for use in request.loras if use.strength]
+        files = [ResolvedLora(self._loras.find(use.name).path, use.strength) for use in uses]
+        stack, warnings = self._lora_manager.read(files)
+
+        def prepare(stage: StagePlan) -> bool:
+            on = tuple(item for item, use in zip(stack, uses, strict=True) if use.acts_in(stage.number))
+            return self._lora_manager.switch(on)
+
+        return prepare, warnings
 
 
-def find_loras(request: GenerationRequest, loras: Path) -> list[ResolvedLora]:
-    """The files under ``loras`` that a request names; those at strength 0 are not looked for.
-
-    Raises:
-        LoraError: there is no such file, or the name leads outside.
-    """
-    return [ResolvedLora(resolve(use.name, loras), use.strength) for use in request.loras if use.strength]
+def another_file(name: str, wanted: str, found: str) -> Text:
+    """What to say where a name stands for another file than the settings mean."""
+    return Text(
+        f"LoRA {name} is another file than the one in these settings ({found[:10]} instead of {wanted[:10]});"
+        " the picture will differ.",
+        f"LoRA {name} 与参数中记录的不是同一个文件（现为 {found[:10]}，原为 {wanted[:10]}），画面会有差异。",
+    )
 
 
 def load_generator(model: str = "demo", config: StudioConfig | None = None) -> Generator:
@@ -119,7 +143,10 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
 
 
 def load_source(
-    source: ModelSource, config: StudioConfig, progress: Callable[[LoadProgress], None] | None = None
+    source: ModelSource,
+    config: StudioConfig,
+    progress: Callable[[LoadProgress], None] | None = None,
+    loras: LoraLibrary | None = None,
 ) -> Generator:
     """Load a model that has been found already; ``progress`` is told what is being read."""
-    return Generator(load_components(source, plan_memory(source), progress), config.loras)
+    return Generator(load_components(source, plan_memory(source), progress), loras or LoraLibrary(config.loras))

@@ -36,6 +36,7 @@ from zimage_app.models.spec import find_model, list_models
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
 from zimage_app.service.gallery import Gallery
+from zimage_app.service.loras import LoraLibrary
 from zimage_app.service.views import JobView, SavedPicture, StageView
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Studio:
     def __init__(self, config: StudioConfig) -> None:
         self._config = config
         self._gallery = Gallery(config.outputs)
+        self.loras = LoraLibrary(config.loras)
         self._changed = threading.Condition()
         self._jobs: dict[str, _Job] = {}
         self._waiting: deque[_Job] = deque()
@@ -105,7 +107,7 @@ class Studio:
         Raises:
             StudioError: the request cannot be planned, the model isn't here, too many jobs wait, or the app is closing.
         """
-        plan = make_plan(request, self.card(model))
+        plan = make_plan(request, self.card(model), lora_name=self.loras.name_of)
         stages = tuple(
             StageView(stage.number, stage.settings.width, stage.settings.height, stage.steps) for stage in plan.stages
         )
@@ -269,7 +271,9 @@ class Studio:
         from zimage_app.models.memory import empty_cache  # these import torch and diffusers: seconds
         from zimage_app.service.generation import load_source
 
-        generator = load_source(self._source(model), self._config, lambda step: tell(_words(title, step)))
+        generator = load_source(
+            self._source(model), self._config, lambda step: tell(_words(title, step)), loras=self.loras
+        )
         another = self._generator is not None
         self._generator = generator  # only now: the old model stays when the new one cannot be loaded
         if another:

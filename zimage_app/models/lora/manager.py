@@ -56,6 +56,8 @@ class _Use:
     strength: float
 
 
+LoraStack = tuple[_Use, ...]
+"""LoRAs in order, with their files' contents."""
 _Job = list[tuple[_Use, Patch]]
 _Signature = tuple[tuple[_Identity, float], ...]
 
@@ -74,13 +76,15 @@ class LoraManager:
         self._module = module if isinstance(module, nn.Module) else None
         parameters = {} if self._module is None else dict(self._module.named_parameters())
         self._names = Names({name: tuple(parameter.shape) for name, parameter in parameters.items()})
-        self._stack: tuple[_Use, ...] = ()
+        self._stack: LoraStack = ()
+        self._last_read: LoraStack = ()
+        """Kept, since a file that is on in some stages only is wanted again for the next picture."""
         self._pristine: dict[str, Tensor] = {}
         self._merged: dict[_Unit, _Signature | None] = {}
         """What each touched unit holds; None while that is uncertain."""
 
     @property
-    def stack(self) -> tuple[_Use, ...]:
+    def stack(self) -> LoraStack:
         """What is on, with the files' contents, for ``switch``."""
         return self._stack
 
@@ -100,14 +104,22 @@ class LoraManager:
         Raises:
             LoraError: a file cannot be applied.
         """
+        stack, warnings = self.read(uses)
+        self.switch(stack)
+        return warnings
+
+    def read(self, uses: Sequence[ResolvedLora]) -> tuple[LoraStack, list[Text]]:
+        """A stack with its files' contents, checked against the model, for ``switch``; uses at strength 0 are left out.
+
+        Gives the warnings of ``apply`` with it, and raises what that raises. Nothing is put on or taken off.
+        """
         strong = [_checked(use) for use in uses if use.strength != 0.0]
         if strong:
             self._require_plain_weights(strong[0].path.name)
-        loaded: dict[_Identity, LoraFile] = {use.identity: use.file for use in self._stack}
-        stack = [self._load(use, loaded) for use in strong]
-        self.switch(tuple(stack))
+        loaded: dict[_Identity, LoraFile] = {use.identity: use.file for use in (*self._last_read, *self._stack)}
+        self._last_read = stack = tuple(self._load(use, loaded) for use in strong)
         files = {use.identity: use.file for use in stack}
-        return [warning for file in files.values() for warning in file.warnings()]
+        return stack, [warning for file in files.values() for warning in file.warnings()]
 
     def _load(self, use: ResolvedLora, loaded: dict[_Identity, LoraFile]) -> _Use:
         identity = (use.path, *modified(use.path))
@@ -126,17 +138,18 @@ class LoraManager:
                     f"无法用于量化权重（{name} 为 {_kind(parameter)}）；请加载 bfloat16 模型",
                 )
 
-    def switch(self, stack: tuple[_Use, ...]) -> None:
-        """Put on a stack that was read before; all or nothing."""
+    def switch(self, stack: LoraStack) -> bool:
+        """Put on a stack, or a part of one, that was read before; all or nothing. Says whether a weight was written."""
         before = self._stack
         try:
-            self._write(stack)
+            written = self._write(stack)
         except BaseException:
             self._go_back(before)
             raise
         self._stack = stack
+        return written
 
-    def _go_back(self, before: tuple[_Use, ...]) -> None:
+    def _go_back(self, before: LoraStack) -> None:
         try:
             self._write(before)
         except BaseException:
@@ -147,7 +160,7 @@ class LoraManager:
 
     # Inference mode writes parameters that were made in it and parameters that were not.
     @torch.inference_mode()
-    def _write(self, stack: tuple[_Use, ...]) -> None:
+    def _write(self, stack: LoraStack) -> bool:
         jobs: dict[_Unit, _Job] = {}
         for use in stack:
             for patch in use.file.patches:
@@ -162,6 +175,7 @@ class LoraManager:
         finally:
             if self._patchable is not None and (off or on):
                 self._patchable.weights_changed()
+        return bool(off or on)
 
     def _restore(self, unit: _Unit) -> None:
         self._merged[unit] = None

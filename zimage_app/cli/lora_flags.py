@@ -1,0 +1,74 @@
+"""``--lora ink=0.8@1,2``: a LoRA on the command line."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import GenerationRequest, holds_word
+from zimage_app.domain.text import Text
+from zimage_app.service.loras import LoraLibrary
+
+_STAGES = re.compile(r"@([\d,]*)$")
+_MOST_DIGITS = 9
+
+
+def lora_use(text: str) -> dict[str, Any]:
+    """NAME, NAME=STRENGTH or NAME=STRENGTH@STAGES as plain data; bounds are for the request's own check.
+
+    Raises:
+        RequestError: no name, or a strength or stages that are no numbers.
+    """
+    match = _STAGES.search(text)
+    name, equals, strength = (text[: match.start()] if match else text).rpartition("=")
+    if not equals:
+        name, strength = strength, "1"
+    use: dict[str, Any] = {"name": name.strip(), "strength": _number(strength, text)}
+    if match:
+        use["stages"] = [_stage(part, text) for part in match[1].split(",")]
+    if not use["name"]:
+        raise _wrong(text)
+    return use
+
+
+def _number(text: str, whole: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise _wrong(whole) from error
+
+
+def _stage(text: str, whole: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > _MOST_DIGITS:
+        raise _wrong(whole)
+    return int(text)
+
+
+def _wrong(text: str) -> RequestError:
+    shown = text if len(text) <= 60 else f"{text[:59]}…"
+    return RequestError(
+        "--lora",
+        Text(
+            f"{shown!r}: write NAME, NAME=STRENGTH or NAME=STRENGTH@STAGES, as in ink=0.8@1,2",
+            f"{shown!r}：请写成 名称、名称=强度 或 名称=强度@阶段，例如 ink=0.8@1,2",
+        ),
+    )
+
+
+def without_triggers(request: GenerationRequest, loras: LoraLibrary) -> Iterator[Text]:
+    """A word on each LoRA that is on and whose own trigger words the model won't read: it may then do little.
+
+    Raises:
+        LoraError: a LoRA is not there.
+    """
+    for use in request.loras:
+        words = loras.find(use.name).preset_triggers if use.strength else ()
+        if words and not any(holds_word(request.full_prompt, word) for word in words):
+            first = words[0]
+            yield Text(
+                f"LoRA {use.name}: none of its trigger words is in the prompt; --trigger {shlex.quote(first)} adds it.",
+                f"LoRA {use.name}：提示词中没有它的触发词；可用 --trigger {shlex.quote(first)} 加上。",
+            )

@@ -1,0 +1,164 @@
+"""``loras`` and ``loras check``: what lies under ``loras/``, and what of it a model takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.domain.errors import LoraError, StudioError
+from zimage_app.domain.text import Text
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.loras import LoraEntry, LoraLibrary
+
+if TYPE_CHECKING:
+    from zimage_app.models.lora.names import Names
+
+_PIPE_WIDTH = 200
+"""Columns where the output is no terminal."""
+_SHOWN_WORDS = 3
+_COLUMNS = (
+    Text("name", "名称"),
+    Text("kind", "类型"),
+    Text("size", "大小"),
+    Text("strength", "强度"),
+    Text("trigger words", "触发词"),
+    Text("base model", "底模"),
+    Text("remarks", "备注"),
+)
+
+
+def add_loras_command(commands: Any) -> None:
+    """Add ``loras`` to the program's commands."""
+    parser = commands.add_parser(
+        "loras", help="list the LoRAs, or check them", description="List the LoRAs under loras/, or check them."
+    )
+    parser.set_defaults(run=list_loras)
+    parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    actions = parser.add_subparsers(metavar="check", parser_class=type(parser))
+    check = actions.add_parser("check", description="Read LoRAs against a model: what applies, what doesn't, and why.")
+    check.set_defaults(run=check_loras)
+    check.add_argument("names", metavar="NAME", nargs="*", help="which ones (default: all)")
+    check.add_argument("--model", help="model by name, or a folder (default: the one that generate takes)")
+    check.add_argument("--loras", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="where LoRAs lie")
+
+
+def list_loras(options: argparse.Namespace) -> int:
+    """``loras``: everything that is known of each file, broken ones too."""
+    library = LoraLibrary(_config(options).loras)
+    entries = library.entries()
+    if options.json:
+        data = [_data(entry, library.known_sha256(entry)) for entry in entries]
+        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    elif entries:
+        console = Console()
+        console = console if console.is_terminal else Console(width=_PIPE_WIDTH)
+        console.print(_table(entries))
+    else:
+        folder = _config(options).loras.name
+        tell(Text(f"No LoRA in {folder}/ yet; put .safetensors files there.", f"{folder}/ 中还没有 LoRA 文件。"))
+    return 0
+
+
+def check_loras(options: argparse.Namespace) -> int:
+    """``loras check``: exit status 0 when all that were named apply, 1 when one doesn't, 2 for a name that is none."""
+    from zimage_app.models.spec import find_model
+    from zimage_app.service.defaults import default_model
+
+    config = _config(options)
+    library = LoraLibrary(config.loras)
+    try:
+        source = find_model(options.model or default_model(config), config.shelves)
+        entries = [library.find(name) for name in options.names] if options.names else library.entries()
+    except StudioError as error:
+        return complain(error, BAD_INPUT)
+
+    from zimage_app.service.loras.check import module_names  # takes torch: names are judged before
+
+    names = module_names(source)
+    results = [_checked(entry, names, library) for entry in entries]
+    return 0 if all(results) else 1
+
+
+def _config(options: argparse.Namespace) -> StudioConfig:
+    return StudioConfig(loras=options.loras) if options.loras else StudioConfig()
+
+
+def _checked(entry: LoraEntry, names: Names, library: LoraLibrary) -> bool:
+    """Print what came of one file; gives whether it applies."""
+    from zimage_app.service.loras.check import check
+
+    lines: list[Text] = []
+    try:
+        library.find(entry.name)
+        file = check(entry, names)
+        count = len(file.patches)
+        about = f"{entry.kind} {entry.rank}".strip()
+        digest = library.sha256(entry)
+        lines.append(
+            Text(
+                f"{entry.name}: applies to {count} weights ({about}, SHA-256 {digest[:10]})",
+                f"{entry.name}：作用于 {count} 处权重（{about}，SHA-256 {digest[:10]}）",
+            )
+        )
+        lines += [Text(f"  {warning.en}", f"  {warning.zh}") for warning in (*entry.warnings, *file.warnings())]
+        fits = True
+    except LoraError as error:
+        lines.append(error.text)
+        fits = False
+    sys.stdout.write("".join(f"{line.to(language())}\n" for line in lines))
+    return fits
+
+
+def _table(entries: Sequence[LoraEntry]) -> Table:
+    table = Table(*(column.to(language()) for column in _COLUMNS), box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = len(entries) > 0 and max(len(entry.name) for entry in entries) < 40
+    for entry in entries:
+        remarks = [text.to(language()) for text in (entry.problem, *entry.warnings) if text]
+        table.add_row(*map(escape, (*_cells(entry), "; ".join(filter(None, (*remarks, entry.note))))))
+    return table
+
+
+def _cells(entry: LoraEntry) -> tuple[str, ...]:
+    more = len(entry.triggers) - _SHOWN_WORDS
+    words = ", ".join(entry.triggers[:_SHOWN_WORDS]) + (f" +{more}" if more > 0 else "")
+    strength = "" if entry.strength is None else f"{entry.strength:g}"
+    return entry.name, f"{entry.kind} {entry.rank}".strip(), _size(entry.size), strength, words, entry.base
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:.1f} MB" if size >= 2**20 else f"{size / 2**10:.0f} KB"
+
+
+def _data(entry: LoraEntry, sha256: str | None) -> dict[str, Any]:
+    spoken = language()
+    return {
+        "name": entry.name,
+        "path": str(entry.path),
+        "title": entry.title,
+        "size": entry.size,
+        "kind": entry.kind,
+        "ranks": entry.ranks,
+        "spelling": entry.spelling,
+        "width": entry.width,
+        "base": entry.base,
+        "triggers": entry.triggers,
+        "preset_triggers": entry.preset_triggers,
+        "strength": entry.strength,
+        "note": entry.note,
+        "thumbnail": str(entry.thumbnail) if entry.thumbnail else None,
+        "sha256": sha256,
+        "problem": entry.problem.to(spoken) if entry.problem else None,
+        "warnings": [text.to(spoken) for text in entry.warnings],
+    }

@@ -1,0 +1,62 @@
+"""``generate --from PICTURE``: a picture's own settings again, and whether the pixels are the same."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from zimage_app.cli.terminal import tell
+from zimage_app.domain.errors import RequestError, StorageError
+from zimage_app.domain.events import Picture
+from zimage_app.domain.record import ImageRecord
+from zimage_app.domain.text import Text
+
+
+def original(options: argparse.Namespace) -> ImageRecord:
+    """The record inside the picture that ``--from`` names.
+
+    Raises:
+        RequestError: there is no such picture, it holds no settings of ours, or flags that change settings stand
+            beside it.
+    """
+    from zimage_app.service.gallery import read_record
+
+    changes = (options.prompt, options.negative, options.trigger, options.loras_used, options.settings)
+    if any(changes) or options.seed != "random" or options.single_stage:
+        raise RequestError(
+            "--from",
+            Text(
+                "makes a picture again as it was; leave out the prompt and the flags that change settings",
+                "会原样重新生成图片；请不要同时给出提示词或修改参数的选项",
+            ),
+        )
+    if not options.picture.is_file():
+        raise RequestError("--from", Text(f"there is no file {options.picture}", f"没有文件 {options.picture}"))
+    try:
+        return read_record(options.picture)
+    except StorageError as error:
+        raise RequestError("--from", error.text) from error
+
+
+def compare(path: Path, again: Picture) -> bool:
+    """Say how the picture made again differs from the one in ``path``; gives whether every pixel is the same."""
+    with Image.open(path) as image:
+        before = np.asarray(image.convert("RGB"))
+    if before.shape != again.shape:
+        tell(Text("The new picture has another size.", "新图片的尺寸不同。"))
+        return False
+    difference = np.abs(before.astype(np.int16) - again).max(-1)
+    if not difference.any():
+        tell(Text("Every pixel is the same.", "逐像素完全一致。"))
+        return True
+    share, most = float((difference > 0).mean()), int(difference.max())
+    tell(
+        Text(
+            f"{share:.1%} of the pixels differ, by up to {most} of 255; another device, version or file does that.",
+            f"{share:.1%} 的像素有差异，最大相差 {most}/255；换了设备、版本或文件时会这样。",
+        )
+    )
+    return False

@@ -1,0 +1,30 @@
+"""What every command says on the terminal, and in which language."""
+
+from __future__ import annotations
+
+import locale
+import os
+import sys
+
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.text import Language, Text
+
+BAD_INPUT = 2
+"""Exit status for what the user should ask differently."""
+
+
+def language() -> Language:
+    """Chinese where the system is."""
+    name = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
+    return "zh" if name.lower().startswith(("zh", "chinese")) else "en"
+
+
+def tell(text: Text) -> None:
+    """A sentence beside the result."""
+    sys.stderr.write(f"{text.to(language())}\n")
+
+
+def complain(error: StudioError, status: int) -> int:
+    """Say what is wrong; gives ``status``."""
+    tell(error.text)
+    return status
