@@ -3,6 +3,8 @@
 StudioError
 ├── RequestError        what was asked for is out of bounds: names the field, the value and what is allowed
 ├── ModelError          a model's files: missing, cut off, of another model, of an unknown format
+├── FetchError          a download: no network, refused by the hub, damaged on the way, a full disk
+│   └── LoadingCancelled   nobody waits for the model any more
 ├── LoraError           a LoRA file: nothing in it matches, a half is missing, numbers that are not finite
 ├── GenerationError     the run itself: values that are not finite, memory that ran out
 └── StorageError        a picture or a setting could not be written or read
@@ -42,6 +44,17 @@ class RequestError(StudioError):
 
 class ModelError(StudioError):
     """A model cannot be loaded; names the file and the cure."""
+
+
+class FetchError(StudioError):
+    """Files could not be fetched; names the host or the file, and the cure."""
+
+
+class LoadingCancelled(ModelError):
+    """Reading a model was broken off on request; what was read of it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(Text("Loading the model was cancelled.", "已取消加载模型。"))
 
 
 class LoraError(StudioError):

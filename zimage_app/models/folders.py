@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+GROWING = ".fetching"
+"""The folder in a model's, where files grow until they are whole."""
+WANTED = "wanted.json"
+"""The list in it of all the files that a fetch is to bring; gone when they are there."""
+
 
 def shown(path: Path) -> str:
     """The end of a path: enough to find the file, without the whole machine."""
@@ -21,6 +26,18 @@ def is_tokenizer(folder: Path) -> bool:
     return (folder / "tokenizer.json").is_file() or all(
         (folder / name).is_file() for name in ("vocab.json", "merges.txt")
     )
+
+
+def still_wanted(folder: Path) -> set[str]:
+    """The files, by their paths in ``folder``, that a fetch into it was to bring and has not yet.
+
+    Names alone do not tell: of a tokenizer or of shards, those that are there may look like all.
+    """
+    try:
+        names = json.loads((folder / GROWING / WANTED).read_text(encoding="utf-8"))
+        return {str(name) for name in names if not (folder / str(name)).is_file()}
+    except (OSError, ValueError, TypeError):
+        return set()
 
 
 def is_whole(path: Path) -> bool:

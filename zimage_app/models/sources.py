@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.text import Text
-from zimage_app.models.folders import is_whole
+from zimage_app.models.folders import is_whole, still_wanted
 
 PARTS = ("transformer", "text_encoder", "vae", "tokenizer")
 """diffusers' names of the parts of a model, and of their folders."""
@@ -52,7 +52,10 @@ class Place:
     @property
     def present(self) -> bool:
         """Whether there is nothing to fetch. What is wrong with a user's own files is said when they are opened."""
-        return self.remote is None or is_whole(self.path)
+        if self.remote is None:
+            return True
+        home = self.path.parents[len(PurePosixPath(self.remote.path).parts) - 1]
+        return is_whole(self.path) and not any(map(self.remote.holds, still_wanted(home)))
 
 
 @dataclass(frozen=True, slots=True)

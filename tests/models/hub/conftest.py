@@ -1,0 +1,83 @@
+"""A hub with a model in it, and nothing of the machine's own: no token, no cache, no proxy."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.models.hub.fake_hub import FakeHub, serve
+from zimage_app.models.hub.patience import Patience
+
+REPO = "Tongyi-MAI/Z-Image-Turbo"
+HASTY = Patience(first=10.0, answer=10.0, silence=10.0, attempts=3, pause=0.0, longest=0.01)
+"""For tests: no pauses."""
+
+
+INDEX = json.dumps(
+    {"weight_map": {name: f"diffusion_pytorch_model-0000{name}-of-00002.safetensors" for name in "12"}}
+).encode()
+
+
+def big(seed: int, size: int = 300_000) -> bytes:
+    """Bytes that are alike nowhere."""
+    return random.Random(seed).randbytes(size)
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    for name in ("HF_TOKEN", "HF_ENDPOINT", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope-cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    """Z-Image-Turbo as it is published, small, and with much that nobody needs."""
+    files = {
+        "README.md": b"# hello",
+        "assets/teaser.jpg": big(1),
+        "model_index.json": b'{"_class_name": "ZImagePipeline"}',
+        "scheduler/scheduler_config.json": b"{}",
+        "transformer/config.json": b'{"dim": 3840}',
+        "transformer/diffusion_pytorch_model.safetensors.index.json": INDEX,
+        "transformer/diffusion_pytorch_model-00001-of-00002.safetensors": big(2),
+        "transformer/diffusion_pytorch_model-00002-of-00002.safetensors": big(3),
+        "transformer/diffusion_pytorch_model.safetensors": big(4),
+        "transformer/diffusion_pytorch_model.fp16.safetensors": big(5),
+        "transformer/diffusion_pytorch_model.bin": big(6),
+        "text_encoder/config.json": b"{}",
+        "text_encoder/model.safetensors": big(7),
+        "vae/config.json": b"{}",
+        "vae/diffusion_pytorch_model.safetensors": big(8),
+        "tokenizer/vocab.json": b"{}",
+        "tokenizer/merges.txt": b"#version",
+        "tokenizer/tokenizer_config.json": b"{}",
+    }
+    with serve(FakeHub({REPO: files})) as hub:
+        yield hub
+
+
+SHARDS = tuple(f"transformer/diffusion_pytorch_model-0000{number}-of-00002.safetensors" for number in (1, 2))
+NEEDED = {
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "transformer/config.json",
+    "transformer/diffusion_pytorch_model.safetensors.index.json",
+    *SHARDS,
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+    "tokenizer/tokenizer_config.json",
+}

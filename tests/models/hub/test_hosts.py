@@ -1,0 +1,126 @@
+"""Finding a host, waiting for one, and what its answers mean."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from tests.models.hub.conftest import HASTY, REPO
+from tests.models.hub.fake_hub import FakeHub
+from zimage_app.domain.errors import FetchError
+from zimage_app.models.hub.hosts import HuggingFace, ModelScope, host_of, within
+from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
+from zimage_app.models.hub.patience import Busy, Patience
+from zimage_app.models.sources import Remote
+
+
+def nobody() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_no_network_is_known_within_five_seconds() -> None:
+    assert Patience().first < 5.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "offers"), [(HuggingFace, "--source modelscope, or a mirror"), (ModelScope, "--source huggingface")]
+)
+def test_without_network_the_other_source_is_offered(kind: type[HuggingFace | ModelScope], offers: str) -> None:
+    with pytest.raises(FetchError, match=rf"127\.0\.0\.1:\d+ cannot be reached: .*{offers}") as caught:
+        kind(nobody()).listing(REPO, HASTY)
+    assert "--source" in caught.value.text.zh
+
+
+def test_a_name_that_is_looked_up_for_ever_is_waited_for_no_longer() -> None:
+    never = threading.Event()
+    try:
+        with pytest.raises(FetchError, match=r"example\.org cannot be reached"):
+            within(0.05, never.wait, HuggingFace("https://example.org"))
+    finally:
+        never.set()
+
+
+def test_a_silent_hub_is_waited_for_no_longer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(FetchError, match="cannot be reached"):
+            HuggingFace(url).listing(REPO, Patience(first=0.1, answer=0.2))
+
+
+def test_mirrors(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert HuggingFace().endpoint == "https://huggingface.co"
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)  # after huggingface_hub was imported
+    assert host_of("huggingface").name == hub.url.removeprefix("http://")
+    assert host_of("huggingface").listing(REPO, HASTY).files
+    assert host_of("huggingface", "https://example.org/").page("a/b") == "https://example.org/a/b"
+    assert host_of("modelscope").name == "modelscope.cn"
+
+
+@pytest.mark.parametrize("mirror", ["example.org", "ftp://example.org", "https://", ""])
+def test_a_mirror_has_an_address(mirror: str) -> None:
+    with pytest.raises(FetchError, match="cannot be used as a mirror"):
+        host_of("huggingface", mirror)
+
+
+def test_a_mirror_is_no_modelscope() -> None:
+    with pytest.raises(FetchError, match="without --source modelscope"):
+        host_of("modelscope", "https://example.org")
+
+
+def test_an_unknown_source_is_refused_with_those_there_are() -> None:
+    with pytest.raises(FetchError, match="'elsewhere'; use one of huggingface, modelscope"):
+        host_of("elsewhere")
+
+
+def test_pauses() -> None:
+    patience = Patience(pause=1.0, longest=60.0)
+    assert [patience.after(failures) for failures in (1, 2, 3, 9)] == [1.0, 2.0, 4.0, 60.0]
+    assert patience.after(1, asked=30.0) == 30.0
+    assert patience.after(1, asked=9999.0) == 60.0
+
+
+def test_retry_after_is_a_number_or_a_date() -> None:
+    assert Busy.of(429, {"retry-after": "17"}).after == 17.0
+    assert Busy.of(429, {}).after is None
+    assert Busy.of(429, {"retry-after": "soon"}).after is None
+    later = Busy.of(503, {"retry-after": format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)}).after
+    assert later is not None
+    assert 60.0 < later <= 90.0
+    past = format_datetime(datetime.now(UTC) - timedelta(seconds=90), usegmt=True)
+    assert Busy.of(503, {"retry-after": past}).after == 0.0
+
+
+def test_checksums_are_those_that_hubs_publish() -> None:
+    for checksum in (
+        Checksum("git-sha1", "ce013625030ba8dba906f756967f9e9ca394464a"),  # git hash-object of "hello\n"
+        Checksum("sha256", "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"),
+    ):
+        hasher = checksum.hasher(6)
+        hasher.update(b"hello\n")
+        assert hasher.hexdigest() == checksum.value
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../a", "a/../../b", "..", "..\\a", "C:/a"])
+def test_paths_that_lead_outside(path: str) -> None:
+    assert not is_inside(path)
+    assert is_inside("transformer/config.json")
+
+
+def listing(*paths: str) -> Listing:
+    return Listing("a/b", "main", tuple(RepoFile(path, 1, None) for path in paths))
+
+
+def test_of_two_copies_of_the_weights_one_is_taken() -> None:
+    vae = Remote("a/b", "vae")
+    both = listing("vae/config.json", "vae/m.safetensors", "vae/m.fp16.safetensors", "vae/m.bin", "vaegue/config.json")
+    assert [file.path for file in both.needed([vae])] == ["vae/config.json", "vae/m.safetensors"]
+    shards = [f"vae/m-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    assert [file.path for file in listing("vae/m.safetensors", *shards).needed([vae])] == shards
+    assert listing("vae/m.safetensors").needed([Remote("c/d", "vae")]) == ()

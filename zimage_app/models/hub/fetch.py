@@ -1,0 +1,310 @@
+"""All the files that a model lacks, fetched at once: what there is to do, how far it is, what came of it.
+
+One program at a time fills a folder: a lock says so. What came and was right is written down beside the files, so that
+they can be checked again later without network.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+from filelock import FileLock, Timeout
+
+from zimage_app.domain.fetching import FetchProgress
+from zimage_app.models.folders import GROWING, WANTED
+from zimage_app.models.hub import sentences
+from zimage_app.models.hub.hosts import Host
+from zimage_app.models.hub.listing import INDEX, Listing, RepoFile
+from zimage_app.models.hub.patience import Busy, Patience
+from zimage_app.models.hub.receipt import checksum_of, note
+from zimage_app.models.hub.transfer import Stopped, Task, Transfer, size_of
+from zimage_app.models.sources import ModelSource, Remote, repo_folder
+
+_AT_ONCE = 3
+"""Files. One connection rarely fills a line; many are taken amiss."""
+_LOCKS = ".locks"
+_SPARE = 64_000_000
+"""Bytes of the disk that are left free."""
+_WINDOW = 5.0
+"""Seconds that the speed is measured over."""
+_TELL_EVERY = 0.2
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What is wanted of one repository."""
+
+    listing: Listing
+    files: tuple[RepoFile, ...]
+    folder: Path
+
+    def part(self, file: RepoFile) -> Path:
+        """Where a file grows."""
+        mark = file.checksum.value[:16] if file.checksum else str(file.size)
+        return self.folder / GROWING / f"{file.path.replace('/', '--')}.{mark}"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPlan:
+    """What a model lacks, and where that comes from."""
+
+    host: Host
+    errands: tuple[Errand, ...]
+
+    @property
+    def files(self) -> int:
+        """How many."""
+        return sum(len(errand.files) for errand in self.errands)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them."""
+        return sum(file.size for errand in self.errands for file in errand.files)
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to come."""
+        return self.size - sum(_here(errand, file) for errand in self.errands for file in errand.files)
+
+    @property
+    def weights(self) -> int:
+        """Bytes of weights, among all."""
+        names = (".safetensors", ".gguf")
+        return sum(file.size for errand in self.errands for file in errand.files if file.path.endswith(names))
+
+
+def _here(errand: Errand, file: RepoFile) -> int:
+    """Bytes of a file that are here, whole or begun."""
+    if size_of(errand.folder / file.path) == file.size:
+        return file.size
+    begun = size_of(errand.part(file))
+    return begun if begun <= file.size else 0
+
+
+def plan_fetch(
+    source: ModelSource,
+    host: Host,
+    models: Path,
+    patience: Patience | None = None,
+    stopped: threading.Event | None = None,
+) -> FetchPlan:
+    """Ask the hub what ``source`` lacks.
+
+    Raises:
+        FetchError: the hub cannot be reached, or does not have it.
+        Stopped: ``stopped`` was set.
+    """
+    patience, stopped = patience or Patience(), stopped or threading.Event()
+    remotes = [place.remote for place in source.missing.values() if place.remote is not None]
+    errands = []
+    for repo in dict.fromkeys(remote.repo for remote in remotes):
+        listing = _listing(host, repo, patience, stopped)
+        _complete(listing, remotes, host)
+        errands.append(Errand(listing, listing.needed(remotes), models / repo_folder(repo)))
+    return FetchPlan(host, tuple(errands))
+
+
+def _listing(host: Host, repo: str, patience: Patience, stopped: threading.Event) -> Listing:
+    for failures in range(1, patience.attempts + 1):
+        try:
+            return host.listing(repo, patience)
+        except Busy as error:
+            status = error.status
+            if failures < patience.attempts and stopped.wait(patience.after(failures, error.after)):
+                raise Stopped from error
+    raise sentences.busy(host.name, status)
+
+
+def _complete(listing: Listing, remotes: list[Remote], host: Host) -> None:
+    for remote in remotes:
+        if remote.repo == listing.repo and not listing.needed([remote]):
+            raise sentences.not_found(f"{remote.path} ({remote.repo})", host.name)
+
+
+def fetch(
+    plan: FetchPlan,
+    tell: Callable[[FetchProgress], None],
+    patience: Patience | None = None,
+    stopped: threading.Event | None = None,
+) -> None:
+    """Fetch what was planned; ``tell`` is told a few times a second how far it is.
+
+    ``stopped`` ends it from outside, and is set when one of the files cannot be had.
+
+    Raises:
+        FetchError: a file cannot be had; what came is kept, and the next attempt goes on from there.
+        Stopped: ``stopped`` was set.
+    """
+    patience, stopped = patience or Patience(), stopped or threading.Event()
+    with ExitStack() as stack:
+        for errand in plan.errands:
+            stack.enter_context(_alone(errand.folder))
+        _make_sure_of_room(plan)
+        for errand in plan.errands:
+            _begin(errand)
+        meter = Meter(FetchProgress(plan.files, plan.size, done=plan.size - plan.left))
+        timeout = httpx.Timeout(patience.answer, read=patience.silence)
+        client = stack.enter_context(httpx.Client(follow_redirects=True, timeout=timeout))
+        _Run(plan.host, Transfer(client, patience, meter.moved, stopped), meter, tell).all_of(plan)
+        for errand in plan.errands:
+            shutil.rmtree(errand.folder / GROWING, ignore_errors=True)
+
+
+def _begin(errand: Errand) -> None:
+    """Write down what is wanted, so that a folder which is left half full is known as such."""
+    growing = errand.folder / GROWING
+    try:
+        growing.mkdir(parents=True, exist_ok=True)
+        (growing / WANTED).write_text(json.dumps([file.path for file in errand.files]), encoding="utf-8")
+    except OSError as error:
+        raise sentences.not_writable(growing, error.strerror or str(error)) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else fetches into a folder meanwhile; raises FetchError when somebody does already."""
+    locks = folder.parent / _LOCKS
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"{folder.name}.lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise sentences.twice(folder) from error
+    except OSError as error:
+        raise sentences.not_writable(folder, error.strerror or str(error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make_sure_of_room(plan: FetchPlan) -> None:
+    for folder in {errand.folder.parent for errand in plan.errands}:
+        free = free_space(folder)
+        if free < plan.left + _SPARE:
+            raise sentences.disk_full(folder, plan.left, free)
+
+
+def free_space(folder: Path) -> int:
+    """Free bytes of the disk that a folder is on, or will be."""
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+
+
+class _Run:
+    """One fetch, under way."""
+
+    def __init__(self, host: Host, transfer: Transfer, meter: Meter, tell: Callable[[FetchProgress], None]) -> None:
+        self._host = host
+        self._headers = host.headers()
+        self._transfer = transfer
+        self._meter = meter
+        self._tell = tell
+
+    def all_of(self, plan: FetchPlan) -> None:
+        """Several files at a time; a model's index after everything else."""
+        wanted = [(errand, file) for errand in plan.errands for file in errand.files]
+        last = [(errand, file) for errand, file in wanted if file.path == INDEX]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+            futures = [pool.submit(self._one, errand, file) for errand, file in wanted if file.path != INDEX]
+            try:
+                self._watch(futures)
+            except BaseException:  # also an interrupt from the keyboard: the threads must not go on
+                self._give_up(futures)
+                raise
+        _raise_first(futures)
+        for errand, file in last:
+            self._one(errand, file)
+        self._tell(self._meter.read())
+
+    def _watch(self, futures: list[Future[None]]) -> None:
+        waiting = set(futures)
+        while waiting:
+            over, waiting = wait(waiting, timeout=_TELL_EVERY, return_when=FIRST_EXCEPTION)
+            self._tell(self._meter.read())
+            if any(not future.cancelled() and future.exception() is not None for future in over):
+                self._give_up(futures)
+
+    def _give_up(self, futures: list[Future[None]]) -> None:
+        self._transfer.stopped.set()
+        for future in futures:
+            future.cancel()
+
+    def _one(self, errand: Errand, file: RepoFile) -> None:
+        target = errand.folder / file.path
+        if not self._is_right(target, file):
+            self._transfer.fetch(
+                Task(
+                    file=file,
+                    url=self._host.url(errand.listing, file.path),
+                    repo=errand.listing.repo,
+                    page=self._host.page(errand.listing.repo),
+                    host=self._host.name,
+                    headers=self._headers,
+                    target=target,
+                    part=errand.part(file),
+                )
+            )
+        note(errand.folder, self._host.key, errand.listing, file)
+        self._meter.file_done()
+
+    def _is_right(self, target: Path, file: RepoFile) -> bool:
+        """Whether a file is here already; one of the right size and with other bytes is deleted."""
+        if not target.exists() or target.stat().st_size != file.size:
+            return False
+        if checksum_of(target, file.size, file.checksum, self._transfer.stopped) == file.checksum:
+            return True
+        target.unlink()
+        self._meter.moved(-file.size)
+        return False
+
+
+def _raise_first(futures: list[Future[None]]) -> None:
+    """The reason that one of them failed; that the others were stopped for it is none."""
+    errors = [future.exception() for future in futures if not future.cancelled()]
+    reasons = [error for error in errors if error is not None]
+    if reasons:
+        raise next((error for error in reasons if not isinstance(error, Stopped)), reasons[0])
+    if any(future.cancelled() for future in futures):
+        raise Stopped
+
+
+class Meter:
+    """Adds up what several threads report."""
+
+    def __init__(self, progress: FetchProgress, clock: Callable[[], float] = time.monotonic) -> None:
+        self._progress = progress
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._past: deque[tuple[float, int]] = deque([(clock(), progress.done)])
+
+    def moved(self, size: int) -> None:
+        """Bytes came; with a minus, bytes were thrown away."""
+        with self._lock:
+            self._progress = replace(self._progress, done=self._progress.done + size)
+
+    def file_done(self) -> None:
+        """A file is whole."""
+        with self._lock:
+            self._progress = replace(self._progress, files_done=self._progress.files_done + 1)
+
+    def read(self) -> FetchProgress:
+        """How far it is, at the speed since the oldest reading of the last seconds."""
+        now = self._clock()
+        with self._lock:
+            self._past.append((now, self._progress.done))
+            while len(self._past) > 2 and now - self._past[0][0] > _WINDOW:
+                self._past.popleft()
+            then, before = self._past[0]
+            speed = max(0.0, (self._progress.done - before) / (now - then)) if now > then else 0.0
+            return replace(self._progress, speed=speed)

@@ -1,0 +1,254 @@
+"""The hubs: Hugging Face, its mirrors, and ModelScope. What a repository holds, and the addresses of its files.
+
+Knows the two dialects and no disk.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from zimage_app.domain.errors import FetchError
+from zimage_app.domain.text import Text
+from zimage_app.models.hub import sentences
+from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
+from zimage_app.models.hub.patience import Busy, Patience
+
+HUGGINGFACE_URL = "https://huggingface.co"
+MODELSCOPE_URL = "https://modelscope.cn"
+_REVISION = "master"
+"""ModelScope's name of the newest."""
+_OTHER = {
+    "huggingface": Text(
+        "try the other source with --source modelscope, or a mirror with --mirror",
+        "换用 --source modelscope，或用 --mirror 指定镜像",
+    ),
+    "modelscope": Text("try the other source with --source huggingface", "换用 --source huggingface"),
+}
+
+_Answer = TypeVar("_Answer")
+
+
+class Host(Protocol):
+    """Where repositories are fetched from."""
+
+    @property
+    def key(self) -> str:
+        """As in ``--source``."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+        ...
+
+    def listing(self, repo: str, patience: Patience) -> Listing:
+        """What a repository, ``owner/name``, holds; raises FetchError, or Busy where it should be asked again."""
+        ...
+
+    def url(self, listing: Listing, path: str) -> str:
+        """The address of a file."""
+        ...
+
+    def page(self, repo: str) -> str:
+        """The address that people look at."""
+        ...
+
+    def headers(self) -> dict[str, str]:
+        """Who asks."""
+        ...
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """huggingface.co, or a mirror that speaks as it does. Asked through huggingface_hub."""
+
+    endpoint: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or HUGGINGFACE_URL)
+    key: str = "huggingface"
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+        return urlsplit(self.endpoint).netloc
+
+    def listing(self, repo: str, patience: Patience) -> Listing:
+        """What a repository holds at its newest commit."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            HFValidationError,
+            OfflineModeIsEnabled,
+            RepositoryNotFoundError,
+        )
+
+        api = HfApi(self.endpoint.rstrip("/"), library_name="zimage-progressive-studio")
+
+        def ask() -> Any:
+            return api.model_info(repo, files_metadata=True, timeout=patience.answer)
+
+        try:
+            info = within(patience.first, ask, self)
+        except OfflineModeIsEnabled as error:
+            raise sentences.offline(repo) from error
+        except GatedRepoError as error:
+            raise sentences.gated(repo, self.page(repo)) from error
+        except (RepositoryNotFoundError, HFValidationError) as error:
+            raise sentences.no_repo(repo, self.name) from error
+        except HfHubHTTPError as error:
+            raise self._refused(repo, error.response.status_code, error.response.headers) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise sentences.odd_answer(self.name) from error
+        files = [_hugging_file(item) for item in info.siblings or ()]
+        if not info.sha or None in files:
+            raise sentences.odd_answer(self.name)
+        return Listing(repo, info.sha, tuple(file for file in files if file is not None))
+
+    def _refused(self, repo: str, status: int, headers: Any) -> Exception:
+        if status in Busy.STATUSES:
+            return Busy.of(status, headers)
+        return sentences.forbidden(repo, self.name, status)
+
+    def url(self, listing: Listing, path: str) -> str:
+        """The address of a file at the listing's commit."""
+        return f"{self.endpoint.rstrip('/')}/{listing.repo}/resolve/{listing.revision}/{quote(path)}"
+
+    def page(self, repo: str) -> str:
+        """The address that people look at."""
+        return f"{self.endpoint.rstrip('/')}/{repo}"
+
+    def headers(self) -> dict[str, str]:
+        """The token from HF_TOKEN or ``hf auth login``, where there is one."""
+        from huggingface_hub import get_token
+
+        token = get_token()
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _hugging_file(item: Any) -> RepoFile | None:
+    """None for one that no hub would name so."""
+    if not is_inside(item.rfilename) or item.size is None:
+        return None
+    if item.lfs is not None:
+        return RepoFile(item.rfilename, item.size, Checksum("sha256", item.lfs.sha256))
+    checksum = Checksum("git-sha1", item.blob_id) if item.blob_id else None
+    return RepoFile(item.rfilename, item.size, checksum)
+
+
+@dataclass(frozen=True)
+class ModelScope:
+    """modelscope.cn, which keeps the same repositories as Hugging Face and is near to users in China."""
+
+    endpoint: str = MODELSCOPE_URL
+    key: str = "modelscope"
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+        return urlsplit(self.endpoint).netloc
+
+    def listing(self, repo: str, patience: Patience) -> Listing:
+        """What a repository holds now."""
+        url = f"{self.endpoint}/api/v1/models/{repo}/repo/files"
+        timeout = httpx.Timeout(patience.answer)
+
+        def ask() -> httpx.Response:
+            return httpx.get(
+                url, params={"Revision": _REVISION, "Recursive": "true"}, timeout=timeout, follow_redirects=True
+            )
+
+        answer = within(patience.first, ask, self)
+        if answer.status_code in Busy.STATUSES:
+            raise Busy.of(answer.status_code, answer.headers)
+        if answer.status_code in (401, 403, 404):
+            raise sentences.no_repo(repo, self.name)
+        try:
+            items = answer.raise_for_status().json()["Data"]["Files"]
+            files = [_scope_file(item) for item in items if item["Type"] != "tree"]
+        except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
+            raise sentences.odd_answer(self.name) from error
+        return Listing(repo, _REVISION, tuple(files))
+
+    def url(self, listing: Listing, path: str) -> str:
+        """The address of a file."""
+        return f"{self.endpoint}/models/{listing.repo}/resolve/{listing.revision}/{quote(path)}"
+
+    def page(self, repo: str) -> str:
+        """The address that people look at."""
+        return f"{self.endpoint}/models/{repo}"
+
+    def headers(self) -> dict[str, str]:
+        """Nobody in particular."""
+        return {}
+
+
+def _scope_file(item: Any) -> RepoFile:
+    path, size, value = str(item["Path"]), int(item["Size"]), str(item.get("Sha256") or "")
+    if not is_inside(path):
+        raise ValueError(path)
+    return RepoFile(path, size, Checksum("sha256", value) if value else None)
+
+
+HOSTS: dict[str, Callable[[], Host]] = {"huggingface": HuggingFace, "modelscope": ModelScope}
+"""By the names of ``--source``; the first is the one that is asked unless told otherwise."""
+
+
+def host_of(source: str, mirror: str | None = None) -> Host:
+    """The host to fetch from; ``mirror`` is the address of one that speaks as Hugging Face does.
+
+    Raises FetchError for an unknown source or an address that is none.
+    """
+    if mirror is None:
+        if source in HOSTS:
+            return HOSTS[source]()
+        known = ", ".join(HOSTS)
+        raise FetchError(
+            Text(f"There is no source {source!r}; use one of {known}.", f"没有来源 {source!r}；可选：{known}。")
+        )
+    if source == "modelscope" or urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).netloc:
+        raise FetchError(
+            Text(
+                f"{mirror!r} cannot be used as a mirror: give the address of a copy of Hugging Face,"
+                " as https://example.org, without --source modelscope.",
+                f"{mirror!r} 不能用作镜像：请给出 Hugging Face 镜像的地址，如 https://example.org，"
+                "且不要同时使用 --source modelscope。",
+            )
+        )
+    return HuggingFace(mirror.rstrip("/"))
+
+
+def within(seconds: float, ask: Callable[[], _Answer], host: Host) -> _Answer:
+    """The answer to a first question, or FetchError after so many seconds.
+
+    On a thread of its own, because looking a name up knows no time limit: without network it may take half a minute.
+    """
+    answers: list[_Answer] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            answers.append(ask())
+        except Exception as error:  # noqa: BLE001 - raised again by the one who waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="hub-first-contact", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if answers:
+        return answers[0]
+    if errors and not is_network(errors[0]):
+        raise errors[0]
+    raise sentences.no_network(host.name, _OTHER[host.key]) from (errors[0] if errors else None)
+
+
+def is_network(error: Exception) -> bool:
+    """Whether an error of either HTTP library says that nobody was reached, or that the connection broke."""
+    import httpx2  # what huggingface_hub asks with
+
+    return isinstance(error, httpx.RequestError | httpx2.RequestError)

@@ -1,0 +1,73 @@
+"""A note beside fetched files: where they came from, and what they must come to. Needs no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
+from zimage_app.models.hub.transfer import feed
+
+NAME = ".fetched.json"
+_WRITING = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of a file that was once fetched."""
+
+    path: Path
+    state: str
+    """``right``, ``wrong`` or ``missing``."""
+
+
+def note(folder: Path, host: str, listing: Listing, file: RepoFile) -> None:
+    """Write down that a file came and was right."""
+    with _WRITING:
+        data = _read(folder)
+        files = data.setdefault("files", {})
+        checksum = "" if file.checksum is None else f"{file.checksum.kind}:{file.checksum.value}"
+        files[file.path] = {"size": file.size, "checksum": checksum}
+        data |= {"source": host, "repo": listing.repo, "revision": listing.revision}
+        fresh = folder / f"{NAME}.new"
+        fresh.write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
+        os.replace(fresh, folder / NAME)
+
+
+def check(folder: Path, stopped: threading.Event) -> Iterator[Checked]:
+    """Every file that was fetched into a folder, read again; raises Stopped when ``stopped`` is set."""
+    for name, item in sorted(_read(folder).get("files", {}).items()):
+        path = folder / name
+        if not is_inside(name) or not isinstance(item, dict):
+            continue
+        if not path.is_file():
+            yield Checked(path, "missing")
+            continue
+        kind, _, value = str(item.get("checksum", "")).partition(":")
+        expected = Checksum("git-sha1" if kind == "git-sha1" else "sha256", value) if value else None
+        size = path.stat().st_size
+        same = size == item.get("size") and checksum_of(path, size, expected, stopped) == expected
+        yield Checked(path, "right" if same else "wrong")
+
+
+def checksum_of(path: Path, size: int, like: Checksum | None, stopped: threading.Event) -> Checksum | None:
+    """A file's checksum, of the kind that ``like`` is; None where there is none to compare with."""
+    if like is None:
+        return None
+    hasher = like.hasher(size)
+    feed(hasher, path, stopped)
+    return Checksum(like.kind, hasher.hexdigest())
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The note; empty where there is none that can be read."""
+    try:
+        data = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) and isinstance(data.get("files", {}), dict) else {}

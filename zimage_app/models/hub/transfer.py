@@ -1,0 +1,186 @@
+"""One file from a hub to the disk: resumed where it stopped, checked against its published checksum.
+
+A file grows beside its place, under a name with its checksum in it, so that what an earlier attempt has left is used
+for these very bytes only, from whichever hub they come. It gets its own name when it is whole and right.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from zimage_app.domain.errors import FetchError
+from zimage_app.models.hub import sentences
+from zimage_app.models.hub.listing import Checksum, RepoFile
+from zimage_app.models.hub.patience import Busy, Patience
+
+_BLOCK = 1024 * 1024
+_PARTIAL = 206
+
+
+class Stopped(Exception):
+    """Whoever wanted the file does not want it any more."""
+
+
+class _Short(Exception):
+    """The connection ended before the file did."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file to fetch."""
+
+    file: RepoFile
+    url: str
+    repo: str
+    page: str
+    """The repository's, for people."""
+    host: str
+    headers: Mapping[str, str]
+    target: Path
+    part: Path
+    """Where it grows."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How files are fetched; safe to use from several threads."""
+
+    client: httpx.Client
+    patience: Patience
+    moved: Callable[[int], None]
+    """Told of bytes that came, and, with a minus, of those that were thrown away."""
+    stopped: threading.Event
+
+    def fetch(self, task: Task) -> None:
+        """The file, whole and checked, at its target.
+
+        Raises:
+            FetchError: it cannot be had; what came so far is kept unless it is wrong.
+            Stopped: ``stopped`` was set.
+        """
+        task.part.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(2):  # wrong bytes are fetched once more
+            if self._whole(task):
+                task.target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(task.part, task.target)
+                return
+            self.moved(-task.part.stat().st_size)
+            task.part.unlink()
+        raise sentences.wrong_bytes(task.file.path, task.host)
+
+    def _whole(self, task: Task) -> bool:
+        """Fetch what is missing, again and again while that leads on; gives whether the bytes are right."""
+        failures, size = 0, -1
+        while True:
+            try:
+                return self._attempt(task)
+            except (httpx.TransportError, _Short, Busy) as error:
+                now = size_of(task.part)
+                failures, size = (1 if now > size >= 0 else failures + 1), now
+                if failures >= self.patience.attempts:
+                    if isinstance(error, Busy):
+                        raise sentences.busy(task.host, error.status) from error
+                    raise sentences.broken_off(task.file.path, task.host) from error
+                pause = self.patience.after(failures, error.after if isinstance(error, Busy) else None)
+                if self.stopped.wait(pause):
+                    raise Stopped from error
+            except OSError as error:
+                raise _of_disk(task.part, error) from error
+
+    def _attempt(self, task: Task) -> bool:
+        """Fetch what is missing, once; gives whether all of it is right."""
+        have = self._kept(task)
+        hasher = _hasher(task.file)
+        if have:
+            feed(hasher, task.part, self.stopped)
+        if have < task.file.size:
+            headers = {"accept-encoding": "identity", **task.headers}
+            if have:
+                headers["range"] = f"bytes={have}-"
+            with self.client.stream("GET", task.url, headers=headers) as answer:
+                _check(answer, task)
+                if have and not _goes_on(answer, have):
+                    self.moved(-have)
+                    task.part.unlink()
+                    have, hasher = 0, _hasher(task.file)
+                self._receive(answer, task, hasher, have)
+        task.part.touch()
+        return task.file.checksum is None or hasher.hexdigest() == task.file.checksum.value
+
+    def _kept(self, task: Task) -> int:
+        """How many bytes an earlier attempt has left; too many cannot be right and are thrown away."""
+        have = size_of(task.part)
+        if have > task.file.size:
+            task.part.unlink()
+            return 0
+        return have
+
+    def _receive(self, answer: httpx.Response, task: Task, hasher: Any, have: int) -> None:
+        with task.part.open("ab") as part:
+            for block in answer.iter_bytes():
+                if self.stopped.is_set():
+                    raise Stopped
+                part.write(block)
+                hasher.update(block)
+                self.moved(len(block))
+                have += len(block)
+                if have > task.file.size:
+                    break
+            part.flush()
+            os.fsync(part.fileno())
+        if have < task.file.size:
+            raise _Short
+
+
+def _goes_on(answer: httpx.Response, have: int) -> bool:
+    """Whether an answer begins where the file here ends; a host that knows no ranges sends all of it."""
+    return answer.status_code == _PARTIAL and answer.headers.get("content-range", "").startswith(f"bytes {have}-")
+
+
+def _check(answer: httpx.Response, task: Task) -> None:
+    status = answer.status_code
+    if status in (200, _PARTIAL):
+        return
+    if status in Busy.STATUSES:
+        raise Busy.of(status, answer.headers)
+    if status in (401, 403):
+        if answer.headers.get("x-error-code") == "GatedRepo":
+            raise sentences.gated(task.repo, task.page)
+        raise sentences.forbidden(task.file.path, task.host, status)
+    if status in (404, 410):
+        raise sentences.not_found(f"{task.file.path} ({task.repo})", task.host)
+    raise sentences.odd_answer(task.host)
+
+
+def _hasher(file: RepoFile) -> Any:
+    """One that takes any bytes, where there is nothing to compare with."""
+    return (file.checksum or Checksum("sha256", "")).hasher(file.size)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def _of_disk(path: Path, error: OSError) -> FetchError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return sentences.disk_full(path.parent, None, shutil.disk_usage(path.parent).free)
+    return sentences.not_writable(path, error.strerror or str(error))
+
+
+def feed(hasher: Any, path: Path, stopped: threading.Event) -> None:
+    """Feed a file's bytes to a hash; raises Stopped when that is set meanwhile."""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            if stopped.is_set():
+                raise Stopped
+            hasher.update(block)
