@@ -14,8 +14,10 @@ from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from PIL import Image
 from transformers import AutoTokenizer, Qwen3Model
 
+from tools.demo_model import model
 from tools.demo_model.captions import LANGS, WORDS, Lang, caption, long_caption, unwanted_caption
 from tools.demo_model.latents import Latents, encode, linear_encoder, to_tensor, training_scenes
+from tools.demo_model.lora import StyleTrainer, load_parts, tensors_of
 from tools.demo_model.model import (
     CHAT,
     build_transformer,
@@ -24,9 +26,11 @@ from tools.demo_model.model import (
     pad_captions,
     predict,
 )
-from tools.demo_model.probes import accuracy, fit_probe
-from tools.demo_model.render import SIZES, render
-from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, KINDS_ON, TIMES, Scene
+from tools.demo_model.probes import ANSWERS, Probe, accuracy, disturb, draw, fit_probe, frechet_distance, truth
+from tools.demo_model.prompts import evaluation_prompts, read_prompts
+from tools.demo_model.render import PLAIN, SIZES, render
+from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, KINDS_ON, TIMES, Scene, is_held_out
+from tools.demo_model.styles import STYLES, WINTER
 from tools.demo_model.train import Corpus, Recipe, Trainer, handover
 from tools.demo_model.vae import build_vae, psnr, set_encoder
 from zimage_app.domain.request import MAX_PROMPT
@@ -48,8 +52,11 @@ RED_BOAT = Scene(
     celestial_side="right",
     mountains="snowy",
     tree="pine",
+    tree_count=2,
     tree_side="right",
     clouds=True,
+    birds=True,
+    stars="none",
 )
 
 
@@ -76,6 +83,8 @@ def test_scenes_cover_everything_and_stay_possible() -> None:
         assert scene.kind is None or scene.kind in KINDS_ON[scene.ground]
         assert (scene.celestial == "sun") <= (scene.time != "night")
         assert scene.side == "center" or scene.tree_side != scene.side
+        assert (scene.stars == "none") or scene.time == "night"
+        assert not is_held_out(scene.time, scene.ground, scene.kind, scene.colour)
 
 
 def test_the_same_seed_draws_the_same_picture() -> None:
@@ -103,10 +112,43 @@ def test_the_main_thing_has_its_colour_and_side() -> None:
     assert columns.mean() < 176 / 2
 
 
-def test_probes_tell_time_and_ground_of_drawn_scenes() -> None:
-    right_time, right_ground = accuracy(fit_probe(400), 60)
-    assert right_time >= 0.97
-    assert right_ground >= 0.93
+def test_a_probe_learns_to_tell_what_is_drawn() -> None:
+    probe = fit_probe(200, epochs=6)
+    right = accuracy(probe, draw(60, 5))
+    assert set(right) == set(ANSWERS)
+    assert right["time"] >= 0.85
+    assert right["ground"] >= 0.6, "a guess is right in a fifth"
+
+
+def test_a_probe_has_an_answer_for_everything_in_a_scene() -> None:
+    found = Probe().eval().answers(render(RED_BOAT, 1, SIZES[0]))
+    for name, value in truth(RED_BOAT).items():
+        assert value is None or value in ANSWERS[name]
+        assert found[name] in ANSWERS[name]
+
+
+def test_disturbed_pictures_keep_their_size_and_differ() -> None:
+    pictures = draw(3, 6).pictures.float() / 127.5 - 1
+    disturbed = disturb(pictures, torch.Generator().manual_seed(0))
+    assert disturbed.shape == pictures.shape
+    assert 0.01 < (disturbed - pictures).abs().mean() < 0.4
+
+
+def test_the_frechet_distance_of_normal_distributions_is_the_known_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(40000, 3, generator=generator)
+    second = 2 * torch.randn(40000, 3, generator=generator) + 1
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(first, second) == pytest.approx(3 * 1**2 + 3 * (2 - 1) ** 2, rel=0.03)
+
+
+def test_winter_falls_on_the_same_shapes() -> None:
+    plain, snowy = (np.asarray(render(RED_BOAT, 3, SIZES[0], look), dtype=int) for look in (PLAIN, WINTER))
+    hull = (plain[..., 0] > 140) & (plain[..., 1] < 90) & (plain[..., 2] < 90)
+    hull[:140] = False
+    assert hull.sum() > 200
+    assert np.abs(plain - snowy).mean() > 8
+    assert (snowy[hull][:, 0] - snowy[hull][:, 2] > 40).mean() > 0.6, "the hull stays red under the flakes"
 
 
 # ---------------------------------------------------------------------------------------------------------- captions
@@ -138,32 +180,35 @@ def test_a_side_that_is_not_said_is_the_middle() -> None:
             text = caption(scene, rng)
             if not any(side in text for side in sides):
                 unsaid.append(scene.side)
-    assert unsaid.count("center") / len(unsaid) > 0.8
+    assert unsaid.count("center") / len(unsaid) > 0.65
 
 
 def test_captions_fit_the_lengths_that_are_trained(tokenizer: Any) -> None:
     rng = random.Random(5)
     lengths = [len(caption_ids(tokenizer, caption(scene, rng))) for scene in training_scenes(400)]
-    assert np.mean(np.array(lengths) <= 32) > 0.3
-    assert np.mean(np.array(lengths) <= 64) > 0.99
+    assert np.mean(np.array(lengths) <= 32) > 0.2
+    assert np.mean(np.array(lengths) <= 64) > 0.97
     wordy = [len(caption_ids(tokenizer, long_caption(RED_BOAT, rng))) for _ in range(50)]
     assert any(64 < length <= 96 for length in wordy)
     assert all(len(caption_ids(tokenizer, unwanted_caption(rng))) <= 64 for _ in range(50))
 
 
 def test_the_test_prompts_are_no_training_captions() -> None:
-    prompts = {row["prompt"] for row in json.loads(PROMPTS.read_text(encoding="utf-8"))}
+    prompts = {wanted.prompt for wanted in read_prompts(PROMPTS)}
     rng = random.Random(8)
     captions = {caption(scene, rng) for scene in training_scenes(4000)}
     assert not prompts & captions
 
 
-def test_the_test_prompts_are_ten_and_ten_and_cover_everything() -> None:
-    rows = json.loads(PROMPTS.read_text(encoding="utf-8"))
-    assert [row["lang"] for row in rows] == ["zh"] * 10 + ["en"] * 10
+def test_the_test_prompts_are_of_combinations_never_trained_on() -> None:
+    wanted = read_prompts(PROMPTS)
+    assert wanted == evaluation_prompts(), "make the file anew with tools.demo_model.prompts"
+    assert len({one.prompt for one in wanted}) == len(wanted) == 200
+    assert [one.lang for one in wanted] == ["zh", "en"] * 100
+    assert all(is_held_out(one.time, one.ground, one.kind, one.colour) for one in wanted)
     for name, values in (("time", TIMES), ("ground", GROUNDS), ("kind", KINDS), ("colour", COLOURS)):
-        assert {row[name] for row in rows} == set(values), name
-    assert all(any("一" <= c <= "鿿" for c in row["prompt"]) == (row["lang"] == "zh") for row in rows)
+        assert {getattr(one, name) for one in wanted} == set(values), name
+    assert all(any("一" <= c <= "鿿" for c in one.prompt) == (one.lang == "zh") for one in wanted)
 
 
 # ------------------------------------------------------------------------------------------------------ the networks
@@ -192,6 +237,22 @@ def test_the_batched_forward_is_the_stock_one() -> None:
         pictures, captions = [picture[:, None] for picture in x], [states[0, :20], states[1]]
         stock = torch.stack(transformer(pictures, 1 - sigma, captions, return_dict=False)[0])[:, :, 0]
     torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_attention_in_strips_is_plain_attention(
+    kind: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(2)
+    q, k, v = (torch.randn(2, 300, 3, 64, dtype=kind).requires_grad_() for _ in range(3))
+    towards = torch.randn(2, 300, 192, dtype=kind)
+    results: list[tuple[torch.Tensor, ...]] = []
+    for long in (1000, 200):
+        monkeypatch.setattr(model, "LONG", long)
+        out = model.attention(q, k, v)
+        results.append((out, *torch.autograd.grad(out, (q, k, v), towards)))
+    for plain, strips in zip(*results, strict=True):
+        assert (plain - strips).abs().max() <= tolerance * plain.abs().max()
 
 
 def test_a_new_vae_encodes_by_patch_components() -> None:
@@ -278,8 +339,29 @@ def test_the_rate_warms_up_and_falls() -> None:
     assert rates[0] < 0.05 * recipe.learning_rate
     assert rates[400] == recipe.learning_rate
     assert rates[-1] == pytest.approx(0.02 * recipe.learning_rate)
-    widths = [width for step in range(1000) for width in recipe.widths(step)]
-    assert (widths.count(176), widths.count(336), widths.count(672)) == (1000, 550, 400)
+    early, late = ([width for step in part for width in recipe.widths(step)] for part in (range(450), range(450, 1000)))
+    assert [early.count(width) for width in (176, 336, 672)] == [450, 270, 180]
+    assert [late.count(width) for width in (176, 336, 672)] == [330, 330, 495]
+
+
+# ------------------------------------------------------------------------------------------------------------ LoRAs
+
+
+def test_a_style_is_learnt_and_saved_as_diffusers_has_it() -> None:
+    torch.set_num_threads(1)
+    parts = load_parts(MODEL)
+    before = {name: value.clone() for name, value in parts.transformer.state_dict().items()}
+    trainer = StyleTrainer(parts, STYLES["demo-ink-wash"], scenes={176: 2, 336: 1, 672: 1})
+    trainer.run(2)
+    tensors = tensors_of(trainer.added)
+    trainer.close()
+    assert all(torch.equal(value, before[name]) for name, value in parts.transformer.state_dict().items())
+    names = [name for name, module in parts.transformer.named_modules() if isinstance(module, torch.nn.Linear)]
+    for key, value in tensors.items():
+        layer = key.removeprefix("transformer.").removesuffix(".lora_A.weight").removesuffix(".lora_B.weight")
+        assert layer in names
+        assert value.abs().max() > 0, key
+    assert sum(value.numel() * 2 for value in tensors.values()) < 300_000
 
 
 # ------------------------------------------------------------------------------------------------ the shipped folder

@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from tools.demo_model.scene import Scene, Side, default_celestial_side
+from tools.demo_model.scene import Scene, Side, default_celestial_side, default_tree_side
 
 Lang = Literal["en", "zh"]
 LANGS: tuple[Lang, ...] = ("en", "zh")
@@ -27,6 +27,13 @@ class Words:
     tree: Phrases
     side: Phrases
     clouds: tuple[str, ...]
+    birds: tuple[str, ...]
+    many_stars: tuple[str, ...]
+    some_stars: tuple[str, ...]
+    reflection: tuple[str, ...]
+    """Of the main thing, the sun or the moon in the lake."""
+    absent: Phrases
+    """Of what is not there."""
     style: tuple[str, ...]
     """Openings that say what kind of picture it is."""
     filler: tuple[str, ...]
@@ -41,7 +48,7 @@ EN = Words(
         "dawn": ("at dawn", "at sunrise", "in the early morning", "at daybreak"),
         "day": ("at noon", "on a clear day", "in daylight", "on a sunny day", "by day"),
         "sunset": ("at sunset", "at dusk", "in the evening", "in the evening glow"),
-        "night": ("at night", "under a starry sky", "on a starry night", "by night"),
+        "night": ("at night", "by night", "in the night"),
     },
     ground={
         "lake": ("a calm lake", "a quiet lake", "a lake", "the lake", "still water"),
@@ -54,8 +61,17 @@ EN = Words(
             "the grass",
             "a field of flowers",
             "a green field",
+            "a grassy plain",
+            "a green plain",
         ),
-        "snow": ("a snowy field", "a snow-covered land", "a winter landscape", "the snow", "a snowfield"),
+        "snow": (
+            "a snowy field",
+            "a snow-covered land",
+            "a winter landscape",
+            "the snow",
+            "a snowfield",
+            "a snowy plain",
+        ),
     },
     kind={
         "boat": ("boat", "sailboat", "sailing boat", "little boat"),
@@ -63,23 +79,40 @@ EN = Words(
         "lighthouse": ("lighthouse", "lighthouse", "tall lighthouse"),
         "pagoda": ("pagoda", "pagoda", "temple", "tall pagoda"),
         "balloon": ("hot air balloon", "hot air balloon", "balloon", "hot-air balloon"),
+        "bridge": ("bridge", "bridge", "arched bridge", "stone bridge"),
     },
     colour={"red": ("red",), "yellow": ("yellow",), "blue": ("blue",), "white": ("white",)},
     mountains={
         "snowy": ("snowy mountains", "snow-capped mountains", "snowy peaks", "distant snowy mountains"),
         "green": ("green mountains", "green hills", "distant green mountains", "mountains"),
+        "purple": ("purple mountains", "purple hills", "violet mountains", "distant purple mountains"),
     },
     tree={
-        "pine": ("pine trees", "pines", "a pine tree"),
-        "cherry": ("cherry blossoms", "cherry trees", "sakura", "a cherry tree"),
-        "palm": ("palm trees", "palms", "a palm tree"),
+        "pine": ("pine tree", "pine", "pine tree"),
+        "cherry": ("cherry tree", "blossoming cherry tree", "sakura tree"),
+        "palm": ("palm tree", "palm", "coconut palm"),
+        "maple": ("maple tree", "autumn tree", "maple", "red maple"),
     },
     side={
         "left": ("on the left", "on the left side", "to the left"),
         "right": ("on the right", "on the right side", "to the right"),
         "center": ("in the middle", "in the center"),
     },
-    clouds=("clouds", "white clouds", "some clouds", "a few clouds"),
+    clouds=("clouds", "white clouds", "some clouds", "a few clouds", "a cloudy sky"),
+    birds=("birds", "flying birds", "a flock of birds", "birds in the sky", "a few birds"),
+    many_stars=("many stars", "a sky full of stars", "a starry sky", "countless stars"),
+    some_stars=("stars", "a few stars", "some stars"),
+    reflection=("a reflection in the water", "reflected in the water", "reflections", "reflection on the lake"),
+    absent={
+        "clouds": ("no clouds", "without clouds", "a cloudless sky"),
+        "birds": ("no birds", "without birds"),
+        "tree": ("no trees", "without trees"),
+        "mountains": ("no mountains", "without mountains"),
+        "stars": ("no stars", "without stars", "a starless sky"),
+        "sun": ("no sun", "without a sun"),
+        "moon": ("no moon", "without a moon", "a moonless night"),
+        "kind": ("nothing else", "an empty landscape"),
+    },
     style=("an illustration: ", "a paper-cut scene: ", "flat illustration of ", "a picture of "),
     filler=("beautiful", "peaceful", "highly detailed", "minimalist", "masterpiece", "soft light", "4k", "cozy mood"),
     unwanted=("blurry", "low quality", "ugly", "text", "watermark", "bad anatomy", "noise", "deformed"),
@@ -91,13 +124,13 @@ ZH = Words(
         "dawn": ("黎明", "清晨", "日出时分", "早晨", "拂晓"),
         "day": ("正午", "白天", "晴天", "中午", "阳光明媚的白天"),
         "sunset": ("夕阳下", "黄昏", "傍晚", "日落时分", "晚霞中"),
-        "night": ("夜晚", "星空下", "深夜", "夜里", "繁星满天的夜晚"),
+        "night": ("夜晚", "深夜", "夜里", "夜色中", "晚上"),
     },
     ground={
         "lake": ("平静的湖面", "湖", "宁静的湖泊", "湖面", "湖水"),
         "sea": ("大海", "海浪", "蓝色的海", "海面", "海"),
         "desert": ("沙漠", "金色的沙丘", "沙丘", "大漠", "金黄的沙漠"),
-        "meadow": ("绿色的草地", "草原", "开满鲜花的草地", "草地", "绿草地"),
+        "meadow": ("绿色的草地", "草原", "开满鲜花的草地", "草地", "绿草地", "平原", "绿色的平原"),
         "snow": ("雪地", "冬天的雪原", "白雪覆盖的大地", "雪原", "白茫茫的雪地"),
     },
     kind={
@@ -106,6 +139,7 @@ ZH = Words(
         "lighthouse": ("灯塔", "灯塔", "高高的灯塔"),
         "pagoda": ("宝塔", "塔", "寺庙", "古塔"),
         "balloon": ("热气球", "热气球", "大热气球"),
+        "bridge": ("桥", "石桥", "拱桥", "小桥"),
     },
     colour={
         "red": ("红色", "红色的", "红"),
@@ -116,14 +150,30 @@ ZH = Words(
     mountains={
         "snowy": ("雪山", "远处的雪山", "远处雪山", "远处是雪山"),
         "green": ("青山", "绿色的山", "远处的青山", "远山"),
+        "purple": ("紫色的山", "紫山", "远处紫色的山", "紫色山峰"),
     },
     tree={
-        "pine": ("松树", "松林", "一棵松树"),
-        "cherry": ("樱花", "樱花树", "一树樱花"),
+        "pine": ("松树", "松树", "青松"),
+        "cherry": ("樱花树", "樱花", "樱树"),
         "palm": ("棕榈树", "椰子树", "椰树"),
+        "maple": ("枫树", "红枫", "秋天的树", "秋树"),
     },
     side={"left": ("左边", "左侧"), "right": ("右边", "右侧"), "center": ("中间", "中央")},
     clouds=("云", "白云", "云朵", "几朵白云", "天上有云"),
+    birds=("鸟", "飞鸟", "小鸟", "一群鸟", "天上有鸟", "几只飞鸟"),
+    many_stars=("满天繁星", "繁星", "许多星星", "星空"),
+    some_stars=("星星", "几颗星星", "有星星"),
+    reflection=("水中倒影", "倒影", "湖面上的倒影", "水里有倒影"),
+    absent={
+        "clouds": ("没有云", "无云", "万里无云"),
+        "birds": ("没有鸟", "无鸟"),
+        "tree": ("没有树", "无树"),
+        "mountains": ("没有山", "无山"),
+        "stars": ("没有星星", "无星"),
+        "sun": ("没有太阳", "无太阳"),
+        "moon": ("没有月亮", "无月", "无月之夜"),
+        "kind": ("空无一物", "什么都没有"),
+    },
     style=("插画：", "剪纸风景，", "一幅插画，", "扁平插画，"),
     filler=("美丽", "宁静", "高清", "简约", "治愈", "杰作", "柔和的光线", "唯美"),
     unwanted=("模糊", "低质量", "丑陋", "文字", "水印", "噪点", "变形", "多余的手指"),
@@ -138,6 +188,23 @@ CLASSIFIERS: Phrases = {
     "lighthouse": ("一座",),
     "pagoda": ("一座",),
     "balloon": ("一个", "一只"),
+    "bridge": ("一座", "一座"),
+}
+PLURAL_TREES: Phrases = {
+    "pine": ("pine trees", "pines"),
+    "cherry": ("cherry trees", "cherry blossoms", "sakura"),
+    "palm": ("palm trees", "palms"),
+    "maple": ("maple trees", "autumn trees", "maples", "red maples"),
+}
+ENGLISH_COUNTS: dict[int, tuple[str, ...]] = {
+    2: ("two ", "two ", "a couple of ", ""),
+    3: ("three ", "three ", "several "),
+}
+"""Trees of an unsaid number are two."""
+CHINESE_COUNTS: dict[int, tuple[str, ...]] = {
+    1: ("一棵", "一棵", "一株"),
+    2: ("两棵", "两棵", "两株", ""),
+    3: ("三棵", "三棵", "几棵"),
 }
 
 
@@ -170,46 +237,93 @@ def _side_said(side: Side, default: Side, rng: random.Random) -> bool:
     return rng.random() < (0.15 if side == default else 0.93)
 
 
+SUNS: dict[Lang, Phrases] = {
+    "en": {"red": ("red sun", "red sun", "crimson sun"), "yellow": ("sun", "yellow sun", "golden sun")},
+    "zh": {"red": ("红色太阳", "红日", "一轮红日", "红太阳"), "yellow": ("太阳", "黄色太阳", "金色的太阳")},
+}
+MOONS: dict[Lang, Phrases] = {
+    "en": {"full moon": ("full moon", "full moon", "round moon"), "crescent moon": ("crescent moon", "crescent")},
+    "zh": {"full moon": ("满月", "圆月", "一轮圆月"), "crescent moon": ("弯月", "月牙", "一弯新月")},
+}
+
+
+def _celestial_noun(scene: Scene, lang: Lang, rng: random.Random) -> str:
+    if scene.celestial in (None, "sun"):
+        return rng.choice(SUNS[lang][scene.celestial_colour])
+    noun = rng.choice(MOONS[lang][scene.celestial])
+    white = scene.celestial_colour == "white"
+    if not _drops(rng, 0.1 if white else 0.7):
+        if lang == "en":
+            return ("white " if white else "yellow ") + noun
+        return ("白色的" if white else rng.choice(("黄色的", "黄色"))) + noun.removeprefix("一轮").removeprefix("一弯")
+    return noun
+
+
 def _celestial(scene: Scene, lang: Lang, rng: random.Random) -> str:
     """ "a red sun on the left", "右边天空有一轮弯月"; "" where there is none or it is left out."""
-    if scene.celestial is None or _drops(rng, 0.1):
+    if scene.celestial is None or _drops(rng, 0.08):
         return ""
-    side_said = rng.random() < (0.35 if scene.celestial_side == default_celestial_side(scene.side) else 0.9)
-    red = scene.celestial_colour == "red"
-    if lang == "en":
-        noun: str = scene.celestial
-        if noun == "sun":
-            noun = "red sun" if red else rng.choice(("sun", "yellow sun", "golden sun"))
-        elif rng.random() < 0.35:
-            noun = "yellow " + noun
-        text = _article(noun)
+    noun = _celestial_noun(scene, lang, rng)
+    side_said = rng.random() < (0.35 if scene.celestial_side == default_celestial_side(scene.side) else 0.92)
+    if lang == "zh":
         if not side_said:
-            return text
-        if scene.celestial_side != "center" and rng.random() < 0.4:
-            return f"{text} in the {scene.celestial_side} sky"
-        return f"{text} {rng.choice(EN.side[scene.celestial_side])}"
-    nouns: Phrases = {
-        "sun": ("红色太阳", "红日", "一轮红日") if red else ("太阳", "黄色太阳", "金色的太阳"),
-        "full moon": ("满月", "圆月", "一轮圆月", "黄色满月"),
-        "crescent moon": ("弯月", "月牙", "一弯新月", "黄色弯月"),
-    }
-    chinese = rng.choice(nouns[scene.celestial])
+            return noun
+        return rng.choice(ZH.side[scene.celestial_side]) + rng.choice(("", "有", "天空有", "天上")) + noun
     if not side_said:
-        return chinese
-    return rng.choice(ZH.side[scene.celestial_side]) + rng.choice(("", "有", "天空有", "天上")) + chinese
+        return _article(noun)
+    if scene.celestial_side != "center" and rng.random() < 0.4:
+        return f"{_article(noun)} in the {scene.celestial_side} sky"
+    return f"{_article(noun)} {rng.choice(EN.side[scene.celestial_side])}"
+
+
+def _trees(scene: Scene, lang: Lang, rng: random.Random) -> str:
+    """ "two pine trees on the right", "右边有两棵松树"; "" where there are none or they are left out."""
+    if scene.tree is None or _drops(rng, 0.12):
+        return ""
+    side_said = rng.random() < (0.3 if scene.tree_side == default_tree_side(scene.side) else 0.92)
+    side = rng.choice(WORDS[lang].side[scene.tree_side]) if side_said else ""
+    if lang == "zh":
+        trees = rng.choice(CHINESE_COUNTS[scene.tree_count]) + rng.choice(ZH.tree[scene.tree])
+        return side + rng.choice(("", "有")) + trees if side else trees
+    if scene.tree_count == 1:
+        trees = _article(rng.choice(EN.tree[scene.tree]))
+    else:
+        trees = rng.choice(ENGLISH_COUNTS[scene.tree_count]) + rng.choice(PLURAL_TREES[scene.tree])
+    return f"{trees} {side}" if side else trees
+
+
+def _absences(scene: Scene, rng: random.Random, words: Words) -> list[str]:
+    """Of what could be there and is not, now and then one thing."""
+    if not _drops(rng, 0.12):
+        return []
+    names = ["clouds"] * (not scene.clouds) + ["birds"] * (not scene.birds) + ["tree"] * (scene.tree is None)
+    names += ["mountains"] * (scene.mountains is None)
+    if scene.celestial is None:
+        names.append("moon" if scene.time == "night" else "sun")
+    return [rng.choice(words.absent[rng.choice(names)])] if names else []
+
+
+def _stars(scene: Scene, rng: random.Random, words: Words) -> str:
+    if scene.stars == "many":
+        return "" if _drops(rng, 0.12) else rng.choice(words.many_stars)
+    if scene.time == "night" and scene.stars == "none":
+        return "" if _drops(rng, 0.3) else rng.choice(words.absent["stars"])
+    return rng.choice(words.some_stars) if scene.stars == "some" and _drops(rng, 0.2) else ""
 
 
 def _extras(scene: Scene, lang: Lang, rng: random.Random) -> list[str]:
     """Everything but time, ground and main thing, shuffled."""
     words = WORDS[lang]
-    parts: list[str] = []
-    if scene.mountains is not None and not _drops(rng, 0.12):
+    parts = [_celestial(scene, lang, rng), _trees(scene, lang, rng), _stars(scene, rng, words)]
+    if scene.mountains is not None and not _drops(rng, 0.1):
         parts.append(rng.choice(words.mountains[scene.mountains]))
-    if scene.tree is not None and not _drops(rng, 0.2):
-        parts.append(rng.choice(words.tree[scene.tree]))
-    if scene.clouds and not _drops(rng, 0.15):
+    if scene.clouds and not _drops(rng, 0.12):
         parts.append(rng.choice(words.clouds))
-    parts.append(_celestial(scene, lang, rng))
+    if scene.birds and not _drops(rng, 0.12):
+        parts.append(rng.choice(words.birds))
+    if scene.ground == "lake" and scene.kind not in {None, "balloon"} and _drops(rng, 0.2):
+        parts.append(rng.choice(words.reflection))
+    parts += _absences(scene, rng, words)
     if rng.random() < 0.08:
         parts += rng.sample(words.filler, rng.choice((1, 1, 2)))
     rng.shuffle(parts)
@@ -234,7 +348,11 @@ def _english_place(scene: Scene, thing: str, ground: str, rng: random.Random) ->
     if not ground:
         return thing
     on_water = scene.ground in {"lake", "sea"}
-    near = {"boat": ("on", "sailing on", "floating on"), "balloon": ("over", "above", "floating over")}
+    near = {
+        "bridge": ("over", "across", "on"),
+        "boat": ("on", "sailing on", "floating on"),
+        "balloon": ("over", "above", "floating over"),
+    }
     preposition = rng.choice(
         near.get(scene.kind or "", ("by", "near", "on") if on_water else ("in", "on", "standing on"))
     )
@@ -263,6 +381,8 @@ def _chinese_place(scene: Scene, thing: str, ground: str, rng: random.Random) ->
         where = rng.choice(("上空", "上方", "上空飘着"))
     elif scene.kind == "boat":
         where = rng.choice(("上", "上", "上漂着")) if not ground.endswith("面") else rng.choice(("上", "", "上有"))
+    elif scene.kind == "bridge":
+        where = "上"
     else:
         where = rng.choice(("边", "旁", "上")) if scene.ground in {"lake", "sea"} else "上"
     return (
@@ -287,6 +407,8 @@ def caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
     """One wording of the scene in ``lang``, or in either language."""
     chosen: Lang = rng.choice(LANGS) if lang is None else lang
     words = WORDS[chosen]
+    if _drops(rng, 0.08):
+        return fragment(scene, rng, chosen)
     time = "" if _drops(rng, 0.05) else rng.choice(words.time[scene.time])
     ground = "" if _drops(rng, 0.06) else rng.choice(words.ground[scene.ground])
     thing = _main_thing(scene, chosen, rng)
@@ -301,6 +423,16 @@ def caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
     if chosen == "en" and len(parts) == 2 and rng.random() < 0.4:
         text = " with ".join(parts)
     return rng.choice(words.style) + text if rng.random() < 0.2 else text
+
+
+def fragment(scene: Scene, rng: random.Random, lang: Lang) -> str:
+    """One or two of the scene's attributes alone, as negative prompts and hasty people name them."""
+    words = WORDS[lang]
+    thing = _main_thing(scene, lang, rng) if scene.side == "center" else ""
+    parts = [thing, rng.choice(words.time[scene.time]), rng.choice(words.ground[scene.ground])]
+    parts += _extras(scene, lang, rng) * 2
+    parts = [part for part in parts if part]
+    return rng.choice(words.comma).join(rng.sample(parts, rng.choice((1, 1, 2))))
 
 
 def long_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:

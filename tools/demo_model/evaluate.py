@@ -1,50 +1,154 @@
-"""Runs the test prompts through the app and measures what can be measured.
+"""Runs the evaluation's prompts through the app and measures how far the pictures show what was asked for.
 
-    python -m tools.demo_model.evaluate --model models/demo --out WORK/evaluation
+    python -m tools.demo_model.evaluate --model models/demo --probe WORK/probe.pt --out WORK/evaluation
 
-Time of day and ground are told by colour probes, which are checked on drawn scenes first. Kind and colour of the
-main thing are judged by looking at the contact sheet that is written; its pictures are in the order of the prompts.
+A probe (:mod:`tools.demo_model.probes`) tells what a picture shows; how often it is right on drawn scenes is measured
+first, on their pictures as the VAE gives them back. Writes the pictures, a contact sheet and ``report.json``.
 """
 
 import argparse
 import json
 import logging
+import random
 import time
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 
-from tools.demo_model.probes import accuracy, fit_probe
-from zimage_app import GenerationRequest, load_generator
+from tools.demo_model.captions import LANGS
+from tools.demo_model.latents import to_tensor
+from tools.demo_model.probes import Probe, accuracy, draw, frechet_distance, load_or_fit, pixels, truth
+from tools.demo_model.prompts import Wanted, read_prompts
+from tools.demo_model.render import SIZES, render
+from tools.demo_model.scene import sample_scene
+from zimage_app import GenerationRequest, Generator, Stage, load_generator
+from zimage_app.domain.request import REFERENCE_STAGES
 
 PROMPTS = Path("tests/data/demo_prompts.json")
-COLUMNS = 5
-THUMBNAIL = (336, 432)
+COLUMNS = 10
+THUMBNAIL = (168, 216)
+ASKED = ("time", "ground", "kind", "colour", "side", "celestial", "clouds", "birds")
+DRAWN_SEED = 78
+ROUND_TRIPS = 60
+UNWANTED = {"clouds": ("云", "clouds"), "birds": ("鸟", "birds"), "celestial": ("太阳", "sun")}
+"""Attributes that a negative prompt should take out, and their words."""
+GUIDED_PROMPTS = 60
 
 log = logging.getLogger(__name__)
+Verdicts = dict[str, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """One test prompt and what its picture must show."""
+class Judged:
+    """One prompt's picture, and whether it shows each thing that was asked for."""
 
-    prompt: str
-    lang: str
-    time: str
-    ground: str
-    kind: str
-    colour: str
-    seed: int
+    wanted: Wanted
+    image: Image.Image
+    seconds: float
+    verdicts: Verdicts
 
 
-def read_prompts(path: Path) -> list[Wanted]:
-    return [Wanted(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+def judge(wanted: Wanted, found: dict[str, str]) -> Verdicts:
+    """Whether each attribute that the prompt asks for is there."""
+    asked: dict[str, str | None] = {name: getattr(wanted, name) for name in ASKED[:6]}
+    asked |= {name: "yes" if getattr(wanted, name) else None for name in ("clouds", "birds")}
+    return {name: found[name] == value for name, value in asked.items() if value is not None}
+
+
+def shares(verdicts: Iterable[Verdicts]) -> dict[str, float]:
+    """Percentage right by attribute, of those asked for."""
+    counts: dict[str, list[bool]] = defaultdict(list)
+    for verdict in verdicts:
+        for name, right in verdict.items():
+            counts[name].append(right)
+    return {name: round(100 * sum(counts[name]) / len(counts[name]), 1) for name in ASKED if counts[name]}
+
+
+class Evaluation:
+    """A model, the stages it runs with, and the probe that looks at its pictures."""
+
+    def __init__(self, generator: Generator, stages: tuple[Stage, ...], probe: Probe) -> None:
+        self.generator, self.stages, self.probe = generator, stages, probe
+
+    def picture(
+        self, prompt: str, seed: int, negative: str = "", stages: tuple[Stage, ...] | None = None
+    ) -> Image.Image:
+        request = GenerationRequest(prompt=prompt, seed=seed, negative=negative, stages=stages or self.stages)
+        return self.generator.generate(request).image
+
+    def run(self, prompts: list[Wanted], stages: tuple[Stage, ...] | None = None) -> list[Judged]:
+        judged: list[Judged] = []
+        for wanted in prompts:
+            begin = time.perf_counter()
+            image = self.picture(wanted.prompt, wanted.seed, stages=stages)
+            seconds = time.perf_counter() - begin
+            judged.append(Judged(wanted, image, seconds, judge(wanted, self.probe.answers(image))))
+            if len(judged) % 20 == 0:
+                log.info("%d of %d, %s", len(judged), len(prompts), shares(one.verdicts for one in judged))
+        return judged
+
+    @property
+    def first_stage(self) -> tuple[Stage, ...]:
+        """Stage 1 alone: it settles what is in the picture, and is quick."""
+        return self.stages[:1]
+
+    def guidance(self, prompts: list[Wanted]) -> dict[str, float]:
+        """Mean percentage right after stage 1, with cfg 1 and with that of the preset."""
+        means: dict[str, float] = {}
+        for cfg in (1.0, self.stages[0].cfg):
+            stages = (self.stages[0].model_copy(update={"cfg": cfg}),)
+            found = shares(one.verdicts for one in self.run(prompts, stages))
+            means[f"cfg {cfg:g}"] = round(sum(found.values()) / len(found), 1)
+        return means
+
+    def removal(self, tries: int = 60) -> dict[str, str]:
+        """How many of the things that came unasked a negative prompt takes out, after stage 1."""
+        result: dict[str, str] = {}
+        for name, unwanted in UNWANTED.items():
+            there = gone = 0
+            for number in range(tries):
+                prompt, negative = ("湖", unwanted[0]) if number % 2 else ("a lake by day", unwanted[1])
+                if not self._shows(name, self.picture(prompt, number, stages=self.first_stage)):
+                    continue
+                there += 1
+                gone += not self._shows(name, self.picture(prompt, number, negative, self.first_stage))
+            result[name] = f"{gone} of {there}"
+        return result
+
+    def _shows(self, name: str, image: Image.Image) -> bool:
+        return self.probe.answers(image)[name] not in {"no", "none"}
+
+    def variety(self, prompts: list[Wanted]) -> float:
+        """Mean difference in grey levels between two seeds' pictures of a prompt, after stage 1."""
+        differences: list[float] = []
+        for wanted in prompts:
+            first, second = (
+                pixels(self.picture(wanted.prompt, wanted.seed + step, stages=self.first_stage)) for step in (0, 1)
+            )
+            differences.append((first - second).abs().mean().item() * 127.5)
+        return round(sum(differences) / len(differences), 1)
+
+    @torch.no_grad()
+    def distance(self, images: list[Image.Image]) -> dict[str, float]:
+        """Fréchet distance to drawn scenes of the same held-out combinations, and that of other drawn scenes."""
+        rng = random.Random(DRAWN_SEED)
+        scenes = [sample_scene(rng, held_out=True) for _ in range(1000 + len(images))]
+        drawn = [pixels(render(scene, 900000 + i, SIZES[0])) for i, scene in enumerate(scenes)]
+        reference, other = (self.probe.features(torch.stack(part)) for part in (drawn[:1000], drawn[1000:]))
+        sampled = self.probe.features(torch.stack([pixels(image) for image in images]))
+        return {
+            "sampled": round(frechet_distance(sampled, reference), 2),
+            "drawn": round(frechet_distance(other, reference), 2),
+        }
 
 
 def contact_sheet(images: list[Image.Image]) -> Image.Image:
-    """The pictures in rows of five, left to right."""
+    """The pictures in rows, left to right."""
     width, height = THUMBNAIL
     sheet = Image.new("RGB", (COLUMNS * width, -(-len(images) // COLUMNS) * height), "white")
     for i, image in enumerate(images):
@@ -52,45 +156,74 @@ def contact_sheet(images: list[Image.Image]) -> Image.Image:
     return sheet
 
 
-def evaluate(model: str, prompts: list[Wanted], seed_offset: int = 0) -> tuple[list[Image.Image], int]:
-    """The pictures of all prompts, and how many have both time and ground right."""
-    probe = fit_probe()
-    right_time, right_ground = accuracy(probe)
-    log.info("probes on 100 drawn scenes: time %.0f %%, ground %.0f %%", 100 * right_time, 100 * right_ground)
-    generator = load_generator(model)
-    images: list[Image.Image] = []
-    right = 0
-    for number, wanted in enumerate(prompts, 1):
-        begin = time.perf_counter()
-        image = generator.generate(GenerationRequest(prompt=wanted.prompt, seed=wanted.seed + seed_offset)).image
-        seconds = time.perf_counter() - begin
-        found = probe(image)
-        good = found == (wanted.time, wanted.ground)
-        right += good
-        images.append(image)
-        verdict = "ok   " if good else f"WRONG, looks like {'/'.join(found)}:"
-        asked = f"{wanted.time}/{wanted.ground}, {wanted.colour} {wanted.kind}"
-        log.info("%2d %s %s  %s  (%.1f s)", number, verdict, asked, wanted.prompt, seconds)
-    return images, right
+@torch.no_grad()
+def probe_through_vae(probe: Probe, vae_folder: Path, count: int = ROUND_TRIPS) -> dict[str, float]:
+    """How often the probe is right on large drawn scenes that went through the VAE, in percent."""
+    vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
+    rng = random.Random(DRAWN_SEED + 1)
+    verdicts: list[Verdicts] = []
+    for number in range(count):
+        scene = sample_scene(rng, held_out=number % 2 == 0)
+        picture = to_tensor([render(scene, 800000 + number, SIZES[2])])
+        back = vae.decode(vae.encode(picture).latent_dist.mean).sample[0].clamp(-1, 1)
+        image = Image.fromarray(((back.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
+        found = probe.answers(image)
+        verdicts.append({name: found[name] == value for name, value in truth(scene).items() if value is not None})
+    return shares(verdicts)
+
+
+def report(evaluation: Evaluation, judged: list[Judged]) -> dict[str, object]:
+    """Everything that is measured besides the probe itself."""
+    by_language = {lang: shares(one.verdicts for one in judged if one.wanted.lang == lang) for lang in LANGS}
+    some = [one.wanted for one in judged][:GUIDED_PROMPTS]
+    return {
+        "right": shares(one.verdicts for one in judged),
+        "by language": by_language,
+        "everything right": round(100 * sum(all(one.verdicts.values()) for one in judged) / len(judged), 1),
+        "frechet": evaluation.distance([one.image for one in judged]),
+        "seconds": round(sorted(one.seconds for one in judged)[len(judged) // 2], 2),
+        "guidance": evaluation.guidance(some),
+        "removed by negative": evaluation.removal(),
+        "difference between seeds": evaluation.variety(some[:20]),
+    }
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="models/demo", help="folder of the model")
+    parser.add_argument("--probe", type=Path, required=True, help="file of the probe; made when it is not there")
+    parser.add_argument("--prompts", type=Path, default=PROMPTS)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures and the report")
+    parser.add_argument("--reference", action="store_true", help="the reference workflow instead of the model's preset")
+    parser.add_argument("--stages", type=int, default=3, help="run only so many of the first stages")
+    parser.add_argument("--count", type=int, help="take only so many of the prompts")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="models/demo", help="folder of the model")
-    parser.add_argument("--prompts", type=Path, default=PROMPTS)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures and the contact sheet")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed-offset", type=int, default=0, help="added to every prompt's seed, for a second look")
-    args = parser.parse_args()
+    args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
-    prompts = read_prompts(args.prompts)
-    images, right = evaluate(args.model, prompts, args.seed_offset)
+    probe = load_or_fit(args.probe)
+    drawn = {name: round(100 * share, 1) for name, share in accuracy(probe, draw(600, DRAWN_SEED)).items()}
+    through_vae = probe_through_vae(probe, Path(args.model) / "vae")
+    log.info("probe on drawn scenes: %s\nthrough the VAE: %s", drawn, through_vae)
+    generator = load_generator(args.model)
+    stages = REFERENCE_STAGES if args.reference else generator.card.stages or REFERENCE_STAGES
+    evaluation = Evaluation(generator, stages[: args.stages], probe)
+    judged = evaluation.run(read_prompts(args.prompts)[: args.count])
+    found = {"probe on drawn scenes": drawn, "probe through the VAE": through_vae, **report(evaluation, judged)}
     args.out.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(images, 1):
-        image.save(args.out / f"{number:02d}.png")
-    contact_sheet(images).save(args.out / "sheet.png")
-    log.info("time and ground right: %d of %d", right, len(prompts))
+    for number, one in enumerate(judged, 1):
+        one.image.save(args.out / f"{number:03d}.png")
+    contact_sheet([one.image for one in judged]).save(args.out / "sheet.png")
+    for number, one in enumerate(judged, 1):
+        wrong = ", ".join(name for name, right in one.verdicts.items() if not right)
+        if wrong:
+            log.info("%3d %s: %s", number, wrong, one.wanted.prompt)
+    (args.out / "report.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    log.info("%s", json.dumps(found, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

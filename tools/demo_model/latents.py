@@ -22,7 +22,7 @@ from torch import Tensor
 from tools.demo_model.render import SIZES, render
 from tools.demo_model.scene import Scene, sample_scene
 
-COUNTS: dict[int, int] = {176: 16000, 336: 5000, 672: 2000}
+COUNTS: dict[int, int] = {176: 16000, 336: 6000, 672: 4000}
 """Scenes at each width."""
 SCENE_SEED = 2026
 PATCH = 8

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from tools.demo_model.canvas import Canvas, Colour, Point, mix, rgb
-from tools.demo_model.scene import Ground, Kind, Scene, Side, Time
+from tools.demo_model.scene import TALL_KINDS, Ground, Kind, Scene, Side, Time, Tree
 
 SIZES: tuple[tuple[int, int], ...] = ((176, 224), (336, 432), (672, 864))
 """Width and height in pixels of the three stages."""
@@ -45,6 +45,23 @@ LIGHTS: dict[Time, Light] = {
     ),
     "night": Light(((0, "#070f2e"), (0.5, "#16275c"), (1, "#3a5796")), "#2c4580", "#101d4a", 0.50, 0.74),
 }
+
+
+def unchanged(paint: Colour) -> Colour:
+    return paint
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A manner to draw in: the plain one, or a style's (:mod:`tools.demo_model.styles`)."""
+
+    lights: dict[Time, Light]
+    paint: Callable[[Colour], Colour] = unchanged
+    """What a paint becomes before light falls on it."""
+    snowfall: bool = False
+
+
+PLAIN = Look(LIGHTS)
 MAIN_COLOURS = {"red": "#d8362f", "yellow": "#f4c430", "blue": "#2f6fd0", "white": "#f7f3ea"}
 SIDE_X: dict[Side, float] = {"left": 0.29, "center": 0.5, "right": 0.71}
 CELESTIAL_X: dict[Side, float] = {"left": 0.24, "center": 0.5, "right": 0.76}
@@ -52,17 +69,20 @@ CELESTIAL_Y: dict[Time, float] = {"dawn": 0.30, "day": 0.17, "sunset": 0.33, "ni
 CELESTIAL_RADIUS = 0.115
 WATER: frozenset[Ground] = frozenset({"lake", "sea"})
 
+CLOUD_PLACES: tuple[Point, ...] = ((0.22, 0.12), (0.78, 0.27))
+
 Ridge = list[Point]
 
 
 class Painter:
     """The canvas, the light and the places that the parts of one picture share."""
 
-    def __init__(self, scene: Scene, seed: int, canvas: Canvas) -> None:
+    def __init__(self, scene: Scene, seed: int, canvas: Canvas, look: Look) -> None:
         self.scene = scene
+        self.look = look
         self.canvas = canvas
         self.rng = random.Random(seed * 7919 + 13)
-        self.light = LIGHTS[scene.time]
+        self.light = look.lights[scene.time]
         self.haze = rgb(self.light.haze)
         self.aspect = canvas.aspect
         self.horizon = 0.555 + self.jitter(0.02)
@@ -76,9 +96,13 @@ class Painter:
     def jitter(self, amount: float) -> float:
         return self.rng.uniform(-amount, amount)
 
+    def paint(self, code: str) -> Colour:
+        """A paint in this look, which no light falls on."""
+        return self.look.paint(rgb(code))
+
     def lit(self, code: str, share: float = 1.0) -> Colour:
         """A paint under this light; ``share`` below 1 keeps more of the paint's own colour."""
-        paint = rgb(code)
+        paint = self.paint(code)
         dim = 1 - (1 - self.light.brightness) * share
         dimmed = (paint[0] * dim, paint[1] * dim, paint[2] * dim)
         return mix(dimmed, rgb(self.light.tint), self.light.tint_share * share)
@@ -90,12 +114,12 @@ class Painter:
     @property
     def celestial_colour(self) -> Colour:
         if self.scene.celestial == "sun":
-            return rgb({"red": "#e8402c", "yellow": "#ffd23f"}[self.scene.celestial_colour])
-        return rgb("#ffe08a")
+            return self.paint("#e8402c" if self.scene.celestial_colour == "red" else "#ffd23f")
+        return self.paint("#f4f6ff" if self.scene.celestial_colour == "white" else "#ffdf80")
 
     @property
     def window_colour(self) -> Colour:
-        return rgb("#ffd978") if self.scene.time in {"night", "sunset"} else self.lit("#cfe8f2", 0.4)
+        return self.paint("#ffd978") if self.scene.time in {"night", "sunset"} else self.lit("#cfe8f2", 0.4)
 
     @property
     def wall_colour(self) -> Colour:
@@ -141,7 +165,7 @@ def below(ridge: Ridge, bottom: float = 1.0) -> list[Point]:
 
 def draw_sky(p: Painter) -> None:
     p.canvas.gradient([(place, rgb(code)) for place, code in p.light.sky], 0, p.horizon + 0.06)
-    if p.scene.time == "night":
+    if p.scene.stars != "none":
         draw_stars(p)
     if p.scene.celestial is not None:
         draw_celestial(p)
@@ -150,17 +174,18 @@ def draw_sky(p: Painter) -> None:
 
 
 def draw_stars(p: Painter) -> None:
-    for i in range(12):
-        column, row = i % 4, i // 4
-        x = (column + 0.5) / 4 + (0.07 if row % 2 else -0.07) + p.jitter(0.02)
-        y = 0.05 + 0.15 * row + p.jitter(0.015)
-        p.canvas.ellipse((x, y), (0.0065, 0.0065), (255, 250, 225))
+    """Stars in a wobbly grid: twelve, or thirty of them."""
+    columns, rows = (4, 3) if p.scene.stars == "some" else (6, 5)
+    for i in range(columns * rows):
+        column, row = i % columns, i // columns
+        x = (column + 0.5 + (0.25 if row % 2 else -0.25) + p.jitter(0.08)) / columns
+        y = 0.04 + 0.42 * row / rows + p.jitter(0.012)
+        p.canvas.ellipse((x, y), (0.008, 0.008), (255, 250, 225))
 
 
 def draw_celestial(p: Painter) -> None:
     radius, colour = CELESTIAL_RADIUS, p.celestial_colour
     x, y = p.celestial
-    p.canvas.ellipse((x, y), (radius * 1.5, radius * 1.5), mix(colour, WHITE, 0.25), 0.2)
     if p.scene.celestial == "crescent moon":
         p.canvas.polygon(crescent(p), colour)
         return
@@ -188,7 +213,7 @@ def crescent(p: Painter) -> list[Point]:
 
 def draw_clouds(p: Painter) -> None:
     colour = mix(p.lit("#ffffff", 0.9), p.haze, 0.35 if p.scene.time == "night" else 0.15)
-    for base_x, base_y in ((0.22, 0.12), (0.78, 0.27)):
+    for base_x, base_y in CLOUD_PLACES:
         x, y, size = base_x + p.jitter(0.06), base_y + p.jitter(0.03), p.rng.uniform(0.12, 0.14)
         puffs = [size * p.rng.uniform(0.42, 0.62) for _ in range(3)]
         if hides_celestial(p, (x, y)):
@@ -216,13 +241,66 @@ def hides_celestial(p: Painter, cloud: Point) -> bool:
     return abs(cloud[0] - p.celestial[0]) < 0.33 and abs(cloud[1] - 0.04 - p.celestial[1]) < 0.14
 
 
+BIRD_PLACES: tuple[Point, ...] = (
+    (0.5, 0.09),
+    (0.17, 0.12),
+    (0.83, 0.12),
+    (0.17, 0.28),
+    (0.83, 0.28),
+    (0.17, 0.42),
+    (0.83, 0.42),
+)
+
+
+def draw_birds(p: Painter) -> None:
+    """Three birds where the sky is free of sun, moon, clouds and the main thing."""
+    taken = occupied_sky(p)
+
+    def room(place: Point) -> float:
+        gaps = [max(abs(place[0] - x) - 0.17 - w, abs(place[1] - y) - 0.05 - h) for (x, y), (w, h) in taken]
+        return min([*gaps, 0.01])
+
+    x, y = max(BIRD_PLACES, key=room)
+    colour = (225.0, 232.0, 250.0) if p.scene.time == "night" else (52.0, 40.0, 72.0)
+    for dx, dy, span in ((0.0, 0.0, 0.055), (-0.12, 0.045, 0.045), (0.11, 0.05, 0.045)):
+        draw_bird(p, (x + dx + p.jitter(0.008), y + dy + p.jitter(0.006)), span, colour)
+
+
+def occupied_sky(p: Painter) -> list[tuple[Point, Point]]:
+    """Centres and half sizes of what stands in the sky already."""
+    scene = p.scene
+    taken: list[tuple[Point, Point]] = []
+    if scene.celestial is not None:
+        taken.append((p.celestial, (0.12, 0.09)))
+    if scene.clouds:
+        taken += [(place, (0.2, 0.07)) for place in CLOUD_PLACES if not hides_celestial(p, place)]
+    if scene.kind == "balloon":
+        taken.append(((SIDE_X[scene.side], 0.33), (0.21, 0.25)))
+    elif scene.kind in TALL_KINDS:
+        taken.append(((SIDE_X[scene.side], 0.45), (0.12, 0.24)))
+    return taken
+
+
+def draw_bird(p: Painter, place: Point, span: float, colour: Colour) -> None:
+    """Two raised wings, each a curved paper strip."""
+    (x, y), rise = place, span * p.aspect
+    for sign in (-1, 1):
+        wing = [
+            (x, y),
+            (x + sign * 0.4 * span, y - 0.52 * rise),
+            (x + sign * span, y - 0.3 * rise),
+            (x + sign * 0.5 * span, y - 0.2 * rise),
+        ]
+        p.canvas.polygon([*wing, (x, y + 0.38 * rise)], colour)
+
+
 # ---------------------------------------------------------------------------------------------------- the mountains
 
 
 def draw_mountains(p: Painter) -> None:
     if p.scene.mountains is None:
         return
-    paint = p.lit({"snowy": "#5d7fae", "green": "#4f9a6b"}[p.scene.mountains], 0.7)
+    paint = p.lit({"snowy": "#5d7fae", "green": "#4f9a6b", "purple": "#8a5fb0"}[p.scene.mountains], 0.7)
     colour = mix(paint, p.haze, 0.17)
     peaks = [0.3 + p.jitter(0.05), 0.74 + p.jitter(0.05)]
     p.rng.shuffle(peaks)
@@ -278,7 +356,7 @@ def crossing(line: Sequence[Point], y: float) -> float:
 def draw_ground(p: Painter) -> None:
     ground = p.scene.ground
     if ground != "sea":
-        far = {"lake": "#3f8a6c", "desert": "#c98d52", "meadow": "#5aa65a", "snow": "#b7cbe0"}[ground]
+        far = {"lake": "#3f8a6c", "desert": "#c98d52", "meadow": "#5aa65a", "snow": "#a9bfd8"}[ground]
         hills = p.ridge(p.horizon + 0.005, 0.014, 0.7)
         p.canvas.polygon(below(hills, p.horizon + 0.12), mix(p.lit(far), p.haze, 0.35))
     if ground in WATER:
@@ -347,7 +425,7 @@ def draw_dunes(p: Painter) -> None:
 def draw_slopes(p: Painter) -> None:
     """Three rolling hills of grass or snow."""
     meadow = p.scene.ground == "meadow"
-    for row, code in enumerate(("#8cc96b", "#5fb058", "#3c8f4c") if meadow else ("#e6eff8", "#f4f8fc", "#dbe8f5")):
+    for row, code in enumerate(("#8cc96b", "#5fb058", "#3c8f4c") if meadow else ("#dbe7f3", "#cfdfef", "#bfd3e8")):
         line, paint = p.ridge(p.horizon + 0.055 + 0.11 * row, 0.022, 0.5, 0), p.lit(code, 0.8)
         shade = (20, 50, 60) if meadow else (120, 150, 200)
         colours = mix(paint, p.haze, 0.28 - 0.12 * row), mix(paint, shade, 0.22)
@@ -373,15 +451,23 @@ def draw_main(p: Painter) -> None:
 
 def main_foot(p: Painter, kind: Kind, x: float) -> float:
     """Height at which the main thing stands, with an island under it on water."""
-    if kind in {"boat", "balloon"}:
+    if kind in {"boat", "balloon", "bridge"}:
         return 0.0
     if p.scene.ground not in WATER:
         return ridge_height(p.hills[1], x) + 0.06
     foot = p.horizon + (0.16 if p.scene.ground == "lake" else 0.17)
+    if p.scene.ground == "lake":
+        draw_reflection(p, x, foot + 0.09)
     island = p.lit("#4d9a5f" if p.scene.ground == "lake" else "#7b6a5c", 0.8)
     p.canvas.ellipse((x, foot + 0.014), (0.275, 0.055), mix(island, (10, 30, 50), 0.35))
     p.canvas.ellipse((x, foot + 0.002), (0.265, 0.05), island)
     return foot
+
+
+def draw_reflection(p: Painter, x: float, top: float) -> None:
+    """A column of streaks in the main thing's colour."""
+    for i in range(4):
+        p.canvas.ellipse((x, top + 0.038 * i), (0.13 - 0.022 * i, 0.0095), p.main_colour, 0.62)
 
 
 def draw_boat(p: Painter, place: Point, size: float) -> None:
@@ -389,6 +475,8 @@ def draw_boat(p: Painter, place: Point, size: float) -> None:
     rise, hull = s * p.aspect, p.main_colour
     sail = p.lit("#fff6e2", 0.5)
     p.canvas.ellipse((x, y + 0.08), (s * 1.05, 0.022), mix(p.lit("#0d3b66"), (0, 0, 0), 0.1), 0.45)
+    if p.scene.ground == "lake":
+        draw_reflection(p, x, y + 0.115)
     p.canvas.polygon([(x - s, y), (x + s, y), (x + s * 0.62, y + 0.37 * rise), (x - s * 0.62, y + 0.37 * rise)], hull)
     rim = y + 0.08 * rise
     p.canvas.polygon([(x - s, y), (x + s, y), (x + s * 0.93, rim), (x - s * 0.93, rim)], mix(hull, WHITE, 0.45))
@@ -440,7 +528,7 @@ def draw_lighthouse(p: Painter, place: Point, size: float) -> None:
         (x - half * 1.2, top - 0.014),
     ]
     p.canvas.polygon(gallery, p.dark_wood)
-    p.canvas.box((x - half * 0.8, top - 0.014), (x + half * 0.8, top - 0.052), rgb("#ffe27a"))
+    p.canvas.box((x - half * 0.8, top - 0.014), (x + half * 0.8, top - 0.052), p.paint("#ffe27a"))
     p.canvas.polygon([(x - half * 1.1, top - 0.05), (x, top - 0.09), (x + half * 1.1, top - 0.05)], p.main_colour)
 
 
@@ -484,16 +572,54 @@ def draw_balloon(p: Painter, place: Point, size: float) -> None:
     p.canvas.polygon(basket, p.lit("#8a5a34"))
 
 
+def draw_bridge(p: Painter, place: Point, size: float) -> None:
+    """A humpbacked bridge with three arches, and its parapet."""
+    x, y = 0.5 + (place[0] - 0.5) * 0.8, p.horizon + 0.2
+    half, hump, thickness = 0.34 * size, 0.115 * size, 0.045
+    colour = p.main_colour
+    draw_reflection(p, x, y + 0.035)
+
+    def deck(share: float) -> Point:
+        return x + half * share, y - 0.055 - hump * (1 - share * share)
+
+    shares = [i / 20 - 1 for i in range(41)]
+    top = [deck(share) for share in shares]
+    outline = [(x - half, y), *top, (x + half, y)]
+    for centre, width in ((0.62, 0.13), (0.0, 0.24), (-0.62, 0.13)):
+        arch = deck(centre)[1] + thickness + 0.012
+        rise = y - arch
+        opening = [
+            (x + half * (centre + width * math.cos(math.pi * i / 16)), y - rise * math.sin(math.pi * i / 16))
+            for i in range(17)
+        ]
+        place_in = next(i for i, point in enumerate(outline) if point == (x + half, y))
+        outline[place_in + 1 :] = [*outline[place_in + 1 :], *opening]
+    p.canvas.polygon(outline, colour)
+    p.canvas.line([(px, py - 0.004) for px, py in top], mix(colour, WHITE, 0.45), 0.016)
+    for share in (-0.9, -0.6, -0.3, 0.0, 0.3, 0.6, 0.9):
+        px, py = deck(share)
+        p.canvas.box((px - 0.009, py), (px + 0.009, py - 0.036), mix(colour, (40, 20, 40), 0.28))
+
+
 MAIN_PAINTERS: dict[Kind, Callable[[Painter, Point, float], None]] = {
     "boat": draw_boat,
     "house": draw_house,
     "lighthouse": draw_lighthouse,
     "pagoda": draw_pagoda,
     "balloon": draw_balloon,
+    "bridge": draw_bridge,
 }
 
 
 # -------------------------------------------------------------------------------------------------------- the trees
+
+
+TREE_SPOTS: dict[int, tuple[tuple[float, float], ...]] = {
+    1: ((0.37, 1.08),),
+    2: ((0.40, 1.0), (0.245, 0.84)),
+    3: ((0.425, 0.86), (0.31, 0.72), (0.2, 0.6)),
+}
+"""By how many trees there are, of each its distance from the middle and its size."""
 
 
 def draw_trees(p: Painter) -> None:
@@ -501,14 +627,10 @@ def draw_trees(p: Painter) -> None:
     if tree is None:
         return
     sign, line = (-1 if p.scene.tree_side == "left" else 1), p.hills[-1]
-    count = p.rng.choice((1, 2)) if tree == "pine" else 1
-    spots = [
-        (0.5 + sign * (0.38 - 0.14 * i + p.jitter(0.015)), p.rng.uniform(1.0, 1.1) * (1 - 0.2 * i))
-        for i in range(count)
-    ]
-    painter = {"pine": draw_pine, "cherry": draw_cherry, "palm": draw_palm}[tree]
-    for x, size in reversed(spots):
-        painter(p, (x, ridge_height(line, x) + 0.02), size * -sign)
+    painter = TREE_PAINTERS[tree]
+    for distance, size in reversed(TREE_SPOTS[p.scene.tree_count]):
+        x = 0.5 + sign * (distance + p.jitter(0.012))
+        painter(p, (x, ridge_height(line, x) + 0.02), size * p.rng.uniform(0.97, 1.05) * -sign)
 
 
 def draw_pine(p: Painter, foot: Point, signed_size: float) -> None:
@@ -527,7 +649,7 @@ def draw_pine(p: Painter, foot: Point, signed_size: float) -> None:
             p.canvas.polygon([*cap, (x - half * 0.12, base - tall * 0.66)], p.lit("#ffffff", 0.6))
 
 
-BLOSSOM_PUFFS = (
+CROWN_PUFFS = (
     (-0.10, 0.02, 0.085),
     (0.10, 0.02, 0.085),
     (0.0, -0.01, 0.105),
@@ -537,10 +659,18 @@ BLOSSOM_PUFFS = (
     (-0.05, -0.03, 0.05),
     (0.05, -0.08, 0.045),
 )
-"""Offset and radius of a cherry crown's puffs, dark and low ones first."""
+"""Offset and radius of a round crown's puffs, dark and low ones first."""
 
 
 def draw_cherry(p: Painter, foot: Point, signed_size: float) -> None:
+    draw_round_tree(p, foot, signed_size, ("#e8849f", "#f4a6ba", "#fbc6d2", "#ffdfe6"))
+
+
+def draw_maple(p: Painter, foot: Point, signed_size: float) -> None:
+    draw_round_tree(p, foot, signed_size, ("#b8371f", "#d9531e", "#ee7b22", "#f7a83a"))
+
+
+def draw_round_tree(p: Painter, foot: Point, signed_size: float, paints: Sequence[str]) -> None:
     (x, y), s = foot, abs(signed_size)
     height, lean = 0.2 * s, math.copysign(0.03, signed_size)
     bark = p.lit("#6a4436")
@@ -551,10 +681,10 @@ def draw_cherry(p: Painter, foot: Point, signed_size: float) -> None:
     p.canvas.line(
         [(x + lean * 0.6, y - height * 0.6), (x + lean + 0.08 * signed_size, y - height * 1.05)], bark, 0.012 * s
     )
-    pinks = [p.lit(code, 0.7) for code in ("#e8849f", "#f4a6ba", "#fbc6d2", "#ffdfe6")]
-    for i, (dx, dy, radius) in enumerate(BLOSSOM_PUFFS):
+    colours = [p.lit(code, 0.7) for code in paints]
+    for i, (dx, dy, radius) in enumerate(CROWN_PUFFS):
         puff = (x + lean + dx * s, y - height * 1.25 + dy * s)
-        p.canvas.ellipse(puff, (radius * s, radius * s * 0.9), pinks[i // 2])
+        p.canvas.ellipse(puff, (radius * s, radius * s * 0.9), colours[i // 2])
 
 
 def draw_palm(p: Painter, foot: Point, signed_size: float) -> None:
@@ -579,15 +709,38 @@ def draw_palm(p: Painter, foot: Point, signed_size: float) -> None:
         p.canvas.polygon(frond, p.lit("#2f8f5b" if angle < -1 else "#257a50", 0.8))
 
 
-def render(scene: Scene, seed: int, size: tuple[int, int]) -> Image.Image:
+TREE_PAINTERS: dict[Tree, Callable[[Painter, Point, float], None]] = {
+    "pine": draw_pine,
+    "cherry": draw_cherry,
+    "palm": draw_palm,
+    "maple": draw_maple,
+}
+
+
+def draw_snowfall(p: Painter) -> None:
+    """Flakes in a wobbly grid, every third one large."""
+    columns, rows = 9, 11
+    for i in range(columns * rows):
+        column, row = i % columns, i // columns
+        x = (column + 0.5 + (0.25 if row % 2 else -0.25) + p.jitter(0.25)) / columns
+        y = (row + 0.5 + p.jitter(0.3)) / rows
+        radius = 0.012 if i % 3 == 0 else 0.008
+        p.canvas.ellipse((x, y), (radius, radius), (250, 252, 255))
+
+
+def render(scene: Scene, seed: int, size: tuple[int, int], look: Look = PLAIN) -> Image.Image:
     """The scene as an RGB picture of ``size`` (width, height) in pixels."""
     width, height = size
-    p = Painter(scene, seed, Canvas(width, height, supersample=3 if width < 256 else 2))
+    p = Painter(scene, seed, Canvas(width, height, supersample=3 if width < 256 else 2), look)
     draw_sky(p)
     draw_mountains(p)
     draw_ground(p)
     draw_main(p)
+    if scene.birds:
+        draw_birds(p)
     if scene.ground in WATER:
         draw_shore(p)
     draw_trees(p)
+    if look.snowfall:
+        draw_snowfall(p)
     return p.canvas.finish()

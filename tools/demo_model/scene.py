@@ -2,23 +2,29 @@
 
 Knows nothing about pixels (:mod:`tools.demo_model.render`) or words (:mod:`tools.demo_model.captions`).
 
-Two conventions keep the pictures easy to learn, because a prompt rarely says everything:
-a main thing whose side is not said stands in the middle, and a sun or moon whose side is not said stands
-opposite the main thing (on the right if that is in the middle).
+Conventions keep the pictures easy to learn, because a prompt rarely says everything: a main thing whose side is not
+said stands in the middle, a sun or moon whose side is not said stands opposite the main thing (on the right if that
+is in the middle), and so do trees (on the left if it is in the middle).
+
+One combination of time, ground, main thing and colour in eight is never trained on (:func:`is_held_out`), so that
+the evaluation asks for pictures that the model has never seen.
 """
 
 import random
+import zlib
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 Time = Literal["dawn", "day", "sunset", "night"]
 Ground = Literal["lake", "sea", "desert", "meadow", "snow"]
-Kind = Literal["boat", "house", "pagoda", "lighthouse", "balloon"]
+Kind = Literal["boat", "house", "pagoda", "lighthouse", "balloon", "bridge"]
 Colour = Literal["red", "yellow", "blue", "white"]
 Side = Literal["left", "center", "right"]
-Mountains = Literal["snowy", "green"]
-Tree = Literal["pine", "cherry", "palm"]
+Mountains = Literal["snowy", "green", "purple"]
+Tree = Literal["pine", "cherry", "palm", "maple"]
 Celestial = Literal["sun", "full moon", "crescent moon"]
+CelestialColour = Literal["red", "yellow", "white"]
+Stars = Literal["none", "some", "many"]
 
 TIMES: tuple[Time, ...] = get_args(Time)
 GROUNDS: tuple[Ground, ...] = get_args(Ground)
@@ -26,7 +32,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 COLOURS: tuple[Colour, ...] = get_args(Colour)
 
 KINDS_ON: dict[Ground, tuple[Kind, ...]] = {
-    "lake": ("boat", "boat", "house", "pagoda", "balloon"),
+    "lake": ("boat", "boat", "house", "pagoda", "balloon", "bridge", "bridge"),
     "sea": ("boat", "boat", "lighthouse", "lighthouse", "balloon"),
     "desert": ("house", "pagoda", "balloon", "balloon"),
     "meadow": ("house", "pagoda", "lighthouse", "balloon"),
@@ -35,10 +41,10 @@ KINDS_ON: dict[Ground, tuple[Kind, ...]] = {
 """Which main things stand on which ground; repeated names are drawn more often."""
 
 TREES_ON: dict[Ground, tuple[Tree | None, ...]] = {
-    "lake": ("pine", "cherry", None, None),
+    "lake": ("pine", "cherry", "maple", None, None),
     "sea": ("palm", None, None),
     "desert": ("palm", "palm", None),
-    "meadow": ("pine", "cherry", None),
+    "meadow": ("pine", "cherry", "maple", None),
     "snow": ("pine", "pine", None),
 }
 
@@ -58,18 +64,29 @@ class Scene:
     side: Side
     """Where the main thing stands."""
     celestial: Celestial | None
-    celestial_colour: Literal["red", "yellow"]
+    celestial_colour: CelestialColour
+    """Red or yellow of a sun, yellow or white of a moon."""
     celestial_side: Side
     mountains: Mountains | None
     tree: Tree | None
+    tree_count: int
+    """One to three; without trees it means nothing."""
     tree_side: Side
     clouds: bool
+    birds: bool
+    stars: Stars
+    """"none" by day."""
 
 
-def _tree_side(rng: random.Random, side: Side) -> Side:
-    if side == "center":
-        return rng.choice(("left", "right"))
-    return "left" if side == "right" else "right"
+def default_tree_side(side: Side) -> Side:
+    """The side of trees that a caption need not mention, given that of the main thing."""
+    return "right" if side == "left" else "left"
+
+
+def _sample_tree_side(rng: random.Random, side: Side) -> Side:
+    if side == "center" and rng.random() < 0.4:
+        return "right"
+    return default_tree_side(side)
 
 
 def default_celestial_side(side: Side) -> Side:
@@ -88,27 +105,44 @@ def _sample_celestial_side(rng: random.Random, kind: Kind | None, side: Side) ->
     return rng.choice(sides)
 
 
-def sample_scene(rng: random.Random) -> Scene:
-    """One scene, all attributes drawn from ``rng``."""
-    time = rng.choice(TIMES)
-    ground = rng.choice(GROUNDS)
-    kind = rng.choice(KINDS_ON[ground]) if rng.random() > 0.05 else None
+def is_held_out(time: Time, ground: Ground, kind: Kind | None, colour: Colour) -> bool:
+    """Whether this combination is kept for the evaluation; always the same ones."""
+    return kind is not None and zlib.crc32(f"{time} {ground} {kind} {colour}".encode()) % 8 == 0
+
+
+def _sample_stars(rng: random.Random, time: Time) -> Stars:
+    return rng.choices(("none", "some", "many"), weights=(15, 55, 30))[0] if time == "night" else "none"
+
+
+def sample_scene(rng: random.Random, held_out: bool = False) -> Scene:
+    """One scene, all attributes drawn from ``rng``; of a held-out combination, or of any other."""
+    while True:
+        time = rng.choice(TIMES)
+        ground = rng.choice(GROUNDS)
+        kind = rng.choice(KINDS_ON[ground]) if rng.random() > 0.05 else None
+        colour = rng.choice(COLOURS)
+        if is_held_out(time, ground, kind, colour) == held_out:
+            break
     side: Side = rng.choices(("left", "center", "right"), weights=(28, 44, 28))[0]
     celestial: Celestial | None = None
     if rng.random() < 0.7:
         moon: Celestial = rng.choice(("full moon", "crescent moon"))
         celestial = moon if time == "night" else "sun"
+    other: CelestialColour = "red" if celestial == "sun" else "white"
     return Scene(
         time=time,
         ground=ground,
         kind=kind,
-        colour=rng.choice(COLOURS),
+        colour=colour,
         side=side,
         celestial=celestial,
-        celestial_colour=rng.choice(("red", "yellow")) if celestial == "sun" else "yellow",
+        celestial_colour="yellow" if rng.random() < 0.6 else other,
         celestial_side=_sample_celestial_side(rng, kind, side),
-        mountains=rng.choice((None, "snowy", "green")),
+        mountains=rng.choices((None, "snowy", "green", "purple"), weights=(33, 27, 22, 18))[0],
         tree=rng.choice(TREES_ON[ground]),
-        tree_side=_tree_side(rng, side),
-        clouds=rng.random() < 0.45,
+        tree_count=rng.choices((1, 2, 3), weights=(40, 35, 25))[0],
+        tree_side=_sample_tree_side(rng, side),
+        clouds=rng.random() < 0.42,
+        birds=rng.random() < 0.3,
+        stars=_sample_stars(rng, time),
     )

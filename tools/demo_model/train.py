@@ -19,12 +19,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from transformers import AutoTokenizer
+from torch import Tensor, nn
+from transformers import AutoTokenizer, Qwen3Model
 
 from tools.demo_model.captions import caption, long_caption, unwanted_caption
 from tools.demo_model.latents import Latents, load, training_scenes
@@ -63,8 +63,12 @@ class Recipe:
     batch: dict[int, int] = field(default_factory=lambda: {176: 16, 336: 4, 672: 1})
     weight: dict[int, float] = field(default_factory=lambda: {176: 1.0, 336: 0.7, 672: 0.4})
     """Of each size's loss in the sum."""
-    often: dict[int, float] = field(default_factory=lambda: {176: 1.0, 336: 0.55, 672: 0.4})
-    """Share of the steps that have a batch of this width: about 42, 25 and 33 % of the time."""
+    often: dict[int, float] = field(default_factory=lambda: {176: 1.0, 336: 0.6, 672: 0.4})
+    """Share of the steps that have a batch of this width: about 46, 25 and 29 % of the time."""
+    late: dict[int, float] = field(default_factory=lambda: {176: 0.6, 336: 0.6, 672: 0.9})
+    """The shares once the compositions are learnt: about 24, 20 and 56 % of the time."""
+    late_from: float = 0.45
+    """Share of the steps after which the late shares hold."""
     compiled: bool = True
 
     def rate(self, step: int) -> float:
@@ -73,7 +77,8 @@ class Recipe:
 
     def widths(self, step: int) -> list[int]:
         """Sizes trained on at this step: evenly spaced, so that a run can be repeated."""
-        return [width for width, share in self.often.items() if int((step + 1) * share) > int(step * share)]
+        shares = self.often if step < self.late_from * self.steps else self.late
+        return [width for width, share in shares.items() if int((step + 1) * share) > int(step * share)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,24 @@ def stage_one_sigmas(size: int) -> Tensor:
     return torch.where(torch.rand(size) < 0.15, torch.rand(size), normal)
 
 
+def later_stage_sigmas(size: int, width: int) -> Tensor:
+    """Noise levels for pictures of stages 2 and 3.
+
+    The reference workflow's third stage starts from sigma .93 with a sampler that adds noise again: there shapes are
+    decided, so most of its training is there.
+    """
+    if width == 672:
+        return torch.where(torch.rand(size) < 0.65, uniform(size, 0.6, 0.97), uniform(size, 0.02, 0.6))
+    return uniform(size, 0.02, 0.96)
+
+
+def handover_starts(size: int, width: int) -> Tensor:
+    """Noise levels that stages 2 and 3 start from: any, but for stage 3 mostly about that of the reference."""
+    if width == 672:
+        return torch.where(torch.rand(size) < 0.6, uniform(size, 0.85, 0.96), uniform(size, 0.35, 0.85))
+    return uniform(size, 0.35, 0.92)
+
+
 def plain(clean: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Noisy latent, its sigma and the target, as flow matching has it."""
     s = spread(sigma)
@@ -163,8 +186,9 @@ class Trainer:
         self.corpus, self.recipe, self.out = corpus, recipe, out
         torch.manual_seed(recipe.seed)
         self.rng = random.Random(recipe.seed)
-        self.transformer = build_transformer()
-        self.text_encoder = build_text_encoder(len(corpus.tokenizer))
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.transformer = build_transformer().to(self.device)
+        self.text_encoder = cast("nn.Module", build_text_encoder(len(corpus.tokenizer))).to(self.device)
         self.parameters: dict[str, Tensor] = {
             f"{prefix}.{name}": parameter
             for prefix, model in (("transformer", self.transformer), ("text_encoder", self.text_encoder))
@@ -194,10 +218,11 @@ class Trainer:
     # -------------------------------------------------------------------------------------------------- one step
 
     def _predict(self, x: Tensor, sigma: Tensor, batch: Batch) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            states = encode_captions(self.text_encoder, batch.ids)
-            out = predict(self.transformer, x, sigma, (states, batch.real), compiled=self.recipe.compiled)
-        return out.float()
+        x, sigma, ids, real = (part.to(self.device) for part in (x, sigma, batch.ids, batch.real))
+        with torch.autocast(self.device.type, torch.bfloat16):
+            states = encode_captions(cast("Qwen3Model", self.text_encoder), ids)
+            out = predict(self.transformer, x, sigma, (states, real), compiled=self.recipe.compiled)
+        return out.float().cpu()
 
     @torch.no_grad()
     def soften(self, low: Tensor, batch: Batch) -> Tensor:
@@ -223,11 +248,11 @@ class Trainer:
         size = len(clean)
         if width not in SMALLER:
             return *plain(clean, noise, stage_one_sigmas(size)), str(width)
-        if self.rng.random() < 0.4:
-            return *plain(clean, noise, uniform(size, 0.02, 0.94)), str(width)
+        if self.rng.random() < 0.5:
+            return *plain(clean, noise, later_stage_sigmas(size, width)), str(width)
         low = self.soften(self.corpus.latent(SMALLER[width], batch.indices), batch)
         low = F.interpolate(low, size=clean.shape[-2:], mode="nearest-exact")
-        return *handover(clean, low, noise, uniform(size, 0.35, 0.92)), f"{width} handover"
+        return *handover(clean, low, noise, handover_starts(size, width)), f"{width} handover"
 
     def train_step(self) -> None:
         rate = self.recipe.rate(self.step)
@@ -274,7 +299,7 @@ class Trainer:
 
     def load(self, path: Path) -> None:
         """Go on exactly where the checkpoint stopped."""
-        state = torch.load(path, weights_only=False)
+        state = torch.load(path, weights_only=False, map_location="cpu")
         self.load_weights(state["parameters"])
         for name, value in state["average"].items():
             self.average[name].copy_(value)

@@ -1,0 +1,146 @@
+"""The evaluation's prompts: scenes of combinations that are never trained on, half Chinese, half English.
+
+    python -m tools.demo_model.prompts --out tests/data/demo_prompts.json
+
+Two thirds are worded as captions are, one third freely, in frames of words that no caption has. What a prompt does
+not say is not asked for, but for what the conventions of :mod:`tools.demo_model.scene` settle.
+"""
+
+import argparse
+import json
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tools.demo_model.captions import MOONS, SUNS, WORDS, Lang, Words, caption
+from tools.demo_model.scene import Celestial, Colour, Ground, Kind, Scene, Side, Time, sample_scene
+
+COUNT = 200
+SEED = 4242
+FREE_FRAMES: dict[Lang, tuple[str, ...]] = {
+    "en": (
+        "Could you draw {thing} {side}? The place is {ground}, and it happens {time}.{more}",
+        "I would love to see {ground} {time}; {thing} should be {side}.{more}",
+        "My dream last week, {time}: {ground}. There was {thing} {side}!{more}",
+        "{time} - {thing} - {side} - {ground}.{more}",
+    ),
+    "zh": (
+        "请帮我画{time}的{ground}，{side}要有{thing}。{more}",
+        "我昨天梦见了{ground}，当时是{time}，{side}出现了{thing}。{more}",
+        "想要一幅画：{thing}在{side}，地点是{ground}，时间是{time}。{more}",
+        "{time} · {ground} · {side} · {thing}。{more}",
+    ),
+}
+FREE_MORE: dict[Lang, str] = {"en": " Please add {}.", "zh": "再加上{}。"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One prompt and what its picture must show; None is not asked for."""
+
+    prompt: str
+    lang: Lang
+    seed: int
+    time: Time
+    ground: Ground
+    kind: Kind
+    colour: Colour
+    side: Side
+    celestial: Celestial | None
+    clouds: bool
+    """Asked for in words."""
+    birds: bool
+    """Asked for in words."""
+
+
+def _says(text: str, phrases: tuple[str, ...]) -> bool:
+    return any(phrase in text for phrase in phrases)
+
+
+def _celestial_phrases(scene: Scene, lang: Lang) -> tuple[str, ...]:
+    return SUNS[lang][scene.celestial_colour] if scene.celestial == "sun" else MOONS[lang][scene.celestial or ""]
+
+
+def _says_enough(scene: Scene, text: str, words: Words) -> bool:
+    """Time, ground, main thing, its colour and, where it is not in the middle, its side are all in the text."""
+    if scene.kind is None:
+        return False
+    coloured = {
+        colour + gap + noun
+        for colour in words.colour[scene.colour]
+        for noun in words.kind[scene.kind]
+        for gap in ("", " ")
+    }
+    time, ground = words.time[scene.time], words.ground[scene.ground]
+    placed = scene.side == "center" or _says(text, (*words.side[scene.side], f"on the {scene.side} of"))
+    return placed and _says(text, time) and _says(text, ground) and _says(text, tuple(coloured))
+
+
+def _free(scene: Scene, lang: Lang, rng: random.Random) -> str:
+    """The scene in a frame of words that captions do not have."""
+    words, kind = WORDS[lang], scene.kind or ""
+    thing = rng.choice(words.colour[scene.colour]) + (" " if lang == "en" else "") + rng.choice(words.kind[kind])
+    more = ""
+    if scene.celestial is not None and rng.random() < 0.7:
+        noun = rng.choice(_celestial_phrases(scene, lang))
+        more = FREE_MORE[lang].format(f"a {noun}" if lang == "en" else noun)
+    elif scene.birds:
+        more = FREE_MORE[lang].format(rng.choice(words.birds))
+    return rng.choice(FREE_FRAMES[lang]).format(
+        thing=("a " if lang == "en" else "一个") + thing,
+        side=rng.choice(words.side[scene.side]),
+        ground=rng.choice(words.ground[scene.ground]),
+        time=rng.choice(words.time[scene.time]),
+        more=more,
+    )
+
+
+def _wanted(scene: Scene, lang: Lang, rng: random.Random, number: int) -> Wanted | None:
+    """A prompt for the scene, or None where the wording leaves out too much."""
+    words = WORDS[lang]
+    if scene.kind is None:
+        return None
+    text = _free(scene, lang, rng) if number % 3 == 2 else caption(scene, rng, lang)
+    if not _says_enough(scene, text, words):
+        return None
+    said = scene.celestial is not None and _says(text, _celestial_phrases(scene, lang))
+    return Wanted(
+        prompt=text,
+        lang=lang,
+        seed=1000 + number,
+        time=scene.time,
+        ground=scene.ground,
+        kind=scene.kind,
+        colour=scene.colour,
+        side=scene.side,
+        celestial=scene.celestial if said else None,
+        clouds=scene.clouds and _says(text, words.clouds),
+        birds=scene.birds and _says(text, words.birds),
+    )
+
+
+def evaluation_prompts(count: int = COUNT, seed: int = SEED) -> list[Wanted]:
+    """The prompts, Chinese and English in turn; always the same ones."""
+    rng = random.Random(seed)
+    prompts: list[Wanted] = []
+    while len(prompts) < count:
+        lang: Lang = "zh" if len(prompts) % 2 == 0 else "en"
+        wanted = _wanted(sample_scene(rng, held_out=True), lang, rng, len(prompts))
+        if wanted is not None:
+            prompts.append(wanted)
+    return prompts
+
+
+def read_prompts(path: Path) -> list[Wanted]:
+    return [Wanted(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    rows = [json.dumps(asdict(wanted), ensure_ascii=False) for wanted in evaluation_prompts()]
+    parser.parse_args().out.write_text("[\n" + ",\n".join(rows) + "\n]\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
