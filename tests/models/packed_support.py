@@ -138,5 +138,8 @@ def blocks(shape: tuple[int, ...], packing: str, seed: int = 0) -> np.ndarray[An
     return raw.reshape(*shape[:-1], -1)
 
 
-_SCALES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+_SCALES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,)} | {
+    packing: (0, 2) if packing in ("Q4_1", "Q5_1", "Q4_K", "Q5_K") else (0,)
+    for packing in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "IQ4_NL", "IQ4_XS")
+}
 """Where the float16 scales of a block stand."""

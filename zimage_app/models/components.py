@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zimage_app.domain.card import ModelCard
+from zimage_app.domain.text import Text
 
 
 class TextEncoder(Protocol):
@@ -103,3 +104,5 @@ class Components:
     codec: Codec
     latent: LatentFormat
     preview: PreviewFactors
+    notes: tuple[Text, ...] = ()
+    """What the user should know of how the weights are held: packed, or unpacked and so larger than their files."""

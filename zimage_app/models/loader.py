@@ -6,12 +6,14 @@ Knows layouts and the three networks; knows neither samplers nor pages. Importin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zimage_app.domain.errors import ModelError
+from torch import Tensor
+
+from zimage_app.domain.errors import LoadingCancelled, ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.codec import VaeCodec
 from zimage_app.models.components import Components, LatentFormat, PreviewFactors
@@ -19,7 +21,7 @@ from zimage_app.models.files import damaged, open_file, read_json
 from zimage_app.models.folders import shown
 from zimage_app.models.layout import ModelFiles, PartFiles, model_files
 from zimage_app.models.memory import MemoryPlan
-from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Part, open_part
+from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Contents, Part, open_part
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.text import Qwen3TextEncoder, Tokenizer, load_tokenizer
 from zimage_app.models.transformer import FastTransformer
@@ -57,29 +59,56 @@ class LoadProgress:
     """0…1, by parameters."""
 
 
+class _Watch:
+    """Tells how far reading is, and stops it when nobody wants the model any more."""
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        progress: Callable[[LoadProgress], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self._total = sum(part.parameters for part in parts)
+        self._done = 0
+        self._progress = progress
+        self._cancelled = cancelled
+
+    def read(self, title: Text, parameters: int) -> None:
+        """A tensor of so many numbers is about to be read. Raises LoadingCancelled."""
+        if self._cancelled is not None and self._cancelled():
+            raise LoadingCancelled
+        if self._progress is not None:
+            self._progress(LoadProgress(title, self._done / self._total))
+        self._done += parameters
+
+    def done(self) -> None:
+        """All is read."""
+        if self._progress is not None:
+            self._progress(LoadProgress(Text("done", "完成"), 1.0))
+
+
 def load_components(
-    source: ModelSource, plan: MemoryPlan, progress: Callable[[LoadProgress], None] | None = None
+    source: ModelSource,
+    plan: MemoryPlan,
+    progress: Callable[[LoadProgress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Components:
     """Load a model as ``plan`` says, its parts from wherever ``source`` has them.
 
+    ``progress`` is told before every tensor; ``cancelled`` is asked as often.
+
     Raises:
         ModelError: names the file, what is wrong with it and what to do.
+        LoadingCancelled: ``cancelled`` said so.
     """
     files = model_files(source)
     preview = _preview(source.folder)
     parts = _open_parts(files)
     tokenizer = _tokenizer(files.tokenizer, parts[0])
-    total, done = files.parameters, 0
-    modules = []
-    for part in parts:
-        if progress is not None:
-            progress(LoadProgress(part.kind.title, done / total))
-        modules.append(_fill(part, plan))
-        done += part.files.weights.parameters
-    text, transformer, vae = modules
-    if progress is not None:
-        progress(LoadProgress(Text("done", "完成"), 1.0))
-    fast = FastTransformer(transformer)
+    watch = _Watch(parts, progress, cancelled)
+    text, transformer, vae = (_fill(part, plan, watch) for part in parts)
+    watch.done()
+    fast = FastTransformer(transformer, _origin(parts[1], plan))
     return Components(
         card=source.card,
         text=Qwen3TextEncoder(text, tokenizer, fast.max_tokens),
@@ -87,21 +116,27 @@ def load_components(
         codec=VaeCodec(vae),
         latent=LatentFormat(vae.config.scaling_factor, vae.config.shift_factor),
         preview=preview,
+        notes=tuple(note for part in parts for note in part.notes(plan)),
     )
 
 
 def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan) -> FastTransformer:
-    """A transformer alone, from one safetensors file and its config (keys left out take the published class's value).
+    """A transformer alone, from one safetensors or GGUF file and its config (keys left out take the class's value).
 
     Raises ModelError as ``load_components`` does.
     """
     part = open_part(TRANSFORMER, PartFiles(open_file(weights), config, weights))
-    return FastTransformer(_fill(part, plan))
+    return FastTransformer(_fill(part, plan, _Watch([part], None, None)), _origin(part, plan))
 
 
-def _fill(part: Part, plan: MemoryPlan) -> Any:
+def _origin(part: Part, plan: MemoryPlan) -> Callable[[str], Tensor]:
+    """Reads weights again as they were loaded: from the files, in a mapping of its own."""
+    return Contents(part, plan).again
+
+
+def _fill(part: Part, plan: MemoryPlan, watch: _Watch) -> Any:
     try:
-        module = part.fill(plan)
+        module = part.fill(plan, lambda parameters: watch.read(part.kind.title, parameters))
     except (OSError, RuntimeError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise damaged(

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,12 +40,13 @@ _OTHER_FAMILIES = {
     "double_blocks.": "Flux",
     "joint_blocks.": "Stable Diffusion 3",
     "input_blocks.": "Stable Diffusion 1/2/XL",
+    "decoder.conv_in": "VAE",
     "down_blocks.": "Stable Diffusion 1/2/XL (diffusers)",
     "attn.add_q_proj": "Qwen-Image / Flux / SD3 (diffusers)",
     "transformer_blocks.": "Flux / LTX / PixArt (diffusers)",
     "blocks.0.self_attn": "Wan",
-    "decoder.conv_in": "VAE",
     "embed_tokens": "language model",
+    "blk.0.": "language model",
     "attention.qkv": "Z-Image transformer",
 }
 """Keys that give another model away, the surest first."""
@@ -92,15 +94,20 @@ class Part:
     """On the device ``meta`` until ``fill``."""
     pieces: Mapping[str, Piece]
 
-    def fill(self, plan: MemoryPlan, each: Callable[[], None] = lambda: None) -> Any:
+    @property
+    def parameters(self) -> int:
+        """How many numbers its weights are."""
+        return sum(math.prod(piece.shape) for piece in self.pieces.values())
+
+    def fill(self, plan: MemoryPlan, each: Callable[[int], None]) -> Any:
         """The module with its weights, on its device and in its dtype; mapped from the file where nothing changes.
 
-        ``each`` is called before every tensor, and may raise. Weights are cast one by one.
+        ``each`` is called with every tensor's size before it is read, and may raise. Weights are cast one by one.
         """
         contents = Contents(self, plan)
         placed: Tensors = {}
         for name, piece in self.pieces.items():
-            each()
+            each(math.prod(piece.shape))
             if contents.stays_packed(name):
                 self._pack(name, contents.packed(piece), piece)
             else:
@@ -136,6 +143,7 @@ class Contents:
         self._plan = plan
         self._reader = Reader(part.files.weights)
         self._whole: tuple[str, Any] = ("", None)
+        self._stamps = _stamps(part.files.weights)
 
     def stays_packed(self, name: str) -> bool:
         """Whether a weight is used as it is packed."""
@@ -163,6 +171,21 @@ class Contents:
         whole: Tensor = self._once(piece.stored.key, lambda: self._unpacked(piece.stored))
         return whole.flatten()[piece.first : piece.first + math.prod(piece.shape)].view(piece.shape)
 
+    def again(self, name: str) -> Tensor:
+        """A weight as it was loaded, for one that was written to since; packed ones are not, and stay as they are.
+
+        Raises ModelError when the file is another one by now.
+        """
+        if self._stamps != _stamps(self._part.files.weights):
+            raise damaged(
+                self._part.files.weights.path,
+                "was changed while the model is in use; load the model again",
+                "在模型使用期间被修改；请重新加载模型",
+            )
+        weight = self.plain(name)
+        self._whole = ("", None)
+        return weight
+
     def _once(self, key: str, read: Callable[[], Any]) -> Any:
         """q, k and v may be one tensor in the file; the module names them one after the other."""
         if self._whole[0] != key:
@@ -178,6 +201,15 @@ class Contents:
             return flat.dense().reshape(stored.shape).to(self._plan.device, self._plan.dtype)
         weight = packed_weight(stored, self._reader, cpu, torch.float32, native=False)
         return weight.dense().to(self._plan.device, self._plan.dtype)
+
+
+def _stamps(weights: Weights) -> dict[Path, tuple[int, int] | None]:
+    """Size and time of the last change of each file; None for one that is gone, which its mapping outlives."""
+    stamps: dict[Path, tuple[int, int] | None] = {}
+    for file in {entry.file for entry in weights.entries.values()}:
+        status = file.stat() if file.is_file() else None
+        stamps[file] = None if status is None else (status.st_size, status.st_mtime_ns)
+    return stamps
 
 
 def _broken_rows(stored: Stored) -> bool:

@@ -29,6 +29,11 @@ class PackedWeight(Protocol):
         """(out, in)."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        ...
+
     def dense(self) -> Tensor:
         """Its numbers, (out, in)."""
         ...
@@ -48,6 +53,11 @@ class GgufWeight:
     shape: tuple[int, int]
     dtype: torch.dtype
     """Of the numbers that come out."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.blocks.device
 
     def dense(self) -> Tensor:
         """Its numbers, (out, in), worked out in float32."""
@@ -88,6 +98,11 @@ class Float8Weight:
         rows, columns = self.stored.shape
         return rows, columns
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.stored.device
+
     def dense(self) -> Tensor:
         """stored * scale, multiplied in float32."""
         values = self.stored.to(torch.float32)
@@ -117,6 +132,12 @@ class KitchenWeight:
         """(out, in)."""
         rows, columns = self.tensor.shape
         return rows, columns
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        device: torch.device = self.tensor.device
+        return device
 
     def dense(self) -> Tensor:
         """Its numbers, (out, in)."""
@@ -335,12 +356,6 @@ class QuantisedEmbedding(nn.Module):
     def forward(self, indices: Tensor) -> Tensor:
         """(...) -> (..., channels)."""
         return self.weight.rows(indices)
-
-
-def weight_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The shapes of all parameters by name; of packed weights, those of the numbers behind them."""
-    plain = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
-    return plain | {f"{name}.weight": linear.shape for name, linear in quantised_linears(module).items()}
 
 
 def quantised_linears(module: nn.Module) -> dict[str, QuantisedLinear]:

@@ -184,10 +184,15 @@ class FastTransformer:
     that a mapped file would save. Weights written in place (``parameter.copy_``) act at once; afterwards call
     ``weights_changed``. The module must already be on its device and in its dtype: moving or casting it later would
     part the views, which ``weights_changed`` refuses.
+
+    Args:
+        module: its weights may be packed (``quantised.py``).
+        origin: gives a weight by its name as it was loaded, when one that was written to is to be put back.
     """
 
-    def __init__(self, module: ZImageTransformer2DModel) -> None:
+    def __init__(self, module: ZImageTransformer2DModel, origin: Callable[[str], Tensor] | None = None) -> None:
         self.module: Any = module
+        self.origin = origin
         self.version = 0
         first = module.layers[0]
         self.shape = BlockShape(module.n_heads, first.attention_norm1.eps, first.attention.norm_q.eps)

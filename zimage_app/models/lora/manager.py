@@ -1,13 +1,14 @@
 """Puts LoRAs on a model and takes them off again, exactly. Knows parameters in memory; no pages, no requests.
 
 Every patched weight is worked out anew from the pristine one in float32, in the order of the stack, rounded once, and
-written in place: the addresses stay, so views, compiled code and graphs stay valid, and nothing drifts.
+written in place: the addresses stay, so views, compiled code and graphs stay valid, and nothing drifts. Where the model
+can read its weights again, no copy of them is kept. Packed weights are left alone (``places.py``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.lora.files import fault, modified, read_tensors
 from zimage_app.models.lora.names import Names
 from zimage_app.models.lora.parsing import LoraFile, Patch, parse_lora
+from zimage_app.models.lora.places import Places
 
 _PLAIN_DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
 
@@ -44,6 +46,16 @@ class Patchable(Protocol):
 
     def weights_changed(self) -> None:
         """Called after weights were written."""
+        ...
+
+
+@runtime_checkable
+class Rereadable(Protocol):
+    """A transformer that can give its weights as they were loaded."""
+
+    @property
+    def origin(self) -> Callable[[str], Tensor] | None:
+        """Name -> weight, in the model's dtype; None where there are no files."""
         ...
 
 
@@ -74,8 +86,9 @@ class LoraManager:
         self._patchable = transformer if isinstance(transformer, Patchable) else None
         module = transformer.module if isinstance(transformer, Patchable) else transformer
         self._module = module if isinstance(module, nn.Module) else None
-        parameters = {} if self._module is None else dict(self._module.named_parameters())
-        self._names = Names({name: tuple(parameter.shape) for name, parameter in parameters.items()})
+        self._origin = transformer.origin if isinstance(transformer, Rereadable) else None
+        self._places = Places(nn.Module() if self._module is None else self._module)
+        self._names = Names(self._places.shapes())
         self._stack: LoraStack = ()
         self._last_read: LoraStack = ()
         """Kept, since a file that is on in some stages only is wanted again for the next picture."""
@@ -119,13 +132,25 @@ class LoraManager:
         loaded: dict[_Identity, LoraFile] = {use.identity: use.file for use in (*self._last_read, *self._stack)}
         self._last_read = stack = tuple(self._load(use, loaded) for use in strong)
         files = {use.identity: use.file for use in stack}
-        return stack, [warning for file in files.values() for warning in file.warnings()]
+        warnings = [warning for file in files.values() for warning in file.warnings()]
+        return stack, warnings + self._memory_warnings(list(files.values()))
 
     def _load(self, use: ResolvedLora, loaded: dict[_Identity, LoraFile]) -> _Use:
         identity = (use.path, *modified(use.path))
         if identity not in loaded:
             loaded[identity] = parse_lora(use.path.name, read_tensors(use.path), self._names)
         return _Use(identity, loaded[identity], use.strength)
+
+    def _memory_warnings(self, files: Sequence[LoraFile]) -> list[Text]:
+        """What cannot run beside packed weights takes memory in their place."""
+        needed = [(file.name, self._unpacked_bytes(file)) for file in files]
+        return [_memory_sentence(name, count) for name, count in needed if count]
+
+    def _unpacked_bytes(self, file: LoraFile) -> int:
+        units: dict[_Unit, list[Patch]] = {}
+        for patch in file.patches:
+            units.setdefault(patch.target.unit, []).append(patch)
+        return sum(self._places.place(unit).unpacked_bytes(patches, self._dtype) for unit, patches in units.items())
 
     def _require_plain_weights(self, file: str) -> None:
         if self._module is None:
@@ -179,38 +204,36 @@ class LoraManager:
 
     def _restore(self, unit: _Unit) -> None:
         self._merged[unit] = None
-        copies = {name: self._pristine[name] for name in unit if name in self._pristine}
-        for name, copy in copies.items():
-            self._parameter(name).copy_(copy)
+        self._places.place(unit).restore(self._pristine_weight)
         # Forgotten only now, when the parameters hold what the copies held.
         del self._merged[unit]
-        for name in copies:
-            del self._pristine[name]
+        for name in unit:
+            self._pristine.pop(name, None)
 
     def _merge(self, unit: _Unit, job: _Job) -> None:
-        parameters = [self._parameter(name) for name in unit]
+        place = self._places.place(unit)
         self._merged[unit] = None
-        for name, parameter in zip(unit, parameters, strict=True):
-            if name not in self._pristine:
-                self._pristine[name] = parameter.detach().to("cpu", copy=True)
-        device = parameters[0].device
-        weight = torch.cat([self._pristine[name].to(device, torch.float32) for name in unit])
-        for use, patch in job:
-            first, last = patch.target.rows
-            weight[first:last] = patch.update.patched(weight[first:last], use.strength)
-        merged = weight.to(parameters[0].dtype)
-        if not torch.isfinite(merged).all():
+        if self._origin is None:
+            for name, parameter in self._places.plain(unit).items():
+                if name not in self._pristine:
+                    self._pristine[name] = parameter.detach().to("cpu", copy=True)
+        if not place.patch([(use.strength, patch) for use, patch in job], self._pristine_weight, self._dtype):
             raise _overflow(unit, job)
-        for parameter, rows in zip(
-            parameters, torch.split(merged, [item.shape[0] for item in parameters]), strict=True
-        ):
-            parameter.copy_(rows)
         self._merged[unit] = _signature(job)
 
-    def _parameter(self, name: str) -> nn.Parameter:
+    def _pristine_weight(self, name: str) -> Tensor:
+        if self._origin is not None:
+            return self._origin(name)
+        copies = self._pristine
+        # A weight that was never written is itself pristine.
+        return copies[name] if name in copies else self._places.plain([name])[name].detach()
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What the model computes in."""
         if self._module is None:
-            raise LookupError(name)
-        return self._module.get_parameter(name)
+            raise LookupError("a model without weights has no dtype")
+        return next(self._module.parameters()).dtype
 
 
 @contextmanager
@@ -246,6 +269,14 @@ def _overflow(unit: _Unit, job: _Job) -> LoraError:
         files,
         f"{unit[0]} is no longer finite with this; lower the strength or leave the LoRA out",
         f"应用后 {unit[0]} 不再是有限的数；请降低强度或移除该 LoRA",
+    )
+
+
+def _memory_sentence(file: str, count: int) -> Text:
+    gigabytes = f"{count / 1e9:.2g}"
+    return Text(
+        f"{file}: the model's weights are packed and this is no plain LoRA, so it takes {gigabytes} GB while it is on.",
+        f"{file}：模型权重是压缩的，而它不是普通 LoRA，启用时将额外占用 {gigabytes} GB 内存。",
     )
 
 
