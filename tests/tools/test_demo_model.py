@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tools.demo_model import model
 from tools.demo_model.captions import LANGS, WORDS, Lang, caption, long_caption, unwanted_caption
 from tools.demo_model.latents import Latents, encode, linear_encoder, to_tensor, training_scenes
 from tools.demo_model.lora import StyleTrainer, load_parts, tensors_of
+from tools.demo_model.make import Stage, plan, run_stage
 from tools.demo_model.model import (
     CHAT,
     build_transformer,
@@ -342,6 +344,32 @@ def test_the_rate_warms_up_and_falls() -> None:
     early, late = ([width for step in part for width in recipe.widths(step)] for part in (range(450), range(450, 1000)))
     assert [early.count(width) for width in (176, 336, 672)] == [450, 270, 180]
     assert [late.count(width) for width in (176, 336, 672)] == [330, 330, 495]
+
+
+# -------------------------------------------------------------------------------------------------- one command for all
+
+
+def test_done_stages_are_passed_over_and_failed_ones_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "false")
+    stage = Stage("export", ("--steps", "1"))
+    assert run_stage(stage, tmp_path) != 0
+    assert not (tmp_path / "done").exists()
+    monkeypatch.setattr(sys, "executable", "true")
+    assert run_stage(stage, tmp_path) == 0
+    monkeypatch.setattr(sys, "executable", "false")
+    assert run_stage(stage, tmp_path) == 0, "done, so not run again"
+    assert run_stage(Stage("export", ("--steps", "2")), tmp_path) != 0, "not done with these arguments"
+
+
+def test_every_stage_finds_what_it_needs_made_before_it(tmp_path: Path) -> None:
+    made: set[str] = set()
+    for stage in plan(tmp_path, 10, 10):
+        options = dict(zip(stage.arguments[::2], stage.arguments[1::2], strict=True))
+        out = options.pop("--out")
+        made.add(options.pop("--probe", out))
+        for value in options.values():
+            assert not value.startswith(str(tmp_path)) or any(value.startswith(each) for each in made), stage
+        made.add(out)
 
 
 # ------------------------------------------------------------------------------------------------------------ LoRAs

@@ -14,6 +14,7 @@ import argparse
 import logging
 import random
 import signal
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -362,6 +363,8 @@ def main() -> None:
     elif args.start_from is not None:
         trainer.load_weights(torch.load(args.start_from, weights_only=False)["parameters"])
     trainer.run()
+    if trainer.step < args.steps:
+        sys.exit(f"stopped at step {trainer.step} of {args.steps}; start again to go on")
 
 
 if __name__ == "__main__":
