@@ -96,10 +96,11 @@ def test_turbo_is_here_once_all_its_parts_are(tmp_path: Path) -> None:
     make_model(tmp_path / "models", "demo")
     home = tmp_path / "models" / "z-image-turbo"
     for part in ("transformer", "text_encoder", "vae", "tokenizer"):
-        says = rf"{part}.* missing\): fetch it \(33 GB\).*models fetch z-image-turbo'; ready to use now: demo\."
+        says = r"z-image-turbo is not .*: fetch it \(33 GB\) .*models fetch z-image-turbo'; ready to use now: demo\."
         with pytest.raises(ModelError, match=says) as caught:
             find_model("z-image-turbo", shelves)
         assert "models fetch z-image-turbo" in caught.value.text.zh
+        assert (f"{part}" in caught.value.text.en) is home.exists()
         write_part(home / part)
     source = find_model("z-image-turbo", shelves)
     assert source.card == Z_IMAGE_TURBO

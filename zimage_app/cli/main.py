@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from zimage_app.cli.lora_flags import lora_use, without_triggers
 from zimage_app.cli.loras import add_loras_command
+from zimage_app.cli.models import add_models_command, add_place_flags, place_config
 from zimage_app.cli.remake import compare, original
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.card import ModelCard
@@ -77,7 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     generate.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
     generate.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
+    add_place_flags(generate)
     add_loras_command(commands)
+    add_models_command(commands)
     return parser
 
 
@@ -103,7 +106,7 @@ def make_picture(options: argparse.Namespace) -> int:
     from zimage_app.service.defaults import default_model
     from zimage_app.service.loras import LoraLibrary
 
-    given = {"outputs": options.out, "loras": options.loras}
+    given = {"outputs": options.out, "loras": options.loras, **place_config(options)}
     config = StudioConfig(**{name: folder for name, folder in given.items() if folder})
     record = original(options) if options.picture else None
     loras = LoraLibrary(config.loras)

@@ -29,8 +29,8 @@ class FetchProgress:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds to go at this speed; None while nothing comes in."""
-        return (self.size - self.done) / self.speed if self.speed > 0 else None
+        """Seconds to go at this speed; None while nothing comes in, and at the end."""
+        return (self.size - self.done) / self.speed if self.speed > 0 and self.done < self.size else None
 
     @property
     def text(self) -> Text:

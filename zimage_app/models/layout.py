@@ -12,7 +12,7 @@ from typing import Any
 
 from zimage_app.models.files import Weights, missing, open_file, open_folder, read_json
 from zimage_app.models.folders import is_tokenizer
-from zimage_app.models.sources import ModelSource, Place
+from zimage_app.models.sources import ModelSource
 
 CONFIGS = Path(__file__).parent / "configs"
 """The published model's own config files, for weights that come as single files without any."""
@@ -53,14 +53,16 @@ def model_files(source: ModelSource) -> ModelFiles:
     if source.index is not None:
         read_json(source.index)
     return ModelFiles(
-        transformer=_part(source, source.places.transformer, "transformer"),
-        vae=_part(source, source.places.vae, "vae"),
-        text_encoder=_part(source, source.places.text_encoder, "text_encoder"),
+        transformer=part_files(source, "transformer"),
+        vae=part_files(source, "vae"),
+        text_encoder=part_files(source, "text_encoder"),
         tokenizer=_tokenizer(source.places.tokenizer.path),
     )
 
 
-def _part(source: ModelSource, place: Place, name: str) -> PartFiles:
+def part_files(source: ModelSource, name: str) -> PartFiles:
+    """Those of one part, ``transformer``, ``vae`` or ``text_encoder``; raises ModelError as ``model_files`` does."""
+    place = source.places.by_name[name]
     config_file = place.config or _published_config(source.folder, name)
     config = read_json(config_file)
     weights = open_folder(place.path) if place.path.is_dir() else open_file(place.path)

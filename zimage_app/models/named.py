@@ -144,12 +144,11 @@ def is_repo(name: str) -> bool:
     return _REPO.fullmatch(name) is not None
 
 
-def write_named(folder: Path, name: str, parts: Mapping[str, str], card: str | None) -> Path:
-    """Save a named model; ``parts`` maps PARTS to paths on this machine. Gives the file's path.
+def local_source(name: str, parts: Mapping[str, Path], card: str | None, models: Path) -> ModelSource:
+    """A model of files and folders on this machine, not yet written down; ``parts`` by the names of PARTS.
 
-    Raises ModelError when the name cannot be one, or is taken.
+    Raises ModelError when the name cannot be one, or there is no such card.
     """
-    path = folder / f"{name}{SUFFIX}"
     if not _NAME.fullmatch(name):
         raise ModelError(
             Text(
@@ -157,18 +156,34 @@ def write_named(folder: Path, name: str, parts: Mapping[str, str], card: str | N
                 f"{name!r} 不能作为模型名称；请使用字母、数字、“.”、“-”和“_”。",
             )
         )
-    if path.exists():
+    if card is not None and card not in FAMILY:
+        known = ", ".join(FAMILY)
+        raise ModelError(Text(f"There is no card {card!r}; use one of {known}.", f"没有卡片 {card!r}；可用：{known}。"))
+    places = {part: Place(path, _own_config(path) if path.is_dir() else None) for part, path in parts.items()}
+    tokenizer = places.pop("tokenizer", None) or find_tokenizer(models)
+    base = plain_card(name) if card is None else replace(FAMILY[card], name=name)
+    return ModelSource(base, Places(**places, tokenizer=tokenizer), folder=models / name)
+
+
+def write_named(folder: Path, name: str, parts: Mapping[str, Path], card: str | None) -> Path:
+    """Write down what ``local_source`` took; gives the file. Raises ModelError when the name is taken."""
+    path = folder / f"{name}{SUFFIX}"
+    data: dict[str, object] = {} if card is None else {"card": card}
+    data |= {part: {"folder" if parts[part].is_dir() else "file": str(parts[part])} for part in PARTS if part in parts}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            yaml.safe_dump(data, file, allow_unicode=True, sort_keys=False)
+    except FileExistsError as error:
         raise ModelError(
             Text(
                 f"There is a model {name} already ({shown(path)}); choose another name or delete that file.",
                 f"已有名为 {name} 的模型（{shown(path)}）；请换个名称或删除该文件。",
             )
-        )
-    data: dict[str, object] = {} if card is None else {"card": card}
-    for part in PARTS:
-        if part in parts:
-            place = Path(parts[part]).expanduser().resolve()
-            data[part] = {"folder" if place.is_dir() else "file": str(place)}
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        ) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ModelError(
+            Text(f"{shown(path)} cannot be written ({reason}).", f"{shown(path)} 无法写入（{reason}）。")
+        ) from error
     return path

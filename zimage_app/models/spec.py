@@ -15,7 +15,7 @@ from zimage_app.models.card_file import CARD_KEYS, card_from, plain_card, read_c
 from zimage_app.models.comfyui import find_comfy_models
 from zimage_app.models.folders import is_model
 from zimage_app.models.named import SUFFIX, hub_source, is_repo, read_named
-from zimage_app.models.sources import ModelSource, comfy_source, diffusers_source, repo_folder
+from zimage_app.models.sources import PARTS, ModelSource, comfy_source, diffusers_source, repo_folder
 from zimage_app.models.yaml_file import YamlReader
 
 log = logging.getLogger(__name__)
@@ -145,15 +145,17 @@ def _names_here(shelves: Shelves) -> str:
 
 
 def _not_here(name: str, source: ModelSource, shelves: Shelves) -> ModelError:
-    about = "" if source.about is None else f" ({source.about / 1e9:.0f} GB)"
-    about_zh = "" if source.about is None else f"（约 {source.about / 1e9:.0f} GB）"
+    size = None if source.about is None else f"{source.about / 1e9:.0f} GB"
+    size_en, size_zh = ("", "") if size is None else (f" ({size})", f"（约 {size}）")
     parts = ", ".join(source.missing)
+    state = Text("is not on this machine", "不在本机")
+    if len(source.missing) < len(PARTS):
+        state = Text(f"is not whole on this machine ({parts} missing)", f"在本机不完整（缺少 {parts}）")
     command = f"python -m zimage_app models fetch {name}"
     present = _names_here(shelves)
     return ModelError(
         Text(
-            f"{name} is not whole on this machine ({parts} missing): fetch it{about} with '{command}';"
-            f" ready to use now: {present}.",
-            f"本机上的 {name} 不完整（缺少 {parts}）：请用“{command}”下载{about_zh}；现在可用的模型：{present}。",
+            f"{name} {state.en}: fetch it{size_en} with '{command}'; ready to use now: {present}.",
+            f"{name} {state.zh}：请用“{command}”下载{size_zh}；现在可用的模型：{present}。",
         )
     )

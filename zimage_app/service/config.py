@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from zimage_app.models.spec import Shelves
+
+_COMFYUI = "ZIMAGE_COMFYUI"
+"""The environment variable that names a ComfyUI installation."""
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: models/, loras/, presets/ and outputs/ lie here unless told otherwise."""
@@ -33,3 +37,9 @@ class StudioConfig:
     def shelves(self) -> Shelves:
         """Where models are looked for."""
         return Shelves(self.models, self.named_models, self.comfyui)
+
+
+def comfyui_from_environment() -> Path | None:
+    """The ComfyUI installation that the environment names, where it names one."""
+    given = os.environ.get(_COMFYUI)
+    return Path(given) if given else None

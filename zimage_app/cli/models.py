@@ -1,0 +1,208 @@
+"""``models``, ``models fetch``, ``check`` and ``add``: what models there are, and how to get one here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.fetching import shown_size
+from zimage_app.domain.text import Text
+from zimage_app.service.config import StudioConfig, comfyui_from_environment
+from zimage_app.service.models import SOURCES, FetchView, ModelLibrary, ModelView
+
+_PIPE_WIDTH = 200
+"""Columns where the output is no terminal."""
+_COLUMNS = (Text("name", "名称"), Text("state", "状态"), Text("model", "模型"), Text("remarks", "备注"))
+_STATES = {
+    "ready": Text("ready", "可用"),
+    "fetch": Text("to fetch", "需下载"),
+    "broken": Text("broken", "有问题"),
+}
+_YES = ("y", "yes", "j", "是", "好")
+
+
+def add_models_command(commands: Any) -> None:
+    """Add ``models`` to the program's commands."""
+    parser = commands.add_parser(
+        "models", help="list the models, fetch, check or add one", description="List the models and their state."
+    )
+    parser.set_defaults(run=list_models)
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    add_place_flags(parser)
+    actions = parser.add_subparsers(metavar="fetch|check|add", parser_class=type(parser))
+    get = actions.add_parser("fetch", description="Fetch what a model lacks, after saying how much that is.")
+    get.set_defaults(run=fetch_model)
+    get.add_argument("name", metavar="NAME", help="a model of the list, or owner/name of a repository on the hub")
+    get.add_argument("--source", choices=SOURCES, default=SOURCES[0], help="where from (default: %(default)s)")
+    get.add_argument("--mirror", metavar="URL", help="a copy of Hugging Face to fetch from (default: HF_ENDPOINT)")
+    get.add_argument("--offline", action="store_true", help="never use the network; says what is missing")
+    get.add_argument("--yes", action="store_true", help="do not ask")
+    check = actions.add_parser("check", description="Look closely at a model: its headers, and its checksums if known.")
+    check.set_defaults(run=check_model)
+    check.add_argument("name", metavar="NAME", help="a model of the list, or a folder")
+    add = actions.add_parser("add", description="Give a name to a model whose parts are files on this machine.")
+    add.set_defaults(run=add_model)
+    add.add_argument("name", metavar="NAME", help="what to call it")
+    for flag, what in (
+        ("transformer", "file or folder"),
+        ("text-encoder", "file or folder"),
+        ("vae", "file or folder"),
+    ):
+        add.add_argument(f"--{flag}", type=Path, required=True, metavar="PATH", help=what)
+    add.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder (default: any copy of the family's)")
+    add.add_argument("--card", metavar="NAME", help="whose settings it has: z-image-turbo or z-image")
+    for action in (get, check, add):
+        add_place_flags(action, argparse.SUPPRESS)
+
+
+def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> None:
+    """``--models-dir`` and ``--comfyui``: where models lie."""
+    parser.add_argument("--models-dir", type=Path, default=default, metavar="DIR", help="default: models/")
+    parser.add_argument(
+        "--comfyui", type=Path, default=default, metavar="DIR", help="a ComfyUI whose models are offered too"
+    )
+
+
+def place_config(options: argparse.Namespace) -> dict[str, Any]:
+    """What these flags say of the configuration."""
+    given = {"models": options.models_dir, "comfyui": options.comfyui or comfyui_from_environment()}
+    return {name: path for name, path in given.items() if path}
+
+
+def list_models(options: argparse.Namespace) -> int:
+    """``models``: every model, whether it is here, and what is wrong with it."""
+    try:
+        views = _library(options).views()
+    except StudioError as error:
+        return complain(error, BAD_INPUT)
+    if options.json:
+        sys.stdout.write(json.dumps([_data(view) for view in views], ensure_ascii=False, indent=1) + "\n")
+        return 0
+    console = Console()
+    console = console if console.is_terminal else Console(width=_PIPE_WIDTH)
+    console.print(_table(views))
+    return 0
+
+
+def fetch_model(options: argparse.Namespace) -> int:
+    """``models fetch``: exit status 0 once it is here, 1 when it cannot be had, 2 for a name that is none."""
+    library = _library(options)
+    try:
+        library.view(options.name)
+    except StudioError as error:
+        return complain(error, BAD_INPUT)
+    offer = library.offer(options.name, options.source, options.mirror)
+    if offer is None:
+        tell(Text(f"{options.name} is here already.", f"{options.name} 已在本机。"))
+        return 0
+    tell(offer.text)
+    if not options.yes and not _agreed():
+        return BAD_INPUT
+    try:
+        last = _follow(library, library.start(options.name, options.source, options.mirror))
+    finally:
+        library.close()
+    if last.error is not None:
+        return complain(last.error, 1)
+    tell(Text(f"{options.name} is here and checked.", f"{options.name} 已下载并校验完成。"))
+    return 0
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        tell(Text("Nothing was fetched: give --yes to agree to it.", "没有下载：如同意请加 --yes。"))
+        return False
+    question = Text("Fetch it now? [y/N] ", "现在下载吗？[y/N] ").to(language())
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in _YES
+
+
+def _follow(library: ModelLibrary, view: FetchView) -> FetchView:
+    """Show how far it is until it is over."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=1.0)
+        while not view.over:
+            view = library.wait(view.version, timeout=1.0) or view
+            if view.progress is not None:
+                words = escape(view.progress.text.to(language()))
+                progress.update(task, completed=view.progress.fraction, description=words)
+    return view
+
+
+def check_model(options: argparse.Namespace) -> int:
+    """``models check``: exit status 0 when nothing is wrong, 1 when something is, 2 for a name that is none."""
+    library = _library(options)
+    try:
+        library.view(options.name)
+    except StudioError as error:
+        return complain(error, BAD_INPUT)
+    good = True
+    for verdict in library.check(options.name):
+        sys.stdout.write(f"{'✓' if verdict.good else '✗'} {verdict.text.to(language())}\n")
+        sys.stdout.flush()
+        good = good and verdict.good
+    return 0 if good else 1
+
+
+def add_model(options: argparse.Namespace) -> int:
+    """``models add``: judge the files, then write their names down."""
+    given = {
+        "transformer": options.transformer,
+        "text_encoder": options.text_encoder,
+        "vae": options.vae,
+        "tokenizer": options.tokenizer,
+    }
+    parts = {part: path.expanduser().absolute() for part, path in given.items() if path is not None}
+    try:
+        path = _library(options).add(options.name, parts, options.card)
+    except StudioError as error:
+        return complain(error, BAD_INPUT)
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _library(options: argparse.Namespace) -> ModelLibrary:
+    return ModelLibrary(StudioConfig(offline=getattr(options, "offline", False), **place_config(options)))
+
+
+def _table(views: Sequence[ModelView]) -> Table:
+    spoken = language()
+    table = Table(*(column.to(spoken) for column in _COLUMNS), box=None, pad_edge=False, header_style="bold")
+    table.columns[0].no_wrap = True
+    for view in views:
+        state = _STATES[view.state].to(spoken)
+        if view.about is not None:
+            state = f"{state} (~{shown_size(view.about)})"
+        remarks = [text.to(spoken) for text in (*((view.reason,) if view.reason else ()), *view.notes)]
+        if view.state == "fetch" and view.about is None:
+            remarks.append(Text(f"missing: {', '.join(view.missing)}", f"缺少：{', '.join(view.missing)}").to(spoken))
+        table.add_row(*map(escape, (view.name, state, view.card.title.to(spoken), "; ".join(remarks))))
+    return table
+
+
+def _data(view: ModelView) -> dict[str, Any]:
+    spoken = language()
+    return {
+        "name": view.name,
+        "title": view.card.title.to(spoken),
+        "description": view.card.description.to(spoken),
+        "state": view.state,
+        "missing": view.missing,
+        "about": view.about,
+        "reason": view.reason.to(spoken) if view.reason else None,
+        "notes": [note.to(spoken) for note in view.notes],
+    }
