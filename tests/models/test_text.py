@@ -17,6 +17,7 @@ from zimage_app.models.tiny import TINY_TEXT
 ROOT = Path(__file__).parents[2]
 QWEN = ROOT.parent / "shared" / "data" / "qwen25_tokenizer"
 """The published model's tokenizer; not part of the repository."""
+CPU = torch.device("cpu")
 DEMO = ROOT / "models" / "demo" / "tokenizer"
 
 
@@ -91,7 +92,7 @@ def test_golden_ids(tiny_tokenizer: Tokenizer) -> None:
 
 
 def test_features_equal_the_full_models_second_to_last_state(full_model: Any, tiny_tokenizer: Tokenizer) -> None:
-    encoder = Qwen3TextEncoder(shortened(full_model), tiny_tokenizer, max_tokens=600)
+    encoder = Qwen3TextEncoder(shortened(full_model), tiny_tokenizer, max_tokens=600, device=CPU)
     features = encoder.encode("a boat 船")
     ids = torch.tensor([tiny_tokenizer.ids("a boat 船")])
     mask = torch.ones_like(ids)
@@ -105,11 +106,10 @@ def test_features_equal_the_full_models_second_to_last_state(full_model: Any, ti
 class _Counting(torch.nn.Module):
     """A model that counts how often it is asked."""
 
-    device = torch.device("cpu")
-
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self.embed_tokens = model.embed_tokens
         self.calls = 0
 
     def forward(self, **inputs: Any) -> Any:
@@ -120,7 +120,7 @@ class _Counting(torch.nn.Module):
 
 def test_features_are_remembered_within_bounds(full_model: Any, tiny_tokenizer: Tokenizer) -> None:
     model: Any = _Counting(shortened(full_model))
-    encoder = Qwen3TextEncoder(model, tiny_tokenizer, max_tokens=600)
+    encoder = Qwen3TextEncoder(model, tiny_tokenizer, max_tokens=600, device=CPU)
     first = encoder.encode("0")
     assert encoder.encode("0") is first
     assert model.calls == 1
@@ -136,7 +136,7 @@ def test_features_are_remembered_within_bounds(full_model: Any, tiny_tokenizer: 
 
 
 def test_a_prompt_too_long_is_refused(full_model: Any, tiny_tokenizer: Tokenizer) -> None:
-    encoder = Qwen3TextEncoder(shortened(full_model), tiny_tokenizer, max_tokens=64)
+    encoder = Qwen3TextEncoder(shortened(full_model), tiny_tokenizer, max_tokens=64, device=CPU)
     overhead = len(tiny_tokenizer.ids(""))
     assert encoder.encode("a" * (64 - overhead)).shape == (64, 32)
     with pytest.raises(RequestError, match=r"prompt: has 65 tokens.* 64; make it shorter") as caught:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from zimage_app.domain.errors import LoadingCancelled, ModelError
@@ -23,6 +24,7 @@ from zimage_app.models.layout import ModelFiles, PartFiles, model_files
 from zimage_app.models.memory import MemoryPlan
 from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Contents, Part, open_part
 from zimage_app.models.sources import ModelSource
+from zimage_app.models.streaming import StreamedLayer
 from zimage_app.models.text import Qwen3TextEncoder, Tokenizer, load_tokenizer
 from zimage_app.models.transformer import FastTransformer
 
@@ -106,12 +108,13 @@ def load_components(
     parts = _open_parts(files)
     tokenizer = _tokenizer(files.tokenizer, parts[0])
     watch = _Watch(parts, progress, cancelled)
-    text, transformer, vae = (_fill(part, plan, watch) for part in parts)
+    text = _text_module(parts[0], plan, watch)
+    transformer, vae = (_fill(part, plan, watch) for part in parts[1:])
     watch.done()
     fast = FastTransformer(transformer, _origin(parts[1], plan))
     return Components(
         card=source.card,
-        text=Qwen3TextEncoder(text, tokenizer, fast.max_tokens),
+        text=Qwen3TextEncoder(text, tokenizer, fast.max_tokens, plan.device),
         transformer=fast,
         codec=VaeCodec(vae),
         latent=LatentFormat(vae.config.scaling_factor, vae.config.shift_factor),
@@ -144,8 +147,14 @@ def _fill(part: Part, plan: MemoryPlan, watch: _Watch) -> Any:
             f"could not be read ({reason}); free memory, or download the file again",
             f"读取失败（{reason}）；请释放内存或重新下载该文件",
         ) from error
-    if part.kind is TEXT_ENCODER:
-        module.rotary_emb.to(plan.device)
+    return module
+
+
+def _text_module(part: Part, plan: MemoryPlan, watch: _Watch) -> Any:
+    module = _fill(part, plan.for_text, watch)
+    module.rotary_emb.to(plan.device)
+    if plan.stream_text:
+        module.layers = torch.nn.ModuleList(StreamedLayer(layer, plan.device) for layer in module.layers)
     return module
 
 

@@ -7,7 +7,7 @@ no files but through a reader; knows nothing of what a layer is for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -42,6 +42,10 @@ class PackedWeight(Protocol):
         """(..., in) -> (..., out), in the dtype of ``x``."""
         ...
 
+    def to(self, device: torch.device) -> PackedWeight:
+        """The same weight on a device, still packed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class GgufWeight:
@@ -66,6 +70,10 @@ class GgufWeight:
     def linear(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
         return F.linear(x, self.dense())
+
+    def to(self, device: torch.device) -> GgufWeight:
+        """The same weight on a device."""
+        return replace(self, blocks=self.blocks.to(device))
 
     def rows(self, indices: Tensor) -> Tensor:
         """Only some rows, (..., in)."""
@@ -114,6 +122,10 @@ class Float8Weight:
         """(..., in) -> (..., out)."""
         return F.linear(x, self.dense())
 
+    def to(self, device: torch.device) -> Float8Weight:
+        """The same weight on a device."""
+        return replace(self, stored=self.stored.to(device), scale=None if self.scale is None else self.scale.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class KitchenWeight:
@@ -155,6 +167,11 @@ class KitchenWeight:
         # The layouts that pack their input take matrices only.
         flat = QuantizedTensor.from_float(x.reshape(-1, x.shape[-1]), self.input_layout, scale=self.input_scale)
         return F.linear(flat, self.tensor).to(x.dtype).reshape(*x.shape[:-1], -1)
+
+    def to(self, device: torch.device) -> KitchenWeight:
+        """The same weight on a device."""
+        scale = None if self.input_scale is None else self.input_scale.to(device)
+        return replace(self, tensor=self.tensor.to(device), input_scale=scale)
 
 
 def packed_weight(

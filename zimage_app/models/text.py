@@ -83,11 +83,13 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 class Qwen3TextEncoder:
     """Features of a prompt: hidden state -2 of Qwen3, (tokens, channels) in float32.
 
-    ``model`` has neither the last layer nor the final norm of the full model, so that its output is that state.
+    ``model`` has neither the last layer nor the final norm of the full model, so that its output is that state. It
+    computes on ``device``; its layers may visit that one by one (``streaming.py``).
     """
 
-    def __init__(self, model: Qwen3Model, tokenizer: Tokenizer, max_tokens: int) -> None:
+    def __init__(self, model: Qwen3Model, tokenizer: Tokenizer, max_tokens: int, device: torch.device) -> None:
         self.module: Any = model
+        self._device = device
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self._features: OrderedDict[str, Tensor] = OrderedDict()
@@ -116,8 +118,10 @@ class Qwen3TextEncoder:
                     f"有 {len(ids)} 个词元，而此模型最多接受 {self._max_tokens} 个；请缩短提示词",
                 ),
             )
-        numbers = torch.tensor([ids], device=self.module.device)
-        features: Tensor = self.module(input_ids=numbers, use_cache=False).last_hidden_state[0]
+        table = self.module.embed_tokens
+        # The table may have stayed behind in the computer's memory; what is looked up in it is small.
+        words = table(torch.tensor([ids], device=table.weight.device)).to(self._device)
+        features: Tensor = self.module(inputs_embeds=words, use_cache=False).last_hidden_state[0]
         return features.float()
 
 

@@ -80,7 +80,7 @@ def tiny_components(seed: int = 0) -> Components:
     fast = FastTransformer(transformer)
     return Components(
         card=tiny_card(),
-        text=Qwen3TextEncoder(shortened.eval(), Tokenizer(_tokenizer()), fast.max_tokens),
+        text=Qwen3TextEncoder(shortened.eval(), Tokenizer(_tokenizer()), fast.max_tokens, torch.device("cpu")),
         transformer=fast,
         codec=VaeCodec(vae),
         latent=LatentFormat(vae.config.scaling_factor, vae.config.shift_factor),
