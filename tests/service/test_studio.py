@@ -38,6 +38,12 @@ def finish(studio: Studio, job: str) -> JobView:
     return view
 
 
+def loaded(studio: Studio) -> str | None:
+    """The name of the model in memory."""
+    model = studio.loaded()
+    return None if model is None else model.name
+
+
 def slow_request() -> GenerationRequest:
     """Long enough to be stopped in the middle."""
     return GenerationRequest(prompt="x", seed=1, stages=(Stage(width=256, height=256, steps=200),))
@@ -165,13 +171,13 @@ def test_the_model_in_memory_stays_when_another_cannot_be_loaded(
     studio = Studio(StudioConfig(models=models, outputs=tmp_path, model="tiny"))
     assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
     assert finish(studio, studio.submit(small_request, "broken")).state == "failed"
-    kept = studio._generator
+    kept = studio._slot._generator
     assert kept is not None
     assert kept.card.name == "tiny"
     assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
-    assert studio._generator is kept
+    assert studio._slot._generator is kept
     assert finish(studio, studio.submit(small_request, "other")).state == "done"
-    assert studio._generator is not kept
+    assert studio._slot._generator is not kept
     studio.close()
 
 
@@ -210,18 +216,18 @@ def test_the_tiny_model_is_the_one_that_was_chosen(studio: Studio) -> None:
 
 
 def test_a_model_is_unloaded_on_request_and_loaded_again(studio: Studio, small_request: GenerationRequest) -> None:
-    assert studio.loaded() is None
+    assert loaded(studio) is None
     finish(studio, studio.submit(small_request, "tiny"))
-    assert studio.loaded() == "tiny"
-    assert studio._generator is not None
-    model = weakref.ref(studio._generator)
+    assert loaded(studio) == "tiny"
+    assert studio._slot._generator is not None
+    model = weakref.ref(studio._slot._generator)
     studio.unload()
-    assert studio.loaded() is None
+    assert loaded(studio) is None
     assert model() is None, "something still holds the model"
     studio.unload()
     again = finish(studio, studio.submit(small_request, "tiny"))
     assert again.state == "done"
-    assert studio.loaded() == "tiny"
+    assert loaded(studio) == "tiny"
 
 
 def test_a_model_at_work_is_not_unloaded(studio: Studio) -> None:
@@ -233,4 +239,4 @@ def test_a_model_at_work_is_not_unloaded(studio: Studio) -> None:
         studio.unload()
     studio.cancel(job)
     assert finish(studio, job).state == "cancelled"
-    assert studio.loaded() == "tiny"
+    assert loaded(studio) == "tiny"

@@ -123,7 +123,7 @@ def make_picture(options: argparse.Namespace) -> int:
     from zimage_app.service.gallery import Gallery
     from zimage_app.service.generation import load_source
 
-    generator = load_source(source, config, loras=loras)
+    generator = load_source(source, loras)
     finished = watch(generator.stream(plan), plan, language())
     saved = Gallery(config.outputs).save(finished.picture, finished.record)
     facts: dict[str, Any] = {"path": str(saved.path)}

@@ -123,6 +123,17 @@ def load_components(
     )
 
 
+def check_model(source: ModelSource) -> None:
+    """Judge a model's files as ``load_components`` does, and read nothing big.
+
+    Raises:
+        ModelError: names the file, what is wrong with it and what to do.
+    """
+    files = model_files(source)
+    _preview(source.folder)
+    _tokenizer(files.tokenizer, _open_parts(files)[0])
+
+
 def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan) -> FastTransformer:
     """A transformer alone, from one safetensors or GGUF file and its config (keys left out take the class's value).
 

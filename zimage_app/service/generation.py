@@ -49,8 +49,10 @@ def _never() -> bool:
 class Generator:
     """One model on one device. Runs wait for one another: two at once would mix their pictures up."""
 
-    def __init__(self, components: Components, loras: LoraLibrary) -> None:
+    def __init__(self, components: Components, loras: LoraLibrary, about: tuple[Text, ...] = ()) -> None:
         self._components = components
+        self.about = about
+        """Where and in what the model computes, and how its weights are held."""
         self._loras = loras
         self._lora_manager = LoraManager(components.transformer)
         self._busy = threading.Lock()
@@ -59,6 +61,11 @@ class Generator:
     def card(self) -> ModelCard:
         """The model's card."""
         return self._components.card
+
+    @property
+    def on_accelerator(self) -> bool:
+        """Whether it takes memory of a device of its own."""
+        return self._components.transformer.device.type != "cpu"
 
     def plan(self, request: GenerationRequest) -> GenerationPlan:
         """What ``request`` comes to on this model, seeds drawn; raises StudioError for what can't be done."""
@@ -139,14 +146,19 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
         ModelError: there is no such model, or its files are not whole; says which and what to do.
     """
     config = config or StudioConfig()
-    return load_source(find_model(model, config.shelves), config)
+    return load_source(find_model(model, config.shelves), LoraLibrary(config.loras))
 
 
 def load_source(
     source: ModelSource,
-    config: StudioConfig,
+    loras: LoraLibrary,
     progress: Callable[[LoadProgress], None] | None = None,
-    loras: LoraLibrary | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Generator:
-    """Load a model that has been found already; ``progress`` is told what is being read."""
-    return Generator(load_components(source, plan_memory(source), progress), loras or LoraLibrary(config.loras))
+    """Load a model that has been found already; ``progress`` is told what is being read.
+
+    Raises what ``load_components`` does.
+    """
+    plan = plan_memory(source)
+    components = load_components(source, plan, progress, cancelled)
+    return Generator(components, loras, (plan.reason, *components.notes))
