@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from tests.models.packed_support import PACKERS, WIDE_CONFIG, velocity, wide_weights, write_packed
+from tests.models.packed_support import PACKERS, WIDE_CONFIG, kitchen, velocity, wide_weights, write_packed
 from tests.models.stock import rel
 from zimage_app.domain.text import Text
+from zimage_app.models.files import open_file
+from zimage_app.models.layout import PartFiles
 from zimage_app.models.loader import load_transformer
 from zimage_app.models.memory import Holding, MemoryPlan
-from zimage_app.models.parts import TRANSFORMER
+from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, open_part
 from zimage_app.models.quantised import quantised_linears
+from zimage_app.models.tiny import TINY_TEXT
 from zimage_app.models.transformer import FastTransformer
 
 CPU = torch.device("cpu")
@@ -78,3 +83,71 @@ def test_the_device_decides_how_weights_are_held(
     packing: str, capability: tuple[int, int] | None, holding: Holding
 ) -> None:
     assert MemoryPlan(CPU, torch.float32, Text("-", "-"), capability).holding(packing) is holding
+
+
+def test_packed_weights_compute_in_the_plans_dtype(tmp_path: Path, exact: FastTransformer) -> None:
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS["int8 convrot"][0])
+    for capability in (None, (7, 0), (12, 0)):
+        plan = MemoryPlan(CPU, torch.bfloat16, Text("-", "-"), capability)
+        fast = load_transformer(path, WIDE_CONFIG, plan)
+        assert fast.dtype == torch.bfloat16
+        assert rel(velocity(fast), velocity(exact)) < 5e-2
+
+
+def test_a_note_in_the_header_says_the_same_as_one_beside_the_weight(tmp_path: Path) -> None:
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS["int8 convrot"][0], "model.diffusion_model.")
+    tensors = load_file(path)
+    notes = {key: bytes(tensors.pop(key).tolist()) for key in list(tensors) if key.endswith(".comfy_quant")}
+    layers = {key.removesuffix(".comfy_quant"): json.loads(note) for key, note in notes.items()}
+    beside = velocity(load_transformer(path, WIDE_CONFIG, PLAN))
+    save_file(tensors, path, {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})})
+    assert torch.equal(velocity(load_transformer(path, WIDE_CONFIG, PLAN)), beside)
+    # Without the word on its rotation, the same file is noise.
+    save_file(tensors, path)
+    assert rel(velocity(load_transformer(path, WIDE_CONFIG, PLAN)), beside) > 0.3
+
+
+TEXT_CONFIG = TINY_TEXT | {"model_type": "qwen3"}
+
+
+@pytest.mark.parametrize("plan", [PLAN, OLD_GPU, NEW_GPU], ids=["unpacked", "at use", "native"])
+def test_a_text_encoder_of_mixed_packings(tmp_path: Path, plan: MemoryPlan) -> None:
+    """Some linears in 8-bit floats with notes, the rest as it was: ``qwen_3_4b_fp8_mixed``."""
+    from transformers import Qwen3Config, Qwen3Model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        stock = Qwen3Model(Qwen3Config(**TEXT_CONFIG)).eval()
+    pack = kitchen("TensorCoreFP8Layout", {"format": "float8_e4m3fn", "full_precision_matrix_mult": True})
+    stored: dict[str, Tensor] = {}
+    for key, tensor in stock.state_dict().items():
+        mixed = ".mlp." in key and "layers.1." not in key
+        tensors = pack(key.removesuffix(".weight"), tensor) if mixed else {key: tensor}
+        stored |= {f"model.{name}": value for name, value in tensors.items()}
+        if mixed:
+            packed = tensors[key].float() * tensors[key.replace(".weight", ".weight_scale")]
+            tensor.copy_(packed)
+    path = tmp_path / "text.safetensors"
+    save_file(stored, path)
+    model = open_part(TEXT_ENCODER, PartFiles(open_file(path), TEXT_CONFIG, path)).fill(plan, lambda _: None)
+    assert len(quantised_linears(model)) == (0 if plan is PLAN else 3)
+    ids = torch.tensor([[5, 77, 130, 258, 5, 0]])
+    with torch.no_grad():
+        wanted = stock(ids, output_hidden_states=True).hidden_states[-2]
+        assert rel(model(ids).last_hidden_state, wanted) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [(PLAN, "unpacked to float32"), (OLD_GPU, "stay packed and are unpacked"), (NEW_GPU, "multiplied as they are")],
+)
+def test_how_weights_are_held_is_said(tmp_path: Path, plan: MemoryPlan, words: str) -> None:
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS["int8 convrot"][0])
+    part = open_part(TRANSFORMER, PartFiles(open_file(path), WIDE_CONFIG, path))
+    (note,) = part.notes(plan)
+    assert "transformer's int8_tensorwise weights" in note.en
+    assert words in note.en
+    assert "int8_tensorwise" in note.zh

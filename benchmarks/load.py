@@ -1,0 +1,323 @@
+"""How long a transformer of full size takes to load, and how much memory, from every layout; and one evaluation each.
+
+Random weights are written to disk layout by layout, loaded in a process of their own, and deleted again. Anonymous
+memory is what the process itself takes; weights that stay mapped from their file are not in it, and the system may drop
+and read them again as it likes.
+
+    python -m benchmarks.load --quick
+    python -m benchmarks.load --folder /tmp/full-size --layouts bf16 int8_convrot Q4_K whole
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from zimage_app.models.card_file import plain_card
+from zimage_app.models.files import open_file, open_folder, read_json
+from zimage_app.models.layout import CONFIGS, PartFiles
+from zimage_app.models.loader import load_components
+from zimage_app.models.memory import MemoryPlan, best_device, named_device, plan_for
+from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Contents, Kind, open_part
+from zimage_app.models.sources import diffusers_source
+from zimage_app.models.tiny import write_tiny_model
+from zimage_app.models.transformer import FastTransformer
+
+STAGES = ((28, 22), (54, 42), (108, 84))
+"""Latent (height, width) of the reference workflow's stages."""
+CAPTION = 60
+SIGMA = 0.7
+_SHARD = 2 * 10**9
+"""Numbers in a shard at most."""
+_LEADING_SCALES = {"Q8_0": 1, "Q4_0": 1, "Q4_K": 2}
+"""How many float16 numbers a block begins with."""
+_QUICK = {"n_layers": 2, "n_refiner_layers": 1, "dim": 768, "n_heads": 6, "n_kv_heads": 6, "cap_feat_dim": 256}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    layout: str
+    file_gb: float
+    load_s: float
+    load_anon_gb: float
+    """The most anonymous memory that loading took."""
+    mapped_gb: float
+    """Of the file, in memory after the last evaluation."""
+    evaluation_s: tuple[float, ...]
+    """One evaluation at each stage's size."""
+    evaluation_anon_gb: float
+    """The most anonymous memory of loading and evaluating together."""
+    device_gb: float | None
+    """The most memory on the accelerator."""
+
+
+class Memory:
+    """Samples this process's memory in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._base = _status("RssAnon")
+        self._peak = 0.0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    @property
+    def peak(self) -> float:
+        """The most anonymous memory so far, in GB, above what the process began with."""
+        self._sample()
+        return round(self._peak, 3)
+
+    def _watch(self) -> None:
+        while True:
+            self._sample()
+            time.sleep(0.01)
+
+    def _sample(self) -> None:
+        self._peak = max(self._peak, _status("RssAnon") - self._base)
+
+
+def _status(name: str) -> float:
+    """A line of Linux's account of this process, in GB."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024 / 1e9
+    raise LookupError(name)
+
+
+def random_weights(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Weights of about the size of trained ones: ones for norms, else normal numbers."""
+    generator = torch.Generator().manual_seed(0)
+    for key, shape in shapes.items():
+        if len(shape) == 1:
+            yield key, torch.ones(shape, dtype=dtype)
+        else:
+            yield key, torch.empty(shape, dtype=dtype).normal_(std=0.5 * shape[-1] ** -0.5, generator=generator)
+
+
+def shapes_of(kind: Kind, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The weights that a network wants."""
+    return {key: tuple(tensor.shape) for key, tensor in kind.outline(config).state_dict().items()}
+
+
+def write_shards(folder: Path, kind: Kind, config: Mapping[str, Any], dtype: torch.dtype) -> None:
+    """A sub-folder of a diffusers folder, with an index and its config."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(dict(config)), encoding="utf-8")
+    places: dict[str, str] = {}
+    shard: dict[str, Tensor] = {}
+    for key, tensor in random_weights(shapes_of(kind, config), dtype):
+        if shard and sum(item.numel() for item in shard.values()) + tensor.numel() > _SHARD:
+            _write_shard(folder, shard, places)
+        shard[key] = tensor
+    _write_shard(folder, shard, places)
+    index = {"metadata": {}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _write_shard(folder: Path, shard: dict[str, Tensor], places: dict[str, str]) -> None:
+    name = f"model-{len(set(places.values())) + 1:05}.safetensors"
+    save_file(shard, folder / name)
+    places |= dict.fromkeys(shard, name)
+    shard.clear()
+
+
+def write_int8(folder: Path, config: Mapping[str, Any]) -> None:
+    """Blocks' linears as ComfyUI's ``int8_tensorwise`` with ConvRot, by row; the rest in bfloat16."""
+    note = torch.tensor(list(b'{"format": "int8_tensorwise", "convrot": true}'), dtype=torch.uint8)
+    stored: dict[str, Tensor] = {}
+    for key, shape in shapes_of(TRANSFORMER, config).items():
+        if TRANSFORMER.stays_packed.fullmatch(key):
+            layer = key.removesuffix(".weight")
+            stored[key] = torch.randint(-127, 128, shape, dtype=torch.int8)
+            stored[f"{layer}.weight_scale"] = torch.full((shape[0], 1), 0.5 / 73.0 * shape[1] ** -0.5)
+            stored[f"{layer}.comfy_quant"] = note.clone()
+        else:
+            stored |= dict(random_weights({key: shape}, torch.bfloat16))
+    folder.mkdir(parents=True)
+    save_file(stored, folder / "model.safetensors")
+
+
+def write_gguf(folder: Path, config: Mapping[str, Any], packing: str) -> None:
+    """Blocks' linears in GGUF blocks of random codes, the rest in float32."""
+    folder.mkdir(parents=True)
+    kind = gguf.GGMLQuantizationType[packing]
+    numbers, size = gguf.GGML_QUANT_SIZES[kind]
+    random = np.random.default_rng(0)
+    writer = gguf.GGUFWriter(folder / "model.gguf", "lumina2")
+    for key, shape in shapes_of(TRANSFORMER, config).items():
+        if TRANSFORMER.stays_packed.fullmatch(key):
+            raw = random.integers(0, 256, (shape[0], shape[1] // numbers, size), dtype=np.uint8)
+            scales = _LEADING_SCALES[packing]
+            raw[..., : 2 * scales] = np.full(scales, 1e-4, np.float16).view(np.uint8)
+            writer.add_tensor(key, raw.reshape(shape[0], -1), raw_dtype=kind)
+        else:
+            ((_, tensor),) = random_weights({key: shape}, torch.float32)
+            writer.add_tensor(key, tensor.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_whole(folder: Path, config: Mapping[str, Any]) -> None:
+    """A whole diffusers folder; only the words are those of the tiny model."""
+    shutil.copytree(write_tiny_model(folder / "tiny") / "tokenizer", folder / "tokenizer")
+    shutil.rmtree(folder / "tiny")
+    (folder / "model_index.json").write_text('{"_class_name": "ZImagePipeline"}', encoding="utf-8")
+    write_shards(folder / "transformer", TRANSFORMER, config, torch.bfloat16)
+    write_shards(folder / "vae", VAE, read_json(CONFIGS / "vae" / "config.json"), torch.bfloat16)
+    text = dict(read_json(CONFIGS / "text_encoder" / "config.json"))
+    text |= {"hidden_size": config["cap_feat_dim"]}
+    write_shards(folder / "text_encoder", TEXT_ENCODER, text, torch.bfloat16)
+
+
+LAYOUTS: dict[str, Callable[[Path, Mapping[str, Any]], None]] = {
+    "bf16": lambda folder, config: write_shards(folder, TRANSFORMER, config, torch.bfloat16),
+    "float32": lambda folder, config: write_shards(folder, TRANSFORMER, config, torch.float32),
+    "int8_convrot": write_int8,
+    "Q8_0": lambda folder, config: write_gguf(folder, config, "Q8_0"),
+    "Q4_0": lambda folder, config: write_gguf(folder, config, "Q4_0"),
+    "Q4_K": lambda folder, config: write_gguf(folder, config, "Q4_K"),
+    "whole": write_whole,
+}
+"""A transformer in shards or in one file; ``whole`` is a model with its text encoder and VAE."""
+
+
+def load(layout: str, folder: Path, config: Mapping[str, Any], plan: MemoryPlan) -> FastTransformer:
+    """The transformer, of a whole model or alone."""
+    if layout == "whole":
+        source = diffusers_source(plain_card("full-size"), folder)
+        transformer = load_components(source, plan).transformer
+        assert isinstance(transformer, FastTransformer)
+        return transformer
+    files = list(folder.glob("model.*"))
+    weights = open_folder(folder) if len(files) != 1 or files[0].suffix == ".json" else open_file(files[0])
+    part = open_part(TRANSFORMER, PartFiles(weights, config, folder))
+    return FastTransformer(part.fill(plan, lambda _: None), Contents(part, plan).again)
+
+
+def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> Row:
+    """Load and evaluate in this process."""
+    torch.set_num_threads(options.threads)
+    device = best_device() if options.device is None else named_device(options.device)
+    plan = plan_for(6 * 10**9, device)
+    # What is imported on first use is no part of loading.
+    importlib.import_module("comfy_kitchen.tensor")
+    importlib.import_module("diffusers.quantizers.gguf.utils")
+    TRANSFORMER.outline(config)
+    TEXT_ENCODER.outline(read_json(CONFIGS / "text_encoder" / "config.json"))
+    memory = Memory()
+    begin = time.perf_counter()
+    fast = load(layout, folder, config, plan)
+    seconds, load_anon = time.perf_counter() - begin, memory.peak
+    times = tuple(round(_evaluate(fast, size, config), 2) for size in STAGES)
+    on_cuda = device.type == "cuda"
+    return Row(
+        layout,
+        round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9, 2),
+        round(seconds, 2),
+        load_anon,
+        round(_status("RssFile"), 2),
+        times,
+        memory.peak,
+        round(torch.cuda.max_memory_allocated(device) / 1e9, 2) if on_cuda else None,
+    )
+
+
+@torch.inference_mode()
+def _evaluate(fast: FastTransformer, size: tuple[int, int], config: Mapping[str, Any]) -> float:
+    """Seconds of one evaluation, everything that a stage works out before it left out."""
+    prompt = fast.prompt(torch.randn(CAPTION, config["cap_feat_dim"]))
+    evaluation = fast.evaluation(size, [prompt], [SIGMA])
+    x = torch.randn(1, 16, *size).to(fast.device, fast.dtype)
+    begin = time.perf_counter()
+    finite = bool(torch.isfinite(evaluation(x, SIGMA)).all())
+    if not finite:
+        raise RuntimeError(f"numbers that are not finite at {size}")
+    return time.perf_counter() - begin
+
+
+def in_own_process(layout: str, options: argparse.Namespace) -> Row:
+    """Write a layout, measure it in a fresh process, and delete it."""
+    folder = options.folder / layout
+    shutil.rmtree(folder, ignore_errors=True)
+    LAYOUTS[layout](folder, config_of(options))
+    try:
+        words = ["--folder", str(options.folder), "--measure", layout, "--threads", str(options.threads)]
+        words += ["--device", options.device] if options.device else []
+        words += ["--quick"] if options.quick else []
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.load", *words], check=True, stdout=subprocess.PIPE, text=True
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+        return Row(**found | {"evaluation_s": tuple(found["evaluation_s"])})
+    finally:
+        shutil.rmtree(folder)
+
+
+def config_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The published transformer's config, or a small one."""
+    config = dict(read_json(CONFIGS / "transformer" / "config.json"))
+    return config | _QUICK if options.quick else config
+
+
+def line(row: Row) -> str:
+    """A row for people."""
+    times = " ".join(f"{seconds:>8.2f}" for seconds in row.evaluation_s)
+    device = "-" if row.device_gb is None else f"{row.device_gb:.2f}"
+    return (
+        f"{row.layout:<13} {row.file_gb:>8.2f} {row.load_s:>8.2f} {row.load_anon_gb:>9.2f} {row.mapped_gb:>9.2f}"
+        f" {times} {row.evaluation_anon_gb:>9.2f} {device:>9}\n"
+    )
+
+
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("benchmark-weights"), help="where to write the weights")
+    parser.add_argument("--layouts", nargs="+", choices=sorted(LAYOUTS), default=list(LAYOUTS))
+    parser.add_argument("--device", help="the accelerator by default, or the CPU")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--quick", action="store_true", help="a small model: about a minute")
+    parser.add_argument("--measure", choices=sorted(LAYOUTS), help=argparse.SUPPRESS)
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    options = arguments(words)
+    if options.measure:
+        row = measure(options.measure, options.folder / options.measure, config_of(options), options)
+        sys.stdout.write(json.dumps(asdict(row)) + "\n")
+        return
+    rows = []
+    sys.stdout.write(
+        "layout         file GB   load s   anon GB mapped GB  stage 1  stage 2  stage 3 with eval device GB\n"
+    )
+    for layout in options.layouts:
+        rows.append(in_own_process(layout, options))
+        sys.stdout.write(line(rows[-1]))
+        sys.stdout.flush()
+    shown = {key: str(value) for key, value in vars(options).items() if value is not None}
+    result = {"benchmark": "load", "options": shown, "torch": torch.__version__}
+    sys.stdout.write(json.dumps(result | {"rows": [asdict(row) for row in rows]}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
