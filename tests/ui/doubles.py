@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.service.lora_files import WIDTH
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ModelError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
+from zimage_app.service.loras import LoraEntry, LoraLibrary
+from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.views import JobView, SavedPicture, StageView
 from zimage_app.ui.backend import Backend
 
@@ -44,6 +47,7 @@ class ScriptedStudio:
         """What the next jobs fail with, after their first stage."""
         self.loading: threading.Event | None = None
         """Jobs stay in the state ``loading`` until this is set."""
+        self.loras = LoraLibrary(folder / "loras")
         self._folder = folder
         self._changed = threading.Condition()
         self._turn = threading.Lock()
@@ -72,8 +76,15 @@ class ScriptedStudio:
                 return card
         raise ModelError(Text(f"no model {name}", f"没有模型 {name}"))
 
+    def width(self, model: str) -> int | None:
+        self.card(model)
+        return WIDTH
+
+    def note_lora(self, name: str, notes: Notes) -> LoraEntry:
+        return self.loras.write_notes(name, notes)
+
     def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
-        plan = make_plan(request, self.card(model))
+        plan = make_plan(request, self.card(model), lora_name=self.loras.name_of)
         job_id = f"job{next(self._numbers)}"
         stages = tuple(StageView(s.number, s.settings.width, s.settings.height, s.steps) for s in plan.stages)
         with self._changed:

@@ -11,6 +11,7 @@ import pytest
 from gradio.components import Component
 from starlette.requests import Request
 
+from tests.service.lora_files import write_lora
 from tests.ui.doubles import QUICK, ScriptedStudio, finish
 from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
 from zimage_app.service.views import SavedPicture
@@ -97,11 +98,25 @@ def _saved(studio: ScriptedStudio, request: GenerationRequest) -> str:
     return picture.record.id
 
 
-def test_loras_that_the_page_cannot_set_are_named(page: _Page, studio: ScriptedStudio) -> None:
-    request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64),), loras=(LoraUse(name="ink"),))
+def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: ScriptedStudio) -> None:
+    write_lora(studio.loras.folder / "ink.safetensors")
+    uses = (LoraUse(name="ink", strength=0.5, stages=(1,)), LoraUse(name="ink", strength=0.0))
+    request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64),), loras=uses)
     updates = page.do.reuse(_visitor(), _event(id=_saved(studio, request)))
     assert page.value(updates, "stages.0.width") == 64
-    assert "ink" in page.notice(updates)
+    assert page.value(updates, "loras") == [
+        {"name": "ink", "strength": 0.5, "stages": [1]},
+        {"name": "ink", "strength": 0.0},
+    ]
+    assert page.notice(updates) == "The picture's settings were put in."
+
+
+@pytest.mark.parametrize("loras", ["ink", [{"name": 3}], {"a": 1}, [{"name": "x", "strength": 99}]])
+def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object) -> None:
+    updates = page.do.restore(_visitor(), {"model": "quick", "prompt": "小船", "loras": loras})
+    assert page.value(updates, "loras") == []
+    assert page.value(updates, "prompt") == "小船"
+    assert "loras" in page.notice(updates)
 
 
 def test_settings_of_too_many_stages_are_refused(page: _Page, studio: ScriptedStudio) -> None:
@@ -138,7 +153,7 @@ def test_what_nobody_foresaw_is_logged_and_not_shown(tmp_path: Path, caplog: pyt
 
 
 def test_a_refused_run_leaves_the_button_ready(page: _Page) -> None:
-    values = {"model": "quick", "prompt": "", "negative": "", "triggers": "", "seed": ""}
+    values = {"model": "quick", "prompt": "", "negative": "", "triggers": "", "loras": [], "seed": ""}
     values |= stages_values(QUICK.stages, TABS)
     (updates,) = page.do.generate(_visitor(), *(values[name] for name in page.at.fields))
     assert page.notice(updates).startswith("Prompt: ")
@@ -154,4 +169,5 @@ def test_a_field_leads_to_the_control_that_it_is_a_part_of() -> None:
     names = dict.fromkeys(field_names(TABS))
     assert page_name("stages.1.easycache.window_shift", names) == "stages.1.easycache.window_shift"
     assert page_name("triggers.3", names) == "triggers"
-    assert page_name("loras.0.name", names) == ""
+    assert page_name("loras.0.name", names) == "loras"
+    assert page_name("request", names) == ""

@@ -12,17 +12,22 @@ from zimage_app.domain.request import (
     REFERENCE_STAGES,
     EasyCache,
     GenerationRequest,
+    LoraUse,
     Stage,
     parse_request,
     parse_stage,
 )
 from zimage_app.ui.values import field_names, in_effect, request_data, request_values, stage_data, stages_values
 
-PLAIN = {"prompt": "小船", "negative": "", "triggers": "", "seed": ""}
+PLAIN: dict[str, Any] = {"prompt": "小船", "negative": "", "triggers": "", "loras": [], "seed": ""}
 FULL = GenerationRequest(
     prompt="夕阳, \n小船",
     negative=" 模糊",
     triggers=("水墨", "ink style"),
+    loras=(
+        LoraUse(name="风格/ink", strength=-0.5, stages=(1, 3), triggers=("墨",), sha256="0" * 64),
+        LoraUse(name="snow", strength=0.0),
+    ),
     seed=2**64 - 1,
     stages=(
         Stage(width=64, height=96, seed=2**63 + 1, denoise=0.333, enabled=False),
@@ -66,6 +71,10 @@ def test_numbers_that_gradio_made_floats_are_whole_again() -> None:
         ("seed", [1], "seed"),
         ("stages.0.enabled", "yes", "stages.0.enabled"),
         ("prompt", "x" * 100_000, "prompt"),
+        ("loras", "ink", "loras"),
+        ("loras", [{"name": "ink", "strength": 3}], "loras.0.strength"),
+        ("loras", [{"name": "ink", "colour": "red"}], "loras.0.colour"),
+        ("loras", [{"name": "ink"}] * 17, "loras"),
     ],
 )
 def test_nothing_is_bent_into_shape(field: str, value: object, named: str) -> None:

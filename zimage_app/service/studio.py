@@ -8,15 +8,13 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import GenerationError, RequestError, StudioError
+from zimage_app.domain.errors import GenerationError, LoadingCancelled, RequestError, StorageError, StudioError
 from zimage_app.domain.events import (
     Cancelled,
     Event,
@@ -36,12 +34,12 @@ from zimage_app.models.spec import find_model, list_models
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
 from zimage_app.service.gallery import Gallery
-from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.loras import LoraEntry, LoraLibrary
+from zimage_app.service.loras.sidecar import Notes
+from zimage_app.service.loras.width import transformer_width
+from zimage_app.service.models import ModelLibrary
+from zimage_app.service.slot import LoadedModel, ModelSlot
 from zimage_app.service.views import JobView, SavedPicture, StageView
-
-if TYPE_CHECKING:
-    from zimage_app.models.loader import LoadProgress
-    from zimage_app.service.generation import Generator
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +70,7 @@ class Studio:
         self._config = config
         self._gallery = Gallery(config.outputs)
         self.loras = LoraLibrary(config.loras)
+        self.models = ModelLibrary(config)
         self._changed = threading.Condition()
         self._jobs: dict[str, _Job] = {}
         self._waiting: deque[_Job] = deque()
@@ -79,7 +78,7 @@ class Studio:
         self._owners: dict[str, str] = {}
         self._worker: threading.Thread | None = None
         self._closing = False
-        self._generator: Generator | None = None
+        self._slot = ModelSlot(self.loras)
         self.default_model = find_model(default_model(config), config.shelves).card.name
 
     def cards(self) -> tuple[ModelCard, ...]:
@@ -100,6 +99,21 @@ class Studio:
         if given is not None and (source := find_model(given, self._config.shelves)).card.name == name:
             return source
         return find_model(name, self._config.shelves)
+
+    def width(self, model: str) -> int | None:
+        """How wide a model's transformer is; raises ModelError for a model that isn't here."""
+        return transformer_width(self._source(model))
+
+    def note_lora(self, name: str, notes: Notes) -> LoraEntry:
+        """Keep the user's own words on a LoRA beside it; gives it as it is then.
+
+        Raises:
+            LoraError: there is no such LoRA, or its folder can't be written to.
+            StorageError: strangers can reach the page, who may not write.
+        """
+        if self._config.shared:
+            raise StorageError(Text("On a shared page, notes can't be changed.", "公开分享的页面上不能修改备注。"))
+        return self.loras.write_notes(name, notes)
 
     def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
         """Queue a request; gives the job's id.
@@ -178,10 +192,9 @@ class Studio:
     def _may_see(self, picture_id: str, owner: str) -> bool:
         return not self._config.shared or self._owners.get(picture_id) == owner
 
-    def loaded(self) -> str | None:
+    def loaded(self) -> LoadedModel | None:
         """The model that is in memory."""
-        generator = self._generator
-        return None if generator is None else generator.card.name
+        return self._slot.loaded()
 
     def unload(self) -> None:
         """Free the model's memory; the next picture loads it again.
@@ -199,12 +212,7 @@ class Studio:
                         "模型正在使用中；请先停止或等待当前图片完成，再卸载模型。",
                     )
                 )
-            if self._generator is None:
-                return
-            self._generator = None
-        from zimage_app.models.memory import empty_cache
-
-        empty_cache()
+            self._slot.clear()
 
     def close(self) -> None:
         """Stop the running job, take the waiting ones back, and end the worker."""
@@ -215,6 +223,7 @@ class Studio:
             while self._waiting:
                 self._update(self._waiting.popleft(), state="cancelled")
             self._changed.notify_all()
+        self.models.close()
         if self._worker is not None:
             self._worker.join(timeout=5.0)
 
@@ -244,6 +253,8 @@ class Studio:
         """The one place where anything that goes wrong is caught, so that the next job still runs."""
         try:
             self._run(job)
+        except LoadingCancelled:
+            self._set(job, state="cancelled")
         except StudioError as error:
             self._set(job, state="failed", error=error)
         except Exception:
@@ -256,29 +267,15 @@ class Studio:
 
     def _run(self, job: _Job) -> None:
         job.started = time.monotonic()
-        generator = self._load(job.view.model, lambda text: self._set(job, state="loading", loading=text))
+        generator = self._slot.model(
+            self._source(job.view.model),
+            lambda text: self._set(job, state="loading", loading=text),
+            job.cancelled.is_set,
+        )
         job.started = time.monotonic()
         self._set(job, state="running", loading=None)
         for event in generator.stream(job.plan, job.cancelled.is_set):
             self._take(job, event)
-
-    def _load(self, model: str, tell: Callable[[Text], None]) -> Generator:
-        """The generator of ``model``; loads it where another one, or none, is in memory."""
-        if self._generator is not None and self._generator.card.name == model:
-            return self._generator
-        title = self.card(model).title
-        tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
-        from zimage_app.models.memory import empty_cache  # these import torch and diffusers: seconds
-        from zimage_app.service.generation import load_source
-
-        generator = load_source(
-            self._source(model), self._config, lambda step: tell(_words(title, step)), loras=self.loras
-        )
-        another = self._generator is not None
-        self._generator = generator  # only now: the old model stays when the new one cannot be loaded
-        if another:
-            empty_cache()
-        return generator
 
     def _take(self, job: _Job, event: Event) -> None:
         match event:
@@ -360,13 +357,6 @@ def _timed(job: _Job) -> JobView:
 def _forget_frames(error: StudioError) -> None:
     """Drop the traceback: a remembered job would keep its frames, and with them latents and a whole model."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
-
-
-def _words(title: Text, step: LoadProgress) -> Text:
-    return Text(
-        f"loading {title.en}: {step.part.en} ({step.fraction:.0%})",
-        f"正在加载 {title.zh}：{step.part.zh}（{step.fraction:.0%}）",
-    )
 
 
 def _jpeg(picture: Picture) -> bytes:

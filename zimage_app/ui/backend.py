@@ -6,6 +6,8 @@ from typing import Protocol
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.loras import LoraEntry, LoraLibrary
+from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.views import JobView, SavedPicture
 
 
@@ -23,6 +25,19 @@ class Backend(Protocol):
 
     def card(self, name: str) -> ModelCard:
         """One of them; raises ModelError for another name."""
+        ...
+
+    @property
+    def loras(self) -> LoraLibrary:
+        """The LoRAs to choose from."""
+        ...
+
+    def note_lora(self, name: str, notes: Notes) -> LoraEntry:
+        """Keep the user's own words on a LoRA; raises StudioError where that can't be or isn't allowed."""
+        ...
+
+    def width(self, model: str) -> int | None:
+        """How wide a model's transformer is, which tells LoRAs for it from others; None where that isn't known."""
         ...
 
     def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import GenerationRequest, Stage, knob_of
+from zimage_app.domain.request import GenerationRequest, LoraUse, Stage, knob_of
 from zimage_app.domain.text import Language
 from zimage_app.service.views import JobView, SavedPicture, StageView
 from zimage_app.ui.i18n import say
@@ -92,16 +92,23 @@ def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[
     def title(field: str) -> str:
         return knob_of(GenerationRequest, field).title.to(language)
 
+    on = [use for use in request.loras if use.strength]
     optional = (
         ("negative", request.negative.strip()),
-        ("triggers", ", ".join(request.triggers)),
-        ("loras", ", ".join(f"{use.name} {use.strength:g}" for use in request.loras)),
+        ("triggers", ", ".join([*(word for use in on for word in use.triggers), *request.triggers])),
+        ("loras", "\n".join(map(_lora, on))),
     )
     return [
         (title("prompt"), request.prompt),
         *((title(field), text) for field, text in optional if text),
         (title("seed"), str(request.seed)),
     ]
+
+
+def _lora(use: LoraUse) -> str:
+    stages = "" if use.stages is None else f" @{','.join(map(str, use.stages))}"
+    digest = f" ({use.sha256[:10]})" if use.sha256 else ""
+    return f"{use.name} {use.strength:g}{stages}{digest}"
 
 
 def _stages_of(record: ImageRecord) -> list[Stage]:

@@ -193,8 +193,9 @@ class Handlers:
         try:
             for number in range(self._at.tabs):
                 parse_stage(stage_data(values, number))
+            parse_request({"prompt": "-", "loras": values.get("loras", [])})
         except RequestError as error:
-            values |= recommended
+            values |= recommended | {"loras": []}
             notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
         updates = self._filled(values) | self._card_updates(card)
         return updates | {self._at.notice: notice}
@@ -207,10 +208,8 @@ class Handlers:
         record = saved.record
         card = self._studio.card(record.model)
         values: Values = request_values(record.request, card, self._at.tabs)
-        loras = ", ".join(use.name for use in record.request.loras)
-        notice = say("no_loras", language, loras=loras) if loras else say("reused", language)
         updates = self._filled(values) | self._card_updates(card)
-        return updates | {self._at.notice: _notice("info", notice)}
+        return updates | {self._at.notice: _notice("info", say("reused", language))}
 
     def _card_updates(self, card: ModelCard) -> Updates:
         about = self._words(card_key(card, "description"))

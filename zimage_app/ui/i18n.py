@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Language, Text
+from zimage_app.ui.lora_words import LORA_WORDS
 
 LanguageChoice = Literal["auto", "zh", "en"]
 LANGUAGE_COOKIE = "studio_language"
@@ -80,10 +81,6 @@ WORDS: dict[str, Text] = {
         "This picture was made in {stages} stages, and this page has {tabs}; its settings can't be put in.",
         "这张图片用了 {stages} 个阶段，而本页只有 {tabs} 个，无法填入它的参数。",
     ),
-    "no_loras": Text(
-        "Settings put in, except the LoRAs, which this page can't set yet: {loras}.",
-        "参数已填入，但本页暂不能设置 LoRA，以下未填入：{loras}。",
-    ),
     "reused": Text("The picture's settings were put in.", "已填入这张图片的参数。"),
     "picture": Text("Picture", "图片"),
     "stage_picture": Text("Stage {stage}: {name}", "第 {stage} 阶段：{name}"),
@@ -119,6 +116,7 @@ def card_key(card: ModelCard, part: Literal["title", "description"]) -> str:
 
 def catalogue(cards: Iterable[ModelCard]) -> dict[str, Text]:
     """Every text of the page by name."""
+    **LORA_WORDS,
     texts = dict(WORDS)
     for model in (GenerationRequest, Stage, EasyCache):
         for field in model.model_fields:

@@ -22,6 +22,7 @@ from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.studio import Studio
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.i18n import LanguageChoice, translations
+from zimage_app.ui.lora_picker import lora_routes
 from zimage_app.ui.page import asset, build_page
 from zimage_app.ui.routes import picture_routes
 from zimage_app.ui.theme import studio_theme
@@ -48,6 +49,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=_port, help=f"port (default: {DEFAULT_PORT}, or the next free one)")
     parser.add_argument("--share", action="store_true", help="make a temporary public link")
     parser.add_argument("--outputs", type=Path, default=ROOT / "outputs", metavar="DIR", help="where pictures go")
+    parser.add_argument("--loras", type=Path, default=ROOT / "loras", metavar="DIR", help="where LoRAs lie")
     parser.add_argument("--offline", action="store_true", help="never use the network")
     parser.add_argument("--lang", choices=("auto", "zh", "en"), default="auto", help="language of the page at first")
     return parser.parse_args(arguments)
@@ -70,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     language = _terminal_language(options.lang)
     config = StudioConfig(
         outputs=options.outputs,
+        loras=options.loras,
         model=options.model,
         offline=options.offline,
         shared=options.share or "SPACE_ID" in os.environ,
@@ -105,14 +108,14 @@ def start(studio: Backend, first: LanguageChoice, **network: Any) -> gr.Blocks:
     page.launch(
         i18n=words,
         theme=studio_theme(),
-        css=asset("page.css"),
+        css=asset("page.css") + asset("loras.css"),
         favicon_path=Path(__file__).parent / "assets" / "favicon.svg",
         max_threads=_WATCHERS,
         footer_links=[],
         app_kwargs={
             "openapi_url": None,
             "middleware": [Middleware(VisitorMiddleware, first=first)],
-            "routes": picture_routes(studio, first),
+            "routes": [*picture_routes(studio, first), *lora_routes(studio, first)],
         },
         prevent_thread_lock=True,
         quiet=True,

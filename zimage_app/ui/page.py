@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -26,6 +27,7 @@ from zimage_app.ui.layout import (
     STAGE_BASIC,
     STAGE_SWITCH,
 )
+from zimage_app.ui.lora_picker import limits, note_function
 from zimage_app.ui.values import Values, in_effect, stages_values, switched_knobs
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
@@ -49,7 +51,7 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
         with gr.Column(elem_id="page"):
             _drawn("topbar")
             with gr.Row(elem_id="studio"):
-                builder = _Controls(card, tabs, words, hint_function(studio, tabs))
+                builder = _Controls(card, tabs, words, _Answers(hint_function(studio, tabs), note_function(studio)))
                 builder.column(cards)
                 with gr.Column(elem_id="right"):
                     canvas = _drawn("canvas")
@@ -59,23 +61,31 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
     return page
 
 
-def _drawn(name: str, value: object = None, server: Callable[..., object] | None = None) -> gr.HTML:
+def _drawn(name: str, value: object = None, server: Callable[..., object] | None = None, **props: Any) -> gr.HTML:
     """One of our own components: static markup that its script fills in; ``server`` is what the script may call."""
     return gr.HTML(
         value=value,
         html_template=asset(f"{name}.html"),
         js_on_load=asset(f"{name}.js"),
-        elem_id=name,
         server_functions=[server] if server else None,
         apply_default_css=False,
+        **{"elem_id": name} | props,
     )
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the scripts of the left column may call."""
+
+    hints: Callable[..., object]
+    save_note: Callable[..., object]
 
 
 class _Controls:
     """Builds the left column and remembers what it built."""
 
-    def __init__(self, card: ModelCard, tabs: int, words: gr.I18n, hints: Callable[..., object]) -> None:
-        self._hints = hints
+    def __init__(self, card: ModelCard, tabs: int, words: gr.I18n, answers: _Answers) -> None:
+        self._answers = answers
         self._words = words
         self._card = card
         self._tabs = tabs
@@ -89,12 +99,14 @@ class _Controls:
             with gr.Column(elem_id="scroll"):
                 with gr.Column(elem_id="compose"):
                     self._text("prompt", lines=4, max_lines=10, placeholder=self._words("prompt_hint"), autofocus=True)
+                    _drawn("reading")
                     self.examples = _drawn("examples", list(self._card.examples))
                 with gr.Column(elem_id="settings"):
                     self._model(cards)
-                    self._text("negative", lines=2, max_lines=6)
-                    _drawn("hints", server=self._hints)
+                    self._loras()
                     self._text("triggers", max_lines=1, placeholder=self._words("triggers_hint"))
+                    self._text("negative", lines=2, max_lines=6)
+                    _drawn("hints", server=self._answers.hints)
                     self._seed()
                     self._stages()
             with gr.Column(elem_id="actions"):
@@ -134,6 +146,12 @@ class _Controls:
             label=self._words("model"),
             info=self._words(card_key(self._card, "description")),
             elem_id=element_id("model"),
+        )
+
+    def _loras(self) -> None:
+        stages = [number + 1 for number in range(self._tabs)]
+        self.fields["loras"] = _drawn(
+            "loras", [], self._answers.save_note, elem_id=element_id("loras"), stages=stages, limits=limits()
         )
 
     def _seed(self) -> None:

@@ -23,7 +23,8 @@ Values = dict[str, Any]
 
 SAMPLER_OPTIONS = sorted(frozenset[str]().union(*(traits.options for traits in SAMPLER_TRAITS.values())))
 """Knobs that some samplers read and others don't."""
-TEXT_FIELDS = ("prompt", "negative", "triggers", "seed")
+REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed")
+"""What concerns all stages."""
 _SEPARATORS = re.compile(r"[,，、\n]")
 _RANDOM_SEED = ("", "-1")
 
@@ -38,7 +39,7 @@ def stage_fields(number: int) -> Iterator[tuple[str, type[BaseModel], str]]:
 
 def field_names(tabs: int) -> tuple[str, ...]:
     """All page values of a page with so many stage tabs, in a fixed order."""
-    return TEXT_FIELDS + tuple(name for number in range(tabs) for name, _, _ in stage_fields(number))
+    return REQUEST_FIELDS + tuple(name for number in range(tabs) for name, _, _ in stage_fields(number))
 
 
 def field_title(name: str) -> Text:
@@ -63,6 +64,7 @@ def request_data(values: Mapping[str, Any], tabs: int) -> dict[str, Any]:
         "prompt": _filled(values["prompt"]),
         "negative": _filled(values["negative"]),
         "triggers": triggers,
+        "loras": _filled_list(values["loras"]),
         "seed": "random" if seed in _RANDOM_SEED else _word_or_number(seed),
         "stages": [stage_data(values, number) for number in range(tabs)],
     }
@@ -80,7 +82,7 @@ def stage_data(values: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 
 def request_values(request: GenerationRequest, card: ModelCard, tabs: int) -> Values:
-    """A request as page values; the inverse of ``request_data``, LoRAs aside.
+    """A request as page values; the inverse of ``request_data``.
 
     Raises:
         RequestError: the request has more stages than the page has tabs.
@@ -90,6 +92,7 @@ def request_values(request: GenerationRequest, card: ModelCard, tabs: int) -> Va
         "prompt": request.prompt,
         "negative": request.negative,
         "triggers": ", ".join(request.triggers),
+        "loras": [use.model_dump(mode="json", exclude_defaults=True) for use in request.loras],
         "seed": "" if request.seed == "random" else str(request.seed),
     } | stages_values(stages, tabs)
 
@@ -141,6 +144,11 @@ def _plain(model: type[BaseModel], field: str, value: object) -> object:
 def _filled(value: object) -> object:
     """An emptied field's None as the empty text that it shows."""
     return "" if value is None else value
+
+
+def _filled_list(value: object) -> object:
+    """An empty component's None as the empty list that it shows."""
+    return [] if value is None else value
 
 
 def _stripped(value: object) -> object:

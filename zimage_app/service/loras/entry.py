@@ -12,9 +12,6 @@ from zimage_app.service.loras.contents import Contents
 from zimage_app.service.loras.said import MOST_WORDS, Said
 from zimage_app.service.loras.sidecar import Notes
 
-Z_IMAGE_WIDTH = 3840
-"""Of the published Z-Image models' transformer."""
-
 
 @dataclass(frozen=True, slots=True)
 class LoraEntry:

@@ -30,7 +30,7 @@ class LoraLibrary:
     """Safe to use from any thread. Constructing it opens nothing; the first question looks into the folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._lock = threading.Lock()
         self._cache: Cache | None = None
         self._entries: dict[str, LoraEntry] | None = None
@@ -135,16 +135,16 @@ class LoraLibrary:
     def _opened(self) -> Cache:
         """Call with the lock held."""
         if self._cache is None:
-            self._cache = Cache(self._folder / CACHE_FILE)
+            self._cache = Cache(self.folder / CACHE_FILE)
         return self._cache
 
     def _look(self) -> dict[str, LoraEntry]:
         cache = self._opened()
-        found = list(scan(self._folder))
+        found = list(scan(self.folder))
         entries = (entry_of(_read(files, cache)) for files in found)
         index = {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.name.casefold(), entry.name))}
         cache.keep_only(file.name for files in found for file in (files.lora, *files.companions))
-        if self._folder.is_dir():
+        if self.folder.is_dir():
             cache.save()
         return index
 

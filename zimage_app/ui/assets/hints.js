@@ -17,9 +17,11 @@ async function ask(settings) {
   newest += 1;
   const turn = newest;
   // Without an answer (the app was stopped, the page is left) there is nothing to hint at.
-  const texts = await server.hints({ settings, language: window.studio.language }).catch(() => null);
+  const answer = await server.hints({ settings, language: window.studio.language }).catch(() => null);
   // Answers may overtake one another.
-  if (turn === newest) draw(texts || []);
+  if (turn !== newest) return;
+  draw(answer ? answer.hints : []);
+  document.dispatchEvent(new CustomEvent("studio:reads", { detail: answer && answer.reads }));
 }
 
 document.addEventListener("studio:settings", (event) => {
