@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.models.comfy_tree import WIDTH, encoder, tokenizer, transformer, vae, write
+from tests.models.hub.fake_hub import forget_this_machine
 from tests.models.test_formats import original_transformer_names, original_vae_names
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
@@ -26,11 +27,8 @@ BUNDLED = Path("comfy", "text_encoders", "qwen25_tokenizer")
 
 
 @pytest.fixture(autouse=True)
-def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope-cache"))
+def nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_this_machine(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.models.comfy_tree import tokenizer, transformer
+from tests.models.hub.fake_hub import forget_this_machine
 from zimage_app.domain.card import FAMILY, Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
 from zimage_app.models.named import read_named
@@ -22,11 +23,8 @@ PLACES = {
 
 
 @pytest.fixture(autouse=True)
-def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope-cache"))
+def nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_this_machine(tmp_path, monkeypatch)
 
 
 def written(tmp_path: Path, extra: str = "", **changes: str | None) -> Path:

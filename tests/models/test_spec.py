@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.hub.fake_hub import forget_this_machine
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.request import REFERENCE_STAGES
@@ -22,11 +23,7 @@ SHIPPED = ROOT / "presets" / "models"
 
 @pytest.fixture(autouse=True)
 def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No other program has fetched anything; gives the hub's cache."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope-cache"))
+    forget_this_machine(tmp_path, monkeypatch)
     return tmp_path / "hub-cache"
 
 

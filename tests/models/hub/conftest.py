@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.hub.fake_hub import FakeHub, serve
+from tests.models.hub.fake_hub import FakeHub, forget_this_machine, serve
 from zimage_app.models.hub.patience import Patience
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
@@ -29,14 +29,7 @@ def big(seed: int, size: int = 300_000) -> bytes:
 
 @pytest.fixture(autouse=True)
 def nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    for name in ("HF_TOKEN", "HF_ENDPOINT", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope-cache"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    forget_this_machine(tmp_path, monkeypatch)
 
 
 @pytest.fixture

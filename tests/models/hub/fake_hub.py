@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 COMMIT = "c0ffee00" * 5
 _SMALL = 1000
@@ -198,3 +201,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def forget_this_machine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No token, mirror, proxy or cache of whoever runs the tests; caches are looked for under ``folder``."""
+    from huggingface_hub import constants
+
+    for name in ("HF_TOKEN", "HF_ENDPOINT", "ZIMAGE_COMFYUI", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(folder / "modelscope-cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
