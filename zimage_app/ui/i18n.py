@@ -96,6 +96,7 @@ WORDS: dict[str, Text] = {
     "fact_time": Text("Time", "用时"),
     "fact_skipped": Text("Skipped", "跳过"),
     "fact_created": Text("Made at", "生成于"),
+    **LORA_WORDS,
 }
 
 
@@ -116,7 +117,6 @@ def card_key(card: ModelCard, part: Literal["title", "description"]) -> str:
 
 def catalogue(cards: Iterable[ModelCard]) -> dict[str, Text]:
     """Every text of the page by name."""
-    **LORA_WORDS,
     texts = dict(WORDS)
     for model in (GenerationRequest, Stage, EasyCache):
         for field in model.model_fields:
