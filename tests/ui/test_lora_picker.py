@@ -189,7 +189,7 @@ def test_a_lora_is_searched_for_chosen_set_and_used(visit: Visit, scripted: Scri
     search.fill("水墨")
     search.press("Enter")
     expect(page.locator(".studio-loras .card")).to_have_attribute("aria-pressed", "true")
-    page.keyboard.press("Escape")
+    page.locator(".studio-loras .done").click()
     row = use(page, "风格/水墨 ink")
     expect(row).to_contain_text("水墨 ink")
     expect(page.locator(".reading")).not_to_be_visible()
