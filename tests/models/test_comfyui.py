@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.models.comfy_tree import WIDTH, encoder, tokenizer, transformer, vae, write
 from tests.models.hub.fake_hub import forget_this_machine
+from tests.models.packed_support import original_transformer_names
 from tests.models.qwen import word_list, write_qwen_tokenizer
-from tests.models.test_formats import original_transformer_names, original_vae_names
+from tests.models.test_formats import original_vae_names
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
 from zimage_app.models.comfyui import card_of_file, find_comfy_models
