@@ -6,10 +6,11 @@ import base64
 import json
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 _LIST = Path("resources", "qwen.tiktoken")
-_SPECIAL = [
+_SPECIAL = (
     "<|endoftext|>",
     "<|im_start|>",
     "<|im_end|>",
@@ -36,7 +37,7 @@ _SPECIAL = [
     "</tool_response>",
     "<think>",
     "</think>",
-]
+)
 """Qwen3's tokens after the words, in their order."""
 
 
@@ -78,7 +79,7 @@ def _merges(ranks: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
     for word, rank in sorted(ranks.items(), key=lambda item: item[1]):
         pieces = [word[place : place + 1] for place in range(len(word))]
         while len(pieces) > 2:
-            pairs = [ranks.get(left + right, rank) for left, right in zip(pieces, pieces[1:], strict=False)]
+            pairs = [ranks.get(left + right, rank) for left, right in pairwise(pieces)]
             best = min(pairs)
             if best >= rank:
                 break
