@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, Text
-from zimage_app.service.config import ROOT, StudioConfig
+from zimage_app.service.config import ROOT, StudioConfig, comfyui_from_environment
 from zimage_app.service.studio import Studio
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.i18n import LanguageChoice, translations
@@ -51,6 +51,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--outputs", type=Path, default=ROOT / "outputs", metavar="DIR", help="where pictures go")
     parser.add_argument("--loras", type=Path, default=ROOT / "loras", metavar="DIR", help="where LoRAs lie")
     parser.add_argument("--offline", action="store_true", help="never use the network")
+    parser.add_argument(
+        "--comfyui",
+        type=Path,
+        default=comfyui_from_environment(),
+        metavar="DIR",
+        help="a ComfyUI whose models are offered too (default: ZIMAGE_COMFYUI)",
+    )
     parser.add_argument("--lang", choices=("auto", "zh", "en"), default="auto", help="language of the page at first")
     return parser.parse_args(arguments)
 
@@ -75,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         loras=options.loras,
         model=options.model,
         offline=options.offline,
+        comfyui=options.comfyui,
         shared=options.share or "SPACE_ID" in os.environ,
     )
     try:
