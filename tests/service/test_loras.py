@@ -395,7 +395,7 @@ def test_notes_are_kept_beside_the_file_and_never_in_it(folder: Path) -> None:
     assert (entry.triggers, entry.strength, entry.note) == (("水墨",), 0.8, "好：用")
     assert (folder / "ink.safetensors").read_bytes() == before
     assert "水墨" in (folder / "ink.yaml").read_text("utf-8")
-    assert library.notes("ink") == Notes(triggers=("水墨",), strength=0.8, note="好：用")
+    assert entry.notes == Notes(triggers=("水墨",), strength=0.8, note="好：用")
     assert LoraLibrary(folder).find("ink") == entry
     assert library.write_notes("ink", Notes()).triggers == ()
     assert not (folder / "ink.yaml").exists()

@@ -102,7 +102,7 @@ def test_notes_are_kept_or_refused_in_the_pages_language(studio: ScriptedStudio)
     save = note_function(studio)
     call = {"name": "snow", "language": "zh", "model": "quick"}
     assert save(call | {"notes": {"triggers": ["雪"], "strength": 0.5}})["entry"]["preset"] == ("雪",)
-    assert studio.loras.notes("snow") == Notes(triggers=("雪",), strength=0.5)
+    assert studio.loras.find("snow").notes == Notes(triggers=("雪",), strength=0.5)
     assert "不能大于 2" in save(call | {"notes": {"strength": 3}})["error"]
     assert "没有这个 LoRA" in save(call | {"name": "gone", "notes": {}})["error"]
     assert "error" in save({})
@@ -309,8 +309,8 @@ def test_notes_are_kept_beside_the_file(visit: Visit, loras: Path) -> None:
     row.locator(".details").click()
     expect(row.locator(".about")).to_contain_text("snow.safetensors")
     words, strength, note = (row.locator(".about input").nth(place) for place in range(3))
-    expect(words).to_have_value("雪景")
-    expect(note).to_have_value(MARKUP)
+    expect(words).to_have_attribute("placeholder", "雪景")
+    expect(note).to_have_attribute("placeholder", MARKUP)
     strength.fill("9")
     row.locator(".save").click()
     expect(row.locator(".answer")).to_contain_text("at most 2")
@@ -318,7 +318,15 @@ def test_notes_are_kept_beside_the_file(visit: Visit, loras: Path) -> None:
     words.fill("snow, 雪")
     row.locator(".save").click()
     expect(row.locator(".answer")).to_have_text("Saved beside the file")
-    assert "- snow\n- 雪\nstrength: 0.4" in (loras / "snow.yaml").read_text("utf-8")
+    assert (loras / "snow.yaml").read_text("utf-8") == "triggers:\n- snow\n- 雪\nstrength: 0.4\n"
+    row.locator(".details").click()
+    row.locator(".details").click()
+    expect(words).to_have_value("snow, 雪")
+    words.fill("")
+    strength.fill("")
+    row.locator(".save").click()
+    expect(row.locator(".answer")).to_have_text("Saved beside the file")
+    assert not (loras / "snow.yaml").exists()
 
 
 def test_a_pictures_loras_come_back_and_another_file_is_told(

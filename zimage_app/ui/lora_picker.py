@@ -51,6 +51,7 @@ def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: 
         "triggers": entry.triggers,
         "preset": entry.preset_triggers,
         "strength": entry.strength,
+        "mine": entry.notes.model_dump(mode="json"),
         "sha256": sha256,
         "picture": str(entry.modified) if entry.thumbnail else "",
         "problem": entry.problem.to(language) if entry.problem else "",

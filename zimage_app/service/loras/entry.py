@@ -35,6 +35,8 @@ class LoraEntry:
     base: str
     """The model that it was trained on, in the file's own words."""
     note: str
+    notes: Notes
+    """What of this the user has written down."""
     kind: str
     """LoRA, LoHa, LoKr, DoRA or diff."""
     spelling: str
@@ -101,6 +103,7 @@ def entry_of(found: Found) -> LoraEntry:
         strength=next((value for value in strengths if value is not None), None),
         base=next(filter(None, (each.base for each in said)), ""),
         note=found.notes.note or next(filter(None, (each.note for each in said)), ""),
+        notes=found.notes,
         kind=found.contents.kind,
         spelling=found.contents.spelling,
         ranks=found.contents.ranks,

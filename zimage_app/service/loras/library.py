@@ -108,21 +108,11 @@ class LoraLibrary:
             LoraError: there is no such LoRA, its folder can't be written to, or a file of that name lies there which
                 are no notes of ours.
         """
-        path = self.notes_path(self.find(name))
+        path = _notes_path(self.find(name))
         if path.is_file():
             read_notes(path)  # what we can't read is somebody else's, and stays
         write_notes(path, notes)
         return self._index(refresh=True)[self.find(name).name]
-
-    def notes(self, name: str) -> Notes:
-        """The user's own words on a LoRA; raises LoraError where they can't be read."""
-        path = self.notes_path(self.find(name))
-        return read_notes(path) if path.is_file() else Notes()
-
-    @staticmethod
-    def notes_path(entry: LoraEntry) -> Path:
-        """Where a LoRA's notes are kept."""
-        return entry.path.with_name(entry.path.name[: -len(SUFFIX)] + SIDECAR)
 
     # Parts.
 
@@ -225,6 +215,10 @@ def _read(files: LoraFiles, cache: Cache) -> Found:
         ],
         picture=files.picture.path if files.picture else None,
     )
+
+
+def _notes_path(entry: LoraEntry) -> Path:
+    return entry.path.with_name(entry.path.name[: -len(SUFFIX)] + SIDECAR)
 
 
 def _notes(file: FileAt | None) -> tuple[Notes, Text | None]:

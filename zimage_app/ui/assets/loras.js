@@ -259,9 +259,10 @@ function makeDetails(entry) {
     ["SHA-256", (entry.sha256 || "").slice(0, 10)],
   ];
   list.append(...rows.filter((row) => row[1]).flatMap(([title, text]) => [make("dt", "", title), make("dd", "", text)]));
-  const words = textInput(entry.preset.join(", "), entry.triggers.join(", "));
-  const strength = textInput(entry.strength === null ? "" : number(entry.strength), "1");
-  const note = textInput(entry.note, "");
+  const { mine } = entry;
+  const words = textInput((mine.triggers || []).join(", "), entry.triggers.join(", "));
+  const strength = textInput(mine.strength === null ? "" : number(mine.strength), number(entry.strength ?? 1));
+  const note = textInput(mine.note, entry.note);
   const answer = make("span", "answer");
   answer.setAttribute("role", "status");
   const save = make("button", "save", say("lora_save"));
@@ -271,16 +272,16 @@ function makeDetails(entry) {
   box.append(foot);
   box.onsubmit = (event) => {
     event.preventDefault();
-    keep(entry, notes(entry, words.value, strength.value, note.value), answer);
+    keep(entry, notes(words.value, strength.value, note.value), answer);
   };
   return box;
 }
 
-// Only what differs from what the files say themselves is the user's own.
-function notes(entry, words, strength, note) {
+// A field that is left empty stays with what the files say themselves.
+function notes(words, strength, note) {
   const said = {};
   const triggers = words.split(/[,，、]/).map((word) => word.trim()).filter(Boolean);
-  if (triggers.length || entry.triggers.length) said.triggers = triggers;
+  if (triggers.length) said.triggers = triggers;
   if (strength.trim()) said.strength = Number.isNaN(Number(strength)) ? strength : Number(strength);
   if (note.trim()) said.note = note.trim();
   return said;
