@@ -34,7 +34,7 @@ from zimage_app.models.files import open_file, open_folder, read_json
 from zimage_app.models.layout import CONFIGS, PartFiles
 from zimage_app.models.loader import load_components
 from zimage_app.models.memory import MemoryPlan, best_device, named_device, plan_for
-from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Contents, Kind, open_part
+from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Kind, open_part
 from zimage_app.models.sources import diffusers_source
 from zimage_app.models.tiny import write_tiny_model
 from zimage_app.models.transformer import FastTransformer
@@ -209,7 +209,7 @@ def load(layout: str, folder: Path, config: Mapping[str, Any], plan: MemoryPlan)
     files = list(folder.glob("model.*"))
     weights = open_folder(folder) if len(files) != 1 or files[0].suffix == ".json" else open_file(files[0])
     part = open_part(TRANSFORMER, PartFiles(weights, config, folder))
-    return FastTransformer(part.fill(plan, lambda _: None), Contents(part, plan).again)
+    return FastTransformer(part.fill(plan, lambda _: None), part.contents(plan).again)
 
 
 def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> Row:
@@ -259,7 +259,8 @@ def in_own_process(layout: str, options: argparse.Namespace) -> Row:
     shutil.rmtree(folder, ignore_errors=True)
     LAYOUTS[layout](folder, config_of(options))
     try:
-        words = ["--folder", str(options.folder), "--measure", layout, "--threads", str(options.threads)]
+        words = ["--folder", str(options.folder), "--measure", layout]
+        words += ["--threads", str(options.threads), "--layers", str(options.layers)]
         words += ["--device", options.device] if options.device else []
         words += ["--quick"] if options.quick else []
         done = subprocess.run(
@@ -273,7 +274,7 @@ def in_own_process(layout: str, options: argparse.Namespace) -> Row:
 
 def config_of(options: argparse.Namespace) -> dict[str, Any]:
     """The published transformer's config, or a small one."""
-    config = dict(read_json(CONFIGS / "transformer" / "config.json"))
+    config = dict(read_json(CONFIGS / "transformer" / "config.json")) | {"n_layers": options.layers}
     return config | _QUICK if options.quick else config
 
 
@@ -293,6 +294,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("benchmark-weights"), help="where to write the weights")
     parser.add_argument("--layouts", nargs="+", choices=sorted(LAYOUTS), default=list(LAYOUTS))
     parser.add_argument("--device", help="the accelerator by default, or the CPU")
+    parser.add_argument("--layers", type=int, default=30, help="main blocks (default 30, the published model's)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--quick", action="store_true", help="a small model: about a minute")
     parser.add_argument("--measure", choices=sorted(LAYOUTS), help=argparse.SUPPRESS)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import gguf
-import numpy as np
 import torch
 from comfy_kitchen.tensor import QuantizedTensor
 from safetensors.torch import save_file
@@ -31,11 +29,29 @@ WIDE_CONFIG: dict[str, Any] = {
 PACKED = (".attention.qkv.weight", ".attention.out.weight", ".w1.weight", ".w2.weight", ".w3.weight")
 
 
+def original_transformer_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """diffusers' names back to the original ones."""
+    named: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        if ".to_q." in key:
+            rows = [tensors[key.replace("to_q", name)] for name in ("to_q", "to_k", "to_v")]
+            named[key.replace("to_q", "qkv")] = torch.cat(rows)
+        elif ".to_k." not in key and ".to_v." not in key:
+            for new, old in (
+                ("all_x_embedder.2-1", "x_embedder"),
+                ("all_final_layer.2-1", "final_layer"),
+                ("to_out.0", "out"),
+                ("norm_q", "q_norm"),
+                ("norm_k", "k_norm"),
+            ):
+                key = key.replace(new, old)
+            named[key] = tensor
+    return named
+
+
 def wide_weights() -> dict[str, Tensor]:
     """A transformer of WIDE_CONFIG under ComfyUI's names."""
     from diffusers import ZImageTransformer2DModel
-
-    from tests.models.test_formats import original_transformer_names
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -124,22 +140,3 @@ def velocity(fast: FastTransformer) -> Tensor:
     channels = int(fast.module.config.cap_feat_dim)
     prompt = fast.prompt(normal(20, channels, seed=3))
     return fast.evaluation((8, 6), [prompt], [0.5])(normal(1, 16, 8, 6).to(fast.dtype), 0.5).float()
-
-
-def blocks(shape: tuple[int, ...], packing: str, seed: int = 0) -> np.ndarray[Any, Any]:
-    """Bytes of valid GGUF blocks for a weight of a shape: random codes, small scales."""
-    kind = gguf.GGMLQuantizationType[packing]
-    numbers, size = gguf.GGML_QUANT_SIZES[kind]
-    random = np.random.default_rng(seed)
-    raw = random.integers(0, 256, (*shape[:-1], shape[-1] // numbers, size), dtype=np.uint8)
-    for first in _SCALES[packing]:
-        small = (random.random(raw.shape[:-1]) * 1e-4).astype(np.float16)
-        raw[..., first : first + 2] = small[..., None].view(np.uint8)
-    return raw.reshape(*shape[:-1], -1)
-
-
-_SCALES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,)} | {
-    packing: (0, 2) if packing in ("Q4_1", "Q5_1", "Q4_K", "Q5_K") else (0,)
-    for packing in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "IQ4_NL", "IQ4_XS")
-}
-"""Where the float16 scales of a block stand."""

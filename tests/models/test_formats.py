@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.models.packed_support import original_transformer_names
 from tests.models.stock import normal, rel
 from zimage_app.domain.errors import ModelError
 from zimage_app.models.components import Components
@@ -23,26 +24,6 @@ from zimage_app.models.spec import find_model
 from zimage_app.models.tiny import TINY_VAE
 
 CPU = plan_for(1, torch.device("cpu"))
-
-
-def original_transformer_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """diffusers' names back to the original ones."""
-    named: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        if ".to_q." in key:
-            rows = [tensors[key.replace("to_q", name)] for name in ("to_q", "to_k", "to_v")]
-            named[key.replace("to_q", "qkv")] = torch.cat(rows)
-        elif ".to_k." not in key and ".to_v." not in key:
-            for new, old in (
-                ("all_x_embedder.2-1", "x_embedder"),
-                ("all_final_layer.2-1", "final_layer"),
-                ("to_out.0", "out"),
-                ("norm_q", "q_norm"),
-                ("norm_k", "k_norm"),
-            ):
-                key = key.replace(new, old)
-            named[key] = tensor
-    return named
 
 
 def original_vae_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

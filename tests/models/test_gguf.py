@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.golden.make_tiny_weights import tiny_weights
-from tests.models.packed_support import blocks, velocity
+from tests.models.gguf_support import blocks, packed_as, write_gguf, write_pair
+from tests.models.packed_support import velocity
 from tests.models.stock import GOLDEN_CONFIG, rel
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
@@ -28,48 +27,6 @@ from zimage_app.models.quantised import GgufWeight, QuantisedEmbedding, quantise
 from zimage_app.models.tiny import TINY_TEXT
 
 PLAN = MemoryPlan(torch.device("cpu"), torch.float32, Text("-", "-"))
-QUANTISED_HERE = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
-"""What the gguf package can pack; of the others it can unpack valid blocks."""
-
-
-def write_gguf(path: Path, tensors: Mapping[str, tuple[Any, str]], architecture: str = "lumina2") -> None:
-    """A GGUF file of named arrays (bytes of blocks where packed) with their packings."""
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_array("tokenizer.ggml.tokens", [f"word {number}" for number in range(40)])
-    for key, (array, packing) in tensors.items():
-        kind = gguf.GGMLQuantizationType[packing]
-        writer.add_tensor(key, np.ascontiguousarray(array), raw_dtype=kind if array.dtype == np.uint8 else None)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def packed_as(tensor: Tensor, packing: str) -> tuple[Any, str, Tensor]:
-    """A tensor's array, its packing, and the numbers that this stands for."""
-    kind = gguf.GGMLQuantizationType[packing]
-    numbers = gguf.GGML_QUANT_SIZES[kind][0]
-    if tensor.shape[-1] % numbers or packing == "F32":
-        return tensor.numpy(), "F32", tensor
-    if packing in QUANTISED_HERE or packing == "BF16":
-        array = gguf.quants.quantize(tensor.numpy(), kind)
-    elif packing == "F16":
-        array = tensor.numpy().astype(np.float16)
-    else:
-        array = blocks(tuple(tensor.shape), packing, seed=tensor.shape[0])
-    return array, packing, torch.from_numpy(np.array(gguf.quants.dequantize(array, kind)))
-
-
-def write_pair(folder: Path, packing: str, prefix: str = "", others: str = "F32") -> tuple[Path, Path]:
-    """The golden transformer with packed linears as GGUF, and the numbers that it stands for as safetensors."""
-    stored, meant = {}, {}
-    for key, half in tiny_weights().items():
-        tensor = half.float()
-        array, kind, value = packed_as(tensor, packing if tensor.ndim == 2 else others)
-        stored[prefix + key], meant[key] = (array, kind), value.reshape(tensor.shape)
-    write_gguf(folder / "packed.gguf", stored)
-    save_file(meant, folder / "meant.safetensors")
-    return folder / "packed.gguf", folder / "meant.safetensors"
 
 
 @pytest.mark.parametrize("packing", GGUF_BLOCKS)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.models.gguf_support import write_pair
 from tests.models.lora_support import low_rank, write
 from tests.models.packed_support import PACKERS, WIDE_CONFIG, velocity, write_packed
 from tests.models.stock import GOLDEN_CONFIG, normal, rel
-from tests.models.test_gguf import write_pair
 from zimage_app.domain.text import Text
 from zimage_app.models.loader import load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora, applied

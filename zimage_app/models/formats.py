@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -336,9 +336,3 @@ def _from_llama(key: str) -> str:
 def architecture(weights: Weights) -> str:
     """What a GGUF file says that it is, as ``lumina2``; empty for other files."""
     return weights.metadata.get(ARCHITECTURE, "")
-
-
-def formats_of(tensors: Iterable[Stored]) -> list[str]:
-    """The packings among some tensors, the commonest first."""
-    names = [item.format for item in tensors if item.format]
-    return sorted(set(names), key=lambda name: (-names.count(name), name))

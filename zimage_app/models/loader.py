@@ -22,7 +22,7 @@ from zimage_app.models.files import damaged, open_file, read_json
 from zimage_app.models.folders import shown
 from zimage_app.models.layout import ModelFiles, PartFiles, model_files
 from zimage_app.models.memory import MemoryPlan
-from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Contents, Part, open_part
+from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Part, open_part
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.streaming import StreamedLayer
 from zimage_app.models.text import Qwen3TextEncoder, Tokenizer, load_tokenizer
@@ -145,7 +145,7 @@ def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan)
 
 def _origin(part: Part, plan: MemoryPlan) -> Callable[[str], Tensor]:
     """Reads weights again as they were loaded: from the files, in a mapping of its own."""
-    return Contents(part, plan).again
+    return part.contents(plan).again
 
 
 def _fill(part: Part, plan: MemoryPlan, watch: _Watch) -> Any:

@@ -11,20 +11,18 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
-from zimage_app.models.files import Reader, Tensors, Weights, damaged
+from zimage_app.models.files import Tensors, Weights, damaged
 from zimage_app.models.formats import (
     GGUF_BLOCKS,
     Stored,
     architecture,
-    formats_of,
     stored_tensors,
     text_names,
     transformer_names,
@@ -32,7 +30,8 @@ from zimage_app.models.formats import (
 )
 from zimage_app.models.layout import PartFiles
 from zimage_app.models.memory import Holding, MemoryPlan
-from zimage_app.models.quantised import GgufWeight, PackedWeight, QuantisedEmbedding, QuantisedLinear, packed_weight
+from zimage_app.models.pieces import Contents, Piece
+from zimage_app.models.quantised import GgufWeight, PackedWeight, QuantisedEmbedding, QuantisedLinear
 from zimage_app.models.text import shortened, without_norm
 
 _OTHER_FAMILIES = {
@@ -69,22 +68,6 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Where a weight of the module is in a file."""
-
-    stored: Stored
-    first: int
-    """Of the numbers in ``stored``, where this weight begins: a file may hold q, k and v in one."""
-    shape: tuple[int, ...]
-
-    @property
-    def rows(self) -> tuple[int, int]:
-        """The same in rows of a matrix."""
-        first = self.first // self.shape[-1]
-        return first, first + self.shape[0]
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """A network whose files fit together, ready to be read."""
 
@@ -99,146 +82,70 @@ class Part:
         """How many numbers its weights are."""
         return sum(math.prod(piece.shape) for piece in self.pieces.values())
 
+    def contents(self, plan: MemoryPlan) -> Contents:
+        """Its weights as they come out of the files."""
+        return Contents(self.files.weights, self.pieces, plan)
+
     def fill(self, plan: MemoryPlan, each: Callable[[int], None]) -> Any:
         """The module with its weights, on its device and in its dtype; mapped from the file where nothing changes.
 
         ``each`` is called with every tensor's size before it is read, and may raise. Weights are cast one by one.
         """
-        contents = Contents(self, plan)
+        contents = self.contents(plan)
         placed: Tensors = {}
         for name, piece in self.pieces.items():
             each(math.prod(piece.shape))
-            if contents.stays_packed(name):
-                self._pack(name, contents.packed(piece), piece)
+            if self._may_stay_packed(name) and contents.holding(name) is not Holding.UNPACKED:
+                self._pack(name, contents.packed(name), piece)
             else:
                 placed[name] = contents.plain(name)
         self.module.load_state_dict(placed, strict=True, assign=True)
         return self.module.eval().requires_grad_(False)
 
     def notes(self, plan: MemoryPlan) -> tuple[Text, ...]:
-        """What the user should know of how packed weights are held: a sentence for each packing."""
-        return tuple(
-            _holding_sentence(self.kind.title, name, plan)
-            for name in formats_of(piece.stored for piece in self.pieces.values())
-        )
+        """What the user should know of how packed weights are held."""
+        contents = self.contents(plan)
+        found: dict[Holding, dict[str, None]] = {}
+        for name, piece in self.pieces.items():
+            if piece.stored.format and self.kind.stays_packed.fullmatch(name):
+                found.setdefault(contents.holding(name), {})[piece.stored.format] = None
+        return tuple(_holding_sentence(self.kind.title, list(names), held, plan) for held, names in found.items())
+
+    def _may_stay_packed(self, name: str) -> bool:
+        """Whether the layer can compute with a packed weight, and is large enough to be worth it."""
+        stored = self.pieces[name].stored
+        if not stored.format or self.kind.stays_packed.fullmatch(name) is None:
+            return False
+        layer = self.module.get_submodule(name.removesuffix(".weight"))
+        return stored.format in GGUF_BLOCKS or not isinstance(layer, nn.Embedding)
 
     def _pack(self, name: str, weight: PackedWeight, piece: Piece) -> None:
         """Put a layer that computes with a packed weight in the plain one's place."""
         path = name.removesuffix(".weight")
-        plain = self.module.get_submodule(path)
-        if isinstance(plain, nn.Embedding):
-            assert isinstance(weight, GgufWeight), "only these rows can be taken apart"
+        if isinstance(weight, GgufWeight) and isinstance(self.module.get_submodule(path), nn.Embedding):
             self.module.set_submodule(path, QuantisedEmbedding(weight))
             return
         layer = QuantisedLinear(weight, piece.rows)
-        layer.bias = plain.bias
+        layer.bias = self.module.get_submodule(path).bias
         self.module.set_submodule(path, layer)
 
 
-class Contents:
-    """The weights of a part as they come out of its files, for one plan. The same bytes give the same numbers."""
-
-    def __init__(self, part: Part, plan: MemoryPlan) -> None:
-        self._part = part
-        self._plan = plan
-        self._reader = Reader(part.files.weights)
-        self._whole: tuple[str, Any] = ("", None)
-        self._stamps = _stamps(part.files.weights)
-
-    def stays_packed(self, name: str) -> bool:
-        """Whether a weight is used as it is packed."""
-        stored = self._part.pieces[name].stored
-        if not stored.format or self._part.kind.stays_packed.fullmatch(name) is None:
-            return False
-        layer = self._part.module.get_submodule(name.removesuffix(".weight"))
-        if isinstance(layer, nn.Embedding) and stored.format not in GGUF_BLOCKS:
-            return False
-        return self._plan.holding(stored.format) is not Holding.UNPACKED and not _broken_rows(stored)
-
-    def packed(self, piece: Piece) -> PackedWeight:
-        """The packed weight that a piece is rows of; neighbours get the same one."""
-        stored = piece.stored
-        native = self._plan.holding(stored.format) is Holding.NATIVE
-        native = native and not stored.settings.get("full_precision_matrix_mult", False)
-        weight: PackedWeight = self._once(
-            stored.key, lambda: packed_weight(stored, self._reader, self._plan.device, self._plan.dtype, native)
-        )
-        return weight
-
-    def plain(self, name: str) -> Tensor:
-        """A weight as numbers, on its device and in its dtype."""
-        piece = self._part.pieces[name]
-        whole: Tensor = self._once(piece.stored.key, lambda: self._unpacked(piece.stored))
-        return whole.flatten()[piece.first : piece.first + math.prod(piece.shape)].view(piece.shape)
-
-    def again(self, name: str) -> Tensor:
-        """A weight as it was loaded, for one that was written to since; packed ones are not, and stay as they are.
-
-        Raises ModelError when the file is another one by now.
-        """
-        if self._stamps != _stamps(self._part.files.weights):
-            raise damaged(
-                self._part.files.weights.path,
-                "was changed while the model is in use; load the model again",
-                "在模型使用期间被修改；请重新加载模型",
-            )
-        weight = self.plain(name)
-        self._whole = ("", None)
-        return weight
-
-    def _once(self, key: str, read: Callable[[], Any]) -> Any:
-        """q, k and v may be one tensor in the file; the module names them one after the other."""
-        if self._whole[0] != key:
-            self._whole = (key, read())
-        return self._whole[1]
-
-    def _unpacked(self, stored: Stored) -> Tensor:
-        if not stored.format:
-            return self._reader(stored.key).to(self._plan.device, self._plan.dtype)
-        cpu = torch.device("cpu")
-        if stored.format in GGUF_BLOCKS and _broken_rows(stored):
-            flat = GgufWeight(self._reader(stored.key), stored.format, (1, math.prod(stored.shape)), torch.float32)
-            return flat.dense().reshape(stored.shape).to(self._plan.device, self._plan.dtype)
-        weight = packed_weight(stored, self._reader, cpu, torch.float32, native=False)
-        return weight.dense().to(self._plan.device, self._plan.dtype)
-
-
-def _stamps(weights: Weights) -> dict[Path, tuple[int, int] | None]:
-    """Size and time of the last change of each file; None for one that is gone, which its mapping outlives."""
-    stamps: dict[Path, tuple[int, int] | None] = {}
-    for file in {entry.file for entry in weights.entries.values()}:
-        status = file.stat() if file.is_file() else None
-        stamps[file] = None if status is None else (status.st_size, status.st_mtime_ns)
-    return stamps
-
-
-def _broken_rows(stored: Stored) -> bool:
-    """Whether the rows of a GGUF matrix do not end where blocks end."""
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    if stored.format not in GGUF_BLOCKS:
-        return False
-    numbers: int = GGML_QUANT_SIZES[GGMLQuantizationType[stored.format]][0]
-    return len(stored.shape) != 2 or stored.shape[1] % numbers != 0
-
-
-def _holding_sentence(title: Text, packing: str, plan: MemoryPlan) -> Text:
-    dtype = str(plan.dtype).removeprefix("torch.")
-    holding = plan.holding(packing)
+def _holding_sentence(title: Text, packings: list[str], holding: Holding, plan: MemoryPlan) -> Text:
+    names, dtype = ", ".join(packings), str(plan.dtype).removeprefix("torch.")
     if holding is Holding.NATIVE:
         return Text(
-            f"The {title.en}'s {packing} weights stay packed and are multiplied as they are.",
-            f"{title.zh}的 {packing} 权重保持压缩，并直接参与运算。",
+            f"The {title.en}'s {names} weights stay packed and are multiplied as they are.",
+            f"{title.zh}的 {names} 权重保持压缩，并直接参与运算。",
         )
     if holding is Holding.AT_USE:
         return Text(
-            f"The {title.en}'s {packing} weights stay packed and are unpacked to {dtype} each time they are used.",
-            f"{title.zh}的 {packing} 权重保持压缩，每次使用时解压为 {dtype}。",
+            f"The {title.en}'s {names} weights stay packed and are unpacked to {dtype} each time they are used.",
+            f"{title.zh}的 {names} 权重保持压缩，每次使用时解压为 {dtype}。",
         )
     return Text(
-        f"The {title.en}'s {packing} weights are unpacked to {dtype}: {plan.device.type} has no arithmetic for them,"
+        f"The {title.en}'s {names} weights are unpacked to {dtype}: {plan.device.type} has no arithmetic for them,"
         " so they save disk space but no memory.",
-        f"{title.zh}的 {packing} 权重已解压为 {dtype}：{plan.device.type} 不支持此格式的运算，只省磁盘，不省内存。",
+        f"{title.zh}的 {names} 权重已解压为 {dtype}：{plan.device.type} 不支持此格式的运算，只省磁盘，不省内存。",
     )
 
 
