@@ -106,7 +106,7 @@ def _checked(entry: LoraEntry, names: Names, library: LoraLibrary) -> bool:
         digest = library.sha256(entry)
         lines.append(
             Text(
-                f"{entry.name}: applies to {count} weights ({about}, SHA-256 {digest[:10]})",
+                f"{entry.name}: applies to {count} weight{'' if count == 1 else 's'} ({about}, SHA-256 {digest[:10]})",
                 f"{entry.name}：作用于 {count} 处权重（{about}，SHA-256 {digest[:10]}）",
             )
         )
