@@ -21,8 +21,11 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
+from zimage_app.service.config import StudioConfig
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
+from zimage_app.service.models import ModelLibrary
+from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, SavedPicture, StageView
 from zimage_app.ui.backend import Backend
 
@@ -48,6 +51,9 @@ class ScriptedStudio:
         self.loading: threading.Event | None = None
         """Jobs stay in the state ``loading`` until this is set."""
         self.loras = LoraLibrary(folder / "loras")
+        self.models = ModelLibrary(StudioConfig(models=folder / "models", named_models=folder / "named", offline=True))
+        self.shared = False
+        self.in_memory: LoadedModel | None = None
         self._folder = folder
         self._changed = threading.Condition()
         self._turn = threading.Lock()
@@ -66,6 +72,12 @@ class ScriptedStudio:
         with self._changed:
             self._cancelled.update(self._views)
             self._changed.wait_for(lambda: all(view.over for view in self._views.values()), 10)
+
+    def loaded(self) -> LoadedModel | None:
+        return self.in_memory
+
+    def unload(self) -> None:
+        self.in_memory = None
 
     def cards(self) -> tuple[ModelCard, ...]:
         return QUICK, THREE

@@ -71,6 +71,7 @@ class Studio:
         self._gallery = Gallery(config.outputs)
         self.loras = LoraLibrary(config.loras)
         self.models = ModelLibrary(config)
+        self.shared = config.shared
         self._changed = threading.Condition()
         self._jobs: dict[str, _Job] = {}
         self._waiting: deque[_Job] = deque()

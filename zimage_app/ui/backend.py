@@ -8,6 +8,8 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
+from zimage_app.service.models import ModelLibrary
+from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, SavedPicture
 
 
@@ -25,6 +27,24 @@ class Backend(Protocol):
 
     def card(self, name: str) -> ModelCard:
         """One of them; raises ModelError for another name."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether strangers can reach the page, who may not change what all of it uses."""
+        ...
+
+    @property
+    def models(self) -> ModelLibrary:
+        """The models that there are and could be."""
+        ...
+
+    def loaded(self) -> LoadedModel | None:
+        """The model that is in memory."""
+        ...
+
+    def unload(self) -> None:
+        """Free its memory; raises StudioError while a picture is being made with it."""
         ...
 
     @property

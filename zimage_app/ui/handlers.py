@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from gradio.components import Component
@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.request import REFERENCE_STAGES, Stage, parse_request, parse_stage
-from zimage_app.domain.text import Language
+from zimage_app.domain.text import Language, Text
 from zimage_app.service.views import JobView, SavedPicture
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
@@ -67,6 +67,8 @@ class Handlers:
         self._studio = studio
         self._at = widgets
         self._words = words
+        self._translated = {card.name for card in studio.cards()}
+        """Models whose words are in ``words``; others have come while the page was up."""
         self._first = first
 
     def generate(self, request: gr.Request, *inputs: Any) -> Iterator[Updates]:
@@ -108,9 +110,16 @@ class Handlers:
 
         def settings() -> Updates:
             card = self._studio.card(name)
-            return self._card_updates(card) | self._filled(stages_values(card.stages, self._at.tabs))
+            return self._card_updates(card, self._language(request)) | self._filled(
+                stages_values(card.stages, self._at.tabs)
+            )
 
         return self._guarded(settings, request)
+
+    def models_arrived(self, request: gr.Request) -> Updates:
+        """Offer the models that can be used by now."""
+        choices = self._choices(self._language(request))
+        return self._guarded(lambda: {self._at.fields["model"]: gr.update(choices=choices)}, request)
 
     def stage_filler(self, recipe: str) -> Callable[[gr.Request, str], Updates]:
         """The handler that puts one of the ``RECIPES`` for a model into the stage tabs; everything else stays."""
@@ -197,7 +206,7 @@ class Handlers:
         except RequestError as error:
             values |= recommended | {"loras": []}
             notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
-        updates = self._filled(values) | self._card_updates(card)
+        updates = self._filled(values) | self._card_updates(card, language)
         return updates | {self._at.notice: notice}
 
     def _reuse(self, picture_id: str, request: gr.Request) -> Updates:
@@ -208,16 +217,26 @@ class Handlers:
         record = saved.record
         card = self._studio.card(record.model)
         values: Values = request_values(record.request, card, self._at.tabs)
-        updates = self._filled(values) | self._card_updates(card)
+        updates = self._filled(values) | self._card_updates(card, language)
         return updates | {self._at.notice: _notice("info", say("reused", language))}
 
-    def _card_updates(self, card: ModelCard) -> Updates:
-        about = self._words(card_key(card, "description"))
+    def _card_updates(self, card: ModelCard, language: Language) -> Updates:
+        about = self._word(card, "description", language)
         return {
-            self._at.fields["model"]: gr.update(value=card.name, info=about),
+            self._at.fields["model"]: gr.update(choices=self._choices(language), value=card.name, info=about),
             self._at.examples: list(card.examples),
             self._at.notice: NO_NOTICE,
         }
+
+    def _choices(self, language: Language) -> list[tuple[Any, str]]:
+        return [(self._word(card, "title", language), card.name) for card in self._studio.cards()]
+
+    def _word(self, card: ModelCard, part: Literal["title", "description"], language: Language) -> Any:
+        """A model's title or description, as the browser translates it, or translated already."""
+        if card.name in self._translated:
+            return self._words(card_key(card, part))
+        text: Text = getattr(card, part)
+        return text.to(language)
 
     def _strip(self, request: gr.Request) -> list[Data]:
         return strip_data(self._today(request, _STRIP_LENGTH))

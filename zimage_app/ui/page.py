@@ -28,6 +28,7 @@ from zimage_app.ui.layout import (
     STAGE_SWITCH,
 )
 from zimage_app.ui.lora_picker import limits, note_function
+from zimage_app.ui.model_panel import panel_function
 from zimage_app.ui.values import Values, in_effect, stages_values, switched_knobs
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
@@ -51,7 +52,7 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
         with gr.Column(elem_id="page"):
             _drawn("topbar")
             with gr.Row(elem_id="studio"):
-                builder = _Controls(card, tabs, words, _Answers(hint_function(studio, tabs), note_function(studio)))
+                builder = _Controls(card, tabs, words, _answers(studio, tabs))
                 builder.column(cards)
                 with gr.Column(elem_id="right"):
                     canvas = _drawn("canvas")
@@ -79,6 +80,11 @@ class _Answers:
 
     hints: Callable[..., object]
     save_note: Callable[..., object]
+    models: Callable[..., object]
+
+
+def _answers(studio: Backend, tabs: int) -> _Answers:
+    return _Answers(hint_function(studio, tabs), note_function(studio), panel_function(studio))
 
 
 class _Controls:
@@ -147,6 +153,7 @@ class _Controls:
             info=self._words(card_key(self._card, "description")),
             elem_id=element_id("model"),
         )
+        self.models = _drawn("models", server=self._answers.models, known=sorted(name for _, name in choices))
 
     def _loras(self) -> None:
         stages = [number + 1 for number in range(self._tabs)]
@@ -203,6 +210,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     gr.on(starts, do.generate, fields, watched, trigger_mode="once", preprocess=False, **_PRIVATE)
     controls.stop.click(do.stop, at.job, at.stop, **plain)
     _event(model, "input")(do.choose_model, model, filled, **plain)
+    _event(controls.models, "arrived")(do.models_arrived, None, model, **plain)
     for name, button in controls.recipes.items():
         button.click(do.stage_filler(name), model, filled, **plain)
     controls.seed_random.click(lambda: "", None, at.fields["seed"], **plain)

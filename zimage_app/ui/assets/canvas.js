@@ -269,6 +269,7 @@ function take() {
   const begun = job.id !== before.id;
   if (begun || (busy(before.state) && !busy(job.state))) pin = null;
   if (begun && busy(job.state)) showOnPhone();
+  if (job.state !== before.state) document.dispatchEvent(new CustomEvent("studio:job", { detail: job.state }));
   draw();
 }
 

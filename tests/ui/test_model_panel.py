@@ -1,0 +1,129 @@
+"""The model panel in a browser: a model is offered, fetched from a hub, chosen, loaded and unloaded again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.models.hub.fake_hub import FakeHub, Fault, forget_this_machine, serve
+from tests.ui.conftest import Visit, ask, expect_state, served
+from tests.ui.doubles import ScriptedStudio
+from zimage_app.models.tiny import write_tiny_model
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.studio import Studio
+from zimage_app.ui.model_panel import panel_function
+
+REPO = "Tongyi-MAI/Z-Image-Turbo"
+BIGGEST = "transformer/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub on this machine that holds the tiny model under the great one's name."""
+    forget_this_machine(tmp_path, monkeypatch)
+    folder = write_tiny_model(tmp_path / "hub")
+    (folder / "card.yaml").unlink()
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with serve(FakeHub({REPO: files})) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
+
+
+@pytest.fixture
+def studio(models_dir: Path, tmp_path: Path) -> Iterator[Studio]:
+    """With the tiny model, under the name of the demo."""
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "demo").symlink_to(models_dir / "tiny")
+    studio = Studio(StudioConfig(models=models, loras=tmp_path / "loras", outputs=tmp_path / "out", model="demo"))
+    yield studio
+    studio.close()
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator(f'.models li[data-name="{name}"]')
+
+
+def open_panel(page: Page) -> None:
+    page.locator(".models summary").click()
+    expect(page.locator(".models li").first).to_be_visible()
+
+
+def test_a_model_is_fetched_chosen_loaded_and_unloaded(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
+    gate = threading.Event()
+    hub.faults[BIGGEST] = [Fault(hold=gate)]
+    with served(studio) as address:
+        page = visitor(address)
+        expect(page.locator(".models .headline")).to_contain_text("可下载 Z-Image-Turbo")
+        open_panel(page)
+        turbo = row(page, "z-image-turbo")
+        turbo.get_by_role("button", name="下载…").click()
+        expect(turbo.locator(".confirm")).to_contain_text("磁盘剩余")
+        turbo.get_by_role("button", name="开始下载").click()
+        expect(turbo.locator(".fetching p")).to_contain_text("个文件")
+        expect(page.locator(".models .headline")).to_contain_text("正在下载 Z-Image-Turbo")
+        expect(page.locator("#knob-model input")).to_have_value("微型")  # the page stays as it is meanwhile
+        gate.set()
+        expect(turbo).to_have_attribute("data-state", "ready")
+        page.locator("#knob-model input").click()
+        page.get_by_role("option", name="Z-Image-Turbo", exact=True).click()
+        expect(page.locator("#knob-model input")).to_have_value("Z-Image-Turbo")
+        ask(page, "船")
+        expect_state(page, "running", timeout=60_000)
+        expect(turbo.locator(".state")).to_contain_text("已加载：在 CPU 上使用 float32")
+        turbo.get_by_role("button", name="卸载").click()
+        expect(page.locator(".models li.wrong")).to_contain_text("模型正在使用中")
+        page.locator("#stop").click()
+        expect_state(page, "cancelled")
+        turbo.get_by_role("button", name="卸载").click()
+        expect(turbo.locator(".state")).to_have_text("就绪")
+    assert studio.loaded() is None
+
+
+def test_a_fetch_that_is_stopped_goes_on_where_it_was(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
+    gate = threading.Event()
+    hub.always[BIGGEST] = Fault(hold=gate)
+    with served(studio) as address:
+        page = visitor(address, locale="en-US")
+        open_panel(page)
+        turbo = row(page, "z-image-turbo")
+        for _ in range(2):
+            turbo.get_by_role("button", name="Fetch…").click()
+            turbo.get_by_role("button", name="Start").click()
+            expect(turbo.locator(".fetching p")).to_contain_text("files")
+            turbo.get_by_role("button", name="Stop; go on later").click()
+            expect(turbo.locator(".fetching p")).to_contain_text("Stopped. What has come is kept.")
+        gate.set()
+        del hub.always[BIGGEST]
+        turbo.get_by_role("button", name="Fetch…").click()
+        turbo.get_by_role("button", name="Start").click()
+        expect(turbo).to_have_attribute("data-state", "ready")
+    assert any(part.startswith("bytes=") for part in hub.ranges(BIGGEST))
+
+
+def test_a_hub_that_says_no_is_quoted(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
+    hub.repos.clear()
+    with served(studio) as address:
+        page = visitor(address, locale="en-US")
+        open_panel(page)
+        row(page, "z-image-turbo").get_by_role("button", name="Fetch…").click()
+        expect(page.locator(".models li.wrong")).to_contain_text(REPO)
+        expect(row(page, "z-image-turbo").get_by_role("button", name="Start")).to_be_disabled()
+
+
+def test_strangers_cannot_fetch_or_unload(scripted: ScriptedStudio) -> None:
+    scripted.shared = True
+    try:
+        call = panel_function(scripted)
+        for order in ("offer", "fetch", "cancel", "unload"):
+            answer = call({"do": order, "name": "z-image-turbo", "language": "zh"})
+            assert "只有运行者" in answer["notice"], order
+            assert answer["allowed"] is False
+        assert "notice" not in call({"do": "view", "language": "en"})
+        assert scripted.models.fetching() is None
+    finally:
+        scripted.shared = False

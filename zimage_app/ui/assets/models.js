@@ -1,0 +1,129 @@
+// The model panel: which models there are, which is in memory, and the download of one. The server says everything in
+// sentences (model_panel.py); this script draws them, asks again while something moves, and decides nothing.
+const page = window.studio;
+const box = element.querySelector(".models");
+const list = box.querySelector("ul");
+const pace = 1000; // milliseconds between two questions while a download runs
+const names = { huggingface: "Hugging Face", modelscope: "ModelScope 魔搭" };
+
+let shown = { models: [], sources: [], progress: null };
+let chosen = JSON.stringify(props.known || []); // the models that the selector offers
+let asking = null; // {name, source, text}: the download that is being agreed to
+let timer = 0;
+let newest = 0;
+
+function make(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function button(key, act, className = "") {
+  const node = make("button", className, page.words[key]);
+  node.type = "button";
+  node.onclick = act;
+  return node;
+}
+
+async function order(action, values = {}) {
+  clearTimeout(timer);
+  newest += 1;
+  const turn = newest;
+  const answer = await server.models({ do: action, language: page.language, ...values }).catch(() => null);
+  // Answers may overtake one another.
+  if (!answer || turn !== newest) return;
+  show(answer);
+}
+
+function show(answer) {
+  shown = answer;
+  if (asking && answer.offer && answer.offer.source === asking.source) asking = answer.offer;
+  if (asking && answer.notice) asking = { ...asking, text: "" };
+  draw();
+  const ready = JSON.stringify(answer.models.filter((model) => model.state === "ready").map((model) => model.name));
+  if (ready !== chosen) trigger("arrived");
+  chosen = ready;
+  if (answer.progress?.running) timer = setTimeout(() => order("view"), pace);
+}
+
+function ask(name, source) {
+  asking = { name, source, text: "…" };
+  draw();
+  order("offer", { name, source });
+}
+
+function agreement() {
+  const form = make("div", "confirm");
+  const source = make("select");
+  source.setAttribute("aria-label", page.words.fetch_source);
+  for (const value of shown.sources) source.append(new Option(names[value] || value, value));
+  source.value = asking.source;
+  source.onchange = () => ask(asking.name, source.value);
+  const start = button(
+    "fetch_start",
+    () => {
+      const wanted = { name: asking.name, source: asking.source };
+      asking = null;
+      order("fetch", wanted);
+    },
+    "primary",
+  );
+  start.disabled = !asking.text || asking.text === "…";
+  const no = button("fetch_not_now", () => {
+    asking = null;
+    draw();
+  });
+  const actions = make("div", "row");
+  actions.append(source, start, no);
+  form.append(make("p", "", asking.text), actions);
+  return form;
+}
+
+function meter(progress) {
+  const wrap = make("div", "fetching");
+  const bar = make("div", "meter");
+  bar.setAttribute("role", "progressbar");
+  bar.setAttribute("aria-label", progress.title);
+  bar.setAttribute("aria-valuenow", String(Math.round(100 * progress.fraction)));
+  const filled = make("i");
+  filled.style.width = `${100 * progress.fraction}%`;
+  bar.append(filled);
+  wrap.append(bar, make("p", "", progress.text));
+  if (progress.running) wrap.append(button("fetch_stop", () => order("cancel")));
+  return wrap;
+}
+
+function row(model) {
+  const item = make("li");
+  item.dataset.name = model.name;
+  item.dataset.state = model.state;
+  const head = make("div", "row");
+  head.append(make("b", "", model.title), make("span", "state", model.text));
+  const busy = shown.progress?.running;
+  if (model.loaded && shown.allowed) head.append(button("unload", () => order("unload")));
+  if (model.state === "fetch" && shown.allowed && !busy && asking?.name !== model.name)
+    head.append(button("fetch", () => ask(model.name, shown.sources[0])));
+  item.append(head, ...model.details.map((text) => make("p", "", text)));
+  if (asking?.name === model.name && !busy) item.append(agreement());
+  if (shown.progress?.name === model.name) item.append(meter(shown.progress));
+  return item;
+}
+
+function draw() {
+  box.querySelector(".headline").textContent = shown.headline || page.words.models;
+  const rows = shown.models.map(row);
+  if (shown.notice) rows.unshift(make("li", "wrong", shown.notice));
+  // Whoever works with the keyboard stays where they are.
+  const held = document.activeElement?.closest?.(".models li") && document.activeElement;
+  const place = held ? [held.closest("li").dataset.name, held.tagName, held.textContent] : null;
+  list.replaceChildren(...rows);
+  if (!place) return;
+  const same = (node) => node.closest("li").dataset.name === place[0] && node.textContent === place[2];
+  [...list.querySelectorAll(place[1])].find(same)?.focus();
+}
+
+box.addEventListener("toggle", () => box.open && order("view"));
+// A run may have brought a model into memory.
+document.addEventListener("studio:job", () => order("view"));
+order("view");
