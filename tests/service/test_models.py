@@ -5,16 +5,19 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
+from tests.models.comfy_tree import encoder, tokenizer, transformer, vae
 from tests.models.hub.conftest import HASTY, REPO
 from tests.models.hub.fake_hub import FakeHub, Fault, forget_this_machine, serve
 from zimage_app.domain.errors import FetchError, ModelError
 from zimage_app.models.tiny import write_tiny_model
 from zimage_app.service.config import ROOT, StudioConfig
+from zimage_app.service.defaults import default_model
 from zimage_app.service.models import FetchView, ModelLibrary
 
 SHIPPED = ROOT / "presets" / "models"
@@ -202,3 +205,19 @@ def test_a_name_for_files_of_this_machine(tmp_path: Path, config: StudioConfig) 
         with pytest.raises(ModelError, match=says):
             library.add(name, given, card)
     assert [file.name for file in named.iterdir()] == ["mix.yaml"]
+
+
+def test_without_a_name_a_copy_of_turbo_is_taken_where_there_is_one(config: StudioConfig, tmp_path: Path) -> None:
+    assert default_model(config) == "demo"
+    root = tmp_path / "ComfyUI"
+    transformer(root / "models" / "diffusion_models" / "z_image_bf16.safetensors")
+    encoder(root / "models" / "text_encoders" / "qwen_3_4b.safetensors")
+    vae(root / "models" / "vae" / "ae.safetensors")
+    tokenizer(root / "comfy" / "text_encoders" / "qwen25_tokenizer")
+    beside = replace(config, comfyui=root)
+    assert default_model(beside) == "demo"  # the base model takes other settings: it has to be asked for
+    transformer(root / "models" / "diffusion_models" / "z_image_turbo_fp8.safetensors")
+    assert default_model(beside) == "z_image_turbo_fp8"
+    write_tiny_model(config.models / "z-image-turbo")
+    assert default_model(beside) == "z-image-turbo"
+    assert default_model(replace(beside, model="mine")) == "mine"

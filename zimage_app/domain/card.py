@@ -49,6 +49,8 @@ class ModelCard:
     """One stage for the whole picture, as its makers recommend; None: worked out from ``stages``."""
     limits: Limits | None = None
     """None where nothing is known of them."""
+    family: str = ""
+    """The published model that it is, or is a copy of; empty where that is not known."""
 
     @property
     def single_stage(self) -> tuple[Stage, ...]:
@@ -64,6 +66,7 @@ Z_IMAGE_TURBO = ModelCard(
     description=Text("6 B parameters, 8 to 9 steps, CFG 1 to 2.", "60 亿参数，8 到 9 步，CFG 1 到 2。"),
     single=Stage(steps=8, cfg=1.0, sampler="res_multistep", scheduler="simple", shift=3.0),
     limits=Limits(steps=Span(4, 20), cfg=Span(1.0, 2.0)),
+    family="z-image-turbo",
 )
 """Its single stage is that of ComfyUI's template; its stages are the reference workflow's."""
 
@@ -79,6 +82,7 @@ Z_IMAGE = ModelCard(
     stages=(_BASE_STAGE,),
     single=_BASE_STAGE,
     limits=Limits(steps=Span(25, 50), cfg=Span(3.0, 5.0)),
+    family="z-image",
 )
 """Settings of ComfyUI's template: 25 to 50 steps, CFG 3 to 5."""
 

@@ -136,7 +136,8 @@ def hub_source(repo: str, models: Path) -> ModelSource:
     """A whole hub repository in diffusers' layout, under its own name."""
     name = repo_folder(repo)
     places = Places(**{part: remote_place(Remote(repo, part), models) for part in PARTS})
-    return ModelSource(replace(plain_card(name), title=Text(repo, repo)), places, folder=models / name)
+    card = FAMILY.get(name) or replace(plain_card(name), title=Text(repo, repo))
+    return ModelSource(card, places, folder=models / name)
 
 
 def is_repo(name: str) -> bool:

@@ -116,7 +116,8 @@ def _subfolders(folder: Path) -> Iterator[Path]:
 
 def _folder_source(folder: Path) -> ModelSource:
     name = folder.name or folder.resolve().name
-    card = FAMILY.get(name) or plain_card(name)
+    family = FAMILY.get(name.lower())
+    card = plain_card(name) if family is None else replace(family, name=name)
     if (folder / _CARD_FILE).is_file():
         card = read_card(folder / _CARD_FILE, name)
     return diffusers_source(card, folder) if (folder / "model_index.json").is_file() else comfy_source(card, folder)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from zimage_app.models.hub.fetch import Meter, fetch, plan_fetch
 from zimage_app.models.hub.hosts import Host, HuggingFace, ModelScope
 from zimage_app.models.hub.transfer import Stopped
 from zimage_app.models.named import hub_source
-from zimage_app.models.sources import ModelSource, Remote
+from zimage_app.models.sources import ModelSource, Place, Remote
 
 ROOT = Path(__file__).parents[3]
 SHARD = SHARDS[0]
@@ -373,6 +375,24 @@ def test_a_folder_that_is_half_full_does_not_look_whole(hub: FakeHub, models: Pa
     fetched(HuggingFace(hub.url), models)
     assert source(models).present
     assert not (home / ".fetching").exists()
+
+
+def test_a_part_that_comes_meanwhile_leaves_what_was_begun(hub: FakeHub, models: Path, home: Path) -> None:
+    hub.faults[SHARD] = [Fault(cut=100_000)]
+    hub.always[SHARD] = Fault(cut=0)
+    with pytest.raises(FetchError, match="breaks off"):
+        fetched(HuggingFace(hub.url), models)
+    before = source(models)
+    places = replace(before.places, transformer=Place(home), text_encoder=Place(home), vae=Place(home))
+    shutil.rmtree(home / "tokenizer", ignore_errors=True)
+    fetch(plan_fetch(replace(before, places=places), HuggingFace(hub.url), models, HASTY), lambda _: None, HASTY)
+    assert "tokenizer" not in source(models).missing
+    assert "transformer" in source(models).missing
+    hub.always.clear()
+    hub.asked.clear()
+    fetched(HuggingFace(hub.url), models)
+    assert hub.ranges(SHARD) == ["bytes=100000-"]
+    assert files_of(home) == right(hub)
 
 
 def test_speed_is_that_of_the_last_seconds() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from huggingface_hub import close_session, constants
 
 from tests.models.hub.conftest import HASTY, REPO
 from tests.models.hub.fake_hub import FakeHub
@@ -61,6 +62,27 @@ def test_mirrors(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert host_of("huggingface").listing(REPO, HASTY).files
     assert host_of("huggingface", "https://example.org/").page("a/b") == "https://example.org/a/b"
     assert host_of("modelscope").name == "modelscope.cn"
+
+
+@pytest.mark.parametrize("kind", [HuggingFace, ModelScope])
+def test_a_socks_proxy_that_is_not_there_is_no_network(
+    kind: type[HuggingFace | ModelScope], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("ALL_PROXY", nobody().replace("http:", "socks5:"))
+    close_session()  # huggingface_hub keeps one, made before
+    try:
+        with pytest.raises(FetchError, match="cannot be reached: check the network or the proxy"):
+            kind("http://example.org").listing(REPO, HASTY)
+    finally:
+        close_session()
+
+
+def test_the_hubs_own_switch_forbids_the_network(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(FetchError, match="HF_HUB_OFFLINE"):
+        HuggingFace(hub.url).listing(REPO, HASTY)
+    assert hub.asked == []
 
 
 @pytest.mark.parametrize("mirror", ["example.org", "ftp://example.org", "https://", ""])

@@ -21,9 +21,9 @@ import httpx
 from filelock import FileLock, Timeout
 
 from zimage_app.domain.fetching import FetchProgress
-from zimage_app.models.folders import GROWING, WANTED
+from zimage_app.models.folders import GROWING, WANTED, still_wanted
 from zimage_app.models.hub import sentences
-from zimage_app.models.hub.hosts import Host
+from zimage_app.models.hub.hosts import AGENT, Host
 from zimage_app.models.hub.listing import INDEX, Listing, RepoFile
 from zimage_app.models.hub.patience import Busy, Patience
 from zimage_app.models.hub.receipt import checksum_of, note
@@ -155,20 +155,31 @@ def fetch(
             _begin(errand)
         meter = Meter(FetchProgress(plan.files, plan.size, done=plan.size - plan.left))
         timeout = httpx.Timeout(patience.answer, read=patience.silence)
-        client = stack.enter_context(httpx.Client(follow_redirects=True, timeout=timeout))
+        client = stack.enter_context(httpx.Client(follow_redirects=True, timeout=timeout, headers=AGENT))
         _Run(plan.host, Transfer(client, patience, meter.moved, stopped), meter, tell).all_of(plan)
         for errand in plan.errands:
-            shutil.rmtree(errand.folder / GROWING, ignore_errors=True)
+            _end(errand)
 
 
 def _begin(errand: Errand) -> None:
-    """Write down what is wanted, so that a folder which is left half full is known as such."""
+    """Write down what is wanted, so that a folder which is left half full is known as such.
+
+    What an earlier fetch of other parts has left open stays open, as far as the repository still has it.
+    """
     growing = errand.folder / GROWING
+    open_still = still_wanted(errand.folder) & {file.path for file in errand.listing.files}
+    wanted = sorted(open_still | {file.path for file in errand.files})
     try:
         growing.mkdir(parents=True, exist_ok=True)
-        (growing / WANTED).write_text(json.dumps([file.path for file in errand.files]), encoding="utf-8")
+        (growing / WANTED).write_text(json.dumps(wanted), encoding="utf-8")
     except OSError as error:
         raise sentences.not_writable(growing, error.strerror or str(error)) from error
+
+
+def _end(errand: Errand) -> None:
+    """Leave nothing behind, unless other parts have begun to come and are not here."""
+    if not still_wanted(errand.folder):
+        shutil.rmtree(errand.folder / GROWING, ignore_errors=True)
 
 
 @contextmanager

@@ -16,12 +16,16 @@ import httpx
 
 from zimage_app.domain.errors import FetchError
 from zimage_app.domain.text import Text
+from zimage_app.domain.version import __version__
 from zimage_app.models.hub import sentences
 from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
 from zimage_app.models.hub.patience import Busy, Patience
 
 HUGGINGFACE_URL = "https://huggingface.co"
 MODELSCOPE_URL = "https://modelscope.cn"
+_PROGRAM = "zimage-progressive-studio"
+AGENT = {"user-agent": f"{_PROGRAM}/{__version__}"}
+"""Who asks, for hubs that do not like to be asked by nobody."""
 _REVISION = "master"
 """ModelScope's name of the newest."""
 _OTHER = {
@@ -88,7 +92,7 @@ class HuggingFace:
             RepositoryNotFoundError,
         )
 
-        api = HfApi(self.endpoint.rstrip("/"), library_name="zimage-progressive-studio")
+        api = HfApi(self.endpoint.rstrip("/"), library_name=_PROGRAM, library_version=__version__)
 
         def ask() -> Any:
             return api.model_info(repo, files_metadata=True, timeout=patience.answer)
@@ -159,9 +163,8 @@ class ModelScope:
         timeout = httpx.Timeout(patience.answer)
 
         def ask() -> httpx.Response:
-            return httpx.get(
-                url, params={"Revision": _REVISION, "Recursive": "true"}, timeout=timeout, follow_redirects=True
-            )
+            wanted = {"Revision": _REVISION, "Recursive": "true"}
+            return httpx.get(url, params=wanted, headers=AGENT, timeout=timeout, follow_redirects=True)
 
         answer = within(patience.first, ask, self)
         if answer.status_code in Busy.STATUSES:
