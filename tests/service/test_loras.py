@@ -325,7 +325,7 @@ def test_what_is_said_in_a_wrong_type_is_passed_over() -> None:
         "model": [1],
         "activation text": 5,
         "notes": ["n"],
-        "ss_tag_frequency": '{"a": [1], "b": {"x": "many", "y": -3, "z": true}, "c": null}',
+        "ss_tag_frequency": '{"a": [1], "b": {"x": "many", "y": -3, "z": 1}, "c": null}',
     }
     assert said_in(data) == Said(choices=("ok", "a b c"), guesses=("z",))
     nothings: tuple[object, ...] = (None, 5, "text", [1], [[{}]])

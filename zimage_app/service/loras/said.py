@@ -153,9 +153,8 @@ def _frequent_tags(text: object) -> tuple[str, ...]:
         return ()
     counts: Counter[str] = Counter()
     for tags in folders.values() if isinstance(folders, Mapping) else ():
-        for tag, count in tags.items() if isinstance(tags, Mapping) else ():
-            if isinstance(count, int) and 0 < count < 2**31 and len(tag) <= LONGEST_WORD:
-                counts[tag] += count
+        if isinstance(tags, Mapping):
+            counts.update({tag: count for tag, count in tags.items() if type(count) is int and 0 < count < 2**31})
     most = max(counts.values(), default=0)
     common = [tag for tag, count in counts.most_common(_MOST_GUESSES) if count >= _FREQUENT * most]
-    return clean_words(common)
+    return clean_words(tag for tag in common if len(tag) <= LONGEST_WORD)
