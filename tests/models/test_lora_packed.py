@@ -1,17 +1,20 @@
-"""LoRAs on packed weights: as if merged into the numbers behind them, and off again without a trace."""
+"""LoRAs on packed weights, as if merged into the numbers behind them; and on weights that can be read again."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.models.gguf_support import write_pair
-from tests.models.lora_support import low_rank, write
-from tests.models.packed_support import PACKERS, WIDE_CONFIG, velocity, write_packed
+from tests.models.lora_support import changed, low_rank, state, write
+from tests.models.packed_support import PACKERS, WIDE_CONFIG, velocity, wide_weights, write_packed
 from tests.models.stock import GOLDEN_CONFIG, normal, rel
+from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.loader import load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora, applied
@@ -121,3 +124,28 @@ def test_packed_weights_are_never_touched(pair: Pair, tmp_path: Path) -> None:
         manager.apply([ResolvedLora(write(tmp_path, make(packed, number), f"lora {number}"))])
         now = quantised_linears(packed.module)
         assert all(torch.equal(now[name].dense(), weight) for name, weight in kept.items())
+
+
+def test_weights_are_read_again_instead_of_copied(tmp_path: Path) -> None:
+    path = tmp_path / "plain.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in wide_weights().items()}, path)
+    stored = path.read_bytes()
+    fast = load_transformer(path, WIDE_CONFIG, UNPACKED)
+    before, velocity_before = state(fast.module), velocity(fast)
+    manager = LoraManager(fast)
+    manager.apply([ResolvedLora(write(tmp_path, fused(fast, 0), "one")), ResolvedLora(write(tmp_path, dora(fast, 1)))])
+    assert not torch.equal(velocity(fast), velocity_before)
+    assert not manager._pristine
+    assert path.read_bytes() == stored
+    manager.apply([])
+    assert changed(before, fast.module) == set()
+    assert torch.equal(velocity(fast), velocity_before)
+
+
+def test_a_model_file_that_changed_is_not_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "plain.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in wide_weights().items()}, path)
+    fast = load_transformer(path, WIDE_CONFIG, UNPACKED)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ModelError, match=r"plain\.safetensors was changed while the model is in use; load .* again"):
+        LoraManager(fast).apply([ResolvedLora(write(tmp_path, fused(fast, 0)))])

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.models.stock import golden_module, normal, rel, stock_velocity
 from zimage_app.domain.errors import RequestError
+from zimage_app.models import transformer
 from zimage_app.models.transformer import FastTransformer, Prompt, _Layout
 
 TOLERANCE = 1e-5
@@ -183,6 +184,25 @@ def test_weights_written_in_place_act() -> None:
     after = velocity(fast, x, 0.5, features)
     assert rel(after, stock_velocity(twin, x, 0.5, features)) < TOLERANCE
     assert rel(after, before) > FAR
+
+
+def test_a_large_model_on_a_cpu_is_not_copied(stock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Separate weights stay separate; those that lie below one another in memory are one already."""
+    monkeypatch.setattr(transformer, "_COPIED_AT_MOST", 0)
+    module = golden_module()
+    feed, attn = module.layers[1].feed_forward, module.layers[1].attention
+    attn.to_q.weight = torch.nn.Parameter(attn.to_q.weight.clone(), requires_grad=False)
+    addresses = {name: parameter.data_ptr() for name, parameter in module.named_parameters()}
+    fast = FastTransformer(module)
+    weights = fast._main[1].weights
+    assert weights.w13 == (feed.w1.weight, feed.w3.weight)
+    assert weights.qkv == (attn.to_q.weight, attn.to_k.weight, attn.to_v.weight)
+    (whole,) = fast._main[0].weights.qkv
+    assert isinstance(whole, Tensor)
+    assert whole.data_ptr() == module.layers[0].attention.to_q.weight.data_ptr()
+    assert {name: parameter.data_ptr() for name, parameter in module.named_parameters()} == addresses
+    x, features = normal(2, 16, *STAGES[0]), captions([60, 17])
+    assert rel(velocity(fast, x, 0.7, features), stock_velocity(stock, x, 0.7, features)) < TOLERANCE
 
 
 def test_what_was_prepared_before_a_change_is_refused() -> None:
