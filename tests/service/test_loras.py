@@ -305,12 +305,13 @@ def test_sources_count_in_order_of_trust(tmp_path: Path) -> None:
     write_json(tmp_path / "x.civitai.info", {"trainedWords": ["civitai"], "baseModel": "SDXL 1.0"})
     write_json(tmp_path / "x.json", {"activation text": "a1111", "preferred weight": 0.5})
     entry = only(tmp_path)
-    assert entry.triggers == ("水墨", "ink wash", "civitai")
+    assert entry.triggers == ("水墨", "ink wash", "civitai", "a1111")
     assert entry.preset_triggers == ("水墨", "ink wash")
     assert (entry.base, entry.strength, entry.warnings) == ("z-image-turbo/lora", 0.5, ())
     path.with_suffix(".yaml").write_text("triggers: [mine]\nstrength: -1.5\nnote: 我的\n", encoding="utf-8")
     entry = only(tmp_path)
-    assert (entry.triggers, entry.preset_triggers) == (("mine", "civitai"), ("mine",))
+    assert entry.triggers == ("mine", "水墨", "ink wash", "civitai", "a1111")
+    assert entry.preset_triggers == ("mine",)
     assert (entry.strength, entry.note) == (-1.5, "我的")
 
 

@@ -115,14 +115,12 @@ def entry_of(found: Found) -> LoraEntry:
 
 
 def _triggers(notes: Notes, said: Sequence[Said]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those that go with it by themselves, and all that may."""
-    choices = next(filter(None, (each.choices for each in said)), ())
-    guesses = next(filter(None, (each.guesses for each in said)), ())
+    """Those that go with it by themselves, and all that may; guesses only where nobody knows better."""
+    named = tuple(word for each in said for word in (*each.phrase, *each.choices))
     if notes.triggers is not None:
-        return notes.triggers, choices
-    phrase = next(filter(None, (each.phrase for each in said)), ())
-    preset = phrase or choices[:1]
-    return preset, (*choices, *(() if preset else guesses))
+        return notes.triggers, named
+    preset = next(filter(None, (each.phrase or each.choices[:1] for each in said)), ())
+    return preset, named or tuple(word for each in said for word in each.guesses)
 
 
 def _warnings(found: Found, said: Sequence[Said]) -> list[Text]:
