@@ -537,7 +537,7 @@ def test_a_file_is_read_once_and_again_when_it_changes(folder: Path, monkeypatch
     assert LoraLibrary(folder).entries() == before
     assert (len(headers), len(companions)) == (5, 1)
     write_lora(folder / "ink.safetensors", MODELSPEC)
-    assert LoraLibrary(folder).find("ink").triggers == ("水墨", "ink wash")
+    assert LoraLibrary(folder).find("ink").triggers == ("水墨", "ink wash", "a")
     write_json(folder / "ink.json", {"activation text": "a", "preferred weight": 0.3})
     assert LoraLibrary(folder).find("ink").strength == 0.3
     assert (len(headers), len(companions)) == (6, 2)
