@@ -243,12 +243,12 @@ def hides_celestial(p: Painter, cloud: Point) -> bool:
 
 BIRD_PLACES: tuple[Point, ...] = (
     (0.5, 0.09),
-    (0.17, 0.12),
-    (0.83, 0.12),
-    (0.17, 0.28),
-    (0.83, 0.28),
-    (0.17, 0.42),
-    (0.83, 0.42),
+    (0.21, 0.12),
+    (0.79, 0.12),
+    (0.21, 0.28),
+    (0.79, 0.28),
+    (0.21, 0.42),
+    (0.79, 0.42),
 )
 
 
@@ -257,12 +257,12 @@ def draw_birds(p: Painter) -> None:
     taken = occupied_sky(p)
 
     def room(place: Point) -> float:
-        gaps = [max(abs(place[0] - x) - 0.17 - w, abs(place[1] - y) - 0.05 - h) for (x, y), (w, h) in taken]
+        gaps = [max(abs(place[0] - x) - 0.2 - w, abs(place[1] - y) - 0.06 - h) for (x, y), (w, h) in taken]
         return min([*gaps, 0.01])
 
     x, y = max(BIRD_PLACES, key=room)
     colour = (225.0, 232.0, 250.0) if p.scene.time == "night" else (52.0, 40.0, 72.0)
-    for dx, dy, span in ((0.0, 0.0, 0.055), (-0.12, 0.045, 0.045), (0.11, 0.05, 0.045)):
+    for dx, dy, span in ((0.0, 0.0, 0.085), (-0.155, 0.05, 0.068), (0.15, 0.055, 0.068)):
         draw_bird(p, (x + dx + p.jitter(0.008), y + dy + p.jitter(0.006)), span, colour)
 
 
@@ -287,11 +287,11 @@ def draw_bird(p: Painter, place: Point, span: float, colour: Colour) -> None:
     for sign in (-1, 1):
         wing = [
             (x, y),
-            (x + sign * 0.4 * span, y - 0.52 * rise),
-            (x + sign * span, y - 0.3 * rise),
-            (x + sign * 0.5 * span, y - 0.2 * rise),
+            (x + sign * 0.4 * span, y - 0.55 * rise),
+            (x + sign * span, y - 0.35 * rise),
+            (x + sign * 0.5 * span, y - 0.1 * rise),
         ]
-        p.canvas.polygon([*wing, (x, y + 0.38 * rise)], colour)
+        p.canvas.polygon([*wing, (x, y + 0.5 * rise)], colour)
 
 
 # ---------------------------------------------------------------------------------------------------- the mountains
