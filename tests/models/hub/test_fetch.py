@@ -268,6 +268,8 @@ GATED = (("x-error-code", "GatedRepo"),)
     [
         (REPO, Fault(status=404, headers=(("x-error-code", "RepoNotFound"),)), "There is no model Tongyi-MAI/Z-Image"),
         (REPO, Fault(status=401, headers=(("x-error-code", "RepoNotFound"),)), "There is no model Tongyi-MAI/Z-Image"),
+        (REPO, Fault(status=404), "There is no model Tongyi-MAI/Z-Image"),
+        (REPO, Fault(status=418), "does not answer as a model hub does"),
         (REPO, Fault(status=403, headers=GATED), "accepted its terms: do so at http.*/Tongyi-MAI/Z-Image-Turbo"),
         (REPO, Fault(status=403), "refuses Tongyi-MAI/Z-Image-Turbo .status 403.: set HF_TOKEN"),
         (REPO, Fault(page=True), "does not answer as a model hub does: check the address of the mirror"),

@@ -117,7 +117,9 @@ class HuggingFace:
     def _refused(self, repo: str, status: int, headers: Any) -> Exception:
         if status in Busy.STATUSES:
             return Busy.of(status, headers)
-        return sentences.forbidden(repo, self.name, status)
+        if status in (401, 403):
+            return sentences.forbidden(repo, self.name, status)
+        return sentences.no_repo(repo, self.name) if status == 404 else sentences.odd_answer(self.name)
 
     def url(self, listing: Listing, path: str) -> str:
         """The address of a file at the listing's commit."""
