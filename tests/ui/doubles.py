@@ -25,6 +25,7 @@ from zimage_app.service.config import StudioConfig
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
+from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, SavedPicture, StageView
 from zimage_app.ui.backend import Backend
@@ -52,6 +53,7 @@ class ScriptedStudio:
         """Jobs stay in the state ``loading`` until this is set."""
         self.loras = LoraLibrary(folder / "loras")
         self.models = ModelLibrary(StudioConfig(models=folder / "models", named_models=folder / "named", offline=True))
+        self.negatives = NegativeLibrary(folder / "negative")
         self.shared = False
         self.in_memory: LoadedModel | None = None
         self._folder = folder
@@ -91,6 +93,10 @@ class ScriptedStudio:
     def width(self, model: str) -> int | None:
         self.card(model)
         return WIDTH
+
+    def tokens(self, model: str, text: str) -> int | None:
+        self.card(model)
+        return len(text)
 
     def note_lora(self, name: str, notes: Notes) -> LoraEntry:
         return self.loras.write_notes(name, notes)

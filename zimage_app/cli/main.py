@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from zimage_app.cli.lora_flags import lora_use, without_triggers
 from zimage_app.cli.loras import add_loras_command
 from zimage_app.cli.models import add_models_command, add_place_flags, place_config
+from zimage_app.cli.negatives import add_negatives_command, negative_text
 from zimage_app.cli.remake import compare, original
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.card import ModelCard
@@ -54,6 +55,14 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument("--seed", default="random", help="a whole number; the same number gives the same picture")
     generate.add_argument("--negative", default="", help="what to keep out (has an effect where cfg is not 1)")
     generate.add_argument(
+        "--negative-preset",
+        action="append",
+        default=[],
+        metavar="ENTRY",
+        dest="negatives",
+        help="entry of the library of negative prompts, in Chinese or English, joined to --negative; may be repeated",
+    )
+    generate.add_argument(
         "--trigger", action="append", default=[], metavar="WORD", help="trigger word; may be repeated"
     )
     generate.add_argument(
@@ -81,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_place_flags(generate)
     add_loras_command(commands)
     add_models_command(commands)
+    add_negatives_command(commands)
     return parser
 
 
@@ -148,7 +158,7 @@ def build_request(options: argparse.Namespace, card: ModelCard) -> GenerationReq
     stages = card.single_stage if options.single_stage else card.stages
     data: dict[str, Any] = {
         "prompt": options.prompt,
-        "negative": options.negative,
+        "negative": negative_text(options.negative, options.negatives),
         "triggers": options.trigger,
         "loras": [lora_use(text) for text in options.loras_used],
         "seed": _seed(options.seed),

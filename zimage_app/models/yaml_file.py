@@ -18,25 +18,24 @@ from zimage_app.models.folders import shown
 _PLAIN_MAPPING = "tag:yaml.org,2002:map"
 
 
-def _line(mark: Any) -> int:
-    """Of a YAML mark, counted from 0; the first where there is no mark."""
-    return int(mark.line) if mark else 0
-
-
 @dataclass(frozen=True, slots=True)
 class YamlReader:
     """Reads one file, and says where something is wrong in it."""
 
     path: Path
+    columns: bool = False
+    """Whether errors name the column too."""
 
     def wrong(self, node: yaml.Node, en: str, zh: str) -> ModelError:
         """An error at the line of ``node``."""
-        return self.wrong_at(_line(node.start_mark), en, zh)
+        return self.wrong_at(node.start_mark, en, zh)
 
-    def wrong_at(self, line: int, en: str, zh: str) -> ModelError:
-        """An error at a line, counted from 0."""
-        place = f"{shown(self.path)}, line {line + 1}"
-        return ModelError(Text(f"{place}: {en}.", f"{shown(self.path)} 第 {line + 1} 行：{zh}。"))
+    def wrong_at(self, mark: Any, en: str, zh: str) -> ModelError:
+        """An error at a YAML mark; at the file's first line where there is none."""
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        column_en, column_zh = (f", column {column}", f"第 {column} 列") if self.columns else ("", "")
+        place = f"{shown(self.path)}, line {line}{column_en}"
+        return ModelError(Text(f"{place}: {en}.", f"{shown(self.path)} 第 {line} 行{column_zh}：{zh}。"))
 
     def tree(self) -> yaml.Node:
         """The whole file as YAML nodes."""
@@ -45,19 +44,19 @@ class YamlReader:
             for event in yaml.parse(text, Loader=yaml.SafeLoader):
                 if isinstance(event, yaml.AliasEvent):
                     raise self.wrong_at(
-                        _line(event.start_mark),
+                        event.start_mark,
                         "aliases are not allowed; write the value out",
                         "不允许使用别名；请直接写出内容",
                     )
             root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
             raise self.wrong_at(
-                _line(error.problem_mark), f"not valid YAML ({error.problem})", f"不是有效的 YAML（{error.problem}）"
+                error.problem_mark, f"not valid YAML ({error.problem})", f"不是有效的 YAML（{error.problem}）"
             ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise self.wrong_at(0, f"not readable as YAML ({error})", f"无法作为 YAML 读取（{error}）") from error
+            raise self.wrong_at(None, f"not readable as YAML ({error})", f"无法作为 YAML 读取（{error}）") from error
         if root is None:
-            raise self.wrong_at(0, "the file is empty; delete it or fill it in", "文件为空；请删除或填写")
+            raise self.wrong_at(None, "the file is empty; delete it or fill it in", "文件为空；请删除或填写")
         return root
 
     def fields(self, node: yaml.Node, allowed: tuple[str, ...]) -> dict[str, yaml.Node]:

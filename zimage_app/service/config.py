@@ -24,6 +24,8 @@ class StudioConfig:
     loras: Path = ROOT / "loras"
     named_models: Path = ROOT / "presets" / "models"
     """YAML files that name models and the places of their parts."""
+    negatives: Path = ROOT / "presets" / "negative"
+    """YAML files of negative prompts, one for each category."""
     comfyui: Path | None = None
     """A ComfyUI installation whose models are offered too."""
     model: str | None = None

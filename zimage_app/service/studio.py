@@ -38,7 +38,9 @@ from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.loras.width import transformer_width
 from zimage_app.service.models import ModelLibrary
+from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.slot import LoadedModel, ModelSlot
+from zimage_app.service.tokens import TokenCounter
 from zimage_app.service.views import JobView, SavedPicture, StageView
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,8 @@ class Studio:
         self._gallery = Gallery(config.outputs)
         self.loras = LoraLibrary(config.loras)
         self.models = ModelLibrary(config)
+        self.negatives = NegativeLibrary(config.negatives)
+        self._tokens = TokenCounter()
         self.shared = config.shared
         self._changed = threading.Condition()
         self._jobs: dict[str, _Job] = {}
@@ -115,6 +119,14 @@ class Studio:
         if self._config.shared:
             raise StorageError(Text("On a shared page, notes can't be changed.", "公开分享的页面上不能修改备注。"))
         return self.loras.write_notes(name, notes)
+
+    def tokens(self, model: str, text: str) -> int | None:
+        """How many tokens a text is to a model; None where that isn't known.
+
+        Raises:
+            ModelError: the model isn't here.
+        """
+        return self._tokens.count(self._source(model), text)
 
     def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
         """Queue a request; gives the job's id.

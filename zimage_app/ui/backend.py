@@ -9,6 +9,7 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
+from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, SavedPicture
 
@@ -54,6 +55,15 @@ class Backend(Protocol):
 
     def note_lora(self, name: str, notes: Notes) -> LoraEntry:
         """Keep the user's own words on a LoRA; raises StudioError where that can't be or isn't allowed."""
+        ...
+
+    @property
+    def negatives(self) -> NegativeLibrary:
+        """The negative prompts to choose from."""
+        ...
+
+    def tokens(self, model: str, text: str) -> int | None:
+        """How many tokens a text is to a model; None where that isn't known."""
         ...
 
     def width(self, model: str) -> int | None:
