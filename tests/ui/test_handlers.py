@@ -109,6 +109,10 @@ def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: ScriptedStudio) 
         {"name": "ink", "strength": 0.0},
     ]
     assert page.notice(updates) == "The picture's settings were put in."
+    (studio.loras.folder / "ink.safetensors").unlink()
+    studio.loras.entries(refresh=True)
+    updates = page.do.reuse(_visitor(), _event(id=studio.today()[0].record.id))
+    assert page.notice(updates).startswith("The picture's settings were put in. ink: there is no such LoRA")
 
 
 @pytest.mark.parametrize("loras", ["ink", [{"name": 3}], {"a": 1}, [{"name": "x", "strength": 99}]])

@@ -130,6 +130,11 @@ def test_what_the_model_reads_is_told_where_it_is_not_the_prompt(studio: Scripte
     assert told("a boat", loras=[ink]) == {"hints": [], "reads": {"text": "水墨, a boat", "loras": []}}
     assert told("水墨 boat", loras=[ink]) == {"hints": [], "reads": None}
     assert told("a <lora:snow:0.5>") == {"hints": [], "reads": {"text": "a", "loras": ["snow 0.5"]}}
+    answer = told("a <lora:large:0.5:stages=2>")
+    assert answer == {
+        "hints": [f"LoRA large: made for a model of width 3840; the chosen one has {WIDTH}"],
+        "reads": {"text": "a", "loras": ["large 0.5 @2"]},
+    }
     assert told("a <lora:snow:0.5") == {"hints": [], "reads": None}
     assert told("", loras=[ink]) == {"hints": [], "reads": None}
     answer = told("a <lora:snou>")
@@ -338,12 +343,14 @@ def test_a_pictures_loras_come_back_and_another_file_is_told(
     run(page, scripted, "a boat <lora:风格/水墨 ink:0.3>")
     (mine,) = scripted.today(limit=1)
     mine.record.request.loras[0].__dict__["sha256"] = "0" * 64
-    scripted.loras.sha256(scripted.loras.find("snow"))
     use(page, "snow").locator(".remove").click()
     page.locator(".facts .reuse").click()
     expect(page.locator(".use")).to_have_count(2)
     expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
     expect(use(page, "风格/水墨 ink").locator("input[type=number]")).to_have_value("0.3")
+    expect(page.locator(".notice")).to_contain_text(
+        f"LoRA snow is another file than the one in these settings ({digest[:10]}"
+    )
     arrive(page)
     expect(use(page, "snow").locator(".remark")).to_contain_text("another file")
     assert digest != "0" * 64

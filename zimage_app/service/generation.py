@@ -14,7 +14,7 @@ from zimage_app.domain.errors import StudioError
 from zimage_app.domain.events import Event, Failed, Finished, Warned
 from zimage_app.domain.plan import GenerationPlan, StagePlan, make_plan
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import GenerationRequest, LoraUse
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.engine.run import PrepareStage, run
 from zimage_app.models.components import Components
@@ -106,16 +106,9 @@ class Generator:
 
     def _settled(self, plan: GenerationPlan) -> tuple[GenerationPlan, list[Text]]:
         """The plan with the full names and hashes of its LoRAs, and a word on each file that isn't the one meant."""
-        warnings: list[Text] = []
-        uses = tuple(self._settled_use(use, warnings) if use.strength else use for use in plan.request.loras)
-        return replace(plan, request=plan.request.model_copy(update={"loras": uses})), warnings
-
-    def _settled_use(self, use: LoraUse, warnings: list[Text]) -> LoraUse:
-        entry = self._loras.find(use.name)
-        digest = self._loras.sha256(entry)
-        if use.sha256 not in (None, digest):
-            warnings.append(another_file(entry.name, str(use.sha256), digest))
-        return use.model_copy(update={"name": entry.name, "sha256": digest})
+        settled = [self._loras.settled(use) if use.strength else (use, None) for use in plan.request.loras]
+        request = plan.request.model_copy(update={"loras": tuple(use for use, _ in settled)})
+        return replace(plan, request=request), [warning for _, warning in settled if warning]
 
     def _loras_by_stage(self, request: GenerationRequest) -> tuple[PrepareStage, list[Text]]:
         """What puts a stage's LoRAs on the model. All files are read and checked now, before anything is drawn."""
@@ -128,15 +121,6 @@ class Generator:
             return self._lora_manager.switch(on)
 
         return prepare, warnings
-
-
-def another_file(name: str, wanted: str, found: str) -> Text:
-    """What to say where a name stands for another file than the settings mean."""
-    return Text(
-        f"LoRA {name} is another file than the one in these settings ({found[:10]} instead of {wanted[:10]});"
-        " the picture will differ.",
-        f"LoRA {name} 与参数中记录的不是同一个文件（现为 {found[:10]}，原为 {wanted[:10]}），画面会有差异。",
-    )
 
 
 def load_generator(model: str = "demo", config: StudioConfig | None = None) -> Generator:

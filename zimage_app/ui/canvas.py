@@ -96,7 +96,7 @@ def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[
     optional = (
         ("negative", request.negative.strip()),
         ("triggers", ", ".join([*(word for use in on for word in use.triggers), *request.triggers])),
-        ("loras", "\n".join(map(_lora, on))),
+        ("loras", "\n".join(lora_text(use) + (f" ({use.sha256[:10]})" if use.sha256 else "") for use in on)),
     )
     return [
         (title("prompt"), request.prompt),
@@ -105,10 +105,10 @@ def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[
     ]
 
 
-def _lora(use: LoraUse) -> str:
+def lora_text(use: LoraUse) -> str:
+    """Name, strength and stages of a LoRA, in short."""
     stages = "" if use.stages is None else f" @{','.join(map(str, use.stages))}"
-    digest = f" ({use.sha256[:10]})" if use.sha256 else ""
-    return f"{use.name} {use.strength:g}{stages}{digest}"
+    return f"{use.name} {use.strength:g}{stages}"
 
 
 def _stages_of(record: ImageRecord) -> list[Stage]:

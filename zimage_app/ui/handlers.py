@@ -16,8 +16,8 @@ from gradio.components import Component
 from starlette.requests import HTTPConnection
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import RequestError, StudioError
-from zimage_app.domain.request import REFERENCE_STAGES, Stage, parse_request, parse_stage
+from zimage_app.domain.errors import LoraError, RequestError, StudioError
+from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Stage, parse_request, parse_stage
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.views import JobView, SavedPicture
 from zimage_app.ui.backend import Backend
@@ -218,7 +218,18 @@ class Handlers:
         card = self._studio.card(record.model)
         values: Values = request_values(record.request, card, self._at.tabs)
         updates = self._filled(values) | self._card_updates(card, language)
-        return updates | {self._at.notice: _notice("info", say("reused", language))}
+        sentences = [say("reused", language), *self._other_files(record.request, language)]
+        return updates | {self._at.notice: _notice("info", " ".join(sentences))}
+
+    def _other_files(self, request: GenerationRequest, language: Language) -> Iterator[str]:
+        """A sentence for each LoRA of a picture that is gone or is another file now."""
+        for use in request.loras:
+            try:
+                warning = self._studio.loras.settled(use)[1] if use.strength else None
+            except LoraError as error:
+                warning = error.text
+            if warning is not None:
+                yield warning.to(language)
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:
         about = self._word(card, "description", language)

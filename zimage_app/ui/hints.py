@@ -7,9 +7,10 @@ from typing import Any
 
 from zimage_app.domain.errors import LoraError, StudioError
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.text import Language
+from zimage_app.domain.request import parse_request
+from zimage_app.domain.text import Language, Text
 from zimage_app.ui.backend import Backend
+from zimage_app.ui.canvas import lora_text
 from zimage_app.ui.values import request_data
 
 Data = dict[str, Any]
@@ -30,17 +31,16 @@ def hint_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
             return {"hints": [error.to(language)], "reads": None}
         except StudioError:  # half-typed; the button's own check names the field
             return {"hints": [], "reads": None}
+        by_tags = [use for use in plan.request.loras if use.strength and use not in asked.loras]
+        remarks = [
+            Text(f"LoRA {use.name}: {text.en}", f"LoRA {use.name}：{text.zh}")
+            for use in by_tags
+            for text in studio.loras.find(use.name).remarks(studio.width(str(values["model"])))
+        ]
+        reads = {"text": plan.request.full_prompt, "loras": [lora_text(use) for use in by_tags]}
         return {
-            "hints": [text.to(language) for text in plan.warnings],
-            "reads": None if blank else _reading(asked, plan.request),
+            "hints": [text.to(language) for text in (*plan.warnings, *remarks)],
+            "reads": None if blank or plan.request.full_prompt == asked.prompt else reads,
         }
 
     return hints
-
-
-def _reading(asked: GenerationRequest, settled: GenerationRequest) -> Data | None:
-    """The text that the model reads and the LoRAs as tags set them; None where it reads the prompt as it stands."""
-    if settled.full_prompt == asked.prompt:
-        return None
-    by_tags = [use for use in settled.loras if use not in asked.loras]
-    return {"text": settled.full_prompt, "loras": [f"{use.name} {use.strength:g}" for use in by_tags]}

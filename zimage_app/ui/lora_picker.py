@@ -37,8 +37,6 @@ def limits() -> Data:
 
 def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: str | None) -> Data:
     """One LoRA as the browser gets it. ``width`` is the chosen model's."""
-    misfit = entry.misfit(width)
-    remarks = [*entry.warnings, *([misfit] if misfit else [])]
     return {
         "name": entry.name,
         "title": entry.title,
@@ -55,7 +53,7 @@ def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: 
         "sha256": sha256,
         "picture": str(entry.modified) if entry.thumbnail else "",
         "problem": entry.problem.to(language) if entry.problem else "",
-        "warnings": [text.to(language) for text in remarks],
+        "warnings": [text.to(language) for text in entry.remarks(width)],
     }
 
 

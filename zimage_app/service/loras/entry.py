@@ -69,6 +69,11 @@ class LoraEntry:
             f"适用于宽度为 {self.width} 的模型，而当前模型为 {width}",
         )
 
+    def remarks(self, width: int | None) -> tuple[Text, ...]:
+        """What is odd about it, to a user of a model of that width."""
+        misfit = self.misfit(width)
+        return self.warnings if misfit is None else (*self.warnings, misfit)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

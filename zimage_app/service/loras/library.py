@@ -12,6 +12,7 @@ import threading
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from zimage_app.domain.errors import LoraError
+from zimage_app.domain.request import LoraUse
 from zimage_app.domain.text import Text
 from zimage_app.service.loras.cache import Cache
 from zimage_app.service.loras.contents import read_contents
@@ -84,6 +85,20 @@ class LoraLibrary:
             cache.sha256(name, stamp, lambda: digest)
             cache.save()
         return digest
+
+    def settled(self, use: LoraUse) -> tuple[LoraUse, Text | None]:
+        """A use with its name in full and its file's hash, and what to say where that isn't the file that was meant.
+
+        Raises:
+            LoraError: as ``find`` and ``sha256`` do.
+        """
+        entry = self.find(use.name)
+        digest = self.sha256(entry)
+        another = use.sha256 not in (None, digest)
+        return (
+            use.model_copy(update={"name": entry.name, "sha256": digest}),
+            _another_file(entry.name, str(use.sha256), digest) if another else None,
+        )
 
     def known_sha256(self, entry: LoraEntry) -> str | None:
         """The hash where it has been worked out before; the file isn't read."""
@@ -173,6 +188,14 @@ class LoraLibrary:
                 "loras 文件夹里没有这个 LoRA；" + (f"是否指 {close}？" if close else "请把文件放进去，或换一个名称"),
             ),
         )
+
+
+def _another_file(name: str, wanted: str, found: str) -> Text:
+    return Text(
+        f"LoRA {name} is another file than the one in these settings ({found[:10]} instead of {wanted[:10]});"
+        " the picture will differ.",
+        f"LoRA {name} 与参数中记录的不是同一个文件（现为 {found[:10]}，原为 {wanted[:10]}），画面会有差异。",
+    )
 
 
 def _relative(name: str) -> PurePosixPath:

@@ -6,7 +6,7 @@ const { most, strongest, step } = props.limits;
 const say = (key, values = {}) => page.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
 let library = new Map(); // name -> what the server tells
-let known = false; // whether it has told anything yet
+let told = ""; // the same as it came
 let model = "";
 let stages = props.stages; // numbers, from 1, of the stages that are switched on
 let uses = [];
@@ -96,7 +96,7 @@ function facts(entry) {
 }
 
 function remarks(use, entry) {
-  if (!entry) return known ? [say("lora_gone")] : [];
+  if (!entry) return told ? [say("lora_gone")] : [];
   const another = use.sha256 && entry.sha256 && use.sha256 !== entry.sha256;
   return [entry.problem, ...entry.warnings, another ? say("lora_another") : ""].filter(Boolean);
 }
@@ -293,6 +293,7 @@ async function keep(entry, said, answer) {
   answer.textContent = reply.error || say("lora_saved");
   answer.dataset.kind = reply.error ? "error" : "";
   if (reply.entry) library.set(reply.entry.name, reply.entry);
+  told = ""; // what comes next is news
 }
 
 // Library
@@ -302,8 +303,10 @@ async function fetchLibrary(refresh) {
   if (refresh) query.set("refresh", "");
   const answer = await fetch(`loras.json?${query}`).catch(() => null);
   if (!answer || !answer.ok) return false;
-  library = new Map((await answer.json()).map((entry) => [entry.name, entry]));
-  known = true;
+  const text = await answer.text();
+  if (text === told) return true; // drawing anew would take the focus from whoever is typing
+  told = text;
+  library = new Map(JSON.parse(text).map((entry) => [entry.name, entry]));
   draw();
   if (dialog) drawCards();
   return true;
@@ -345,7 +348,7 @@ function drawCards() {
   dialog.querySelector(".count").textContent = say("lora_count", { shown: found.length, all: library.size });
   const empty = dialog.querySelector(".empty");
   empty.hidden = found.length > 0;
-  empty.textContent = !known ? "" : library.size ? say("lora_no_match") : say("lora_empty");
+  empty.textContent = !told ? "" : library.size ? say("lora_no_match") : say("lora_empty");
   drawMore();
 }
 
