@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,10 +33,8 @@ class TokenCounter:
                 from zimage_app.models.text import load_tokenizer  # takes torch
 
                 self._tokenizer = None
-                try:
+                with contextlib.suppress(ModelError):
                     self._tokenizer = load_tokenizer(folder)
-                except ModelError:
-                    pass
                 self._folder = folder
             tokenizer = self._tokenizer
             return None if tokenizer is None else len(tokenizer.ids(text)) - len(tokenizer.ids(""))

@@ -24,6 +24,7 @@ from zimage_app.ui.backend import Backend
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.controls import element_id, fill
 from zimage_app.ui.i18n import LanguageChoice, card_key, language_of, say
+from zimage_app.ui.negative_picker import guide_values
 from zimage_app.ui.values import Values, field_title, in_effect, request_data, request_values, stage_data, stages_values
 from zimage_app.ui.visitor import owner_of
 
@@ -132,6 +133,14 @@ class Handlers:
             return self._guarded(settings, request)
 
         return fill_in
+
+    def guide(self, request: gr.Request, *inputs: Any) -> Updates:
+        """Give the negative prompt an effect: guidance in the first stage."""
+
+        def settings() -> Updates:
+            return fill(self._at.fields, guide_values(self._studio, self._values(inputs), self._at.tabs))
+
+        return self._guarded(settings, request)
 
     def last_seed(self, request: gr.Request) -> Updates:
         """Put in the seed of this browser's newest picture."""

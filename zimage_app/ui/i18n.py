@@ -17,6 +17,7 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Language, Text
 from zimage_app.ui.lora_words import LORA_WORDS
+from zimage_app.ui.negative_words import NEGATIVE_WORDS
 
 LanguageChoice = Literal["auto", "zh", "en"]
 LANGUAGE_COOKIE = "studio_language"
@@ -118,6 +119,7 @@ WORDS: dict[str, Text] = {
     "fact_skipped": Text("Skipped", "跳过"),
     "fact_created": Text("Made at", "生成于"),
     **LORA_WORDS,
+    **NEGATIVE_WORDS,
 }
 
 

@@ -29,6 +29,7 @@ from zimage_app.ui.layout import (
 )
 from zimage_app.ui.lora_picker import limits, note_function
 from zimage_app.ui.model_panel import panel_function
+from zimage_app.ui.negative_picker import library_function
 from zimage_app.ui.values import Values, in_effect, stages_values, switched_knobs
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
@@ -81,10 +82,13 @@ class _Answers:
     hints: Callable[..., object]
     save_note: Callable[..., object]
     models: Callable[..., object]
+    negatives: Callable[..., object]
 
 
 def _answers(studio: Backend, tabs: int) -> _Answers:
-    return _Answers(hint_function(studio, tabs), note_function(studio), panel_function(studio))
+    return _Answers(
+        hint_function(studio, tabs), note_function(studio), panel_function(studio), library_function(studio, tabs)
+    )
 
 
 class _Controls:
@@ -113,6 +117,7 @@ class _Controls:
                     self._text("triggers", max_lines=1, placeholder=self._words("triggers_hint"))
                     self._text("negative", lines=2, max_lines=6)
                     _drawn("hints", server=self._answers.hints)
+                    self.negatives = _drawn("negatives", server=self._answers.negatives)
                     self._seed()
                     self._stages()
             with gr.Column(elem_id="actions"):
@@ -216,6 +221,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     controls.seed_random.click(lambda: "", None, at.fields["seed"], **plain)
     controls.seed_last.click(do.last_seed, None, [at.fields["seed"], at.notice], **plain)
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
+    _event(controls.negatives, "guide")(do.guide, fields, fields, preprocess=False, **plain)
     _event(at.canvas, "reuse")(do.reuse, None, filled, **plain)
     for number in range(at.tabs):
         _dim(at, do, number, plain)

@@ -1,0 +1,181 @@
+// The library of negative prompts: categories, chips, favourites, own entries. What is chosen stands in the negative
+// field itself, and only there; the server takes it apart and puts it together (negative_picker.py).
+const page = window.studio;
+const root = element.querySelector(".negatives");
+const part = (name) => root.querySelector(name);
+const say = (key, values = {}) => page.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+const plain = (text) => text.normalize("NFKC").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
+const quiet = 200; // milliseconds without a change, before the server is asked
+const starred = "★"; // stands for the favourites among the categories' names
+
+let library = { categories: [], favourites: [], allowed: false };
+let chosen = new Set(); // phrases of the negative field
+let category = "";
+let settings = {};
+let timer = 0;
+let newest = 0;
+let toggles = Promise.resolve();
+
+function make(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function makeButton(className, text, label, act) {
+  const button = make("button", className, text);
+  button.type = "button";
+  if (label) button.setAttribute("aria-label", label);
+  button.onclick = act;
+  return button;
+}
+
+const field = () => document.querySelector("#knob-negative textarea");
+const ask = (order) => server.negatives({ language: page.language, ...order }).catch(() => null);
+
+// The negative field
+
+// One after another, so that quick clicks do not undo each other; what is typed meanwhile is taken into account.
+function toggle(entry) {
+  toggles = toggles.then(async () => {
+    for (;;) {
+      const text = field().value;
+      const answer = await ask({ do: "toggle", text, entry });
+      if (!answer) return;
+      if (field().value !== text) continue;
+      field().value = answer.text;
+      field().dispatchEvent(new Event("input", { bubbles: true }));
+      return;
+    }
+  });
+}
+
+async function look() {
+  newest += 1;
+  const turn = newest;
+  const answer = await ask({ do: "state", text: settings.negative || "", settings });
+  // Answers may overtake one another.
+  if (!answer || answer.error || turn !== newest) return;
+  chosen = new Set(answer.phrases.map(plain));
+  const entries = library.categories.flatMap((each) => each.entries);
+  const count = entries.filter((entry) => chosen.has(plain(entry.text))).length;
+  const told = [count ? say("negatives_chosen", { count }) : "", answer.tokens ? say("negatives_tokens", { tokens: answer.tokens }) : ""];
+  part(".count").textContent = told.filter(Boolean).join(" · ");
+  part(".guide").hidden = !answer.guide;
+  if (answer.guide) part(".guide button").textContent = say("negatives_guide", answer.guide);
+  drawPressed();
+}
+
+// The library
+
+async function change(order) {
+  const answer = await ask(order);
+  part(".answer").textContent = answer ? answer.error || "" : say("negatives_unreachable");
+  if (!answer || answer.error) return false;
+  library = answer;
+  const held = root.contains(document.activeElement) && document.activeElement.dataset?.key;
+  draw();
+  if (held) root.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus();
+  look();
+  return true;
+}
+
+function shown() {
+  const words = plain(part("input[type=search]").value).split(" ").filter(Boolean);
+  const all = library.categories.flatMap((each) => each.entries.map((entry) => ({ ...entry, of: each })));
+  if (words.length) return all.filter((entry) => words.every((word) => plain(entry.search).includes(word)));
+  if (category !== starred) return all.filter((entry) => entry.of.name === category);
+  return library.favourites.map((text) => all.find((entry) => entry.text === text)).filter(Boolean);
+}
+
+function makeCategory(name, title) {
+  const button = makeButton("", title, "", () => {
+    category = name;
+    part("input[type=search]").value = "";
+    draw();
+    root.querySelector(`[data-key="${CSS.escape(`category ${name}`)}"]`).focus();
+  });
+  button.dataset.key = `category ${name}`;
+  button.setAttribute("aria-pressed", String(name === category));
+  return button;
+}
+
+function makeChip(entry) {
+  const chip = make("span", "chip");
+  const names = page.language === "zh" ? [entry.text, entry.meaning] : [entry.meaning || entry.text, entry.text];
+  const put = makeButton("put", names[0], "", () => toggle(entry.text));
+  put.dataset.text = entry.text;
+  put.dataset.key = `put ${entry.text}`;
+  if (page.language !== "zh" && entry.meaning) put.append(make("span", "other", entry.text));
+  put.title = [names[1], entry.when].filter((text) => text && text !== names[0]).join("\n");
+  const tell = () => (part(".about").textContent = [names.join("  "), entry.when].filter(Boolean).join(" · "));
+  chip.onpointerenter = tell;
+  put.onfocus = tell;
+  const favourite = library.favourites.includes(entry.text);
+  const star = makeButton("star", favourite ? "★" : "☆", say("negatives_mark", { entry: names[0] }), () =>
+    change({ do: favourite ? "unmark" : "mark", entry: entry.text })
+  );
+  star.dataset.key = `star ${entry.text}`;
+  star.setAttribute("aria-pressed", String(favourite));
+  chip.append(put);
+  if (library.allowed) chip.append(star);
+  if (library.allowed && entry.of.mine)
+    chip.append(makeButton("remove", "✕", say("negatives_remove", { entry: names[0] }), () => change({ do: "remove", entry: entry.text })));
+  return chip;
+}
+
+function draw() {
+  const searching = Boolean(part("input[type=search]").value.trim());
+  const filled = library.categories.filter((each) => each.entries.length);
+  if (category !== starred && !filled.some((each) => each.name === category)) category = filled[0]?.name || starred;
+  const categories = [makeCategory(starred, `★ ${say("negatives_favourites")}`), ...filled.map((each) => makeCategory(each.name, each.title))];
+  part(".categories").replaceChildren(...categories);
+  part(".categories").classList.toggle("aside", searching);
+  const entries = shown();
+  part(".entries").replaceChildren(...entries.map(makeChip));
+  if (!entries.length) part(".entries").append(make("span", "none", say(searching ? "negatives_no_match" : "negatives_no_favourites")));
+  part(".about").textContent = "";
+  part(".problems").replaceChildren(...library.categories.filter((each) => each.problem).map((each) => make("li", "", each.problem)));
+  part(".own").hidden = !library.allowed;
+  drawPressed();
+}
+
+function drawPressed() {
+  for (const button of root.querySelectorAll(".put")) {
+    button.setAttribute("aria-pressed", String(chosen.has(plain(button.dataset.text))));
+  }
+}
+
+// All of it
+
+part(".name").textContent = say("negatives_summary");
+part(".categories").setAttribute("aria-label", say("negatives"));
+part(".entries").setAttribute("aria-label", say("negatives"));
+part(".refresh").textContent = say("negatives_refresh");
+part(".refresh").onclick = () => change({ do: "refresh" });
+part(".guide button").onclick = () => trigger("guide");
+part(".own button").textContent = say("negatives_add");
+const inputs = { "input[type=search]": "negatives_search", ".own .text": "negatives_new", ".own .meaning": "negatives_new_meaning" };
+for (const [name, key] of Object.entries(inputs)) {
+  part(name).placeholder = say(key);
+  part(name).setAttribute("aria-label", say(key));
+}
+part("input[type=search]").oninput = draw;
+part(".own").onsubmit = async (event) => {
+  event.preventDefault();
+  const [entry, meaning] = [part(".own .text").value, part(".own .meaning").value];
+  if (!(await change({ do: "add", entry, meaning }))) return;
+  category = library.categories.find((each) => each.mine).name;
+  part(".own").reset();
+  draw();
+  toggle(entry.trim());
+};
+part("details").ontoggle = () => part("details").open && !library.categories.length && change({ do: "library" });
+
+document.addEventListener("studio:settings", (event) => {
+  settings = event.detail;
+  clearTimeout(timer);
+  timer = setTimeout(look, quiet);
+});
+change({ do: "library" });

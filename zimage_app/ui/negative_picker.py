@@ -1,0 +1,119 @@
+"""The library of negative prompts on the page: what its script is told, and what it may ask for. Knows no components.
+
+The page's own script (``assets/negatives.js``) draws all of it and puts texts in with ``textContent``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from zimage_app.domain.errors import RequestError, StorageError, StudioError
+from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, guiding_stage, phrases, toggled
+from zimage_app.domain.request import parse_stage
+from zimage_app.domain.text import Language, Text
+from zimage_app.service.negatives.library import MINE
+from zimage_app.ui.backend import Backend
+from zimage_app.ui.values import stage_data
+
+Data = dict[str, Any]
+
+_NOT_SHARED = Text(
+    "On a shared page, favourites and own entries can't be changed.", "公开分享的页面上不能修改收藏和自己的词条。"
+)
+
+
+def library_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
+    """What the library's script calls.
+
+    ``do`` is ``library`` or ``refresh`` (tells everything), ``state`` (of the negative prompt ``text`` in the page's
+    ``settings``), ``toggle`` (of ``entry``), or ``add``, ``remove``, ``mark`` and ``unmark``, which change the files.
+    """
+
+    def negatives(order: Data) -> Data:
+        """What was asked for; an ``error`` in the page's language where it can't be."""
+        language: Language = "zh" if order.get("language") == "zh" else "en"
+        text, entry = str(order.get("text") or ""), str(order.get("entry") or "")
+        try:
+            match order.get("do"):
+                case "state":
+                    return state_data(studio, text, order.get("settings"), tabs)
+                case "toggle":
+                    return {"text": toggled(text, entry)}
+                case "refresh":
+                    studio.negatives.categories(refresh=True)
+                case action if action != "library":
+                    _change(studio, str(action), entry, str(order.get("meaning") or ""))
+            return library_data(studio, language)
+        except RequestError as error:
+            return {"error": error.reason.to(language)}
+        except StudioError as error:
+            return {"error": error.to(language)}
+
+    return negatives
+
+
+def library_data(studio: Backend, language: Language) -> Data:
+    """The categories with their entries, the favourites, and whether the visitor may change anything."""
+    library = studio.negatives
+    return {
+        "categories": [_category_data(category, language) for category in library.categories()],
+        "favourites": library.favourites(),
+        "allowed": not studio.shared,
+    }
+
+
+def state_data(studio: Backend, text: str, settings: object, tabs: int) -> Data:
+    """Which phrases a negative prompt has, its tokens, and what would give it an effect where it has none."""
+    values = settings if isinstance(settings, Mapping) else {}
+    model = str(values.get("model") or studio.default_model)
+    guide = guide_values(studio, values, tabs) if text.strip() else {}
+    return {
+        "phrases": phrases(text),
+        "tokens": studio.tokens(model, text) if text.strip() else 0,
+        "guide": next(({"stage": int(name.split(".")[1]) + 1, "cfg": f"{cfg:g}"} for name, cfg in guide.items()), None),
+    }
+
+
+def guide_values(studio: Backend, values: Mapping[str, Any], tabs: int) -> dict[str, float]:
+    """The page value that gives a negative prompt an effect; empty where it has one, or can't be told yet."""
+    try:
+        stages = tuple(parse_stage(stage_data(values, number)) for number in range(tabs))
+        card = studio.card(str(values["model"]))
+    except (KeyError, StudioError):  # half-typed; the button's own check names the field
+        return {}
+    guide = guiding_stage(stages, card)
+    return {f"stages.{guide[0]}.cfg": guide[1]} if guide else {}
+
+
+def _change(studio: Backend, action: str, entry: str, meaning: str) -> None:
+    if studio.shared:
+        raise StorageError(_NOT_SHARED)
+    library = studio.negatives
+    match action:
+        case "add":
+            library.add(entry, meaning)
+        case "remove":
+            library.remove(entry)
+        case "mark" | "unmark":
+            library.mark(entry, favourite=action == "mark")
+
+
+def _category_data(category: NegativeCategory, language: Language) -> Data:
+    return {
+        "name": category.name,
+        "title": category.title.to(language),
+        "mine": category.name == MINE,
+        "problem": category.problem.to(language) if category.problem else "",
+        "entries": [_entry_data(entry, language) for entry in category.entries],
+    }
+
+
+def _entry_data(entry: NegativeEntry, language: Language) -> Data:
+    when = (entry.when.zh, entry.when.en) if entry.when else ("", "")
+    return {
+        "text": entry.text,
+        "meaning": entry.meaning,
+        "when": when[0] if language == "zh" else when[1],
+        "search": "\n".join((entry.text, entry.meaning, *when)),
+    }
