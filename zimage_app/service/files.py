@@ -1,4 +1,4 @@
-"""Small files of ours on disk: written whole or not at all. Knows nothing of what is in them."""
+"""Files of ours on disk: written whole or not at all. Knows nothing of what is in them."""
 
 from __future__ import annotations
 
@@ -21,3 +21,14 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # Windows cannot open a folder, and journals the rename itself
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import re
 from collections.abc import Iterator
 from datetime import date
@@ -14,6 +14,7 @@ from zimage_app.domain.errors import StorageError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
+from zimage_app.service.files import write_whole
 from zimage_app.service.views import SavedPicture
 
 TEXT_KEY = "zimage_studio"
@@ -36,7 +37,7 @@ class Gallery:
         path = self._path(record.id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_atomically(path, Image.fromarray(picture), _chunks(record))
+            write_whole(path, _png(Image.fromarray(picture), _chunks(record)))
         except OSError as error:
             reason = error.strerror or str(error)
             raise StorageError(
@@ -92,25 +93,7 @@ def _chunks(record: ImageRecord) -> PngImagePlugin.PngInfo:
     return chunks
 
 
-def _write_atomically(path: Path, image: Image.Image, chunks: PngImagePlugin.PngInfo) -> None:
-    """Beside its place first, down to the disk, then renamed: a kill leaves the old state or the new one."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("xb") as file:
-            image.save(file, format="PNG", pnginfo=chunks, compress_level=4)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # Windows cannot open a folder, and journals the rename itself
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _png(image: Image.Image, chunks: PngImagePlugin.PngInfo) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=chunks, compress_level=4)
+    return buffer.getvalue()
