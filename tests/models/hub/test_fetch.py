@@ -301,10 +301,14 @@ def test_modelscope_refuses_in_the_same_words(hub: FakeHub, models: Path, fault:
         fetched(ModelScope(hub.url), models)
 
 
-def test_a_part_that_a_repository_does_not_have_is_named(hub: FakeHub, models: Path) -> None:
-    for path in [path for path in hub.repos[REPO] if path.startswith("vae/")]:
-        del hub.repos[REPO][path]
-    with pytest.raises(FetchError, match=r"has no vae \(Tongyi-MAI/Z-Image-Turbo\)"):
+@pytest.mark.parametrize("part", ["transformer", "vae"])
+@pytest.mark.parametrize("left", ["", ".bin"])
+def test_a_part_that_a_repository_does_not_have_is_named(hub: FakeHub, models: Path, part: str, left: str) -> None:
+    for path in [path for path in hub.repos[REPO] if path.startswith(f"{part}/")]:
+        data = hub.repos[REPO].pop(path)
+        if left and path.endswith((".json", ".bin")):
+            hub.repos[REPO][path] = data
+    with pytest.raises(FetchError, match=rf"has no safetensors weights in {part}/ \(Tongyi-MAI/Z-Image-Turbo\)"):
         fetched(HuggingFace(hub.url), models)
 
 

@@ -128,8 +128,9 @@ def _listing(host: Host, repo: str, patience: Patience, stopped: threading.Event
 
 def _complete(listing: Listing, remotes: list[Remote], host: Host) -> None:
     for remote in remotes:
-        if remote.repo == listing.repo and not listing.needed([remote]):
-            raise sentences.not_found(f"{remote.path} ({remote.repo})", host.name)
+        if remote.repo == listing.repo and not listing.part(remote):
+            what = remote.path if remote.is_file else f"safetensors weights in {remote.path}/"
+            raise sentences.not_found(f"{what} ({remote.repo})", host.name)
 
 
 def fetch(

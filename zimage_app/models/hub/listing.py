@@ -18,6 +18,7 @@ _BESIDE = (INDEX, "scheduler/scheduler_config.json")
 _WEIGHTS = ".safetensors"
 _SMALL = (".json", ".txt", ".model")
 """Configs, indices of shards, word lists."""
+_TOKENIZERS = ("tokenizer.json", "vocab.json")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|ema|non_ema)[.-]")
 """Second copies of the same weights, as diffusers names them."""
@@ -61,21 +62,23 @@ class Listing:
         A model's index comes last, so that a folder looks like a model only when it is one.
         """
         wanted = [remote for remote in remotes if remote.repo == self.repo]
-        files = {file.path: file for remote in wanted for file in self._of(remote)}
+        files = {file.path: file for remote in wanted for file in self.part(remote)}
         first = sorted(files.values(), key=lambda file: (file.size, file.path))
         if any(not remote.is_file and remote.path == "transformer" for remote in wanted):
             beside = {file.path: file for file in self.files if file.path in _BESIDE}
             first += [beside[path] for path in reversed(_BESIDE) if path in beside]
         return tuple(first)
 
-    def _of(self, remote: Remote) -> list[RepoFile]:
+    def part(self, remote: Remote) -> list[RepoFile]:
+        """The files of one part; empty where the repository does not have it in a form that can be used."""
         held = [file for file in self.files if remote.holds(file.path)]
         if remote.is_file:
             return held
         weights = [file for file in held if file.path.endswith(_WEIGHTS) and not _VARIANT.search(file.path)]
         shards = [file for file in weights if _SHARD.search(file.path)]
         small = [file for file in held if file.path.endswith(_SMALL) and not _VARIANT.search(file.path)]
-        return (shards or weights) + small
+        can_be_used = weights or any(PurePosixPath(file.path).name in _TOKENIZERS for file in small)
+        return (shards or weights) + small if can_be_used else []
 
 
 def is_inside(path: str) -> bool:
