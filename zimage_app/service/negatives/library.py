@@ -66,11 +66,11 @@ class NegativeLibrary:
         """
         entries = [entry for category in self.categories() for entry in category.entries]
         wanted = folded(name)
-        for key in (lambda entry: entry.text, lambda entry: entry.meaning):
-            found = next((entry for entry in entries if wanted and folded(key(entry)) == wanted), None)
-            if found is not None:
-                return found
-        names = {folded(word): entry.text for entry in entries for word in (entry.text, entry.meaning) if word}
+        named = [*((entry.text, entry) for entry in entries), *((entry.meaning, entry) for entry in entries)]
+        found = next((entry for word, entry in named if wanted and folded(word) == wanted), None)
+        if found is not None:
+            return found
+        names = {folded(word): entry.text for word, entry in reversed(named) if word}
         near = [*difflib.get_close_matches(wanted, names, n=_MOST_CANDIDATES, cutoff=0.6)]
         near += [each for each in names if len(wanted) > 1 and wanted in each]
         close = ", ".join(list(dict.fromkeys(names[each] for each in near))[:_MOST_CANDIDATES])
