@@ -96,7 +96,8 @@ class Contents:
         if not stored.format:
             return self._reader(stored.key).to(self._plan.device, self._plan.dtype)
         if _broken_rows(stored):
-            row = GgufWeight(self._reader(stored.key), stored.format, (1, math.prod(stored.shape)), torch.float32)
+            blocks = self._reader(stored.key).view(1, -1)
+            row = GgufWeight(blocks, stored.format, (1, math.prod(stored.shape)), torch.float32)
             return row.dense().reshape(stored.shape).to(self._plan.device, self._plan.dtype)
         weight = packed_weight(stored, self._reader, torch.device("cpu"), torch.float32, native=False)
         return weight.dense().to(self._plan.device, self._plan.dtype)

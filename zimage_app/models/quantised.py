@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from zimage_app.models.files import Reader
 from zimage_app.models.formats import GGUF_BLOCKS, Stored, setting
 
+_CACHED_NUMBERS = 2**18
+"""In float32, a megabyte."""
 _KITCHEN_GROUP = 256
 """Input features that ConvRot rotates together, where a note does not say."""
 
@@ -65,7 +67,14 @@ class GgufWeight:
 
     def dense(self) -> Tensor:
         """Its numbers, (out, in), worked out in float32."""
-        return unpacked(self.blocks, self.packing).reshape(self.shape).to(self.dtype)
+        if self.device.type != "cpu":
+            return unpacked(self.blocks, self.packing).reshape(self.shape).to(self.dtype)
+        # By portions that fit into a processor's cache: several times quicker, and no large float32 in between.
+        numbers = torch.empty(self.shape, dtype=self.dtype)
+        rows = max(1, _CACHED_NUMBERS // self.shape[1])
+        for part, blocks in zip(torch.split(numbers, rows), torch.split(self.blocks, rows), strict=True):
+            part.copy_(unpacked(blocks, self.packing).view_as(part))
+        return numbers
 
     def linear(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
