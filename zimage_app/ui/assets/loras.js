@@ -177,7 +177,7 @@ function makeWords(use, index, entry) {
   box.setAttribute("aria-label", say("lora_words", { name: use.name }));
   for (const word of words) {
     const pressed = on.includes(word);
-    const button = makeButton("chip", word, "", () => {
+    const button = makeButton("", word, "", () => {
       const next = words.filter((each) => (each === word ? !pressed : on.includes(each)));
       refocus(index, "words", button, () => update(index, { triggers: next.length ? next : undefined }));
     });
