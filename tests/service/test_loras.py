@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +100,36 @@ def test_a_broken_file_is_listed_with_its_reason_and_refused_by_name(folder: Pat
             library.find(name)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders on this system")
+def test_a_pipe_is_not_read(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.safetensors")
+    os.mkfifo(folder / "ink.yaml")
+    os.mkfifo(folder / "ink.json")
+    assert len(names(LoraLibrary(folder))) == 5
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names are text on this system")
+def test_a_name_that_is_no_text_is_shown_and_can_be_used(folder: Path) -> None:
+    source = folder / "ink.safetensors"
+    os.rename(source, os.fsencode(folder) + "/水墨.safetensors".encode("gbk"))
+    library = LoraLibrary(folder)
+    (name,) = (each for each in names(library) if "\ufffd" in each)
+    name.encode()
+    assert library.sha256(library.find(name)) == library.known_sha256(library.find(name))
+    assert LoraLibrary(folder).entries() == library.entries()
+
+
 # What a name means.
+
+
+def test_a_name_is_the_same_however_its_accents_are_written(tmp_path: Path) -> None:
+    apart, whole = "cafe\u0301", "caf\u00e9"
+    write_lora(tmp_path / f"{apart}.safetensors")
+    library = LoraLibrary(tmp_path)
+    for name in (apart, whole):
+        assert library.name_of(name) == whole
+        assert library.sha256(library.find(name)) == library.known_sha256(library.find(name))
+    assert LoraLibrary(tmp_path).known_sha256(only(tmp_path)) is not None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import threading
+import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from zimage_app.domain.errors import LoraError
@@ -18,7 +19,7 @@ from zimage_app.service.loras.cache import Cache
 from zimage_app.service.loras.contents import read_contents
 from zimage_app.service.loras.entry import Found, LoraEntry, entry_of
 from zimage_app.service.loras.said import read_companion
-from zimage_app.service.loras.scan import SUFFIX, FileAt, LoraFiles, scan
+from zimage_app.service.loras.scan import SUFFIX, FileAt, LoraFiles, readable, scan
 from zimage_app.service.loras.sidecar import SIDECAR, Notes, read_notes, write_notes
 from zimage_app.service.loras.thumbnails import thumbnail
 
@@ -70,7 +71,7 @@ class LoraLibrary:
         try:
             status = entry.path.stat()
             stamp = (status.st_size, status.st_mtime_ns)
-            name = f"{entry.name}{entry.path.suffix}"
+            name = self._cache_name(entry)
             with self._lock:
                 known = self._opened().of(name, stamp).sha256
             if known is not None:
@@ -103,7 +104,7 @@ class LoraLibrary:
     def known_sha256(self, entry: LoraEntry) -> str | None:
         """The hash where it has been worked out before; the file isn't read."""
         with self._lock:
-            return self._opened().of(f"{entry.name}{entry.path.suffix}", (entry.size, entry.modified)).sha256
+            return self._opened().of(self._cache_name(entry), (entry.size, entry.modified)).sha256
 
     def thumbnail(self, name: str) -> bytes | None:
         """A small JPEG of a LoRA that the last look found; None where there is no picture."""
@@ -142,6 +143,9 @@ class LoraLibrary:
         if self._cache is None:
             self._cache = Cache(self.folder / CACHE_FILE)
         return self._cache
+
+    def _cache_name(self, entry: LoraEntry) -> str:
+        return readable(entry.path.relative_to(self.folder).as_posix())
 
     def _look(self) -> dict[str, LoraEntry]:
         cache = self._opened()
@@ -200,7 +204,8 @@ def _another_file(name: str, wanted: str, found: str) -> Text:
 
 def _relative(name: str) -> PurePosixPath:
     """A name as a path that stays below the folder: no root, no drive, no step up."""
-    relative = PurePosixPath(name.strip().replace("\\", "/"))
+    # Some systems take letters with accents apart in files' names, and keyboards don't.
+    relative = PurePosixPath(unicodedata.normalize("NFC", name.strip()).replace("\\", "/"))
     rooted = relative.is_absolute() or bool(PureWindowsPath(name.strip()).drive)
     if rooted or ".." in relative.parts or not relative.parts or "\0" in name:
         raise _fault(
@@ -225,7 +230,7 @@ def _read(files: LoraFiles, cache: Cache) -> Found:
     lora = files.lora
     notes, problem = _notes(files.notes)
     return Found(
-        name=lora.name[: -len(SUFFIX)],
+        name=unicodedata.normalize("NFC", lora.name[: -len(SUFFIX)]),
         path=lora.path,
         size=lora.stamp[0],
         modified=lora.stamp[1],

@@ -5,6 +5,7 @@ user has put them there; a folder that several links lead to is visited once, so
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class FileAt:
     """A file as it was met."""
 
     name: str
-    """Path below the folder, with forward slashes."""
+    """Path below the folder, with forward slashes, as ``readable`` text."""
     path: Path
     stamp: Stamp
 
@@ -100,4 +101,11 @@ def _file(root: Path, below: str, name: str) -> FileAt | None:
         status = path.stat()
     except OSError:  # a link to nothing
         return None
-    return FileAt(inner, path, (status.st_size, status.st_mtime_ns))
+    if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+        return None
+    return FileAt(readable(inner), path, (status.st_size, status.st_mtime_ns))
+
+
+def readable(name: str) -> str:
+    """A file's name as text; what is no UTF-8, as in archives from elsewhere, becomes question marks."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
