@@ -111,7 +111,7 @@ def test_a_pipe_is_not_read(folder: Path) -> None:
 @pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names are text on this system")
 def test_a_name_that_is_no_text_is_shown_and_can_be_used(folder: Path) -> None:
     source = folder / "ink.safetensors"
-    os.rename(source, os.fsencode(folder) + "/水墨.safetensors".encode("gbk"))
+    os.rename(source, os.fsencode(folder) + "/雪景.safetensors".encode("gbk"))
     library = LoraLibrary(folder)
     (name,) = (each for each in names(library) if "\ufffd" in each)
     name.encode()
