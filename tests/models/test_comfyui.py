@@ -172,6 +172,28 @@ def test_a_cut_off_file_that_calls_itself_z_image_is_listed(root: Path, tmp_path
         part_files(source, "transformer")
 
 
+@pytest.mark.parametrize(("folder", "name"), [("text_encoders", "qwen_3_4b"), ("vae", "ae")])
+def test_a_cut_off_part_is_taken_where_there_is_no_other(root: Path, tmp_path: Path, folder: str, name: str) -> None:
+    path = root / "models" / folder / f"{name}.safetensors"
+    os.truncate(path, path.stat().st_size - 1)
+    part = {"text_encoders": "text_encoder", "vae": "vae"}[folder]
+    assert only(root, tmp_path).places.by_name[part].path == path
+    with pytest.raises(ModelError, match=rf"{name}\.safetensors is cut off"):
+        part_files(only(root, tmp_path), part)
+    whole = path.with_name("other.safetensors")
+    encoder(whole) if part == "text_encoder" else vae(whole)
+    assert only(root, tmp_path).places.by_name[part].path == whole
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_are_followed_and_circles_left(root: Path, tmp_path: Path) -> None:
+    folder = root / "models" / "diffusion_models"
+    (folder / "zimage").rename(tmp_path / "disk")
+    (folder / "link").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "round").symlink_to(folder)
+    assert only(root, tmp_path).places.transformer.path == folder / "link" / "z_image_turbo_bf16.safetensors"
+
+
 def test_a_file_that_was_changed_is_judged_again(root: Path, tmp_path: Path) -> None:
     path = next((root / "models").rglob("z_image_turbo_bf16.safetensors"))
     assert only(root, tmp_path)

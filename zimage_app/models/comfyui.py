@@ -7,6 +7,7 @@ where several would do, names decide which is taken, and what was taken is said.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ _FOLDERS = {
 }
 """ComfyUI's folders for each part; the second names are those of older versions."""
 _SUFFIXES = (".safetensors", ".gguf")
+_LATENT_CHANNELS = 16
 _EXTRA = "extra_model_paths.yaml"
 _REPO = "Comfy-Org/z_image_turbo"
 _PUBLISHED = {
@@ -112,8 +114,7 @@ def _extra_folders(path: Path, part: str) -> Iterator[Path]:
 def _search(part: str, folders: Iterator[Path]) -> Iterator[Found]:
     seen: set[Path] = set()
     for folder in folders:
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-        for path in files:
+        for path in sorted(_files(folder)):
             if path.resolve() in seen:
                 continue
             seen.add(path.resolve())
@@ -121,6 +122,18 @@ def _search(part: str, folders: Iterator[Path]) -> Iterator[Found]:
             found = _judge(path, state.st_size, state.st_mtime_ns)
             if found is not None and found.part == part:
                 yield found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Weights in a folder and all below it, links followed as ComfyUI follows them, round in circles only once."""
+    been: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := Path(place).resolve()) in been:
+            folders.clear()
+            continue
+        been.add(real)
+        paths = (Path(place, name) for name in names)
+        yield from (path for path in paths if path.suffix.lower() in _SUFFIXES and path.is_file())
 
 
 @lru_cache(maxsize=4096)
@@ -131,12 +144,21 @@ def _judge(path: Path, size: int, changed: int) -> Found | None:  # noqa: ARG001
     try:
         entries = open_file(path).entries
     except ModelError as error:
-        # One that calls itself a Z-Image is listed all the same, so that it is told what is wrong with it.
-        log.warning("%s", error)
-        return Found("transformer", path, 0, False) if "zimage" in _plain(path.stem) else None
+        log.info("%s", error)
+        return _by_name(path)
     wide = sum(entry.dtype.itemsize >= 2 and not entry.packing for entry in entries.values())
     packed = 2 * wide < len(entries) or any(key.endswith((".weight_scale", ".scale_weight")) for key in entries)
     return next((Found(part, path, width, packed) for part, width in _marks(entries)), None)
+
+
+def _by_name(path: Path) -> Found | None:
+    """A file that cannot be opened, but is called as part of a Z-Image is.
+
+    It is taken where there is no other, so that its user learns what is wrong with it.
+    """
+    name = _plain(path.stem)
+    marks = (("transformer", "zimage" in name), ("text_encoder", "qwen34b" in name), ("vae", name == "ae"))
+    return next((Found(part, path, 0, packed=False) for part, fits in marks if fits), None)
 
 
 def _marks(entries: Mapping[str, Entry]) -> Iterator[tuple[str, int]]:
@@ -158,10 +180,10 @@ def _marks(entries: Mapping[str, Entry]) -> Iterator[tuple[str, int]]:
 
 
 def _source(home: Path, transformer: Found, found: Mapping[str, list[Found]], models: Path) -> ModelSource:
-    encoders = [item for item in found["text_encoder"] if not transformer.width or item.width == transformer.width]
-    encoders.sort(key=lambda it: (it.packed != transformer.packed, "qwen34b" not in _plain(it.path.stem), it.path))
-    vaes = [item for item in found["vae"] if item.width == _LATENT_CHANNELS]
-    vaes.sort(key=lambda item: (_vae_rank(item.path.stem), item.path))
+    encoders = [item for item in found["text_encoder"] if not item.width or transformer.width in (0, item.width)]
+    encoders.sort(key=lambda item: _encoder_rank(item, transformer))
+    vaes = [item for item in found["vae"] if item.width in (0, _LATENT_CHANNELS)]
+    vaes.sort(key=lambda item: (not item.width, _vae_rank(item.path.stem), item.path))
     encoder, vae = _place("text_encoder", encoders, models), _place("vae", vaes, models)
     note = Text(
         f"text encoder {encoder.path.name}, VAE {vae.path.name}", f"文本编码器 {encoder.path.name}，VAE {vae.path.name}"
@@ -174,7 +196,9 @@ def _source(home: Path, transformer: Found, found: Mapping[str, list[Found]], mo
     )
 
 
-_LATENT_CHANNELS = 16
+def _encoder_rank(item: Found, transformer: Found) -> tuple[bool, bool, bool, Path]:
+    """Whole before damaged, packed with packed, the published name first."""
+    return not item.width, item.packed != transformer.packed, "qwen34b" not in _plain(item.path.stem), item.path
 
 
 def _vae_rank(stem: str) -> int:
