@@ -36,7 +36,7 @@ class Evaluation(Protocol):
 
 
 class PreparedPrompt(Protocol):
-    """A prompt as the transformer keeps it, worked out once and used in every stage."""
+    """A prompt as the transformer keeps it, worked out once and used in every stage while the weights stay."""
 
     @property
     def tokens(self) -> int:
