@@ -126,4 +126,5 @@ function draw() {
 box.addEventListener("toggle", () => box.open && order("view"));
 // A run may have brought a model into memory.
 document.addEventListener("studio:job", () => order("view"));
+draw();
 order("view");
