@@ -196,6 +196,7 @@ def train_style(parts: Parts, name: str, out: Path, steps: int = STEPS) -> Path:
     trainer.run(steps)
     path = out / f"{name}.safetensors"
     save_file(tensors_of(trainer.added), path, metadata_of(STYLES[name]))
+    path.chmod(0o644)
     trainer.close()
     log.info("%s: %.0f kB", path, path.stat().st_size / 1000)
     return path

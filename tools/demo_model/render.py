@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from tools.demo_model.canvas import Canvas, Colour, Point, mix, rgb
-from tools.demo_model.scene import TALL_KINDS, Ground, Kind, Scene, Side, Time, Tree
+from tools.demo_model.scene import Ground, Kind, Scene, Side, Time, Tree
 
 SIZES: tuple[tuple[int, int], ...] = ((176, 224), (336, 432), (672, 864))
 """Width and height in pixels of the three stages."""
@@ -241,44 +241,15 @@ def hides_celestial(p: Painter, cloud: Point) -> bool:
     return abs(cloud[0] - p.celestial[0]) < 0.33 and abs(cloud[1] - 0.04 - p.celestial[1]) < 0.14
 
 
-BIRD_PLACES: tuple[Point, ...] = (
-    (0.5, 0.09),
-    (0.21, 0.12),
-    (0.79, 0.12),
-    (0.21, 0.28),
-    (0.79, 0.28),
-    (0.21, 0.42),
-    (0.79, 0.42),
-)
-
-
 def draw_birds(p: Painter) -> None:
-    """Three birds where the sky is free of sun, moon, clouds and the main thing."""
-    taken = occupied_sky(p)
-
-    def room(place: Point) -> float:
-        gaps = [max(abs(place[0] - x) - 0.2 - w, abs(place[1] - y) - 0.06 - h) for (x, y), (w, h) in taken]
-        return min([*gaps, 0.01])
-
-    x, y = max(BIRD_PLACES, key=room)
-    colour = (225.0, 232.0, 250.0) if p.scene.time == "night" else (52.0, 40.0, 72.0)
-    for dx, dy, span in ((0.0, 0.0, 0.085), (-0.155, 0.05, 0.068), (0.15, 0.055, 0.068)):
-        draw_bird(p, (x + dx + p.jitter(0.008), y + dy + p.jitter(0.006)), span, colour)
-
-
-def occupied_sky(p: Painter) -> list[tuple[Point, Point]]:
-    """Centres and half sizes of what stands in the sky already."""
+    """Two birds at the top, nearly always in one place: so small a thing is hard to learn if it may be anywhere."""
     scene = p.scene
-    taken: list[tuple[Point, Point]] = []
-    if scene.celestial is not None:
-        taken.append((p.celestial, (0.12, 0.09)))
-    if scene.clouds:
-        taken += [(place, (0.2, 0.07)) for place in CLOUD_PLACES if not hides_celestial(p, place)]
-    if scene.kind == "balloon":
-        taken.append(((SIDE_X[scene.side], 0.33), (0.21, 0.25)))
-    elif scene.kind in TALL_KINDS:
-        taken.append(((SIDE_X[scene.side], 0.45), (0.12, 0.24)))
-    return taken
+    x, y = 0.47, 0.075
+    if "center" in {scene.celestial and scene.celestial_side, scene.kind == "balloon" and scene.side}:
+        x, y = (0.76 if scene.celestial and scene.celestial_side == "left" else 0.14), 0.1
+    colour = (225.0, 232.0, 250.0) if scene.time == "night" else (52.0, 40.0, 72.0)
+    for dx, dy, span in ((0.0, 0.0, 0.09), (0.15, 0.055, 0.075)):
+        draw_bird(p, (x + dx + p.jitter(0.006), y + dy + p.jitter(0.004)), span, colour)
 
 
 def draw_bird(p: Painter, place: Point, span: float, colour: Colour) -> None:

@@ -43,6 +43,8 @@ CHECKPOINT_SECONDS = 600
 LOG_STEPS = 100
 HELD_OUT = 16
 """The first scenes are never trained on."""
+RARE = 0.35
+"""Share of the scenes of stage 1 that are picked because they have birds, the smallest thing there is."""
 SMALLER = {336: 176, 672: 336}
 CAPTION_LENGTHS = {32: 0.42, 64: 0.53, 96: 0.05}
 """Lengths in tokens and their shares; the last one is for wordy prompts."""
@@ -98,6 +100,13 @@ class Corpus:
         self.latents = latents
         self.scenes = scenes
         self.tokenizer = tokenizer
+        self.with_birds = [i for i, scene in enumerate(scenes) if scene.birds and i >= HELD_OUT]
+
+    def _index(self, width: int, rng: random.Random) -> int:
+        """A scene to train on; stage 1, which must learn where birds are, sees birds in over half of them."""
+        if width not in SMALLER and self.with_birds and rng.random() < RARE:
+            return rng.choice(self.with_birds)
+        return rng.randrange(HELD_OUT, len(self.latents[width]))
 
     def latent(self, width: int, indices: list[int]) -> Tensor:
         """(batch, 16, rows, columns), float32."""
@@ -119,7 +128,7 @@ class Corpus:
         indices: list[int] = []
         captions: list[list[int]] = []
         while len(indices) < size:
-            i = rng.randrange(HELD_OUT, len(self.latents[width]))
+            i = self._index(width, rng)
             ids = caption_ids(self.tokenizer, wording(self.scenes[i], rng))
             if length - 32 < len(ids) <= length:
                 indices.append(i)
