@@ -145,7 +145,7 @@ def test_a_picture_is_made_with_loras_and_made_again(
     arguments = ["a boat <lora:[snow]:0.5>", "--lora", "ink=-0.75@1", "--seed", "7"]
     assert main(["generate", *arguments, *places, *QUICK]) == 0
     printed = capfd.readouterr()
-    assert "LoRA ink: none of its trigger words is in the prompt; --trigger" in printed.err
+    assert "LoRA ink: none of its trigger words is in the prompt: 水墨" in printed.err
     path = Path(printed.out.strip())
     ink, snow = read_record(path).request.loras
     assert (ink.name, ink.strength, ink.stages, snow.name, snow.strength) == ("ink", -0.75, (1,), "style/[snow]", 0.5)

@@ -98,6 +98,14 @@ def test_thumbnails_are_small_jpegs_and_only_of_loras(client: TestClient, studio
         assert client.get("/lora.jpg", params={"name": name}).status_code == 404
 
 
+def test_a_hash_is_told_when_it_is_asked_for(client: TestClient, studio: ScriptedStudio) -> None:
+    digest = hashlib.sha256((studio.loras.folder / "snow.safetensors").read_bytes()).hexdigest()
+    assert client.get("/lora.sha256", params={"name": "snow"}).text == digest
+    assert {entry["name"]: entry["sha256"] for entry in client.get("/loras.json").json()}["snow"] == digest
+    for name in ("", "gone", "broken", "../snow"):
+        assert client.get("/lora.sha256", params={"name": name}).status_code == 404
+
+
 def test_notes_are_kept_or_refused_in_the_pages_language(studio: ScriptedStudio) -> None:
     save = note_function(studio)
     call = {"name": "snow", "language": "zh", "model": "quick"}
@@ -129,7 +137,11 @@ def test_what_the_model_reads_is_told_where_it_is_not_the_prompt(studio: Scripte
     assert told("a boat") == {"hints": [], "reads": None}
     assert told("a boat", loras=[ink]) == {"hints": [], "reads": {"text": "水墨, a boat", "loras": []}}
     assert told("水墨 boat", loras=[ink]) == {"hints": [], "reads": None}
-    assert told("a <lora:snow:0.5>") == {"hints": [], "reads": {"text": "a", "loras": ["snow 0.5"]}}
+    assert told("雪景 <lora:snow:0.5>") == {"hints": [], "reads": {"text": "雪景", "loras": ["snow 0.5"]}}
+    assert told("a <lora:snow:0.5>") == {
+        "hints": ["LoRA snow: none of its trigger words is in the prompt: 雪景"],
+        "reads": {"text": "a", "loras": ["snow 0.5"]},
+    }
     answer = told("a <lora:large:0.5:stages=2>")
     assert answer == {
         "hints": [f"LoRA large: made for a model of width 3840; the chosen one has {WIDTH}"],
@@ -313,6 +325,9 @@ def test_notes_are_kept_beside_the_file(visit: Visit, loras: Path) -> None:
     row = use(page, "snow")
     row.locator(".details").click()
     expect(row.locator(".about")).to_contain_text("snow.safetensors")
+    expect(row.locator(".about")).to_contain_text(
+        hashlib.sha256((loras / "snow.safetensors").read_bytes()).hexdigest()[:10]
+    )
     words, strength, note = (row.locator(".about input").nth(place) for place in range(3))
     expect(words).to_have_attribute("placeholder", "雪景")
     expect(note).to_have_attribute("placeholder", MARKUP)

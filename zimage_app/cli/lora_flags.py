@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import GenerationRequest, holds_word
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.service.loras import LoraLibrary
 
@@ -16,8 +15,10 @@ _STAGES = re.compile(r"@([\d,]*)$")
 _MOST_DIGITS = 9
 
 
-def lora_use(text: str) -> dict[str, Any]:
+def lora_use(text: str, usual: float = 1.0) -> dict[str, Any]:
     """NAME, NAME=STRENGTH or NAME=STRENGTH@STAGES as plain data; bounds are for the request's own check.
+
+    ``usual`` is the strength where none is given.
 
     Raises:
         RequestError: no name, or a strength or stages that are no numbers.
@@ -25,7 +26,7 @@ def lora_use(text: str) -> dict[str, Any]:
     match = _STAGES.search(text)
     name, equals, strength = (text[: match.start()] if match else text).rpartition("=")
     if not equals:
-        name, strength = strength, "1"
+        name, strength = strength, str(usual)
     use: dict[str, Any] = {"name": name.strip(), "strength": _number(strength, text)}
     if match:
         use["stages"] = [_stage(part, text) for part in match[1].split(",")]
@@ -58,17 +59,14 @@ def _wrong(text: str) -> RequestError:
     )
 
 
-def without_triggers(request: GenerationRequest, loras: LoraLibrary) -> Iterator[Text]:
-    """A word on each LoRA that is on and whose own trigger words the model won't read: it may then do little.
+def remarks(request: GenerationRequest, loras: LoraLibrary) -> Iterator[Text]:
+    """What is odd about the LoRAs that are on.
 
     Raises:
         LoraError: a LoRA is not there.
     """
     for use in request.loras:
-        words = loras.find(use.name).preset_triggers if use.strength else ()
-        if words and not any(holds_word(request.full_prompt, word) for word in words):
-            first = words[0]
-            yield Text(
-                f"LoRA {use.name}: none of its trigger words is in the prompt; --trigger {shlex.quote(first)} adds it.",
-                f"LoRA {use.name}：提示词中没有它的触发词；可用 --trigger {shlex.quote(first)} 加上。",
-            )
+        if use.strength:
+            entry = loras.find(use.name)
+            for text in filter(None, (*entry.warnings, entry.unheard(request.full_prompt))):
+                yield Text(f"LoRA {use.name}: {text.en}", f"LoRA {use.name}：{text.zh}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from zimage_app.domain.errors import LoraError, StudioError
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text
+from zimage_app.service.loras import LoraEntry
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.canvas import lora_text
 from zimage_app.ui.values import request_data
@@ -32,11 +33,8 @@ def hint_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
         except StudioError:  # half-typed; the button's own check names the field
             return {"hints": [], "reads": None}
         by_tags = [use for use in plan.request.loras if use.strength and use not in asked.loras]
-        remarks = [
-            Text(f"LoRA {use.name}: {text.en}", f"LoRA {use.name}：{text.zh}")
-            for use in by_tags
-            for text in studio.loras.find(use.name).remarks(studio.width(str(values["model"])))
-        ]
+        width = studio.width(str(values["model"]))
+        remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
         reads = {"text": plan.request.full_prompt, "loras": [lora_text(use) for use in by_tags]}
         return {
             "hints": [text.to(language) for text in (*plan.warnings, *remarks)],
@@ -44,3 +42,9 @@ def hint_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
         }
 
     return hints
+
+
+def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:
+    """What is odd about a LoRA that only a tag names, so that it has no row to say so."""
+    for text in filter(None, (*entry.remarks(width), entry.unheard(request.full_prompt))):
+        yield Text(f"LoRA {entry.name}: {text.en}", f"LoRA {entry.name}：{text.zh}")

@@ -65,7 +65,7 @@ def library_data(studio: Backend, model: str, language: Language, *, refresh: bo
 
 
 def lora_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
-    """``/loras.json?model=NAME`` (with ``&refresh`` after a new look into the folder) and ``/lora.jpg?name=NAME``."""
+    """``/loras.json?model=NAME`` (``&refresh``: after a new look), ``/lora.jpg?name=NAME``, ``/lora.sha256?name=NAME``."""
 
     async def library(request: Request) -> Response:
         model = request.query_params.get("model") or studio.default_model
@@ -78,13 +78,20 @@ def lora_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
             return PlainTextResponse(error.to(language), 404, headers=_NOW)
         return JSONResponse(data, headers=_NOW)
 
+    def digest(request: Request) -> Response:
+        try:
+            entry = studio.loras.find(request.query_params.get("name", ""))
+            return PlainTextResponse(studio.loras.sha256(entry), headers=_NOW)
+        except StudioError as error:
+            return PlainTextResponse(error.to(language_of(request, first)), 404, headers=_NOW)
+
     def picture(request: Request) -> Response:
         data = studio.loras.thumbnail(request.query_params.get("name", ""))
         if data is None:
             return PlainTextResponse("", 404, headers=_NOW)
         return Response(data, media_type="image/jpeg", headers=_FOREVER)
 
-    return [Route("/loras.json", library), Route("/lora.jpg", picture)]
+    return [Route("/loras.json", library), Route("/lora.jpg", picture), Route("/lora.sha256", digest)]
 
 
 def note_function(studio: Backend) -> Callable[[Data], Data]:

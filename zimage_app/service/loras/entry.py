@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zimage_app.domain.request import holds_word
 from zimage_app.domain.text import Text
 from zimage_app.service.loras.contents import Contents
 from zimage_app.service.loras.said import MOST_WORDS, Said
 from zimage_app.service.loras.sidecar import Notes
+
+_SHOWN_WORDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,13 @@ class LoraEntry:
         """What is odd about it, to a user of a model of that width."""
         misfit = self.misfit(width)
         return self.warnings if misfit is None else (*self.warnings, misfit)
+
+    def unheard(self, prompt: str) -> Text | None:
+        """What to say where the model reads none of its trigger words, without which it may do little."""
+        if not self.preset_triggers or any(holds_word(prompt, word) for word in self.preset_triggers):
+            return None
+        words = ", ".join(self.preset_triggers[:_SHOWN_WORDS])
+        return Text(f"none of its trigger words is in the prompt: {words}", f"提示词中没有它的触发词：{words}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,9 +256,10 @@ function makeDetails(entry) {
     [say("lora_kind"), [entry.kind, entry.rank && say("lora_rank", { rank: entry.rank }), entry.spelling].filter(Boolean).join(" · ")],
     [say("lora_size"), size],
     [say("lora_base"), entry.base],
-    ["SHA-256", (entry.sha256 || "").slice(0, 10)],
+    ["SHA-256", (entry.sha256 || "…").slice(0, 10)],
   ];
   list.append(...rows.filter((row) => row[1]).flatMap(([title, text]) => [make("dt", "", title), make("dd", "", text)]));
+  if (!entry.sha256) askDigest(entry, list.lastChild);
   const { mine } = entry;
   const words = textInput((mine.triggers || []).join(", "), entry.triggers.join(", "));
   const strength = textInput(mine.strength === null ? "" : number(mine.strength), number(entry.strength ?? 1));
@@ -275,6 +276,14 @@ function makeDetails(entry) {
     keep(entry, notes(words.value, strength.value, note.value), answer);
   };
   return box;
+}
+
+// The server reads the whole file for it, once; so only when somebody looks.
+async function askDigest(entry, place) {
+  const answer = await fetch(`lora.sha256?name=${encodeURIComponent(entry.name)}`).catch(() => null);
+  if (!answer || !answer.ok) return;
+  entry.sha256 = await answer.text();
+  place.textContent = entry.sha256.slice(0, 10);
 }
 
 // A field that is left empty stays with what the files say themselves.
