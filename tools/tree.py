@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "```text\n", "```\n"
 _FOLDERS = ("zimage_app", "models", "presets", "loras", "outputs", "tools", "benchmarks", "tests", "docs", ".ci")
 _TOP = ("app.py", "README.md", "CHANGELOG.md", "requirements.txt", "requirements-dev.txt", "pyproject.toml", "LICENSE")
-_LEFT_OUT = frozenset({"__pycache__", "__init__.py", "my.yaml"})
+_LEFT_OUT = frozenset({"__pycache__", "__init__.py", "my.yaml", "my"})
 _TRACKED_IN = {"models": ("README.md", "demo"), "outputs": ("README.md",), "loras": ("README.md",)}
 """Folders that fill with a user's own files: only these belong to the repository."""
 _COLUMN = 42

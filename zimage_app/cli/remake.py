@@ -24,8 +24,9 @@ def original(options: argparse.Namespace) -> ImageRecord:
     """
     from zimage_app.service.gallery import read_record
 
-    changes = (options.prompt, options.negative, options.trigger, options.loras_used, options.settings)
-    if any(changes) or options.seed != "random" or options.single_stage:
+    texts = (options.prompt, options.negative, options.negatives, options.trigger)
+    changes = (*texts, options.loras_used, options.settings, options.preset, options.seed, options.single_stage)
+    if any(changes):
         raise RequestError(
             "--from",
             Text(

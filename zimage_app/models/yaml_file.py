@@ -53,6 +53,8 @@ class YamlReader:
             raise self.wrong_at(
                 error.problem_mark, f"not valid YAML ({error.problem})", f"不是有效的 YAML（{error.problem}）"
             ) from error
+        except RecursionError as error:
+            raise self.wrong_at(None, "nested too deeply", "嵌套过深") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise self.wrong_at(None, f"not readable as YAML ({error})", f"无法作为 YAML 读取（{error}）") from error
         if root is None:

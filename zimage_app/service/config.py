@@ -24,6 +24,8 @@ class StudioConfig:
     loras: Path = ROOT / "loras"
     named_models: Path = ROOT / "presets" / "models"
     """YAML files that name models and the places of their parts."""
+    presets: Path = ROOT / "presets"
+    """YAML files of settings; the user's own lie in ``my/``."""
     negatives: Path = ROOT / "presets" / "negative"
     """YAML files of negative prompts, one for each category."""
     comfyui: Path | None = None

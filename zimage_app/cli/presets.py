@@ -1,0 +1,205 @@
+"""``presets``: settings kept under a name: listed, shown, saved, deleted, compared. ``--preset`` uses one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from zimage_app.cli.terminal import language, tell
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import ModelError, RequestError
+from zimage_app.domain.preset import Difference, Preset, Settings, applied, differences, suits
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.text import Text
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.presets import PresetLibrary
+
+_PIPE_WIDTH = 200
+"""Columns where the output is no terminal."""
+_COLUMNS = (Text("name", "名称"), Text("title", "标题"), Text("settings", "包含"), Text("remarks", "备注"))
+
+
+def add_presets_command(commands: Any) -> None:
+    """Add ``presets`` and its actions to the program's commands."""
+    parser = commands.add_parser("presets", help="list, show, save, delete or compare presets")
+    parser.set_defaults(run=list_presets)
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+    actions = parser.add_subparsers(metavar="show|save|rename|delete|diff", parser_class=type(parser))
+    show = actions.add_parser("show", description="Print a preset as YAML.")
+    show.set_defaults(run=show_preset)
+    save = actions.add_parser("save", description="Keep the settings of a picture, or of a preset, under a name.")
+    save.set_defaults(run=save_preset)
+    rename = actions.add_parser("rename", description="Give a preset of your own another name.")
+    rename.set_defaults(run=rename_preset)
+    delete = actions.add_parser("delete", description="Take a preset of your own away.")
+    delete.set_defaults(run=delete_preset)
+    diff = actions.add_parser("diff", description="What a picture or another preset has otherwise than a preset.")
+    diff.set_defaults(run=diff_preset)
+    for action in (show, save, rename, delete, diff):
+        action.add_argument("name", metavar="NAME")
+    save.add_argument("--from", metavar="WHAT", dest="source", required=True, help="a picture's path, or a preset")
+    save.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help="see generate")
+    save.add_argument("--prompt", action="store_true", help="keep the picture's prompt and seed too")
+    save.add_argument("--replace", action="store_true", help="in the place of your preset of that name")
+    rename.add_argument("new", metavar="NEW_NAME")
+    diff.add_argument("other", metavar="OTHER", help="a picture's path, or a preset")
+    diff.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
+
+
+def list_presets(options: argparse.Namespace) -> int:
+    """``presets``: each with what it sets; broken ones with their reason."""
+    presets = _library().presets()
+    if options.json:
+        sys.stdout.write(json.dumps([_data(preset) for preset in presets], ensure_ascii=False, indent=1) + "\n")
+        return 0
+    table = _table(_COLUMNS)
+    for preset in presets:
+        remarks = preset.problem or preset.description
+        cells = (preset.name, preset.title.to(language()), ", ".join(preset.settings), remarks.to(language()))
+        table.add_row(*map(escape, cells))
+    _print(table)
+    return 0
+
+
+def show_preset(options: argparse.Namespace) -> int:
+    """``presets show``."""
+    settings = _library().load(options.name).settings
+    sys.stdout.write(yaml.safe_dump(settings, allow_unicode=True, sort_keys=False, width=120))
+    return 0
+
+
+def save_preset(options: argparse.Namespace) -> int:
+    """``presets save``."""
+    from zimage_app.cli.assignments import assign
+
+    library = _library()
+    settings = _settings_of(options.source, library, whole=options.prompt)
+    for assignment in options.settings:
+        assign(settings, assignment)
+    saved = library.save(options.name, settings, overwrite=options.replace)
+    tell(Text(f"Saved as {saved.name}.", f"已保存为 {saved.name}。"))
+    return 0
+
+
+def rename_preset(options: argparse.Namespace) -> int:
+    """``presets rename``."""
+    _library().rename(options.name, options.new)
+    return 0
+
+
+def delete_preset(options: argparse.Namespace) -> int:
+    """``presets delete``."""
+    _library().delete(options.name)
+    return 0
+
+
+def diff_preset(options: argparse.Namespace) -> int:
+    """``presets diff``: exit status 0 when nothing differs, 1 when something does, as ``diff`` has it."""
+    library = _library()
+    preset = library.load(options.name)
+    other = _settings_of(options.other, library, whole=True)
+    card = _card(str(other.get("model") or preset.settings.get("model") or ""))
+    request = parse_request(applied(other, {"prompt": "-"}))
+    named = _card(str(preset.settings.get("model") or ""))
+    found = [*differences(preset.settings, request, card, named.stages), *_strengths(preset.settings, other)]
+    spoken = language()
+    if options.json:
+        data = [{"setting": each.path, "preset": each.preset, "other": each.given} for each in found]
+        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    elif found:
+        table = _table((Text("setting", "设置"), Text(preset.name, preset.name), Text(options.other, options.other)))
+        for each in found:
+            table.add_row(*map(escape, (each.title.to(spoken), each.preset, each.given)))
+        _print(table)
+    return 1 if found else 0
+
+
+def preset_of(options: argparse.Namespace) -> Preset | None:
+    """The preset that ``generate --preset`` names; raises RequestError where there is none."""
+    if options.preset is None:
+        return None
+    try:
+        return _library().load(options.preset)
+    except RequestError as error:
+        raise error.at("--preset") from error
+
+
+def preset_model(preset: Preset | None, default: ModelCard | None) -> str | None:
+    """The model that a preset asks for; None where it asks for none or the default model is of that kind."""
+    wanted = preset.settings.get("model") if preset else None
+    return None if wanted is None or (default is not None and suits(default, wanted)) else str(wanted)
+
+
+# Parts.
+
+
+def _library() -> PresetLibrary:
+    return PresetLibrary(StudioConfig().presets)
+
+
+def _settings_of(what: str, library: PresetLibrary, *, whole: bool) -> Settings:
+    """The settings inside a picture, or a preset's; ``whole`` with prompt and seed."""
+    path = Path(what)
+    if not path.is_file():
+        return dict(library.load(what).settings)
+    from zimage_app.service.gallery import read_record
+
+    record = read_record(path)
+    return record_settings(record.model, record.request, whole=whole)
+
+
+def record_settings(model: str, request: GenerationRequest, *, whole: bool) -> Settings:
+    """A request as a preset's settings; without prompt and seed unless it is to be ``whole``."""
+    data: Mapping[str, Any] = request.model_dump(mode="json", exclude_defaults=True)
+    left_out = () if whole else ("prompt", "seed")
+    return {"model": model} | {name: value for name, value in data.items() if name not in left_out}
+
+
+def _strengths(preset: Settings, other: Settings) -> list[Difference]:
+    """What two presets say of LoRAs that neither of them names."""
+    one, two = (settings.get("lora_strength") for settings in (preset, other))
+    return [Difference("lora_strength", f"{one:g}", f"{two:g}")] if one is not None and two not in (None, one) else []
+
+
+def _card(model: str) -> ModelCard:
+    """The card of a model by name, or a plain one where it isn't known here."""
+    from zimage_app.models.card_file import plain_card
+    from zimage_app.models.spec import look_up
+
+    try:
+        return look_up(model, StudioConfig().shelves).card
+    except ModelError:
+        return plain_card(model)
+
+
+def _table(columns: tuple[Text, ...]) -> Table:
+    table = Table(*(escape(column.to(language())) for column in columns), box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
+
+
+def _data(preset: Preset) -> dict[str, Any]:
+    spoken = language()
+    return {
+        "name": preset.name,
+        "title": preset.title.to(spoken),
+        "description": preset.description.to(spoken),
+        "mine": preset.mine,
+        "settings": preset.settings,
+        "problem": preset.problem.to(spoken) if preset.problem else None,
+    }

@@ -1,0 +1,218 @@
+"""Presets: any part of a request, kept under a name; what of them differs from given settings. Knows no files.
+
+Settings of a preset are plain data by the names of a request's fields; what a preset doesn't name, it leaves alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import STRONGEST, EasyCache, GenerationRequest, LoraUse, Stage, knob_of, parse_request
+from zimage_app.domain.text import Text
+
+REQUEST_FIELDS = tuple(GenerationRequest.model_fields)
+SETTINGS = ("model", *REQUEST_FIELDS, "lora_strength")
+"""What a preset may hold. ``model`` is a model's name or its family's; with it and without stages, that model's own
+are meant. ``lora_strength`` is given to whichever LoRAs are chosen, for a workflow whose LoRA is the user's own."""
+NO_WORDS = Text("", "")
+_OFF = Stage(enabled=False)
+_SAMPLER_OPTIONS = frozenset[str]().union(*(traits.options for traits in SAMPLER_TRAITS.values()))
+_ANY_PROMPT = "-"
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One preset."""
+
+    name: str
+    title: Text
+    description: Text = NO_WORDS
+    settings: Settings = field(default_factory=dict)
+    mine: bool = False
+    """Whether the user made it; only those can be changed from within the app."""
+    problem: Text | None = None
+    """Why its file can't be read; then there are no settings."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...] | None:
+        """Its stages, where it has any."""
+        return parse_request({"prompt": _ANY_PROMPT, "stages": self.settings.get("stages")}).stages
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One setting that a preset has otherwise."""
+
+    path: str
+    """As in a request: ``stages.1.denoise``."""
+    preset: str
+    given: str
+
+    @property
+    def title(self) -> Text:
+        """What the setting is called."""
+        parts = self.path.split(".")
+        if parts == ["model"]:
+            return Text("Model", "模型")
+        if parts == ["lora_strength"]:
+            return knob_of(LoraUse, "strength").title
+        owners: dict[int, type[BaseModel]] = {1: GenerationRequest, 3: Stage, 4: EasyCache}
+        title = knob_of(owners[len(parts)], parts[-1]).title
+        if len(parts) == 1:
+            return title
+        number = int(parts[1]) + 1
+        return Text(f"Stage {number}: {title.en}", f"第 {number} 阶段 {title.zh}")
+
+
+def checked(data: Mapping[str, Any]) -> Settings:
+    """Settings as they are written down, each of them valid.
+
+    Stages have the eight numbers and names that everybody looks for, and what isn't as usual.
+
+    Raises:
+        RequestError: names the first that is unknown or out of bounds, and what is allowed.
+    """
+    unknown = next((name for name in data if name not in SETTINGS), None)
+    if unknown is not None:
+        known = ", ".join(SETTINGS)
+        raise RequestError(
+            unknown, Text(f"there is no such setting; allowed are {known}", f"没有这个设置；可用：{known}")
+        )
+    settings: Settings = {}
+    if "model" in data:
+        if not isinstance(data["model"], str) or not data["model"].strip():
+            raise RequestError("model", Text("must be a model's name", "必须是模型名称"))
+        settings["model"] = data["model"].strip()
+    given = {name: data[name] for name in REQUEST_FIELDS if name in data}
+    request = parse_request({"prompt": _ANY_PROMPT} | given)
+    plain = request.model_dump(mode="json", exclude_defaults=True)
+    settings |= {name: plain.get(name, given[name]) for name in given}
+    if request.stages is not None:
+        settings["stages"] = [stage_data(stage) for stage in request.stages]
+    if "lora_strength" in data:
+        settings["lora_strength"] = _strength(data["lora_strength"])
+    return settings
+
+
+_SHOWN = ("width", "height", "steps", "cfg", "denoise", "sampler", "scheduler", "shift")
+
+
+def stage_data(stage: Stage) -> Settings:
+    """A stage as a person would write it down."""
+    if not stage.enabled:
+        return stage.model_dump(mode="json", exclude_defaults=True)
+    return stage.model_dump(mode="json", include=set(_SHOWN)) | stage.model_dump(mode="json", exclude_defaults=True)
+
+
+def suits(card: ModelCard, model: str) -> bool:
+    """Whether a preset's ``model`` means this one: by its name, or as a copy of that model."""
+    return model in (card.name, card.family)
+
+
+def with_strength(loras: object, strength: float) -> list[Any]:
+    """A list of LoRA uses as plain data, all of one strength."""
+    uses = loras if isinstance(loras, list | tuple) else []
+    return [{**use, "strength": strength} if isinstance(use, Mapping) else use for use in uses]
+
+
+def applied(settings: Mapping[str, Any], data: Mapping[str, Any]) -> Settings:
+    """A request's plain data with a preset's settings in it."""
+    result = dict(data) | {name: settings[name] for name in REQUEST_FIELDS if name in settings}
+    if "lora_strength" in settings:
+        result["loras"] = with_strength(result.get("loras"), settings["lora_strength"])
+    return result
+
+
+def differences(
+    settings: Mapping[str, Any], request: GenerationRequest, card: ModelCard, own: tuple[Stage, ...] | None = None
+) -> tuple[Difference, ...]:
+    """What ``request``, for the model of ``card``, has otherwise than a preset's settings; nothing else.
+
+    ``own`` are the stages of the model that the preset names, for where it leaves them to it. Knobs that have no
+    effect on either side are left out.
+    """
+    data = {key: value for key, value in settings.items() if key in REQUEST_FIELDS}
+    preset = parse_request({"prompt": _ANY_PROMPT} | data)
+    found: list[Difference] = []
+    model = settings.get("model")
+    if model is not None and not suits(card, model):
+        found.append(Difference("model", model, card.name))
+    for name in data:
+        if name != "stages":
+            ours, theirs = (_shown(name, getattr(each, name)) for each in (preset, request))
+            found += [Difference(name, ours, theirs)] if ours != theirs else []
+    strength = settings.get("lora_strength")
+    if strength is not None and any(use.strength != strength for use in request.loras):
+        used = ", ".join(f"{use.name} {use.strength:g}" for use in request.loras)
+        found.append(Difference("lora_strength", f"{strength:g}", used))
+    stages = preset.stages or (own if "model" in settings else None)
+    if stages is not None:
+        found += _stages(stages, request.stages or card.stages)
+    return tuple(found)
+
+
+def _stages(preset: tuple[Stage, ...], given: tuple[Stage, ...]) -> Iterator[Difference]:
+    for number in range(max(len(preset), len(given))):
+        ours, theirs = (stages[number] if number < len(stages) else _OFF for stages in (preset, given))
+        prefix = f"stages.{number}"
+        if not (ours.enabled and theirs.enabled):
+            yield from _fields(prefix, ours, theirs, ("enabled",))
+            continue
+        used = SAMPLER_TRAITS[ours.sampler].options | SAMPLER_TRAITS[theirs.sampler].options
+        unused = _SAMPLER_OPTIONS - used
+        names = [name for name in Stage.model_fields if name not in unused and name != "easycache"]
+        yield from _fields(prefix, ours, theirs, names)
+        if ours.easycache and theirs.easycache:
+            yield from _fields(f"{prefix}.easycache", ours.easycache, theirs.easycache, EasyCache.model_fields)
+        elif ours.easycache != theirs.easycache:
+            yield Difference(
+                f"{prefix}.easycache", *(_shown("", each.easycache is not None) for each in (ours, theirs))
+            )
+
+
+def _fields(prefix: str, ours: BaseModel, theirs: BaseModel, names: Any) -> Iterator[Difference]:
+    for name in names:
+        one, other = getattr(ours, name), getattr(theirs, name)
+        if one != other:
+            yield Difference(f"{prefix}.{name}", _shown(name, one), _shown(name, other))
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value as it is compared and shown."""
+    match value:
+        case bool():
+            return "✓" if value else "✗"
+        case float():
+            return f"{value:g}"
+        case tuple() if name == "loras":
+            return ", ".join(map(_use, value)) or "—"
+        case tuple():
+            return ", ".join(map(str, value)) or "—"
+    return str(value) or "—"
+
+
+def _use(use: LoraUse) -> str:
+    stages = "" if use.stages is None else f" @{','.join(map(str, use.stages))}"
+    words = f" ({', '.join(use.triggers)})" if use.triggers else ""
+    return f"{use.name} {use.strength:g}{stages}{words}"
+
+
+def _strength(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -STRONGEST <= value <= STRONGEST:
+        raise RequestError(
+            "lora_strength",
+            Text(
+                f"{value!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
+                f"{value!r} 必须是 {-STRONGEST:g} 到 {STRONGEST:g} 的数字",
+            ),
+        )
+    return float(value)
