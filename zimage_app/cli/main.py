@@ -5,26 +5,27 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from zimage_app.cli.assignments import MOST_DIGITS, assign
 from zimage_app.cli.lora_flags import lora_use, remarks
 from zimage_app.cli.loras import add_loras_command
 from zimage_app.cli.models import add_models_command, add_place_flags, place_config
 from zimage_app.cli.negatives import add_negatives_command, negative_text
+from zimage_app.cli.presets import add_presets_command, preset_model, preset_of
 from zimage_app.cli.remake import compare, original
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoraError, ModelError, RequestError, StudioError
 from zimage_app.domain.plan import make_plan
+from zimage_app.domain.preset import Preset, applied
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
 
 INTERRUPTED = 130
-_MOST_DIGITS = 100
-"""Python refuses to read a number of thousands of digits."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--model", help="model by name, or a folder (default: Z-Image-Turbo where it is here, else demo)"
     )
-    generate.add_argument("--seed", default="random", help="a whole number; the same number gives the same picture")
+    generate.add_argument("--preset", metavar="NAME", help="settings to begin with; flags count for more (see presets)")
+    generate.add_argument("--seed", help="a whole number; the same number gives the same picture (default: random)")
     generate.add_argument("--negative", default="", help="what to keep out (has an effect where cfg is not 1)")
     generate.add_argument(
         "--negative-preset",
@@ -91,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_loras_command(commands)
     add_models_command(commands)
     add_negatives_command(commands)
+    add_presets_command(commands)
     return parser
 
 
@@ -119,10 +122,14 @@ def make_picture(options: argparse.Namespace) -> int:
     given = {"outputs": options.out, "loras": options.loras, **place_config(options)}
     config = StudioConfig(**{name: folder for name, folder in given.items() if folder})
     record = original(options) if options.picture else None
+    preset = preset_of(options)
     loras = LoraLibrary(config.loras)
     try:
-        source = find_model(options.model or (record.model if record else default_model(config)), config.shelves)
-        request = record.request if record else build_request(options, source.card)
+        named = options.model or (record.model if record else None)
+        source = find_model(named or default_model(config), config.shelves)
+        wanted = None if named else preset_model(preset, source.card)
+        source = find_model(wanted, config.shelves) if wanted else source
+        request = record.request if record else build_request(options, source.card, preset)
         plan = make_plan(request, source.card, lora_name=loras.name_of)
     except (ModelError, LoraError) as error:
         return complain(error, BAD_INPUT)
@@ -146,72 +153,32 @@ def make_picture(options: argparse.Namespace) -> int:
     return 0
 
 
-def build_request(options: argparse.Namespace, card: ModelCard) -> GenerationRequest:
-    """The flags as a request; raises RequestError for what is out of bounds."""
-    if options.prompt is None:
+def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset | None = None) -> GenerationRequest:
+    """The preset and the flags, which count for more, as a request; raises RequestError for what is out of bounds."""
+    settings = preset.settings if preset else {}
+    data = applied(settings, {"stages": [stage.model_dump(mode="json") for stage in card.stages]})
+    if options.single_stage:
+        data["stages"] = [stage.model_dump(mode="json") for stage in card.single_stage]
+    data["prompt"] = options.prompt if options.prompt is not None else data.get("prompt")
+    if data["prompt"] is None:
         raise RequestError(
             "PROMPT",
             Text(
                 "is missing; say what to draw, or give --from PICTURE", "缺少提示词；请写出画面，或用 --from 指定图片"
             ),
         )
-    stages = card.single_stage if options.single_stage else card.stages
-    data: dict[str, Any] = {
-        "prompt": options.prompt,
-        "negative": negative_text(options.negative, options.negatives),
-        "triggers": options.trigger,
-        "loras": [lora_use(text) for text in options.loras_used],
-        "seed": _seed(options.seed),
-        "stages": [stage.model_dump(mode="json") for stage in stages],
-    }
+    data["negative"] = negative_text(options.negative or data.get("negative", ""), options.negatives)
+    data["triggers"] = [*data.get("triggers", []), *options.trigger]
+    strength = settings.get("lora_strength", 1.0)
+    data["loras"] = [*data.get("loras", []), *(lora_use(text, strength) for text in options.loras_used)]
+    if options.seed is not None:
+        data["seed"] = _seed(options.seed)
     for assignment in options.settings:
-        path, equals, value = assignment.partition("=")
-        if not equals:
-            raise RequestError("--set", Text(f"{assignment}: write NAME=VALUE", f"{assignment}：请写成 NAME=VALUE"))
-        _assign(data, path.strip(), _value(value.strip()))
+        assign(data, assignment)
     return parse_request(data)
 
 
 def _seed(text: str) -> int | str:
     if text in ("random", "-1", ""):
         return "random"
-    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else text
-
-
-def _value(text: str) -> Any:
-    """JSON where it is JSON (numbers, true, null, lists), else the text itself."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _assign(data: dict[str, Any], path: str, value: Any) -> None:
-    """``stages.1.denoise`` = value. A name that isn't there is left for the request's own check to refuse."""
-    *parents, last = path.split(".")
-    place: Any = data
-    for depth, part in enumerate(parents):
-        place = _step_into(place, part, ".".join(parents[: depth + 1]))
-    if isinstance(place, list):
-        _step_into(place, last, path)
-        place[int(last)] = value
-    else:
-        place[last] = value
-
-
-def _step_into(place: Any, part: str, path: str) -> Any:
-    if isinstance(place, list):
-        if part.isdecimal() and len(part) <= _MOST_DIGITS and int(part) < len(place):
-            return place[int(part)]
-        if not place:
-            raise RequestError(
-                path, Text("the list is empty; set the whole list, as JSON", "列表为空；请以 JSON 设置整个列表")
-            )
-        have = f"0…{len(place) - 1}"
-        raise RequestError(path, Text(f"there is no entry {part}; there are {have}", f"没有第 {part} 项；可用 {have}"))
-    child = place.get(part)
-    if child is None and part == "easycache":
-        child = place[part] = {}
-    if not isinstance(child, Mapping | list):
-        raise RequestError(path, Text("there is no such setting", "没有这个设置"))
-    return child
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else text

@@ -65,7 +65,7 @@ def library_data(studio: Backend, model: str, language: Language, *, refresh: bo
 
 
 def lora_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
-    """``/loras.json?model=NAME`` (``&refresh``: after a new look); ``/lora.jpg`` and ``/lora.sha256`` of ``?name=NAME``."""
+    """``/loras.json?model=NAME`` (``&refresh``: after a new look), ``/lora.jpg?name=NAME`` and ``/lora.sha256?name=…``."""
 
     async def library(request: Request) -> Response:
         model = request.query_params.get("model") or studio.default_model
