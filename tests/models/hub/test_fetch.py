@@ -224,6 +224,23 @@ def test_a_fetch_can_be_stopped_and_taken_up(hub: FakeHub, models: Path, home: P
     assert files_of(home) == right(hub)
 
 
+def test_a_fetch_can_be_stopped_while_nothing_comes(hub: FakeHub, models: Path) -> None:
+    """The hub stays silent for as long as it is waited for: only hanging up ends that."""
+    stopped, never = threading.Event(), threading.Event()
+    hub.faults[SHARD] = [Fault(hold=never)]
+    patience = replace(HASTY, silence=600.0)
+
+    def tell(progress: FetchProgress) -> None:
+        if progress.done > progress.size - 200_000:
+            stopped.set()
+
+    try:
+        with pytest.raises(Stopped):
+            fetch(plan_fetch(source(models), HuggingFace(hub.url), models, HASTY), tell, patience, stopped)
+    finally:
+        never.set()
+
+
 def test_two_at_once_do_not_get_in_each_others_way(hub: FakeHub, models: Path, home: Path) -> None:
     said: list[str] = []
     held = threading.Event()

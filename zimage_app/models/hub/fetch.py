@@ -244,11 +244,13 @@ class _Run:
         while waiting:
             over, waiting = wait(waiting, timeout=_TELL_EVERY, return_when=FIRST_EXCEPTION)
             self._tell(self._meter.read())
-            if any(not future.cancelled() and future.exception() is not None for future in over):
+            failed = any(not future.cancelled() and future.exception() is not None for future in over)
+            if failed or self._transfer.stopped.is_set():
                 self._give_up(futures)
 
     def _give_up(self, futures: list[Future[None]]) -> None:
         self._transfer.stopped.set()
+        self._transfer.hang_up()
         for future in futures:
             future.cancel()
 

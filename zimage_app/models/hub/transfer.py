@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,13 @@ class Transfer:
     moved: Callable[[int], None]
     """Told of bytes that came, and, with a minus, of those that were thrown away."""
     stopped: threading.Event
+    _open: set[socket.socket] = field(default_factory=set)
+
+    def hang_up(self) -> None:
+        """Wake every thread that waits for bytes: after ``stopped`` was set, nobody wants them."""
+        for connection in tuple(self._open):
+            with suppress(OSError):  # it has ended meanwhile
+                connection.shutdown(socket.SHUT_RDWR)
 
     def fetch(self, task: Task) -> None:
         """The file, whole and checked, at its target.
@@ -112,7 +121,12 @@ class Transfer:
                     self.moved(-have)
                     task.part.unlink()
                     have, hasher = 0, _hasher(task.file)
-                self._receive(answer, task, hasher, have)
+                connection = answer.extensions["network_stream"].get_extra_info("socket")
+                self._open.add(connection)
+                try:
+                    self._receive(answer, task, hasher, have)
+                finally:
+                    self._open.discard(connection)
         task.part.touch()
         return task.file.checksum is None or hasher.hexdigest() == task.file.checksum.value
 
