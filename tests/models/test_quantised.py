@@ -154,3 +154,14 @@ def test_how_weights_are_held_is_said(tmp_path: Path, plan: MemoryPlan, words: s
     assert "transformer's int8_tensorwise weights" in note.en
     assert words in note.en
     assert "int8_tensorwise" in note.zh
+
+
+@pytest.mark.parametrize(("numbers", "holding"), [(0, Holding.NATIVE), (1, Holding.NATIVE), (2, Holding.AT_USE)])
+def test_the_old_mark_of_two_numbers_asks_for_full_precision(tmp_path: Path, numbers: int, holding: Holding) -> None:
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS["fp8"][0])
+    tensors = {key.replace("weight_scale", "scale_weight"): value for key, value in load_file(path).items()}
+    plain = {key: value for key, value in tensors.items() if not key.endswith(".comfy_quant")}
+    save_file(plain | {"scaled_fp8": torch.zeros(numbers, dtype=torch.float8_e4m3fn)}, path)
+    part = open_part(TRANSFORMER, PartFiles(open_file(path), WIDE_CONFIG, path))
+    assert part.contents(NEW_GPU).holding("layers.0.feed_forward.w1.weight") is holding

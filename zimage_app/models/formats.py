@@ -24,7 +24,9 @@ _NOTE = "comfy_quant"
 """The same for one layer: a few bytes of JSON in a tensor of their own."""
 _LONGEST_NOTE = 65_536
 _OLD_MARK = "scaled_fp8"
-"""A tensor that marks a file of scaled 8-bit floats of the older spelling."""
+"""A tensor that marks a file of scaled 8-bit floats of the older spelling; of two numbers where they are to be unpacked
+before they are multiplied."""
+_FULL_PRECISION = "full_precision_matrix_mult"
 _SCALE = "weight_scale"
 _RESPELLED = {
     "scale_weight": _SCALE,
@@ -126,6 +128,8 @@ def stored_tensors(weights: Weights, prefixes: tuple[str, ...]) -> dict[str, Sto
     prefix = next((item for item in prefixes if any(key.startswith(item) for key in weights.entries)), "")
     entries = {key[len(prefix) :]: item for key, item in weights.entries.items() if key.startswith(prefix)}
     notes = _notes(weights, prefix, entries)
+    mark = entries.get(_OLD_MARK)
+    unnoted = {_FULL_PRECISION: True} if mark is not None and mark.shape == (2,) else {}
     companions: dict[str, dict[str, str]] = {}
     for key in entries:
         layer, _, role = key.rpartition(".")
@@ -137,7 +141,9 @@ def stored_tensors(weights: Weights, prefixes: tuple[str, ...]) -> dict[str, Sto
         if prefix + key not in beside and key != _OLD_MARK:
             layer = key.removesuffix(".weight")
             given = companions.pop(layer, {}) if layer != key else {}
-            found[key] = _judged(weights, Stored(prefix + key, entry.shape, "", given, notes.get(layer, {})), entry)
+            found[key] = _judged(
+                weights, Stored(prefix + key, entry.shape, "", given, notes.get(layer, unnoted)), entry
+            )
     _refuse_orphans(weights, companions)
     return found
 
@@ -171,7 +177,7 @@ def _format(stored: Stored, entry: Entry) -> str:
         return _FLOAT8[entry.dtype]
     if entry.dtype == torch.int8 and _SCALE in stored.companions:
         return "int8_tensorwise"
-    return str(dict(stored.settings)) if stored.settings else ""
+    return str(dict(stored.settings)) if set(stored.settings) - {_FULL_PRECISION} else ""
 
 
 def _check_companions(weights: Weights, stored: Stored, entry: Entry, name: str) -> None:
@@ -202,6 +208,11 @@ def _numbers(weights: Weights, stored: Stored, name: str) -> tuple[int, ...]:
         groups = weights.entries[stored.companions["weight_s_rel"]].shape[-1]
         return stored.shape[0], groups * int(setting(stored, "group_size", 16))
     return (*stored.shape[:-1], stored.shape[-1] * FORMATS[name].packed)
+
+
+def unpacks_first(stored: Stored) -> bool:
+    """Whether its file asks for full precision in multiplying."""
+    return bool(setting(stored, _FULL_PRECISION, default=False))
 
 
 def setting(stored: Stored, name: str, default: Any) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from zimage_app.models.files import Reader, Weights, damaged
-from zimage_app.models.formats import GGUF_BLOCKS, Stored
+from zimage_app.models.formats import GGUF_BLOCKS, Stored, unpacks_first
 from zimage_app.models.memory import Holding, MemoryPlan
 from zimage_app.models.quantised import GgufWeight, PackedWeight, packed_weight
 
@@ -53,7 +53,7 @@ class Contents:
         holding = self._plan.holding(stored.format)
         if _broken_rows(stored):
             return Holding.UNPACKED
-        if holding is Holding.NATIVE and stored.settings.get("full_precision_matrix_mult", False):
+        if holding is Holding.NATIVE and unpacks_first(stored):
             return Holding.AT_USE
         return holding
 
