@@ -65,7 +65,10 @@ def library_data(studio: Backend, model: str, language: Language, *, refresh: bo
 
 
 def lora_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
-    """``/loras.json?model=NAME`` (``&refresh``: after a new look), ``/lora.jpg?name=NAME`` and ``/lora.sha256?name=…``."""
+    """The routes of the library.
+
+    ``/loras.json?model=NAME``, with ``&refresh`` after a new look; ``/lora.jpg?name=NAME``, ``/lora.sha256?name=NAME``.
+    """
 
     async def library(request: Request) -> Response:
         model = request.query_params.get("model") or studio.default_model
