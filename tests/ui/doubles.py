@@ -26,6 +26,7 @@ from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
 from zimage_app.service.negatives import NegativeLibrary
+from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, SavedPicture, StageView
 from zimage_app.ui.backend import Backend
@@ -54,6 +55,7 @@ class ScriptedStudio:
         self.loras = LoraLibrary(folder / "loras")
         self.models = ModelLibrary(StudioConfig(models=folder / "models", named_models=folder / "named", offline=True))
         self.negatives = NegativeLibrary(folder / "negative")
+        self.presets = PresetLibrary(folder / "presets")
         self.shared = False
         self.in_memory: LoadedModel | None = None
         self._folder = folder

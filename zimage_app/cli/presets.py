@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from rich.table import Table
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ModelError, RequestError
-from zimage_app.domain.preset import Difference, Preset, Settings, applied, differences, suits
-from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.preset import Difference, Preset, Settings, applied, differences, request_settings, suits
+from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.presets import PresetLibrary
@@ -154,14 +153,7 @@ def _settings_of(what: str, library: PresetLibrary, *, whole: bool) -> Settings:
     from zimage_app.service.gallery import read_record
 
     record = read_record(path)
-    return record_settings(record.model, record.request, whole=whole)
-
-
-def record_settings(model: str, request: GenerationRequest, *, whole: bool) -> Settings:
-    """A request as a preset's settings; without prompt and seed unless it is to be ``whole``."""
-    data: Mapping[str, Any] = request.model_dump(mode="json", exclude_defaults=True)
-    left_out = () if whole else ("prompt", "seed")
-    return {"model": model} | {name: value for name, value in data.items() if name not in left_out}
+    return request_settings(record.model, record.request, whole=whole)
 
 
 def _strengths(preset: Settings, other: Settings) -> list[Difference]:

@@ -124,6 +124,21 @@ def with_strength(loras: object, strength: float) -> list[Any]:
     return [{**use, "strength": strength} if isinstance(use, Mapping) else use for use in uses]
 
 
+def request_settings(model: str, request: GenerationRequest, *, whole: bool) -> Settings:
+    """A request as a preset's settings; without prompt and seed unless it is to be ``whole``.
+
+    Stages at the end that are switched off are left out: it is the same as their not being there.
+    """
+    names = [name for name in REQUEST_FIELDS if whole or name not in ("prompt", "seed")]
+    data = request.model_dump(mode="json", exclude_defaults=True, include=set(names))
+    stages = list(request.stages or ())
+    while stages and not stages[-1].enabled:
+        stages.pop()
+    if stages:
+        data["stages"] = [stage_data(stage) for stage in stages]
+    return {"model": model} | {name: data[name] for name in names if name in data}
+
+
 def applied(settings: Mapping[str, Any], data: Mapping[str, Any]) -> Settings:
     """A request's plain data with a preset's settings in it."""
     result = dict(data) | {name: settings[name] for name in REQUEST_FIELDS if name in settings}

@@ -39,6 +39,7 @@ from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.loras.width import transformer_width
 from zimage_app.service.models import ModelLibrary
 from zimage_app.service.negatives import NegativeLibrary
+from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel, ModelSlot
 from zimage_app.service.tokens import TokenCounter
 from zimage_app.service.views import JobView, SavedPicture, StageView
@@ -74,6 +75,7 @@ class Studio:
         self.loras = LoraLibrary(config.loras)
         self.models = ModelLibrary(config)
         self.negatives = NegativeLibrary(config.negatives)
+        self.presets = PresetLibrary(config.presets)
         self._tokens = TokenCounter()
         self.shared = config.shared
         self._changed = threading.Condition()

@@ -10,6 +10,7 @@ from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
 from zimage_app.service.negatives import NegativeLibrary
+from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, SavedPicture
 
@@ -60,6 +61,11 @@ class Backend(Protocol):
     @property
     def negatives(self) -> NegativeLibrary:
         """The negative prompts to choose from."""
+        ...
+
+    @property
+    def presets(self) -> PresetLibrary:
+        """Settings that are kept under names."""
         ...
 
     def tokens(self, model: str, text: str) -> int | None:

@@ -25,6 +25,7 @@ from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_dat
 from zimage_app.ui.controls import element_id, fill
 from zimage_app.ui.i18n import LanguageChoice, card_key, language_of, say
 from zimage_app.ui.negative_picker import guide_values
+from zimage_app.ui.preset_bar import preset_card, preset_values
 from zimage_app.ui.values import Values, field_title, in_effect, request_data, request_values, stage_data, stages_values
 from zimage_app.ui.visitor import owner_of
 
@@ -142,6 +143,23 @@ class Handlers:
 
         return self._guarded(settings, request)
 
+    def apply_preset(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+        """Put in what a preset sets."""
+        name = str(getattr(event, "name", ""))
+        return self._guarded(lambda: self._apply(name, self._values(inputs), request), request)
+
+    def reset(self, request: gr.Request, name: str) -> Updates:
+        """Everything but the prompt as a model recommends it."""
+
+        def settings() -> Updates:
+            usual = parse_request({"prompt": "-"})
+            values: Values = request_values(usual, self._studio.card(name), self._at.tabs)
+            del values["prompt"]
+            said = say("presets_reset_done", self._language(request))
+            return self._filled(values) | {self._at.notice: _notice("info", said)}
+
+        return self._guarded(settings, request)
+
     def last_seed(self, request: gr.Request) -> Updates:
         """Put in the seed of this browser's newest picture."""
 
@@ -239,6 +257,19 @@ class Handlers:
                 warning = error.text
             if warning is not None:
                 yield warning.to(language)
+
+    def _apply(self, name: str, now: Values, request: gr.Request) -> Updates:
+        language = self._language(request)
+        preset = self._studio.presets.load(name)
+        present = self._studio.card(str(now["model"]))
+        card = preset_card(self._studio, preset, present)
+        values = preset_values(preset, card, now, self._at.tabs)
+        updates = self._filled(values) if "stages.0.sampler" in values else fill(self._at.fields, values)
+        if card is not None and card.name != present.name:
+            updates |= self._card_updates(card, language)
+        said = "presets_applied" if card else "presets_no_model"
+        words = {"title": preset.title.to(language), "model": preset.settings.get("model")}
+        return updates | {self._at.notice: _notice("info", say(said, language, **words))}
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:
         about = self._word(card, "description", language)

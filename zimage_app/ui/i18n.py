@@ -18,6 +18,7 @@ from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, 
 from zimage_app.domain.text import Language, Text
 from zimage_app.ui.lora_words import LORA_WORDS
 from zimage_app.ui.negative_words import NEGATIVE_WORDS
+from zimage_app.ui.preset_words import PRESET_WORDS
 
 LanguageChoice = Literal["auto", "zh", "en"]
 LANGUAGE_COOKIE = "studio_language"
@@ -120,6 +121,7 @@ WORDS: dict[str, Text] = {
     "fact_created": Text("Made at", "生成于"),
     **LORA_WORDS,
     **NEGATIVE_WORDS,
+    **PRESET_WORDS,
 }
 
 

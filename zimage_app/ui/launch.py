@@ -116,7 +116,11 @@ def start(studio: Backend, first: LanguageChoice, **network: Any) -> gr.Blocks:
     page.launch(
         i18n=words,
         theme=studio_theme(),
-        css=asset("page.css") + asset("loras.css") + asset("models.css") + asset("negatives.css"),
+        css=asset("page.css")
+        + asset("loras.css")
+        + asset("models.css")
+        + asset("negatives.css")
+        + asset("presets.css"),
         favicon_path=Path(__file__).parent / "assets" / "favicon.svg",
         max_threads=_WATCHERS,
         footer_links=[],

@@ -30,6 +30,7 @@ from zimage_app.ui.layout import (
 from zimage_app.ui.lora_picker import limits, note_function
 from zimage_app.ui.model_panel import panel_function
 from zimage_app.ui.negative_picker import library_function
+from zimage_app.ui.preset_bar import bar_function
 from zimage_app.ui.values import Values, in_effect, stages_values, switched_knobs
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
@@ -83,11 +84,16 @@ class _Answers:
     save_note: Callable[..., object]
     models: Callable[..., object]
     negatives: Callable[..., object]
+    presets: Callable[..., object]
 
 
 def _answers(studio: Backend, tabs: int) -> _Answers:
     return _Answers(
-        hint_function(studio, tabs), note_function(studio), panel_function(studio), library_function(studio, tabs)
+        hints=hint_function(studio, tabs),
+        save_note=note_function(studio),
+        models=panel_function(studio),
+        negatives=library_function(studio, tabs),
+        presets=bar_function(studio, tabs),
     )
 
 
@@ -119,6 +125,7 @@ class _Controls:
                     _drawn("hints", server=self._answers.hints)
                     self.negatives = _drawn("negatives", server=self._answers.negatives)
                     self._seed()
+                    self.presets = _drawn("presets", server=self._answers.presets)
                     self._stages()
             with gr.Column(elem_id="actions"):
                 self.notice = _drawn("notice", {})
@@ -222,6 +229,8 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     controls.seed_last.click(do.last_seed, None, [at.fields["seed"], at.notice], **plain)
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
     _event(controls.negatives, "guide")(do.guide, fields, fields, preprocess=False, **plain)
+    _event(controls.presets, "apply")(do.apply_preset, fields, filled, preprocess=False, **plain)
+    _event(controls.presets, "reset")(do.reset, model, filled, **plain)
     _event(at.canvas, "reuse")(do.reuse, None, filled, **plain)
     for number in range(at.tabs):
         _dim(at, do, number, plain)
@@ -245,13 +254,12 @@ def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any])
     saved = gr.BrowserState(None, storage_key=_MEMORY, secret=_MEMORY)
     fields = list(at.fields.values())
     names = json.dumps(list(at.fields))
-    keep = f"""(saved, ...values) => {{
-      const settings = Object.fromEntries({names}.map((name, place) => [name, values[place]]));
-      document.dispatchEvent(new CustomEvent("studio:settings", {{ detail: settings }}));
-      return window.studio.restored ? settings : saved;
-    }}"""
+    tell = f"""const settings = Object.fromEntries({names}.map((name, place) => [name, values[place]]));
+      document.dispatchEvent(new CustomEvent("studio:settings", {{ detail: settings }}));"""
+    keep = f"(saved, ...values) => {{ {tell} return window.studio.restored ? settings : saved; }}"
+    begin = f"(...values) => {{ {tell} window.studio.restored = true; return []; }}"
     restored = page.load(do.restore, saved, [*fields, at.examples, at.notice], **plain)
-    restored.then(None, None, None, js="() => { window.studio.restored = true; }", **plain)
+    restored.then(None, fields, None, js=begin, **plain)
     changes = [_event(field, "change") for field in fields]
     gr.on(changes, None, [saved, *fields], saved, js=keep, **plain)
 
