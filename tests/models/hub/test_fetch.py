@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from huggingface_hub import constants
 
 from tests.models.hub.conftest import HASTY, NEEDED, REPO, SHARDS, big
 from tests.models.hub.fake_hub import COMMIT, FakeHub, Fault, serve
@@ -384,6 +387,20 @@ def test_a_single_file_of_a_repository(hub: FakeHub) -> None:
     listing = HuggingFace(hub.url).listing("Comfy-Org/z_image_turbo", HASTY)
     remote = Remote("Comfy-Org/z_image_turbo", "split_files/vae/ae.safetensors", is_file=True)
     assert [file.path for file in listing.needed([remote])] == [remote.path]
+
+
+@pytest.mark.parametrize("kind", [HuggingFace, ModelScope])
+def test_the_hubs_own_switch_forbids_the_network(
+    hub: FakeHub, models: Path, monkeypatch: pytest.MonkeyPatch, kind: type[HuggingFace | ModelScope]
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(socket.socket, "connect", _no_network)
+    with pytest.raises(FetchError, match=r"Tongyi-MAI/Z-Image-Turbo has to be fetched, .*HF_HUB_OFFLINE"):
+        plan_fetch(source(models), kind(hub.url), models, HASTY)
+
+
+def _no_network(*_: object) -> NoReturn:
+    raise AssertionError("the network was used")
 
 
 def test_a_folder_that_is_half_full_does_not_look_whole(hub: FakeHub, models: Path, home: Path) -> None:

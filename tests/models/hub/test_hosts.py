@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from huggingface_hub import close_session, constants
+from huggingface_hub import close_session
 
 from tests.models.hub.conftest import HASTY, REPO
 from tests.models.hub.fake_hub import FakeHub
 from zimage_app.domain.errors import FetchError
-from zimage_app.models.hub.hosts import HuggingFace, ModelScope, host_of, within
+from zimage_app.models.hub.hosts import HuggingFace, ModelScope, host_of, reach
 from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
 from zimage_app.models.hub.patience import Busy, Patience
 from zimage_app.models.sources import Remote
@@ -39,20 +41,80 @@ def test_without_network_the_other_source_is_offered(kind: type[HuggingFace | Mo
     assert "--source" in caught.value.text.zh
 
 
+class _Endless(socketserver.StreamRequestHandler):
+    """Takes connections and says nothing."""
+
+    silent: threading.Event
+
+    def handle(self) -> None:
+        self.silent.wait(60.0)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a hub that can be reached and never answers."""
+    released = threading.Event()
+
+    class Handler(_Endless):
+        silent = released
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        released.set()
+        server.shutdown()
+        thread.join()
+
+
+class _Lost:
+    """A hub whose name is looked up for as long as nobody gives up."""
+
+    key = "huggingface"
+    name = "lost.example"
+
+    def __init__(self) -> None:
+        self.given_up = threading.Event()
+
+    @property
+    def endpoint(self) -> str:
+        self.given_up.wait(60.0)
+        return "http://127.0.0.1:1"
+
+    def listing(self, repo: str, patience: Patience) -> Listing:
+        raise NotImplementedError
+
+    def url(self, listing: Listing, path: str) -> str:
+        raise NotImplementedError
+
+    def page(self, repo: str) -> str:
+        raise NotImplementedError
+
+    def headers(self) -> dict[str, str]:
+        raise NotImplementedError
+
+
 def test_a_name_that_is_looked_up_for_ever_is_waited_for_no_longer() -> None:
-    never = threading.Event()
-    try:
-        with pytest.raises(FetchError, match=r"example\.org cannot be reached"):
-            within(0.05, never.wait, HuggingFace("https://example.org"))
-    finally:
-        never.set()
+    lost = _Lost()
+    with pytest.raises(FetchError, match=r"lost\.example cannot be reached"):
+        reach(lost, 0.05)
+    lost.given_up.set()
 
 
-def test_a_silent_hub_is_waited_for_no_longer() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(FetchError, match="cannot be reached"):
-            HuggingFace(url).listing(REPO, Patience(first=0.1, answer=0.2))
+def test_whoever_is_there_is_reached(hub: FakeHub, silent: str) -> None:
+    reach(HuggingFace(hub.url), 10.0)
+    reach(ModelScope(silent), 10.0)  # slow is not gone
+
+
+def test_nobody_is_reached() -> None:
+    with pytest.raises(FetchError, match=r"127\.0\.0\.1:\d+ cannot be reached"):
+        reach(HuggingFace(nobody()), 10.0)
+
+
+def test_a_silent_hub_is_waited_for_no_longer(silent: str) -> None:
+    with pytest.raises(FetchError, match="cannot be reached"):
+        HuggingFace(silent).listing(REPO, Patience(answer=0.1))
 
 
 def test_mirrors(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,13 +138,6 @@ def test_a_socks_proxy_that_is_not_there_is_no_network(
             kind("http://example.org").listing(REPO, HASTY)
     finally:
         close_session()
-
-
-def test_the_hubs_own_switch_forbids_the_network(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(FetchError, match="HF_HUB_OFFLINE"):
-        HuggingFace(hub.url).listing(REPO, HASTY)
-    assert hub.asked == []
 
 
 @pytest.mark.parametrize("mirror", ["example.org", "ftp://example.org", "https://", ""])

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import httpx
 from filelock import FileLock, Timeout
+from huggingface_hub import is_offline_mode
 
 from zimage_app.domain.fetching import FetchProgress
 from zimage_app.models.folders import GROWING, WANTED, still_wanted
 from zimage_app.models.hub import sentences
-from zimage_app.models.hub.hosts import AGENT, Host
+from zimage_app.models.hub.hosts import AGENT, Host, reach
 from zimage_app.models.hub.listing import INDEX, Listing, RepoFile
 from zimage_app.models.hub.patience import Busy, Patience
 from zimage_app.models.hub.receipt import checksum_of, note
@@ -99,7 +100,7 @@ def plan_fetch(
     patience: Patience | None = None,
     stopped: threading.Event | None = None,
 ) -> FetchPlan:
-    """Ask the hub what ``source`` lacks.
+    """Ask the hub what ``source`` lacks; where that is nothing, nobody is asked.
 
     Raises:
         FetchError: the hub cannot be reached, or does not have it.
@@ -108,6 +109,10 @@ def plan_fetch(
     patience, stopped = patience or Patience(), stopped or threading.Event()
     remotes = [place.remote for place in source.missing.values() if place.remote is not None]
     errands = []
+    if remotes:
+        if is_offline_mode():
+            raise sentences.offline(", ".join(dict.fromkeys(remote.repo for remote in remotes)))
+        reach(host, patience.first)
     for repo in dict.fromkeys(remote.repo for remote in remotes):
         listing = _listing(host, repo, patience, stopped)
         _complete(listing, remotes, host)

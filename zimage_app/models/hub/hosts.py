@@ -48,6 +48,11 @@ class Host(Protocol):
         ...
 
     @property
+    def endpoint(self) -> str:
+        """Its address."""
+        ...
+
+    @property
     def name(self) -> str:
         """As people know it."""
         ...
@@ -88,7 +93,6 @@ class HuggingFace:
             GatedRepoError,
             HfHubHTTPError,
             HFValidationError,
-            OfflineModeIsEnabled,
             RepositoryNotFoundError,
         )
 
@@ -98,9 +102,7 @@ class HuggingFace:
             return api.model_info(repo, files_metadata=True, timeout=patience.answer)
 
         try:
-            info = within(patience.first, ask, self)
-        except OfflineModeIsEnabled as error:
-            raise sentences.offline(repo) from error
+            info = _asked(self, ask)
         except GatedRepoError as error:
             raise sentences.gated(repo, self.page(repo)) from error
         except (RepositoryNotFoundError, HFValidationError) as error:
@@ -168,7 +170,7 @@ class ModelScope:
             wanted = {"Revision": _REVISION, "Recursive": "true"}
             return httpx.get(url, params=wanted, headers=AGENT, timeout=timeout, follow_redirects=True)
 
-        answer = within(patience.first, ask, self)
+        answer = _asked(self, ask)
         if answer.status_code in Busy.STATUSES:
             raise Busy.of(answer.status_code, answer.headers)
         if answer.status_code in (401, 403, 404):
@@ -228,32 +230,41 @@ def host_of(source: str, mirror: str | None = None) -> Host:
     return HuggingFace(mirror.rstrip("/"))
 
 
-def within(seconds: float, ask: Callable[[], _Answer], host: Host) -> _Answer:
-    """The answer to a first question, or FetchError after so many seconds.
+def reach(host: Host, seconds: float) -> None:
+    """Raise FetchError unless a connection to ``host``, or to the proxy before it, is made within so many seconds.
 
-    On a thread of its own, because looking a name up knows no time limit: without network it may take half a minute.
+    Only the connection is waited for: a hub may take its time to answer. On a thread of its own, because looking a name
+    up knows no time limit: without network it may take half a minute.
     """
-    answers: list[_Answer] = []
+    settled, connected = threading.Event(), threading.Event()
     errors: list[Exception] = []
+
+    def trace(event: str, _: object) -> None:
+        if event == "connection.connect_tcp.complete":
+            connected.set()
+            settled.set()
 
     def run() -> None:
         try:
-            answers.append(ask())
-        except Exception as error:  # noqa: BLE001 - raised again by the one who waits
+            with httpx.Client(timeout=seconds) as client:
+                client.head(host.endpoint, headers=AGENT, extensions={"trace": trace})
+            connected.set()
+        except Exception as error:  # noqa: BLE001 - told to the one who waits
             errors.append(error)
+        finally:
+            settled.set()
 
-    thread = threading.Thread(target=run, name="hub-first-contact", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if answers:
-        return answers[0]
-    if errors and not is_network(errors[0]):
-        raise errors[0]
-    raise sentences.no_network(host.name, _OTHER[host.key]) from (errors[0] if errors else None)
+    threading.Thread(target=run, name="hub-first-contact", daemon=True).start()
+    settled.wait(seconds)
+    if not connected.is_set():
+        raise sentences.no_network(host.name, _OTHER[host.key]) from (errors[0] if errors else None)
 
 
-def is_network(error: Exception) -> bool:
-    """Whether an error of either HTTP library says that nobody was reached, or that the connection broke."""
+def _asked(host: Host, ask: Callable[[], _Answer]) -> _Answer:
+    """The answer; FetchError where the network breaks meanwhile."""
     import httpx2  # what huggingface_hub asks with
 
-    return isinstance(error, httpx.RequestError | httpx2.RequestError)
+    try:
+        return ask()
+    except (httpx.RequestError, httpx2.RequestError) as error:
+        raise sentences.no_network(host.name, _OTHER[host.key]) from error

@@ -14,8 +14,8 @@ class Patience:
     """Seconds, and a number of attempts."""
 
     first: float = 4.5
-    """For the first answer of all: without network, a user learns of it within five seconds."""
-    answer: float = 10.0
+    """For the first connection of all: without network, a user learns of it within five seconds."""
+    answer: float = 15.0
     """For a connection, and for each answer that is not a file."""
     silence: float = 15.0
     """For the next bytes of a file."""
