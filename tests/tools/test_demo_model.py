@@ -4,6 +4,7 @@ import json
 import math
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from PIL import Image
 from transformers import AutoTokenizer, Qwen3Model
 
 from tools.demo_model import model
-from tools.demo_model.captions import LANGS, WORDS, Lang, caption, long_caption, unwanted_caption
+from tools.demo_model.captions import (
+    LANGS,
+    WORDS,
+    Lang,
+    caption,
+    chatty_caption,
+    listed_caption,
+    long_caption,
+    unwanted_caption,
+)
 from tools.demo_model.latents import Latents, encode, linear_encoder, to_tensor, training_scenes
 from tools.demo_model.lora import StyleTrainer, load_parts, tensors_of
 from tools.demo_model.make import Stage, plan, run_stage
@@ -29,7 +39,7 @@ from tools.demo_model.model import (
     predict,
 )
 from tools.demo_model.probes import ANSWERS, Probe, accuracy, disturb, draw, fit_probe, frechet_distance, truth
-from tools.demo_model.prompts import evaluation_prompts, read_prompts
+from tools.demo_model.prompts import FREE_FRAMES, evaluation_prompts, read_prompts
 from tools.demo_model.render import PLAIN, SIZES, render
 from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, KINDS_ON, TIMES, Scene, is_held_out
 from tools.demo_model.styles import STYLES, WINTER
@@ -154,6 +164,18 @@ def test_winter_falls_on_the_same_shapes() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- captions
+
+
+@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("wording", [chatty_caption, listed_caption])
+def test_other_wordings_say_it_too(wording: Callable[[Scene, random.Random, Lang], str], lang: Lang) -> None:
+    rng = random.Random(9)
+    texts = [wording(RED_BOAT, rng, lang) for _ in range(100)]
+    assert len(set(texts)) > 80
+    for phrases in (WORDS[lang].kind["boat"], WORDS[lang].time["sunset"], WORDS[lang].ground["lake"]):
+        assert sum(any(phrase in text for phrase in phrases) for text in texts) > 75
+    frames = [frame.split("{")[0] for frame in FREE_FRAMES[lang] if frame.split("{")[0]]
+    assert not any(frame in text for frame in frames for text in texts), "the evaluation's frames are not trained on"
 
 
 @pytest.mark.parametrize("lang", LANGS)

@@ -435,6 +435,42 @@ def fragment(scene: Scene, rng: random.Random, lang: Lang) -> str:
     return rng.choice(words.comma).join(rng.sample(parts, rng.choice((1, 1, 2))))
 
 
+BEFORE: dict[Lang, tuple[str, ...]] = {
+    "en": ("I want ", "please make me ", "show me ", "imagine ", "there is ", "I saw ", "paint this for me: "),
+    "zh": ("请给我看", "我想要", "画一张", "画面里是", "我看到了", "想象一下，", "麻烦画：", "这里有"),
+}
+BEHIND: dict[Lang, tuple[str, ...]] = {
+    "en": (", please", ", thank you", ", as a gift for my mother", ". That is all", "!", "."),
+    "zh": ("，谢谢", "，拜托了", "，送给妈妈的", "，就这样", "！", "。"),
+}
+
+
+def chatty_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
+    """A caption among the words with which people ask for something."""
+    chosen: Lang = rng.choice(LANGS) if lang is None else lang
+    before = rng.choice(BEFORE[chosen]) if rng.random() < 0.8 else ""
+    return before + caption(scene, rng, chosen) + (rng.choice(BEHIND[chosen]) if rng.random() < 0.5 else "")
+
+
+def listed_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
+    """The attributes in a list with their names, in any order."""
+    chosen: Lang = rng.choice(LANGS) if lang is None else lang
+    words, english = WORDS[chosen], chosen == "en"
+    rows = [
+        ("when" if english else "时刻", rng.choice(words.time[scene.time])),
+        ("where" if english else "场景", rng.choice(words.ground[scene.ground])),
+    ]
+    thing = _main_thing(scene, chosen, rng)
+    if thing:
+        side = rng.choice(words.side[scene.side])
+        placed = f"{thing} {side}" if english else rng.choice((f"{side}的{thing}", f"{thing}，{side}"))
+        rows.append(("subject" if english else "主体", placed))
+    rng.shuffle(rows)
+    colon, stop = (": ", "; ") if english else ("：", "；")
+    parts = [name + colon + value for name, value in rows] + _extras(scene, chosen, rng)
+    return stop.join(parts)
+
+
 def long_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
     """A wordy caption: the scene said twice, differently, among words that mean nothing here."""
     chosen: Lang = rng.choice(LANGS) if lang is None else lang

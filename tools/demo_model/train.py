@@ -27,7 +27,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoTokenizer, Qwen3Model
 
-from tools.demo_model.captions import caption, long_caption, unwanted_caption
+from tools.demo_model.captions import (
+    caption,
+    chatty_caption,
+    listed_caption,
+    long_caption,
+    unwanted_caption,
+)
 from tools.demo_model.latents import Latents, load, training_scenes
 from tools.demo_model.model import (
     build_text_encoder,
@@ -117,7 +123,8 @@ class Corpus:
             # A fifth of the short captions say nothing: the other side of classifier-free guidance.
             if length == 32 and rng.random() < 0.2:
                 return "" if rng.random() < 0.7 else unwanted_caption(rng)
-            return caption(scene, rng)
+            wording = rng.choices((caption, chatty_caption, listed_caption), weights=(74, 16, 10))[0]
+            return wording(scene, rng)
 
         return long_caption if length > 64 else short
 
