@@ -163,6 +163,15 @@ def test_other_quantised_formats_are_refused_by_name(comfy_folder: Path, notes: 
         load(comfy_folder)
 
 
+def test_a_scale_of_another_shape_is_named(comfy_folder: Path) -> None:
+    path = comfy_folder / "diffusion_models" / "transformer.safetensors"
+    quantise(comfy_folder, "weight_scale")
+    key = "model.diffusion_model.layers.0.feed_forward.w1.weight_scale"
+    save_file(load_file(path) | {key: torch.ones(7)}, path)
+    with pytest.raises(ModelError, match=rf"{key} with shape \(7,\), but one scale or 170 are needed"):
+        load(comfy_folder)
+
+
 def test_a_format_named_in_the_header_is_heeded(comfy_folder: Path) -> None:
     path = comfy_folder / "diffusion_models" / "transformer.safetensors"
     note = json.dumps({"layers": {"layers.0.attention.qkv": {"format": "mxfp8"}}})

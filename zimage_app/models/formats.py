@@ -7,6 +7,7 @@ known here is refused by name: read as plain numbers it would give noise.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -188,22 +189,29 @@ def _check_companions(weights: Weights, stored: Stored, entry: Entry, name: str)
             f"holds {stored.key} as {name}, but without its {lost[0]}; download it again",
             f"中的 {stored.key} 采用 {name}，但缺少 {lost[0]}；请重新下载",
         )
-    if entry.dtype not in FORMATS[name].dtypes or len(entry.shape) not in (2, 4):
+    if entry.dtype not in FORMATS[name].dtypes or len(entry.shape) != 2:
         kind = str(entry.dtype).removeprefix("torch.")
         raise damaged(
             weights.path,
             f"says that {stored.key} is {name}, but stores it as {kind} of shape {entry.shape}; download it again",
             f"称 {stored.key} 为 {name}，实际却以 {kind}、形状 {entry.shape} 存储；请重新下载",
         )
+    if name.startswith(("float8", "int8")) and _SCALE in stored.companions:
+        scale = stored.companions[_SCALE]
+        shape = weights.entries[scale].shape
+        if math.prod(shape) not in (1, entry.shape[0]):
+            raise damaged(
+                weights.path,
+                f"holds {scale} with shape {shape}, but one scale or {entry.shape[0]} are needed; download it again",
+                f"中 {scale} 的形状为 {shape}，而应为 1 个或 {entry.shape[0]} 个缩放值；请重新下载",
+            )
 
 
 def _numbers(weights: Weights, stored: Stored, name: str) -> tuple[int, ...]:
     """The shape (out, in) of the numbers behind a packed weight."""
     if name == "svdquant_w4a4":
         inputs = weights.entries[stored.companions["weight_smooth_factor"]].shape[0]
-        up = weights.entries[stored.companions["weight_proj_up"]].shape
-        # Packed in tiles, it is (out / 128, rank, 128).
-        return (up[0] if len(up) == 2 else up[0] * up[2], inputs)
+        return stored.shape[0], inputs
     if name == "asym_w4a8_int8":
         groups = weights.entries[stored.companions["weight_s_rel"]].shape[-1]
         return stored.shape[0], groups * int(setting(stored, "group_size", 16))
@@ -280,12 +288,11 @@ def _refuse_other_tools(weights: Weights) -> None:
 def _refuse_orphans(weights: Weights, companions: Mapping[str, Mapping[str, str]]) -> None:
     """Scales of a weight that is not there."""
     for layer, keys in companions.items():
-        lost = f"{layer}.weight"
         first = next(iter(keys.values()))
         raise damaged(
             weights.path,
-            f"holds {first} but no {lost}; download it again",
-            f"中有 {first} 而没有 {lost}；请重新下载",
+            f"holds {first} but no {layer}.weight; download it again",
+            f"中有 {first} 而没有 {layer}.weight；请重新下载",
         )
 
 
