@@ -7,6 +7,7 @@ StudioError
 │   └── LoadingCancelled   nobody waits for the model any more
 ├── LoraError           a LoRA file: nothing in it matches, a half is missing, numbers that are not finite
 ├── GenerationError     the run itself: values that are not finite, memory that ran out
+├── ImportedFileError   a picture or workflow of somebody else's: no settings in it, or none that can be read
 └── StorageError        a picture or a setting could not be written or read
 
 Every error is one sentence in both languages; ``str(error)`` is the English one.
@@ -63,6 +64,10 @@ class LoraError(StudioError):
 
 class GenerationError(StudioError):
     """A run broke off; names the stage and the likely cause."""
+
+
+class ImportedFileError(StudioError):
+    """Settings could not be read from a file of somebody else's; names what is wrong with it and what is taken."""
 
 
 class StorageError(StudioError):

@@ -1,0 +1,294 @@
+"""What an import comes to: settings as plain data, and what became of each thing that was found. Knows no formats.
+
+Readers of the formats fill a ``Draft``, without judging values; ``Draft.settled`` keeps what a request allows, by the
+request's own check, and says of the rest why it stays behind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zimage_app.domain.errors import ImportedFileError, RequestError
+from zimage_app.domain.plan import stage_seed
+from zimage_app.domain.prompt_tags import split_tags, tag_of
+from zimage_app.domain.request import (
+    MAX_STAGES,
+    GenerationRequest,
+    LoraUse,
+    Stage,
+    knob_of,
+    parse_request,
+    parse_stage,
+)
+from zimage_app.domain.text import Text
+
+_SHOWN = 120
+_MOST_LINES = 200
+"""Of each list; a graph of thousands of foreign nodes is not told of one by one."""
+_WEIGHT = re.compile(r"\([^()]+:\s*\d+(?:\.\d+)?\s*\)")
+_GRID = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Settings that were found in a file, all of them allowed; what wasn't found is not in ``settings``."""
+
+    source: Text
+    """The program that wrote them."""
+    settings: dict[str, Any]
+    """Plain data for ``parse_request``: prompt, negative, seed, stages, loras, triggers."""
+    model: str
+    """The model's name or file there; empty where it isn't said."""
+    taken: tuple[Text, ...]
+    translated: tuple[Text, ...]
+    left: tuple[Text, ...]
+    """What could not be carried over, with the reason."""
+    exact: bool = False
+    """Whether this app wrote them, so that they make the same picture again."""
+
+    def request(self) -> GenerationRequest:
+        """As a request; raises RequestError where no prompt was found."""
+        return parse_request({"prompt": "", **self.settings})
+
+
+@dataclass
+class Draft:
+    """What a reader has found so far. Values are as they stand in the file, and may be anything."""
+
+    source: Text
+    prompt: object = None
+    negative: object = None
+    seed: object = None
+    """The base seed; None: the first stage's."""
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    """From first to last; each holds only what was found."""
+    loras: list[dict[str, Any]] = field(default_factory=list)
+    model: object = None
+    translated: list[Text] = field(default_factory=list)
+    left: list[Text] = field(default_factory=list)
+
+    def turn(self, what: Text, theirs: object, ours: object) -> None:
+        """Tell that something has another name or value here."""
+        before, after = shown(theirs), shown(ours)
+        self.translated.append(Text(f"{what.en}: {before} → {after}", f"{what.zh}：{before} → {after}"))
+
+    def leave(self, what: Text, reason: Text) -> None:
+        """Tell what stays behind, and why."""
+        self.left.append(Text(f"{what.en}: {reason.en}", f"{what.zh}：{reason.zh}"))
+
+    def settled(self) -> Imported:
+        """Keep what a request allows.
+
+        Raises:
+            ImportedFileError: nothing of it is left.
+        """
+        settings: dict[str, Any] = {}
+        self._texts(settings)
+        self._first_stages()
+        seeds = self._seeds(settings)
+        stages = [self._stage(given, number) for number, given in enumerate(self.stages)]
+        for stage, seed in zip(stages, seeds, strict=True):
+            if seed is not None:
+                stage["seed"] = seed
+        if any(stages):
+            settings["stages"] = stages
+        loras = [use for use in map(self._lora, self.loras) if use]
+        if loras:
+            settings["loras"] = self._allowed({"loras": loras}, knob_of(GenerationRequest, "loras").title)
+        settings = {name: value for name, value in settings.items() if value is not None}
+        if not settings:
+            raise nothing_found(self.source)
+        model = shown(self.model) if isinstance(self.model, str) else ""
+        taken = tuple(taken_lines(settings, model))
+        return Imported(self.source, settings, model, taken, _few(self.translated), _few(self.left))
+
+    # Parts.
+
+    def _texts(self, settings: dict[str, Any]) -> None:
+        for name in ("prompt", "negative"):
+            text = getattr(self, name)
+            title = knob_of(GenerationRequest, name).title
+            if not isinstance(text, str) or not text.strip():
+                continue
+            text = self._untagged(text, name, title)
+            if text.strip():
+                settings[name] = self._allowed({name: text}, title)
+            if _WEIGHT.search(text):
+                self.leave(
+                    title,
+                    Text(
+                        "weights such as (word:1.2) mean nothing to this model; it reads them as plain text",
+                        "这个模型不支持 (词:1.2) 形式的权重，会把它当作普通文字",
+                    ),
+                )
+
+    def _untagged(self, text: str, name: str, title: Text) -> str:
+        """A prompt without its LoRA tags, which become entries of the list."""
+        try:
+            words, tags = split_tags(text)
+        except RequestError as error:
+            self.leave(title, error.reason)
+            return text
+        if name == "prompt":
+            self.loras += [{"name": tag.name, "strength": tag.strength} for tag in tags]
+        for tag in tags:
+            written = tag_of(LoraUse(name=tag.name, strength=tag.strength))
+            if name == "prompt":
+                self.turn(title, written, f"LoRA {tag.name}")
+            else:
+                self.leave(title, Text(f"{written} acts in the prompt only", f"{written} 只在提示词里起作用"))
+        return words
+
+    def _first_stages(self) -> None:
+        more = len(self.stages) - MAX_STAGES
+        if more > 0:
+            self.leave(
+                knob_of(GenerationRequest, "stages").title,
+                Text(
+                    f"there are {len(self.stages)} samplers in a row; the first {MAX_STAGES} are taken",
+                    f"共有 {len(self.stages)} 个串联的采样器；只取前 {MAX_STAGES} 个",
+                ),
+            )
+            del self.stages[MAX_STAGES:]
+
+    def _seeds(self, settings: dict[str, Any]) -> list[object]:
+        """The base seed into the settings; gives each stage's own, or None where it follows the base."""
+        title = knob_of(GenerationRequest, "seed").title
+        given = [stage.pop("seed", None) for stage in self.stages]
+        base = self.seed if self.seed is not None else next((seed for seed in given if seed is not None), None)
+        if base is not None and base != -1:
+            base = self._allowed({"seed": _whole(base)}, title)
+            if base is not None:
+                settings["seed"] = base
+        own: list[object] = []
+        for number, seed in enumerate(given):
+            value = _whole(seed)
+            follows = value is None or (isinstance(base, int) and value == stage_seed(base, number))
+            own.append(None if follows else self._allowed_of_stage({"seed": value}, number, "seed"))
+        return own
+
+    def _stage(self, given: Mapping[str, Any], number: int) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for name, value in given.items():
+            whole = Stage.model_fields[name].annotation is int
+            value = _whole(value) if whole else value
+            if name in ("width", "height") and isinstance(value, int) and not isinstance(value, bool):
+                value = self._on_grid(value, number, name)
+            allowed = self._allowed_of_stage({name: value}, number, name)
+            if allowed is not None:
+                kept[name] = allowed
+        return kept
+
+    def _on_grid(self, pixels: int, number: int, name: str) -> int:
+        """The nearest multiple of 16: what the model's patches ask for."""
+        rounded = (pixels + _GRID // 2) // _GRID * _GRID
+        if rounded != pixels:
+            self.turn(of_stage(number, knob_of(Stage, name).title), pixels, rounded)
+        return rounded
+
+    def _lora(self, use: dict[str, Any]) -> dict[str, Any] | None:
+        name = use.get("name")
+        if not isinstance(name, str) or not name.strip():
+            return None
+        use["name"] = lora_name(name)
+        allowed = self._allowed({"loras": [use]}, Text(f"LoRA {shown(use['name'])}", f"LoRA {shown(use['name'])}"))
+        return None if allowed is None else use
+
+    def _allowed(self, data: dict[str, Any], title: Text) -> Any:
+        """The one value of ``data`` where a request may hold it; else None, and it is told why."""
+        try:
+            parse_request({"prompt": "-"} | data)
+        except RequestError as error:
+            self.leave(title, error.reason)
+            return None
+        return next(iter(data.values()))
+
+    def _allowed_of_stage(self, data: dict[str, Any], number: int, name: str) -> Any:
+        try:
+            stage = parse_stage(data)
+        except RequestError as error:
+            default = getattr(Stage(), name)
+            reason = error.reason
+            self.leave(
+                of_stage(number, knob_of(Stage, name).title),
+                Text(f"{reason.en}; {shown(default)} is filled in", f"{reason.zh}；改填 {shown(default)}"),
+            )
+            return None
+        return stage.model_dump(mode="json")[name]
+
+
+def of_stage(number: int, what: Text) -> Text:
+    """A thing of the stage of that number, counted from 0."""
+    return Text(f"Stage {number + 1}, {what.en}", f"阶段 {number + 1}，{what.zh}")
+
+
+def lora_name(file: str) -> str:
+    """A LoRA's file as this app names it: forward slashes, no ending."""
+    name = file.strip().replace("\\", "/")
+    return name[: -len(".safetensors")] if name.lower().endswith(".safetensors") else name
+
+
+def shown(value: object) -> str:
+    """A value in a sentence: short, and on one line."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = " ".join(text[: 2 * _SHOWN].encode(errors="replace").decode().split())
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def nothing_found(source: Text) -> ImportedFileError:
+    """For a file of a known program that says nothing this app could use."""
+    return ImportedFileError(
+        Text(
+            f"This is {source.en}'s, but it holds no prompt and no sampler that could be read;"
+            " choose another picture or workflow.",
+            f"这是 {source.zh} 的文件，但其中没有可读取的提示词或采样器；请换一张图片或一个工作流。",
+        )
+    )
+
+
+def _whole(value: object) -> object:
+    """A whole number however it is written: 20, 20.0, "20"; anything else as it is."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,20}\s*", value, re.ASCII):
+        return int(value)
+    return value
+
+
+def _few(lines: list[Text]) -> tuple[Text, ...]:
+    unique = tuple(dict.fromkeys(lines))
+    more = len(unique) - _MOST_LINES
+    return unique if more <= 0 else (*unique[:_MOST_LINES], Text(f"… and {more} more", f"……以及另外 {more} 项"))
+
+
+def taken_lines(settings: Mapping[str, Any], model: str) -> Iterator[Text]:
+    """What was found, line by line; defaults that fill the rest are not in it."""
+    for name in ("prompt", "negative", "triggers", "seed"):
+        if settings.get(name):
+            yield _line(knob_of(GenerationRequest, name).title, settings[name])
+    for number, stage in enumerate(settings.get("stages") or ()):
+        words = [_said(name, value) for name, value in stage.items() if value is not None and name != "enabled"]
+        if words:
+            yield Text(
+                f"Stage {number + 1}: {', '.join(word.en for word in words)}",
+                f"阶段 {number + 1}：{'，'.join(word.zh for word in words)}",
+            )
+    for use in settings.get("loras", ()):
+        yield _line(Text("LoRA", "LoRA"), tag_of(parse_request({"prompt": "-", "loras": [use]}).loras[0]))
+    if model:
+        yield _line(Text("Model", "模型"), model)
+
+
+def _said(name: str, value: Any) -> Text:
+    if isinstance(value, dict):
+        value = "/".join(f"{value[part]:g}" for part in ("threshold", "start", "end"))
+    title = knob_of(Stage, name).title
+    return Text(f"{title.en} {shown(value)}", f"{title.zh} {shown(value)}")
+
+
+def _line(title: Text, value: object) -> Text:
+    text = shown(", ".join(map(str, value)) if isinstance(value, list | tuple) else value)
+    return Text(f"{title.en}: {text}", f"{title.zh}：{text}")

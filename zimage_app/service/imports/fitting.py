@@ -1,0 +1,68 @@
+"""Imported settings against what is on this machine: models and LoRAs by the names that they have here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from zimage_app.domain.errors import LoraError
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.draft import Imported, shown
+from zimage_app.service.imports.names import family_of, stem_of
+from zimage_app.service.loras import LoraLibrary
+
+
+def fitted(imported: Imported, loras: LoraLibrary, models: Collection[str]) -> Imported:
+    """The same settings with ``model`` as one of ``models``, or empty, and LoRAs named as in the library.
+
+    A LoRA that isn't here stays in the settings, so that nothing is lost; the list says that it is missing.
+    """
+    model, found = _model(imported.model, models)
+    settings = dict(imported.settings)
+    translated, left = list(imported.translated), [*imported.left, *([found] if found and not model else [])]
+    if model and found:
+        translated.append(found)
+    uses = []
+    for use in settings.get("loras") or ():
+        name, text = _lora(str(use["name"]), loras)
+        uses.append({**use, "name": name or use["name"]})
+        if text:
+            (translated if name else left).append(text)
+    if uses:
+        settings["loras"] = uses
+    return replace(imported, settings=settings, model=model, translated=tuple(translated), left=tuple(left))
+
+
+def _model(theirs: str, models: Collection[str]) -> tuple[str, Text | None]:
+    """Our model for theirs (empty where there is none), and what to say of it."""
+    if not theirs or theirs in models:
+        return theirs, None
+    stem, family = stem_of(theirs), family_of(theirs)
+    folded = {name.lower().replace("_", "-"): name for name in models}
+    name = folded.get(stem.lower().replace("_", "-")) or (family if family in models else "")
+    if name:
+        return name, Text(f"Model: {shown(theirs)} → {name}", f"模型：{shown(theirs)} → {name}")
+    if family:
+        return "", Text(
+            f"Model: {shown(theirs)} is {family}, which is not on this machine; the chosen model stays",
+            f"模型：{shown(theirs)} 即 {family}，本机没有；保留当前选择的模型",
+        )
+    return "", Text(
+        f"Model: {shown(theirs)} is not on this machine; the chosen model stays, and its pictures will differ",
+        f"模型：本机没有 {shown(theirs)}；保留当前选择的模型，画面会不同",
+    )
+
+
+def _lora(name: str, loras: LoraLibrary) -> tuple[str, Text | None]:
+    """The library's name for a LoRA, also from another folder; empty, and a sentence, where there is none."""
+    for asked in (name, PurePosixPath(name).name):
+        try:
+            found = loras.name_of(asked)
+        except LoraError as error:
+            reason = error.text
+            continue
+        if found == name:
+            return found, None
+        return found, Text(f"LoRA: {shown(name)} → {found}", f"LoRA：{shown(name)} → {found}")
+    return "", Text(f"LoRA {shown(reason.en)}", f"LoRA {shown(reason.zh)}")

@@ -1,0 +1,110 @@
+"""What other programs call samplers, schedulers, ways to resize and models. Knows no files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
+from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.schedules import SCHEDULERS
+
+_SAMPLERS = {
+    "euler a": "euler_ancestral",
+    "k euler": "euler",
+    "k euler a": "euler_ancestral",
+    "dpm2": "dpm_2",
+    "dpm2 a": "dpm_2_ancestral",
+    "kdpm 2": "dpm_2",
+    "kdpm 2 a": "dpm_2_ancestral",
+    "dpm++ 2s a": "dpmpp_2s_ancestral",
+    "dpm++ 2m": "dpmpp_2m",
+    "dpm++ sde": "dpmpp_sde",
+    "dpm++ 2m sde": "dpmpp_2m_sde",
+    "dpm++ 2m sde heun": "dpmpp_2m_sde_heun",
+    "dpm++ 3m sde": "dpmpp_3m_sde",
+    "dpmpp 2s": "dpmpp_2s_ancestral",
+    "unipc": "uni_pc",
+    "res multistep": "res_multistep",
+    "res multistep a": "res_multistep_ancestral",
+    "heun++2": "heunpp2",
+}
+"""By their words, as ``_words`` gives them; what has the same words in ComfyUI needs no line here."""
+
+_SCHEDULERS = {
+    "flowmatcheulerdiscretescheduler": "flow_match_linear",
+    "sgm uniform": "sgm_uniform",
+    "ddim": "ddim_uniform",
+    "ddim uniform": "ddim_uniform",
+    "kl optimal": "kl_optimal",
+    "linear quadratic": "linear_quadratic",
+    "k": "karras",
+}
+_OURS = frozenset(name for name in SCHEDULERS if name.startswith("flow_match"))
+"""Our own names, which mean nothing elsewhere."""
+
+_METHODS = {
+    "latent": "bilinear",
+    "latent (antialiased)": "bilinear",
+    "latent (bicubic)": "bicubic",
+    "latent (bicubic antialiased)": "bicubic",
+    "latent (nearest)": "nearest-exact",
+    "latent (nearest-exact)": "nearest-exact",
+    "nearest": "nearest-exact",
+}
+METHODS = ("nearest-exact", "bilinear", "bicubic", "area", "bislerp")
+
+
+def sampler_and_scheduler(name: str) -> tuple[str, str | None] | None:
+    """Our sampler for theirs, and the scheduler where the name holds one too, as in "DPM++ 2M Karras"."""
+    if name in SAMPLER_TRAITS:
+        return name, None
+    words = _words(name)
+    sampler = _sampler(words)
+    if sampler:
+        return sampler, None
+    for size in (2, 1):
+        parts = words.split(" ")
+        tail = " ".join(parts[-size:])
+        found, kind = _sampler(" ".join(parts[:-size])), scheduler(tail)
+        if found and kind:
+            return found, kind
+    return None
+
+
+def scheduler(name: str) -> str | None:
+    """Our scheduler for theirs."""
+    if name in SCHEDULERS and name not in _OURS:
+        return name
+    words = _words(name)
+    known = _SCHEDULERS.get(words) or words.replace(" ", "_")
+    return known if known in SCHEDULERS and (words in _SCHEDULERS or known not in _OURS) else None
+
+
+def resize_method(name: str) -> str | None:
+    """Our way to resize a latent for theirs; None for those that enlarge pixels by a model of their own."""
+    folded = name.strip().lower()
+    return folded if folded in METHODS else _METHODS.get(folded)
+
+
+def family_of(model: str) -> str:
+    """The published model that a model's or a file's name tells of; empty for all others."""
+    words = re.sub(r"[^a-z0-9]", "", stem_of(model).lower())
+    if "zimage" not in words and not words.startswith("zit"):
+        return ""
+    return Z_IMAGE_TURBO.family if "turbo" in words or words.startswith("zit") else Z_IMAGE.family
+
+
+def stem_of(model: str) -> str:
+    """A model file's name without its folder and ending."""
+    name = PurePosixPath(model.strip().replace("\\", "/")).name
+    return re.sub(r"\.(safetensors|sft|gguf|ckpt|pth|pt|bin)$", "", name, flags=re.IGNORECASE)
+
+
+def _sampler(words: str) -> str | None:
+    plain = words.replace(" ", "_")
+    return _SAMPLERS.get(words) or (plain if plain in SAMPLER_TRAITS else None)
+
+
+def _words(name: str) -> str:
+    return " ".join(name.strip().lower().replace("_", " ").split())
