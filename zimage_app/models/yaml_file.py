@@ -5,6 +5,7 @@ Knows nothing of what the keys mean.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from zimage_app.domain.text import Text
 from zimage_app.models.folders import shown
 
 _PLAIN_MAPPING = "tag:yaml.org,2002:map"
+_DEEPEST = 50
+"""Of brackets in brackets. PyYAML takes a minute to complain of thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class YamlReader:
         """The whole file as YAML nodes."""
         try:
             text = self.path.read_text(encoding="utf-8")
+            if _depth(text) > _DEEPEST:
+                raise self.wrong_at(None, "nested too deeply", "嵌套过深")
             for event in yaml.parse(text, Loader=yaml.SafeLoader):
                 if isinstance(event, yaml.AliasEvent):
                     raise self.wrong_at(
@@ -108,3 +113,9 @@ class YamlReader:
             return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
         except yaml.YAMLError as error:
             raise self.wrong(node, f"{error}", f"{error}") from error
+
+
+def _depth(text: str) -> int:
+    """How many brackets are open at once, at most."""
+    opened = itertools.accumulate((letter in "[{") - (letter in "]}") for letter in text if letter in "[]{}")
+    return max(opened, default=0)
