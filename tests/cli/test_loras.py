@@ -169,8 +169,10 @@ def test_a_picture_is_made_with_loras_and_made_again(
     assert json.loads(printed.out)["identical"] is False
 
 
-def test_a_picture_of_others_cannot_be_made_again(tmp_path: Path, tiny: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_picture_without_settings_cannot_be_made_again(
+    tmp_path: Path, tiny: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "photo.png"
     Image.new("RGB", (8, 8)).save(path)
     assert main(["generate", "--from", str(path), "--model", tiny]) == 2
-    assert "holds no settings of this app" in capfd.readouterr().err
+    assert "photo.png holds no settings" in capfd.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zimage_app.cli.assignments import MOST_DIGITS, assign
+from zimage_app.cli.imports import add_import_command, as_here, report
 from zimage_app.cli.lora_flags import lora_use, remarks
 from zimage_app.cli.loras import add_loras_command
 from zimage_app.cli.models import add_models_command, add_place_flags, place_config
@@ -46,9 +47,10 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--from",
         type=Path,
-        metavar="PICTURE",
+        metavar="FILE",
         dest="picture",
-        help="instead of a prompt: make this picture again from the settings inside it, and compare the pixels",
+        help="instead of a prompt: the settings inside a picture or workflow (see import); of a picture of this app's"
+        " own, make it again and compare the pixels",
     )
     generate.add_argument(
         "--model", help="model by name, or a folder (default: Z-Image-Turbo where it is here, else demo)"
@@ -90,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
     generate.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
     add_place_flags(generate)
+    add_import_command(commands)
     add_loras_command(commands)
     add_models_command(commands)
     add_negatives_command(commands)
@@ -121,19 +124,22 @@ def make_picture(options: argparse.Namespace) -> int:
 
     given = {"outputs": options.out, "loras": options.loras, **place_config(options)}
     config = StudioConfig(**{name: folder for name, folder in given.items() if folder})
-    record = original(options) if options.picture else None
-    preset = preset_of(options)
     loras = LoraLibrary(config.loras)
+    found = as_here(original(options), config, loras) if options.picture else None
+    preset = preset_of(options)
     try:
-        named = options.model or (record.model if record else None)
+        named = options.model or (found.model if found else None)
         source = find_model(named or default_model(config), config.shelves)
         wanted = None if named else preset_model(preset, source.card)
         source = find_model(wanted, config.shelves) if wanted else source
-        request = record.request if record else build_request(options, source.card, preset)
+        request = found.request() if found else build_request(options, source.card, preset)
         plan = make_plan(request, source.card, lora_name=loras.name_of)
     except (ModelError, LoraError) as error:
         return complain(error, BAD_INPUT)
-    for text in (*plan.warnings, *(() if record else remarks(plan.request, loras))):
+    exact = found is not None and found.exact
+    if found and not exact:
+        sys.stderr.write("".join(f"{line}\n" for line in report(found)))
+    for text in (*plan.warnings, *(() if exact else remarks(plan.request, loras))):
         tell(text)
 
     from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
@@ -144,7 +150,7 @@ def make_picture(options: argparse.Namespace) -> int:
     finished = watch(generator.stream(plan), plan, language())
     saved = Gallery(config.outputs).save(finished.picture, finished.record)
     facts: dict[str, Any] = {"path": str(saved.path)}
-    if options.picture:
+    if exact:
         facts["identical"] = compare(options.picture, finished.picture)
     if options.json:
         sys.stdout.write(json.dumps({**facts, **json.loads(saved.record.to_json())}, ensure_ascii=False) + "\n")
@@ -163,9 +169,7 @@ def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset |
     if data["prompt"] is None:
         raise RequestError(
             "PROMPT",
-            Text(
-                "is missing; say what to draw, or give --from PICTURE", "缺少提示词；请写出画面，或用 --from 指定图片"
-            ),
+            Text("is missing; say what to draw, or give --from FILE", "缺少提示词；请写出画面，或用 --from 指定文件"),
         )
     data["negative"] = negative_text(options.negative or data.get("negative", ""), options.negatives)
     data["triggers"] = [*data.get("triggers", []), *options.trigger]

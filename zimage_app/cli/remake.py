@@ -1,4 +1,4 @@
-"""``generate --from PICTURE``: a picture's own settings again, and whether the pixels are the same."""
+"""``generate --from FILE``: the settings in a file; of our own pictures also whether the pixels are the same."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import numpy as np
 from PIL import Image
 
 from zimage_app.cli.terminal import tell
-from zimage_app.domain.errors import RequestError, StorageError
+from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.events import Picture
-from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
+from zimage_app.service.imports import Imported, read_file
 
 
-def original(options: argparse.Namespace) -> ImageRecord:
-    """The record inside the picture that ``--from`` names.
+def original(options: argparse.Namespace) -> Imported:
+    """The settings inside the file that ``--from`` names.
 
     Raises:
-        RequestError: there is no such picture, it holds no settings of ours, or flags that change settings stand
+        RequestError: there is no such file, it holds no settings that can be read, or flags that change settings stand
             beside it.
     """
-    from zimage_app.service.gallery import read_record
-
     texts = (options.prompt, options.negative, options.negatives, options.trigger)
     changes = (*texts, options.loras_used, options.settings, options.preset, options.seed, options.single_stage)
     if any(changes):
@@ -37,8 +35,8 @@ def original(options: argparse.Namespace) -> ImageRecord:
     if not options.picture.is_file():
         raise RequestError("--from", Text(f"there is no file {options.picture}", f"没有文件 {options.picture}"))
     try:
-        return read_record(options.picture)
-    except StorageError as error:
+        return read_file(options.picture)
+    except ImportedFileError as error:
         raise RequestError("--from", error.text) from error
 
 

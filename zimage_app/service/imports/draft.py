@@ -172,7 +172,8 @@ class Draft:
 
     def _stage(self, given: Mapping[str, Any], number: int) -> dict[str, Any]:
         kept: dict[str, Any] = {}
-        for name, value in given.items():
+        for name in (name for name in Stage.model_fields if name in given):
+            value = given[name]
             whole = Stage.model_fields[name].annotation is int
             value = _whole(value) if whole else value
             if name in ("width", "height") and isinstance(value, int) and not isinstance(value, bool):

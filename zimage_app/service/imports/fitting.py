@@ -56,13 +56,13 @@ def _model(theirs: str, models: Collection[str]) -> tuple[str, Text | None]:
 
 def _lora(name: str, loras: LoraLibrary) -> tuple[str, Text | None]:
     """The library's name for a LoRA, also from another folder; empty, and a sentence, where there is none."""
-    for asked in (name, PurePosixPath(name).name):
+    try:
+        found = loras.name_of(name)
+    except LoraError as error:
         try:
-            found = loras.name_of(asked)
-        except LoraError as error:
-            reason = error.text
-            continue
-        if found == name:
-            return found, None
-        return found, Text(f"LoRA: {shown(name)} → {found}", f"LoRA：{shown(name)} → {found}")
-    return "", Text(f"LoRA {shown(reason.en)}", f"LoRA {shown(reason.zh)}")
+            found = loras.name_of(PurePosixPath(name).name)
+        except LoraError:
+            return "", Text(f"LoRA {shown(error.text.en)}", f"LoRA {shown(error.text.zh)}")
+    if found == name:
+        return found, None
+    return found, Text(f"LoRA: {shown(name)} → {found}", f"LoRA：{shown(name)} → {found}")

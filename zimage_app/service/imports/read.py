@@ -33,8 +33,8 @@ _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _NAMED_TAGS = (0x010E, 0x010F, 0x0110)
 """Description, make and model: ComfyUI writes ``prompt:{…}`` and ``workflow:{…}`` there."""
 _TAKEN = Text(
-    "pictures (PNG, JPEG, WebP) with their settings inside, ComfyUI workflows (JSON) and A1111's text are",
-    "可用：带参数的图片（PNG、JPEG、WebP）、ComfyUI 工作流（JSON）、A1111 参数文本",
+    "take a picture (PNG, JPEG, WebP) with its settings inside, a ComfyUI workflow (JSON) or A1111's text",
+    "请使用带参数的图片（PNG、JPEG、WebP）、ComfyUI 工作流（JSON）或 A1111 参数文本",
 )
 
 
@@ -160,7 +160,10 @@ def _infotext(found: _Found) -> Imported | None:
 
 def _unknown(found: _Found, name: str) -> ImportedFileError:
     if "file" in found.texts:
-        return _refused(name, Text("holds no settings in a form that is known", "不含任何已知格式的参数"))
+        return _refused(
+            name,
+            Text(f"holds no settings in a form that is known; {_TAKEN.en}", f"不含任何已知格式的参数；{_TAKEN.zh}"),
+        )
     software = next((found.texts[key] for key in ("Software", "software", "generator") if key in found.texts), "")
     if software:
         return _refused(

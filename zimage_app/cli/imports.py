@@ -1,0 +1,72 @@
+"""``import FILE``: what somebody's picture or workflow would fill in, what is translated, what stays behind."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from zimage_app.cli.terminal import BAD_INPUT, complain, language
+from zimage_app.domain.errors import ImportedFileError
+from zimage_app.domain.text import Text
+from zimage_app.models.spec import list_models
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.imports import Imported, fitted, read_file
+from zimage_app.service.loras import LoraLibrary
+
+_LISTS = (
+    ("taken", Text("Taken", "已取用")),
+    ("translated", Text("Translated", "已转换")),
+    ("left", Text("Not carried over", "未带入")),
+)
+
+
+def add_import_command(commands: Any) -> None:
+    """Add ``import`` to the program's commands."""
+    parser = commands.add_parser(
+        "import",
+        help="show the settings in a picture or workflow",
+        description="Show the settings in a picture (ours, ComfyUI's, A1111's, SwarmUI's, InvokeAI's) or a workflow.",
+    )
+    parser.set_defaults(run=show_import)
+    parser.add_argument("file", metavar="FILE", type=Path, help="PNG, JPEG, WebP, workflow JSON, or A1111's text")
+    parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, whose settings generate takes")
+
+
+def show_import(options: argparse.Namespace) -> int:
+    """``import``: exit status 2 where nothing can be read."""
+    config = StudioConfig(loras=options.loras) if options.loras else StudioConfig()
+    try:
+        imported = as_here(read_file(options.file), config, LoraLibrary(config.loras))
+    except ImportedFileError as error:
+        return complain(error, BAD_INPUT)
+    if options.json:
+        data = {"source": imported.source.to(language()), "exact": imported.exact, "model": imported.model}
+        lists = {name: [text.to(language()) for text in getattr(imported, name)] for name, _ in _LISTS}
+        whole = {**data, "settings": imported.settings, **lists}
+        sys.stdout.write(json.dumps(whole, ensure_ascii=False, indent=1) + "\n")
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in report(imported)))
+    return 0
+
+
+def as_here(imported: Imported, config: StudioConfig, loras: LoraLibrary) -> Imported:
+    """With the models and LoRAs named as on this machine. Our own settings mean what they say."""
+    if imported.exact:
+        return imported
+    here = [source.card.name for source in list_models(config.shelves) if source.present]
+    return fitted(imported, loras, here)
+
+
+def report(imported: Imported) -> Iterator[str]:
+    """Whose settings they are, and the three lists, line by line; empty lists are left out."""
+    yield Text(f"Settings of {imported.source.en}", f"{imported.source.zh} 的参数").to(language())
+    for name, title in _LISTS:
+        lines = getattr(imported, name)
+        if lines:
+            yield f"{title.to(language())}:"
+            yield from (f"  {text.to(language())}" for text in lines)
