@@ -18,7 +18,7 @@ from zimage_app.domain.errors import FetchError, ModelError
 from zimage_app.models.tiny import write_tiny_model
 from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.defaults import default_model
-from zimage_app.service.models import FetchView, ModelLibrary
+from zimage_app.service.models import FetchView, ModelLibrary, Offer
 
 SHIPPED = ROOT / "presets" / "models"
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -97,6 +97,14 @@ def test_from_an_offer_to_a_model_that_is_ready(
     verdicts = list(library.check("z-image-turbo"))
     assert all(verdict.good for verdict in verdicts), [str(verdict.text) for verdict in verdicts]
     assert len(verdicts) == 4 + len(published)
+
+
+@pytest.mark.parametrize(("memory", "unpacks"), [(20_500_000_000, False), (12_000_000_000, True)])
+def test_an_offer_says_that_packed_weights_may_need_more(memory: int, unpacks: bool) -> None:
+    offer = Offer("x", "example.org", files=9, size=12_200_000_000, free=10**12, memory=memory, folders=())
+    assert "12.2 GB to fetch from example.org" in offer.text.en
+    assert ("up to 20.5 GB on a device that has to unpack" in offer.text.en) is unpacks
+    assert ("最多 20.5 GB" in offer.text.zh) is unpacks
 
 
 def test_one_at_a_time_and_it_can_be_stopped(library: ModelLibrary, hub: FakeHub) -> None:

@@ -36,6 +36,8 @@ FetchState = Literal["asking", "fetching", "done", "failed", "cancelled"]
 
 _BF16 = {"transformer": 12_309_817_472, "text_encoder": 8_044_936_192, "vae": 167_639_302}
 """Bytes of the published weights as they stand in memory: what is stored in more bits takes no more than that."""
+_PACKED = 0.9
+"""Weights that take a smaller part of that are packed in less than 16 bits."""
 _BROKEN = Text("something is wrong with it that the log tells of", "存在问题，详见日志")
 
 
@@ -70,17 +72,22 @@ class Offer:
     free: int
     """Bytes of disk that are free where they would go."""
     memory: int
-    """Bytes of memory that its weights take, all at once."""
+    """Bytes of memory that its weights take, all at once, as they are stored."""
     folders: tuple[Path, ...]
 
     @property
     def text(self) -> Text:
         """All of it in one sentence."""
+        unpacked = shown_size(sum(_BF16.values()))
+        more = Text("", "")
+        if self.memory < _PACKED * sum(_BF16.values()):
+            more = Text(f", or up to {unpacked} on a device that has to unpack them", f"，设备需解包时最多 {unpacked}")
+        size, free, memory = map(shown_size, (self.size, self.free, self.memory))
         return Text(
-            f"{self.model}: {self.files} files, {shown_size(self.size)} to fetch from {self.host};"
-            f" {shown_size(self.free)} of disk are free; its weights take {shown_size(self.memory)} of memory.",
-            f"{self.model}：共 {self.files} 个文件，需从 {self.host} 下载 {shown_size(self.size)}；"
-            f"磁盘剩余 {shown_size(self.free)}；权重占用内存 {shown_size(self.memory)}。",
+            f"{self.model}: {self.files} files, {size} to fetch from {self.host}; {free} of disk are free;"
+            f" its weights take {memory} of memory{more.en}.",
+            f"{self.model}：共 {self.files} 个文件，需从 {self.host} 下载 {size}；磁盘剩余 {free}；"
+            f"权重占用内存 {memory}{more.zh}。",
         )
 
 
