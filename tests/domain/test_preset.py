@@ -118,7 +118,7 @@ def test_knobs_without_effect_do_not_differ() -> None:
 
 def test_easycache_differs_by_its_switch_or_by_its_numbers() -> None:
     def cached(**numbers: float) -> Stage:
-        return SINGLE.model_copy(update={"easycache": EasyCache(**numbers)})  # type: ignore[arg-type]
+        return SINGLE.model_copy(update={"easycache": EasyCache(**numbers)})
 
     settings = checked({"stages": [stage_data(cached(threshold=0.3))]})
     assert differences(settings, request(stages=(SINGLE,)), Z_IMAGE_TURBO) == (
