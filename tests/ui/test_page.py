@@ -122,7 +122,7 @@ def test_the_keyboard_starts_a_run(visit: Visit, scripted: ScriptedStudio, keys:
 
 
 def test_stop_ends_the_run_and_keeps_what_was_finished(visit: Visit, scripted: ScriptedStudio) -> None:
-    scripted.step_seconds = 0.3
+    scripted.step_seconds = 0.8
     before = len(scripted.today())
     page = visit()
     ask(page, "停下")
@@ -138,7 +138,7 @@ def test_stop_ends_the_run_and_keeps_what_was_finished(visit: Visit, scripted: S
 
 
 def test_reloading_the_page_shows_the_run_again(visit: Visit, scripted: ScriptedStudio) -> None:
-    scripted.step_seconds = 0.5
+    scripted.step_seconds = 1.0
     page = visit()
     ask(page, "重新载入")
     expect_state(page, "running")
@@ -152,7 +152,7 @@ def test_reloading_the_page_shows_the_run_again(visit: Visit, scripted: Scripted
 
 
 def test_two_browsers_wait_in_one_queue(visit: Visit, scripted: ScriptedStudio) -> None:
-    scripted.step_seconds = 0.3
+    scripted.step_seconds = 0.8
     first, second = visit(), visit(locale="en-GB")
     ask(first, "先来")
     expect_state(first, "running")
@@ -167,7 +167,7 @@ def test_two_browsers_wait_in_one_queue(visit: Visit, scripted: ScriptedStudio) 
 
 
 def test_two_tabs_of_one_browser_show_the_same_run(visit: Visit, scripted: ScriptedStudio) -> None:
-    scripted.step_seconds = 0.4
+    scripted.step_seconds = 1.0
     first = visit()
     ask(first, "两个标签页")
     expect_state(first, "running")
