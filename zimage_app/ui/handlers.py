@@ -23,6 +23,7 @@ from zimage_app.service.views import JobView, SavedPicture
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.controls import element_id, fill
+from zimage_app.ui.drop import imported_values
 from zimage_app.ui.i18n import LanguageChoice, card_key, language_of, say
 from zimage_app.ui.negative_picker import guide_values
 from zimage_app.ui.preset_bar import preset_card, preset_values
@@ -175,6 +176,20 @@ class Handlers:
     def reuse(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Put in the settings of the picture on show."""
         return self._guarded(lambda: self._reuse(str(getattr(event, "id", "")), request), request)
+
+    def fill_in(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
+        """Put in the settings of a file; its model where that is here, else the present one stays."""
+
+        def settings() -> Updates:
+            language = self._language(request)
+            given, model = getattr(event, "settings", None), getattr(event, "model", "")
+            names = {card.name for card in self._studio.cards()}
+            card = self._studio.card(model if model in names else present)
+            values = imported_values(given, card, self._at.tabs)
+            updates = self._filled(values) | self._card_updates(card, language)
+            return updates | {self._at.notice: _notice("info", say("drop_filled", language))}
+
+        return self._guarded(settings, request)
 
     def restore(self, request: gr.Request, saved: object) -> Updates:
         """Put in what this browser remembers, where it is still allowed; says so where it isn't."""

@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Language, Text
+from zimage_app.ui.drop_words import DROP_WORDS
 from zimage_app.ui.lora_words import LORA_WORDS
 from zimage_app.ui.negative_words import NEGATIVE_WORDS
 from zimage_app.ui.preset_words import PRESET_WORDS
@@ -119,6 +120,7 @@ WORDS: dict[str, Text] = {
     "fact_time": Text("Time", "用时"),
     "fact_skipped": Text("Skipped", "跳过"),
     "fact_created": Text("Made at", "生成于"),
+    **DROP_WORDS,
     **LORA_WORDS,
     **NEGATIVE_WORDS,
     **PRESET_WORDS,

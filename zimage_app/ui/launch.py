@@ -21,6 +21,7 @@ from zimage_app.domain.text import Language, Text
 from zimage_app.service.config import ROOT, StudioConfig, comfyui_from_environment
 from zimage_app.service.studio import Studio
 from zimage_app.ui.backend import Backend
+from zimage_app.ui.drop import import_routes
 from zimage_app.ui.i18n import LanguageChoice, translations
 from zimage_app.ui.lora_picker import lora_routes
 from zimage_app.ui.page import asset, build_page
@@ -120,14 +121,15 @@ def start(studio: Backend, first: LanguageChoice, **network: Any) -> gr.Blocks:
         + asset("loras.css")
         + asset("models.css")
         + asset("negatives.css")
-        + asset("presets.css"),
+        + asset("presets.css")
+        + asset("drop.css"),
         favicon_path=Path(__file__).parent / "assets" / "favicon.svg",
         max_threads=_WATCHERS,
         footer_links=[],
         app_kwargs={
             "openapi_url": None,
             "middleware": [Middleware(VisitorMiddleware, first=first)],
-            "routes": [*picture_routes(studio, first), *lora_routes(studio, first)],
+            "routes": [*picture_routes(studio, first), *lora_routes(studio, first), *import_routes(studio, first)],
         },
         prevent_thread_lock=True,
         quiet=True,

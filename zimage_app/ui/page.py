@@ -117,6 +117,7 @@ class _Controls:
                     self._text("prompt", lines=4, max_lines=10, placeholder=self._words("prompt_hint"), autofocus=True)
                     _drawn("reading")
                     self.examples = _drawn("examples", list(self._card.examples))
+                    self.drop = _drawn("drop")
                 with gr.Column(elem_id="settings"):
                     self._model(cards)
                     self._loras()
@@ -232,6 +233,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(controls.presets, "apply")(do.apply_preset, fields, filled, preprocess=False, **plain)
     _event(controls.presets, "reset")(do.reset, model, filled, **plain)
     _event(at.canvas, "reuse")(do.reuse, None, filled, **plain)
+    _event(controls.drop, "fill")(do.fill_in, model, filled, **plain)
     for number in range(at.tabs):
         _dim(at, do, number, plain)
     _remember(page, at, do, plain)

@@ -1,0 +1,127 @@
+"""Settings from files that are dropped on the page or chosen: over HTTP, and in Chromium."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from tests.service.test_imports import DATA, graph, picture
+from tests.ui.conftest import Visit
+from tests.ui.doubles import THREE, ScriptedStudio
+from zimage_app.domain.request import REFERENCE_STAGES
+from zimage_app.service.imports import MAX_BYTES
+from zimage_app.ui.drop import import_routes, imported_values
+from zimage_app.ui.values import stages_values
+
+MARKUP = "<img src=x onerror=alert(1)>"
+BIG_SEED = 2**64 - 3
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> TestClient:
+    return TestClient(Starlette(routes=import_routes(ScriptedStudio(tmp_path), "auto")))
+
+
+def test_a_workflow_is_answered_with_its_settings_and_lists(client: TestClient) -> None:
+    answer = client.post("/import", params={"name": "a.json"}, content=(DATA / "reference_api.json").read_bytes())
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    data = answer.json()
+    assert (data["source"], data["model"]) == ("ComfyUI", "")
+    assert any("not on this machine" in line for line in data["left"])
+    values = imported_values(data["settings"], THREE, 3)
+    assert values["prompt"].startswith("水墨, ink wash")
+    assert values["seed"] == "905124181980574"
+    expected = stages_values(REFERENCE_STAGES, 3)
+    differs = {name for name in expected if expected[name] != values[name]}
+    assert differs == {"stages.1.seed", "stages.2.seed"}
+
+
+def test_the_lists_are_in_the_visitor_s_language(client: TestClient) -> None:
+    answer = client.post("/import", content=json.dumps(graph()), headers={"accept-language": "zh-CN"})
+    assert any("调度器" in line for line in answer.json()["translated"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"milk", "list.txt holds no settings"), (b" " * (MAX_BYTES + 2), "bigger than 64 MB")]
+)
+def test_a_wrong_file_is_one_sentence(client: TestClient, content: bytes, words: str) -> None:
+    answer = client.post("/import", params={"name": "list.txt"}, content=content)
+    assert answer.status_code == 422
+    assert words in answer.json()["error"]
+
+
+def test_what_a_file_does_not_say_is_as_the_model_recommends_and_the_prompt_stays() -> None:
+    values = imported_values('{"seed": 5}', THREE, 3)
+    assert "prompt" not in values
+    assert values["seed"] == "5"
+    assert values["stages.1.denoise"] == 0.7
+
+
+# In Chromium.
+
+DROP = """([name, text]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([text], name));
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    const event = new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true });
+    document.querySelector("#canvas").dispatchEvent(event);
+    if (kind === "dragover") window.overlaid = !document.querySelector(".drop-overlay").hidden;
+  }
+}"""
+
+
+def value_of(page: Page, name: str) -> str:
+    return page.locator(f"#knob-{name}").locator("input, textarea").first.input_value()
+
+
+def test_a_workflow_that_is_dropped_fills_the_page(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    data = graph()
+    data["316"]["inputs"]["noise_seed"] = BIG_SEED
+    data["276"]["inputs"]["sampler_name"] = MARKUP
+    data["340"]["inputs"]["value"] = f"小船 {MARKUP}"
+    page.evaluate(DROP, ["流程.json", json.dumps(data)])
+    assert page.evaluate("window.overlaid") is True
+    expect(page.locator(".drop-overlay")).to_be_hidden()
+    found = page.locator(".drop .found")
+    expect(found).to_be_visible()
+    expect(found.locator("h2")).to_have_text("流程.json：ComfyUI 的参数")
+    expect(found.locator(".left")).to_contain_text(f"这里没有 {MARKUP}")
+    expect(page.locator("#notice")).to_contain_text("已填入文件中的参数")
+    assert value_of(page, "prompt") == f"水墨, ink wash, 小船 {MARKUP}"
+    assert value_of(page, "seed") == str(BIG_SEED)  # whole, though a browser's numbers would round it
+    page.keyboard.press("Escape")
+    expect(found).to_be_hidden()
+    expect(page.locator(".drop .choose")).to_be_focused()
+
+
+def test_the_button_takes_a_picture_and_a_wrong_file_is_told_in_one_sentence(
+    visit: Visit, scripted: ScriptedStudio
+) -> None:
+    del scripted
+    page = visit(locale="en-US", viewport={"width": 390, "height": 800})
+    page.locator("#knob-prompt textarea").fill("kept")
+    with page.expect_file_chooser() as chooser:
+        page.locator(".drop .choose").press("Enter")
+    chooser.value.set_files({"name": "photo.png", "mimeType": "image/png", "buffer": picture({})})
+    expect(page.locator(".drop .problem")).to_contain_text("photo.png holds no settings")
+    expect(page.locator(".drop .found")).to_be_hidden()
+    assert value_of(page, "prompt") == "kept"
+    text = "a boat\nSteps: 5, Sampler: Euler a, CFG scale: 1, Seed: 3, Size: 512x512, Clip skip: 2"
+    png = picture({"parameters": text})
+    page.locator(".drop input").set_input_files({"name": "boat.png", "mimeType": "image/png", "buffer": png})
+    expect(page.locator(".drop h2")).to_have_text("boat.png: settings of A1111/Forge")
+    expect(page.locator(".drop .problem")).to_be_empty()
+    expect(page.locator(".drop .left li")).to_have_text(["Clip skip: 2 has no place here"])
+    expect(page.locator(".drop .translated li")).to_have_text(["Stage 1, Sampler: Euler a → euler_ancestral"])
+    expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.locator(".drop .close").click()
+    expect(page.locator(".drop .found")).to_be_hidden()

@@ -1,0 +1,122 @@
+// Settings from a file that is dropped anywhere on the page or chosen with the button: the server reads it (drop.py),
+// the lists of what became of it are shown here, and the settings go the way of "use these settings".
+const page = window.studio;
+const root = element.querySelector(".drop");
+const part = (name) => root.querySelector(name);
+const say = (key, values = {}) => page.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+const largest = 64 * 2 ** 20;
+
+const overlay = document.createElement("div");
+overlay.className = "drop-overlay";
+overlay.hidden = true;
+overlay.append(document.createElement("p"));
+overlay.firstChild.textContent = say("drop_here");
+document.body.append(overlay);
+
+let newest = 0;
+
+function complain(text) {
+  part(".found").hidden = true;
+  part(".problem").textContent = text;
+  part(".problem").scrollIntoView({ block: "nearest" });
+}
+
+function fillList(name, lines) {
+  const box = part(`.${name}`);
+  box.hidden = !lines.length;
+  part(`.${name} summary`).textContent = say(`drop_${name}`, { count: lines.length });
+  part(`.${name} ul`).replaceChildren(
+    ...lines.map((line) => {
+      const entry = document.createElement("li");
+      entry.textContent = line;
+      return entry;
+    })
+  );
+}
+
+function show(name, found, count) {
+  part("h2").textContent = say("drop_from", { name, source: found.source });
+  const notes = [count > 1 ? say("drop_one", { count }) : "", found.left.length ? "" : say("drop_all")];
+  part(".note").textContent = notes.filter(Boolean).join(" ");
+  part(".note").hidden = !part(".note").textContent;
+  for (const list of ["taken", "translated", "left"]) fillList(list, found[list]);
+  part(".found").hidden = false;
+  part(".found").focus({ preventScroll: true });
+  part(".found").scrollIntoView({ block: "nearest" });
+}
+
+async function read(files) {
+  const file = files[0];
+  if (!file) return;
+  if (file.size > largest) return complain(say("drop_too_big", { name: file.name }));
+  newest += 1;
+  const turn = newest;
+  part(".found").hidden = true;
+  part(".problem").textContent = "";
+  part(".choose").textContent = say("drop_reading", { name: file.name });
+  let found;
+  try {
+    const answer = await fetch(`import?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    found = await answer.json();
+  } catch {
+    found = { error: say("drop_unreachable") };
+  }
+  // A second file may have come meanwhile.
+  if (turn !== newest) return;
+  part(".choose").textContent = say("drop_choose");
+  if (found.error) return complain(found.error);
+  trigger("fill", { settings: found.settings, model: found.model });
+  show(file.name, found, files.length);
+}
+
+// The button
+
+const chooser = part("input");
+part(".choose").textContent = say("drop_choose");
+part(".choose").title = say("drop_hint");
+part(".choose").onclick = () => chooser.click();
+chooser.setAttribute("aria-label", say("drop_choose"));
+chooser.onchange = () => {
+  read([...chooser.files]);
+  chooser.value = "";
+};
+
+// The panel
+
+part(".close").setAttribute("aria-label", say("drop_close"));
+part(".found").setAttribute("aria-label", say("drop_choose"));
+function close() {
+  part(".found").hidden = true;
+  part(".choose").focus();
+}
+part(".close").onclick = close;
+part(".found").onkeydown = (event) => {
+  if (event.key !== "Escape") return;
+  event.stopPropagation();
+  close();
+};
+
+// The drop, anywhere; caught before any component of the page takes the file for itself
+
+const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+function hover(event) {
+  if (!holdsFiles(event)) return;
+  event.preventDefault();
+  event.stopPropagation();
+  event.dataTransfer.dropEffect = "copy";
+  overlay.hidden = false;
+}
+addEventListener("dragenter", hover, true);
+addEventListener("dragover", hover, true);
+addEventListener("dragleave", (event) => (overlay.hidden ||= !event.relatedTarget), true);
+addEventListener(
+  "drop",
+  (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    overlay.hidden = true;
+    read([...event.dataTransfer.files]);
+  },
+  true
+);

@@ -1,0 +1,82 @@
+"""Files that are dropped on the page: read on the way in, answered with their settings, and kept nowhere.
+
+The page's own script (``assets/drop.js``) sends the file and gives the settings back to be filled in; on that way they
+are checked again like anything that a browser says.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import ImportedFileError
+from zimage_app.domain.request import parse_request
+from zimage_app.domain.text import Language
+from zimage_app.service.imports import MAX_BYTES, Imported, fitted, read_settings
+from zimage_app.ui.backend import Backend
+from zimage_app.ui.i18n import LanguageChoice, language_of
+from zimage_app.ui.values import Values, request_values
+
+Data = dict[str, Any]
+
+_LONGEST_NAME = 200
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def import_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+    """``POST /import?name=FILE``, the file as the body: its settings and the three lists, or an ``error``."""
+
+    async def read(request: Request) -> JSONResponse:
+        language = language_of(request, first)
+        name = request.query_params.get("name", "")[:_LONGEST_NAME] or "file"
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BYTES:
+                break
+        data = await run_in_threadpool(answer, studio, bytes(body), name, language)
+        return JSONResponse(data, 422 if "error" in data else 200, headers=_HEADERS)
+
+    return [Route("/import", read, methods=["POST"])]
+
+
+def answer(studio: Backend, file: bytes, name: str, language: Language) -> Data:
+    """What the page is told of a file."""
+    try:
+        imported = read_settings(file, name)
+    except ImportedFileError as error:
+        return {"error": error.to(language)}
+    if not imported.exact:
+        imported = fitted(imported, studio.loras, [card.name for card in studio.cards()])
+    return _data(imported, language)
+
+
+def _data(imported: Imported, language: Language) -> Data:
+    lists = {
+        "taken": imported.taken,
+        "translated": imported.translated,
+        "left": imported.left,
+    }
+    said = {name: [text.to(language) for text in texts] for name, texts in lists.items()}
+    # As text: a browser would round seeds above 2^53.
+    settings = json.dumps(imported.settings)
+    return {"source": imported.source.to(language), "model": imported.model, "settings": settings, **said}
+
+
+def imported_values(given: object, card: ModelCard, tabs: int) -> Values:
+    """Imported settings, as JSON, as page values; what they don't say is as the model recommends, a prompt stays.
+
+    Raises:
+        RequestError: a value isn't allowed, or there are more stages than the page has tabs.
+    """
+    settings = json.loads(str(given))
+    values = request_values(parse_request({"prompt": "-", **settings}), card, tabs)
+    if "prompt" not in settings:
+        del values["prompt"]
+    return values

@@ -1,0 +1,25 @@
+"""The words of importing by drop or button, in Chinese and English. Knows no components."""
+
+from __future__ import annotations
+
+from zimage_app.domain.text import Text
+
+DROP_WORDS: dict[str, Text] = {
+    "drop_choose": Text("Settings from a picture or workflow…", "从图片或工作流导入参数…"),
+    "drop_hint": Text(
+        "Pictures of ours, ComfyUI, A1111/Forge, SwarmUI, InvokeAI; ComfyUI workflows (JSON). Drop one anywhere, too.",
+        "支持本程序、ComfyUI、A1111/Forge、SwarmUI、InvokeAI 的图片和 ComfyUI 工作流（JSON）；也可拖到页面任意位置。",
+    ),
+    "drop_here": Text("Drop it: its settings are filled in", "松开即可导入参数"),
+    "drop_reading": Text("Reading {name}…", "正在读取 {name}…"),
+    "drop_from": Text("{name}: settings of {source}", "{name}：{source} 的参数"),
+    "drop_taken": Text("Taken ({count})", "已取用（{count}）"),
+    "drop_translated": Text("Translated ({count})", "已转换（{count}）"),
+    "drop_left": Text("Not carried over ({count})", "未带入（{count}）"),
+    "drop_all": Text("Everything was carried over.", "全部参数都已带入。"),
+    "drop_one": Text("Of {count} files the first was read.", "共 {count} 个文件，只读取了第一个。"),
+    "drop_close": Text("Close", "关闭"),
+    "drop_too_big": Text("{name} is bigger than 64 MB.", "{name} 超过 64 MB。"),
+    "drop_unreachable": Text("The file could not be read; the app may have stopped.", "文件无法读取，程序可能已停止。"),
+    "drop_filled": Text("The file's settings were put in.", "已填入文件中的参数。"),
+}
