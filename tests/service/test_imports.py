@@ -451,3 +451,83 @@ def test_reading_changes_nothing_of_what_was_read() -> None:
     before = deepcopy(data)
     read(data)
     assert data == before
+
+
+def test_a_whole_workflow_inside_one_subgraph_with_its_fields_outside() -> None:
+    """The shape of ComfyUI's own template for this model: the sheet holds one node and SaveImage."""
+
+    def entry(name: str, kind: str, link: int | None, widget: bool = False) -> dict[str, Any]:
+        return {"name": name, "type": kind, "link": link} | ({"widget": {"name": name}} if widget else {})
+
+    def wire(number: int, begin: tuple[int, int], end: tuple[int, int], kind: str) -> dict[str, Any]:
+        ends = {"target_id": end[0], "target_slot": end[1]}
+        return {"id": number, "origin_id": begin[0], "origin_slot": begin[1], **ends, "type": kind}
+
+    sampler_inputs = [
+        entry(name, "X", n) for n, name in enumerate(("model", "positive", "negative", "latent_image"), 10)
+    ]
+    inside = {
+        "id": "f2fdebf6-dfaf-43b6-9eb2-7f70613cfdc1",
+        "nodes": [
+            {
+                "id": 28,
+                "type": "UNETLoader",
+                "inputs": [],
+                "widgets_values": ["z_image_turbo_bf16.safetensors", "default"],
+            },
+            {"id": 11, "type": "ModelSamplingAuraFlow", "inputs": [entry("model", "MODEL", 1)], "widgets_values": [3]},
+            {
+                "id": 27,
+                "type": "CLIPTextEncode",
+                "inputs": [entry("text", "STRING", 2, True)],
+                "widgets_values": ["old"],
+            },
+            {"id": 33, "type": "ConditioningZeroOut", "inputs": [entry("conditioning", "CONDITIONING", 3)]},
+            {
+                "id": 13,
+                "type": "EmptySD3LatentImage",
+                "inputs": [entry("width", "INT", 4, True), entry("height", "INT", 5, True)],
+                "widgets_values": [512, 512, 1],
+            },
+            {
+                "id": 3,
+                "type": "KSampler",
+                "inputs": sampler_inputs,
+                "widgets_values": [5, "randomize", 8, 1, "res_multistep", "simple", 1],
+            },
+            {"id": 8, "type": "VAEDecode", "inputs": [entry("samples", "LATENT", 14)]},
+        ],
+        "links": [
+            wire(1, (28, 0), (11, 0), "MODEL"),
+            wire(2, (-10, 0), (27, 0), "STRING"),
+            wire(3, (27, 0), (33, 0), "CONDITIONING"),
+            wire(4, (-10, 1), (13, 0), "INT"),
+            wire(5, (-10, 2), (13, 1), "INT"),
+            wire(10, (11, 0), (3, 0), "MODEL"),
+            wire(11, (27, 0), (3, 1), "CONDITIONING"),
+            wire(12, (33, 0), (3, 2), "CONDITIONING"),
+            wire(13, (13, 0), (3, 3), "LATENT"),
+            wire(14, (3, 0), (8, 0), "LATENT"),
+            wire(15, (8, 0), (-20, 0), "IMAGE"),
+        ],
+    }
+    fields = [
+        entry("text", "STRING", None, True),
+        entry("width", "INT", None, True),
+        entry("height", "INT", None, True),
+    ]
+    data = {
+        "nodes": [
+            {"id": 57, "type": inside["id"], "inputs": fields, "widgets_values": ["a boat", 1024, 768]},
+            {"id": 9, "type": "SaveImage", "inputs": [entry("images", "IMAGE", 1)], "widgets_values": ["z-image"]},
+        ],
+        "links": [[1, 57, 0, 9, 0, "IMAGE"]],
+        "definitions": {"subgraphs": [inside]},
+    }
+    imported = read(data)
+    (stage,) = stages(imported)
+    expected = Stage(width=1024, height=768, steps=8, cfg=1.0, sampler="res_multistep", scheduler="simple", shift=3.0)
+    assert stage == expected
+    assert (imported.settings["prompt"], imported.settings["seed"]) == ("a boat", 5)
+    assert imported.model == "z_image_turbo_bf16.safetensors"
+    assert (imported.translated, imported.left) == ((), ())
