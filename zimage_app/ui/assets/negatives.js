@@ -171,7 +171,10 @@ part(".own").onsubmit = async (event) => {
   draw();
   toggle(entry.trim());
 };
-part("details").ontoggle = () => part("details").open && !library.categories.length && change({ do: "library" });
+part("details").ontoggle = () => {
+  part(".body").hidden = !part("details").open;
+  if (part("details").open && !library.categories.length) change({ do: "library" });
+};
 
 document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
