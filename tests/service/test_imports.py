@@ -434,12 +434,17 @@ def test_schedulers_and_families_by_their_names_elsewhere() -> None:
 def test_models_and_loras_get_the_names_that_they_have_here(tmp_path: Path) -> None:
     write_lora(tmp_path / "style" / "ink_wash.safetensors")
     imported = read(graph())
-    here = fitted(imported, LoraLibrary(tmp_path), ("demo", "z-image-turbo"))
+    here = fitted(imported, LoraLibrary(tmp_path), {"demo": "", "z-image-turbo": "z-image-turbo"})
     assert here.model == "z-image-turbo"
     assert here.request().loras[0].name == "style/ink_wash"
     assert "z_image_turbo_bf16.safetensors → z-image-turbo" in english(here.translated)
+    same = fitted(imported, LoraLibrary(tmp_path), {"z_image_turbo_bf16.safetensors": ""})
+    assert "Model: z_image_turbo_bf16.safetensors" in english(same.taken)
+    assert "Model" not in english((*here.taken, *same.translated, *same.left))
     assert "zimage/ink_wash → style/ink_wash" in english(here.translated)
-    elsewhere = fitted(imported, LoraLibrary(tmp_path / "none"), ("demo",))
+    copy = fitted(imported, LoraLibrary(tmp_path), {"demo": "", "turbo-int8": "z-image-turbo"})
+    assert copy.model == "turbo-int8"
+    elsewhere = fitted(imported, LoraLibrary(tmp_path / "none"), {"demo": ""})
     assert elsewhere.model == ""
     assert elsewhere.request().loras[0].name == "zimage/ink_wash"
     assert "z-image-turbo, which is not on this machine" in english(elsewhere.left)

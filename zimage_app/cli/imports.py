@@ -58,7 +58,7 @@ def as_here(imported: Imported, config: StudioConfig, loras: LoraLibrary) -> Imp
     """With the models and LoRAs named as on this machine. Our own settings mean what they say."""
     if imported.exact:
         return imported
-    here = [source.card.name for source in list_models(config.shelves) if source.present]
+    here = {source.card.name: source.card.family for source in list_models(config.shelves) if source.present}
     return fitted(imported, loras, here)
 
 

@@ -53,7 +53,7 @@ def answer(studio: Backend, file: bytes, name: str, language: Language) -> Data:
     except ImportedFileError as error:
         return {"error": error.to(language)}
     if not imported.exact:
-        imported = fitted(imported, studio.loras, [card.name for card in studio.cards()])
+        imported = fitted(imported, studio.loras, {card.name: card.family for card in studio.cards()})
     return _data(imported, language)
 
 

@@ -102,7 +102,7 @@ class Draft:
         if not settings:
             raise nothing_found(self.source)
         model = shown(self.model) if isinstance(self.model, str) else ""
-        taken = tuple(taken_lines(settings, model))
+        taken = tuple(taken_lines(settings, ""))  # whether the model is taken, what is here decides
         return Imported(self.source, settings, model, taken, _few(self.translated), _few(self.left))
 
     # Parts.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -13,16 +13,19 @@ from zimage_app.service.imports.names import family_of, stem_of
 from zimage_app.service.loras import LoraLibrary
 
 
-def fitted(imported: Imported, loras: LoraLibrary, models: Collection[str]) -> Imported:
-    """The same settings with ``model`` as one of ``models``, or empty, and LoRAs named as in the library.
+def fitted(imported: Imported, loras: LoraLibrary, models: Mapping[str, str]) -> Imported:
+    """The same settings with the model and the LoRAs by the names that they have here.
 
+    ``models`` gives the family of each model that can be used; without any that fits, ``model`` is empty.
     A LoRA that isn't here stays in the settings, so that nothing is lost; the list says that it is missing.
     """
-    model, found = _model(imported.model, models)
-    settings = dict(imported.settings)
-    translated, left = list(imported.translated), [*imported.left, *([found] if found and not model else [])]
-    if model and found:
-        translated.append(found)
+    settings, taken = dict(imported.settings), list(imported.taken)
+    translated, left = list(imported.translated), list(imported.left)
+    model, remark = _model(imported.model, models)
+    if remark:
+        (translated if model else left).append(remark)
+    elif model:
+        taken.append(Text(f"Model: {model}", f"模型：{model}"))
     uses = []
     for use in settings.get("loras") or ():
         name, text = _lora(str(use["name"]), loras)
@@ -31,16 +34,18 @@ def fitted(imported: Imported, loras: LoraLibrary, models: Collection[str]) -> I
             (translated if name else left).append(text)
     if uses:
         settings["loras"] = uses
-    return replace(imported, settings=settings, model=model, translated=tuple(translated), left=tuple(left))
+    changed = replace(imported, settings=settings, model=model, taken=tuple(taken))
+    return replace(changed, translated=tuple(translated), left=tuple(left))
 
 
-def _model(theirs: str, models: Collection[str]) -> tuple[str, Text | None]:
+def _model(theirs: str, models: Mapping[str, str]) -> tuple[str, Text | None]:
     """Our model for theirs (empty where there is none), and what to say of it."""
     if not theirs or theirs in models:
         return theirs, None
     stem, family = stem_of(theirs), family_of(theirs)
     folded = {name.lower().replace("_", "-"): name for name in models}
-    name = folded.get(stem.lower().replace("_", "-")) or (family if family in models else "")
+    copies = sorted(name for name, each in models.items() if family and each == family)
+    name = folded.get(stem.lower().replace("_", "-")) or (family if family in models else "".join(copies[:1]))
     if name:
         return name, Text(f"Model: {shown(theirs)} → {name}", f"模型：{shown(theirs)} → {name}")
     if family:
