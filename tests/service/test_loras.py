@@ -100,6 +100,36 @@ def test_a_broken_file_is_listed_with_its_reason_and_refused_by_name(folder: Pat
             library.find(name)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"<!DOCTYPE html>" + b" " * 300, "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is only a Git LFS pointer"),
+        (b"PK\x03\x04" + b"\0" * 60, "pickle files can run any program"),
+    ],
+)
+def test_a_broken_file_that_is_something_else_is_called_that(data: bytes, words: str, folder: Path) -> None:
+    (folder / "other.safetensors").write_bytes(data)
+    with pytest.raises(LoraError, match=f"other: {words}"):
+        LoraLibrary(folder).find("other")
+
+
+def test_a_file_that_has_moved_since_is_found_where_it_is(folder: Path) -> None:
+    library = LoraLibrary(folder)
+    assert library.name_of("ink") == "ink"
+    (folder / "ink.safetensors").rename(folder / "style" / "ink.safetensors")
+    assert library.name_of("ink") == "style/ink"
+    (folder / "style" / "ink.safetensors").unlink()
+    with pytest.raises(LoraError, match="there is no such LoRA"):
+        library.find("style/ink")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no blanks around names on this system")
+def test_a_name_may_begin_with_a_blank(folder: Path) -> None:
+    (folder / "ink.safetensors").rename(folder / " ink.safetensors")
+    assert LoraLibrary(folder).find(" ink").path.is_file()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders on this system")
 def test_a_pipe_is_not_read(folder: Path) -> None:
     os.mkfifo(folder / "pipe.safetensors")
@@ -496,6 +526,16 @@ def test_a_picture_beside_the_file_is_its_thumbnail(ending: str, tmp_path: Path)
         pixel = image.getpixel((9, 9))
         assert isinstance(pixel, tuple)
         assert pixel[0] > 250 > 5 > max(pixel[1:])
+
+
+def test_another_picture_is_another_thumbnail(tmp_path: Path) -> None:
+    write_lora(tmp_path / "x.safetensors")
+    (tmp_path / "x.png").write_bytes(picture())
+    library = LoraLibrary(tmp_path)
+    (before,) = library.entries()
+    os.utime(tmp_path / "x.png", ns=(1, 1))
+    (after,) = library.entries(refresh=True)
+    assert before.thumbnail_modified != after.thumbnail_modified == 1
 
 
 def test_a_picture_inside_the_file_is_used_where_none_lies_beside_it(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: 
         "strength": entry.strength,
         "mine": entry.notes.model_dump(mode="json"),
         "sha256": sha256,
-        "picture": str(entry.modified) if entry.thumbnail else "",
+        "picture": str(entry.thumbnail_modified) if entry.thumbnail else "",
         "problem": entry.problem.to(language) if entry.problem else "",
         "warnings": [text.to(language) for text in entry.remarks(width)],
     }

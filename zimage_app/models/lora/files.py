@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
+from zimage_app.models.lookalikes import PICKLE, lookalike
 
 _PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 
@@ -60,29 +61,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _refuse_pickle(file: str) -> None:
     if PurePosixPath(file).suffix.lower() in _PICKLES:
-        raise _pickle(file)
-
-
-def _pickle(file: str) -> LoraError:
-    return fault(
-        file,
-        "pickle files can run any program when they are opened and are not read; convert it to .safetensors",
-        "pickle 文件在打开时可能执行任意程序，因此不予读取；请转换为 .safetensors",
-    )
+        raise fault(file, PICKLE.en, PICKLE.zh)
 
 
 def _refuse_other_content(file: str, data: bytes) -> None:
     """Files whose name says safetensors and whose first bytes say something else."""
-    if data.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")) and not data[8:9] == b"{":
-        raise _pickle(file)
-    if data.startswith(b"version https://git-lfs"):
-        raise fault(
-            file,
-            "is only a Git LFS pointer; fetch the file itself with 'git lfs pull' or download it again",
-            "只是 Git LFS 指针；请用 “git lfs pull” 取得真正的文件，或重新下载",
-        )
-    if data[:256].lstrip().lower().startswith((b"<!doctype", b"<html")):
-        raise fault(file, "is a web page, not a LoRA; download it again", "是一个网页，而不是 LoRA；请重新下载")
+    other = lookalike(data)
+    if other is not None:
+        raise fault(file, other.en, other.zh)
 
 
 def _unreadable(path: Path, error: OSError) -> LoraError:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 
 from zimage_app.domain.text import Text
+from zimage_app.models.lookalikes import ENOUGH, lookalike
 from zimage_app.service.loras.said import Said, said_in
 
 Shape = tuple[int, ...]
@@ -74,7 +75,7 @@ def read_contents(path: Path) -> Contents:
             metadata: Mapping[str, str] = file.metadata() or {}
             shapes: dict[str, Shape] = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        return Contents(problem=_broken(str(error)))
+        return Contents(problem=_other_content(path) or _broken(str(error)))
     except OSError as error:
         return Contents(problem=_broken(error.strerror or str(error)))
     keys = "\n".join(shapes)  # hundreds of them: one search through all is much quicker than one in each
@@ -129,6 +130,15 @@ def _width(shapes: Mapping[str, Shape]) -> int | None:
             if len(module) == 2:
                 return module["lokr_w1"] * module["lokr_w2"]
     return None
+
+
+def _other_content(path: Path) -> Text | None:
+    """What a file is that is no safetensors file, where its beginning tells."""
+    try:
+        with path.open("rb") as file:
+            return lookalike(file.read(ENOUGH))
+    except OSError:
+        return None
 
 
 def _broken(reason: str) -> Text:

@@ -11,6 +11,7 @@ from zimage_app.domain.request import holds_word
 from zimage_app.domain.text import Text
 from zimage_app.service.loras.contents import Contents
 from zimage_app.service.loras.said import MOST_WORDS, Said
+from zimage_app.service.loras.scan import FileAt
 from zimage_app.service.loras.sidecar import Notes
 
 _SHOWN_WORDS = 3
@@ -50,6 +51,8 @@ class LoraEntry:
     """How wide the model is that it was made for."""
     thumbnail: Path | None
     """A picture beside it, or the file itself where it holds one."""
+    thumbnail_modified: int
+    """Time of that file's last change, in ns; 0 where there is none."""
     problem: Text | None
     """Why it can't be used at all."""
     warnings: tuple[Text, ...]
@@ -99,7 +102,7 @@ class Found:
     """Why the user's notes can't be read."""
     companions: Sequence[Said]
     """What other files say, most trusted first."""
-    picture: Path | None
+    picture: FileAt | None
 
 
 def entry_of(found: Found) -> LoraEntry:
@@ -107,6 +110,7 @@ def entry_of(found: Found) -> LoraEntry:
     said = (found.contents.said, *found.companions)
     preset, more = _triggers(found.notes, said)
     strengths = (found.notes.strength, *(each.strength for each in said))
+    thumbnail, thumbnail_modified = _thumbnail(found)
     return LoraEntry(
         name=found.name,
         path=found.path,
@@ -123,10 +127,17 @@ def entry_of(found: Found) -> LoraEntry:
         spelling=found.contents.spelling,
         ranks=found.contents.ranks,
         width=found.contents.width,
-        thumbnail=found.picture or (found.path if found.contents.has_thumbnail else None),
+        thumbnail=thumbnail,
+        thumbnail_modified=thumbnail_modified,
         problem=found.contents.problem,
         warnings=tuple(_warnings(found, said)),
     )
+
+
+def _thumbnail(found: Found) -> tuple[Path | None, int]:
+    if found.picture is not None:
+        return found.picture.path, found.picture.stamp[1]
+    return (found.path, found.modified) if found.contents.has_thumbnail else (None, 0)
 
 
 def _triggers(notes: Notes, said: Sequence[Said]) -> tuple[tuple[str, ...], tuple[str, ...]]:

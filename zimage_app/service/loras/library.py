@@ -51,7 +51,9 @@ class LoraLibrary:
             LoraError: no such file, several of that name, a broken file, or a name that would lead outside.
         """
         asked = _relative(name)
-        entry = self._lookup(asked, refresh=False) or self._lookup(asked, refresh=True)
+        entry = self._lookup(name, asked, refresh=False)
+        if entry is None or not entry.path.is_file():  # it may have come, or gone elsewhere, since the last look
+            entry = self._lookup(name, asked, refresh=True)
         if entry is None:
             raise self._not_found(name)
         if entry.problem is not None:
@@ -157,14 +159,15 @@ class LoraLibrary:
             cache.save()
         return index
 
-    def _lookup(self, asked: PurePosixPath, *, refresh: bool) -> LoraEntry | None:
+    def _lookup(self, name: str, asked: PurePosixPath, *, refresh: bool) -> LoraEntry | None:
         index = self._index(refresh=refresh)
         path = asked.as_posix()
         short = path[: -len(SUFFIX)] if path.lower().endswith(SUFFIX) else path
-        exact = index.get(path) or index.get(short)
+        # First as it was given: a file's name may begin with a blank.
+        exact = index.get(name) or index.get(path) or index.get(short)
         if exact is not None or len(asked.parts) > 1:
             return exact
-        files = [entry for name, entry in index.items() if PurePosixPath(name).name in (path, short)]
+        files = [entry for full, entry in index.items() if PurePosixPath(full).name in (path, short)]
         if len(files) > 1:
             listed = ", ".join(entry.name for entry in files[:_MOST_CANDIDATES])
             raise _fault(
@@ -241,7 +244,7 @@ def _read(files: LoraFiles, cache: Cache) -> Found:
             cache.said(file.name, file.stamp, lambda path=file.path: read_companion(path))  # type: ignore[misc]
             for file in files.companions
         ],
-        picture=files.picture.path if files.picture else None,
+        picture=files.picture,
     )
 
 
