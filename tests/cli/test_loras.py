@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +177,10 @@ def test_a_picture_without_settings_cannot_be_made_again(
     Image.new("RGB", (8, 8)).save(path)
     assert main(["generate", "--from", str(path), "--model", tiny]) == 2
     assert "photo.png holds no settings" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no colons in names on this system")
+def test_a_name_is_shown_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_lora(tmp_path / "[b]ink[/b] :on:.safetensors")
+    assert main(["loras", "--loras", str(tmp_path)]) == 0
+    assert "[b]ink[/b] :on: " in capsys.readouterr().out

@@ -174,6 +174,14 @@ def test_names_are_asked_for_in_full_but_not_of_a_lora_that_is_off() -> None:
         take_tags(_request("a <lora:gone:0.1>"), full)
 
 
+def test_a_tag_at_strength_0_takes_off_the_listed_lora_that_it_names_in_short() -> None:
+    def full(name: str) -> str:
+        return f"style/{name}" if "/" not in name else name
+
+    request, _ = take_tags(_request("a <lora:ink:0>", LoraUse(name="style/ink")), full)
+    assert request.loras == (LoraUse(name="style/ink", strength=0.0),)
+
+
 def test_a_strength_for_the_text_encoder_is_told_to_have_no_effect() -> None:
     plan = make_plan(_request("a <lora:ink:0.5:0.8>"), Z_IMAGE_TURBO)
     assert plan.request.loras[0].strength == 0.8

@@ -60,8 +60,8 @@ def list_loras(options: argparse.Namespace) -> int:
         data = [_data(entry, library.known_sha256(entry)) for entry in entries]
         sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
     elif entries:
-        console = Console()
-        console = console if console.is_terminal else Console(width=_PIPE_WIDTH)
+        console = Console(emoji=False)
+        console = console if console.is_terminal else Console(width=_PIPE_WIDTH, emoji=False)
         console.print(_table(entries))
     else:
         folder = _config(options).loras.name

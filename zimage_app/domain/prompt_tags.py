@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import LoraError, RequestError
 from zimage_app.domain.request import MAX_LORAS, MAX_STAGES, STRONGEST, GenerationRequest, LoraUse
 from zimage_app.domain.text import Text
 
@@ -73,7 +73,7 @@ def take_tags(
 ) -> tuple[GenerationRequest, tuple[Text, ...]]:
     """A request whose LoRAs all stand in its list, by the names that ``name_of`` gives, and what to tell the user.
 
-    LoRAs at strength 0 are off: their names are not asked for. ``name_of`` raises what it has to say of a name.
+    ``name_of`` raises what it has to say of a name. LoRAs at strength 0 are off: what it says of theirs doesn't count.
 
     Raises:
         RequestError: a tag is wrong, stands in the negative prompt, or leaves no prompt or too many LoRAs.
@@ -110,7 +110,12 @@ def _use(tag: Tag) -> LoraUse:
 
 
 def _named(use: LoraUse, name_of: Callable[[str], str]) -> LoraUse:
-    return use.model_copy(update={"name": name_of(use.name)}) if use.strength else use
+    try:
+        return use.model_copy(update={"name": name_of(use.name)})
+    except LoraError:
+        if use.strength:
+            raise
+        return use
 
 
 def _with_tags(listed: list[LoraUse], tagged: list[LoraUse]) -> list[LoraUse]:
