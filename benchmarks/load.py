@@ -5,7 +5,7 @@ memory is what the process itself takes; weights that stay mapped from their fil
 and read them again as it likes.
 
     python -m benchmarks.load --quick
-    python -m benchmarks.load --folder /tmp/full-size --layouts bf16 int8_convrot Q4_K whole
+    python -m benchmarks.load --folder benchmark-weights --layouts bf16 int8_convrot Q4_K whole
 """
 
 from __future__ import annotations
