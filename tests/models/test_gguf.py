@@ -64,6 +64,14 @@ def test_weights_stay_packed_in_memory(tmp_path: Path) -> None:
     assert torch.equal(qkv.flatten(), Reader(stored)("layers.0.attention.qkv.weight"))
 
 
+def test_the_content_tells_what_a_file_is(tmp_path: Path) -> None:
+    for packed, meant in (("a.safetensors", "b.gguf"), ("a.GGUF", "b.SAFETENSORS")):
+        files = write_pair(tmp_path, "Q8_0")
+        renamed = [path.rename(tmp_path / name) for path, name in zip(files, (packed, meant), strict=True)]
+        fast, plain = (load_transformer(path, GOLDEN_CONFIG, PLAN) for path in renamed)
+        assert rel(velocity(fast), velocity(plain)) < 1e-5
+
+
 def test_a_noted_shape_is_the_shape(tmp_path: Path) -> None:
     """ComfyUI's converter lays a matrix of few columns out in rows of 256 to pack it, and notes its shape."""
     packed, _ = write_pair(tmp_path, "Q8_0")
@@ -169,6 +177,14 @@ def no_gguf(path: Path) -> None:
     path.write_bytes(b"GGML" + path.read_bytes()[4:])
 
 
+def too_deep(path: Path) -> None:
+    """Lists in lists, as no writer makes them."""
+    one_list = (9).to_bytes(4, "little") + (1).to_bytes(8, "little")
+    counts = (0).to_bytes(8, "little") + (1).to_bytes(8, "little")
+    key = (1).to_bytes(8, "little") + b"k" + (9).to_bytes(4, "little")
+    path.write_bytes(b"GGUF" + (3).to_bytes(4, "little") + counts + key + one_list * 5000)
+
+
 def of_flux(path: Path) -> None:
     weight = np.zeros((4, 32), np.float32)
     write_gguf(path, {f"double_blocks.{number}.img_attn.qkv.weight": (weight, "F32") for number in range(9)}, "flux")
@@ -199,6 +215,7 @@ def lacking(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
+        (too_deep, ["packed.gguf", "damaged", "again"]),
         (cut_off, ["packed.gguf", "cut off", "again"]),
         (cut_in_the_header, ["packed.gguf", "damaged", "again"]),
         (no_gguf, ["packed.gguf", "not a GGUF file", "again"]),

@@ -20,7 +20,7 @@ from tests.golden.make_tiny_weights import tiny_weights
 from tests.models.stock import GOLDEN_CONFIG, golden_module, normal, rel, stock_velocity
 from zimage_app.domain.errors import LoadingCancelled, ModelError
 from zimage_app.models.components import Components, LatentFormat
-from zimage_app.models.files import read_json
+from zimage_app.models.files import open_file, read_json
 from zimage_app.models.layout import CONFIGS
 from zimage_app.models.loader import FLUX_PREVIEW, LoadProgress, load_components, load_transformer
 from zimage_app.models.memory import MemoryPlan, plan_for, plan_memory
@@ -248,6 +248,38 @@ def foreign(*keys: str) -> Callable[[Path], None]:
     return damage
 
 
+def few_layers(folder: Path) -> None:
+    """Little of a transformer, and yet no other model."""
+    save_file({"layers.0.attention.qkv.weight": torch.zeros(192, 64)}, folder / TRANSFORMER)
+
+
+def hidden_copy(folder: Path) -> None:
+    """What macOS leaves beside a file is not taken for a second one."""
+    lack_key(folder)
+    path = folder / TRANSFORMER
+    path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+
+
+def endless_shape(folder: Path) -> None:
+    _with_header(folder / TRANSFORMER, b'{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}}')
+
+
+def negative_shape(folder: Path) -> None:
+    _with_header(folder / TRANSFORMER, b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[4,0]}}')
+
+
+def deep_header(folder: Path) -> None:
+    _with_header(folder / TRANSFORMER, b'{"a":' + b"[" * 100_000)
+
+
+def _with_header(path: Path, header: bytes) -> None:
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+
+
+def deep_json(folder: Path) -> None:
+    (folder / "vae" / "config.json").write_text("[" * 100_000, encoding="utf-8")
+
+
 def vae_for_transformer(folder: Path) -> None:
     shutil.copy(folder / VAE, folder / TRANSFORMER)
 
@@ -423,6 +455,12 @@ DAMAGE: list[tuple[Callable[[Path], None], list[str]]] = [
     (foreign("blocks.{}.self_attn.q.weight"), [TRANSFORMER, "Wan", "right model"]),
     (foreign("lora_unet_double_blocks_{}.lora_up.weight"), [TRANSFORMER, "LoRA", "right model"]),
     (foreign("quite.another.{}"), [TRANSFORMER, "first key quite.another.0", "right model"]),
+    (few_layers, [TRANSFORMER, "lacks ", "first all_final_layer", "again"]),
+    (hidden_copy, [TRANSFORMER, "lacks 1 of"]),
+    (endless_shape, [TRANSFORMER, "damaged header", "again"]),
+    (negative_shape, [TRANSFORMER, "damaged header", "again"]),
+    (deep_header, [TRANSFORMER, "not a safetensors file", "again"]),
+    (deep_json, ["vae/config.json", "JSON"]),
     (vae_for_transformer, [TRANSFORMER, "VAE", "right model"]),
     (text_encoder_for_transformer, [TRANSFORMER, "language model", "right model"]),
     (transformer_for_vae, [VAE, "Z-Image VAE", "right model"]),
@@ -471,3 +509,12 @@ def test_damage_is_named(folder: Path, damage: Callable[[Path], None], words: li
     assert words[0].split(" ")[0] in message.zh
     assert "\n" not in message.en
     assert not seen, "nothing may be read before everything was judged"
+
+
+def test_a_file_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelError, match=rf"{TRANSFORMER} cannot be read \(Permission denied\); check its permissions"):
+        open_file(folder / TRANSFORMER)

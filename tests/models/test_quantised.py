@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tests.models.packed_support import PACKERS, WIDE_CONFIG, kitchen, velocity, wide_weights, write_packed
 from tests.models.stock import rel
+from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.files import open_file
 from zimage_app.models.layout import PartFiles
@@ -165,3 +166,26 @@ def test_the_old_mark_of_two_numbers_asks_for_full_precision(tmp_path: Path, num
     save_file(plain | {"scaled_fp8": torch.zeros(numbers, dtype=torch.float8_e4m3fn)}, path)
     part = open_part(TRANSFORMER, PartFiles(open_file(path), WIDE_CONFIG, path))
     assert part.contents(NEW_GPU).holding("layers.0.feed_forward.w1.weight") is holding
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("w4a8", {".comfy_quant": torch.tensor(list(b'{"format": "asym_w4a8_int8", "group_size": "x"}'))}),
+        ("w4a8", {".weight_s_rel": torch.tensor(1.0)}),
+        ("svdquant", {".weight_smooth_factor": torch.tensor(1.0)}),
+        (
+            "int8 convrot",
+            {".comfy_quant": torch.tensor(list(b'{"format": "int8_convrot", "convrot_groupsize": null}'))},
+        ),
+    ],
+)
+def test_notes_that_make_no_sense_are_refused(tmp_path: Path, name: str, change: dict[str, Tensor]) -> None:
+    path = tmp_path / "odd.safetensors"
+    write_packed(path, PACKERS[name][0])
+    (role, value), tensors = next(iter(change.items())), load_file(path)
+    odd = {key: value.to(tensors[key].dtype) for key in tensors if key.endswith(role)}
+    assert odd
+    save_file(tensors | odd, path)
+    with pytest.raises(ModelError, match=r"odd\.safetensors (has an unreadable note|could not be read)"):
+        load_transformer(path, WIDE_CONFIG, PLAN)

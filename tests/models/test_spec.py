@@ -220,3 +220,9 @@ def test_a_wrong_card_is_refused_with_its_line(tmp_path: Path, text: str, line: 
     assert f"card.yaml, line {line}: " in caught.value.text.en
     assert says in caught.value.text.en
     assert f"card.yaml 第 {line} 行：" in caught.value.text.zh
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "x" * 300, "~nobody-of-this-name", "a\0b"])
+def test_names_that_can_be_no_path_are_no_model(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match="There is no model|is not on this machine"):
+        find_model(name, tmp_path)

@@ -19,7 +19,7 @@ from torch import Tensor
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.folders import shown
-from zimage_app.models.gguf_file import read_header
+from zimage_app.models.gguf_file import MAGIC, read_header
 
 Tensors = dict[str, Tensor]
 
@@ -146,7 +146,7 @@ class Reader:
 
 
 def _mapped(file: Path) -> Any:
-    if file.suffix == ".gguf":
+    if _is_gguf(file, _begin(file)):
         # As its numbers may be written to, the file is mapped privately.
         return torch.from_file(str(file), shared=False, size=file.stat().st_size, dtype=torch.uint8)
     from safetensors import safe_open
@@ -168,7 +168,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise missing(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise damaged(
             path, f"cannot be read as JSON ({error}); download it again", f"不是可读的 JSON（{error}）；请重新下载"
         ) from error
@@ -178,15 +178,38 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def open_file(path: Path) -> Weights:
-    """One safetensors or GGUF file, its header checked against its length.
+    """One safetensors or GGUF file, its header checked against its length. Which of the two, its content tells.
 
     Raises ModelError when it is missing, cut off, or something else.
     """
     if not path.is_file():
         raise missing(path)
-    _refuse_other_content(path)
-    if path.suffix == ".gguf":
-        return _open_gguf(path)
+    try:
+        begin = _begin(path)
+        _refuse_other_content(path, begin)
+        return _open_gguf(path) if _is_gguf(path, begin) else _open_safetensors(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise damaged(
+            path,
+            f"cannot be read ({reason}); check its permissions and the disk",
+            f"无法读取（{reason}）；请检查文件权限和磁盘",
+        ) from error
+
+
+def _begin(path: Path) -> bytes:
+    """Enough of a file to tell what it is."""
+    with path.open("rb") as file:
+        return file.read(32)
+
+
+def _is_gguf(path: Path, begin: bytes) -> bool:
+    """By the content, as files are renamed; by the name where that tells nothing."""
+    named = path.suffix.lower() == ".gguf" and not begin[_HEADER_LENGTH:].startswith(b"{")
+    return begin.startswith(MAGIC) or named
+
+
+def _open_safetensors(path: Path) -> Weights:
     header, start = _header(path)
     metadata = header.pop("__metadata__", {})
     entries = {key: _entry(path, key, item) for key, item in header.items()}
@@ -208,7 +231,7 @@ def _check_length(path: Path, length: int) -> None:
 def _open_gguf(path: Path) -> Weights:
     try:
         header = read_header(path)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(
             path,
             f"is not a GGUF file, or is damaged ({error}); download it again",
@@ -241,9 +264,11 @@ def open_folder(folder: Path) -> Weights:
     indices = sorted(folder.glob("*.safetensors.index.json"))
     if indices:
         return _open_shards(indices[0])
-    files = sorted(file for file in folder.iterdir() if file.suffix in WEIGHT_SUFFIXES)
+    # What begins with a dot is no file of the user's: macOS leaves such a one beside each that it copies.
+    present = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    files = [file for file in present if file.suffix.lower() in WEIGHT_SUFFIXES]
     if not files:
-        pickles = sorted(file for file in folder.iterdir() if file.suffix in _PICKLES)
+        pickles = [file for file in present if file.suffix.lower() in _PICKLES]
         if pickles:
             raise damaged(pickles[0], _NO_PICKLES.en, _NO_PICKLES.zh)
         raise damaged(
@@ -261,12 +286,10 @@ def open_folder(folder: Path) -> Weights:
     return open_file(files[0])
 
 
-def _refuse_other_content(path: Path) -> None:
+def _refuse_other_content(path: Path, begin: bytes) -> None:
     """Say what a file is that can hold no weights: empty, a pickle, a web page, a pointer of Git LFS."""
-    if path.suffix in _PICKLES:
+    if path.suffix.lower() in _PICKLES:
         raise damaged(path, _NO_PICKLES.en, _NO_PICKLES.zh)
-    with path.open("rb") as file:
-        begin = file.read(32)
     if not begin:
         raise damaged(path, "is empty; download it again", "是空文件；请重新下载")
     # Behind the eight bytes of its length, the header of a safetensors file begins.
@@ -291,7 +314,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         raw = file.read(length)
     try:
         header = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise wrong from error
     if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
         raise wrong
@@ -302,7 +325,7 @@ def _entry(path: Path, key: str, item: Any) -> Entry:
     try:
         shape, name = tuple(int(size) for size in item["shape"]), str(item["dtype"])
         begin, end = (int(offset) for offset in item["data_offsets"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged_header(path, key) from error
     if name not in _DTYPES:
         raise damaged(
@@ -310,7 +333,7 @@ def _entry(path: Path, key: str, item: Any) -> Entry:
             f"holds {key} as {name}, a format that is not supported; use a bf16 or fp8 file",
             f"中的 {key} 采用不支持的格式 {name}；请使用 bf16 或 fp8 文件",
         )
-    if end - begin != math.prod(shape) * _DTYPES[name].itemsize:
+    if min((0, *shape)) < 0 or end - begin != math.prod(shape) * _DTYPES[name].itemsize:
         raise _damaged_header(path, key)
     return Entry(path, shape, _DTYPES[name])
 

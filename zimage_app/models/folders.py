@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 GROWING = ".fetching"
@@ -18,7 +19,8 @@ def shown(path: Path) -> str:
 
 def is_model(folder: Path) -> bool:
     """Whether a folder looks like a model: a diffusers folder, or ComfyUI's single files in ComfyUI's folders."""
-    return (folder / "model_index.json").is_file() or (folder / "diffusion_models").is_dir()
+    # pathlib raises for names that are too long to be one.
+    return os.path.isfile(folder / "model_index.json") or os.path.isdir(folder / "diffusion_models")
 
 
 def is_tokenizer(folder: Path) -> bool:

@@ -166,7 +166,11 @@ def _judged(weights: Weights, stored: Stored, entry: Entry) -> Stored:
     _check_companions(weights, stored, entry, name)
     roles = (*FORMATS[name].needs, *FORMATS[name].may_have)
     kept = {role: key for role, key in stored.companions.items() if role in roles}
-    return Stored(stored.key, _numbers(weights, stored, name), name, kept, stored.settings)
+    try:
+        shape = _numbers(weights, stored, name)
+    except (ValueError, TypeError, IndexError) as error:
+        raise _unreadable(weights) from error
+    return Stored(stored.key, shape, name, kept, stored.settings)
 
 
 def _format(stored: Stored, entry: Entry) -> str:

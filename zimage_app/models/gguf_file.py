@@ -16,7 +16,8 @@ from typing import Any
 
 ARCHITECTURE = "general.architecture"
 """The metadata key of the model's family, as ``qwen3``."""
-_MAGIC = b"GGUF"
+MAGIC = b"GGUF"
+"""How every such file begins."""
 _VERSIONS = (2, 3)
 _ALIGNMENT = "general.alignment"
 _DEFAULT_ALIGNMENT = 32
@@ -114,7 +115,7 @@ def read_header(path: Path) -> GgufHeader:
 
 
 def _read(cursor: _Cursor) -> GgufHeader:
-    if cursor.bytes(4) != _MAGIC:
+    if cursor.bytes(len(MAGIC)) != MAGIC:
         raise ValueError("its first letters are not GGUF")
     version = cursor.number("I")
     if version not in _VERSIONS:

@@ -151,7 +151,7 @@ def _origin(part: Part, plan: MemoryPlan) -> Callable[[str], Tensor]:
 def _fill(part: Part, plan: MemoryPlan, watch: _Watch) -> Any:
     try:
         module = part.fill(plan, lambda parameters: watch.read(part.kind.title, parameters))
-    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise damaged(
             part.files.weights.path,

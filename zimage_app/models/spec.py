@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -70,10 +71,10 @@ def look_up(name_or_path: str, where: Path | Shelves) -> ModelSource:
     makers = _makers(shelves)
     if name_or_path in makers:
         return makers[name_or_path]()
-    folder = Path(name_or_path).expanduser()
+    folder = Path(os.path.expanduser(name_or_path))  # pathlib's own raises where there is no such user
     if name_or_path and is_model(folder):
         return _folder_source(folder)
-    if is_repo(name_or_path) and not folder.exists():
+    if is_repo(name_or_path) and not os.path.exists(folder):
         known = makers.get(repo_folder(name_or_path))
         return hub_source(name_or_path, shelves.models) if known is None else known()
     present = _names_here(shelves)
