@@ -106,6 +106,8 @@ def test_any_copy_of_the_tokenizer_will_do(tmp_path: Path) -> None:
         ({"vae": "{hub: a/b, file: /x}"}, "", 3, "'/x' is not a path in the repository"),
         ({"vae": "{hub: a/b, path: x}"}, "", 3, "unknown key 'path'"),
         ({"vae": "x.safetensors"}, "", 3, "expected keys"),
+        ({"vae": "{file: ~nobody-of-this-name/x}"}, "", 3, "'~nobody-of-this-name/x' cannot be a path here"),
+        ({"vae": f"{{file: {'x' * 300}}}"}, "", 3, "cannot be a path here (File name too long)"),
         ({}, "card: sdxl\n", 5, "no card 'sdxl'; use one of z-image-turbo, z-image"),
         ({}, "size: big\n", 5, "expected a size in GB"),
         ({}, "size: 0\n", 5, "expected a size in GB"),
@@ -121,6 +123,12 @@ def test_a_wrong_file_is_refused_with_its_line(
     assert f"mix.yaml, line {line}: " in caught.value.text.en
     assert says in caught.value.text.en
     assert f"mix.yaml 第 {line} 行：" in caught.value.text.zh
+
+
+def test_a_folder_called_like_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mix.yaml").mkdir()
+    with pytest.raises(ModelError, match=r"mix\.yaml, line 1: cannot be read \(Is a directory\)"):
+        read_named(tmp_path / "mix.yaml", tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from transformers import Qwen3Config, Qwen3Model
 
 from tests.models.comfy_tree import encoder, tokenizer, transformer, vae
 from tests.models.hub.conftest import HASTY, REPO
 from tests.models.hub.fake_hub import FakeHub, Fault, forget_this_machine, serve
 from zimage_app.domain.errors import FetchError, ModelError
-from zimage_app.models.tiny import write_tiny_model
+from zimage_app.models.tiny import TINY_TEXT, write_tiny_model
 from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.defaults import default_model
 from zimage_app.service.models import FetchView, ModelLibrary, Offer
@@ -120,6 +121,8 @@ def test_one_at_a_time_and_it_can_be_stopped(library: ModelLibrary, hub: FakeHub
     held.set()
     assert finished(library).state == "cancelled"
     assert states(library)["z-image-turbo"] == "fetch"
+    hub.faults[REPO] = [Fault(status=503)]
+    assert library.offer("z-image-turbo") is not None  # what was stopped is over, also while the hub is busy
     library.start("z-image-turbo")
     assert finished(library).state == "done"
     assert states(library)["z-image-turbo"] == "ready"
@@ -194,6 +197,13 @@ def test_offline_nothing_is_asked_of_the_network(
     assert list(tmp_path.rglob("z-image-turbo")) == []
 
 
+def narrow_text(folder: Path) -> Path:
+    """A text encoder that is whole, and of another width than the tiny transformer's."""
+    config = Qwen3Config(**TINY_TEXT | {"hidden_size": 48})
+    Qwen3Model(config).save_pretrained(folder)
+    return folder
+
+
 def test_a_name_for_files_of_this_machine(tmp_path: Path, config: StudioConfig) -> None:
     folder = write_tiny_model(tmp_path / "elsewhere")
     named = tmp_path / "named"
@@ -209,6 +219,8 @@ def test_a_name_for_files_of_this_machine(tmp_path: Path, config: StudioConfig) 
         ("other", parts, "sdxl", "There is no card 'sdxl'; use one of z-image-turbo, z-image"),
         ("other", parts | {"vae": folder / "transformer"}, None, "AutoencoderKL|does not"),
         ("other", parts | {"vae": folder / "nothing"}, None, "nothing is missing"),
+        ("other", parts | {"text_encoder": narrow_text(tmp_path / "narrow")}, None, "says hidden_size 48, but"),
+        ("猫" * 81, parts, None, "cannot be a model's name; use up to 80 letters"),
     ):
         with pytest.raises(ModelError, match=says):
             library.add(name, given, card)

@@ -33,8 +33,10 @@ from zimage_app.models.yaml_file import YamlReader
 
 SUFFIX = ".yaml"
 _KEYS = (*CARD_KEYS, "card", "size", *PARTS)
-_REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_NAME = re.compile(r"\w[\w.-]*")
+_REPO = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}")  # no hub has longer names
+_LONGEST_NAME = 80
+"""Letters. File systems take 255 bytes, of which a Chinese letter has three."""
+_NAME = re.compile(rf"\w[\w.-]{{0,{_LONGEST_NAME - 1}}}")
 
 
 def read_named(path: Path, models: Path, comfyui: Path | None = None) -> ModelSource:
@@ -98,7 +100,7 @@ class _Parts:
         kind = "file" if "file" in fields else "folder"
         path = self._reader.string(fields[kind])
         if "hub" not in fields:
-            return self._local(path, kind == "file")
+            return self._local(fields[kind], path, kind == "file")
         repo = self._reader.string(fields["hub"])
         if not _REPO.fullmatch(repo):
             raise self._reader.wrong(fields["hub"], f"{repo!r} is not owner/name", f"{repo!r} 不是 owner/name 的形式")
@@ -108,11 +110,16 @@ class _Parts:
             )
         return remote_place(Remote(repo, path, kind == "file"), self._roots[0])
 
-    def _local(self, text: str, is_file: bool) -> Place:
-        path = Path(text).expanduser()
-        if not path.is_absolute():
-            places = [root / path for root in self._roots]
+    def _local(self, node: yaml.Node, text: str, is_file: bool) -> Place:
+        try:
+            path = Path(text).expanduser()
+            places = [root / path for root in self._roots]  # an absolute path stays what it is
             path = next((place for place in places if place.exists()), places[0])
+        except (OSError, RuntimeError) as error:  # too long, or the home of nobody
+            reason = getattr(error, "strerror", None) or str(error)
+            raise self._reader.wrong(
+                node, f"{text!r} cannot be a path here ({reason})", f"{text!r} 不能作为本机路径（{reason}）"
+            ) from error
         return Place(path, None if is_file else _own_config(path))
 
 
@@ -153,8 +160,8 @@ def local_source(name: str, parts: Mapping[str, Path], card: str | None, models:
     if not _NAME.fullmatch(name):
         raise ModelError(
             Text(
-                f"{name!r} cannot be a model's name; use letters, digits, '.', '-' and '_'.",
-                f"{name!r} 不能作为模型名称；请使用字母、数字、“.”、“-”和“_”。",
+                f"{name!r} cannot be a model's name; use up to {_LONGEST_NAME} letters, digits, '.', '-' and '_'.",
+                f"{name!r} 不能作为模型名称；请使用不超过 {_LONGEST_NAME} 个字母、数字、“.”、“-”和“_”。",
             )
         )
     if card is not None and card not in FAMILY:

@@ -58,6 +58,9 @@ class YamlReader:
             raise self.wrong_at(
                 error.problem_mark, f"not valid YAML ({error.problem})", f"不是有效的 YAML（{error.problem}）"
             ) from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise self.wrong_at(None, f"cannot be read ({reason})", f"无法读取（{reason}）") from error
         except RecursionError as error:
             raise self.wrong_at(None, "nested too deeply", "嵌套过深") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:

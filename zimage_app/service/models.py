@@ -160,7 +160,7 @@ class ModelLibrary:
             return None
         from zimage_app.models.hub.fetch import free_space
 
-        plan = self._plan(name, model, source, mirror)
+        plan = self._plan(name, model, source, mirror, threading.Event())
         return Offer(
             model=name,
             host=plan.host.name,
@@ -171,14 +171,16 @@ class ModelLibrary:
             folders=tuple(errand.folder for errand in plan.errands),
         )
 
-    def _plan(self, name: str, model: ModelSource, source: str, mirror: str | None) -> FetchPlan:
+    def _plan(
+        self, name: str, model: ModelSource, source: str, mirror: str | None, stopped: threading.Event
+    ) -> FetchPlan:
         from zimage_app.models.hub import sentences
         from zimage_app.models.hub.fetch import plan_fetch
         from zimage_app.models.hub.hosts import host_of
 
         if self._config.offline:
             raise sentences.offline(f"{name} ({', '.join(model.missing)})")
-        return plan_fetch(model, host_of(source, mirror), self._config.models, self._patience, self._stopped)
+        return plan_fetch(model, host_of(source, mirror), self._config.models, self._patience, stopped)
 
     def start(self, name: str, source: str = SOURCES[0], mirror: str | None = None) -> FetchView:
         """Begin to fetch a model in the background; gives how it stands. What goes wrong is told in the view.
@@ -234,7 +236,7 @@ class ModelLibrary:
         stopped = self._stopped
         try:
             if not model.present:
-                plan = self._plan(name, model, source, mirror)
+                plan = self._plan(name, model, source, mirror, stopped)
                 fetch(plan, self._tell, self._patience, stopped)
             self._set(state="done")
         except Stopped:
@@ -310,17 +312,23 @@ _SUMS = {
 
 
 def judge(model: ModelSource) -> Iterator[Verdict]:
-    """Each part of a model against the network that it belongs to; only headers are read. Takes diffusers: seconds."""
+    """Each part of a model against the network that it belongs to, and all together; only headers are read.
+
+    Takes diffusers: seconds.
+    """
     from zimage_app.models.layout import part_files
+    from zimage_app.models.loader import check_model
     from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, open_part
     from zimage_app.models.text import load_tokenizer
 
+    good = True
     for kind, name in ((TRANSFORMER, "transformer"), (TEXT_ENCODER, "text_encoder"), (VAE, "vae")):
         try:
             part = part_files(model, name)
             open_part(kind, part)
         except ModelError as error:
             yield Verdict(error.text, good=False)
+            good = False
             continue
         path = shown(part.weights.path)
         yield Verdict(Text(f"{path}: {kind.title.en}, fits.", f"{path}：{kind.title.zh}，匹配。"), good=True)
@@ -334,6 +342,11 @@ def judge(model: ModelSource) -> Iterator[Verdict]:
         return
     path = shown(folder)
     yield Verdict(Text(f"{path}: tokenizer, can be read.", f"{path}：分词器，可以读取。"), good=True)
+    if good:
+        try:
+            check_model(model)
+        except ModelError as error:
+            yield Verdict(error.text, good=False)
 
 
 def _memory(model: ModelSource, plan: FetchPlan) -> int:
