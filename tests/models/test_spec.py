@@ -224,5 +224,5 @@ def test_a_wrong_card_is_refused_with_its_line(tmp_path: Path, text: str, line: 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a/" + "x" * 300, "~nobody-of-this-name", "a\0b"])
 def test_names_that_can_be_no_path_are_no_model(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ModelError, match="There is no model|is not on this machine"):
+    with pytest.raises(ModelError, match=r"There is no model|is not on this machine"):
         find_model(name, tmp_path)
