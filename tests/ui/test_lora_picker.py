@@ -319,6 +319,16 @@ def test_the_keyboard_reaches_everything(visit: Visit, scripted: ScriptedStudio)
     assert run(page, scripted)[0].stages == (2, 3)
 
 
+@pytest.mark.usefixtures("loras")
+def test_pressed_switches_look_alike_in_the_dark(visit: Visit) -> None:
+    page = visit(color_scheme="dark")
+    choose(page, "snow")
+    pressed = [use(page, "snow").locator(f".{kind} button[aria-pressed=true]").first for kind in ("where", "words")]
+    for style in ("color", "border-color"):
+        value = pressed[0].evaluate(f"node => getComputedStyle(node).getPropertyValue('{style}')")
+        expect(pressed[1]).to_have_css(style, value)
+
+
 def test_notes_are_kept_beside_the_file(visit: Visit, loras: Path) -> None:
     page = visit(locale="en-US")
     choose(page, "snow")
