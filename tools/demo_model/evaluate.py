@@ -37,7 +37,7 @@ DRAWN_SEED = 78
 ROUND_TRIPS = 60
 UNWANTED = {"clouds": ("云", "clouds"), "birds": ("鸟", "birds"), "celestial": ("太阳", "sun")}
 """Attributes that a negative prompt should take out, and their words."""
-GUIDED_PROMPTS = 40
+GUIDED_PROMPTS = 30
 
 log = logging.getLogger(__name__)
 Verdicts = dict[str, bool]
@@ -106,7 +106,7 @@ class Evaluation:
             means[f"cfg {cfg:g}"] = round(sum(found.values()) / len(found), 1)
         return means
 
-    def removal(self, tries: int = 40) -> dict[str, str]:
+    def removal(self, tries: int = 30) -> dict[str, str]:
         """How many of the things that came unasked a negative prompt takes out, after stage 1."""
         result: dict[str, str] = {}
         for name, unwanted in UNWANTED.items():
