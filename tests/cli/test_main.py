@@ -15,11 +15,14 @@ from tests.service.records import a_picture, a_record
 from zimage_app import load_generator
 from zimage_app.cli.main import build_parser, build_request, main
 from zimage_app.cli.progress import watch
+from zimage_app.cli.terminal import language
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.events import Finished, Warned
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
+from zimage_app.models.memory import plan_memory
+from zimage_app.models.spec import find_model
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import read_record
 
@@ -67,6 +70,12 @@ def test_a_picture_is_made_saved_and_named(
     assert pixels.shape == (64, 64, 3)
     generator = load_generator("tiny", StudioConfig(models=models_dir))
     np.testing.assert_array_equal(pixels, np.asarray(generator.generate(record.request).image))
+
+
+def test_where_it_computes_is_said(tiny: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "x", "--model", tiny, "--out", str(tmp_path), *QUICK]) == 0
+    plan = plan_memory(find_model("tiny", Path(tiny).parent))
+    assert capfd.readouterr().err.splitlines() == [plan.reason.to(language())]
 
 
 def test_json_is_one_object(tiny: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

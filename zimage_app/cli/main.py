@@ -147,6 +147,8 @@ def make_picture(options: argparse.Namespace) -> int:
     from zimage_app.service.generation import load_source
 
     generator = load_source(source, loras)
+    for text in generator.about:
+        tell(text)
     finished = watch(generator.stream(plan), plan, language())
     saved = Gallery(config.outputs).save(finished.picture, finished.record)
     facts: dict[str, Any] = {"path": str(saved.path)}
