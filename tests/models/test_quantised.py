@@ -189,3 +189,16 @@ def test_notes_that_make_no_sense_are_refused(tmp_path: Path, name: str, change:
     save_file(tensors | odd, path)
     with pytest.raises(ModelError, match=r"odd\.safetensors (has an unreadable note|could not be read)"):
         load_transformer(path, WIDE_CONFIG, PLAN)
+
+
+@pytest.mark.parametrize(("scales", "words"), [(1, "multiplied as they are"), (2, "unpacked to"), (0, "unpacked to")])
+def test_floats_of_8_bits_need_one_scale_to_be_multiplied(tmp_path: Path, scales: int, words: str) -> None:
+    path = tmp_path / "fp8.safetensors"
+    write_packed(path, PACKERS["fp8"][0])
+    tensors = {key: tensor for key, tensor in load_file(path).items() if not key.endswith((".comfy_quant", "_scale"))}
+    packed = [key for key, tensor in tensors.items() if tensor.dtype == torch.float8_e4m3fn]
+    rows = {key: {1: 1, 2: tensors[key].shape[0]}.get(scales, 0) for key in packed}
+    save_file(tensors | {f"{key}_scale": torch.ones(count) for key, count in rows.items() if count}, path)
+    part = open_part(TRANSFORMER, PartFiles(open_file(path), WIDE_CONFIG, path))
+    (note,) = part.notes(NEW_GPU)
+    assert words in note.en

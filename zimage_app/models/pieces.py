@@ -53,9 +53,16 @@ class Contents:
         holding = self._plan.holding(stored.format)
         if _broken_rows(stored):
             return Holding.UNPACKED
-        if holding is Holding.NATIVE and unpacks_first(stored):
+        if holding is Holding.NATIVE and (unpacks_first(stored) or self._lacks_one_scale(stored)):
             return Holding.AT_USE
         return holding
+
+    def _lacks_one_scale(self, stored: Stored) -> bool:
+        """Whether 8-bit floats have no scale, or one for each row: matrices of them are multiplied with just one."""
+        if not stored.format.startswith("float8"):
+            return False
+        scale = stored.companions.get("weight_scale")
+        return scale is None or math.prod(self._weights.entries[scale].shape) != 1
 
     def packed(self, name: str) -> PackedWeight:
         """The packed weight that a weight is rows of; neighbours get the same one."""
