@@ -20,11 +20,12 @@ from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.config import ROOT, StudioConfig, comfyui_from_environment
 from zimage_app.service.studio import Studio
+from zimage_app.ui.asset import asset
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.drop import import_routes
 from zimage_app.ui.i18n import LanguageChoice, translations
 from zimage_app.ui.lora_picker import lora_routes
-from zimage_app.ui.page import asset, build_page
+from zimage_app.ui.page import build_page
 from zimage_app.ui.routes import picture_routes
 from zimage_app.ui.theme import studio_theme
 from zimage_app.ui.visitor import VisitorMiddleware

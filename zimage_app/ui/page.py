@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from typing import Any
 
 import gradio as gr
@@ -14,6 +13,7 @@ from gradio.components import Component
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
+from zimage_app.ui.asset import asset
 from zimage_app.ui.backend import Backend
 from zimage_app.ui.controls import control, element_id
 from zimage_app.ui.handlers import RECIPES, Handlers, Widgets
@@ -37,11 +37,6 @@ TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
 _MEMORY = "zimage-studio-settings"
 """Name and key in the browser's storage. Left out, Gradio draws them at every start, and nothing is found again."""
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-
-
-def asset(name: str) -> str:
-    """A text file that belongs to the page."""
-    return resources.files("zimage_app.ui").joinpath("assets", name).read_text("utf-8")
 
 
 def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blocks:

@@ -15,6 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from zimage_app.ui.asset import asset
 from zimage_app.ui.i18n import LANGUAGE_COOKIE, LOCALES, WORDS, LanguageChoice, language_of
 
 OWNER_COOKIE = "studio_owner"
@@ -82,7 +83,7 @@ class _PageSend:
         return (
             f"<script>window.studio={_script_json(page)};document.documentElement.lang=studio.language;"
             f"Object.defineProperty(navigator,'language',{{get:()=>{_script_json(LOCALES[language])},configurable:true}});"
-            "</script>"
+            f"{asset('studio.js')}</script>"
         ).encode()
 
     def _cookie(self) -> str:

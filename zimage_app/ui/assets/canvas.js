@@ -1,22 +1,15 @@
 // The canvas: stage rail, big picture, progress, facts and history strip. It draws props.value, which is
 // {job, strip} as canvas.py makes it, and decides nothing. Every text goes in through textContent.
 const page = window.studio;
+const { make, say } = page;
 const root = element.querySelector(".canvas");
 const find = (selector) => root.querySelector(selector);
-const say = (key, values = {}) => page.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const busy = (state) => ["waiting", "loading", "running"].includes(state);
 
 let job = { state: "idle", stages: [] };
 let received = 0; // when the newest snapshot came, so that the clock runs on between two
 let pin = null; // {stage} or {picture}: what the reader has chosen to look at
 let facts = null; // of the picture on show
-
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
 
 function setImage(image, source) {
   if (!source) image.removeAttribute("src");

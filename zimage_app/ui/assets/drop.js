@@ -1,15 +1,15 @@
 // Settings from a file that is dropped anywhere on the page or chosen with the button: the server reads it (drop.py),
 // the lists of what became of it are shown here, and the settings go the way of "use these settings".
 const page = window.studio;
+const { make, say } = page;
 const root = element.querySelector(".drop");
 const part = (name) => root.querySelector(name);
-const say = (key, values = {}) => page.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const largest = 64 * 2 ** 20;
 
-const overlay = document.createElement("div");
+const overlay = make("div");
 overlay.className = "drop-overlay";
 overlay.hidden = true;
-overlay.append(document.createElement("p"));
+overlay.append(make("p"));
 overlay.firstChild.textContent = say("drop_here");
 document.body.append(overlay);
 
@@ -27,7 +27,7 @@ function fillList(name, lines) {
   part(`.${name} summary`).textContent = say(`drop_${name}`, { count: lines.length });
   part(`.${name} ul`).replaceChildren(
     ...lines.map((line) => {
-      const entry = document.createElement("li");
+      const entry = make("li");
       entry.textContent = line;
       return entry;
     })

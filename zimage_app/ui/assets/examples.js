@@ -3,7 +3,7 @@ const box = element.querySelector(".examples");
 box.setAttribute("aria-label", window.studio.words.examples);
 
 function chip(text) {
-  const button = document.createElement("button");
+  const button = window.studio.make("button");
   button.type = "button";
   button.textContent = text;
   button.title = text;

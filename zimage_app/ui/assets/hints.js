@@ -6,7 +6,7 @@ let newest = 0;
 
 function draw(texts) {
   const items = texts.map((text) => {
-    const item = document.createElement("li");
+    const item = window.studio.make("li");
     item.textContent = text;
     return item;
   });

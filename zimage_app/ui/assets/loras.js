@@ -1,9 +1,9 @@
 // The LoRA list: one row per use, and a dialog to choose from. props.value is the request's list of uses as plain data,
 // which every change replaces; what is known of the files comes from loras.json. Texts go in through textContent.
 const page = window.studio;
+const { make, makeButton, say } = page;
 const root = element.querySelector(".loras");
 const { most, strongest, step } = props.limits;
-const say = (key, values = {}) => page.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
 let library = new Map(); // name -> what the server tells
 let told = ""; // the same as it came
@@ -12,22 +12,6 @@ let stages = props.stages; // numbers, from 1, of the stages that are switched o
 let uses = [];
 let open = ""; // name whose details are shown
 let dialog = null;
-
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function makeButton(className, text, label, act) {
-  const button = make("button", className, text);
-  button.type = "button";
-  if (label) button.title = label;
-  if (label) button.setAttribute("aria-label", label);
-  button.onclick = act;
-  return button;
-}
 
 const leaf = (name) => name.slice(name.lastIndexOf("/") + 1);
 const number = (value) => String(Math.round(value * 1000) / 1000);

@@ -1,6 +1,7 @@
 // The model panel: which models there are, which is in memory, and the download of one. The server says everything in
 // sentences (model_panel.py); this script draws them, asks again while something moves, and decides nothing.
 const page = window.studio;
+const { make } = page;
 const box = element.querySelector(".models");
 const list = box.querySelector("ul");
 const pace = 1000; // milliseconds between two questions while a download runs
@@ -11,13 +12,6 @@ let chosen = JSON.stringify(props.known || []); // the models that the selector 
 let asking = null; // {name, source, text}: the download that is being agreed to
 let timer = 0;
 let newest = 0;
-
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
 
 function button(key, act, className = "") {
   const node = make("button", className, page.words[key]);

@@ -1,9 +1,9 @@
 // The library of negative prompts: categories, chips, favourites, own entries. What is chosen stands in the negative
 // field itself, and only there; the server takes it apart and puts it together (negative_picker.py).
 const page = window.studio;
+const { make, makeButton, say } = page;
 const root = element.querySelector(".negatives");
 const part = (name) => root.querySelector(name);
-const say = (key, values = {}) => page.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const plain = (text) => text.normalize("NFKC").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
 const quiet = 200; // milliseconds without a change, before the server is asked
 const starred = "★"; // stands for the favourites among the categories' names
@@ -15,21 +15,6 @@ let settings = {};
 let timer = 0;
 let newest = 0;
 let toggles = Promise.resolve();
-
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function makeButton(className, text, label, act) {
-  const button = make("button", className, text);
-  button.type = "button";
-  if (label) button.setAttribute("aria-label", label);
-  button.onclick = act;
-  return button;
-}
 
 const field = () => document.querySelector("#knob-negative textarea");
 const ask = (order) => server.negatives({ language: page.language, ...order }).catch(() => null);

@@ -1,8 +1,8 @@
 // The preset bar: choose, see what differs, apply; save, rename, delete. The server says everything (preset_bar.py).
 const page = window.studio;
+const { make, say } = page;
 const root = element.querySelector(".presets");
 const part = (name) => root.querySelector(name);
-const say = (key, values = {}) => page.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const quiet = 250; // milliseconds without a change, before the server is asked
 const remembered = "studio_preset";
 
@@ -15,13 +15,6 @@ let newest = 0;
 
 const ask = (order) => server.presets({ language: page.language, ...order }).catch(() => null);
 const current = () => presets.find((preset) => preset.name === chosen);
-
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
 
 function choose(name) {
   chosen = name;

@@ -38,7 +38,7 @@ addEventListener("keydown", (event) => {
   document.getElementById("generate").click();
 });
 
-const help = document.createElement("div");
+const help = window.studio.make("div");
 help.className = "studio-help";
 help.hidden = true;
 document.body.append(help);
