@@ -349,6 +349,7 @@ def test_notes_are_kept_beside_the_file(visit: Visit, loras: Path) -> None:
     row.locator(".save").click()
     expect(row.locator(".answer")).to_have_text("Saved beside the file")
     assert (loras / "snow.yaml").read_text("utf-8") == "triggers:\n- snow\n- 雪\nstrength: 0.4\n"
+    expect(row.locator(".words").get_by_role("button", name="雪", exact=True)).to_be_visible()
     row.locator(".details").click()
     row.locator(".details").click()
     expect(words).to_have_value("snow, 雪")

@@ -285,8 +285,16 @@ async function keep(entry, said, answer) {
   const reply = await server.save_note(call).catch(() => ({ error: say("lora_unreachable") }));
   answer.textContent = reply.error || say("lora_saved");
   answer.dataset.kind = reply.error ? "error" : "";
-  if (reply.entry) library.set(reply.entry.name, reply.entry);
+  if (reply.entry) learn(reply.entry);
   told = ""; // what comes next is news
+}
+
+// The rows' chips offer the new words at once; the form that was typed into stays as it is.
+function learn(entry) {
+  library.set(entry.name, entry);
+  root.querySelectorAll(".use").forEach((row, index) => {
+    if (uses[index].name === entry.name) row.querySelector(".words").replaceWith(makeWords(uses[index], index, entry));
+  });
 }
 
 // Library
