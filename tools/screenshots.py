@@ -26,8 +26,8 @@ SHOTS: tuple[tuple[str, dict[str, Any], str, int], ...] = (
     (
         "page-en-dark.png",
         {**DESKTOP, "locale": "en-US", "color_scheme": "dark"},
-        "a white boat on the sea on a clear day, clouds",
-        3,
+        "a white boat on the sea on a clear day",
+        5,
     ),
     ("page-zh.png", {**DESKTOP, "locale": "zh-CN"}, "夕阳下平静的湖面上一艘红色小船，远处雪山", 1),
     ("page-mobile.png", {**PHONE, "locale": "zh-CN"}, "黄昏，沙漠上空有一个白色热气球", 5),
