@@ -38,7 +38,9 @@ _WORDS = {
     "chat_template.jinja": "what is put around a prompt",
     "card.yaml": "title, recommended stages, example prompts",
     "preview.json": "latent to RGB, fitted to this VAE",
-    "demo_prompts.json": "twenty prompts and what their pictures must show",
+    "loras.jpg": "one picture plain and with each of the LoRAs that are shipped",
+    "MODELS.md": "where models come from, and which file to take",
+    "demo_prompts.json": "200 prompts and what their pictures must show",
 }
 _ENDINGS = {
     ".safetensors": "weights",

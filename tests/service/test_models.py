@@ -141,6 +141,18 @@ def test_what_goes_wrong_is_told_in_the_view(library: ModelLibrary, hub: FakeHub
         library.start("nope")
 
 
+def test_a_model_whose_card_cannot_be_read_is_listed_as_broken(library: ModelLibrary, config: StudioConfig) -> None:
+    folder = write_tiny_model(config.models / "tiny")
+    (folder / "card.yaml").write_text("title: [", encoding="utf-8")
+    views = library.views()
+    assert [view.name for view in views] == sorted(view.name for view in views)
+    (broken,) = (view for view in views if view.name == "tiny")
+    assert broken.state == "broken"
+    assert broken.reason is not None
+    assert "card.yaml, line 1" in broken.reason.en
+    assert "card.yaml 第 1 行" in broken.reason.zh
+
+
 def test_a_damaged_model_is_broken_and_says_why(library: ModelLibrary, config: StudioConfig) -> None:
     folder = write_tiny_model(config.models / "tiny")
     assert states(library)["tiny"] == "ready"

@@ -44,12 +44,19 @@ class Shelves:
 def list_models(where: Path | Shelves) -> list[ModelSource]:
     """Every model, by name; those whose files would have to be fetched are listed too.
 
-    One whose card cannot be read is left out, so that it does not keep the others from being used; the log and
-    ``find_model`` say what is wrong with it.
+    One whose card cannot be read is left out, so that it does not keep the others from being used; the log,
+    ``unreadable_models`` and ``find_model`` say what is wrong with it.
     """
     makers = _makers(Shelves.of(where))
-    sources = (_listed(makers[name]) for name in sorted(makers))
-    return [source for source in sources if source is not None]
+    read = (_read(makers[name]) for name in sorted(makers))
+    return [source for source in read if isinstance(source, ModelSource)]
+
+
+def unreadable_models(where: Path | Shelves) -> dict[str, ModelError]:
+    """The names of models that ``list_models`` leaves out, and why."""
+    makers = _makers(Shelves.of(where))
+    read = {name: _read(makers[name]) for name in sorted(makers)}
+    return {name: error for name, error in read.items() if isinstance(error, ModelError)}
 
 
 def find_model(name_or_path: str, where: Path | Shelves) -> ModelSource:
@@ -134,12 +141,12 @@ def _named_source(path: Path, shelves: Shelves) -> ModelSource:
     return replace(source, card=card_from(reader, reader.fields(reader.tree(), CARD_KEYS), source.card))
 
 
-def _listed(maker: Callable[[], ModelSource]) -> ModelSource | None:
+def _read(maker: Callable[[], ModelSource]) -> ModelSource | ModelError:
     try:
         return maker()
     except ModelError as error:
         log.warning("%s", error)
-        return None
+        return error
 
 
 def _names_here(shelves: Shelves) -> str:

@@ -16,10 +16,11 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import FetchError, ModelError, StudioError
 from zimage_app.domain.fetching import FetchProgress, shown_size
 from zimage_app.domain.text import Text
+from zimage_app.models.card_file import plain_card
 from zimage_app.models.folders import shown
 from zimage_app.models.named import local_source, write_named
 from zimage_app.models.sources import ModelSource, Place, repo_folder
-from zimage_app.models.spec import list_models, look_up
+from zimage_app.models.spec import list_models, look_up, unreadable_models
 from zimage_app.service.config import StudioConfig
 
 if TYPE_CHECKING:
@@ -129,7 +130,11 @@ class ModelLibrary:
 
     def views(self) -> tuple[ModelView, ...]:
         """Every model and its state, by name. Opens the headers of those that are here, and takes no network."""
-        return tuple(self._view(source) for source in list_models(self._config.shelves))
+        shelves = self._config.shelves
+        views = [self._view(source) for source in list_models(shelves)]
+        for name, error in unreadable_models(shelves).items():
+            views.append(ModelView(name, plain_card(name), "broken", reason=error.text))
+        return tuple(sorted(views, key=lambda view: view.name))
 
     def view(self, name: str) -> ModelView:
         """One of them, by name, folder, or ``owner/name`` on the hub; raises ModelError for one that is none."""
