@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.ui.conftest import Visit, arrive, ask, expect_state
+from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
 from tests.ui.doubles import ScriptedStudio
 from zimage_app.domain.request import Stage
 from zimage_app.ui.negative_picker import library_function
@@ -184,10 +184,11 @@ def test_without_guidance_the_page_offers_it(visit: Visit, scripted: ScriptedStu
     page = visit(locale="en-US")
     field(page).fill("blurry")
     page.locator("#fill-single_stage").click()
+    # What is typed before the single stage has been filled in would be overwritten by it.
+    expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("336")
     cfg = page.locator("#knob-stages-0-cfg input[type=number]")
     expect(page.locator(".negatives .guide")).to_be_hidden()
-    cfg.fill("1")
-    cfg.press("Tab")
+    set_number(page, "stages-0-cfg", 1)
     expect(page.locator(".hints")).to_contain_text("no effect")
     guide = page.locator(".negatives .guide button")
     expect(guide).to_have_text("Set CFG of stage 1 to 2, so that it has one")
