@@ -25,6 +25,7 @@ from zimage_app.service.config import StudioConfig
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
+from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
@@ -54,6 +55,7 @@ class ScriptedStudio:
         """Jobs stay in the state ``loading`` until this is set."""
         self.loras = LoraLibrary(folder / "loras")
         self.models = ModelLibrary(StudioConfig(models=folder / "models", named_models=folder / "named", offline=True))
+        self.monitor = Monitor(folder)
         self.negatives = NegativeLibrary(folder / "negative")
         self.presets = PresetLibrary(folder / "presets")
         self.shared = False

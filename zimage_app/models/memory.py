@@ -118,6 +118,27 @@ def free_memory(device: torch.device) -> int | None:
     return free
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceUse:
+    """How much of an accelerator's memory is taken."""
+
+    name: str
+    used: int
+    """Bytes."""
+    total: int
+
+
+def device_use() -> DeviceUse | None:
+    """The accelerator's memory; None before anything was computed on it, because asking would take some of it."""
+    for kind, backend in (("CUDA", torch.cuda), ("XPU", torch.xpu)):
+        if backend.is_available() and backend.is_initialized():
+            free, total = backend.mem_get_info()
+            return DeviceUse(f"{kind} {backend.get_device_name()}", total - free, total)
+    if torch.backends.mps.is_available():
+        return DeviceUse("Apple GPU", torch.mps.driver_allocated_memory(), torch.mps.recommended_max_memory())
+    return None
+
+
 def fitted(plan: MemoryPlan, files: ModelFiles, free: int | None) -> MemoryPlan:
     """The plan, with the text encoder off the device where ``free`` bytes are too few for everything at once.
 

@@ -38,6 +38,7 @@ from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.loras.width import transformer_width
 from zimage_app.service.models import ModelLibrary
+from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel, ModelSlot
@@ -74,6 +75,7 @@ class Studio:
         self._gallery = Gallery(config.outputs)
         self.loras = LoraLibrary(config.loras)
         self.models = ModelLibrary(config)
+        self.monitor = Monitor(config.outputs)
         self.negatives = NegativeLibrary(config.negatives)
         self.presets = PresetLibrary(config.presets)
         self._tokens = TokenCounter()

@@ -9,6 +9,7 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
+from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
@@ -39,6 +40,11 @@ class Backend(Protocol):
     @property
     def models(self) -> ModelLibrary:
         """The models that there are and could be."""
+        ...
+
+    @property
+    def monitor(self) -> Monitor:
+        """Looks at the machine."""
         ...
 
     def loaded(self) -> LoadedModel | None:

@@ -1,0 +1,110 @@
+"""What a container lets this process have: Linux control groups of both versions. Elsewhere there are no limits.
+
+Knows nothing of what the figures are for. Files: https://docs.kernel.org/admin-guide/cgroup-v2.html and ``cgroup-v1/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_UNLIMITED = 1 << 60
+"""Bytes. Version 1 writes a number near 2^63 where there is no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLimit:
+    """Memory that a container may have, and has."""
+
+    used: int
+    """Bytes, without the cache of files, which the system takes back when it is needed."""
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ControlGroups:
+    """The control groups of this process, where the system has them."""
+
+    mount: Path = Path("/sys/fs/cgroup")
+    of_process: Path = Path("/proc/self/cgroup")
+
+    def memory(self) -> MemoryLimit | None:
+        """The tightest limit of memory; None where there is none."""
+        limits = [limit for folder in self._folders("memory") if (limit := _memory(folder))]
+        return min(limits, key=lambda limit: limit.total, default=None)
+
+    def processors(self) -> float | None:
+        """How many processors' time may be used at once, as in 1.5; None where nothing limits it."""
+        return min(filter(None, map(_processors, self._folders("cpu"))), default=None)
+
+    def processor_seconds(self) -> float | None:
+        """Seconds of processor time that the container has used; None where nobody counts."""
+        for folder in self._folders("cpu"):
+            if (microseconds := _keyed(folder / "cpu.stat", "usage_usec")) is not None:
+                return microseconds / 1e6
+        for folder in self._folders("cpuacct"):
+            if (nanoseconds := _number(folder / "cpuacct.usage")) is not None:
+                return nanoseconds / 1e9
+        return None
+
+    def _folders(self, controller: str) -> Iterator[Path]:
+        """This process's group and those around it, innermost first: each of them limits what is inside."""
+        for root, inside in ((self.mount, ""), (self.mount / controller, controller)):
+            path = root / self._path(inside).lstrip("/")
+            # Inside a container the group's path is the host's, and its files lie at the top.
+            group = path if path.is_dir() else root
+            for folder in (group, *group.parents):
+                if folder.is_dir():
+                    yield folder
+                if folder == root:
+                    break
+
+    def _path(self, controller: str) -> str:
+        """The group of this process for a controller of version 1; of version 2 for the empty string."""
+        for line in _text(self.of_process).splitlines():
+            _, _, rest = line.partition(":")
+            names, _, path = rest.partition(":")
+            if controller in names.split(","):
+                return path
+        return ""
+
+
+def _memory(folder: Path) -> MemoryLimit | None:
+    for limit, usage, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        total, used = _number(folder / limit), _number(folder / usage)
+        if total is not None and used is not None and 0 < total < _UNLIMITED:
+            return MemoryLimit(max(0, used - (_keyed(folder / "memory.stat", cache) or 0)), total)
+    return None
+
+
+def _processors(folder: Path) -> float | None:
+    given = _text(folder / "cpu.max").split()
+    if len(given) != 2:
+        given = [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+    if not all(part.isdecimal() for part in given) or int(given[1]) == 0:
+        return None
+    return int(given[0]) / int(given[1]) or None
+
+
+def _keyed(path: Path, key: str) -> int | None:
+    for line in _text(path).splitlines():
+        name, _, value = line.partition(" ")
+        if name == key and value.strip().isdecimal():
+            return int(value)
+    return None
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
