@@ -7,7 +7,7 @@ import os
 import sys
 
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.text import Language, Text
+from zimage_app.domain.text import Language, Text, language_named
 
 BAD_INPUT = 2
 """Exit status for what the user should ask differently."""
@@ -16,7 +16,7 @@ BAD_INPUT = 2
 def language() -> Language:
     """Chinese where the system is."""
     name = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
-    return "zh" if name.lower().startswith(("zh", "chinese")) else "en"
+    return language_named(name)
 
 
 def tell(text: Text) -> None:

@@ -8,6 +8,11 @@ from typing import Literal
 Language = Literal["en", "zh"]
 
 
+def language_named(name: object) -> Language:
+    """The language that a browser, a system or a page calls so: ``zh-CN``, ``zh_CN.UTF-8``, ``Chinese``, ``en-GB``."""
+    return "zh" if str(name).lower().startswith(("zh", "chinese")) else "en"
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """The same sentence in English and in Chinese."""

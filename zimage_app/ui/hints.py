@@ -8,9 +8,9 @@ from typing import Any
 from zimage_app.domain.errors import LoraError, StudioError
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.text import Language, Text
+from zimage_app.domain.text import Text, language_named
+from zimage_app.service.backend import Backend
 from zimage_app.service.loras import LoraEntry
-from zimage_app.ui.backend import Backend
 from zimage_app.ui.canvas import lora_text
 from zimage_app.ui.values import request_data
 
@@ -23,7 +23,7 @@ def hint_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
     def hints(page: Data) -> Data:
         """``hints``, sentences to show, and ``reads``, what the model will read; nothing while that can't be told."""
         values = page["settings"]
-        language: Language = "zh" if page["language"] == "zh" else "en"
+        language = language_named(page["language"])
         blank = not str(values["prompt"] or "").strip()
         try:
             asked = parse_request(request_data(values | ({"prompt": "-"} if blank else {}), tabs))

@@ -1,4 +1,4 @@
-"""The page's own words in Chinese and English, and which of the two a visitor reads. Knows no components.
+"""The page's own words in Chinese and English. Knows no components.
 
 The words of a knob stand beside the knob (``domain/request.py``), a model's beside the model; ``catalogue`` gathers
 all of them.
@@ -11,7 +11,6 @@ from typing import Literal
 
 import gradio as gr
 from pydantic import BaseModel
-from starlette.requests import HTTPConnection
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage, knob_of
@@ -20,11 +19,7 @@ from zimage_app.ui.drop_words import DROP_WORDS
 from zimage_app.ui.lora_words import LORA_WORDS
 from zimage_app.ui.negative_words import NEGATIVE_WORDS
 from zimage_app.ui.preset_words import PRESET_WORDS
-
-LanguageChoice = Literal["auto", "zh", "en"]
-LANGUAGE_COOKIE = "studio_language"
-LOCALES: dict[Language, str] = {"zh": "zh-CN", "en": "en"}
-"""What the browser is told, because Gradio looks its words up by this name."""
+from zimage_app.web.language import LOCALES
 
 WORDS: dict[str, Text] = {
     "subtitle": Text("three progressive stages", "三阶段渐进生成"),
@@ -170,13 +165,3 @@ def translations(cards: Iterable[ModelCard]) -> gr.I18n:
 def say(key: str, language: Language, **values: object) -> str:
     """One of the page's own sentences, filled in."""
     return WORDS[key].to(language).format(**values)
-
-
-def language_of(connection: HTTPConnection, first: LanguageChoice = "auto") -> Language:
-    """What this visitor reads: the language button's choice, else ``first``, else the browser's first language."""
-    chosen = connection.cookies.get(LANGUAGE_COOKIE)
-    if chosen in LOCALES:
-        return "zh" if chosen == "zh" else "en"
-    if first != "auto":
-        return first
-    return "zh" if connection.headers.get("accept-language", "").lower().startswith("zh") else "en"

@@ -17,18 +17,19 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.text import Language, Text
+from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.service.backend import Backend
 from zimage_app.service.config import ROOT, StudioConfig, comfyui_from_environment
 from zimage_app.service.studio import Studio
 from zimage_app.ui.asset import asset
-from zimage_app.ui.backend import Backend
 from zimage_app.ui.drop import import_routes
-from zimage_app.ui.i18n import LanguageChoice, translations
+from zimage_app.ui.i18n import translations
 from zimage_app.ui.lora_picker import lora_routes
 from zimage_app.ui.page import build_page
 from zimage_app.ui.routes import picture_routes
 from zimage_app.ui.theme import studio_theme
 from zimage_app.ui.visitor import VisitorMiddleware
+from zimage_app.web.language import LanguageChoice
 
 DEFAULT_PORT = 7860
 _PORTS_TO_TRY = 100
@@ -198,4 +199,4 @@ def _is_free(host: str, port: int) -> bool:
 def _terminal_language(choice: LanguageChoice) -> Language:
     if choice != "auto":
         return choice
-    return "zh" if (locale.getlocale()[0] or "").startswith("zh") else "en"
+    return language_named(locale.getlocale()[0])

@@ -16,11 +16,11 @@ from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.request import MAX_LORAS, STRONGEST, LoraUse, knob_of
-from zimage_app.domain.text import Language
+from zimage_app.domain.text import Language, language_named
+from zimage_app.service.backend import Backend
 from zimage_app.service.loras import LoraEntry
 from zimage_app.service.loras.sidecar import parse_notes
-from zimage_app.ui.backend import Backend
-from zimage_app.ui.i18n import LanguageChoice, language_of
+from zimage_app.web.language import LanguageChoice, language_of
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def note_function(studio: Backend) -> Callable[[Data], Data]:
 
     def save_note(page: Data) -> Data:
         """The entry as it is then, or what was wrong, in the page's language."""
-        language: Language = "zh" if page.get("language") == "zh" else "en"
+        language = language_named(page.get("language"))
         try:
             name = str(page.get("name", ""))
             entry = studio.note_lora(name, parse_notes(page.get("notes")))

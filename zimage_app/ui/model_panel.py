@@ -12,9 +12,9 @@ from typing import Any
 
 from zimage_app.domain.errors import GenerationError, StudioError
 from zimage_app.domain.fetching import shown_size
-from zimage_app.domain.text import Language, Text
+from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.service.backend import Backend
 from zimage_app.service.models import SOURCES, FetchView, ModelView
-from zimage_app.ui.backend import Backend
 from zimage_app.ui.i18n import say
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def panel_function(studio: Backend) -> Callable[[Mapping[str, Any]], Data]:
     what and from where; ``language`` is the page's."""
 
     def models(order: Mapping[str, Any]) -> Data:
-        language: Language = "zh" if order.get("language") == "zh" else "en"
+        language = language_named(order.get("language"))
         try:
             extra = _do(studio, order, language)
         except StudioError as error:

@@ -11,9 +11,9 @@ from typing import Any
 from zimage_app.domain.errors import RequestError, StorageError, StudioError
 from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, guiding_stage, phrases, toggled
 from zimage_app.domain.request import parse_stage
-from zimage_app.domain.text import Language, Text
+from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.service.backend import Backend
 from zimage_app.service.negatives.library import MINE
-from zimage_app.ui.backend import Backend
 from zimage_app.ui.values import stage_data
 
 Data = dict[str, Any]
@@ -32,7 +32,7 @@ def library_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
 
     def negatives(order: Data) -> Data:
         """What was asked for; an ``error`` in the page's language where it can't be."""
-        language: Language = "zh" if order.get("language") == "zh" else "en"
+        language = language_named(order.get("language"))
         text, entry = str(order.get("text") or ""), str(order.get("entry") or "")
         try:
             match order.get("do"):

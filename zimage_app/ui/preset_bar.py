@@ -12,8 +12,8 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError, StorageError, StudioError
 from zimage_app.domain.preset import Difference, Preset, differences, request_settings, suits, with_strength
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.text import Language, Text
-from zimage_app.ui.backend import Backend
+from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.service.backend import Backend
 from zimage_app.ui.values import Values, request_data, request_values, stages_values
 
 Data = dict[str, Any]
@@ -31,7 +31,7 @@ def bar_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
 
     def presets(order: Data) -> Data:
         """What was asked for; an ``error`` in the page's language where it can't be."""
-        language: Language = "zh" if order.get("language") == "zh" else "en"
+        language = language_named(order.get("language"))
         try:
             if order.get("do") == "state":
                 found = state(studio, str(order.get("name") or ""), order.get("settings"), tabs)
