@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, Request, expect, sync_playwright
 
 from tests.ui.doubles import ScriptedStudio
-from zimage_app.ui.backend import Backend
+from zimage_app.service.backend import Backend
 from zimage_app.ui.launch import start
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -21,6 +21,7 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
+from zimage_app.service.backend import Backend
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
@@ -30,7 +31,6 @@ from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, SavedPicture, StageView
-from zimage_app.ui.backend import Backend
 
 QUICK = ModelCard(
     name="quick",

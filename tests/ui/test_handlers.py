@@ -18,7 +18,7 @@ from zimage_app.service.views import SavedPicture
 from zimage_app.ui.handlers import Handlers, Updates, Widgets, page_name, snapshots
 from zimage_app.ui.i18n import translations
 from zimage_app.ui.values import field_names, stages_values
-from zimage_app.ui.visitor import OWNER_COOKIE
+from zimage_app.web.owner import OWNER_COOKIE
 
 TABS = 3
 OWNER = "0" * 32

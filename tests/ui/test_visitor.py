@@ -12,8 +12,9 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from zimage_app.ui.i18n import LanguageChoice
-from zimage_app.ui.visitor import OWNER_COOKIE, VisitorMiddleware, owner_of
+from zimage_app.ui.visitor import VisitorMiddleware
+from zimage_app.web.language import LanguageChoice
+from zimage_app.web.owner import OWNER_COOKIE, owner_of
 
 
 def _client(first: LanguageChoice = "auto", base: str = "http://127.0.0.1") -> TestClient:

@@ -18,10 +18,10 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Language
+from zimage_app.service.backend import Backend
 from zimage_app.service.imports import MAX_BYTES, Imported, fitted, read_settings
-from zimage_app.ui.backend import Backend
-from zimage_app.ui.i18n import LanguageChoice, language_of
 from zimage_app.ui.values import Values, request_values
+from zimage_app.web.language import LanguageChoice, language_of
 
 Data = dict[str, Any]
 

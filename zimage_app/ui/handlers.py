@@ -19,16 +19,17 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Stage, parse_request, parse_stage
 from zimage_app.domain.text import Language, Text
+from zimage_app.service.backend import Backend
 from zimage_app.service.views import JobView, SavedPicture
-from zimage_app.ui.backend import Backend
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.controls import element_id, fill
 from zimage_app.ui.drop import imported_values
-from zimage_app.ui.i18n import LanguageChoice, card_key, language_of, say
+from zimage_app.ui.i18n import card_key, say
 from zimage_app.ui.negative_picker import guide_values
 from zimage_app.ui.preset_bar import preset_card, preset_values
 from zimage_app.ui.values import Values, field_title, in_effect, request_data, request_values, stage_data, stages_values
-from zimage_app.ui.visitor import owner_of
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import owner_of
 
 log = logging.getLogger(__name__)
 

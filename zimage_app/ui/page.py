@@ -13,12 +13,12 @@ from gradio.components import Component
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
+from zimage_app.service.backend import Backend
 from zimage_app.ui.asset import asset
-from zimage_app.ui.backend import Backend
 from zimage_app.ui.controls import control, element_id
 from zimage_app.ui.handlers import RECIPES, Handlers, Widgets
 from zimage_app.ui.hints import hint_function
-from zimage_app.ui.i18n import LanguageChoice, card_key, knob_key, tab_key
+from zimage_app.ui.i18n import card_key, knob_key, tab_key
 from zimage_app.ui.layout import (
     EASYCACHE,
     EASYCACHE_SWITCH,
@@ -32,6 +32,7 @@ from zimage_app.ui.model_panel import panel_function
 from zimage_app.ui.negative_picker import library_function
 from zimage_app.ui.preset_bar import bar_function
 from zimage_app.ui.values import Values, in_effect, stages_values, switched_knobs
+from zimage_app.web.language import LanguageChoice
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
 _MEMORY = "zimage-studio-settings"

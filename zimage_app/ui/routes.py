@@ -13,11 +13,12 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import StorageError
+from zimage_app.service.backend import Backend
 from zimage_app.service.views import SavedPicture
-from zimage_app.ui.backend import Backend
 from zimage_app.ui.canvas import facts_data
-from zimage_app.ui.i18n import LanguageChoice, language_of, say
-from zimage_app.ui.visitor import owner_of
+from zimage_app.ui.i18n import say
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import owner_of
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,6 @@ Gradio chooses its words by ``navigator.language`` before any script of ours cou
 from __future__ import annotations
 
 import json
-import re
-import secrets
 from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
@@ -16,17 +14,9 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zimage_app.ui.asset import asset
-from zimage_app.ui.i18n import LANGUAGE_COOKIE, LOCALES, WORDS, LanguageChoice, language_of
-
-OWNER_COOKIE = "studio_owner"
-_OWNER = re.compile(r"[0-9a-f]{32}")
-_YEAR = 365 * 24 * 3600
-
-
-def owner_of(connection: HTTPConnection) -> str:
-    """This browser's id, or the empty string for a visitor who keeps no cookies."""
-    owner = connection.cookies.get(OWNER_COOKIE, "")
-    return owner if _OWNER.fullmatch(owner) else ""
+from zimage_app.ui.i18n import WORDS
+from zimage_app.web.language import LANGUAGE_COOKIE, LOCALES, LanguageChoice, language_of
+from zimage_app.web.owner import new_owner, owner_cookie, owner_of
 
 
 class VisitorMiddleware:
@@ -69,7 +59,7 @@ class _PageSend:
         headers["content-length"] = str(len(body))
         headers["cache-control"] = "no-store"
         if not owner_of(self._visitor):
-            headers.append("set-cookie", self._cookie())
+            headers.append("set-cookie", owner_cookie(self._visitor, new_owner()))
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": body})
 
@@ -85,15 +75,6 @@ class _PageSend:
             f"Object.defineProperty(navigator,'language',{{get:()=>{_script_json(LOCALES[language])},configurable:true}});"
             f"{asset('studio.js')}</script>"
         ).encode()
-
-    def _cookie(self) -> str:
-        # In the frame of a Space the page is a third party, whose cookies browsers keep only when they are partitioned.
-        frame = "SameSite=None; Secure; Partitioned" if self._is_secure() else "SameSite=Lax"
-        return f"{OWNER_COOKIE}={secrets.token_hex(16)}; Path=/; Max-Age={_YEAR}; HttpOnly; {frame}"
-
-    def _is_secure(self) -> bool:
-        forwarded = self._visitor.headers.get("x-forwarded-proto", "")
-        return "https" in (self._visitor.url.scheme, forwarded.split(",")[0].strip())
 
 
 def _script_json(value: str | Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""What the page asks of whoever makes the pictures; ``service.studio.Studio`` is the one. Knows no components."""
+"""What the faces ask of whoever makes the pictures; ``service.studio.Studio`` is the one. Knows no face."""
 
 from __future__ import annotations
 

@@ -1,0 +1,24 @@
+"""Which language a visitor reads. Knows no words but the languages' own names."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from starlette.requests import HTTPConnection
+
+from zimage_app.domain.text import Language, language_named
+
+LanguageChoice = Literal["auto", "zh", "en"]
+LANGUAGE_COOKIE = "studio_language"
+LOCALES: dict[Language, str] = {"zh": "zh-CN", "en": "en"}
+"""What the browser is told, because Gradio looks its words up by this name."""
+
+
+def language_of(connection: HTTPConnection, first: LanguageChoice = "auto") -> Language:
+    """What this visitor reads: the language button's choice, else ``first``, else the browser's first language."""
+    chosen = connection.cookies.get(LANGUAGE_COOKIE)
+    if chosen in LOCALES:
+        return language_named(chosen)
+    if first != "auto":
+        return first
+    return language_named(connection.headers.get("accept-language", ""))
