@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from zimage_app.service.config import StudioConfig  # noqa: E402
+from zimage_app.service.network import choose_port  # noqa: E402
 from zimage_app.service.studio import Studio  # noqa: E402
-from zimage_app.ui.launch import choose_port, start  # noqa: E402
+from zimage_app.ui.launch import start  # noqa: E402
 
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from zimage_app.domain.errors import StudioError
-from zimage_app.ui.launch import DEFAULT_PORT, choose_port, main, parse_arguments
+from zimage_app.serve import main, parse_arguments
+from zimage_app.service.network import DEFAULT_PORT, choose_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def test_nothing_given_means_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +88,7 @@ def test_app_py_prints_one_line_with_the_address_and_serves_the_page(tmp_path: P
 
 def test_the_page_is_built_before_anything_heavy_is_imported() -> None:
     code = (
-        "import sys; import zimage_app.ui.launch;"
+        "import sys; import zimage_app.serve;"
         " heavy = {'torch', 'diffusers', 'transformers'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
