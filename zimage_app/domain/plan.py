@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.drawing import drawn, no_wildcards
 from zimage_app.domain.errors import RequestError
+from zimage_app.domain.mixing import GOLDEN, splitmix64
+from zimage_app.domain.prompt_syntax import unread_syntax
 from zimage_app.domain.prompt_tags import plain_name, take_tags
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
 from zimage_app.domain.schedules import as_float32, percent_to_sigma, stage_sigmas
 from zimage_app.domain.text import Text
+from zimage_app.domain.wildcards import Lines
 
-_MASK = 2**64 - 1
 _SEED_BITS = 50
 """Drawn seeds stay below 2^53, so that a browser's numbers hold them exactly."""
 
@@ -44,12 +47,16 @@ class StagePlan:
         return self.settings.height // 8, self.settings.width // 8
 
     @property
+    def evaluations(self) -> int:
+        """Model evaluations of one condition each, at most: EasyCache may skip some."""
+        conditions = 1 if is_guided_by_one(self.settings.cfg) else 2
+        return self.steps * SAMPLER_TRAITS[self.settings.sampler].evaluations * conditions
+
+    @property
     def cost(self) -> float:
         """Rough cost, in evaluations of one image token: what a progress bar needs."""
-        traits = SAMPLER_TRAITS[self.settings.sampler]
-        conditions = 1 if is_guided_by_one(self.settings.cfg) else 2
         height, width = self.latent_size
-        return self.steps * traits.evaluations * conditions * float(height * width)
+        return self.evaluations * float(height * width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +88,7 @@ def stage_seed(base: int, number: int) -> int:
     """
     if number == 0:
         return base
-    z = (base + number * 0x9E3779B97F4A7C15) & _MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-    return (z ^ (z >> 31)) >> (64 - _SEED_BITS)
+    return splitmix64(base + number * GOLDEN) >> (64 - _SEED_BITS)
 
 
 def make_plan(
@@ -92,14 +96,15 @@ def make_plan(
     card: ModelCard,
     draw: Callable[[], int] = draw_seed,
     lora_name: Callable[[str], str] = plain_name,
+    wildcard: Lines = no_wildcards,
 ) -> GenerationPlan:
     """Settle a request for one model.
 
     ``draw`` gives the seeds that are left to chance. ``lora_name`` gives the name in full of a LoRA that is on, and
-    raises what it has to say where there is none.
+    ``wildcard`` the lines of a wildcard; both raise what they have to say where there is none.
     """
-    request, tag_warnings = take_tags(request, lora_name)
     base = draw() if request.seed == "random" else request.seed
+    request, tag_warnings = take_tags(drawn(request, base, wildcard), lora_name)
     asked = card.stages if request.stages is None else request.stages
     settled = tuple(_with_seed(stage, base, number, draw) for number, stage in enumerate(asked))
     plans: list[StagePlan] = []
@@ -110,6 +115,7 @@ def make_plan(
             previous_shift = stage.shift
     whole = request.model_copy(update={"seed": base, "stages": tuple(stage for stage, _ in settled)})
     warnings = (*tag_warnings, *_warnings(request, plans), *_unsuitable(card, plans), *_lora_warnings(whole, plans))
+    warnings = (*warnings, *unread_syntax(whole.full_prompt, "prompt"), *unread_syntax(whole.negative, "negative"))
     return GenerationPlan(whole, tuple(plans), warnings)
 
 

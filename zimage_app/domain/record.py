@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from zimage_app.domain.drawing import as_it_stands
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.prompt_tags import tag_of
 from zimage_app.domain.request import GenerationRequest
@@ -71,7 +72,7 @@ class ImageRecord(BaseModel):
     def from_json(cls, text: str) -> ImageRecord:
         """Read it back; raises StorageError for what is not a record of ours or of a newer version."""
         try:
-            return cls.model_validate_json(text)
+            record = cls.model_validate_json(text)
         except ValidationError as error:
             version = _version_of(text)
             if version is not None and version > SCHEMA_VERSION:
@@ -89,6 +90,8 @@ class ImageRecord(BaseModel):
                     f"这不是本程序能读取的参数：{field} 缺失或有误。",
                 )
             ) from error
+        # Pictures from before there were wildcards: what looks like one was read by the model as it stands.
+        return record.model_copy(update={"request": as_it_stands(record.request)})
 
     @property
     def parameters_text(self) -> str:
@@ -108,6 +111,8 @@ class ImageRecord(BaseModel):
             "Stages": " > ".join(f"{stages[s.number].width}x{stages[s.number].height}" for s in self.stages),
             "Version": f"Z-Image Progressive Studio {self.surroundings.app}",
         }
+        if self.request.template is not None:
+            facts["Template"] = json.dumps(self.request.template.prompt, ensure_ascii=False)
         on = [use for use in self.request.loras if use.strength]
         hashes = {f"lora:{use.name}": use.sha256[:_SHORT_HASH] for use in on if use.sha256}
         if hashes:

@@ -373,6 +373,17 @@ class LoraUse(BaseModel):
         return self.strength != 0.0 and (self.stages is None or stage + 1 in self.stages)
 
 
+class Template(BaseModel):
+    """Texts as they were typed, where something was drawn for their choices and wildcards (``wildcards.py``)."""
+
+    model_config = _STRICT
+
+    prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+    negative: Annotated[str, Field(max_length=MAX_PROMPT)] = ""
+    triggers: Triggers = ()
+    loras: Annotated[tuple[LoraUse, ...], Field(max_length=MAX_LORAS)] = ()
+
+
 class GenerationRequest(BaseModel):
     """Everything that makes a picture, as it was asked for.
 
@@ -429,6 +440,24 @@ class GenerationRequest(BaseModel):
         Knob(Text("Stages", "阶段"), Text("Left out: the model's own recommendation.", "不填则用模型自带的推荐参数。")),
         AfterValidator(_some_enabled),
     ] = None
+    template: Annotated[
+        Template | None,
+        Knob(
+            Text("As typed", "原始输入"),
+            Text(
+                "With its choices and wildcards; where it is given, prompt and words are what was drawn, and stay so.",
+                "含选项和通配符的原文；给出时，提示词等即为抽取结果，不再重新抽取。",
+            ),
+        ),
+    ] = None
+
+    @property
+    def typed(self) -> GenerationRequest:
+        """As it was typed: where choices or wildcards were drawn, with these again instead of what was drawn."""
+        if self.template is None:
+            return self
+        texts = {name: getattr(self.template, name) for name in Template.model_fields}
+        return self.model_copy(update={**texts, "template": None})
 
     @property
     def full_prompt(self) -> str:

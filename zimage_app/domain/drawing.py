@@ -1,0 +1,89 @@
+"""A request's choices and wildcards, drawn by its seed, and kept beside what was drawn. Knows no files."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import GenerationRequest, LoraUse, Template, parse_request
+from zimage_app.domain.text import Text
+from zimage_app.domain.wildcards import Lines, draw, is_plain
+
+_PROMPT, _NEGATIVE, _TRIGGERS, _LORAS = range(4)
+"""Numbers of the texts: each has draws of its own, so that a choice in one changes nothing in the others."""
+
+
+def no_wildcards(name: str) -> NoReturn:
+    """The wildcards of a place without any; raises RequestError."""
+    raise RequestError(
+        "prompt",
+        Text(
+            rf"there is no wildcard __{name}__ here; for plain underscores write \__",
+            rf"这里没有通配符 __{name}__；普通下划线请写成 \__",
+        ),
+    )
+
+
+def drawn(request: GenerationRequest, seed: int, lines: Lines) -> GenerationRequest:
+    """The request with all choices made, and a template that holds it as it was typed.
+
+    A request without choices comes back as it is, and so does one that has been drawn already.
+
+    Raises:
+        RequestError: names the field; its syntax is wrong, a wildcard isn't there, or nothing is left of the prompt.
+    """
+    if request.template is not None:
+        return request
+    loras = tuple(_drawn_use(use, place, seed, lines) for place, use in enumerate(request.loras))
+    changed = {
+        "prompt": _drawn("prompt", request.prompt, seed, lines, _PROMPT),
+        "negative": _drawn("negative", request.negative, seed, lines, _NEGATIVE),
+        "triggers": _drawn_words("triggers", request.triggers, seed, lines, _TRIGGERS),
+        "loras": loras,
+    }
+    if all(getattr(request, name) == value for name, value in changed.items()):
+        return request
+    template = Template(**{name: getattr(request, name) for name in Template.model_fields})
+    return _checked(request.model_copy(update={**changed, "template": template}))
+
+
+def as_it_stands(request: GenerationRequest) -> GenerationRequest:
+    """The request so that nothing in it is drawn, for texts from before there was any drawing."""
+    words = (*request.triggers, *(word for use in request.loras for word in use.triggers))
+    if request.template is not None or all(map(is_plain, (request.prompt, request.negative, *words))):
+        return request
+    template = Template(**{name: getattr(request, name) for name in Template.model_fields})
+    return request.model_copy(update={"template": template})
+
+
+def _drawn_use(use: LoraUse, place: int, seed: int, lines: Lines) -> LoraUse:
+    words = _drawn_words(f"loras.{place}.triggers", use.triggers, seed, lines, _LORAS + place)
+    return use if words == use.triggers else use.model_copy(update={"triggers": words})
+
+
+def _drawn_words(field: str, words: tuple[str, ...], seed: int, lines: Lines, number: int) -> tuple[str, ...]:
+    """Each word's choices made; a word of which nothing is left is left out."""
+    texts = [_drawn(field, word, seed, lines, number + 1000 * place) for place, word in enumerate(words, 1)]
+    return tuple(text for text in texts if text.strip())
+
+
+def _drawn(field: str, text: str, seed: int, lines: Lines, number: int) -> str:
+    if is_plain(text):
+        return text
+    try:
+        return draw(text, seed, lines, number)
+    except RequestError as error:
+        raise error.at(field) from error
+
+
+def _checked(request: GenerationRequest) -> GenerationRequest:
+    """Raises RequestError where what was drawn is more or less than a request may hold."""
+    if not request.prompt.strip():
+        raise RequestError(
+            "prompt",
+            Text(
+                "comes out empty with this seed; write something outside the braces too",
+                "用这个种子抽取后为空；请在花括号外也写一些内容",
+            ),
+        )
+    return parse_request(request.model_dump(mode="json"))

@@ -1,0 +1,323 @@
+"""Choices and wildcards in a text: ``{a|b}``, ``{2::a|b}``, ``__name__``; drawn by the seed. Knows no files.
+
+What ComfyUI's page makes of ``{a|b}`` and of ``\\{``, ``\\}``, ``\\|``, with two differences: the seed decides, and
+braces without ``|`` stay as they are, so that a prompt in the form of JSON is left alone. Weights are those of the
+Dynamic Prompts extension. ``\\__`` is two plain underscores. Full-width ｛｜｝ of a Chinese keyboard are taken too.
+
+A wildcard's name stands for one of its lines, which may hold choices and wildcards again.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.mixing import Stream
+from zimage_app.domain.text import Text
+
+Lines = Callable[[str], Sequence[str]]
+"""The lines of the wildcard of a name; raises RequestError, with what there is, where there is none."""
+
+DEEPEST = 16
+"""Choices in choices, and wildcards in wildcards."""
+_MOST_DRAWS = 1000
+"""In one text; wildcards that name each other twice would grow without end."""
+_LONGEST = 100_000
+"""Characters, before the request's own bound is asked; for the same reason."""
+_SHOWN = 60
+
+_REFERENCE = re.compile(r"__([^\W_](?:(?:(?!__)[\w\-./ ])*?[^\W_])??)__")
+_WEIGHT = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)::")
+_SEVERAL = re.compile(r"\s*\d*(?:-\d*)?\$\$")
+_OPEN, _BAR, _CLOSE = "{｛", "|｜", "}｝"
+_ESCAPED = re.compile(rf"\\(__|[{re.escape(_OPEN + _BAR + _CLOSE)}])")
+_MARK = re.compile(rf"__|[{re.escape(_OPEN + _BAR + _CLOSE)}]")
+_PLAIN = re.compile(rf"[^\\_{re.escape(_OPEN + _BAR + _CLOSE)}]+")
+_SEPARATORS = ",，、\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """A name that stands for one line of a list."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several texts is taken, each as often as its weight says."""
+
+    options: tuple[Parts, ...]
+    weights: tuple[float, ...]
+
+
+Parts = tuple["str | Wildcard | Choice", ...]
+"""A text, taken apart."""
+
+
+def parse(text: str) -> Parts:
+    """The plain pieces, choices and wildcards of a text.
+
+    Raises:
+        RequestError: for ``prompt``; a choice is not closed, nested too deeply, or has weights that allow nothing.
+    """
+    return _Reader(text).parts(0)[0] if _MARK.search(text) else (text,)
+
+
+def draw(text: str, seed: int, lines: Lines, number: int = 0) -> str:
+    """The text with all of its choices made; the same for the same seed and ``number``, which tells texts apart.
+
+    Raises:
+        RequestError: for ``prompt``; the syntax is wrong, a wildcard isn't there, or names itself.
+    """
+    parts = parse(text)
+    combinations(parts, lines)  # a mistake is told always, not only when it is drawn
+    return _Draw(Stream(seed, number), lines).text(parts, ())
+
+
+def combinations(parts: Parts, lines: Lines) -> int:
+    """In how many ways the choices can be made; equal lines count as often as they stand there.
+
+    Raises what ``draw`` does.
+    """
+    return _Count(lines).of(parts, ())
+
+
+def wildcards_in(parts: Parts) -> tuple[str, ...]:
+    """The names that stand in a text itself, each once."""
+    names: list[str] = []
+    for part in parts:
+        match part:
+            case Wildcard(name):
+                names.append(name)
+            case Choice(options):
+                names += [name for option in options for name in wildcards_in(option)]
+    return tuple(dict.fromkeys(names))
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text says the same, letter by letter, after drawing."""
+    try:
+        return parse(text) == (text,)
+    except RequestError:
+        return False
+
+
+def escaped(text: str) -> str:
+    """A text that is meant as it stands, written so that drawing gives it back."""
+    return text if is_plain(text) else _MARK.sub(lambda match: f"\\{match[0]}", text)
+
+
+def split_words(text: str) -> list[str]:
+    """Words between commas, full-width ones too, and ends of lines; a choice is kept whole."""
+    words, depth, word = [], 0, ""
+    for place, letter in enumerate(text):
+        plain = place > 0 and text[place - 1] == "\\"
+        depth += 0 if plain else (letter in _OPEN) - (letter in _CLOSE and depth > 0)
+        if letter in _SEPARATORS and not depth:
+            words.append(word)
+            word = ""
+        else:
+            word += letter
+    if depth:  # never closed: the braces are letters like others
+        return [each for piece in re.split(f"[{_SEPARATORS}]", text) if (each := piece.strip())]
+    return [each for piece in (*words, word) if (each := piece.strip())]
+
+
+class _Reader:
+    """One pass over a text, from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def parts(self, depth: int) -> tuple[Parts, str]:
+        """Pieces up to the end of the text, or inside braces up to what ends the option; and what ended them."""
+        found: list[str | Wildcard | Choice] = []
+        while self._at < len(self._text):
+            if plain := _PLAIN.match(self._text, self._at):
+                found.append(plain[0])
+                self._at = plain.end()
+                continue
+            escape = _ESCAPED.match(self._text, self._at)
+            reference = _REFERENCE.match(self._text, self._at)
+            letter = self._text[self._at]
+            if escape:
+                found.append(escape[1])
+                self._at = escape.end()
+            elif reference:
+                found.append(Wildcard(reference[1]))
+                self._at = reference.end()
+            elif letter in _OPEN:
+                found += self._braces(depth + 1)
+            elif depth and letter in _BAR + _CLOSE:
+                break
+            else:
+                found.append(letter)
+                self._at += 1
+        ended = self._text[self._at : self._at + 1]
+        self._at += 1
+        return _joined(found), ended
+
+    def _braces(self, depth: int) -> Parts:
+        start = self._at
+        shown = _short(self._text[start:])
+        if depth > DEEPEST:
+            raise _wrong(
+                shown,
+                Text(f"is nested more than {DEEPEST} deep", f"嵌套超过 {DEEPEST} 层"),
+            )
+        self._at += 1
+        several = _SEVERAL.match(self._text, self._at)
+        options: list[Parts] = []
+        weights: list[float] = []
+        bars: list[str] = []
+        while True:
+            weight = _WEIGHT.match(self._text, self._at)
+            begin = self._at
+            self._at = weight.end() if weight else begin
+            option, ended = self.parts(depth)
+            options.append(option)
+            weights.append(float(weight[1]) if weight else 1.0)
+            bars.append(weight[0] if weight else "")
+            if ended not in _BAR or not ended:
+                break
+        if len(options) == 1:
+            return (self._text[start], bars[0], *options[0], ended)
+        if not ended:
+            raise _wrong(
+                shown,
+                Text(
+                    r"the choice is not closed; end it with }, or write \{ for a plain brace",
+                    r"选项没有结束；请以 } 结尾，普通花括号请写成 \{",
+                ),
+            )
+        if several:
+            raise _wrong(
+                shown,
+                Text(
+                    "taking several with $$ is not known here; write one choice for each",
+                    "不支持用 $$ 选取多项；请分别写成多个选项",
+                ),
+            )
+        if not any(weights):
+            raise _wrong(shown, Text("has no option with a weight above 0", "所有选项的权重都是 0"))
+        return (Choice(tuple(options), tuple(weights)),)
+
+
+class _Draw:
+    """Makes the choices of one text."""
+
+    def __init__(self, stream: Stream, lines: Lines) -> None:
+        self._stream = stream
+        self._lines = lines
+        self._draws = 0
+
+    def text(self, parts: Parts, inside: tuple[str, ...]) -> str:
+        """``inside`` are the wildcards whose lines are being drawn."""
+        pieces: list[str] = []
+        for part in parts:
+            match part:
+                case str():
+                    pieces.append(part)
+                case Choice():
+                    pieces.append(self._option(part, inside))
+                case Wildcard(name):
+                    pieces.append(self._option(_choice_of(name, self._lines, inside), (*inside, name)))
+        text = "".join(pieces)
+        if self._draws > _MOST_DRAWS or len(text) > _LONGEST:
+            raise RequestError(
+                "prompt",
+                Text(
+                    f"its wildcards draw on each other more than {_MOST_DRAWS} times; use fewer of them",
+                    f"通配符互相引用超过 {_MOST_DRAWS} 次；请减少使用",
+                ),
+            )
+        return text
+
+    def _option(self, choice: Choice, inside: tuple[str, ...]) -> str:
+        self._draws += 1
+        ends = list(accumulate(choice.weights))
+        place = bisect_right(ends, self._stream.draw() * ends[-1])
+        # Rounding may end on the sum itself, which is behind the last option.
+        last = max(place for place, weight in enumerate(choice.weights) if weight)
+        return self.text(choice.options[min(place, last)], inside)
+
+
+class _Count:
+    """Counts the ways of one text; a wildcard is looked through once."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._known: dict[str, int] = {}
+
+    def of(self, parts: Parts, inside: tuple[str, ...]) -> int:
+        ways = 1
+        for part in parts:
+            match part:
+                case Choice():
+                    ways *= self._options(part, inside)
+                case Wildcard(name):
+                    if name not in self._known:
+                        choice = _choice_of(name, self._lines, inside)
+                        self._known[name] = self._options(choice, (*inside, name))
+                    ways *= self._known[name]
+        return ways
+
+    def _options(self, choice: Choice, inside: tuple[str, ...]) -> int:
+        ways = [self.of(option, inside) for option in choice.options]
+        return sum(count for count, weight in zip(ways, choice.weights, strict=True) if weight)
+
+
+def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
+    """What a wildcard stands for; ``inside`` are those in whose lines it stands."""
+    path = " → ".join(f"__{each}__" for each in (*inside, name))
+    if name in inside:
+        raise RequestError("prompt", Text(f"{path} goes round in a circle", f"{path} 循环引用"))
+    if len(inside) >= DEEPEST:
+        raise RequestError(
+            "prompt", Text(f"{path} is nested more than {DEEPEST} deep", f"{path} 嵌套超过 {DEEPEST} 层")
+        )
+    options: list[Parts] = []
+    weights: list[float] = []
+    for line in lines(name):
+        weight = _WEIGHT.match(line)
+        try:
+            options.append(parse(line[weight.end() :] if weight else line))
+        except RequestError as error:
+            where = Text(f"__{name}__, {_short(line)!r}:", f"__{name}__ 的 {_short(line)!r}：")
+            raise _wrong_in(where, error) from error
+        weights.append(float(weight[1]) if weight else 1.0)
+    if not any(weights):
+        raise RequestError(
+            "prompt", Text(f"the wildcard __{name}__ has no line to draw", f"通配符 __{name}__ 没有可选的行")
+        )
+    return Choice(tuple(options), tuple(weights))
+
+
+def _joined(parts: Iterable[str | Wildcard | Choice]) -> Parts:
+    """Neighbouring pieces of plain text as one."""
+    joined: list[str | Wildcard | Choice] = []
+    for part in parts:
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
+        elif part != "":
+            joined.append(part)
+    return tuple(joined)
+
+
+def _wrong(shown: str, reason: Text) -> RequestError:
+    return RequestError("prompt", Text(f"{shown} {reason.en}", f"{shown} {reason.zh}"))
+
+
+def _wrong_in(where: Text, error: RequestError) -> RequestError:
+    return RequestError("prompt", Text(f"{where.en} {error.reason.en}", f"{where.zh}{error.reason.zh}"))
+
+
+def _short(text: str) -> str:
+    line = text.partition("\n")[0]
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
