@@ -23,6 +23,9 @@ from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.backend import Backend
 from zimage_app.service.config import StudioConfig
+from zimage_app.service.details import Section, details
+from zimage_app.service.gallery import Gallery
+from zimage_app.service.history import History
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
@@ -55,6 +58,8 @@ class ScriptedStudio:
         """Jobs stay in the state ``loading`` until this is set."""
         self.loras = LoraLibrary(folder / "loras")
         self.models = ModelLibrary(StudioConfig(models=folder / "models", named_models=folder / "named", offline=True))
+        self.gallery = Gallery(folder / "outputs")
+        self.history = History(folder / "outputs")
         self.monitor = Monitor(folder)
         self.negatives = NegativeLibrary(folder / "negative")
         self.presets = PresetLibrary(folder / "presets")
@@ -182,9 +187,8 @@ class ScriptedStudio:
             self._set(job_id, state="failed", error=self.failure)
             return
         record = _record(plan, self._views[job_id], f"{next(self._numbers):08x}")
-        path = self._folder / f"{record.id}.png"
-        Image.effect_mandelbrot((record.width, record.height), (-2, -1.5, 1, 1.5), 20).convert("RGB").save(path)
-        picture = SavedPicture(path, record)
+        image = Image.effect_mandelbrot((record.width, record.height), (-2, -1.5, 1, 1.5), 20).convert("RGB")
+        picture = self.gallery.save(np.asarray(image), record)
         self._pictures.append(picture)
         self._set(job_id, state="done", progress=1.0, picture=picture)
 

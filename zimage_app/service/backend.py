@@ -6,6 +6,8 @@ from typing import Protocol
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.details import Section
+from zimage_app.service.history import History
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
@@ -40,6 +42,11 @@ class Backend(Protocol):
     @property
     def models(self) -> ModelLibrary:
         """The models that there are and could be."""
+        ...
+
+    @property
+    def history(self) -> History:
+        """The pictures that were made."""
         ...
 
     @property

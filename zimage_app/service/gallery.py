@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -19,7 +22,44 @@ from zimage_app.service.views import SavedPicture
 
 TEXT_KEY = "zimage_studio"
 """PNG text chunk that holds the record; ``parameters`` beside it is the A1111 form."""
-_ID = re.compile(r"(\d{4})(\d{2})(\d{2})-\d{6}-[0-9a-f]{8}")
+OWNER_KEY = "zimage_studio_owner"
+"""PNG text chunk that tells visitors of a shared page apart: ``owner_mark`` of whoever asked for the picture."""
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+_STAGE = re.compile(r"\.stage(\d+)\.png$")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a picture says of itself."""
+
+    record: ImageRecord
+    owner: str
+    """Its owner's mark; empty where it has none."""
+
+
+def owner_mark(owner: str) -> str:
+    """What is written of an owner. The id itself, which lets a browser in, is in no file."""
+    return hashlib.sha256(owner.encode()).hexdigest() if owner else ""
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is a picture's id, and so can't be a path."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_stage(name: str) -> bool:
+    """Whether a file's name is that of a kept stage picture."""
+    return _STAGE.search(name) is not None
+
+
+def stage_files(picture: Path) -> list[Path]:
+    """The stage pictures that were kept beside a picture, first stage first."""
+    numbered = {
+        int(found[1]): path
+        for path in picture.parent.glob(f"{glob.escape(picture.stem)}.stage*.png")
+        if (found := _STAGE.search(path.name))
+    }
+    return [numbered[number] for number in sorted(numbered)]
 
 
 class Gallery:
@@ -28,16 +68,17 @@ class Gallery:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, picture: Picture, record: ImageRecord) -> SavedPicture:
-        """Write a picture; afterwards it is on disk whole, or nothing is.
+    def save(self, picture: Picture, record: ImageRecord, owner: str = "") -> SavedPicture:
+        """Write a picture; afterwards it is on disk whole, or nothing is. Where strangers share the page, ``owner``
+        is who asked for it.
 
         Raises:
             StorageError: names the folder and the system's reason (full disk, no permission, …).
         """
-        path = self._path(record.id)
+        path = self.path_of(record.id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, _png(Image.fromarray(picture), _chunks(record)))
+            write_whole(path, _png(Image.fromarray(picture), _chunks(record, owner)))
         except OSError as error:
             reason = error.strerror or str(error)
             raise StorageError(
@@ -52,44 +93,56 @@ class Gallery:
 
     def find(self, picture_id: str) -> SavedPicture | None:
         """The picture of that id, or None where there is none. An id is never taken for a path."""
-        if _ID.fullmatch(picture_id) is None:
+        if not is_id(picture_id):
             return None
-        path = self._path(picture_id)
+        path = self.path_of(picture_id)
         return SavedPicture(path, read_record(path)) if path.is_file() else None
 
     def of_day(self, day: date) -> Iterator[SavedPicture]:
         """That day's pictures, newest first. Files of others in the folder are passed over."""
         folder = self._folder / day.isoformat()
-        paths = (path for path in folder.glob("*.png") if _ID.fullmatch(path.stem)) if folder.is_dir() else ()
+        paths = (path for path in folder.glob("*.png") if is_id(path.stem)) if folder.is_dir() else ()
         for path in sorted(paths, key=lambda path: path.name, reverse=True):
             try:
                 yield SavedPicture(path, read_record(path))
             except StorageError:
                 continue
 
-    def _path(self, picture_id: str) -> Path:
+    def path_of(self, picture_id: str) -> Path:
+        """Where a picture of that id is saved."""
         year, month, day = picture_id[:4], picture_id[4:6], picture_id[6:8]
         return self._folder / f"{year}-{month}-{day}" / f"{picture_id}.png"
 
 
 def read_record(path: Path) -> ImageRecord:
     """The settings inside a picture; raises StorageError where it holds none that can be read."""
+    return read_head(path).record
+
+
+def read_head(path: Path) -> Head:
+    """What stands before a picture's pixels, which are not read.
+
+    Raises:
+        StorageError: it is no PNG, or holds no settings of ours that can be read.
+    """
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            text = image.info.get(TEXT_KEY)
+            text, owner = image.info.get(TEXT_KEY), image.info.get(OWNER_KEY)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
         raise StorageError(
             Text(f"{path.name} is not a readable PNG picture.", f"{path.name} 不是可读取的 PNG 图片。")
         ) from error
     if not isinstance(text, str):
         raise StorageError(Text(f"{path.name} holds no settings of this app.", f"{path.name} 里没有本程序写入的参数。"))
-    return ImageRecord.from_json(text)
+    return Head(ImageRecord.from_json(text), owner if isinstance(owner, str) else "")
 
 
-def _chunks(record: ImageRecord) -> PngImagePlugin.PngInfo:
+def _chunks(record: ImageRecord, owner: str) -> PngImagePlugin.PngInfo:
     chunks = PngImagePlugin.PngInfo()
     chunks.add_itxt("parameters", record.parameters_text)
     chunks.add_itxt(TEXT_KEY, record.to_json())
+    if owner:
+        chunks.add_itxt(OWNER_KEY, owner_mark(owner))
     return chunks
 
 

@@ -35,6 +35,7 @@ from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.loras import LoraEntry, LoraLibrary
+from zimage_app.service.history import History
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.loras.width import transformer_width
 from zimage_app.service.models import ModelLibrary
@@ -77,6 +78,7 @@ class Studio:
         self.models = ModelLibrary(config)
         self.monitor = Monitor(config.outputs)
         self.negatives = NegativeLibrary(config.negatives)
+        self.history = History(config.outputs, shared=config.shared)
         self.presets = PresetLibrary(config.presets)
         self._tokens = TokenCounter()
         self.shared = config.shared
@@ -253,6 +255,7 @@ class Studio:
         self._changed.notify_all()
 
     def _work(self) -> None:
+        self.history.close()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._waiting)
@@ -306,7 +309,8 @@ class Studio:
                 self._stage_done(job, event)
             case Finished():
                 self._owners[event.record.id] = job.view.owner
-                saved = self._gallery.save(event.picture, event.record)
+                owner = job.view.owner if self._config.shared else ""
+                saved = self._gallery.save(event.picture, event.record, owner)
                 self._set(job, state="done", progress=1.0, picture=saved)
             case Failed():
                 self._set(job, state="failed", error=event.error)
