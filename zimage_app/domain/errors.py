@@ -2,6 +2,7 @@
 
 StudioError
 ├── RequestError        what was asked for is out of bounds: names the field, the value and what is allowed
+├── BusyError           too much is waiting: of one owner's, or of all; says when to come back
 ├── ModelError          a model's files: missing, cut off, of another model, of an unknown format
 ├── FetchError          a download: no network, refused by the hub, damaged on the way, a full disk
 │   └── LoadingCancelled   nobody waits for the model any more
@@ -41,6 +42,20 @@ class RequestError(StudioError):
     def at(self, field: str) -> RequestError:
         """The same reason, for the field that its cause was asked in."""
         return RequestError(field, self.reason)
+
+
+class BusyError(StudioError):
+    """A job is not taken now, because too much waits or is kept already.
+
+    Args:
+        retry_after: seconds, roughly, after which it may be.
+        own: it is the owner's own share that is used up (HTTP 429), not everybody's (503).
+    """
+
+    def __init__(self, text: Text, retry_after: float, *, own: bool) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+        self.own = own
 
 
 class ModelError(StudioError):

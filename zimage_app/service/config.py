@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from zimage_app.models.spec import Shelves
+from zimage_app.service.limits import HOME, PUBLIC, Limits
 
 _COMFYUI = "ZIMAGE_COMFYUI"
 """The environment variable that names a ComfyUI installation."""
@@ -36,6 +38,22 @@ class StudioConfig:
     """Never touch the network."""
     shared: bool = False
     """Strangers can reach the page: everybody sees only their own pictures."""
+    limits: Limits | None = None
+    """How much may be asked for; None: the public table where strangers can reach the page, else the one for home."""
+    interrupted: Literal["run again", "report"] = "run again"
+    """What becomes of a job whose app was killed. It is run again once only, so that none can kill the app for ever."""
+
+    @property
+    def allowed(self) -> Limits:
+        """How much may be asked for."""
+        if self.limits is not None:
+            return self.limits
+        return PUBLIC if self.shared else HOME
+
+    @property
+    def state(self) -> Path:
+        """The folder of the queue and the index."""
+        return self.outputs / ".state"
 
     @property
     def shelves(self) -> Shelves:

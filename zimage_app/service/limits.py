@@ -1,0 +1,157 @@
+"""How much may be asked for, at home and in public: the tables, and the check of a plan. Knows no queue and no page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zimage_app.domain.errors import BusyError, RequestError
+from zimage_app.domain.plan import GenerationPlan, StagePlan
+from zimage_app.domain.request import MAX_STAGES
+from zimage_app.domain.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on top of those of the request's own fields."""
+
+    pixels: int
+    """Width x height of a stage."""
+    steps: int
+    """Of a stage."""
+    stages: int
+    """That are switched on."""
+    evaluations: int
+    """Model evaluations of all stages together."""
+    waiting_of_owner: int
+    """Jobs of one owner that may wait at once."""
+    waiting: int
+    """Jobs of all owners that may wait at once."""
+    outputs: int | None
+    """Bytes that the pictures may take on the disk; None: as many as it has."""
+    seconds: float | None = 600.0
+    """A job may run; None: as long as it takes."""
+
+
+HOME = Limits(
+    pixels=2048 * 2048,
+    steps=200,
+    stages=MAX_STAGES,
+    evaluations=MAX_STAGES * 200 * 2 * 3,
+    waiting_of_owner=1000,
+    waiting=2000,
+    outputs=None,
+)
+"""One person's own machine: what the fields allow."""
+
+PUBLIC = Limits(
+    pixels=1024 * 1024,
+    steps=50,
+    stages=4,
+    evaluations=150,
+    waiting_of_owner=3,
+    waiting=60,
+    outputs=20 * 10**9,
+)
+"""Strangers share one machine. The reference workflow (66 evaluations) and 50 guided steps at 1024 x 1024 fit."""
+
+
+def check_plan(plan: GenerationPlan, limits: Limits) -> None:
+    """Refuse what is more than the limits allow.
+
+    Raises:
+        RequestError: names the field, its value and what is allowed.
+    """
+    if len(plan.stages) > limits.stages:
+        raise _too_much(
+            "stages",
+            Text(f"{len(plan.stages)} stages are switched on", f"启用了 {len(plan.stages)} 个阶段"),
+            Text(f"at most {limits.stages}", f"最多 {limits.stages} 个"),
+        )
+    for stage in plan.stages:
+        _check_stage(stage, limits)
+    evaluations = sum(stage.evaluations for stage in plan.stages)
+    if evaluations > limits.evaluations:
+        raise _too_much(
+            "stages",
+            Text(
+                f"all steps together come to {evaluations} model evaluations", f"所有步数共需 {evaluations} 次模型求值"
+            ),
+            Text(f"at most {limits.evaluations}", f"最多 {limits.evaluations} 次"),
+        )
+
+
+def _check_stage(stage: StagePlan, limits: Limits) -> None:
+    width, height, number = stage.settings.width, stage.settings.height, stage.number
+    if width * height > limits.pixels:
+        # The longer side is the one to make smaller.
+        raise _too_much(
+            f"stages.{number}.{'width' if width > height else 'height'}",
+            Text(f"{width} x {height} (stage {number + 1})", f"{width} × {height}（第 {number + 1} 阶段）"),
+            Text(f"at most {limits.pixels} pixels in all", f"总像素最多 {limits.pixels}"),
+        )
+    if stage.steps > limits.steps:
+        raise _too_much(
+            f"stages.{number}.steps",
+            Text(f"{stage.steps} (stage {number + 1})", f"{stage.steps}（第 {number + 1} 阶段）"),
+            Text(f"at most {limits.steps}", f"最多 {limits.steps}"),
+        )
+
+
+def _too_much(field: str, asked: Text, allowed: Text) -> RequestError:
+    return RequestError(
+        field,
+        Text(
+            f"{asked.en}, but this page allows {allowed.en}; a copy of the app on your own machine allows more",
+            f"{asked.zh}，而本页面允许{allowed.zh}；在自己的电脑上运行本程序可放宽限制",
+        ),
+    )
+
+
+def check_places(own: int, all_owners: int, limits: Limits, seconds_each: float) -> None:
+    """Refuse a job more than may wait.
+
+    Args:
+        own: jobs of this owner that wait.
+        all_owners: jobs of everybody that wait.
+        seconds_each: what a job takes, roughly.
+
+    Raises:
+        BusyError: says how many wait and when to come back.
+    """
+    if own >= limits.waiting_of_owner:
+        raise BusyError(
+            Text(
+                f"{own} pictures of yours are waiting already, as many as may; try again when one is done.",
+                f"你已有 {own} 个任务在排队（已达上限）；请等其中一个完成后再试。",
+            ),
+            seconds_each,
+            own=True,
+        )
+    if all_owners >= limits.waiting:
+        raise BusyError(
+            Text(
+                f"{all_owners} pictures are waiting already, as many as may; try again when some are done.",
+                f"已有 {all_owners} 个任务在排队（已达上限）；请稍后再试。",
+            ),
+            seconds_each,
+            own=False,
+        )
+
+
+def check_disk(used: int, limits: Limits) -> None:
+    """Refuse a job for whose picture there is no room.
+
+    Raises:
+        BusyError: the pictures take as much as they may.
+    """
+    if limits.outputs is not None and used >= limits.outputs:
+        raise BusyError(
+            Text(
+                f"The pictures kept here take {used / 1e9:.1f} GB, as much as they may ({limits.outputs / 1e9:g} GB);"
+                " delete some of yours, or try again later.",
+                f"已保存的图片占用 {used / 1e9:.1f} GB，达到上限（{limits.outputs / 1e9:g} GB）；"
+                "请删除一些自己的图片，或稍后再试。",
+            ),
+            3600.0,
+            own=False,
+        )
