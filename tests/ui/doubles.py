@@ -33,7 +33,7 @@ from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
-from zimage_app.service.views import JobView, SavedPicture, StageView
+from zimage_app.service.views import JobView, QueueView, SavedPicture, StageView
 
 QUICK = ModelCard(
     name="quick",
@@ -83,6 +83,15 @@ class ScriptedStudio:
         with self._changed:
             self._cancelled.update(self._views)
             self._changed.wait_for(lambda: all(view.over for view in self._views.values()), 10)
+
+    def queue(self) -> QueueView:
+        with self._changed:
+            states = [view.state for view in self._views.values() if not view.over]
+        waiting = states.count("waiting")
+        return QueueView(len(states) - waiting, waiting)
+
+    def details(self) -> tuple[Section, ...]:
+        return details(StudioConfig(outputs=self._folder, models=self._folder), self.monitor, self.in_memory)
 
     def loaded(self) -> LoadedModel | None:
         return self.in_memory

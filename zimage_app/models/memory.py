@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -137,6 +138,18 @@ def device_use() -> DeviceUse | None:
     if torch.backends.mps.is_available():
         return DeviceUse("Apple GPU", torch.mps.driver_allocated_memory(), torch.mps.recommended_max_memory())
     return None
+
+
+def attention_kernels() -> tuple[str, ...]:
+    """The kernels that torch's scaled dot product attention may choose from, quickest first."""
+    switches: dict[str, Callable[[], bool]] = {
+        "cuDNN": torch.backends.cuda.cudnn_sdp_enabled,
+        "flash": torch.backends.cuda.flash_sdp_enabled,
+        "memory-efficient": torch.backends.cuda.mem_efficient_sdp_enabled,
+        "math": torch.backends.cuda.math_sdp_enabled,
+    }
+    known = switches if torch.cuda.is_available() else {name: switches[name] for name in ("flash", "math")}
+    return tuple(name for name, enabled in known.items() if enabled())
 
 
 def fitted(plan: MemoryPlan, files: ModelFiles, free: int | None) -> MemoryPlan:

@@ -15,7 +15,7 @@ from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
-from zimage_app.service.views import JobView, SavedPicture
+from zimage_app.service.views import JobView, QueueView, SavedPicture
 
 
 class Backend(Protocol):
@@ -52,6 +52,14 @@ class Backend(Protocol):
     @property
     def monitor(self) -> Monitor:
         """Looks at the machine."""
+        ...
+
+    def queue(self) -> QueueView:
+        """How many jobs run and wait, everybody's."""
+        ...
+
+    def details(self) -> tuple[Section, ...]:
+        """Versions, model, machine and folders, for a bug report."""
         ...
 
     def loaded(self) -> LoadedModel | None:

@@ -33,9 +33,11 @@ from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model, list_models
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
+from zimage_app.service.details import Section, details
 from zimage_app.service.gallery import Gallery
-from zimage_app.service.loras import LoraEntry, LoraLibrary
+from zimage_app.service.limits import check_plan
 from zimage_app.service.history import History
+from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.loras.width import transformer_width
 from zimage_app.service.models import ModelLibrary
@@ -44,7 +46,7 @@ from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel, ModelSlot
 from zimage_app.service.tokens import TokenCounter
-from zimage_app.service.views import JobView, SavedPicture, StageView
+from zimage_app.service.views import JobView, QueueView, SavedPicture, StageView
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +79,8 @@ class Studio:
         self.loras = LoraLibrary(config.loras)
         self.models = ModelLibrary(config)
         self.monitor = Monitor(config.outputs)
-        self.negatives = NegativeLibrary(config.negatives)
         self.history = History(config.outputs, shared=config.shared)
+        self.negatives = NegativeLibrary(config.negatives)
         self.presets = PresetLibrary(config.presets)
         self._tokens = TokenCounter()
         self.shared = config.shared
@@ -141,6 +143,7 @@ class Studio:
             StudioError: the request cannot be planned, the model isn't here, too many jobs wait, or the app is closing.
         """
         plan = make_plan(request, self.card(model), lora_name=self.loras.name_of)
+        check_plan(plan, self._config.allowed)
         stages = tuple(
             StageView(stage.number, stage.settings.width, stage.settings.height, stage.steps) for stage in plan.stages
         )
@@ -215,6 +218,15 @@ class Studio:
         """The model that is in memory."""
         return self._slot.loaded()
 
+    def queue(self) -> QueueView:
+        """How much there is to do, for everybody together."""
+        with self._changed:
+            return QueueView(int(self._running is not None), len(self._waiting))
+
+    def details(self) -> tuple[Section, ...]:
+        """Versions, model, machine and folders, for a bug report."""
+        return details(self._config, self.monitor, self.loaded())
+
     def unload(self) -> None:
         """Free the model's memory; the next picture loads it again.
 
@@ -245,6 +257,7 @@ class Studio:
         self.models.close()
         if self._worker is not None:
             self._worker.join(timeout=5.0)
+        self.history.close()
 
     # The worker's side.
 
@@ -255,7 +268,6 @@ class Studio:
         self._changed.notify_all()
 
     def _work(self) -> None:
-        self.history.close()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._waiting)

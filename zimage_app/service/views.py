@@ -31,6 +31,14 @@ class StageView:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueView:
+    """How many jobs there are that are not over."""
+
+    running: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
 class SavedPicture:
     """A picture on disk."""
 

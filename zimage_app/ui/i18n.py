@@ -17,6 +17,7 @@ from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, 
 from zimage_app.domain.text import Language, Text
 from zimage_app.ui.drop_words import DROP_WORDS
 from zimage_app.ui.lora_words import LORA_WORDS
+from zimage_app.ui.monitor_words import MONITOR_WORDS
 from zimage_app.ui.negative_words import NEGATIVE_WORDS
 from zimage_app.ui.preset_words import PRESET_WORDS
 from zimage_app.web.language import LOCALES
@@ -117,6 +118,7 @@ WORDS: dict[str, Text] = {
     "fact_created": Text("Made at", "生成于"),
     **DROP_WORDS,
     **LORA_WORDS,
+    **MONITOR_WORDS,
     **NEGATIVE_WORDS,
     **PRESET_WORDS,
 }

@@ -15,13 +15,14 @@ from zimage_app.ui.asset import asset
 from zimage_app.ui.drop import import_routes
 from zimage_app.ui.i18n import translations
 from zimage_app.ui.lora_picker import lora_routes
+from zimage_app.ui.monitor import monitor_routes
 from zimage_app.ui.page import build_page
 from zimage_app.ui.routes import picture_routes
 from zimage_app.ui.theme import studio_theme
 from zimage_app.ui.visitor import VisitorMiddleware
 from zimage_app.web.language import LanguageChoice
 
-_STYLES = ("page", "loras", "models", "negatives", "presets", "drop")
+_STYLES = ("page", "topbar", "loras", "models", "negatives", "presets", "drop")
 _WATCHERS = 128
 """Threads for handlers: each open page that watches a run holds one."""
 
@@ -67,4 +68,9 @@ def start(
 
 def page_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
     """What the page's own scripts and links ask for, beside Gradio's routes."""
-    return [*picture_routes(studio, first), *lora_routes(studio, first), *import_routes(studio, first)]
+    return [
+        *picture_routes(studio, first),
+        *lora_routes(studio, first),
+        *import_routes(studio, first),
+        *monitor_routes(studio, first),
+    ]

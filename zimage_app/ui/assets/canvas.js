@@ -200,11 +200,7 @@ find(".download").setAttribute("download", "");
 find(".reuse").textContent = say("reuse");
 find(".copy").textContent = say("copy_seed");
 find(".reuse").onclick = () => trigger("reuse", { id: facts.id });
-find(".copy").onclick = async () => {
-  await navigator.clipboard.writeText(facts.seed);
-  find(".copy").textContent = say("copied");
-  setTimeout(() => (find(".copy").textContent = say("copy_seed")), 1500);
-};
+find(".copy").onclick = () => page.copy(facts.seed, find(".copy"));
 
 // History strip
 

@@ -16,3 +16,23 @@ window.studio.makeButton = (className, text, label, act) => {
 };
 
 window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+// Copies a text, and says so on the button for a moment. Over plain http on a local network there is no clipboard to
+// write to, so the old way is kept.
+window.studio.copy = async (text, button) => {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const field = window.studio.make("textarea");
+    field.value = text;
+    field.style.cssText = "position: fixed; opacity: 0;";
+    (button.closest("dialog") || document.body).append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+    button.focus();
+  }
+  button.dataset.says ??= button.textContent;
+  button.textContent = window.studio.words.copied;
+  setTimeout(() => (button.textContent = button.dataset.says), 1500);
+};

@@ -58,3 +58,81 @@ function showHelp(event) {
 for (const kind of ["pointerover", "focusin"]) addEventListener(kind, showHelp);
 addEventListener("scroll", () => (help.hidden = true), true);
 addEventListener("keydown", (event) => event.key === "Escape" && (help.hidden = true));
+
+// The machine's figures: one small question every few seconds, none while nobody looks.
+const { make, makeButton, say } = page;
+const pace = 5000; // milliseconds between two questions
+const chips = bar.querySelector(".chips");
+let timer = 0;
+let asked = 0;
+
+function makeChip(chip) {
+  const node = make("span", chip.warn ? "chip warn" : "chip", chip.warn ? `⚠ ${chip.text}` : chip.text);
+  node.dataset.name = chip.name;
+  node.title = chip.warn ? say("monitor_warning", { title: chip.title }) : chip.title;
+  return node;
+}
+
+async function look() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  asked += 1;
+  const turn = asked;
+  const data = await fetch("monitor.json")
+    .then((answer) => (answer.ok ? answer.json() : null))
+    .catch(() => null);
+  if (turn !== asked) return;
+  chips.replaceChildren(...(data?.chips || []).map(makeChip));
+  chips.disabled = !data?.details;
+  chips.title = data?.details ? say("monitor_open") : "";
+  timer = setTimeout(look, pace);
+}
+
+document.addEventListener("visibilitychange", look);
+// What a run changes is shown at once.
+document.addEventListener("studio:job", look);
+look();
+
+// What is behind the figures, for a bug report.
+
+const dialog = make("dialog", "machine");
+const body = make("div", "body");
+const copy = makeButton("copy", say("monitor_copy"), "", () => page.copy(report, copy));
+let report = "";
+
+function section(part) {
+  const list = make("dl");
+  for (const [name, value] of part.rows) list.append(make("dt", "", name), make("dd", "", value));
+  return [make("h3", "", part.title), list];
+}
+
+async function showDetails() {
+  report = "";
+  copy.disabled = true;
+  body.replaceChildren(make("p", "", say("monitor_asking")));
+  dialog.showModal();
+  const answer = await fetch("monitor/details.json").catch(() => null);
+  const data = await answer?.json().catch(() => null);
+  if (!data || data.error) {
+    body.replaceChildren(make("p", "", data?.error || say("monitor_unreachable")));
+    return;
+  }
+  report = data.text;
+  copy.disabled = false;
+  body.replaceChildren(...data.sections.flatMap(section));
+}
+
+const heading = make("h2", "", say("monitor_heading"));
+heading.id = "machine-heading";
+body.tabIndex = 0; // scrolled with the keyboard too
+body.setAttribute("role", "group");
+body.setAttribute("aria-labelledby", heading.id);
+const head = make("header");
+head.append(heading, makeButton("close", say("monitor_close"), "", () => dialog.close()));
+const foot = make("footer");
+foot.append(make("p", "", say("monitor_note")), copy);
+dialog.setAttribute("aria-labelledby", heading.id);
+dialog.append(head, body, foot);
+dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+document.body.append(dialog);
+chips.onclick = showDetails;
