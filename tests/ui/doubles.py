@@ -63,6 +63,7 @@ class ScriptedStudio:
         self.monitor = Monitor(folder)
         self.negatives = NegativeLibrary(folder / "negative")
         self.presets = PresetLibrary(folder / "presets")
+        self.wildcards = WildcardLibrary(folder / "wildcards")
         self.shared = False
         self.in_memory: LoadedModel | None = None
         self._folder = folder
@@ -120,7 +121,7 @@ class ScriptedStudio:
         return self.loras.write_notes(name, notes)
 
     def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
-        plan = make_plan(request, self.card(model), lora_name=self.loras.name_of)
+        plan = make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
         job_id = f"job{next(self._numbers)}"
         stages = tuple(StageView(s.number, s.settings.width, s.settings.height, s.steps) for s in plan.stages)
         with self._changed:

@@ -121,6 +121,7 @@ def make_picture(options: argparse.Namespace) -> int:
     from zimage_app.service.config import StudioConfig
     from zimage_app.service.defaults import default_model
     from zimage_app.service.loras import LoraLibrary
+    from zimage_app.service.wildcards import WildcardLibrary
 
     given = {"outputs": options.out, "loras": options.loras, **place_config(options)}
     config = StudioConfig(**{name: folder for name, folder in given.items() if folder})
@@ -133,7 +134,7 @@ def make_picture(options: argparse.Namespace) -> int:
         wanted = None if named else preset_model(preset, source.card)
         source = find_model(wanted, config.shelves) if wanted else source
         request = found.request() if found else build_request(options, source.card, preset)
-        plan = make_plan(request, source.card, lora_name=loras.name_of)
+        plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=WildcardLibrary(config.wildcards).lines)
     except (ModelError, LoraError) as error:
         return complain(error, BAD_INPUT)
     exact = found is not None and found.exact

@@ -85,6 +85,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def wildcards(self) -> WildcardLibrary:
+        """The lists that stand for one of their lines in a prompt."""
+        ...
+
+    @property
     def presets(self) -> PresetLibrary:
         """Settings that are kept under names."""
         ...

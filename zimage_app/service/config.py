@@ -30,6 +30,8 @@ class StudioConfig:
     """YAML files of settings; the user's own lie in ``my/``."""
     negatives: Path = ROOT / "presets" / "negative"
     """YAML files of negative prompts, one for each category."""
+    wildcards: Path = ROOT / "presets" / "wildcards"
+    """Text files of wildcards, one entry a line."""
     comfyui: Path | None = None
     """A ComfyUI installation whose models are offered too."""
     model: str | None = None

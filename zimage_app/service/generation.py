@@ -10,12 +10,14 @@ from pathlib import Path
 from PIL import Image
 
 from zimage_app.domain.card import ModelCard
+from zimage_app.domain.drawing import no_wildcards
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.events import Event, Failed, Finished, Warned
 from zimage_app.domain.plan import GenerationPlan, StagePlan, make_plan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
+from zimage_app.domain.wildcards import Lines
 from zimage_app.engine.run import PrepareStage, run
 from zimage_app.models.components import Components
 from zimage_app.models.loader import LoadProgress, load_components
@@ -26,6 +28,7 @@ from zimage_app.models.spec import find_model
 from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.wildcards import WildcardLibrary
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,18 @@ def _never() -> bool:
 class Generator:
     """One model on one device. Runs wait for one another: two at once would mix their pictures up."""
 
-    def __init__(self, components: Components, loras: LoraLibrary, about: tuple[Text, ...] = ()) -> None:
+    def __init__(
+        self,
+        components: Components,
+        loras: LoraLibrary,
+        about: tuple[Text, ...] = (),
+        wildcard: Lines = no_wildcards,
+    ) -> None:
         self._components = components
         self.about = about
         """Where and in what the model computes, and how its weights are held."""
         self._loras = loras
+        self._wildcard = wildcard
         self._lora_manager = LoraManager(components.transformer)
         self._busy = threading.Lock()
 
@@ -69,7 +79,7 @@ class Generator:
 
     def plan(self, request: GenerationRequest) -> GenerationPlan:
         """What ``request`` comes to on this model, seeds drawn; raises StudioError for what can't be done."""
-        return make_plan(request, self.card, lora_name=self._loras.name_of)
+        return make_plan(request, self.card, lora_name=self._loras.name_of, wildcard=self._wildcard)
 
     def stream(
         self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = _never
@@ -130,7 +140,8 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
         ModelError: there is no such model, or its files are not whole; says which and what to do.
     """
     config = config or StudioConfig()
-    return load_source(find_model(model, config.shelves), LoraLibrary(config.loras))
+    source, loras = find_model(model, config.shelves), LoraLibrary(config.loras)
+    return load_source(source, loras, wildcard=WildcardLibrary(config.wildcards).lines)
 
 
 def load_source(
@@ -138,6 +149,7 @@ def load_source(
     loras: LoraLibrary,
     progress: Callable[[LoadProgress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    wildcard: Lines = no_wildcards,
 ) -> Generator:
     """Load a model that has been found already; ``progress`` is told what is being read.
 
@@ -145,4 +157,4 @@ def load_source(
     """
     plan = plan_memory(source)
     components = load_components(source, plan, progress, cancelled)
-    return Generator(components, loras, (plan.reason, *components.notes))
+    return Generator(components, loras, (plan.reason, *components.notes), wildcard)

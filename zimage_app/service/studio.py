@@ -47,6 +47,7 @@ from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel, ModelSlot
 from zimage_app.service.tokens import TokenCounter
 from zimage_app.service.views import JobView, QueueView, SavedPicture, StageView
+from zimage_app.service.wildcards import WildcardLibrary
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Studio:
         self.history = History(config.outputs, shared=config.shared)
         self.negatives = NegativeLibrary(config.negatives)
         self.presets = PresetLibrary(config.presets)
+        self.wildcards = WildcardLibrary(config.wildcards)
         self._tokens = TokenCounter()
         self.shared = config.shared
         self._changed = threading.Condition()
@@ -142,7 +144,7 @@ class Studio:
         Raises:
             StudioError: the request cannot be planned, the model isn't here, too many jobs wait, or the app is closing.
         """
-        plan = make_plan(request, self.card(model), lora_name=self.loras.name_of)
+        plan = make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
         check_plan(plan, self._config.allowed)
         stages = tuple(
             StageView(stage.number, stage.settings.width, stage.settings.height, stage.steps) for stage in plan.stages

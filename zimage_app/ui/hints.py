@@ -27,7 +27,7 @@ def hint_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
         blank = not str(values["prompt"] or "").strip()
         try:
             asked = parse_request(request_data(values | ({"prompt": "-"} if blank else {}), tabs))
-            plan = make_plan(asked, studio.card(str(values["model"])), lora_name=studio.loras.name_of)
+            plan = make_plan(asked, studio.card(str(values["model"])), lora_name=studio.loras.name_of, wildcard=studio.wildcards.lines)
         except LoraError as error:
             return {"hints": [error.to(language)], "reads": None}
         except StudioError:  # half-typed; the button's own check names the field
