@@ -34,6 +34,7 @@ from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, QueueView, SavedPicture, StageView
+from zimage_app.service.wildcards import WildcardLibrary
 
 QUICK = ModelCard(
     name="quick",
@@ -121,7 +122,8 @@ class ScriptedStudio:
         return self.loras.write_notes(name, notes)
 
     def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
-        plan = make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
+        card = self.card(model)
+        plan = make_plan(request, card, lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
         job_id = f"job{next(self._numbers)}"
         stages = tuple(StageView(s.number, s.settings.width, s.settings.height, s.steps) for s in plan.stages)
         with self._changed:

@@ -134,7 +134,8 @@ def make_picture(options: argparse.Namespace) -> int:
         wanted = None if named else preset_model(preset, source.card)
         source = find_model(wanted, config.shelves) if wanted else source
         request = found.request() if found else build_request(options, source.card, preset)
-        plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=WildcardLibrary(config.wildcards).lines)
+        wildcard = WildcardLibrary(config.wildcards).lines
+        plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
     except (ModelError, LoraError) as error:
         return complain(error, BAD_INPUT)
     exact = found is not None and found.exact

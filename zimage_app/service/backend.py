@@ -16,6 +16,7 @@ from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, QueueView, SavedPicture
+from zimage_app.service.wildcards import WildcardLibrary
 
 
 class Backend(Protocol):

@@ -1,7 +1,7 @@
 """The folder ``presets/wildcards/`` as a library: one text file for each list. Knows no requests and no pages.
 
-A list is called by its path in the folder, without ``.txt``; one entry stands on a line, lines that begin with ``#`` and
-empty ones are passed over. Names lead to files only through the folder's own listing, never out of it.
+A list is called by its path in the folder, without ``.txt``; one entry stands on a line, lines that begin with ``#``
+and empty ones are passed over. Names lead to files only through the folder's own listing, never out of it.
 """
 
 from __future__ import annotations
