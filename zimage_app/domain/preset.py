@@ -17,7 +17,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import STRONGEST, EasyCache, GenerationRequest, LoraUse, Stage, knob_of, parse_request
 from zimage_app.domain.text import Text
 
-REQUEST_FIELDS = tuple(GenerationRequest.model_fields)
+REQUEST_FIELDS = tuple(name for name in GenerationRequest.model_fields if name != "template")
 SETTINGS = ("model", *REQUEST_FIELDS, "lora_strength")
 """What a preset may hold. ``model`` is a model's name or its family's; with it and without stages, that model's own
 are meant. ``lora_strength`` is given to whichever LoRAs are chosen, for a workflow whose LoRA is the user's own."""
@@ -127,8 +127,10 @@ def with_strength(loras: object, strength: float) -> list[Any]:
 def request_settings(model: str, request: GenerationRequest, *, whole: bool) -> Settings:
     """A request as a preset's settings; without prompt and seed unless it is to be ``whole``.
 
-    Stages at the end that are switched off are left out: it is the same as their not being there.
+    Stages at the end that are switched off are left out: it is the same as their not being there. Choices and
+    wildcards are kept, not what was drawn for them.
     """
+    request = request.typed
     names = [name for name in REQUEST_FIELDS if whole or name not in ("prompt", "seed")]
     data = request.model_dump(mode="json", exclude_defaults=True, include=set(names))
     stages = list(request.stages or ())
@@ -155,6 +157,7 @@ def differences(
     ``own`` are the stages of the model that the preset names, for where it leaves them to it. Knobs that have no
     effect on either side are left out.
     """
+    request = request.typed
     data = {key: value for key, value in settings.items() if key in REQUEST_FIELDS}
     preset = parse_request({"prompt": _ANY_PROMPT} | data)
     found: list[Difference] = []

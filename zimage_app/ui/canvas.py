@@ -100,6 +100,7 @@ def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[
     )
     return [
         (title("prompt"), request.prompt),
+        *([(title("template"), request.template.prompt)] if request.template else []),
         *((title(field), text) for field, text in optional if text),
         (title("seed"), str(request.seed)),
     ]

@@ -6,7 +6,6 @@ A page value is named by its path in the request: ``prompt``, ``stages.0.width``
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,6 +16,7 @@ from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Text
+from zimage_app.domain.wildcards import split_words
 from zimage_app.ui.i18n import WORDS
 
 Values = dict[str, Any]
@@ -25,7 +25,6 @@ SAMPLER_OPTIONS = sorted(frozenset[str]().union(*(traits.options for traits in S
 """Knobs that some samplers read and others don't."""
 REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed")
 """What concerns all stages."""
-_SEPARATORS = re.compile(r"[,，、\n]")
 _RANDOM_SEED = ("", "-1")
 
 
@@ -59,7 +58,7 @@ def request_data(values: Mapping[str, Any], tabs: int) -> dict[str, Any]:
     seed = _stripped(values["seed"])
     triggers = values["triggers"] or ""
     if isinstance(triggers, str):
-        triggers = [word.strip() for word in _SEPARATORS.split(triggers) if word.strip()]
+        triggers = split_words(triggers)
     return {
         "prompt": _filled(values["prompt"]),
         "negative": _filled(values["negative"]),
@@ -88,6 +87,7 @@ def request_values(request: GenerationRequest, card: ModelCard, tabs: int) -> Va
         RequestError: the request has more stages than the page has tabs.
     """
     stages = card.stages if request.stages is None else request.stages
+    request = request.typed
     return {
         "prompt": request.prompt,
         "negative": request.negative,

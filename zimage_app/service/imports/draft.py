@@ -13,6 +13,7 @@ from typing import Any
 
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.plan import stage_seed
+from zimage_app.domain.prompt_syntax import WEIGHT
 from zimage_app.domain.prompt_tags import split_tags, tag_of
 from zimage_app.domain.request import (
     MAX_STAGES,
@@ -24,11 +25,11 @@ from zimage_app.domain.request import (
     parse_stage,
 )
 from zimage_app.domain.text import Text
+from zimage_app.domain.wildcards import escaped
 
 _SHOWN = 120
 _MOST_LINES = 200
 """Of each list; a graph of thousands of foreign nodes is not told of one by one."""
-_WEIGHT = re.compile(r"\([^()]+:\s*\d+(?:\.\d+)?\s*\)")
 _GRID = 16
 
 
@@ -115,8 +116,9 @@ class Draft:
                 continue
             text = self._untagged(text, name, title)
             if text.strip():
-                settings[name] = self._allowed({name: text}, title)
-            if _WEIGHT.search(text):
+                # There it was drawn before it was written down, or braces mean nothing.
+                settings[name] = self._allowed({name: escaped(text)}, title)
+            if WEIGHT.search(text):
                 self.leave(
                     title,
                     Text(
