@@ -191,11 +191,14 @@ class History:
             index = Index(self._folder, self._folder / INDEX_NAME)
             index.mend()
             self._index = index
-        begun = self._generation != self._index.generation
-        files = self._index.take(self._folders.look(thorough=begun))
+        while True:
+            generation = self._index.generation
+            files = self._index.take(self._folders.look(thorough=generation != self._generation))
+            if generation == self._index.generation:
+                break  # else the database was lost just now, and a fresh one begun
         self._sync_favourites()
         self._index.read(files)
-        self._generation = self._index.generation
+        self._generation = generation
 
     def _sync_favourites(self) -> None:
         stamp = self._favourites.stamp()

@@ -5,6 +5,7 @@ A row is never trusted to grant anything: who may see a picture is asked of the 
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import unicodedata
 import zlib
@@ -18,6 +19,8 @@ from zimage_app.domain.errors import StorageError
 from zimage_app.service.database import Database, Migration
 from zimage_app.service.gallery import Head, is_id, owner_mark, read_head
 from zimage_app.service.history.folders import TRASH, Listing, PictureFile
+
+log = logging.getLogger(__name__)
 
 _COLUMNS = (
     "path", "folder", "mtime", "size", "trashed", "id", "owner", "day", "created", "model", "prompt", "seed", "width",
@@ -115,18 +118,16 @@ class Index:
 
     def take(self, listing: Listing) -> list[PictureFile]:
         """Forget what isn't there any more; gives the files that are new or changed."""
-        found = {file.path: file for files in listing.changed.values() for file in files}
+        new: list[PictureFile] = []
         with self._database.transaction() as connection:
-            known = connection.execute("SELECT path, folder, mtime, size FROM files").fetchall()
-            gone = [
-                row["path"]
-                for row in known
-                if row["folder"] not in listing.folders
-                or (row["folder"] in listing.changed and row["path"] not in found)
-            ]
-            _forget(connection, gone)
-        same = {(row["path"], row["mtime"], row["size"]) for row in known}
-        return [file for file in found.values() if (file.path, file.mtime, file.size) not in same]
+            known_folders = {row["folder"] for row in connection.execute("SELECT DISTINCT folder FROM files")}
+            for folder in known_folders - listing.folders:
+                _forget(connection, _known(connection, folder))
+            for folder, files in listing.changed.items():
+                known = _known(connection, folder)
+                _forget(connection, known.keys() - {file.path for file in files})
+                new += [file for file in files if known.get(file.path) != (file.mtime, file.size)]
+        return new
 
     def read(self, files: Sequence[PictureFile]) -> None:
         """Read files into the index."""
@@ -144,10 +145,15 @@ class Index:
 
     def mend(self) -> None:
         """Drop every row that isn't as it was written, so that its file is read again."""
-        names = ", ".join(_COLUMNS)
+        query = f"SELECT rowid, sum, {', '.join(_COLUMNS)} FROM files"
+        try:
+            wrong = [(row["rowid"],) for row in self._database.rows(query) if row["sum"] != _sum(tuple(row)[2:])]
+        except StorageError:  # a text that is none any more stops the whole query
+            log.warning("the index of the pictures is damaged, and made anew")
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM files")
+            return
         with self._database.transaction() as connection:
-            rows = connection.execute(f"SELECT rowid, sum, {names} FROM files").fetchall()
-            wrong = [(row["rowid"],) for row in rows if row["sum"] != _sum(tuple(row)[2:])]
             connection.executemany("DELETE FROM files WHERE rowid = ?", wrong)
             connection.execute(_SHOW)
 
@@ -222,6 +228,12 @@ class Index:
         made = (record.id, head.owner, day, record.created.timestamp(), record.model, record.request.prompt)
         size = (str(record.request.seed), record.width, record.height, record.seconds)
         return (*place, *made, *size, search_text(head, day))
+
+
+def _known(connection: sqlite3.Connection, folder: str) -> dict[str, tuple[int, int]]:
+    """Time and size, by path, of a folder's files when they were read."""
+    rows = connection.execute("SELECT path, mtime, size FROM files WHERE folder = ?", (folder,))
+    return {row["path"]: (row["mtime"], row["size"]) for row in rows}
 
 
 def _put(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
