@@ -17,6 +17,7 @@ from zimage_app.cli.models import add_models_command, add_place_flags, place_con
 from zimage_app.cli.negatives import add_negatives_command, negative_text
 from zimage_app.cli.presets import add_presets_command, preset_model, preset_of
 from zimage_app.cli.remake import compare, original
+from zimage_app.cli.status import add_status_command
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.card import ModelCard
@@ -98,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_models_command(commands)
     add_negatives_command(commands)
     add_presets_command(commands)
+    add_status_command(commands)
     add_wildcards_command(commands)
     return parser
 

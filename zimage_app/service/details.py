@@ -18,7 +18,7 @@ from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Language, Text
 from zimage_app.domain.version import __version__
 from zimage_app.service.config import StudioConfig
-from zimage_app.service.gpus import Amount
+from zimage_app.service.gpus import Amount, GpuStatus
 from zimage_app.service.monitor import MachineStatus, Monitor
 from zimage_app.service.slot import LoadedModel
 
@@ -116,18 +116,30 @@ def _model(loaded: LoadedModel | None) -> Iterable[Row]:
 
 
 def _machine(machine: MachineStatus) -> Iterable[Row]:
-    yield Row(Text("Processors", "处理器"), _same(f"{machine.processors:g}"))
+    load = machine.processor_load
+    yield Row(
+        Text("Processors", "处理器"),
+        _same(f"{machine.processors:g}")
+        if load is None
+        else Text(f"{machine.processors:g}, {load:.0%} busy", f"{machine.processors:g}，负载 {load:.0%}"),
+    )
     if machine.memory is not None:
         yield Row(Text("Memory", "内存"), _amount(machine.memory, _binary))
     for gpu in machine.gpus:
-        more_en = "" if gpu.temperature is None else f", {gpu.temperature} °C"
-        memory = _same("") if gpu.memory is None else _amount(gpu.memory, _binary)
-        yield Row(
-            Text("Accelerator", "加速设备"),
-            Text(f"{gpu.name} {memory.en}{more_en}", f"{gpu.name} {memory.zh}{more_en}"),
-        )
+        yield Row(Text("Accelerator", "加速设备"), _accelerator(gpu))
     if machine.disk is not None:
         yield Row(Text("Disk of the pictures", "图片所在磁盘"), _amount(machine.disk))
+
+
+def _accelerator(gpu: GpuStatus) -> Text:
+    facts = [_same(gpu.name)]
+    if gpu.load is not None:
+        facts.append(Text(f"{gpu.load:.0%} busy", f"负载 {gpu.load:.0%}"))
+    if gpu.memory is not None:
+        facts.append(_amount(gpu.memory, _binary))
+    if gpu.temperature is not None:
+        facts.append(_same(f"{gpu.temperature} °C"))
+    return Text("; ".join(fact.en for fact in facts), "；".join(fact.zh for fact in facts))
 
 
 def _amount(amount: Amount, show: Callable[[float], str] = shown_size) -> Text:
@@ -160,7 +172,8 @@ def _size(folder: Path) -> Text:
         size += each
         if time.monotonic() > until:
             return Text(f"more than {files} files, {shown_size(size)}", f"超过 {files} 个文件，{shown_size(size)}")
-    return Text(f"{files} files, {shown_size(size)}", f"{files} 个文件，{shown_size(size)}")
+    count = "1 file" if files == 1 else f"{files} files"
+    return Text(f"{count}, {shown_size(size)}", f"{files} 个文件，{shown_size(size)}")
 
 
 def _file_sizes(folder: Path) -> Iterable[int]:

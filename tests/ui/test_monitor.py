@@ -1,0 +1,197 @@
+"""The machine's figures in the top bar and the details behind them: over HTTP, and in Chromium."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from tests.ui.conftest import Visit, ask, expect_state
+from tests.ui.doubles import ScriptedStudio
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.gpus import Amount, GpuStatus
+from zimage_app.service.monitor import MachineStatus
+from zimage_app.ui.monitor import machine_chips, monitor_routes
+from zimage_app.web.owner import OWNER_COOKIE
+
+GIB = 2**30
+WHOLE = MachineStatus(
+    processors=16,
+    processor_load=0.57,
+    memory=Amount(int(2.8 * GIB), int(23.5 * GIB)),
+    disk=Amount(0, 120 * 10**9),
+    gpus=(GpuStatus("GPU X", 0.93, Amount(6 * GIB, 12 * GIB), 72), GpuStatus("GPU Y", 0.1)),
+)
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> ScriptedStudio:
+    return ScriptedStudio(tmp_path, step_seconds=0.0)
+
+
+@pytest.fixture
+def client(studio: ScriptedStudio) -> TestClient:
+    return TestClient(Starlette(routes=monitor_routes(studio, "auto")))
+
+
+def test_each_figure_is_a_chip_and_the_first_gpu_is_the_one_that_draws() -> None:
+    chips = list(machine_chips(WHOLE, "en"))
+    assert [chip.text for chip in chips] == [
+        "CPU 57%",
+        "RAM 2.8/23.5 GB",
+        "GPU 93%",
+        "VRAM 6.0/12.0 GB",
+        "72 °C",
+        "Disk 120.0 GB free",
+    ]
+    assert chips[3].title == "Video memory in use, GPU X"
+    assert not any(chip.warn for chip in chips)
+
+
+def test_what_the_machine_lacks_has_no_chip() -> None:
+    nothing = MachineStatus(processors=1, processor_load=None, memory=None, disk=None)
+    assert list(machine_chips(nothing, "zh")) == []
+    gpu = GpuStatus("AMD", memory=Amount(GIB, 8 * GIB))
+    assert [chip.name for chip in machine_chips(replace(nothing, gpus=(gpu,)), "zh")] == ["vram"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "warned"),
+    [
+        (replace(WHOLE, memory=Amount(96, 100)), ["ram"]),
+        (replace(WHOLE, disk=Amount(96 * 10**9, 100 * 10**9)), ["disk"]),
+        (replace(WHOLE, gpus=(GpuStatus("X", 1.0, Amount(99, 100), 88),)), ["vram", "temperature"]),
+        (replace(WHOLE, processor_load=1.0), []),
+    ],
+)
+def test_what_is_nearly_full_or_hot_is_marked(machine: MachineStatus, warned: list[str]) -> None:
+    assert [chip.name for chip in machine_chips(machine, "zh") if chip.warn] == warned
+
+
+def test_at_home_the_machine_and_everybody_s_jobs_are_shown(client: TestClient, studio: ScriptedStudio) -> None:
+    studio.step_seconds = 1.0
+    for _ in range(2):
+        studio.submit(GenerationRequest(prompt="a boat"), "quick", "somebody")
+    answer = client.get("/monitor.json", headers={"accept-language": "zh-CN"})
+    assert answer.headers["cache-control"] == "no-store"
+    data = answer.json()
+    assert data["details"] is True
+    assert data["chips"][0]["text"] == "任务 2"
+    assert {"cpu", "ram", "disk"} <= {chip["name"] for chip in data["chips"]}
+    studio.settle()
+    assert "jobs" not in {chip["name"] for chip in client.get("/monitor.json").json()["chips"]}
+
+
+def test_a_stranger_sees_the_own_place_in_the_queue_and_nothing_of_the_machine(
+    client: TestClient, studio: ScriptedStudio
+) -> None:
+    studio.shared = True
+    studio.step_seconds = 1.0
+    mine, other = "a" * 32, "b" * 32
+    studio.submit(GenerationRequest(prompt="theirs"), "quick", other)
+    client.cookies.set(OWNER_COOKIE, mine)
+    assert client.get("/monitor.json").json() == {"chips": [], "details": False}
+    studio.submit(GenerationRequest(prompt="mine"), "quick", mine)
+    data = client.get("/monitor.json").json()
+    assert [chip["text"] for chip in data["chips"]] == ["Queue: no. 2"]
+    assert client.get("/monitor/details.json").status_code == 403
+    assert list(client.get("/monitor/details.json").json()) == ["error"]
+    studio.settle()
+
+
+def test_the_details_name_versions_and_sizes_but_no_place_of_this_machine(
+    client: TestClient, studio: ScriptedStudio, tmp_path: Path
+) -> None:
+    (tmp_path / "a.bin").write_bytes(bytes(1500))
+    data = client.get("/monitor/details.json", headers={"accept-language": "en"}).json()
+    rows = dict(row for section in data["sections"] for row in section["rows"])
+    assert rows["gradio"][0].isdigit()
+    assert rows["Pictures"] == "1 file, 1.5 kB"
+    text = data["text"]
+    assert all(f"{name}: {value}" in text for name, value in rows.items())
+    for secret in (str(tmp_path), str(Path.home()), studio.__class__.__module__):
+        assert secret not in json.dumps(data)
+
+
+# In Chromium.
+
+
+def test_the_chips_follow_the_queue(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    expect(page.locator(".chip[data-name=ram]")).to_contain_text("RAM")
+    expect(page.locator(".chip[data-name=jobs]")).to_have_count(0)
+    scripted.step_seconds = 0.4
+    ask(page, "小船")
+    expect(page.locator(".chip[data-name=jobs]")).to_have_text("任务 1")
+    expect_state(page, "done")
+    expect(page.locator(".chip[data-name=jobs]")).to_have_count(0)
+
+
+def test_nobody_is_asked_while_the_page_is_hidden(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    expect(page.locator(".chip").first).to_be_visible()
+    page.evaluate("""() => {
+      window.asked = 0;
+      const real = window.fetch;
+      window.fetch = (...all) => { asked += String(all[0]).includes("monitor.json"); return real(...all); };
+      window.turn = (hidden) => {
+        Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+        return asked;
+      };
+    }""")
+    assert page.evaluate("turn(true)") == 0
+    assert page.evaluate("turn(false)") == 1
+
+
+def test_the_details_open_by_keyboard_and_are_copied(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit(locale="en-US", permissions=["clipboard-read", "clipboard-write"])
+    expect(page.locator(".chip").first).to_be_visible()
+    page.locator(".chips").press("Enter")
+    dialog = page.get_by_role("dialog", name="Machine and app")
+    expect(dialog.locator("dd").first).to_be_visible()
+    dialog.get_by_role("button", name="Copy").click()
+    expect(dialog.locator(".copy")).to_have_text("Copied")
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert "[Versions]" in text
+    assert "gradio: " in text
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.locator(".chips")).to_be_focused()
+
+
+def test_without_a_clipboard_the_old_way_is_taken(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.evaluate("document.addEventListener('copy', () => (window.copied = String(getSelection())))")
+    page.locator(".chips").click()
+    page.locator(".machine .copy").click()
+    expect(page.locator(".machine .copy")).to_have_text("已复制")
+    assert "[版本]" in page.evaluate("copied")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_what_fits(visit: Visit, scripted: ScriptedStudio, scheme: str) -> None:
+    del scripted
+    page = visit(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    expect(page.locator(".chip").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    bar = page.locator(".bar").bounding_box()
+    theme = page.locator(".bar .theme").bounding_box()
+    assert bar is not None
+    assert theme is not None
+    assert theme["x"] + theme["width"] <= 390
+    assert bar["height"] <= 50
+    page.locator(".chips").click()
+    expect(page.locator(".machine .copy")).to_be_enabled()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.locator(".machine .close").click()
+    expect(page.locator(".machine")).to_be_hidden()

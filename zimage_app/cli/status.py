@@ -1,0 +1,42 @@
+"""``status``: versions, machine and folders on the terminal, as the page's details show them. Loads no model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from zimage_app.cli.models import add_place_flags, place_config
+from zimage_app.cli.terminal import language
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.details import as_text, details
+from zimage_app.service.monitor import Monitor
+
+_MOMENT = 0.3
+"""Seconds over which the processors' load is measured."""
+
+
+def add_status_command(commands: Any) -> None:
+    """Add ``status`` to the program's commands."""
+    parser = commands.add_parser(
+        "status", help="versions, machine and folders", description="What a bug report should say of this machine."
+    )
+    parser.set_defaults(run=show_status)
+    parser.add_argument("--json", action="store_true", help="print one JSON object: the machine's figures and the rest")
+    add_place_flags(parser)
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """``status``: always exit status 0; what is wrong is ``doctor``'s to say."""
+    config = StudioConfig(**place_config(options))
+    monitor = Monitor(config.outputs)
+    time.sleep(_MOMENT)
+    sections = details(config, monitor, None)
+    if options.json:
+        facts = {row.name.en: row.value.en for section in sections for row in section.rows}
+        sys.stdout.write(json.dumps({"machine": monitor.machine().as_data(), "details": facts}, indent=1) + "\n")
+    else:
+        sys.stdout.write(as_text(sections, language()))
+    return 0
