@@ -73,7 +73,7 @@ def test_the_text_has_a_line_for_each_fact(tmp_path: Path) -> None:
         (r"C:\Users\Xiao Ming", r"~ Ming"),
         (r"C:\Users\ming\outputs", r"~\outputs"),
         ("HF_TOKEN=hf_abcdefghijklmnop end", "HF_TOKEN=<key> end"),
-        ("Authorization: Bearer abcdefghijklmnop", "Authorization: <key> abcdefghijklmnop"),
+        ("Authorization: Bearer abcdefghijklmnop", "Authorization: Bearer <key>"),
         ("api_key: 'sesame'", "api_key: '<key>'"),
         ("http://me:word@proxy:80/x", "http://<key>@proxy:80/x"),
         ("step 3 of 8, 512 tokens read", "step 3 of 8, 512 tokens read"),

@@ -13,7 +13,8 @@ _KEYS = (
     (re.compile(r"(?i)\b(bearer|basic) +[A-Za-z0-9._~+/=-]{8,}"), r"\1 <key>"),
     (
         re.compile(
-            r"(?i)([\w-]*(?:token|password|passwd|secret|api[_-]?key|authorization|cookie)[\w-]*\W{1,3})[^\s,;\"'}]+"
+            r"(?i)((?:token|password|passwd|secret|api[_-]?key|authorization|cookie)[\w-]*[\"']?\s*[:=]\s*[\"']?)"
+            r"(?!<key>|bearer|basic)[^\s,;\"'}]+"
         ),
         r"\1<key>",
     ),
