@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, language_named
+from zimage_app.rest.app import rest_routes
 from zimage_app.service.config import ROOT, StudioConfig, comfyui_from_environment
 from zimage_app.service.network import DEFAULT_PORT, choose_port
 from zimage_app.service.studio import Studio
@@ -84,7 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _serve(studio: Studio, options: argparse.Namespace, port: int) -> None:
-    page = start(studio, options.lang, server_name=options.host, server_port=port, share=options.share)
+    page = start(
+        studio,
+        options.lang,
+        routes=rest_routes(studio, options.lang),
+        server_name=options.host,
+        server_port=port,
+        share=options.share,
+    )
     public = f", {page.share_url}" if options.share and page.share_url else ""
     if options.port is None and port != DEFAULT_PORT and "GRADIO_SERVER_PORT" not in os.environ:
         public += f" ({DEFAULT_PORT} is taken / 端口 {DEFAULT_PORT} 已被占用)"

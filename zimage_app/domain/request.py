@@ -13,7 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
@@ -40,6 +50,10 @@ class Knob:
     step: float | None = None
     slider_max: float | None = None
     """Where the slider ends, when the field itself allows more than a slider can show well."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The words in the schema that REST publishes."""
+        return {**handler(schema), "title": self.title.en, "description": self.help.en}
 
 
 def _one_of(names: Mapping[str, object]) -> AfterValidator:
@@ -176,11 +190,13 @@ class Stage(BaseModel):
     ] = 1.0
     sampler: Annotated[
         str,
+        Field(json_schema_extra={"enum": list(SAMPLER_TRAITS)}),
         _one_of(SAMPLER_TRAITS),
         Knob(Text("Sampler", "采样器"), Text("ComfyUI's names and results.", "名称与结果同 ComfyUI。")),
     ] = "euler"
     scheduler: Annotated[
         str,
+        Field(json_schema_extra={"enum": list(SCHEDULERS)}),
         _one_of(SCHEDULERS),
         Knob(
             Text("Scheduler", "调度器"),

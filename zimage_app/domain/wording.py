@@ -32,6 +32,11 @@ _RULES: dict[str, Text] = {
     "string_type": Text("must be text", "必须是文字"),
     "string_pattern_mismatch": Text("must have the form {pattern}", "格式必须为 {pattern}"),
     "bool_type": Text("must be true or false", "必须是 true 或 false"),
+    "bool_parsing": Text("must be true or false", "必须是 true 或 false"),
+    "int_parsing": Text("must be a whole number", "必须是整数"),
+    "int_parsing_size": Text("must be a whole number of at most 18 digits", "必须是不超过 18 位的整数"),
+    "date_from_datetime_parsing": Text("must be a day as in 2026-01-31", "必须是日期，如 2026-01-31"),
+    "date_from_datetime_inexact": Text("must be a day as in 2026-01-31", "必须是日期，如 2026-01-31"),
     "tuple_type": Text("must be a list", "必须是列表"),
     "model_type": Text("must be a group of settings", "必须是一组设置"),
     "literal_error": Text("must be {expected}", "只能是 {expected}"),
@@ -53,9 +58,14 @@ def refusal(text: Text) -> PydanticCustomError:
 def request_error(error: ValidationError, data: object = None) -> RequestError:
     """The first field of ``data`` that was refused, as one sentence."""
     details = error.errors(include_url=False)
-    first = details[0]
-    if first["type"] == "json_invalid":  # half a character, or lists too deep: of such a text no field is named
+    if details[0]["type"] == "json_invalid":  # half a character, or lists too deep: of such a text no field is named
         return RequestError(".".join(_broken_text(data, ())) or "request", _UNREADABLE)
+    return finding_error(details)
+
+
+def finding_error(details: Sequence[ErrorDetails]) -> RequestError:
+    """The first of pydantic's findings as one sentence."""
+    first = details[0]
     path = _path(first)
     # A field that may be one thing or another has one finding for each.
     alternatives = [item for item in details if _path(item) == path and len(item["loc"]) > len(path)] or [first]

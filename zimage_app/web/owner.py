@@ -1,13 +1,20 @@
-"""Who asks: the id that a browser keeps in a cookie, or a program in a header. Knows no jobs."""
+"""Who asks: an id that a browser keeps in a cookie and a program in a header, or what an API key comes to.
+
+Whoever knows the id is its owner: it is a secret, and stands in no file, log or page. Knows no jobs.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 
 from starlette.requests import HTTPConnection
 
 OWNER_COOKIE = "studio_owner"
+OWNER_HEADER = "x-studio-owner"
+KEY_OWNER = "zimage_key_owner"
+"""In a request's scope: the owner of everything that is asked for with the API key alone."""
 _OWNER = re.compile(r"[0-9a-f]{32}")
 _YEAR = 365 * 24 * 3600
 
@@ -22,10 +29,15 @@ def is_owner(text: str) -> bool:
     return _OWNER.fullmatch(text) is not None
 
 
+def key_owner(key: str) -> str:
+    """The owner that an API key stands for, so that its holder finds everything again after a restart."""
+    return hashlib.sha256(f"studio owner of key {key}".encode()).hexdigest()[:32]
+
+
 def owner_of(connection: HTTPConnection) -> str:
-    """This browser's id, or the empty string for a visitor who keeps no cookies."""
-    owner = connection.cookies.get(OWNER_COOKIE, "")
-    return owner if is_owner(owner) else ""
+    """The id in the header, else the cookie's, else the API key's; empty for who can't be told from others."""
+    given = (connection.headers.get(OWNER_HEADER, ""), connection.cookies.get(OWNER_COOKIE, ""))
+    return next((owner for owner in given if is_owner(owner)), "") or str(connection.scope.get(KEY_OWNER, ""))
 
 
 def owner_cookie(connection: HTTPConnection, owner: str) -> str:

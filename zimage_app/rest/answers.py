@@ -1,0 +1,100 @@
+"""The service's values as answers, in the caller's language."""
+
+from __future__ import annotations
+
+import base64
+
+from zimage_app.domain.text import Language, Text
+from zimage_app.rest.schema import Listed, Picture, Task
+from zimage_app.service.history import HistoryItem
+from zimage_app.service.views import JobView, SavedPicture
+
+_STATES: dict[str, Text] = {
+    "waiting": Text("Waiting: {ahead} ahead in the queue", "排队中：前面还有 {ahead} 个任务"),
+    "loading": Text("Loading the model", "正在加载模型"),
+    "running": Text("Stage {stage}/{stages} · step {step}/{steps}", "第 {stage}/{stages} 阶段 · 第 {step}/{steps} 步"),
+    "done": Text("Done in {seconds} s", "完成，用时 {seconds} 秒"),
+    "cancelled": Text("Stopped", "已停止"),
+    "failed": Text("Failed", "生成失败"),
+}
+
+
+def task_answer(view: JobView, language: Language) -> Task:
+    """A job at one moment."""
+    return Task(
+        task_id=view.id,
+        status=view.state,
+        progress=round(100.0 * view.progress, 1),
+        current_step=sum(stage.step for stage in view.stages),
+        total_steps=sum(stage.steps for stage in view.stages),
+        message=_message(view, language),
+        ahead=view.ahead,
+        remaining=view.remaining,
+        warnings=[text.to(language) for text in view.warnings],
+        error=view.error.to(language) if view.error else None,
+        result=picture_answer(view.picture) if view.picture else None,
+    )
+
+
+def _message(view: JobView, language: Language) -> str:
+    if view.error is not None:
+        return view.error.to(language)
+    if view.loading is not None:
+        return view.loading.to(language)
+    running = view.stages[view.current] if view.stages else None
+    return (
+        _STATES[view.state]
+        .to(language)
+        .format(
+            ahead=view.ahead,
+            stage=view.current + 1,
+            stages=len(view.stages),
+            step=running.step if running else 0,
+            steps=running.steps if running else 0,
+            seconds=f"{view.elapsed:.1f}",
+        )
+    )
+
+
+def picture_answer(saved: SavedPicture) -> Picture:
+    """A picture with its settings."""
+    record = saved.record
+    seed = record.request.seed
+    return Picture(
+        id=record.id,
+        created=record.created,
+        model=record.model,
+        prompt=record.request.prompt,
+        seed=seed if isinstance(seed, int) else 0,
+        width=record.width,
+        height=record.height,
+        seconds=record.seconds,
+        download=download_path(record.id),
+        settings=record.request.model_dump(mode="json"),
+    )
+
+
+def item_answer(item: HistoryItem) -> Listed:
+    """A line of the history."""
+    return Listed(
+        id=item.id,
+        created=item.created,
+        model=item.model,
+        prompt=item.prompt,
+        seed=item.seed,
+        width=item.width,
+        height=item.height,
+        seconds=item.seconds,
+        download=download_path(item.id),
+        favourite=item.favourite,
+    )
+
+
+def download_path(picture_id: str) -> str:
+    """Where a picture's file is."""
+    return f"/api/download/{picture_id}"
+
+
+def data_uri(jpeg: bytes) -> str:
+    """A preview that needs no second request."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

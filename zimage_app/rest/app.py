@@ -1,0 +1,80 @@
+"""REST as one application to mount at ``/api``, and its documentation at ``/docs``. Knows no page."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from zimage_app.domain.version import __version__
+from zimage_app.rest import library, pictures, tasks
+from zimage_app.rest.problems import answer_problems
+from zimage_app.rest.schema import Problem
+from zimage_app.service.backend import Backend
+from zimage_app.web.language import LanguageChoice
+
+_ABOUT = """
+Ask for a picture, watch it come about, fetch it. Everything that the page can set, a request can set; the settings of
+every picture are in its PNG and can be sent again.
+
+Where an API key is set, send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`. On a shared link or a public Space
+each caller sees only their own: keep the `X-Studio-Owner` that the first answer gives (a cookie holds the same) and
+send it with every call.
+"""
+_PROBLEMS: dict[int | str, dict[str, object]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in {
+        401: "No key, or a wrong one.",
+        404: "Not there, or not the caller's.",
+        413: "The body is too large.",
+        422: "A setting is not allowed: which, and what is.",
+        429: "Too many of the caller's requests wait; Retry-After says when to try again.",
+        503: "Too many requests wait; Retry-After says when to try again.",
+    }.items()
+}
+
+
+def rest_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+    """``/api/…``, ``/docs`` and the files that it needs, all served from this machine."""
+    return [
+        Mount("/api", app=rest_app(studio, first)),
+        Route("/docs", _docs),
+        Mount("/docs/files", app=StaticFiles(packages=[("fastapi_offline", "static")])),
+    ]
+
+
+def rest_app(studio: Backend, first: LanguageChoice = "auto") -> FastAPI:
+    """The endpoints below ``/api``."""
+    bearer = HTTPBearer(auto_error=False, scheme_name="bearer")
+    header = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="key")
+    app = FastAPI(
+        title="Z-Image Progressive Studio",
+        version=__version__,
+        description=_ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        responses=_PROBLEMS,
+        # Only so that the documentation offers to send them; web/access.py is what checks.
+        dependencies=[Depends(bearer), Depends(header)],
+    )
+    app.state.studio = studio
+    app.state.first = first
+    for part in (tasks, pictures, library):
+        app.include_router(part.router)
+    answer_problems(app)
+    return app
+
+
+def _docs(request: Request) -> Response:
+    root = request.scope.get("root_path", "")
+    return get_swagger_ui_html(
+        openapi_url=f"{root}/api/openapi.json",
+        title="Z-Image Progressive Studio: REST",
+        swagger_js_url=f"{root}/docs/files/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}/docs/files/swagger-ui.css",
+        swagger_favicon_url=f"{root}/docs/files/favicon.png",
+    )

@@ -1,0 +1,78 @@
+"""What requests can name: models, LoRAs, presets; and how the machine is."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from zimage_app.domain.version import __version__
+from zimage_app.rest.caller import Calling
+from zimage_app.rest.schema import Lora, Machine, Model, Models, Preset, Status
+
+router = APIRouter(tags=["library"])
+
+
+@router.get("/models")
+def models(caller: Calling) -> Models:
+    """The models that there are and could be."""
+    studio, language = caller.studio, caller.language
+    loaded = studio.loaded()
+    listed = [
+        Model(
+            name=view.name,
+            title=view.card.title.to(language),
+            description=view.card.description.to(language),
+            state=view.state,
+            # The reason names a file of this machine.
+            reason=view.reason.to(language) if view.reason and not studio.shared else None,
+            loaded=loaded is not None and loaded.name == view.name,
+        )
+        for view in studio.models.views()
+    ]
+    return Models(default=studio.default_model, models=listed)
+
+
+@router.get("/loras")
+def loras(caller: Calling) -> list[Lora]:
+    """The LoRAs that requests can name."""
+    return [
+        Lora(
+            name=entry.name,
+            title=entry.title or entry.name,
+            triggers=list(entry.preset_triggers or entry.triggers),
+            strength=entry.strength,
+            base=entry.base,
+            problem=entry.problem.to(caller.language) if entry.problem else None,
+        )
+        for entry in caller.studio.loras.entries()
+    ]
+
+
+@router.get("/presets")
+def presets(caller: Calling) -> list[Preset]:
+    """Settings under names: what a request can be begun with."""
+    return [
+        Preset(
+            name=preset.name,
+            title=preset.title.to(caller.language),
+            description=preset.description.to(caller.language),
+            mine=preset.mine,
+            settings=dict(preset.settings),
+            problem=preset.problem.to(caller.language) if preset.problem else None,
+        )
+        for preset in caller.studio.presets.presets()
+    ]
+
+
+@router.get("/system/status", tags=["system"])
+def status(caller: Calling) -> Status:
+    """How many requests run and wait, and how the machine is."""
+    studio = caller.studio
+    queue, loaded = studio.queue(), studio.loaded()
+    machine = None if studio.shared else Machine.model_validate(studio.monitor.machine().as_data())
+    return Status(
+        version=None if studio.shared else __version__,
+        running=queue.running,
+        waiting=queue.waiting,
+        loaded=loaded.name if loaded else None,
+        machine=machine,
+    )

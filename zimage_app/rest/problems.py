@@ -1,0 +1,98 @@
+"""What went wrong as an answer: a status, one sentence in the caller's language, and the setting at fault."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from zimage_app.domain.errors import (
+    BusyError,
+    GenerationError,
+    RequestError,
+    StorageError,
+    StudioError,
+)
+from zimage_app.domain.text import Text
+from zimage_app.domain.wording import finding_error
+from zimage_app.rest.schema import Problem
+from zimage_app.web.language import language_of
+
+log = logging.getLogger(__name__)
+
+_STATUS: tuple[tuple[type[StudioError], int], ...] = (
+    (RequestError, 422),
+    (GenerationError, 503),
+    (StorageError, 500),
+)
+_WORDS = {
+    400: Text("The body is not readable JSON.", "请求内容不是可读取的 JSON。"),
+    404: Text("There is nothing at this address.", "这个地址没有内容。"),
+    405: Text("This address doesn't take that method.", "这个地址不支持该请求方法。"),
+}
+_INTERNAL = Text(
+    "Something went wrong inside the app; the log says what. Please report it.",
+    "程序内部出错，详情见日志，欢迎反馈。",
+)
+
+
+class NotFoundError(StudioError):
+    """What was asked for by name isn't there, or isn't the caller's."""
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Have every error of the endpoints answered as a ``Problem``."""
+    handlers: dict[Any, Callable[[Request, Any], JSONResponse]] = {
+        StudioError: _refused,
+        RequestValidationError: _unreadable,
+        HTTPException: _plain,
+        Exception: _internal,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def _answer(request: Request, status: int, text: Text, field: str | None = None, **headers: str) -> JSONResponse:
+    sentence = text.to(language_of(request, request.app.state.first))
+    # It may quote what was sent, and half a character can't be sent back.
+    problem = Problem(detail=sentence.encode(errors="backslashreplace").decode(), field=field)
+    return JSONResponse(problem.model_dump(), status, headers=headers)
+
+
+def _refused(request: Request, error: StudioError) -> JSONResponse:
+    if isinstance(error, NotFoundError):
+        return _answer(request, 404, error.text)
+    if isinstance(error, BusyError):
+        wait = str(max(1, round(error.retry_after)))
+        return _answer(request, 429 if error.own else 503, error.text, **{"retry-after": wait})
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 400)
+    if status >= 500:
+        log.warning("%s", error)
+    return _answer(request, status, error.text, error.field if isinstance(error, RequestError) else None)
+
+
+def _unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
+    # Where a value stands (in the body, the address) is no part of its name.
+    details = [cast("ErrorDetails", {**item, "loc": item["loc"][1:]}) for item in error.errors()]
+    if details[0]["type"] == "json_invalid":
+        return _answer(request, 422, _WORDS[400], "request")
+    return _refused(request, finding_error(details))
+
+
+def _plain(request: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == 400:  # what the framework says of JSON that is nested too deeply
+        return _answer(request, 422, _WORDS[400], "request")
+    text = _WORDS.get(error.status_code, Text(str(error.detail), str(error.detail)))
+    return _answer(request, error.status_code, text, **dict(error.headers or {}))
+
+
+def _internal(request: Request, error: Exception) -> JSONResponse:
+    log.error("a call of %s failed", request.url.path, exc_info=error)
+    return _answer(request, 500, _INTERNAL)

@@ -1,0 +1,88 @@
+"""Requests on their way to a picture: accepted, asked after, watched, cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from zimage_app.domain.errors import LoraError, ModelError, RequestError
+from zimage_app.domain.text import Text
+from zimage_app.rest.answers import data_uri, task_answer
+from zimage_app.rest.caller import Calling
+from zimage_app.rest.problems import NotFoundError
+from zimage_app.rest.schema import Accepted, GenerateRequest, Progress, Task
+from zimage_app.service.views import JobView
+from zimage_app.web.owner import OWNER_HEADER, new_owner, owner_cookie
+
+router = APIRouter(tags=["generate"])
+
+_LOOK = 0.1
+"""Seconds between two looks at a task that is watched; what came in between is skipped."""
+
+
+@router.post("/generate", status_code=202)
+def generate(asked: GenerateRequest, caller: Calling, request: Request, response: Response) -> Accepted:
+    """Ask for a picture. The answer comes at once; ask after the task, or watch its events."""
+    owner = caller.owner
+    if not owner and caller.studio.shared:
+        # Otherwise nobody could ask after the task: strangers share the address.
+        owner = new_owner()
+        response.headers[OWNER_HEADER] = owner
+        response.headers["set-cookie"] = owner_cookie(request, owner)
+    model = asked.model or caller.studio.default_model
+    try:
+        return Accepted(task_id=caller.studio.submit(asked.request, model, owner))
+    except ModelError as error:
+        raise RequestError("model", error.text) from error
+    except LoraError as error:
+        raise RequestError("loras", error.text) from error
+
+
+def _own(task_id: Annotated[str, Path(max_length=64)], caller: Calling) -> JobView:
+    view = caller.studio.view(task_id)
+    if view is None or (caller.studio.shared and (not caller.owner or view.owner != caller.owner)):
+        raise NotFoundError(Text("There is no such task.", "没有这个任务。"))
+    return view
+
+
+Own = Annotated[JobView, Depends(_own)]
+
+
+@router.get("/generate/{task_id}")
+def task(view: Own, caller: Calling) -> Task:
+    """How far a task is, and its picture once it is done."""
+    return task_answer(view, caller.language)
+
+
+@router.delete("/generate/{task_id}")
+def cancel(view: Own, caller: Calling) -> Task:
+    """Stop a task, waiting or running; a running one ends before its next model evaluation."""
+    caller.studio.cancel(view.id)
+    return task_answer(caller.studio.view(view.id) or view, caller.language)
+
+
+@router.get("/generate/{task_id}/events", response_class=EventSourceResponse)
+async def events(view: Own, caller: Calling) -> AsyncIterator[ServerSentEvent]:
+    """Watch a task: an event ``progress`` with each change, then one ``end``; what comes too fast is skipped."""
+    shown: bytes | None = None
+    seen: JobView | None = view
+    version = -1
+    while seen is not None:
+        if seen.version != version:
+            version = seen.version
+            preview = seen.stages[seen.current].preview if seen.stages else None
+            answer = Progress(
+                **task_answer(seen, caller.language).model_dump(),
+                preview=data_uri(preview) if preview and preview is not shown else None,
+            )
+            shown = preview
+            yield ServerSentEvent(data=answer, event="end" if seen.over else "progress", id=str(version))
+        if seen.over:
+            return
+        await asyncio.sleep(_LOOK)
+        seen = await run_in_threadpool(caller.studio.view, view.id)
