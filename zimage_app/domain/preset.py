@@ -60,17 +60,22 @@ class Difference:
     @property
     def title(self) -> Text:
         """What the setting is called."""
-        parts = self.path.split(".")
-        if parts == ["model"]:
-            return Text("Model", "模型")
-        if parts == ["lora_strength"]:
-            return knob_of(LoraUse, "strength").title
-        owners: dict[int, type[BaseModel]] = {1: GenerationRequest, 3: Stage, 4: EasyCache}
-        title = knob_of(owners[len(parts)], parts[-1]).title
-        if len(parts) == 1:
-            return title
-        number = int(parts[1]) + 1
-        return Text(f"Stage {number}: {title.en}", f"第 {number} 阶段 {title.zh}")
+        return setting_title(self.path)
+
+
+def setting_title(path: str) -> Text:
+    """What the setting at a path, as in ``stages.1.denoise``, is called."""
+    parts = path.split(".")
+    if parts == ["model"]:
+        return Text("Model", "模型")
+    if parts == ["lora_strength"]:
+        return knob_of(LoraUse, "strength").title
+    owners: dict[int, type[BaseModel]] = {1: GenerationRequest, 3: Stage, 4: EasyCache}
+    title = knob_of(owners[len(parts)], parts[-1]).title
+    if len(parts) == 1:
+        return title
+    number = int(parts[1]) + 1
+    return Text(f"Stage {number}: {title.en}", f"第 {number} 阶段 {title.zh}")
 
 
 def checked(data: Mapping[str, Any]) -> Settings:
@@ -166,7 +171,7 @@ def differences(
         found.append(Difference("model", model, card.name))
     for name in data:
         if name != "stages":
-            ours, theirs = (_shown(name, getattr(each, name)) for each in (preset, request))
+            ours, theirs = (shown_value(name, getattr(each, name)) for each in (preset, request))
             found += [Difference(name, ours, theirs)] if ours != theirs else []
     strength = settings.get("lora_strength")
     if strength is not None and any(use.strength != strength for use in request.loras):
@@ -185,27 +190,31 @@ def _stages(preset: tuple[Stage, ...], given: tuple[Stage, ...]) -> Iterator[Dif
         if not (ours.enabled and theirs.enabled):
             yield from _fields(prefix, ours, theirs, ("enabled",))
             continue
-        used = SAMPLER_TRAITS[ours.sampler].options | SAMPLER_TRAITS[theirs.sampler].options
-        unused = _SAMPLER_OPTIONS - used
-        names = [name for name in Stage.model_fields if name not in unused and name != "easycache"]
+        names = dict.fromkeys((*stage_knobs(ours), *stage_knobs(theirs)))
         yield from _fields(prefix, ours, theirs, names)
         if ours.easycache and theirs.easycache:
             yield from _fields(f"{prefix}.easycache", ours.easycache, theirs.easycache, EasyCache.model_fields)
         elif ours.easycache != theirs.easycache:
             yield Difference(
-                f"{prefix}.easycache", *(_shown("", each.easycache is not None) for each in (ours, theirs))
+                f"{prefix}.easycache", *(shown_value("", each.easycache is not None) for each in (ours, theirs))
             )
+
+
+def stage_knobs(stage: Stage) -> list[str]:
+    """The knobs of a stage that have an effect with its sampler; ``easycache`` and what is in it left out."""
+    unused = _SAMPLER_OPTIONS - SAMPLER_TRAITS[stage.sampler].options
+    return [name for name in Stage.model_fields if name not in unused and name != "easycache"]
 
 
 def _fields(prefix: str, ours: BaseModel, theirs: BaseModel, names: Any) -> Iterator[Difference]:
     for name in names:
         one, other = getattr(ours, name), getattr(theirs, name)
         if one != other:
-            yield Difference(f"{prefix}.{name}", _shown(name, one), _shown(name, other))
+            yield Difference(f"{prefix}.{name}", shown_value(name, one), shown_value(name, other))
 
 
-def _shown(name: str, value: Any) -> str:
-    """A value as it is compared and shown."""
+def shown_value(name: str, value: Any) -> str:
+    """The value of the setting ``name`` as it is compared and shown."""
     match value:
         case bool():
             return "✓" if value else "✗"
