@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from zimage_app.cli.terminal import tell
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.text import Text
+from zimage_app.service.history.pixels import compare_pixels, read_pixels
 from zimage_app.service.imports import Imported, read_file
 
 
@@ -42,20 +40,6 @@ def original(options: argparse.Namespace) -> Imported:
 
 def compare(path: Path, again: Picture) -> bool:
     """Say how the picture made again differs from the one in ``path``; gives whether every pixel is the same."""
-    with Image.open(path) as image:
-        before = np.asarray(image.convert("RGB"))
-    if before.shape != again.shape:
-        tell(Text("The new picture has another size.", "新图片的尺寸不同。"))
-        return False
-    difference = np.abs(before.astype(np.int16) - again).max(-1)
-    if not difference.any():
-        tell(Text("Every pixel is the same.", "逐像素完全一致。"))
-        return True
-    share, most = float((difference > 0).mean()), int(difference.max())
-    tell(
-        Text(
-            f"{share:.1%} of the pixels differ, by up to {most} of 255; another device, version or file does that.",
-            f"{share:.1%} 的像素有差异，最大相差 {most}/255；换了设备、版本或文件时会这样。",
-        )
-    )
-    return False
+    same, sentence = compare_pixels(read_pixels(path), again)
+    tell(sentence)
+    return same
