@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zimage_app.cli.assignments import MOST_DIGITS, assign
+from zimage_app.cli.doctor import add_doctor_command
 from zimage_app.cli.imports import add_import_command, as_here, report
 from zimage_app.cli.lora_flags import lora_use, remarks
 from zimage_app.cli.loras import add_loras_command
@@ -94,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
     generate.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
     add_place_flags(generate)
+    add_doctor_command(commands)
     add_import_command(commands)
     add_loras_command(commands)
     add_models_command(commands)

@@ -1,0 +1,37 @@
+"""``doctor`` on the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from zimage_app.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+
+
+def test_a_fit_app_gets_a_tick_for_each_thing_and_status_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--outputs", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "✓ 模型 demo：可用\n" in printed.out
+    assert f"✓ 图片目录：{tmp_path}，剩余" in printed.out
+    assert printed.err == "一切就绪，可以生成图片。\n"
+
+
+def test_what_is_in_the_way_gets_a_cross_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--outputs", str(tmp_path), "--models-dir", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert "✗ 模型：没有可用的模型" in printed.out
+    assert printed.err == "有 1 处需要处理：见标有 ✗ 的各行。\n"
+
+
+def test_as_json_it_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json", "--outputs", str(tmp_path), "--models-dir", str(tmp_path)]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["problems"] == 1
+    assert [each["about"] for each in data["findings"] if each["level"] == "problem"] == ["模型"]

@@ -1,0 +1,70 @@
+"""``doctor``: is everything fit, and what to do where not. A line for each thing; status 1 where something is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text as RichText
+
+from zimage_app.cli.models import add_place_flags, place_config
+from zimage_app.cli.terminal import language, tell
+from zimage_app.domain.text import Text
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.doctor import Finding, Level, examine
+
+_MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
+
+
+def add_doctor_command(commands: Any) -> None:
+    """Add ``doctor`` to the program's commands."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check folders, databases, models, packages, GPU and port",
+        description="Look at everything that the app needs; say what is wrong and what to do. Changes nothing.",
+    )
+    parser.set_defaults(run=show_findings)
+    parser.add_argument(
+        "--deep", action="store_true", help="read the models' files from end to end, which takes a while"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument("--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)")
+    parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
+    add_place_flags(parser)
+
+
+def show_findings(options: argparse.Namespace) -> int:
+    """``doctor``: exit status 0, or 1 where something is in the way of making pictures."""
+    given = {"outputs": options.outputs, "loras": options.loras, **place_config(options)}
+    config = StudioConfig(**{name: value for name, value in given.items() if value})
+    findings = []
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in examine(config, deep=options.deep):
+        findings.append(finding)
+        if not options.json:
+            console.print(_line(finding))
+    wrong = sum(finding.level == "problem" for finding in findings)
+    if options.json:
+        data = {"findings": [_data(finding) for finding in findings], "problems": wrong}
+        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+    elif wrong:
+        tell(Text(f"{wrong} to be mended: the lines marked ✗.", f"有 {wrong} 处需要处理：见标有 ✗ 的各行。"))
+    else:
+        tell(Text("Nothing is in the way of making pictures.", "一切就绪，可以生成图片。"))
+    return 1 if wrong else 0
+
+
+def _line(finding: Finding) -> RichText:
+    spoken = language()
+    mark, colour = _MARKS[finding.level]
+    colon = "：" if spoken == "zh" else ": "
+    return RichText.assemble((f"{mark} ", colour), f"{finding.about.to(spoken)}{colon}{finding.text.to(spoken)}")
+
+
+def _data(finding: Finding) -> dict[str, str]:
+    spoken = language()
+    return {"level": finding.level, "about": finding.about.to(spoken), "text": finding.text.to(spoken)}
