@@ -7,16 +7,19 @@ import shutil
 import time
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from zimage_app.domain.errors import GenerationError, ModelError, RequestError
+from zimage_app.domain.errors import BusyError, GenerationError, ModelError, RequestError
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import read_record
-from zimage_app.service.studio import MAX_WAITING, Studio
+from zimage_app.service.limits import HOME
+from zimage_app.service.studio import Studio
 from zimage_app.service.views import JobView
 
 TIMEOUT = 60.0
@@ -111,19 +114,33 @@ def test_a_failure_is_a_sentence_and_the_next_job_runs(
     assert len(list(tmp_path.rglob("*.png"))) == 1
 
 
-def test_a_full_disk_fails_the_job_and_keeps_what_was_shown(
+def test_a_picture_that_cannot_be_saved_is_held_until_it_can(
     models_dir: Path, small_request: GenerationRequest, tmp_path: Path
 ) -> None:
-    blocked = tmp_path / "outputs"
-    blocked.write_text("in the way", encoding="utf-8")
-    studio = Studio(StudioConfig(models=models_dir, outputs=blocked, model="tiny"))
-    view = finish(studio, studio.submit(small_request, "tiny"))
-    assert view.state == "failed"
-    assert view.error is not None
-    assert "could not be saved" in view.error.text.en
-    assert all(stage.preview for stage in view.stages)
-    blocked.unlink()
-    assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
+    """C3: what a full disk refuses can be downloaded, and is saved once there is room, without a restart."""
+    studio = Studio(StudioConfig(models=models_dir, outputs=tmp_path, model="tiny"))
+    day = tmp_path / f"{datetime.now().astimezone():%Y-%m-%d}"
+    day.write_text("in the way", encoding="utf-8")
+    job = studio.submit(small_request, "tiny")
+    view = finish(studio, job)
+    assert view.state == "done"
+    assert view.picture is not None
+    assert "could not be saved" in view.warnings[-1].en
+    assert studio.warnings() == view.warnings[-1:]
+    held = studio.picture(view.picture.record.id)
+    assert held is not None
+    with Image.open(io.BytesIO(held.read())) as image:
+        assert image.size == (128, 192)
+    day.unlink()
+    again = finish(studio, studio.submit(small_request, "tiny"))
+    assert again.state == "done"
+    saved = studio.picture(view.picture.record.id)
+    assert saved is not None
+    assert (saved.unsaved, saved.path.read_bytes()) == (None, held.read())
+    assert studio.warnings() == ()
+    kept = studio.view(job)
+    assert kept is not None
+    assert kept.warnings == ()
     studio.close()
 
 
@@ -136,14 +153,17 @@ def test_bad_orders_are_refused_at_the_door(studio: Studio, small_request: Gener
     studio.cancel("nobody")
 
 
-def test_the_queue_has_an_end(studio: Studio, small_request: GenerationRequest) -> None:
+def test_the_queue_has_an_end(models_dir: Path, small_request: GenerationRequest, tmp_path: Path) -> None:
+    limits = replace(HOME, waiting=3)
+    studio = Studio(StudioConfig(models=models_dir, outputs=tmp_path, model="tiny", limits=limits))
     first = studio.submit(slow_request(), "tiny")
     while studio.wait(first, -1, 0.0).state == "waiting":
         time.sleep(0.01)
-    for _ in range(MAX_WAITING):
+    for _ in range(limits.waiting):
         studio.submit(small_request, "tiny")
-    with pytest.raises(GenerationError, match="waiting already"):
+    with pytest.raises(BusyError, match="3 pictures are waiting already"):
         studio.submit(small_request, "tiny")
+    studio.close()
 
 
 def test_a_shared_studio_shows_everybody_only_their_own(
@@ -200,14 +220,42 @@ def test_a_failed_job_keeps_no_model_in_memory(studio: Studio, small_request: Ge
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
 
 
-def test_closing_leaves_no_job_waiting(studio: Studio, small_request: GenerationRequest) -> None:
-    jobs = [studio.submit(slow_request(), "tiny") for _ in range(3)]
-    while studio.wait(jobs[0], -1, 0.0).state == "waiting":
+def test_closing_keeps_the_queue_and_the_next_start_goes_on(
+    models_dir: Path, small_request: GenerationRequest, tmp_path: Path
+) -> None:
+    config = StudioConfig(models=models_dir, outputs=tmp_path, model="tiny")
+    studio = Studio(config)
+    slow = studio.submit(slow_request(), "tiny", owner="me")
+    jobs = [studio.submit(small_request, "tiny", owner="me") for _ in range(2)]
+    while studio.wait(slow, -1, 0.0).state in ("waiting", "loading"):
         time.sleep(0.01)
     studio.close()
-    assert [studio.wait(job, -1, 0.0).state for job in jobs] == ["cancelled"] * 3
     with pytest.raises(GenerationError, match="closing"):
         studio.submit(small_request, "tiny")
+    with pytest.raises(GenerationError, match="closing"):
+        studio.wait(slow, -1, TIMEOUT)
+    again = Studio(config)
+    assert again.active("me") == jobs[-1]
+    assert again.active("somebody else") is None
+    views = [again.wait(job, -1, 0.0) for job in (slow, *jobs)]
+    assert [(view.state, view.ahead) for view in views] == [("waiting", 0), ("waiting", 1), ("waiting", 2)]
+    assert [(stage.width, stage.steps) for stage in views[1].stages] == [(64, 3), (128, 3)]
+    again.cancel(slow)
+    again.resume()
+    done = [finish(again, job) for job in jobs]
+    assert [view.state for view in done] == ["done", "done"]
+    again.close()
+    last = Studio(config)
+    for job, before in zip(jobs, done, strict=True):
+        seen = last.view(job)
+        assert seen is not None
+        assert before.picture is not None
+        assert seen.picture == before.picture
+        assert (seen.state, seen.progress) == ("done", 1.0)
+    cancelled = last.view(slow)
+    assert cancelled is not None
+    assert cancelled.state == "cancelled"
+    last.close()
 
 
 def test_the_tiny_model_is_the_one_that_was_chosen(studio: Studio) -> None:

@@ -24,7 +24,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.backend import Backend
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.details import Section, details
-from zimage_app.service.gallery import Gallery
+from zimage_app.service.gallery import Gallery, owner_mark
 from zimage_app.service.history import History
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
@@ -129,7 +129,7 @@ class ScriptedStudio:
         with self._changed:
             ahead = sum(not view.over for view in self._views.values())
             self._views[job_id] = JobView(
-                job_id, owner, model, ahead=ahead, stages=stages, warnings=plan.warnings, version=1
+                job_id, owner_mark(owner), model, ahead=ahead, stages=stages, warnings=plan.warnings, version=1
             )
         threading.Thread(target=self._run, args=(job_id, plan), daemon=True).start()
         return job_id
@@ -148,7 +148,7 @@ class ScriptedStudio:
 
     def active(self, owner: str) -> str | None:
         with self._changed:
-            mine = [view.id for view in self._views.values() if view.owner == owner and not view.over]
+            mine = [view.id for view in self._views.values() if view.owner == owner_mark(owner) and not view.over]
         return mine[-1] if mine else None
 
     def today(self, owner: str = "", limit: int = 24) -> tuple[SavedPicture, ...]:

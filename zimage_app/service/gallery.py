@@ -52,14 +52,10 @@ def is_stage(name: str) -> bool:
     return _STAGE.search(name) is not None
 
 
-def stage_files(picture: Path) -> list[Path]:
-    """The stage pictures that were kept beside a picture, first stage first."""
-    numbered = {
-        int(found[1]): path
-        for path in picture.parent.glob(f"{glob.escape(picture.stem)}.stage*.png")
-        if (found := _STAGE.search(path.name))
-    }
-    return [numbered[number] for number in sorted(numbered)]
+def stage_files(picture: Path) -> list[tuple[int, Path]]:
+    """The stage pictures that were kept beside a picture, by the stage's number from 1, first stage first."""
+    beside = picture.parent.glob(f"{glob.escape(picture.stem)}.stage*.png")
+    return sorted((int(found[1]), path) for path in beside if (found := _STAGE.search(path.name)))
 
 
 class Gallery:
@@ -75,10 +71,18 @@ class Gallery:
         Raises:
             StorageError: names the folder and the system's reason (full disk, no permission, …).
         """
+        return self.write(self.packed(picture, record, owner_mark(owner)), record)
+
+    def packed(self, picture: Picture, record: ImageRecord, mark: str = "") -> bytes:
+        """The PNG with its settings inside; ``mark`` is its owner's, where strangers share the page."""
+        return _png(Image.fromarray(picture), _chunks(record, mark))
+
+    def write(self, png: bytes, record: ImageRecord) -> SavedPicture:
+        """Write what ``packed`` gave; raises StorageError as ``save`` does."""
         path = self.path_of(record.id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, _png(Image.fromarray(picture), _chunks(record, owner)))
+            write_whole(path, png)
         except OSError as error:
             reason = error.strerror or str(error)
             raise StorageError(
@@ -137,12 +141,12 @@ def read_head(path: Path) -> Head:
     return Head(ImageRecord.from_json(text), owner if isinstance(owner, str) else "")
 
 
-def _chunks(record: ImageRecord, owner: str) -> PngImagePlugin.PngInfo:
+def _chunks(record: ImageRecord, mark: str) -> PngImagePlugin.PngInfo:
     chunks = PngImagePlugin.PngInfo()
     chunks.add_itxt("parameters", record.parameters_text)
     chunks.add_itxt(TEXT_KEY, record.to_json())
-    if owner:
-        chunks.add_itxt(OWNER_KEY, owner_mark(owner))
+    if mark:
+        chunks.add_itxt(OWNER_KEY, mark)
     return chunks
 
 

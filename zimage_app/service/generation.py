@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections.abc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.loras import LoraLibrary
 from zimage_app.service.wildcards import WildcardLibrary
+
+EventStream = collections.abc.Generator[Event, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Generator:
 
     def stream(
         self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = _never
-    ) -> Iterator[Event]:
+    ) -> EventStream:
         """The run's events, as they happen; the last is Finished, Failed or Cancelled.
 
         ``cancelled`` is asked before every model evaluation. Closing the iterator ends the run too; until it is at its

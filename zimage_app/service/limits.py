@@ -1,8 +1,12 @@
-"""How much may be asked for, at home and in public: the tables, and the check of a plan. Knows no queue and no page."""
+"""How much may be asked for, at home and in public: the tables, and the checks. Knows no queue and no page."""
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from zimage_app.domain.errors import BusyError, RequestError
 from zimage_app.domain.plan import GenerationPlan, StagePlan
@@ -31,6 +35,9 @@ class Limits:
     seconds: float | None = 600.0
     """A job may run; None: as long as it takes."""
 
+
+_LOOK_AGAIN_SECONDS = 60.0
+"""Between two counts of what the pictures take: many pictures take a tenth of a second to count."""
 
 HOME = Limits(
     pixels=2048 * 2048,
@@ -155,3 +162,33 @@ def check_disk(used: int, limits: Limits) -> None:
             3600.0,
             own=False,
         )
+
+
+class DiskUse:
+    """What a folder's files take, counted now and then. Safe from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._counted: float | None = None
+        self._used = 0
+
+    def used(self) -> int:
+        """Bytes, as they were at most a minute ago."""
+        with self._lock:
+            now = time.monotonic()
+            if self._counted is None or now - self._counted > _LOOK_AGAIN_SECONDS:
+                self._counted, self._used = now, _size(self._folder)
+            return self._used
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below a folder; what goes away meanwhile, or is closed to us, counts as nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(place, name)).st_size
+            except OSError:
+                continue
+    return total

@@ -44,6 +44,12 @@ class SavedPicture:
 
     path: Path
     record: ImageRecord
+    unsaved: bytes | None = None
+    """The PNG itself, while it could not be written to ``path``."""
+
+    def read(self) -> bytes:
+        """The PNG; raises OSError where its file has gone."""
+        return self.path.read_bytes() if self.unsaved is None else self.unsaved
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,14 @@ class JobView:
 
     id: str
     owner: str
+    """``gallery.owner_mark`` of who asked."""
     model: str
     state: JobState = "waiting"
     version: int = 0
     ahead: int = 0
     """Jobs that run before this one."""
+    starts_in: float | None = None
+    """Estimated seconds until it runs, while it waits; None while that isn't known."""
     stages: tuple[StageView, ...] = ()
     current: int = 0
     """Index into ``stages`` of the one that runs, or ran last."""
