@@ -118,6 +118,10 @@ class ScriptedStudio:
         self.card(model)
         return len(text)
 
+    def token_limit(self, model: str) -> int | None:
+        self.card(model)
+        return 1000
+
     def note_lora(self, name: str, notes: Notes) -> LoraEntry:
         return self.loras.write_notes(name, notes)
 

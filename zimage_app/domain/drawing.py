@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import NoReturn
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import GenerationRequest, LoraUse, Template, parse_request
 from zimage_app.domain.text import Text
-from zimage_app.domain.wildcards import Lines, draw, is_plain
+from zimage_app.domain.wildcards import Lines, combinations, draw, is_plain, parse
 
 _PROMPT, _NEGATIVE, _TRIGGERS, _LORAS = range(4)
 """Numbers of the texts: each has draws of its own, so that a choice in one changes nothing in the others."""
@@ -47,6 +48,15 @@ def drawn(request: GenerationRequest, seed: int, lines: Lines) -> GenerationRequ
     return _checked(request.model_copy(update={**changed, "template": template}))
 
 
+def ways(request: GenerationRequest, lines: Lines) -> int:
+    """In how many ways a request can be drawn; raises what ``drawn`` does where something is wrong with its texts."""
+    texts = {"prompt": (request.prompt,), "negative": (request.negative,), "triggers": request.triggers}
+    texts |= {f"loras.{place}.triggers": use.triggers for place, use in enumerate(request.loras)}
+    if request.template is not None:
+        return 1
+    return prod(_ways(field, text, lines) for field, several in texts.items() for text in several)
+
+
 def as_it_stands(request: GenerationRequest) -> GenerationRequest:
     """The request so that nothing in it is drawn, for texts from before there was any drawing."""
     words = (*request.triggers, *(word for use in request.loras for word in use.triggers))
@@ -72,6 +82,13 @@ def _drawn(field: str, text: str, seed: int, lines: Lines, number: int) -> str:
         return text
     try:
         return draw(text, seed, lines, number)
+    except RequestError as error:
+        raise error.at(field) from error
+
+
+def _ways(field: str, text: str, lines: Lines) -> int:
+    try:
+        return combinations(parse(text), lines)
     except RequestError as error:
         raise error.at(field) from error
 

@@ -479,15 +479,22 @@ class GenerationRequest(BaseModel):
     def full_prompt(self) -> str:
         """What the text encoder reads: the trigger words that the prompt doesn't hold yet, then the prompt.
 
+        LoRA tags must have been taken out before (``prompt_tags.py``), choices made (``drawing.py``).
+        """
+        return ", ".join([*self.joined_words, self.prompt])
+
+    @property
+    def joined_words(self) -> tuple[str, ...]:
+        """The trigger words in front of the prompt, which doesn't hold them yet.
+
         The LoRAs' words come first, in the order of the stack, then the free ones; each once, however it is written
-        (upper case or full width). LoRA tags must have been taken out before (``prompt_tags.py``).
+        (upper case or full width).
         """
         on = (word for use in self.loras if use.strength for word in use.triggers)
         words: dict[str, str] = {}
         for word in (*on, *self.triggers):
             words.setdefault(_folded(word), word.strip())
-        missing = [word for folded, word in words.items() if folded and not holds_word(self.prompt, word)]
-        return ", ".join([*missing, self.prompt])
+        return tuple(word for folded, word in words.items() if folded and not holds_word(self.prompt, word))
 
 
 _LETTER = r"[^\W\u2e80-\U0010ffff]"

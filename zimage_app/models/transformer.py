@@ -222,8 +222,7 @@ class FastTransformer:
     @property
     def max_tokens(self) -> int:
         """The longest caption whose padding, and the picture's place behind it, have rotary positions."""
-        positions: int = self.module.config.axes_lens[0]
-        return (positions - 2) // TOKEN_MULTIPLE * TOKEN_MULTIPLE
+        return longest_caption(self.module.config.axes_lens[0])
 
     def weights_changed(self) -> None:
         """Forget what was derived from the weights: modulations are worked out anew, prompts must be prepared again.

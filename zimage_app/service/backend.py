@@ -99,6 +99,10 @@ class Backend(Protocol):
         """How many tokens a text is to a model; None where that isn't known."""
         ...
 
+    def token_limit(self, model: str) -> int | None:
+        """The most tokens that a model takes; None where that isn't known."""
+        ...
+
     def width(self, model: str) -> int | None:
         """How wide a model's transformer is, which tells LoRAs for it from others; None where that isn't known."""
         ...

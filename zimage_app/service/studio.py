@@ -113,6 +113,10 @@ class Studio:
         """
         return self._tokens.count(self._source(model), text)
 
+    def token_limit(self, model: str) -> int | None:
+        """The most tokens that a model takes; None where that isn't known. Raises ModelError: the model isn't here."""
+        return self._tokens.limit(self._source(model))
+
     def resume(self) -> None:
         """Go on with what was left in the queue when the app ended."""
         self._worker.start()

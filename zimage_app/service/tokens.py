@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from zimage_app.models.sources import ModelSource
 
 if TYPE_CHECKING:
     from zimage_app.models.text import Tokenizer
+
+_PUBLISHED_POSITIONS = 1536
+"""Of the published Z-Image models, whose weights may come without a config."""
 
 
 class TokenCounter:
@@ -27,6 +31,19 @@ class TokenCounter:
 
         The first question for a model takes seconds; loading the model will say what is wrong with a tokenizer.
         """
+        tokenizer = self._tokenizer_of(source)
+        return None if tokenizer is None else len(tokenizer.ids(text)) - len(tokenizer.ids(""))
+
+    def limit(self, source: ModelSource) -> int | None:
+        """The most tokens that a text may add to an empty prompt; None where that can't be told."""
+        tokenizer, positions = self._tokenizer_of(source), _positions(source)
+        if tokenizer is None or positions is None:
+            return None
+        from zimage_app.models.transformer import longest_caption  # takes torch
+
+        return longest_caption(positions) - len(tokenizer.ids(""))
+
+    def _tokenizer_of(self, source: ModelSource) -> Tokenizer | None:
         folder = source.places.tokenizer.path
         with self._lock:
             if folder != self._folder:
@@ -36,5 +53,16 @@ class TokenCounter:
                 with contextlib.suppress(ModelError):
                     self._tokenizer = load_tokenizer(folder)
                 self._folder = folder
-            tokenizer = self._tokenizer
-            return None if tokenizer is None else len(tokenizer.ids(text)) - len(tokenizer.ids(""))
+            return self._tokenizer
+
+
+def _positions(source: ModelSource) -> int | None:
+    """The transformer's positions along the text; None where its config can't be read."""
+    config = source.places.transformer.config
+    if config is None:
+        return _PUBLISHED_POSITIONS
+    try:
+        positions = json.loads(config.read_text(encoding="utf-8"))["axes_lens"][0]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return positions if isinstance(positions, int) else None
