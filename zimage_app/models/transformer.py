@@ -475,6 +475,11 @@ def _caption_positions(length: int) -> Tensor:
     return positions
 
 
+def longest_caption(positions: int) -> int:
+    """Tokens of the longest caption whose padding, and the picture's place behind it, have rotary positions."""
+    return (positions - 2) // TOKEN_MULTIPLE * TOKEN_MULTIPLE
+
+
 def _image_positions(grid: tuple[int, int], caption: int) -> Tensor:
     """(padded tokens, 3): the picture stands just behind its caption; its padding is at (0, 0, 0)."""
     height, width = grid
