@@ -15,7 +15,7 @@ from zimage_app.domain.request import GenerationRequest, Stage, knob_of
 
 def made(client: TestClient, studio: ScriptedStudio, *prompts: str) -> list[str]:
     """Pictures of these prompts; their ids, newest first."""
-    ids = []
+    ids: list[str] = []
     for prompt in prompts:
         picture = finish(studio, asked(client, prompt=prompt)).picture
         assert picture is not None

@@ -14,8 +14,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, Request, expect, sync_playwright
 
 from tests.ui.doubles import ScriptedStudio
+from zimage_app.serve import open_page
 from zimage_app.service.backend import Backend
-from zimage_app.ui.launch import start
+from zimage_app.web.door import Door
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -23,15 +24,16 @@ CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-network
 expect.set_options(timeout=20_000)
 
 Visit = Callable[..., Page]
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 @contextmanager
-def served(studio: Backend) -> Iterator[str]:
-    """The page on a free port of this machine; gives its address."""
+def served(studio: Backend, door: Door | None = None) -> Iterator[str]:
+    """Page and REST on a free port of this machine, as app.py serves them; gives the address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = start(studio, "auto", server_name="127.0.0.1", server_port=port)
+    page = open_page(studio, "auto", door or Door(), server_name="127.0.0.1", server_port=port)
     try:
         yield f"http://127.0.0.1:{port}/"
     finally:

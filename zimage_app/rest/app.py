@@ -77,4 +77,5 @@ def _docs(request: Request) -> Response:
         swagger_js_url=f"{root}/docs/files/swagger-ui-bundle.js",
         swagger_css_url=f"{root}/docs/files/swagger-ui.css",
         swagger_favicon_url=f"{root}/docs/files/favicon.png",
+        swagger_ui_parameters={"validatorUrl": None},  # else it asks another machine what it thinks of the schema
     )

@@ -11,6 +11,8 @@ import secrets
 
 from starlette.requests import HTTPConnection
 
+from zimage_app.web.cookies import cookie
+
 OWNER_COOKIE = "studio_owner"
 OWNER_HEADER = "x-studio-owner"
 KEY_OWNER = "zimage_key_owner"
@@ -42,12 +44,4 @@ def owner_of(connection: HTTPConnection) -> str:
 
 def owner_cookie(connection: HTTPConnection, owner: str) -> str:
     """The header's value that has a browser keep the id for a year."""
-    # In the frame of a Space the page is a third party, whose cookies browsers keep only when they are partitioned.
-    frame = "SameSite=None; Secure; Partitioned" if is_secure(connection) else "SameSite=Lax"
-    return f"{OWNER_COOKIE}={owner}; Path=/; Max-Age={_YEAR}; HttpOnly; {frame}"
-
-
-def is_secure(connection: HTTPConnection) -> bool:
-    """Whether the visitor came over HTTPS, perhaps to a proxy in front of us."""
-    forwarded = connection.headers.get("x-forwarded-proto", "")
-    return "https" in (connection.url.scheme, forwarded.split(",")[0].strip())
+    return cookie(connection, OWNER_COOKIE, owner, _YEAR)

@@ -1,0 +1,211 @@
+"""Who may come in: visitors with a name and a password, programs with a key, on every route. Knows no owners' things.
+
+A login lasts until the app ends or the visitor leaves by ``/logout``. Programs may send the name and password with each
+request instead (HTTP Basic), and Gradio's own client logs in as it does everywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from urllib.parse import parse_qs, quote
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from zimage_app.domain.text import Text
+from zimage_app.web.cookies import cookie
+from zimage_app.web.credentials import Credentials
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import KEY_OWNER, key_owner
+from zimage_app.web.refusal import API, is_api, refusal
+
+SESSION_COOKIE = "studio_session"
+_OPEN = ("/health", "/gradio_api/startup-events")
+"""What tells nothing, and must answer before anybody can log in."""
+_PUBLISHED = f"{API}/openapi.json"
+_MOST_SESSIONS = 10_000
+_FAILURES = 10
+"""Wrong passwords from one address before it has to wait."""
+_PAUSE = 60.0
+_MOST_ADDRESSES = 10_000
+_LOGIN_BODY = 10_000
+
+_NO_KEY = Text(
+    "Send the API key, as Authorization: Bearer KEY or X-API-Key: KEY.",
+    "请提供 API 密钥：Authorization: Bearer 密钥 或 X-API-Key: 密钥。",
+)
+_NO_LOGIN = Text("Log in first.", "请先登录。")
+_WRONG = Text("Name or password is wrong.", "用户名或密码错误。")
+_SLOW = Text("Too many wrong passwords; wait a minute.", "密码错误次数过多，请一分钟后再试。")
+_TITLE = Text("Log in", "登录")
+_NAME = Text("Name", "用户名")
+_PASSWORD = Text("Password", "密码")
+
+
+class _Failures:
+    """Counts wrong passwords by address, so that nobody can try many."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def wait(self, address: str) -> float:
+        """Seconds before this address may try again; 0 for at once."""
+        count, first = self._counts.get(address, (0, 0.0))
+        left = first + _PAUSE - self._clock()
+        return left if count >= _FAILURES and left > 0 else 0.0
+
+    def add(self, address: str) -> None:
+        """One more."""
+        count, first = self._counts.pop(address, (0, self._clock()))
+        expired = self._clock() - first > _PAUSE
+        self._counts[address] = (1, self._clock()) if expired else (count + 1, first)
+        while len(self._counts) > _MOST_ADDRESSES:
+            self._counts.popitem(last=False)
+
+
+class AccessMiddleware:
+    """Lets in who may; everybody else gets 401, or the login page."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        credentials: Credentials,
+        first: LanguageChoice = "auto",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._credentials = credentials
+        self._first = first
+        self._failures = _Failures(clock)
+        self._sessions: OrderedDict[str, None] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = await self._answer(scope, receive)
+        if answer is None:
+            await self._app(scope, receive, send)
+        else:
+            await answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
+        """What turns the request away; None lets it pass."""
+        path = scope["path"].rstrip("/")
+        visitor = HTTPConnection(scope)
+        key = self._has_key(visitor)
+        if key:
+            scope[KEY_OWNER] = key_owner(self._credentials.api_key)
+        if self._credentials.users and path == "/login":
+            return await self._login(Request(scope, receive))
+        if self._credentials.users and path == "/logout":
+            return self._logout(visitor)
+        if path in _OPEN or (is_api(scope) and key):
+            return None
+        if self._credentials.users:
+            return self._unless_logged_in(visitor)
+        if is_api(scope) and self._credentials.api_key and path != _PUBLISHED:
+            return refusal(scope, 401, _NO_KEY, self._first, **{"www-authenticate": "Bearer"})
+        return None
+
+    def _has_key(self, visitor: HTTPConnection) -> bool:
+        scheme, _, given = visitor.headers.get("authorization", "").partition(" ")
+        bearer = given.strip() if scheme.lower() == "bearer" else ""
+        return self._credentials.is_key(bearer) or self._credentials.is_key(visitor.headers.get("x-api-key", ""))
+
+    def _unless_logged_in(self, visitor: HTTPConnection) -> Response | None:
+        if visitor.cookies.get(SESSION_COOKIE, "") in self._sessions:
+            return None
+        basic = _basic(visitor)
+        if basic is not None:
+            return self._check(visitor, *basic)
+        if "text/html" in visitor.headers.get("accept", "") and visitor.scope["method"] == "GET":
+            there = quote(visitor.scope["path"], safe="/")
+            return RedirectResponse(f"/login?next={there}", 303)
+        text = _NO_KEY if self._credentials.api_key and is_api(visitor.scope) else _NO_LOGIN
+        return refusal(visitor.scope, 401, text, self._first)
+
+    def _check(self, visitor: HTTPConnection, name: str, password: str) -> Response | None:
+        """None for a right password, else what to answer."""
+        address = visitor.client.host if visitor.client else ""
+        if wait := self._failures.wait(address):
+            return refusal(visitor.scope, 429, _SLOW, self._first, **{"retry-after": str(round(wait) + 1)})
+        if self._credentials.fits(name, password):
+            return None
+        self._failures.add(address)
+        return refusal(visitor.scope, 401, _WRONG, self._first)
+
+    async def _login(self, request: Request) -> Response:
+        there = request.query_params.get("next", "/")
+        if request.method != "POST":
+            return self._form(request, there)
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _LOGIN_BODY:
+                return refusal(request.scope, 413, _WRONG, self._first)
+        given = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
+        name, password = (given.get(field, [""])[0] for field in ("username", "password"))
+        failed = self._check(request, name, password)
+        person = "text/html" in request.headers.get("accept", "")
+        if failed is not None:
+            return self._form(request, there, failed.status_code) if person else failed
+        answer = RedirectResponse(_inside(there), 303) if person else JSONResponse({"success": True})
+        self._begin(request, answer)
+        return answer
+
+    def _begin(self, visitor: HTTPConnection, answer: Response) -> None:
+        session = secrets.token_urlsafe(32)
+        self._sessions[session] = None
+        while len(self._sessions) > _MOST_SESSIONS:
+            self._sessions.popitem(last=False)
+        answer.headers["set-cookie"] = cookie(visitor, SESSION_COOKIE, session)
+
+    def _logout(self, visitor: HTTPConnection) -> Response:
+        self._sessions.pop(visitor.cookies.get(SESSION_COOKIE, ""), None)
+        answer = RedirectResponse("/login", 303)
+        answer.headers["set-cookie"] = cookie(visitor, SESSION_COOKIE, "", 0)
+        return answer
+
+    def _form(self, request: Request, there: str, status: int = 200) -> Response:
+        language = language_of(request, self._first)
+        problem = {401: _WRONG, 429: _SLOW}.get(status, Text("", ""))
+        words = {
+            "language": "zh-CN" if language == "zh" else "en",
+            "title": _TITLE.to(language),
+            "name": _NAME.to(language),
+            "password": _PASSWORD.to(language),
+            "problem": problem.to(language),
+            "action": f"/login?next={quote(_inside(there), safe='/')}",
+        }
+        page = (Path(__file__).parent / "login.html").read_text(encoding="utf-8")
+        for name, word in words.items():
+            page = page.replace(f"{{{name}}}", escape(word))
+        return HTMLResponse(page, status, headers={"cache-control": "no-store"})
+
+
+def _basic(visitor: HTTPConnection) -> tuple[str, str] | None:
+    scheme, _, given = visitor.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, _, password = base64.b64decode(given.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    return name, password
+
+
+def _inside(path: str) -> str:
+    """The path, where it is one of this app's; else the page."""
+    own = path.startswith("/") and path[1:2] not in ("/", "\\") and path.isprintable()
+    return path if own else "/"

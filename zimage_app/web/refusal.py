@@ -1,0 +1,27 @@
+"""A request that is turned away before anything looks at it: a status and one sentence, as JSON or as text."""
+
+from __future__ import annotations
+
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import Scope
+
+from zimage_app.domain.text import Text
+from zimage_app.web.language import LanguageChoice, language_of
+
+API = "/api"
+
+
+def is_api(scope: Scope) -> bool:
+    """Whether a program asks, not a page."""
+    path = str(scope["path"])
+    return path == API or path.startswith(f"{API}/")
+
+
+def refusal(scope: Scope, status: int, text: Text, first: LanguageChoice = "auto", **headers: str) -> Response:
+    """The answer to a request that goes no further; over REST in the form of every other problem there."""
+    sentence = text.to(language_of(HTTPConnection(scope), first))
+    kept = {"cache-control": "no-store", **headers}
+    if is_api(scope):
+        return JSONResponse({"detail": sentence, "field": None}, status, headers=kept)
+    return PlainTextResponse(sentence, status, headers=kept)
