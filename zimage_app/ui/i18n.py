@@ -20,6 +20,7 @@ from zimage_app.ui.lora_words import LORA_WORDS
 from zimage_app.ui.monitor_words import MONITOR_WORDS
 from zimage_app.ui.negative_words import NEGATIVE_WORDS
 from zimage_app.ui.preset_words import PRESET_WORDS
+from zimage_app.ui.prompt_words import PROMPT_WORDS
 from zimage_app.web.language import LOCALES
 
 WORDS: dict[str, Text] = {
@@ -121,6 +122,7 @@ WORDS: dict[str, Text] = {
     **MONITOR_WORDS,
     **NEGATIVE_WORDS,
     **PRESET_WORDS,
+    **PROMPT_WORDS,
 }
 
 

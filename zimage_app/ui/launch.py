@@ -22,7 +22,7 @@ from zimage_app.ui.theme import studio_theme
 from zimage_app.ui.visitor import VisitorMiddleware
 from zimage_app.web.language import LanguageChoice
 
-_STYLES = ("page", "topbar", "loras", "models", "negatives", "presets", "drop")
+_STYLES = ("page", "topbar", "prompt", "triggers", "loras", "models", "negatives", "presets", "drop")
 _WATCHERS = 128
 """Threads for handlers: each open page that watches a run holds one."""
 

@@ -45,5 +45,4 @@ LORA_WORDS: dict[str, Text] = {
     "lora_note": Text("My note", "我的备注"),
     "lora_save": Text("Save notes", "保存备注"),
     "lora_saved": Text("Saved beside the file", "已保存在文件旁"),
-    "reads": Text("The model reads", "模型读到"),
 }

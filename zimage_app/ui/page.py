@@ -31,6 +31,7 @@ from zimage_app.ui.lora_picker import limits, note_function
 from zimage_app.ui.model_panel import panel_function
 from zimage_app.ui.negative_picker import library_function
 from zimage_app.ui.preset_bar import bar_function
+from zimage_app.ui.prompt_tools import prompt_function
 from zimage_app.ui.values import Values, in_effect, stages_values, switched_knobs
 from zimage_app.web.language import LanguageChoice
 
@@ -81,6 +82,7 @@ class _Answers:
     models: Callable[..., object]
     negatives: Callable[..., object]
     presets: Callable[..., object]
+    prompt: Callable[..., object]
 
 
 def _answers(studio: Backend, tabs: int) -> _Answers:
@@ -111,13 +113,14 @@ class _Controls:
             with gr.Column(elem_id="scroll"):
                 with gr.Column(elem_id="compose"):
                     self._text("prompt", lines=4, max_lines=10, placeholder=self._words("prompt_hint"), autofocus=True)
-                    _drawn("reading")
+                    _drawn("prompt", server=self._answers.prompt)
                     self.examples = _drawn("examples", list(self._card.examples))
                     self.drop = _drawn("drop")
                 with gr.Column(elem_id="settings"):
                     self._model(cards)
                     self._loras()
                     self._text("triggers", max_lines=1, placeholder=self._words("triggers_hint"))
+                    _drawn("triggers")
                     self._text("negative", lines=2, max_lines=6)
                     _drawn("hints", server=self._answers.hints)
                     self.negatives = _drawn("negatives", server=self._answers.negatives)

@@ -9,7 +9,8 @@ PROMPT_WORDS: dict[str, Text] = {
     "prompt_history_title": Text("Prompts of this browser (Alt+↑ / Alt+↓)", "本浏览器用过的提示词（Alt+↑ / Alt+↓）"),
     "prompt_history_search": Text("Search the prompts", "搜索提示词"),
     "prompt_history_none": Text(
-        "Prompts that you have used will stand here. They stay in this browser.", "用过的提示词会出现在这里，仅保存在本浏览器。"
+        "Prompts that you have used will stand here. They stay in this browser.",
+        "用过的提示词会出现在这里，仅保存在本浏览器。",
     ),
     "prompt_history_no_match": Text("No prompt matches.", "没有匹配的提示词。"),
     "prompt_history_clear": Text("Delete all", "全部删除"),

@@ -21,7 +21,6 @@ async function ask(settings) {
   // Answers may overtake one another.
   if (turn !== newest) return;
   draw(answer ? answer.hints : []);
-  document.dispatchEvent(new CustomEvent("studio:reads", { detail: answer && answer.reads }));
 }
 
 document.addEventListener("studio:settings", (event) => {

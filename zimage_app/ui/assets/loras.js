@@ -434,6 +434,12 @@ document.addEventListener("studio:settings", (event) => {
   draw();
 });
 
+// The chips of trigger words take words off and move them.
+document.addEventListener("studio:lora-triggers", (event) => {
+  const { place, triggers } = event.detail;
+  if (uses[place]) update(place, { triggers: triggers.length ? triggers : undefined });
+});
+
 function take() {
   const value = sound(props.value);
   if (JSON.stringify(value) === JSON.stringify(uses)) return;

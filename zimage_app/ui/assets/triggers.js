@@ -1,0 +1,246 @@
+// Trigger words as chips: those of the LoRAs that are on, in the order of the stack, then the free ones. The field of the
+// free ones (#knob-triggers), which the server reads, is kept in step; the LoRAs' words belong to the list of LoRAs.
+const page = window.studio;
+const { make, makeButton, say } = page;
+const root = element.querySelector(".triggers");
+const list = root.querySelector("ul");
+const input = root.querySelector("input");
+const separators = ",，、\n";
+const far = 6; // pixels that a finger may tremble before it drags
+
+let free = [];
+let uses = []; // of LoRAs, as the request has them
+let joined = null; // the words in front of the prompt, as the server tells
+let written = ""; // what the field was last given
+let drag = null;
+
+const block = () => document.getElementById("knob-triggers");
+const field = () => block().querySelector("input, textarea");
+const speak = (key, values) => (root.querySelector(".spoken").textContent = say(key, values));
+const leaf = (name) => name.slice(name.lastIndexOf("/") + 1);
+const folded = (word) => word.normalize("NFKC").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
+const drawn = (word) => /[{｛]|__/.test(word); // only the seed tells what it comes to
+
+// As the server splits them: a choice {a, b|c} is kept whole.
+function split(text) {
+  const words = [""];
+  let depth = 0;
+  for (const [place, letter] of [...text].entries()) {
+    const escaped = [...text][place - 1] === "\\";
+    if (!escaped && "{｛".includes(letter)) depth += 1;
+    if (!escaped && "}｝".includes(letter)) depth = Math.max(0, depth - 1);
+    if (separators.includes(letter) && !depth) words.push("");
+    else words[words.length - 1] += letter;
+  }
+  const pieces = depth ? text.split(/[,，、\n]/) : words;
+  return pieces.map((word) => word.trim()).filter(Boolean);
+}
+
+// The field
+
+function write() {
+  written = [...free, ...split(input.value)].join(", ");
+  field().value = written;
+  field().dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function add(words) {
+  const known = new Set(free.map(folded));
+  for (const word of words) {
+    if (known.has(folded(word))) continue;
+    known.add(folded(word));
+    free.push(word);
+  }
+}
+
+function commit() {
+  add(split(input.value));
+  input.value = "";
+  write();
+  draw();
+}
+
+// Chips: {word, use} where use is the place of its LoRA in the list, or null
+
+function chips() {
+  const on = uses.flatMap((use, place) =>
+    use.strength !== 0 && Array.isArray(use.triggers) ? use.triggers.map((word) => ({ word, use: place })) : []
+  );
+  const seen = new Set();
+  const once = on.filter(({ word }) => !seen.has(folded(word)) && seen.add(folded(word)));
+  return [...once, ...free.map((word) => ({ word, use: null }))];
+}
+
+// The words among which a chip can be moved: its LoRA's, or the free ones.
+function group(chip) {
+  return chip.use === null ? free : uses[chip.use].triggers;
+}
+
+function change(chip, words) {
+  if (chip.use === null) {
+    free = words;
+    write();
+  } else {
+    uses[chip.use] = { ...uses[chip.use], triggers: words };
+    document.dispatchEvent(new CustomEvent("studio:lora-triggers", { detail: { place: chip.use, triggers: words } }));
+  }
+  draw();
+}
+
+function remove(chip) {
+  const place = chips().findIndex((each) => each.word === chip.word && each.use === chip.use);
+  change(chip, group(chip).filter((word) => word !== chip.word));
+  speak("trigger_removed", { word: chip.word });
+  const left = list.children;
+  (left[Math.min(place, left.length - 1)] || input).focus();
+}
+
+function move(chip, to) {
+  const words = [...group(chip)];
+  const from = words.indexOf(chip.word);
+  if (to < 0 || to >= words.length || to === from) return;
+  words.splice(to, 0, words.splice(from, 1)[0]);
+  change(chip, words);
+  speak("trigger_moved", { word: chip.word, place: to + 1, count: words.length });
+  focus(chip);
+}
+
+function focus(chip) {
+  [...list.children].find((node) => node.chip.word === chip.word && node.chip.use === chip.use)?.focus();
+}
+
+function pressed(event, chip) {
+  if (event.target !== event.currentTarget) return;
+  const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+  const nodes = [...list.children, input];
+  if (event.key === "Delete" || event.key === "Backspace") remove(chip);
+  else if (by && (event.altKey || event.ctrlKey)) move(chip, group(chip).indexOf(chip.word) + by);
+  else if (by) nodes[Math.max(0, nodes.indexOf(event.currentTarget) + by)].focus();
+  else return;
+  event.preventDefault();
+}
+
+function makeChip(chip) {
+  const node = make("li", chip.use === null ? "chip" : "chip of");
+  const name = chip.use === null ? "" : leaf(uses[chip.use].name);
+  const held = joined && !drawn(chip.word) && !joined.some((word) => folded(word) === folded(chip.word));
+  const label = name ? say("trigger_of", { word: chip.word, name }) : chip.word;
+  const text = held ? `${label}: ${say("trigger_held")}` : label;
+  node.chip = chip;
+  node.tabIndex = 0;
+  node.title = text;
+  node.setAttribute("aria-label", text);
+  node.classList.toggle("held", Boolean(held));
+  node.append(make("span", "word", chip.word));
+  if (name) node.append(make("span", "name", name));
+  const away = makeButton("away", "✕", say("trigger_remove", { word: chip.word }), () => remove(chip));
+  away.tabIndex = -1;
+  node.append(away);
+  node.onkeydown = (event) => pressed(event, chip);
+  node.onpointerdown = (event) => grip(event, chip, node);
+  return node;
+}
+
+function draw() {
+  const held = list.contains(document.activeElement) ? document.activeElement.chip : null;
+  list.replaceChildren(...chips().map(makeChip));
+  list.hidden = !list.childElementCount;
+  if (held) focus(held);
+}
+
+// Dragging, with the mouse or a finger
+
+function grip(event, chip, node) {
+  if (event.button || event.target.closest("button")) return;
+  drag = { chip, from: [event.clientX, event.clientY], moved: false };
+  node.setPointerCapture(event.pointerId);
+  node.onpointermove = (each) => dragged(each, node);
+  node.onpointerup = node.onpointercancel = () => {
+    const { moved } = drag;
+    drag = null;
+    node.onpointermove = null;
+    if (!moved) return;
+    draw();
+    focus(chip);
+  };
+}
+
+function dragged(event, node) {
+  if (!drag) return;
+  const [x, y] = drag.from;
+  if (!drag.moved && Math.hypot(event.clientX - x, event.clientY - y) < far) return;
+  drag.moved = true;
+  node.classList.add("dragged");
+  const over = document.elementsFromPoint(event.clientX, event.clientY).find((each) => each !== node && each.chip)?.chip;
+  if (!over || over.use !== drag.chip.use) return;
+  const words = [...group(drag.chip)];
+  const [from, to] = [words.indexOf(drag.chip.word), words.indexOf(over.word)];
+  words.splice(to, 0, words.splice(from, 1)[0]);
+  const target = [...list.children].find((each) => each.chip === over);
+  // The node itself is moved, so that the pointer keeps hold of it.
+  if (from < to) target.after(node);
+  else target.before(node);
+  if (drag.chip.use === null) {
+    free = words;
+    write();
+  } else {
+    uses[drag.chip.use] = { ...uses[drag.chip.use], triggers: words };
+    document.dispatchEvent(new CustomEvent("studio:lora-triggers", { detail: { place: drag.chip.use, triggers: words } }));
+  }
+}
+
+// Typing
+
+input.addEventListener("keydown", (event) => {
+  if (event.isComposing) return;
+  if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    commit();
+  } else if (event.key === "Backspace" && !input.value && free.length) {
+    event.preventDefault();
+    remove({ word: free[free.length - 1], use: null });
+    input.focus();
+  } else if (event.key === "ArrowLeft" && input.selectionEnd === 0) list.lastElementChild?.focus();
+});
+
+function typed(event) {
+  if (event.isComposing) return;
+  // A comma inside a choice that is still being typed is no end of a word.
+  const whole = `${input.value}\0`;
+  if (split(whole).at(-1) === "\0") commit();
+  else write();
+}
+
+input.addEventListener("input", typed);
+input.addEventListener("compositionend", () => typed({}));
+input.addEventListener("blur", () => input.value.trim() && commit());
+root.addEventListener("click", (event) => event.target === root && input.focus());
+
+// All of it
+
+document.addEventListener("studio:settings", (event) => {
+  const { triggers = "", loras = [] } = event.detail;
+  uses = Array.isArray(loras) ? loras.filter((use) => use && typeof use.name === "string" && use.name) : [];
+  if (drag) return;
+  if (typeof triggers === "string" && triggers !== written) {
+    written = triggers;
+    free = [];
+    add(split(triggers));
+    input.value = "";
+  }
+  draw();
+});
+
+document.addEventListener("studio:reads", (event) => {
+  joined = event.detail?.words || null;
+  if (!drag) draw();
+});
+
+const title = block().querySelector("[data-testid=block-info]")?.textContent || "";
+root.setAttribute("aria-label", title);
+input.setAttribute("aria-label", say("trigger_add"));
+input.title = say("trigger_keys");
+input.placeholder = say("trigger_add_short");
+field().tabIndex = -1;
+field().setAttribute("aria-hidden", "true");
+block().classList.add("with-chips");
