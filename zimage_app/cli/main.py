@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from zimage_app.cli.assignments import MOST_DIGITS, assign
 from zimage_app.cli.doctor import add_doctor_command
 from zimage_app.cli.imports import add_import_command, as_here, report
+from zimage_app.cli.jobs import add_jobs_command
 from zimage_app.cli.lora_flags import lora_use, remarks
 from zimage_app.cli.loras import add_loras_command
 from zimage_app.cli.models import add_models_command, add_place_flags, place_config
@@ -97,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_place_flags(generate)
     add_doctor_command(commands)
     add_import_command(commands)
+    add_jobs_command(commands)
     add_loras_command(commands)
     add_models_command(commands)
     add_negatives_command(commands)
