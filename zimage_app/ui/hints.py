@@ -11,7 +11,6 @@ from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Text, language_named
 from zimage_app.service.backend import Backend
 from zimage_app.service.loras import LoraEntry
-from zimage_app.ui.canvas import lora_text
 from zimage_app.ui.values import request_data
 
 Data = dict[str, Any]
@@ -21,7 +20,7 @@ def hint_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
     """What the hints' script calls, with the page's ``settings`` by name and its ``language``."""
 
     def hints(page: Data) -> Data:
-        """``hints``, sentences to show, and ``reads``, what the model will read; nothing while that can't be told."""
+        """``hints``, sentences to show; none while a field is half-typed."""
         values = page["settings"]
         language = language_named(page["language"])
         blank = not str(values["prompt"] or "").strip()
@@ -29,17 +28,13 @@ def hint_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
             asked = parse_request(request_data(values | ({"prompt": "-"} if blank else {}), tabs))
             plan = make_plan(asked, studio.card(str(values["model"])), lora_name=studio.loras.name_of, wildcard=studio.wildcards.lines)
         except LoraError as error:
-            return {"hints": [error.to(language)], "reads": None}
+            return {"hints": [error.to(language)]}
         except StudioError:  # half-typed; the button's own check names the field
-            return {"hints": [], "reads": None}
+            return {"hints": []}
         by_tags = [use for use in plan.request.loras if use.strength and use not in asked.loras]
         width = studio.width(str(values["model"]))
         remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
-        reads = {"text": plan.request.full_prompt, "loras": [lora_text(use) for use in by_tags]}
-        return {
-            "hints": [text.to(language) for text in (*plan.warnings, *remarks)],
-            "reads": None if blank or plan.request.full_prompt == asked.prompt else reads,
-        }
+        return {"hints": [text.to(language) for text in (*plan.warnings, *remarks)]}
 
     return hints
 

@@ -92,6 +92,7 @@ def _answers(studio: Backend, tabs: int) -> _Answers:
         models=panel_function(studio),
         negatives=library_function(studio, tabs),
         presets=bar_function(studio, tabs),
+        prompt=prompt_function(studio),
     )
 
 
