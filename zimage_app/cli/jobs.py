@@ -74,8 +74,8 @@ def cancel_jobs(options: argparse.Namespace) -> int:
     """``jobs cancel``; a running one ends before its next step, where an app runs it."""
     with _queue(options) as queue:
         for job_id in options.ids:
-            state = queue.stop(job_id) if queue else None
-            if state is None:
+            job = queue.find(job_id) if queue else None
+            if queue is None or job is None:
                 raise RequestError(
                     "JOB",
                     Text(
@@ -83,11 +83,12 @@ def cancel_jobs(options: argparse.Namespace) -> int:
                         f"队列中没有 {job_id}；可用 jobs 命令查看",
                     ),
                 )
-            said = {
-                "cancelled": Text(f"{job_id} is taken out.", f"{job_id} 已取消。"),
-                "running": Text(f"{job_id} is being stopped.", f"正在停止 {job_id}。"),
-            }
-            tell(said.get(state, Text(f"{job_id} is over already.", f"{job_id} 已经结束。")))
+            if job.state not in _STATES:
+                tell(Text(f"{job_id} is over already.", f"{job_id} 已经结束。"))
+            elif queue.stop(job_id) == "running":
+                tell(Text(f"{job_id} is being stopped.", f"正在停止 {job_id}。"))
+            else:
+                tell(Text(f"{job_id} is taken out.", f"{job_id} 已取消。"))
     return 0
 
 
