@@ -34,10 +34,10 @@ def test_a_workflow_is_answered_with_its_settings_and_lists(client: TestClient) 
     data = answer.json()
     assert (data["source"], data["model"]) == ("ComfyUI", "")
     assert any("not on this machine" in line for line in data["left"])
-    values = imported_values(data["settings"], THREE, 3)
+    values = imported_values(data["settings"], THREE)
     assert values["prompt"].startswith("水墨, ink wash")
     assert values["seed"] == "905124181980574"
-    expected = stages_values(REFERENCE_STAGES, 3)
+    expected = stages_values(REFERENCE_STAGES)
     differs = {name for name in expected if expected[name] != values[name]}
     assert differs == {"stages.1.seed", "stages.2.seed"}
 
@@ -57,7 +57,7 @@ def test_a_wrong_file_is_one_sentence(client: TestClient, content: bytes, words:
 
 
 def test_what_a_file_does_not_say_is_as_the_model_recommends_and_the_prompt_stays() -> None:
-    values = imported_values('{"seed": 5}', THREE, 3)
+    values = imported_values('{"seed": 5}', THREE)
     assert "prompt" not in values
     assert values["seed"] == "5"
     assert values["stages.1.denoise"] == 0.7

@@ -17,10 +17,9 @@ from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.handlers import Handlers, Updates, Widgets, page_name, snapshots
 from zimage_app.ui.i18n import translations
-from zimage_app.ui.values import field_names, stages_values
+from zimage_app.ui.values import all_stages_values, field_names
 from zimage_app.web.owner import OWNER_COOKIE
 
-TABS = 3
 OWNER = "0" * 32
 
 
@@ -35,9 +34,9 @@ class _Page:
 
     def __init__(self, studio: ScriptedStudio) -> None:
         with gr.Blocks():
-            fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *field_names(TABS))}
+            fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *field_names())}
             rest = {name: gr.State() for name in ("canvas", "notice", "examples", "generate", "stop", "job")}
-        self.at = Widgets(fields=fields, tabs=TABS, **rest)
+        self.at = Widgets(fields=fields, **rest)
         self.do = Handlers(studio, self.at, translations(studio.cards()), "auto")
 
     def value(self, updates: Updates, name: str) -> Any:
@@ -123,11 +122,28 @@ def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object)
     assert "loras" in page.notice(updates)
 
 
-def test_settings_of_too_many_stages_are_refused(page: _Page, studio: ScriptedStudio) -> None:
-    request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64, steps=1),) * 4)
+def test_settings_of_eight_stages_are_put_in(page: _Page, studio: ScriptedStudio) -> None:
+    request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64, steps=1, denoise=0.5),) * 8)
     updates = page.do.reuse(_visitor(), _event(id=_saved(studio, request)))
-    assert set(updates) == {page.at.notice}
-    assert "4 stages, and this page has 3" in page.notice(updates)
+    assert (page.value(updates, "stages"), page.value(updates, "stages.7.denoise")) == (8, 0.5)
+
+
+@pytest.mark.parametrize("stages", [0, 99, "many", None, [1]])
+def test_a_remembered_number_of_stages_that_is_none_is_named(page: _Page, stages: object) -> None:
+    updates = page.do.restore(_visitor(), {"model": "quick", "prompt": "小船", "stages": stages})
+    assert page.value(updates, "stages") == 2
+    assert "from 1 to 8" in page.notice(updates)
+
+
+def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
+    values = {"model": "quick", "prompt": "", "negative": "", "triggers": "", "seed": ""}
+    values |= all_stages_values(QUICK.stages) | {"loras": [{"name": "ink", "stages": [1]}]}
+    inputs = [values[name] for name in page.at.fields]
+    updates = page.do.edit_stages(_visitor(), _event(edit="remove", stage=0), *inputs)
+    assert (page.value(updates, "stages"), page.value(updates, "stages.0.width")) == (1, 336)
+    assert page.notice(updates) == "LoRA ink acted in the removed stage only; it is switched off (strength 0)."
+    updates = page.do.edit_stages(_visitor(), _event(edit="remove"), *inputs)
+    assert page.notice(updates).startswith("Stages: ")
 
 
 @pytest.mark.parametrize("picture", ["", "nothing", None])
@@ -158,7 +174,7 @@ def test_what_nobody_foresaw_is_logged_and_not_shown(tmp_path: Path, caplog: pyt
 
 def test_a_refused_run_leaves_the_button_ready(page: _Page) -> None:
     values = {"model": "quick", "prompt": "", "negative": "", "triggers": "", "loras": [], "seed": ""}
-    values |= stages_values(QUICK.stages, TABS)
+    values |= all_stages_values(QUICK.stages)
     (updates,) = page.do.generate(_visitor(), *(values[name] for name in page.at.fields))
     assert page.notice(updates).startswith("Prompt: ")
     assert updates[page.at.notice]["field"] == "knob-prompt"
@@ -170,7 +186,7 @@ def test_a_job_that_is_not_known_has_no_snapshots(studio: ScriptedStudio) -> Non
 
 
 def test_a_field_leads_to_the_control_that_it_is_a_part_of() -> None:
-    names = dict.fromkeys(field_names(TABS))
+    names = dict.fromkeys(field_names())
     assert page_name("stages.1.easycache.window_shift", names) == "stages.1.easycache.window_shift"
     assert page_name("triggers.3", names) == "triggers"
     assert page_name("loras.0.name", names) == "loras"

@@ -14,7 +14,7 @@ from tests.ui.doubles import ScriptedStudio
 from zimage_app.domain.request import EasyCache, Stage
 from zimage_app.ui.controls import bounds, element_id
 from zimage_app.ui.i18n import catalogue, translations
-from zimage_app.ui.layout import LEAST_TABS, PLACES, misplaced, stage_word
+from zimage_app.ui.layout import PLACES, misplaced, stage_word
 from zimage_app.ui.page import build_page
 from zimage_app.ui.values import field_names
 
@@ -39,7 +39,7 @@ def test_the_page_holds_a_control_for_every_knob_of_every_tab_once(tmp_path: Pat
     studio = ScriptedStudio(tmp_path)
     page = build_page(studio, translations(studio.cards()), "auto")
     ids = Counter(block.elem_id for block in page.blocks.values() if str(block.elem_id).startswith("knob-"))
-    expected = [element_id(name) for name in ("model", *field_names(LEAST_TABS))]
+    expected = [element_id(name) for name in ("model", *field_names())]
     assert ids == Counter(expected)
 
 

@@ -126,11 +126,11 @@ def test_strangers_change_no_notes(tmp_path: Path, models_dir: Path) -> None:
 
 
 def test_what_the_model_reads_is_told_where_it_is_not_the_prompt(studio: ScriptedStudio) -> None:
-    hints = hint_function(studio, 3)
+    hints = hint_function(studio)
 
     def told(prompt: str, **values: object) -> object:
         settings = {"prompt": prompt, "negative": "", "triggers": "", "loras": [], "seed": "", "model": "quick"}
-        page = {"settings": settings | stages_values(studio.card("quick").stages, 3) | values, "language": "en"}
+        page = {"settings": settings | stages_values(studio.card("quick").stages) | values, "language": "en"}
         return hints(page)
 
     ink = {"name": "风格/水墨 ink", "triggers": ["水墨"]}

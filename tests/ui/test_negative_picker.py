@@ -56,11 +56,11 @@ def studio(tmp_path: Path) -> ScriptedStudio:
 
 
 def settings(*stages: Stage, model: str = "three") -> dict[str, Any]:
-    return stages_values(stages, 3) | {"model": model}
+    return stages_values(stages) | {"model": model}
 
 
 def test_the_library_is_told_in_the_pages_language(studio: ScriptedStudio) -> None:
-    do = library_function(studio, 3)
+    do = library_function(studio)
     quality, anatomy, bad = do({"do": "library", "language": "zh"})["categories"]
     assert (quality["title"], anatomy["entries"][0]["when"]) == ("技术缺陷", "手部靠近镜头时")
     assert (bad["entries"], "60-bad.yaml 第 1 行" in bad["problem"]) == ([], True)
@@ -70,7 +70,7 @@ def test_the_library_is_told_in_the_pages_language(studio: ScriptedStudio) -> No
 
 
 def test_the_state_says_phrases_tokens_and_what_would_give_an_effect(studio: ScriptedStudio) -> None:
-    do = library_function(studio, 3)
+    do = library_function(studio)
     off, on = Stage(cfg=1.0), Stage(cfg=2.5)
     assert do({"do": "state", "text": "模糊, a b", "settings": settings(off, off)}) == {
         "phrases": ("模糊", "a b"),
@@ -87,7 +87,7 @@ def test_the_state_says_phrases_tokens_and_what_would_give_an_effect(studio: Scr
 
 
 def test_refusals_come_in_the_pages_language_and_strangers_change_nothing(studio: ScriptedStudio) -> None:
-    do = library_function(studio, 3)
+    do = library_function(studio)
     assert "逗号" in do({"do": "add", "entry": "a,b", "language": "zh"})["error"]
     assert "no entry" in do({"do": "mark", "entry": "没有", "language": "en"})["error"]
     studio.shared = True

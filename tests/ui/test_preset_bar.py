@@ -61,11 +61,11 @@ def studio(tmp_path: Path) -> ScriptedStudio:
 
 def page_values(**values: Any) -> dict[str, Any]:
     plain = {"prompt": "", "negative": "", "triggers": "", "loras": [], "seed": "", "model": "quick"}
-    return plain | stages_values(QUICK.stages, 3) | values
+    return plain | stages_values(QUICK.stages) | values
 
 
 def test_presets_are_told_in_the_pages_language(studio: ScriptedStudio) -> None:
-    do = bar_function(studio, 3)
+    do = bar_function(studio)
     listed = {each["name"]: each for each in do({"do": "list", "language": "zh"})["presets"]}
     assert (listed["fast"]["title"], listed["fast"]["about"], listed["fast"]["mine"]) == ("快速", "一个阶段。", False)
     assert "bad.yaml 第 2 行第 13 列" in listed["bad"]["problem"]
@@ -74,19 +74,19 @@ def test_presets_are_told_in_the_pages_language(studio: ScriptedStudio) -> None:
 
 
 def test_the_state_says_what_differs(studio: ScriptedStudio) -> None:
-    do = bar_function(studio, 3)
+    do = bar_function(studio)
 
     def state(name: str, **values: Any) -> Any:
         return do({"do": "state", "name": name, "settings": page_values(**values), "language": "en"})
 
-    same = stages_values(checked_stages(studio, "fast"), 3)
+    same = stages_values(checked_stages(studio, "fast"))
     assert state("fast", negative="模糊", **same) == {"differences": []}
     assert state("fast", negative="模糊", **same | {"stages.0.cfg": 1.5}) == {
         "differences": [{"title": "Stage 1: CFG", "preset": "2", "given": "1.5"}]
     }
     assert state("three")["differences"][0] == {"title": "Model", "preset": "three", "given": "quick"}
     assert len(state("three")["differences"]) > 1
-    assert state("three", model="three", **stages_values(THREE.stages, 3)) == {"differences": []}
+    assert state("three", model="three", **stages_values(THREE.stages)) == {"differences": []}
     assert state("fast", **{"stages.0.steps": "x"}) == {"differences": None}
     assert do({"do": "state", "name": "fast"}) == {"differences": None}
     assert "is no preset" in state("none")["error"]
@@ -102,18 +102,18 @@ def checked_stages(studio: ScriptedStudio, name: str) -> tuple[Stage, ...]:
 def test_a_preset_sets_what_it_names_and_nothing_else(studio: ScriptedStudio) -> None:
     def values(name: str, **now: Any) -> dict[str, Any]:
         preset = studio.presets.load(name)
-        return preset_values(preset, preset_card(studio, preset, QUICK), now, 3)
+        return preset_values(preset, preset_card(studio, preset, QUICK), now)
 
     fast = values("fast")
     assert (fast["negative"], fast["stages.0.sampler"], fast["stages.1.enabled"]) == ("模糊", "heun", False)
     assert not {"prompt", "triggers", "loras", "seed"} & set(fast)
-    assert values("three") == stages_values(THREE.stages, 3)
+    assert values("three") == stages_values(THREE.stages)
     assert values("gone") == {"triggers": "水墨"}
     assert values("strength", loras=[{"name": "ink", "strength": 1.0}]) == {"loras": [{"name": "ink", "strength": 0.6}]}
 
 
 def test_page_settings_are_kept_and_refused_in_the_pages_language(studio: ScriptedStudio) -> None:
-    do = bar_function(studio, 3)
+    do = bar_function(studio)
     order = {"do": "save", "name": "我的", "settings": page_values(negative="水印", seed="5"), "language": "zh"}
     assert do(order)["chosen"] == "我的"
     kept = studio.presets.load("我的")

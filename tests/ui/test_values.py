@@ -17,7 +17,15 @@ from zimage_app.domain.request import (
     parse_request,
     parse_stage,
 )
-from zimage_app.ui.values import field_names, in_effect, request_data, request_values, stage_data, stages_values
+from zimage_app.ui.values import (
+    all_stages_values,
+    field_names,
+    in_effect,
+    request_data,
+    request_values,
+    stage_data,
+    stages_values,
+)
 
 PLAIN: dict[str, Any] = {"prompt": "小船", "negative": "", "triggers": "", "loras": [], "seed": ""}
 FULL = GenerationRequest(
@@ -38,18 +46,19 @@ FULL = GenerationRequest(
 
 
 def _values(**changes: Any) -> dict[str, Any]:
-    return PLAIN | stages_values(REFERENCE_STAGES, 3) | changes
+    return PLAIN | stages_values(REFERENCE_STAGES) | changes
 
 
 def test_a_request_comes_back_as_it_was() -> None:
-    values = request_values(FULL, QUICK, 3)
-    assert set(values) == set(field_names(3))
-    assert parse_request(request_data(values, 3)) == FULL
+    values = request_values(FULL, QUICK)
+    used = [name for name in field_names() if not name.startswith(tuple(f"stages.{unused}." for unused in range(3, 8)))]
+    assert set(values) == set(used)
+    assert parse_request(request_data(values)) == FULL
 
 
 def test_numbers_that_gradio_made_floats_are_whole_again() -> None:
     values = _values(**{"stages.0.steps": 9.0, "stages.0.width": 176.0, "stages.0.cfg": 2})
-    request = parse_request(request_data(values, 3))
+    request = parse_request(request_data(values))
     assert request.stages == REFERENCE_STAGES
 
 
@@ -79,7 +88,7 @@ def test_numbers_that_gradio_made_floats_are_whole_again() -> None:
 )
 def test_nothing_is_bent_into_shape(field: str, value: object, named: str) -> None:
     with pytest.raises(RequestError) as caught:
-        parse_request(request_data(_values(**{field: value}), 3))
+        parse_request(request_data(_values(**{field: value})))
     assert caught.value.field == named
 
 
@@ -88,11 +97,11 @@ def test_nothing_is_bent_into_shape(field: str, value: object, named: str) -> No
     [("", "random"), (" -1 ", "random"), (None, "random"), ("0", 0), ("9007199254740993", 9007199254740993)],
 )
 def test_a_seed_is_exact_and_nothing_means_chance(text: str | None, seed: object) -> None:
-    assert parse_request(request_data(_values(seed=text), 3)).seed == seed
+    assert parse_request(request_data(_values(seed=text))).seed == seed
 
 
 def test_trigger_words_are_split_at_every_comma() -> None:
-    data = request_data(_values(triggers="水墨，留白、 ink style ,,\n远山"), 3)
+    data = request_data(_values(triggers="水墨，留白、 ink style ,,\n远山"))
     assert data["triggers"] == ["水墨", "留白", "ink style", "远山"]
 
 
@@ -101,21 +110,28 @@ def test_easycache_off_keeps_its_numbers_out_of_the_request() -> None:
     assert parse_stage(stage_data(values, 1)).easycache is None
 
 
-def test_tabs_that_are_left_over_are_switched_off() -> None:
-    values = stages_values(QUICK.stages, 3)
-    assert values["stages.2.enabled"] is False
-    request = parse_request(request_data(PLAIN | values, 3))
-    assert request.stages is not None
-    assert tuple(stage for stage in request.stages if stage.enabled) == QUICK.stages
+def test_tabs_that_are_not_in_use_are_not_in_the_request() -> None:
+    values = PLAIN | all_stages_values(QUICK.stages)
+    assert values["stages"] == 2
+    assert {f"stages.{number}.width" for number in range(8)} <= set(values)
+    assert parse_request(request_data(values | {"stages.2.width": "nonsense"})).stages == QUICK.stages
 
 
-def test_more_stages_than_tabs_are_refused_not_dropped() -> None:
-    with pytest.raises(RequestError, match="4 stages, and this page has 3"):
-        stages_values((Stage(),) * 4, 3)
+def test_eight_stages_come_back_as_they_were() -> None:
+    stages = tuple(Stage(steps=number + 1, enabled=number != 3) for number in range(8))
+    request = GenerationRequest(prompt="x", stages=stages, seed=1)
+    assert parse_request(request_data(request_values(request, QUICK))) == request
+
+
+@pytest.mark.parametrize("count", [0, 9, 2.5, float("nan"), True, None, "2", [2]])
+def test_a_number_of_stages_that_is_none_is_refused(count: object) -> None:
+    with pytest.raises(RequestError, match="from 1 to 8") as caught:
+        request_data(_values(stages=count))
+    assert caught.value.field == "stages"
 
 
 def test_a_request_without_stages_shows_the_models_own() -> None:
-    values = request_values(GenerationRequest(prompt="x"), QUICK, 3)
+    values = request_values(GenerationRequest(prompt="x"), QUICK)
     assert (values["stages.1.width"], values["seed"]) == (336, "")
 
 

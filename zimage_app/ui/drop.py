@@ -69,14 +69,14 @@ def _data(imported: Imported, language: Language) -> Data:
     return {"source": imported.source.to(language), "model": imported.model, "settings": settings, **said}
 
 
-def imported_values(given: object, card: ModelCard, tabs: int) -> Values:
+def imported_values(given: object, card: ModelCard) -> Values:
     """Imported settings, as JSON, as page values; what they don't say is as the model recommends, a prompt stays.
 
     Raises:
-        RequestError: a value isn't allowed, or there are more stages than the page has tabs.
+        RequestError: a value isn't allowed.
     """
     settings = json.loads(str(given))
-    values = request_values(parse_request({"prompt": "-", **settings}), card, tabs)
+    values = request_values(parse_request({"prompt": "-", **settings}), card)
     if "prompt" not in settings:
         del values["prompt"]
     return values

@@ -17,9 +17,17 @@ from starlette.requests import HTTPConnection
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
-from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Stage, parse_request, parse_stage
+from zimage_app.domain.request import (
+    MAX_STAGES,
+    REFERENCE_STAGES,
+    GenerationRequest,
+    Stage,
+    parse_request,
+    parse_stage,
+)
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.backend import Backend
+from zimage_app.service.history.pixels import compare_pixels, read_pixels
 from zimage_app.service.views import JobView, SavedPicture
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.controls import element_id, fill
@@ -27,7 +35,17 @@ from zimage_app.ui.drop import imported_values
 from zimage_app.ui.i18n import card_key, say
 from zimage_app.ui.negative_picker import guide_values
 from zimage_app.ui.preset_bar import preset_card, preset_values
-from zimage_app.ui.values import Values, field_title, in_effect, request_data, request_values, stage_data, stages_values
+from zimage_app.ui.stages import edited
+from zimage_app.ui.values import (
+    Values,
+    field_title,
+    in_effect,
+    request_data,
+    request_values,
+    stage_count,
+    stage_data,
+    stages_values,
+)
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 
@@ -54,7 +72,6 @@ class Widgets:
 
     fields: dict[str, Component]
     """Every setting by its page name, and ``model``; in the order in which handlers get the values."""
-    tabs: int
     canvas: Component
     notice: Component
     examples: Component
@@ -77,17 +94,34 @@ class Handlers:
 
     def generate(self, request: gr.Request, *inputs: Any) -> Iterator[Updates]:
         """Queue what the fields say and show the run until it is over."""
-        language = self._language(request)
-        try:
+
+        def run() -> Iterator[Updates]:
             values = self._values(inputs)
-            asked = parse_request(request_data(values, self._at.tabs))
+            asked = parse_request(request_data(values))
             job_id = self._studio.submit(asked, str(values["model"]), owner_of(_visitor(request)))
             yield from self._watch(job_id, request)
-        except StudioError as error:
-            yield self._refusal(error, language) | self._buttons(running=False)
-        except Exception:
-            log.exception("a run could not be started or shown")
-            yield self._internal(language) | self._buttons(running=False)
+
+        yield from self._guarded_run(run, request)
+
+    def again(self, request: gr.Request, event: gr.EventData) -> Iterator[Updates]:
+        """Make a picture again as it was, and say whether its pixels are the same."""
+        picture_id = str(getattr(event, "id", ""))
+
+        def run() -> Iterator[Updates]:
+            owner, language = owner_of(_visitor(request)), self._language(request)
+            before = self._studio.picture(picture_id, owner)
+            if before is None:
+                yield {self._at.notice: _notice("error", say("picture_gone", language))}
+                return
+            job_id = self._studio.submit(before.record.request, before.record.model, owner)
+            yield from self._watch(job_id, request)
+            view = self._studio.view(job_id)
+            if view is not None and view.picture is not None:
+                _, text = compare_pixels(read_pixels(before.path), read_pixels(view.picture.path))
+                said = say("again_same", language, sentence=text.to(language))
+                yield {self._at.notice: _notice("info", said)}
+
+        yield from self._guarded_run(run, request)
 
     def arrive(self, request: gr.Request) -> Iterator[Updates]:
         """A page was loaded: show the run that this browser has going, or an empty canvas."""
@@ -114,9 +148,7 @@ class Handlers:
 
         def settings() -> Updates:
             card = self._studio.card(name)
-            return self._card_updates(card, self._language(request)) | self._filled(
-                stages_values(card.stages, self._at.tabs)
-            )
+            return self._card_updates(card, self._language(request)) | self._filled(stages_values(card.stages))
 
         return self._guarded(settings, request)
 
@@ -131,17 +163,28 @@ class Handlers:
         def fill_in(request: gr.Request, name: str) -> Updates:
             def settings() -> Updates:
                 stages = RECIPES[recipe](self._studio.card(name))
-                return {self._at.notice: NO_NOTICE} | self._filled(stages_values(stages, self._at.tabs))
+                return {self._at.notice: NO_NOTICE} | self._filled(stages_values(stages))
 
             return self._guarded(settings, request)
 
         return fill_in
 
+    def edit_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+        """Add, copy, move or remove a stage tab."""
+
+        def settings() -> Updates:
+            edit, stage = str(getattr(event, "edit", "")), int(getattr(event, "stage", -1))
+            values, said = edited(self._values(inputs), edit, stage)
+            sentences = " ".join(text.to(self._language(request)) for text in said)
+            return self._filled(values) | {self._at.notice: _notice("info", sentences)}
+
+        return self._guarded(settings, request)
+
     def guide(self, request: gr.Request, *inputs: Any) -> Updates:
         """Give the negative prompt an effect: guidance in the first stage."""
 
         def settings() -> Updates:
-            return fill(self._at.fields, guide_values(self._studio, self._values(inputs), self._at.tabs))
+            return fill(self._at.fields, guide_values(self._studio, self._values(inputs)))
 
         return self._guarded(settings, request)
 
@@ -155,7 +198,7 @@ class Handlers:
 
         def settings() -> Updates:
             usual = parse_request({"prompt": "-"})
-            values: Values = request_values(usual, self._studio.card(name), self._at.tabs)
+            values: Values = request_values(usual, self._studio.card(name))
             del values["prompt"]
             said = say("presets_reset_done", self._language(request))
             return self._filled(values) | {self._at.notice: _notice("info", said)}
@@ -186,7 +229,7 @@ class Handlers:
             given, model = getattr(event, "settings", None), getattr(event, "model", "")
             names = {card.name for card in self._studio.cards()}
             card = self._studio.card(model if model in names else present)
-            values = imported_values(given, card, self._at.tabs)
+            values = imported_values(given, card)
             updates = self._filled(values) | self._card_updates(card, language)
             return updates | {self._at.notice: _notice("info", say("drop_filled", language))}
 
@@ -219,9 +262,11 @@ class Handlers:
         yield self._buttons(running=False)
 
     def _filled(self, values: Values) -> Updates:
-        """Updates that show settings of all stages, with what has no effect greyed out."""
+        """Updates that show settings, with what has no effect in a stage greyed out."""
         updates = fill(self._at.fields, values)
-        for number in range(self._at.tabs):
+        for number in range(MAX_STAGES):
+            if f"stages.{number}.sampler" not in values:
+                continue
             for name, effect in in_effect(values, number).items():
                 updates[self._at.fields[name]]["interactive"] = effect
         return updates
@@ -240,15 +285,18 @@ class Handlers:
             notice = _notice("info", say("model_gone", language, model=name, default=default))
             name = default
         card = self._studio.card(name)
-        recommended = stages_values(card.stages, self._at.tabs)
+        recommended = stages_values(card.stages)
         values = recommended | {key: saved[key] for key in self._at.fields if key in saved and key != "model"}
         try:
-            for number in range(self._at.tabs):
+            for number in range(stage_count(values)):
                 parse_stage(stage_data(values, number))
             parse_request({"prompt": "-", "loras": values.get("loras", [])})
-        except RequestError as error:
+        except (RequestError, KeyError) as error:
+            reason = error.to(language) if isinstance(error, RequestError) else str(error)
             values |= recommended | {"loras": []}
-            notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
+            notice = _notice("info", say("settings_reset", language, reason=reason))
+        spare = _spare_tabs(stage_count(values))
+        values = {name: value for name, value in values.items() if not name.startswith(spare)}
         updates = self._filled(values) | self._card_updates(card, language)
         return updates | {self._at.notice: notice}
 
@@ -259,7 +307,7 @@ class Handlers:
             return {self._at.notice: _notice("error", say("picture_gone", language))}
         record = saved.record
         card = self._studio.card(record.model)
-        values: Values = request_values(record.request, card, self._at.tabs)
+        values: Values = request_values(record.request, card)
         updates = self._filled(values) | self._card_updates(card, language)
         sentences = [say("reused", language), *self._other_files(record.request, language)]
         return updates | {self._at.notice: _notice("info", " ".join(sentences))}
@@ -279,8 +327,8 @@ class Handlers:
         preset = self._studio.presets.load(name)
         present = self._studio.card(str(now["model"]))
         card = preset_card(self._studio, preset, present)
-        values = preset_values(preset, card, now, self._at.tabs)
-        updates = self._filled(values) if "stages.0.sampler" in values else fill(self._at.fields, values)
+        values = preset_values(preset, card, now)
+        updates = self._filled(values)
         if card is not None and card.name != present.name:
             updates |= self._card_updates(card, language)
         said = "presets_applied" if card else "presets_no_model"
@@ -319,6 +367,16 @@ class Handlers:
     def _language(self, request: gr.Request) -> Language:
         return language_of(_visitor(request), self._first)
 
+    def _guarded_run(self, run: Callable[[], Iterator[Updates]], request: gr.Request) -> Iterator[Updates]:
+        language = self._language(request)
+        try:
+            yield from run()
+        except StudioError as error:
+            yield self._refusal(error, language) | self._buttons(running=False)
+        except Exception:
+            log.exception("a run could not be started or shown")
+            yield self._internal(language) | self._buttons(running=False)
+
     def _guarded(self, work: Callable[[], Updates], request: gr.Request) -> Updates:
         try:
             return work()
@@ -337,6 +395,11 @@ class Handlers:
 
     def _internal(self, language: Language) -> Updates:
         return {self._at.notice: _notice("error", say("internal", language))}
+
+
+def _spare_tabs(count: int) -> tuple[str, ...]:
+    """How the names of the fields begin that stand in tabs beyond the first ``count``."""
+    return tuple(f"stages.{number}." for number in range(count, MAX_STAGES))
 
 
 def snapshots(studio: Backend, job_id: str) -> Iterator[JobView]:

@@ -16,7 +16,7 @@ from zimage_app.ui.values import request_data
 Data = dict[str, Any]
 
 
-def hint_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
+def hint_function(studio: Backend) -> Callable[[Data], Data]:
     """What the hints' script calls, with the page's ``settings`` by name and its ``language``."""
 
     def hints(page: Data) -> Data:
@@ -25,8 +25,13 @@ def hint_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
         language = language_named(page["language"])
         blank = not str(values["prompt"] or "").strip()
         try:
-            asked = parse_request(request_data(values | ({"prompt": "-"} if blank else {}), tabs))
-            plan = make_plan(asked, studio.card(str(values["model"])), lora_name=studio.loras.name_of, wildcard=studio.wildcards.lines)
+            asked = parse_request(request_data(values | ({"prompt": "-"} if blank else {})))
+            plan = make_plan(
+                asked,
+                studio.card(str(values["model"])),
+                lora_name=studio.loras.name_of,
+                wildcard=studio.wildcards.lines,
+            )
         except LoraError as error:
             return {"hints": [error.to(language)]}
         except StudioError:  # half-typed; the button's own check names the field

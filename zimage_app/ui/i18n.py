@@ -16,11 +16,13 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Language, Text
 from zimage_app.ui.drop_words import DROP_WORDS
+from zimage_app.ui.history_words import HISTORY_WORDS
 from zimage_app.ui.lora_words import LORA_WORDS
 from zimage_app.ui.monitor_words import MONITOR_WORDS
 from zimage_app.ui.negative_words import NEGATIVE_WORDS
 from zimage_app.ui.preset_words import PRESET_WORDS
 from zimage_app.ui.prompt_words import PROMPT_WORDS
+from zimage_app.ui.stage_words import STAGE_WORDS
 from zimage_app.web.language import LOCALES
 
 WORDS: dict[str, Text] = {
@@ -98,10 +100,6 @@ WORDS: dict[str, Text] = {
         "The model {model} is not available here; {default} is selected.", "这里没有模型 {model}，已选择 {default}。"
     ),
     "picture_gone": Text("This picture's file is no longer there.", "这张图片的文件已不存在。"),
-    "too_many_stages": Text(
-        "This picture was made in {stages} stages, and this page has {tabs}; its settings can't be put in.",
-        "这张图片用了 {stages} 个阶段，而本页只有 {tabs} 个，无法填入它的参数。",
-    ),
     "reused": Text("The picture's settings were put in.", "已填入这张图片的参数。"),
     "picture": Text("Picture", "图片"),
     "stage_picture": Text("Stage {stage}: {name}", "第 {stage} 阶段：{name}"),
@@ -118,11 +116,13 @@ WORDS: dict[str, Text] = {
     "fact_skipped": Text("Skipped", "跳过"),
     "fact_created": Text("Made at", "生成于"),
     **DROP_WORDS,
+    **HISTORY_WORDS,
     **LORA_WORDS,
     **MONITOR_WORDS,
     **NEGATIVE_WORDS,
     **PRESET_WORDS,
     **PROMPT_WORDS,
+    **STAGE_WORDS,
 }
 
 

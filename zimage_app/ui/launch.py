@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from zimage_app.service.backend import Backend
 from zimage_app.ui.asset import asset
 from zimage_app.ui.drop import import_routes
+from zimage_app.ui.history_routes import history_routes
 from zimage_app.ui.i18n import translations
 from zimage_app.ui.lora_picker import lora_routes
 from zimage_app.ui.monitor import monitor_routes
@@ -22,7 +23,19 @@ from zimage_app.ui.theme import studio_theme
 from zimage_app.ui.visitor import VisitorMiddleware
 from zimage_app.web.language import LanguageChoice
 
-_STYLES = ("page", "topbar", "prompt", "triggers", "loras", "models", "negatives", "presets", "drop")
+_STYLES = (
+    "page",
+    "topbar",
+    "prompt",
+    "triggers",
+    "loras",
+    "models",
+    "negatives",
+    "presets",
+    "stages",
+    "history",
+    "drop",
+)
 _WATCHERS = 128
 """Threads for handlers: each open page that watches a run holds one."""
 
@@ -70,6 +83,7 @@ def page_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
     """What the page's own scripts and links ask for, beside Gradio's routes."""
     return [
         *picture_routes(studio, first),
+        *history_routes(studio, first),
         *lora_routes(studio, first),
         *import_routes(studio, first),
         *monitor_routes(studio, first),

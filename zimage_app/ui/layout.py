@@ -17,9 +17,6 @@ PLACES: dict[type[BaseModel], tuple[str, ...]] = {
     EasyCache: EASYCACHE,
 }
 
-LEAST_TABS = 3
-"""Stage tabs on a page whose models all recommend fewer."""
-
 
 def misplaced(model: type[BaseModel], places: tuple[str, ...]) -> set[str]:
     """The fields of ``model`` that have no place or more than one, and places without a field."""

@@ -14,7 +14,7 @@ from zimage_app.domain.request import parse_stage
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.backend import Backend
 from zimage_app.service.negatives.library import MINE
-from zimage_app.ui.values import stage_data
+from zimage_app.ui.values import stage_count, stage_data
 
 Data = dict[str, Any]
 
@@ -23,7 +23,7 @@ _NOT_SHARED = Text(
 )
 
 
-def library_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
+def library_function(studio: Backend) -> Callable[[Data], Data]:
     """What the library's script calls.
 
     ``do`` is ``library`` or ``refresh`` (tells everything), ``state`` (of the negative prompt ``text`` in the page's
@@ -37,7 +37,7 @@ def library_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
         try:
             match order.get("do"):
                 case "state":
-                    return state_data(studio, text, order.get("settings"), tabs)
+                    return state_data(studio, text, order.get("settings"))
                 case "toggle":
                     return {"text": toggled(text, entry)}
                 case "refresh":
@@ -63,11 +63,11 @@ def library_data(studio: Backend, language: Language) -> Data:
     }
 
 
-def state_data(studio: Backend, text: str, settings: object, tabs: int) -> Data:
+def state_data(studio: Backend, text: str, settings: object) -> Data:
     """Which phrases a negative prompt has, its tokens, and what would give it an effect where it has none."""
     values = settings if isinstance(settings, Mapping) else {}
     model = str(values.get("model") or studio.default_model)
-    guide = guide_values(studio, values, tabs) if text.strip() else {}
+    guide = guide_values(studio, values) if text.strip() else {}
     return {
         "phrases": phrases(text),
         "tokens": studio.tokens(model, text) if text.strip() else 0,
@@ -75,10 +75,10 @@ def state_data(studio: Backend, text: str, settings: object, tabs: int) -> Data:
     }
 
 
-def guide_values(studio: Backend, values: Mapping[str, Any], tabs: int) -> dict[str, float]:
+def guide_values(studio: Backend, values: Mapping[str, Any]) -> dict[str, float]:
     """The page value that gives a negative prompt an effect; empty where it has one, or can't be told yet."""
     try:
-        stages = tuple(parse_stage(stage_data(values, number)) for number in range(tabs))
+        stages = tuple(parse_stage(stage_data(values, number)) for number in range(stage_count(values)))
         card = studio.card(str(values["model"]))
     except (KeyError, StudioError):  # half-typed; the button's own check names the field
         return {}

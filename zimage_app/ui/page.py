@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.components import Component
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
+from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage
 from zimage_app.service.backend import Backend
 from zimage_app.ui.asset import asset
 from zimage_app.ui.controls import control, element_id
@@ -22,7 +22,6 @@ from zimage_app.ui.i18n import card_key, knob_key, tab_key
 from zimage_app.ui.layout import (
     EASYCACHE,
     EASYCACHE_SWITCH,
-    LEAST_TABS,
     STAGE_ADVANCED,
     STAGE_BASIC,
     STAGE_SWITCH,
@@ -32,7 +31,7 @@ from zimage_app.ui.model_panel import panel_function
 from zimage_app.ui.negative_picker import library_function
 from zimage_app.ui.preset_bar import bar_function
 from zimage_app.ui.prompt_tools import prompt_function
-from zimage_app.ui.values import Values, in_effect, stages_values, switched_knobs
+from zimage_app.ui.values import Values, all_stages_values, in_effect, switched_knobs
 from zimage_app.web.language import LanguageChoice
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
@@ -45,18 +44,23 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
     """The whole page, wired to ``studio``; ``words`` must hold the texts of all its models."""
     cards = studio.cards()
     card = studio.card(studio.default_model)
-    tabs = max(LEAST_TABS, *(len(each.stages) for each in cards))
     page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with page:
         with gr.Column(elem_id="page"):
             _drawn("topbar")
             with gr.Row(elem_id="studio"):
-                builder = _Controls(card, tabs, words, _answers(studio, tabs))
+                builder = _Controls(card, words, _answers(studio))
                 builder.column(cards)
                 with gr.Column(elem_id="right"):
+                    _drawn("views")
                     canvas = _drawn("canvas")
+                    _drawn("compare")
+                    _drawn("history")
+            viewer = _drawn("viewer")
         widgets = builder.widgets(canvas, gr.State(""))
-        _wire(page, builder, widgets, Handlers(studio, widgets, words, first))
+        do = Handlers(studio, widgets, words, first)
+        _wire(page, builder, widgets, do)
+        _wire_viewer(viewer, widgets, do)
     page.queue(default_concurrency_limit=None)
     return page
 
@@ -85,13 +89,13 @@ class _Answers:
     prompt: Callable[..., object]
 
 
-def _answers(studio: Backend, tabs: int) -> _Answers:
+def _answers(studio: Backend) -> _Answers:
     return _Answers(
-        hints=hint_function(studio, tabs),
+        hints=hint_function(studio),
         save_note=note_function(studio),
         models=panel_function(studio),
-        negatives=library_function(studio, tabs),
-        presets=bar_function(studio, tabs),
+        negatives=library_function(studio),
+        presets=bar_function(studio),
         prompt=prompt_function(studio),
     )
 
@@ -99,13 +103,14 @@ def _answers(studio: Backend, tabs: int) -> _Answers:
 class _Controls:
     """Builds the left column and remembers what it built."""
 
-    def __init__(self, card: ModelCard, tabs: int, words: gr.I18n, answers: _Answers) -> None:
+    def __init__(self, card: ModelCard, words: gr.I18n, answers: _Answers) -> None:
         self._answers = answers
         self._words = words
         self._card = card
-        self._tabs = tabs
-        self._values: Values = stages_values(card.stages, tabs)
-        self._effects = {name: on for number in range(tabs) for name, on in in_effect(self._values, number).items()}
+        self._values: Values = all_stages_values(card.stages)
+        self._effects = {
+            name: on for number in range(MAX_STAGES) for name, on in in_effect(self._values, number).items()
+        }
         self.fields: dict[str, Component] = {}
 
     def column(self, cards: Iterable[ModelCard]) -> None:
@@ -140,7 +145,6 @@ class _Controls:
         """All that handlers write to."""
         return Widgets(
             fields=self.fields,
-            tabs=self._tabs,
             canvas=canvas,
             notice=self.notice,
             examples=self.examples,
@@ -169,9 +173,8 @@ class _Controls:
         self.models = _drawn("models", server=self._answers.models, known=sorted(name for _, name in choices))
 
     def _loras(self) -> None:
-        stages = [number + 1 for number in range(self._tabs)]
         self.fields["loras"] = _drawn(
-            "loras", [], self._answers.save_note, elem_id=element_id("loras"), stages=stages, limits=limits()
+            "loras", [], self._answers.save_note, elem_id=element_id("loras"), limits=limits()
         )
 
     def _seed(self) -> None:
@@ -187,8 +190,12 @@ class _Controls:
                     name: gr.Button(self._words(name), size="sm", elem_id=f"fill-{name}", min_width=60)
                     for name in RECIPES
                 }
-            with gr.Tabs(elem_id="stages"):
-                for number in range(self._tabs):
+            with gr.Column(elem_id="stages"):
+                self.fields["stages"] = _drawn(
+                    "stages", len(self._card.stages), elem_id=element_id("stages"), most=MAX_STAGES
+                )
+            with gr.Tabs(elem_id="stage-panels"):
+                for number in range(MAX_STAGES):
                     with gr.Tab(self._words(tab_key(number)), id=number, elem_id=f"stage-{number}"):
                         self._stage(number)
 
@@ -232,12 +239,21 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(controls.negatives, "guide")(do.guide, fields, fields, preprocess=False, **plain)
     _event(controls.presets, "apply")(do.apply_preset, fields, filled, preprocess=False, **plain)
     _event(controls.presets, "reset")(do.reset, model, filled, **plain)
-    _event(at.canvas, "reuse")(do.reuse, None, filled, **plain)
+    _event(at.fields["stages"], "edit")(do.edit_stages, fields, filled, preprocess=False, **plain)
     _event(controls.drop, "fill")(do.fill_in, model, filled, **plain)
-    for number in range(at.tabs):
+    for number in range(MAX_STAGES):
         _dim(at, do, number, plain)
     _remember(page, at, do, plain)
     page.load(do.arrive, None, watched, **_PRIVATE)
+
+
+def _wire_viewer(viewer: gr.HTML, at: Widgets, do: Handlers) -> None:
+    """What can be done with a picture, on the canvas and in the history."""
+    watched = [at.job, at.notice, at.canvas, at.generate, at.stop]
+    filled = [*at.fields.values(), at.examples, at.notice]
+    for source in (at.canvas, viewer):
+        _event(source, "reuse")(do.reuse, None, filled, **_PRIVATE, queue=False)
+        _event(source, "again")(do.again, None, watched, trigger_mode="once", **_PRIVATE)
 
 
 def _dim(at: Widgets, do: Handlers, number: int, plain: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ Data = dict[str, Any]
 _NOT_SHARED = Text("On a shared page, presets can't be changed.", "公开分享的页面上不能修改预设。")
 
 
-def bar_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
+def bar_function(studio: Backend) -> Callable[[Data], Data]:
     """What the bar's script calls.
 
     ``do`` is ``list``, ``state`` (how the page's ``settings`` differ from the preset ``name``), or ``save`` (the
@@ -34,9 +34,9 @@ def bar_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
         language = language_named(order.get("language"))
         try:
             if order.get("do") == "state":
-                found = state(studio, str(order.get("name") or ""), order.get("settings"), tabs)
+                found = state(studio, str(order.get("name") or ""), order.get("settings"))
                 return {"differences": None if found is None else [_difference_data(each, language) for each in found]}
-            chosen = "" if order.get("do") == "list" else _change(studio, order, tabs)
+            chosen = "" if order.get("do") == "list" else _change(studio, order)
             listed = [_preset_data(preset, language) for preset in studio.presets.presets()]
             return {"presets": listed, "allowed": not studio.shared, "chosen": chosen}
         except RequestError as error:
@@ -47,7 +47,7 @@ def bar_function(studio: Backend, tabs: int) -> Callable[[Data], Data]:
     return presets
 
 
-def state(studio: Backend, name: str, settings: object, tabs: int) -> tuple[Difference, ...] | None:
+def state(studio: Backend, name: str, settings: object) -> tuple[Difference, ...] | None:
     """What the page has otherwise than a preset; None while it is half-typed and can't be told.
 
     Raises:
@@ -56,7 +56,7 @@ def state(studio: Backend, name: str, settings: object, tabs: int) -> tuple[Diff
     preset = studio.presets.load(name)
     try:
         values = settings if isinstance(settings, Mapping) else {}
-        request = _request(values, tabs)
+        request = _request(values)
         card = studio.card(str(values["model"]))
     except (KeyError, StudioError):
         return None
@@ -73,18 +73,14 @@ def preset_card(studio: Backend, preset: Preset, now: ModelCard) -> ModelCard | 
     return next((each for each in cards if each.name == model), next((c for c in cards if suits(c, model)), None))
 
 
-def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any], tabs: int) -> Values:
-    """The page values that a preset sets. ``card`` is the model's that it asks for, None where that isn't here.
-
-    Raises:
-        RequestError: it has more stages than the page has tabs.
-    """
+def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any]) -> Values:
+    """The page values that a preset sets. ``card`` is the model's that it asks for, None where that isn't here."""
     settings = preset.settings
     stages = preset.stages or (card.stages if card and "model" in settings else None)
     plain = {name: value for name, value in settings.items() if name not in ("model", "stages", "lora_strength")}
     asked = parse_request({"prompt": "-"} | plain)
-    values: Values = {} if stages is None else stages_values(stages, tabs)
-    filled = request_values(asked.model_copy(update={"stages": stages}), card or _NO_CARD, tabs)
+    values: Values = {} if stages is None else stages_values(stages)
+    filled = request_values(asked.model_copy(update={"stages": stages}), card or _NO_CARD)
     values |= {name: filled[name] for name in plain}
     if "lora_strength" in settings:
         values["loras"] = with_strength(values.get("loras", now.get("loras")), settings["lora_strength"])
@@ -94,7 +90,7 @@ def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any]
 _NO_CARD = ModelCard("", Text("", ""), Text("", ""))
 
 
-def _change(studio: Backend, order: Mapping[str, Any], tabs: int) -> str:
+def _change(studio: Backend, order: Mapping[str, Any]) -> str:
     """Do what changes a file; gives the name of the preset that is chosen then."""
     if studio.shared:
         raise StorageError(_NOT_SHARED)
@@ -103,7 +99,7 @@ def _change(studio: Backend, order: Mapping[str, Any], tabs: int) -> str:
         case "save":
             values = order.get("settings")
             values = values if isinstance(values, Mapping) else {}
-            request = _request(values, tabs)
+            request = _request(values)
             settings = request_settings(str(values["model"]), request, whole=bool(order.get("whole")))
             if not str(values["prompt"] or "").strip():
                 settings.pop("prompt", None)
@@ -115,9 +111,9 @@ def _change(studio: Backend, order: Mapping[str, Any], tabs: int) -> str:
     return ""
 
 
-def _request(values: Mapping[str, Any], tabs: int) -> GenerationRequest:
+def _request(values: Mapping[str, Any]) -> GenerationRequest:
     blank = not str(values.get("prompt") or "").strip()
-    return parse_request(request_data(dict(values) | ({"prompt": "-"} if blank else {}), tabs))
+    return parse_request(request_data(dict(values) | ({"prompt": "-"} if blank else {})))
 
 
 def _preset_data(preset: Preset, language: Language) -> Data:

@@ -1,12 +1,13 @@
 """What stands in the page's fields <-> a request. Knows field names, but no components.
 
 A page value is named by its path in the request: ``prompt``, ``stages.0.width``, ``stages.0.easycache.threshold``;
-``stages.0.easycache`` itself is the switch that says whether there is one.
+``stages.0.easycache`` itself is the switch that says whether there is one. ``stages`` is how many of the page's stage
+tabs are in use; what the others hold counts for nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -14,16 +15,15 @@ from pydantic import BaseModel
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import EasyCache, GenerationRequest, Stage, knob_of
+from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, LoraUse, Stage, knob_of
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import split_words
-from zimage_app.ui.i18n import WORDS
 
 Values = dict[str, Any]
 
 SAMPLER_OPTIONS = sorted(frozenset[str]().union(*(traits.options for traits in SAMPLER_TRAITS.values())))
 """Knobs that some samplers read and others don't."""
-REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed")
+REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed", "stages")
 """What concerns all stages."""
 _RANDOM_SEED = ("", "-1")
 
@@ -36,9 +36,9 @@ def stage_fields(number: int) -> Iterator[tuple[str, type[BaseModel], str]]:
         yield f"stages.{number}.easycache.{field}", EasyCache, field
 
 
-def field_names(tabs: int) -> tuple[str, ...]:
-    """All page values of a page with so many stage tabs, in a fixed order."""
-    return REQUEST_FIELDS + tuple(name for number in range(tabs) for name, _, _ in stage_fields(number))
+def field_names() -> tuple[str, ...]:
+    """All page values, in a fixed order: there is a tab for every stage that a request may have."""
+    return REQUEST_FIELDS + tuple(name for number in range(MAX_STAGES) for name, _, _ in stage_fields(number))
 
 
 def field_title(name: str) -> Text:
@@ -53,8 +53,26 @@ def takes_word_or_number(model: type[BaseModel], field: str) -> bool:
     return any(get_origin(member) is Literal for member in get_args(model.model_fields[field].annotation))
 
 
-def request_data(values: Mapping[str, Any], tabs: int) -> dict[str, Any]:
-    """Page values as plain data for ``parse_request``, which alone judges them."""
+def stage_count(values: Mapping[str, Any]) -> int:
+    """How many stage tabs are in use; raises RequestError where that is no number of stages."""
+    count = values["stages"]
+    if isinstance(count, bool) or count not in range(1, MAX_STAGES + 1):
+        raise RequestError(
+            "stages",
+            Text(
+                f"{count!r} must be a whole number from 1 to {MAX_STAGES}",
+                f"{count!r} 必须是 1 到 {MAX_STAGES} 的整数",
+            ),
+        )
+    return int(count)
+
+
+def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Page values as plain data for ``parse_request``, which alone judges them.
+
+    Raises:
+        RequestError: ``stages`` is no number of stages.
+    """
     seed = _stripped(values["seed"])
     triggers = values["triggers"] or ""
     if isinstance(triggers, str):
@@ -65,7 +83,7 @@ def request_data(values: Mapping[str, Any], tabs: int) -> dict[str, Any]:
         "triggers": triggers,
         "loras": _filled_list(values["loras"]),
         "seed": "random" if seed in _RANDOM_SEED else _word_or_number(seed),
-        "stages": [stage_data(values, number) for number in range(tabs)],
+        "stages": [stage_data(values, number) for number in range(stage_count(values))],
     }
 
 
@@ -80,38 +98,40 @@ def stage_data(values: Mapping[str, Any], number: int) -> dict[str, Any]:
     return stage
 
 
-def request_values(request: GenerationRequest, card: ModelCard, tabs: int) -> Values:
-    """A request as page values; the inverse of ``request_data``.
-
-    Raises:
-        RequestError: the request has more stages than the page has tabs.
-    """
+def request_values(request: GenerationRequest, card: ModelCard) -> Values:
+    """A request as page values; the inverse of ``request_data``."""
     stages = card.stages if request.stages is None else request.stages
     request = request.typed
     return {
         "prompt": request.prompt,
         "negative": request.negative,
         "triggers": ", ".join(request.triggers),
-        "loras": [use.model_dump(mode="json", exclude_defaults=True) for use in request.loras],
+        "loras": lora_values(request.loras),
         "seed": "" if request.seed == "random" else str(request.seed),
-    } | stages_values(stages, tabs)
+    } | stages_values(stages)
 
 
-def stages_values(stages: tuple[Stage, ...], tabs: int) -> Values:
-    """Stages as page values. Tabs that are left over are switched off, which is the same as not being there."""
-    if len(stages) > tabs:
-        text = WORDS["too_many_stages"]
-        numbers = {"stages": len(stages), "tabs": tabs}
-        raise RequestError("stages", Text(text.en.format(**numbers), text.zh.format(**numbers)))
-    padded = stages + (Stage(enabled=False),) * (tabs - len(stages))
-    values: Values = {}
-    for number, stage in enumerate(padded):
+def lora_values(uses: Iterable[LoraUse]) -> list[Values]:
+    """LoRAs as the page's list of them."""
+    return [use.model_dump(mode="json", exclude_defaults=True) for use in uses]
+
+
+def stages_values(stages: tuple[Stage, ...]) -> Values:
+    """Stages as page values: those of their tabs, and how many there are."""
+    values: Values = {"stages": len(stages)}
+    for number, stage in enumerate(stages):
         easycache = stage.easycache or EasyCache()
         for name, model, field in stage_fields(number):
             value = getattr(stage if model is Stage else easycache, field)
             values[name] = str(value) if takes_word_or_number(model, field) else value
         values[f"stages.{number}.easycache"] = stage.easycache is not None
     return values
+
+
+def all_stages_values(stages: tuple[Stage, ...]) -> Values:
+    """The page values of all tabs, those that are not in use included."""
+    spare = (Stage(),) * (MAX_STAGES - len(stages))
+    return stages_values(stages + spare) | {"stages": len(stages)}
 
 
 def switched_knobs(number: int) -> tuple[str, ...]:

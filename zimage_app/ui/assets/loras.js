@@ -8,7 +8,8 @@ const { most, strongest, step } = props.limits;
 let library = new Map(); // name -> what the server tells
 let told = ""; // the same as it came
 let model = "";
-let stages = props.stages; // numbers, from 1, of the stages that are switched on
+let every = []; // numbers, from 1, of the stages
+let stages = []; // of those that are switched on
 let uses = [];
 let open = ""; // name whose details are shown
 let dialog = null;
@@ -125,12 +126,14 @@ function makeStages(use, index) {
   box.setAttribute("role", "group");
   box.setAttribute("aria-label", say("lora_stages"));
   box.append(make("span", "", say("lora_stages")));
-  const all = use.stages || props.stages;
-  for (const stage of stages) {
+  const all = use.stages || every;
+  // Stages that there are no more can be seen and taken off, too.
+  const gone = all.filter((stage) => !every.includes(stage));
+  for (const stage of [...stages, ...gone]) {
     const on = all.includes(stage);
     const button = makeButton("", String(stage), say("lora_stage", { name: use.name, stage }), () => {
       const next = on ? all.filter((each) => each !== stage) : [...all, stage].sort();
-      if (next.some((each) => stages.includes(each))) refocus(index, box.className, button, () => update(index, { stages: cover(next) }));
+      if (gone.includes(stage) || next.some((each) => stages.includes(each))) refocus(index, box.className, button, () => update(index, { stages: cover(next) }));
     });
     button.setAttribute("aria-pressed", String(on));
     box.append(button);
@@ -141,7 +144,7 @@ function makeStages(use, index) {
 
 // All stages of the page are the same as none named.
 function cover(numbers) {
-  return props.stages.every((stage) => numbers.includes(stage)) ? undefined : numbers;
+  return !numbers.length || every.every((stage) => numbers.includes(stage)) ? undefined : numbers;
 }
 
 // After a redraw the button that was pressed is another one in the same place.
@@ -425,11 +428,13 @@ root.querySelector(".add").onclick = openPicker;
 
 document.addEventListener("studio:settings", (event) => {
   const settings = event.detail;
-  const on = props.stages.filter((stage) => settings[`stages.${stage - 1}.enabled`] !== false);
+  const numbers = Array.from({ length: settings.stages }, (_, place) => place + 1);
+  const on = numbers.filter((stage) => settings[`stages.${stage - 1}.enabled`] !== false);
   const other = settings.model !== model;
   model = settings.model;
   if (other) fetchLibrary(false);
-  if (String(on) === String(stages)) return;
+  if (String(on) === String(stages) && String(numbers) === String(every)) return;
+  every = numbers;
   stages = on;
   draw();
 });

@@ -1,0 +1,171 @@
+"""The stage tabs: what an edit does to the page's values, and in Chromium."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state, set_number
+from tests.ui.doubles import ScriptedStudio
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import REFERENCE_STAGES, LoraUse, Stage, parse_request
+from zimage_app.ui.stages import edited
+from zimage_app.ui.values import all_stages_values, lora_values, request_data
+
+PLAIN: dict[str, Any] = {"prompt": "小船", "negative": "", "triggers": "", "loras": [], "seed": ""}
+
+
+def after(edit: str, stage: int, stages: tuple[Stage, ...] = REFERENCE_STAGES, **values: Any) -> tuple[Stage, ...]:
+    page = PLAIN | all_stages_values(stages) | values
+    changed, _ = edited(page, edit, stage)
+    made = parse_request(request_data(page | changed)).stages
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize(
+    ("edit", "stage", "places"),
+    [
+        ("left", 1, (1, 0, 2)),
+        ("left", 0, (0, 1, 2)),
+        ("right", 1, (0, 2, 1)),
+        ("right", 2, (0, 1, 2)),
+        ("duplicate", 0, (0, 0, 1, 2)),
+        ("duplicate", 2, (0, 1, 2, 2)),
+        ("remove", 0, (1, 2)),
+        ("remove", 2, (0, 1)),
+    ],
+)
+def test_stages_change_places_whole(edit: str, stage: int, places: tuple[int, ...]) -> None:
+    assert after(edit, stage) == tuple(REFERENCE_STAGES[place] for place in places)
+
+
+def test_a_stage_that_is_added_is_like_the_last_on_a_larger_picture() -> None:
+    fourth = after("add", 0)[3]
+    assert (fourth.width, fourth.height, fourth.denoise) == (1344, 1728, 0.6)
+    assert (fourth.sampler, fourth.easycache) == ("dpmpp_sde", REFERENCE_STAGES[2].easycache)
+    again = after("add", 0, (*REFERENCE_STAGES, fourth))[4]
+    assert (again.width, again.height) == (1344, 1728)
+    second = after("add", 0, (Stage(width=1024, height=768, seed=5, enabled=False),))[1]
+    assert (second.width, second.height, second.denoise, second.seed, second.enabled) == (
+        2048,
+        1536,
+        0.6,
+        "follow",
+        True,
+    )
+
+
+def test_what_is_half_typed_moves_with_its_stage() -> None:
+    page = PLAIN | all_stages_values(REFERENCE_STAGES) | {"stages.0.width": 100}
+    changed, _ = edited(page, "right", 0)
+    assert (changed["stages.1.width"], changed["stages.0.width"]) == (100, 336)
+    assert "stages.2.width" not in changed
+
+
+def test_loras_act_in_the_same_stages_wherever_these_go() -> None:
+    uses = (
+        LoraUse(name="all"),
+        LoraUse(name="two", stages=(2,), strength=0.5),
+        LoraUse(name="ends", stages=(1, 3)),
+        LoraUse(name="off", stages=(2,), strength=0.0),
+    )
+    page = PLAIN | all_stages_values(REFERENCE_STAGES) | {"loras": lora_values(uses)}
+
+    def acting(edit: str, stage: int) -> list[Any]:
+        return [use.get("stages") for use in edited(page, edit, stage)[0]["loras"]]
+
+    assert acting("left", 1) == [None, [1], [2, 3], [1]]
+    assert acting("duplicate", 1) == [None, [2, 3], [1, 4], [2, 3]]
+    assert acting("add", 0) == [None, [2], [1, 3, 4], [2]]
+    assert acting("remove", 0) == [None, [1], [2], [1]]
+    changed, said = edited(page, "remove", 1)
+    assert changed["loras"][1] == {"name": "two", "strength": 0.0}
+    assert [text.en for text in said] == ["LoRA two acted in the removed stage only; it is switched off (strength 0)."]
+
+
+@pytest.mark.parametrize(
+    ("edit", "stage", "count", "words"),
+    [
+        ("add", 0, 8, "at most 8"),
+        ("duplicate", 0, 8, "at most 8"),
+        ("remove", 0, 1, "at least one"),
+        ("remove", 3, 3, "not possible"),
+        ("left", -1, 3, "not possible"),
+        ("explode", 0, 3, "not possible"),
+    ],
+)
+def test_what_cannot_be_is_refused(edit: str, stage: int, count: int, words: str) -> None:
+    page = PLAIN | all_stages_values((Stage(),) * count)
+    with pytest.raises(RequestError, match=words):
+        edited(page, edit, stage)
+
+
+# In Chromium.
+
+
+def tabs(page: Page) -> list[str]:
+    return page.locator("#stages [role=tab]").all_inner_texts()
+
+
+def number(page: Page, name: str) -> str:
+    return page.locator(f"#knob-{name} input[type=number]").input_value()
+
+
+def expect_tabs(page: Page, *names: str) -> None:
+    expect(page.locator("#stages [role=tab]")).to_have_text([re.compile(rf"^\s*{name}\s*$") for name in names])
+
+
+def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    expect_tabs(page, "1构图", "2成片")
+    set_number(page, "stages-0-steps", 4)
+    page.locator("#stages .add").click()
+    expect_tabs(page, "1构图", "2细化", "3成片")
+    expect(page.locator("#stages [role=tab]").nth(2)).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#knob-stages-2-width input[type=number]")).to_have_value("672")
+    expect(page.locator("#knob-stages-2-denoise input[type=number]")).to_have_value("0.6")
+    page.locator("#stages [role=tab]").first.click()
+    page.locator("#stages .right").click()
+    expect(page.locator("#knob-stages-1-steps input[type=number]")).to_have_value("4")
+    expect(page.locator("#stages [role=tab]").nth(1)).to_have_attribute("aria-selected", "true")
+    page.locator("#knob-stages-1-enabled input").uncheck()
+    expect_tabs(page, "1构图", "2关闭", "3成片")
+    page.locator("#stages .duplicate").click()
+    expect_tabs(page, "1构图", "2关闭", "3关闭", "4成片")
+    page.locator("#stages .remove").click()
+    expect_tabs(page, "1构图", "2关闭", "3成片")
+    ask(page, "三个阶段")
+    expect_state(page, "done")
+    made = scripted.today()[0].record.request.stages or ()
+    assert [(stage.width, stage.steps, stage.enabled) for stage in made] == [
+        (336, 3, True),
+        (176, 4, False),
+        (672, 3, True),
+    ]
+    arrive(page)
+    expect_tabs(page, "1构图", "2关闭", "3成片")
+
+
+def test_eight_stages_by_keyboard_and_no_more(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit(locale="en-US", **PHONE)
+    add = page.locator("#stages .add")
+    for count in range(3, 9):
+        add.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#stages [role=tab]")).to_have_count(count)
+    expect(add).to_be_disabled()
+    page.locator("#stages [aria-selected=true]").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#stages [role=tab]").first).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#stages [role=tab]").nth(7)).to_be_focused()
+    expect(page.locator("#knob-stages-7-steps")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    ask(page, "eight")
+    expect_state(page, "done")
+    assert len(scripted.today()[0].record.request.stages or ()) == 8
+    expect(page.locator("#canvas .tile")).to_have_count(8)

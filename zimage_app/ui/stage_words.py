@@ -1,0 +1,16 @@
+"""The words of the stage tabs, in Chinese and English. Knows no components."""
+
+from __future__ import annotations
+
+from zimage_app.domain.text import Text
+
+STAGE_WORDS: dict[str, Text] = {
+    "stage_off": Text("off", "关闭"),
+    "stage_add": Text("Add a stage", "添加阶段"),
+    "stage_copy": Text("Copy", "复制"),
+    "stage_delete": Text("Remove", "删除"),
+    "stage_duplicate": Text("Duplicate stage {stage}", "复制第 {stage} 阶段"),
+    "stage_left": Text("Move stage {stage} to the left", "第 {stage} 阶段左移"),
+    "stage_right": Text("Move stage {stage} to the right", "第 {stage} 阶段右移"),
+    "stage_remove": Text("Remove stage {stage}", "删除第 {stage} 阶段"),
+}

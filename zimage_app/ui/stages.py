@@ -1,0 +1,44 @@
+"""Adding, copying, moving and removing stage tabs: page values in, page values out. Knows no components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import parse_request, parse_stage
+from zimage_app.domain.stages import EDITS, Edit, following, places_after, renumbered
+from zimage_app.domain.text import Text
+from zimage_app.ui.values import Values, lora_values, stage_count, stage_data, stage_fields, stages_values
+
+
+def edited(values: Mapping[str, Any], edit: str, stage: int) -> tuple[Values, tuple[Text, ...]]:
+    """The page values that an edit of ``stage`` (from 0) changes, and what the user should know of it.
+
+    What stands in a stage's fields moves with it, half-typed or not.
+
+    Raises:
+        RequestError: there would be no stage or too many, no such edit or stage, or what it needs is not valid.
+    """
+    count = stage_count(values)
+    if edit not in EDITS or stage not in range(count):
+        raise RequestError("stages", Text(f"{edit} {stage + 1} is not possible", f"无法执行 {edit} {stage + 1}"))
+    places = places_after(cast(Edit, edit), stage, count)
+    changed: Values = {"stages": len(places)}
+    for new, old in enumerate(places):
+        if new != old:
+            changed |= _moved(values, old, new)
+    if edit == "add":
+        added = following(parse_stage(stage_data(values, count - 1)))
+        changed |= _moved(stages_values((added,)), 0, count)
+    loras, said = renumbered(_loras(values), places)
+    return changed | {"loras": lora_values(loras)}, said
+
+
+def _moved(values: Mapping[str, Any], old: int, new: int) -> Values:
+    pairs = zip(stage_fields(old), stage_fields(new), strict=True)
+    return {name: values[source] for (source, _, _), (name, _, _) in pairs}
+
+
+def _loras(values: Mapping[str, Any]) -> Any:
+    return parse_request({"prompt": "-", "loras": values["loras"] or []}).loras
