@@ -32,9 +32,13 @@ class Watched:
     plan: GenerationPlan | None = None
     """As it was made when the job was asked for; None after a restart."""
     stop: threading.Event = field(default_factory=threading.Event)
+    asked: float = field(default_factory=time.monotonic)
+    """When it was put here."""
     accepted: bool = True
     """It is in the queue on disk."""
     started: float | None = None
+    loaded: float | None = None
+    """When the model was there."""
     done_cost: float = 0.0
     """Cost of the stages that are over."""
     queued_seconds: float | None = 0.0

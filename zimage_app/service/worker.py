@@ -35,6 +35,7 @@ from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.board import Board, Watched
 from zimage_app.service.gallery import Gallery
+from zimage_app.service.job_log import JobTimes, log_job
 from zimage_app.service.jobs import Job, JobQueue, Outcome
 from zimage_app.service.limits import Limits
 from zimage_app.service.unsaved import Keeper
@@ -315,6 +316,7 @@ class Worker:
 
     def _guarded(self, watched: Watched) -> None:
         """The one place where anything that goes wrong is caught, so that the next job still runs."""
+        begun = time.monotonic()
         try:
             self._run(watched)
         except LoadingCancelled:
@@ -329,6 +331,9 @@ class Worker:
             )
             self._fail(watched, GenerationError(problem))
         finally:
+            request = watched.plan.request if watched.plan else None
+            times = JobTimes(watched.asked, begun, watched.loaded)
+            log_job(watched.view, request, times, private=self._means.shared)
             self.board.end()
 
     def _run(self, watched: Watched) -> None:
@@ -345,7 +350,7 @@ class Worker:
         generator = self._means.model(
             job.model, lambda text: self.board.update(watched, state="loading", loading=text), stop
         )
-        watched.started = time.monotonic()
+        watched.started = watched.loaded = time.monotonic()
         self.board.update(watched, state="running", loading=None)
         with closing(generator.stream(watched.plan, stop)) as events:
             for event in events:
