@@ -135,7 +135,7 @@ class ScriptedStudio:
             self._views[job_id] = JobView(
                 job_id, owner_mark(owner), model, ahead=ahead, stages=stages, warnings=plan.warnings, version=1
             )
-        threading.Thread(target=self._run, args=(job_id, plan), daemon=True).start()
+        threading.Thread(target=self._run, args=(job_id, plan, owner), daemon=True).start()
         return job_id
 
     def view(self, job_id: str) -> JobView | None:
@@ -160,10 +160,11 @@ class ScriptedStudio:
         return tuple(reversed(self._pictures))[:limit]
 
     def picture(self, picture_id: str, owner: str = "") -> SavedPicture | None:
-        del owner
+        if self.shared:
+            return self.history.find(picture_id, owner)
         return next((each for each in self._pictures if each.record.id == picture_id), None)
 
-    def _run(self, job_id: str, plan: GenerationPlan) -> None:
+    def _run(self, job_id: str, plan: GenerationPlan, owner: str) -> None:
         while not self._turn.acquire(timeout=0.02):
             if job_id in self._cancelled:
                 self._set(job_id, state="cancelled")
@@ -178,7 +179,7 @@ class ScriptedStudio:
                     self._set(job_id, state="cancelled")
                     return
                 time.sleep(self.step_seconds)
-            self._finish(job_id, plan)
+            self._finish(job_id, plan, owner)
         finally:
             self._turn.release()
 
@@ -198,13 +199,13 @@ class ScriptedStudio:
             if self.failure is not None:
                 return
 
-    def _finish(self, job_id: str, plan: GenerationPlan) -> None:
+    def _finish(self, job_id: str, plan: GenerationPlan, owner: str) -> None:
         if self.failure is not None:
             self._set(job_id, state="failed", error=self.failure)
             return
         record = _record(plan, self._views[job_id], f"{next(self._numbers):08x}")
         image = Image.effect_mandelbrot((record.width, record.height), (-2, -1.5, 1, 1.5), 20).convert("RGB")
-        picture = self.gallery.save(np.asarray(image), record)
+        picture = self.gallery.save(np.asarray(image), record, owner)
         self._pictures.append(picture)
         self._set(job_id, state="done", progress=1.0, picture=picture)
 

@@ -29,6 +29,7 @@ def task_answer(view: JobView, language: Language) -> Task:
         total_steps=sum(stage.steps for stage in view.stages),
         message=_message(view, language),
         ahead=view.ahead,
+        starts_in=view.starts_in,
         remaining=view.remaining,
         warnings=[text.to(language) for text in view.warnings],
         error=view.error.to(language) if view.error else None,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
 from zimage_app.domain.text import Text
 from zimage_app.rest.answers import item_answer, picture_answer
@@ -15,10 +15,9 @@ from zimage_app.rest.caller import Calling
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.rest.schema import LONGEST_NAME, Picture, Pictures
 from zimage_app.service.history import Search
+from zimage_app.service.views import SavedPicture
 
 router = APIRouter(tags=["pictures"])
-
-_GONE = Text("There is no such picture.", "没有这张图片。")
 
 
 class Asked(BaseModel):
@@ -54,19 +53,26 @@ def latest(caller: Calling) -> Picture:
     return picture_answer(saved)
 
 
-@router.get("/images/{image_id}")
-def image(image_id: Annotated[str, Path(max_length=64)], caller: Calling) -> Picture:
-    """A picture's settings."""
-    saved = caller.studio.history.find(image_id, caller.owner)
+def _own(image_id: Annotated[str, Path(max_length=64)], caller: Calling) -> SavedPicture:
+    saved = caller.studio.picture(image_id, caller.owner)
     if saved is None:
-        raise NotFoundError(_GONE)
+        raise NotFoundError(Text("There is no such picture.", "没有这张图片。"))
+    return saved
+
+
+Own = Annotated[SavedPicture, Depends(_own)]
+
+
+@router.get("/images/{image_id}")
+def image(saved: Own) -> Picture:
+    """A picture's settings."""
     return picture_answer(saved)
 
 
-@router.get("/download/{image_id}", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})
-def download(image_id: Annotated[str, Path(max_length=64)], caller: Calling) -> FileResponse:
+@router.get("/download/{image_id}", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+def download(saved: Own) -> Response:
     """The PNG as it was saved, with its settings inside."""
-    saved = caller.studio.history.find(image_id, caller.owner)
-    if saved is None:
-        raise NotFoundError(_GONE)
+    if saved.unsaved is not None:
+        name = f'attachment; filename="{saved.path.name}"'
+        return Response(saved.unsaved, media_type="image/png", headers={"content-disposition": name})
     return FileResponse(saved.path, media_type="image/png", filename=saved.path.name)

@@ -115,6 +115,7 @@ class Task(_Answer):
     total_steps: int
     message: Annotated[str, Field(description="The same in words.")]
     ahead: Annotated[int, Field(description="Requests that run before this one.")]
+    starts_in: Annotated[float | None, Field(description="Estimated seconds until it begins; null where unknown.")]
     remaining: Annotated[float | None, Field(description="Estimated seconds to its end; null while that isn't known.")]
     warnings: list[str]
     error: str | None = None
