@@ -100,10 +100,18 @@ def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[
     )
     return [
         (title("prompt"), request.prompt),
-        *([(title("template"), request.template.prompt)] if request.template else []),
+        *([(title("template"), typed)] if (typed := _typed(request)) else []),
         *((title(field), text) for field, text in optional if text),
         (title("seed"), str(request.seed)),
     ]
+
+
+def _typed(request: GenerationRequest) -> str:
+    """The texts as they were typed, of which something else was drawn."""
+    typed = request.typed
+    pairs = [(typed.prompt, request.prompt), (typed.negative, request.negative)]
+    pairs += [(", ".join(typed.triggers), ", ".join(request.triggers))]
+    return "\n".join(before for before, after in pairs if before != after)
 
 
 def lora_text(use: LoraUse) -> str:

@@ -42,6 +42,7 @@ PROMPT_WORDS: dict[str, Text] = {
     "reads": Text("The model reads:", "模型读到："),
     "reads_example": Text("For example:", "例如："),
     "reads_another": Text("Another example", "换一个例子"),
+    "trigger_words": Text("Trigger words", "触发词"),
     "trigger_add": Text("Add a trigger word; Enter or comma ends it", "输入触发词，按回车或逗号确认"),
     "trigger_add_short": Text("+ trigger word", "+ 触发词"),
     "trigger_remove": Text("Remove trigger word {word}", "移除触发词 {word}"),

@@ -21,19 +21,24 @@ const leaf = (name) => name.slice(name.lastIndexOf("/") + 1);
 const folded = (word) => word.normalize("NFKC").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
 const drawn = (word) => /[{｛]|__/.test(word); // only the seed tells what it comes to
 
-// As the server splits them: a choice {a, b|c} is kept whole.
-function split(text) {
+// As the server splits them: a choice {a, b|c} is kept whole, and one that is never closed is none.
+function cut(text) {
   const words = [""];
   let depth = 0;
-  for (const [place, letter] of [...text].entries()) {
-    const escaped = [...text][place - 1] === "\\";
-    if (!escaped && "{｛".includes(letter)) depth += 1;
-    if (!escaped && "}｝".includes(letter)) depth = Math.max(0, depth - 1);
+  let before = "";
+  for (const letter of text) {
+    if (before !== "\\" && "{｛".includes(letter)) depth += 1;
+    if (before !== "\\" && "}｝".includes(letter)) depth = Math.max(0, depth - 1);
     if (separators.includes(letter) && !depth) words.push("");
     else words[words.length - 1] += letter;
+    before = letter;
   }
-  const pieces = depth ? text.split(/[,，、\n]/) : words;
-  return pieces.map((word) => word.trim()).filter(Boolean);
+  return { words, closed: !depth };
+}
+
+function split(text) {
+  const { words, closed } = cut(text);
+  return (closed ? words : text.split(/[,，、\n]/)).map((word) => word.trim()).filter(Boolean);
 }
 
 // The field
@@ -205,10 +210,14 @@ input.addEventListener("keydown", (event) => {
 
 function typed(event) {
   if (event.isComposing) return;
+  const { words, closed } = cut(input.value);
   // A comma inside a choice that is still being typed is no end of a word.
-  const whole = `${input.value}\0`;
-  if (split(whole).at(-1) === "\0") commit();
-  else write();
+  if (closed && words.length > 1) {
+    input.value = words.at(-1).trimStart();
+    add(split(words.slice(0, -1).join(",")));
+    draw();
+  }
+  write();
 }
 
 input.addEventListener("input", typed);
@@ -218,7 +227,15 @@ root.addEventListener("click", (event) => event.target === root && input.focus()
 
 // All of it
 
+// The field stays for the page's own sake; nobody gets to it with the keyboard or a screen reader.
+function dress() {
+  block().classList.add("with-chips");
+  field().tabIndex = -1;
+  field().setAttribute("aria-hidden", "true");
+}
+
 document.addEventListener("studio:settings", (event) => {
+  dress();
   const { triggers = "", loras = [] } = event.detail;
   uses = Array.isArray(loras) ? loras.filter((use) => use && typeof use.name === "string" && use.name) : [];
   if (drag) return;
@@ -236,11 +253,7 @@ document.addEventListener("studio:reads", (event) => {
   if (!drag) draw();
 });
 
-const title = block().querySelector("[data-testid=block-info]")?.textContent || "";
-root.setAttribute("aria-label", title);
+root.setAttribute("aria-label", say("trigger_words"));
 input.setAttribute("aria-label", say("trigger_add"));
 input.title = say("trigger_keys");
 input.placeholder = say("trigger_add_short");
-field().tabIndex = -1;
-field().setAttribute("aria-hidden", "true");
-block().classList.add("with-chips");
