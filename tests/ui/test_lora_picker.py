@@ -23,6 +23,7 @@ from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.studio import Studio
 from zimage_app.ui.hints import hint_function
 from zimage_app.ui.lora_picker import lora_routes, note_function
+from zimage_app.ui.prompt_tools import prompt_function
 from zimage_app.ui.values import stages_values
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -126,12 +127,14 @@ def test_strangers_change_no_notes(tmp_path: Path, models_dir: Path) -> None:
 
 
 def test_what_the_model_reads_is_told_where_it_is_not_the_prompt(studio: ScriptedStudio) -> None:
-    hints = hint_function(studio)
+    hints, prompt_tools = hint_function(studio), prompt_function(studio)
 
     def told(prompt: str, **values: object) -> object:
         settings = {"prompt": prompt, "negative": "", "triggers": "", "loras": [], "seed": "", "model": "quick"}
         page = {"settings": settings | stages_values(studio.card("quick").stages) | values, "language": "en"}
-        return hints(page)
+        answer = prompt_tools({"do": "reads"} | page)
+        reads = None if answer.get("same", True) else {name: answer[name] for name in ("text", "loras")}
+        return hints(page) | {"reads": reads}
 
     ink = {"name": "风格/水墨 ink", "triggers": ["水墨"]}
     assert told("a boat") == {"hints": [], "reads": None}
