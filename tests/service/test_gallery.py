@@ -80,6 +80,12 @@ def test_a_picture_without_settings_is_said(tmp_path: Path) -> None:
         read_record(path)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema_version":' * 50_000, '{"schema_version": 1e999}'])
+def test_settings_that_are_nested_without_end_are_said(text: str) -> None:
+    with pytest.raises(StorageError, match="not readable settings"):
+        ImageRecord.from_json(text)
+
+
 def test_settings_of_a_newer_version_are_refused_as_such() -> None:
     newer = a_record().to_json().replace('"schema_version":1', '"schema_version":7')
     with pytest.raises(StorageError, match="newer version"):

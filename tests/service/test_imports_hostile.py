@@ -128,3 +128,49 @@ def test_a_text_chunk_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     Image.new("RGB", (8, 8)).save(path, pnginfo=info)
     assert not survives(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a " * 100_000 + "\nSteps: 1",
+        "Steps: 1, " + "a " * 100_000,
+        "Steps: 1 " * 30_000 + "\nx",
+        "Steps: 1" + "\n" * 200_000 + "x",
+        "a <lora:ink>" + " " * 60_000 + "b\nSteps: 1",
+        "{a " * 30_000 + "\nSteps: 1",
+        "_" * 300_000 + "\nSteps: 1",
+    ],
+)
+@pytest.mark.timeout(60)
+def test_texts_on_which_patterns_would_take_hours(text: str) -> None:
+    survives(text.encode())
+    survives(picture({"parameters": text}))
+
+
+def test_a_million_values_are_told_of_and_not_read() -> None:
+    many = '{"prompt":[' + "[]," * 400_000 + "1]}"
+    for data in (many.encode(), picture({"workflow": many}), picture({"prompt": "{}", "parameters": many})):
+        with pytest.raises(ImportedFileError, match="more than 200000 values"):
+            read_settings(data, "x")
+
+
+def test_too_many_settings_are_refused_before_each_is_complained_of() -> None:
+    many: dict[str, Any] = {f"k{number}": {} for number in range(3000)}
+    with pytest.raises(ImportedFileError, match="more than 2000 settings"):
+        read_settings(json.dumps({"prompt": "a", "seed": 1} | many).encode(), "x")
+    with pytest.raises(ImportedFileError, match="too long to be this app's"):
+        read_settings(picture({"zimage_studio": json.dumps(many)}), "x")
+    with pytest.raises(ImportedFileError, match="too long to be this app's"):
+        read_settings(picture({"zimage_studio": " " * 2**21}), "x")
+
+
+def test_a_cache_of_which_only_a_part_is_given_is_told_of_whole() -> None:
+    data = {"prompt": "a", "seed": 1, "stages": [{"easycache": {"threshold": 0.3}}]}
+    imported = read_settings(json.dumps(data).encode(), "x")
+    assert "0.3/0.15/0.95" in "\n".join(line.en for line in imported.taken)
+
+
+def test_a_picture_with_more_text_than_is_read_says_so() -> None:
+    with pytest.raises(ImportedFileError, match="more than 8 MB of text"):
+        read_settings(picture({"a": "x" * 5_000_000, "b": "x" * 5_000_000}), "x")

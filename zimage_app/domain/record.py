@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from zimage_app.domain.drawing import as_it_stands
 from zimage_app.domain.errors import StorageError
+from zimage_app.domain.plain_json import MOST_KEYS, TooMuchJson, keys_in, read_json
 from zimage_app.domain.prompt_tags import tag_of
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 
 SCHEMA_VERSION: Literal[1] = 1
 
+_LONGEST = 2**20
+"""Letters of a record; with all texts as long as they may be, it stays below."""
+_SHOWN_FIELD = 60
 _SHORT_HASH = 10
 """Digits of a file's SHA-256 by which Civitai finds it (its AutoV2)."""
 
@@ -45,6 +49,16 @@ class Surroundings(BaseModel):
     device: str
     dtype: str
     threads: int
+    tiled: bool = False
+    """Memory ran out, so the picture was decoded in tiles."""
+
+
+class _Version(BaseModel):
+    """What every version of a record has."""
+
+    model_config = ConfigDict(strict=True)
+
+    schema_version: Annotated[int, Field(lt=10**6)]
 
 
 class ImageRecord(BaseModel):
@@ -71,6 +85,10 @@ class ImageRecord(BaseModel):
     @classmethod
     def from_json(cls, text: str) -> ImageRecord:
         """Read it back; raises StorageError for what is not a record of ours or of a newer version."""
+        if _too_much(text):
+            raise StorageError(
+                Text("These settings are too long to be this app's.", "这些参数过长，不是本程序写入的。")
+            )
         try:
             record = cls.model_validate_json(text)
         except ValidationError as error:
@@ -83,7 +101,8 @@ class ImageRecord(BaseModel):
                         f"这些参数由更新版本的程序写入（格式 {version}，本程序最高 {SCHEMA_VERSION}）；请先更新程序。",
                     )
                 ) from error
-            field = ".".join(str(part) for part in error.errors()[0]["loc"]) or "JSON"
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            field = ".".join(str(part) for part in first["loc"])[:_SHOWN_FIELD] or "JSON"
             raise StorageError(
                 Text(
                     f"These are not readable settings of this app: {field} is wrong or missing.",
@@ -124,13 +143,23 @@ class ImageRecord(BaseModel):
         return "\n".join(lines)
 
 
+def _too_much(text: str) -> bool:
+    """Whether a text would take much memory before it is refused."""
+    if len(text) > _LONGEST:
+        return True
+    try:
+        return keys_in(read_json(text)) > MOST_KEYS
+    except TooMuchJson:
+        return True
+    except (ValueError, RecursionError):
+        return False
+
+
 def _version_of(text: str) -> int | None:
     try:
-        data = json.loads(text)
-    except ValueError:
+        return _Version.model_validate_json(text).schema_version
+    except ValidationError:
         return None
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    return version if isinstance(version, int) else None
 
 
 def new_id(now: datetime, nonce: str) -> str:

@@ -27,6 +27,7 @@ from pydantic_core import CoreSchema
 
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
+from zimage_app.domain.plain_json import MOST_KEYS, keys_in
 from zimage_app.domain.schedules import SCHEDULERS
 from zimage_app.domain.text import Text
 from zimage_app.domain.wording import refusal, request_error
@@ -536,7 +537,16 @@ def parse_stage(data: Mapping[str, Any]) -> Stage:
 def _parse(model: type[_Model], data: Mapping[str, Any]) -> _Model:
     try:
         # Through JSON, so that lists are taken for tuples and nothing else is bent: strict mode stays strict.
-        return model.model_validate_json(json.dumps(data))
+        text = json.dumps(data)
+        if keys_in(data) > MOST_KEYS:
+            raise RequestError(
+                "request",
+                Text(
+                    f"has more than {MOST_KEYS} settings; leave out those that there are not",
+                    f"设置超过 {MOST_KEYS} 项；请去掉多余的",
+                ),
+            )
+        return model.model_validate_json(text)
     except ValidationError as error:
         raise request_error(error, data) from error
     except (TypeError, ValueError, RecursionError) as error:

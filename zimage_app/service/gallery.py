@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
 from zimage_app.service.files import write_whole
+from zimage_app.service.picture_files import UnreadablePicture, opened_picture
 from zimage_app.service.views import SavedPicture
 
 TEXT_KEY = "zimage_studio"
@@ -130,9 +131,9 @@ def read_head(path: Path) -> Head:
         StorageError: it is no PNG, or holds no settings of ours that can be read.
     """
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with opened_picture(path, ["PNG"]) as image:
             text, owner = image.info.get(TEXT_KEY), image.info.get(OWNER_KEY)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except UnreadablePicture as error:
         raise StorageError(
             Text(f"{path.name} is not a readable PNG picture.", f"{path.name} 不是可读取的 PNG 图片。")
         ) from error

@@ -16,7 +16,9 @@ from zimage_app.domain.plan import stage_seed
 from zimage_app.domain.prompt_syntax import WEIGHT
 from zimage_app.domain.prompt_tags import split_tags, tag_of
 from zimage_app.domain.request import (
+    MAX_PROMPT,
     MAX_STAGES,
+    EasyCache,
     GenerationRequest,
     LoraUse,
     Stage,
@@ -30,6 +32,8 @@ from zimage_app.domain.wildcards import escaped
 _SHOWN = 120
 _MOST_LINES = 200
 """Of each list; a graph of thousands of foreign nodes is not told of one by one."""
+_LONGEST_PROMPT = 10 * MAX_PROMPT
+"""Letters of a text with its tags; of what is longer, nothing could be kept."""
 _GRID = 16
 
 
@@ -113,6 +117,9 @@ class Draft:
             text = getattr(self, name)
             title = knob_of(GenerationRequest, name).title
             if not isinstance(text, str) or not text.strip():
+                continue
+            if len(text) > _LONGEST_PROMPT:
+                self._allowed({name: text}, title)
                 continue
             text = self._untagged(text, name, title)
             if text.strip():
@@ -287,7 +294,8 @@ def taken_lines(settings: Mapping[str, Any], model: str) -> Iterator[Text]:
 
 def _said(name: str, value: Any) -> Text:
     if isinstance(value, dict):
-        value = "/".join(f"{value[part]:g}" for part in ("threshold", "start", "end"))
+        cache = EasyCache.model_validate(value)  # what is left out is as usual
+        value = f"{cache.threshold:g}/{cache.start:g}/{cache.end:g}"
     title = knob_of(Stage, name).title
     return Text(f"{title.en} {shown(value)}", f"{title.zh} {shown(value)}")
 

@@ -15,8 +15,10 @@ from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown
 from zimage_app.service.imports.names import resize_method, sampler_and_scheduler, scheduler
 
 _NEGATIVE = "Negative prompt:"
-_PAIR = re.compile(r'\s*([\w][\w \-/()+.]*?)\s*:\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
-_LAST_LINE = re.compile(r"(?:^|\n)[^\n]*\bSteps:\s*\d+[^\n]*\s*$")
+_PAIR = re.compile(r'(\w[\w \-/()+.]{0,60}?)\s{0,4}:\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
+_STEPS = re.compile(r"\bSteps:\s*\d")
+_LONGEST_LINE = 100_000
+"""Letters of the last line. What is said in it of ours is at most a prompt, escaped."""
 _SIZE = re.compile(r"(\d{1,5})\s*x\s*(\d{1,5})")
 _IGNORED = re.compile(
     r"^(version|model hash|vae hash|lora hashes|ti hashes|hashes|rng|app|backend|pipeline|parser|user|operations"
@@ -32,7 +34,7 @@ _READ = re.compile(
 
 def is_infotext(text: str) -> bool:
     """Whether a text is of this kind."""
-    return _LAST_LINE.search(text) is not None
+    return _STEPS.search(text.rstrip().rpartition("\n")[2]) is not None
 
 
 def read_infotext(text: str) -> Imported:
@@ -75,7 +77,7 @@ def _parts(text: str) -> tuple[str, str, dict[str, str]]:
         negative, last = last[len(_NEGATIVE) :], last[last.find("Steps:") :]
         negative = negative[: negative.find("Steps:")]
     facts: dict[str, str] = {}
-    for match in _PAIR.finditer(last):
+    for match in _PAIR.finditer(last[:_LONGEST_LINE]):
         facts.setdefault(match[1].lower(), _unquoted(match[2].strip()))
     return prompt.strip(), negative.strip(), facts
 

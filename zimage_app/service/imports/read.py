@@ -7,16 +7,16 @@ Else JSON (a workflow in either of ComfyUI's forms, or the settings alone), else
 from __future__ import annotations
 
 import io
-import json
-import warnings
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from zimage_app.domain.errors import ImportedFileError, StudioError
+from zimage_app.domain.plain_json import MOST_VALUES, TooMuchJson, read_json, values_in
 from zimage_app.domain.text import Text
 from zimage_app.service.gallery import TEXT_KEY
 from zimage_app.service.imports.comfy import read_graph
@@ -24,14 +24,18 @@ from zimage_app.service.imports.draft import Imported, shown
 from zimage_app.service.imports.infotext import is_infotext, read_infotext
 from zimage_app.service.imports.others import read_invoke, read_swarm
 from zimage_app.service.imports.ours import read_request, read_studio
+from zimage_app.service.picture_files import UnreadablePicture, opened_picture
 
 MAX_BYTES = 64 * 2**20
-_MAX_TEXT = 16 * 2**20
+_MAX_TEXT = 8 * 2**20
+"""Letters. Workflows of a thousand nodes have one or two million."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _NAMED_TAGS = (0x010E, 0x010F, 0x0110)
 """Description, make and model: ComfyUI writes ``prompt:{…}`` and ``workflow:{…}`` there."""
+_BEGINS = re.compile(r"\s*[\[{]")
+"""What JSON begins with that may hold settings."""
 _TAKEN = Text(
     "take a picture (PNG, JPEG, WebP) with its settings inside, a ComfyUI workflow (JSON) or A1111's text",
     "请使用带参数的图片（PNG、JPEG、WebP）、ComfyUI 工作流（JSON）或 A1111 参数文本",
@@ -44,6 +48,16 @@ class _Found:
 
     texts: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    _data: dict[str, Any] = field(default_factory=dict)
+    _left: int = MOST_VALUES
+
+    def data(self, key: str) -> Any:
+        """What the text of that name says as JSON; None where it is none, or all are too much. Each is read once."""
+        if key not in self._data:
+            text = self.texts.get(key, "")
+            self._data[key] = _json(text, self._left)
+            self._left -= 0 if self._data[key] is None else values_in(text)
+        return self._data[key]
 
 
 def read_file(path: Path) -> Imported:
@@ -97,21 +111,19 @@ def _imported(found: _Found, name: str) -> Imported:
 
 
 def _studio(found: _Found) -> Imported | None:
-    text = found.texts.get(TEXT_KEY) or found.texts.get("file", "")
     if TEXT_KEY in found.texts:
-        return read_studio(text)
-    data = _json(text)
+        return read_studio(found.texts[TEXT_KEY])
+    data = found.data("file")
     if isinstance(data, dict) and "schema_version" in data:
-        return read_studio(text)
+        return read_studio(found.texts["file"])
     a_request = isinstance(data, dict) and isinstance(data.get("prompt"), str)
     return read_request(data) if a_request and {"stages", "seed"} & set(data) and "nodes" not in data else None
 
 
 def _graphs(found: _Found) -> Imported | None:
-    candidates = [_json(found.texts.get(key, "")) for key in ("prompt", "workflow", "file")]
     refusal: ImportedFileError | None = None
-    for data in candidates:
-        for graph in _wrapped(data):
+    for key in ("prompt", "workflow", "file"):
+        for graph in _wrapped(found.data(key)):
             try:
                 return read_graph(graph, found.size)
             except ImportedFileError as error:
@@ -137,8 +149,8 @@ def _wrapped(data: object) -> Iterator[dict[str, Any]]:
 
 
 def _swarm(found: _Found) -> Imported | None:
-    for text in found.texts.values():
-        data = _json(text)
+    for key in found.texts:
+        data = found.data(key)
         given = data.get("sui_image_params") if isinstance(data, dict) else None
         if isinstance(given, dict):
             return read_swarm(given)
@@ -147,7 +159,7 @@ def _swarm(found: _Found) -> Imported | None:
 
 def _invoke(found: _Found) -> Imported | None:
     for key in ("invokeai_metadata", "file"):
-        data = _json(found.texts.get(key, ""))
+        data = found.data(key)
         if isinstance(data, dict) and (key == "invokeai_metadata" or "positive_prompt" in data):
             return read_invoke(data)
     return None
@@ -187,17 +199,16 @@ def _unknown(found: _Found, name: str) -> ImportedFileError:
 
 def _picture(data: bytes, name: str) -> _Found:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # no pixel of it is ever unpacked
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        with image:
+        with opened_picture(io.BytesIO(data), _FORMATS) as image:
             texts = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
             texts |= dict(_exif_texts(image.getexif()))
             size = image.size
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, KeyError, TypeError, EOFError) as error:
-        raise _refused(name, Text("is damaged or no picture that can be read", "已损坏或不是可读取的图片")) from error
-    except Image.DecompressionBombError as error:
-        raise _refused(name, Text("has too many pixels", "像素过多")) from error
+    except UnreadablePicture as error:
+        reason = shown(error)
+        raise _refused(
+            name,
+            Text(f"is damaged or no picture that can be read ({reason})", f"已损坏或不是可读取的图片（{reason}）"),
+        ) from error
     return _Found({key: text for key, text in texts.items() if len(text) <= _MAX_TEXT}, size)
 
 
@@ -235,12 +246,24 @@ def _text_of(data: bytes, name: str) -> str:
         raise _refused(name, Text(f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}")) from error
 
 
-def _json(text: str) -> Any:
-    """What JSON says; None where it is none."""
-    if text.lstrip()[:1] not in ("{", "["):
+def _json(text: str, most: int = MOST_VALUES) -> Any:
+    """What JSON says that is a list or a mapping; None where it is none.
+
+    Raises:
+        ImportedFileError: it has too many values.
+        RecursionError: it is nested too deeply.
+    """
+    if _BEGINS.match(text) is None:
         return None
     try:
-        return json.loads(text)
+        return read_json(text, most)
+    except TooMuchJson as error:
+        raise ImportedFileError(
+            Text(
+                f"This holds more than {MOST_VALUES} values and is not read; save the part that makes the picture.",
+                f"其中的数据超过 {MOST_VALUES} 项，不予读取；请只保存生成图片的部分。",
+            )
+        ) from error
     except ValueError:
         return None
 
