@@ -23,7 +23,7 @@ _TAG = re.compile(r"[<＜]\s*(?:lora|lyco)\s*[:：]([^<>＜＞]*)[>＞]", re.IGN
 _BEGUN = re.compile(r"[<＜]\s*(?:lora|lyco)\s*[:：]", re.IGNORECASE)
 _GAP = "\0"
 """Stands where a tag stood; no prompt holds it."""
-_EMPTY_PLACES = re.compile(rf"[\s,，、]*{_GAP}[\s,，、{_GAP}]*")
+_EMPTY_PLACES = re.compile(rf"(?<![\s,，、])[\s,，、]*{_GAP}[\s,，、{_GAP}]*")
 _SEPARATORS = ",，、"
 _SHOWN = 60
 _NUMBERS_ALLOWED = 2

@@ -13,7 +13,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.mixing import Stream
@@ -165,7 +165,7 @@ class _Reader:
 
     def _braces(self, depth: int) -> Parts:
         start = self._at
-        shown = _short(self._text[start:])
+        shown = _short(self._text[start : start + _SHOWN + 1])
         if depth > DEEPEST:
             raise _wrong(
                 shown,
@@ -302,11 +302,9 @@ def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
 def _joined(parts: Iterable[str | Wildcard | Choice]) -> Parts:
     """Neighbouring pieces of plain text as one."""
     joined: list[str | Wildcard | Choice] = []
-    for part in parts:
-        if isinstance(part, str) and joined and isinstance(joined[-1], str):
-            joined[-1] += part
-        elif part != "":
-            joined.append(part)
+    for plain, run in groupby(parts, lambda part: isinstance(part, str)):
+        pieces = list(run)
+        joined += filter(None, ["".join(map(str, pieces))]) if plain else pieces
     return tuple(joined)
 
 
