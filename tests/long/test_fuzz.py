@@ -1,0 +1,16 @@
+"""F1–F3 with 5,000 cases each, and a second of the processor for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.cases import MANY, SECONDS, run_cases
+from tests.reliability.pictures import Pictures
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def test_f1_pictures_and_settings_of_others(tmp_path: Path) -> None:
+    run_cases("F1", Pictures(tmp_path), MANY, SECONDS)
