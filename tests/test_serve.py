@@ -5,16 +5,24 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.log_state import kept_logging
 from zimage_app.domain.errors import StudioError
 from zimage_app.serve import main, parse_arguments
 from zimage_app.service.network import DEFAULT_PORT, choose_port
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    with kept_logging():
+        yield
 
 
 def test_nothing_given_means_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,9 +39,9 @@ def test_a_space_is_open_to_its_network(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--port", "0"], "0 is not a port"),
-        (["--port", "many"], "many is not a port"),
-        (["--lang", "fr"], "'fr'"),
+        (["--port", "0"], '--port: "0" must be at least 1'),
+        (["--port", "many"], '--port: "many" must be a whole number'),
+        (["--lang", "fr"], '--lang: "fr" must be'),
         (["--colour"], "--colour"),
         (["--model"], "--model"),
         (["--model", "no-such-model"], "no-such-model"),

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import argparse
 import locale
-import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.text import Language, language_named
+from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.rest.app import rest_routes
 from zimage_app.service.backend import Backend
-from zimage_app.service.config import ROOT, StudioConfig, comfyui_from_environment
-from zimage_app.service.limits import HOME
+from zimage_app.service.first_fetch import fetch_first
+from zimage_app.service.logs import LogSettings, start_logging
 from zimage_app.service.network import DEFAULT_PORT, choose_port
+from zimage_app.service.settings import Settings, add_flags, settle
 from zimage_app.service.studio import Studio
 from zimage_app.ui.launch import start
-from zimage_app.web.credentials import API_KEY, AUTH, read_credentials
+from zimage_app.web.credentials import read_credentials
 from zimage_app.web.door import Door, door, private_folder
 from zimage_app.web.language import LanguageChoice
 
@@ -35,96 +33,37 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; --help lists what is allowed\n")
 
 
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The flags of ``app.py``; ends the program with status 2 and one sentence for bad ones."""
+def parse_arguments(arguments: Sequence[str] | None) -> Settings:
+    """What flags, environment and file say; ends the program with status 2 and one sentence for an unknown flag.
+
+    Raises:
+        StudioError: a setting is out of bounds; says which, where it was given, and what is allowed.
+    """
     parser = _Parser(prog="app.py", description="Z-Image Progressive Studio: the page.")
-    on_space = "SPACE_ID" in os.environ
-    parser.add_argument("--model", help="model to start with; the names are those of the page's selector")
-    parser.add_argument("--host", default="0.0.0.0" if on_space else "127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=_port, help=f"port (default: {DEFAULT_PORT}, or the next free one)")
-    parser.add_argument("--share", action="store_true", help="make a temporary public link")
-    _add_door_flags(parser)
-    parser.add_argument("--outputs", type=Path, default=ROOT / "outputs", metavar="DIR", help="where pictures go")
-    parser.add_argument("--loras", type=Path, default=ROOT / "loras", metavar="DIR", help="where LoRAs lie")
-    parser.add_argument("--offline", action="store_true", help="never use the network")
-    parser.add_argument(
-        "--comfyui",
-        type=Path,
-        default=comfyui_from_environment(),
-        metavar="DIR",
-        help="a ComfyUI whose models are offered too (default: ZIMAGE_COMFYUI)",
-    )
-    parser.add_argument(
-        "--time-limit",
-        type=_seconds,
-        default=HOME.seconds,
-        metavar="SECONDS",
-        help=f"how long one picture may take (default: {HOME.seconds:g}; 0: as long as it takes)",
-    )
-    parser.add_argument("--lang", choices=("auto", "zh", "en"), default="auto", help="language of the page at first")
-    return parser.parse_args(arguments)
-
-
-def _add_door_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--public", action="store_true", help="visitors are strangers to each other, as on a shared link"
-    )
-    parser.add_argument(
-        "--auth", action="append", default=[], metavar="USER:PASSWORD", help=f"ask for a login; better in {AUTH}"
-    )
-    parser.add_argument("--auth-file", type=Path, metavar="FILE", help="logins, one USER:PASSWORD a line")
-    parser.add_argument("--api-key", metavar="KEY", help=f"ask programs at /api for this key; better in {API_KEY}")
-    parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="answer to this name too, behind a proxy"
-    )
-
-
-def _port(text: str) -> int:
-    try:
-        port = int(text)
-    except ValueError:
-        port = 0
-    if not 1 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port; use a whole number from 1 to 65535")
-    return port
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0.0 <= seconds <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not a time; use seconds, or 0 for no limit")
-    return seconds or None
+    add_flags(parser)
+    return settle(vars(parser.parse_args(arguments)), os.environ)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Start the page and stay until it is interrupted."""
-    options = parse_arguments(arguments)
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    language = _terminal_language(options.lang)
-    config = StudioConfig(
-        outputs=options.outputs,
-        loras=options.loras,
-        model=options.model,
-        offline=options.offline,
-        comfyui=options.comfyui,
-        shared=options.share or options.public or "SPACE_ID" in os.environ,
-    )
-    config = replace(config, limits=replace(config.allowed, seconds=options.time_limit))
+    language = _terminal_language("auto")
     try:
-        credentials = read_credentials(options.auth, options.auth_file, options.api_key, os.environ)
-        port = choose_port(options.host, options.port)
-        studio = Studio(config)
+        settings = parse_arguments(arguments)
+        language = _terminal_language(settings.lang)
+        credentials = read_credentials(settings.auth, settings.auth_file, settings.api_key, os.environ)
+        port = choose_port(settings.host, settings.port)
+        start_logging(LogSettings(settings.outputs, settings.log_level, settings.log_json))
+        if settings.fetch:
+            fetch_first(settings.config, lambda text: _tell(text, language))
+        studio = Studio(settings.config)
     except StudioError as error:
-        sys.stderr.write(f"{error.to(language)}\n")
+        _tell(error.text, language)
         raise SystemExit(2) from error
     _end_on_sigterm()
     try:
         studio.resume()
         with private_folder():
-            _serve(studio, options, port, door(options.allow_host, credentials, os.environ))
+            _serve(studio, settings, port, door(settings.allow_host, credentials, os.environ))
     finally:
         studio.close()
 
@@ -140,13 +79,18 @@ def _end_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, end)
 
 
-def _serve(studio: Studio, options: argparse.Namespace, port: int, entry: Door) -> None:
-    network = {"server_name": options.host, "server_port": port, "share": options.share}
-    page = open_page(studio, options.lang, entry, **network)
+def _tell(text: Text, language: Language) -> None:
+    sys.stderr.write(f"{text.to(language)}\n")
+    sys.stderr.flush()
+
+
+def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
+    network = {"server_name": settings.host, "server_port": port, "share": settings.share}
+    page = open_page(studio, settings.lang, entry, **network)
     if page.share_url:
         entry.hosts.add(urlsplit(page.share_url).hostname or "")
-    public = f", {page.share_url}" if options.share and page.share_url else ""
-    if options.port is None and port != DEFAULT_PORT and "GRADIO_SERVER_PORT" not in os.environ:
+    public = f", {page.share_url}" if settings.share and page.share_url else ""
+    if settings.port is None and port != DEFAULT_PORT and "GRADIO_SERVER_PORT" not in os.environ:
         public += f" ({DEFAULT_PORT} is taken / 端口 {DEFAULT_PORT} 已被占用)"
     sys.stdout.write(f"Z-Image Progressive Studio: {page.local_url}{public}\n")
     sys.stdout.flush()

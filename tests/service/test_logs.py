@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.log_state import kept_logging
 from tests.service.records import a_record
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.request import GenerationRequest
@@ -32,18 +33,8 @@ PROMPT = '夕阳下的 "小船"\nboat'
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """Leave logging as it was found."""
-    root, app = logging.getLogger(), logging.getLogger("zimage_app")
-    handlers, levels, hook = list(root.handlers), (root.level, app.level), threading.excepthook
-    yield
-    for handler in root.handlers:
-        if handler not in handlers:
-            handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    app.setLevel(levels[1])
-    logging.captureWarnings(False)
-    threading.excepthook = hook
+    with kept_logging():
+        yield
 
 
 def begun(folder: Path, **settings: object) -> io.StringIO:

@@ -64,7 +64,8 @@ class YamlReader:
         except RecursionError as error:
             raise self.wrong_at(None, "nested too deeply", "嵌套过深") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise self.wrong_at(None, f"not readable as YAML ({error})", f"无法作为 YAML 读取（{error}）") from error
+            reason = str(error).splitlines()[0]
+            raise self.wrong_at(None, f"not readable as YAML ({reason})", f"无法作为 YAML 读取（{reason}）") from error
         if root is None:
             raise self.wrong_at(None, "the file is empty; delete it or fill it in", "文件为空；请删除或填写")
         return root
@@ -115,7 +116,8 @@ class YamlReader:
         try:
             return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
         except yaml.YAMLError as error:
-            raise self.wrong(node, f"{error}", f"{error}") from error
+            reason = str(getattr(error, "problem", error)).splitlines()[0]
+            raise self.wrong(node, reason, reason) from error
 
 
 def _depth(text: str) -> int:

@@ -1,0 +1,49 @@
+"""What the app's surroundings on Hugging Face Spaces mean for its settings. Reads the environment; knows no page.
+
+A Space is open to everybody, listens on its whole network at port 7860, and forgets its disk when it restarts, unless a
+volume is mounted; then pictures, models and LoRAs live there. https://huggingface.co/docs/hub/spaces-overview
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SPACE = "SPACE_ID"
+ZERO_GPU = "SPACES_ZERO_GPU"
+DATA = "ZIMAGE_DATA"
+"""Where the Space's volume is mounted, if not at the usual place."""
+_USUAL_DATA = "/data"
+_PORT = 7860
+
+
+def on_space(environment: Mapping[str, str]) -> bool:
+    """Whether the app runs as a Space."""
+    return bool(environment.get(SPACE))
+
+
+def on_zero_gpu(environment: Mapping[str, str]) -> bool:
+    """Whether the Space borrows a GPU for the length of a call only."""
+    return on_space(environment) and environment.get(ZERO_GPU, "").lower() in ("1", "true", "t")
+
+
+def space_settings(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that a Space begins with; none elsewhere. A model that its owner names is fetched where it lacks."""
+    if not on_space(environment):
+        return {}
+    settings: dict[str, Any] = {"host": "0.0.0.0", "port": _PORT, "public": True, "fetch": True}
+    volume = _volume(environment)
+    if volume is not None:
+        settings |= {"outputs": volume / "outputs", "models_dir": volume / "models", "loras": volume / "loras"}
+    return settings
+
+
+def _volume(environment: Mapping[str, str]) -> Path | None:
+    """The folder that outlives a restart, where there is one."""
+    named = environment.get(DATA)
+    folder = Path(named or _USUAL_DATA)
+    if named or os.path.ismount(folder):
+        return folder
+    return None
