@@ -13,6 +13,7 @@ let uses = []; // of LoRAs, as the request has them
 let joined = null; // the words in front of the prompt, as the server tells
 let written = ""; // what the field was last given
 let drag = null;
+let shown = ""; // the state that was drawn last
 
 const block = () => document.getElementById("knob-triggers");
 const field = () => block().querySelector("input, textarea");
@@ -146,7 +147,11 @@ function makeChip(chip) {
   return node;
 }
 
+// Only what is new is drawn: a redraw would take a chip from under the pointer.
 function draw() {
+  const state = JSON.stringify([uses, free, joined]);
+  if (state === shown) return;
+  shown = state;
   const held = list.contains(document.activeElement) ? document.activeElement.chip : null;
   list.replaceChildren(...chips().map(makeChip));
   list.hidden = !list.childElementCount;
@@ -165,6 +170,7 @@ function grip(event, chip, node) {
     drag = null;
     node.onpointermove = null;
     if (!moved) return;
+    shown = "";
     draw();
     focus(chip);
   };
