@@ -11,10 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text as RichText
 
-from zimage_app.cli.models import add_place_flags, place_config
+from zimage_app.cli.places import add_place_flags, config_of
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.text import Text
-from zimage_app.service.config import StudioConfig
 from zimage_app.service.doctor import Finding, Level, examine
 
 _MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
@@ -39,8 +38,7 @@ def add_doctor_command(commands: Any) -> None:
 
 def show_findings(options: argparse.Namespace) -> int:
     """``doctor``: exit status 0, or 1 where something is in the way of making pictures."""
-    given = {"outputs": options.outputs, "loras": options.loras, **place_config(options)}
-    config = StudioConfig(**{name: value for name, value in given.items() if value})
+    config = config_of(options)
     findings = []
     console = Console(highlight=False, soft_wrap=True)
     for finding in examine(config, deep=options.deep):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from zimage_app.cli.places import config_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, language
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.text import Text
@@ -39,7 +40,7 @@ def add_import_command(commands: Any) -> None:
 
 def show_import(options: argparse.Namespace) -> int:
     """``import``: exit status 2 where nothing can be read."""
-    config = StudioConfig(loras=options.loras) if options.loras else StudioConfig()
+    config = config_of(options)
     try:
         imported = as_here(read_file(options.file), config, LoraLibrary(config.loras))
     except ImportedFileError as error:

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from zimage_app.cli.places import config_of
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
-from zimage_app.service.config import StudioConfig
 from zimage_app.service.jobs import QUEUE_NAME, Job, JobQueue
 
 _PIPE_WIDTH = 200
@@ -112,7 +112,7 @@ def _add_place_flag(parser: argparse.ArgumentParser, default: object) -> None:
 @contextmanager
 def _queue(options: argparse.Namespace) -> Iterator[JobQueue | None]:
     """The queue of a folder of pictures; None where it has none, and none is made."""
-    config = StudioConfig(outputs=options.outputs) if options.outputs else StudioConfig()
+    config = config_of(options)
     if not (config.state / QUEUE_NAME).is_file():
         yield None
         return

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from zimage_app.cli.places import config_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, StudioError
 from zimage_app.domain.text import Text
@@ -90,7 +91,7 @@ def check_loras(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> StudioConfig:
-    return StudioConfig(loras=options.loras) if options.loras else StudioConfig()
+    return config_of(options)
 
 
 def _checked(entry: LoraEntry, names: Names, library: LoraLibrary) -> bool:

@@ -14,11 +14,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from zimage_app.cli.places import add_place_flags, config_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Text
-from zimage_app.service.config import StudioConfig, comfyui_from_environment
+from zimage_app.service.config import comfyui_from_environment
 from zimage_app.service.models import SOURCES, FetchView, ModelLibrary, ModelView
 
 _PIPE_WIDTH = 200
@@ -64,14 +65,6 @@ def add_models_command(commands: Any) -> None:
     add.add_argument("--card", metavar="NAME", help="whose settings it has: z-image-turbo or z-image")
     for action in (get, check, add):
         add_place_flags(action, argparse.SUPPRESS)
-
-
-def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> None:
-    """``--models-dir`` and ``--comfyui``: where models lie."""
-    parser.add_argument("--models-dir", type=Path, default=default, metavar="DIR", help="default: models/")
-    parser.add_argument(
-        "--comfyui", type=Path, default=default, metavar="DIR", help="a ComfyUI whose models are offered too"
-    )
 
 
 def place_config(options: argparse.Namespace) -> dict[str, Any]:
@@ -176,7 +169,7 @@ def add_model(options: argparse.Namespace) -> int:
 
 
 def _library(options: argparse.Namespace) -> ModelLibrary:
-    return ModelLibrary(StudioConfig(offline=getattr(options, "offline", False), **place_config(options)))
+    return ModelLibrary(config_of(options))
 
 
 def _table(views: Sequence[ModelView]) -> Table:

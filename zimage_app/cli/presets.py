@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from zimage_app.cli.places import config_of
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ModelError, RequestError
 from zimage_app.domain.preset import Difference, Preset, Settings, applied, differences, request_settings, suits
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
-from zimage_app.service.config import StudioConfig
 from zimage_app.service.presets import PresetLibrary
 
 _PIPE_WIDTH = 200
@@ -142,7 +142,7 @@ def preset_model(preset: Preset | None, default: ModelCard | None) -> str | None
 
 
 def _library() -> PresetLibrary:
-    return PresetLibrary(StudioConfig().presets)
+    return PresetLibrary(config_of().presets)
 
 
 def _settings_of(what: str, library: PresetLibrary, *, whole: bool) -> Settings:
@@ -168,7 +168,7 @@ def _card(model: str) -> ModelCard:
     from zimage_app.models.spec import look_up
 
     try:
-        return look_up(model, StudioConfig().shelves).card
+        return look_up(model, config_of().shelves).card
     except ModelError:
         return plain_card(model)
 

@@ -8,9 +8,8 @@ import sys
 import time
 from typing import Any
 
-from zimage_app.cli.models import add_place_flags, place_config
+from zimage_app.cli.places import add_place_flags, config_of
 from zimage_app.cli.terminal import language
-from zimage_app.service.config import StudioConfig
 from zimage_app.service.details import as_text, details
 from zimage_app.service.monitor import Monitor
 
@@ -30,7 +29,7 @@ def add_status_command(commands: Any) -> None:
 
 def show_status(options: argparse.Namespace) -> int:
     """``status``: always exit status 0; what is wrong is ``doctor``'s to say."""
-    config = StudioConfig(**place_config(options))
+    config = config_of(options)
     monitor = Monitor(config.outputs)
     time.sleep(_MOMENT)
     sections = details(config, monitor, None)
