@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for path in SHIPPED.glob("*.yaml"):
         shutil.copy(path, folder)
     monkeypatch.setenv("LC_ALL", "C")
-    monkeypatch.setattr(command, "StudioConfig", lambda: dataclasses.replace(StudioConfig(), presets=folder))
+    monkeypatch.setattr(command, "config_of", lambda: dataclasses.replace(StudioConfig(), presets=folder))
     return folder
 
 
