@@ -160,20 +160,22 @@ function draw() {
 
 // Dragging, with the mouse or a finger
 
+// The window is listened to, for a pointer loses an element that is put elsewhere in the page.
 function grip(event, chip, node) {
   if (event.button || event.target.closest("button")) return;
   drag = { chip, from: [event.clientX, event.clientY], moved: false };
-  node.setPointerCapture(event.pointerId);
-  node.onpointermove = (each) => dragged(each, node);
-  node.onpointerup = node.onpointercancel = () => {
+  const follow = (each) => dragged(each, node);
+  const drop = () => {
     const { moved } = drag;
     drag = null;
-    node.onpointermove = null;
+    for (const [kind, act] of listeners) window.removeEventListener(kind, act);
     if (!moved) return;
     shown = "";
     draw();
     focus(chip);
   };
+  const listeners = [["pointermove", follow], ["pointerup", drop], ["pointercancel", drop]];
+  for (const [kind, act] of listeners) window.addEventListener(kind, act);
 }
 
 function dragged(event, node) {
