@@ -250,7 +250,7 @@ def test_deleted_pictures_lie_in_the_trash_until_it_is_emptied(folder: Path) -> 
     in_trash = history.find(one, None, trashed=True)
     assert in_trash is not None
     assert in_trash.path.parent == folder / ".trash" / "2026-01-02"
-    assert [each.name for each in history.stages(in_trash)] == [stage.name]
+    assert [(number, path.name) for number, path in history.stages(in_trash)] == [(1, stage.name)]
     assert History(folder).undo([one], None) == [one]
     assert (path.read_bytes(), stage.read_bytes()) == (bytes_before, b"stage")
     assert listed(history, Search(favourites=True)) == [one]

@@ -57,9 +57,7 @@ def picture_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
 
     def jpg(request: Request) -> Response:
         saved = found(request)
-        return (
-            Response(_thumbnail(saved.path), media_type="image/jpeg", headers=_FOREVER) if saved else missing(request)
-        )
+        return Response(thumbnail(saved.path), media_type="image/jpeg", headers=_FOREVER) if saved else missing(request)
 
     def facts(request: Request) -> Response:
         saved = found(request)
@@ -80,8 +78,8 @@ def _health(request: Request) -> Response:
     return JSONResponse({"status": "ok"}, headers=_NOW)
 
 
-@lru_cache(maxsize=256)
-def _thumbnail(path: Path) -> bytes:
+@lru_cache(maxsize=1024)
+def thumbnail(path: Path) -> bytes:
     """A small JPEG of a saved picture, which never changes."""
     with Image.open(path) as image:
         small = image.convert("RGB")

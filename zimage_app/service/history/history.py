@@ -95,16 +95,14 @@ class History:
         """Whether a picture is starred."""
         return picture_id in self._favourites.ids()
 
-    def stages(self, picture: SavedPicture) -> list[Path]:
-        """The stage pictures that were kept with it, first stage first."""
-        return list(stage_files(picture.path))
+    def stages(self, picture: SavedPicture) -> list[tuple[int, Path]]:
+        """The stage pictures that were kept with it, by their number from 1."""
+        return stage_files(picture.path)
 
     def zip(self, ids: Iterable[str], owner: str | None) -> Iterator[bytes]:
         """A ZIP of pictures and their stages, piece by piece; ids of no picture of this owner are passed over."""
         pictures = [picture for each in dict.fromkeys(ids) if (picture := self._found(each, owner))]
-        return zip_stream(
-            (path.name, path) for picture in pictures for path in (picture.path, *stage_files(picture.path))
-        )
+        return zip_stream((path.name, path) for picture in pictures for path in _with_stages(picture.path))
 
     # Changing. Each gives the ids that it changed.
 
@@ -146,7 +144,7 @@ class History:
         for picture_id in gone:
             for path in self._places(picture_id, trashed=True):
                 with _worded(path):
-                    for file in (*stage_files(path), path):
+                    for file in _with_stages(path):
                         file.unlink(missing_ok=True)
         self.refresh(_PATIENCE)
         return gone
@@ -250,6 +248,10 @@ class History:
             self._index.moved(old, [picture_file(self._folder, path) for _, path in moved])
 
 
+def _with_stages(path: Path) -> list[Path]:
+    return [path, *(stage for _, stage in stage_files(path))]
+
+
 def _move_with_stages(path: Path, target: Path) -> Path:
     """Give a picture another place, beside what lies there already; gives its path."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -257,7 +259,7 @@ def _move_with_stages(path: Path, target: Path) -> Path:
     while free.exists():
         number += 1
         free = target.with_name(f"{target.stem}.{number}{target.suffix}")
-    stages = list(stage_files(path))
+    _, *stages = _with_stages(path)
     path.rename(free)
     for stage in stages:
         stage.rename(free.with_name(free.stem + stage.name.removeprefix(path.stem)))

@@ -45,6 +45,14 @@ function stageSource(index) {
   return isLast(index) && job.picture ? `pictures/${job.picture}.png` : stage.preview;
 }
 
+// The stages that can be looked at, for the compare view.
+function stageSources() {
+  return job.stages.flatMap(({ name, width, height }, index) => {
+    const src = stageSource(index);
+    return src ? [{ src, label: `${index + 1} ${name}`, width, height }] : [];
+  });
+}
+
 function drawRail() {
   const rail = find(".rail");
   const count = Math.max(job.stages.length, 1);
@@ -193,12 +201,18 @@ function drawFacts() {
   find(".facts dl").replaceChildren(...rows);
   find(".download").href = `pictures/${picture}.png?download`;
   for (const button of root.querySelectorAll(".facts .button")) button.hidden = Boolean(facts.missing);
+  find(".again").disabled = busy(job.state);
+  find(".stages").hidden = picture !== job.picture || stageSources().length < 2;
 }
 
 find(".download").textContent = say("download");
 find(".download").setAttribute("download", "");
 find(".reuse").textContent = say("reuse");
 find(".copy").textContent = say("copy_seed");
+find(".again").textContent = say("again");
+find(".again").onclick = () => trigger("again", { id: facts.id });
+find(".stages").textContent = say("compare_stages");
+find(".stages").onclick = () => document.dispatchEvent(new CustomEvent("studio:compare", { detail: { sources: stageSources() } }));
 find(".reuse").onclick = () => trigger("reuse", { id: facts.id });
 find(".copy").onclick = () => page.copy(facts.seed, find(".copy"));
 
@@ -258,6 +272,7 @@ function take() {
   const begun = job.id !== before.id;
   if (begun || (busy(before.state) && !busy(job.state))) pin = null;
   if (begun && busy(job.state)) showOnPhone();
+  if (job.state !== before.state) document.dispatchEvent(new CustomEvent("studio:run-stages", { detail: stageSources() }));
   if (job.state !== before.state) document.dispatchEvent(new CustomEvent("studio:job", { detail: job.state }));
   draw();
 }

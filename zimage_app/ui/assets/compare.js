@@ -1,0 +1,181 @@
+// Two pictures with a divider between them, or several beside one another, and what differs in their settings. The
+// event studio:compare brings ids of pictures of the history, or sources: pictures of any kind.
+const page = window.studio;
+const { make, makeButton, say } = page;
+const root = element.querySelector(".compare");
+const find = (selector) => root.querySelector(selector);
+const most = 6;
+
+let sources = []; // {src, label, width, height}
+let rows = []; // settings side by side, where the sources are whole pictures
+let left = 0;
+let right = 1;
+let stages = []; // of the run on the canvas
+let newest = 0;
+
+// What is compared
+
+async function takePictures(ids) {
+  newest += 1;
+  const turn = newest;
+  const answer = await fetch(`history/sides?ids=${ids.slice(0, most).join(",")}`).catch(() => null);
+  const data = answer?.ok ? await answer.json() : { pictures: [], rows: [] };
+  if (turn !== newest) return;
+  const found = data.pictures.map(({ id, time, seed, width, height }) => {
+    return { src: `pictures/${id}.png`, label: say("compare_picture", { time, seed: `#${seed}` }), width, height };
+  });
+  take(found, data.rows);
+}
+
+function take(found, settings = []) {
+  newest += 1;
+  sources = found.slice(0, most);
+  rows = settings;
+  left = 0;
+  right = sources.length - 1;
+  root.dataset.mode = sources.length > 2 ? "beside" : "slider";
+  draw();
+}
+
+async function takeNewest() {
+  const answer = await fetch("history?page=1").catch(() => null);
+  const data = answer?.ok ? await answer.json() : { items: [] };
+  await takePictures(data.items.slice(0, 2).map((item) => item.id).reverse());
+}
+
+// Drawing
+
+function draw() {
+  const enough = sources.length > 1;
+  find(".none").hidden = enough;
+  for (const part of [".slider", ".beside"]) find(part).hidden = !enough || `.${root.dataset.mode}` !== part;
+  find(".modes").hidden = !enough;
+  find(".choices").hidden = !enough || root.dataset.mode !== "slider";
+  drawOffers();
+  drawSettings();
+  if (!enough) return;
+  for (const button of find(".modes").children) {
+    button.setAttribute("aria-pressed", String(button.dataset.mode === root.dataset.mode));
+  }
+  drawChoices();
+  drawSlider();
+  drawBeside();
+}
+
+function drawChoices() {
+  for (const [name, chosen] of [["left", left], ["right", right]]) {
+    const select = find(`.${name}`);
+    select.replaceChildren(...sources.map((source, index) => new Option(source.label, index)));
+    select.value = chosen;
+  }
+}
+
+function drawSlider() {
+  const [one, other] = [sources[left], sources[right]];
+  const { width, height } = other.width * other.height >= one.width * one.height ? other : one;
+  find(".pair").style.setProperty("--aspect", width / height);
+  for (const [name, source] of [[".under", other], [".over", one]]) {
+    const image = find(name);
+    if (image.getAttribute("src") !== source.src) image.setAttribute("src", source.src);
+    image.alt = source.label;
+  }
+  const [first, second] = find(".names").children;
+  first.textContent = one.label;
+  second.textContent = other.label;
+  divide();
+}
+
+function divide() {
+  find(".pair").style.setProperty("--divide", `${find(".pair input").value}%`);
+}
+
+function drawBeside() {
+  const figures = sources.map((source) => {
+    const figure = make("figure");
+    const image = make("img");
+    image.src = source.src;
+    image.alt = source.label;
+    image.style.aspectRatio = `${source.width} / ${source.height}`;
+    figure.append(image, make("figcaption", "", source.label));
+    return figure;
+  });
+  find(".beside").replaceChildren(...figures);
+}
+
+function drawSettings() {
+  const box = find(".settings");
+  box.hidden = !rows.length || sources.length < 2;
+  if (box.hidden) return;
+  const only = find(".only").checked;
+  const head = make("tr");
+  head.append(make("th", "", say("compare_setting")), ...sources.map((source) => make("th", "", source.label)));
+  find("thead").replaceChildren(head);
+  const shown = rows.filter((row) => !only || !row.same);
+  const lines = shown.map((row) => {
+    const line = make("tr", row.same ? "" : "differs");
+    const name = make("th", "", row.title);
+    name.scope = "row";
+    line.append(name, ...row.values.map((value) => make("td", "", value)));
+    return line;
+  });
+  find("tbody").replaceChildren(...lines);
+  find("table").hidden = !shown.length;
+  find(".same").textContent = rows.every((row) => row.same) ? say("compare_all_same") : "";
+}
+
+function drawOffers() {
+  const offers = [makeButton("newest", say("compare_newest"), "", takeNewest)];
+  if (stages.length > 1) offers.unshift(makeButton("run", say("compare_run"), "", () => take(stages)));
+  find(".offers").replaceChildren(...offers);
+}
+
+// What is used
+
+find(".pair input").oninput = divide;
+find(".pair input").setAttribute("aria-label", say("compare_divider"));
+for (const name of ["left", "right"]) {
+  find(`.${name}`).previousElementSibling.textContent = say(`compare_${name}`);
+}
+find(".left").onchange = () => {
+  left = Number(find(".left").value);
+  draw();
+};
+find(".right").onchange = () => {
+  right = Number(find(".right").value);
+  draw();
+};
+find(".swap").title = say("compare_swap");
+find(".swap").setAttribute("aria-label", say("compare_swap"));
+find(".swap").onclick = () => {
+  [left, right] = [right, left];
+  draw();
+};
+find(".modes").setAttribute("aria-label", say("compare_modes"));
+for (const mode of ["slider", "beside"]) {
+  const button = makeButton("mode", say(`compare_${mode}`), "", () => {
+    root.dataset.mode = mode;
+    draw();
+  });
+  button.dataset.mode = mode;
+  find(".modes").append(button);
+}
+find(".none").textContent = say("compare_none");
+find(".settings h3").textContent = say("compare_settings");
+find(".only").nextElementSibling.textContent = say("compare_only");
+find(".only").onchange = drawSettings;
+
+document.addEventListener("studio:run-stages", (event) => {
+  stages = event.detail;
+  drawOffers();
+});
+document.addEventListener("studio:compare", (event) => {
+  const { ids, sources: given } = event.detail;
+  document.dispatchEvent(new CustomEvent("studio:show", { detail: "compare" }));
+  if (given) take(given);
+  else takePictures(ids);
+});
+document.addEventListener("studio:view", (event) => {
+  if (event.detail !== "compare" || sources.length) return;
+  if (stages.length > 1) take(stages);
+});
+draw();

@@ -1,0 +1,434 @@
+// The history: a page of pictures by day, found by words and filters, starred, selected, deleted and put back. The
+// server says everything (history.py); texts go in through textContent.
+const page = window.studio;
+const { make, makeButton, say } = page;
+const root = element.querySelector(".history");
+const find = (selector) => root.querySelector(selector);
+const mostSides = 6;
+const cards = () => [...root.querySelectorAll(".card")];
+
+const wanted = { q: "", day: "", model: "", starred: false, trash: false, page: 1 };
+let items = [];
+let pages = 1;
+let newest = 0; // number of the last question; answers to older ones are dropped
+let current = ""; // the picture that the keyboard is on
+let lastPicked = "";
+let typing = 0;
+let undoable = []; // what was deleted last
+const selected = new Map();
+
+// Talking to the server
+
+function query() {
+  const values = new URLSearchParams({ page: wanted.page });
+  for (const name of ["q", "day", "model"]) if (wanted[name]) values.set(name, wanted[name]);
+  for (const name of ["starred", "trash"]) if (wanted[name]) values.set(name, "1");
+  return values;
+}
+
+async function load() {
+  newest += 1;
+  const turn = newest;
+  const answer = await fetch(`history?${query()}`).catch(() => null);
+  const data = answer ? await answer.json().catch(() => null) : null;
+  if (turn !== newest) return;
+  root.dataset.ready = "true";
+  if (!data || data.error) {
+    told(data?.error || say("history_unreachable"));
+    return;
+  }
+  items = data.items;
+  pages = data.pages;
+  wanted.page = data.page;
+  draw(data);
+  if (data.reading) setTimeout(load, 700);
+}
+
+async function order(what, ids) {
+  const body = JSON.stringify({ do: what, ids });
+  const headers = { "content-type": "application/json" };
+  const answer = await fetch("history", { method: "POST", body, headers }).catch(() => null);
+  const data = answer ? await answer.json().catch(() => null) : null;
+  if (data && !data.error) return data.ids;
+  told(data?.error || say("history_unreachable"));
+  return null;
+}
+
+function told(text, ...offers) {
+  find(".said").textContent = text;
+  find(".offers").replaceChildren(...offers);
+}
+
+// What can be done with pictures
+
+async function remove(ids) {
+  const index = items.findIndex((item) => item.id === current);
+  const gone = await order("delete", ids);
+  if (!gone) return [];
+  for (const id of gone) selected.delete(id);
+  current = items.slice(Math.max(index, 0)).find((item) => !gone.includes(item.id))?.id || "";
+  const undo = makeButton("undo", say("history_undo"), "", () => putBack(gone));
+  told(say("history_deleted", { count: gone.length }), undo, dismiss());
+  undoable = gone;
+  await load();
+  if (root.contains(document.activeElement) || document.activeElement === document.body) focusCard();
+  return gone;
+}
+
+async function putBack(ids) {
+  undoable = [];
+  const back = await order("undo", ids);
+  if (!back) return;
+  selected.clear();
+  told(say("history_restored", { count: back.length }), dismiss());
+  current = back[0] || current;
+  await load();
+  focusCard();
+}
+
+async function star(ids, on) {
+  const changed = await order(on ? "star" : "unstar", ids);
+  if (changed) await load();
+  return changed || [];
+}
+
+function askToEmpty() {
+  const sure = makeButton("sure", say("history_empty_sure", { count: Number(root.dataset.total) }), "", async () => {
+    const gone = await order("empty", []);
+    if (!gone) return;
+    told(say("history_emptied", { count: gone.length }), dismiss());
+    load();
+  });
+  told("", sure, dismiss());
+  sure.focus();
+}
+
+function dismiss() {
+  return makeButton("dismiss", "×", say("history_dismiss"), () => told(""));
+}
+
+function pack(ids) {
+  const form = make("form");
+  form.method = "post";
+  form.action = "history/zip";
+  form.hidden = true;
+  const field = make("input");
+  field.name = "ids";
+  field.value = ids.join(",");
+  form.append(field);
+  document.body.append(form);
+  form.submit();
+  form.remove();
+}
+
+function compare(ids) {
+  if (ids.length > mostSides) {
+    told(say("compare_at_most", { count: mostSides }), dismiss());
+    return;
+  }
+  document.dispatchEvent(new CustomEvent("studio:compare", { detail: { ids } }));
+}
+
+function open(id) {
+  const show = { items, index: items.findIndex((item) => item.id === id), turn, remove, star, toldOf: moveTo };
+  document.dispatchEvent(new CustomEvent("studio:open", { detail: show }));
+}
+
+// The page of pictures before or after, for the viewer; null where there is none.
+async function turn(step) {
+  if (wanted.page + step < 1 || wanted.page + step > pages) return null;
+  wanted.page += step;
+  await load();
+  return items;
+}
+
+function moveTo(id) {
+  current = id;
+  rove();
+}
+
+// Drawing
+
+function makeCard(item) {
+  const card = make("li", "card");
+  card.dataset.picture = item.id;
+  const button = makeButton("open", "", "", () => (wanted.trash ? toggle(item.id) : open(item.id)));
+  const image = make("img");
+  image.src = wanted.trash ? `history/trash/${item.id}.jpg` : `pictures/${item.id}.jpg`;
+  image.loading = "lazy";
+  image.alt = "";
+  button.append(image, make("span", "seed", `#${item.seed}`));
+  button.onfocus = () => moveTo(item.id);
+  const mark = make("span", "mark", "★");
+  mark.setAttribute("aria-hidden", "true");
+  const pick = make("input", "pick");
+  pick.type = "checkbox";
+  pick.onclick = (event) => toggle(item.id, event.shiftKey);
+  card.append(button, mark, pick);
+  return card;
+}
+
+function fillCard(card, item) {
+  const label = say("history_card", { prompt: item.label, time: item.time, seed: item.seed });
+  const spoken = item.starred ? say("history_card_starred", { label }) : label;
+  const button = card.querySelector(".open");
+  button.title = item.label;
+  button.setAttribute("aria-label", spoken);
+  card.classList.toggle("is-starred", item.starred);
+  card.querySelector(".pick").setAttribute("aria-label", `${say("history_select")}: ${label}`);
+}
+
+function drawPictures() {
+  const held = find(".days").contains(document.activeElement) ? document.activeElement : null;
+  const known = new Map(cards().map((card) => [card.dataset.picture, card]));
+  const days = new Map();
+  for (const item of items) {
+    const card = known.get(item.id) || makeCard(item);
+    fillCard(card, item);
+    days.set(item.day, [...(days.get(item.day) || []), card]);
+  }
+  const sections = [...days].map(([day, list]) => {
+    const section = make("section");
+    const heading = make("h3", "", day);
+    const box = make("ul");
+    box.setAttribute("aria-label", `${say("history_pictures")} ${day}`);
+    box.append(...list);
+    section.append(heading, box);
+    return section;
+  });
+  find(".days").replaceChildren(...sections);
+  rove();
+  // Elements that are put in again lose the focus.
+  if (held) (find(".days").contains(held) ? held : cards()[0]?.querySelector(".open"))?.focus({ preventScroll: true });
+}
+
+function options(select, list, all, value) {
+  const fit = list.some((each) => each.name === value) || !value ? list : [{ name: value, count: 0 }, ...list];
+  const nodes = fit.map((each) => new Option(say("history_counted", each), each.name));
+  select.replaceChildren(new Option(all, ""), ...nodes);
+  select.value = value;
+}
+
+function draw(data) {
+  root.dataset.total = data.total;
+  root.dataset.trash = String(wanted.trash);
+  find(".total").textContent = data.reading
+    ? `${say("history_total", data)} · ${say("history_reading")}`
+    : say("history_total", data);
+  options(find(".day"), data.days, say("history_all_days"), wanted.day);
+  options(find(".model"), data.models, say("history_all_models"), wanted.model);
+  find(".model").hidden = data.models.length < 2 && !wanted.model;
+  for (const name of ["starred", "trash"]) find(`.${name}`).setAttribute("aria-pressed", String(wanted[name]));
+  drawPictures();
+  const filtered = wanted.q || wanted.day || wanted.model || wanted.starred;
+  const none = wanted.trash && !filtered ? "history_trash_empty" : filtered ? "history_none_fit" : "history_none";
+  find(".none").hidden = items.length > 0 || data.reading;
+  find(".none").textContent = say(none);
+  find(".keys").hidden = !items.length || wanted.trash;
+  drawSelection();
+  drawPager();
+}
+
+function drawSelection() {
+  for (const card of cards()) {
+    const on = selected.has(card.dataset.picture);
+    card.classList.toggle("is-selected", on);
+    card.querySelector(".pick").checked = on;
+  }
+  const ids = [...selected.keys()];
+  const bar = find(".selection");
+  bar.hidden = !ids.length && !(wanted.trash && items.length);
+  const button = (name, key, act) => makeButton(name, say(key), "", act);
+  const starred = ids.length > 0 && [...selected.values()].every((item) => item.starred);
+  const some = [
+    make("b", "", say("history_selected", { count: ids.length })),
+    button("page", "history_select_page", selectPage),
+    button("clear", "history_clear", clear),
+  ];
+  const acts = [
+    button("compare", "history_compare", () => compare(ids)),
+    button("zip", "history_zip", () => pack(ids)),
+    button("star", starred ? "history_unstar" : "history_star", () => star(ids, !starred)),
+    button("delete", "history_delete", () => remove(ids)),
+  ];
+  acts[0].disabled = ids.length < 2;
+  const back = [button("restore", "history_restore", () => putBack(ids)), button("empty", "history_empty", askToEmpty)];
+  back[0].disabled = !ids.length;
+  const focused = bar.contains(document.activeElement) ? document.activeElement.className : "";
+  bar.replaceChildren(...some, ...(wanted.trash ? back : acts));
+  if (focused) bar.querySelector(`.${focused}`)?.focus();
+}
+
+function drawPager() {
+  const pager = find(".pager");
+  pager.hidden = pages < 2;
+  const go = (name, text, label, target) => {
+    const button = makeButton(name, text, say(label), () => goTo(target));
+    button.disabled = target < 1 || target > pages || target === wanted.page;
+    return button;
+  };
+  const number = make("input", "number");
+  number.inputMode = "numeric";
+  number.value = wanted.page;
+  number.setAttribute("aria-label", say("history_page", { page: wanted.page, pages }));
+  number.onchange = () => goTo(Math.min(Math.max(parseInt(number.value, 10) || 1, 1), pages));
+  pager.replaceChildren(
+    go("first", "«", "history_first", 1),
+    go("previous", "‹", "history_previous", wanted.page - 1),
+    number,
+    make("span", "", `/ ${pages}`),
+    go("next", "›", "history_next", wanted.page + 1),
+    go("last", "»", "history_last", pages),
+  );
+}
+
+async function goTo(target) {
+  wanted.page = target;
+  current = "";
+  await load();
+  root.scrollIntoView({ block: "start" });
+}
+
+// Selecting
+
+function toggle(id, range = false) {
+  const from = items.findIndex((item) => item.id === lastPicked);
+  const to = items.findIndex((item) => item.id === id);
+  const on = !selected.has(id);
+  const touched = range && from >= 0 ? items.slice(Math.min(from, to), Math.max(from, to) + 1) : [items[to]];
+  for (const item of touched) {
+    if (on) selected.set(item.id, item);
+    else selected.delete(item.id);
+  }
+  lastPicked = id;
+  drawSelection();
+}
+
+function selectPage() {
+  for (const item of items) selected.set(item.id, item);
+  drawSelection();
+}
+
+function clear() {
+  selected.clear();
+  drawSelection();
+  focusCard();
+}
+
+// The keyboard. One picture at a time is in the tab order; the arrows move it.
+
+function rove() {
+  const all = cards();
+  const here = all.find((card) => card.dataset.picture === current) || all[0];
+  for (const card of all) for (const node of [".open", ".pick"]) card.querySelector(node).tabIndex = card === here ? 0 : -1;
+}
+
+function focusCard() {
+  const card = cards().find((each) => each.dataset.picture === current) || cards()[0];
+  card?.querySelector(".open").focus();
+}
+
+// The card above or below: of the nearest row that way, the one that is least far to the side.
+function vertical(card, step) {
+  const here = card.getBoundingClientRect();
+  const that = cards().map((each) => ({ each, box: each.getBoundingClientRect() }));
+  const beyond = that.filter(({ box }) => (box.top - here.top) * step > 4);
+  const row = step > 0 ? Math.min(...beyond.map(({ box }) => box.top)) : Math.max(...beyond.map(({ box }) => box.top));
+  const level = beyond.filter(({ box }) => Math.abs(box.top - row) < 4);
+  return level.sort((a, b) => Math.abs(a.box.left - here.left) - Math.abs(b.box.left - here.left))[0]?.each;
+}
+
+function step(key, card) {
+  const all = cards();
+  const index = all.indexOf(card);
+  switch (key) {
+    case "ArrowLeft":
+      return all[index - 1];
+    case "ArrowRight":
+      return all[index + 1];
+    case "ArrowUp":
+      return vertical(card, -1);
+    case "ArrowDown":
+      return vertical(card, 1);
+    case "Home":
+      return all[0];
+    case "End":
+      return all.at(-1);
+    default:
+      return undefined;
+  }
+}
+
+const keys = {
+  Delete: (id) => !wanted.trash && remove(selected.size ? [...selected.keys()] : [id]),
+  " ": (id) => toggle(id),
+  s: (id) => !wanted.trash && star([id], !items.find((item) => item.id === id).starred),
+  PageUp: async () => (await turn(-1)) && focusCard(),
+  PageDown: async () => (await turn(1)) && focusCard(),
+};
+
+find(".days").onkeydown = (event) => {
+  const card = event.target.closest(".card");
+  if (!card || event.ctrlKey || event.metaKey || event.altKey) return;
+  const next = step(event.key, card);
+  if (next) {
+    event.preventDefault();
+    next.querySelector(".open").focus();
+    return;
+  }
+  const act = keys[event.key] || keys[event.key.toLowerCase()];
+  if (!act) return;
+  event.preventDefault();
+  act(card.dataset.picture);
+};
+
+root.onkeydown = (event) => {
+  if (event.key === "Escape" && selected.size) {
+    event.stopPropagation();
+    clear();
+  }
+  const typed = event.target.closest("input:not([type=checkbox])");
+  if (event.key === "z" && (event.ctrlKey || event.metaKey) && undoable.length && !typed) {
+    event.preventDefault();
+    putBack(undoable);
+  }
+};
+
+// Filters
+
+function filter(changes) {
+  Object.assign(wanted, changes, { page: 1 });
+  load();
+}
+
+find(".find").onsubmit = (event) => event.preventDefault();
+find(".query").oninput = () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => filter({ q: find(".query").value.trim() }), 200);
+};
+find(".day").onchange = () => filter({ day: find(".day").value });
+find(".model").onchange = () => filter({ model: find(".model").value });
+find(".starred").onclick = () => filter({ starred: !wanted.starred });
+find(".trash").onclick = () => {
+  selected.clear();
+  told("");
+  find(".days").replaceChildren();
+  filter({ trash: !wanted.trash });
+};
+
+find(".query").placeholder = say("history_search");
+find(".query").title = say("history_search_hint");
+find(".query").setAttribute("aria-label", `${say("history_search")}. ${say("history_search_hint")}`);
+find(".day").setAttribute("aria-label", say("history_day"));
+find(".model").setAttribute("aria-label", say("model"));
+find(".starred").textContent = `★ ${say("history_starred")}`;
+find(".trash").textContent = say("history_trash");
+find(".keys").textContent = say("history_keys");
+
+// It is asked for when it is looked at, and again when a picture has come since.
+const seen = () => document.querySelector("#right")?.dataset.view === "history";
+document.addEventListener("studio:view", (event) => event.detail === "history" && load());
+document.addEventListener("studio:job", (event) => {
+  if (event.detail === "done" && seen()) load();
+});
+document.addEventListener("visibilitychange", () => !document.hidden && seen() && load());

@@ -1,0 +1,57 @@
+// The three views of the right column: which of canvas, compare and history is seen. Others ask for one by the event
+// studio:show, and are told by studio:view.
+const page = window.studio;
+const { makeButton, say } = page;
+const root = element.querySelector(".views");
+const names = ["canvas", "compare", "history"];
+const busy = (state) => ["waiting", "loading", "running"].includes(state);
+
+let state = "idle"; // of the job on the canvas
+
+const tabs = names.map((name) => {
+  const tab = makeButton("view", say(`view_${name}`), "", () => show(name));
+  tab.id = `view-${name}`;
+  tab.setAttribute("role", "tab");
+  tab.setAttribute("aria-controls", name);
+  return tab;
+});
+
+function show(name) {
+  const column = document.querySelector("#right");
+  const before = column.dataset.view;
+  column.dataset.view = name;
+  for (const [index, tab] of tabs.entries()) {
+    const on = names[index] === name;
+    tab.setAttribute("aria-selected", String(on));
+    tab.tabIndex = on ? 0 : -1;
+    const panel = document.getElementById(names[index]);
+    panel?.setAttribute("role", "tabpanel");
+    panel?.setAttribute("aria-labelledby", tab.id);
+  }
+  if (before === name) return;
+  // A view that is begun to be read is read from its top.
+  if (before && root.getBoundingClientRect().top < 0) root.scrollIntoView({ block: "start" });
+  document.dispatchEvent(new CustomEvent("studio:view", { detail: name }));
+}
+
+root.onkeydown = (event) => {
+  const steps = { ArrowLeft: -1, ArrowRight: 1 };
+  const ends = { Home: 0, End: names.length - 1 };
+  const now = tabs.indexOf(document.activeElement);
+  if (now < 0 || !(event.key in steps || event.key in ends)) return;
+  event.preventDefault();
+  const next = event.key in ends ? ends[event.key] : (now + steps[event.key] + names.length) % names.length;
+  show(names[next]);
+  tabs[next].focus();
+};
+
+document.addEventListener("studio:show", (event) => show(event.detail));
+document.addEventListener("studio:job", (event) => {
+  // Who presses Generate wants to see it.
+  if (busy(event.detail) && !busy(state)) show("canvas");
+  state = event.detail;
+});
+
+root.setAttribute("aria-label", say("views"));
+root.append(...tabs);
+show("canvas");
