@@ -13,7 +13,8 @@ from PIL import Image
 
 from tests.service.records import a_picture, a_record
 from zimage_app import load_generator
-from zimage_app.cli.main import build_parser, build_request, main
+from zimage_app.cli.asking import build_request
+from zimage_app.cli.main import build_parser, main
 from zimage_app.cli.progress import watch
 from zimage_app.cli.terminal import language
 from zimage_app.domain.card import Z_IMAGE_TURBO

@@ -13,7 +13,8 @@ import yaml
 
 from tests.cli.test_main import QUICK
 from zimage_app.cli import presets as command
-from zimage_app.cli.main import build_parser, build_request, main
+from zimage_app.cli.asking import build_request
+from zimage_app.cli.main import build_parser, main
 from zimage_app.cli.presets import preset_model
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import RequestError

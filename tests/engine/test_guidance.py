@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from zimage_app.engine.guidance import EasyCache, GuidedModel, Rows, conditions_for
+from zimage_app.domain.plan import conditions_for
+from zimage_app.engine.guidance import EasyCache, GuidedModel, Rows
 
 X = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(3))
 

@@ -31,6 +31,7 @@ from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
 from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
+from zimage_app.service.pace import Pace
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, QueueView, SavedPicture, StageView
@@ -65,6 +66,7 @@ class ScriptedStudio:
         self.negatives = NegativeLibrary(folder / "negative")
         self.presets = PresetLibrary(folder / "presets")
         self.wildcards = WildcardLibrary(folder / "wildcards")
+        self.pace = Pace(folder / "outputs")
         self.shared = False
         self.in_memory: LoadedModel | None = None
         self._folder = folder

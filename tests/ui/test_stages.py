@@ -107,14 +107,6 @@ def test_what_cannot_be_is_refused(edit: str, stage: int, count: int, words: str
 # In Chromium.
 
 
-def tabs(page: Page) -> list[str]:
-    return page.locator("#stages [role=tab]").all_inner_texts()
-
-
-def number(page: Page, name: str) -> str:
-    return page.locator(f"#knob-{name} input[type=number]").input_value()
-
-
 def expect_tabs(page: Page, *names: str) -> None:
     expect(page.locator("#stages [role=tab]")).to_have_text([re.compile(rf"^\s*{name}\s*$") for name in names])
 
@@ -148,6 +140,27 @@ def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted:
     ]
     arrive(page)
     expect_tabs(page, "1构图", "2关闭", "3成片")
+
+
+def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    meaning = page.locator("#stages .meaning")
+    expect(meaning).to_contain_text("步数3")
+    expect(meaning).to_contain_text("模型求值6 (3 × 2)")
+    expect(meaning).to_contain_text("潜变量22×28")
+    expect(meaning).to_contain_text("全部阶段")
+    set_number(page, "stages-0-denoise", 0.5)
+    expect(meaning).to_contain_text("6 步序列的最后 3 步")
+    page.locator("#knob-stages-0-easycache input").check()
+    expect(meaning).to_contain_text("至多 6 (3 × 2)")
+    expect(meaning).to_contain_text("EasyCache")
+    page.locator("#knob-stages-0-enabled input").uncheck()
+    expect(meaning).to_have_text("本阶段不会执行。")
+    page.locator("#stages [role=tab]").nth(1).click()
+    expect(meaning).to_contain_text("潜变量42×54")
+    set_number(page, "stages-1-width", 100)
+    expect(meaning).to_be_empty()
 
 
 def test_eight_stages_by_keyboard_and_no_more(visit: Visit, scripted: ScriptedStudio) -> None:

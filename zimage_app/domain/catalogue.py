@@ -16,7 +16,9 @@ class SamplerTraits:
     """Facts about a sampler that do not need its formula."""
 
     evaluations: int = 1
-    """Model evaluations per step (the last step, to sigma 0, takes one)."""
+    """Model evaluations per step."""
+    ending: tuple[int, ...] = (1,)
+    """Model evaluations of the last steps, which differ: the one to sigma 0 takes one."""
     options: frozenset[str] = field(default=_NONE)
     """The stage's options that this sampler reads: eta, s_noise, r, solver_type."""
     discards_penultimate: bool = False
@@ -30,7 +32,7 @@ SAMPLER_TRAITS: dict[str, SamplerTraits] = {
     "euler": SamplerTraits(),
     "euler_ancestral": SamplerTraits(options=_ANCESTRAL),
     "heun": SamplerTraits(evaluations=2),
-    "heunpp2": SamplerTraits(evaluations=3),
+    "heunpp2": SamplerTraits(evaluations=3, ending=(2, 1)),
     "dpm_2": SamplerTraits(evaluations=2, discards_penultimate=True),
     "dpm_2_ancestral": SamplerTraits(evaluations=2, options=_ANCESTRAL, discards_penultimate=True),
     "lms": SamplerTraits(),

@@ -49,14 +49,12 @@ class StagePlan:
     @property
     def evaluations(self) -> int:
         """Model evaluations of one condition each, at most: EasyCache may skip some."""
-        conditions = 1 if is_guided_by_one(self.settings.cfg) else 2
-        return self.steps * SAMPLER_TRAITS[self.settings.sampler].evaluations * conditions
+        return stage_evaluations(self.settings)
 
     @property
     def cost(self) -> float:
-        """Rough cost, in evaluations of one image token: what a progress bar needs."""
-        height, width = self.latent_size
-        return self.evaluations * float(height * width)
+        """See ``stage_cost``."""
+        return stage_cost(self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,24 @@ class GenerationPlan:
 def is_guided_by_one(cfg: float) -> bool:
     """Whether CFG comes to 1, where the negative prompt drops out (ComfyUI's tolerance, workflow.md section 2)."""
     return abs(cfg - 1.0) <= 1e-9
+
+
+def stage_evaluations(stage: Stage) -> int:
+    """Model evaluations that a stage asks for, each of one condition: positive, and negative where CFG is not 1."""
+    traits = SAMPLER_TRAITS[stage.sampler]
+    ending = traits.ending[-stage.steps :]
+    each = (stage.steps - len(ending)) * traits.evaluations + sum(ending)
+    return each * conditions_for(stage.cfg)
+
+
+def stage_cost(stage: Stage) -> float:
+    """Rough cost of a stage, in evaluations of one latent cell: what progress bars and estimates need."""
+    return stage_evaluations(stage) * float((stage.height // 8) * (stage.width // 8))
+
+
+def conditions_for(cfg: float) -> int:
+    """How many prompts a stage evaluates: one where CFG comes to 1, else the positive and the negative."""
+    return 1 if is_guided_by_one(cfg) else 2
 
 
 def draw_seed() -> int:

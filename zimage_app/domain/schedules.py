@@ -199,6 +199,11 @@ SCHEDULERS: dict[str, Schedule] = {
 }
 
 
+def list_length(steps: int, denoise: float) -> int:
+    """Steps of the whole list, of which ``denoise`` leaves the last ``steps`` (KSampler's and BasicScheduler's rule)."""
+    return steps if denoise >= 1.0 else int(steps / denoise)
+
+
 def stage_sigmas(
     scheduler: str, shift: float, steps: int, denoise: float, *, discard_penultimate: bool = False
 ) -> tuple[float, ...]:
@@ -208,7 +213,7 @@ def stage_sigmas(
     ``discard_penultimate`` is for the samplers whose list is computed one step longer and whose last non-zero sigma
     is then dropped. The list is shorter than ``steps + 1`` where the schedule cannot tell so many levels apart.
     """
-    total = steps if denoise >= 1.0 else int(steps / denoise)
+    total = list_length(steps, denoise)
     sigmas = SCHEDULERS[scheduler](shift, total + 1 if discard_penultimate else total)
     if discard_penultimate:
         sigmas = np.delete(sigmas, -2)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from zimage_app.domain.plan import is_guided_by_one
 from zimage_app.models.components import Evaluation
 
 _STRIDE = 8
@@ -134,8 +133,3 @@ class GuidedModel:
         if self._cache is None:
             return self._evaluate(batch, sigma), False
         return self._cache(self._evaluate, batch, sigma)
-
-
-def conditions_for(cfg: float) -> int:
-    """How many prompts a stage evaluates: one where CFG comes to 1, else the positive and the negative."""
-    return 1 if is_guided_by_one(cfg) else 2

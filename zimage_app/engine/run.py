@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from zimage_app.domain.errors import GenerationError, RequestError, StudioError
-from zimage_app.domain.events import Cancelled, Event, Failed, Finished, StageDone, StageStarted, StepDone
-from zimage_app.domain.plan import GenerationPlan, StagePlan
+from zimage_app.domain.events import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Picture,
+    StageDone,
+    StageStarted,
+    StepDone,
+    Warned,
+)
+from zimage_app.domain.plan import GenerationPlan, StagePlan, conditions_for
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
-from zimage_app.engine.guidance import EasyCache, GuidedModel, Rows, conditions_for
+from zimage_app.engine.guidance import EasyCache, GuidedModel, Rows
 from zimage_app.engine.noise import initial_noise
 from zimage_app.engine.preview import latent_to_rgb, to_picture
+from zimage_app.engine.relief import Relief, quietly, with_relief
 from zimage_app.engine.samplers import SAMPLERS, SamplerInput, model_sigmas
 from zimage_app.engine.start import noised, resize, to_model_space, to_vae_space
 from zimage_app.models.components import Components, Evaluation, PreparedPrompt
@@ -66,57 +77,101 @@ def run(
     from another thread and the mode belongs to a thread. ``cancelled`` is asked before every model evaluation.
     """
     begun = time.perf_counter()
+    relief = Relief(components)
     picture = None
     done: list[StageRecord] = []
     try:
-        for item in sample(plan, components, cancelled, prepare):
+        for item in sample(plan, components, cancelled, prepare, relief):
             if not isinstance(item, StageResult):
                 yield item
                 continue
             decoding = time.perf_counter()
-            picture = to_picture(components.codec.decode(item.latent))
+            picture = yield from with_relief(
+                partial(quietly, partial(_decoded, item.latent, relief)), relief, decoding=True
+            )
             seconds = item.seconds + time.perf_counter() - decoding
             done.append(_stage_record(item, seconds))
             yield StageDone(item.stage, picture, seconds, item.calls, item.skipped_calls)
         assert picture is not None
-        yield Finished(picture, _record(plan, components, tuple(done), time.perf_counter() - begun))
+        surroundings = _surroundings(components, relief)
+        yield Finished(
+            picture, _record(plan, components.card.name, tuple(done), surroundings, time.perf_counter() - begun)
+        )
     except _Stopped:
         yield Cancelled()
     except StudioError as error:
         yield Failed(error)
-    except RuntimeError as error:
-        if not _is_out_of_memory(error):
-            raise
-        yield Failed(_out_of_memory(error))
 
 
 @torch.inference_mode()
 def sample(
-    plan: GenerationPlan, components: Components, cancelled: Callable[[], bool], prepare: PrepareStage = as_it_is
-) -> Iterator[StageStarted | StepDone | StageResult]:
+    plan: GenerationPlan,
+    components: Components,
+    cancelled: Callable[[], bool],
+    prepare: PrepareStage = as_it_is,
+    relief: Relief | None = None,
+) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
     """The stages' latents, one after the other, without decoding them.
 
     Raises:
-        GenerationError: a stage's latent holds values that are not finite.
+        GenerationError: a stage's latent holds values that are not finite, or memory ran out for good.
         StudioError: what ``prepare`` raises.
     """
-    features = _encode_prompts(plan, components)
-    prompts: tuple[PreparedPrompt, ...] = ()
+    relief = relief or Relief(components)
+    features = yield from with_relief(partial(quietly, partial(_encode_prompts, plan, components)), relief)
+    model = _Model(components, features, prepare, cancelled)
     latent: Tensor | None = None
     for stage in plan.stages:
-        if cancelled():
+        result = yield from with_relief(partial(model.stage, stage, latent), relief)
+        latent = result.latent
+        _check_finite(latent, stage, plan)
+        yield result
+
+
+class _Model:
+    """A loaded model for one run: its prompts as the weights of the stage at hand have them."""
+
+    def __init__(
+        self,
+        components: Components,
+        features: dict[str, Tensor],
+        prepare: PrepareStage,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._components = components
+        self._features = features
+        self._prepare = prepare
+        self._cancelled = cancelled
+        self._prompts: tuple[PreparedPrompt, ...] = ()
+
+    def stage(self, stage: StagePlan, before: Tensor | None) -> Generator[StageStarted | StepDone, None, StageResult]:
+        """Run one stage from the latent of the one before. After any error it may be run again."""
+        if self._cancelled():
             raise _Stopped
         yield StageStarted(stage)
         begun = time.perf_counter()
-        if prepare(stage) or not prompts:
-            prompts = _prepare_prompts(features, components)
-        rows = Rows.of([prompt.tokens for prompt in prompts[: conditions_for(stage.settings.cfg)]])
-        evaluation = _evaluation(stage, components, prompts[: rows.count], cancelled)
-        guided = GuidedModel(evaluation, stage.settings.cfg, rows, components.transformer.dtype, _cache(stage, rows))
-        final = yield from _steps(stage, guided, _first_latent(stage, latent, components), components)
-        latent = to_vae_space(final, components.latent).cpu()
-        _check_finite(latent, stage, plan)
-        yield StageResult(stage, latent, time.perf_counter() - begun, guided.calls, tuple(guided.skipped_calls))
+        try:
+            guided = self._guided(stage)
+            final = yield from _steps(stage, guided, _first_latent(stage, before, self._components), self._components)
+        except BaseException:
+            self._prompts = ()  # the weights may have been changed and put back since
+            raise
+        latent = to_vae_space(final, self._components.latent).cpu()
+        return StageResult(stage, latent, time.perf_counter() - begun, guided.calls, tuple(guided.skipped_calls))
+
+    def _guided(self, stage: StagePlan) -> GuidedModel:
+        changed = self._prepare(stage)
+        if changed or not self._prompts:
+            self._prompts = ()
+            self._prompts = _prepare_prompts(self._features, self._components)
+        cfg = stage.settings.cfg
+        rows = Rows.of([prompt.tokens for prompt in self._prompts[: conditions_for(cfg)]])
+        evaluation = _evaluation(stage, self._components, self._prompts[: rows.count], self._cancelled)
+        return GuidedModel(evaluation, cfg, rows, self._components.transformer.dtype, _cache(stage, rows))
+
+
+def _decoded(latent: Tensor, relief: Relief) -> Picture:
+    return to_picture(relief.decode(latent))
 
 
 def _encode_prompts(plan: GenerationPlan, components: Components) -> dict[str, Tensor]:
@@ -206,26 +261,31 @@ def _stage_record(result: StageResult, seconds: float) -> StageRecord:
 
 
 def _record(
-    plan: GenerationPlan, components: Components, stages: tuple[StageRecord, ...], seconds: float
+    plan: GenerationPlan, model: str, stages: tuple[StageRecord, ...], surroundings: Surroundings, seconds: float
 ) -> ImageRecord:
     now = datetime.now().astimezone()
     last = plan.stages[-1].settings
     return ImageRecord(
         id=new_id(now, secrets.token_hex(4)),
         created=now,
-        model=components.card.name,
+        model=model,
         request=plan.request,
         width=last.width,
         height=last.height,
         seconds=round(seconds, 3),
         stages=stages,
-        surroundings=Surroundings(
-            app=__version__,
-            torch=torch.__version__,
-            device=components.transformer.device.type,
-            dtype=str(components.transformer.dtype).removeprefix("torch."),
-            threads=torch.get_num_threads(),
-        ),
+        surroundings=surroundings,
+    )
+
+
+def _surroundings(components: Components, relief: Relief) -> Surroundings:
+    return Surroundings(
+        app=__version__,
+        torch=torch.__version__,
+        device=components.transformer.device.type,
+        dtype=str(components.transformer.dtype).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+        tiled=relief.tiled,
     )
 
 
@@ -255,22 +315,5 @@ def _check_finite(latent: Tensor, stage: StagePlan, plan: GenerationPlan) -> Non
         Text(
             f"Stage {number} gave {bad} values that are not finite, so there is no picture: {cause.en}.",
             f"第 {number} 阶段出现 {bad} 个非有限数值，无法成图：{cause.zh}。",
-        )
-    )
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """A CPU's allocator has no exception of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def _out_of_memory(error: RuntimeError) -> GenerationError:
-    asked = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
-    amount = asked[1] if asked else ""
-    return GenerationError(
-        Text(
-            f"The device ran out of memory{f' when asked for {amount}' if amount else ''}; choose a smaller last stage,"
-            " or close other programs that use it.",
-            f"设备内存不足{f'（需要 {amount}）' if amount else ''}；请减小最后阶段的尺寸，或关闭其他占用内存的程序。",
         )
     )

@@ -13,6 +13,7 @@ from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
 from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
+from zimage_app.service.pace import Pace
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, QueueView, SavedPicture
@@ -83,6 +84,11 @@ class Backend(Protocol):
     @property
     def negatives(self) -> NegativeLibrary:
         """The negative prompts to choose from."""
+        ...
+
+    @property
+    def pace(self) -> Pace:
+        """How quickly models have worked on this machine."""
         ...
 
     @property

@@ -59,7 +59,7 @@ PUBLIC = Limits(
     waiting=60,
     outputs=20 * 10**9,
 )
-"""Strangers share one machine. The reference workflow (66 evaluations) and 50 guided steps at 1024 x 1024 fit."""
+"""Strangers share one machine. The reference workflow (65 evaluations) and 50 guided steps at 1024 x 1024 fit."""
 
 
 def check_plan(plan: GenerationPlan, limits: Limits) -> None:

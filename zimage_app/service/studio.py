@@ -31,6 +31,7 @@ from zimage_app.service.loras.width import transformer_width
 from zimage_app.service.models import ModelLibrary
 from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
+from zimage_app.service.pace import Pace
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel, ModelSlot
 from zimage_app.service.tokens import TokenCounter
@@ -54,6 +55,7 @@ class Studio:
         self.negatives = NegativeLibrary(config.negatives)
         self.presets = PresetLibrary(config.presets)
         self.wildcards = WildcardLibrary(config.wildcards)
+        self.pace = Pace(config.outputs)
         self._tokens = TokenCounter()
         self.shared = config.shared
         self._slot = ModelSlot(self.loras)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from zimage_app.domain.errors import LoraError, StudioError
+from zimage_app.domain.meaning import PlanMeaning, meaning, seconds_words
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.text import Text, language_named
+from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.backend import Backend
 from zimage_app.service.loras import LoraEntry
 from zimage_app.ui.values import request_data
@@ -20,7 +21,7 @@ def hint_function(studio: Backend) -> Callable[[Data], Data]:
     """What the hints' script calls, with the page's ``settings`` by name and its ``language``."""
 
     def hints(page: Data) -> Data:
-        """``hints``, sentences to show; none while a field is half-typed."""
+        """``hints``, sentences to show, and ``stages``, what they mean in numbers; none while a field is half-typed."""
         values = page["settings"]
         language = language_named(page["language"])
         blank = not str(values["prompt"] or "").strip()
@@ -33,15 +34,28 @@ def hint_function(studio: Backend) -> Callable[[Data], Data]:
                 wildcard=studio.wildcards.lines,
             )
         except LoraError as error:
-            return {"hints": [error.to(language)]}
+            return {"hints": [error.to(language)], "stages": None}
         except StudioError:  # half-typed; the button's own check names the field
-            return {"hints": []}
+            return {"hints": [], "stages": None}
         by_tags = [use for use in plan.request.loras if use.strength and use not in asked.loras]
         width = studio.width(str(values["model"]))
         remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
-        return {"hints": [text.to(language) for text in (*plan.warnings, *remarks)]}
+        means = meaning(plan, studio.pace.of(str(values["model"])))
+        return {
+            "hints": [text.to(language) for text in (*plan.warnings, *remarks)],
+            "stages": meaning_data(means, language),
+        }
 
     return hints
+
+
+def meaning_data(means: PlanMeaning, language: Language) -> Data:
+    """The numbers of the stages that run, by the stage's number from 0, and the time of all of them."""
+    lines = {
+        str(stage.number): [[title.to(language), value.to(language)] for title, value in stage.lines]
+        for stage in means.stages
+    }
+    return {"lines": lines, "total": seconds_words(means.seconds).to(language)}
 
 
 def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:

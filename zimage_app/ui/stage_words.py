@@ -7,6 +7,8 @@ from zimage_app.domain.text import Text
 STAGE_WORDS: dict[str, Text] = {
     "stage_off": Text("off", "关闭"),
     "stage_add": Text("Add a stage", "添加阶段"),
+    "stage_idle": Text("This stage does not run.", "本阶段不会执行。"),
+    "stage_total": Text("All stages", "全部阶段"),
     "stage_copy": Text("Copy", "复制"),
     "stage_delete": Text("Remove", "删除"),
     "stage_duplicate": Text("Duplicate stage {stage}", "复制第 {stage} 阶段"),

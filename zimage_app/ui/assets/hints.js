@@ -1,4 +1,5 @@
-// What the settings as they stand come to, for example a negative prompt that has no effect.
+// What the settings as they stand come to, for example a negative prompt that has no effect; what each stage's mean in
+// numbers is shown by the stage tabs.
 const list = element.querySelector(".hints");
 const quiet = 250; // milliseconds without a change, before the server is asked
 let timer = 0;
@@ -21,6 +22,7 @@ async function ask(settings) {
   // Answers may overtake one another.
   if (turn !== newest) return;
   draw(answer ? answer.hints : []);
+  document.dispatchEvent(new CustomEvent("studio:stages", { detail: answer && answer.stages }));
 }
 
 document.addEventListener("studio:settings", (event) => {

@@ -11,6 +11,7 @@ let count = props.value;
 let chosen = 0; // the open tab
 let wanted; // the tab to open when a stage has come
 let settings = {};
+let meaning = null; // what the stages' settings mean in numbers; null while that can't be told
 
 const isOn = (stage) => settings[`stages.${stage}.enabled`] !== false;
 
@@ -72,7 +73,21 @@ function change(edit) {
   wanted = { add: count, duplicate: stage + 1 }[edit];
 }
 
+// What the open stage's settings mean in numbers
+function drawMeaning() {
+  const lines = meaning?.lines[chosen] || [];
+  const all = lines.length && Object.keys(meaning.lines).length > 1 ? [...lines, [say("stage_total"), meaning.total]] : lines;
+  const items = all.map(([title, value]) => {
+    const item = make("div");
+    item.append(make("dt", "", title), make("dd", "", value));
+    return item;
+  });
+  if (meaning && !lines.length) items.push(make("div", "", say("stage_idle")));
+  root.querySelector(".meaning").replaceChildren(...items);
+}
+
 function draw() {
+  drawMeaning();
   const inside = root.contains(document.activeElement) ? document.activeElement : null;
   const place = inside && (inside.role === "tab" ? ".strip [aria-selected=true]" : `.${[...inside.classList].pop()}`);
   strip.replaceChildren(...[...Array(count).keys()].map(makeTab));
@@ -101,6 +116,11 @@ document.addEventListener("studio:settings", (event) => {
   const names = [...Array(count).keys()].map(nameOf).join();
   if (names !== drawn) draw();
   drawn = names;
+});
+
+document.addEventListener("studio:stages", (event) => {
+  meaning = event.detail;
+  drawMeaning();
 });
 
 watch("value", take);

@@ -1,0 +1,142 @@
+"""What is asked for on the command line: the flags of a request, and the plan that they come to.
+
+Knows no torch, so that what is wrong is said at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from zimage_app.cli.assignments import MOST_DIGITS, assign
+from zimage_app.cli.imports import as_here
+from zimage_app.cli.lora_flags import lora_use
+from zimage_app.cli.negatives import negative_text
+from zimage_app.cli.places import add_place_flags, config_of
+from zimage_app.cli.presets import preset_model, preset_of
+from zimage_app.cli.remake import original
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.plan import GenerationPlan, make_plan
+from zimage_app.domain.preset import Preset, applied
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.text import Text
+from zimage_app.models.sources import ModelSource
+from zimage_app.models.spec import find_model
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.defaults import default_model
+from zimage_app.service.imports import Imported
+from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.wildcards import WildcardLibrary
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the flags come to."""
+
+    config: StudioConfig
+    loras: LoraLibrary
+    source: ModelSource
+    found: Imported | None
+    """The settings inside the file that ``--from`` names."""
+    plan: GenerationPlan
+
+
+def add_request_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that say what picture is meant, by which model, and where things lie."""
+    parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="what the picture shows, in Chinese or English")
+    parser.add_argument(
+        "--from",
+        type=Path,
+        metavar="FILE",
+        dest="picture",
+        help="instead of a prompt: the settings inside a picture or workflow (see import); of a picture of this app's"
+        " own, make it again and compare the pixels",
+    )
+    parser.add_argument(
+        "--model", help="model by name, or a folder (default: Z-Image-Turbo where it is here, else demo)"
+    )
+    parser.add_argument("--preset", metavar="NAME", help="settings to begin with; flags count for more (see presets)")
+    parser.add_argument("--seed", help="a whole number; the same number gives the same picture (default: random)")
+    parser.add_argument("--negative", default="", help="what to keep out (has an effect where cfg is not 1)")
+    parser.add_argument(
+        "--negative-preset",
+        action="append",
+        default=[],
+        metavar="ENTRY",
+        dest="negatives",
+        help="entry of the library of negative prompts, in Chinese or English, joined to --negative; may be repeated",
+    )
+    parser.add_argument("--trigger", action="append", default=[], metavar="WORD", help="trigger word; may be repeated")
+    parser.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="NAME=STRENGTH",
+        dest="loras_used",
+        help="LoRA under loras/, as in ink=0.8, or ink=0.8@1,2 for stages 1 and 2 only; may be repeated",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated",
+    )
+    parser.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
+    parser.add_argument(
+        "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
+    )
+    parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
+    add_place_flags(parser)
+
+
+def settled(options: argparse.Namespace) -> Asked:
+    """The plan that the flags come to.
+
+    Raises:
+        StudioError: what is asked for can't be done; says which flag or file and why.
+    """
+    config = config_of(options)
+    loras = LoraLibrary(config.loras)
+    found = as_here(original(options), config, loras) if options.picture else None
+    preset = preset_of(options)
+    named = options.model or (found.model if found else None)
+    source = find_model(named or default_model(config), config.shelves)
+    wanted = None if named else preset_model(preset, source.card)
+    source = find_model(wanted, config.shelves) if wanted else source
+    request = found.request() if found else build_request(options, source.card, preset)
+    wildcard = WildcardLibrary(config.wildcards).lines
+    plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
+    return Asked(config, loras, source, found, plan)
+
+
+def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset | None = None) -> GenerationRequest:
+    """The preset and the flags, which count for more, as a request; raises RequestError for what is out of bounds."""
+    settings = preset.settings if preset else {}
+    data = applied(settings, {"stages": [stage.model_dump(mode="json") for stage in card.stages]})
+    if options.single_stage:
+        data["stages"] = [stage.model_dump(mode="json") for stage in card.single_stage]
+    data["prompt"] = options.prompt if options.prompt is not None else data.get("prompt")
+    if data["prompt"] is None:
+        raise RequestError(
+            "PROMPT",
+            Text("is missing; say what to draw, or give --from FILE", "缺少提示词；请写出画面，或用 --from 指定文件"),
+        )
+    data["negative"] = negative_text(options.negative or data.get("negative", ""), options.negatives)
+    data["triggers"] = [*data.get("triggers", []), *options.trigger]
+    strength = settings.get("lora_strength", 1.0)
+    data["loras"] = [*data.get("loras", []), *(lora_use(text, strength) for text in options.loras_used)]
+    if options.seed is not None:
+        data["seed"] = _seed(options.seed)
+    for assignment in options.settings:
+        assign(data, assignment)
+    return parse_request(data)
+
+
+def _seed(text: str) -> int | str:
+    if text in ("random", "-1", ""):
+        return "random"
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else text

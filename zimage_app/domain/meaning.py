@@ -1,0 +1,188 @@
+"""What settings mean in numbers, before anything is run: noise levels, steps, evaluations, sizes, estimated time.
+
+One function for every face. Knows no files: how long stages have taken is handed in. Pure; no torch.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from zimage_app.domain.plan import GenerationPlan, StagePlan, conditions_for, stage_cost
+from zimage_app.domain.record import ImageRecord
+from zimage_app.domain.request import Stage
+from zimage_app.domain.schedules import list_length
+from zimage_app.domain.text import Text
+
+_NEAREST = 5
+"""Runs whose median makes an estimate."""
+
+Line = tuple[Text, Text]
+"""Title and value."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedStage:
+    """How long a stage took that was run."""
+
+    cells: int
+    """Of its latent."""
+    cached: bool
+    """Whether EasyCache was on."""
+    pace: float
+    """Seconds for a ``StagePlan.cost`` of 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Where EasyCache may skip."""
+
+    sigma_from: float
+    sigma_to: float
+    """Skipping is allowed for sigma_to < sigma <= sigma_from."""
+    steps: tuple[int, int] | None
+    """The first and last step, from 1, that begin inside; None where none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageMeaning:
+    """One stage in numbers."""
+
+    number: int
+    """Which stage of the request, from 0."""
+    sigma_from: float
+    sigma_to: float
+    """The noise level of the last step, which goes to 0."""
+    steps: int
+    scheduled: int
+    """Steps of the whole list, of which denoise leaves the last ``steps``."""
+    evaluations: int
+    """Of the model, each for one condition; at most, where there is a window."""
+    conditions: int
+    latent: tuple[int, int]
+    """Width and height."""
+    window: Window | None
+    seconds: float | None
+    """Estimated; None where nothing like it has been run."""
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The same in words."""
+        width, height = self.latent
+        lines = [
+            (Text("Noise σ", "噪声 σ"), _same(f"{self.sigma_from:.3g} → {self.sigma_to:.3g} → 0")),
+            (Text("Steps", "步数"), self._steps()),
+            (Text("Model evaluations", "模型求值"), self._evaluations()),
+            (Text("Latent", "潜变量"), _same(f"{width}×{height}")),
+        ]
+        if self.window is not None:
+            lines.append((Text("EasyCache", "EasyCache"), _window_words(self.window)))
+        lines.append((Text("Time", "用时"), seconds_words(self.seconds)))
+        return tuple(lines)
+
+    def _steps(self) -> Text:
+        if self.scheduled == self.steps:
+            return _same(str(self.steps))
+        return Text(f"the last {self.steps} of {self.scheduled}", f"{self.scheduled} 步序列的最后 {self.steps} 步")
+
+    def _evaluations(self) -> Text:
+        each = f" ({self.evaluations // self.conditions} × {self.conditions})" if self.conditions > 1 else ""
+        count = f"{self.evaluations}{each}"
+        return _same(count) if self.window is None else Text(f"at most {count}", f"至多 {count}")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMeaning:
+    """All stages that run."""
+
+    stages: tuple[StageMeaning, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all stages; None where one of them is not known."""
+        known = [stage.seconds for stage in self.stages if stage.seconds is not None]
+        return sum(known) if len(known) == len(self.stages) else None
+
+
+def meaning(plan: GenerationPlan, timed: Sequence[TimedStage] = ()) -> PlanMeaning:
+    """A plan in numbers; ``timed`` are earlier runs of its model on this machine, newest first."""
+    return PlanMeaning(tuple(_stage(stage, timed) for stage in plan.stages))
+
+
+def timed_stages(record: ImageRecord) -> tuple[TimedStage, ...]:
+    """What a finished picture tells of how long stages take."""
+    settings = record.request.stages or ()
+    ran = [(settings[stage.number], stage.seconds) for stage in record.stages]
+    return tuple(
+        TimedStage(_cells(stage), stage.easycache is not None, seconds / stage_cost(stage))
+        for stage, seconds in ran
+        if seconds > 0
+    )
+
+
+def estimate(stage: StagePlan, timed: Iterable[TimedStage]) -> float | None:
+    """Seconds that a stage will take, from the runs nearest to it in size; None where there is none.
+
+    A stage with EasyCache is likened to others with it, as far as there are any, because they skip too.
+    """
+    cached, cells = stage.settings.easycache is not None, _cells(stage.settings)
+    runs = list(timed)
+    alike = [run for run in runs if run.cached == cached] or runs
+    if not alike:
+        return None
+    nearest = min((run.cells for run in alike), key=lambda size: abs(math.log(size / cells)))
+    paces = [run.pace for run in alike if run.cells == nearest][:_NEAREST]
+    return statistics.median(paces) * stage.cost
+
+
+def seconds_words(seconds: float | None) -> Text:
+    """An estimated time."""
+    if seconds is None:
+        return Text("no run yet", "尚无记录")
+    if seconds >= 90:
+        return Text(f"about {seconds / 60:.1f} min", f"约 {seconds / 60:.1f} 分钟")
+    shown = f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
+    return Text(f"about {shown} s", f"约 {shown} 秒")
+
+
+def _stage(stage: StagePlan, timed: Sequence[TimedStage]) -> StageMeaning:
+    settings = stage.settings
+    height, width = stage.latent_size
+    return StageMeaning(
+        number=stage.number,
+        sigma_from=stage.sigmas[0],
+        sigma_to=stage.sigmas[-2],
+        steps=stage.steps,
+        scheduled=list_length(settings.steps, settings.denoise),
+        evaluations=stage.evaluations,
+        conditions=conditions_for(settings.cfg),
+        latent=(width, height),
+        window=_window(stage),
+        seconds=estimate(stage, timed),
+    )
+
+
+def _window(stage: StagePlan) -> Window | None:
+    if stage.window is None:
+        return None
+    start, end = stage.window
+    inside = [step for step, sigma in enumerate(stage.sigmas[:-1], 1) if end < sigma <= start]
+    return Window(start, end, (inside[0], inside[-1]) if inside else None)
+
+
+def _window_words(window: Window) -> Text:
+    sigmas = f"σ {window.sigma_from:.3g} → {window.sigma_to:.3g}"
+    if window.steps is None:
+        return Text(f"{sigmas}: no step lies inside", f"{sigmas}：没有步落在其中")
+    first, last = window.steps
+    return Text(f"steps {first}–{last} ({sigmas})", f"第 {first}–{last} 步（{sigmas}）")
+
+
+def _cells(stage: Stage) -> int:
+    return (stage.height // 8) * (stage.width // 8)
+
+
+def _same(text: str) -> Text:
+    return Text(text, text)
