@@ -28,6 +28,7 @@ _STYLES = (
     "topbar",
     "prompt",
     "triggers",
+    "keyboard",
     "loras",
     "models",
     "negatives",

@@ -1,5 +1,5 @@
-// The top bar: language and light or dark, both remembered by the browser; and what belongs to the page as a whole:
-// Ctrl+Enter, and the help of the control under the pointer or in focus.
+// The top bar: language and light or dark, both remembered by the browser; and the help of the control under the pointer
+// or in focus.
 const page = window.studio;
 const bar = element.querySelector(".bar");
 const language = bar.querySelector(".language");
@@ -10,6 +10,11 @@ language.title = page.words.switch_language;
 language.setAttribute("aria-label", page.words.switch_language);
 theme.title = page.words.switch_theme;
 theme.setAttribute("aria-label", page.words.switch_theme);
+
+const keys = bar.querySelector(".keys");
+keys.title = page.words.keys;
+keys.setAttribute("aria-label", page.words.keys);
+keys.onclick = () => page.showKeys();
 
 language.onclick = () => {
   const other = page.language === "zh" ? "en" : "zh";
@@ -31,12 +36,6 @@ theme.onclick = () => {
   localStorage.setItem("studio_theme", next);
   show(next);
 };
-
-addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
-  event.preventDefault();
-  document.getElementById("generate").click();
-});
 
 const help = window.studio.make("div");
 help.className = "studio-help";

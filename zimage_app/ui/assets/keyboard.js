@@ -1,0 +1,101 @@
+// The keyboard for the page as a whole: generate, stop, the sheet of shortcuts, and the links that skip to what counts.
+// It comes in the page's head; everything is looked up when a key is pressed.
+(() => {
+  const { make, makeButton, say } = window.studio;
+  const composing = (event) => event.isComposing || event.keyCode === 229;
+  const button = (id) => document.getElementById(id);
+  const writing = (node) => node.closest?.("input:not([type=checkbox], [type=range], [type=radio]), textarea, select, [contenteditable]");
+
+  // While any of these is open, Escape belongs to it; a choice list of Gradio's is in the page only while it is open.
+  const opened = (node) =>
+    document.querySelector("dialog[open], ul[role=listbox]") || node.closest?.("details[open] > :not(summary)") || (node.type === "search" && node.value);
+
+  function stop(event) {
+    if (!button("stop") || button("stop").disabled || opened(event.target)) return;
+    event.preventDefault();
+    button("stop").click();
+  }
+
+  function pressed(event) {
+    if (event.defaultPrevented || composing(event)) return;
+    if (event.key === "Escape") stop(event);
+    else if (event.key === "?" && !writing(event.target) && !document.querySelector("dialog[open]")) showSheet(event);
+  }
+
+  // Before any field sees it, for some make a line of it.
+  function caught(event) {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || composing(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!document.querySelector("dialog[open]")) button("generate")?.click();
+  }
+
+  addEventListener("keydown", caught, true);
+  addEventListener("keydown", pressed);
+
+  // The sheet: [keys, word] by group
+
+  const command = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘" : "Ctrl";
+  const groups = [
+    ["keys_page", [[[command, "Enter"], "keys_generate"], [["Esc"], "keys_stop"], [["?"], "keys_sheet"]]],
+    ["keys_prompt", [[["Alt", "↑"], "keys_older"], [["Alt", "↓"], "keys_newer"]]],
+    ["keys_words", [[["Enter"], "keys_add"], [["←", "→"], "keys_walk"], [["Alt", "←"], "keys_move"], [["Delete"], "keys_remove"]]],
+    [
+      "keys_history",
+      [[["←", "→", "↑", "↓"], "keys_walk"], [["Enter"], "keys_open"], [["Space"], "keys_select"], [["S"], "keys_star"], [["Delete"], "keys_delete"], [[command, "Z"], "keys_undo"]],
+    ],
+  ];
+
+  function makeLine([keys, word]) {
+    const [name, said] = [make("dt"), make("dd", "", say(word))];
+    name.append(...keys.map((key) => make("kbd", "", key)));
+    return [name, said];
+  }
+
+  function showSheet(event) {
+    event?.preventDefault();
+    const sheet = make("dialog", "studio-keys");
+    const heading = make("h2", "", say("keys"));
+    heading.id = "studio-keys-heading";
+    sheet.setAttribute("aria-labelledby", heading.id);
+    const close = makeButton("close", "✕", say("keys_close"), () => sheet.close());
+    const head = make("header");
+    head.append(heading, close);
+    sheet.append(head);
+    for (const [title, lines] of groups) {
+      const list = make("dl");
+      list.append(...lines.flatMap(makeLine));
+      sheet.append(make("h3", "", say(title)), list);
+    }
+    const before = document.activeElement;
+    sheet.onclick = (click) => click.target === sheet && sheet.close();
+    sheet.onclose = () => {
+      sheet.remove();
+      before?.focus?.();
+    };
+    document.body.append(sheet);
+    sheet.showModal();
+  }
+
+  window.studio.showKeys = showSheet;
+
+  // The first stops of the Tab key
+
+  function skip(word, id) {
+    const link = make("a", "studio-skip", say(word));
+    link.href = `#${id}`;
+    link.onclick = (event) => {
+      const target = button(id);
+      if (!target) return;
+      event.preventDefault();
+      if (!target.matches("button, a, input")) target.tabIndex = -1;
+      target.focus();
+      target.scrollIntoView({ block: "nearest" });
+    };
+    return link;
+  }
+
+  addEventListener("DOMContentLoaded", () => {
+    document.body.prepend(skip("skip_to_generate", "generate"), skip("skip_to_picture", "right"));
+  });
+})();
