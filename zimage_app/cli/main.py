@@ -20,6 +20,7 @@ from zimage_app.cli.plan import add_plan_command
 from zimage_app.cli.presets import add_presets_command
 from zimage_app.cli.remake import compare
 from zimage_app.cli.status import add_status_command
+from zimage_app.cli.support import add_support_command
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.errors import LoraError, ModelError, RequestError, StudioError
@@ -53,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_plan_command(commands)
     add_presets_command(commands)
     add_status_command(commands)
+    add_support_command(commands)
     add_wildcards_command(commands)
     return parser
 

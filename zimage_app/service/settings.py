@@ -167,6 +167,11 @@ def read_file(path: Path) -> dict[str, Any]:
         raise StorageError(Text(f"{path} can't be read ({reason}).", f"{path} 无法读取（{reason}）。")) from error
 
 
+def tellable(settings: Settings) -> dict[str, Any]:
+    """All settings as plain data, without those that are secret."""
+    return settings.model_dump(mode="json", include=set(_writable()))
+
+
 def _file(named: str | None, folder: Path) -> Path | None:
     if named is not None:
         return Path(named).expanduser()
