@@ -110,6 +110,11 @@ def test_routes_that_fetch_or_write_are_closed(path: str, closed: bool) -> None:
     assert client().get(path).status_code == (403 if closed else 200)
 
 
+@pytest.mark.parametrize("path", ["/api/x%0Ay", "/x%00"])
+def test_an_address_has_no_control_characters(path: str) -> None:
+    assert client().get(path).status_code == 404
+
+
 def _pieces(count: int) -> Iterator[bytes]:
     for _ in range(count):
         yield b"x" * 100

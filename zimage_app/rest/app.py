@@ -66,7 +66,19 @@ def rest_app(studio: Backend, first: LanguageChoice = "auto") -> FastAPI:
     for part in (tasks, pictures, library):
         app.include_router(part.router)
     answer_problems(app)
+    _publish(app)
     return app
+
+
+def _publish(app: FastAPI) -> None:
+    """Have the schema say that problems are JSON also where pictures or events are sent otherwise."""
+    schema = app.openapi()
+    problem = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    answer["content"] = problem
 
 
 def _docs(request: Request) -> Response:

@@ -6,7 +6,7 @@ from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import FileResponse, Response
 
 from zimage_app.domain.text import Text
@@ -20,6 +20,10 @@ from zimage_app.service.views import SavedPicture
 router = APIRouter(tags=["pictures"])
 
 
+_DAY = WithJsonSchema({"type": "string", "format": "date"})
+"""In an address there is no null."""
+
+
 class Asked(BaseModel):
     """Which pictures."""
 
@@ -29,8 +33,8 @@ class Asked(BaseModel):
     page_size: Annotated[int, Field(ge=1, le=100)] = 20
     search: Annotated[str, Field(max_length=400, description="Words of the prompt or the settings.")] = ""
     favourites: Annotated[bool, Field(description="Only those with a star.")] = False
-    day: Annotated[date | None, Field(description="Only those of one day.")] = None
-    model: Annotated[str | None, Field(max_length=LONGEST_NAME)] = None
+    day: Annotated[date | None, Field(description="Only those of one day."), _DAY] = None
+    model: Annotated[str, Field(max_length=LONGEST_NAME, description="Only those made with it.")] = ""
 
 
 @router.get("/history")

@@ -41,6 +41,7 @@ _FOREIGN_HOST = Text(
     "本程序不以该域名提供服务。如使用反向代理，请加 --allow-host 域名 启动。",
 )
 _FOREIGN_ORIGIN = Text("Pages of other sites may not call this app.", "不允许其他网站的页面调用本程序。")
+_NOTHING = Text("There is nothing at this address.", "这个地址没有内容。")
 _CLOSED = Text("This address is closed.", "该地址已关闭。")
 _TOO_LARGE = Text(
     f"The request is too large; at most {MAX_BODY // 2**20} MB are taken.",
@@ -83,6 +84,8 @@ class GuardMiddleware:
             return 400, _FOREIGN_HOST
         if origin is not None and not self._hosts.same(origin, host):
             return 403, _FOREIGN_ORIGIN
+        if any(letter < " " for letter in scope["path"]):  # no route has one, and patterns read them oddly
+            return 404, _NOTHING
         if is_closed(scope["path"]):
             return 403, _CLOSED
         length = headers.get("content-length", "0")

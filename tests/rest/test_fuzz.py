@@ -1,0 +1,122 @@
+"""F4: requests that are made up from the published schema, right ones and wrong ones; and 401 without the key.
+
+``ZIMAGE_FUZZ=1`` takes ten times as many; ``tests/long/`` does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from tests.ui.doubles import ScriptedStudio
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.rest.app import rest_routes
+from zimage_app.web.credentials import Credentials
+from zimage_app.web.door import Door
+
+UNHURRIED = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+KEY = "key-0123456789abcdef"
+CASES = {"POST /generate": 60, "GET /history": 40}
+"""How many of each kind, right and wrong; of the others, which take a name or nothing, 10."""
+MORE = 10 if "ZIMAGE_FUZZ" in os.environ else 1
+BARE = ("/models", "/loras", "/presets", "/system/status", "/images/latest")
+"""What takes nothing that could be wrong."""
+OPERATIONS = [
+    ("POST", "/generate"),
+    ("GET", "/generate/{task_id}"),
+    ("DELETE", "/generate/{task_id}"),
+    ("GET", "/generate/{task_id}/events"),
+    ("GET", "/history"),
+    ("GET", "/images/{image_id}"),
+    ("GET", "/download/{image_id}"),
+    *(("GET", path) for path in BARE),
+]
+
+
+class Impatient(ScriptedStudio):
+    """Takes every request and draws none but the first."""
+
+    drawn = 0
+
+    def _run(self, job_id: str, plan: GenerationPlan, owner: str) -> None:
+        self.drawn += 1
+        if self.drawn == 1:
+            super()._run(job_id, plan, owner)
+        else:
+            self._set(job_id, state="cancelled")
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starlette]:
+    """REST behind its door, with one task and one picture."""
+    studio = Impatient(tmp_path_factory.mktemp("fuzz"), step_seconds=0.0)
+    door = Door(credentials=Credentials(api_key=KEY))
+    yield Starlette(routes=rest_routes(studio, "auto"), middleware=door.middleware("auto"))
+    studio.history.close()
+
+
+def published(app: Starlette) -> Any:
+    """The schema, but for the key: it is tried with every call, and not made up."""
+    schema = TestClient(app, base_url="http://127.0.0.1").get("/api/openapi.json").json()
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            del operation["security"]
+    loaded = schemathesis.openapi.from_dict(schema)
+    loaded.app = app
+    return loaded
+
+
+def call(app: Starlette, method: str, path: str, mode: schemathesis.GenerationMode) -> int:
+    """Make up calls of an operation, check every answer against the schema; gives how many there were."""
+    most = MORE * CASES.get(f"{method} {path}", 1 if path in BARE else 10)
+    schema = published(app)
+    statuses: list[int] = []
+
+    @given(case=schema[path][method].as_strategy(mode))
+    @settings(UNHURRIED, max_examples=most)
+    def check(case: schemathesis.Case) -> None:
+        answer = case.call(headers={"host": "127.0.0.1", "x-api-key": KEY})
+        # What the schema can't say (start before end of EasyCache, names that exist) is refused all the same.
+        case.validate_response(answer, excluded_checks=[positive_data_acceptance, ignored_auth])
+        statuses.append(answer.status_code)
+        unkeyed = case.call(headers={"host": "127.0.0.1"})
+        no_address = any(letter < " " for letter in unquote(case.formatted_path))
+        assert unkeyed.status_code == (404 if no_address else 401)
+
+    check()
+    if mode is schemathesis.GenerationMode.NEGATIVE:
+        assert set(statuses) <= {404, 405, 422}
+    else:
+        assert set(statuses) <= {200, 202, 404, 422}
+    return len(statuses)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_f4_what_the_schema_allows_is_answered_as_it_says(method: str, path: str, app: Starlette) -> None:
+    assert call(app, method, path, schemathesis.GenerationMode.POSITIVE) > 0
+
+
+@pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each[1] not in BARE])
+def test_f4_what_the_schema_forbids_is_refused(method: str, path: str, app: Starlette) -> None:
+    assert call(app, method, path, schemathesis.GenerationMode.NEGATIVE) > 0
+
+
+def test_f4_every_operation_is_called(app: Starlette) -> None:
+    schema = published(app)
+    operations = [each.ok() for each in schema.get_all_operations()]
+    assert {(each.method.upper(), each.path) for each in operations} == set(OPERATIONS)
