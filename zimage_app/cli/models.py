@@ -19,7 +19,6 @@ from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Text
-from zimage_app.service.config import comfyui_from_environment
 from zimage_app.service.models import SOURCES, FetchView, ModelLibrary, ModelView
 
 _PIPE_WIDTH = 200
@@ -65,12 +64,6 @@ def add_models_command(commands: Any) -> None:
     add.add_argument("--card", metavar="NAME", help="whose settings it has: z-image-turbo or z-image")
     for action in (get, check, add):
         add_place_flags(action, argparse.SUPPRESS)
-
-
-def place_config(options: argparse.Namespace) -> dict[str, Any]:
-    """What these flags say of the configuration."""
-    given = {"models": options.models_dir, "comfyui": options.comfyui or comfyui_from_environment()}
-    return {name: path for name, path in given.items() if path}
 
 
 def list_models(options: argparse.Namespace) -> int:

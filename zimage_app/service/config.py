@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from zimage_app.models.spec import Shelves
 from zimage_app.service.limits import HOME, PUBLIC, Limits
-
-_COMFYUI = "ZIMAGE_COMFYUI"
-"""The environment variable that names a ComfyUI installation."""
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: models/, loras/, presets/ and outputs/ lie here unless told otherwise."""
@@ -61,9 +57,3 @@ class StudioConfig:
     def shelves(self) -> Shelves:
         """Where models are looked for."""
         return Shelves(self.models, self.named_models, self.comfyui)
-
-
-def comfyui_from_environment() -> Path | None:
-    """The ComfyUI installation that the environment names, where it names one."""
-    given = os.environ.get(_COMFYUI)
-    return Path(given) if given else None
