@@ -47,3 +47,14 @@ def test_takes_float32_latents_in_bfloat16(vae: Any) -> None:
     rough = VaeCodec(vae.to(torch.bfloat16)).decode(normal(1, 16, 4, 4))
     assert rough.dtype == torch.float32
     assert 0.0 < rel(rough, exact) < 3e-2
+
+
+def test_tiles_give_the_whole_picture_with_little_difference(vae: Any) -> None:
+    codec = VaeCodec(vae)
+    small = normal(1, 16, 48, 20)
+    assert torch.equal(codec.decode_tiled(small), codec.decode(small)), "one tile is the whole"
+    large = normal(1, 16, 60, 100)
+    whole, tiled = codec.decode(large), codec.decode_tiled(large)
+    assert tiled.shape == whole.shape == (480, 800, 3)
+    assert 0.0 < rel(tiled, whole) < 0.1
+    assert torch.equal(codec.decode(large), whole), "the next picture is decoded whole again"

@@ -1,4 +1,7 @@
-"""What happens in a run, in order: Warned? StageStarted StepDone* StageDone … then Finished, Failed or Cancelled."""
+"""What happens in a run, in order: Warned? StageStarted StepDone* StageDone … then Finished, Failed or Cancelled.
+
+Where memory runs out, Warned says what is done about it, and the stage begins anew with another StageStarted.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something that was asked for has no effect, or only in part; the run goes on."""
+    """Something that was asked for has no effect or only in part, or memory ran out; the run goes on."""
 
     warnings: tuple[Text, ...]
 

@@ -34,7 +34,7 @@ from zimage_app.engine.noise import initial_noise
 from zimage_app.engine.preview import latent_to_rgb, to_picture
 from zimage_app.engine.relief import Relief, quietly, with_relief
 from zimage_app.engine.samplers import SAMPLERS, SamplerInput, model_sigmas
-from zimage_app.engine.start import noised, resize, to_model_space, to_vae_space
+from zimage_app.engine.start import encoded, noised, resize, to_model_space, to_vae_space
 from zimage_app.models.components import Components, Evaluation, PreparedPrompt
 
 _Given = TypeVar("_Given")
@@ -69,33 +69,39 @@ def as_it_is(stage: StagePlan) -> bool:
 
 @torch.inference_mode()
 def run(
-    plan: GenerationPlan, components: Components, cancelled: Callable[[], bool], prepare: PrepareStage = as_it_is
+    plan: GenerationPlan,
+    components: Components,
+    cancelled: Callable[[], bool],
+    prepare: PrepareStage = as_it_is,
+    picture: Picture | None = None,
 ) -> Iterator[Event]:
     """Carry out a plan; the last event is Finished, Failed or Cancelled.
+
+    ``picture`` is the plan's start picture, in the first stage's size.
 
     ``inference_mode`` decorates the generator, rather than being entered inside it, because each ``next`` may come
     from another thread and the mode belongs to a thread. ``cancelled`` is asked before every model evaluation.
     """
     begun = time.perf_counter()
     relief = Relief(components)
-    picture = None
+    made = None
     done: list[StageRecord] = []
     try:
-        for item in sample(plan, components, cancelled, prepare, relief):
+        for item in sample(plan, components, cancelled, prepare, relief, picture):
             if not isinstance(item, StageResult):
                 yield item
                 continue
             decoding = time.perf_counter()
-            picture = yield from with_relief(
+            made = yield from with_relief(
                 partial(quietly, partial(_decoded, item.latent, relief)), relief, decoding=True
             )
             seconds = item.seconds + time.perf_counter() - decoding
             done.append(_stage_record(item, seconds))
-            yield StageDone(item.stage, picture, seconds, item.calls, item.skipped_calls)
-        assert picture is not None
+            yield StageDone(item.stage, made, seconds, item.calls, item.skipped_calls)
+        assert made is not None
         surroundings = _surroundings(components, relief)
         yield Finished(
-            picture, _record(plan, components.card.name, tuple(done), surroundings, time.perf_counter() - begun)
+            made, _record(plan, components.card.name, tuple(done), surroundings, time.perf_counter() - begun)
         )
     except _Stopped:
         yield Cancelled()
@@ -110,6 +116,7 @@ def sample(
     cancelled: Callable[[], bool],
     prepare: PrepareStage = as_it_is,
     relief: Relief | None = None,
+    picture: Picture | None = None,
 ) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
     """The stages' latents, one after the other, without decoding them.
 
@@ -117,10 +124,14 @@ def sample(
         GenerationError: a stage's latent holds values that are not finite, or memory ran out for good.
         StudioError: what ``prepare`` raises.
     """
+    if (plan.request.start is None) != (picture is None):
+        raise ValueError("a start picture goes with a plan that asks for one")
     relief = relief or Relief(components)
     features = yield from with_relief(partial(quietly, partial(_encode_prompts, plan, components)), relief)
     model = _Model(components, features, prepare, cancelled)
     latent: Tensor | None = None
+    if picture is not None:
+        latent = yield from with_relief(partial(quietly, partial(encoded, picture, components)), relief)
     for stage in plan.stages:
         result = yield from with_relief(partial(model.stage, stage, latent), relief)
         latent = result.latent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -74,6 +74,36 @@ class Codec(Protocol):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latent in VAE space (1, 16, h, w) -> picture (8h, 8w, 3), float32 on the CPU, 0…1."""
+        ...
+
+
+@runtime_checkable
+class TiledCodec(Protocol):
+    """A codec that can do with less memory."""
+
+    def decode_tiled(self, latent: Tensor) -> Tensor:
+        """As ``Codec.decode``, tile by tile; colours may differ a little."""
+        ...
+
+
+@runtime_checkable
+class Offloadable(Protocol):
+    """A network that can do with less of its device's memory."""
+
+    def offload(self) -> bool:
+        """Keep weights in the computer's memory, from where they visit the device: slower, the same results.
+
+        Says whether that saves anything that was not saved before.
+        """
+        ...
+
+
+@runtime_checkable
+class PictureEncoder(Protocol):
+    """A codec that goes the other way, too."""
+
+    def encode(self, picture: Tensor) -> Tensor:
+        """Picture (8h, 8w, 3), float32, 0…1 -> latent in VAE space (1, 16, h, w), float32 on the CPU."""
         ...
 
 

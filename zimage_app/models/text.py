@@ -15,6 +15,8 @@ from torch import Tensor
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.models.files import damaged
+from zimage_app.models.quantised import QuantisedLinear
+from zimage_app.models.streaming import StreamedLayer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Qwen3Model
@@ -107,6 +109,20 @@ class Qwen3TextEncoder:
         while len(self._features) > _REMEMBERED:
             self._features.popitem(last=False)
         return self._features[prompt]
+
+    def offload(self) -> bool:
+        """Keep the weights in the computer's memory; the layers visit the device one by one (``streaming.py``)."""
+        if any(isinstance(layer, StreamedLayer) for layer in self.module.layers):
+            return False
+        home = torch.device("cpu")
+        with torch.inference_mode(False), torch.no_grad():
+            self.module.to(home)
+            for item in self.module.modules():
+                if isinstance(item, QuantisedLinear):
+                    item.weight = item.weight.to(home)
+            self.module.rotary_emb.to(self._device)
+            self.module.layers = torch.nn.ModuleList(StreamedLayer(each, self._device) for each in self.module.layers)
+        return True
 
     def _encode(self, prompt: str) -> Tensor:
         ids = self._tokenizer.ids(prompt)

@@ -11,7 +11,7 @@ nor files. Shapes: ``D`` the model's width, ``L`` a padded caption, ``N`` tokens
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -203,6 +203,7 @@ class FastTransformer:
             self._noise = [_fused(item, may_copy) for item in module.noise_refiner]
             self._main = [_fused(item, may_copy) for item in module.layers]
         self._addresses = _addresses(module)
+        self._offloaded = False
         self._block: Callable[..., Tensor] = block
         self._embed = module.all_x_embedder[_HEAD_KEY]
         self._final = module.all_final_layer[_HEAD_KEY]
@@ -232,6 +233,21 @@ class FastTransformer:
         if self._addresses != _addresses(self.module):
             raise RuntimeError("a weight of the transformer was replaced or moved; write weights in place (copy_)")
         self.version += 1
+
+    def offload(self) -> bool:
+        """Keep the matrices of the main blocks, nearly all of the weights, in the computer's memory; each visits the
+        device while its block computes. Packed ones stay."""
+        weights = [item.weights for item in self._main]
+        matrices = [part for item in weights for part in (*item.qkv, item.out, *item.w13, item.w2)]
+        if self._offloaded or not all(isinstance(part, Tensor) for part in matrices):
+            return False
+        self._offloaded = True
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                self._main = [_at_home(*pair) for pair in zip(self._main, self.module.layers, strict=True)]
+        finally:
+            self._addresses = _addresses(self.module)
+        return True
 
     def compile_blocks(self, **options: Any) -> None:
         """Let torch.compile make one program of a block, used by all layers; ``options`` are torch.compile's."""
@@ -352,7 +368,8 @@ class FastTransformer:
             hidden = self._block(hidden, item.weights, norms.unbind(0), layout.image_rope, self.shape, None)
         hidden = _join(hidden, layout)
         for item, norms in zip(self._main, modulation.blocks[len(self._noise) :], strict=True):
-            hidden = self._block(hidden, item.weights, norms.unbind(0), layout.rope, self.shape, layout.lengths)
+            weights = _visiting(item.weights, self.device) if self._offloaded else item.weights
+            hidden = self._block(hidden, weights, norms.unbind(0), layout.rope, self.shape, layout.lengths)
         hidden = _image_part(hidden, layout)
         hidden = F.layer_norm(hidden, hidden.shape[-1:], None, None, _FINAL_EPS) * modulation.final
         return -_unpatched(self._final.linear(hidden), x.shape, layout.grid)
@@ -438,6 +455,45 @@ def _stacked(layers: tuple[Any, ...], may_copy: bool) -> tuple[Weight, ...]:
     for layer, part in zip(layers, rows, strict=True):
         layer.weight = nn.Parameter(part, requires_grad=False)
     return (whole,)
+
+
+def _at_home(item: _Block, module: Any) -> _Block:
+    """A block whose matrices are in the computer's memory. The module's parameters stay the same objects, and views of
+    the fused ones."""
+    attn, feed = module.attention, module.feed_forward
+    qkv = _moved(item.weights.qkv, (attn.to_q, attn.to_k, attn.to_v))
+    w13 = _moved(item.weights.w13, (feed.w1, feed.w3))
+    for layer in (attn.to_out[0], feed.w2):
+        layer.weight.data = layer.weight.data.cpu()
+    return replace(item, weights=item.weights._replace(qkv=qkv, w13=w13))
+
+
+def _moved(weights: tuple[Weight, ...], layers: tuple[Any, ...]) -> tuple[Weight, ...]:
+    whole = weights[0]
+    if len(weights) > 1 or not isinstance(whole, Tensor):
+        for layer in layers:
+            layer.weight.data = layer.weight.data.cpu()
+        return weights
+    home = whole.cpu()
+    for layer, part in zip(layers, torch.split(home, [layer.weight.shape[0] for layer in layers]), strict=True):
+        layer.weight.data = part
+    return (home,)
+
+
+def _visiting(weights: BlockWeights, device: torch.device) -> BlockWeights:
+    """A block's weights on the device, for as long as somebody holds them."""
+
+    def here(weight: Weight) -> Weight:
+        return weight.to(device, non_blocking=True) if isinstance(weight, Tensor) else weight
+
+    return BlockWeights(
+        qkv=tuple(map(here, weights.qkv)),
+        norm_q=weights.norm_q,
+        norm_k=weights.norm_k,
+        out=here(weights.out),
+        w13=tuple(map(here, weights.w13)),
+        w2=here(weights.w2),
+    )
 
 
 def _contiguous(parts: Sequence[Tensor]) -> Tensor | None:

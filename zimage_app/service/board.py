@@ -201,7 +201,8 @@ class Board:
     def _show_stage(self, watched: Watched, progress: float, **stage: object) -> None:
         stages = list(watched.view.stages)
         stages[watched.view.current] = replace(stages[watched.view.current], **stage)  # type: ignore[arg-type]
-        self.update(watched, stages=tuple(stages), progress=progress)
+        # A stage that is begun anew, because memory ran out, keeps the bar where it was.
+        self.update(watched, stages=tuple(stages), progress=max(progress, watched.view.progress))
 
     def _timed(self, watched: Watched) -> JobView:
         """The view with its clock read. Call with the lock held."""

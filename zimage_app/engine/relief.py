@@ -1,0 +1,125 @@
+"""What a run gives up when memory runs out: first tiles instead of whole pictures, then weights that wait elsewhere.
+
+The step that ran out of memory is done anew from where it began, with the same noise. Knows no stages' settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.events import Warned
+from zimage_app.domain.text import Text
+from zimage_app.models.components import Components, Offloadable, TiledCodec
+from zimage_app.models.memory import empty_cache
+
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
+
+_SIGNS = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED", "can't allocate memory")
+"""How allocators that have no exception of their own say it."""
+
+
+class Relief:
+    """What one run has given up so far. Weights that were moved stay so until the model is loaded again."""
+
+    def __init__(self, components: Components) -> None:
+        self._components = components
+        self.tiled = False
+        """Pictures are decoded in tiles."""
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """The picture of a latent, as ``Codec.decode`` gives it."""
+        codec = self._components.codec
+        if self.tiled and isinstance(codec, TiledCodec):
+            return codec.decode_tiled(latent)
+        return codec.decode(latent)
+
+    def more(self, *, decoding: bool) -> Text | None:
+        """Give up the next thing, and say what; None where there is nothing more."""
+        parts = self._components
+        if decoding and not self.tiled and isinstance(parts.codec, TiledCodec):
+            self.tiled = True
+            return Text(
+                "Memory ran out while the picture was decoded, so that is done in tiles; colours may differ a little.",
+                "解码图片时内存不足，已改为分块解码，颜色可能有极细微的差异。",
+            )
+        if not has_own_memory(parts.transformer.device):
+            return None
+        if isinstance(parts.text, Offloadable) and parts.text.offload():
+            return Text(
+                "Memory ran out, so the text encoder stays in the computer's memory; its layers visit the device one by"
+                " one.",
+                "显存不足，文本编码器已移至内存，并逐层调入显存。",
+            )
+        if isinstance(parts.transformer, Offloadable) and parts.transformer.offload():
+            return Text(
+                "Memory ran out, so the transformer's blocks stay in the computer's memory and visit the device one by"
+                " one: slower, the same picture.",
+                "显存不足，主模型的各层已移至内存并逐层调入显存：速度变慢，图片不变。",
+            )
+        return None
+
+
+def has_own_memory(device: torch.device) -> bool:
+    """Whether what leaves a device for the computer's memory makes room on it."""
+    return device.type != "cpu"
+
+
+def with_relief(
+    work: Callable[[], Generator[_Item, None, _Made]], relief: Relief, *, decoding: bool = False
+) -> Generator[_Item | Warned, None, _Made]:
+    """What ``work`` yields and gives; begun anew with less each time that memory runs out.
+
+    Raises:
+        GenerationError: there is nothing left to give up; says what would help.
+    """
+    while True:
+        try:
+            return (yield from work())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            asked = _asked_for(error)
+        # Only here, where the error's frames are gone, is the memory of what failed free again.
+        said = relief.more(decoding=decoding)
+        empty_cache()
+        if said is None:
+            raise out_of_memory(asked)
+        yield Warned((said,))
+
+
+def quietly(work: Callable[[], _Made]) -> Generator[Warned, None, _Made]:
+    """Work that tells nothing, for ``with_relief``."""
+    yield from ()
+    return work()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def out_of_memory(asked: str) -> GenerationError:
+    """Nothing helped: what the user can do. ``asked`` is how much was asked for last, if that is known."""
+    amount = Text(f" when asked for {asked}", f"（需要 {asked}）") if asked else Text("", "")
+    return GenerationError(
+        Text(
+            f"The device ran out of memory{amount.en}; choose a smaller last stage or a smaller model file"
+            " (docs/MODELS.md), or close other programs that use it.",
+            f"设备内存不足{amount.zh}；请减小最后阶段的尺寸，改用更小的模型文件（见 docs/MODELS.md），"
+            "或关闭其他占用内存的程序。",
+        )
+    )
+
+
+def _asked_for(error: BaseException) -> str:
+    found = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+    return found[1] if found else ""
