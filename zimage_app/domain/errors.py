@@ -2,6 +2,7 @@
 
 StudioError
 ├── RequestError        what was asked for is out of bounds: names the field, the value and what is allowed
+├── ForbiddenError      something that only whoever runs the app may do
 ├── BusyError           too much is waiting: of one owner's, or of all; says when to come back
 ├── ModelError          a model's files: missing, cut off, of another model, of an unknown format
 ├── FetchError          a download: no network, refused by the hub, damaged on the way, a full disk
@@ -42,6 +43,10 @@ class RequestError(StudioError):
     def at(self, field: str) -> RequestError:
         """The same reason, for the field that its cause was asked in."""
         return RequestError(field, self.reason)
+
+
+class ForbiddenError(StudioError):
+    """Strangers may not do this; says what."""
 
 
 class BusyError(StudioError):

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from zimage_app.domain.errors import (
     BusyError,
+    ForbiddenError,
     GenerationError,
     RequestError,
     StorageError,
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _STATUS: tuple[tuple[type[StudioError], int], ...] = (
     (RequestError, 422),
+    (ForbiddenError, 403),
     (GenerationError, 503),
     (StorageError, 500),
 )

@@ -10,11 +10,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from zimage_app.domain.errors import GenerationError, StudioError
+from zimage_app.domain.errors import StudioError
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.backend import Backend
 from zimage_app.service.models import SOURCES, FetchView, ModelView
+from zimage_app.service.permissions import require_home
 from zimage_app.ui.i18n import say
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,6 @@ _PARTS = {
     "vae": Text("VAE", "VAE"),
     "tokenizer": Text("tokenizer", "分词器"),
 }
-_NOT_SHARED = Text(
-    "On a shared page, models can only be fetched and unloaded by whoever runs it.",
-    "在公开分享的页面上，只有运行者可以下载和卸载模型。",
-)
 
 
 def panel_function(studio: Backend) -> Callable[[Mapping[str, Any]], Data]:
@@ -56,8 +53,8 @@ def panel_function(studio: Backend) -> Callable[[Mapping[str, Any]], Data]:
 
 def _do(studio: Backend, order: Mapping[str, Any], language: Language) -> Data:
     action, name, source = (str(order.get(key, "")) for key in ("do", "name", "source"))
-    if action != "view" and studio.shared:
-        raise GenerationError(_NOT_SHARED)
+    if action != "view":
+        require_home("models", shared=studio.shared)
     source = source if source in SOURCES else SOURCES[0]
     match action:
         case "offer":

@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zimage_app.domain.errors import RequestError, StorageError, StudioError
+from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, guiding_stage, phrases, toggled
 from zimage_app.domain.request import parse_stage
-from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.domain.text import Language, language_named
 from zimage_app.service.backend import Backend
 from zimage_app.service.negatives.library import MINE
+from zimage_app.service.permissions import require_home
 from zimage_app.ui.values import stage_count, stage_data
 
 Data = dict[str, Any]
-
-_NOT_SHARED = Text(
-    "On a shared page, favourites and own entries can't be changed.", "公开分享的页面上不能修改收藏和自己的词条。"
-)
 
 
 def library_function(studio: Backend) -> Callable[[Data], Data]:
@@ -87,8 +84,7 @@ def guide_values(studio: Backend, values: Mapping[str, Any]) -> dict[str, float]
 
 
 def _change(studio: Backend, action: str, entry: str, meaning: str) -> None:
-    if studio.shared:
-        raise StorageError(_NOT_SHARED)
+    require_home("negatives", shared=studio.shared)
     library = studio.negatives
     match action:
         case "add":

@@ -9,16 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import RequestError, StorageError, StudioError
+from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.preset import Difference, Preset, differences, request_settings, suits, with_strength
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.backend import Backend
+from zimage_app.service.permissions import require_home
 from zimage_app.ui.values import Values, request_data, request_values, stages_values
 
 Data = dict[str, Any]
-
-_NOT_SHARED = Text("On a shared page, presets can't be changed.", "公开分享的页面上不能修改预设。")
 
 
 def bar_function(studio: Backend) -> Callable[[Data], Data]:
@@ -92,8 +91,7 @@ _NO_CARD = ModelCard("", Text("", ""), Text("", ""))
 
 def _change(studio: Backend, order: Mapping[str, Any]) -> str:
     """Do what changes a file; gives the name of the preset that is chosen then."""
-    if studio.shared:
-        raise StorageError(_NOT_SHARED)
+    require_home("presets", shared=studio.shared)
     name, library = str(order.get("name") or ""), studio.presets
     match order.get("do"):
         case "save":
