@@ -1,0 +1,161 @@
+"""The page by keyboard: generating, stopping, the sheet of shortcuts, and the way of the Tab key."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.service.lora_files import write_lora
+from tests.ui.conftest import Visit, ask, expect_state
+from tests.ui.doubles import ScriptedStudio
+
+SHEET = "dialog.studio-keys"
+COMPOSING = """([where, key, ctrlKey]) => document.querySelector(where).dispatchEvent(
+  new KeyboardEvent("keydown", { key, ctrlKey, isComposing: true, bubbles: true, cancelable: true }))"""
+
+READ = (
+    *("#topbar", "#knob-prompt", "#prompt", "#examples", "#knob-model", "#knob-loras", "#triggers"),
+    *("#knob-negative", "#negatives", "#seeds", "#presets", "#actions"),
+)
+"""Places of the left column, in the order in which they are read."""
+
+
+def start_slowly(page: Page, scripted: ScriptedStudio) -> None:
+    """A run that goes on until it is stopped."""
+    scripted.step_seconds = 0.5
+    ask(page, "小船")
+    expect_state(page, "running")
+
+
+@pytest.mark.parametrize("where", ["#knob-prompt textarea", "#knob-negative textarea", ".triggers input", "body"])
+@pytest.mark.parametrize("keys", ["Control+Enter", "Meta+Enter"])
+def test_generate_from_anywhere(visit: Visit, where: str, keys: str) -> None:
+    page = visit()
+    page.locator("#knob-prompt textarea").fill("小船")
+    page.locator(where).press(keys)
+    expect_state(page, "done")
+    expect(page.locator("#knob-prompt textarea")).to_have_value("小船")
+
+
+def test_escape_stops_a_run(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    start_slowly(page, scripted)
+    page.locator("#knob-negative textarea").press("Escape")
+    expect_state(page, "cancelled")
+    page.keyboard.press("Escape")
+    expect_state(page, "cancelled")
+
+
+def test_keys_of_a_chinese_keyboard_that_is_composing_do_nothing(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    prompt = "#knob-prompt textarea"
+    page.locator(prompt).fill("小船")
+    page.evaluate(COMPOSING, [prompt, "Enter", True])
+    expect_state(page, "idle")
+    start_slowly(page, scripted)
+    page.evaluate(COMPOSING, [prompt, "Escape", False])
+    page.wait_for_timeout(300)
+    expect_state(page, "running")
+
+
+def test_escape_belongs_to_what_is_open(visit: Visit, scripted: ScriptedStudio) -> None:
+    write_lora(scripted.loras.folder / "ink.safetensors")
+    page = visit()
+    start_slowly(page, scripted)
+    page.locator(".loras .add").click()
+    page.keyboard.press("Escape")
+    expect(page.locator(".studio-loras")).to_have_count(0)
+    page.locator(".prompt-tools .open").first.click()
+    expect(page.locator(".prompt-tools .panel")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".prompt-tools .panel")).to_be_hidden()
+    page.locator("#knob-model input").click()
+    expect(page.locator("ul[role=listbox]")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("ul[role=listbox]")).to_have_count(0)
+    page.locator(".negatives summary").click()
+    page.locator(".negatives input[type=search]").press("Escape")
+    page.locator(".bar .keys").click()
+    page.keyboard.press("Escape")
+    expect(page.locator(SHEET)).to_have_count(0)
+    expect(page.locator(".bar .keys")).to_be_focused()
+    expect_state(page, "running")
+    page.keyboard.press("Escape")
+    expect_state(page, "cancelled")
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
+def test_the_sheet_opens_with_a_question_mark_but_not_while_one_is_typed(visit: Visit, locale: str) -> None:
+    page = visit(locale=locale)
+    page.locator("#knob-prompt textarea").press("?")
+    expect(page.locator("#knob-prompt textarea")).to_have_value("?")
+    expect(page.locator(SHEET)).to_have_count(0)
+    page.locator(".bar .theme").focus()
+    page.keyboard.press("?")
+    expect(page.locator(f"{SHEET} h2")).to_have_text("键盘快捷键" if locale == "zh-CN" else "Keyboard shortcuts")
+    assert page.locator(f"{SHEET} dt").count() == page.locator(f"{SHEET} dd").count() > 10
+    page.keyboard.press("Control+Enter")
+    expect_state(page, "idle")
+    page.locator(f"{SHEET} .close").click()
+    expect(page.locator(SHEET)).to_have_count(0)
+
+
+def test_the_first_stops_of_tab_skip_to_what_counts(visit: Visit) -> None:
+    page = visit()
+    page.locator(".bar button").first.focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    expect(page.locator(".studio-skip").first).to_be_focused()
+    expect(page.locator(".studio-skip").first).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("#generate")).to_be_focused()
+    page.locator(".studio-skip").nth(1).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#right")).to_be_focused()
+
+
+def test_tab_goes_through_the_page_in_the_order_in_which_it_is_read(visit: Visit) -> None:
+    page = visit()
+    page.locator("#knob-prompt textarea").fill("小船")
+    page.locator(".studio-skip").last.focus()
+    places: list[str] = []
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        where = page.evaluate(
+            "names => names.find((name) => document.activeElement.closest(name)) || ''",
+            list(READ),
+        )
+        if where and where not in places:
+            places.append(where)
+        if where == "#actions":
+            break
+    assert places == list(READ)
+
+
+_LOOK = """(at) => [at, at.parentElement, at.closest(".triggers, .block, label"), at.querySelector(".thumb")]
+  .filter(Boolean)
+  .map((node) => {
+    const style = getComputedStyle(node);
+    return [style.outlineStyle === "none" ? "" : style.outline, style.boxShadow, style.borderColor].join();
+  })
+  .join(";")"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_stop_of_tab_can_be_seen(visit: Visit, scheme: str) -> None:
+    """Focus is drawn: an outline, a shadow or a border that the element doesn't have otherwise."""
+    page = visit(color_scheme=scheme, reduced_motion="reduce")
+    page.locator("#knob-prompt textarea").fill("小船")
+    page.locator(".studio-skip").first.focus()
+    unseen: list[str] = []
+    for _ in range(45):
+        page.keyboard.press("Tab")
+        at = page.evaluate_handle("document.activeElement")
+        if page.evaluate("at => at === document.body", at):
+            break
+        focused = page.evaluate(_LOOK, at)
+        page.evaluate("at => at.blur()", at)
+        if focused == page.evaluate(_LOOK, at):
+            unseen.append(page.evaluate("at => at.outerHTML.slice(0, 120)", at))
+        page.evaluate("at => at.focus()", at)
+    assert unseen == []
