@@ -30,16 +30,20 @@ def _client(first: LanguageChoice = "auto", base: str = "http://127.0.0.1") -> T
 
 
 def _language(page: str) -> str | None:
-    found = re.search(r'"language": "(\w+)".*get:\(\)=>"([\w-]+)"', page)
+    found = re.search(r'"language": "([\w-]+)".*get:\(\)=>"([\w-]+)"', page)
     assert found
-    assert {"zh": "zh-CN", "en": "en"}[found[1]] == found[2]
+    assert {"zh": "zh-CN", "zh-Hant": "zh-TW", "en": "en"}[found[1]] == found[2]
     return found[1]
 
 
 @pytest.mark.parametrize(
     ("first", "header", "cookie", "language"),
     [
-        ("auto", "zh-HK,en;q=0.5", "", "zh"),
+        ("auto", "zh-HK,en;q=0.5", "", "zh-Hant"),
+        ("auto", "zh-TW,zh;q=0.9", "", "zh-Hant"),
+        ("auto", "zh-CN,zh-TW;q=0.9", "", "zh"),
+        ("auto", "en", "zh-Hant", "zh-Hant"),
+        ("zh-Hant", "en", "", "zh-Hant"),
         ("auto", "zh", "", "zh"),
         ("auto", "en-GB,zh;q=0.5", "", "en"),
         ("auto", "", "", "en"),

@@ -59,7 +59,7 @@ def show_findings(options: argparse.Namespace) -> int:
 def _line(finding: Finding) -> RichText:
     spoken = language()
     mark, colour = _MARKS[finding.level]
-    colon = "：" if spoken == "zh" else ": "
+    colon = "：" if spoken != "en" else ": "
     return RichText.assemble((f"{mark} ", colour), f"{finding.about.to(spoken)}{colon}{finding.text.to(spoken)}")
 
 

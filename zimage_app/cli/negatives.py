@@ -70,7 +70,7 @@ def _lines(found: Sequence[NegativeCategory]) -> list[str]:
 
 def _line(entry: NegativeEntry) -> str:
     when = entry.when.to(language()) if entry.when else ""
-    brackets = "（{}）" if language() == "zh" else " ({})"
+    brackets = "（{}）" if language() != "en" else " ({})"
     return f"{entry.text}  {entry.meaning}".rstrip() + (brackets.format(when) if when else "")
 
 

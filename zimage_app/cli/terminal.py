@@ -14,7 +14,7 @@ BAD_INPUT = 2
 
 
 def language() -> Language:
-    """Chinese where the system is."""
+    """Chinese where the system is, traditional in Taiwan, Hong Kong and Macao."""
     name = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
     return language_named(name)
 

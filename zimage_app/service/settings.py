@@ -84,7 +84,7 @@ class Settings(BaseModel):
     interrupted: Annotated[
         Literal["again", "report"], _about("what becomes of a picture that was being made when the app was killed")
     ] = "again"
-    lang: Annotated[Literal["auto", "zh", "en"], _about("language of the page at first")] = "auto"
+    lang: Annotated[Literal["auto", "zh", "zh-Hant", "en"], _about("language of the page at first")] = "auto"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("what the log tells of, at least")] = (
         "info"
     )

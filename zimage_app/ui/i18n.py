@@ -27,7 +27,7 @@ from zimage_app.web.language import LOCALES
 
 WORDS: dict[str, Text] = {
     "subtitle": Text("three progressive stages", "三阶段渐进生成"),
-    "switch_language": Text("切换到中文", "Switch to English"),
+    "language": Text("Language", "语言"),
     "switch_theme": Text("Light or dark", "浅色 / 深色"),
     "prompt_hint": Text(
         "Describe the picture, e.g. a red boat on a calm lake at sunset, snowy mountains",

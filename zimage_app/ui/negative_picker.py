@@ -110,6 +110,6 @@ def _entry_data(entry: NegativeEntry, language: Language) -> Data:
     return {
         "text": entry.text,
         "meaning": entry.meaning,
-        "when": when[0] if language == "zh" else when[1],
+        "when": entry.when.to(language) if entry.when else "",
         "search": "\n".join((entry.text, entry.meaning, *when)),
     }

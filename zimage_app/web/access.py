@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from zimage_app.domain.text import Text
 from zimage_app.web.cookies import cookie
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.language import LOCALES, LanguageChoice, language_of
 from zimage_app.web.owner import KEY_OWNER, key_owner
 from zimage_app.web.refusal import API, is_api, refusal
 
@@ -181,7 +181,7 @@ class AccessMiddleware:
         language = language_of(request, self._first)
         problem = {401: _WRONG, 429: _SLOW}.get(status, Text("", ""))
         words = {
-            "language": "zh-CN" if language == "zh" else "en",
+            "language": LOCALES[language],
             "title": _TITLE.to(language),
             "name": _NAME.to(language),
             "password": _PASSWORD.to(language),

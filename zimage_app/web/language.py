@@ -8,9 +8,9 @@ from starlette.requests import HTTPConnection
 
 from zimage_app.domain.text import Language, language_named
 
-LanguageChoice = Literal["auto", "zh", "en"]
+LanguageChoice = Literal["auto", "zh", "zh-Hant", "en"]
 LANGUAGE_COOKIE = "studio_language"
-LOCALES: dict[Language, str] = {"zh": "zh-CN", "en": "en"}
+LOCALES: dict[Language, str] = {"zh": "zh-CN", "zh-Hant": "zh-TW", "en": "en"}
 """What the browser is told, because Gradio looks its words up by this name."""
 
 

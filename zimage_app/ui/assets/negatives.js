@@ -88,11 +88,11 @@ function makeCategory(name, title) {
 
 function makeChip(entry) {
   const chip = make("span", "chip");
-  const names = page.language === "zh" ? [entry.text, entry.meaning] : [entry.meaning || entry.text, entry.text];
+  const names = page.language !== "en" ? [entry.text, entry.meaning] : [entry.meaning || entry.text, entry.text];
   const put = makeButton("put", names[0], "", () => toggle(entry.text));
   put.dataset.text = entry.text;
   put.dataset.key = `put ${entry.text}`;
-  if (page.language !== "zh" && entry.meaning) put.append(make("span", "other", entry.text));
+  if (page.language === "en" && entry.meaning) put.append(make("span", "other", entry.text));
   put.title = [names[1], entry.when].filter((text) => text && text !== names[0]).join("\n");
   const tell = () => (part(".about").textContent = [names.join("  "), entry.when].filter(Boolean).join(" · "));
   chip.onpointerenter = tell;

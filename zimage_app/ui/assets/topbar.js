@@ -2,12 +2,9 @@
 // or in focus.
 const page = window.studio;
 const bar = element.querySelector(".bar");
-const language = bar.querySelector(".language");
 const theme = bar.querySelector(".theme");
 
 bar.querySelector(".subtitle").textContent = page.words.subtitle;
-language.title = page.words.switch_language;
-language.setAttribute("aria-label", page.words.switch_language);
 theme.title = page.words.switch_theme;
 theme.setAttribute("aria-label", page.words.switch_theme);
 
@@ -16,13 +13,19 @@ keys.title = page.words.keys;
 keys.setAttribute("aria-label", page.words.keys);
 keys.onclick = () => page.showKeys();
 
-language.onclick = () => {
-  const other = page.language === "zh" ? "en" : "zh";
+function choose(language) {
   // In the frame of a Space the page is a third party; browsers keep its cookies only when they are partitioned.
   const frame = location.protocol === "https:" ? "SameSite=None; Secure; Partitioned" : "SameSite=Lax";
-  document.cookie = `${page.cookie}=${other}; Path=/; Max-Age=31536000; ${frame}`;
+  document.cookie = `${page.cookie}=${language}; Path=/; Max-Age=31536000; ${frame}`;
   location.reload();
-};
+}
+
+bar.querySelector(".languages").setAttribute("aria-label", page.words.language);
+for (const button of bar.querySelectorAll("[data-language]")) {
+  const { language } = button.dataset;
+  button.setAttribute("aria-pressed", String(language === page.language));
+  button.onclick = () => language !== page.language && choose(language);
+}
 
 function show(name) {
   for (const node of [document.documentElement, document.body]) node.classList.toggle("dark", name === "dark");
