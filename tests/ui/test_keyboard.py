@@ -132,13 +132,14 @@ def test_tab_goes_through_the_page_in_the_order_in_which_it_is_read(visit: Visit
     assert places == list(READ)
 
 
-_LOOK = """(at) => [at, at.parentElement, at.closest(".triggers, .block, label"), at.querySelector(".thumb")]
-  .filter(Boolean)
-  .map((node) => {
+_LOOK = """(at) => {
+  const near = [at.querySelector(".thumb")];
+  for (let node = at; node && near.length < 6; node = node.parentElement) near.push(node);
+  return near.filter(Boolean).map((node) => {
     const style = getComputedStyle(node);
     return [style.outlineStyle === "none" ? "" : style.outline, style.boxShadow, style.borderColor].join();
-  })
-  .join(";")"""
+  }).join(";");
+}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

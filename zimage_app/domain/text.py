@@ -9,7 +9,9 @@ from typing import Literal
 from zimage_app.domain.traditional import traditional
 
 Language = Literal["en", "zh", "zh-Hant"]
-_TRADITIONAL = re.compile(r"(zh|chinese)\b.*(hant|tw|hk|mo|taiwan|hong kong|macao|traditional)", re.IGNORECASE)
+_TRADITIONAL = re.compile(
+    r"(zh|chinese)\b(?!.*(hans|simplified)).*(hant|tw|hk|mo|taiwan|hong kong|macao|traditional)", re.IGNORECASE
+)
 
 
 def language_named(name: object) -> Language:

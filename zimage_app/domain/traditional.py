@@ -1,4 +1,4 @@
-"""Simplified Chinese sentences of the app's in the traditional characters and words of Taiwan. Knows no texts of its own.
+"""Simplified Chinese sentences of the app's in the traditional characters and words of Taiwan. Knows none of them.
 
 OpenCC's dictionaries do it (https://github.com/BYVoid/OpenCC, Apache-2.0), so that no third text is written by hand.
 """

@@ -1,0 +1,39 @@
+"""Sentences in three languages, and which of them a name means."""
+
+from __future__ import annotations
+
+import pytest
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.text import Text, language_named
+
+
+@pytest.mark.parametrize(
+    ("names", "language"),
+    [
+        (
+            ("zh", "zh-CN", "zh-Hans-HK", "zh_CN.UTF-8", "zh-SG", "Chinese (Simplified)_China", "zh-CN,zh-TW;q=0.8"),
+            "zh",
+        ),
+        (("zh-TW", "zh-hk", "zh-Hant", "zh_TW.UTF-8", "zh-MO,en", "Chinese (Traditional)_Taiwan"), "zh-Hant"),
+        (("en", "en-GB,zh-TW;q=0.9", "C", "", None, "fr-FR", "*", 7), "en"),
+    ],
+)
+def test_a_browsers_or_systems_name_means_a_language(names: tuple[object, ...], language: str) -> None:
+    assert {name: language_named(name) for name in names} == dict.fromkeys(names, language)
+
+
+def test_traditional_chinese_is_made_of_simplified_phrases_too() -> None:
+    text = Text("The software could not be saved", "软件无法保存，请检查网络和内存，然后点击「开始」")
+    assert text.to("zh") == text.zh
+    assert text.to("en") == text.en
+    assert text.to("zh-Hant") == "軟體無法儲存，請檢查網路和記憶體，然後按一下「開始」"
+
+
+def test_what_the_user_wrote_is_never_converted() -> None:
+    error = RequestError(
+        "prompt", Text("there is no wildcard __时间__; there are 软件, 云", "没有通配符 __时间__；可用：软件, 云")
+    )
+    assert error.to("zh-Hant") == "prompt：沒有萬用字元 __时间__；可用：软件, 云"
+    kept = Text("已用 {seconds} s of 内存.+", "内存里已用 {seconds} 秒，内存.+")
+    assert kept.to("zh-Hant") == "内存裡已用 {seconds} 秒，内存.+"
