@@ -92,9 +92,7 @@ def run(
                 yield item
                 continue
             decoding = time.perf_counter()
-            made = yield from with_relief(
-                partial(quietly, partial(_decoded, item.latent, relief)), relief, decoding=True
-            )
+            made = yield from with_relief(partial(quietly, partial(_decoded, item, relief)), relief, decoding=True)
             seconds = item.seconds + time.perf_counter() - decoding
             done.append(_stage_record(item, seconds))
             yield StageDone(item.stage, made, seconds, item.calls, item.skipped_calls)
@@ -181,8 +179,21 @@ class _Model:
         return GuidedModel(evaluation, cfg, rows, self._components.transformer.dtype, _cache(stage, rows))
 
 
-def _decoded(latent: Tensor, relief: Relief) -> Picture:
-    return to_picture(relief.decode(latent))
+def _decoded(result: StageResult, relief: Relief) -> Picture:
+    """The picture of a stage; raises GenerationError where the decoder makes none of a sound latent."""
+    picture = relief.decode(result.latent)
+    if not bool(torch.isfinite(picture).all()):
+        number = result.stage.number + 1
+        raise GenerationError(
+            Text(
+                f"Decoding stage {number} gave values that are not finite, so there is no picture: the VAE's file is"
+                " damaged, or the device computes its number format wrongly; check the model's files, or choose another"
+                " dtype.",
+                f"解码第 {number} 阶段时出现非有限数值，无法成图：VAE 文件损坏，或设备对该数值格式计算有误；"
+                "请检查模型文件或更换 dtype。",
+            )
+        )
+    return to_picture(picture)
 
 
 def _encode_prompts(plan: GenerationPlan, components: Components) -> dict[str, Tensor]:
@@ -312,10 +323,8 @@ def _check_finite(latent: Tensor, stage: StagePlan, plan: GenerationPlan) -> Non
         cause = Text(
             f"the likely cause is a LoRA: {names}; lower or remove it", f"多半是 LoRA 所致：{names}；请降低强度或移除"
         )
-    elif stage.settings.cfg > 10 or stage.settings.s_noise > 2 or stage.settings.eta > 2:
-        cause = Text(
-            "the likely cause is an extreme cfg, eta or s_noise; lower it", "多半是 cfg、eta 或 s_noise 过大；请调低"
-        )
+    elif extreme := ", ".join(_extreme(stage)):
+        cause = Text(f"the likely cause is {extreme}; lower it", f"多半是 {extreme} 过大所致；请调低")
     else:
         cause = Text(
             "the likely cause is a damaged model file or a number format that the device computes wrongly;"
@@ -328,3 +337,10 @@ def _check_finite(latent: Tensor, stage: StagePlan, plan: GenerationPlan) -> Non
             f"第 {number} 阶段出现 {bad} 个非有限数值，无法成图：{cause.zh}。",
         )
     )
+
+
+def _extreme(stage: StagePlan) -> list[str]:
+    """Settings of a stage, with their values, that are far above what makes pictures."""
+    settings = stage.settings
+    found = (("cfg", settings.cfg, 10), ("s_noise", settings.s_noise, 2), ("eta", settings.eta, 2))
+    return [f"{name} {value:g}" for name, value, usual in found if value > usual]

@@ -100,9 +100,16 @@ class Database:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                self._undo(connection)
                 raise
+
+    def _undo(self, connection: sqlite3.Connection) -> None:
+        """End a transaction that failed; a connection that can't even do that is not used again."""
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._suspect = True
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """What a query gives.
