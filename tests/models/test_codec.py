@@ -58,3 +58,23 @@ def test_tiles_give_the_whole_picture_with_little_difference(vae: Any) -> None:
     assert tiled.shape == whole.shape == (480, 800, 3)
     assert 0.0 < rel(tiled, whole) < 0.1
     assert torch.equal(codec.decode(large), whole), "the next picture is decoded whole again"
+
+
+def test_encodes_the_mean_in_the_latents_own_space(vae: Any) -> None:
+    picture = torch.rand(48, 80, 3, generator=torch.Generator().manual_seed(4))
+    latent = VaeCodec(vae).encode(picture)
+    assert latent.shape == (1, 16, 6, 10)
+    assert latent.dtype == torch.float32
+    wanted = vae.encode(picture.permute(2, 0, 1)[None] * 2.0 - 1.0).latent_dist.mode()
+    assert rel(latent, wanted) < 1e-5
+    rough = VaeCodec(vae.to(torch.bfloat16)).encode(picture)
+    assert rough.dtype == torch.float32
+    assert 0.0 < rel(rough, latent) < 5e-2
+
+
+def test_pictures_come_back_from_where_they_were_encoded_after_a_decode_too(vae: Any) -> None:
+    codec = VaeCodec(vae)
+    picture = torch.rand(32, 32, 3, generator=torch.Generator().manual_seed(4))
+    before = codec.encode(picture)
+    codec.decode(before)
+    assert torch.equal(codec.encode(picture), before)

@@ -26,12 +26,14 @@ from zimage_app.service.config import StudioConfig
 from zimage_app.service.details import Section, details
 from zimage_app.service.gallery import Gallery, owner_mark
 from zimage_app.service.history import History
+from zimage_app.service.inputs import PictureInputs
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
 from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.pace import Pace
+from zimage_app.service.permissions import require_home
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.views import JobView, QueueView, SavedPicture, StageView
@@ -67,7 +69,9 @@ class ScriptedStudio:
         self.presets = PresetLibrary(folder / "presets")
         self.wildcards = WildcardLibrary(folder / "wildcards")
         self.pace = Pace(folder / "outputs")
+        self.inputs = PictureInputs(folder / "outputs")
         self.shared = False
+        self.borrows_gpu = False
         self.in_memory: LoadedModel | None = None
         self._folder = folder
         self._changed = threading.Condition()
@@ -125,11 +129,13 @@ class ScriptedStudio:
         return 1000
 
     def note_lora(self, name: str, notes: Notes) -> LoraEntry:
+        require_home("notes", shared=self.shared)
         return self.loras.write_notes(name, notes)
 
     def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
         card = self.card(model)
         plan = make_plan(request, card, lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
+        self.inputs.check(request.start)
         job_id = f"job{next(self._numbers)}"
         stages = tuple(StageView(s.number, s.settings.width, s.settings.height, s.steps) for s in plan.stages)
         with self._changed:
@@ -164,7 +170,8 @@ class ScriptedStudio:
     def picture(self, picture_id: str, owner: str = "") -> SavedPicture | None:
         if self.shared:
             return self.history.find(picture_id, owner)
-        return next((each for each in self._pictures if each.record.id == picture_id), None)
+        made = next((each for each in self._pictures if each.record.id == picture_id), None)
+        return made or self.history.find(picture_id, owner)
 
     def _run(self, job_id: str, plan: GenerationPlan, owner: str) -> None:
         while not self._turn.acquire(timeout=0.02):

@@ -17,7 +17,7 @@ from zimage_app.cli.places import add_place_flags, config_of
 from zimage_app.cli.presets import preset_model, preset_of
 from zimage_app.cli.remake import original
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.preset import Preset, applied
 from zimage_app.domain.request import GenerationRequest, parse_request
@@ -27,6 +27,7 @@ from zimage_app.models.spec import find_model
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
 from zimage_app.service.imports import Imported
+from zimage_app.service.inputs import PictureInputs
 from zimage_app.service.loras import LoraLibrary
 from zimage_app.service.wildcards import WildcardLibrary
 
@@ -37,6 +38,7 @@ class Asked:
 
     config: StudioConfig
     loras: LoraLibrary
+    inputs: PictureInputs
     source: ModelSource
     found: Imported | None
     """The settings inside the file that ``--from`` names."""
@@ -85,6 +87,17 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
         dest="settings",
         help="any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated",
     )
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", dest="start", help="start from a picture, of which --at redraws a part"
+    )
+    parser.add_argument(
+        "--at", type=int, metavar="STAGE", help="with --picture: the stage that redraws it, counted from 1 (default: 1)"
+    )
+    parser.add_argument(
+        "--fit",
+        choices=("crop", "stretch"),
+        help="with --picture: how it is brought to the stage's size (default: crop)",
+    )
     parser.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
     parser.add_argument(
         "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
@@ -108,9 +121,26 @@ def settled(options: argparse.Namespace) -> Asked:
     wanted = None if named else preset_model(preset, source.card)
     source = find_model(wanted, config.shelves) if wanted else source
     request = found.request() if found else build_request(options, source.card, preset)
+    inputs = PictureInputs(config.outputs)
+    request = _started(request, options, inputs)
     wildcard = WildcardLibrary(config.wildcards).lines
     plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
-    return Asked(config, loras, source, found, plan)
+    return Asked(config, loras, inputs, source, found, plan)
+
+
+def _started(request: GenerationRequest, options: argparse.Namespace, inputs: PictureInputs) -> GenerationRequest:
+    """The request with the picture that ``--picture`` names; one that it has already must be there."""
+    if options.start is None:
+        if options.at is not None or options.fit is not None:
+            raise RequestError("--at, --fit", Text("go with --picture FILE", "需与 --picture FILE 一起使用"))
+        inputs.check(request.start)
+        return request
+    try:
+        kept = inputs.keep_file(options.start)
+    except ImportedFileError as error:
+        raise RequestError("--picture", error.text) from error
+    start = {"picture": kept.sha256, "stage": options.at or 1, "fit": options.fit or "crop"}
+    return parse_request(request.model_dump(mode="json") | {"start": start})
 
 
 def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset | None = None) -> GenerationRequest:

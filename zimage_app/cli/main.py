@@ -91,7 +91,7 @@ def make_picture(options: argparse.Namespace) -> int:
     from zimage_app.service.gallery import Gallery
     from zimage_app.service.generation import load_source
 
-    generator = load_source(asked.source, asked.loras)
+    generator = load_source(asked.source, asked.loras, inputs=asked.inputs)
     for text in generator.about:
         tell(text)
     finished = watch(generator.stream(plan), plan, language())

@@ -21,7 +21,15 @@ def original(options: argparse.Namespace) -> Imported:
             beside it.
     """
     texts = (options.prompt, options.negative, options.negatives, options.trigger)
-    changes = (*texts, options.loras_used, options.settings, options.preset, options.seed, options.single_stage)
+    changes = (
+        *texts,
+        options.loras_used,
+        options.settings,
+        options.preset,
+        options.seed,
+        options.single_stage,
+        options.start,
+    )
     if any(changes):
         raise RequestError(
             "--from",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from zimage_app.domain.card import ModelCard
@@ -13,7 +13,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.mixing import GOLDEN, splitmix64
 from zimage_app.domain.prompt_syntax import unread_syntax
 from zimage_app.domain.prompt_tags import plain_name, take_tags
-from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
+from zimage_app.domain.request import EasyCache, GenerationRequest, Stage, StartPicture
 from zimage_app.domain.schedules import as_float32, percent_to_sigma, stage_sigmas
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import Lines
@@ -125,8 +125,9 @@ def make_plan(
     settled = tuple(_with_seed(stage, base, number, draw) for number, stage in enumerate(asked))
     plans: list[StagePlan] = []
     previous_shift = card.shift
+    begin = _first_stage(request.start, asked)
     for number, (stage, seed) in enumerate(settled):
-        if stage.enabled:
+        if stage.enabled and number >= begin:
             plans.append(_stage_plan(number, stage, seed, previous_shift))
             previous_shift = stage.shift
     whole = request.model_copy(update={"seed": base, "stages": tuple(stage for stage, _ in settled)})
@@ -141,6 +142,33 @@ def _with_seed(stage: Stage, base: int, number: int, draw: Callable[[], int]) ->
         return stage, stage_seed(base, number)
     seed = draw() if stage.seed == "random" else stage.seed
     return stage.model_copy(update={"seed": seed}), seed
+
+
+def _first_stage(start: StartPicture | None, stages: Sequence[Stage]) -> int:
+    """The first stage that may run, from 0.
+
+    Raises:
+        RequestError: the picture's stage isn't there, or it is switched off with all that follow.
+    """
+    if start is None:
+        return 0
+    if start.stage > len(stages):
+        raise RequestError(
+            "start.stage",
+            Text(
+                f"{start.stage}: there is no such stage; the stages are 1 to {len(stages)}",
+                f"{start.stage}：没有这个阶段；可用 1 到 {len(stages)}",
+            ),
+        )
+    if not any(stage.enabled for stage in stages[start.stage - 1 :]):
+        raise RequestError(
+            "start.stage",
+            Text(
+                f"stage {start.stage} and all that follow are switched off; switch one on or choose an earlier stage",
+                f"第 {start.stage} 阶段及其后的阶段都已关闭；请启用其中之一或选择更早的阶段",
+            ),
+        )
+    return start.stage - 1
 
 
 def _stage_plan(number: int, stage: Stage, seed: int, previous_shift: float) -> StagePlan:
@@ -186,7 +214,9 @@ def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text,
             )
         )
     first = plans[0]
-    if first.settings.denoise < 1.0:
+    if request.start is not None:
+        warnings.extend(_start_warnings(request.start, first))
+    elif first.settings.denoise < 1.0:
         warnings.append(
             Text(
                 f"Stage {first.number + 1} starts from an empty latent with denoise {first.settings.denoise:g};"
@@ -196,6 +226,21 @@ def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text,
             )
         )
     return tuple(warnings)
+
+
+def _start_warnings(start: StartPicture, first: StagePlan) -> Iterator[Text]:
+    number = first.number + 1
+    if number != start.stage:
+        yield Text(
+            f"Stage {start.stage} is switched off, so the picture starts at stage {number}.",
+            f"第 {start.stage} 阶段已关闭，图片从第 {number} 阶段开始。",
+        )
+    if first.settings.denoise >= 1.0:
+        yield Text(
+            f"The start picture has no effect: denoise is 1 in stage {number}, which redraws all of it;"
+            " lower it to keep some.",
+            f"起始图片没有作用：第 {number} 阶段的重绘幅度为 1，会全部重画；想保留画面请调低。",
+        )
 
 
 def _unsuitable(card: ModelCard, plans: list[StagePlan]) -> tuple[Text, ...]:
@@ -259,8 +304,8 @@ def _lora_warnings(request: GenerationRequest, plans: list[StagePlan]) -> list[T
             shown = ", ".join(map(str, numbers))
             warnings.append(
                 Text(
-                    f"LoRA {use.name} has no effect: it acts in stage {shown} only, which is switched off.",
-                    f"LoRA {use.name} 没有作用：它只作用于第 {shown} 阶段，而该阶段已关闭。",
+                    f"LoRA {use.name} has no effect: it acts in stage {shown} only, which does not run.",
+                    f"LoRA {use.name} 没有作用：它只作用于第 {shown} 阶段，而该阶段不会执行。",
                 )
             )
     return warnings

@@ -17,7 +17,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import STRONGEST, EasyCache, GenerationRequest, LoraUse, Stage, knob_of, parse_request
 from zimage_app.domain.text import Text
 
-REQUEST_FIELDS = tuple(name for name in GenerationRequest.model_fields if name != "template")
+REQUEST_FIELDS = tuple(name for name in GenerationRequest.model_fields if name not in ("template", "start"))
 SETTINGS = ("model", *REQUEST_FIELDS, "lora_strength")
 """What a preset may hold. ``model`` is a model's name or its family's; with it and without stages, that model's own
 are meant. ``lora_strength`` is given to whichever LoRAs are chosen, for a workflow whose LoRA is the user's own."""

@@ -130,6 +130,8 @@ class ImageRecord(BaseModel):
             "Stages": " > ".join(f"{stages[s.number].width}x{stages[s.number].height}" for s in self.stages),
             "Version": f"Z-Image Progressive Studio {self.surroundings.app}",
         }
+        if self.request.start is not None:
+            facts["Start picture"] = f"{self.request.start.picture[:_SHORT_HASH]} (stage {self.request.start.stage})"
         if self.request.template is not None:
             facts["Template"] = json.dumps(self.request.template.prompt, ensure_ascii=False)
         on = [use for use in self.request.loras if use.strength]

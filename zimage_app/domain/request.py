@@ -401,6 +401,37 @@ class Template(BaseModel):
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=MAX_LORAS)] = ()
 
 
+class StartPicture(BaseModel):
+    """A picture to begin with instead of noise alone (image-to-image). Stages before ``stage`` are left out."""
+
+    model_config = _STRICT
+
+    picture: Annotated[
+        str,
+        Field(pattern="^[0-9a-f]{64}$"),
+        Knob(
+            Text("Picture", "图片"),
+            Text("SHA-256 of its file, which must have been handed in before.", "图片文件的 SHA-256，需先上传该文件。"),
+        ),
+    ]
+    stage: Annotated[
+        int,
+        Field(ge=1, le=MAX_STAGES),
+        Knob(
+            Text("Starts at stage", "起始阶段"),
+            Text("How much of it is redrawn, that stage's denoise says.", "重绘多少由该阶段的重绘幅度决定。"),
+            step=1,
+        ),
+    ] = 1
+    fit: Annotated[
+        Literal["crop", "stretch"],
+        Knob(
+            Text("Fit", "适配方式"),
+            Text("crop cuts what is too much off evenly; stretch distorts.", "crop 居中裁剪，stretch 直接拉伸。"),
+        ),
+    ] = "crop"
+
+
 class GenerationRequest(BaseModel):
     """Everything that makes a picture, as it was asked for.
 
@@ -457,6 +488,16 @@ class GenerationRequest(BaseModel):
         Knob(Text("Stages", "阶段"), Text("Left out: the model's own recommendation.", "不填则用模型自带的推荐参数。")),
         AfterValidator(_some_enabled),
     ] = None
+    start: Annotated[
+        StartPicture | None,
+        Knob(
+            Text("Start picture", "起始图片"),
+            Text(
+                "A picture that a stage redraws; left out: the first begins from noise.",
+                "由某一阶段重绘的图片；不填则从噪声开始。",
+            ),
+        ),
+    ] = None
     template: Annotated[
         Template | None,
         Knob(
@@ -467,6 +508,14 @@ class GenerationRequest(BaseModel):
             ),
         ),
     ] = None
+
+    @property
+    def running(self) -> tuple[tuple[int, Stage], ...]:
+        """The stages that run, by their numbers from 0: those that are on, from the start picture's stage on."""
+        first = self.start.stage - 1 if self.start else 0
+        return tuple(
+            (number, stage) for number, stage in enumerate(self.stages or ()) if stage.enabled and number >= first
+        )
 
     @property
     def typed(self) -> GenerationRequest:

@@ -200,7 +200,7 @@ SCHEDULERS: dict[str, Schedule] = {
 
 
 def list_length(steps: int, denoise: float) -> int:
-    """Steps of the whole list, of which ``denoise`` leaves the last ``steps`` (KSampler's and BasicScheduler's rule)."""
+    """Steps of the whole list, of which ``denoise`` leaves the last ``steps``: KSampler's and BasicScheduler's rule."""
     return steps if denoise >= 1.0 else int(steps / denoise)
 
 

@@ -1,15 +1,44 @@
-"""The first latent of a stage: noise, or the latent of the stage before, brought to size and noised again."""
+"""The first latent of a stage: noise, or the latent of the stage before or of a picture, brought to size and noised."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.events import Picture
 from zimage_app.domain.request import UpscaleMethod
-from zimage_app.models.components import LatentFormat
+from zimage_app.domain.text import Text
+from zimage_app.models.components import Components, LatentFormat, PictureEncoder
 
 _PARALLEL = 1e-5
+
+
+def encoded(picture: Picture, components: Components) -> Tensor:
+    """The latent of a picture, in VAE space, float32, on the CPU.
+
+    Raises:
+        GenerationError: the model's autoencoder can't encode, or gives values that are not finite.
+    """
+    codec = components.codec
+    if not isinstance(codec, PictureEncoder):
+        raise GenerationError(
+            Text(
+                "This model's VAE has no encoder, so it can't start from a picture; remove the start picture.",
+                "此模型的 VAE 没有编码器，无法从图片开始；请移除起始图片。",
+            )
+        )
+    latent = codec.encode(torch.from_numpy(np.array(picture)).float() / 255.0)
+    if not bool(torch.isfinite(latent).all()):
+        raise GenerationError(
+            Text(
+                "The VAE gave values that are not finite for the start picture; use another picture or dtype.",
+                "VAE 编码起始图片时出现非有限数值；请换一张图片或更换 dtype。",
+            )
+        )
+    return latent
 
 
 def to_model_space(latent: Tensor, form: LatentFormat) -> Tensor:

@@ -8,6 +8,7 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.details import Section
 from zimage_app.service.history import History
+from zimage_app.service.inputs import PictureInputs
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
 from zimage_app.service.models import ModelLibrary
@@ -39,6 +40,11 @@ class Backend(Protocol):
     @property
     def shared(self) -> bool:
         """Whether strangers can reach the page, who may not change what all of it uses."""
+        ...
+
+    @property
+    def borrows_gpu(self) -> bool:
+        """Whether the GPU is lent to each visitor of the page for a run, and calls from elsewhere have none."""
         ...
 
     @property
@@ -84,6 +90,11 @@ class Backend(Protocol):
     @property
     def negatives(self) -> NegativeLibrary:
         """The negative prompts to choose from."""
+        ...
+
+    @property
+    def inputs(self) -> PictureInputs:
+        """The pictures that were handed in to start from."""
         ...
 
     @property

@@ -13,7 +13,7 @@ from PIL import Image
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.drawing import no_wildcards
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.events import Event, Failed, Finished, Warned
+from zimage_app.domain.events import Event, Failed, Finished, Picture, Warned
 from zimage_app.domain.plan import GenerationPlan, StagePlan, make_plan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest
@@ -28,6 +28,7 @@ from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model
 from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.gallery import Gallery
+from zimage_app.service.inputs import PictureInputs
 from zimage_app.service.loras import LoraLibrary
 from zimage_app.service.wildcards import WildcardLibrary
 
@@ -61,8 +62,10 @@ class Generator:
         loras: LoraLibrary,
         about: tuple[Text, ...] = (),
         wildcard: Lines = no_wildcards,
+        inputs: PictureInputs | None = None,
     ) -> None:
         self._components = components
+        self._inputs = inputs or PictureInputs(ROOT / "outputs")
         self.about = about
         """Where and in what the model computes, and how its weights are held."""
         self._loras = loras
@@ -97,12 +100,13 @@ class Generator:
                 plan = request if isinstance(request, GenerationPlan) else self.plan(request)
                 plan, warnings = self._settled(plan)
                 prepare, more = self._loras_by_stage(plan.request)
+                picture = self._start_picture(plan)
             except StudioError as error:
                 yield Failed(error)
                 return
             if warnings or more:
                 yield Warned((*warnings, *more))
-            yield from run(plan, self._components, cancelled, prepare)
+            yield from run(plan, self._components, cancelled, prepare, picture)
 
     def generate(self, request: GenerationRequest) -> Generated:
         """The picture and its record.
@@ -122,6 +126,11 @@ class Generator:
         settled = [self._loras.settled(use) if use.strength else (use, None) for use in plan.request.loras]
         request = plan.request.model_copy(update={"loras": tuple(use for use, _ in settled)})
         return replace(plan, request=request), [warning for _, warning in settled if warning]
+
+    def _start_picture(self, plan: GenerationPlan) -> Picture | None:
+        """The plan's start picture in the size of the first stage that runs."""
+        start, first = plan.request.start, plan.stages[0].settings
+        return None if start is None else self._inputs.load(start, (first.width, first.height))
 
     def _loras_by_stage(self, request: GenerationRequest) -> tuple[PrepareStage, list[Text]]:
         """What puts a stage's LoRAs on the model. All files are read and checked now, before anything is drawn."""
@@ -144,7 +153,8 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
     """
     config = config or StudioConfig()
     source, loras = find_model(model, config.shelves), LoraLibrary(config.loras)
-    return load_source(source, loras, wildcard=WildcardLibrary(config.wildcards).lines)
+    wildcard, inputs = WildcardLibrary(config.wildcards).lines, PictureInputs(config.outputs)
+    return load_source(source, loras, wildcard=wildcard, inputs=inputs)
 
 
 def load_source(
@@ -153,6 +163,7 @@ def load_source(
     progress: Callable[[LoadProgress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     wildcard: Lines = no_wildcards,
+    inputs: PictureInputs | None = None,
 ) -> Generator:
     """Load a model that has been found already; ``progress`` is told what is being read.
 
@@ -160,4 +171,4 @@ def load_source(
     """
     plan = plan_memory(source)
     components = load_components(source, plan, progress, cancelled)
-    return Generator(components, loras, (plan.reason, *components.notes), wildcard)
+    return Generator(components, loras, (plan.reason, *components.notes), wildcard, inputs)

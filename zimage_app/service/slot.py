@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zimage_app.domain.text import Text
 from zimage_app.models.sources import ModelSource
+from zimage_app.service.inputs import PictureInputs
 from zimage_app.service.loras import LoraLibrary
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ class LoadedModel:
 class ModelSlot:
     """Holds one loaded model at a time. Only one thread may ask it for models."""
 
-    def __init__(self, loras: LoraLibrary) -> None:
+    def __init__(self, loras: LoraLibrary, inputs: PictureInputs | None = None, *, borrow: bool = False) -> None:
         self._loras = loras
+        self._inputs = inputs
+        self._borrow = borrow
         self._generator: Generator | None = None
 
     def loaded(self) -> LoadedModel | None:
@@ -56,7 +59,13 @@ class ModelSlot:
             # Two models rarely fit into a device's memory. Files that can't be used are found out while there is one.
             check_model(source)
             self.clear()
-        generator = load_source(source, self._loras, lambda step: tell(_words(title, step)), cancelled)
+        generator = load_source(
+            source, self._loras, lambda step: tell(_words(title, step)), cancelled, inputs=self._inputs
+        )
+        if self._borrow:
+            from zimage_app.service.zero_gpu import BorrowedGenerator
+
+            generator = BorrowedGenerator(generator)
         self.clear()
         self._generator = generator
         return generator

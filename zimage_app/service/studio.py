@@ -5,13 +5,15 @@ It decides who may do what, and hands jobs to the worker (``worker.py``).
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
+from contextvars import copy_context
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import GenerationError, RequestError, StorageError
+from zimage_app.domain.errors import GenerationError, ModelError, RequestError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
@@ -23,6 +25,7 @@ from zimage_app.service.defaults import default_model
 from zimage_app.service.details import Section, details
 from zimage_app.service.gallery import Gallery, owner_mark
 from zimage_app.service.history import History, Search
+from zimage_app.service.inputs import PictureInputs
 from zimage_app.service.jobs import Job
 from zimage_app.service.limits import DiskUse, check_disk, check_plan
 from zimage_app.service.loras import LoraEntry, LoraLibrary
@@ -32,6 +35,7 @@ from zimage_app.service.models import ModelLibrary
 from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.pace import Pace
+from zimage_app.service.permissions import require_home
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel, ModelSlot
 from zimage_app.service.tokens import TokenCounter
@@ -41,6 +45,9 @@ from zimage_app.service.worker import Means, Worker, stage_views
 
 if TYPE_CHECKING:
     from zimage_app.service.generation import Generator
+
+
+log = logging.getLogger(__name__)
 
 
 class Studio:
@@ -58,7 +65,8 @@ class Studio:
         self.pace = Pace(config.outputs)
         self._tokens = TokenCounter()
         self.shared = config.shared
-        self._slot = ModelSlot(self.loras)
+        self.inputs = PictureInputs(config.outputs)
+        self._slot = ModelSlot(self.loras, self.inputs, borrow=config.borrowed_gpu)
         self._disk = DiskUse(config.outputs)
         self._worker = Worker(
             Means(
@@ -101,10 +109,9 @@ class Studio:
 
         Raises:
             LoraError: there is no such LoRA, or its folder can't be written to.
-            StorageError: strangers can reach the page, who may not write.
+            ForbiddenError: strangers can reach the page, who may not write.
         """
-        if self._config.shared:
-            raise StorageError(Text("On a shared page, notes can't be changed.", "公开分享的页面上不能修改备注。"))
+        require_home("notes", shared=self._config.shared)
         return self.loras.write_notes(name, notes)
 
     def tokens(self, model: str, text: str) -> int | None:
@@ -118,6 +125,19 @@ class Studio:
     def token_limit(self, model: str) -> int | None:
         """The most tokens that a model takes; None where that isn't known. Raises ModelError: the model isn't here."""
         return self._tokens.limit(self._source(model))
+
+    @property
+    def borrows_gpu(self) -> bool:
+        """Whether the GPU is lent to each visitor for a run, so that only what a visitor does on the page has one."""
+        return self._config.borrowed_gpu
+
+    def prepare(self) -> None:
+        """Load the model now, as a borrowed GPU wants it before the page opens.
+
+        Raises:
+            ModelError: its files cannot be used.
+        """
+        self._slot.model(self._source(self.default_model), lambda text: log.info("%s", text), lambda: False)
 
     def resume(self) -> None:
         """Go on with what was left in the queue when the app ended."""
@@ -134,11 +154,15 @@ class Studio:
         limits = self._config.allowed
         plan = self._plan(request, model)
         check_plan(plan, limits)
+        self.inputs.check(plan.request.start)
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
         job_id, mark = secrets.token_hex(8), owner_mark(owner)
         cost = sum(stage.cost for stage in plan.stages)
         view = JobView(job_id, mark, model, stages=stage_views(plan.request), warnings=plan.warnings)
-        self._worker.accept(Watched(Job(job_id, mark, model, plan.request.model_dump_json(), cost), view, plan))
+        watched = Watched(Job(job_id, mark, model, plan.request.model_dump_json(), cost), view, plan)
+        if self._config.borrowed_gpu:
+            watched.context = copy_context()
+        self._worker.accept(watched)
         return job_id
 
     def view(self, job_id: str) -> JobView | None:
@@ -222,4 +246,11 @@ class Studio:
         return make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
 
     def _model(self, name: str, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+        if self._config.borrowed_gpu and name != self.default_model:
+            raise ModelError(
+                Text(
+                    f"This Space runs {self.default_model} only; choose it as the model.",
+                    f"此 Space 只运行 {self.default_model}；请选择该模型。",
+                )
+            )
         return self._slot.model(self._source(name), tell, cancelled)

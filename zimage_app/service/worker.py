@@ -175,6 +175,8 @@ class Worker:
                 watched = self._next()
                 if watched is None:
                     self._news.wait(_PULSE)
+                elif watched.context is not None:
+                    watched.context.run(self._guarded, watched)
                 else:
                     self._guarded(watched)
         finally:
@@ -422,11 +424,7 @@ class Worker:
 
 def stage_views(request: GenerationRequest) -> tuple[StageView, ...]:
     """The stages of a settled request, before they run."""
-    return tuple(
-        StageView(number, stage.width, stage.height, stage.steps)
-        for number, stage in enumerate(request.stages or ())
-        if stage.enabled
-    )
+    return tuple(StageView(number, stage.width, stage.height, stage.steps) for number, stage in request.running)
 
 
 def watched_job(job: Job, gallery: Gallery) -> Watched:

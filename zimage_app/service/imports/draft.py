@@ -288,6 +288,9 @@ def taken_lines(settings: Mapping[str, Any], model: str) -> Iterator[Text]:
             )
     for use in settings.get("loras", ()):
         yield _line(Text("LoRA", "LoRA"), tag_of(parse_request({"prompt": "-", "loras": [use]}).loras[0]))
+    if start := settings.get("start"):
+        stage = start.get("stage", 1)
+        yield _line(knob_of(GenerationRequest, "start").title, f"{start['picture'][:10]} @{stage}")
     if model:
         yield _line(Text("Model", "模型"), model)
 

@@ -4,7 +4,7 @@
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".stages");
-const strip = root.querySelector(".strip");
+const strip = root.querySelector(".tab-list");
 const signs = { add: "＋", duplicate: say("stage_copy"), left: "←", right: "→", remove: say("stage_delete") };
 
 let count = props.value;
@@ -89,14 +89,14 @@ function drawMeaning() {
 function draw() {
   drawMeaning();
   const inside = root.contains(document.activeElement) ? document.activeElement : null;
-  const place = inside && (inside.role === "tab" ? ".strip [aria-selected=true]" : `.${[...inside.classList].pop()}`);
+  const place = inside && (inside.role === "tab" ? ".tab-list [aria-selected=true]" : `.${[...inside.classList].pop()}`);
   strip.replaceChildren(...[...Array(count).keys()].map(makeTab));
   root.querySelector(".add")?.remove();
   root.querySelector(".strip-row").append(makeTool("add"));
   root.querySelector(".tools").replaceChildren(...["duplicate", "left", "right", "remove"].map(makeTool));
   if (!place) return;
   const again = root.querySelector(place);
-  (again?.disabled ? root.querySelector(".strip [aria-selected=true]") : again)?.focus();
+  (again?.disabled ? root.querySelector(".tab-list [aria-selected=true]") : again)?.focus();
 }
 
 function take() {

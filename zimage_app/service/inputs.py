@@ -1,0 +1,190 @@
+"""Pictures that users hand in to start from: judged by their head, kept by what is in them, within bounds.
+
+Knows nothing of stages. A file is kept as it came, under the SHA-256 of its bytes, so that what started from it can be
+made again for as long as there is room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
+from zimage_app.domain.events import Picture
+from zimage_app.domain.request import StartPicture
+from zimage_app.domain.text import Text
+from zimage_app.service.files import write_whole
+from zimage_app.service.picture_files import UnreadablePicture, opened_picture
+
+FOLDER = ".inputs"
+"""Below the pictures that are made."""
+MAX_BYTES = 32 * 2**20
+MAX_PIXELS = 50_000_000
+"""What the best telephones' cameras make; unpacked 150 MB."""
+MOST_KEPT = 512 * 2**20
+"""Bytes of all files together; then those go that were not used for longest."""
+_FORMATS = ("PNG", "JPEG", "WEBP")
+_DIGEST = re.compile("[0-9a-f]{64}")
+_THUMBNAIL = (320, 320)
+_TAKEN = Text("take a PNG, JPEG or WebP picture", "请使用 PNG、JPEG 或 WebP 图片")
+
+_TOO_MANY = Text(f"has more than {MAX_PIXELS // 1_000_000} million pixels", f"超过 {MAX_PIXELS // 10_000} 万像素")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPicture:
+    """A picture that was handed in."""
+
+    sha256: str
+    width: int
+    height: int
+
+
+class PictureInputs:
+    """The pictures handed in, in a folder of their own. Its methods may be called from any thread."""
+
+    def __init__(self, outputs: Path, most_kept: int = MOST_KEPT) -> None:
+        self._folder = outputs / FOLDER
+        self._most_kept = most_kept
+        self._turn = threading.Lock()
+
+    def keep(self, data: bytes, name: str) -> KeptPicture:
+        """Keep a picture; ``name`` is what the user calls it.
+
+        Raises:
+            ImportedFileError: too big, damaged, or no picture.
+            StorageError: it can't be written.
+        """
+        if len(data) > MAX_BYTES:
+            raise _refused(name, Text(f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB"))
+        picture = _unpacked(data, name)
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._folder / digest
+        try:
+            with self._turn:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                if path.is_file():
+                    path.touch()
+                else:
+                    write_whole(path, data)
+                self._make_room(path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageError(
+                Text(
+                    f"{name} could not be kept in {self._folder.name}: {reason}; free some space, then try again.",
+                    f"{name} 无法保存到 {self._folder.name}：{reason}；请清理磁盘后重试。",
+                )
+            ) from error
+        return KeptPicture(digest, *picture.size)
+
+    def keep_file(self, path: Path) -> KeptPicture:
+        """``keep`` of a file on disk."""
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ImportedFileError(
+                Text(f"{path} cannot be read ({reason}).", f"无法读取 {path}（{reason}）。")
+            ) from error
+        return self.keep(data, path.name)
+
+    def check(self, start: StartPicture | None) -> None:
+        """See to it that a picture is there, and will be for a while; raises RequestError where it is gone."""
+        if start is not None:
+            with suppress(OSError):  # of another's file: it may still be read
+                self._path(start.picture).touch()
+
+    def load(self, start: StartPicture, size: tuple[int, int]) -> Picture:
+        """A picture brought to ``size`` (width, height): turned upright, on white, resized with Lanczos.
+
+        Raises:
+            RequestError: it is gone or damaged.
+        """
+        path = self._path(start.picture)
+        try:
+            image = _unpacked(path.read_bytes(), path.name[:10])
+        except (OSError, ImportedFileError) as error:
+            raise _gone(start.picture) from error
+        return np.asarray(_fitted(image, size, start.fit))
+
+    def thumbnail(self, digest: str) -> bytes | None:
+        """A small JPEG of a picture; None where it is gone."""
+        try:
+            image = _unpacked(self._path(digest).read_bytes(), digest[:10])
+        except (OSError, RequestError, ImportedFileError):
+            return None
+        image.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=85)
+        return buffer.getvalue()
+
+    def _path(self, digest: str) -> Path:
+        path = self._folder / digest
+        if _DIGEST.fullmatch(digest) is None or not path.is_file():
+            raise _gone(digest)
+        return path
+
+    def _make_room(self, newest: Path) -> None:
+        """Call with the lock held."""
+        files = [(path, path.stat()) for path in self._folder.iterdir() if _DIGEST.fullmatch(path.name)]
+        too_much = sum(stat.st_size for _, stat in files) - self._most_kept
+        for path, stat in sorted(files, key=lambda each: each[1].st_mtime_ns):
+            if too_much <= 0 or path == newest:
+                return
+            path.unlink(missing_ok=True)
+            too_much -= stat.st_size
+
+
+def _unpacked(data: bytes, name: str) -> Image.Image:
+    """The picture's pixels, upright, RGB, what was transparent on white; raises ImportedFileError."""
+    try:
+        with opened_picture(io.BytesIO(data), _FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise _refused(name, _TOO_MANY)
+            return _on_white(ImageOps.exif_transpose(image))
+    except UnreadablePicture as error:
+        if isinstance(error.__cause__, Image.DecompressionBombError):
+            raise _refused(name, _TOO_MANY) from error
+        raise _refused(name, Text("is not a picture that can be read", "不是可读取的图片")) from error
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut instead of scale
+        values = np.asarray(image, dtype=np.float32) / 257.0
+        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    clear = image.convert("RGBA")
+    white = Image.new("RGBA", clear.size, "white")
+    return Image.alpha_composite(white, clear).convert("RGB")
+
+
+def _fitted(image: Image.Image, size: tuple[int, int], fit: Literal["crop", "stretch"]) -> Image.Image:
+    if fit == "stretch":
+        return image.resize(size, Image.Resampling.LANCZOS)
+    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+
+
+def _refused(name: str, what: Text) -> ImportedFileError:
+    return ImportedFileError(Text(f"{name} {what.en}; {_TAKEN.en}.", f"{name} {what.zh}；{_TAKEN.zh}。"))
+
+
+def _gone(digest: str) -> RequestError:
+    return RequestError(
+        "start.picture",
+        Text(
+            f"{digest[:10]}… is not kept here (any more); choose the picture again, or remove it",
+            f"{digest[:10]}… 已不在本机；请重新选择该图片，或将其移除",
+        ),
+    )
