@@ -13,7 +13,19 @@ _CONFIGURATION = "s2twp"
 """Simplified to Taiwan's, phrases too: 软件 becomes 軟體."""
 _CHINESE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
 _REMEMBERED = 8192
-_OWN_WORDS = {"點選": "按一下", "質量": "品質", "引數": "參數", "獲取": "取得"}
+_OWN_WORDS = {
+    "點選": "按一下",
+    "質量": "品質",
+    "引數": "參數",
+    "獲取": "取得",
+    "全域性": "全域",
+    "型別": "類型",
+    "當前": "目前",
+    "響應": "回應",
+    "視訊記憶體": "顯示記憶體",
+    "關鍵詞": "關鍵字",
+    "校驗": "驗證",
+}
 """What OpenCC chooses and a page would say otherwise."""
 
 

@@ -268,9 +268,12 @@ def _sum(row: Row) -> int:
 
 _PLACES = {
     "种子": "seed",
+    "種子": "seed",
     "模型": "model",
     "采样器": "sampler",
+    "取樣器": "sampler",
     "调度器": "scheduler",
+    "排程器": "scheduler",
     "日期": "date",
 }
 
