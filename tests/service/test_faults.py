@@ -1,0 +1,29 @@
+"""What goes wrong in the world: floods, kills, full disks, errors of the system. Nothing is lost, and it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.service import faults
+
+
+def test_l1_every_client_gets_their_own_pictures(tmp_path: Path) -> None:
+    faults.clients(tmp_path, 8, 6)
+
+
+def test_l2_a_flood_of_one_owner_keeps_nobody_waiting(tmp_path: Path) -> None:
+    faults.flood(tmp_path, 150)
+
+
+def test_c1_killed_again_and_again(tmp_path: Path) -> None:
+    faults.kills(tmp_path, 4)
+
+
+def test_c2_every_call_may_fail_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert faults.failing_calls(tmp_path, monkeypatch, 1, 1) >= 40
+
+
+def test_s1_nothing_grows(tmp_path: Path) -> None:
+    faults.soak(tmp_path, 60)
