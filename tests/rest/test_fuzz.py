@@ -89,7 +89,7 @@ def call(app: Starlette, method: str, path: str, mode: schemathesis.GenerationMo
 
     @given(case=schema[path][method].as_strategy(mode))
     @settings(UNHURRIED, max_examples=most)
-    def check(case: schemathesis.Case) -> None:
+    def check(case: schemathesis.Case[Any]) -> None:
         answer = case.call(headers={"host": "127.0.0.1", "x-api-key": KEY})
         # What the schema can't say (start before end of EasyCache, names that exist) is refused all the same.
         case.validate_response(answer, excluded_checks=[positive_data_acceptance, ignored_auth])

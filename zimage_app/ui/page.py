@@ -31,6 +31,7 @@ from zimage_app.ui.model_panel import panel_function
 from zimage_app.ui.negative_picker import library_function
 from zimage_app.ui.preset_bar import bar_function
 from zimage_app.ui.prompt_tools import prompt_function
+from zimage_app.ui.scripts import Data, answering
 from zimage_app.ui.values import Values, all_stages_values, in_effect, switched_knobs
 from zimage_app.web.language import LanguageChoice
 
@@ -65,13 +66,13 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
     return page
 
 
-def _drawn(name: str, value: object = None, server: Callable[..., object] | None = None, **props: Any) -> gr.HTML:
+def _drawn(name: str, value: object = None, server: Callable[[Data], object] | None = None, **props: Any) -> gr.HTML:
     """One of our own components: static markup that its script fills in; ``server`` is what the script may call."""
     return gr.HTML(
         value=value,
         html_template=asset(f"{name}.html"),
         js_on_load=asset(f"{name}.js"),
-        server_functions=[server] if server else None,
+        server_functions=[answering(server)] if server else None,
         apply_default_css=False,
         **{"elem_id": name} | props,
     )
