@@ -1,0 +1,105 @@
+"""X3: nothing in the tree runs what it was given: no pickles, no eval, no loaders of objects, no unescaped HTML."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PYTHON = sorted(
+    [ROOT / "app.py", *(path for name in ("zimage_app", "benchmarks", "tools") for path in (ROOT / name).rglob("*.py"))]
+)
+ASSETS = sorted(path for path in (ROOT / "zimage_app").rglob("*") if path.suffix in (".js", ".html", ".css"))
+
+OWN_CHECKPOINTS = {ROOT / "tools" / "demo_model" / name for name in ("train.py", "vae.py", "export.py", "probes.py")}
+"""They go on with a training from a checkpoint that the same tool wrote; the app imports none of them."""
+
+MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+NAMES = {"eval", "exec", "compile", "__import__"}
+LOADERS = {
+    ("torch", "load"),
+    ("yaml", "load"),
+    ("yaml", "load_all"),
+    ("yaml", "full_load"),
+    ("yaml", "unsafe_load"),
+    ("os", "system"),
+    ("os", "popen"),
+}
+FLAGS = {"shell", "allow_pickle", "trust_remote_code"}
+"""Arguments that may not be true."""
+SCRIPTS = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\s*\(|new\s+Function|srcdoc|setHTMLUnsafe"
+    r"|createContextualFragment|DOMParser|javascript:"
+)
+TEMPLATES = re.compile(r"\$\{|\{\{")
+"""What Gradio would fill into a component's markup."""
+
+
+def found(tree: ast.AST) -> Iterator[str]:
+    """What a module does that it may not."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] in MODULES)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in MODULES:
+            yield str(node.module)
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{a.name}" for a in node.names if (node.module, a.name) in LOADERS)
+        if isinstance(node, ast.Call):
+            yield from _called(node)
+
+
+def _called(node: ast.Call) -> Iterator[str]:
+    if isinstance(node.func, ast.Name) and node.func.id in NAMES:
+        yield node.func.id
+    if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+        name = (node.func.value.id, node.func.attr)
+        yield from [".".join(name)] if name in LOADERS else []
+    for keyword in node.keywords:
+        if keyword.arg in FLAGS and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False):
+            yield f"{keyword.arg}="
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("import pickle", "pickle"),
+        ("from joblib import load", "joblib"),
+        ("from torch import load", "torch.load"),
+        ("def f():\n    return torch.load('x', weights_only=True)", "torch.load"),
+        ("yaml.load(text, Loader=x)", "yaml.load"),
+        ("eval(text)", "eval"),
+        ("subprocess.run('x', shell=True)", "shell="),
+        ("AutoModel.from_pretrained(x, trust_remote_code=given)", "trust_remote_code="),
+    ],
+)
+def test_x3_what_is_looked_for_is_found(source: str, name: str) -> None:
+    assert list(found(ast.parse(source))) == [name]
+
+
+def test_x3_nothing_runs_what_it_is_given() -> None:
+    wrong = {path: list(found(ast.parse(path.read_text(encoding="utf-8")))) for path in PYTHON}
+    assert len(wrong) > 150
+    allowed = {path: names for path, names in wrong.items() if path in OWN_CHECKPOINTS and set(names) == {"torch.load"}}
+    assert set(allowed) <= OWN_CHECKPOINTS
+    assert {path: names for path, names in wrong.items() if names and path not in allowed} == {}
+
+
+def test_x3_texts_come_into_the_page_as_texts() -> None:
+    assert len(ASSETS) > 30
+    for path in ASSETS:
+        text = path.read_text(encoding="utf-8")
+        assert SCRIPTS.search(text) is None, path
+        if path.suffix == ".html" and path.parent.name == "assets":
+            assert TEMPLATES.search(text) is None, path
+
+
+def test_x3_gradio_draws_no_text_of_ours_as_html() -> None:
+    """Only ``_drawn`` makes HTML components, from our own files; nothing else that Gradio draws takes HTML."""
+    for path in sorted((ROOT / "zimage_app").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert len(re.findall(r"gr\.HTML\(", text)) == (path.name == "page.py"), path
+        assert not re.search(r"gr\.(Markdown|Dataframe|Dataset|Chatbot|Code)\(|sanitize_html", text), path
