@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from zimage_app.service.first_fetch import fetch_first
 from zimage_app.service.logs import LogSettings, start_logging
 from zimage_app.service.network import DEFAULT_PORT, choose_port
 from zimage_app.service.settings import Settings, add_flags, settle
+from zimage_app.service.space import begin_borrowing, on_zero_gpu
 from zimage_app.service.studio import Studio
 from zimage_app.ui.launch import start
 from zimage_app.web.credentials import read_credentials
@@ -55,7 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start_logging(LogSettings(settings.outputs, settings.log_level, settings.log_json))
         if settings.fetch:
             fetch_first(settings.config, lambda text: _tell(text, language))
-        studio = Studio(settings.config)
+        borrowed = on_zero_gpu(os.environ)
+        if borrowed:
+            begin_borrowing()
+        studio = Studio(replace(settings.config, borrowed_gpu=borrowed))
+        if borrowed:
+            studio.prepare()
     except StudioError as error:
         _tell(error.text, language)
         raise SystemExit(2) from error

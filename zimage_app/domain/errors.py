@@ -17,6 +17,8 @@ Every error is one sentence in both languages; ``str(error)`` is the English one
 
 from __future__ import annotations
 
+from typing import Any
+
 from zimage_app.domain.text import Language, Text
 
 
@@ -27,9 +29,17 @@ class StudioError(Exception):
         super().__init__(text.en)
         self.text = text
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross processes, where Python would make them anew of their English sentence alone."""
+        return _again, (type(self), self.args), self.__dict__
+
     def to(self, language: Language) -> str:
         """The sentence in one language."""
         return self.text.to(language)
+
+
+def _again(kind: type[StudioError], args: tuple[Any, ...]) -> StudioError:
+    return kind.__new__(kind, *args)
 
 
 class RequestError(StudioError):

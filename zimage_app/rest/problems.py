@@ -37,6 +37,11 @@ _STATUS: tuple[tuple[type[StudioError], int], ...] = (
 _WORDS = {
     400: Text("The body is not readable JSON.", "请求内容不是可读取的 JSON。"),
     404: Text("There is nothing at this address.", "这个地址没有内容。"),
+    501: Text(
+        "This Space borrows a GPU for each visitor of its page, which a call to /api is not; use the page, or its"
+        " Gradio API with gradio_client.",
+        "此 Space 的 GPU 按访客临时借用，/api 调用无法使用；请使用页面，或通过 gradio_client 调用其 Gradio 接口。",
+    ),
     405: Text("This address doesn't take that method.", "这个地址不支持该请求方法。"),
 }
 _INTERNAL = Text(

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from zimage_app.domain.errors import LoraError, ModelError, RequestError
 from zimage_app.domain.text import Text
@@ -29,6 +30,8 @@ _LOOK = 0.1
 @router.post("/generate", status_code=202)
 def generate(asked: GenerateRequest, caller: Calling, request: Request, response: Response) -> Accepted:
     """Ask for a picture. The answer comes at once; ask after the task, or watch its events."""
+    if caller.studio.borrows_gpu:
+        raise HTTPException(501)
     owner = caller.owner
     if not owner and caller.studio.shared:
         # Otherwise nobody could ask after the task: strangers share the address.

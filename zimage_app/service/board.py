@@ -6,6 +6,7 @@ import io
 import threading
 import time
 from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
@@ -31,6 +32,8 @@ class Watched:
     view: JobView
     plan: GenerationPlan | None = None
     """As it was made when the job was asked for; None after a restart."""
+    context: Context | None = None
+    """Where a GPU is borrowed: the asking visitor's, in whose name it is."""
     stop: threading.Event = field(default_factory=threading.Event)
     asked: float = field(default_factory=time.monotonic)
     """When it was put here."""

@@ -38,6 +38,8 @@ class StudioConfig:
     """Strangers can reach the page: everybody sees only their own pictures."""
     limits: Limits | None = None
     """How much may be asked for; None: the public table where strangers can reach the page, else the one for home."""
+    borrowed_gpu: bool = False
+    """The GPU is lent for the length of a run, to the visitor who asks for it (ZeroGPU)."""
     interrupted: Literal["run again", "report"] = "run again"
     """What becomes of a job whose app was killed. It is run again once only, so that none can kill the app for ever."""
 

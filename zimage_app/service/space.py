@@ -6,10 +6,14 @@ volume is mounted; then pictures, models and LoRAs live there. https://huggingfa
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.text import Text
 
 SPACE = "SPACE_ID"
 ZERO_GPU = "SPACES_ZERO_GPU"
@@ -27,6 +31,23 @@ def on_space(environment: Mapping[str, str]) -> bool:
 def on_zero_gpu(environment: Mapping[str, str]) -> bool:
     """Whether the Space borrows a GPU for the length of a call only."""
     return on_space(environment) and environment.get(ZERO_GPU, "").lower() in ("1", "true", "t")
+
+
+def begin_borrowing() -> None:
+    """Let the Space's own package prepare torch, before anything uses a GPU.
+
+    Raises:
+        GenerationError: the package is missing.
+    """
+    try:
+        importlib.import_module("spaces")
+    except ImportError as error:
+        raise GenerationError(
+            Text(
+                "A Space with ZeroGPU needs the package spaces; add it to requirements.txt.",
+                "ZeroGPU Space 需要 spaces 包；请把它加入 requirements.txt。",
+            )
+        ) from error
 
 
 def space_settings(environment: Mapping[str, str]) -> dict[str, Any]:
