@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from tests.service import quick
+from tests.service.quick import QuickStudio
 from tests.ui.doubles import ScriptedStudio, finish
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.views import SavedPicture
@@ -70,3 +74,16 @@ def test_an_unknown_id_is_not_found(client: TestClient, name: str, ending: str) 
 
 def test_a_sign_of_life(client: TestClient) -> None:
     assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_a_picture_that_could_not_be_saved_is_served_all_the_same(tmp_path: Path) -> None:
+    """C3: the disk is full, and the reader still gets the picture."""
+    (tmp_path / f"{datetime.now().astimezone():%Y-%m-%d}").write_text("in the way", encoding="utf-8")
+    with closing(QuickStudio(tmp_path)) as studio:
+        picture = quick.finish(studio, studio.submit(quick.quick_request(1), quick.MODEL)).picture
+        assert picture is not None
+        client = TestClient(Starlette(routes=picture_routes(studio, "auto")))
+        for address in (f"/pictures/{picture.record.id}.png?download", f"/pictures/{picture.record.id}.jpg"):
+            answer = client.get(address)
+            assert answer.content == picture.unsaved
+            assert answer.headers["cache-control"] == "no-store"

@@ -390,7 +390,8 @@ class Worker:
         if watched.stop.is_set():
             self._finish(watched, Outcome("cancelled"))
         elif self.board.closing:
-            self.queue.put_back(watched.job.id)
+            with suppress(StorageError):  # then the next start takes it for interrupted, and runs it again
+                self.queue.put_back(watched.job.id)
         else:
             self._fail(watched, GenerationError(_too_long(self._means.limits.seconds or 0.0)))
 

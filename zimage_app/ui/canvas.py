@@ -43,6 +43,7 @@ def job_data(view: JobView, language: Language) -> Data:
         "current": view.current,
         "progress": view.progress,
         "ahead": view.ahead,
+        "starts_in": view.starts_in,
         "elapsed": view.elapsed,
         "remaining": view.remaining,
         "loading": view.loading.to(language) if view.loading else "",
@@ -97,6 +98,7 @@ def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[
         ("negative", request.negative.strip()),
         ("triggers", ", ".join([*(word for use in on for word in use.triggers), *request.triggers])),
         ("loras", "\n".join(lora_text(use) + (f" ({use.sha256[:10]})" if use.sha256 else "") for use in on)),
+        ("start", f"{request.start.picture[:10]} @{request.start.stage}" if request.start else ""),
     )
     return [
         (title("prompt"), request.prompt),

@@ -23,6 +23,7 @@ from zimage_app.ui.negative_words import NEGATIVE_WORDS
 from zimage_app.ui.preset_words import PRESET_WORDS
 from zimage_app.ui.prompt_words import PROMPT_WORDS
 from zimage_app.ui.stage_words import STAGE_WORDS
+from zimage_app.ui.start_words import START_WORDS
 from zimage_app.web.language import LOCALES
 
 WORDS: dict[str, Text] = {
@@ -77,6 +78,7 @@ WORDS: dict[str, Text] = {
     "idle": Text("Write a prompt, then press Generate", "写下提示词，然后点击「开始生成」"),
     "waiting_next": Text("Up next…", "即将开始…"),
     "waiting": Text("Waiting: {ahead} ahead in the queue", "排队中：前面还有 {ahead} 个任务"),
+    "starts_in": Text("starts in about {seconds} s", "约 {seconds} 秒后开始"),
     "loading": Text("Loading the model…", "正在加载模型…"),
     "starting": Text("Reading the prompt…", "正在理解提示词…"),
     "step": Text("Stage {stage}/{stages} · step {step}/{steps}", "第 {stage}/{stages} 阶段 · 第 {step}/{steps} 步"),
@@ -123,6 +125,7 @@ WORDS: dict[str, Text] = {
     **PRESET_WORDS,
     **PROMPT_WORDS,
     **STAGE_WORDS,
+    **START_WORDS,
 }
 
 

@@ -46,18 +46,11 @@ def picture_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
         saved = found(request)
         if saved is None:
             return missing(request)
-        kind = "attachment" if "download" in request.query_params else "inline"
-        return FileResponse(
-            saved.path,
-            media_type="image/png",
-            filename=saved.path.name,
-            content_disposition_type=kind,
-            headers=_FOREVER,
-        )
+        return _whole(saved, "attachment" if "download" in request.query_params else "inline")
 
     def jpg(request: Request) -> Response:
         saved = found(request)
-        return Response(thumbnail(saved.path), media_type="image/jpeg", headers=_FOREVER) if saved else missing(request)
+        return missing(request) if saved is None else _small(saved)
 
     def facts(request: Request) -> Response:
         saved = found(request)
@@ -71,6 +64,27 @@ def picture_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
         Route("/pictures/{picture_id}.json", facts),
         Route("/health", _health),
     ]
+
+
+def _whole(saved: SavedPicture, kind: str) -> Response:
+    """The PNG, byte for byte."""
+    if saved.unsaved is not None:
+        named = {"content-disposition": f'{kind}; filename="{saved.path.name}"'}
+        return Response(saved.unsaved, media_type="image/png", headers=_NOW | named)
+    return FileResponse(
+        saved.path,
+        media_type="image/png",
+        filename=saved.path.name,
+        content_disposition_type=kind,
+        headers=_FOREVER,
+    )
+
+
+def _small(saved: SavedPicture) -> Response:
+    """A thumbnail; of a picture that waits to be saved, the picture."""
+    if saved.unsaved is not None:
+        return Response(saved.unsaved, media_type="image/png", headers=_NOW)
+    return Response(thumbnail(saved.path), media_type="image/jpeg", headers=_FOREVER)
 
 
 def _health(request: Request) -> Response:

@@ -152,6 +152,9 @@ function drawClock() {
   if (job.state === "running" || job.state === "loading") {
     parts.push(say("elapsed", { seconds: Math.floor(job.elapsed + since) }));
   }
+  if (job.state === "waiting" && job.ahead && job.starts_in) {
+    parts.push(say("starts_in", { seconds: Math.max(0, Math.ceil(job.starts_in - since)) }));
+  }
   if (job.state === "running" && job.remaining !== null && job.remaining !== undefined) {
     parts.push(say("remaining", { seconds: Math.max(0, Math.ceil(job.remaining - since)) }));
   }
