@@ -6,6 +6,7 @@ A row is never trusted to grant anything: who may see a picture is asked of the 
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import unicodedata
 import zlib
@@ -56,8 +57,8 @@ class Search:
     """What is looked for; everything that is given must fit."""
 
     text: str = ""
-    """Words that must all stand somewhere in prompt or settings. ``seed:``, ``lora:``, ``model:``, ``sampler:``,
-    ``scheduler:`` and ``date:`` before a word say where; their Chinese names do too."""
+    """Words, or several in quotes, that must all stand somewhere in prompt or settings. ``seed:``, ``lora:``,
+    ``model:``, ``sampler:``, ``scheduler:`` and ``date:`` before a word say where; their Chinese names do too."""
     favourites: bool = False
     day: str | None = None
     """``YYYY-MM-DD``."""
@@ -266,6 +267,7 @@ def _sum(row: Row) -> int:
 
 # What is searched.
 
+_TERM = re.compile(r'"([^"]+)(?:"|$)|([^\s"]+)')
 _PLACES = {
     "种子": "seed",
     "種子": "seed",
@@ -308,7 +310,8 @@ def folded(text: str) -> str:
 def _terms(text: str) -> list[str]:
     """The words of a search, each as it stands in ``search_text``."""
     terms = []
-    for term in folded(text).replace("×", "x").split():
+    for quoted, bare in _TERM.findall(folded(text).replace("×", "x")):
+        term = quoted or bare
         place, colon, rest = term.partition(":")
         terms.append(f"{_PLACES[place]}:{rest}" if colon and place in _PLACES else term)
     return terms

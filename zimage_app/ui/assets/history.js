@@ -252,7 +252,7 @@ function drawSelection() {
     button("delete", "history_delete", () => remove(ids)),
   ];
   acts[0].disabled = ids.length < 2;
-  const back = [button("restore", "history_restore", () => putBack(ids)), button("empty", "history_empty", askToEmpty)];
+  const back = [button("restore", "history_restore", () => putBack(ids)), button("discard", "history_empty", askToEmpty)];
   back[0].disabled = !ids.length;
   const focused = bar.contains(document.activeElement) ? document.activeElement.className : "";
   bar.replaceChildren(...some, ...(wanted.trash ? back : acts));

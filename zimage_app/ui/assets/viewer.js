@@ -145,7 +145,9 @@ find(".next").onclick = () => move(1);
 find(".close").onclick = () => root.close();
 find(".star").onclick = star;
 find(".scale").onclick = () => find(".scale").classList.toggle("actual");
-root.onclick = (event) => event.target === root && root.close();
+root.onclick = (event) => {
+  if (event.target === root) root.close();
+};
 root.onkeydown = (event) => {
   const keys = { ArrowLeft: () => move(-1), ArrowRight: () => move(1), Delete: remove, s: star, S: star };
   if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;

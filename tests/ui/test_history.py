@@ -1,0 +1,439 @@
+"""The views of the page: history, a picture large, comparison. Over HTTP, and in Chromium."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from tests.service.records import a_record
+from tests.ui.conftest import Visit, ask, expect_state
+from tests.ui.doubles import QUICK, ScriptedStudio
+from zimage_app.domain.plan import make_plan
+from zimage_app.domain.record import StageRecord
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.gallery import Gallery
+from zimage_app.service.history import History
+from zimage_app.ui.history import MOST_SIDES, PAGE_SIZE
+from zimage_app.ui.history_routes import history_routes
+from zimage_app.web.owner import OWNER_COOKIE
+
+MARKUP = "<img src=x onerror=alert(1)>"
+OWNER = "0123456789abcdef" * 2
+NEWEST = datetime(2026, 1, 5, 12).astimezone()
+
+
+def save(folder: Path, number: int, prompt: str, owner: str = "") -> str:
+    """A small picture, ``number`` times seven hours old; gives its id."""
+    created = NEWEST - timedelta(hours=7 * number)
+    plan = make_plan(GenerationRequest(prompt=prompt, seed=2**63 + number), QUICK)
+    stages = [StageRecord(number=s.number, seed=s.seed, seconds=1, calls=3, skipped_calls=0) for s in plan.stages]
+    record = a_record(f"{created:%Y%m%d-%H%M%S}-{number:08x}").model_copy(
+        update={
+            "created": created,
+            "model": "quick",
+            "request": plan.request,
+            "width": 336,
+            "height": 432,
+            "stages": tuple(stages),
+        }
+    )
+    pixels = np.full((54, 42, 3), (number * 40) % 256, np.uint8)
+    return Gallery(folder).save(pixels, record, owner).record.id
+
+
+# Over HTTP.
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> ScriptedStudio:
+    return ScriptedStudio(tmp_path, step_seconds=0.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "outputs"
+
+
+def client_of(studio: ScriptedStudio, owner: str = OWNER) -> TestClient:
+    return TestClient(Starlette(routes=history_routes(studio, "auto")), cookies={OWNER_COOKIE: owner})
+
+
+def test_a_page_has_what_fits_and_what_there_is_to_choose_from(studio: ScriptedStudio, folder: Path) -> None:
+    ids = [save(folder, number, f"图{number}号 {'长' * 200}") for number in range(5)]
+    client = client_of(studio)
+    data = client.get("/history").json()
+    assert [item["id"] for item in data["items"]] == ids
+    assert (data["total"], data["page"], data["pages"], data["reading"]) == (5, 1, 1, False)
+    assert data["days"] == [{"name": "2026-01-05", "count": 2}, {"name": "2026-01-04", "count": 3}]
+    assert data["models"] == [{"name": "quick", "count": 5}]
+    assert data["items"][0]["seed"] == str(2**63)
+    assert len(data["items"][0]["label"]) == 160
+
+    def found(**query: str) -> list[str]:
+        return [item["id"] for item in client.get("/history", params=query).json()["items"]]
+
+    assert found(q="图3号") == found(q="seed:9223372036854775811") == [ids[3]]
+    assert found(day="2026-01-05") == ids[:2]
+    assert found(model="other") == found(starred="1") == found(trash="1") == []
+    for page in ("0", "-1", "x", "²", "9" * 30, ""):
+        assert found(page=page) == ids
+
+
+def test_changes_are_made_and_undone(studio: ScriptedStudio, folder: Path) -> None:
+    one, two = save(folder, 1, "一"), save(folder, 2, "二")
+    client = client_of(studio)
+
+    def change(do: str, *ids: str) -> list[str]:
+        answer = client.post("/history", json={"do": do, "ids": ids})
+        assert answer.status_code == 200
+        return list(answer.json()["ids"])
+
+    assert change("star", one, "20260101-000000-00000000", "../x") == [one]
+    assert client.get("/history?starred=1").json()["total"] == 1
+    assert client.get(f"/history/{one}.json").json()["starred"] is True
+    assert change("unstar", one) == [one]
+    assert change("delete", one, one) == [one]
+    assert client.get(f"/history/{one}.json").status_code == 404
+    assert client.get(f"/history/trash/{one}.jpg").headers["content-type"] == "image/jpeg"
+    assert [item["id"] for item in client.get("/history?trash=1").json()["items"]] == [one]
+    assert change("undo", one, two) == [one]
+    assert change("delete", two) == [two]
+    assert change("empty") == [two]
+    assert client.get("/history?trash=1").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[", b"[1]", b'"x"', b'{"do": "drop", "ids": []}', b'{"do": ["star"]}', b"[" * 100_000]
+)
+def test_an_order_that_makes_no_sense_is_refused_in_one_sentence(studio: ScriptedStudio, body: bytes) -> None:
+    answer = client_of(studio).post("/history", content=body, headers={"accept-language": "zh"})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(("do：只能是", "order：不是 JSON"))
+
+
+def test_what_can_t_be_done_is_said(studio: ScriptedStudio, folder: Path) -> None:
+    one = save(folder, 1, "一")
+    (folder / ".trash").write_text("in the way")
+    answer = client_of(studio).post("/history", json={"do": "delete", "ids": [one]})
+    assert answer.status_code == 500
+    assert "could not be moved" in answer.json()["error"]
+    assert str(folder) not in answer.json()["error"]
+
+
+def test_strangers_reach_nothing_of_each_other(studio: ScriptedStudio, folder: Path) -> None:
+    studio.history = History(folder, shared=True)
+    mine, theirs = save(folder, 1, "mine", OWNER), save(folder, 2, "theirs", "f" * 32)
+    Gallery(folder).path_of(theirs).with_name(f"{theirs}.stage1.png").write_bytes(b"stage")
+    for client in (client_of(studio), client_of(studio, ""), client_of(studio, "x")):
+        seen = [item["id"] for item in client.get("/history").json()["items"]]
+        assert seen == ([mine] if client.cookies.get(OWNER_COOKIE) == OWNER else [])
+        for path in (f"{theirs}.json", f"{theirs}/stage1.png", f"trash/{theirs}.jpg"):
+            assert client.get(f"/history/{path}").status_code == 404
+        assert theirs not in client.get(f"/history/sides?ids={theirs},{mine}").text
+        for do in ("star", "delete", "undo"):
+            assert client.post("/history", json={"do": do, "ids": [theirs]}).json() == {"ids": []}
+        packed = client.post("/history/zip", data={"ids": theirs}).content
+        assert zipfile.ZipFile(io.BytesIO(packed)).namelist() == []
+    studio.history.delete([theirs], None)
+    assert client_of(studio).get(f"/history/trash/{theirs}.jpg").status_code == 404
+    assert client_of(studio).post("/history", json={"do": "empty"}).json() == {"ids": []}
+    assert client_of(studio, "f" * 32).get("/history?trash=1").json()["total"] == 1
+
+
+def test_a_zip_is_sent_as_a_file_to_keep(studio: ScriptedStudio, folder: Path) -> None:
+    one, two = save(folder, 1, "一"), save(folder, 2, "二")
+    answer = client_of(studio).post("/history/zip", data={"ids": f"{two},x,{one}"})
+    assert answer.headers["content-disposition"].startswith('attachment; filename="z-image-')
+    assert zipfile.ZipFile(io.BytesIO(answer.content)).namelist() == [f"{two}.png", f"{one}.png"]
+
+
+def test_sides_mark_what_differs(studio: ScriptedStudio, folder: Path) -> None:
+    ids = [save(folder, number, "同") for number in range(MOST_SIDES + 2)]
+    data = client_of(studio).get(f"/history/sides?ids={ids[0]},{ids[1]}", headers={"accept-language": "zh"}).json()
+    assert [picture["id"] for picture in data["pictures"]] == ids[:2]
+    assert [row["title"] for row in data["rows"] if not row["same"]] == ["种子"]
+    assert {"第 1 阶段 步数", "第 2 阶段 CFG", "提示词", "模型"} <= {row["title"] for row in data["rows"]}
+    many = client_of(studio).get(f"/history/sides?ids={','.join(ids)}").json()
+    assert len(many["pictures"]) == MOST_SIDES
+    assert client_of(studio).get("/history/sides").json() == {"pictures": [], "rows": []}
+
+
+def test_kept_stages_are_told_and_sent(studio: ScriptedStudio, folder: Path) -> None:
+    one = save(folder, 1, "一")
+    for number in (2, 1):
+        Gallery(folder).path_of(one).with_name(f"{one}.stage{number}.png").write_bytes(b"%d" % number)
+    client = client_of(studio)
+    assert client.get(f"/history/{one}.json").json()["stages"] == [1, 2]
+    assert client.get(f"/history/{one}/stage2.png").content == b"2"
+    assert client.get(f"/history/{one}/stage3.png").status_code == 404
+
+
+# In Chromium.
+
+
+@pytest.fixture
+def pictures(scripted: ScriptedStudio) -> Iterator[list[str]]:
+    """The ids of eight pictures, newest first, of which one has markup in its prompt."""
+    folder = scripted.gallery.path_of("20260101-000000-00000000").parents[1]
+    shutil.rmtree(folder, ignore_errors=True)
+    yield [save(folder, number, MARKUP if number == 2 else f"小船 {number}") for number in range(8)]
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def history_of(page: Page) -> Locator:
+    page.locator("#view-history").click()
+    cards = page.locator(".history .card")
+    expect(cards.first).to_be_visible()
+    return cards
+
+
+def shown(page: Page) -> list[str]:
+    return [str(card.get_attribute("data-picture")) for card in page.locator(".history .card").all()]
+
+
+def test_pictures_are_listed_by_day_searched_and_filtered(visit: Visit, pictures: list[str]) -> None:
+    page = visit()
+    cards = history_of(page)
+    expect(cards).to_have_count(8)
+    assert shown(page) == pictures
+    expect(page.locator(".history h3")).to_have_text(["2026-01-05", "2026-01-04", "2026-01-03"])
+    expect(page.locator("#canvas")).to_be_hidden()
+    expect(cards.nth(2).locator(".open")).to_have_attribute("title", MARKUP)
+    page.locator(".history .query").fill('"小船 3')
+    expect(cards).to_have_count(1)
+    expect(page.locator(".history .total")).to_have_text("共 1 张")
+    page.locator(".history .query").fill("没有这样的")
+    expect(page.locator(".history .none")).to_have_text("没有符合条件的图片。")
+    page.locator(".history .query").fill("")
+    expect(cards).to_have_count(8)
+    page.locator(".history .day").select_option("2026-01-04")
+    expect(cards).to_have_count(4)
+
+
+def test_the_keyboard_moves_selects_stars_and_deletes(visit: Visit, pictures: list[str]) -> None:
+    page = visit(locale="en-US")
+    cards = history_of(page)
+
+    def at() -> str:
+        return str(page.evaluate("document.activeElement.closest('.card')?.dataset.picture"))
+
+    cards.first.locator(".open").focus()
+    page.keyboard.press("ArrowRight")
+    assert at() == pictures[1]
+    page.keyboard.press("ArrowDown")
+    assert at() == pictures[3]
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Home")
+    assert at() == pictures[0]
+    page.keyboard.press("s")
+    expect(cards.first).to_have_class("card is-starred")
+    assert at() == pictures[0]
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(page.locator(".selection b")).to_have_text("2 selected")
+    page.keyboard.press("Delete")
+    expect(cards).to_have_count(6)
+    expect(page.locator(".history .said")).to_have_text("2 moved to the trash.")
+    expect(page.locator(".history .selection")).to_be_hidden()
+    assert at() == pictures[2]
+    page.keyboard.press("Control+z")
+    expect(cards).to_have_count(8)
+    expect(page.locator(".history .said")).to_have_text("2 restored.")
+    page.locator(".history .starred").click()
+    expect(cards).to_have_count(1)
+    page.locator(".history .starred").click()
+    expect(cards).to_have_count(8)
+    cards.first.locator(".open").focus()
+    page.keyboard.press("s")
+    expect(cards.first).to_have_class("card")
+
+
+def test_the_trash_gives_back_and_is_emptied_after_a_question(visit: Visit, pictures: list[str]) -> None:
+    page = visit()
+    cards = history_of(page)
+    for number in (0, 1):
+        cards.nth(number).hover()
+        cards.nth(number).locator(".pick").check()
+    page.locator(".selection .delete").click()
+    expect(cards).to_have_count(6)
+    page.locator(".history .trash").click()
+    expect(cards).to_have_count(2)
+    expect(cards.first.locator("img")).to_have_js_property("naturalWidth", 42)
+    cards.first.locator(".open").click()
+    page.locator(".selection .restore").click()
+    expect(cards).to_have_count(1)
+    page.locator(".selection .discard").click()
+    page.locator(".offers .sure").click()
+    expect(page.locator(".history .none")).to_have_text("回收站是空的。")
+    page.locator(".history .trash").click()
+    expect(cards).to_have_count(7)
+    assert pictures[1] not in shown(page)
+
+
+def test_a_picture_opens_large_and_its_settings_are_put_in(visit: Visit, pictures: list[str]) -> None:
+    page = visit()
+    cards = history_of(page)
+    cards.first.locator(".open").focus()
+    page.keyboard.press("Enter")
+    viewer = page.locator(".viewer")
+    expect(viewer).to_be_visible()
+    expect(viewer.locator("dd").first).to_have_text("小船 0")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(viewer.locator("dd").first).to_have_text(MARKUP)
+    page.keyboard.press("ArrowRight")
+    expect(viewer.locator("dd").first).to_have_text("小船 3")
+    page.keyboard.press("s")
+    expect(viewer.locator(".star")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("s")
+    expect(viewer.locator(".star")).to_have_attribute("aria-pressed", "false")
+    with page.expect_download() as download:
+        viewer.locator(".download").click()
+    assert download.value.suggested_filename == f"{pictures[3]}.png"
+    viewer.locator(".reuse").click()
+    expect(viewer).to_be_hidden()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("小船 3")
+    assert page.locator("#knob-seed input, #knob-seed textarea").first.input_value() == str(2**63 + 3)
+    cards.nth(4).locator(".open").click()
+    expect(viewer.locator("dd").first).to_have_text("小船 4")
+    page.keyboard.press("Delete")
+    expect(viewer.locator("dd").first).to_have_text("小船 5")
+    page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+    expect(cards).to_have_count(7)
+
+
+def test_a_picture_made_again_is_compared_pixel_by_pixel(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    ask(page, "again and again")
+    expect_state(page, "done")
+    page.locator(".facts .again").click()
+    expect(page.locator("#notice")).to_contain_text("已重新生成：逐像素完全一致。")
+    scripted.step_seconds = 0.0
+    cards = history_of(page)
+    cards.first.locator(".open").click()
+    expect(page.locator(".viewer dd").first).to_have_text("again and again")
+    page.locator(".viewer .again").click()
+    expect(page.locator(".viewer")).to_be_hidden()
+    expect(page.locator("#right")).to_have_attribute("data-view", "canvas")
+    expect_state(page, "done")
+
+
+def test_two_pictures_are_compared_with_a_divider_and_their_settings(visit: Visit, pictures: list[str]) -> None:
+    page = visit(locale="en-US")
+    cards = history_of(page)
+    for number in (0, 2):
+        cards.nth(number).hover()
+        cards.nth(number).locator(".pick").check()
+    page.locator(".selection .compare").click()
+    compare = page.locator(".compare")
+    expect(compare.locator(".slider")).to_be_visible()
+    expect(compare.locator(".over")).to_have_attribute("src", f"pictures/{pictures[0]}.png")
+    divider = compare.get_by_label("Divider")
+    divider.focus()
+    page.keyboard.press("Home")
+    assert compare.locator(".pair").evaluate("node => node.style.getPropertyValue('--divide')") == "0%"
+    expect(compare.locator("tbody th")).to_have_text(["Prompt", "Seed"])
+    expect(compare.locator("tbody td").nth(1)).to_have_text(MARKUP)
+    compare.locator(".only").uncheck()
+    expect(compare.locator("tbody tr.differs")).to_have_count(2)
+    assert compare.locator("tbody tr").count() > 10
+    compare.locator(".swap").click()
+    expect(compare.locator(".over")).to_have_attribute("src", f"pictures/{pictures[2]}.png")
+    compare.get_by_role("button", name="Side by side").click()
+    expect(compare.locator(".beside img")).to_have_count(2)
+    compare.get_by_role("button", name="Newest two").click()
+    expect(compare.locator("figcaption, .names span").first).to_contain_text("2026-01-05")
+
+
+def test_the_stages_of_a_run_are_compared(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    page.locator("#view-compare").click()
+    expect(page.locator(".compare .none")).to_be_visible()
+    page.locator("#view-canvas").click()
+    ask(page, "stages")
+    expect_state(page, "done")
+    page.locator(".facts .stages").click()
+    compare = page.locator(".compare")
+    expect(compare.locator(".names span").first).to_have_text("1 构图")
+    expect(compare.locator(".names span").nth(1)).to_have_text("2 成片")
+    expect(compare.locator(".settings")).to_be_hidden()
+
+
+def test_a_selection_is_downloaded_as_a_zip(visit: Visit, pictures: list[str]) -> None:
+    page = visit()
+    history_of(page).first.hover()
+    page.locator(".history .card .pick").first.check()
+    page.locator(".selection .page").click()
+    with page.expect_download() as download:
+        page.locator(".selection .zip").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.namelist() == [f"{each}.png" for each in pictures]
+
+
+def test_many_pictures_come_in_pages_and_the_viewer_turns_them(
+    visit: Visit, scripted: ScriptedStudio, pictures: list[str]
+) -> None:
+    folder = scripted.gallery.path_of(pictures[0]).parents[1]
+    for number in range(8, PAGE_SIZE + 3):
+        save(folder, number, f"小船 {number}")
+    page = visit()
+    cards = history_of(page)
+    expect(cards).to_have_count(PAGE_SIZE)
+    expect(page.locator(".pager")).to_contain_text("/ 2")
+    cards.last.locator(".open").click()
+    expect(page.locator(".viewer dd").first).to_have_text(f"小船 {PAGE_SIZE - 1}")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".viewer dd").first).to_have_text(f"小船 {PAGE_SIZE}")
+    page.keyboard.press("Escape")
+    expect(cards).to_have_count(3)
+    page.locator(".pager .previous").click()
+    expect(cards).to_have_count(PAGE_SIZE)
+
+
+def test_on_a_phone_nothing_scrolls_sideways(visit: Visit, pictures: list[str]) -> None:
+    page = visit(viewport={"width": 390, "height": 800})
+    cards = history_of(page)
+    expect(cards).to_have_count(len(pictures))
+    page.locator(".history .card .pick").first.check()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    cards.first.locator(".open").click()
+    expect(page.locator(".viewer dd").first).to_have_text("小船 0")
+    assert page.locator(".viewer").evaluate("node => node.scrollWidth") <= 390
+    page.locator(".viewer .compare").click()
+    expect(page.locator(".compare .slider")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_views_are_tabs_that_the_arrows_move(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit()
+    page.locator("#view-canvas").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#view-history")).to_be_focused()
+    expect(page.locator("#view-history")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tabpanel", name="历史")).to_be_visible()
+    page.keyboard.press("Home")
+    expect(page.locator("#canvas")).to_be_visible()
+
+
+def test_the_words_of_the_data_are_json(studio: ScriptedStudio, folder: Path) -> None:
+    one = save(folder, 1, MARKUP)
+    for path in ("", f"/{one}.json", f"/sides?ids={one}"):
+        answer = client_of(studio).get(f"/history{path}")
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        json.loads(answer.text)
