@@ -10,7 +10,9 @@ import torch
 
 from tests.models.lora_support import low_rank, write
 from zimage_app.domain.errors import LoraError
+from zimage_app.models.lookalikes import TOO_MANY
 from zimage_app.models.lora.files import modified, read_tensors
+from zimage_app.service.loras.contents import read_contents
 
 
 @pytest.mark.parametrize("name", ["ink.pt", "ink.CKPT", "style/ink.bin", "ink.pth", "ink.pkl"])
@@ -67,6 +69,22 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(LoraError, match=r"short\.safetensors"):
             read_tensors(path)
+
+
+def test_a_file_of_more_tensors_than_a_lora_has_is_not_read(tmp_path: Path) -> None:
+    path = write(tmp_path, {f"layers.{number}.a": torch.zeros(1) for number in range(20_001)})
+    with pytest.raises(LoraError, match="more than 20000 tensors"):
+        read_tensors(path)
+    assert read_contents(path).problem == TOO_MANY
+
+
+def test_a_reason_is_never_longer_than_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "file.safetensors"
+    header = b'{"' + b"x" * 9000 + b'":"' + b"y" * 9000 + b'"}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(LoraError) as caught:
+        read_tensors(path)
+    assert len(str(caught.value)) < 400
 
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:

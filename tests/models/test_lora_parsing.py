@@ -154,6 +154,26 @@ def test_wrong_kronecker_shape() -> None:
     assert "makes a 16×12 change" in _refusal({f"{_KEY}.lokr_w1": normal(4, 4), f"{_KEY}.lokr_w2": normal(4, 3)})
 
 
+def test_more_ranks_than_a_weight_can_use() -> None:
+    many = {f"{_KEY}.lora_A.weight": torch.zeros(20_000, 16), f"{_KEY}.lora_B.weight": torch.zeros(16, 20_000)}
+    assert "has rank 20000, and a weight of this size can use 1024 at most" in _refusal(many)
+    assert _parse({f"{_KEY}.lora_A.weight": torch.zeros(1024, 16), f"{_KEY}.lora_B.weight": torch.zeros(16, 1024)})
+
+
+def test_keys_are_shown_so_that_they_can_be_read() -> None:
+    key = f"{_KEY}.lora_mid\x1b\u202e{'x' * 5000}"
+    (warning,) = _parse({**_LORA, key: torch.zeros(1)}).warnings()
+    assert len(warning.en) < 300
+    assert warning.en.isprintable()
+    assert "…xxx" in warning.zh
+
+
+def test_a_second_adapter_of_a_module_names_both_keys() -> None:
+    other = f"{_KEY}.lora_down.weight"
+    said = _refusal({**_LORA, other: torch.zeros(4, 16)})
+    assert f"{_KEY}.lora_A.weight says the same as {other}" in said
+
+
 def test_low_rank_on_a_norm_is_refused() -> None:
     assert "this model is 8;" in _refusal(low_rank("layers.0.attention.q_norm", (8, 1)))
 

@@ -6,6 +6,12 @@ from zimage_app.domain.text import Text
 
 ENOUGH = 256
 """Bytes that tell."""
+MOST_TENSORS = 20_000
+"""Of one file; a LoRA for every module of Z-Image, in any spelling, has some thousands."""
+TOO_MANY = Text(
+    f"has more than {MOST_TENSORS} tensors, which no LoRA has; choose another file",
+    f"包含超过 {MOST_TENSORS} 个张量，不像 LoRA；请换一个文件",
+)
 PICKLE = Text(
     "pickle files can run any program when they are opened and are not read; convert it to .safetensors",
     "pickle 文件在打开时可能执行任意程序，因此不予读取；请转换为 .safetensors",

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from zimage_app.domain.errors import LoraError
-from zimage_app.models.lora.files import fault
+from zimage_app.models.lora.files import fault, shown
 from zimage_app.models.lora.names import Found, Shape
 from zimage_app.models.lora.updates import Delta, Dora, Full, Hadamard, Kronecker, LowRank, Replacement, Update
 
 ABSURD = 1e4
 """No factor of a trained LoRA comes near; beyond it a file is broken or in another unit."""
+
+_MOST_RANKS = 1024
+"""Of small weights, for which one rank that is set for all is often far too many."""
 
 _ADAPTERS = {"up": "LoRA", "down": "LoRA", "hada": "LoHa", "lokr": "LoKr"}
 
@@ -35,14 +38,14 @@ class Group:
         if role in self.keys:
             raise self.fault(
                 role,
-                f"says the same as {self.keys[role]}; keep one adapter per module",
-                f"与 {self.keys[role]} 重复；每个模块只能保留一份",
+                f"says the same as {shown(key)}; keep one adapter per module",
+                f"与 {shown(key)} 重复；每个模块只能保留一份",
             )
         self.keys[role] = key
         self.tensors[role] = tensor
 
     def fault(self, role: str, en: str, zh: str) -> LoraError:
-        key = self.keys.get(role, self.found.place.name)
+        key = shown(self.keys.get(role, self.found.place.name))
         return fault(self.file, f"{key} {en}", f"{key} {zh}")
 
     def checked(self, role: str) -> Tensor:
@@ -194,11 +197,18 @@ def _pair(group: Group, up: str, down: str) -> LowRank:
     """Two factors with one rank between them."""
     pair = LowRank(group.matrix(up), group.matrix(down))
     if pair.up.shape[1] != pair.down.shape[0]:
+        other = shown(group.keys[down])
         raise group.fault(
             up,
-            f"has shape {_by(pair.up.shape)} and {group.keys[down]} {_by(pair.down.shape)}: the ranks differ;"
-            " the file is broken",
-            f"形状为 {_by(pair.up.shape)}，而 {group.keys[down]} 为 {_by(pair.down.shape)}：秩不一致；文件已损坏",
+            f"has shape {_by(pair.up.shape)} and {other} {_by(pair.down.shape)}: the ranks differ; the file is broken",
+            f"形状为 {_by(pair.up.shape)}，而 {other} 为 {_by(pair.down.shape)}：秩不一致；文件已损坏",
+        )
+    rank, most = pair.down.shape[0], max(_MOST_RANKS, pair.up.shape[0], pair.down.shape[1])
+    if rank > most:
+        raise group.fault(
+            down,
+            f"has rank {rank}, and a weight of this size can use {most} at most; the file is broken",
+            f"的秩为 {rank}，而这种大小的权重最多只能用到 {most}；文件已损坏",
         )
     return pair
 

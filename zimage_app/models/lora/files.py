@@ -10,14 +10,25 @@ from torch import Tensor
 
 from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
-from zimage_app.models.lookalikes import PICKLE, lookalike
+from zimage_app.models.lookalikes import MOST_TENSORS, PICKLE, TOO_MANY, lookalike
 
+_LONGEST_SHOWN, _SHOWN_END = 160, 60
+"""Letters. Keys differ at their ends."""
 _PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 
 
 def fault(file: str, en: str, zh: str) -> LoraError:
     """An error about a file, in one sentence."""
-    return LoraError(Text(f"{file}: {en}", f"{file}：{zh}"))
+    return LoraError(Text(f"{shown(file)}: {en}", f"{shown(file)}：{zh}"))
+
+
+def shown(text: str) -> str:
+    """A stranger's key or name in a sentence: letters that can be shown, and not too many of them."""
+    plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in text[: 2 * _LONGEST_SHOWN])
+    if len(text) <= _LONGEST_SHOWN:
+        return plain
+    end = "".join(letter if letter.isprintable() else "\ufffd" for letter in text[-_SHOWN_END:])
+    return f"{plain[: _LONGEST_SHOWN - _SHOWN_END - 1]}…{end}"
 
 
 def modified(path: Path) -> tuple[int, int]:
@@ -46,13 +57,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise _unreadable(path, error) from error
     _refuse_other_content(path.name, data)
+    _refuse_many(path.name, data)
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        reason = shown(str(error))
         raise fault(
             path.name,
-            f"is not a whole safetensors file ({error}); download it again",
-            f"不是完整的 safetensors 文件（{error}）；请重新下载",
+            f"is not a whole safetensors file ({reason}); download it again",
+            f"不是完整的 safetensors 文件（{reason}）；请重新下载",
         ) from error
     if not tensors:
         raise fault(path.name, "holds no tensors; download it again", "文件里没有任何张量；请重新下载")
@@ -69,6 +82,13 @@ def _refuse_other_content(file: str, data: bytes) -> None:
     other = lookalike(data)
     if other is not None:
         raise fault(file, other.en, other.zh)
+
+
+def _refuse_many(file: str, data: bytes) -> None:
+    """Files of so many tensors that reading them alone takes seconds."""
+    length = int.from_bytes(data[:8], "little")
+    if data.count(b'"data_offsets"', 8, 8 + min(length, len(data))) > MOST_TENSORS:
+        raise fault(file, TOO_MANY.en, TOO_MANY.zh)
 
 
 def _unreadable(path: Path, error: OSError) -> LoraError:

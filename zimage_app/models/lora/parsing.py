@@ -16,7 +16,7 @@ from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
 from zimage_app.models.lora import foreign
 from zimage_app.models.lora.adapters import Group, adapter, direct, family
-from zimage_app.models.lora.files import fault
+from zimage_app.models.lora.files import fault, shown
 from zimage_app.models.lora.names import Names, Target
 from zimage_app.models.lora.updates import Update
 
@@ -120,9 +120,9 @@ def _role(match: re.Match[str], group: Group, key: str) -> str:
     if said["other"]:
         raise fault(
             group.file,
-            f"{key} belongs to a kind of adapter that is not supported ({said['other'].strip('.')});"
+            f"{shown(key)} belongs to a kind of adapter that is not supported ({said['other'].strip('.')});"
             " choose a LoRA, LoHa, LoKr or DoRA",
-            f"{key} 属于不支持的适配器类型（{said['other'].strip('.')}）；请使用 LoRA、LoHa、LoKr 或 DoRA",
+            f"{shown(key)} 属于不支持的适配器类型（{said['other'].strip('.')}）；请使用 LoRA、LoHa、LoKr 或 DoRA",
         )
     if said["bias"]:
         return "adapter_bias"
@@ -191,19 +191,20 @@ def _one_reading(entries: list[_Entry], unused: dict[Text, list[str]]) -> list[_
 
 def _nothing_fits(file: str, tensors: Mapping[str, Tensor], unused: Mapping[Text, list[str]]) -> LoraError:
     reason, keys = max(unused.items(), key=lambda item: len(item[1]), default=(foreign.ALPHA_ALONE, list(tensors)))
+    first = shown(keys[0])
     return fault(
         file,
-        f"nothing in it fits Z-Image; its keys are {reason.en} (such as {keys[0]}); choose a LoRA made for Z-Image",
-        f"其中没有适用于 Z-Image 的内容：{reason.zh}（例如 {keys[0]}）；请选择为 Z-Image 训练的 LoRA",
+        f"nothing in it fits Z-Image; its keys are {reason.en} (such as {first}); choose a LoRA made for Z-Image",
+        f"其中没有适用于 Z-Image 的内容：{reason.zh}（例如 {first}）；请选择为 Z-Image 训练的 LoRA",
     )
 
 
 def _unused_sentence(file: str, item: Unused) -> Text:
-    shown = ", ".join(item.keys[:_SHOWN_KEYS])
+    first = ", ".join(map(shown, item.keys[:_SHOWN_KEYS]))
     more = len(item.keys) - _SHOWN_KEYS
     return Text(
-        f"{file}: {len(item.keys)} keys have no effect, {item.reason.en}: {shown}"
+        f"{shown(file)}: {len(item.keys)} keys have no effect, {item.reason.en}: {first}"
         + (f" and {more} more." if more > 0 else "."),
-        f"{file}：{len(item.keys)} 个键没有作用，{item.reason.zh}：{shown}"
+        f"{shown(file)}：{len(item.keys)} 个键没有作用，{item.reason.zh}：{first}"
         + (f" 等另外 {more} 个。" if more > 0 else "。"),
     )

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 
 from zimage_app.domain.text import Text
-from zimage_app.models.lookalikes import ENOUGH, lookalike
+from zimage_app.models.lookalikes import ENOUGH, MOST_TENSORS, TOO_MANY, lookalike
 from zimage_app.service.loras.said import Said, said_in
 
 Shape = tuple[int, ...]
@@ -73,19 +73,22 @@ def read_contents(path: Path) -> Contents:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
-            shapes: dict[str, Shape] = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            keys = file.keys()
+            if len(keys) > MOST_TENSORS:
+                return Contents(problem=TOO_MANY)
+            shapes: dict[str, Shape] = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
     except SafetensorError as error:
         return Contents(problem=_other_content(path) or _broken(str(error)))
     except OSError as error:
         return Contents(problem=_broken(error.strerror or str(error)))
-    keys = "\n".join(shapes)  # hundreds of them: one search through all is much quicker than one in each
-    kind = next((name for name, pattern in _KINDS if pattern.search(keys)), "")
+    names = "\n".join(shapes)  # hundreds of them: one search through all is much quicker than one in each
+    kind = next((name for name, pattern in _KINDS if pattern.search(names)), "")
     return Contents(
         kind=kind,
         spelling=_spelling(shapes),
         ranks=_ranks(shapes),
         width=_width(shapes),
-        for_z_image=_OURS.search(keys) is not None,
+        for_z_image=_OURS.search(names) is not None,
         has_thumbnail=_THUMBNAIL.match(metadata.get("modelspec.thumbnail", "")[:40]) is not None,
         said=said_in(metadata),
     )

@@ -6,7 +6,6 @@ is passed over, never an error.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from zimage_app.domain.plain_json import read_json
 from zimage_app.domain.request import STRONGEST
 
 COMPANIONS = (".civitai.info", ".metadata.json", ".cm-info.json", ".swarm.json", ".json")
@@ -60,7 +60,7 @@ def read_companion(path: Path) -> Said:
     try:
         with path.open("rb") as file:
             data = file.read(_LONGEST_FILE + 1)
-        said = json.loads(data.decode("utf-8-sig")) if len(data) <= _LONGEST_FILE else None
+        said = read_json(data.decode("utf-8-sig")) if len(data) <= _LONGEST_FILE else None
     except (OSError, ValueError, RecursionError):
         return Said()
     return said_in(said)
@@ -138,7 +138,7 @@ def _strength(data: Mapping[Any, Any]) -> float | None:
     tips = data.get("usage_tips")  # LoRA Manager keeps JSON inside its JSON
     if isinstance(tips, str) and len(tips) <= _LONGEST_NOTE:
         try:
-            tips = json.loads(tips)
+            tips = read_json(tips)
         except (ValueError, RecursionError):
             tips = None
     of_tips = usable_strength(tips.get("strength")) if isinstance(tips, Mapping) else None
@@ -148,7 +148,7 @@ def _strength(data: Mapping[Any, Any]) -> float | None:
 def _frequent_tags(text: object) -> tuple[str, ...]:
     """The commonest first tags of kohya's ``ss_tag_frequency``: JSON of folder -> tag -> how many pictures."""
     try:
-        folders = json.loads(text) if isinstance(text, str) else None
+        folders = read_json(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         return ()
     counts: Counter[str] = Counter()
