@@ -214,7 +214,23 @@ def test_comfyuis_own_list_of_further_places(root: Path, tmp_path: Path) -> None
     assert names == {"z_image_turbo_bf16", "z_image_bf16", "z_image_turbo_nvfp4"}
 
 
-@pytest.mark.parametrize("text", ["[", "- a\n", "a: b\n", ""])
+MERGES = "a: &a {x: 1}\n" + "".join(f"b{n}: &b{n} {{<<: [*b{n - 1}, *a]}}\n" for n in range(30)).replace("*b-1", "*a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        "- a\n",
+        "a: b\n",
+        "",
+        "a: {base_path: ~nobody/x, vae: y}",
+        'a: {vae: "\\0"}',
+        "a: !!int x",
+        "- " * 9000,
+        MERGES,
+    ],
+)
 def test_a_list_of_places_that_makes_no_sense_is_passed_over(root: Path, tmp_path: Path, text: str) -> None:
     (root / "extra_model_paths.yaml").write_text(text, encoding="utf-8")
     assert only(root, tmp_path).present

@@ -23,6 +23,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.card_file import plain_card
 from zimage_app.models.sources import ModelSource, Place, Places, Remote, repo_folder
 from zimage_app.models.tokenizers import find_tokenizer
+from zimage_app.models.yaml_file import YamlReader
 
 if TYPE_CHECKING:
     from zimage_app.models.files import Entry
@@ -99,16 +100,30 @@ def _extra_folders(path: Path, part: str) -> Iterator[Path]:
     if not path.is_file():
         return
     try:
-        groups = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        log.warning("%s cannot be read: %s", path, error)
+        groups = YamlReader(path).tree()
+    except ModelError as error:
+        log.warning("%s", error)
         return
-    for group in groups.values() if isinstance(groups, dict) else ():
-        if not isinstance(group, dict):
+    for group in _nodes(groups).values():
+        fields = _nodes(group)
+        lines = [line.strip() for name in _FOLDERS[part] for line in _said(fields.get(name)).splitlines()]
+        try:
+            base = path.parent / Path(_said(fields.get("base_path"))).expanduser()
+        except RuntimeError as error:  # the home of nobody
+            log.warning("%s: %s", path, error)
             continue
-        base = path.parent / Path(str(group.get("base_path", ""))).expanduser()
-        for name in _FOLDERS[part]:
-            yield from (base / line.strip() for line in str(group.get(name) or "").splitlines() if line.strip())
+        yield from (base / line for line in lines if line and "\0" not in f"{base}{line}")
+
+
+def _nodes(node: yaml.Node) -> dict[str, yaml.Node]:
+    """A mapping's nodes by key; the last counts, as in ComfyUI. Empty for what is no mapping."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    return {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
+
+
+def _said(node: yaml.Node | None) -> str:
+    """A text; empty for nothing, and for what is none."""
+    return str(node.value) if isinstance(node, yaml.ScalarNode) and not node.tag.endswith(":null") else ""
 
 
 def _search(part: str, folders: Iterator[Path]) -> Iterator[Found]:

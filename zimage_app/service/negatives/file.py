@@ -23,8 +23,8 @@ from zimage_app.models.yaml_file import YamlReader
 from zimage_app.service.files import write_whole
 
 LONGEST_TEXT = 200
-_LONGEST_FILE = 256 * 2**10
-"""Bytes; PyYAML reads about a megabyte in a second."""
+_LONGEST_FILE = 128 * 2**10
+"""Bytes; some thousand entries."""
 
 
 def read_category(path: Path) -> NegativeCategory:
@@ -92,7 +92,7 @@ def problem_of(text: str) -> Text | None:
 
 
 def _opened(path: Path) -> YamlReader:
-    reader = YamlReader(path, columns=True)
+    reader = YamlReader(path, columns=True, longest=_LONGEST_FILE)
     if path.stat().st_size > _LONGEST_FILE:
         raise reader.wrong_at(None, "the file is too long; split it", "文件太长；请拆分")
     return reader

@@ -13,7 +13,6 @@ Every key may be left out; ``domain/preset.py`` says what settings there are.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -77,7 +76,7 @@ def _read(path: Path, *, mine: bool) -> Preset:
     root = reader.tree()
     fields = reader.fields(root, (*_WORDS, *SETTINGS))
     title, description = (reader.text(fields[name]) if name in fields else None for name in _WORDS)
-    data = {name: _plain(reader, node) for name, node in fields.items() if name not in _WORDS}
+    data = {name: reader.plain(node) for name, node in fields.items() if name not in _WORDS}
     try:
         settings = checked(data)
     except RequestError as error:
@@ -89,16 +88,6 @@ def _read(path: Path, *, mine: bool) -> Preset:
         settings=settings,
         mine=mine,
     )
-
-
-def _plain(reader: YamlReader, node: yaml.Node) -> Any:
-    """Plain data of a node, every mapping checked for keys that stand twice."""
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(reader, item) for item in reader.items(node)]
-    if isinstance(node, yaml.MappingNode):
-        names = tuple(dict.fromkeys(str(key.value) for key, _ in node.value))
-        return {name: _plain(reader, value) for name, value in reader.fields(node, names).items()}
-    return reader.plain(node)
 
 
 def _node_at(node: yaml.Node, path: list[str]) -> yaml.Node:
