@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.reliability.memory import begin_peak, peak, resident
+from tests.reliability.memory import begin_peak, peak, settled
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
 
@@ -74,7 +74,7 @@ def run_cases(goal: str, make: Maker, count: int, seconds: float = HUNG) -> Figu
     first = int(os.environ.get("ZIMAGE_FUZZ_FIRST", "0"))
     count = int(os.environ.get("ZIMAGE_FUZZ_CASES", str(count)))
     figures = Figures(goal)
-    begun = resident()
+    begun = settled()
     for number in range(first, first + count):
         case = make(random.Random(f"{goal} {number}"))
         name = f"{number}: {case.label}"
@@ -90,8 +90,8 @@ def run_cases(goal: str, make: Maker, count: int, seconds: float = HUNG) -> Figu
         if grew > figures.growth:
             figures.growth, figures.largest = grew, name
         if figures.cases == _WARMING_UP:
-            begun = resident()
-    figures.left = max(0, resident() - begun)
+            begun = settled()
+    figures.left = settled() - begun
     assert figures.left <= GROWTH, str(figures)
     print(figures)  # noqa: T201 - what the run was: seen with -s, and where it failed
     return figures

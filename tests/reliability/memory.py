@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import sys
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
@@ -11,6 +14,16 @@ _RESET = Path("/proc/self/clear_refs")
 def resident() -> int:
     """Bytes in memory now."""
     return _bytes("VmRSS:")
+
+
+def settled() -> int:
+    """Bytes in memory once everything that is free has been given back."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        if trim is not None:
+            trim(0)
+    return resident()
 
 
 def begin_peak() -> int:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.cases import FEW, run_cases
+from tests.reliability.documents import Documents
+from tests.reliability.lora_files import LoraCases
 from tests.reliability.pictures import Pictures
 
 pytestmark = pytest.mark.timeout(300)
@@ -14,4 +16,14 @@ pytestmark = pytest.mark.timeout(300)
 
 def test_f1_pictures_and_settings_of_others(tmp_path: Path) -> None:
     figures = run_cases("F1", Pictures(tmp_path), FEW)
+    assert 0 < figures.refused < figures.cases
+
+
+def test_f2_lora_files_and_what_lies_beside_them(tmp_path: Path) -> None:
+    figures = run_cases("F2", LoraCases(tmp_path), FEW)
+    assert 0 < figures.refused < figures.cases
+
+
+def test_f3_what_people_write_by_hand(tmp_path: Path) -> None:
+    figures = run_cases("F3", Documents(tmp_path), FEW)
     assert 0 < figures.refused < figures.cases
