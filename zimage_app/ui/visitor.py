@@ -13,14 +13,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from zimage_app.domain.text import Language
 from zimage_app.ui.asset import asset
 from zimage_app.ui.i18n import WORDS
 from zimage_app.web.language import LANGUAGE_COOKIE, LOCALES, LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_cookie, owner_of
-
-_SPOKEN: dict[Language, str] = {"zh": "zh-Hans", "zh-Hant": "zh-Hant", "en": "en"}
-"""What the page's own texts are marked as, by which a reader's system chooses the shapes of the characters."""
 
 
 class VisitorMiddleware:
@@ -75,7 +71,7 @@ class _PageSend:
             "words": {key: text.to(language) for key, text in WORDS.items()},
         }
         return (
-            f"<script>window.studio={_script_json(page)};document.documentElement.lang={_script_json(_SPOKEN[language])};"
+            f"<script>window.studio={_script_json(page)};document.documentElement.lang={_script_json(LOCALES[language])};"
             f"Object.defineProperty(navigator,'language',{{get:()=>{_script_json(LOCALES[language])},configurable:true}});"
             f"{asset('studio.js')}{asset('keyboard.js')}</script>"
         ).encode()
