@@ -95,7 +95,7 @@ def test_a_photograph_is_turned_upright(inputs: PictureInputs) -> None:
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_what_is_transparent_becomes_white(inputs: PictureInputs, mode: str) -> None:
     clear = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
-    options = {"transparency": 0} if mode == "P" else {}
+    options: dict[str, Any] = {"transparency": 0} if mode == "P" else {}
     image = Image.new("P", (32, 32), 0) if mode == "P" else clear.convert(mode)
     digest = inputs.keep(encoded(image, **options), "x").sha256
     assert (inputs.load(start(digest), (16, 16)) == 255).all()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from zimage_app.domain.errors import LoraError, StudioError
+from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.meaning import PlanMeaning, meaning, seconds_words
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.backend import Backend
 from zimage_app.service.loras import LoraEntry
-from zimage_app.ui.values import request_data
+from zimage_app.ui.values import field_title, request_data
 
 Data = dict[str, Any]
 
@@ -35,6 +35,9 @@ def hint_function(studio: Backend) -> Callable[[Data], Data]:
             )
         except LoraError as error:
             return {"hints": [error.to(language)], "stages": None}
+        except RequestError as error:
+            said = [_refusal(error, language)] if error.field.startswith(("loras.", "start.")) else []
+            return {"hints": said, "stages": None}
         except StudioError:  # half-typed; the button's own check names the field
             return {"hints": [], "stages": None}
         by_tags = [use for use in plan.request.loras if use.strength and use not in asked.loras]
@@ -56,6 +59,12 @@ def meaning_data(means: PlanMeaning, language: Language) -> Data:
         for stage in means.stages
     }
     return {"lines": lines, "total": seconds_words(means.seconds).to(language)}
+
+
+def _refusal(error: RequestError, language: Language) -> str:
+    """What is wrong with something that was chosen, not typed."""
+    title, colon = field_title(error.field.partition(".")[0]), Text(": ", "：")
+    return f"{title.to(language)}{colon.to(language)}{error.reason.to(language)}"
 
 
 def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:

@@ -19,6 +19,7 @@ from zimage_app.ui.lora_picker import lora_routes
 from zimage_app.ui.monitor import monitor_routes
 from zimage_app.ui.page import build_page
 from zimage_app.ui.routes import picture_routes
+from zimage_app.ui.start_picture import start_routes
 from zimage_app.ui.theme import studio_theme
 from zimage_app.ui.visitor import VisitorMiddleware
 from zimage_app.web.language import LanguageChoice
@@ -34,6 +35,7 @@ _STYLES = (
     "negatives",
     "presets",
     "stages",
+    "start",
     "history",
     "drop",
 )
@@ -88,4 +90,5 @@ def page_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
         *lora_routes(studio, first),
         *import_routes(studio, first),
         *monitor_routes(studio, first),
+        *start_routes(studio, first),
     ]

@@ -191,6 +191,7 @@ class _Controls:
                     name: gr.Button(self._words(name), size="sm", elem_id=f"fill-{name}", min_width=60)
                     for name in RECIPES
                 }
+            self.fields["start"] = _drawn("start", None, elem_id=element_id("start"))
             with gr.Column(elem_id="stages"):
                 self.fields["stages"] = _drawn(
                     "stages", len(self._card.stages), elem_id=element_id("stages"), most=MAX_STAGES

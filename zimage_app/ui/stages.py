@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import parse_request, parse_stage
-from zimage_app.domain.stages import EDITS, Edit, following, places_after, renumbered
+from zimage_app.domain.stages import EDITS, Edit, Places, following, places_after, renumbered
 from zimage_app.domain.text import Text
 from zimage_app.ui.values import Values, lora_values, stage_count, stage_data, stage_fields, stages_values
 
@@ -32,7 +32,7 @@ def edited(values: Mapping[str, Any], edit: str, stage: int) -> tuple[Values, tu
         added = following(parse_stage(stage_data(values, count - 1)))
         changed |= _moved(stages_values((added,)), 0, count)
     loras, said = renumbered(_loras(values), places)
-    return changed | {"loras": lora_values(loras)}, said
+    return changed | {"loras": lora_values(loras)} | _start(values, places), said
 
 
 def _moved(values: Mapping[str, Any], old: int, new: int) -> Values:
@@ -42,3 +42,13 @@ def _moved(values: Mapping[str, Any], old: int, new: int) -> Values:
 
 def _loras(values: Mapping[str, Any]) -> Any:
     return parse_request({"prompt": "-", "loras": values["loras"] or []}).loras
+
+
+def _start(values: Mapping[str, Any], places: Places) -> Values:
+    """The start picture at the stage where it was; where that is removed, at the one that comes in its place."""
+    start = values.get("start")
+    if not isinstance(start, Mapping):
+        return {}
+    old = int(start.get("stage", 1)) - 1
+    new = places.index(old) if old in places else min(old, len(places) - 1)
+    return {"start": {**start, "stage": new + 1}}

@@ -1,5 +1,6 @@
 // Settings from a file that is dropped anywhere on the page or chosen with the button: the server reads it (drop.py),
-// the lists of what became of it are shown here, and the settings go the way of "use these settings".
+// the lists of what became of it are shown here, and the settings go the way of "use these settings". A picture that is
+// dropped may be meant to start from (start.js) as well, so that is asked.
 const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".drop");
@@ -45,9 +46,26 @@ function show(name, found, count) {
   part(".found").scrollIntoView({ block: "nearest" });
 }
 
-async function read(files) {
+// What may be done with a picture: settings are there where the server found some.
+function offer(file, found) {
+  part(".use").hidden = !found;
+  part(".use").onclick = () => {
+    part(".use").hidden = true;
+    trigger("fill", { settings: found.settings, model: found.model });
+  };
+  part(".begin").onclick = () => {
+    part(".choices").hidden = true;
+    part(".problem").textContent = "";
+    document.dispatchEvent(new CustomEvent("studio:start", { detail: file }));
+  };
+  part(".choices").hidden = false;
+}
+
+async function read(files, { dropped = false } = {}) {
   const file = files[0];
   if (!file) return;
+  const isPicture = /\.(png|jpe?g|webp)$/i.test(file.name);
+  part(".choices").hidden = true;
   if (file.size > largest) return complain(say("drop_too_big", { name: file.name }));
   newest += 1;
   const turn = newest;
@@ -64,9 +82,11 @@ async function read(files) {
   // A second file may have come meanwhile.
   if (turn !== newest) return;
   part(".choose").textContent = say("drop_choose");
+  if (isPicture) offer(file, dropped && !found.error ? found : null);
   if (found.error) return complain(found.error);
-  trigger("fill", { settings: found.settings, model: found.model });
   show(file.name, found, files.length);
+  if (dropped && isPicture) part(".use").focus({ preventScroll: true });
+  else trigger("fill", { settings: found.settings, model: found.model });
 }
 
 // The button
@@ -74,6 +94,9 @@ async function read(files) {
 const chooser = part("input");
 part(".choose").textContent = say("drop_choose");
 part(".choose").title = say("drop_hint");
+part(".use").textContent = say("drop_use");
+part(".begin").textContent = say("drop_begin");
+part(".choices").setAttribute("aria-label", say("drop_choices"));
 part(".choose").onclick = () => chooser.click();
 chooser.setAttribute("aria-label", say("drop_choose"));
 chooser.onchange = () => {
@@ -87,6 +110,7 @@ part(".close").setAttribute("aria-label", say("drop_close"));
 part(".found").setAttribute("aria-label", say("drop_choose"));
 function close() {
   part(".found").hidden = true;
+  part(".choices").hidden = true;
   part(".choose").focus();
 }
 part(".close").onclick = close;
@@ -116,7 +140,9 @@ addEventListener(
     event.preventDefault();
     event.stopPropagation();
     overlay.hidden = true;
-    read([...event.dataTransfer.files]);
+    const files = [...event.dataTransfer.files];
+    if (event.target.closest?.(".start")) document.dispatchEvent(new CustomEvent("studio:start", { detail: files[0] }));
+    else read(files, { dropped: true });
   },
   true
 );

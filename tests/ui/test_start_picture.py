@@ -1,0 +1,181 @@
+"""The picture to start from: its routes, what becomes of it when stages change, and in Chromium."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from tests.service.test_imports import picture
+from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state
+from tests.ui.doubles import QUICK, ScriptedStudio
+from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, StartPicture, parse_request
+from zimage_app.service.inputs import FOLDER, MAX_BYTES
+from zimage_app.ui.stages import edited
+from zimage_app.ui.start_picture import start_routes
+from zimage_app.ui.values import all_stages_values, request_data, request_values
+
+PLAIN: dict[str, Any] = {"prompt": "小船", "negative": "", "triggers": "", "loras": [], "seed": ""}
+SETTINGS = "a boat\nSteps: 5, Sampler: Euler a, CFG scale: 1, Seed: 3, Size: 512x512"
+
+
+def a_photo(colour: str = "red") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (60, 40), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> TestClient:
+    return TestClient(Starlette(routes=start_routes(ScriptedStudio(tmp_path), "auto")))
+
+
+def test_a_picture_is_handed_in_and_shown_small(client: TestClient) -> None:
+    answer = client.post("/inputs", params={"name": "photo.png"}, content=a_photo())
+    assert answer.status_code == 200
+    assert (answer.json()["width"], answer.json()["height"]) == (60, 40)
+    small = client.get(f"/inputs/{answer.json()['picture']}.jpg")
+    assert small.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(small.content)).size == (60, 40)
+    assert client.get(f"/inputs/{'0' * 64}.jpg").status_code == 404
+    assert client.get("/inputs/..%2fsecret.jpg").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"milk", "photo.png 不是可读取的图片"), (b" " * (MAX_BYTES + 2), "超过 32 MB")]
+)
+def test_what_is_no_picture_is_one_sentence_in_the_visitors_language(
+    client: TestClient, content: bytes, words: str
+) -> None:
+    answer = client.post("/inputs", params={"name": "photo.png"}, content=content, headers={"accept-language": "zh-CN"})
+    assert answer.status_code == 422
+    assert words in answer.json()["error"]
+
+
+def test_a_start_picture_comes_back_as_it_was() -> None:
+    start = StartPicture(picture="a" * 64, stage=2, fit="stretch")
+    request = GenerationRequest(prompt="x", seed=1, stages=REFERENCE_STAGES, start=start)
+    assert parse_request(request_data(request_values(request, QUICK))) == request
+
+
+@pytest.mark.parametrize(
+    ("edit", "stage", "then"),
+    [("left", 1, 1), ("right", 1, 3), ("remove", 0, 1), ("remove", 1, 2), ("duplicate", 0, 3), ("add", 0, 2)],
+)
+def test_it_stays_at_its_stage_when_stages_change(edit: str, stage: int, then: int) -> None:
+    page = PLAIN | all_stages_values(REFERENCE_STAGES) | {"start": {"picture": "a" * 64, "stage": 2}}
+    changed, _ = edited(page, edit, stage)
+    assert changed["start"] == {"picture": "a" * 64, "stage": then}
+
+
+def test_the_last_stages_picture_stays_inside_when_that_is_removed() -> None:
+    page = PLAIN | all_stages_values(REFERENCE_STAGES) | {"start": {"picture": "a" * 64, "stage": 3}}
+    assert edited(page, "remove", 2)[0]["start"]["stage"] == 2
+
+
+# In Chromium.
+
+DROP = """([selector, name, data]) => {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const files = new DataTransfer();
+  files.items.add(new File([bytes], name, { type: "image/png" }));
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    const event = new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true });
+    document.querySelector(selector).dispatchEvent(event);
+  }
+}"""
+
+
+def drop(page: Page, selector: str, name: str, data: bytes) -> None:
+    page.evaluate(DROP, [selector, name, base64.b64encode(data).decode()])
+
+
+def expect_shown(page: Page) -> None:
+    expect(page.locator(".start .chosen")).to_be_visible()
+    page.wait_for_function("document.querySelector('.start img').naturalWidth === 60")
+
+
+def test_a_picture_that_is_chosen_starts_at_a_stage(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    page.locator("#fill-reference").click()
+    expect(page.locator("#stages [role=tab]")).to_have_count(3)
+    with page.expect_file_chooser() as chooser:
+        page.locator(".start .choose").press("Enter")
+    chooser.value.set_files({"name": "photo.png", "mimeType": "image/png", "buffer": a_photo()})
+    expect_shown(page)
+    expect(page.locator(".start .at select")).to_have_value("2")  # the first that redraws a part only
+    expect(page.locator(".start .denoise")).to_have_text("重绘幅度 0.7")
+    expect(page.locator("#stages .meaning")).to_have_text("本阶段不会执行。")
+    page.locator(".start .at select").select_option("3")
+    page.locator(".start .fit select").select_option("stretch")
+    expect(page.locator(".start .denoise")).to_have_text("重绘幅度 0.6")
+    ask(page, "从图片开始")
+    expect_state(page, "done")
+    made = scripted.today()[0].record
+    assert made.request.start is not None
+    assert (made.request.start.stage, made.request.start.fit) == (3, "stretch")
+    assert [stage.number for stage in made.stages] == [2]
+    expect(page.locator("#canvas .tile")).to_have_count(1)
+    expect(page.locator(".facts")).to_contain_text(f"{made.request.start.picture[:10]} @3")
+    arrive(page)
+    expect_shown(page)
+    page.locator(".start .remove").click()
+    expect(page.locator(".start .choose")).to_be_focused()
+    page.locator(".strip .thumb").first.click()
+    page.locator(".facts .reuse").click()
+    expect_shown(page)
+    expect(page.locator(".start .at select")).to_have_value("3")
+
+
+def test_a_dropped_picture_asks_what_it_is_for(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit(locale="en-US")
+    page.locator("#knob-prompt textarea").fill("mine")
+    drop(page, "#canvas", "boat.png", picture({"parameters": SETTINGS}))
+    expect(page.locator(".drop .use")).to_be_focused()
+    expect(page.locator(".drop .found")).to_be_visible()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("mine")  # nothing is filled in before one says so
+    page.locator(".drop .use").click()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
+    drop(page, "#canvas", "photo.png", a_photo())
+    expect(page.locator(".drop .problem")).to_contain_text("photo.png holds no settings")
+    expect(page.locator(".drop .use")).to_be_hidden()
+    page.locator(".drop .begin").click()
+    expect_shown(page)
+    expect(page.locator(".drop .problem")).to_be_empty()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
+
+
+def test_a_picture_dropped_on_its_place_starts_at_once_also_on_a_phone(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit(**PHONE)
+    drop(page, ".start .choose", "photo.png", a_photo("blue"))
+    expect_shown(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    drop(page, ".start .chosen", "no.png", b"milk")
+    expect(page.locator(".start .problem")).to_contain_text("no.png 不是可读取的图片")
+    expect(page.locator(".start .chosen")).to_be_visible()
+
+
+def test_a_picture_or_stage_that_is_gone_is_named_at_its_place(visit: Visit, scripted: ScriptedStudio) -> None:
+    page = visit()
+    page.locator(".start input").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": a_photo("lime")})
+    expect_shown(page)
+    page.locator(".start .at select").select_option("2")
+    page.locator("#fill-single_stage").click()
+    expect(page.locator(".start .at option:checked")).to_have_text("2（不存在）")
+    expect(page.locator(".hints")).to_contain_text("起始图片：2：没有这个阶段；可用 1 到 1")
+    page.locator(".start .at select").select_option("1")
+    expect(page.locator(".hints")).to_contain_text("起始图片没有作用")
+    digest = page.locator(".start img").get_attribute("src") or ""
+    (scripted._folder / "outputs" / FOLDER / digest.removeprefix("inputs/").removesuffix(".jpg")).unlink()
+    ask(page, "图片不见了")
+    expect(page.locator(".notice")).to_contain_text("已不在本机")
+    expect(page.locator(".studio-wrong")).to_have_attribute("id", "knob-start")

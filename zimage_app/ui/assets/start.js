@@ -1,0 +1,117 @@
+// The picture to start from. props.value is null or {picture, stage, fit}, a request's "start" as plain data; the file
+// itself is handed to the server once, which gives its hash.
+const page = window.studio;
+const { make, say } = page;
+const root = element.querySelector(".start");
+const part = (name) => root.querySelector(name);
+const largest = 32 * 2 ** 20;
+
+let settings = {};
+let newest = 0;
+
+const chosen = () => (props.value && typeof props.value.picture === "string" ? props.value : null);
+
+function change(next) {
+  props.value = next;
+  trigger("change");
+  draw();
+}
+
+// The first stage that redraws a part only.
+function usualStage() {
+  const stages = Array.from({ length: settings.stages || 1 }, (_, place) => place);
+  const on = stages.filter((stage) => settings[`stages.${stage}.enabled`] !== false);
+  const redrawing = on.find((stage) => settings[`stages.${stage}.denoise`] < 1);
+  return (redrawing ?? on[0] ?? 0) + 1;
+}
+
+function drawStages(value) {
+  const count = settings.stages || value.stage;
+  const numbers = Array.from({ length: count }, (_, place) => place + 1);
+  const options = numbers.map((stage) => new Option(String(stage), String(stage)));
+  if (value.stage > count) options.push(new Option(say("start_stage_gone", { stage: value.stage }), String(value.stage)));
+  const select = part(".at select");
+  select.replaceChildren(...options);
+  select.value = String(value.stage);
+  const denoise = settings[`stages.${value.stage - 1}.denoise`];
+  part(".denoise").textContent = value.stage <= count && denoise !== undefined ? say("start_denoise", { denoise }) : "";
+}
+
+function draw() {
+  const value = chosen();
+  part(".choose").hidden = Boolean(value);
+  part(".chosen").hidden = !value;
+  if (!value) return;
+  const image = part("img");
+  const address = `inputs/${encodeURIComponent(value.picture)}.jpg`;
+  if (image.getAttribute("src") !== address) image.src = address;
+  part(".fit select").value = value.fit || "crop";
+  drawStages({ ...value, stage: Number(value.stage) || 1 });
+}
+
+function complain(text) {
+  part(".problem").textContent = text;
+  if (text) root.scrollIntoView({ block: "nearest" });
+}
+
+async function take(file) {
+  if (!file) return;
+  if (file.size > largest) return complain(say("start_too_big", { name: file.name }));
+  newest += 1;
+  const turn = newest;
+  complain("");
+  part(".choose").textContent = say("start_reading", { name: file.name });
+  let answer;
+  try {
+    const reply = await fetch(`inputs?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    answer = await reply.json();
+  } catch {
+    answer = { error: say("start_unreachable") };
+  }
+  // A second file may have come meanwhile.
+  if (turn !== newest) return;
+  part(".choose").textContent = say("start_choose");
+  if (answer.error) return complain(answer.error);
+  const stage = chosen()?.stage || usualStage();
+  change({ picture: answer.picture, stage, fit: chosen()?.fit || "crop" });
+  root.scrollIntoView({ block: "nearest" });
+  part(".at select").focus({ preventScroll: true });
+}
+
+const chooser = part("input");
+part(".choose").textContent = say("start_choose");
+part(".choose").title = say("start_hint");
+part(".choose").onclick = () => chooser.click();
+chooser.setAttribute("aria-label", say("start_choose"));
+chooser.onchange = () => {
+  take(chooser.files[0]);
+  chooser.value = "";
+};
+part("img").alt = say("start_alt");
+part("img").onload = () => complain("");
+part("img").onerror = () => chosen() && complain(say("start_gone"));
+part(".at span").textContent = say("start_stage");
+part(".at select").onchange = (event) => change({ ...chosen(), stage: Number(event.target.value) });
+part(".fit span").textContent = say("start_fit");
+part(".fit select").replaceChildren(...["crop", "stretch"].map((fit) => new Option(say(`start_${fit}`), fit)));
+part(".fit select").onchange = (event) => change({ ...chosen(), fit: event.target.value });
+part(".remove").setAttribute("aria-label", say("start_remove"));
+part(".remove").title = say("start_remove");
+part(".remove").onclick = () => {
+  complain("");
+  change(null);
+  part(".choose").focus();
+};
+
+document.addEventListener("studio:start", (event) => take(event.detail));
+document.addEventListener("studio:settings", (event) => {
+  settings = event.detail;
+  const value = chosen();
+  if (value) drawStages({ ...value, stage: Number(value.stage) || 1 });
+});
+
+watch("value", () => {
+  if (!chosen()) complain("");
+  draw();
+});
+draw();

@@ -1,0 +1,46 @@
+"""The picture to start from: handed in by the page's script (``assets/start.js``), shown small. Knows no components.
+
+What the page keeps of it is its hash, the stage and how it is fitted; ``start`` of a request as plain data.
+"""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from zimage_app.domain.errors import ImportedFileError, StorageError
+from zimage_app.service.backend import Backend
+from zimage_app.service.inputs import MAX_BYTES
+from zimage_app.web.language import LanguageChoice, language_of
+
+_LONGEST_NAME = 200
+_FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def start_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+    """``POST /inputs?name=FILE``, the picture as the body: its hash and size, or an ``error``; ``/inputs/HASH.jpg``."""
+
+    async def hand_in(request: Request) -> JSONResponse:
+        language = language_of(request, first)
+        name = request.query_params.get("name", "")[:_LONGEST_NAME] or "picture"
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BYTES:
+                break
+        try:
+            kept = await run_in_threadpool(studio.inputs.keep, bytes(body), name)
+        except (ImportedFileError, StorageError) as error:
+            return JSONResponse({"error": error.to(language)}, 422, headers=_NOW)
+        return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=_NOW)
+
+    def small(request: Request) -> Response:
+        data = studio.inputs.thumbnail(request.path_params["digest"])
+        if data is None:
+            return PlainTextResponse("", 404, headers=_NOW)
+        return Response(data, media_type="image/jpeg", headers=_FOREVER)
+
+    return [Route("/inputs", hand_in, methods=["POST"]), Route("/inputs/{digest}.jpg", small)]

@@ -1,0 +1,27 @@
+"""The words of the start picture, in Chinese and English. Knows no components."""
+
+from __future__ import annotations
+
+from zimage_app.domain.text import Text
+
+START_WORDS: dict[str, Text] = {
+    "start_choose": Text("Start from a picture…", "从图片开始（图生图）…"),
+    "start_hint": Text(
+        "PNG, JPEG or WebP; or drop one here. A stage redraws it, as much as its denoise says.",
+        "支持 PNG、JPEG、WebP，也可拖到这里；由所选阶段按其重绘幅度重绘。",
+    ),
+    "start_reading": Text("Taking {name}…", "正在读取 {name}…"),
+    "start_stage": Text("Starts at stage", "起始阶段"),
+    "start_stage_gone": Text("{stage} (not there)", "{stage}（不存在）"),
+    "start_fit": Text("Fit", "适配"),
+    "start_crop": Text("Crop", "裁剪"),
+    "start_stretch": Text("Stretch", "拉伸"),
+    "start_denoise": Text("denoise {denoise}", "重绘幅度 {denoise}"),
+    "start_alt": Text("Start picture", "起始图片"),
+    "start_remove": Text("Don't start from a picture", "移除起始图片"),
+    "start_gone": Text("This picture is not kept here any more; choose it again.", "该图片已不在本机，请重新选择。"),
+    "start_too_big": Text("{name} is bigger than 32 MB.", "{name} 超过 32 MB。"),
+    "start_unreachable": Text(
+        "The picture could not be handed in; the app may have stopped.", "图片无法上传，程序可能已停止。"
+    ),
+}
