@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import locale
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -21,12 +23,19 @@ from zimage_app.service.first_fetch import fetch_first
 from zimage_app.service.logs import LogSettings, start_logging
 from zimage_app.service.network import DEFAULT_PORT, choose_port
 from zimage_app.service.settings import Settings, add_flags, settle
-from zimage_app.service.space import begin_borrowing, on_zero_gpu
+from zimage_app.service.space import begin_borrowing, on_space, on_zero_gpu
 from zimage_app.service.studio import Studio
 from zimage_app.ui.launch import start
 from zimage_app.web.credentials import read_credentials
 from zimage_app.web.door import Door, door, private_folder
 from zimage_app.web.language import LanguageChoice
+
+_NO_LINK = Text(
+    "There is no public link: the tunnel's program can't be fetched, or its server not reached. The page works on this"
+    " machine; try again later, or put it behind a proxy of your own with --public.",
+    "未能建立公开链接：无法下载隧道程序，或连不上其服务器。页面仍可在本机使用；可稍后再试，"
+    "或改用自己的反向代理并加 --public。",
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,23 +101,31 @@ def _tell(text: Text, language: Language) -> None:
 
 
 def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
-    network = {"server_name": settings.host, "server_port": port, "share": settings.share}
-    page = open_page(studio, settings.lang, entry, **network)
+    share = settings.share and not on_space(os.environ)  # a Space has its address
+    page = open_page(studio, settings.lang, entry, server_name=settings.host, server_port=port, share=share)
     if page.share_url:
         entry.hosts.add(urlsplit(page.share_url).hostname or "")
-    public = f", {page.share_url}" if settings.share and page.share_url else ""
+    elif share:
+        _tell(_NO_LINK, _terminal_language(settings.lang))
+    public = f", {page.share_url}" if page.share_url else ""
     if settings.port is None and port != DEFAULT_PORT and "GRADIO_SERVER_PORT" not in os.environ:
         public += f" ({DEFAULT_PORT} is taken / 端口 {DEFAULT_PORT} 已被占用)"
     sys.stdout.write(f"Z-Image Progressive Studio: {page.local_url}{public}\n")
     sys.stdout.flush()
-    # With share on, Gradio serves a page that loads its script from abroad; the tunnel works as well with our own.
-    page.share = False
     page.block_thread()
 
 
 def open_page(studio: Backend, first: LanguageChoice, entry: Door, **network: Any) -> Any:
-    """Page and REST on one port behind one door; gives Gradio's ``Blocks``. ``network`` is that of ``start``."""
-    return start(studio, first, routes=rest_routes(studio, first), middleware=entry.middleware(first), **network)
+    """Page and REST on one port behind one door; gives Gradio's ``Blocks``. ``network`` is that of ``start``.
+
+    Where a public link was asked for, ``share_url`` of what it gives is the link, or None where none could be had.
+    """
+    # Of links, Gradio prints several lines of its own.
+    with redirect_stdout(io.StringIO()) if network.get("share") else nullcontext():
+        page = start(studio, first, routes=rest_routes(studio, first), middleware=entry.middleware(first), **network)
+    # With share on, Gradio serves a page that loads its script from abroad; the tunnel works as well with our own.
+    page.share = False
+    return page
 
 
 def _terminal_language(choice: LanguageChoice) -> Language:

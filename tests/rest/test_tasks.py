@@ -178,6 +178,16 @@ def test_what_goes_wrong_inside_shows_no_trace(
     assert answer.json()["detail"].startswith("Something went wrong inside the app")
 
 
+def test_where_each_visitor_borrows_a_gpu_a_call_is_sent_to_the_page(
+    client: TestClient, studio: ScriptedStudio
+) -> None:
+    studio.borrows_gpu = True
+    answer = client.post("/api/generate", json={"prompt": "a boat"}, headers=CHINESE)
+    assert answer.status_code == 501
+    assert "gradio_client" in answer.json()["detail"]
+    assert studio.active("") is None
+
+
 def test_unknown_tasks_addresses_and_methods(client: TestClient) -> None:
     for method, path, status in [
         ("GET", "/api/generate/nobody", 404),

@@ -86,6 +86,12 @@ def test_a_job_is_told_with_its_times(tmp_path: Path, monkeypatch: pytest.Monkey
     )
 
 
+def test_a_job_that_the_app_s_end_cut_short_is_told_as_put_back(tmp_path: Path) -> None:
+    screen = begun(tmp_path)
+    log_job(replace(VIEW, state="running"), None, JobTimes(1.0, 2.0, 3.0), private=False)
+    assert "job 1a2b: put back into the queue model=demo" in screen.getvalue()
+
+
 def test_a_job_that_failed_while_loading_says_why_and_has_no_stage_times(tmp_path: Path) -> None:
     screen = begun(tmp_path)
     failed = replace(VIEW, state="failed", error=GenerationError(Text("no memory", "内存不足")))

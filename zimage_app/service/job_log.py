@@ -26,7 +26,8 @@ class JobTimes:
 
 def log_job(view: JobView, request: GenerationRequest | None, times: JobTimes, *, private: bool) -> None:
     """Tell of a job that is over, or was put back. ``private``: strangers share the app; nothing of what they asked."""
-    log_event(log, f"job {view.id}: {view.state}", _facts(view, request, times, private))
+    outcome = view.state if view.over else "put back into the queue"
+    log_event(log, f"job {view.id}: {outcome}", _facts(view, request, times, private))
 
 
 def _facts(view: JobView, request: GenerationRequest | None, times: JobTimes, private: bool) -> dict[str, object]:
