@@ -1,0 +1,60 @@
+"""``generate``: flags in, one request out, a progress bar, the saved path. Decides nothing about pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from zimage_app.cli.asking import add_request_flags, settled
+from zimage_app.cli.imports import report
+from zimage_app.cli.lora_flags import remarks
+from zimage_app.cli.remake import compare
+from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.domain.errors import LoraError, ModelError
+
+
+def add_generate_command(commands: Any) -> None:
+    """Add ``generate`` to the program's commands."""
+    parser = commands.add_parser("generate", help="make one picture", description="Make one picture from a prompt.")
+    add_generate_flags(parser)
+
+
+def add_generate_flags(parser: argparse.ArgumentParser) -> None:
+    """All that ``generate`` may be told."""
+    parser.set_defaults(run=make_picture)
+    add_request_flags(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
+
+
+def make_picture(options: argparse.Namespace) -> int:
+    """``generate``: make one picture, save it, say where."""
+    try:
+        asked = settled(options)
+    except (ModelError, LoraError) as error:
+        return complain(error, BAD_INPUT)
+    found, plan = asked.found, asked.plan
+    exact = found is not None and found.exact
+    if found and not exact:
+        sys.stderr.write("".join(f"{line}\n" for line in report(found)))
+    for text in (*plan.warnings, *(() if exact else remarks(plan.request, asked.loras))):
+        tell(text)
+
+    from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
+    from zimage_app.service.gallery import Gallery
+    from zimage_app.service.generation import load_source
+
+    generator = load_source(asked.source, asked.loras, inputs=asked.inputs)
+    for text in generator.about:
+        tell(text)
+    finished = watch(generator.stream(plan), plan, language())
+    saved = Gallery(asked.config.outputs).save(finished.picture, finished.record)
+    facts: dict[str, Any] = {"path": str(saved.path)}
+    if exact:
+        facts["identical"] = compare(options.picture, finished.picture)
+    if options.json:
+        sys.stdout.write(json.dumps({**facts, **json.loads(saved.record.to_json())}, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(f"{saved.path}\n")
+    return 0

@@ -1,0 +1,266 @@
+"""``history``: the pictures that were made: list, search, show, star, delete, undo, pack, compare, make again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from zimage_app.cli.generate import add_generate_flags
+from zimage_app.cli.places import config_of
+from zimage_app.cli.terminal import language, tell
+from zimage_app.domain.errors import RequestError, StorageError
+from zimage_app.domain.sides import side_by_side
+from zimage_app.domain.text import Text
+from zimage_app.service.history import History, HistoryItem, Search
+from zimage_app.service.views import SavedPicture
+
+_PIPE_WIDTH = 200
+"""Columns where the output is no terminal."""
+_LONGEST = 80
+"""Characters of a prompt that are shown."""
+_COLUMNS = (Text("", ""), Text("id", "ID"), Text("seed", "种子"), Text("model", "模型"), Text("prompt", "提示词"))
+_CHANGES = {
+    "star": "Mark pictures as favourites.",
+    "unstar": "Take the mark of a favourite off pictures.",
+    "delete": "Move pictures to the trash, a hidden folder among them.",
+    "undo": "Take deleted pictures out of the trash.",
+}
+
+
+def add_history_command(commands: Any) -> None:
+    """Add ``history`` and its actions to the program's commands."""
+    parser = commands.add_parser(
+        "history",
+        help="list, search, star, delete, compare or pack the pictures that were made",
+        description="List the pictures that were made, newest first.",
+    )
+    parser.set_defaults(run=list_pictures)
+    _add_search_flags(parser)
+    _add_place_flag(parser, None)
+    actions = parser.add_subparsers(metavar="show|star|unstar|delete|undo|empty|zip|compare|again")
+    for name, about in {"show": "Print a picture's settings as JSON.", **_CHANGES}.items():
+        action = _action(actions, name, about, show_pictures if name == "show" else change_pictures)
+        action.set_defaults(change=name)
+        action.add_argument("ids", metavar="ID", nargs="+", help="as the list shows it")
+    _action(actions, "empty", "Delete for good what is in the trash.", empty_trash)
+    pack = _action(actions, "zip", "Pack pictures and their kept stages.", pack_pictures)
+    pack.add_argument("file", type=Path, metavar="FILE", help="a ZIP to be written; what is there is never replaced")
+    pack.add_argument("ids", metavar="ID", nargs="+")
+    compare = _action(actions, "compare", "What pictures were made with, side by side.", compare_pictures)
+    compare.add_argument("ids", metavar="ID", nargs="+")
+    compare.add_argument("--all", action="store_true", help="also what is the same")
+    again = _action(actions, "again", "Make a picture again, and compare the pixels.", make_again)
+    again.add_argument("id", metavar="ID")
+
+
+def list_pictures(options: argparse.Namespace) -> int:
+    """``history``: one page."""
+    search = Search(options.search, options.favourites, options.day, options.of_model, options.trash)
+    with _history(options) as history:
+        found = history.page(None, search, options.page, options.count)
+    if options.json:
+        data = {
+            "total": found.total,
+            "page": found.page,
+            "pages": found.pages,
+            "pictures": list(map(_data, found.items)),
+        }
+        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+        return 0
+    table = _table(column.to(language()) for column in _COLUMNS)
+    for item in found.items:
+        cells = ("★" if item.favourite else "", item.id, str(item.seed), item.model, _short(item.prompt))
+        table.add_row(*map(escape, cells))
+    if found.items:
+        _print(table)
+    tell(
+        Text(
+            f"{found.total} pictures; page {found.page} of {found.pages}.",
+            f"共 {found.total} 张；第 {found.page} / {found.pages} 页。",
+        )
+    )
+    return 0
+
+
+def show_pictures(options: argparse.Namespace) -> int:
+    """``history show``: one line of JSON for each, with its path."""
+    with _history(options) as history:
+        for picture in _pictures(history, options.ids):
+            facts = {"path": str(picture.path), **json.loads(picture.record.to_json())}
+            sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
+    return 0
+
+
+def change_pictures(options: argparse.Namespace) -> int:
+    """``history star``, ``unstar``, ``delete`` and ``undo``."""
+    with _history(options) as history:
+        changes = {
+            "star": lambda ids: history.favourite(ids, None, on=True),
+            "unstar": lambda ids: history.favourite(ids, None, on=False),
+            "delete": lambda ids: history.delete(ids, None),
+            "undo": lambda ids: history.undo(ids, None),
+        }
+        done = changes[options.change](options.ids)
+    sys.stdout.write("".join(f"{each}\n" for each in done))
+    missing = next((each for each in options.ids if each not in done), None)
+    if missing is not None:
+        raise _unknown(missing)
+    return 0
+
+
+def empty_trash(options: argparse.Namespace) -> int:
+    """``history empty``."""
+    with _history(options) as history:
+        gone = history.empty_trash(None)
+    tell(Text(f"{len(gone)} pictures deleted for good.", f"已永久删除 {len(gone)} 张图片。"))
+    return 0
+
+
+def pack_pictures(options: argparse.Namespace) -> int:
+    """``history zip``."""
+    with _history(options) as history:
+        _pictures(history, options.ids)
+        try:
+            with options.file.open("xb") as file:
+                file.writelines(history.zip(options.ids, None))
+        except FileExistsError as error:
+            raise RequestError("FILE", Text(f"{options.file} is there already", f"{options.file} 已存在")) from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageError(
+                Text(f"{options.file} could not be written: {reason}.", f"无法写入 {options.file}：{reason}。")
+            ) from error
+    sys.stdout.write(f"{options.file}\n")
+    return 0
+
+
+def compare_pictures(options: argparse.Namespace) -> int:
+    """``history compare``: exit status 0 when nothing differs, 1 when something does, as ``diff`` has it."""
+    with _history(options) as history:
+        sides = side_by_side([picture.record for picture in _pictures(history, options.ids)])
+    shown = [side for side in sides if options.all or not side.same]
+    table = _table((Text("setting", "参数").to(language()), *options.ids))
+    for side in shown:
+        table.add_row(*map(escape, (side.title.to(language()), *side.values)))
+    if shown:
+        _print(table)
+    return 0 if all(side.same for side in sides) else 1
+
+
+def make_again(options: argparse.Namespace) -> int:
+    """``history again``: as ``generate --from`` does it."""
+    with _history(options) as history:
+        (picture,) = _pictures(history, [options.id])
+    parser = argparse.ArgumentParser()
+    add_generate_flags(parser)
+    place = ["--out", str(options.outputs)] if options.outputs else []
+    asked = parser.parse_args(["--from", str(picture.path), *place])
+    status: int = asked.run(asked)
+    return status
+
+
+# Parts.
+
+
+def _action(actions: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
+    action: argparse.ArgumentParser = actions.add_parser(name, description=about)
+    action.set_defaults(run=run)
+    _add_place_flag(action, argparse.SUPPRESS)
+    return action
+
+
+def _add_search_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--search",
+        default="",
+        metavar="WORDS",
+        help="words, or several in quotes, that stand in prompt or settings; seed:42, lora:NAME, model:NAME,"
+        " sampler:NAME and date:2026-01 say where",
+    )
+    parser.add_argument("--favourites", action="store_true", help="only those")
+    parser.add_argument("--day", metavar="YYYY-MM-DD", help="only of that day")
+    parser.add_argument("--of-model", metavar="NAME", help="only made with that model")
+    parser.add_argument("--trash", action="store_true", help="what was deleted, instead of the others")
+    parser.add_argument("--page", type=int, default=1, help="which page (default: 1)")
+    parser.add_argument("--count", type=_count, default=20, help="pictures on a page (default: 20)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 10000")
+    return int(text)
+
+
+def _add_place_flag(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument(
+        "--outputs", type=Path, default=default, metavar="DIR", help="the app's folder of pictures (default: outputs/)"
+    )
+
+
+@contextmanager
+def _history(options: argparse.Namespace) -> Iterator[History]:
+    history = History(config_of(options).outputs)
+    history.refresh()
+    try:
+        yield history
+    finally:
+        history.close()
+
+
+def _pictures(history: History, ids: Iterable[str]) -> list[SavedPicture]:
+    """All of these; raises RequestError for the first that isn't there."""
+    pictures = []
+    for each in ids:
+        picture = history.find(each, None)
+        if picture is None:
+            raise _unknown(each)
+        pictures.append(picture)
+    return pictures
+
+
+def _unknown(picture_id: str) -> RequestError:
+    return RequestError(
+        "ID",
+        Text(f"there is no picture {picture_id}; 'history' lists them", f"没有图片 {picture_id}；可用 history 查看"),
+    )
+
+
+def _data(item: HistoryItem) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "path": str(item.path),
+        "created": item.created.isoformat(),
+        "model": item.model,
+        "prompt": item.prompt,
+        "seed": item.seed,
+        "width": item.width,
+        "height": item.height,
+        "favourite": item.favourite,
+    }
+
+
+def _short(prompt: str) -> str:
+    line = " ".join(prompt.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+def _table(columns: Iterable[str]) -> Table:
+    table = Table(*map(escape, columns), box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
