@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import random
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -25,7 +28,10 @@ from PIL import Image
 from tests.service.quick import MODEL, PATIENCE, QuickStudio, drawn, finish, quick_request
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.events import Picture
+from zimage_app.domain.request import Stage
+from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import read_record
+from zimage_app.service.jobs import JobQueue
 from zimage_app.service.studio import Studio
 from zimage_app.service.views import JobView
 
@@ -249,6 +255,83 @@ def _asked(studio: Studio, seed: int) -> tuple[JobView | None, StudioError | Non
         return None, error
 
 
+# C13: the system asks the program to end. C6: clients go away.
+
+STAGES = tuple(Stage(width=64, height=64, steps=3) for _ in range(3))
+BODY = {"prompt": "船", "seed": 1, "stages": [stage.model_dump(mode="json") for stage in STAGES]}
+
+
+@contextmanager
+def served(outputs: Path, pause: float, loading: float) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    """``app.py`` with quick pictures, in a process of its own; gives it and a client of its REST interface."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = ["--port", str(port), "--outputs", str(outputs), "--offline"]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "tests.service.served", str(pause), str(loading), *flags],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
+            _until(lambda: _answers(client))
+            yield program, client
+    finally:
+        program.kill()
+        program.wait()
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health").is_success
+    except httpx.TransportError:
+        return False
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def sigterm(outputs: Path, when: str, seconds: float) -> None:
+    """End the program while a job is ``loading`` or in stage ``1``, ``2`` or ``3``: it goes, and the queue stays."""
+    with served(outputs, pause=0.3, loading=PATIENCE if when == "loading" else 0.0) as (program, client):
+        jobs = [client.post("/api/generate", json=BODY).json()["task_id"] for _ in range(3)]
+
+        def there() -> bool:
+            task = client.get(f"/api/generate/{jobs[0]}").json()
+            stage = str(1 + task["current_step"] // 3) if task["status"] == "running" else ""
+            return when in (task["status"], stage)
+
+        _until(there)
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(seconds) == 0
+    queue = JobQueue(StudioConfig(outputs=outputs).state)
+    assert [(turn.id, turn.state) for turn in queue.turns()] == [(job, "waiting") for job in jobs]
+    assert [job.attempts for name in jobs if (job := queue.find(name))] == [0, 0, 0]
+    queue.close()
+
+
+def clients_gone(outputs: Path, count: int) -> None:
+    """``count`` clients listen to their job's events and go away in the middle: every job is done all the same."""
+    with served(outputs, pause=0.01, loading=0.0) as (_, client):
+        jobs = []
+        for number in range(count):
+            jobs.append(client.post("/api/generate", json=BODY | {"seed": number}).json()["task_id"])
+            with client.stream("GET", f"/api/generate/{jobs[-1]}/events") as answer:
+                for _, line in zip(range(1 + number % 5), answer.iter_lines(), strict=False):
+                    assert line is not None
+        ends = [lambda job=job: client.get(f"/api/generate/{job}").json()["status"] == "done" for job in jobs]
+        for end in ends:
+            _until(end)
+        status = client.get("/api/system/status").json()
+        assert (status["running"], status["waiting"]) == (0, 0)
+
+
 # S1: nothing grows.
 
 
@@ -270,8 +353,3 @@ def soak(outputs: Path, count: int) -> None:
         after = process.memory_info().rss, process.num_threads(), process.num_fds()
         assert after[0] - before[0] < 25 * 2**20
         assert after[1:] == before[1:]
-
-
-def digest(picture: Picture) -> str:
-    """SHA-256 of pixels."""
-    return hashlib.sha256(picture.tobytes()).hexdigest()
