@@ -20,6 +20,7 @@ from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.rest.app import rest_routes
 from zimage_app.service.backend import Backend
 from zimage_app.service.first_fetch import fetch_first
+from zimage_app.service.housekeeping import begin_tidying
 from zimage_app.service.logs import LogSettings, start_logging
 from zimage_app.service.network import DEFAULT_PORT, choose_port
 from zimage_app.service.settings import Settings, add_flags, settle
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _tell(error.text, language)
         raise SystemExit(2) from error
     _end_on_sigterm()
+    begin_tidying(settings.config)
     try:
         studio.resume()
         with private_folder():

@@ -38,6 +38,8 @@ from zimage_app.web.language import LanguageChoice
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
 _MEMORY = "zimage-studio-settings"
 """Name and key in the browser's storage. Left out, Gradio draws them at every start, and nothing is found again."""
+_UPLOADS = (600, 3600)
+"""Seconds between two looks at Gradio's temporary files, and the age from which on they go."""
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -45,7 +47,7 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
     """The whole page, wired to ``studio``; ``words`` must hold the texts of all its models."""
     cards = studio.cards()
     card = studio.card(studio.default_model)
-    page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
+    page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS)
     with page:
         with gr.Column(elem_id="page"):
             _drawn("topbar")

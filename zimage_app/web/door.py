@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from starlette.middleware import Middleware
 
+from zimage_app.service.housekeeping import TEMPORARY
 from zimage_app.web.access import AccessMiddleware
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.guard import GuardMiddleware
@@ -47,6 +48,6 @@ def door(names: Iterable[str], credentials: Credentials, environment: Mapping[st
 @contextmanager
 def private_folder() -> Iterator[None]:
     """Have Gradio keep its files in a folder of this app's own, which ends with it; else all of a machine share one."""
-    with tempfile.TemporaryDirectory(prefix="zimage-studio-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}-{os.getpid()}-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         yield
