@@ -142,7 +142,7 @@ def test_the_buttons_change_the_language_and_say_which_it_is(visit: Visit) -> No
     page = visit(locale="en-US")
     for language in ("zh-Hant", "zh", "en"):
         page.locator(f".bar [data-language={language}]").click()
-        expect(page.locator("#generate")).to_have_text(say("generate", language))  # type: ignore[arg-type]
+        expect(page.locator("#generate")).to_have_text(say("generate", language))
         pressed: list[Any] = [
             button.get_attribute("aria-pressed") for button in page.locator(".bar [data-language]").all()
         ]
