@@ -26,6 +26,7 @@ from zimage_app.service.network import DEFAULT_PORT, choose_port
 from zimage_app.service.settings import Settings, add_flags, settle
 from zimage_app.service.space import begin_borrowing, on_space, on_zero_gpu
 from zimage_app.service.studio import Studio
+from zimage_app.ui.api import require_mcp
 from zimage_app.ui.launch import start
 from zimage_app.web.credentials import read_credentials
 from zimage_app.web.door import Door, door, private_folder
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = parse_arguments(arguments)
         language = _terminal_language(settings.lang)
         credentials = read_credentials(settings.auth, settings.auth_file, settings.api_key, os.environ)
+        if settings.mcp:
+            require_mcp()
         port = choose_port(settings.host, settings.port)
         start_logging(LogSettings(settings.outputs, settings.log_level, settings.log_json))
         if settings.fetch:
@@ -104,7 +107,8 @@ def _tell(text: Text, language: Language) -> None:
 
 def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
     share = settings.share and not on_space(os.environ)  # a Space has its address
-    page = open_page(studio, settings.lang, entry, server_name=settings.host, server_port=port, share=share)
+    network = {"server_name": settings.host, "server_port": port, "share": share}
+    page = open_page(studio, settings.lang, entry, mcp=settings.mcp, **network)
     if page.share_url:
         entry.hosts.add(urlsplit(page.share_url).hostname or "")
     elif share:

@@ -28,12 +28,12 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 
 @contextmanager
-def served(studio: Backend, door: Door | None = None) -> Iterator[str]:
+def served(studio: Backend, door: Door | None = None, **options: Any) -> Iterator[str]:
     """Page and REST on a free port of this machine, as app.py serves them; gives the address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = open_page(studio, "auto", door or Door(), server_name="127.0.0.1", server_port=port)
+    page = open_page(studio, "auto", door or Door(), server_name="127.0.0.1", server_port=port, **options)
     try:
         yield f"http://127.0.0.1:{port}/"
     finally:

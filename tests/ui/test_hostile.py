@@ -147,7 +147,11 @@ def called(client: httpx.Client, order: dict[str, Any], *, queued: bool) -> str:
 def test_f5_every_handler(studio: Watched, address: str, neighbour: HTTPServer) -> None:
     config = httpx.get(f"{address}/config").json()
     # A function that serves several buttons has a name for each: f, f_1, f_2.
-    found = {re.sub(r"_\d+$", "", each["api_name"]): each for each in config["dependencies"] if each["backend_fn"]}
+    found = {
+        (each["api_visibility"], re.sub(r"_\d+$", "", each["api_name"])): each
+        for each in config["dependencies"]
+        if each["backend_fn"]
+    }
     handlers = list(found.values())
     assert len(handlers) > 12
     before = files(studio.folder)

@@ -70,6 +70,7 @@ class Settings(BaseModel):
     api_key: Annotated[
         str | None, _about("ask programs at /api for this key; better in ZIMAGE_API_KEY", "KEY", secret=True)
     ] = None
+    mcp: Annotated[bool, _about("offer making pictures to MCP clients, at /gradio_api/mcp/")] = False
     allow_host: Annotated[tuple[_Name, ...], _about("answer to this name too, behind a proxy", "NAME")] = ()
     outputs: Annotated[_Place, _about("where pictures go", "DIR", "outputs")] = ROOT / "outputs"
     models_dir: Annotated[_Place, _about("where models lie", "DIR", "models")] = ROOT / "models"

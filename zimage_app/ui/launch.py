@@ -49,12 +49,13 @@ def start(
     *,
     routes: Sequence[BaseRoute] = (),
     middleware: Sequence[Middleware] = (),
+    mcp: bool = False,
     **network: Any,
 ) -> gr.Blocks:
     """Open the port and return.
 
-    ``routes`` are others' on the same port, ``middleware`` stands before everything, and ``network`` is server_name,
-    server_port and share of ``Blocks.launch``.
+    ``routes`` are others' on the same port, ``middleware`` stands before everything, ``mcp`` offers the public
+    functions as MCP tools, and ``network`` is server_name, server_port and share of ``Blocks.launch``.
     """
     words = translations(studio.cards())
     page = build_page(studio, words, first)
@@ -76,7 +77,7 @@ def start(
         enable_monitoring=False,
         ssr_mode=False,
         pwa=False,
-        mcp_server=False,
+        mcp_server=mcp,
         **network,
     )
     return page
