@@ -14,6 +14,7 @@ from gradio.components import Component
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage
 from zimage_app.service.backend import Backend
+from zimage_app.ui.api import add_public_functions
 from zimage_app.ui.asset import asset
 from zimage_app.ui.controls import control, element_id
 from zimage_app.ui.handlers import RECIPES, Handlers, Widgets
@@ -61,6 +62,7 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
                     _drawn("history")
             viewer = _drawn("viewer")
         widgets = builder.widgets(canvas, gr.State(""))
+        add_public_functions(studio, first)  # before the page's own, which Gradio would name the same
         do = Handlers(studio, widgets, words, first)
         _wire(page, builder, widgets, do)
         _wire_viewer(viewer, widgets, do)
