@@ -136,7 +136,15 @@ def test_a_remembered_number_of_stages_that_is_none_is_named(page: _Page, stages
 
 
 def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
-    values = {"model": "quick", "prompt": "", "negative": "", "triggers": "", "seed": "", "start": None}
+    values = {
+        "model": "quick",
+        "prompt": "",
+        "negative": "",
+        "triggers": "",
+        "seed": "",
+        "start": None,
+        "keep_stages": False,
+    }
     values |= all_stages_values(QUICK.stages) | {"loras": [{"name": "ink", "stages": [1]}]}
     inputs = [values[name] for name in page.at.fields]
     updates = page.do.edit_stages(_visitor(), _event(edit="remove", stage=0), *inputs)
@@ -173,7 +181,16 @@ def test_what_nobody_foresaw_is_logged_and_not_shown(tmp_path: Path, caplog: pyt
 
 
 def test_a_refused_run_leaves_the_button_ready(page: _Page) -> None:
-    values = {"model": "quick", "prompt": "", "negative": "", "triggers": "", "loras": [], "seed": "", "start": None}
+    values = {
+        "keep_stages": False,
+        "model": "quick",
+        "prompt": "",
+        "negative": "",
+        "triggers": "",
+        "loras": [],
+        "seed": "",
+        "start": None,
+    }
     values |= all_stages_values(QUICK.stages)
     (updates,) = page.do.generate(_visitor(), *(values[name] for name in page.at.fields))
     assert page.notice(updates).startswith("Prompt: ")

@@ -44,12 +44,14 @@ def make_picture(options: argparse.Namespace) -> int:
     from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
     from zimage_app.service.gallery import Gallery
     from zimage_app.service.generation import load_source
+    from zimage_app.service.stage_pictures import keep_stages
 
     generator = load_source(asked.source, asked.loras, inputs=asked.inputs)
     for text in generator.about:
         tell(text)
-    finished = watch(generator.stream(plan), plan, language())
-    saved = Gallery(asked.config.outputs).save(finished.picture, finished.record)
+    gallery = Gallery(asked.config.outputs)
+    finished = watch(keep_stages(generator.stream(plan), plan, gallery), plan, language())
+    saved = gallery.save(finished.picture, finished.record)
     facts: dict[str, Any] = {"path": str(saved.path)}
     if exact:
         facts["identical"] = compare(options.picture, finished.picture)

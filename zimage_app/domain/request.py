@@ -498,6 +498,16 @@ class GenerationRequest(BaseModel):
             ),
         ),
     ] = None
+    keep_stages: Annotated[
+        bool,
+        Knob(
+            Text("Keep stage pictures", "保留各阶段图片"),
+            Text(
+                "Saves each stage's picture beside the result; it changes nothing in the result.",
+                "把每个阶段的图片存到成片旁边，不影响成片。",
+            ),
+        ),
+    ] = False
     template: Annotated[
         Template | None,
         Knob(

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -95,6 +95,27 @@ class Gallery:
                 )
             ) from error
         return SavedPicture(path, record)
+
+    def save_stages(self, picture_id: str, stages: Mapping[int, Picture]) -> None:
+        """Write the pictures of stages, by their number from 1, beside where the result is or will be.
+
+        Raises:
+            StorageError: names the folder and the system's reason.
+        """
+        result = self.path_of(picture_id)
+        try:
+            result.parent.mkdir(parents=True, exist_ok=True)
+            for number, picture in stages.items():
+                path = result.with_name(f"{result.stem}.stage{number}.png")
+                write_whole(path, _png(Image.fromarray(picture), PngImagePlugin.PngInfo()))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageError(
+                Text(
+                    f"The stage pictures could not be saved in {result.parent}: {reason}.",
+                    f"各阶段图片无法保存到 {result.parent}：{reason}。",
+                )
+            ) from error
 
     def find(self, picture_id: str) -> SavedPicture | None:
         """The picture of that id, or None where there is none. An id is never taken for a path."""

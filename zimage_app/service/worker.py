@@ -38,6 +38,7 @@ from zimage_app.service.gallery import Gallery
 from zimage_app.service.job_log import JobTimes, log_job
 from zimage_app.service.jobs import Job, JobQueue, Outcome
 from zimage_app.service.limits import Limits
+from zimage_app.service.stage_pictures import keep_stages
 from zimage_app.service.unsaved import Keeper
 from zimage_app.service.views import JobView, StageView
 
@@ -355,7 +356,7 @@ class Worker:
         watched.started = watched.loaded = time.monotonic()
         self.board.update(watched, state="running", loading=None)
         with closing(generator.stream(watched.plan, stop)) as events:
-            for event in events:
+            for event in keep_stages(events, watched.plan, self._means.gallery):
                 self._take(watched, watched.plan, event)
 
     def _take(self, watched: Watched, plan: GenerationPlan, event: Event) -> None:

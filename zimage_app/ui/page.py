@@ -204,6 +204,8 @@ class _Controls:
                 for number in range(MAX_STAGES):
                     with gr.Tab(self._words(tab_key(number)), id=number, elem_id=f"stage-{number}"):
                         self._stage(number)
+            keep = "keep_stages"
+            self.fields[keep] = control(GenerationRequest, keep, keep, False, self._words)
 
     def _stage(self, number: int) -> None:
         prefix = f"stages.{number}"

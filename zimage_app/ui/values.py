@@ -23,7 +23,7 @@ Values = dict[str, Any]
 
 SAMPLER_OPTIONS = sorted(frozenset[str]().union(*(traits.options for traits in SAMPLER_TRAITS.values())))
 """Knobs that some samplers read and others don't."""
-REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed", "stages", "start")
+REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed", "stages", "start", "keep_stages")
 """What concerns all stages."""
 _RANDOM_SEED = ("", "-1")
 
@@ -85,6 +85,7 @@ def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
         "seed": "random" if seed in _RANDOM_SEED else _word_or_number(seed),
         "stages": [stage_data(values, number) for number in range(stage_count(values))],
         "start": values.get("start") or None,
+        "keep_stages": values.get("keep_stages") or False,
     }
 
 
@@ -110,6 +111,7 @@ def request_values(request: GenerationRequest, card: ModelCard) -> Values:
         "loras": lora_values(request.loras),
         "seed": "" if request.seed == "random" else str(request.seed),
         "start": request.start.model_dump(mode="json") if request.start else None,
+        "keep_stages": request.keep_stages,
     } | stages_values(stages)
 
 
