@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from zimage_app.domain.errors import RequestError, StorageError
+from zimage_app.models.spec import list_models
 from zimage_app.service.config import ROOT
 from zimage_app.service.limits import HOME, PUBLIC
 from zimage_app.service.settings import FILE_NAME, Settings, add_flags, flag_of, read_file, settle, variable_of
@@ -71,6 +72,12 @@ def test_lists_switches_and_numbers_are_read_from_the_environment() -> None:
     assert settings.config.shared
     assert settings.config.allowed.seconds == 2.5
     assert settings.config.allowed.pixels == PUBLIC.pixels
+
+
+def test_the_demo_model_is_offered_wherever_models_lie(tmp_path: Path) -> None:
+    names = [source.card.name for source in list_models(settled(["--models-dir", str(tmp_path)]).config.shelves)]
+    assert "demo" in names
+    assert settled([]).config.shipped is None
 
 
 def test_no_time_limit_is_a_time_limit_of_none() -> None:

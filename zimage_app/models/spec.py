@@ -34,6 +34,8 @@ class Shelves:
     """YAML files that name models and the places of their parts."""
     comfyui: Path | None = None
     """A ComfyUI installation, or its models folder."""
+    shipped: Path | None = None
+    """The folder of the model that comes with the app, where ``models`` is another than the one it lies in."""
 
     @classmethod
     def of(cls, where: Path | Shelves) -> Shelves:
@@ -101,6 +103,8 @@ def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
     for source in _comfy_sources(shelves):
         name = source.card.name
         makers[name] = partial(_itself, source)
+    if shelves.shipped is not None and is_model(shelves.shipped):
+        makers[shelves.shipped.name] = partial(_folder_source, shelves.shipped)
     folders = [folder for folder in _subfolders(shelves.models) if is_model(folder)]
     makers |= {folder.name: partial(_folder_source, folder) for folder in folders}
     if shelves.named is not None and shelves.named.is_dir():

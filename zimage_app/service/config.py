@@ -19,6 +19,8 @@ class StudioConfig:
 
     outputs: Path = ROOT / "outputs"
     models: Path = ROOT / "models"
+    shipped: Path | None = None
+    """The demo model's folder, where ``models`` is another than the one it lies in."""
     loras: Path = ROOT / "loras"
     named_models: Path = ROOT / "presets" / "models"
     """YAML files that name models and the places of their parts."""
@@ -58,4 +60,4 @@ class StudioConfig:
     @property
     def shelves(self) -> Shelves:
         """Where models are looked for."""
-        return Shelves(self.models, self.named_models, self.comfyui)
+        return Shelves(self.models, self.named_models, self.comfyui, self.shipped)

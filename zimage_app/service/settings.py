@@ -97,6 +97,7 @@ class Settings(BaseModel):
         config = StudioConfig(
             outputs=self.outputs,
             models=self.models_dir,
+            shipped=None if self.models_dir == ROOT / "models" else ROOT / "models" / "demo",
             loras=self.loras,
             comfyui=self.comfyui,
             model=self.model,
