@@ -113,6 +113,8 @@ def test_a_picture_that_is_chosen_starts_at_a_stage(visit: Visit, scripted: Scri
     expect(page.locator(".start .at select")).to_have_value("2")  # the first that redraws a part only
     expect(page.locator(".start .denoise")).to_have_text("重绘幅度 0.7")
     expect(page.locator("#stages .meaning")).to_have_text("本阶段不会执行。")
+    expect(page.locator("#stages [role=tab]").first).to_contain_text("跳过")
+    expect(page.locator("#stages [role=tab]").nth(1)).to_contain_text("构图")
     page.locator(".start .at select").select_option("3")
     page.locator(".start .fit select").select_option("stretch")
     expect(page.locator(".start .denoise")).to_have_text("重绘幅度 0.6")

@@ -67,6 +67,14 @@ class Accepted(_Answer):
     task_id: str
 
 
+class Input(_Answer):
+    """A picture that was handed in."""
+
+    picture: Annotated[str, Field(description="SHA-256 of its file, for start.picture of a request.")]
+    width: int
+    height: int
+
+
 class Image(_Answer):
     """A picture in a list."""
 

@@ -33,6 +33,7 @@ MAX_PIXELS = 50_000_000
 MOST_KEPT = 512 * 2**20
 """Bytes of all files together; then those go that were not used for longest."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
+MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _THUMBNAIL = (320, 320)
 _TAKEN = Text("take a PNG, JPEG or WebP picture", "请使用 PNG、JPEG 或 WebP 图片")

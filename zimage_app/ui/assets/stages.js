@@ -14,11 +14,14 @@ let settings = {};
 let meaning = null; // what the stages' settings mean in numbers; null while that can't be told
 
 const isOn = (stage) => settings[`stages.${stage}.enabled`] !== false;
+const isSkipped = (stage) => stage + 1 < (settings.start?.stage || 1); // a picture comes in its place
+const runs = (stage) => isOn(stage) && !isSkipped(stage);
 
 // As on the canvas: the stages that run are named by their place among themselves.
 function nameOf(stage) {
   if (!isOn(stage)) return say("stage_off");
-  const running = [...Array(count).keys()].filter(isOn);
+  if (isSkipped(stage)) return say("stage_skipped");
+  const running = [...Array(count).keys()].filter(runs);
   const place = running.indexOf(stage);
   if (place === running.length - 1) return say("stage_final");
   return say(place ? "stage_refine" : "stage_draft");
@@ -48,7 +51,7 @@ function makeTab(stage) {
   tab.setAttribute("aria-selected", String(stage === chosen));
   tab.setAttribute("aria-controls", `stage-${stage}`);
   tab.tabIndex = stage === chosen ? 0 : -1;
-  tab.classList.toggle("off", !isOn(stage));
+  tab.classList.toggle("off", !runs(stage));
   return tab;
 }
 

@@ -1,0 +1,32 @@
+"""A picture to start from, over REST."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+from starlette.testclient import TestClient
+
+from tests.ui.doubles import ScriptedStudio, finish
+
+
+def test_a_picture_is_handed_in_and_started_from(client: TestClient, studio: ScriptedStudio) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (60, 40), "red").save(buffer, "WEBP")
+    kept = client.post("/api/inputs", content=buffer.getvalue())
+    assert (kept.status_code, kept.json()["width"], kept.json()["height"]) == (200, 60, 40)
+    start = {"picture": kept.json()["picture"], "stage": 2}
+    asked = client.post("/api/generate", json={"prompt": "boat", "start": start})
+    assert asked.status_code == 202
+    picture = finish(studio, asked.json()["task_id"]).picture
+    assert picture is not None
+    assert [stage.number for stage in picture.record.stages] == [1]
+    assert picture.record.request.start is not None
+
+
+def test_what_cannot_be_started_from_is_named(client: TestClient) -> None:
+    refused = client.post("/api/inputs", content=b"milk")
+    assert refused.status_code == 422
+    assert "picture is not a picture that can be read" in refused.json()["detail"]
+    gone = client.post("/api/generate", json={"prompt": "boat", "start": {"picture": "0" * 64}})
+    assert (gone.status_code, gone.json()["field"]) == (422, "start.picture")

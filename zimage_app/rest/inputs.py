@@ -1,0 +1,29 @@
+"""Pictures to start from: handed in here, then named in a request by their hash."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from zimage_app.domain.errors import ImportedFileError, RequestError
+from zimage_app.rest.caller import Calling
+from zimage_app.rest.schema import Input
+from zimage_app.service.inputs import MEDIA_TYPES
+
+router = APIRouter(tags=["generate"])
+
+_NAME = "picture"
+"""What is handed in has no name of its own."""
+_PICTURE = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {"requestBody": {"required": True, "content": dict.fromkeys(MEDIA_TYPES, _PICTURE)}}
+
+
+@router.post("/inputs", openapi_extra=_BODY)
+async def hand_in(request: Request, caller: Calling) -> Input:
+    """Hand in a picture to start from, as the body. Its hash goes into ``start.picture`` of POST /api/generate."""
+    data = await request.body()  # bounded before it comes here
+    try:
+        kept = await run_in_threadpool(caller.studio.inputs.keep, data, _NAME)
+    except ImportedFileError as error:
+        raise RequestError("body", error.text) from error
+    return Input(picture=kept.sha256, width=kept.width, height=kept.height)
