@@ -88,7 +88,7 @@ class HuggingFace:
 
     def listing(self, repo: str, patience: Patience) -> Listing:
         """What a repository holds at its newest commit."""
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import (
             GatedRepoError,
             HfHubHTTPError,
@@ -96,6 +96,8 @@ class HuggingFace:
             RepositoryNotFoundError,
         )
 
+        # Else it asks huggingface.co, whatever the endpoint, which programs it should tell of in its headers.
+        constants.HF_HUB_DISABLE_TELEMETRY = True
         api = HfApi(self.endpoint.rstrip("/"), library_name=_PROGRAM, library_version=__version__)
 
         def ask() -> Any:
