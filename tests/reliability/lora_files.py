@@ -165,7 +165,7 @@ class LoraCases:
                 del tensors[key]
             case 1:
                 number = chance.choice((float("nan"), float("inf"), float("-inf"), 1e30, -1e30, 3e38, 1e-45, 2e4))
-                spoilt = value.clone().float().flatten()
+                spoilt = torch.ones(value.numel())
                 spoilt[chance.randrange(max(1, spoilt.numel())) : spoilt.numel()] = number
                 tensors[key] = spoilt.reshape(value.shape)
             case 2:
