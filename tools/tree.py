@@ -86,6 +86,8 @@ def _words(path: Path) -> str:
         return _first_sentence(path)
     if path.parent.name == "golden" and path.name != "README.md":
         return "numbers of the real ComfyUI"
+    if path.parent.name == "wildcards" and path.suffix == ".txt":
+        return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
     return _WORDS.get(path.name) or _ENDINGS.get(path.suffix, "")
 
 
