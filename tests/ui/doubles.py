@@ -73,6 +73,8 @@ class ScriptedStudio:
         self.shared = False
         self.borrows_gpu = False
         self.in_memory: LoadedModel | None = None
+        self.troubles: tuple[Text, ...] = ()
+        """What is wrong with the app's own files."""
         self._folder = folder
         self._changed = threading.Condition()
         self._turn = threading.Lock()
@@ -92,6 +94,9 @@ class ScriptedStudio:
             self._cancelled.update(self._views)
             self._changed.wait_for(lambda: all(view.over for view in self._views.values()), 10)
 
+    def warnings(self) -> tuple[Text, ...]:
+        return self.troubles
+
     def queue(self) -> QueueView:
         with self._changed:
             states = [view.state for view in self._views.values() if not view.over]
@@ -99,7 +104,8 @@ class ScriptedStudio:
         return QueueView(len(states) - waiting, waiting)
 
     def details(self) -> tuple[Section, ...]:
-        return details(StudioConfig(outputs=self._folder, models=self._folder), self.monitor, self.in_memory)
+        config = StudioConfig(outputs=self._folder, models=self._folder)
+        return details(config, self.monitor, self.in_memory, self.troubles)
 
     def loaded(self) -> LoadedModel | None:
         return self.in_memory

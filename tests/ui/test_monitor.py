@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from tests.ui.conftest import Visit, ask, expect_state
 from tests.ui.doubles import ScriptedStudio
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.text import Text
 from zimage_app.service.gpus import Amount, GpuStatus
 from zimage_app.service.monitor import MachineStatus
 from zimage_app.ui.monitor import machine_chips, monitor_routes
@@ -102,6 +103,16 @@ def test_a_stranger_sees_the_own_place_in_the_queue_and_nothing_of_the_machine(
     assert client.get("/monitor/details.json").status_code == 403
     assert list(client.get("/monitor/details.json").json()) == ["error"]
     studio.settle()
+
+
+def test_what_is_wrong_with_the_app_s_files_is_a_chip_and_stands_first_in_the_details(
+    client: TestClient, studio: ScriptedStudio
+) -> None:
+    studio.troubles = (Text("queue.sqlite was damaged.", "queue.sqlite 已损坏。"),)
+    chip = client.get("/monitor.json", headers={"accept-language": "zh-CN"}).json()["chips"][0]
+    assert (chip["name"], chip["title"], chip["warn"]) == ("notice", "queue.sqlite 已损坏。", True)
+    section = client.get("/monitor/details.json", headers={"accept-language": "en"}).json()["sections"][0]
+    assert section == {"title": "Notices", "rows": [["Notice", "queue.sqlite was damaged."]]}
 
 
 def test_the_details_name_versions_and_sizes_but_no_place_of_this_machine(

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.text import Text
 from zimage_app.service.details import Section
 from zimage_app.service.history import History
 from zimage_app.service.inputs import PictureInputs
@@ -60,6 +61,10 @@ class Backend(Protocol):
     @property
     def monitor(self) -> Monitor:
         """Looks at the machine."""
+        ...
+
+    def warnings(self) -> tuple[Text, ...]:
+        """What is wrong with the app's own files, for the owner of the machine."""
         ...
 
     def queue(self) -> QueueView:

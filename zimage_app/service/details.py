@@ -20,6 +20,7 @@ from zimage_app.domain.version import __version__
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gpus import Amount, GpuStatus
 from zimage_app.service.monitor import MachineStatus, Monitor
+from zimage_app.service.scrub import scrubbed
 from zimage_app.service.slot import LoadedModel
 
 _PACKAGES = (
@@ -54,9 +55,13 @@ class Section:
     rows: tuple[Row, ...]
 
 
-def details(config: StudioConfig, monitor: Monitor, loaded: LoadedModel | None) -> tuple[Section, ...]:
+def details(
+    config: StudioConfig, monitor: Monitor, loaded: LoadedModel | None, warnings: Sequence[Text] = ()
+) -> tuple[Section, ...]:
     """All of it, now. Takes as long as the folders' sizes take, a few seconds at most."""
+    notices = tuple(Row(Text("Notice", "提示"), _scrubbed(warning)) for warning in warnings)
     return (
+        *((Section(Text("Notices", "提示"), notices),) if notices else ()),
         Section(Text("Versions", "版本"), tuple(_versions(monitor.driver()))),
         Section(Text("Model in memory", "内存中的模型"), tuple(_model(loaded))),
         Section(Text("Machine", "机器"), tuple(_machine(monitor.machine()))),
@@ -71,6 +76,10 @@ def as_text(sections: Sequence[Section], language: Language) -> str:
         lines.append(f"[{section.title.to(language)}]")
         lines += (f"{row.name.to(language)}: {row.value.to(language)}" for row in section.rows)
     return "\n".join(lines) + "\n"
+
+
+def _scrubbed(text: Text) -> Text:
+    return Text(scrubbed(text.en), scrubbed(text.zh))
 
 
 def _plain(name: str, value: str) -> Row:

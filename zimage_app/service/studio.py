@@ -219,7 +219,7 @@ class Studio:
 
     def details(self) -> tuple[Section, ...]:
         """Versions, model, machine and folders, for a bug report."""
-        return details(self._config, self.monitor, self.loaded())
+        return details(self._config, self.monitor, self.loaded(), self.warnings())
 
     def unload(self) -> None:
         """Free the model's memory; the next picture loads it again.

@@ -69,7 +69,8 @@ def top_bar(studio: Backend, owner: str, language: Language) -> list[Chip]:
     """The figures that this visitor may see, those first that matter most."""
     if studio.shared:
         return list(_own_place(studio, owner, language))
-    return [*_queue(studio, language), *machine_chips(studio.monitor.machine(), language)]
+    machine = machine_chips(studio.monitor.machine(), language)
+    return [*_queue(studio, language), *_notices(studio, language), *machine]
 
 
 def details_data(studio: Backend, language: Language) -> Data:
@@ -92,6 +93,12 @@ def _queue(studio: Backend, language: Language) -> Iterator[Chip]:
     if jobs := queue.running + queue.waiting:
         title = say("monitor_jobs_title", language, running=queue.running, waiting=queue.waiting)
         yield Chip("jobs", say("monitor_jobs", language, jobs=jobs), title)
+
+
+def _notices(studio: Backend, language: Language) -> Iterator[Chip]:
+    if warnings := studio.warnings():
+        title = "\n".join(warning.to(language) for warning in warnings)
+        yield Chip("notice", say("monitor_notice", language), title, warn=True)
 
 
 def _own_place(studio: Backend, owner: str, language: Language) -> Iterator[Chip]:

@@ -29,5 +29,5 @@ MONITOR_WORDS: dict[str, Text] = {
     "monitor_temperature_title": Text("Temperature of {name}", "{name} 的温度"),
     "monitor_disk": Text("Disk {free} free", "磁盘剩余 {free}"),
     "monitor_disk_title": Text("Free where pictures are saved", "图片所在磁盘的剩余空间"),
-    "monitor_warning": Text("{title}: attention", "{title}：请注意"),
+    "monitor_notice": Text("Attention", "请注意"),
 }

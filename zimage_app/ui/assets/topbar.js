@@ -71,7 +71,7 @@ let asked = 0;
 function makeChip(chip) {
   const node = make("span", chip.warn ? "chip warn" : "chip", chip.warn ? `⚠ ${chip.text}` : chip.text);
   node.dataset.name = chip.name;
-  node.title = chip.warn ? say("monitor_warning", { title: chip.title }) : chip.title;
+  node.title = chip.title;
   return node;
 }
 
