@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import io
 import locale
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -79,25 +80,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except StudioError as error:
         _tell(error.text, language)
         raise SystemExit(2) from error
-    _end_on_sigterm()
     begin_tidying(settings.config)
-    try:
-        studio.resume()
-        with private_folder():
-            _serve(studio, settings, port, door(settings.allow_host, credentials, os.environ))
-    finally:
-        studio.close()
+    with _ending_on_sigterm():
+        try:
+            studio.resume()
+            with private_folder():
+                _serve(studio, settings, port, door(settings.allow_host, credentials, os.environ))
+        finally:
+            studio.close()
 
 
-def _end_on_sigterm() -> None:
-    """Let the system's polite request end the program as Ctrl+C does: the running job goes back to the queue."""
+class _Ended(BaseException):
+    """The system asked the program to end."""
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Let the system's polite request end the program as Ctrl+C does: the running job goes back to the queue.
+
+    What the context holds is closed. Taking apart a page and a model object by object, as Python does at its end, would
+    take seconds of which the system may give none, so that is left out.
+    """
 
     def end(number: int, frame: object) -> NoReturn:
         del number, frame
-        raise SystemExit(0)
+        raise _Ended
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except _Ended:
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(0)
 
 
 def _tell(text: Text, language: Language) -> None:

@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 LOCK_NAME = "worker.lock"
 _PULSE = 1.0
 """Seconds between two looks at what other programs did to the queue."""
-_LAST_WAIT = 3.0
+_LAST_WAIT = 2.0
 """Seconds that a run is given to end when the app closes."""
 _MOST_ATTEMPTS = 2
 
