@@ -70,7 +70,7 @@ def dialogs(page: Page, check: Checker) -> None:
     page.evaluate("window.studio.showKeys()")
     check.look("shortcuts", "dialog[open]")
     page.keyboard.press("Escape")
-    page.locator(".bar .chips").click()
+    page.locator(".bar .gauges").click()
     expect(page.locator("dialog.machine dl").first).to_be_visible()
     check.look("machine", "dialog[open]")
     page.keyboard.press("Escape")

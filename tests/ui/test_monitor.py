@@ -134,19 +134,19 @@ def test_the_details_name_versions_and_sizes_but_no_place_of_this_machine(
 
 def test_the_chips_follow_the_queue(visit: Visit, scripted: ScriptedStudio) -> None:
     page = visit()
-    expect(page.locator(".chip[data-name=ram]")).to_contain_text("RAM")
-    expect(page.locator(".chip[data-name=jobs]")).to_have_count(0)
+    expect(page.locator(".gauge[data-name=ram]")).to_contain_text("RAM")
+    expect(page.locator(".gauge[data-name=jobs]")).to_have_count(0)
     scripted.step_seconds = 0.4
     ask(page, "小船")
-    expect(page.locator(".chip[data-name=jobs]")).to_have_text("任务 1")
+    expect(page.locator(".gauge[data-name=jobs]")).to_have_text("任务 1")
     expect_state(page, "done")
-    expect(page.locator(".chip[data-name=jobs]")).to_have_count(0)
+    expect(page.locator(".gauge[data-name=jobs]")).to_have_count(0)
 
 
 def test_nobody_is_asked_while_the_page_is_hidden(visit: Visit, scripted: ScriptedStudio) -> None:
     del scripted
     page = visit()
-    expect(page.locator(".chip").first).to_be_visible()
+    expect(page.locator(".gauge").first).to_be_visible()
     page.evaluate("""() => {
       window.asked = 0;
       const real = window.fetch;
@@ -164,8 +164,8 @@ def test_nobody_is_asked_while_the_page_is_hidden(visit: Visit, scripted: Script
 def test_the_details_open_by_keyboard_and_are_copied(visit: Visit, scripted: ScriptedStudio) -> None:
     del scripted
     page = visit(locale="en-US", permissions=["clipboard-read", "clipboard-write"])
-    expect(page.locator(".chip").first).to_be_visible()
-    page.locator(".chips").press("Enter")
+    expect(page.locator(".gauge").first).to_be_visible()
+    page.locator(".gauges").press("Enter")
     dialog = page.get_by_role("dialog", name="Machine and app")
     expect(dialog.locator("dd").first).to_be_visible()
     dialog.get_by_role("button", name="Copy").click()
@@ -175,7 +175,7 @@ def test_the_details_open_by_keyboard_and_are_copied(visit: Visit, scripted: Scr
     assert "gradio: " in text
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    expect(page.locator(".chips")).to_be_focused()
+    expect(page.locator(".gauges")).to_be_focused()
 
 
 def test_without_a_clipboard_the_old_way_is_taken(visit: Visit, scripted: ScriptedStudio) -> None:
@@ -183,7 +183,7 @@ def test_without_a_clipboard_the_old_way_is_taken(visit: Visit, scripted: Script
     page = visit()
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.evaluate("document.addEventListener('copy', () => (window.copied = String(getSelection())))")
-    page.locator(".chips").click()
+    page.locator(".gauges").click()
     page.locator(".machine .copy").click()
     expect(page.locator(".machine .copy")).to_have_text("已复制")
     assert "[版本]" in page.evaluate("copied")
@@ -193,7 +193,7 @@ def test_without_a_clipboard_the_old_way_is_taken(visit: Visit, scripted: Script
 def test_a_phone_shows_what_fits(visit: Visit, scripted: ScriptedStudio, scheme: str) -> None:
     del scripted
     page = visit(viewport={"width": 390, "height": 800}, color_scheme=scheme)
-    expect(page.locator(".chip").first).to_be_visible()
+    expect(page.locator(".gauge").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     bar = page.locator(".bar").bounding_box()
     theme = page.locator(".bar .theme").bounding_box()
@@ -201,7 +201,7 @@ def test_a_phone_shows_what_fits(visit: Visit, scripted: ScriptedStudio, scheme:
     assert theme is not None
     assert theme["x"] + theme["width"] <= 390
     assert bar["height"] <= 50
-    page.locator(".chips").click()
+    page.locator(".gauges").click()
     expect(page.locator(".machine .copy")).to_be_enabled()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.locator(".machine .close").click()

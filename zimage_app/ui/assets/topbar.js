@@ -64,12 +64,12 @@ addEventListener("keydown", (event) => event.key === "Escape" && (help.hidden = 
 // The machine's figures: one small question every few seconds, none while nobody looks.
 const { make, makeButton, say } = page;
 const pace = 5000; // milliseconds between two questions
-const chips = bar.querySelector(".chips");
+const gauges = bar.querySelector(".gauges");
 let timer = 0;
 let asked = 0;
 
 function makeChip(chip) {
-  const node = make("span", chip.warn ? "chip warn" : "chip", chip.warn ? `⚠ ${chip.text}` : chip.text);
+  const node = make("span", chip.warn ? "gauge warn" : "gauge", chip.warn ? `⚠ ${chip.text}` : chip.text);
   node.dataset.name = chip.name;
   node.title = chip.title;
   return node;
@@ -84,9 +84,9 @@ async function look() {
     .then((answer) => (answer.ok ? answer.json() : null))
     .catch(() => null);
   if (turn !== asked) return;
-  chips.replaceChildren(...(data?.chips || []).map(makeChip));
-  chips.disabled = !data?.details;
-  chips.title = data?.details ? say("monitor_open") : "";
+  gauges.replaceChildren(...(data?.chips || []).map(makeChip));
+  gauges.disabled = !data?.details;
+  gauges.title = data?.details ? say("monitor_open") : "";
   timer = setTimeout(look, pace);
 }
 
@@ -137,4 +137,4 @@ dialog.setAttribute("aria-labelledby", heading.id);
 dialog.append(head, body, foot);
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 document.body.append(dialog);
-chips.onclick = showDetails;
+gauges.onclick = showDetails;
