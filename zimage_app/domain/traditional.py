@@ -25,6 +25,7 @@ _OWN_WORDS = {
     "視訊記憶體": "顯示記憶體",
     "關鍵詞": "關鍵字",
     "校驗": "驗證",
+    "畫素": "像素",
 }
 """What OpenCC chooses and a page would say otherwise."""
 
