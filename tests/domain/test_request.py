@@ -47,7 +47,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "x", "stages": [{"cfg": float("nan")}]}, "stages.0.cfg", "finite"),
     ({"prompt": "x", "stages": [{"denoise": float("inf")}]}, "stages.0.denoise", "finite"),
     ({"prompt": "x", "stages": [{"denoise": 0}]}, "stages.0.denoise", "at least 0.01"),
-    ({"prompt": "x", "stages": [{"shift": 0}]}, "stages.0.shift", "above 0"),
+    ({"prompt": "x", "stages": [{"shift": 0}]}, "stages.0.shift", "at least 0.01"),
+    ({"prompt": "x", "stages": [{"shift": 1e-60}]}, "stages.0.shift", "at least 0.01"),  # 0 as a float32
     ({"prompt": "x", "stages": [{"seed": "sometimes"}]}, "stages.0.seed", "'follow' or 'random'"),
     ({"prompt": "x", "stages": [{"upscale": "lanczos"}]}, "stages.0.upscale", "'nearest-exact'"),
     ({"prompt": "x", "stages": [{"easycache": {"start": 0.9, "end": 0.5}}]}, "stages.0.easycache", "below end"),

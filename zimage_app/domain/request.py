@@ -111,7 +111,7 @@ class EasyCache(BaseModel):
         ),
     ] = 0.95
     window_shift: Annotated[
-        Literal["auto"] | Annotated[float, Field(gt=0.0, le=100.0)],
+        Literal["auto"] | Annotated[float, Field(ge=0.01, le=100.0)],
         Knob(
             Text("EasyCache window shift", "EasyCache 窗口 shift"),
             Text(
@@ -209,7 +209,7 @@ class Stage(BaseModel):
     ] = "simple"
     shift: Annotated[
         float,
-        Field(gt=0.0, le=100.0),
+        Field(ge=0.01, le=100.0),
         Knob(
             Text("Shift", "Shift"),
             Text("Moves the steps towards high noise; Z-Image's own is 3.", "把步数移向高噪声端，Z-Image 自身为 3。"),

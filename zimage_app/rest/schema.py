@@ -18,6 +18,10 @@ LONGEST_NAME = 400
 class GenerateBody(GenerationRequest):
     """A request, and the model that is to answer it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"prompt": "夕阳下平静的湖面上一艘红色小船", "seed": 42}]}
+    )
+
     model: Annotated[
         str | None,
         Field(
