@@ -137,7 +137,7 @@ class Studio:
         Raises:
             ModelError: its files cannot be used.
         """
-        self._slot.model(self._source(self.default_model), lambda text: log.info("%s", text), lambda: False)
+        self._slot.model(self._source(self.default_model), lambda text: log.debug("%s", text), lambda: False)
 
     def resume(self) -> None:
         """Go on with what was left in the queue when the app ended."""
