@@ -1,7 +1,8 @@
 """What earlier runs left behind, and nobody needs: tidied up in one place, when the app starts.
 
 Half-written files of a killed app, temporary folders of apps that are gone, databases that were set aside long ago.
-What grows while the app runs is bounded where it grows (log, start pictures, thumbnails, uploads). Never touches a picture.
+What grows while the app runs is bounded where it grows (log, start pictures, thumbnails, uploads). Never touches a
+picture.
 """
 
 from __future__ import annotations
