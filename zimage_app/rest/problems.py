@@ -24,6 +24,7 @@ from zimage_app.domain.errors import (
 from zimage_app.domain.text import Text
 from zimage_app.domain.wording import finding_error
 from zimage_app.rest.schema import Problem
+from zimage_app.service.permissions import for_strangers
 from zimage_app.web.language import language_of
 
 log = logging.getLogger(__name__)
@@ -74,15 +75,16 @@ def _answer(request: Request, status: int, text: Text, field: str | None = None,
 
 
 def _refused(request: Request, error: StudioError) -> JSONResponse:
+    text = for_strangers(error.text) if request.app.state.studio.shared else error.text
     if isinstance(error, NotFoundError):
-        return _answer(request, 404, error.text)
+        return _answer(request, 404, text)
     if isinstance(error, BusyError):
         wait = str(max(1, round(error.retry_after)))
-        return _answer(request, 429 if error.own else 503, error.text, **{"retry-after": wait})
+        return _answer(request, 429 if error.own else 503, text, **{"retry-after": wait})
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 400)
     if status >= 500:
         log.warning("%s", error)
-    return _answer(request, status, error.text, error.field if isinstance(error, RequestError) else None)
+    return _answer(request, status, text, error.field if isinstance(error, RequestError) else None)
 
 
 def _unreadable(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -6,6 +6,7 @@ use together is changed by whoever runs the app, at home.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from zimage_app.domain.errors import ForbiddenError
@@ -24,6 +25,15 @@ _REFUSALS: dict[Change, Text] = {
     ),
     "notes": Text("On a shared page, notes can't be changed.", "公开分享的页面上不能修改备注。"),
 }
+
+
+_PLACE = re.compile(r"""(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,'"，。：；、（）]+)+[\\/]([^\\/\s:;,'"，。：；、（）]+)""")
+"""A path from the root on, of two steps at least; its last step stays."""
+
+
+def for_strangers(text: Text) -> Text:
+    """A sentence that tells nothing of where things lie on this machine: of paths, only the last step is left."""
+    return Text(_PLACE.sub(r"…/\1", text.en), _PLACE.sub(r"…/\1", text.zh))
 
 
 def require_home(what: Change, *, shared: bool) -> None:

@@ -38,6 +38,7 @@ from zimage_app.service.gallery import Gallery
 from zimage_app.service.job_log import JobTimes, log_job
 from zimage_app.service.jobs import Job, JobQueue, Outcome
 from zimage_app.service.limits import Limits
+from zimage_app.service.permissions import for_strangers
 from zimage_app.service.stage_pictures import keep_stages
 from zimage_app.service.unsaved import Keeper
 from zimage_app.service.views import JobView, StageView
@@ -397,6 +398,9 @@ class Worker:
             self._fail(watched, GenerationError(_too_long(self._means.limits.seconds or 0.0)))
 
     def _fail(self, watched: Watched, error: StudioError) -> None:
+        if self._means.shared and (told := for_strangers(error.text)) != error.text:
+            log.warning("job %s: %s", watched.job.id, error)
+            error = GenerationError(told)
         self._finish(watched, Outcome("failed", error=error.text), error=error)
 
     def _keep(self, watched: Watched, event: Finished) -> None:
@@ -411,7 +415,8 @@ class Worker:
             self._finish(watched, _done(record), progress=1.0, picture=saved)
         else:
             # The queue goes on to call it running: while its picture has no file, a restart makes it again.
-            warnings = (*watched.view.warnings, problem)
+            told = for_strangers(problem) if self._means.shared else problem
+            warnings = (*watched.view.warnings, told)
             self.board.update(watched, state="done", progress=1.0, picture=saved, warnings=warnings)
 
     def _finish(self, watched: Watched, outcome: Outcome, **seen: object) -> None:
