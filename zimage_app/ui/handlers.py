@@ -28,6 +28,7 @@ from zimage_app.domain.request import (
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.backend import Backend
 from zimage_app.service.history.pixels import compare_pixels, read_pixels
+from zimage_app.service.permissions import for_strangers
 from zimage_app.service.views import JobView, SavedPicture
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.controls import element_id, fill
@@ -387,7 +388,7 @@ class Handlers:
             return self._internal(self._language(request))
 
     def _refusal(self, error: StudioError, language: Language) -> Updates:
-        sentence = error.to(language)
+        sentence = (for_strangers(error.text) if self._studio.shared else error.text).to(language)
         name = page_name(error.field, self._at.fields) if isinstance(error, RequestError) else ""
         if isinstance(error, RequestError) and name:
             sentence = field_title(name).to(language) + sentence.removeprefix(error.field)
