@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.service import faults
+from tests.service.quick import PATIENCE
 from tests.service.same_pixels import cancels, same_pixels
 from tests.service.test_jobs import claims_by_many
 from zimage_app import load_generator
@@ -43,12 +44,14 @@ def test_c5_a_stop_at_any_point_leaves_the_next_run_as_it_is(models_dir: Path) -
 
 
 def test_c6_clients_that_go_away_change_nothing(tmp_path: Path) -> None:
-    faults.clients_gone(tmp_path, 50)
+    with faults.served(tmp_path) as (_, client):
+        faults.clients_gone(client, 50)
 
 
 @pytest.mark.parametrize("when", ["loading", "1", "2", "3"])
 def test_c13_a_polite_end_keeps_the_queue(tmp_path: Path, when: str) -> None:
-    faults.sigterm(tmp_path, when, 5.0)
+    with faults.served(tmp_path, loading=PATIENCE if when == "loading" else 0.0) as (program, client):
+        faults.sigterm(program, client, tmp_path, when)
 
 
 def test_d1_every_way_gives_the_same_pixels(models_dir: Path, small_request: GenerationRequest, tmp_path: Path) -> None:

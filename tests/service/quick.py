@@ -58,7 +58,7 @@ class QuickGenerator:
     def __init__(self, card: ModelCard, pause: float) -> None:
         self.card = card
         self.pause = pause
-        self.failure: Callable[[Event], None] | None = None
+        self.failure: Callable[[Event], object] | None = None
         """Called with every event before it is given; may raise."""
         self._turn = threading.Lock()
 

@@ -29,10 +29,7 @@ def test_s1_nothing_grows(tmp_path: Path) -> None:
     faults.soak(tmp_path, 60)
 
 
-@pytest.mark.parametrize("when", ["loading", "2"])
-def test_c13_a_polite_end_keeps_the_queue(tmp_path: Path, when: str) -> None:
-    faults.sigterm(tmp_path, when, 60.0)
-
-
-def test_c6_clients_that_go_away_change_nothing(tmp_path: Path) -> None:
-    faults.clients_gone(tmp_path, 5)
+def test_c6_c13_clients_that_go_away_change_nothing_and_a_polite_end_keeps_the_queue(tmp_path: Path) -> None:
+    with faults.served(tmp_path) as (program, client):
+        faults.clients_gone(client, 5)
+        faults.sigterm(program, client, tmp_path, "2")

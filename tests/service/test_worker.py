@@ -14,10 +14,12 @@ import pytest
 from tests.service.faults import expect_done, pixels
 from tests.service.quick import MODEL, QuickStudio, drawn, finish, plan_of, quick_request, record_of
 from zimage_app.domain.errors import GenerationError
+from zimage_app.service.board import Board, Watched
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs import Job, JobQueue
 from zimage_app.service.limits import HOME
+from zimage_app.service.views import JobView
 
 
 @pytest.fixture
@@ -179,3 +181,13 @@ def test_an_error_inside_the_app_ends_the_job_alone(studio: QuickStudio) -> None
     assert "inside the app" in view.error.text.en
     studio.generator.failure = None
     assert finish(studio, studio.submit(quick_request(2), MODEL)).state == "done"
+
+
+def test_looking_at_a_job_that_just_begins_is_safe() -> None:
+    board = Board()
+    watched = [Watched(Job(name, "", MODEL, "", 1.0), JobView(name, "", MODEL)) for name in ("first", "second")]
+    for each in watched:
+        board.put(each)
+    board.begin(watched[0])
+    views = [board.view(name) for name in ("first", "second")]
+    assert [view and view.starts_in for view in views] == [0.0, None]

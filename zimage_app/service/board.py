@@ -219,12 +219,15 @@ class Board:
         return replace(view, elapsed=elapsed, remaining=remaining if view.state == "running" else None)
 
     def _starts_in(self, watched: Watched) -> float | None:
-        running = None if self._running is None else self._timed(self._running)
-        if running is None or running.over:
+        running = self._running
+        if running is None or running.view.over:
             return watched.queued_seconds
-        if running.remaining is None or watched.queued_seconds is None:
+        if running is watched:
+            return 0.0
+        remaining = None if running.started is None else self._timed(running).remaining
+        if remaining is None or watched.queued_seconds is None:
             return None
-        return watched.queued_seconds + running.remaining
+        return watched.queued_seconds + remaining
 
 
 def closing() -> GenerationError:
