@@ -24,8 +24,8 @@ PROMPT_WORDS: dict[str, Text] = {
     "prompt_wildcards_title": Text("Lists of which one line is drawn", "从列表中随机取一行"),
     "prompt_wildcards_search": Text("Search names and lines", "搜索名称或内容"),
     "prompt_wildcards_about": Text(
-        "{red|blue} draws one, {2::red|blue} red more often; __time__ (or __时间__) draws a line. The seed decides.",
-        "{红|蓝} 任选其一，{2::红|蓝} 红的概率加倍；__时间__ 取列表中的一行。由种子决定结果。",
+        "{a|b} draws one of them, {2::a|b} a twice as often; __time__ (or __时间__) draws a line. The seed decides.",
+        "{a|b} 任选其一，{2::a|b} 中 a 的概率加倍；__时间__ 取列表中的一行。由种子决定结果。",
     ),
     "prompt_wildcards_own": Text(
         "Your own lists: text files under presets/wildcards/.", "自己的列表：放入 presets/wildcards/ 的 txt 文件。"
