@@ -24,7 +24,7 @@ from zimage_app.service.first_fetch import fetch_first
 from zimage_app.service.housekeeping import begin_tidying
 from zimage_app.service.logs import LogSettings, start_logging
 from zimage_app.service.network import DEFAULT_PORT, choose_port
-from zimage_app.service.settings import Settings, add_flags, settle
+from zimage_app.service.settings import Settings, add_flags, settle, strange_variables
 from zimage_app.service.space import begin_borrowing, on_space, on_zero_gpu
 from zimage_app.service.studio import Studio
 from zimage_app.ui.api import require_mcp
@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             require_mcp()
         port = choose_port(settings.host, settings.port)
         start_logging(LogSettings(settings.outputs, settings.log_level, settings.log_json))
+        for text in strange_variables(os.environ):
+            _tell(text, language)
         if settings.fetch:
             fetch_first(settings.config, lambda text: _tell(text, language))
         borrowed = on_zero_gpu(os.environ)

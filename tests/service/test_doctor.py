@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -74,6 +75,17 @@ def test_a_python_that_is_too_old_is_a_problem(config: StudioConfig, monkeypatch
     monkeypatch.setattr(system, "OLDEST_PYTHON", (9, 0))
     (words,) = found(system.check_python(config, False), "problem")
     assert "install 9.0 or newer" in words
+
+
+def test_settings_that_are_none_and_a_comfyui_that_is_not_there_are_worth_a_word(
+    config: StudioConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("ZIMAGE_")]:
+        monkeypatch.delenv(name)
+    assert levels(system.check_settings(config, False)) == {"Settings": "ok"}
+    monkeypatch.setenv("ZIMAGE_LORA", "x")
+    warned = found(system.check_settings(replace(config, comfyui=tmp_path / "none"), False), "warning")
+    assert ["ZIMAGE_LORAS meant" in warned[0], "none is not there" in warned[1]] == [True, True]
 
 
 def test_packages_are_held_against_the_requirements(

@@ -9,10 +9,20 @@ from pathlib import Path
 import pytest
 
 from zimage_app.domain.errors import RequestError, StorageError
+from zimage_app.domain.text import Text
 from zimage_app.models.spec import list_models
 from zimage_app.service.config import ROOT
 from zimage_app.service.limits import HOME, PUBLIC
-from zimage_app.service.settings import FILE_NAME, Settings, add_flags, flag_of, read_file, settle, variable_of
+from zimage_app.service.settings import (
+    FILE_NAME,
+    Settings,
+    add_flags,
+    flag_of,
+    read_file,
+    settle,
+    strange_variables,
+    variable_of,
+)
 from zimage_app.service.space import on_space, on_zero_gpu
 
 
@@ -111,6 +121,15 @@ def test_a_wrong_value_is_told_with_the_flag_or_variable_that_it_was_given_in(na
         settled([], {variable_of(name): value})
     assert caught.value.field == variable_of(name)
     assert caught.value.text.zh.startswith(f"{variable_of(name)}：")
+
+
+def test_a_variable_with_a_slip_of_the_pen_is_told() -> None:
+    environment = {"ZIMAGE_PROT": "1", "ZIMAGE_AUTH": "a:b", "ZIMAGE_DATA": "/x", "ZIMAGE_CONFIG": "y", "OTHER": "z"}
+    (text,) = strange_variables(environment)
+    assert text.en == "ZIMAGE_PROT is no setting of this app; is ZIMAGE_PORT meant?"
+    assert strange_variables({"ZIMAGE_QQQQ": ""}) == [
+        Text("ZIMAGE_QQQQ is no setting of this app.", "ZIMAGE_QQQQ 不是本程序的设置。")
+    ]
 
 
 def test_a_space_is_public_and_open_to_its_network() -> None:

@@ -8,6 +8,7 @@ was given in. Knows what may be asked, not what is done with it.
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,7 +25,7 @@ from zimage_app.domain.wording import refusal, request_error
 from zimage_app.models.yaml_file import YamlReader
 from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.limits import HOME
-from zimage_app.service.space import space_settings
+from zimage_app.service.space import DATA, space_settings
 
 CONFIG = "config"
 FILE_NAME = "studio.yaml"
@@ -167,6 +168,20 @@ def read_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(Text(f"{path} can't be read ({reason}).", f"{path} 无法读取（{reason}）。")) from error
+
+
+def strange_variables(environment: Mapping[str, str]) -> list[Text]:
+    """A sentence for each variable that looks like a setting and is none: a slip of the pen is not passed over."""
+    known = [variable_of(name).removeprefix(_PREFIX) for name in (CONFIG, *Settings.model_fields)]
+    given = (name.removeprefix(_PREFIX) for name in environment if name.startswith(_PREFIX) and name != DATA)
+    sentences = []
+    for name in sorted(set(given) - set(known)):
+        near = difflib.get_close_matches(name, known, 1)
+        hint = Text(f"; is {_PREFIX}{near[0]} meant?", f"；是否应为 {_PREFIX}{near[0]}？") if near else Text(".", "。")
+        sentences.append(
+            Text(f"{_PREFIX}{name} is no setting of this app{hint.en}", f"{_PREFIX}{name} 不是本程序的设置{hint.zh}")
+        )
+    return sentences
 
 
 def tellable(settings: Settings) -> dict[str, Any]:

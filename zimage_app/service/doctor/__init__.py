@@ -14,7 +14,7 @@ from zimage_app.service.config import StudioConfig
 from zimage_app.service.doctor.contents import check_lists, check_loras
 from zimage_app.service.doctor.disk import check_databases, check_folders
 from zimage_app.service.doctor.finding import Finding, Level
-from zimage_app.service.doctor.system import check_accelerator, check_packages, check_port, check_python
+from zimage_app.service.doctor.system import check_accelerator, check_packages, check_port, check_python, check_settings
 from zimage_app.service.doctor.weights import check_models
 
 __all__ = ["CHECKS", "Finding", "Level", "examine"]
@@ -27,6 +27,7 @@ Check = Callable[[StudioConfig, bool], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     check_python,
     check_packages,
+    check_settings,
     check_accelerator,
     check_folders,
     check_databases,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from zimage_app.service.details import installed
 from zimage_app.service.doctor.finding import Finding
 from zimage_app.service.gpus import NvidiaGpus
 from zimage_app.service.network import DEFAULT_PORT, choose_port
+from zimage_app.service.settings import strange_variables
 
 REQUIREMENTS = ROOT / "requirements.txt"
 OLDEST_PYTHON = (3, 11)
@@ -85,6 +87,23 @@ def _package(requirement: Requirement) -> Finding | None:
             f"已安装 {version}，经过验证的版本是 {allowed}；如遇问题请运行“{_INSTALL}”。",
         ),
     )
+
+
+def check_settings(config: StudioConfig, deep: bool) -> Iterator[Finding]:
+    """Variables that are no settings, a ComfyUI that isn't there. What is wrong in studio.yaml stops every command."""
+    del deep
+    about = Text("Settings", "设置")
+    wrong = strange_variables(os.environ)
+    if config.comfyui is not None and not config.comfyui.is_dir():
+        wrong.append(
+            Text(
+                f"the ComfyUI folder {config.comfyui} is not there; set ZIMAGE_COMFYUI or comfyui in studio.yaml anew.",
+                f"ComfyUI 目录 {config.comfyui} 不存在；请修正 ZIMAGE_COMFYUI 或 studio.yaml 中的 comfyui。",
+            )
+        )
+    yield from (Finding("warning", about, text) for text in wrong)
+    if not wrong:
+        yield Finding("ok", about, Text("understood", "均可识别"))
 
 
 def check_accelerator(config: StudioConfig, deep: bool) -> Iterator[Finding]:
