@@ -166,14 +166,16 @@ def test_two_browsers_wait_in_one_queue(visit: Visit, scripted: ScriptedStudio) 
 
 
 def test_two_tabs_of_one_browser_show_the_same_run(visit: Visit, scripted: ScriptedStudio) -> None:
-    scripted.step_seconds = 1.0
+    scripted.loading = threading.Event()
     first = visit()
     ask(first, "两个标签页")
-    expect_state(first, "running")
+    expect_state(first, "loading")
     second = first.context.new_page()
     arrive(second, first.url)
-    expect_state(second, "running")
+    expect_state(second, "loading")
     second.locator("#stop").click()
+    expect(second.locator("#stop")).to_be_disabled()
+    scripted.loading.set()
     expect_state(first, "cancelled")
     expect_state(second, "cancelled")
 
@@ -377,7 +379,7 @@ def test_every_control_has_a_name_and_can_be_reached(visit: Visit, scripted: Scr
     page = visit()
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input, textarea, [role=progressbar]")]
-          .filter((node) => node.offsetParent && !node.disabled)
+          .filter((node) => node.checkVisibility({ checkVisibilityCSS: true }) && !node.disabled)
           .filter((node) => !(node.innerText || node.ariaLabel || node.title || node.labels?.length))
           .map((node) => node.outerHTML.slice(0, 120))"""
     )

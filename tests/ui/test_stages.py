@@ -96,9 +96,12 @@ def test_loras_act_in_the_same_stages_wherever_these_go() -> None:
         ("remove", 3, 3, "not possible"),
         ("left", -1, 3, "not possible"),
         ("explode", 0, 3, "not possible"),
+        ("left", 1.0, 3, "not possible"),
+        ("left", "1", 3, "not possible"),
+        ("left", None, 3, "not possible"),
     ],
 )
-def test_what_cannot_be_is_refused(edit: str, stage: int, count: int, words: str) -> None:
+def test_what_cannot_be_is_refused(edit: str, stage: object, count: int, words: str) -> None:
     page = PLAIN | all_stages_values((Stage(),) * count)
     with pytest.raises(RequestError, match=words):
         edited(page, edit, stage)

@@ -57,6 +57,8 @@ class PictureInputs:
         self._folder = outputs / FOLDER
         self._most_kept = most_kept
         self._turn = threading.Lock()
+        self._memory = threading.Lock()
+        """One picture is unpacked at a time, however many are handed in."""
 
     def keep(self, data: bytes, name: str) -> KeptPicture:
         """Keep a picture; ``name`` is what the user calls it.
@@ -67,7 +69,8 @@ class PictureInputs:
         """
         if len(data) > MAX_BYTES:
             raise _refused(name, Text(f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB"))
-        picture = _unpacked(data, name)
+        with self._memory:
+            width, height = _unpacked(data, name).size
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / digest
         try:
@@ -86,7 +89,7 @@ class PictureInputs:
                     f"{name} 无法保存到 {self._folder.name}：{reason}；请清理磁盘后重试。",
                 )
             ) from error
-        return KeptPicture(digest, *picture.size)
+        return KeptPicture(digest, width, height)
 
     def keep_file(self, path: Path) -> KeptPicture:
         """``keep`` of a file on disk."""
@@ -114,18 +117,19 @@ class PictureInputs:
         """
         path = self._path(start.picture)
         try:
-            image = _unpacked(path.read_bytes(), path.name[:10])
+            with self._memory:
+                return np.asarray(_fitted(_unpacked(path.read_bytes(), path.name[:10]), size, start.fit))
         except (OSError, ImportedFileError) as error:
             raise _gone(start.picture) from error
-        return np.asarray(_fitted(image, size, start.fit))
 
     def thumbnail(self, digest: str) -> bytes | None:
         """A small JPEG of a picture; None where it is gone."""
         try:
-            image = _unpacked(self._path(digest).read_bytes(), digest[:10])
+            with self._memory:
+                image = _unpacked(self._path(digest).read_bytes(), digest[:10])
+                image.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
         except (OSError, RequestError, ImportedFileError):
             return None
-        image.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
@@ -153,7 +157,8 @@ def _unpacked(data: bytes, name: str) -> Image.Image:
         with opened_picture(io.BytesIO(data), _FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _refused(name, _TOO_MANY)
-            return _on_white(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _on_white(image)
     except UnreadablePicture as error:
         if isinstance(error.__cause__, Image.DecompressionBombError):
             raise _refused(name, _TOO_MANY) from error
@@ -165,10 +170,12 @@ def _on_white(image: Image.Image) -> Image.Image:
         values = np.asarray(image, dtype=np.float32) / 257.0
         return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")
     clear = image.convert("RGBA")
-    white = Image.new("RGBA", clear.size, "white")
-    return Image.alpha_composite(white, clear).convert("RGB")
+    white = Image.new("RGB", clear.size, "white")
+    white.paste(clear, mask=clear.getchannel("A"))
+    return white
 
 
 def _fitted(image: Image.Image, size: tuple[int, int], fit: Literal["crop", "stretch"]) -> Image.Image:

@@ -174,7 +174,7 @@ class Handlers:
         """Add, copy, move or remove a stage tab."""
 
         def settings() -> Updates:
-            edit, stage = str(getattr(event, "edit", "")), int(getattr(event, "stage", -1))
+            edit, stage = str(getattr(event, "edit", "")), getattr(event, "stage", None)
             values, said = edited(self._values(inputs), edit, stage)
             sentences = " ".join(text.to(self._language(request)) for text in said)
             return self._filled(values) | {self._at.notice: _notice("info", sentences)}

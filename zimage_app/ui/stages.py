@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import parse_request, parse_stage
+from zimage_app.domain.request import StartPicture, parse_request, parse_stage
 from zimage_app.domain.stages import EDITS, Edit, Places, following, places_after, renumbered
 from zimage_app.domain.text import Text
-from zimage_app.ui.values import Values, lora_values, stage_count, stage_data, stage_fields, stages_values
+from zimage_app.ui.values import Values, lora_values, stage_count, stage_data, stage_fields, stages_values, start_value
 
 
-def edited(values: Mapping[str, Any], edit: str, stage: int) -> tuple[Values, tuple[Text, ...]]:
+def edited(values: Mapping[str, Any], edit: str, stage: object) -> tuple[Values, tuple[Text, ...]]:
     """The page values that an edit of ``stage`` (from 0) changes, and what the user should know of it.
 
     What stands in a stage's fields moves with it, half-typed or not.
@@ -21,8 +21,8 @@ def edited(values: Mapping[str, Any], edit: str, stage: int) -> tuple[Values, tu
         RequestError: there would be no stage or too many, no such edit or stage, or what it needs is not valid.
     """
     count = stage_count(values)
-    if edit not in EDITS or stage not in range(count):
-        raise RequestError("stages", Text(f"{edit} {stage + 1} is not possible", f"无法执行 {edit} {stage + 1}"))
+    if edit not in EDITS or not isinstance(stage, int) or stage not in range(count):
+        raise RequestError("stages", Text(f"{edit!r} of {stage!r} is not possible", f"无法对 {stage!r} 执行 {edit!r}"))
     places = places_after(cast(Edit, edit), stage, count)
     changed: Values = {"stages": len(places)}
     for new, old in enumerate(places):
@@ -31,8 +31,9 @@ def edited(values: Mapping[str, Any], edit: str, stage: int) -> tuple[Values, tu
     if edit == "add":
         added = following(parse_stage(stage_data(values, count - 1)))
         changed |= _moved(stages_values((added,)), 0, count)
-    loras, said = renumbered(_loras(values), places)
-    return changed | {"loras": lora_values(loras)} | _start(values, places), said
+    chosen = parse_request({"prompt": "-", "loras": values["loras"] or [], "start": values.get("start") or None})
+    loras, said = renumbered(chosen.loras, places)
+    return changed | {"loras": lora_values(loras), "start": start_value(_moved_start(chosen.start, places))}, said
 
 
 def _moved(values: Mapping[str, Any], old: int, new: int) -> Values:
@@ -40,15 +41,10 @@ def _moved(values: Mapping[str, Any], old: int, new: int) -> Values:
     return {name: values[source] for (source, _, _), (name, _, _) in pairs}
 
 
-def _loras(values: Mapping[str, Any]) -> Any:
-    return parse_request({"prompt": "-", "loras": values["loras"] or []}).loras
-
-
-def _start(values: Mapping[str, Any], places: Places) -> Values:
+def _moved_start(start: StartPicture | None, places: Places) -> StartPicture | None:
     """The start picture at the stage where it was; where that is removed, at the one that comes in its place."""
-    start = values.get("start")
-    if not isinstance(start, Mapping):
-        return {}
-    old = int(start.get("stage", 1)) - 1
+    if start is None:
+        return None
+    old = start.stage - 1
     new = places.index(old) if old in places else min(old, len(places) - 1)
-    return {"start": {**start, "stage": new + 1}}
+    return start.model_copy(update={"stage": new + 1})

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, LoraUse, Stage, knob_of
+from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, LoraUse, Stage, StartPicture, knob_of
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import split_words
 
@@ -110,7 +110,7 @@ def request_values(request: GenerationRequest, card: ModelCard) -> Values:
         "triggers": ", ".join(request.triggers),
         "loras": lora_values(request.loras),
         "seed": "" if request.seed == "random" else str(request.seed),
-        "start": request.start.model_dump(mode="json") if request.start else None,
+        "start": start_value(request.start),
         "keep_stages": request.keep_stages,
     } | stages_values(stages)
 
@@ -118,6 +118,11 @@ def request_values(request: GenerationRequest, card: ModelCard) -> Values:
 def lora_values(uses: Iterable[LoraUse]) -> list[Values]:
     """LoRAs as the page's list of them."""
     return [use.model_dump(mode="json", exclude_defaults=True) for use in uses]
+
+
+def start_value(start: StartPicture | None) -> Values | None:
+    """A start picture as the page keeps it."""
+    return None if start is None else start.model_dump(mode="json")
 
 
 def stages_values(stages: tuple[Stage, ...]) -> Values:
