@@ -134,7 +134,7 @@ def test_what_the_model_reads_is_told_where_it_is_not_the_prompt(studio: Scripte
         page = {"settings": settings | stages_values(studio.card("quick").stages) | values, "language": "en"}
         answer = prompt_tools({"do": "reads"} | page)
         reads = None if answer.get("same", True) else {name: answer[name] for name in ("text", "loras")}
-        return hints(page) | {"reads": reads}
+        return {"hints": hints(page)["hints"], "reads": reads}
 
     ink = {"name": "风格/水墨 ink", "triggers": ["水墨"]}
     assert told("a boat") == {"hints": [], "reads": None}
