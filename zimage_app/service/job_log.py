@@ -12,6 +12,9 @@ from zimage_app.service.views import JobView
 
 log = logging.getLogger(__name__)
 
+_PLACES = 3
+"""Of seconds behind the point."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobTimes:
@@ -36,14 +39,14 @@ def _facts(view: JobView, request: GenerationRequest | None, times: JobTimes, pr
     if view.stages:
         facts["size"] = f"{view.stages[-1].width}x{view.stages[-1].height}"
         facts["steps"] = [stage.steps for stage in view.stages]
-    facts["queued"] = times.begun - times.asked
+    facts["queued"] = round(times.begun - times.asked, _PLACES)
     if times.loaded is not None:
-        stages = [stage.seconds for stage in view.stages if stage.seconds is not None]
-        facts["load"] = times.loaded - times.begun
+        stages = [round(stage.seconds, _PLACES) for stage in view.stages if stage.seconds is not None]
+        facts["load"] = round(times.loaded - times.begun, _PLACES)
         facts["stages"] = stages
         # Reading the prompt, decoding, packing and saving.
-        facts["other"] = max(0.0, now - times.loaded - sum(stages))
-    facts["total"] = now - times.begun
+        facts["other"] = round(max(0.0, now - times.loaded - sum(stages)), _PLACES)
+    facts["total"] = round(now - times.begun, _PLACES)
     if view.picture is not None:
         facts["picture"] = view.picture.record.id
     if view.error is not None:
