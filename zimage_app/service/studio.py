@@ -182,11 +182,7 @@ class Studio:
         return found
 
     def cancel(self, job_id: str) -> None:
-        """Stop a job, waiting or running. Returns at once; a running one ends before its next model evaluation.
-
-        Raises:
-            StorageError: the queue can't be written.
-        """
+        """Stop a job, waiting or running. Returns at once; a running one ends before its next model evaluation."""
         self._worker.stop(job_id)
 
     def active(self, owner: str) -> str | None:

@@ -125,17 +125,19 @@ class Worker:
         self._news.set()
 
     def stop(self, job_id: str) -> None:
-        """Cancel a job that waits, or ask for the end of one that runs; one that isn't known is none.
+        """Cancel a job that waits, or ask for the end of one that runs; one that isn't known, or is over, stays.
 
-        Raises:
-            StorageError: the queue's file can't be used; a job that runs here stops all the same.
+        Where the queue's file can't be used, a job that waits is cancelled when its turn comes.
         """
         watched = self.board.get(job_id)
-        if watched is not None:
-            watched.stop.set()
-        if watched is None or not watched.view.over:
+        if watched is None or watched.view.over:
+            return
+        watched.stop.set()
+        try:
             self.queue.stop(job_id)
-            self._look()
+        except StorageError as error:
+            self._tell(error)
+        self._look()
 
     def view(self, job_id: str) -> JobView | None:
         """A job as it is now, or as the queue remembers its end."""
