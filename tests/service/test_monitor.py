@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -213,18 +213,13 @@ def test_the_disk_of_a_folder_that_is_not_there_yet_is_its_parent_s(tmp_path: Pa
     assert disk.total == psutil.disk_usage(str(tmp_path)).total
 
 
-def _denied(*arguments: object, **options: object) -> None:
-    del arguments, options
-    raise PermissionError(13, "no access")
-
-
+@pytest.mark.parametrize("error", [PermissionError(13, "no access"), KeyError("MemTotal"), NotImplementedError()])
 @pytest.mark.parametrize(
     ("name", "lacks"), [("virtual_memory", "memory"), ("disk_usage", "disk"), ("cpu_times", "processor_load")]
 )
 def test_what_the_system_refuses_to_tell_is_absent(
-    monkeypatch: pytest.MonkeyPatch, groups: ControlGroups, tmp_path: Path, name: str, lacks: str
+    monkeypatch: pytest.MonkeyPatch, groups: ControlGroups, tmp_path: Path, name: str, lacks: str, error: Exception
 ) -> None:
-    denied: Callable[..., None] = _denied
-    monkeypatch.setattr(psutil, name, denied)
+    monkeypatch.setattr(psutil, name, Mock(side_effect=error))
     data = Monitor(tmp_path, groups, NvidiaGpus(NO_DRIVER)).machine().as_data()
     assert [key for key, value in data.items() if value is None] == [lacks]

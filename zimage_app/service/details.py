@@ -115,7 +115,7 @@ def _model(loaded: LoadedModel | None) -> Iterable[Row]:
     yield Row(Text("Model", "模型"), _same(loaded.name))
     yield Row(
         Text("Memory plan", "显存方案"),
-        Text("; ".join(t.en for t in loaded.about), "；".join(t.zh for t in loaded.about)),
+        _scrubbed(Text("; ".join(t.en for t in loaded.about), "；".join(t.zh for t in loaded.about))),
     )
     if "torch" in sys.modules:
         from zimage_app.models.memory import attention_kernels

@@ -21,6 +21,9 @@ from zimage_app.service.gpus import Amount, GpuStatus, NvidiaGpus, gpus
 _FRESH = 1.0
 """Seconds for which a snapshot is given out again: many open pages cost as much as one."""
 
+_UNTOLD = (OSError, psutil.Error, LookupError, ValueError, RuntimeError)
+"""How systems refuse: no access, files of another form than psutil knows, not implemented."""
+
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
@@ -84,7 +87,7 @@ class Monitor:
     def _memory(self) -> Amount | None:
         try:
             whole = psutil.virtual_memory()
-        except (OSError, psutil.Error):
+        except _UNTOLD:
             return None
         limit = self._groups.memory()
         if limit is not None and limit.total < whole.total:
@@ -123,7 +126,7 @@ def free_disk(folder: Path) -> Amount | None:
     for place in (folder.absolute(), *folder.absolute().parents):
         try:
             usage = psutil.disk_usage(str(place))
-        except OSError:
+        except _UNTOLD:
             continue
         # Of what is free, a part may be kept for the system: what can be written counts.
         return Amount(usage.total - usage.free, usage.total)
@@ -140,7 +143,7 @@ def _busy_seconds() -> float | None:
     """Seconds that the processors this process may use have worked since the machine was started."""
     try:
         times = psutil.cpu_times(percpu=True)
-    except (OSError, psutil.Error):
+    except _UNTOLD:
         return None
     mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(len(times))
     busy = [sum(times[place]) - _idle(times[place]) for place in mine if place < len(times)]
