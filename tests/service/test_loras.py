@@ -528,6 +528,14 @@ def test_a_picture_beside_the_file_is_its_thumbnail(ending: str, tmp_path: Path)
         assert pixel[0] > 250 > 5 > max(pixel[1:])
 
 
+def test_a_picture_that_would_fill_the_memory_has_no_thumbnail(tmp_path: Path) -> None:
+    write_lora(tmp_path / "x.safetensors")
+    Image.new("P", (9000, 9000)).save(tmp_path / "x.png")
+    assert LoraLibrary(tmp_path).thumbnail("x") is None
+    Image.new("P", (2500, 2500)).save(tmp_path / "x.png")
+    assert LoraLibrary(tmp_path).thumbnail("x") is not None
+
+
 def test_another_picture_is_another_thumbnail(tmp_path: Path) -> None:
     write_lora(tmp_path / "x.safetensors")
     (tmp_path / "x.png").write_bytes(picture())

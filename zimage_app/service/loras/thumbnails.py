@@ -10,13 +10,15 @@ from PIL import Image, ImageOps
 
 from zimage_app.service.loras.contents import embedded_thumbnail
 from zimage_app.service.loras.scan import SUFFIX
+from zimage_app.service.picture_files import UnreadablePicture, opened_picture
 
 SIZE = (256, 320)
 """Largest width and height, in pixels."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _LARGEST_FILE = 32 * 2**20
 """Bytes."""
-_MOST_PIXELS = 64_000_000
+_MOST_PIXELS = 8_000_000
+"""To be unpacked, at eight bytes each; of a JPEG those that are left once it is read at a smaller scale."""
 _PAPER = (240, 238, 234)
 """Behind what is transparent."""
 
@@ -31,16 +33,19 @@ def thumbnail(path: Path, modified: int) -> bytes | None:
         else:
             data = path.read_bytes() if path.stat().st_size <= _LARGEST_FILE else None
         return None if data is None else _small(data)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (OSError, UnreadablePicture):
         return None
 
 
 def _small(data: bytes) -> bytes | None:
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        if image.width * image.height > _MOST_PIXELS:
-            return None
+    with opened_picture(io.BytesIO(data), _FORMATS) as image:
         image.draft("RGB", (2 * SIZE[0], 2 * SIZE[1]))
-        picture = ImageOps.exif_transpose(image).convert("RGBA")
+        if image.width * image.height > _MOST_PIXELS // (2 if image.format == "WEBP" else 1):
+            return None
+        picture = image if image.mode in ("RGB", "RGBA", "L", "LA") else image.convert("RGBA")
+        # Of pictures of this size, no second copy is made before it is small; either side may be the longer one yet.
+        picture.thumbnail((max(SIZE), max(SIZE)), Image.Resampling.LANCZOS)
+        picture = ImageOps.exif_transpose(picture).convert("RGBA")
     picture.thumbnail(SIZE, Image.Resampling.LANCZOS)
     page = Image.new("RGBA", picture.size, _PAPER)
     buffer = io.BytesIO()
