@@ -96,7 +96,8 @@ def test_a_record_keeps_both_and_old_ones_are_taken_literally() -> None:
     assert ImageRecord.from_json(record.to_json()) == record
     assert record.parameters_text.startswith(drawn.full_prompt)
     assert 'Template: "a {red|blue} boat' in record.parameters_text
-    old = a_record().model_copy(update={"request": GenerationRequest(prompt="{a|b}", seed=1)}).to_json()
+    braces = a_record().request.model_copy(update={"prompt": "{a|b}"})
+    old = a_record().model_copy(update={"request": braces}).to_json()
     request = ImageRecord.from_json(old).request
     assert make_plan(request, Z_IMAGE_TURBO).request.prompt == "{a|b}"
     assert request.typed.prompt == "{a|b}"

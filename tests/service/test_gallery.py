@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -84,6 +85,27 @@ def test_a_picture_without_settings_is_said(tmp_path: Path) -> None:
 def test_settings_that_are_nested_without_end_are_said(text: str) -> None:
     with pytest.raises(StorageError, match="not readable settings"):
         ImageRecord.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("width", 2**70),
+        ("height", 0),
+        ("created", "0001-01-01T00:00:00+14:00"),
+        ("created", "9999-12-31T23:59:59-14:00"),
+        ("seconds", float("inf")),
+        ("model", "x" * 9000),
+        ("stages", []),
+        ("stages", [{"number": 7, "seed": 1, "seconds": 1.0, "calls": 1, "skipped_calls": 0}]),
+        ("request", {"prompt": "a", "seed": "random", "stages": [{}]}),
+        ("request", {"prompt": "a", "seed": 1}),
+    ],
+)
+def test_settings_on_which_lists_would_stumble_are_not_read(field: str, value: object) -> None:
+    data = json.dumps(json.loads(a_record().to_json()) | {field: value}).replace("Infinity", "1e999")
+    with pytest.raises(StorageError, match=f"{field}.* is wrong or missing"):
+        ImageRecord.from_json(data)
 
 
 def test_settings_of_a_newer_version_are_refused_as_such() -> None:

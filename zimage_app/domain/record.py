@@ -6,13 +6,22 @@ import json
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from zimage_app.domain.drawing import as_it_stands
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.plain_json import MOST_KEYS, TooMuchJson, keys_in, read_json
 from zimage_app.domain.prompt_tags import tag_of
-from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.request import MAX_SEED, MAX_STAGES, GenerationRequest
 from zimage_app.domain.text import Text
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -25,18 +34,36 @@ _SHORT_HASH = 10
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
+# Pictures come from elsewhere too: what lists and indexes count on is checked where it is read.
+_Word = Annotated[str, Field(max_length=400)]
+_Count = Annotated[int, Field(ge=0, lt=2**31)]
+_Side = Annotated[int, Field(gt=0, le=100_000)]
+_Seconds = Annotated[float, Field(ge=0.0, le=1e9, allow_inf_nan=False)]
+
+
+def _of_our_time(created: datetime) -> datetime:
+    if not 1970 < created.year < 9000:
+        raise ValueError("before or after any picture of ours")
+    return created
+
+
+def _settled(request: GenerationRequest) -> GenerationRequest:
+    if request.stages is None or not isinstance(request.seed, int):
+        raise ValueError("of a request that was run, stages and seed are known")
+    return request
+
 
 class StageRecord(BaseModel):
     """What one stage came to."""
 
     model_config = _FROZEN
 
-    number: int
+    number: Annotated[int, Field(ge=0, lt=MAX_STAGES)]
     """Which stage of the request, from 0."""
-    seed: int
-    seconds: float
-    calls: int
-    skipped_calls: int
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
+    seconds: _Seconds
+    calls: _Count
+    skipped_calls: _Count
 
 
 class Surroundings(BaseModel):
@@ -44,11 +71,11 @@ class Surroundings(BaseModel):
 
     model_config = _FROZEN
 
-    app: str
-    torch: str
-    device: str
-    dtype: str
-    threads: int
+    app: _Word
+    torch: _Word
+    device: _Word
+    dtype: _Word
+    threads: _Count
     tiled: bool = False
     """Memory ran out, so the picture was decoded in tiles."""
 
@@ -67,16 +94,24 @@ class ImageRecord(BaseModel):
     model_config = _FROZEN
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    id: str
+    id: _Word
     """Unique; also the stem of the file's name."""
-    created: AwareDatetime
-    model: str
-    request: GenerationRequest
-    width: int
-    height: int
-    seconds: float
-    stages: tuple[StageRecord, ...]
+    created: Annotated[AwareDatetime, AfterValidator(_of_our_time)]
+    model: _Word
+    request: Annotated[GenerationRequest, AfterValidator(_settled)]
+    width: _Side
+    height: _Side
+    seconds: _Seconds
+    stages: Annotated[tuple[StageRecord, ...], Field(min_length=1, max_length=MAX_STAGES)]
     surroundings: Surroundings
+
+    @field_validator("stages")
+    @classmethod
+    def _are_of_the_request(cls, stages: tuple[StageRecord, ...], info: ValidationInfo) -> tuple[StageRecord, ...]:
+        request = info.data.get("request")
+        if request is not None and max(stage.number for stage in stages) >= len(request.stages):
+            raise ValueError("a stage that the request does not have")
+        return stages
 
     def to_json(self) -> str:
         """One line of JSON."""
