@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from tests.reliability.lora_files import LoraCases
 from tests.reliability.pictures import Pictures
 
 pytestmark = pytest.mark.timeout(1800)
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written here need not outlive a power cut, and there are thousands of files."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 def test_f1_pictures_and_settings_of_others(tmp_path: Path) -> None:

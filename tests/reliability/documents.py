@@ -4,6 +4,7 @@ and prompts: sound ones that are spoilt letter by letter and value by value, and
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -20,11 +21,12 @@ from zimage_app.domain.plan import make_plan
 from zimage_app.domain.prompt_tags import take_tags
 from zimage_app.domain.request import parse_request
 from zimage_app.models.comfyui import find_comfy_models
-from zimage_app.models.spec import Shelves, list_models, look_up, unreadable_models
+from zimage_app.models.spec import Shelves, look_up
 from zimage_app.service.config import ROOT
 from zimage_app.service.loras import LoraLibrary
 from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.presets import PresetLibrary
+from zimage_app.service.settings import settle, tellable
 from zimage_app.service.wildcards import WildcardLibrary
 
 _SCALARS = (
@@ -71,6 +73,7 @@ class Documents:
             "negative": [text[:6000] for text in _texts("presets/negative/*.yaml")],
             "named": _texts("presets/models/*.yaml"),
             "card": _texts("models/*/card.yaml"),
+            "settings": ["model: demo\nport: 7861\noutputs: ../x\noffline: true\ntime_limit: 300\nallow_host: [a.b]\n"],
             "notes": ["triggers: [水墨, ink wash]\nstrength: 0.8\nnote: strong; keep below 1\n"],
             "places": [
                 "a111:\n  base_path: /x/\n  diffusion_models: |\n    models/a\n    models/b\n  vae: models/VAE\n"
@@ -80,8 +83,8 @@ class Documents:
 
     def __call__(self, chance: random.Random) -> Case:
         kinds: tuple[Callable[[random.Random], tuple[str, Read]], ...] = (
-            self._preset, self._negative, self._card, self._named, self._notes, self._places, self._wildcard,
-            self._prompt, self._prompt, self._request,
+            self._settings, self._preset, self._negative, self._card, self._named, self._notes, self._places,
+            self._wildcard, self._prompt, self._prompt, self._request,
         )  # fmt: skip
         shutil.rmtree(self._folder, ignore_errors=True)
         label, read = chance.choice(kinds)(chance)
@@ -99,6 +102,16 @@ class Documents:
             (preset.description.en + preset.description.zh).encode()
             library.save("b", library.load("a").settings)
             assert library.load("b").settings == library.load("a").settings
+
+        return label, read
+
+    def _settings(self, chance: random.Random) -> tuple[str, Read]:
+        label, path = self._document("settings", "studio.yaml", chance)
+
+        def read() -> None:
+            settings = settle({"config": str(path)}, {})
+            json.dumps(tellable(settings), ensure_ascii=False).encode()
+            assert settings.config.outputs
 
         return label, read
 
@@ -219,13 +232,10 @@ class Documents:
 
 
 def _models(shelves: Shelves) -> None:
-    for source in list_models(shelves):
-        sound(source.card.title, source.card.description)
-        "".join(source.card.examples).encode()
-        assert len(tuple(source.missing)) <= 4
-    for error in unreadable_models(shelves).values():
-        sound(error.text)
-    look_up("a", shelves)
+    source = look_up("a", shelves)
+    sound(source.card.title, source.card.description)
+    "".join(source.card.examples).encode()
+    assert len(tuple(source.missing)) <= 4
 
 
 def _no_models(root: Path) -> None:

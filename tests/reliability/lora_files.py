@@ -288,6 +288,8 @@ class LoraCases:
             spoilt = chance.choice(hurting) if chance.random() < 0.05 else text
             written(stem.with_name(stem.name + ending), encoded(spoilt, chance))
         picture = io.BytesIO()
-        Image.new("RGBA", (40, 30)).save(picture, chance.choice(("PNG", "WEBP")))
+        sides = (2800, 2850) if chance.random() < 0.02 else (9000, 9000) if chance.random() < 0.02 else (40, 30)
+        form, modes = chance.choice((("PNG", ("RGB", "RGBA", "P", "LA", "I;16", "1")), ("WEBP", ("RGB", "RGBA"))))
+        Image.new(chance.choice(modes), sides).save(picture, form)
         ending = chance.choice((".png", ".preview.png", ".jpg", ".webp"))
         written(stem.with_name(stem.name + ending), changed_bytes(picture.getvalue(), chance))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -20,10 +21,12 @@ from PIL import Image
 from tests.reliability.cases import Case, sound, written
 from tests.reliability.mutations import DEEP, as_json, changed_bytes, changed_data, changed_text, encoded, odd, repeated
 from tests.service.records import a_record
-from zimage_app.domain.errors import StorageError
-from zimage_app.domain.request import parse_request
+from zimage_app.domain.errors import ImportedFileError, StorageError
+from zimage_app.domain.request import StartPicture, parse_request
 from zimage_app.service.gallery import TEXT_KEY, Gallery, read_head
+from zimage_app.service.history import History
 from zimage_app.service.imports import read_file
+from zimage_app.service.inputs import PictureInputs
 
 _DATA = Path(__file__).parents[1] / "data" / "imports"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -62,6 +65,9 @@ class Pictures:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "file.png"
+        self._outputs = folder / "history"
+        self._history = History(self._outputs)
+        self._inputs = PictureInputs(folder / "inputs")
         saved = Gallery(folder / "outputs").save(np.zeros((48, 32, 3), np.uint8), a_record(), "somebody")
         self._ours = saved.path.read_bytes()
         self._graphs = [json.loads((_DATA / f"reference_{form}.json").read_text("utf-8")) for form in ("api", "editor")]
@@ -73,11 +79,38 @@ class Pictures:
         )  # fmt: skip
         (make,) = chance.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])
         path = written(self._path, make(chance))
+        listed = chance.random() < 0.1 or make == self._record
 
         def read() -> None:
+            if listed:
+                self._list(path)
+            self._start_from(path)
             _read(path)
 
         return Case(make.__name__.strip("_"), read)
+
+    def _list(self, path: Path) -> None:
+        """The file among the pictures that were made, as somebody may copy it there."""
+        place = self._outputs / "2026-01-02" / "20260102-030405-0a1b2c3d.png"
+        place.unlink(missing_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+        assert self._history.refresh(60.0)
+        for item in self._history.page(None).items:
+            f"{item.prompt}{item.model}{item.created.isoformat()}".encode()
+            json.dumps([item.seed, item.width, item.height, item.seconds], allow_nan=False)
+            assert self._history.find(item.id, None) is not None
+        self._history.days(None)
+
+    def _start_from(self, path: Path) -> None:
+        """The file as a picture to start from."""
+        try:
+            kept = self._inputs.keep_file(path)
+        except ImportedFileError as error:
+            sound(error.text)
+            return
+        assert self._inputs.load(StartPicture(picture=kept.sha256), (32, 48)).shape == (48, 32, 3)
+        assert self._inputs.thumbnail(kept.sha256) is not None
 
     # Whole ones.
 
