@@ -48,12 +48,12 @@ function show(name, found, count) {
 
 // What may be done with a picture: settings are there where the server found some.
 function offer(file, found) {
-  part(".use").hidden = !found;
-  part(".use").onclick = () => {
-    part(".use").hidden = true;
+  part(".take-settings").hidden = !found;
+  part(".take-settings").onclick = () => {
+    part(".take-settings").hidden = true;
     trigger("fill", { settings: found.settings, model: found.model });
   };
-  part(".begin").onclick = () => {
+  part(".start-from").onclick = () => {
     part(".choices").hidden = true;
     part(".problem").textContent = "";
     document.dispatchEvent(new CustomEvent("studio:start", { detail: file }));
@@ -85,7 +85,7 @@ async function read(files, { dropped = false } = {}) {
   if (isPicture) offer(file, dropped && !found.error ? found : null);
   if (found.error) return complain(found.error);
   show(file.name, found, files.length);
-  if (dropped && isPicture) part(".use").focus({ preventScroll: true });
+  if (dropped && isPicture) part(".take-settings").focus({ preventScroll: true });
   else trigger("fill", { settings: found.settings, model: found.model });
 }
 
@@ -94,8 +94,8 @@ async function read(files, { dropped = false } = {}) {
 const chooser = part("input");
 part(".choose").textContent = say("drop_choose");
 part(".choose").title = say("drop_hint");
-part(".use").textContent = say("drop_use");
-part(".begin").textContent = say("drop_begin");
+part(".take-settings").textContent = say("drop_use");
+part(".start-from").textContent = say("drop_begin");
 part(".choices").setAttribute("aria-label", say("drop_choices"));
 part(".choose").onclick = () => chooser.click();
 chooser.setAttribute("aria-label", say("drop_choose"));
