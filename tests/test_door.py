@@ -14,7 +14,7 @@ from tests.ui.doubles import ScriptedStudio
 from zimage_app.serve import open_page
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import Door
-from zimage_app.web.guard import is_closed
+from zimage_app.web.guard import TAKES_FILES, is_closed
 
 LOGIN = {"anna": "correct horse"}
 KNOWN = {
@@ -68,6 +68,7 @@ def test_a_login_covers_every_route_of_gradio_and_of_ours(app: tuple[str, list[t
     expected = {"/", "/config", "/api/generate", "/api/history", "/docs", "/pictures/x.png", "/history", "/import"}
     assert expected <= paths, "the walk misses routes"
     assert "/gradio_api/queue/join" in paths
+    assert set(TAKES_FILES) <= paths, "a large body is let through to nobody"
     with httpx.Client(base_url=address, timeout=30) as client:
         for method, path in found:
             if path in ("/health", "/login", "/login/", "/logout", "/gradio_api/startup-events"):

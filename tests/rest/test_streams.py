@@ -1,8 +1,9 @@
-"""C6 and L4 over REST: watchers that go away leave nothing behind, and status is told while a picture is made."""
+"""L1, L4 and C6 over REST: nothing is mixed up, status is told meanwhile, and watchers leave nothing behind."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -61,6 +62,31 @@ def test_c6_watchers_that_go_away_leave_nothing_behind(studio: Counted) -> None:
         studio.loading.set()
         assert finish(studio, task_id).state == "done", "the picture doesn't hang on who watches"
         assert client.get(f"/generate/{task_id}").json()["status"] == "done"
+
+
+def test_l1_many_programs_get_their_own_pictures(studio: Counted) -> None:
+    wrong: list[str] = []
+
+    def program(number: int, address: str) -> None:
+        with httpx.Client(base_url=f"{address}api", timeout=60) as client:
+            for turn in range(3):
+                prompt, seed = f"program {number}, picture {turn}", 100 * number + turn
+                task_id = client.post("/generate", json={"prompt": prompt, "seed": seed}).json()["task_id"]
+                with client.stream("GET", f"/generate/{task_id}/events") as stream:
+                    ends = [line for line in stream.iter_lines() if '"status":"done"' in line]
+                picture = json.loads(ends[-1].removeprefix("data: "))["result"]
+                file = client.get(picture["download"].removeprefix("/api")).content
+                if (picture["prompt"], picture["seed"]) != (prompt, seed) or prompt.encode() not in file:
+                    wrong.append(prompt)
+
+    with served(studio) as address:
+        threads = [threading.Thread(target=program, args=(number, address)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert httpx.get(f"{address}api/history").json()["total"] == 24
 
 
 def test_l4_status_is_told_while_pictures_are_made(studio: Counted) -> None:

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import door
-from zimage_app.web.guard import GuardMiddleware, is_closed
+from zimage_app.web.guard import MAX_BODY, MAX_FILE, TAKES_FILES, GuardMiddleware, is_closed
 from zimage_app.web.hosts import Hosts
 
 
@@ -117,15 +117,18 @@ def test_an_address_has_no_control_characters(path: str) -> None:
 
 def _pieces(count: int) -> Iterator[bytes]:
     for _ in range(count):
-        yield b"x" * 100
+        yield b"x" * 2**20
 
 
 def test_a_body_may_be_so_long_whatever_it_says_of_itself() -> None:
-    page = client(max_body=1000)
-    assert page.post("/", content=b"x" * 1000).text == "1000"
-    assert page.post("/", content=b"x" * 1001).status_code == 413
-    assert page.post("/", content=_pieces(10)).text == "1000"
-    assert page.post("/", content=_pieces(11)).status_code == 413
+    page = client()
+    assert page.post("/", content=b"x" * MAX_BODY).text == str(MAX_BODY)
+    assert page.post("/", content=b"x" * (MAX_BODY + 1)).status_code == 413
+    assert page.post("/", content=_pieces(MAX_BODY // 2**20)).text == str(MAX_BODY)
+    assert page.post("/", content=_pieces(MAX_BODY // 2**20 + 1)).status_code == 413
+    for path in TAKES_FILES:
+        assert page.post(path, content=_pieces(MAX_FILE // 2**20)).text == str(MAX_FILE)
+        assert page.post(path, content=_pieces(MAX_FILE // 2**20 + 1)).status_code == 413
     assert page.post("/", headers={"content-length": "1e9"}).status_code == 413
 
 

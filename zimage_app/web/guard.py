@@ -14,8 +14,11 @@ from zimage_app.domain.text import Text
 from zimage_app.web.hosts import Hosts
 from zimage_app.web.refusal import refusal
 
-MAX_BODY = 64 * 2**20
-"""Bytes of a request: a dropped picture of the largest kind that is read."""
+MAX_FILE = 64 * 2**20
+"""Bytes of a request that brings a file: a dropped picture of the largest kind that is read."""
+TAKES_FILES = ("/import", "/inputs", "/api/inputs")
+MAX_BODY = 4 * 2**20
+"""Bytes of any other request. They are read as JSON, which takes many times that in memory."""
 
 CLOSED = (
     "proxy=",  # fetches from other hosts
@@ -44,8 +47,8 @@ _FOREIGN_ORIGIN = Text("Pages of other sites may not call this app.", "不允许
 _NOTHING = Text("There is nothing at this address.", "这个地址没有内容。")
 _CLOSED = Text("This address is closed.", "该地址已关闭。")
 _TOO_LARGE = Text(
-    f"The request is too large; at most {MAX_BODY // 2**20} MB are taken.",
-    f"请求过大，最多 {MAX_BODY // 2**20} MB。",
+    f"The request is too large; at most {MAX_BODY // 2**20} MB are taken, and {MAX_FILE // 2**20} MB of a file.",
+    f"请求过大，最多 {MAX_BODY // 2**20} MB，文件最多 {MAX_FILE // 2**20} MB。",
 )
 _POLICY = "base-uri 'self'; form-action 'self'; object-src 'none'; frame-ancestors 'self'"
 _OWN_ONLY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
@@ -55,12 +58,11 @@ _OWN_ONLY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
 class GuardMiddleware:
     """The first to see a request, the last to see its answer."""
 
-    def __init__(self, app: ASGIApp, hosts: Hosts, *, framed_by: str = "", max_body: int = MAX_BODY) -> None:
+    def __init__(self, app: ASGIApp, hosts: Hosts, *, framed_by: str = "") -> None:
         """``framed_by`` is the one site beside our own that may show the page in a frame: a Space's."""
         self._app = app
         self._hosts = hosts
         self._framed_by = framed_by
-        self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -75,7 +77,7 @@ class GuardMiddleware:
         if reason is not None:
             await refusal(scope, *reason)(scope, receive, dressed)
             return
-        await self._app(scope, _Bounded(receive, self._max_body), dressed)
+        await self._app(scope, _Bounded(receive, _most(scope)), dressed)
 
     def _reason(self, scope: Scope) -> tuple[int, Text] | None:
         headers = Headers(scope=scope)
@@ -89,9 +91,14 @@ class GuardMiddleware:
         if is_closed(scope["path"]):
             return 403, _CLOSED
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._max_body:
+        if not length.isdigit() or int(length) > _most(scope):
             return 413, _TOO_LARGE
         return None
+
+
+def _most(scope: Scope) -> int:
+    """Bytes that a request's body may have."""
+    return MAX_FILE if scope["path"].rstrip("/") in TAKES_FILES else MAX_BODY
 
 
 def is_closed(path: str) -> bool:
