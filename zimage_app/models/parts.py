@@ -29,6 +29,7 @@ from zimage_app.models.formats import (
     vae_names,
 )
 from zimage_app.models.layout import PartFiles
+from zimage_app.models.libraries import FIRST_IMPORT
 from zimage_app.models.memory import Holding, MemoryPlan
 from zimage_app.models.pieces import Contents, Piece
 from zimage_app.models.quantised import GgufWeight, PackedWeight, QuantisedEmbedding, QuantisedLinear
@@ -271,7 +272,8 @@ def _arguments(config: Mapping[str, Any], constructor: type) -> dict[str, Any]:
 
 
 def _transformer_outline(config: Mapping[str, Any]) -> Any:
-    from diffusers import ZImageTransformer2DModel
+    with FIRST_IMPORT:
+        from diffusers import ZImageTransformer2DModel
 
     made = _arguments(config, ZImageTransformer2DModel)
     width = made["n_heads"] * sum(made["axes_dims"])
@@ -286,7 +288,8 @@ def _transformer_outline(config: Mapping[str, Any]) -> Any:
 
 
 def _vae_outline(config: Mapping[str, Any]) -> Any:
-    from diffusers import AutoencoderKL
+    with FIRST_IMPORT:
+        from diffusers import AutoencoderKL
 
     with torch.device("meta"):
         module = AutoencoderKL(**_arguments(config, AutoencoderKL))
@@ -299,7 +302,8 @@ def _vae_outline(config: Mapping[str, Any]) -> Any:
 
 
 def _text_outline(config: Mapping[str, Any]) -> Any:
-    from transformers import Qwen3Config, Qwen3Model
+    with FIRST_IMPORT:
+        from transformers import Qwen3Config, Qwen3Model
 
     if config.get("model_type") != "qwen3":
         raise ValueError(f"model_type is {config.get('model_type')}, not qwen3")

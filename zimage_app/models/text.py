@@ -15,6 +15,7 @@ from torch import Tensor
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.models.files import damaged
+from zimage_app.models.libraries import FIRST_IMPORT
 from zimage_app.models.quantised import QuantisedLinear
 from zimage_app.models.streaming import StreamedLayer
 
@@ -61,10 +62,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
     Raises ModelError when it cannot be used.
     """
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+        with FIRST_IMPORT:
+            from transformers import AutoTokenizer
+
+            tokenizer = Tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True))
     # The tokenizers library raises bare Exception for a file that it cannot parse.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
