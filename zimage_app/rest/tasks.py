@@ -17,7 +17,7 @@ from zimage_app.rest.answers import data_uri, task_answer
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.rest.schema import Accepted, GenerateRequest, Progress, Task
-from zimage_app.service.gallery import owner_mark
+from zimage_app.service.permissions import may_see
 from zimage_app.service.views import JobView
 from zimage_app.web.owner import OWNER_HEADER, new_owner, owner_cookie
 
@@ -49,7 +49,7 @@ def generate(asked: GenerateRequest, caller: Calling, request: Request, response
 
 def _own(task_id: Annotated[str, Path(max_length=64)], caller: Calling) -> JobView:
     view = caller.studio.view(task_id)
-    if view is None or (caller.studio.shared and (not caller.owner or view.owner != owner_mark(caller.owner))):
+    if view is None or not may_see(view, caller.owner, shared=caller.studio.shared):
         raise NotFoundError(Text("There is no such task.", "没有这个任务。"))
     return view
 

@@ -11,6 +11,8 @@ from typing import Literal
 
 from zimage_app.domain.errors import ForbiddenError
 from zimage_app.domain.text import Text
+from zimage_app.service.gallery import owner_mark
+from zimage_app.service.views import JobView
 
 Change = Literal["presets", "negatives", "models", "notes"]
 
@@ -34,6 +36,11 @@ _PLACE = re.compile(r"""(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,'"，。：；、（）]
 def for_strangers(text: Text) -> Text:
     """A sentence that tells nothing of where things lie on this machine: of paths, only the last step is left."""
     return Text(_PLACE.sub(r"…/\1", text.en), _PLACE.sub(r"…/\1", text.zh))
+
+
+def may_see(view: JobView, owner: str, *, shared: bool) -> bool:
+    """Whether somebody may follow and stop a job. Where strangers are, only whoever asked for it."""
+    return not shared or (bool(owner) and view.owner == owner_mark(owner))
 
 
 def require_home(what: Change, *, shared: bool) -> None:

@@ -21,8 +21,8 @@ from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.backend import Backend
-from zimage_app.service.gallery import owner_mark
 from zimage_app.service.history import HistoryItem, Search
+from zimage_app.service.permissions import may_see
 from zimage_app.service.views import JobView, SavedPicture
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_of
@@ -116,8 +116,7 @@ class _Public:
             queue = self._studio.queue()
             return {"running": queue.running, "waiting": queue.waiting}
         view = self._studio.view(task_id)
-        owner = owner_of(visitor)
-        if view is None or (self._studio.shared and (not owner or view.owner != owner_mark(owner))):
+        if view is None or not may_see(view, owner_of(visitor), shared=self._studio.shared):
             raise gr.Error(_LOST.to(language), print_exception=False)
         return _task(view, language)
 
