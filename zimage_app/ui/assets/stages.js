@@ -3,7 +3,7 @@
 // hidden. What stands in the fields is moved by the server (stages.py).
 const page = window.studio;
 const { make, makeButton, say } = page;
-const root = element.querySelector(".stages");
+const root = element.querySelector(".stage-tabs");
 const strip = root.querySelector(".tab-list");
 const signs = { add: "＋", duplicate: say("stage_copy"), left: "←", right: "→", remove: say("stage_delete") };
 
