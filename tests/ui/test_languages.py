@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.service.lora_files import write_lora
-from tests.ui.conftest import Visit, ask, expect_state
+from tests.ui.conftest import Visit, ask, expect_state, served
 from tests.ui.doubles import QUICK, THREE, ScriptedStudio
 from zimage_app.domain.text import Language
 from zimage_app.ui.i18n import catalogue, say
@@ -38,17 +38,16 @@ SEEN = """() => {
 }"""
 
 
-@pytest.fixture
-def furnished(scripted: ScriptedStudio) -> Iterator[ScriptedStudio]:
-    """A studio with something in every library."""
-    write_lora(scripted.loras.folder / "ink.safetensors")
-    scripted.loras.entries(refresh=True)
-    (scripted.wildcards.folder).mkdir(exist_ok=True)
-    (scripted.wildcards.folder / "mine.txt").write_text("a\nb\n", encoding="utf-8")
-    yield scripted
-    (scripted.wildcards.folder / "mine.txt").unlink()
-    (scripted.loras.folder / "ink.safetensors").unlink()
-    scripted.loras.entries(refresh=True)
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ScriptedStudio]]:
+    """The address of a studio with something in every library, and nothing but this module's pictures."""
+    folder = tmp_path_factory.mktemp("languages")
+    (folder / "wildcards").mkdir()
+    (folder / "wildcards" / "mine.txt").write_text("a\nb\n", encoding="utf-8")
+    write_lora(folder / "loras" / "ink.safetensors")
+    studio = ScriptedStudio(folder)
+    with served(studio) as address:
+        yield address, studio
 
 
 def seen(page: Page) -> set[str]:
@@ -102,10 +101,11 @@ def own(text: str) -> bool:
     return text in ANY_LANGUAGE or MINE in text
 
 
-@pytest.mark.usefixtures("furnished")
 @pytest.mark.parametrize("language", list(LOCALES))
-def test_every_text_is_in_the_readers_language(visit: Visit, language: Language) -> None:
-    page = visit(locale=LOCALES[language])
+def test_every_text_is_in_the_readers_language(
+    furnished: tuple[str, ScriptedStudio], visitor: Visit, language: Language
+) -> None:
+    page = visitor(furnished[0], locale=LOCALES[language])
     texts = {text for text in walk(page) if not own(text)}
     words = catalogue([QUICK, THREE])
     others: dict[Language, set[str]] = {
@@ -124,9 +124,9 @@ def test_every_text_is_in_the_readers_language(visit: Visit, language: Language)
     assert not [text for text in texts if re.search(r"__i18n__|\{\w+\}|undefined", text) and text != about]
 
 
-@pytest.mark.usefixtures("furnished")
-def test_nothing_of_the_users_is_converted(visit: Visit, scripted: ScriptedStudio) -> None:
-    page = visit(locale="zh-TW")
+def test_nothing_of_the_users_is_converted(furnished: tuple[str, ScriptedStudio], visitor: Visit) -> None:
+    address, studio = furnished
+    page = visitor(address, locale="zh-TW")
     page.locator(".triggers input").fill("发光,")
     ask(page, f"{MINE} __发光__")
     expect(page.locator("#notice .notice")).to_have_text(re.compile(r"^提示詞：沒有萬用字元 __发光__；"))
@@ -134,7 +134,7 @@ def test_nothing_of_the_users_is_converted(visit: Visit, scripted: ScriptedStudi
     expect_state(page, "done")
     expect(page.locator(".facts")).to_contain_text(MINE)
     expect(page.locator(".triggers .chip .word")).to_have_text("发光")
-    request = scripted.today()[0].record.request
+    request = studio.today()[0].record.request
     assert (request.prompt, request.triggers) == (MINE, ("发光",))
 
 
