@@ -8,7 +8,9 @@ import os
 import random
 import shutil
 import sqlite3
+import threading
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,9 @@ from zimage_app.domain.errors import StorageError
 from zimage_app.service.gallery import Gallery, owner_mark
 from zimage_app.service.history import History, Search
 from zimage_app.service.history.favourites import NAME as FAVOURITES
+from zimage_app.service.history.folders import PictureFile
 from zimage_app.service.history.history import INDEX_NAME
+from zimage_app.service.history.index import Index
 
 SMALL = a_picture()[:32, :24]
 SECRET = "0123456789abcdef" * 2
@@ -352,6 +356,37 @@ def test_a_row_that_was_changed_behind_its_back_is_read_again(folder: Path) -> N
     connection.close()
     history = History(folder)
     assert listed(history, Search("小船", day="2026-01-02")) == [one]
+
+
+def test_a_long_reading_goes_on_in_the_background_and_breaks_off_at_the_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [save(folder, number) for number in range(3)]
+    monkeypatch.setattr("zimage_app.service.history.history._BATCH", 1)
+    reading, go_on = threading.Event(), threading.Event()
+    real = Index.read
+
+    def read(index: Index, files: Sequence[PictureFile]) -> None:
+        real(index, files)
+        reading.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(Index, "read", read)
+    history = History(folder)
+    history.start()
+    assert reading.wait(60)
+    first = history.page(None)
+    assert (first.total, first.reading) == (1, True)
+    assert history.find(ids[0], None) is not None
+    closing = threading.Thread(target=history.close)
+    closing.start()
+    assert history._closing.wait(60)
+    go_on.set()
+    closing.join(60)
+    with sqlite3.connect(folder / INDEX_NAME) as connection:
+        assert 1 <= connection.execute("SELECT COUNT(*) FROM files").fetchone()[0] < 3
+    connection.close()
+    assert listed(History(folder)) == ids[::-1]
 
 
 def check_damage(folder: Path, flips: int, cuts: int, seed: int = 1) -> None:

@@ -140,7 +140,8 @@ class Studio:
         self._slot.model(self._source(self.default_model), lambda text: log.debug("%s", text), lambda: False)
 
     def resume(self) -> None:
-        """Go on with what was left in the queue when the app ended."""
+        """Go on with what was left in the queue when the app ended, and see which pictures there are."""
+        self.history.start()
         self._worker.start()
 
     def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 INDEX_NAME = ".history.sqlite"
 _PATIENCE = 0.5
 """Seconds that a list waits for new files to be read; what isn't read by then comes with a later list."""
+_BATCH = 200
+"""Files that are read between two commits, so that a long reading is seen as it goes and a stop loses little."""
 _ALL = Search()
 
 
@@ -44,6 +46,7 @@ class History:
         self._favourites = Favourites(folder)
         self._folders = Folders(folder)
         self._turn = threading.Lock()
+        self._closing = threading.Event()
         self._index: Index | None = None
         self._generation = -1
         self._stamp: tuple[int, int, int] | None = None
@@ -153,14 +156,14 @@ class History:
 
     def start(self) -> None:
         """Begin to read in the background."""
-        threading.Thread(target=self.refresh, args=(0.0,), name="history", daemon=True).start()
+        self.refresh(0.0)
 
     def refresh(self, patience: float | None = None) -> bool:
         """Bring the index up to date, which goes on in the background after ``patience`` seconds (None: wait).
 
         Gives whether it is.
         """
-        if not self._turn.acquire(timeout=-1 if patience is None else patience):
+        if self._closing.is_set() or not self._turn.acquire(timeout=-1 if patience is None else patience):
             return False
         worker = threading.Thread(target=self._read_and_let_go, name="history-reader", daemon=True)
         worker.start()
@@ -168,7 +171,8 @@ class History:
         return not worker.is_alive()
 
     def close(self) -> None:
-        """Let go of the index."""
+        """Let go of the index. A long reading breaks off; the next start goes on with it."""
+        self._closing.set()
         with self._turn:
             if self._index is not None:
                 self._index.close()
@@ -195,7 +199,10 @@ class History:
             if generation == self._index.generation:
                 break  # else the database was lost just now, and a fresh one begun
         self._sync_favourites()
-        self._index.read(files)
+        for start in range(0, len(files), _BATCH):
+            if self._closing.is_set():
+                return
+            self._index.read(files[start : start + _BATCH])
         self._generation = generation
 
     def _sync_favourites(self) -> None:

@@ -46,9 +46,6 @@ _SHOW = (
     "UPDATE files SET shown = (path = (SELECT path FROM files AS copy WHERE copy.id = files.id"
     " ORDER BY copy.trashed, copy.path LIMIT 1))"
 )
-_BATCH = 200
-"""Files between two commits, so that a long reading is seen as it goes and a stop loses little."""
-
 Row = tuple[Any, ...]
 
 
@@ -131,11 +128,10 @@ class Index:
         return new
 
     def read(self, files: Sequence[PictureFile]) -> None:
-        """Read files into the index."""
-        for start in range(0, len(files), _BATCH):
-            rows = [self._row(file) for file in files[start : start + _BATCH]]
-            with self._database.transaction() as connection:
-                _put(connection, rows)
+        """Read files into the index, all of them in one transaction."""
+        rows = [self._row(file) for file in files]
+        with self._database.transaction() as connection:
+            _put(connection, rows)
 
     def moved(self, old: Iterable[str], new: Sequence[PictureFile]) -> None:
         """Files have another place, or none."""
