@@ -8,7 +8,7 @@ from typing import Any
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.meaning import PlanMeaning, meaning, seconds_words
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.request import GenerationRequest, LoraUse, parse_request
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.backend import Backend
 from zimage_app.service.loras import LoraEntry
@@ -40,7 +40,7 @@ def hint_function(studio: Backend) -> Callable[[Data], Data]:
             return {"hints": said, "stages": None}
         except StudioError:  # half-typed; the button's own check names the field
             return {"hints": [], "stages": None}
-        by_tags = [use for use in plan.request.loras if use.strength and use not in asked.loras]
+        by_tags = named_by_tags(asked, plan.request)
         width = studio.width(str(values["model"]))
         remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
         means = meaning(plan, studio.pace.of(str(values["model"])))
@@ -50,6 +50,12 @@ def hint_function(studio: Backend) -> Callable[[Data], Data]:
         }
 
     return hints
+
+
+def named_by_tags(asked: GenerationRequest, settled: GenerationRequest) -> list[LoraUse]:
+    """The LoRAs that are on and stand in the prompt, not in the list; drawn trigger words make no difference."""
+    listed = [(use.name, use.strength, use.stages) for use in asked.loras]
+    return [use for use in settled.loras if use.strength and (use.name, use.strength, use.stages) not in listed]
 
 
 def meaning_data(means: PlanMeaning, language: Language) -> Data:

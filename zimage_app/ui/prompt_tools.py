@@ -16,6 +16,7 @@ from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.backend import Backend
 from zimage_app.ui.canvas import lora_text
+from zimage_app.ui.hints import named_by_tags
 from zimage_app.ui.values import request_data
 
 Data = dict[str, Any]
@@ -89,14 +90,11 @@ def _plan(studio: Backend, asked: GenerationRequest, model: str, example: int) -
 def _data(studio: Backend, asked: GenerationRequest, plan: GenerationPlan, model: str, language: Language) -> Data:
     text = "" if asked.prompt == _ANY_PROMPT else plan.request.full_prompt
     tokens, limit = studio.tokens(model, text), studio.token_limit(model)
-    listed = [(use.name, use.strength, use.stages) for use in asked.loras]
-    on = [use for use in plan.request.loras if use.strength]
-    by_tags = [use for use in on if (use.name, use.strength, use.stages) not in listed]
     return {
         "text": text,
         "same": text in ("", asked.prompt),
         "words": plan.request.joined_words,
-        "loras": [lora_text(use) for use in by_tags],
+        "loras": [lora_text(use) for use in named_by_tags(asked, plan.request)],
         "tokens": tokens,
         "limit": limit,
         "problem": _too_long(tokens, limit).to(language) if tokens and limit and tokens > limit else "",
