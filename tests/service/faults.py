@@ -271,11 +271,11 @@ BODY = {"prompt": "船", "seed": 1, "stages": [stage.model_dump(mode="json") for
 
 
 @contextmanager
-def served(outputs: Path, loading: float = 0.0) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+def served(
+    outputs: Path, loading: float = 0.0, port: int | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
     """``app.py`` with quick pictures, in a process of its own; gives it and a client of its REST interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     flags = ["--port", str(port), "--outputs", str(outputs), "--offline"]
     program = subprocess.Popen(
         [sys.executable, "-m", "tests.service.served", str(_STEP), str(loading), *flags],
@@ -293,6 +293,14 @@ def served(outputs: Path, loading: float = 0.0) -> Iterator[tuple[subprocess.Pop
     finally:
         program.kill()
         program.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens to."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _answers(client: httpx.Client) -> bool:

@@ -181,6 +181,25 @@ function stageWords() {
 
 setInterval(() => busy(job.state) && drawClock(), 500);
 
+// A server that was started again knows the job, but not this page. When nothing has been heard of a run for long and
+// the server answers, the page is loaded anew, which shows the run again. What was typed before is remembered; what was
+// typed while nobody listened is not, so then the page stays.
+const SILENCE = 15e3;
+const ONCE_IN = 60e3;
+let typed = 0;
+document.addEventListener("input", () => (typed = performance.now()), true);
+
+async function reattach() {
+  if (!busy(job.state) || document.hidden || performance.now() - received < SILENCE || typed > received) return;
+  const before = Number(sessionStorage.getItem("studio-reattached")) || 0;
+  if (Date.now() - before < ONCE_IN) return;
+  const answer = await fetch("health", { cache: "no-store" }).catch(() => null);
+  if (!answer || !answer.ok) return;
+  sessionStorage.setItem("studio-reattached", Date.now());
+  location.reload();
+}
+setInterval(reattach, 3e3);
+
 // Facts
 
 async function loadFacts(picture) {
