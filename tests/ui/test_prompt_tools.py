@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, arrive, ask, expect_state
 from tests.ui.doubles import ScriptedStudio
 from zimage_app.ui.prompt_tools import prompt_function
@@ -97,6 +98,14 @@ def test_what_is_drawn_is_told_by_the_seed_or_as_an_example(studio: ScriptedStud
 )
 def test_what_is_wrong_with_a_choice_is_told_at_once(studio: ScriptedStudio, prompt: str, problem: str) -> None:
     assert reads(studio, prompt)["problem"].startswith(problem)
+
+
+def test_a_lora_whose_words_are_drawn_is_not_taken_for_a_tag(studio: ScriptedStudio) -> None:
+    write_lora(studio.loras.folder / "ink.safetensors")
+    told = reads(studio, "a boat", loras=[{"name": "ink", "triggers": ["{x|y}"]}])
+    assert (told["loras"], told["ways"]) == ([], "2")
+    assert told["words"] in (("x",), ("y",))
+    assert reads(studio, "a boat <lora:ink:0.5>")["loras"] == ["ink 0.5"]
 
 
 # In Chromium.
