@@ -109,7 +109,9 @@ def call(app: Starlette, method: str, path: str, mode: schemathesis.GenerationMo
 
     check()
     if mode is schemathesis.GenerationMode.NEGATIVE:
-        assert set(statuses) <= {404, 405, 422}
+        # An unknown setting whose value is an empty list leaves no trace in an address, and is answered with 200.
+        assert set(statuses) <= ({404, 405, 422} if method != "GET" else {200, 404, 405, 422})
+        assert set(statuses) & {404, 422}
     else:
         assert set(statuses) <= {200, 202, 404, 422}
     return len(statuses)
