@@ -108,6 +108,7 @@ def test_any_copy_of_the_tokenizer_will_do(tmp_path: Path) -> None:
         ({"vae": "x.safetensors"}, "", 3, "expected keys"),
         ({"vae": "{file: ~nobody-of-this-name/x}"}, "", 3, "'~nobody-of-this-name/x' cannot be a path here"),
         ({"vae": f"{{file: {'x' * 300}}}"}, "", 3, "cannot be a path here (File name too long)"),
+        ({"vae": f"{{hub: a/b, file: {'x/' * 3000}}}"}, "", 3, "cannot be a path here (File name too long)"),
         ({}, "card: sdxl\n", 5, "no card 'sdxl'; use one of z-image-turbo, z-image"),
         ({}, "size: big\n", 5, "expected a size in GB"),
         ({}, "size: 0\n", 5, "expected a size in GB"),

@@ -30,7 +30,8 @@ def test_plain_data_is_read(tmp_path: Path) -> None:
     [
         "2026-01-01", "2026-99-99", "2026-01-01T25:61:61Z", "!!int x", "!!int ''", "!!float x", "!!bool x", "!!set {a}",
         "!!omap [a: 1]", "!!timestamp x", "!!binary YQ==", "!!python/object:os.system x", "!own x", "9" * 5000,
-        "{? [a] : 1}", "{? {a: 1} : 1}", "&x [*x]", '"\\ud800"', "[a: 1, 2026-01-01]", "{a: 1, a: 2}", "'" + "x" * 9000,
+        "0x" + "f" * 5000, "{? [a] : 1}", "{? {a: 1} : 1}", "&x [*x]", '"\\ud800"', "[a: 1, 2026-01-01]",
+        "{a: 1, a: 2}", "'" + "x" * 9000,
     ],
 )  # fmt: skip
 def test_what_is_no_plain_data_is_told_with_its_line(tmp_path: Path, value: str) -> None:

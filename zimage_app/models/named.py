@@ -108,19 +108,26 @@ class _Parts:
             raise self._reader.wrong(
                 fields[kind], f"{path!r} is not a path in the repository", f"{path!r} 不是仓库中的路径"
             )
-        return remote_place(Remote(repo, path, kind == "file"), self._roots[0])
+        try:
+            return remote_place(Remote(repo, path, kind == "file"), self._roots[0])
+        except (OSError, ValueError) as error:  # too long, or of letters that no path has
+            raise self._no_path(fields[kind], path, error) from error
 
     def _local(self, node: yaml.Node, text: str, is_file: bool) -> Place:
         try:
             path = Path(text).expanduser()
             places = [root / path for root in self._roots]  # an absolute path stays what it is
             path = next((place for place in places if place.exists()), places[0])
-        except (OSError, RuntimeError) as error:  # too long, or the home of nobody
-            reason = getattr(error, "strerror", None) or str(error)
-            raise self._reader.wrong(
-                node, f"{text!r} cannot be a path here ({reason})", f"{text!r} 不能作为本机路径（{reason}）"
-            ) from error
+        except (OSError, RuntimeError, ValueError) as error:  # too long, the home of nobody, letters that no path has
+            raise self._no_path(node, text, error) from error
         return Place(path, None if is_file else _own_config(path))
+
+    def _no_path(self, node: yaml.Node, text: str, error: Exception) -> ModelError:
+        reason = getattr(error, "strerror", None) or str(error)
+        said = repr(text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…")
+        return self._reader.wrong(
+            node, f"{said} cannot be a path here ({reason})", f"{said} 不能作为本机路径（{reason}）"
+        )
 
 
 def remote_place(remote: Remote, models: Path) -> Place:

@@ -23,7 +23,13 @@ _DEEPEST = 50
 """Of brackets in brackets. PyYAML takes a minute to complain of thousands."""
 _LONGEST = 64 * 2**10
 """Bytes, of which PyYAML reads about 200,000 in a second where each is of meaning."""
+_LONGEST_TEXT = 1000
+"""Letters of a title or a description."""
 _LONGEST_SHOWN = 120
+_LONGEST_REASON = 600
+"""Letters; what is allowed may be a long list."""
+_MOST_BITS = 1024
+"""Of a whole number. Python itself refuses to write down one of some thousand digits."""
 
 
 class _Refused(Exception):
@@ -79,6 +85,7 @@ class YamlReader:
         """An error at a YAML mark; at the file's first line where there is none."""
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         column_en, column_zh = (f", column {column}", f"第 {column} 列") if self.columns else ("", "")
+        en, zh = _short(en, _LONGEST_REASON), _short(zh, _LONGEST_REASON)
         place = f"{shown(self.path)}, line {line}{column_en}"
         return ModelError(Text(f"{place}: {en}.", f"{shown(self.path)} 第 {line} 行{column_zh}：{zh}。"))
 
@@ -155,7 +162,15 @@ class YamlReader:
                 raise self.wrong(
                     node, f"{language!r} is missing; give en and zh", f"缺少 {language!r}；请同时给出 en 和 zh"
                 )
-        return Text(self.string(fields["en"]), self.string(fields["zh"]))
+        return Text(self._words(fields["en"]), self._words(fields["zh"]))
+
+    def _words(self, node: yaml.Node) -> str:
+        value = self.string(node)
+        if len(value) > _LONGEST_TEXT:
+            raise self.wrong(
+                node, f"longer than {_LONGEST_TEXT} letters; shorten it", f"超过 {_LONGEST_TEXT} 字；请缩短"
+            )
+        return value
 
     def plain(self, node: yaml.Node) -> Any:
         """Plain data: texts, numbers, true, false, nothing, and lists and mappings of these."""
@@ -167,6 +182,8 @@ class YamlReader:
         try:
             value = yaml.constructor.SafeConstructor().construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, AttributeError):  # as its readers raise them
+            value = _NO_VALUE
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
             value = _NO_VALUE
         if value is not None and not isinstance(value, str | int | float):
             said = _short(repr(node.value))
@@ -181,9 +198,9 @@ class YamlReader:
 _NO_VALUE = object()
 
 
-def _short(text: str) -> str:
+def _short(text: str, longest: int = _LONGEST_SHOWN) -> str:
     text = " ".join(text.encode(errors="replace").decode().split())
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _depth(text: str) -> int:
