@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.metadata
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,16 @@ def test_mcp_clients_find_the_tools_and_make_a_picture(address: str) -> None:
     assert set(tools["generate"].inputSchema["properties"]) == {"prompt", "seed", "model", "settings", "wait"}
     assert "What the picture shows" in str(tools["generate"].inputSchema)
     assert "'status': 'done'" in made or '"status": "done"' in made
+
+
+def test_where_a_picture_is_handed_out_cannot_be_guessed(address: str) -> None:
+    client = Client(address, verbose=False, download_files=False)
+    task = client.predict("a red boat", 7, api_name="/generate")
+    again = client.predict(task["task_id"], api_name="/status")
+    first, second = (Path(each["picture"]["file"]["path"]) for each in (task, again))
+    assert first.name == second.name
+    assert first.parent != second.parent
+    assert re.fullmatch("[0-9]{20}-[0-9a-f]{32}", first.parent.name)
 
 
 @pytest.mark.parametrize("installed", ["2.0.1", None])

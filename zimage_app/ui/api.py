@@ -7,7 +7,9 @@ docstrings are their documentation to such programs.
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -177,16 +179,16 @@ def _task(view: JobView, language: Language) -> Data:
 
 
 def _file(saved: SavedPicture) -> Data:
-    """The PNG where Gradio hands files out from: this app's own folder, which is gone with it."""
+    """The PNG where Gradio hands files out from, to whoever knows the path: one that nobody can guess.
+
+    It lies in this app's own folder, which is gone with it.
+    """
     folder = Path(get_upload_folder()) / "api"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / saved.path.name
-    if saved.unsaved is None:
-        shutil.copyfile(saved.path, path)
-    else:
-        path.write_bytes(saved.unsaved)
-    for old in sorted(folder.iterdir(), key=lambda each: each.name)[:-_MOST_FILES]:
-        old.unlink(missing_ok=True)
+    path = folder / f"{time.time_ns():020d}-{secrets.token_hex(16)}" / saved.path.name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(saved.read())
+    for old in sorted(folder.iterdir())[:-_MOST_FILES]:
+        shutil.rmtree(old, ignore_errors=True)
     return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
 
