@@ -191,3 +191,19 @@ def test_looking_at_a_job_that_just_begins_is_safe() -> None:
     board.begin(watched[0])
     views = [board.view(name) for name in ("first", "second")]
     assert [view and view.starts_in for view in views] == [0.0, None]
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "cancelled"])
+def test_nothing_is_left_of_a_job_that_is_over(state: str) -> None:
+    board = Board()
+    watched = Watched(Job("job", "", MODEL, "", 1.0), JobView("job", "", MODEL, state="running", progress=0.5))
+    watched.started = 0.0
+    board.put(watched)
+    running = board.view("job")
+    assert running is not None
+    assert running.remaining
+    board.update(watched, state=state)
+    over = board.view("job")
+    assert over is not None
+    assert over.elapsed
+    assert over.remaining is None

@@ -133,8 +133,10 @@ class Board:
         with self._changed:
             if watched.view.over and "state" in changes:
                 return
-            timed = self._timed(watched) if changes.get("state") in ("done", "failed", "cancelled") else watched.view
-            watched.view = replace(timed, version=watched.view.version + 1, **changes)  # type: ignore[arg-type]
+            view = watched.view
+            if changes.get("state") in ("done", "failed", "cancelled"):
+                view = replace(self._timed(watched), remaining=None)
+            watched.view = replace(view, version=view.version + 1, **changes)  # type: ignore[arg-type]
             self._changed.notify_all()
 
     def arrange(self, turns: Sequence[Turn], seconds: Sequence[float | None]) -> None:
