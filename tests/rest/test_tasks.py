@@ -142,6 +142,13 @@ def test_a_body_that_is_no_request_is_refused(content: bytes, client: TestClient
     assert answer.json()["detail"]
 
 
+def test_a_body_of_another_kind_is_told_which_kind_is_read(client: TestClient) -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    answer = client.post("/api/generate", content=b'{"prompt": "x"}', headers=kind)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "request: must be sent with content-type: application/json"
+
+
 def test_the_sentence_is_the_pages(client: TestClient) -> None:
     data = {"prompt": "x", "stages": [{"steps": 0}]}
     with pytest.raises(RequestError) as refused:

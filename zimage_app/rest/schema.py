@@ -42,6 +42,11 @@ class Asked:
 
 def _asked(data: object) -> Asked:
     """The request's own check, so that a refusal reads as on the page; raises RequestError."""
+    if isinstance(data, bytes):  # as curl sends what it isn't told the kind of
+        raise RequestError(
+            "request",
+            Text("must be sent with content-type: application/json", "必须以 content-type: application/json 发送"),
+        )
     if not isinstance(data, dict):
         raise RequestError("request", Text("must be a group of settings", "必须是一组设置"))
     settings: dict[str, Any] = dict(data)
