@@ -289,8 +289,9 @@ def test_a_folder_that_may_not_be_written_is_said(folder: Path) -> None:
         history.delete([one], None)
     assert listed(history) == [one]
     (folder / FAVOURITES).mkdir()
-    with pytest.raises(StorageError, match="favourite could not be kept"):
+    with pytest.raises(StorageError, match="favourite could not be kept") as told:
         history.favourite([one], None)
+    assert str(folder) not in str(told.value), "strangers read it too"
 
 
 def test_a_zip_holds_the_files_byte_for_byte_with_their_stages(folder: Path) -> None:

@@ -59,8 +59,8 @@ class Favourites:
                 reason = error.strerror or str(error)
                 raise StorageError(
                     Text(
-                        f"The favourite could not be kept in {self._path.parent}: {reason}.",
-                        f"收藏无法保存到 {self._path.parent}：{reason}。",
+                        f"The favourite could not be kept in {self._path.name}: {reason}.",
+                        f"收藏无法保存到 {self._path.name}：{reason}。",
                     )
                 ) from error
 
