@@ -41,6 +41,12 @@ def test_pictures_are_listed_searched_and_paged(folder: Path, capsys: pytest.Cap
     assert listed(folder, capsys, "--day", "2026-01-03") == []
 
 
+def test_a_folder_that_is_not_there_is_said_and_not_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert history(folder) == 2
+    assert f"there is no folder {folder}" in capsys.readouterr().err
+    assert not folder.exists()
+
+
 def test_pictures_are_starred_deleted_and_put_back(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = save(folder, 1), save(folder, 2)
     assert history(folder, "star", one) == 0
@@ -57,7 +63,7 @@ def test_pictures_are_starred_deleted_and_put_back(folder: Path, capsys: pytest.
     assert listed(folder, capsys) == [two, one]
     assert history(folder, "delete", one) == 0
     assert history(folder, "empty") == 0
-    assert "1 pictures deleted for good." in capsys.readouterr().err
+    assert "1 picture deleted for good." in capsys.readouterr().err
     assert history(folder, "undo", one) == 2
 
 

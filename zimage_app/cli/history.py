@@ -84,7 +84,7 @@ def list_pictures(options: argparse.Namespace) -> int:
         _print(table)
     tell(
         Text(
-            f"{found.total} pictures; page {found.page} of {found.pages}.",
+            f"{_counted(found.total)}; page {found.page} of {found.pages}.",
             f"共 {found.total} 张；第 {found.page} / {found.pages} 页。",
         )
     )
@@ -121,7 +121,7 @@ def empty_trash(options: argparse.Namespace) -> int:
     """``history empty``."""
     with _history(options) as history:
         gone = history.empty_trash(None)
-    tell(Text(f"{len(gone)} pictures deleted for good.", f"已永久删除 {len(gone)} 张图片。"))
+    tell(Text(f"{_counted(len(gone))} deleted for good.", f"已永久删除 {len(gone)} 张图片。"))
     return 0
 
 
@@ -209,7 +209,10 @@ def _add_place_flag(parser: argparse.ArgumentParser, default: object) -> None:
 
 @contextmanager
 def _history(options: argparse.Namespace) -> Iterator[History]:
-    history = History(config_of(options).outputs)
+    folder = config_of(options).outputs
+    if options.outputs is not None and not folder.is_dir():
+        raise RequestError("--outputs", Text(f"there is no folder {folder}", f"没有文件夹 {folder}"))
+    history = History(folder)
     history.refresh()
     try:
         yield history
@@ -226,6 +229,10 @@ def _pictures(history: History, ids: Iterable[str]) -> list[SavedPicture]:
             raise _unknown(each)
         pictures.append(picture)
     return pictures
+
+
+def _counted(pictures: int) -> str:
+    return "1 picture" if pictures == 1 else f"{pictures} pictures"
 
 
 def _unknown(picture_id: str) -> RequestError:
