@@ -62,7 +62,7 @@ def tidy(config: StudioConfig, temporary: Path | None = None) -> Tidied:
     ):
         _take_away(find, done)
     if done.files:
-        log.info("tidied up: %d files, %s", done.files, shown_size(done.size))
+        log.info("tidied up: %d file%s, %s", done.files, "" if done.files == 1 else "s", shown_size(done.size))
     return done
 
 
