@@ -27,8 +27,8 @@ HUNG = 20.0
 GROWTH = 64 * 2**20
 """Bytes of memory that one case may take, and that all together may leave behind."""
 _LONGEST_SENTENCE = 2000
-_WARMING_UP = 20
-"""Cases after which everything that is imported or kept once is there."""
+_WARMING_UP = 10
+"""The part of the cases, one in so many, after which all that is imported or kept once is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def run_cases(goal: str, make: Maker, count: int, seconds: float = HUNG) -> Figu
             figures.seconds, figures.slowest = took, name
         if grew > figures.growth:
             figures.growth, figures.largest = grew, name
-        if figures.cases == _WARMING_UP:
+        if figures.cases == count // _WARMING_UP:
             begun = settled()
     figures.left = settled() - begun
     assert figures.left <= GROWTH, str(figures)
