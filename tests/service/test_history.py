@@ -18,6 +18,7 @@ from PIL import Image
 
 from tests.service.records import a_picture, a_record
 from zimage_app.domain.errors import StorageError
+from zimage_app.domain.request import Template
 from zimage_app.service.gallery import Gallery, owner_mark
 from zimage_app.service.history import History, Search
 from zimage_app.service.history.favourites import NAME as FAVOURITES
@@ -108,6 +109,14 @@ def test_an_empty_or_missing_folder_has_no_pictures(folder: Path) -> None:
 def test_search_looks_at_prompts_and_settings_in_both_languages(folder: Path, text: str, fits: bool) -> None:
     save(folder, 1, "一艘红色小船, a Red boat, 100%")
     assert (listed(History(folder), Search(text)) != []) is fits
+
+
+def test_search_finds_what_was_typed_and_what_was_drawn(folder: Path) -> None:
+    record = a_record(an_id(1), "红色的小船")
+    typed = record.request.model_copy(update={"template": Template(prompt="__颜色__的小船")})
+    Gallery(folder).save(SMALL, record.model_copy(update={"request": typed}), "")
+    for text in ("__颜色__", "红色"):
+        assert listed(History(folder), Search(text)) == [record.id]
 
 
 def test_filters_by_day_model_and_favourite(folder: Path) -> None:

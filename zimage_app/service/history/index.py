@@ -41,6 +41,8 @@ _MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX files_by_time ON files (shown, trashed, day, created, id)",
         "CREATE TABLE favourites (id TEXT PRIMARY KEY)",
     ),
+    # What was typed is searched too: every file is read anew.
+    ("DELETE FROM files",),
 )
 _SHOW = (
     "UPDATE files SET shown = (path = (SELECT path FROM files AS copy WHERE copy.id = files.id"
@@ -284,6 +286,7 @@ def search_text(head: Head, day: str) -> str:
     used = [stages[stage.number] for stage in record.stages]
     words = [
         request.prompt,
+        request.template.prompt if request.template else "",
         request.negative,
         *request.triggers,
         *(f"lora:{use.name}" for use in request.loras if use.strength),
