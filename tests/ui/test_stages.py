@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state, set_number
+from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state, served, set_number
 from tests.ui.doubles import ScriptedStudio
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES, LoraUse, Stage, parse_request
@@ -164,6 +165,18 @@ def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scr
     expect(meaning).to_contain_text("潜变量42×54")
     set_number(page, "stages-1-width", 100)
     expect(meaning).to_be_empty()
+
+
+def test_how_long_it_will_take_is_known_after_the_first_run(visitor: Visit, tmp_path: Path) -> None:
+    with served(ScriptedStudio(tmp_path)) as address:
+        page = visitor(address)
+        meaning = page.locator("#stages .meaning")
+        expect(meaning).to_contain_text("尚无记录")
+        ask(page, "小船")
+        expect_state(page, "done")
+        expect(meaning).to_contain_text("秒")
+        expect(meaning).not_to_contain_text("尚无记录")
+        page.context.close()
 
 
 def test_eight_stages_by_keyboard_and_no_more(visit: Visit, scripted: ScriptedStudio) -> None:

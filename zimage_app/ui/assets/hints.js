@@ -4,6 +4,7 @@ const list = element.querySelector(".hints");
 const quiet = 250; // milliseconds without a change, before the server is asked
 let timer = 0;
 let newest = 0;
+let now; // the settings on the page
 
 function draw(texts) {
   const items = texts.map((text) => {
@@ -25,7 +26,17 @@ async function ask(settings) {
   document.dispatchEvent(new CustomEvent("studio:stages", { detail: answer && answer.stages }));
 }
 
-document.addEventListener("studio:settings", (event) => {
+function askSoon() {
   clearTimeout(timer);
-  timer = setTimeout(() => ask(event.detail), quiet);
+  timer = setTimeout(() => ask(now), quiet);
+}
+
+document.addEventListener("studio:settings", (event) => {
+  now = event.detail;
+  askSoon();
+});
+
+// How long a stage will take is known from the runs before.
+document.addEventListener("studio:job", (event) => {
+  if (now && event.detail === "done") askSoon();
 });
