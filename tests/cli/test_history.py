@@ -41,6 +41,16 @@ def test_pictures_are_listed_searched_and_paged(folder: Path, capsys: pytest.Cap
     assert listed(folder, capsys, "--day", "2026-01-03") == []
 
 
+@pytest.mark.parametrize("wrong", [("--day", "2026-99-99"), ("--day", "today"), ("--page", "0"), ("--count", "x")])
+def test_a_list_that_cannot_be_is_refused(
+    wrong: tuple[str, str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        history(folder, *wrong)
+    assert ended.value.code == 2
+    assert wrong[1] in capsys.readouterr().err
+
+
 def test_a_folder_that_is_not_there_is_said_and_not_made(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert history(folder) == 2
     assert f"there is no folder {folder}" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -187,10 +188,10 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
         " sampler:NAME and date:2026-01 say where",
     )
     parser.add_argument("--favourites", action="store_true", help="only those")
-    parser.add_argument("--day", metavar="YYYY-MM-DD", help="only of that day")
+    parser.add_argument("--day", type=_day, metavar="YYYY-MM-DD", help="only of that day")
     parser.add_argument("--of-model", metavar="NAME", help="only made with that model")
     parser.add_argument("--trash", action="store_true", help="what was deleted, instead of the others")
-    parser.add_argument("--page", type=int, default=1, help="which page (default: 1)")
+    parser.add_argument("--page", type=_count, default=1, help="which page (default: 1)")
     parser.add_argument("--count", type=_count, default=20, help="pictures on a page (default: 20)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -199,6 +200,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 10000")
     return int(text)
+
+
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is not a day as in 2026-01-31") from error
 
 
 def _add_place_flag(parser: argparse.ArgumentParser, default: object) -> None:

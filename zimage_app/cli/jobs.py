@@ -96,7 +96,7 @@ def clear_jobs(options: argparse.Namespace) -> int:
     """``jobs clear``."""
     with _queue(options) as queue:
         count = queue.clear() if queue else 0
-    tell(Text(f"{count} waiting jobs taken out.", f"已取消 {count} 个排队任务。"))
+    tell(Text(f"{count} waiting {'job' if count == 1 else 'jobs'} taken out.", f"已取消 {count} 个排队任务。"))
     return 0
 
 
