@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from zimage_app.domain.errors import ModelError
-from zimage_app.models.memory import plan_for, plan_memory
+from zimage_app.models.memory import device_names, named_device, plan_for, plan_memory
 from zimage_app.models.spec import find_model
 
 CPU = torch.device("cpu")
@@ -34,6 +34,18 @@ def test_plan(parameters: int, device: str, dtype: torch.dtype) -> None:
 def test_plan_of_a_folder(tiny_folder: Path) -> None:
     plan = plan_memory(find_model(str(tiny_folder), tiny_folder.parent), "cpu")
     assert (plan.device, plan.dtype) == (CPU, torch.float32)
+
+
+def test_devices_are_named_as_torch_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert device_names()["cpu"] == "CPU"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
+    assert list(device_names().items())[:2] == [("cuda:0", "Card 0"), ("cuda:1", "Card 1")]
+    assert named_device("cuda") == torch.device("cuda")
+    assert named_device("cuda:1").index == 1
+    with pytest.raises(ModelError, match=r"'cuda:2'.*cuda:0, cuda:1"):
+        named_device("cuda:2")
 
 
 def test_an_absent_device_is_refused(tiny_folder: Path) -> None:

@@ -16,6 +16,8 @@ from PIL import Image
 
 from zimage_app.domain.errors import BusyError, GenerationError, ModelError, RequestError
 from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.models.memory import MemoryPlan, plan_memory
+from zimage_app.models.sources import ModelSource
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import read_record
 from zimage_app.service.limits import HOME
@@ -276,6 +278,28 @@ def test_a_model_is_unloaded_on_request_and_loaded_again(studio: Studio, small_r
     again = finish(studio, studio.submit(small_request, "tiny"))
     assert again.state == "done"
     assert loaded(studio) == "tiny"
+
+
+def test_the_device_is_chosen(
+    studio: Studio, small_request: GenerationRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def watched(source: ModelSource, device: str | None = None) -> MemoryPlan:
+        asked.append(device)
+        return plan_memory(source, device)
+
+    monkeypatch.setattr("zimage_app.service.generation.plan_memory", watched)
+    assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
+    studio.use_device("cpu")
+    assert studio.device == "cpu"
+    assert studio.loaded() is None
+    assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
+    assert asked == [None, "cpu"]
+    with pytest.raises(ModelError, match="'cuda:9' is not on this machine"):
+        studio.use_device("cuda:9")
+    assert studio.device == "cpu"
+    assert studio.loaded() is not None
 
 
 def test_a_model_at_work_is_not_unloaded(studio: Studio) -> None:

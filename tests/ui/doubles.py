@@ -73,6 +73,7 @@ class ScriptedStudio:
         self.shared = False
         self.borrows_gpu = False
         self.in_memory: LoadedModel | None = None
+        self.device: str | None = None
         self.troubles: tuple[Text, ...] = ()
         """What is wrong with the app's own files."""
         self._folder = folder
@@ -109,6 +110,9 @@ class ScriptedStudio:
 
     def loaded(self) -> LoadedModel | None:
         return self.in_memory
+
+    def use_device(self, name: str | None) -> None:
+        self.device = name
 
     def unload(self) -> None:
         self.in_memory = None

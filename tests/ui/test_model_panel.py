@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from playwright.sync_api import Locator, Page, expect
 from tests.models.hub.fake_hub import FakeHub, Fault, forget_this_machine, serve
 from tests.ui.conftest import Visit, ask, expect_state, served
 from tests.ui.doubles import ScriptedStudio
+from zimage_app.domain.events import Event
+from zimage_app.domain.plan import GenerationPlan
 from zimage_app.models.tiny import write_tiny_model
 from zimage_app.service.config import StudioConfig
+from zimage_app.service.generation import Generator
 from zimage_app.service.studio import Studio
 from zimage_app.ui.model_panel import panel_function
 
@@ -53,6 +57,20 @@ def open_panel(page: Page) -> None:
     expect(page.locator(".models li").first).to_be_visible()
 
 
+@pytest.fixture
+def _until_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are at work until somebody stops them, however slow the browser is."""
+    real = Generator.stream
+
+    def held(self: Generator, plan: GenerationPlan, cancelled: Callable[[], bool]) -> Iterator[Event]:
+        while not cancelled():
+            time.sleep(0.01)
+        yield from real(self, plan, cancelled)
+
+    monkeypatch.setattr(Generator, "stream", held)
+
+
+@pytest.mark.usefixtures("_until_stopped")
 def test_a_model_is_fetched_chosen_loaded_and_unloaded(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
     gate = threading.Event()
     hub.faults[BIGGEST] = [Fault(hold=gate)]
@@ -115,11 +133,41 @@ def test_a_hub_that_says_no_is_quoted(hub: FakeHub, studio: Studio, visitor: Vis
         expect(row(page, "z-image-turbo").get_by_role("button", name="Start")).to_be_disabled()
 
 
+def test_the_device_is_chosen_where_there_are_two(
+    visit: Visit, scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zimage_app.models.memory.device_names", lambda: {"cuda:0": "Card", "cpu": "CPU"})
+    try:
+        page = visit(locale="en-US")
+        page.locator(".models summary").click()
+        device = page.get_by_label("Device", exact=True)
+        expect(device.locator("option")).to_have_text(["Best one here", "cuda:0 · Card", "cpu · CPU"])
+        with page.expect_response(lambda response: "component_server" in response.url):
+            device.select_option("cpu")
+        page.reload()
+        page.locator(".models summary").click()
+        expect(page.get_by_label("Device", exact=True)).to_have_value("cpu")
+        assert scripted.device == "cpu"
+    finally:
+        scripted.device = None
+
+
+def test_with_one_device_there_is_nothing_to_choose(
+    visit: Visit, scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zimage_app.models.memory.device_names", lambda: {"cpu": "CPU"})
+    page = visit(locale="en-US")
+    page.locator(".models summary").click()
+    expect(page.locator(".models")).to_have_attribute("data-devices", "2")
+    expect(page.get_by_label("Device", exact=True)).to_have_count(0)
+    assert scripted.device is None
+
+
 def test_strangers_cannot_fetch_or_unload(scripted: ScriptedStudio) -> None:
     scripted.shared = True
     try:
         call = panel_function(scripted)
-        for order in ("offer", "fetch", "cancel", "unload"):
+        for order in ("offer", "fetch", "cancel", "unload", "devices", "device"):
             answer = call({"do": order, "name": "z-image-turbo", "language": "zh"})
             assert "只有运行者" in answer["notice"], order
             assert answer["allowed"] is False

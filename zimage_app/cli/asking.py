@@ -103,6 +103,7 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
         "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
     )
     parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
+    parser.add_argument("--device", metavar="DEVICE", help="where to compute, as in cpu or cuda:1 (default: the best)")
     add_place_flags(parser)
 
 

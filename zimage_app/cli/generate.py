@@ -43,10 +43,10 @@ def make_picture(options: argparse.Namespace) -> int:
 
     from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
     from zimage_app.service.gallery import Gallery
-    from zimage_app.service.generation import load_source
+    from zimage_app.service.generation import Loading, load_source
     from zimage_app.service.stage_pictures import keep_stages
 
-    generator = load_source(asked.source, asked.loras, inputs=asked.inputs)
+    generator = load_source(asked.source, asked.loras, Loading(asked.config.device), inputs=asked.inputs)
     for text in generator.about:
         tell(text)
     gallery = Gallery(asked.config.outputs)

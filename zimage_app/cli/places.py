@@ -17,6 +17,7 @@ _FLAGS = {
     "models_dir": "models",
     "comfyui": "comfyui",
     "offline": "offline",
+    "device": "device",
 }
 """Parsed options by what they say of the configuration."""
 

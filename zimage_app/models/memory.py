@@ -85,11 +85,24 @@ def best_device() -> torch.device:
     return torch.device("cpu")
 
 
+def device_names() -> dict[str, str]:
+    """The devices of this machine as torch names them, the best first, each with the name that its maker gave it."""
+    names = {
+        f"{kind}:{index}": backend.get_device_name(index)
+        for kind, backend in (("cuda", torch.cuda), ("xpu", torch.xpu))
+        if backend.is_available()
+        for index in range(backend.device_count())
+    }
+    if torch.backends.mps.is_available():
+        names["mps"] = "Apple"
+    return names | {"cpu": "CPU"}
+
+
 def named_device(name: str) -> torch.device:
     """The device of that name, as in ``cuda:0``; raises ModelError for one that is not on this machine."""
-    known = {"cpu", best_device().type}
-    if name.partition(":")[0] not in known:
-        offered = ", ".join(sorted(known))
+    known = device_names()
+    if name not in known and f"{name}:0" not in known:
+        offered = ", ".join(known)
         raise ModelError(
             Text(
                 f"device {name!r} is not on this machine; use one of {offered}.",

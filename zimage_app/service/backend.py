@@ -79,6 +79,15 @@ class Backend(Protocol):
         """The model that is in memory."""
         ...
 
+    @property
+    def device(self) -> str | None:
+        """Where models compute; None: on the best device that there is."""
+        ...
+
+    def use_device(self, name: str | None) -> None:
+        """Compute elsewhere from the next picture on; raises StudioError where that can't or may not be."""
+        ...
+
     def unload(self) -> None:
         """Free its memory; raises StudioError while a picture is being made with it."""
         ...

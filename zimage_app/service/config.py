@@ -34,6 +34,8 @@ class StudioConfig:
     """A ComfyUI installation whose models are offered too."""
     model: str | None = None
     """The model to begin with; None: Z-Image-Turbo where it is on this machine, else the demo model."""
+    device: str | None = None
+    """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
     offline: bool = False
     """Never touch the network."""
     shared: bool = False

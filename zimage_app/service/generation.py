@@ -145,6 +145,20 @@ class Generator:
         return prepare, warnings
 
 
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How a model is loaded."""
+
+    device: str | None = None
+    """As in ``cuda:1``; None: the best that this machine has."""
+    progress: Callable[[LoadProgress], None] | None = None
+    """Told what is being read."""
+    cancelled: Callable[[], bool] | None = None
+
+
+_AS_USUAL = Loading()
+
+
 def load_generator(model: str = "demo", config: StudioConfig | None = None) -> Generator:
     """Load a model by name (``demo``) or folder.
 
@@ -154,21 +168,20 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
     config = config or StudioConfig()
     source, loras = find_model(model, config.shelves), LoraLibrary(config.loras)
     wildcard, inputs = WildcardLibrary(config.wildcards).lines, PictureInputs(config.outputs)
-    return load_source(source, loras, wildcard=wildcard, inputs=inputs)
+    return load_source(source, loras, Loading(config.device), wildcard, inputs)
 
 
 def load_source(
     source: ModelSource,
     loras: LoraLibrary,
-    progress: Callable[[LoadProgress], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    loading: Loading = _AS_USUAL,
     wildcard: Lines = no_wildcards,
     inputs: PictureInputs | None = None,
 ) -> Generator:
-    """Load a model that has been found already; ``progress`` is told what is being read.
+    """Load a model that has been found already.
 
-    Raises what ``load_components`` does.
+    Raises what ``plan_memory`` and ``load_components`` do.
     """
-    plan = plan_memory(source)
-    components = load_components(source, plan, progress, cancelled)
+    plan = plan_memory(source, loading.device)
+    components = load_components(source, plan, loading.progress, loading.cancelled)
     return Generator(components, loras, (plan.reason, *components.notes), wildcard, inputs)

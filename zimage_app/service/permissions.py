@@ -22,8 +22,8 @@ _REFUSALS: dict[Change, Text] = {
         "On a shared page, favourites and own entries can't be changed.", "公开分享的页面上不能修改收藏和自己的词条。"
     ),
     "models": Text(
-        "On a shared page, models can only be fetched and unloaded by whoever runs it.",
-        "在公开分享的页面上，只有运行者可以下载和卸载模型。",
+        "On a shared page, only whoever runs it can fetch and unload models or choose the device.",
+        "在公开分享的页面上，只有运行者可以下载、卸载模型或选择设备。",
     ),
     "notes": Text("On a shared page, notes can't be changed.", "公开分享的页面上不能修改备注。"),
 }

@@ -60,6 +60,11 @@ class Settings(BaseModel):
         _Name | None, _about("model to start with; the names are those of the page's selector", "NAME")
     ] = None
     fetch: Annotated[bool, _about("fetch that model first, where it is not here yet")] = False
+    device: Annotated[
+        str | None,
+        Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d{1,3})?)$"),
+        _about("where models compute: auto, cpu, cuda, cuda:1, xpu or mps", "DEVICE", "auto, the best one"),
+    ] = None
     host: Annotated[_Name, _about("address to listen on", "ADDRESS")] = "127.0.0.1"
     port: Annotated[int | None, Field(ge=1, le=65535), _about("port", "NUMBER", "7860, or the next free one")] = None
     share: Annotated[bool, _about("make a temporary public link")] = False
@@ -102,6 +107,7 @@ class Settings(BaseModel):
             loras=self.loras,
             comfyui=self.comfyui,
             model=self.model,
+            device=None if self.device == "auto" else self.device,
             offline=self.offline,
             shared=self.share or self.public,
             interrupted="report" if self.interrupted == "report" else "run again",

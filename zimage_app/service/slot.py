@@ -28,10 +28,19 @@ class LoadedModel:
 class ModelSlot:
     """Holds one loaded model at a time. Only one thread may ask it for models."""
 
-    def __init__(self, loras: LoraLibrary, inputs: PictureInputs | None = None, *, borrow: bool = False) -> None:
+    def __init__(
+        self,
+        loras: LoraLibrary,
+        inputs: PictureInputs | None = None,
+        *,
+        borrow: bool = False,
+        device: str | None = None,
+    ) -> None:
         self._loras = loras
         self._inputs = inputs
         self._borrow = borrow
+        self.device = device
+        """Where the next model is loaded; None: on the best device that there is."""
         self._generator: Generator | None = None
 
     def loaded(self) -> LoadedModel | None:
@@ -53,15 +62,14 @@ class ModelSlot:
             return self._generator
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
         from zimage_app.models.loader import check_model  # these import torch and diffusers: seconds
-        from zimage_app.service.generation import load_source
+        from zimage_app.service.generation import Loading, load_source
 
         if self._generator is not None and self._generator.on_accelerator:
             # Two models rarely fit into a device's memory. Files that can't be used are found out while there is one.
             check_model(source)
             self.clear()
-        generator = load_source(
-            source, self._loras, lambda step: tell(_words(title, step)), cancelled, inputs=self._inputs
-        )
+        loading = Loading(self.device, lambda step: tell(_words(title, step)), cancelled)
+        generator = load_source(source, self._loras, loading, inputs=self._inputs)
         if self._borrow:
             from zimage_app.service.zero_gpu import BorrowedGenerator
 

@@ -65,8 +65,8 @@ class Studio:
         self.pace = Pace(config.outputs)
         self._tokens = TokenCounter()
         self.shared = config.shared
-        self.inputs = PictureInputs(config.outputs)
-        self._slot = ModelSlot(self.loras, self.inputs, borrow=config.borrowed_gpu)
+        self.inputs = PictureInputs(config.outputs, shared=config.shared)
+        self._slot = ModelSlot(self.loras, self.inputs, borrow=config.borrowed_gpu, device=config.device)
         self._disk = DiskUse(config.outputs)
         self._worker = Worker(
             Means(
@@ -155,7 +155,7 @@ class Studio:
         limits = self._config.allowed
         plan = self._plan(request, model)
         check_plan(plan, limits)
-        self.inputs.check(plan.request.start)
+        self.inputs.check(plan.request.start, owner)
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
         job_id, mark = secrets.token_hex(8), owner_mark(owner)
         cost = sum(stage.cost for stage in plan.stages)
@@ -217,6 +217,27 @@ class Studio:
     def details(self) -> tuple[Section, ...]:
         """Versions, model, machine and folders, for a bug report."""
         return details(self._config, self.monitor, self.loaded(), self.warnings())
+
+    @property
+    def device(self) -> str | None:
+        """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
+        return self._slot.device
+
+    def use_device(self, name: str | None) -> None:
+        """Compute elsewhere from the next picture on; what is in memory goes.
+
+        Raises:
+            ModelError: this machine has no such device.
+            GenerationError: a picture is being made.
+            ForbiddenError: strangers can reach the page, who may not choose.
+        """
+        from zimage_app.models.memory import named_device  # imports torch: seconds
+
+        require_home("models", shared=self._config.shared)
+        if name is not None:
+            named_device(name)
+        self.unload()
+        self._slot.device = name
 
     def unload(self) -> None:
         """Free the model's memory; the next picture loads it again.

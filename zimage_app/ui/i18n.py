@@ -57,6 +57,8 @@ WORDS: dict[str, Text] = {
     "fetch_done": Text("Here, and checked: choose it above.", "已下载并校验，可在上方选择。"),
     "fetch_cancelled": Text("Stopped. What has come is kept.", "已暂停，已下载的部分会保留。"),
     "fetch_source": Text("Where from", "下载来源"),
+    "device": Text("Device", "设备"),
+    "device_auto": Text("Best one here", "自动选择"),
     "unload": Text("Unload", "卸载"),
     "seed_hint": Text("random", "随机"),
     "seed_random": Text("Random", "随机"),

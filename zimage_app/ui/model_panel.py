@@ -35,7 +35,7 @@ _PARTS = {
 
 def panel_function(studio: Backend) -> Callable[[Mapping[str, Any]], Data]:
     """What the panel's script calls: ``do`` is view, offer, fetch, cancel or unload; ``name`` and ``source`` say of
-    what and from where; ``language`` is the page's."""
+    what and from where; ``devices`` and ``device`` (by ``name``, empty for the best) say where models compute."""
 
     def models(order: Mapping[str, Any]) -> Data:
         language = language_named(order.get("language"))
@@ -66,7 +66,21 @@ def _do(studio: Backend, order: Mapping[str, Any], language: Language) -> Data:
             studio.models.cancel()
         case "unload":
             studio.unload()
+        case "devices":
+            return _devices(studio, language)
+        case "device":
+            studio.use_device(name or None)
+            return _devices(studio, language)
     return {}
+
+
+def _devices(studio: Backend, language: Language) -> Data:
+    """The devices to choose from, and the one that is chosen."""
+    from zimage_app.models.memory import device_names  # imports torch: seconds, so only an open panel asks
+
+    devices = [{"name": "", "title": say("device_auto", language)}]
+    devices += [{"name": name, "title": f"{name} · {title}"} for name, title in device_names().items()]
+    return {"devices": devices, "device": studio.device or ""}
 
 
 def panel_data(studio: Backend, language: Language) -> Data:

@@ -10,6 +10,8 @@ const names = { huggingface: "Hugging Face", modelscope: "ModelScope 魔搭" };
 let shown = { models: [], sources: [], progress: null };
 let chosen = JSON.stringify(props.known || []); // the models that the selector offers
 let asking = null; // {name, source, text}: the download that is being agreed to
+let devices = []; // where models could compute; known once the panel has been opened
+let device = "";
 let timer = 0;
 let newest = 0;
 
@@ -32,6 +34,10 @@ async function order(action, values = {}) {
 
 function show(answer) {
   shown = answer;
+  if (answer.devices) {
+    ({ devices, device } = answer);
+    box.dataset.devices = devices.length;
+  }
   if (asking && answer.offer && answer.offer.source === asking.source) asking = answer.offer;
   if (asking && answer.notice) asking = { ...asking, text: "" };
   draw();
@@ -104,9 +110,25 @@ function row(model) {
   return item;
 }
 
+// With one device there is nothing to choose.
+function deviceRow() {
+  const item = make("li");
+  item.dataset.name = "";
+  const choice = make("select");
+  for (const each of devices) choice.append(new Option(each.title, each.name));
+  choice.value = device;
+  choice.onchange = () => order("device", { name: choice.value });
+  choice.setAttribute("aria-label", page.words.device);
+  const line = make("div", "row");
+  line.append(make("b", "", page.words.device), choice);
+  item.append(line);
+  return item;
+}
+
 function draw() {
   box.querySelector(".headline").textContent = shown.headline || page.words.models;
   const rows = shown.models.map(row);
+  if (devices.length > 2 && shown.allowed) rows.push(deviceRow());
   if (shown.notice) rows.unshift(make("li", "wrong", shown.notice));
   // Whoever works with the keyboard stays where they are.
   const held = document.activeElement?.closest?.(".models li") && document.activeElement;
@@ -117,7 +139,7 @@ function draw() {
   [...list.querySelectorAll(place[1])].find(same)?.focus();
 }
 
-box.addEventListener("toggle", () => box.open && order("view"));
+box.addEventListener("toggle", () => box.open && order(shown.allowed && !devices.length ? "devices" : "view"));
 // A run may have brought a model into memory.
 document.addEventListener("studio:job", () => order("view"));
 draw();
