@@ -176,3 +176,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         PictureInputs(tmp_path).keep(encoded(halves()), "photo.png")
     with pytest.raises(ImportedFileError, match="cannot be read"):
         PictureInputs(tmp_path).keep_file(tmp_path / "none.png")
+
+
+def test_x1_where_strangers_are_only_who_handed_a_picture_in_may_use_it(tmp_path: Path) -> None:
+    anna, bert = "a" * 32, "b" * 32
+    shared = PictureInputs(tmp_path, shared=True)
+    data = encoded(halves())
+    digest = shared.keep(data, "x", anna).sha256
+    shared.check(start(digest), anna)
+    assert shared.thumbnail(digest, anna) is not None
+    for stranger in (bert, ""):
+        assert shared.thumbnail(digest, stranger) is None
+        with pytest.raises(RequestError, match="is not kept here"):
+            shared.check(start(digest), stranger)
+    assert anna not in "".join(path.name for path in (tmp_path / ".inputs").iterdir())
+    shared.keep(data, "x", bert)
+    shared.check(start(digest), bert)
+    small = PictureInputs(tmp_path, most_kept=0, shared=True)
+    small.keep(encoded(halves(), "JPEG"), "y", bert)
+    shared.keep(data, "x", bert)
+    assert shared.thumbnail(digest, anna) is None, "what went and came again is whose it came from"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from zimage_app.domain.text import Language
 from zimage_app.service.backend import Backend
 from zimage_app.web.language import language_of
-from zimage_app.web.owner import owner_of
+from zimage_app.web.owner import OWNER_HEADER, new_owner, owner_cookie, owner_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +28,14 @@ def _caller(request: Request) -> Caller:
 
 
 Calling = Annotated[Caller, Depends(_caller)]
+
+
+def told_owner(caller: Caller, request: Request, response: Response) -> str:
+    """Whose a thing is that is about to be kept; who comes without an id among strangers is given one, and told."""
+    if caller.owner or not caller.studio.shared:
+        return caller.owner
+    # Otherwise nobody could ask for it again: strangers share the address.
+    owner = new_owner()
+    response.headers[OWNER_HEADER] = owner
+    response.headers["set-cookie"] = owner_cookie(request, owner)
+    return owner

@@ -14,12 +14,11 @@ from starlette.exceptions import HTTPException
 from zimage_app.domain.errors import LoraError, ModelError, RequestError
 from zimage_app.domain.text import Text
 from zimage_app.rest.answers import data_uri, task_answer
-from zimage_app.rest.caller import Calling
+from zimage_app.rest.caller import Calling, told_owner
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.rest.schema import Accepted, GenerateRequest, Progress, Task
 from zimage_app.service.permissions import may_see
 from zimage_app.service.views import JobView
-from zimage_app.web.owner import OWNER_HEADER, new_owner, owner_cookie
 
 router = APIRouter(tags=["generate"])
 
@@ -32,12 +31,7 @@ def generate(asked: GenerateRequest, caller: Calling, request: Request, response
     """Ask for a picture. The answer comes at once; ask after the task, or watch its events."""
     if caller.studio.borrows_gpu:
         raise HTTPException(501)
-    owner = caller.owner
-    if not owner and caller.studio.shared:
-        # Otherwise nobody could ask after the task: strangers share the address.
-        owner = new_owner()
-        response.headers[OWNER_HEADER] = owner
-        response.headers["set-cookie"] = owner_cookie(request, owner)
+    owner = told_owner(caller, request, response)
     model = asked.model or caller.studio.default_model
     try:
         return Accepted(task_id=caller.studio.submit(asked.request, model, owner))

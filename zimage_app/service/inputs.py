@@ -23,6 +23,7 @@ from zimage_app.domain.events import Picture
 from zimage_app.domain.request import StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.service.files import write_whole
+from zimage_app.service.gallery import owner_mark
 from zimage_app.service.picture_files import UnreadablePicture, opened_picture
 
 FOLDER = ".inputs"
@@ -51,16 +52,22 @@ class KeptPicture:
 
 
 class PictureInputs:
-    """The pictures handed in, in a folder of their own. Its methods may be called from any thread."""
+    """The pictures handed in, in a folder of their own. Its methods may be called from any thread.
 
-    def __init__(self, outputs: Path, most_kept: int = MOST_KEPT) -> None:
+    ``owner`` is who asks. Only where the page is ``shared`` does it matter: the SHA-256 stands in every picture that
+    came of one, and whoever is shown that must not come to what it was made from. So only those may use a picture who
+    handed it in; an empty file beside it names each by their mark.
+    """
+
+    def __init__(self, outputs: Path, most_kept: int = MOST_KEPT, *, shared: bool = False) -> None:
         self._folder = outputs / FOLDER
+        self._shared = shared
         self._most_kept = most_kept
         self._turn = threading.Lock()
         self._memory = threading.Lock()
         """One picture is unpacked at a time, however many are handed in."""
 
-    def keep(self, data: bytes, name: str) -> KeptPicture:
+    def keep(self, data: bytes, name: str, owner: str = "") -> KeptPicture:
         """Keep a picture; ``name`` is what the user calls it.
 
         Raises:
@@ -80,6 +87,8 @@ class PictureInputs:
                     path.touch()
                 else:
                     write_whole(path, data)
+                if self._shared and owner:
+                    self._claim(digest, owner).touch()
                 self._make_room(path)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -103,11 +112,11 @@ class PictureInputs:
             ) from error
         return self.keep(data, path.name)
 
-    def check(self, start: StartPicture | None) -> None:
+    def check(self, start: StartPicture | None, owner: str = "") -> None:
         """See to it that a picture is there, and will be for a while; raises RequestError where it is gone."""
         if start is not None:
             with suppress(OSError):  # of another's file: it may still be read
-                self._path(start.picture).touch()
+                self._own(start.picture, owner).touch()
 
     def load(self, start: StartPicture, size: tuple[int, int]) -> Picture:
         """A picture brought to ``size`` (width, height): turned upright, on white, resized with Lanczos.
@@ -122,11 +131,11 @@ class PictureInputs:
         except (OSError, ImportedFileError) as error:
             raise _gone(start.picture) from error
 
-    def thumbnail(self, digest: str) -> bytes | None:
-        """A small JPEG of a picture; None where it is gone."""
+    def thumbnail(self, digest: str, owner: str = "") -> bytes | None:
+        """A small JPEG of a picture; None where it is gone, or another's."""
         try:
             with self._memory:
-                image = _unpacked(self._path(digest).read_bytes(), digest[:10])
+                image = _unpacked(self._own(digest, owner).read_bytes(), digest[:10])
                 image.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
         except (OSError, RequestError, ImportedFileError):
             return None
@@ -140,6 +149,16 @@ class PictureInputs:
             raise _gone(digest)
         return path
 
+    def _own(self, digest: str, owner: str) -> Path:
+        """As ``_path``, of a picture that this owner may use."""
+        path = self._path(digest)
+        if self._shared and not (owner and self._claim(digest, owner).is_file()):
+            raise _gone(digest)
+        return path
+
+    def _claim(self, digest: str, owner: str) -> Path:
+        return self._folder / f"{digest}.{owner_mark(owner)}"
+
     def _make_room(self, newest: Path) -> None:
         """Call with the lock held."""
         files = [(path, path.stat()) for path in self._folder.iterdir() if _DIGEST.fullmatch(path.name)]
@@ -147,7 +166,8 @@ class PictureInputs:
         for path, stat in sorted(files, key=lambda each: each[1].st_mtime_ns):
             if too_much <= 0 or path == newest:
                 return
-            path.unlink(missing_ok=True)
+            for each in (*self._folder.glob(f"{path.name}.*"), path):
+                each.unlink(missing_ok=True)
             too_much -= stat.st_size
 
 

@@ -14,6 +14,7 @@ from zimage_app.domain.errors import ImportedFileError, StorageError
 from zimage_app.service.backend import Backend
 from zimage_app.service.inputs import MAX_BYTES
 from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import owner_of
 
 _LONGEST_NAME = 200
 _FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
@@ -32,13 +33,13 @@ def start_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
             if len(body) > MAX_BYTES:
                 break
         try:
-            kept = await run_in_threadpool(studio.inputs.keep, bytes(body), name)
+            kept = await run_in_threadpool(studio.inputs.keep, bytes(body), name, owner_of(request))
         except (ImportedFileError, StorageError) as error:
             return JSONResponse({"error": error.to(language)}, 422, headers=_NOW)
         return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=_NOW)
 
     def small(request: Request) -> Response:
-        data = studio.inputs.thumbnail(request.path_params["digest"])
+        data = studio.inputs.thumbnail(request.path_params["digest"], owner_of(request))
         if data is None:
             return PlainTextResponse("", 404, headers=_NOW)
         return Response(data, media_type="image/jpeg", headers=_FOREVER)
