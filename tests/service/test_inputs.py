@@ -16,6 +16,7 @@ from PIL import Image
 
 from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
 from zimage_app.domain.request import StartPicture
+from zimage_app.service.gallery import owner_mark
 from zimage_app.service.inputs import FOLDER, MAX_BYTES, PictureInputs
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -189,10 +190,21 @@ def test_x1_where_strangers_are_only_who_handed_a_picture_in_may_use_it(tmp_path
         assert shared.thumbnail(digest, stranger) is None
         with pytest.raises(RequestError, match="is not kept here"):
             shared.check(start(digest), stranger)
-    assert anna not in "".join(path.name for path in (tmp_path / ".inputs").iterdir())
+    assert anna not in "".join(path.name for path in (tmp_path / FOLDER).iterdir())
     shared.keep(data, "x", bert)
     shared.check(start(digest), bert)
     small = PictureInputs(tmp_path, most_kept=0, shared=True)
     small.keep(encoded(halves(), "JPEG"), "y", bert)
     shared.keep(data, "x", bert)
     assert shared.thumbnail(digest, anna) is None, "what went and came again is whose it came from"
+
+
+def test_the_marks_beside_a_picture_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zimage_app.service.inputs.MOST_OWNERS", 3)
+    shared = PictureInputs(tmp_path, shared=True)
+    data = encoded(halves())
+    owners = [f"{number:032x}" for number in range(5)]
+    for number, owner in enumerate(owners):
+        digest = shared.keep(data, "x", owner).sha256
+        os.utime(tmp_path / FOLDER / f"{digest}.{owner_mark(owner)}", (number, number))
+    assert [shared.thumbnail(digest, owner) is not None for owner in owners] == [False, False, True, True, True]

@@ -33,6 +33,8 @@ MAX_PIXELS = 50_000_000
 """What the best telephones' cameras make; unpacked 150 MB."""
 MOST_KEPT = 512 * 2**20
 """Bytes of all files together; then those go that were not used for longest."""
+MOST_OWNERS = 200
+"""Strangers who may use the same picture; more have no need of it, but could fill a disk with their marks."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -89,6 +91,8 @@ class PictureInputs:
                     write_whole(path, data)
                 if self._shared and owner:
                     self._claim(digest, owner).touch()
+                    for old in sorted(self._claims(digest), key=lambda each: each.stat().st_mtime_ns)[:-MOST_OWNERS]:
+                        old.unlink(missing_ok=True)
                 self._make_room(path)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -159,6 +163,9 @@ class PictureInputs:
     def _claim(self, digest: str, owner: str) -> Path:
         return self._folder / f"{digest}.{owner_mark(owner)}"
 
+    def _claims(self, digest: str) -> list[Path]:
+        return list(self._folder.glob(f"{digest}.*"))
+
     def _make_room(self, newest: Path) -> None:
         """Call with the lock held."""
         files = [(path, path.stat()) for path in self._folder.iterdir() if _DIGEST.fullmatch(path.name)]
@@ -166,7 +173,7 @@ class PictureInputs:
         for path, stat in sorted(files, key=lambda each: each[1].st_mtime_ns):
             if too_much <= 0 or path == newest:
                 return
-            for each in (*self._folder.glob(f"{path.name}.*"), path):
+            for each in (*self._claims(path.name), path):
                 each.unlink(missing_ok=True)
             too_much -= stat.st_size
 
