@@ -83,6 +83,14 @@ def test_what_another_program_asks_for_or_stops_is_seen(studio: QuickStudio, que
     assert finish(studio, later).state == "done"
 
 
+def test_a_job_that_another_program_just_took_is_in_its_place_at_once(studio: QuickStudio, queue: JobQueue) -> None:
+    request = plan_of(quick_request(3)).request.model_dump_json()
+    for name in ("first", "second"):
+        queue.add(Job(name, "", MODEL, request, 100.0), HOME)
+    views = [studio.view(name) for name in ("second", "first")]
+    assert [view and view.ahead for view in views] == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("attempts", "rule", "state"),
     [(1, "run again", "done"), (2, "run again", "failed"), (1, "report", "failed")],

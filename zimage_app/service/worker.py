@@ -145,7 +145,9 @@ class Worker:
         if found is not None:
             return found
         job = self.queue.find(job_id)
-        return None if job is None else job_view(job, self._means.gallery)
+        if job is not None and job.state in ("waiting", "running"):
+            self._look()  # another program took it, just now: only among the others does it have its place
+        return self.board.view(job_id) or (None if job is None else job_view(job, self._means.gallery))
 
     def close(self) -> None:
         """End the running job, which then waits again, and the thread. What waits stays in the queue."""
