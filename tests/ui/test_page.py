@@ -83,7 +83,8 @@ def test_use_these_settings_and_last_seed(visit: Visit, scripted: ScriptedStudio
     expect(page.locator("#knob-prompt textarea")).to_have_value("原来的提示词")
     expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("5")
     ask(page, "原来的提示词")
-    expect(page.locator(".strip .thumb")).to_have_count(len(scripted.today()) + 1)
+    newest = page.locator(".strip .thumb").first
+    expect(newest).not_to_have_attribute("data-picture", record.id)
     assert scripted.today()[0].record.request == record.request
 
 
@@ -390,3 +391,13 @@ def test_every_control_has_a_name_and_can_be_reached(visit: Visit, scripted: Scr
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.closest('[id]')?.id"))
     assert {"knob-negative", "knob-seed", "knob-stages-0-steps", "generate"} <= reached
+
+
+def test_nothing_of_the_settings_is_painted_over_the_bars_of_a_phone(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit(**PHONE)
+    layers = """(selector) => Math.max(...[...document.querySelectorAll(selector)]
+      .map((node) => Number(getComputedStyle(node).zIndex) || 0))"""
+    highest = page.evaluate(layers, "#compose *, #settings *")
+    assert page.evaluate(layers, "#actions") > highest
+    assert page.evaluate(layers, "#topbar, #topbar *") > highest
