@@ -1,71 +1,151 @@
 """The pictures of the page in ``docs/``, made again on the demo model: ``python tools/screenshots.py``.
 
-Needs Chromium; takes a minute.
+Every view in Chinese and English, light and dark, on a desk and on a phone; takes a few minutes. Needs Chromium.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from zimage_app.serve import open_page  # noqa: E402
 from zimage_app.service.config import StudioConfig  # noqa: E402
 from zimage_app.service.network import choose_port  # noqa: E402
 from zimage_app.service.studio import Studio  # noqa: E402
-from zimage_app.ui.launch import start  # noqa: E402
+from zimage_app.web.door import Door  # noqa: E402
 
-DESKTOP: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
-SHOTS: tuple[tuple[str, dict[str, Any], str, int], ...] = (
-    (
-        "page-en-dark.png",
-        {**DESKTOP, "locale": "en-US", "color_scheme": "dark"},
-        "a white boat on the sea on a clear day",
-        5,
-    ),
-    ("page-zh.png", {**DESKTOP, "locale": "zh-CN"}, "夕阳下平静的湖面上一艘红色小船，远处雪山", 1),
-    ("page-mobile.png", {**PHONE, "locale": "zh-CN"}, "黄昏，沙漠上空有一个白色热气球", 5),
+LARGEST = 1120
+"""Pixels a picture is wide at most, as READMEs show them."""
+QUALITY = 72
+"""Of the JPEG files: letters stay sharp, and all of them together take a few hundred kB."""
+WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
+DONE = 600_000
+"""Milliseconds for a picture: this may be a slow CPU."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A visitor: what the pictures are called after, and how the browser is set up."""
+
+    name: str
+    locale: str
+    colours: str
+    width: str
+    prompts: tuple[str, ...]
+    """Run one after another, with seeds from 5 on."""
+
+
+LOOKS = (
+    Look("zh", "zh-CN", "light", "desk", ("夜晚的雪地上有一座红色的房子", "夕阳下平静的湖面上一艘红色小船，远处雪山")),
+    Look("en-dark", "en-US", "dark", "desk", ("a white boat on the sea on a clear day",)),
+    Look("phone", "zh-TW", "dark", "phone", ("黃昏，沙漠上空有一個白色熱氣球",)),
 )
-"""File, browser, prompt, seed."""
 
 
 def main() -> None:
-    """Run each prompt on the demo model and keep what the page shows."""
+    """Make a few pictures on the demo model, and keep what the page shows of them."""
     with tempfile.TemporaryDirectory() as outputs, sync_playwright() as tool:
         studio = Studio(StudioConfig(outputs=Path(outputs), model="demo", offline=True))
+        studio.resume()
         port = choose_port("127.0.0.1", None)
-        page = start(studio, "auto", server_name="127.0.0.1", server_port=port)
+        page = open_page(studio, "auto", Door(), server_name="127.0.0.1", server_port=port)
         path = shutil.which("chromium") or shutil.which("google-chrome")
         browser = tool.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        for name, context, prompt, seed in SHOTS:
-            shown = _run(browser, context, f"http://127.0.0.1:{port}/", prompt, seed)
-            shown.screenshot(path=ROOT / "docs" / name)
+        for look in LOOKS:
+            _keep_views(_visit(browser, look, f"http://127.0.0.1:{port}/"), look)
         browser.close()
         page.close(verbose=False)
         studio.close()
 
 
-def _run(browser: Browser, context: dict[str, Any], address: str, prompt: str, seed: int) -> Page:
-    """One finished run; gives the page that shows it."""
-    page = browser.new_page(**context)
+def _visit(browser: Browser, look: Look, address: str) -> Page:
+    """The page after this visitor's runs."""
+    width, height = WIDTHS[look.width]
+    page = browser.new_page(
+        locale=look.locale,
+        color_scheme="dark" if look.colours == "dark" else "light",
+        viewport={"width": width, "height": height},
+    )
     page.goto(address)
     page.wait_for_selector("#canvas .tile")
     page.wait_for_function("window.studio.restored === true")
+    page.locator("#knob-keep_stages input").check()
+    for seed, prompt in enumerate(look.prompts, 5):
+        _run(page, prompt, seed)
+    page.wait_for_selector(".facts dd")
+    page.wait_for_function("document.querySelector('.big').naturalWidth === 672")
+    return page
+
+
+def _run(page: Page, prompt: str, seed: int) -> None:
+    before = page.locator(".canvas").get_attribute("data-job")
     page.locator("#knob-prompt textarea").fill(prompt)
     page.locator("#knob-seed input").fill(str(seed))
     page.locator("#generate").click()
-    page.wait_for_selector(".canvas[data-state=done]", timeout=300_000)
-    page.wait_for_function("document.querySelector('.big').naturalWidth === 672")
-    page.wait_for_selector(".facts dd")
-    page.wait_for_timeout(500)
-    return page
+    page.wait_for_selector(f".canvas[data-state=done]:not([data-job='{before}'])", timeout=DONE)
+
+
+def _keep_views(page: Page, look: Look) -> None:
+    """``view-<view>-<look>.jpg`` of each view."""
+    views: dict[str, Callable[[Page], None]] = {
+        "canvas": _canvas,
+        "stages": _stages,
+        "history": _history,
+        "viewer": _viewer,
+        "compare": _compare,
+        "details": _details,
+    }
+    for name, show in views.items():
+        show(page)
+        page.wait_for_timeout(600)
+        shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        shot.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+        file = ROOT / "docs" / f"view-{name}-{look.name}.jpg"
+        shot.save(file, quality=QUALITY, optimize=True, progressive=True)
+    page.close()
+
+
+def _canvas(page: Page) -> None:
+    page.locator("#page .stand").evaluate("node => node.scrollIntoView({ block: 'nearest' })")
+    page.locator("#scroll").evaluate("node => node.scrollTo(0, 0)")
+
+
+def _stages(page: Page) -> None:
+    page.locator("#stages [role=tab]").nth(1).click()
+    page.locator("#stages").evaluate("node => node.scrollIntoView({ block: 'start' })")
+
+
+def _history(page: Page) -> None:
+    page.locator("#view-history").click()
+    page.wait_for_selector(".history .card img")
+    page.locator(".views").evaluate("node => node.scrollIntoView({ block: 'start' })")
+
+
+def _viewer(page: Page) -> None:
+    page.locator(".history .card .open").first.click()
+    page.wait_for_selector(".viewer .compare-stages")
+
+
+def _compare(page: Page) -> None:
+    page.locator(".viewer .compare-stages").click()
+    page.wait_for_selector(".compare .modes:not([hidden])")
+    page.locator(".compare .mode[data-mode=beside]").click()
+
+
+def _details(page: Page) -> None:
+    page.locator(".bar .gauges").click()
+    page.wait_for_selector("dialog[open] dd")
 
 
 if __name__ == "__main__":

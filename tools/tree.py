@@ -48,7 +48,8 @@ _ENDINGS = {
     ".js": "behaviour in the browser",
     ".html": "markup",
     ".svg": "a drawing",
-    ".png": "a screenshot",
+    ".jpg": "a screenshot",
+    ".png": "a picture",
     ".json": "numbers",
 }
 
