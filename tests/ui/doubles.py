@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -86,6 +87,8 @@ class ScriptedStudio:
 
     def settle(self) -> None:
         """Stop all jobs and be as new, but for the pictures."""
+        shutil.rmtree(self.loras.folder, ignore_errors=True)
+        self.loras.entries(refresh=True)
         self.failure = None
         self.step_seconds = 0.02
         if self.loading is not None:

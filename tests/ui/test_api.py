@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,9 @@ def test_mcp_clients_find_the_tools_and_make_a_picture(address: str) -> None:
             made = await session.call_tool("generate", {"prompt": "a red boat", "seed": 7})
             return tools, str(made.content)
 
-    tools, made = asyncio.run(use())
+    # In a thread of its own: in this one Playwright's event loop may be running.
+    with ThreadPoolExecutor(1) as thread:
+        tools, made = thread.submit(asyncio.run, use()).result()
     assert set(tools) == {"generate", "status", "history"}
     assert set(tools["generate"].inputSchema["properties"]) == {"prompt", "seed", "model", "settings", "wait"}
     assert "What the picture shows" in str(tools["generate"].inputSchema)
