@@ -34,16 +34,21 @@ def import_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
 
     async def read(request: Request) -> JSONResponse:
         language = language_of(request, first)
-        name = request.query_params.get("name", "")[:_LONGEST_NAME] or "file"
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                break
-        data = await run_in_threadpool(answer, studio, bytes(body), name, language)
+        name, file = await file_of(request, MAX_BYTES, "file")
+        data = await run_in_threadpool(answer, studio, file, name, language)
         return JSONResponse(data, 422 if "error" in data else 200, headers=_HEADERS)
 
     return [Route("/import", read, methods=["POST"])]
+
+
+async def file_of(request: Request, most: int, unnamed: str) -> tuple[str, bytes]:
+    """The name and the bytes of a file that a script hands in; of one with more than ``most`` bytes just over those."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            break
+    return request.query_params.get("name", "")[:_LONGEST_NAME] or unnamed, bytes(body)
 
 
 def answer(studio: Backend, file: bytes, name: str, language: Language) -> Data:

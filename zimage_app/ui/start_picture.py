@@ -13,10 +13,10 @@ from starlette.routing import BaseRoute, Route
 from zimage_app.domain.errors import ImportedFileError, StorageError
 from zimage_app.service.backend import Backend
 from zimage_app.service.inputs import MAX_BYTES
+from zimage_app.ui.drop import file_of
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 
-_LONGEST_NAME = 200
 _FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
 _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -26,14 +26,9 @@ def start_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
 
     async def hand_in(request: Request) -> JSONResponse:
         language = language_of(request, first)
-        name = request.query_params.get("name", "")[:_LONGEST_NAME] or "picture"
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                break
+        name, picture = await file_of(request, MAX_BYTES, "picture")
         try:
-            kept = await run_in_threadpool(studio.inputs.keep, bytes(body), name, owner_of(request))
+            kept = await run_in_threadpool(studio.inputs.keep, picture, name, owner_of(request))
         except (ImportedFileError, StorageError) as error:
             return JSONResponse({"error": error.to(language)}, 422, headers=_NOW)
         return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=_NOW)
