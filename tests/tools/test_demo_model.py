@@ -6,7 +6,7 @@ import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -29,21 +29,24 @@ from tools.demo_model.captions import (
 )
 from tools.demo_model.latents import Latents, encode, linear_encoder, to_tensor, training_scenes
 from tools.demo_model.lora import StyleTrainer, load_parts, tensors_of
-from tools.demo_model.make import Stage, plan, run_stage
+from tools.demo_model.make import Effort, Stage, plan, run_stage
 from tools.demo_model.model import (
     CHAT,
     build_transformer,
     caption_ids,
     encode_captions,
     pad_captions,
+    patchify,
     predict,
+    predict_tokens,
+    unpatchify,
 )
 from tools.demo_model.probes import ANSWERS, Probe, accuracy, disturb, draw, fit_probe, frechet_distance, truth
 from tools.demo_model.prompts import FREE_FRAMES, evaluation_prompts, read_prompts
 from tools.demo_model.render import PLAIN, SIZES, render
 from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, KINDS_ON, TIMES, Scene, is_held_out
 from tools.demo_model.styles import STYLES, WINTER
-from tools.demo_model.train import Corpus, Recipe, Trainer, handover
+from tools.demo_model.train import Corpus, Peers, Recipe, Trainer, handover, main, sparse_tokens
 from tools.demo_model.vae import build_vae, psnr, set_encoder
 from zimage_app.domain.request import MAX_PROMPT
 from zimage_app.models.card_file import read_card
@@ -340,6 +343,85 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(tokenizer: Any, tmp_path: Pat
         assert torch.equal(straight.average[name], resumed.average[name]), name
 
 
+def test_two_processes_average_their_gradients_and_go_on_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saving compares their weights, which must not drift apart; a second start must go on, not begin anew."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    latents = ToyCorpus(AutoTokenizer.from_pretrained(MODEL / "tokenizer")).latents
+    for width, values in latents.items():
+        np.save(tmp_path / f"latents_{width}.npy", values)
+    out = tmp_path / "run"
+    arguments = ["train", "--latents", str(tmp_path), "--tokenizer", str(MODEL / "tokenizer"), "--out", str(out)]
+    recipe = json.dumps({"compiled": False, "warm_up": 2, "batch": {"176": 2, "336": 1, "672": 1}})
+    for steps in (3, 5):
+        monkeypatch.setattr(sys, "argv", [*arguments, "--steps", str(steps), "--processes", "2", "--recipe", recipe])
+        main()
+    state = torch.load(out / "checkpoint.pt", weights_only=False)
+    assert state["step"] == 5
+    assert len(state["random"]) == 2
+    assert not torch.equal(*(torch_state for _, torch_state in state["random"])), "the same batches twice"
+    assert [path.name for path in sorted(out.glob("average_*.pt"))] == ["average_000003.pt", "average_000005.pt"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--steps", "6", "--recipe", recipe])
+    with pytest.raises(ValueError, match="begun with 2 processes"):
+        main()
+
+
+class DriftedPeers(Peers):
+    def gather(self, value: Any) -> list[Any]:
+        return [value, value + 1]
+
+
+def test_processes_whose_weights_differ_are_found_out(tokenizer: Any, tmp_path: Path) -> None:
+    trainer = Trainer(ToyCorpus(tokenizer), toy_recipe(1), tmp_path, DriftedPeers())
+    with pytest.raises(RuntimeError, match="drifted apart"):
+        trainer.save()
+    assert not trainer.checkpoint_path.exists()
+
+
+def test_a_process_alone_averages_with_nobody() -> None:
+    gradient = torch.tensor([1.0, 2.0])
+    assert Peers().average([gradient], stop=True)
+    assert not Peers().average([gradient], stop=False)
+    assert gradient.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(27, 21), (54, 42)])
+def test_sparse_tokens_are_a_quarter_and_half_of_the_time_hold_a_window(rows: int, columns: int) -> None:
+    torch.manual_seed(0)
+    with_window = 0
+    for _ in range(40):
+        kept = sparse_tokens(rows, columns)
+        assert len(kept) == len(set(kept.tolist())) == rows * columns // 4
+        shown = torch.zeros(rows * columns)
+        shown[kept] = 1
+        grid = shown.view(1, 1, rows, columns)
+        side = int((len(kept) / 3) ** 0.5)
+        with_window += bool(F.avg_pool2d(grid, side, stride=1).max() == 1)
+        assert F.max_pool2d(grid, 12, ceil_mode=True).min() == 1, "a part of the picture without any"
+    assert 10 < with_window < 30
+
+
+def test_the_network_sees_only_the_tokens_that_are_kept() -> None:
+    torch.manual_seed(4)
+    transformer = build_transformer()
+    torch.nn.init.normal_(cast("Any", transformer).all_final_layer[model.PATCH].linear.weight, std=0.1)
+    caption = torch.randn(2, 32, 128), torch.ones(2, 32, dtype=torch.bool)
+    x, sigma = torch.randn(2, 16, 12, 8), torch.tensor([0.3, 0.8])
+    with torch.no_grad():
+        whole = predict(transformer, x, sigma, caption)
+        every = predict_tokens(transformer, x, torch.arange(24), sigma, caption)
+        torch.testing.assert_close(unpatchify(every, 12, 8), whole)
+        keep = torch.tensor([1, 4, 9, 20])
+        some = predict_tokens(transformer, x, keep, sigma, caption)
+        tokens = patchify(x)
+        hidden = [number for number in range(24) if number not in keep.tolist()]
+        tokens[:, hidden] = 100.0
+        torch.testing.assert_close(predict_tokens(transformer, unpatchify(tokens, 12, 8), keep, sigma, caption), some)
+    assert some.shape == (2, 4, 64)
+    assert not torch.allclose(some, patchify(whole)[:, keep], atol=1e-3), "the others were looked at"
+
+
 def test_other_networks_weights_are_refused(tokenizer: Any, tmp_path: Path) -> None:
     trainer = Trainer(ToyCorpus(tokenizer), toy_recipe(1), tmp_path)
     with pytest.raises(ValueError, match="other networks"):
@@ -385,7 +467,7 @@ def test_done_stages_are_passed_over_and_failed_ones_are_not(tmp_path: Path, mon
 
 def test_every_stage_finds_what_it_needs_made_before_it(tmp_path: Path) -> None:
     made: set[str] = set()
-    for stage in plan(tmp_path, 10, 10):
+    for stage in plan(tmp_path, Effort()):
         options = dict(zip(stage.arguments[::2], stage.arguments[1::2], strict=True))
         out = options.pop("--out")
         made.add(options.pop("--probe", out))

@@ -22,7 +22,7 @@ from PIL import Image
 
 from tools.demo_model.captions import LANGS
 from tools.demo_model.latents import to_tensor
-from tools.demo_model.probes import Probe, accuracy, draw, frechet_distance, load_or_fit, pixels, truth
+from tools.demo_model.probes import FIT_SCENES, Probe, accuracy, draw, frechet_distance, load_or_fit, pixels, truth
 from tools.demo_model.prompts import Wanted, read_prompts
 from tools.demo_model.render import SIZES, render
 from tools.demo_model.scene import sample_scene
@@ -197,6 +197,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--reference", action="store_true", help="the reference workflow instead of the model's preset")
     parser.add_argument("--stages", type=int, default=3, help="run only so many of the first stages")
     parser.add_argument("--count", type=int, help="take only so many of the prompts")
+    parser.add_argument("--probe-scenes", type=int, default=FIT_SCENES, help="scenes to train a missing probe on")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
@@ -205,7 +206,7 @@ def main() -> None:
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
-    probe = load_or_fit(args.probe)
+    probe = load_or_fit(args.probe, args.probe_scenes)
     drawn = {name: round(100 * share, 1) for name, share in accuracy(probe, draw(600, DRAWN_SEED)).items()}
     through_vae = probe_through_vae(probe, Path(args.model) / "vae")
     log.info("probe on drawn scenes: %s\nthrough the VAE: %s", drawn, through_vae)

@@ -6,8 +6,11 @@ Large scenes are few because they are dear to train on; number ``i`` is the same
 """
 
 import argparse
+import functools
 import logging
+import multiprocessing
 import random
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,12 @@ from torch import Tensor
 from tools.demo_model.render import SIZES, render
 from tools.demo_model.scene import Scene, sample_scene
 
-COUNTS: dict[int, int] = {176: 16000, 336: 6000, 672: 4000}
+COUNTS: dict[int, int] = {176: 24000, 336: 14000, 672: 9000}
 """Scenes at each width."""
+HELD_OUT = 16
+"""The first scenes are never trained on."""
+CHUNK = 250
+"""Scenes that one process draws at a time."""
 SCENE_SEED = 2026
 PATCH = 8
 """A latent pixel is made from so many picture pixels squared."""
@@ -74,19 +81,32 @@ def encode(matrix: Tensor, image: Image.Image) -> Tensor:
     return latent.T.reshape(16, image.height // PATCH, image.width // PATCH)
 
 
-def build(vae_folder: Path, out: Path, counts: dict[int, int] = COUNTS) -> None:
-    """Draw and encode all scenes; writes ``latents_WIDTH.npy`` (count, 16, rows, columns) for each size."""
+def _draw(out: Path, size: tuple[int, int], matrix: Tensor, scenes: dict[int, Scene]) -> None:
+    """Draw and encode these scenes into their rows of the size's file."""
+    torch.set_num_threads(1)
+    latents = np.load(out / f"latents_{size[0]}.npy", mmap_mode="r+")
+    for i, scene in scenes.items():
+        latents[i] = encode(matrix, render(scene, i, size)).numpy()
+    latents.flush()
+
+
+def build(vae_folder: Path, out: Path, counts: dict[int, int] = COUNTS, workers: int | None = None) -> None:
+    """Draw and encode all scenes; writes ``latents_WIDTH.npy`` (count, 16, rows, columns) for each size.
+
+    ``workers``: processes that draw side by side, as many as there are processors if not said.
+    """
     out.mkdir(parents=True, exist_ok=True)
     matrix = linear_encoder(AutoencoderKL.from_pretrained(vae_folder).eval())
     scenes = training_scenes(max(counts.values()))
-    for size in SIZES:
-        width, height = size
-        shape = (counts[width], 16, height // PATCH, width // PATCH)
-        latents = np.lib.format.open_memmap(out / f"latents_{width}.npy", "w+", np.float16, shape)
-        for i, scene in enumerate(scenes[: counts[width]]):
-            latents[i] = encode(matrix, render(scene, i, size)).numpy()
-        latents.flush()
-        log.info("%d scenes at %dx%d", len(latents), width, height)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        for size in SIZES:
+            width, height = size
+            shape = (counts[width], 16, height // PATCH, width // PATCH)
+            np.lib.format.open_memmap(out / f"latents_{width}.npy", "w+", np.float16, shape).flush()
+            numbered = list(enumerate(scenes[: counts[width]]))
+            shares = [dict(numbered[start : start + CHUNK]) for start in range(0, len(numbered), CHUNK)]
+            list(pool.map(functools.partial(_draw, out, size, matrix), shares))
+            log.info("%d scenes at %dx%d", counts[width], width, height)
 
 
 def load(folder: Path) -> dict[int, Latents]:
@@ -97,11 +117,12 @@ def load(folder: Path) -> dict[int, Latents]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the trained VAE")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the latents (1.3 GB)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the latents (4 GB)")
+    parser.add_argument("--share", type=float, default=1.0, help="draw only this share of the scenes")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    build(args.vae, args.out)
+    build(args.vae, args.out, {width: max(HELD_OUT + 8, round(count * args.share)) for width, count in COUNTS.items()})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.demo_model.lora import STEPS
+from tools.demo_model.probes import FIT_SCENES
+
 CARD = Path("models/demo/card.yaml")
+PROMPTS = 200
 STEADY_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
     "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
@@ -37,20 +41,51 @@ class Stage:
     arguments: tuple[str, ...]
 
 
-def plan(out: Path, steps: int, vae_steps: int) -> list[Stage]:
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much of everything."""
+
+    steps: int = 16000
+    vae_steps: int = 10000
+    processes: int = 1
+    share: float = 1.0
+    """Of scenes, steps and prompts; a hundredth shows in minutes that the whole chain works."""
+
+    def of(self, count: int, least: int = 1) -> str:
+        return str(max(least, round(count * self.share)))
+
+
+def plan(out: Path, effort: Effort) -> list[Stage]:
     """The stages in order."""
     vae, latents, tokenizer = f"{out}/vae", f"{out}/latents", f"{out}/tokenizer"
-    run, model, probe = f"{out}/run", f"{out}/model", f"{out}/probe.pt"
+    run, model, probe, evaluation = f"{out}/run", f"{out}/model", f"{out}/probe.pt", f"{out}/evaluation"
+    training = ["--steps", effort.of(effort.steps), "--processes", str(effort.processes)]
+    if effort.share < 0.1:
+        training += ["--recipe", '{"compiled": false}']  # compiling would take longer than these few steps
+    prompts = ("--count", effort.of(PROMPTS, 4))
     return [
         Stage("tokenizer", ("--out", tokenizer)),
-        Stage("vae", ("--out", vae, "--steps", str(vae_steps))),
-        Stage("latents", ("--vae", vae, "--out", latents)),
-        Stage("train", ("--latents", latents, "--tokenizer", tokenizer, "--out", run, "--steps", str(steps))),
+        Stage("vae", ("--out", vae, "--steps", effort.of(effort.vae_steps))),
+        Stage("latents", ("--vae", vae, "--out", latents, "--share", str(effort.share))),
+        Stage("train", ("--latents", latents, "--tokenizer", tokenizer, "--out", run, *training)),
         Stage(
             "export", ("--vae", vae, "--checkpoint", f"{run}/checkpoint.pt", "--tokenizer", tokenizer, "--out", model)
         ),
-        Stage("lora", ("--model", model, "--out", f"{out}/loras")),
-        Stage("evaluate", ("--model", model, "--probe", probe, "--out", f"{out}/evaluation")),
+        Stage("lora", ("--model", model, "--out", f"{out}/loras", "--steps", effort.of(STEPS))),
+        Stage(
+            "evaluate",
+            (
+                *("--model", model, "--probe", probe, "--out", evaluation),
+                *("--probe-scenes", effort.of(FIT_SCENES, 640), *prompts),
+            ),
+        ),
+        Stage(
+            "curve",
+            (
+                *("--run", run, "--vae", vae, "--tokenizer", tokenizer),
+                *("--probe", probe, "--out", f"{out}/curve.json", *prompts),
+            ),
+        ),
     ]
 
 
@@ -79,14 +114,16 @@ def run_stage(stage: Stage, out: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything (3 GB)")
-    parser.add_argument("--steps", type=int, default=16000, help="training steps")
-    parser.add_argument("--vae-steps", type=int, default=10000, help="training steps of the VAE's decoder")
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything (6 GB)")
+    parser.add_argument("--steps", type=int, default=Effort.steps, help="training steps")
+    parser.add_argument("--vae-steps", type=int, default=Effort.vae_steps, help="training steps of the VAE's decoder")
+    parser.add_argument("--processes", type=int, default=Effort.processes, help="processes that train side by side")
+    parser.add_argument("--share", type=float, default=1.0, help="only this share of everything: 0.01 tries the chain")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     (args.out / "model").mkdir(parents=True, exist_ok=True)
     shutil.copy(CARD, args.out / "model")
-    for stage in plan(args.out, args.steps, args.vae_steps):
+    for stage in plan(args.out, Effort(args.steps, args.vae_steps, args.processes, args.share)):
         status = run_stage(stage, args.out)
         if status:
             log.error("%s is not done; start the same command again to go on from there", stage.module)

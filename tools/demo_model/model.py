@@ -102,8 +102,8 @@ def encode_captions(text_encoder: Qwen3Model, ids: Tensor) -> Tensor:
 
 
 @functools.cache
-def _rotations(tokens: int, rows: int, columns: int, device: torch.device) -> tuple[Rotation, Rotation, Rotation, int]:
-    """Rotary tables of the caption, the picture and both, and how many tokens pad the picture.
+def _places(tokens: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """Places of the caption's tokens (tokens, 3) and of the picture's (rows * columns, 3).
 
     Axis 0 counts caption tokens (the picture is one frame after them), axes 1 and 2 the picture's rows and columns.
     """
@@ -112,11 +112,22 @@ def _rotations(tokens: int, rows: int, columns: int, device: torch.device) -> tu
     grid = torch.meshgrid(
         torch.tensor([tokens + 1.0]), torch.arange(rows).float(), torch.arange(columns).float(), indexing="ij"
     )
-    picture = torch.stack(grid, -1).view(-1, 3)
+    return caption, torch.stack(grid, -1).view(-1, 3)
+
+
+def _turns(caption: Tensor, picture: Tensor, device: torch.device) -> tuple[Rotation, Rotation, Rotation, int]:
+    """Rotary tables of the caption, the picture and both, and how many tokens pad the picture."""
     padding = -len(picture) % CAPTION_MULTIPLE
-    picture = torch.cat([picture, torch.zeros(padding, 3)])
-    caption, picture = caption.to(device), picture.to(device)
+    picture = torch.cat([picture, torch.zeros(padding, 3)]).to(device)
+    caption = caption.to(device)
     return _rotation(caption), _rotation(picture), _rotation(torch.cat([picture, caption])), padding
+
+
+@functools.cache
+def _whole_turns(
+    tokens: int, rows: int, columns: int, device: torch.device
+) -> tuple[Rotation, Rotation, Rotation, int]:
+    return _turns(*_places(tokens, rows, columns), device)
 
 
 def _rotation(places: Tensor, theta: float = 256.0, axes: Sequence[int] = (16, 24, 24)) -> Rotation:
@@ -260,6 +271,19 @@ def _block_for(tokens: int, compiled: bool) -> Block:
     return _compiled_block() if tokens <= LONG else _compiled_around_attention()
 
 
+def patchify(x: Tensor) -> Tensor:
+    """(batch, channels, rows, columns) as tokens of 2x2 latent pixels, (batch, rows * columns / 4, 4 * channels)."""
+    batch, channels, height, width = x.shape
+    cells = x.view(batch, channels, height // 2, 2, width // 2, 2)
+    return cells.permute(0, 2, 4, 3, 5, 1).reshape(batch, height * width // 4, -1)
+
+
+def unpatchify(tokens: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of :func:`patchify`."""
+    cells = tokens.view(len(tokens), height // 2, width // 2, 2, 2, -1)
+    return cells.permute(0, 5, 1, 3, 2, 4).reshape(len(tokens), -1, height, width)
+
+
 def predict(
     transformer: ZImageTransformer2DModel,
     x: Tensor,
@@ -272,14 +296,43 @@ def predict(
     x: (batch, 16, rows, columns) noisy latents in model space; sigma: (batch,) in 0..1.
     caption: states (batch, length, CAPTION_DIM) and which of them are real (batch, length), length a multiple of 32.
     """
+    height, width = x.shape[-2:]
+    turns = _whole_turns(caption[0].shape[1], height // 2, width // 2, x.device)
+    return unpatchify(_forward(transformer, patchify(x), turns, sigma, caption, compiled), height, width)
+
+
+def predict_tokens(
+    transformer: ZImageTransformer2DModel,
+    x: Tensor,
+    keep: Tensor,
+    sigma: Tensor,
+    caption: tuple[Tensor, Tensor],
+    compiled: bool = False,
+) -> Tensor:
+    """As :func:`predict`, but the network is shown only the tokens ``keep`` (kept,) of the picture.
+
+    Returns (batch, kept, 64), to be compared with the same tokens of the patchified target.
+    """
+    words, picture = _places(caption[0].shape[1], x.shape[-2] // 2, x.shape[-1] // 2)
+    turns = _turns(words, picture[keep], x.device)
+    return _forward(transformer, patchify(x)[:, keep], turns, sigma, caption, compiled)
+
+
+def _forward(
+    transformer: ZImageTransformer2DModel,
+    patches: Tensor,
+    turns: tuple[Rotation, Rotation, Rotation, int],
+    sigma: Tensor,
+    caption: tuple[Tensor, Tensor],
+    compiled: bool,
+) -> Tensor:
+    """From patches (batch, tokens, 64) to patches."""
     net = cast("Any", transformer)
     states, real = caption
-    batch, channels, height, width = x.shape
-    rows, columns = height // 2, width // 2
-    caption_turn, picture_turn, joint_turn, padding = _rotations(states.shape[1], rows, columns, x.device)
+    batch, tokens = patches.shape[:2]
+    caption_turn, picture_turn, joint_turn, padding = turns
     time = net.t_embedder((1 - sigma) * net.t_scale)
 
-    patches = x.view(batch, channels, rows, 2, columns, 2).permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
     picture = net.all_x_embedder[PATCH](patches)
     if padding:
         picture = torch.cat([picture, net.x_pad_token.to(picture.dtype).expand(batch, padding, -1)], 1)
@@ -296,5 +349,5 @@ def predict(
     for layer in net.layers:
         joint = run(layer, joint, joint_turn, layer.adaLN_modulation[0](time))
     final = net.all_final_layer[PATCH]
-    out = final.linear(final.norm_final(joint[:, : rows * columns]) * (1 + final.adaLN_modulation(time)).unsqueeze(1))
-    return cast("Tensor", out.view(batch, rows, columns, 2, 2, channels).permute(0, 5, 1, 3, 2, 4).reshape(x.shape))
+    out: Tensor = final.linear(final.norm_final(joint[:, :tokens]) * (1 + final.adaLN_modulation(time)).unsqueeze(1))
+    return out

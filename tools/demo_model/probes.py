@@ -179,13 +179,13 @@ def fit_probe(count: int = FIT_SCENES, seed: int = FIT_SEED, epochs: int = EPOCH
     return probe.eval()
 
 
-def load_or_fit(path: Path) -> Probe:
-    """The probe kept at ``path``, trained and kept there if there is none."""
+def load_or_fit(path: Path, scenes: int = FIT_SCENES) -> Probe:
+    """The probe kept at ``path``; if there is none, trained on so many scenes and kept there."""
     if path.exists():
         probe = Probe()
         probe.load_state_dict(torch.load(path, weights_only=True))
         return probe.eval()
-    probe = fit_probe()
+    probe = fit_probe(scenes)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(probe.state_dict(), path)
     return probe

@@ -69,7 +69,9 @@ CELESTIAL_Y: dict[Time, float] = {"dawn": 0.30, "day": 0.17, "sunset": 0.33, "ni
 CELESTIAL_RADIUS = 0.115
 WATER: frozenset[Ground] = frozenset({"lake", "sea"})
 
-CLOUD_PLACES: tuple[Point, ...] = ((0.22, 0.12), (0.78, 0.27))
+CLOUD_PLACES: tuple[Point, ...] = ((0.17, 0.13), (0.81, 0.28))
+BIRD_PLACES: tuple[tuple[float, float, float], ...] = ((0.47, 0.06, 0.085), (0.665, 0.045, 0.085), (0.86, 0.07, 0.085))
+"""Of each bird its place and half its span."""
 
 Ridge = list[Point]
 
@@ -214,7 +216,7 @@ def crescent(p: Painter) -> list[Point]:
 def draw_clouds(p: Painter) -> None:
     colour = mix(p.lit("#ffffff", 0.9), p.haze, 0.35 if p.scene.time == "night" else 0.15)
     for base_x, base_y in CLOUD_PLACES:
-        x, y, size = base_x + p.jitter(0.06), base_y + p.jitter(0.03), p.rng.uniform(0.12, 0.14)
+        x, y, size = base_x + p.jitter(0.04), base_y + p.jitter(0.02), p.rng.uniform(0.12, 0.14)
         puffs = [size * p.rng.uniform(0.42, 0.62) for _ in range(3)]
         if hides_celestial(p, (x, y)):
             continue
@@ -238,18 +240,16 @@ def draw_clouds(p: Painter) -> None:
 def hides_celestial(p: Painter, cloud: Point) -> bool:
     if p.scene.celestial is None:
         return False
-    return abs(cloud[0] - p.celestial[0]) < 0.33 and abs(cloud[1] - 0.04 - p.celestial[1]) < 0.14
+    return abs(cloud[0] - p.celestial[0]) < 0.25 and abs(cloud[1] - 0.04 - p.celestial[1]) < 0.14
 
 
 def draw_birds(p: Painter) -> None:
-    """Two birds at the top, nearly always in one place: so small a thing is hard to learn if it may be anywhere."""
-    scene = p.scene
-    x, y = 0.47, 0.075
-    if "center" in {scene.celestial and scene.celestial_side, scene.kind == "balloon" and scene.side}:
-        x, y = (0.76 if scene.celestial and scene.celestial_side == "left" else 0.14), 0.1
-    colour = (225.0, 232.0, 250.0) if scene.time == "night" else (52.0, 40.0, 72.0)
-    for dx, dy, span in ((0.0, 0.0, 0.09), (0.15, 0.055, 0.075)):
-        draw_bird(p, (x + dx + p.jitter(0.006), y + dy + p.jitter(0.004)), span, colour)
+    """A flock of three at the top, always white and in one place, where nothing else is.
+
+    So small a thing is learnt only if it is nearly the same in every picture.
+    """
+    for x, y, span in BIRD_PLACES:
+        draw_bird(p, (x + p.jitter(0.006), y + p.jitter(0.004)), span, (250.0, 250.0, 246.0))
 
 
 def draw_bird(p: Painter, place: Point, span: float, colour: Colour) -> None:
@@ -544,9 +544,9 @@ def draw_balloon(p: Painter, place: Point, size: float) -> None:
 
 
 def draw_bridge(p: Painter, place: Point, size: float) -> None:
-    """A humpbacked bridge with three arches, and its parapet."""
+    """A humpbacked bridge over one wide arch, and the posts of its parapet."""
     x, y = 0.5 + (place[0] - 0.5) * 0.8, p.horizon + 0.2
-    half, hump, thickness = 0.34 * size, 0.115 * size, 0.045
+    half, hump, thickness = 0.35 * size, 0.125 * size, 0.05
     colour = p.main_colour
     draw_reflection(p, x, y + 0.035)
 
@@ -556,20 +556,15 @@ def draw_bridge(p: Painter, place: Point, size: float) -> None:
     shares = [i / 20 - 1 for i in range(41)]
     top = [deck(share) for share in shares]
     outline = [(x - half, y), *top, (x + half, y)]
-    for centre, width in ((0.62, 0.13), (0.0, 0.24), (-0.62, 0.13)):
-        arch = deck(centre)[1] + thickness + 0.012
-        rise = y - arch
-        opening = [
-            (x + half * (centre + width * math.cos(math.pi * i / 16)), y - rise * math.sin(math.pi * i / 16))
-            for i in range(17)
-        ]
-        place_in = next(i for i, point in enumerate(outline) if point == (x + half, y))
-        outline[place_in + 1 :] = [*outline[place_in + 1 :], *opening]
+    arch = deck(0)[1] + thickness
+    outline += [
+        (x + half * 0.58 * math.cos(math.pi * i / 24), y - (y - arch) * math.sin(math.pi * i / 24)) for i in range(25)
+    ]
     p.canvas.polygon(outline, colour)
     p.canvas.line([(px, py - 0.004) for px, py in top], mix(colour, WHITE, 0.45), 0.016)
-    for share in (-0.9, -0.6, -0.3, 0.0, 0.3, 0.6, 0.9):
+    for share in (-0.85, -0.43, 0.0, 0.43, 0.85):
         px, py = deck(share)
-        p.canvas.box((px - 0.009, py), (px + 0.009, py - 0.036), mix(colour, (40, 20, 40), 0.28))
+        p.canvas.box((px - 0.013, py), (px + 0.013, py - 0.04), mix(colour, (40, 20, 40), 0.28))
 
 
 MAIN_PAINTERS: dict[Kind, Callable[[Painter, Point, float], None]] = {

@@ -3,17 +3,27 @@
     python -m tools.demo_model.train --latents WORK/latents --tokenizer WORK/tokenizer --out WORK/run --steps 16000
 
 Interrupted, it saves a checkpoint, and goes on from there when it is started again. The run is a function of its
-seed and number of steps; the checkpoint holds everything.
+seed, number of steps and processes; the checkpoint holds everything.
+
+With ``--processes N`` so many processes train side by side with one thread each, on batches of their own, and average
+their gradients: on few cores that is faster than one process with many threads.
 
 Stage 1 learns to denoise pure noise. Stages 2 and 3 learn this too, but half of their batches start from what they
 are really given, the enlarged and re-noised latent of the stage before (see :func:`handover`), made imperfect as a
 sampled picture is (see :func:`soften`).
+
+Large pictures are dear because each token attends to all. Many of their batches therefore show the network a quarter
+of the tokens (see :func:`sparse_tokens`) at high noise, where shapes and places are decided: four pictures for the
+price of less than one.
 """
 
 import argparse
+import json
 import logging
+import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections import defaultdict
@@ -23,8 +33,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import torch.distributed
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, multiprocessing, nn
 from transformers import AutoTokenizer, Qwen3Model
 
 from tools.demo_model.captions import (
@@ -34,22 +45,24 @@ from tools.demo_model.captions import (
     long_caption,
     unwanted_caption,
 )
-from tools.demo_model.latents import Latents, load, training_scenes
+from tools.demo_model.latents import HELD_OUT, Latents, load, training_scenes
 from tools.demo_model.model import (
     build_text_encoder,
     build_transformer,
     caption_ids,
     encode_captions,
     pad_captions,
+    patchify,
     predict,
+    predict_tokens,
 )
 from tools.demo_model.scene import Scene
 
-CHECKPOINT_SECONDS = 600
+CHECKPOINT_STEPS = 500
+SNAPSHOT_STEPS = 1000
+"""After so many steps the running average is kept for good, to see later how the model improved."""
 LOG_STEPS = 100
-HELD_OUT = 16
-"""The first scenes are never trained on."""
-RARE = 0.35
+RARE = 0.15
 """Share of the scenes of stage 1 that are picked because they have birds, the smallest thing there is."""
 SMALLER = {336: 176, 672: 336}
 CAPTION_LENGTHS = {32: 0.42, 64: 0.53, 96: 0.05}
@@ -78,6 +91,11 @@ class Recipe:
     """The shares once the compositions are learnt: about 24, 20 and 56 % of the time."""
     late_from: float = 0.45
     """Share of the steps after which the late shares hold."""
+    sparse: dict[int, float] = field(default_factory=lambda: {336: 0.4, 672: 0.6})
+    """Share of a width's batches that show a quarter of the tokens, of four times as many pictures."""
+    late_sparse: dict[int, float] = field(default_factory=lambda: {336: 0.2, 672: 0.3})
+    """The same at the end, where the network gets used to whole pictures again."""
+    late_sparse_from: float = 0.7
     compiled: bool = True
 
     def rate(self, step: int) -> float:
@@ -88,6 +106,11 @@ class Recipe:
         """Sizes trained on at this step: evenly spaced, so that a run can be repeated."""
         shares = self.often if step < self.late_from * self.steps else self.late
         return [width for width, share in shares.items() if int((step + 1) * share) > int(step * share)]
+
+    def is_sparse(self, step: int, width: int) -> bool:
+        """The same for all processes, so that none waits for another."""
+        shares = self.sparse if step < self.late_sparse_from * self.steps else self.late_sparse
+        return random.Random(f"{self.seed} {step} {width}").random() < shares.get(width, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +132,7 @@ class Corpus:
         self.with_birds = [i for i, scene in enumerate(scenes) if scene.birds and i >= HELD_OUT]
 
     def _index(self, width: int, rng: random.Random) -> int:
-        """A scene to train on; stage 1, which must learn where birds are, sees birds in over half of them."""
+        """A scene to train on; stage 1 sees more birds than there are."""
         if width not in SMALLER and self.with_birds and rng.random() < RARE:
             return rng.choice(self.with_birds)
         return rng.randrange(HELD_OUT, len(self.latents[width]))
@@ -158,19 +181,38 @@ def stage_one_sigmas(size: int) -> Tensor:
     return torch.where(torch.rand(size) < 0.15, torch.rand(size), normal)
 
 
-def later_stage_sigmas(size: int, width: int) -> Tensor:
+def sparse_tokens(rows: int, columns: int) -> Tensor:
+    """Numbers of a quarter of the tokens of a picture, in order: (rows * columns // 4,).
+
+    Half of the time a third of them are one window without gaps, as the network will see all of the picture, and the
+    rest are scattered around it; else all are scattered.
+    """
+    count = rows * columns // 4
+    order = torch.rand(rows, columns)
+    if torch.rand(()) < 0.5:
+        side = int((count / 3) ** 0.5)
+        top, left = (int(torch.randint(0, extent - side + 1, ())) for extent in (rows, columns))
+        order[top : top + side, left : left + side] -= 1
+    return order.flatten().argsort()[:count].sort().values
+
+
+def later_stage_sigmas(size: int, width: int, sparse: bool = False) -> Tensor:
     """Noise levels for pictures of stages 2 and 3.
 
     The reference workflow's third stage starts from sigma .93 with a sampler that adds noise again: there shapes are
-    decided, so most of its training is there.
+    decided, so most of its training is there. A network that sees few of the tokens learns nothing from clean ones.
     """
+    if sparse:
+        return uniform(size, 0.5, 1.0)
     if width == 672:
-        return torch.where(torch.rand(size) < 0.65, uniform(size, 0.6, 0.97), uniform(size, 0.02, 0.6))
+        return torch.where(torch.rand(size) < 0.5, uniform(size, 0.6, 0.97), uniform(size, 0.02, 0.6))
     return uniform(size, 0.02, 0.96)
 
 
-def handover_starts(size: int, width: int) -> Tensor:
+def handover_starts(size: int, width: int, sparse: bool = False) -> Tensor:
     """Noise levels that stages 2 and 3 start from: any, but for stage 3 mostly about that of the reference."""
+    if sparse and width != 672:
+        return uniform(size, 0.6, 0.92)
     if width == 672:
         return torch.where(torch.rand(size) < 0.6, uniform(size, 0.85, 0.96), uniform(size, 0.35, 0.85))
     return uniform(size, 0.35, 0.92)
@@ -196,13 +238,39 @@ def handover(clean: Tensor, low: Tensor, noise: Tensor, start: Tensor) -> tuple[
     return on_the_way * begin + (1 - on_the_way) * clean, sigma, (clean - begin) / spread(start)
 
 
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The processes that train side by side; one alone needs nobody."""
+
+    rank: int = 0
+    count: int = 1
+
+    def average(self, tensors: list[Tensor], stop: bool) -> bool:
+        """Replace the tensors by their means over all processes; whether any of these wants to stop."""
+        if self.count == 1:
+            return stop
+        flat = torch.cat([*(tensor.flatten() for tensor in tensors), torch.tensor([float(stop)])])
+        torch.distributed.all_reduce(flat)
+        flat /= self.count
+        for tensor, mean in zip(tensors, flat[:-1].split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+        return bool(flat[-1] > 0)
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, in the order of their ranks."""
+        values: list[Any] = [value] * self.count
+        if self.count > 1:
+            torch.distributed.all_gather_object(values, value)
+        return values
+
+
 class Trainer:
     """The networks, their running average, the optimisers, and the random numbers of one run."""
 
-    def __init__(self, corpus: Corpus, recipe: Recipe, out: Path) -> None:
-        self.corpus, self.recipe, self.out = corpus, recipe, out
+    def __init__(self, corpus: Corpus, recipe: Recipe, out: Path, peers: Peers | None = None) -> None:
+        self.corpus, self.recipe, self.out, self.peers = corpus, recipe, out, peers or Peers()
         torch.manual_seed(recipe.seed)
-        self.rng = random.Random(recipe.seed)
+        self.rng = random.Random(recipe.seed + self.peers.rank)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.transformer = build_transformer().to(self.device)
         self.text_encoder = cast("nn.Module", build_text_encoder(len(corpus.tokenizer))).to(self.device)
@@ -213,6 +281,8 @@ class Trainer:
         }
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.optimisers = self._optimisers()
+        torch.manual_seed(recipe.seed + self.peers.rank)
+        self.stopping = False
         self.step = 0
         self.samples: dict[int, int] = defaultdict(int)
         self.losses: dict[str, list[float]] = defaultdict(list)
@@ -234,42 +304,61 @@ class Trainer:
 
     # -------------------------------------------------------------------------------------------------- one step
 
-    def _predict(self, x: Tensor, sigma: Tensor, batch: Batch) -> Tensor:
+    def _predict(self, x: Tensor, sigma: Tensor, batch: Batch, keep: Tensor | None = None) -> Tensor:
         x, sigma, ids, real = (part.to(self.device) for part in (x, sigma, batch.ids, batch.real))
+        compiled = self.recipe.compiled
         with torch.autocast(self.device.type, torch.bfloat16):
-            states = encode_captions(cast("Qwen3Model", self.text_encoder), ids)
-            out = predict(self.transformer, x, sigma, (states, real), compiled=self.recipe.compiled)
+            caption = encode_captions(cast("Qwen3Model", self.text_encoder), ids), real
+            if keep is None:
+                out = predict(self.transformer, x, sigma, caption, compiled)
+            else:
+                out = predict_tokens(self.transformer, x, keep, sigma, caption, compiled)
         return out.float().cpu()
 
     @torch.no_grad()
-    def soften(self, low: Tensor, batch: Batch) -> Tensor:
+    def soften(self, low: Tensor, batch: Batch, sparse: bool) -> Tensor:
         """A clean latent made as imperfect as the one that a stage is handed by the stage before.
 
-        For half of the batches the network's own guess from a noisy latent, for a quarter blur and noise.
+        For half of the batches the network's own guess from a noisy latent, for a quarter blur and noise. Sparse
+        batches, where noise hides most of it, do without the guess, which would cost as much as the step.
         """
         kind = self.rng.random()
-        if kind < 0.5:
+        if kind < 0.5 and not sparse:
             sigma = uniform(len(low), 0.15, 0.75)
             x = (1 - spread(sigma)) * low + spread(sigma) * torch.randn_like(low)
             return x + spread(sigma) * self._predict(x, sigma, batch)
-        if kind < 0.75:
+        if sparse or kind < 0.75:
             blurred = F.avg_pool2d(F.pad(low, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
             mixed = torch.lerp(low, blurred, spread(torch.rand(len(low))))
             return mixed + spread(uniform(len(low), 0, 0.15)) * torch.randn_like(low)
         return low
 
-    def _example(self, width: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor, str]:
+    def _example(self, width: int, batch: Batch, sparse: bool) -> tuple[Tensor, Tensor, Tensor, str]:
         """Noisy latents, sigmas, targets, and the name under which the loss is reported."""
         clean = self.corpus.latent(width, batch.indices)
         noise = torch.randn_like(clean)
         size = len(clean)
         if width not in SMALLER:
             return *plain(clean, noise, stage_one_sigmas(size)), str(width)
+        name = f"{width} sparse" if sparse else f"{width}"
         if self.rng.random() < 0.5:
-            return *plain(clean, noise, later_stage_sigmas(size, width)), str(width)
-        low = self.soften(self.corpus.latent(SMALLER[width], batch.indices), batch)
+            return *plain(clean, noise, later_stage_sigmas(size, width, sparse)), name
+        low = self.soften(self.corpus.latent(SMALLER[width], batch.indices), batch, sparse)
         low = F.interpolate(low, size=clean.shape[-2:], mode="nearest-exact")
-        return *handover(clean, low, noise, handover_starts(size, width)), f"{width} handover"
+        return *handover(clean, low, noise, handover_starts(size, width, sparse)), f"{name} handover"
+
+    def _loss(self, width: int) -> Tensor:
+        sparse = self.recipe.is_sparse(self.step, width)
+        batch = self.corpus.batch(width, self.recipe.batch[width] * (4 if sparse else 1), self.rng)
+        x, sigma, target, name = self._example(width, batch, sparse)
+        keep = None
+        if sparse:
+            keep = sparse_tokens(x.shape[-2] // 2, x.shape[-1] // 2)
+            target = patchify(target)[:, keep]
+        loss = (self._predict(x, sigma, batch, keep) - target).pow(2).mean()
+        self.losses[name].append(loss.item())
+        self.samples[width] += len(batch.indices)
+        return loss
 
     def train_step(self) -> None:
         rate = self.recipe.rate(self.step)
@@ -278,12 +367,9 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate
         for width in self.recipe.widths(self.step):
-            batch = self.corpus.batch(width, self.recipe.batch[width], self.rng)
-            x, sigma, target, name = self._example(width, batch)
-            loss = (self._predict(x, sigma, batch) - target).pow(2).mean()
-            (self.recipe.weight[width] * loss).backward()  # type: ignore[no-untyped-call]
-            self.losses[name].append(loss.item())
-            self.samples[width] += len(batch.indices)
+            (self.recipe.weight[width] * self._loss(width)).backward()  # type: ignore[no-untyped-call]
+        gradients = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
+        self.stopping = self.peers.average(gradients, self.stopping)
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -300,19 +386,36 @@ class Trainer:
 
     def save(self) -> None:
         """Everything, atomically."""
+        sums = self.peers.gather(sum(parameter.double().sum().item() for parameter in self.parameters.values()))
+        if len(set(sums)) > 1:
+            raise RuntimeError(f"the processes' weights have drifted apart: their sums are {sums}")
+        random_states = self.peers.gather((self.rng.getstate(), torch.get_rng_state()))
+        if self.peers.rank != 0:
+            return
         state = {
             "parameters": {name: parameter.detach() for name, parameter in self.parameters.items()},
             "average": self.average,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
             "samples": dict(self.samples),
-            "rng": self.rng.getstate(),
-            "torch_rng": torch.get_rng_state(),
+            "random": random_states,
         }
         self.out.mkdir(parents=True, exist_ok=True)
         part = self.checkpoint_path.with_suffix(".part")
         torch.save(state, part)
         part.replace(self.checkpoint_path)
+
+    def keep_average(self) -> None:
+        """A snapshot of what would be exported now (:mod:`tools.demo_model.curve`)."""
+        if self.peers.rank == 0:
+            self.out.mkdir(parents=True, exist_ok=True)
+            snapshot = {"average": self.average, "step": self.step, "samples": self.all_samples}
+            torch.save(snapshot, self.out / f"average_{self.step:06d}.pt")
+
+    @property
+    def all_samples(self) -> dict[int, int]:
+        """Pictures seen so far, by width, by all processes together."""
+        return {width: self.samples[width] * self.peers.count for width in self.recipe.batch}
 
     def load(self, path: Path) -> None:
         """Go on exactly where the checkpoint stopped."""
@@ -324,8 +427,13 @@ class Trainer:
             optimiser.load_state_dict(saved)
         self.step = state["step"]
         self.samples = defaultdict(int, state["samples"])
-        self.rng.setstate(state["rng"])
-        torch.set_rng_state(state["torch_rng"])
+        if len(state["random"]) != self.peers.count:
+            raise ValueError(
+                f"this run was begun with {len(state['random'])} processes; go on with as many, not {self.peers.count}"
+            )
+        python_state, torch_state = state["random"][self.peers.rank]
+        self.rng.setstate(python_state)
+        torch.set_rng_state(torch_state)
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Start from these weights; they must be exactly the networks' own names."""
@@ -340,23 +448,26 @@ class Trainer:
 
     def report(self, seconds: float) -> None:
         means = [f"{name} {sum(v[-200:]) / len(v[-200:]):.4f}" for name, v in sorted(self.losses.items())]
-        counts = "/".join(str(self.samples[width]) for width in self.recipe.batch)
+        counts = "/".join(str(count) for count in self.all_samples.values())
         log.info("step %d  %.1f min  samples %s  loss %s", self.step, seconds / 60, counts, "  ".join(means))
 
     def run(self) -> None:
         """Train to the last step, or to the end of the step in which somebody interrupts."""
-        begin = saved = time.monotonic()
-        stopping: list[int] = []
+        begin = time.monotonic()
+
+        def stop(*_: object) -> None:
+            self.stopping = True
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda received, _: stopping.append(received))
-        while self.step < self.recipe.steps and not stopping:
+            signal.signal(number, stop)
+        while self.step < self.recipe.steps and not self.stopping:
             self.train_step()
-            now = time.monotonic()
-            if self.step % LOG_STEPS == 0:
-                self.report(now - begin)
-            if now - saved > CHECKPOINT_SECONDS:
+            if self.step % LOG_STEPS == 0 and self.peers.rank == 0:
+                self.report(time.monotonic() - begin)
+            if self.step % CHECKPOINT_STEPS == 0:
                 self.save()
-                saved = now
+            if self.step % SNAPSHOT_STEPS == 0 or self.step == self.recipe.steps:
+                self.keep_average()
         self.save()
 
 
@@ -368,19 +479,51 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16000, help="last step of the run (about 0.7 s each)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start-from", type=Path, help="checkpoint of another run whose weights to begin with")
+    parser.add_argument("--recipe", default="{}", help="JSON object of other fields of Recipe that differ")
+    parser.add_argument("--processes", type=int, default=1, help="processes that train side by side, one thread each")
     args = parser.parse_args()
+    if args.processes == 1:
+        train(0, args, 0)
+    else:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        context = multiprocessing.spawn(train, (args, port), args.processes, join=False)  # type: ignore[no-untyped-call]
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda received, _: [os.kill(pid, received) for pid in context.pids()])
+        while not context.join():
+            pass
+
+
+def train(rank: int, args: argparse.Namespace, port: int) -> None:
+    """What each of the processes does."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
+    peers = Peers(rank, args.processes)
+    if peers.count > 1:
+        if torch.cuda.is_available():
+            sys.exit(f"--processes {peers.count} is for processors; with a GPU leave it out")
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=peers.count
+        )
     latents = load(args.latents)
     corpus = Corpus(latents, training_scenes(len(latents[176])), AutoTokenizer.from_pretrained(args.tokenizer))
-    trainer = Trainer(corpus, Recipe(steps=args.steps, seed=args.seed), args.out)
+    recipe = Recipe(steps=args.steps, seed=args.seed, **json.loads(args.recipe, object_hook=_numbered))
+    trainer = Trainer(corpus, recipe, args.out, peers)
     if trainer.checkpoint_path.exists():
         trainer.load(trainer.checkpoint_path)
     elif args.start_from is not None:
-        trainer.load_weights(torch.load(args.start_from, weights_only=False)["parameters"])
+        trainer.load_weights(torch.load(args.start_from, weights_only=False)["average"])
     trainer.run()
+    if peers.count > 1:
+        torch.distributed.destroy_process_group()
     if trainer.step < args.steps:
         sys.exit(f"stopped at step {trainer.step} of {args.steps}; start again to go on")
+
+
+def _numbered(mapping: dict[str, Any]) -> dict[Any, Any]:
+    """JSON has only text as keys; those of a recipe's tables are widths."""
+    return {int(key) if key.isdigit() else key: value for key, value in mapping.items()}
 
 
 if __name__ == "__main__":
