@@ -467,7 +467,7 @@ def test_done_stages_are_passed_over_and_failed_ones_are_not(tmp_path: Path, mon
 
 def test_every_stage_finds_what_it_needs_made_before_it(tmp_path: Path) -> None:
     made: set[str] = set()
-    for stage in plan(tmp_path, Effort()):
+    for stage in plan(tmp_path, Effort(steps=10, vae_steps=10, processes=2, share=0.5)):
         options = dict(zip(stage.arguments[::2], stage.arguments[1::2], strict=True))
         out = options.pop("--out")
         made.add(options.pop("--probe", out))

@@ -7,12 +7,16 @@ first, on their pictures as the VAE gives them back. Writes the pictures, a cont
 """
 
 import argparse
+import dataclasses
+import functools
 import json
 import logging
+import multiprocessing
 import random
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,16 +85,14 @@ class Evaluation:
         request = GenerationRequest(prompt=prompt, seed=seed, negative=negative, stages=stages or self.stages)
         return self.generator.generate(request).image
 
+    def judged(self, wanted: Wanted, stages: tuple[Stage, ...] | None = None) -> Judged:
+        begin = time.perf_counter()
+        image = self.picture(wanted.prompt, wanted.seed, stages=stages)
+        seconds = time.perf_counter() - begin
+        return Judged(wanted, image, seconds, judge(wanted, self.probe.answers(image)))
+
     def run(self, prompts: list[Wanted], stages: tuple[Stage, ...] | None = None) -> list[Judged]:
-        judged: list[Judged] = []
-        for wanted in prompts:
-            begin = time.perf_counter()
-            image = self.picture(wanted.prompt, wanted.seed, stages=stages)
-            seconds = time.perf_counter() - begin
-            judged.append(Judged(wanted, image, seconds, judge(wanted, self.probe.answers(image))))
-            if len(judged) % 20 == 0:
-                log.info("%d of %d, %s", len(judged), len(prompts), shares(one.verdicts for one in judged))
-        return judged
+        return [self.judged(wanted, stages) for wanted in prompts]
 
     @property
     def first_stage(self) -> tuple[Stage, ...]:
@@ -147,6 +149,42 @@ class Evaluation:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a process needs to know to make an evaluation of its own."""
+
+    model: str
+    probe: Path
+    reference: bool
+    """The reference workflow instead of the model's preset."""
+    stages: int
+    """Run only so many of the first stages."""
+    threads: int
+
+
+@functools.cache
+def evaluation_of(setup: Setup) -> Evaluation:
+    torch.set_num_threads(setup.threads)
+    generator = load_generator(setup.model)
+    stages = REFERENCE_STAGES if setup.reference else generator.card.stages or REFERENCE_STAGES
+    return Evaluation(generator, stages[: setup.stages], load_or_fit(setup.probe))
+
+
+def judge_prompt(setup: Setup, wanted: Wanted) -> Judged:
+    return evaluation_of(setup).judged(wanted)
+
+
+def judge_all(setup: Setup, prompts: list[Wanted], processes: int) -> list[Judged]:
+    """Every prompt's picture, made by so many processes side by side."""
+    judged: list[Judged] = []
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        for one in pool.map(functools.partial(judge_prompt, setup), prompts):
+            judged.append(one)
+            if len(judged) % 20 == 0:
+                log.info("%d of %d, %s", len(judged), len(prompts), shares(one.verdicts for one in judged))
+    return judged
+
+
 def contact_sheet(images: list[Image.Image]) -> Image.Image:
     """The pictures in rows, left to right."""
     width, height = THUMBNAIL
@@ -198,22 +236,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--stages", type=int, default=3, help="run only so many of the first stages")
     parser.add_argument("--count", type=int, help="take only so many of the prompts")
     parser.add_argument("--probe-scenes", type=int, default=FIT_SCENES, help="scenes to train a missing probe on")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="processes that draw side by side, one thread each")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(args.threads)
     probe = load_or_fit(args.probe, args.probe_scenes)
     drawn = {name: round(100 * share, 1) for name, share in accuracy(probe, draw(600, DRAWN_SEED)).items()}
     through_vae = probe_through_vae(probe, Path(args.model) / "vae")
     log.info("probe on drawn scenes: %s\nthrough the VAE: %s", drawn, through_vae)
-    generator = load_generator(args.model)
-    stages = REFERENCE_STAGES if args.reference else generator.card.stages or REFERENCE_STAGES
-    evaluation = Evaluation(generator, stages[: args.stages], probe)
-    judged = evaluation.run(read_prompts(args.prompts)[: args.count])
+    setup = Setup(args.model, args.probe, args.reference, args.stages, threads=1)
+    judged = judge_all(setup, read_prompts(args.prompts)[: args.count], args.processes)
+    evaluation = evaluation_of(dataclasses.replace(setup, threads=args.processes))
     found = {"probe on drawn scenes": drawn, "probe through the VAE": through_vae, **report(evaluation, judged)}
     args.out.mkdir(parents=True, exist_ok=True)
     for number, one in enumerate(judged, 1):

@@ -45,10 +45,10 @@ class Stage:
 class Effort:
     """How much of everything."""
 
-    steps: int = 16000
-    vae_steps: int = 10000
-    processes: int = 1
-    share: float = 1.0
+    steps: int
+    vae_steps: int
+    processes: int
+    share: float
     """Of scenes, steps and prompts; a hundredth shows in minutes that the whole chain works."""
 
     def of(self, count: int, least: int = 1) -> str:
@@ -77,6 +77,7 @@ def plan(out: Path, effort: Effort) -> list[Stage]:
             (
                 *("--model", model, "--probe", probe, "--out", evaluation),
                 *("--probe-scenes", effort.of(FIT_SCENES, 640), *prompts),
+                *("--processes", str(effort.processes)),
             ),
         ),
         Stage(
@@ -115,9 +116,9 @@ def run_stage(stage: Stage, out: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for everything (6 GB)")
-    parser.add_argument("--steps", type=int, default=Effort.steps, help="training steps")
-    parser.add_argument("--vae-steps", type=int, default=Effort.vae_steps, help="training steps of the VAE's decoder")
-    parser.add_argument("--processes", type=int, default=Effort.processes, help="processes that train side by side")
+    parser.add_argument("--steps", type=int, default=16000, help="training steps")
+    parser.add_argument("--vae-steps", type=int, default=10000, help="training steps of the VAE's decoder")
+    parser.add_argument("--processes", type=int, default=1, help="processes that train side by side")
     parser.add_argument("--share", type=float, default=1.0, help="only this share of everything: 0.01 tries the chain")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -35,7 +35,8 @@ from typing import Any, cast
 import torch
 import torch.distributed
 import torch.nn.functional as F
-from torch import Tensor, multiprocessing, nn
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 from transformers import AutoTokenizer, Qwen3Model
 
 from tools.demo_model.captions import (
@@ -252,7 +253,7 @@ class Peers:
         flat = torch.cat([*(tensor.flatten() for tensor in tensors), torch.tensor([float(stop)])])
         torch.distributed.all_reduce(flat)
         flat /= self.count
-        for tensor, mean in zip(tensors, flat[:-1].split([t.numel() for t in tensors]), strict=True):
+        for tensor, mean in zip(tensors, torch.split(flat[:-1], [t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
         return bool(flat[-1] > 0)
 
@@ -488,11 +489,19 @@ def main() -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        context = multiprocessing.spawn(train, (args, port), args.processes, join=False)  # type: ignore[no-untyped-call]
+        context = start_processes(train, (args, port), args.processes, join=False)  # type: ignore[no-untyped-call]
+
+        def pass_on(received: int, _: object) -> None:
+            for pid in context.pids():
+                os.kill(pid, received)
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda received, _: [os.kill(pid, received) for pid in context.pids()])
-        while not context.join():
-            pass
+            signal.signal(number, pass_on)
+        try:
+            while not context.join():
+                pass
+        except ProcessExitedException as error:
+            sys.exit(error.exit_code)
 
 
 def train(rank: int, args: argparse.Namespace, port: int) -> None:
@@ -517,7 +526,7 @@ def train(rank: int, args: argparse.Namespace, port: int) -> None:
     trainer.run()
     if peers.count > 1:
         torch.distributed.destroy_process_group()
-    if trainer.step < args.steps:
+    if trainer.step < args.steps and rank == 0:
         sys.exit(f"stopped at step {trainer.step} of {args.steps}; start again to go on")
 
 
