@@ -43,7 +43,7 @@ def judge_snapshot(path: Path, vae: Path, tokenizer: Path, probe: Probe, prompts
         stages = (generator.card.stages or ())[:1]
         evaluation = Evaluation(generator, stages, probe)
         judged = evaluation.run(prompts)
-        saved = torch.load(path, weights_only=False)
+        saved = torch.load(path, weights_only=True, map_location="cpu")
         return {
             "step": saved["step"],
             "samples": saved["samples"],
