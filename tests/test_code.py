@@ -15,7 +15,9 @@ PYTHON = sorted(
 )
 ASSETS = sorted(path for path in (ROOT / "zimage_app").rglob("*") if path.suffix in (".js", ".html", ".css"))
 
-OWN_CHECKPOINTS = {ROOT / "tools" / "demo_model" / name for name in ("train.py", "vae.py", "export.py", "probes.py", "curve.py")}
+OWN_CHECKPOINTS = {
+    ROOT / "tools" / "demo_model" / name for name in ("train.py", "vae.py", "export.py", "probes.py", "curve.py")
+}
 """They read what the same tools wrote: checkpoints to go on from, snapshots to judge; the app imports none of them."""
 
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
