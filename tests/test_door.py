@@ -46,7 +46,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[tu
     page = open_page(studio, "auto", door, server_name="127.0.0.1", server_port=port)
     yield f"http://127.0.0.1:{port}", sorted(set(routes(page.app.routes)))
     page.close(verbose=False)
-    studio.history.close()
+    studio.close()
 
 
 def routes(found: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:

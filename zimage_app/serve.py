@@ -7,6 +7,7 @@ import atexit
 import io
 import locale
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -19,7 +20,6 @@ from urllib.parse import urlsplit
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.rest.app import rest_routes
-from zimage_app.service.backend import Backend
 from zimage_app.service.first_fetch import fetch_first
 from zimage_app.service.housekeeping import begin_tidying
 from zimage_app.service.logs import LogSettings, start_logging
@@ -39,6 +39,9 @@ _NO_LINK = Text(
     "未能建立公开链接：无法下载隧道程序，或连不上其服务器。页面仍可在本机使用；可稍后再试，"
     "或改用自己的反向代理并加 --public。",
 )
+
+
+_ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = parse_arguments(arguments)
         language = _terminal_language(settings.lang)
         credentials = read_credentials(settings.auth, settings.auth_file, settings.api_key, os.environ)
+        credentials = replace(credentials, local_key=secrets.token_hex(32))
         if settings.mcp:
             require_mcp()
         port = choose_port(settings.host, settings.port)
@@ -79,13 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         studio = Studio(replace(settings.config, borrowed_gpu=borrowed))
         if borrowed:
             studio.prepare()
+        studio.start()
     except StudioError as error:
         _tell(error.text, language)
         raise SystemExit(2) from error
     begin_tidying(settings.config)
     with _ending_on_sigterm():
         try:
-            studio.resume()
             with private_folder():
                 _serve(studio, settings, port, door(settings.allow_host, credentials, os.environ))
         finally:
@@ -132,6 +136,8 @@ def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
         entry.hosts.add(urlsplit(page.share_url).hostname or "")
     elif share:
         _tell(_NO_LINK, _terminal_language(settings.lang))
+    inside = "127.0.0.1" if settings.host in _ANY_ADDRESS else settings.host
+    studio.announce(f"http://{inside}:{port}", entry.credentials.local_key)
     public = f", {page.share_url}" if page.share_url else ""
     if settings.port is None and port != DEFAULT_PORT and "GRADIO_SERVER_PORT" not in os.environ:
         public += f" ({DEFAULT_PORT} is taken / 端口 {DEFAULT_PORT} 已被占用)"
@@ -140,7 +146,7 @@ def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
     page.block_thread()
 
 
-def open_page(studio: Backend, first: LanguageChoice, entry: Door, **network: Any) -> Any:
+def open_page(studio: Studio, first: LanguageChoice, entry: Door, **network: Any) -> Any:
     """Page and REST on one port behind one door; gives Gradio's ``Blocks``. ``network`` is that of ``start``.
 
     Where a public link was asked for, ``share_url`` of what it gives is the link, or None where none could be had.

@@ -19,7 +19,7 @@ def studio(tmp_path: Path) -> Iterator[ScriptedStudio]:
     studio = ScriptedStudio(tmp_path, step_seconds=0.005)
     yield studio
     studio.settle()
-    studio.history.close()
+    studio.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.ui.doubles import ScriptedStudio
-from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.rest.app import rest_routes
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import Door
@@ -54,14 +54,14 @@ OPERATIONS = [
 class Impatient(ScriptedStudio):
     """Takes every request and draws none but the first."""
 
-    drawn = 0
+    asked = 0
 
-    def _run(self, job_id: str, plan: GenerationPlan, owner: str) -> None:
-        self.drawn += 1
-        if self.drawn == 1:
-            super()._run(job_id, plan, owner)
-        else:
-            self._set(job_id, state="cancelled")
+    def submit(self, request: GenerationRequest, model: str, owner: str = "", group: str = "") -> str:
+        job_id = super().submit(request, model, owner, group)
+        self.asked += 1
+        if self.asked > 1:
+            self.cancel(job_id)
+        return job_id
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def rest(folder: Path) -> Iterator[Starlette]:
     studio = Impatient(folder, step_seconds=0.0)
     door = Door(credentials=Credentials(api_key=KEY))
     yield Starlette(routes=rest_routes(studio, "auto"), middleware=door.middleware("auto"))
-    studio.history.close()
+    studio.close()
 
 
 @pytest.fixture(scope="module")

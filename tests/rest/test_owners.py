@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from starlette.testclient import TestClient
 from tests.rest.test_tasks import asked
 from tests.ui.doubles import ScriptedStudio, finish
 from zimage_app.rest.app import rest_routes
-from zimage_app.service.history import History
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import Door
 from zimage_app.web.owner import OWNER_COOKIE, OWNER_HEADER
@@ -21,11 +21,11 @@ KEY = "key-0123456789abcdef"
 
 
 @pytest.fixture
-def shared(studio: ScriptedStudio, tmp_path: Path) -> ScriptedStudio:
-    """The studio with strangers at its door."""
-    studio.shared = True
-    studio.history = History(tmp_path / "outputs", shared=True)
-    return studio
+def shared(tmp_path: Path) -> Iterator[ScriptedStudio]:
+    """A studio with strangers at its door."""
+    studio = ScriptedStudio(tmp_path, step_seconds=0.005, shared=True)
+    yield studio
+    studio.close()
 
 
 def caller(studio: ScriptedStudio, owner: str = "", credentials: Credentials | None = None) -> TestClient:
@@ -116,5 +116,5 @@ def test_an_owners_id_is_in_no_answer_and_no_file(shared: ScriptedStudio, tmp_pa
     shared.history.refresh()
     for path in (f"/api/generate/{task_id}", f"/api/images/{picture.record.id}", "/api/history"):
         assert ANNA not in anna.get(path).text
-    shared.history.close()
+    shared.close()
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and ANNA.encode() in path.read_bytes()]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.ui.conftest import served
 from tests.ui.doubles import ScriptedStudio, finish
-from zimage_app.service.views import JobView
+from zimage_app.service.jobs.view import JobView
 
 DROPPED = 50
 
@@ -37,7 +37,7 @@ def studio(tmp_path: Path) -> Iterator[Counted]:
     studio = Counted(tmp_path)
     yield studio
     studio.settle()
-    studio.history.close()
+    studio.close()
 
 
 def until_quiet(studio: Counted) -> None:

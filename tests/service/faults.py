@@ -31,9 +31,9 @@ from zimage_app.domain.events import Picture
 from zimage_app.domain.request import Stage
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import read_record
-from zimage_app.service.jobs import JobQueue
+from zimage_app.service.jobs.store import JobStore
+from zimage_app.service.jobs.view import JobView
 from zimage_app.service.studio import Studio
-from zimage_app.service.views import JobView
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,6 +120,7 @@ def kills(outputs: Path, count: int) -> None:
         by_seed[record.request.seed] = by_seed.get(record.request.seed, 0) + 1
         np.testing.assert_array_equal(pixels(path.read_bytes()), drawn(record.request.seed, record.request.prompt))  # type: ignore[arg-type]
     with closing(QuickStudio(outputs)) as studio:
+        studio.start()
         for job_id, seed in accepted.items():
             view = studio.view(job_id)
             if view is not None and view.state == "failed":
@@ -329,10 +330,10 @@ def sigterm(program: subprocess.Popen[bytes], client: httpx.Client, outputs: Pat
     _until(there)
     program.send_signal(signal.SIGTERM)
     assert program.wait(PATIENCE) == 0
-    queue = JobQueue(StudioConfig(outputs=outputs).state)
-    assert [(turn.id, turn.state) for turn in queue.turns()] == [(job, "waiting") for job in jobs]
-    assert [job.attempts for name in jobs if (job := queue.find(name))] == [0, 0, 0]
-    queue.close()
+    with closing(JobStore(StudioConfig(outputs=outputs).state)) as store:
+        store.refresh()
+        assert [(job.id, job.attempts) for job in store.in_turn()] == [(job, 0) for job in jobs]
+        assert store.at_work() == []
 
 
 def clients_gone(client: httpx.Client, count: int) -> None:

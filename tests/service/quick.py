@@ -25,8 +25,8 @@ from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.config import StudioConfig
+from zimage_app.service.jobs.view import JobView, QueueView
 from zimage_app.service.studio import Studio
-from zimage_app.service.views import JobView, QueueView
 
 if TYPE_CHECKING:
     from zimage_app.service.generation import EventStream, Generator
@@ -73,6 +73,10 @@ class QuickGenerator:
         finally:
             self._turn.release()
 
+    def draw(self, seed: int, prompt: str, width: int, height: int) -> Picture:
+        """The picture of a stage."""
+        return drawn(seed, prompt, width, height)
+
     def _events(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> EventStream:
         picture = np.zeros((8, 8, 3), np.uint8)
         for stage in plan.stages:
@@ -84,7 +88,7 @@ class QuickGenerator:
                 time.sleep(self.pause)
                 yield StepDone(stage, step, np.zeros((8, 8, 3), np.uint8))
             size = stage.settings.width, stage.settings.height
-            picture = drawn(cast(int, plan.request.seed), plan.request.prompt, *size)
+            picture = self.draw(cast(int, plan.request.seed), plan.request.prompt, *size)
             yield StageDone(stage, picture, 0.01, stage.steps, ())
         yield Finished(picture, record_of(plan, self.card.name))
 
@@ -139,7 +143,7 @@ def main(outputs: str, mode: str, first_seed: str) -> None:
     """``submit``: ask for pictures for ever and print each accepted job with its seed. ``finish``: make what is left in
     the queue, then end."""
     studio = QuickStudio(Path(outputs), pause=0.01)
-    studio.resume()
+    studio.start()
     if mode == "finish":
         while studio.queue() != QueueView(0, 0):
             time.sleep(0.05)

@@ -21,8 +21,8 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.service import logs
 from zimage_app.service.job_log import JobTimes, log_job
+from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.logs import LogSettings, log_folder, start_logging, without_prompts
-from zimage_app.service.views import JobView, StageView
 
 log = logging.getLogger("zimage_app.test")
 

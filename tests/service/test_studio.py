@@ -20,9 +20,9 @@ from zimage_app.models.memory import MemoryPlan, plan_memory
 from zimage_app.models.sources import ModelSource
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import read_record
+from zimage_app.service.jobs.view import JobView
 from zimage_app.service.limits import HOME
 from zimage_app.service.studio import Studio
-from zimage_app.service.views import JobView
 
 TIMEOUT = 60.0
 
@@ -56,14 +56,14 @@ def slow_request() -> GenerationRequest:
 
 def test_a_job_runs_to_a_saved_picture(studio: Studio, small_request: GenerationRequest, tmp_path: Path) -> None:
     job = studio.submit(small_request, "tiny", owner="me")
-    assert studio.active("me") == job
+    assert studio.current("me") == job
     view = finish(studio, job)
     assert view.state == "done"
     assert view.progress == 1.0
     assert view.picture is not None
     assert view.picture.path.is_relative_to(tmp_path)
     assert read_record(view.picture.path).request.seed == 42
-    assert studio.active("me") is None
+    assert studio.current("me") is None
     assert [picture.record.id for picture in studio.today()] == [view.picture.record.id]
     for stage, size in zip(view.stages, [(64, 96), (128, 192)], strict=True):
         assert stage.step == stage.steps == 3
@@ -78,7 +78,7 @@ def test_views_only_move_forward(studio: Studio, small_request: GenerationReques
     views = [studio.wait(job, -1, 0.0)]
     while not views[-1].over:
         views.append(studio.wait(job, views[-1].version, 5.0))
-    order = ["waiting", "loading", "running", "done"]
+    order = ["waiting", "loading", "running", "saving", "done"]
     places = [order.index(view.state) for view in views]
     assert places == sorted(places)
     assert [view.progress for view in views] == sorted(view.progress for view in views)
@@ -124,9 +124,10 @@ def test_a_picture_that_cannot_be_saved_is_held_until_it_can(
     day = tmp_path / f"{datetime.now().astimezone():%Y-%m-%d}"
     day.write_text("in the way", encoding="utf-8")
     job = studio.submit(small_request, "tiny")
-    view = finish(studio, job)
-    assert view.state == "done"
-    assert view.picture is not None
+    view = studio.wait(job, -1, 0.0)
+    while view.picture is None:
+        view = studio.wait(job, view.version, TIMEOUT)
+    assert view.state == "saving"
     assert "could not be saved" in view.warnings[-1].en
     assert studio.warnings() == view.warnings[-1:]
     held = studio.picture(view.picture.record.id)
@@ -136,6 +137,7 @@ def test_a_picture_that_cannot_be_saved_is_held_until_it_can(
     day.unlink()
     again = finish(studio, studio.submit(small_request, "tiny"))
     assert again.state == "done"
+    assert finish(studio, job).state == "done"
     saved = studio.picture(view.picture.record.id)
     assert saved is not None
     assert (saved.unsaved, saved.path.read_bytes()) == (None, held.read())
@@ -237,17 +239,18 @@ def test_closing_keeps_the_queue_and_the_next_start_goes_on(
     with pytest.raises(GenerationError, match="closing"):
         studio.wait(slow, -1, TIMEOUT)
     again = Studio(config)
-    assert again.active("me") == jobs[-1]
-    assert again.active("somebody else") is None
+    again.start()
+    assert again.current("me") == slow
+    assert again.current("somebody else") is None
     views = [again.wait(job, -1, 0.0) for job in (slow, *jobs)]
-    assert [(view.state, view.ahead) for view in views] == [("waiting", 0), ("waiting", 1), ("waiting", 2)]
+    assert [(view.state == "waiting", view.ahead) for view in views[1:]] == [(True, 1), (True, 2)]
     assert [(stage.width, stage.steps) for stage in views[1].stages] == [(64, 3), (128, 3)]
     again.cancel(slow)
-    again.resume()
     done = [finish(again, job) for job in jobs]
     assert [view.state for view in done] == ["done", "done"]
     again.close()
     last = Studio(config)
+    last.start()
     for job, before in zip(jobs, done, strict=True):
         seen = last.view(job)
         assert seen is not None

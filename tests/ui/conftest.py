@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright
 
 from tests.ui.doubles import ScriptedStudio
 from zimage_app.serve import open_page
-from zimage_app.service.backend import Backend
+from zimage_app.service.studio import Studio
 from zimage_app.web.door import Door
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -28,7 +28,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 
 @contextmanager
-def served(studio: Backend, door: Door | None = None, **options: Any) -> Iterator[str]:
+def served(studio: Studio, door: Door | None = None, **options: Any) -> Iterator[str]:
     """Page and REST on a free port of this machine, as app.py serves them; gives the address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

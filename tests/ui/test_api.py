@@ -20,7 +20,6 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.ui.conftest import served
 from tests.ui.doubles import ScriptedStudio
 from zimage_app.domain.errors import StudioError
-from zimage_app.service.history import History
 from zimage_app.ui.api import require_mcp
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import Door
@@ -31,7 +30,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScriptedStudio]
     studio = ScriptedStudio(tmp_path_factory.mktemp("api"), step_seconds=0.0)
     yield studio
     studio.settle()
-    studio.history.close()
+    studio.close()
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +129,11 @@ def test_a_login_is_asked_of_programs_too(tmp_path: Path) -> None:
             Client(address, verbose=False)
         client = Client(address, auth=("anna", "correct horse"), verbose=False)
         assert client.predict("x", api_name="/generate")["status"] == "done"
-    studio.history.close()
+    studio.close()
 
 
 def test_x1_strangers_share_no_task_and_no_picture(tmp_path: Path) -> None:
-    studio = ScriptedStudio(tmp_path, step_seconds=0.0)
-    studio.shared = True
-    studio.history = History(tmp_path / "outputs", shared=True)
+    studio = ScriptedStudio(tmp_path, step_seconds=0.0, shared=True)
     owners = [hashlib.sha256(name).hexdigest()[:32] for name in (b"anna", b"bert")]
     with served(studio) as address:
         anna, bert = (Client(address, headers={"x-studio-owner": owner}, verbose=False) for owner in owners)
@@ -148,4 +145,4 @@ def test_x1_strangers_share_no_task_and_no_picture(tmp_path: Path) -> None:
             assert stranger.predict(api_name="/history")["total"] == 0
             with pytest.raises(AppError, match="no such task"):
                 stranger.predict(task["task_id"], api_name="/status")
-    studio.history.close()
+    studio.close()

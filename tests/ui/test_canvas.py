@@ -11,7 +11,8 @@ from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
 from zimage_app.domain.request import GenerationRequest, LoraUse
 from zimage_app.domain.text import Text
-from zimage_app.service.views import JobView, SavedPicture, StageView
+from zimage_app.service.jobs.view import JobView, StageView
+from zimage_app.service.views import SavedPicture
 from zimage_app.ui.canvas import facts_data, idle_data, job_data, strip_data
 
 SEED = 2**64 - 1

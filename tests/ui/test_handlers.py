@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,9 @@ from starlette.requests import Request
 from tests.service.lora_files import write_lora
 from tests.ui.doubles import QUICK, ScriptedStudio, finish
 from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
+from zimage_app.service.jobs.view import QueueView
 from zimage_app.service.views import SavedPicture
-from zimage_app.ui.handlers import Handlers, Updates, Widgets, page_name, snapshots
+from zimage_app.ui.handlers import Handlers, Updates, Widgets, page_name
 from zimage_app.ui.i18n import translations
 from zimage_app.ui.values import all_stages_values, field_names
 from zimage_app.web.owner import OWNER_COOKIE
@@ -35,7 +40,7 @@ class _Page:
     def __init__(self, studio: ScriptedStudio) -> None:
         with gr.Blocks():
             fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *field_names())}
-            rest = {name: gr.State() for name in ("canvas", "notice", "examples", "generate", "stop", "job")}
+            rest = {name: gr.State() for name in ("canvas", "notice", "examples", "stop", "asked", "job", "remade")}
         self.at = Widgets(fields=fields, **rest)
         self.do = Handlers(studio, self.at, translations(studio.cards()), "auto")
 
@@ -52,8 +57,9 @@ def _visitor(owner: str = OWNER) -> gr.Request:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> ScriptedStudio:
-    return ScriptedStudio(tmp_path, step_seconds=0.0)
+def studio(tmp_path: Path) -> Iterator[ScriptedStudio]:
+    with closing(ScriptedStudio(tmp_path, step_seconds=0.0)) as studio:
+        yield studio
 
 
 @pytest.fixture
@@ -159,29 +165,36 @@ def test_a_picture_that_is_gone_is_told(page: _Page, picture: object) -> None:
     assert page.notice(page.do.reuse(_visitor(), _event(id=picture))) == "This picture's file is no longer there."
 
 
+def _follow(page: _Page, visitor: gr.Request, asked: str = "") -> list[Updates]:
+    async def all_updates() -> list[Updates]:
+        return [updates async for updates in page.do.follow(visitor, asked)]
+
+    return asyncio.run(all_updates())
+
+
 def test_a_stranger_without_a_cookie_sees_nobodys_pictures(page: _Page, studio: ScriptedStudio) -> None:
     _saved(studio, GenerationRequest(prompt="x"))
     job = studio.submit(GenerationRequest(prompt="x"), "quick", "")
-    (mine,) = page.do.arrive(_visitor(owner=""))
+    mine, _ = _follow(page, _visitor(owner=""))
     assert mine[page.at.canvas]["strip"] == []
     assert mine[page.at.canvas]["job"]["state"] == "idle"
     finish(studio, job)
-    (known,) = page.do.arrive(_visitor())
+    known, _ = _follow(page, _visitor())
     assert len(known[page.at.canvas]["strip"]) == 2
 
 
 def test_what_nobody_foresaw_is_logged_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     page = _Page(_Broken(tmp_path))
     with caplog.at_level(logging.ERROR):
-        for updates in (page.do.last_seed(_visitor()), *page.do.arrive(_visitor())):
+        for updates in (page.do.last_seed(_visitor()), *_follow(page, _visitor())):
             assert page.notice(updates).startswith("Internal error")
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == [
         "secret path /home/somebody"
     ] * 2
 
 
-def test_a_refused_run_leaves_the_button_ready(page: _Page) -> None:
-    values = {
+def _inputs(page: _Page, **given: object) -> list[object]:
+    values: dict[str, object] = {
         "keep_stages": False,
         "model": "quick",
         "prompt": "",
@@ -191,15 +204,35 @@ def test_a_refused_run_leaves_the_button_ready(page: _Page) -> None:
         "seed": "",
         "start": None,
     }
-    values |= all_stages_values(QUICK.stages)
-    (updates,) = page.do.generate(_visitor(), *(values[name] for name in page.at.fields))
+    values |= all_stages_values(QUICK.stages) | given
+    return [values[name] for name in page.at.fields]
+
+
+def test_a_refused_request_names_its_field(page: _Page, studio: ScriptedStudio) -> None:
+    updates = page.do.generate(_visitor(), *_inputs(page))
     assert page.notice(updates).startswith("Prompt: ")
     assert updates[page.at.notice]["field"] == "knob-prompt"
-    assert updates[page.at.generate]["interactive"] is True
+    assert studio.queue() == QueueView(0, 0)
 
 
-def test_a_job_that_is_not_known_has_no_snapshots(studio: ScriptedStudio) -> None:
-    assert list(snapshots(studio, "nothing")) == []
+def test_what_is_asked_for_while_something_runs_waits_and_is_shown_in_turn(
+    page: _Page, studio: ScriptedStudio
+) -> None:
+    studio.loading = threading.Event()
+    asked = [page.do.generate(_visitor(), *_inputs(page, prompt=f"{n}"))[page.at.asked] for n in range(3)]
+    assert studio.queue() == QueueView(1, 2)
+    studio.loading.set()
+    shown = [updates[page.at.job] for updates in _follow(page, _visitor(), asked[-1]) if page.at.job in updates]
+    assert shown == asked
+    (*_, last, stop) = _follow(page, _visitor(), asked[-1])
+    assert (last[page.at.canvas]["job"]["id"], last[page.at.canvas]["job"]["state"]) == (asked[-1], "done")
+    assert stop[page.at.stop]["interactive"] is False
+
+
+def test_a_job_that_is_not_known_any_more_is_told(page: _Page) -> None:
+    (*_, told, _) = _follow(page, _visitor(), "nothing")
+    assert told[page.at.canvas]["job"]["state"] == "failed"
+    assert "no longer known" in told[page.at.canvas]["job"]["error"]
 
 
 def test_a_field_leads_to_the_control_that_it_is_a_part_of() -> None:

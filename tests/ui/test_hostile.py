@@ -63,14 +63,14 @@ def hostile(port: int) -> list[object]:
 class Watched(ScriptedStudio):
     """Remembers what it was asked for, and draws none of it."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, step_seconds=0.0)
+    def __init__(self, folder: Path, *, shared: bool) -> None:
+        super().__init__(folder, step_seconds=0.0, shared=shared)
         self.folder = folder
         self.asked: list[GenerationRequest] = []
 
-    def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
+    def submit(self, request: GenerationRequest, model: str, owner: str = "", group: str = "") -> str:
         self.asked.append(request)
-        job_id = super().submit(request, model, owner)
+        job_id = super().submit(request, model, owner, group)
         self.cancel(job_id)
         return job_id
 
@@ -80,11 +80,10 @@ def studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("hostile")
     for name in ("loras", "presets", "negative", "models", "named"):
         (folder / name).mkdir()
-    studio = Watched(folder)
-    studio.shared = request.param == "shared"
+    studio = Watched(folder, shared=request.param == "shared")
     yield studio
     studio.settle()
-    studio.history.close()
+    studio.close()
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with served(studio) as address:
         yield address
     studio.settle()
-    studio.history.close()
+    studio.close()
 
 
 def ran_nothing(page: Page) -> None:

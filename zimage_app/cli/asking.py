@@ -33,7 +33,7 @@ from zimage_app.service.wildcards import WildcardLibrary
 
 
 @dataclass(frozen=True)
-class Asked:
+class ResolvedCommand:
     """What the flags come to."""
 
     config: StudioConfig
@@ -107,7 +107,7 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
     add_place_flags(parser)
 
 
-def settled(options: argparse.Namespace) -> Asked:
+def settled(options: argparse.Namespace) -> ResolvedCommand:
     """The plan that the flags come to.
 
     Raises:
@@ -126,7 +126,7 @@ def settled(options: argparse.Namespace) -> Asked:
     request = _started(request, options, inputs)
     wildcard = WildcardLibrary(config.wildcards).lines
     plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
-    return Asked(config, loras, inputs, source, found, plan)
+    return ResolvedCommand(config, loras, inputs, source, found, plan)
 
 
 def _started(request: GenerationRequest, options: argparse.Namespace, inputs: PictureInputs) -> GenerationRequest:

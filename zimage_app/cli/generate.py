@@ -7,12 +7,16 @@ import json
 import sys
 from typing import Any
 
-from zimage_app.cli.asking import add_request_flags, settled
+from zimage_app.cli.asking import ResolvedCommand, add_request_flags, settled
+from zimage_app.cli.hand_over import generate_there
 from zimage_app.cli.imports import report
 from zimage_app.cli.lora_flags import remarks
 from zimage_app.cli.remake import compare
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, ModelError
+from zimage_app.service.history.pixels import read_pixels
+from zimage_app.service.jobs.folder_lock import running_app
+from zimage_app.service.views import SavedPicture
 
 
 def add_generate_command(commands: Any) -> None:
@@ -26,6 +30,9 @@ def add_generate_flags(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=make_picture)
     add_request_flags(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
+    parser.add_argument(
+        "--alone", action="store_true", help="in a process of its own, also where the app is running (it needs memory)"
+    )
 
 
 def make_picture(options: argparse.Namespace) -> int:
@@ -41,6 +48,20 @@ def make_picture(options: argparse.Namespace) -> int:
     for text in (*plan.warnings, *(() if exact else remarks(plan.request, asked.loras))):
         tell(text)
 
+    app = None if options.alone else running_app(asked.config.state)
+    saved = generate_there(app, asked, options) if app else _generate_here(asked)
+    facts: dict[str, Any] = {"path": str(saved.path)}
+    if exact:
+        facts["identical"] = compare(options.picture, read_pixels(saved.path))
+    if options.json:
+        sys.stdout.write(json.dumps({**facts, **json.loads(saved.record.to_json())}, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(f"{saved.path}\n")
+    return 0
+
+
+def _generate_here(asked: ResolvedCommand) -> SavedPicture:
+    """Load the model and make the picture in this process."""
     from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
     from zimage_app.service.gallery import Gallery
     from zimage_app.service.generation import Loading, load_source
@@ -50,13 +71,5 @@ def make_picture(options: argparse.Namespace) -> int:
     for text in generator.about:
         tell(text)
     gallery = Gallery(asked.config.outputs)
-    finished = watch(keep_stages(generator.stream(plan), plan, gallery), plan, language())
-    saved = gallery.save(finished.picture, finished.record)
-    facts: dict[str, Any] = {"path": str(saved.path)}
-    if exact:
-        facts["identical"] = compare(options.picture, finished.picture)
-    if options.json:
-        sys.stdout.write(json.dumps({**facts, **json.loads(saved.record.to_json())}, ensure_ascii=False) + "\n")
-    else:
-        sys.stdout.write(f"{saved.path}\n")
-    return 0
+    finished = watch(keep_stages(generator.stream(asked.plan), asked.plan, gallery), asked.plan, language())
+    return gallery.save(finished.picture, finished.record)

@@ -1,4 +1,7 @@
-"""``jobs``: what waits in the queue of the page and REST; cancel some of it, or all. Works beside a running app."""
+"""``jobs``: list, cancel, reorder and pause the queue of the page and REST.
+
+Asks the running app, where there is one; else it opens the queue itself.
+"""
 
 from __future__ import annotations
 
@@ -6,89 +9,202 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from zimage_app.cli.app_client import AppClient
 from zimage_app.cli.places import config_of
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
-from zimage_app.service.jobs import QUEUE_NAME, Job, JobQueue
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.gallery import Gallery
+from zimage_app.service.jobs.core import JobRules
+from zimage_app.service.jobs.dispatcher import Dispatcher
+from zimage_app.service.jobs.folder_lock import running_app
+from zimage_app.service.jobs.state import OVER, JobState
+from zimage_app.service.jobs.store import STORE_NAME
 
 _PIPE_WIDTH = 200
 """Columns where the output is no terminal."""
 _COLUMNS = (Text("job", "任务"), Text("state", "状态"), Text("model", "模型"), Text("prompt", "提示词"))
-_STATES = {"waiting": Text("waiting", "排队中"), "running": Text("running", "进行中")}
-_LONGEST = 80
+_STATES = {
+    "waiting": Text("waiting", "排队中"),
+    "loading": Text("loading", "加载中"),
+    "running": Text("running", "进行中"),
+    "stopping": Text("stopping", "正在停止"),
+    "saving": Text("saving", "保存中"),
+}
+MAX_PROMPT = 80
 """Characters of a prompt that are shown."""
+
+Row = dict[str, Any]
+"""A job that is not over: job, state, model, prompt, group."""
+
+
+class _Queue(Protocol):
+    """The queue of a folder of pictures."""
+
+    def rows(self) -> tuple[bool, list[Row]]:
+        """Whether it is paused, and its jobs in the order in which they run."""
+        ...
+
+    def state(self, job_id: str) -> str | None:
+        """A job's state; None for one that isn't known."""
+        ...
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job."""
+        ...
+
+    def move(self, job_id: str, *, first: bool) -> None:
+        """Let a waiting job run earlier."""
+        ...
+
+    def clear(self) -> int:
+        """Cancel what waits; gives how many."""
+        ...
+
+    def pause(self, paused: bool) -> None:
+        """Let no waiting job begin, or go on."""
+        ...
+
+
+class _AppQueue:
+    """That of a running app, which is asked for everything."""
+
+    def __init__(self, app: AppClient) -> None:
+        self._app = app
+
+    def rows(self) -> tuple[bool, list[Row]]:
+        queue = self._app.call("GET", "/queue")
+        names = {"task_id": "job", "status": "state", "model": "model", "prompt": "prompt", "group": "group"}
+        return queue["paused"], [{name: task[key] for key, name in names.items()} for task in queue["tasks"]]
+
+    def state(self, job_id: str) -> str | None:
+        task = self._app.call("GET", f"/generate/{job_id}")
+        return None if task is None else str(task["status"])
+
+    def cancel(self, job_id: str) -> None:
+        self._app.call("DELETE", f"/generate/{job_id}")
+
+    def move(self, job_id: str, *, first: bool) -> None:
+        self._app.call("POST", f"/generate/{job_id}/move", first=first)
+
+    def clear(self) -> int:
+        return int(self._app.call("DELETE", "/queue")["cancelled"])
+
+    def pause(self, paused: bool) -> None:
+        self._app.call("POST", "/queue/pause" if paused else "/queue/resume")
+
+
+class _ClosedQueue:
+    """That of a folder which no app has open: the same dispatcher, without runners."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def rows(self) -> tuple[bool, list[Row]]:
+        views = self._dispatcher.progress.open()
+        rows = [
+            {"job": view.id, "state": str(view.state), "model": view.model, "prompt": view.prompt, "group": view.group}
+            for view in views
+        ]
+        return self._dispatcher.progress.queue().paused, rows
+
+    def state(self, job_id: str) -> str | None:
+        view = self._dispatcher.view(job_id)
+        return None if view is None else str(view.state)
+
+    def cancel(self, job_id: str) -> None:
+        self._dispatcher.stop([job_id])
+
+    def move(self, job_id: str, *, first: bool) -> None:
+        self._dispatcher.move(job_id, first=first)
+
+    def clear(self) -> int:
+        return self._dispatcher.clear(None)
+
+    def pause(self, paused: bool) -> None:
+        self._dispatcher.pause(paused)
 
 
 def add_jobs_command(commands: Any) -> None:
     """Add ``jobs`` and its actions to the program's commands."""
     parser = commands.add_parser(
         "jobs",
-        help="list or cancel what waits in the queue",
+        help="list, cancel, reorder or pause what waits in the queue",
         description="List the jobs of the page and REST, in turn.",
     )
     parser.set_defaults(run=list_jobs)
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
     _add_place_flag(parser, None)
-    actions = parser.add_subparsers(metavar="cancel|clear", parser_class=type(parser))
+    actions = parser.add_subparsers(metavar="cancel|clear|up|pause|resume", parser_class=type(parser))
     cancel = actions.add_parser("cancel", description="Take jobs that wait out of the queue, and stop running ones.")
     cancel.set_defaults(run=cancel_jobs)
-    cancel.add_argument("ids", metavar="JOB", nargs="+", help="as the list shows it")
+    cancel.add_argument("ids", metavar="JOB", nargs="*", help="as the list shows it")
+    cancel.add_argument("--group", default="", help="all jobs of this group, as the list's JSON shows it")
     clear = actions.add_parser("clear", description="Take all jobs that wait out of the queue.")
     clear.set_defaults(run=clear_jobs)
-    for action in (cancel, clear):
+    up = actions.add_parser("up", description="Let a waiting job run before the one before it.")
+    up.set_defaults(run=move_job)
+    up.add_argument("job", metavar="JOB", help="as the list shows it")
+    up.add_argument("--first", action="store_true", help="before all that wait")
+    pause = actions.add_parser("pause", description="Let no waiting job begin until 'jobs resume'.")
+    pause.set_defaults(run=pause_jobs, paused=True)
+    resume = actions.add_parser("resume", description="Let waiting jobs begin again.")
+    resume.set_defaults(run=pause_jobs, paused=False)
+    for action in (cancel, clear, up, pause, resume):
         _add_place_flag(action, argparse.SUPPRESS)
 
 
 def list_jobs(options: argparse.Namespace) -> int:
     """``jobs``: in the order in which they run."""
     with _queue(options) as queue:
-        turns = queue.turns() if queue else []
-        jobs = [job for turn in turns if queue and (job := queue.find(turn.id))]
+        paused, rows = queue.rows() if queue else (False, [])
     if options.json:
-        sys.stdout.write(json.dumps([_data(job) for job in jobs], ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
         return 0
-    if not jobs:
+    if paused:
+        tell(Text("The queue is paused; 'jobs resume' lets it go on.", "队列已暂停；可用 jobs resume 继续。"))
+    if not rows:
         tell(Text("Nothing waits.", "队列为空。"))
         return 0
     spoken = language()
     table = Table(*(column.to(spoken) for column in _COLUMNS), box=None, pad_edge=False, header_style="bold")
-    for job in jobs:
-        prompt = " ".join(_prompt(job).split())
-        short = prompt if len(prompt) <= _LONGEST else f"{prompt[: _LONGEST - 1]}…"
-        table.add_row(*map(escape, (job.id, _STATES[job.state].to(spoken), job.model, short)))
+    for row in rows:
+        prompt = " ".join(row["prompt"].split())
+        short = prompt if len(prompt) <= MAX_PROMPT else f"{prompt[: MAX_PROMPT - 1]}…"
+        table.add_row(*map(escape, (row["job"], _STATES[row["state"]].to(spoken), row["model"], short)))
     console = Console()
     (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
     return 0
 
 
 def cancel_jobs(options: argparse.Namespace) -> int:
-    """``jobs cancel``; a running one ends before its next step, where an app runs it."""
+    """``jobs cancel``; a running one ends before its next step."""
+    if not options.ids and not options.group:
+        raise RequestError("JOB, --group", Text("one of them must be given", "至少需要给出一个"))
     with _queue(options) as queue:
-        for job_id in options.ids:
-            job = queue.find(job_id) if queue else None
-            if queue is None or job is None:
-                raise RequestError(
-                    "JOB",
-                    Text(
-                        f"{job_id} is not in the queue; 'jobs' lists what is",
-                        f"队列中没有 {job_id}；可用 jobs 命令查看",
-                    ),
-                )
-            if job.state not in _STATES:
+        rows = queue.rows()[1] if queue and options.group else []
+        ids = [*options.ids, *(row["job"] for row in rows if row["group"] == options.group)]
+        for job_id in ids:
+            found, state = _known(queue, job_id)
+            if state in OVER:
                 tell(Text(f"{job_id} is over already.", f"{job_id} 已经结束。"))
-            elif queue.stop(job_id) == "running":
-                tell(Text(f"{job_id} is being stopped.", f"正在停止 {job_id}。"))
-            else:
+                continue
+            found.cancel(job_id)
+            if state == JobState.WAITING:
                 tell(Text(f"{job_id} is taken out.", f"{job_id} 已取消。"))
+            else:
+                tell(Text(f"{job_id} is being stopped.", f"正在停止 {job_id}。"))
+        if options.group and not ids:
+            tell(Text(f"No job of the group {options.group} waits or runs.", f"分组 {options.group} 中没有任务。"))
     return 0
 
 
@@ -100,7 +216,38 @@ def clear_jobs(options: argparse.Namespace) -> int:
     return 0
 
 
+def move_job(options: argparse.Namespace) -> int:
+    """``jobs up``."""
+    with _queue(options) as queue:
+        found, state = _known(queue, options.job)
+        if state != JobState.WAITING:
+            raise RequestError("JOB", Text(f"{options.job} doesn't wait any more", f"{options.job} 已不在排队"))
+        found.move(options.job, first=options.first)
+    return 0
+
+
+def pause_jobs(options: argparse.Namespace) -> int:
+    """``jobs pause`` and ``jobs resume``."""
+    with _queue(options, make=True) as queue:
+        assert queue is not None
+        queue.pause(options.paused)
+    if options.paused:
+        tell(Text("The queue is paused; what runs is finished.", "队列已暂停；正在进行的任务会完成。"))
+    else:
+        tell(Text("The queue goes on.", "队列已继续。"))
+    return 0
+
+
 # Parts.
+
+
+def _known(queue: _Queue | None, job_id: str) -> tuple[_Queue, str]:
+    """The queue and the state of a job that it knows; raises RequestError for another."""
+    state = queue.state(job_id) if queue else None
+    if queue is None or state is None:
+        text = Text(f"{job_id} is not in the queue; 'jobs' lists what is", f"队列中没有 {job_id}；可用 jobs 命令查看")
+        raise RequestError("JOB", text)
+    return queue, state
 
 
 def _add_place_flag(parser: argparse.ArgumentParser, default: object) -> None:
@@ -110,27 +257,25 @@ def _add_place_flag(parser: argparse.ArgumentParser, default: object) -> None:
 
 
 @contextmanager
-def _queue(options: argparse.Namespace) -> Iterator[JobQueue | None]:
-    """The queue of a folder of pictures; None where it has none, and none is made."""
+def _queue(options: argparse.Namespace, *, make: bool = False) -> Iterator[_Queue | None]:
+    """The queue of a folder of pictures; None where it has none and none is to be made."""
     config = config_of(options)
-    if not (config.state / QUEUE_NAME).is_file():
+    app = running_app(config.state)
+    if app is not None:
+        with closing(AppClient(app)) as client:
+            yield _AppQueue(client)
+        return
+    if not make and not (config.state / STORE_NAME).is_file():
         yield None
         return
-    queue = JobQueue(config.state)
-    if queue.warning is not None:
-        tell(queue.warning)
-    try:
-        yield queue
-    finally:
-        queue.close()
+    with closing(_dispatcher(config)) as dispatcher:
+        for warning in dispatcher.warnings:
+            tell(warning)
+        yield _ClosedQueue(dispatcher)
 
 
-def _prompt(job: Job) -> str:
-    try:
-        return str(json.loads(job.request).get("prompt", ""))
-    except (ValueError, AttributeError):
-        return ""
-
-
-def _data(job: Job) -> dict[str, object]:
-    return {"job": job.id, "state": job.state, "model": job.model, "prompt": _prompt(job)}
+def _dispatcher(config: StudioConfig) -> Dispatcher:
+    rules = JobRules(config.allowed, interrupted=config.interrupted)
+    dispatcher = Dispatcher(config.state, Gallery(config.outputs), [], rules)
+    dispatcher.start()
+    return dispatcher

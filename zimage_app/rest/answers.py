@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 
 from zimage_app.domain.text import Language, Text
-from zimage_app.rest.schema import Listed, Picture, Task
+from zimage_app.rest.schema import Listed, Picture, Queue, QueuedTask, Task
 from zimage_app.service.history import HistoryItem
-from zimage_app.service.views import JobView, SavedPicture
+from zimage_app.service.jobs.view import JobView, QueueView
+from zimage_app.service.views import SavedPicture
 
 _STATES: dict[str, Text] = {
     "waiting": Text("Waiting: {ahead} ahead in the queue", "排队中：前面还有 {ahead} 个任务"),
     "loading": Text("Loading the model", "正在加载模型"),
+    "stopping": Text("Stopping", "正在停止"),
+    "saving": Text("Saving", "正在保存"),
     "running": Text("Stage {stage}/{stages} · step {step}/{steps}", "第 {stage}/{stages} 阶段 · 第 {step}/{steps} 步"),
     "done": Text("Done in {seconds} s", "完成，用时 {seconds} 秒"),
     "cancelled": Text("Stopped", "已停止"),
@@ -94,6 +98,23 @@ def item_answer(item: HistoryItem) -> Listed:
 def download_path(picture_id: str) -> str:
     """Where a picture's file is."""
     return f"/api/download/{picture_id}"
+
+
+def queue_answer(queue: QueueView, views: Iterable[JobView]) -> Queue:
+    """The queue, with these jobs listed."""
+    tasks = [
+        QueuedTask(
+            task_id=view.id,
+            status=view.state,
+            model=view.model,
+            prompt=view.prompt,
+            group=view.group,
+            ahead=view.ahead,
+            progress=round(100.0 * view.progress, 1),
+        )
+        for view in views
+    ]
+    return Queue(paused=queue.paused, running=queue.running, waiting=queue.waiting, tasks=tasks)
 
 
 def data_uri(jpeg: bytes) -> str:

@@ -11,10 +11,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from zimage_app.domain.version import __version__
-from zimage_app.rest import inputs, library, pictures, tasks
+from zimage_app.rest import inputs, library, pictures, queue, tasks
 from zimage_app.rest.problems import answer_problems
 from zimage_app.rest.schema import Problem
-from zimage_app.service.backend import Backend
+from zimage_app.service.studio import Studio
 from zimage_app.web.language import LanguageChoice
 
 _ABOUT = """
@@ -38,7 +38,7 @@ _PROBLEMS: dict[int | str, dict[str, object]] = {
 }
 
 
-def rest_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+def rest_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """``/api/…``, ``/docs`` and the files that it needs, all served from this machine."""
     return [
         Mount("/api", app=rest_app(studio, first)),
@@ -47,7 +47,7 @@ def rest_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
     ]
 
 
-def rest_app(studio: Backend, first: LanguageChoice = "auto") -> FastAPI:
+def rest_app(studio: Studio, first: LanguageChoice = "auto") -> FastAPI:
     """The endpoints below ``/api``."""
     bearer = HTTPBearer(auto_error=False, scheme_name="bearer")
     header = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="key")
@@ -63,7 +63,7 @@ def rest_app(studio: Backend, first: LanguageChoice = "auto") -> FastAPI:
     )
     app.state.studio = studio
     app.state.first = first
-    for part in (tasks, inputs, pictures, library):
+    for part in (tasks, queue, inputs, pictures, library):
         app.include_router(part.router)
     answer_problems(app)
     _publish(app)

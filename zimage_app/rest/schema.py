@@ -10,9 +10,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Text
-from zimage_app.service.views import JobState
+from zimage_app.service.jobs.state import JobState
 
 LONGEST_NAME = 400
+MAX_GROUP = 64
+"""Characters."""
 
 
 class GenerateBody(GenerationRequest):
@@ -30,14 +32,18 @@ class GenerateBody(GenerationRequest):
             description="A name of GET /api/models. Left out: the model that the page starts with.",
         ),
     ] = None
+    group: Annotated[
+        str, Field(max_length=MAX_GROUP, description="The same for tasks that belong together, to be cancelled as one.")
+    ] = ""
 
 
 class Asked:
     """A body that has been checked."""
 
-    def __init__(self, request: GenerationRequest, model: str | None) -> None:
+    def __init__(self, request: GenerationRequest, model: str | None, group: str) -> None:
         self.request = request
         self.model = model
+        self.group = group
 
 
 def _asked(data: object) -> Asked:
@@ -53,7 +59,11 @@ def _asked(data: object) -> Asked:
     model = settings.pop("model", None)
     if model is not None and not (isinstance(model, str) and 0 < len(model) <= LONGEST_NAME):
         raise RequestError("model", Text("must be a name of GET /api/models", "必须是 GET /api/models 中的名称"))
-    return Asked(parse_request(settings), model)
+    group = settings.pop("group", "")
+    if not (isinstance(group, str) and len(group) <= MAX_GROUP):
+        allowed = Text(f"must be a text of at most {MAX_GROUP} characters", f"必须是不超过 {MAX_GROUP} 个字符的文本")
+        raise RequestError("group", allowed)
+    return Asked(parse_request(settings), model, group)
 
 
 GenerateRequest = Annotated[Asked, PlainValidator(_asked, json_schema_input_type=GenerateBody), Body()]
@@ -137,6 +147,33 @@ class Task(_Answer):
     warnings: list[str]
     error: str | None = None
     result: Picture | None = None
+
+
+class QueuedTask(_Answer):
+    """A task that is not over."""
+
+    task_id: str
+    status: JobState
+    model: str
+    prompt: str
+    group: Annotated[str, Field(description="As it was given; empty for a task that stands alone.")]
+    ahead: Annotated[int, Field(description="Tasks that run before this one.")]
+    progress: Annotated[float, Field(ge=0, le=100, description="Percent.")]
+
+
+class Queue(_Answer):
+    """What runs and waits."""
+
+    paused: Annotated[bool, Field(description="No waiting task begins until the queue is resumed.")]
+    running: Annotated[int, Field(description="Tasks of everybody that run.")]
+    waiting: Annotated[int, Field(description="Tasks of everybody that wait.")]
+    tasks: Annotated[list[QueuedTask], Field(description="The caller's, in the order in which they run.")]
+
+
+class Cancelled(_Answer):
+    """How many tasks were cancelled."""
+
+    cancelled: int
 
 
 class Progress(Task):

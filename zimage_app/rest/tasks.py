@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from zimage_app.domain.errors import LoraError, ModelError, RequestError
+from zimage_app.domain.errors import GenerationError, LoraError, ModelError, RequestError
 from zimage_app.domain.text import Text
 from zimage_app.rest.answers import data_uri, task_answer
 from zimage_app.rest.caller import Calling, told_owner
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.rest.schema import Accepted, GenerateRequest, Progress, Task
+from zimage_app.service.jobs.view import JobView
 from zimage_app.service.permissions import may_see
-from zimage_app.service.views import JobView
 
 router = APIRouter(tags=["generate"])
 
 _LOOK = 0.1
-"""Seconds between two looks at a task that is watched; what came in between is skipped."""
+"""Seconds between two events of a task; what came in between is skipped."""
+_SECONDS_BETWEEN_SIGNS = 1.0
 
 
 @router.post("/generate", status_code=202)
@@ -34,7 +35,7 @@ def generate(asked: GenerateRequest, caller: Calling, request: Request, response
     owner = told_owner(caller, request, response)
     model = asked.model or caller.studio.default_model
     try:
-        return Accepted(task_id=caller.studio.submit(asked.request, model, owner))
+        return Accepted(task_id=caller.studio.submit(asked.request, model, owner, asked.group))
     except ModelError as error:
         raise RequestError("model", error.text) from error
     except LoraError as error:
@@ -43,7 +44,7 @@ def generate(asked: GenerateRequest, caller: Calling, request: Request, response
 
 def _own(task_id: Annotated[str, Path(max_length=64)], caller: Calling) -> JobView:
     view = caller.studio.view(task_id)
-    if view is None or not may_see(view, caller.owner, shared=caller.studio.shared):
+    if view is None or not may_see(view.owner, caller.owner, shared=caller.stranger):
         raise NotFoundError(Text("There is no such task.", "没有这个任务。"))
     return view
 
@@ -64,23 +65,37 @@ def cancel(view: Own, caller: Calling) -> Task:
     return task_answer(caller.studio.view(view.id) or view, caller.language)
 
 
+@router.post("/generate/{task_id}/move")
+def move(view: Own, caller: Calling, first: bool = False) -> Task:
+    """Let a waiting task run before the caller's one before it, or before all of them (``first``)."""
+    caller.studio.move(view.id, first=first)
+    return task_answer(caller.studio.view(view.id) or view, caller.language)
+
+
 @router.get("/generate/{task_id}/events", response_class=EventSourceResponse)
 async def events(view: Own, caller: Calling) -> AsyncIterator[ServerSentEvent]:
     """Watch a task: an event ``progress`` with each change, then one ``end``; what comes too fast is skipped."""
     shown: bytes | None = None
-    seen: JobView | None = view
     version = -1
-    while seen is not None:
-        if seen.version != version:
-            version = seen.version
-            preview = seen.stages[seen.current].preview if seen.stages else None
-            answer = Progress(
-                **task_answer(seen, caller.language).model_dump(),
-                preview=data_uri(preview) if preview and preview is not shown else None,
-            )
-            shown = preview
-            yield ServerSentEvent(data=answer, event="end" if seen.over else "progress", id=str(version))
-        if seen.over:
-            return
-        await asyncio.sleep(_LOOK)
-        seen = await run_in_threadpool(caller.studio.view, view.id)
+    async for seen in _until_over(view, caller):
+        if seen.version == version:
+            continue
+        version = seen.version
+        preview = seen.stages[seen.current].preview if seen.stages else None
+        answer = Progress(
+            **task_answer(seen, caller.language).model_dump(),
+            preview=data_uri(preview) if preview and preview is not shown else None,
+        )
+        shown = preview
+        yield ServerSentEvent(data=answer, event="end" if seen.over else "progress", id=str(version))
+
+
+async def _until_over(view: JobView, caller: Calling) -> AsyncIterator[JobView]:
+    """The newest views of a task, at most ten in a second; the last is over, but where the app closes."""
+    if view.over:  # perhaps so long ago that nobody watches it any more
+        yield view
+        return
+    with suppress(GenerationError):
+        async for seen in caller.studio.watch(view.id, _SECONDS_BETWEEN_SIGNS):
+            yield seen
+            await asyncio.sleep(_LOOK)

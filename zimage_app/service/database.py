@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -64,10 +64,12 @@ class Database:
     Args:
         path: the file; its folder is made.
         migrations: how each version comes about, from an empty file on; only ever appended to.
+        admit: called before the file is opened; raises OSError where it must not be, as when another program has it.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
+    def __init__(self, path: Path, migrations: Sequence[Migration], admit: Callable[[], None] = lambda: None) -> None:
         self.path = path
+        self._admit = admit
         self.warning: Text | None = None
         """Why the file was set aside, or why there is none; None while all is well."""
         self.generation = 0
@@ -172,8 +174,9 @@ class Database:
         except (OSError, sqlite3.Error, _Broken) as error:
             self.warning = _no_file(self.path, error)
         else:
-            self._identity = _identity(self.path)
-            self.generation += fresh
+            identity = _identity(self.path)
+            self.generation += fresh or self._identity not in (None, identity)
+            self._identity = identity
             return connection
         log.warning("%s", self.warning)
         self._identity = None
@@ -189,9 +192,10 @@ class Database:
         """The file, checked and of the present version.
 
         Raises:
-            OSError, sqlite3.Error: the system doesn't give it.
+            OSError, sqlite3.Error: the system doesn't give it, or ``admit`` refuses.
             _Broken, _Newer: what is in it is not ours to use.
         """
+        self._admit()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = _connect(str(self.path))
         try:
@@ -286,11 +290,12 @@ def _schema(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None where there is none, or somebody emptied it."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return (found.st_dev, found.st_ino) if found.st_size else None
 
 
 def _code(error: sqlite3.Error) -> int:

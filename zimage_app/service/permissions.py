@@ -12,9 +12,8 @@ from typing import Literal
 from zimage_app.domain.errors import ForbiddenError
 from zimage_app.domain.text import Text
 from zimage_app.service.gallery import owner_mark
-from zimage_app.service.views import JobView
 
-Change = Literal["presets", "negatives", "models", "notes"]
+Change = Literal["presets", "negatives", "models", "notes", "queue"]
 
 _REFUSALS: dict[Change, Text] = {
     "presets": Text("On a shared page, presets can't be changed.", "公开分享的页面上不能修改预设。"),
@@ -25,6 +24,7 @@ _REFUSALS: dict[Change, Text] = {
         "On a shared page, only whoever runs it can fetch and unload models or choose the device.",
         "在公开分享的页面上，只有运行者可以下载、卸载模型或选择设备。",
     ),
+    "queue": Text("On a shared page, the queue can't be paused.", "公开分享的页面上不能暂停队列。"),
     "notes": Text("On a shared page, notes can't be changed.", "公开分享的页面上不能修改备注。"),
 }
 
@@ -38,9 +38,12 @@ def for_strangers(text: Text) -> Text:
     return Text(_PLACE.sub(r"…/\1", text.en), _PLACE.sub(r"…/\1", text.zh))
 
 
-def may_see(view: JobView, owner: str, *, shared: bool) -> bool:
-    """Whether somebody may follow and stop a job. Where strangers are, only whoever asked for it."""
-    return not shared or (bool(owner) and view.owner == owner_mark(owner))
+def may_see(job_owner: str, owner: str, *, shared: bool) -> bool:
+    """Whether somebody may follow and stop a job of the owner with the mark ``job_owner``.
+
+    Where strangers are, only whoever asked for it.
+    """
+    return not shared or (bool(owner) and job_owner == owner_mark(owner))
 
 
 def require_home(what: Change, *, shared: bool) -> None:

@@ -1,13 +1,13 @@
 """Everything that the faces ask for, in one place: models, LoRAs, presets, pictures, jobs. Knows no page.
 
-It decides who may do what, and hands jobs to the worker (``worker.py``).
+It decides who may do what, and hands jobs to the dispatcher (``jobs/dispatcher.py``).
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextvars import copy_context
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -19,14 +19,18 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model, list_models
-from zimage_app.service.board import Watched
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
 from zimage_app.service.details import Section, details
 from zimage_app.service.gallery import Gallery, owner_mark
 from zimage_app.service.history import History, Search
 from zimage_app.service.inputs import PictureInputs
-from zimage_app.service.jobs import Job
+from zimage_app.service.jobs.core import JobRules
+from zimage_app.service.jobs.dispatcher import Dispatcher
+from zimage_app.service.jobs.progress import Tracked
+from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
+from zimage_app.service.jobs.store import Job
+from zimage_app.service.jobs.view import JobView, QueueView, stage_views
 from zimage_app.service.limits import DiskUse, check_disk, check_plan
 from zimage_app.service.loras import LoraEntry, LoraLibrary
 from zimage_app.service.loras.sidecar import Notes
@@ -35,19 +39,21 @@ from zimage_app.service.models import ModelLibrary
 from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.pace import Pace
-from zimage_app.service.permissions import require_home
+from zimage_app.service.permissions import may_see, require_home
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel, ModelSlot
 from zimage_app.service.tokens import TokenCounter
-from zimage_app.service.views import JobView, QueueView, SavedPicture
+from zimage_app.service.views import SavedPicture
 from zimage_app.service.wildcards import WildcardLibrary
-from zimage_app.service.worker import Means, Worker, stage_views
 
 if TYPE_CHECKING:
     from zimage_app.service.generation import Generator
 
 
 log = logging.getLogger(__name__)
+
+_COMMAND_SECONDS = 5.0
+"""That a command to the runner waits for the end of a job."""
 
 
 class Studio:
@@ -65,20 +71,16 @@ class Studio:
         self.pace = Pace(config.outputs)
         self._tokens = TokenCounter()
         self.shared = config.shared
+        """Strangers can reach the page, who see only what is theirs and change nothing that all use."""
+        self.borrows_gpu = config.borrowed_gpu
+        """The GPU is lent to each visitor for a run, so that only what a visitor does on the page has one."""
         self.inputs = PictureInputs(config.outputs, shared=config.shared)
         self._slot = ModelSlot(self.loras, self.inputs, borrow=config.borrowed_gpu, device=config.device)
         self._disk = DiskUse(config.outputs)
-        self._worker = Worker(
-            Means(
-                plan=self._plan,
-                model=self._model,
-                gallery=Gallery(config.outputs),
-                state=config.state,
-                limits=config.allowed,
-                shared=config.shared,
-                interrupted=config.interrupted,
-            )
-        )
+        self._gallery = Gallery(config.outputs)
+        self._runner = LocalRunner(PictureMaking(self._plan, self._model, self._gallery, marked=config.shared))
+        rules = JobRules(config.allowed, shared=config.shared, interrupted=config.interrupted)
+        self._jobs = Dispatcher(config.state, self._gallery, [self._runner], rules)
         self.default_model = find_model(default_model(config), config.shelves).card.name
 
     def cards(self) -> tuple[ModelCard, ...]:
@@ -111,7 +113,7 @@ class Studio:
             LoraError: there is no such LoRA, or its folder can't be written to.
             ForbiddenError: strangers can reach the page, who may not write.
         """
-        require_home("notes", shared=self._config.shared)
+        require_home("notes", shared=self.shared)
         return self.loras.write_notes(name, notes)
 
     def tokens(self, model: str, text: str) -> int | None:
@@ -126,11 +128,6 @@ class Studio:
         """The most tokens that a model takes; None where that isn't known. Raises ModelError: the model isn't here."""
         return self._tokens.limit(self._source(model))
 
-    @property
-    def borrows_gpu(self) -> bool:
-        """Whether the GPU is lent to each visitor for a run, so that only what a visitor does on the page has one."""
-        return self._config.borrowed_gpu
-
     def prepare(self) -> None:
         """Load the model now, as a borrowed GPU wants it before the page opens.
 
@@ -139,13 +136,23 @@ class Studio:
         """
         self._slot.model(self._source(self.default_model), lambda text: log.debug("%s", text), lambda: False)
 
-    def resume(self) -> None:
-        """Go on with what was left in the queue when the app ended, and see which pictures there are."""
-        self.history.start()
-        self._worker.start()
+    def start(self) -> None:
+        """Go on with what was left in the queue when the app ended, and see which pictures there are.
 
-    def submit(self, request: GenerationRequest, model: str, owner: str = "") -> str:
+        Raises:
+            FolderInUse: another running app has the folder of pictures.
+        """
+        self._jobs.start()
+        self.history.start()
+
+    def announce(self, address: str, key: str) -> None:
+        """Let this user's other programs know where the app answers, and the key that lets them in."""
+        self._jobs.announce(address, key)
+
+    def submit(self, request: GenerationRequest, model: str, owner: str = "", group: str = "") -> str:
         """Queue a request; gives the job's id. When this returns, the job survives the app's end.
+
+        ``group`` is the same for requests that belong together, see ``cancel_group``.
 
         Raises:
             BusyError: as many wait as may, or the pictures take all the room that they may.
@@ -159,16 +166,23 @@ class Studio:
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
         job_id, mark = secrets.token_hex(8), owner_mark(owner)
         cost = sum(stage.cost for stage in plan.stages)
-        view = JobView(job_id, mark, model, stages=stage_views(plan.request), warnings=plan.warnings)
-        watched = Watched(Job(job_id, mark, model, plan.request.model_dump_json(), cost), view, plan)
-        if self._config.borrowed_gpu:
-            watched.context = copy_context()
-        self._worker.accept(watched)
+        job = Job(job_id, mark, model, plan.request.model_dump_json(), cost, group)
+        view = JobView(
+            job_id,
+            mark,
+            model,
+            prompt=plan.request.prompt,
+            group=group,
+            stages=stage_views(plan.request),
+            warnings=plan.warnings,
+        )
+        context = copy_context() if self._config.borrowed_gpu else None
+        self._jobs.submit(job, Tracked(view, plan, context))
         return job_id
 
     def view(self, job_id: str) -> JobView | None:
         """The job as it is now, or None for an id that isn't known (any more)."""
-        return self._worker.view(job_id)
+        return self._jobs.view(job_id)
 
     def wait(self, job_id: str, version: int, timeout: float) -> JobView:
         """Wait up to ``timeout`` seconds for a view newer than ``version``; gives the newest either way.
@@ -177,22 +191,60 @@ class Studio:
             RequestError: the id isn't known.
             GenerationError: the app is closing.
         """
-        found = self._worker.board.wait(job_id, version, timeout) or self._worker.view(job_id)
+        found = self._jobs.progress.wait(job_id, version, timeout) or self._jobs.view(job_id)
         if found is None:
             raise RequestError("job", Text(f"{job_id} is not known", f"找不到任务 {job_id}"))
         return found
 
-    def cancel(self, job_id: str) -> None:
-        """Stop a job, waiting or running. Returns at once; a running one ends before its next model evaluation."""
-        self._worker.stop(job_id)
+    def watch(self, job_id: str, seconds: float) -> AsyncIterator[JobView]:
+        """The newest view of a job after every change and every so many ``seconds``, until it is over; no thread waits.
 
-    def active(self, owner: str) -> str | None:
-        """This owner's newest job that is not over."""
-        return self._worker.board.newest_open(owner_mark(owner))
+        Ends at once for a job that was over long ago. Raises GenerationError when the app closes.
+        """
+        return self._jobs.progress.watch(job_id, seconds)
+
+    def current(self, owner: str) -> str | None:
+        """Of an owner's jobs that are not over, the id of the one that runs, else of the next."""
+        return self._jobs.progress.current(owner_mark(owner))
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job, waiting or running. A running one ends before its next model evaluation."""
+        self._jobs.stop([job_id])
+
+    def cancel_group(self, group: str, owner: str, *, shared: bool) -> int:
+        """Stop all jobs of a group that this owner may stop; gives how many those were."""
+        ids = [view.id for view in self.jobs(owner, shared=shared) if group and view.group == group]
+        self._jobs.stop(ids)
+        return len(ids)
+
+    def jobs(self, owner: str, *, shared: bool) -> tuple[JobView, ...]:
+        """The jobs that are not over, in the order in which they run; ``shared`` with strangers, this owner's only."""
+        return tuple(view for view in self._jobs.progress.open() if may_see(view.owner, owner, shared=shared))
+
+    def clear_queue(self, owner: str, *, shared: bool) -> int:
+        """Cancel what waits; ``shared`` with strangers, this owner's only. Gives how many jobs those were."""
+        if shared and not owner:
+            return 0
+        return self._jobs.clear(owner_mark(owner) if shared else None)
+
+    def move(self, job_id: str, *, first: bool = False) -> bool:
+        """Let a waiting job run before its owner's one before it, or before all of them (``first``).
+
+        Says whether it moved. Raises StorageError where that can't be written.
+        """
+        return self._jobs.move(job_id, first=first)
+
+    def pause_queue(self, paused: bool) -> None:
+        """Let no waiting job begin, or go on; what runs goes on. Survives the app's end.
+
+        Raises:
+            StorageError: that can't be written.
+        """
+        self._jobs.pause(paused)
 
     def warnings(self) -> tuple[Text, ...]:
         """What is wrong with the queue, and with saving pictures; for the owner of the machine."""
-        return self._worker.warnings
+        return self._jobs.warnings
 
     def today(self, owner: str = "", limit: int = 24) -> tuple[SavedPicture, ...]:
         """Today's pictures, newest first."""
@@ -202,8 +254,8 @@ class Studio:
 
     def picture(self, picture_id: str, owner: str = "") -> SavedPicture | None:
         """A picture, or None where there is none that this owner may see; raises StorageError for a damaged one."""
-        mark = owner_mark(owner) if self._config.shared else None
-        held = self._worker.keeper.find(picture_id, mark) if mark != "" else None
+        mark = owner_mark(owner) if self.shared else None
+        held = self._jobs.unsaved(picture_id, mark) if mark != "" else None
         return held or self.history.find(picture_id, owner)
 
     def loaded(self) -> LoadedModel | None:
@@ -212,7 +264,7 @@ class Studio:
 
     def queue(self) -> QueueView:
         """How much there is to do, for everybody together."""
-        return self._worker.board.queue()
+        return self._jobs.progress.queue()
 
     def details(self) -> tuple[Section, ...]:
         """Versions, model, machine and folders, for a bug report."""
@@ -233,11 +285,15 @@ class Studio:
         """
         from zimage_app.models.memory import named_device  # imports torch: seconds
 
-        require_home("models", shared=self._config.shared)
+        require_home("models", shared=self.shared)
         if name is not None:
             named_device(name)
-        self.unload()
-        self._slot.device = name
+
+        def change() -> None:
+            self._slot.clear()
+            self._slot.device = name
+
+        self._between_jobs(change)
 
     def unload(self) -> None:
         """Free the model's memory; the next picture loads it again.
@@ -245,19 +301,27 @@ class Studio:
         Raises:
             GenerationError: a picture is being made with it.
         """
-        if not self._worker.board.idle(patience=5.0):
-            raise GenerationError(
-                Text(
-                    "The model is at work; stop the picture or wait until it is done, then unload.",
-                    "模型正在使用中；请先停止或等待当前图片完成，再卸载模型。",
-                )
-            )
-        self._slot.clear()
+        self._between_jobs(self._slot.clear)
+
+    def _between_jobs(self, work: Callable[[], None]) -> None:
+        """Have the runner do something with its model; raises GenerationError where a picture keeps it busy."""
+        command = self._runner.command(work)
+        try:
+            command.result(_COMMAND_SECONDS)
+        except TimeoutError:
+            if command.cancel():
+                raise GenerationError(
+                    Text(
+                        "The model is at work; stop the picture or wait until it is done, then try again.",
+                        "模型正在使用中；请先停止或等待当前图片完成，然后重试。",
+                    )
+                ) from None
+            command.result()
 
     def close(self) -> None:
-        """Stop the running job and end the worker. What ran and what waits stays in the queue."""
+        """Stop the running job and end all threads. What ran and what waits stays in the queue."""
         self.models.close()
-        self._worker.close()
+        self._jobs.close()
         self.history.close()
 
     def _plan(self, request: GenerationRequest, model: str) -> GenerationPlan:

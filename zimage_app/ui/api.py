@@ -17,15 +17,17 @@ from typing import Any
 import gradio as gr
 from gradio.events import api
 from gradio.utils import get_upload_folder
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Language, Text
-from zimage_app.service.backend import Backend
 from zimage_app.service.history import HistoryItem, Search
+from zimage_app.service.jobs.view import JobView
 from zimage_app.service.permissions import may_see
-from zimage_app.service.views import JobView, SavedPicture
+from zimage_app.service.studio import Studio
+from zimage_app.service.views import SavedPicture
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_of
 
@@ -37,7 +39,7 @@ _MOST_FILES = 64
 """Pictures that lie ready to be fetched; older ones are in the history."""
 
 
-def add_public_functions(studio: Backend, first: LanguageChoice) -> None:
+def add_public_functions(studio: Studio, first: LanguageChoice) -> None:
     """Call inside the page: adds ``/generate``, ``/status`` and ``/history`` to its API."""
     public = _Public(studio, first)
     api(public.generate, api_name="generate", concurrency_limit=None)
@@ -67,11 +69,11 @@ def require_mcp() -> None:
 class _Public:
     """The functions, for one studio."""
 
-    def __init__(self, studio: Backend, first: LanguageChoice) -> None:
+    def __init__(self, studio: Studio, first: LanguageChoice) -> None:
         self._studio = studio
         self._first = first
 
-    def generate(
+    async def generate(
         self, request: gr.Request, prompt: str, seed: int = -1, model: str = "", settings: str = "", wait: bool = True
     ) -> Data:
         """Make a picture from a prompt.
@@ -92,16 +94,17 @@ class _Public:
             more = _settings(settings)
             asked = parse_request({"prompt": prompt} | ({} if seed == -1 else {"seed": seed}) | more)
             owner = owner_of(visitor) or (new_owner() if self._studio.shared else "")
-            job_id = self._studio.submit(asked, model or self._studio.default_model, owner)
+            job_id = await run_in_threadpool(self._studio.submit, asked, model or self._studio.default_model, owner)
+            view = self._studio.view(job_id)
+            if wait:
+                async for newest in self._studio.watch(job_id, _PATIENCE):
+                    view = newest
         except StudioError as error:
             raise gr.Error(error.to(language), print_exception=False) from error
-        view = self._studio.view(job_id)
-        while wait and view is not None and not view.over:
-            view = self._studio.wait(job_id, view.version, _PATIENCE)
         if view is None or view.error is not None:
             problem = view.error.text if view and view.error else _LOST
             raise gr.Error(problem.to(language), print_exception=False)
-        return _task(view, language)
+        return await run_in_threadpool(_task, view, language)
 
     def status(self, request: gr.Request, task_id: str = "") -> Data:
         """Ask how far a picture is, or how busy the app is.
@@ -118,7 +121,7 @@ class _Public:
             queue = self._studio.queue()
             return {"running": queue.running, "waiting": queue.waiting}
         view = self._studio.view(task_id)
-        if view is None or not may_see(view, owner_of(visitor), shared=self._studio.shared):
+        if view is None or not may_see(view.owner, owner_of(visitor), shared=self._studio.shared):
             raise gr.Error(_LOST.to(language), print_exception=False)
         return _task(view, language)
 

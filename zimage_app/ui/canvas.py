@@ -13,7 +13,8 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest, LoraUse, Stage, knob_of
 from zimage_app.domain.text import Language
-from zimage_app.service.views import JobView, SavedPicture, StageView
+from zimage_app.service.jobs.view import JobView, StageView
+from zimage_app.service.views import SavedPicture
 from zimage_app.ui.i18n import say
 from zimage_app.ui.layout import stage_word
 

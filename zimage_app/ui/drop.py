@@ -18,8 +18,8 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Language
-from zimage_app.service.backend import Backend
 from zimage_app.service.imports import MAX_BYTES, Imported, fitted, read_settings
+from zimage_app.service.studio import Studio
 from zimage_app.ui.values import Values, request_values
 from zimage_app.web.language import LanguageChoice, language_of
 
@@ -29,7 +29,7 @@ _LONGEST_NAME = 200
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def import_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+def import_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """``POST /import?name=FILE``, the file as the body: its settings and the three lists, or an ``error``."""
 
     async def read(request: Request) -> JSONResponse:
@@ -51,7 +51,7 @@ async def file_of(request: Request, most: int, unnamed: str) -> tuple[str, bytes
     return request.query_params.get("name", "")[:_LONGEST_NAME] or unnamed, bytes(body)
 
 
-def answer(studio: Backend, file: bytes, name: str, language: Language) -> Data:
+def answer(studio: Studio, file: bytes, name: str, language: Language) -> Data:
     """What the page is told of a file."""
     try:
         imported = read_settings(file, name)

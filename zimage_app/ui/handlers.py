@@ -1,18 +1,19 @@
 """What happens when something on the page is used: page values in, updates out. Decides nothing about pictures.
 
-A run is computed by the studio's own worker; these handlers only watch it. Gradio may resume a generator on another
-thread, and closes it on the server's event loop when the tab is gone, so nothing here holds a lock or cleans up.
+Pictures are made by the studio's own threads; these handlers only ask for them and watch. Watching is done on the
+server's event loop and takes no thread, so whatever reads files is handed to one.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import gradio as gr
 from gradio.components import Component
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from zimage_app.domain.card import ModelCard
@@ -26,10 +27,12 @@ from zimage_app.domain.request import (
     parse_stage,
 )
 from zimage_app.domain.text import Language, Text
-from zimage_app.service.backend import Backend
 from zimage_app.service.history.pixels import compare_pixels, read_pixels
+from zimage_app.service.jobs.state import JobState
+from zimage_app.service.jobs.view import JobView
 from zimage_app.service.permissions import for_strangers
-from zimage_app.service.views import JobView, SavedPicture
+from zimage_app.service.studio import Studio
+from zimage_app.service.views import SavedPicture
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.controls import element_id, fill
 from zimage_app.ui.drop import imported_values
@@ -76,16 +79,19 @@ class Widgets:
     canvas: Component
     notice: Component
     examples: Component
-    generate: Component
     stop: Component
+    asked: Component
+    """Holds the id of the job that this tab asked for last."""
     job: Component
-    """Holds the id of the job that this tab watches."""
+    """Holds the id of the job on the canvas."""
+    remade: Component
+    """Holds the ids of a picture and of the job that makes it again."""
 
 
 class Handlers:
     """The page's handlers for one studio."""
 
-    def __init__(self, studio: Backend, widgets: Widgets, words: gr.I18n, first: LanguageChoice) -> None:
+    def __init__(self, studio: Studio, widgets: Widgets, words: gr.I18n, first: LanguageChoice) -> None:
         self._studio = studio
         self._at = widgets
         self._words = words
@@ -93,55 +99,77 @@ class Handlers:
         """Models whose words are in ``words``; others have come while the page was up."""
         self._first = first
 
-    def generate(self, request: gr.Request, *inputs: Any) -> Iterator[Updates]:
-        """Queue what the fields say and show the run until it is over."""
+    def generate(self, request: gr.Request, *inputs: Any) -> Updates:
+        """Queue what the fields say; ``follow`` shows it."""
 
-        def run() -> Iterator[Updates]:
+        def queued() -> Updates:
             values = self._values(inputs)
             asked = parse_request(request_data(values))
             job_id = self._studio.submit(asked, str(values["model"]), owner_of(_visitor(request)))
-            yield from self._watch(job_id, request)
+            return {self._at.asked: job_id, self._at.notice: NO_NOTICE}
 
-        yield from self._guarded_run(run, request)
+        return self._guarded(queued, request)
 
-    def again(self, request: gr.Request, event: gr.EventData) -> Iterator[Updates]:
-        """Make a picture again as it was, and say whether its pixels are the same."""
+    def again(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Queue a picture to be made again as it was; ``compare`` says whether its pixels are the same."""
         picture_id = str(getattr(event, "id", ""))
 
-        def run() -> Iterator[Updates]:
-            owner, language = owner_of(_visitor(request)), self._language(request)
+        def queued() -> Updates:
+            owner = owner_of(_visitor(request))
             before = self._studio.picture(picture_id, owner)
             if before is None:
-                yield {self._at.notice: _notice("error", say("picture_gone", language))}
-                return
+                return {self._at.notice: _notice("error", say("picture_gone", self._language(request)))}
             job_id = self._studio.submit(before.record.request, before.record.model, owner)
-            yield from self._watch(job_id, request)
-            view = self._studio.view(job_id)
-            if view is not None and view.picture is not None:
-                _, text = compare_pixels(read_pixels(before.path), read_pixels(view.picture.path))
-                said = say("again_same", language, sentence=text.to(language))
-                yield {self._at.notice: _notice("info", said)}
+            return {self._at.asked: job_id, self._at.remade: [picture_id, job_id], self._at.notice: NO_NOTICE}
 
-        yield from self._guarded_run(run, request)
+        return self._guarded(queued, request)
 
-    def arrive(self, request: gr.Request) -> Iterator[Updates]:
-        """A page was loaded: show the run that this browser has going, or an empty canvas."""
-        language = self._language(request)
-        try:
-            owner = owner_of(_visitor(request))
-            job_id = self._studio.active(owner) if owner else None
-            if job_id is not None:
-                yield from self._watch(job_id, request)
+    async def compare(self, request: gr.Request, remade: list[str]) -> AsyncIterator[Updates]:
+        """Wait for the end of a job that makes a picture again, and say whether its pixels are the same."""
+
+        async def run() -> AsyncIterator[Updates]:
+            if not remade:
                 return
-            card = self._studio.card(self._studio.default_model)
-            yield {self._at.canvas: {"job": idle_data(card, language), "strip": self._strip(request)}}
-        except Exception:
-            log.exception("a new page could not be filled")
-            yield self._internal(language)
+            picture_id, job_id = remade
+            view = None
+            async for newest in self._studio.watch(job_id, _PATIENCE):
+                view = newest
+                yield {self._at.remade: gr.skip()}  # a sign of life, so that a closed tab is noticed
+            before = await run_in_threadpool(self._studio.picture, picture_id, owner_of(_visitor(request)))
+            if view is not None and view.picture is not None and before is not None:
+                text = await run_in_threadpool(_same_pixels, before, view.picture)
+                language = self._language(request)
+                said = say("again_same", language, sentence=text.to(language))
+                yield {self._at.notice: _notice("info", said), self._at.remade: []}
+
+        async for updates in self._guarded_run(run(), request):
+            yield updates
+
+    async def follow(self, request: gr.Request, asked: str) -> AsyncIterator[Updates]:
+        """Show this browser's running job, then its next, until all are over; else the last that the tab asked for.
+
+        A page that was just loaded and has none gets an empty canvas.
+        """
+
+        async def run() -> AsyncIterator[Updates]:
+            job_id = self._current(request) or asked
+            if not job_id:
+                card = self._studio.card(self._studio.default_model)
+                strip = await run_in_threadpool(self._strip, request)
+                yield {self._at.canvas: {"job": idle_data(card, self._language(request)), "strip": strip}}
+            while job_id:
+                async for updates in self._watch(job_id, request):
+                    yield updates
+                job_id = self._current(request)
+            yield {self._at.stop: gr.update(interactive=False, value=self._words("stop"))}
+
+        async for updates in self._guarded_run(run(), request):
+            yield updates
 
     def stop(self, job_id: str) -> Updates:
         """Ask for the job's end; the watching handler tells when it is over."""
-        self._studio.cancel(job_id)
+        if job_id:
+            self._studio.cancel(job_id)
         return {self._at.stop: gr.update(value=self._words("stopping"), interactive=False)}
 
     def choose_model(self, request: gr.Request, name: str) -> Updates:
@@ -249,18 +277,25 @@ class Handlers:
 
     # Parts.
 
-    def _watch(self, job_id: str, request: gr.Request) -> Iterator[Updates]:
+    def _current(self, request: gr.Request) -> str:
+        """The id of this browser's running or next job; empty where it has none, or keeps no cookie."""
+        owner = owner_of(_visitor(request))
+        return (self._studio.current(owner) if owner else None) or ""
+
+    async def _watch(self, job_id: str, request: gr.Request) -> AsyncIterator[Updates]:
+        """Show a job until it is over, or until another of this browser's runs while it waits."""
         language = self._language(request)
-        strip = self._strip(request)
-        yield {self._at.job: job_id, self._at.notice: NO_NOTICE} | self._buttons(running=True)
+        strip = await run_in_threadpool(self._strip, request)
+        yield {self._at.job: job_id, self._at.stop: gr.update(interactive=True, value=self._words("stop"))}
         seen: JobView | None = None
-        for seen in snapshots(self._studio, job_id):
+        async for seen in self._studio.watch(job_id, _PATIENCE):
             if seen.over:
-                strip = self._strip(request)
+                strip = await run_in_threadpool(self._strip, request)
             yield {self._at.canvas: {"job": job_data(seen, language), "strip": strip}}
+            if seen.state is JobState.WAITING and self._current(request) not in ("", job_id):
+                return
         if seen is None:
             yield {self._at.canvas: {"job": lost_data(language), "strip": strip}}
-        yield self._buttons(running=False)
 
     def _filled(self, values: Values) -> Updates:
         """Updates that show settings, with what has no effect in a stage greyed out."""
@@ -271,12 +306,6 @@ class Handlers:
             for name, effect in in_effect(values, number).items():
                 updates[self._at.fields[name]]["interactive"] = effect
         return updates
-
-    def _buttons(self, *, running: bool) -> Updates:
-        return {
-            self._at.generate: gr.update(interactive=not running),
-            self._at.stop: gr.update(interactive=running, value=self._words("stop")),
-        }
 
     def _restore(self, saved: Mapping[str, Any], language: Language) -> Updates:
         name = str(saved.get("model", ""))
@@ -368,15 +397,16 @@ class Handlers:
     def _language(self, request: gr.Request) -> Language:
         return language_of(_visitor(request), self._first)
 
-    def _guarded_run(self, run: Callable[[], Iterator[Updates]], request: gr.Request) -> Iterator[Updates]:
+    async def _guarded_run(self, run: AsyncIterator[Updates], request: gr.Request) -> AsyncIterator[Updates]:
         language = self._language(request)
         try:
-            yield from run()
+            async for updates in run:
+                yield updates
         except StudioError as error:
-            yield self._refusal(error, language) | self._buttons(running=False)
+            yield self._refusal(error, language)
         except Exception:
-            log.exception("a run could not be started or shown")
-            yield self._internal(language) | self._buttons(running=False)
+            log.exception("a job could not be shown")
+            yield self._internal(language)
 
     def _guarded(self, work: Callable[[], Updates], request: gr.Request) -> Updates:
         try:
@@ -403,14 +433,8 @@ def _spare_tabs(count: int) -> tuple[str, ...]:
     return tuple(f"stages.{number}." for number in range(count, MAX_STAGES))
 
 
-def snapshots(studio: Backend, job_id: str) -> Iterator[JobView]:
-    """The newest view of a job again and again, the last one over; nothing for a job that isn't known."""
-    view = studio.view(job_id)
-    while view is not None:
-        yield view
-        if view.over:
-            return
-        view = studio.wait(job_id, view.version, _PATIENCE)
+def _same_pixels(before: SavedPicture, after: SavedPicture) -> Text:
+    return compare_pixels(read_pixels(before.path), read_pixels(after.path))[1]
 
 
 def page_name(path: str, names: Mapping[str, object]) -> str:

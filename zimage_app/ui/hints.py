@@ -10,14 +10,14 @@ from zimage_app.domain.meaning import PlanMeaning, meaning, seconds_words
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest, LoraUse, parse_request
 from zimage_app.domain.text import Language, Text, language_named
-from zimage_app.service.backend import Backend
 from zimage_app.service.loras import LoraEntry
+from zimage_app.service.studio import Studio
 from zimage_app.ui.values import field_title, request_data
 
 Data = dict[str, Any]
 
 
-def hint_function(studio: Backend) -> Callable[[Data], Data]:
+def hint_function(studio: Studio) -> Callable[[Data], Data]:
     """What the hints' script calls, with the page's ``settings`` by name and its ``language``."""
 
     def hints(page: Data) -> Data:

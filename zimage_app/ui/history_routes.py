@@ -13,9 +13,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import RequestError, StorageError, StudioError
-from zimage_app.domain.text import Text
-from zimage_app.service.backend import Backend
 from zimage_app.service.history import History
+from zimage_app.service.studio import Studio
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.history import MOST_SIDES, change, known_ids, page_data, picture_data, sides_data
 from zimage_app.ui.i18n import say
@@ -28,7 +27,7 @@ _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _LONGEST_ORDER = 2**20
 
 
-def history_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """``/history``: GET a page, POST a change; a picture, its stages, its trashed thumbnail; sides; a ZIP."""
     reader = _Reader(studio.history, first)
     return [
@@ -53,16 +52,8 @@ class _Reader:
         return self._answer(request, lambda: page_data(self._history, owner_of(request), dict(request.query_params)))
 
     async def change(self, request: Request) -> Response:
-        body = await _body(request)
-
-        def changed() -> dict[str, object]:
-            try:
-                order = json.loads(body)
-            except (ValueError, RecursionError) as error:
-                raise RequestError("order", Text("is no JSON", "不是 JSON")) from error
-            return change(self._history, owner_of(request), order)
-
-        return await run_in_threadpool(self._answer, request, changed)
+        order = await order_of(request)
+        return await run_in_threadpool(self._answer, request, lambda: change(self._history, owner_of(request), order))
 
     def sides(self, request: Request) -> Response:
         ids = known_ids(request.query_params.get("ids", ""))[:MOST_SIDES]
@@ -114,10 +105,14 @@ class _Reader:
             return JSONResponse({"error": error.to(language_of(request, self._first))}, status, headers=_NOW)
 
 
-async def _body(request: Request) -> bytes:
+async def order_of(request: Request) -> object:
+    """What a script sends as JSON; None, which no order is, where it can't be read."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _LONGEST_ORDER:
             break
-    return bytes(body)
+    try:
+        return json.loads(bytes(body))
+    except (ValueError, RecursionError):
+        return None

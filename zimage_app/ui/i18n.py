@@ -22,6 +22,7 @@ from zimage_app.ui.monitor_words import MONITOR_WORDS
 from zimage_app.ui.negative_words import NEGATIVE_WORDS
 from zimage_app.ui.preset_words import PRESET_WORDS
 from zimage_app.ui.prompt_words import PROMPT_WORDS
+from zimage_app.ui.queue_words import QUEUE_WORDS
 from zimage_app.ui.stage_words import STAGE_WORDS
 from zimage_app.ui.start_words import START_WORDS
 from zimage_app.web.language import LOCALES
@@ -126,6 +127,7 @@ WORDS: dict[str, Text] = {
     **NEGATIVE_WORDS,
     **PRESET_WORDS,
     **PROMPT_WORDS,
+    **QUEUE_WORDS,
     **STAGE_WORDS,
     **START_WORDS,
 }

@@ -10,7 +10,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from zimage_app.service.backend import Backend
+from zimage_app.service.studio import Studio
 from zimage_app.ui.asset import asset
 from zimage_app.ui.drop import import_routes
 from zimage_app.ui.history_routes import history_routes
@@ -18,6 +18,7 @@ from zimage_app.ui.i18n import translations
 from zimage_app.ui.lora_picker import lora_routes
 from zimage_app.ui.monitor import monitor_routes
 from zimage_app.ui.page import build_page
+from zimage_app.ui.queue_routes import queue_routes
 from zimage_app.ui.routes import picture_routes
 from zimage_app.ui.start_picture import start_routes
 from zimage_app.ui.theme import studio_theme
@@ -27,6 +28,7 @@ from zimage_app.web.language import LanguageChoice
 _STYLES = (
     "page",
     "topbar",
+    "queue",
     "prompt",
     "triggers",
     "keyboard",
@@ -39,12 +41,10 @@ _STYLES = (
     "history",
     "drop",
 )
-_WATCHERS = 128
-"""Threads for handlers: each open page that watches a run holds one."""
 
 
 def start(
-    studio: Backend,
+    studio: Studio,
     first: LanguageChoice,
     *,
     routes: Sequence[BaseRoute] = (),
@@ -64,7 +64,6 @@ def start(
         theme=studio_theme(),
         css="".join(asset(f"{name}.css") for name in _STYLES),
         favicon_path=Path(__file__).parent / "assets" / "favicon.svg",
-        max_threads=_WATCHERS,
         footer_links=[],
         app_kwargs={
             "openapi_url": None,
@@ -83,7 +82,7 @@ def start(
     return page
 
 
-def page_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+def page_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """What the page's own scripts and links ask for, beside Gradio's routes."""
     return [
         *picture_routes(studio, first),
@@ -91,5 +90,6 @@ def page_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
         *lora_routes(studio, first),
         *import_routes(studio, first),
         *monitor_routes(studio, first),
+        *queue_routes(studio, first),
         *start_routes(studio, first),
     ]

@@ -17,9 +17,9 @@ from starlette.routing import BaseRoute, Route
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.request import MAX_LORAS, STRONGEST, LoraUse, knob_of
 from zimage_app.domain.text import Language, language_named
-from zimage_app.service.backend import Backend
 from zimage_app.service.loras import LoraEntry
 from zimage_app.service.loras.sidecar import parse_notes
+from zimage_app.service.studio import Studio
 from zimage_app.web.language import LanguageChoice, language_of
 
 log = logging.getLogger(__name__)
@@ -57,14 +57,14 @@ def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: 
     }
 
 
-def library_data(studio: Backend, model: str, language: Language, *, refresh: bool = False) -> list[Data]:
+def library_data(studio: Studio, model: str, language: Language, *, refresh: bool = False) -> list[Data]:
     """Every LoRA, as it looks to a user of ``model``."""
     width = studio.width(model)
     loras = studio.loras
     return [entry_data(entry, width, language, loras.known_sha256(entry)) for entry in loras.entries(refresh=refresh)]
 
 
-def lora_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+def lora_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """The routes of the library.
 
     ``/loras.json?model=NAME``, with ``&refresh`` after a new look; ``/lora.jpg?name=NAME``, ``/lora.sha256?name=NAME``.
@@ -97,7 +97,7 @@ def lora_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
     return [Route("/loras.json", library), Route("/lora.jpg", picture), Route("/lora.sha256", digest)]
 
 
-def note_function(studio: Backend) -> Callable[[Data], Data]:
+def note_function(studio: Studio) -> Callable[[Data], Data]:
     """What the list's script calls to keep a user's notes on a LoRA."""
 
     def save_note(page: Data) -> Data:

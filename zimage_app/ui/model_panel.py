@@ -13,9 +13,9 @@ from typing import Any
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Language, Text, language_named
-from zimage_app.service.backend import Backend
 from zimage_app.service.models import SOURCES, FetchView, ModelView
 from zimage_app.service.permissions import require_home
+from zimage_app.service.studio import Studio
 from zimage_app.ui.i18n import say
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _PARTS = {
 }
 
 
-def panel_function(studio: Backend) -> Callable[[Mapping[str, Any]], Data]:
+def panel_function(studio: Studio) -> Callable[[Mapping[str, Any]], Data]:
     """What the panel's script calls: ``do`` is view, offer, fetch, cancel or unload; ``name`` and ``source`` say of
     what and from where; ``devices`` and ``device`` (by ``name``, empty for the best) say where models compute."""
 
@@ -51,7 +51,7 @@ def panel_function(studio: Backend) -> Callable[[Mapping[str, Any]], Data]:
     return models
 
 
-def _do(studio: Backend, order: Mapping[str, Any], language: Language) -> Data:
+def _do(studio: Studio, order: Mapping[str, Any], language: Language) -> Data:
     action, name, source = (str(order.get(key, "")) for key in ("do", "name", "source"))
     if action != "view":
         require_home("models", shared=studio.shared)
@@ -74,7 +74,7 @@ def _do(studio: Backend, order: Mapping[str, Any], language: Language) -> Data:
     return {}
 
 
-def _devices(studio: Backend, language: Language) -> Data:
+def _devices(studio: Studio, language: Language) -> Data:
     """The devices to choose from, and the one that is chosen."""
     from zimage_app.models.memory import device_names  # imports torch: seconds, so only an open panel asks
 
@@ -83,7 +83,7 @@ def _devices(studio: Backend, language: Language) -> Data:
     return {"devices": devices, "device": studio.device or ""}
 
 
-def panel_data(studio: Backend, language: Language) -> Data:
+def panel_data(studio: Studio, language: Language) -> Data:
     """Everything that the panel shows."""
     views = sorted(studio.models.views(), key=lambda view: (view.state != "ready", view.name != _ADVERTISED, view.name))
     loaded = studio.loaded()

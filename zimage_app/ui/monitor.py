@@ -16,10 +16,10 @@ from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Language
-from zimage_app.service.backend import Backend
 from zimage_app.service.details import as_text
 from zimage_app.service.gpus import Amount
 from zimage_app.service.monitor import MachineStatus
+from zimage_app.service.studio import Studio
 from zimage_app.ui.i18n import say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -48,7 +48,7 @@ class Chip:
         return {"name": self.name, "text": self.text, "title": self.title, "warn": self.warn}
 
 
-def monitor_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+def monitor_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """``/monitor.json``: the chips; ``/monitor/details.json``: what is behind them, as a table and as text."""
 
     def chips(request: Request) -> Response:
@@ -65,7 +65,7 @@ def monitor_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
     return [Route("/monitor.json", chips), Route("/monitor/details.json", details)]
 
 
-def top_bar(studio: Backend, owner: str, language: Language) -> list[Chip]:
+def top_bar(studio: Studio, owner: str, language: Language) -> list[Chip]:
     """The figures that this visitor may see, those first that matter most."""
     if studio.shared:
         return list(_own_place(studio, owner, language))
@@ -73,7 +73,7 @@ def top_bar(studio: Backend, owner: str, language: Language) -> list[Chip]:
     return [*_queue(studio, language), *_notices(studio, language), *machine]
 
 
-def details_data(studio: Backend, language: Language) -> Data:
+def details_data(studio: Studio, language: Language) -> Data:
     """The panel's sections, and all of them as one text to be copied."""
     sections = studio.details()
     return {
@@ -88,21 +88,23 @@ def details_data(studio: Backend, language: Language) -> Data:
     }
 
 
-def _queue(studio: Backend, language: Language) -> Iterator[Chip]:
+def _queue(studio: Studio, language: Language) -> Iterator[Chip]:
     queue = studio.queue()
-    if jobs := queue.running + queue.waiting:
+    jobs = queue.running + queue.waiting
+    if jobs or queue.paused:
         title = say("monitor_jobs_title", language, running=queue.running, waiting=queue.waiting)
-        yield Chip("jobs", say("monitor_jobs", language, jobs=jobs), title)
+        word = "monitor_jobs_paused" if queue.paused else "monitor_jobs"
+        yield Chip("jobs", say(word, language, jobs=jobs), title)
 
 
-def _notices(studio: Backend, language: Language) -> Iterator[Chip]:
+def _notices(studio: Studio, language: Language) -> Iterator[Chip]:
     if warnings := studio.warnings():
         title = "\n".join(warning.to(language) for warning in warnings)
         yield Chip("notice", say("monitor_notice", language), title, warn=True)
 
 
-def _own_place(studio: Backend, owner: str, language: Language) -> Iterator[Chip]:
-    job_id = studio.active(owner)
+def _own_place(studio: Studio, owner: str, language: Language) -> Iterator[Chip]:
+    job_id = studio.current(owner)
     view = studio.view(job_id) if job_id else None
     if view is not None and view.state == "waiting":
         yield Chip("jobs", say("monitor_place", language, place=view.ahead + 1), say("monitor_place_title", language))

@@ -19,6 +19,7 @@ MONITOR_WORDS: dict[str, Text] = {
         "On a shared page, the machine's details are not shown.", "公开分享的页面上不显示机器详情。"
     ),
     "monitor_jobs": Text("Jobs {jobs}", "任务 {jobs}"),
+    "monitor_jobs_paused": Text("⏸ Jobs {jobs}", "⏸ 任务 {jobs}"),
     "monitor_jobs_title": Text("{running} running, {waiting} waiting", "{running} 个运行中，{waiting} 个排队"),
     "monitor_place": Text("Queue: no. {place}", "排队第 {place} 位"),
     "monitor_place_title": Text("Your place in the queue", "你在队列中的位置"),

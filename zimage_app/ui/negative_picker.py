@@ -12,15 +12,15 @@ from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, guiding_stage, phrases, toggled
 from zimage_app.domain.request import parse_stage
 from zimage_app.domain.text import Language, language_named
-from zimage_app.service.backend import Backend
 from zimage_app.service.negatives.library import MINE
 from zimage_app.service.permissions import require_home
+from zimage_app.service.studio import Studio
 from zimage_app.ui.values import stage_count, stage_data
 
 Data = dict[str, Any]
 
 
-def library_function(studio: Backend) -> Callable[[Data], Data]:
+def library_function(studio: Studio) -> Callable[[Data], Data]:
     """What the library's script calls.
 
     ``do`` is ``library`` or ``refresh`` (tells everything), ``state`` (of the negative prompt ``text`` in the page's
@@ -50,7 +50,7 @@ def library_function(studio: Backend) -> Callable[[Data], Data]:
     return negatives
 
 
-def library_data(studio: Backend, language: Language) -> Data:
+def library_data(studio: Studio, language: Language) -> Data:
     """The categories with their entries, the favourites, and whether the visitor may change anything."""
     library = studio.negatives
     return {
@@ -60,7 +60,7 @@ def library_data(studio: Backend, language: Language) -> Data:
     }
 
 
-def state_data(studio: Backend, text: str, settings: object) -> Data:
+def state_data(studio: Studio, text: str, settings: object) -> Data:
     """Which phrases a negative prompt has, its tokens, and what would give it an effect where it has none."""
     values = settings if isinstance(settings, Mapping) else {}
     model = str(values.get("model") or studio.default_model)
@@ -72,7 +72,7 @@ def state_data(studio: Backend, text: str, settings: object) -> Data:
     }
 
 
-def guide_values(studio: Backend, values: Mapping[str, Any]) -> dict[str, float]:
+def guide_values(studio: Studio, values: Mapping[str, Any]) -> dict[str, float]:
     """The page value that gives a negative prompt an effect; empty where it has one, or can't be told yet."""
     try:
         stages = tuple(parse_stage(stage_data(values, number)) for number in range(stage_count(values)))
@@ -83,7 +83,7 @@ def guide_values(studio: Backend, values: Mapping[str, Any]) -> dict[str, float]
     return {f"stages.{guide[0]}.cfg": guide[1]} if guide else {}
 
 
-def _change(studio: Backend, action: str, entry: str, meaning: str) -> None:
+def _change(studio: Studio, action: str, entry: str, meaning: str) -> None:
     require_home("negatives", shared=studio.shared)
     library = studio.negatives
     match action:

@@ -13,7 +13,7 @@ from gradio.components import Component
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage
-from zimage_app.service.backend import Backend
+from zimage_app.service.studio import Studio
 from zimage_app.ui.api import add_public_functions
 from zimage_app.ui.asset import asset
 from zimage_app.ui.controls import control, element_id
@@ -44,7 +44,7 @@ _UPLOADS = (600, 3600)
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blocks:
+def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Blocks:
     """The whole page, wired to ``studio``; ``words`` must hold the texts of all its models."""
     cards = studio.cards()
     card = studio.card(studio.default_model)
@@ -61,7 +61,7 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
                     _drawn("compare")
                     _drawn("history")
             viewer = _drawn("viewer")
-        widgets = builder.widgets(canvas, gr.State(""))
+        widgets = builder.widgets(canvas)
         add_public_functions(studio, first)  # before the page's own, which Gradio would name the same
         do = Handlers(studio, widgets, words, first)
         _wire(page, builder, widgets, do)
@@ -94,7 +94,7 @@ class _Answers:
     prompt: Callable[..., object]
 
 
-def _answers(studio: Backend) -> _Answers:
+def _answers(studio: Studio) -> _Answers:
     return _Answers(
         hints=hint_function(studio),
         save_note=note_function(studio),
@@ -140,22 +140,24 @@ class _Controls:
                     self._stages()
             with gr.Column(elem_id="actions"):
                 self.notice = _drawn("notice", {})
+                self.asked = _drawn("asked", "")
                 with gr.Row(elem_id="buttons"):
                     self.generate = gr.Button(self._words("generate"), variant="primary", elem_id="generate", scale=5)
                     self.stop = gr.Button(
                         self._words("stop"), variant="stop", elem_id="stop", scale=2, min_width=90, interactive=False
                     )
 
-    def widgets(self, canvas: Component, job: Component) -> Widgets:
+    def widgets(self, canvas: Component) -> Widgets:
         """All that handlers write to."""
         return Widgets(
             fields=self.fields,
             canvas=canvas,
             notice=self.notice,
             examples=self.examples,
-            generate=self.generate,
             stop=self.stop,
-            job=job,
+            asked=self.asked,
+            job=gr.State(""),
+            remade=gr.State([]),
         )
 
     def _text(self, field: str, **options: Any) -> None:
@@ -225,17 +227,21 @@ class _Controls:
 
 
 def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> None:
-    """Events to handlers. Only what watches a run goes through Gradio's queue.
+    """Events to handlers. Only what watches jobs goes through Gradio's queue.
 
     Settings come as they are typed, without Gradio's own check (``preprocess``), whose sentences name no field.
     """
     fields = list(at.fields.values())
-    watched = [at.job, at.notice, at.canvas, at.generate, at.stop]
     filled = [*fields, at.examples, at.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
     prompt, model = at.fields["prompt"], at.fields["model"]
     starts = [controls.generate.click, _event(prompt, "submit")]
-    gr.on(starts, do.generate, fields, watched, trigger_mode="once", preprocess=False, **_PRIVATE)
+    queued = [at.asked, at.notice]
+    gr.on(starts, do.generate, fields, queued, trigger_mode="multiple", preprocess=False, **plain)
+    # One handler of a tab shows its jobs; what is asked for meanwhile has it look again when it is through.
+    watched = [at.job, at.notice, at.canvas, at.stop]
+    shows = [page.load, _event(at.asked, "submit")]
+    gr.on(shows, do.follow, at.asked, watched, trigger_mode="always_last", **_PRIVATE)
     controls.stop.click(do.stop, at.job, at.stop, **plain)
     _event(model, "input")(do.choose_model, model, filled, **plain)
     _event(controls.models, "arrived")(do.models_arrived, None, model, **plain)
@@ -252,16 +258,15 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     for number in range(MAX_STAGES):
         _dim(at, do, number, plain)
     _remember(page, at, do, plain)
-    page.load(do.arrive, None, watched, **_PRIVATE)
 
 
 def _wire_viewer(viewer: gr.HTML, at: Widgets, do: Handlers) -> None:
     """What can be done with a picture, on the canvas and in the history."""
-    watched = [at.job, at.notice, at.canvas, at.generate, at.stop]
     filled = [*at.fields.values(), at.examples, at.notice]
     for source in (at.canvas, viewer):
         _event(source, "reuse")(do.reuse, None, filled, **_PRIVATE, queue=False)
-        _event(source, "again")(do.again, None, watched, trigger_mode="once", **_PRIVATE)
+        queued = _event(source, "again")(do.again, None, [at.asked, at.remade, at.notice], **_PRIVATE, queue=False)
+        queued.then(do.compare, at.remade, [at.remade, at.notice], **_PRIVATE)
 
 
 def _dim(at: Widgets, do: Handlers, number: int, plain: dict[str, Any]) -> None:

@@ -13,14 +13,14 @@ from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.preset import Difference, Preset, differences, request_settings, suits, with_strength
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text, language_named
-from zimage_app.service.backend import Backend
 from zimage_app.service.permissions import require_home
+from zimage_app.service.studio import Studio
 from zimage_app.ui.values import Values, request_data, request_values, stages_values
 
 Data = dict[str, Any]
 
 
-def bar_function(studio: Backend) -> Callable[[Data], Data]:
+def bar_function(studio: Studio) -> Callable[[Data], Data]:
     """What the bar's script calls.
 
     ``do`` is ``list``, ``state`` (how the page's ``settings`` differ from the preset ``name``), or ``save`` (the
@@ -46,7 +46,7 @@ def bar_function(studio: Backend) -> Callable[[Data], Data]:
     return presets
 
 
-def state(studio: Backend, name: str, settings: object) -> tuple[Difference, ...] | None:
+def state(studio: Studio, name: str, settings: object) -> tuple[Difference, ...] | None:
     """What the page has otherwise than a preset; None while it is half-typed and can't be told.
 
     Raises:
@@ -63,7 +63,7 @@ def state(studio: Backend, name: str, settings: object) -> tuple[Difference, ...
     return differences(preset.settings, request, card, wanted.stages if wanted else None)
 
 
-def preset_card(studio: Backend, preset: Preset, now: ModelCard) -> ModelCard | None:
+def preset_card(studio: Studio, preset: Preset, now: ModelCard) -> ModelCard | None:
     """The card of the model that a preset asks for: the present one where that suits; None where none is here."""
     model = preset.settings.get("model")
     if model is None or suits(now, model):
@@ -89,7 +89,7 @@ def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any]
 _NO_CARD = ModelCard("", Text("", ""), Text("", ""))
 
 
-def _change(studio: Backend, order: Mapping[str, Any]) -> str:
+def _change(studio: Studio, order: Mapping[str, Any]) -> str:
     """Do what changes a file; gives the name of the preset that is chosen then."""
     require_home("presets", shared=studio.shared)
     name, library = str(order.get("name") or ""), studio.presets

@@ -14,7 +14,7 @@ from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text, language_named
-from zimage_app.service.backend import Backend
+from zimage_app.service.studio import Studio
 from zimage_app.ui.canvas import lora_text
 from zimage_app.ui.hints import named_by_tags
 from zimage_app.ui.values import request_data
@@ -28,7 +28,7 @@ _COUNTABLE = 10**12
 _ANY_PROMPT = "-"
 
 
-def prompt_function(studio: Backend) -> Callable[[Data], Data]:
+def prompt_function(studio: Studio) -> Callable[[Data], Data]:
     """What the prompt's script calls.
 
     ``do`` is ``reads`` (of the page's ``settings``; ``example`` is the seed to draw with where they have none) or
@@ -45,7 +45,7 @@ def prompt_function(studio: Backend) -> Callable[[Data], Data]:
     return prompt
 
 
-def wildcard_data(studio: Backend, language: Language) -> list[Data]:
+def wildcard_data(studio: Studio, language: Language) -> list[Data]:
     """Every list with its first lines; broken ones with their problem."""
     return [
         {
@@ -59,7 +59,7 @@ def wildcard_data(studio: Backend, language: Language) -> list[Data]:
     ]
 
 
-def reads_data(studio: Backend, settings: Mapping[str, Any], example: int, language: Language) -> Data:
+def reads_data(studio: Studio, settings: Mapping[str, Any], example: int, language: Language) -> Data:
     """What the model will read: ``text`` with its ``tokens`` and their ``limit``, ``loras`` that tags name, ``words``
     that are joined in front, the number of ``ways`` to draw. ``same`` where it is the prompt itself.
 
@@ -81,13 +81,13 @@ def reads_data(studio: Backend, settings: Mapping[str, Any], example: int, langu
         return {}
 
 
-def _plan(studio: Backend, asked: GenerationRequest, model: str, example: int) -> GenerationPlan:
+def _plan(studio: Studio, asked: GenerationRequest, model: str, example: int) -> GenerationPlan:
     return make_plan(
         asked, studio.card(model), lambda: example, lora_name=studio.loras.name_of, wildcard=studio.wildcards.lines
     )
 
 
-def _data(studio: Backend, asked: GenerationRequest, plan: GenerationPlan, model: str, language: Language) -> Data:
+def _data(studio: Studio, asked: GenerationRequest, plan: GenerationPlan, model: str, language: Language) -> Data:
     text = "" if asked.prompt == _ANY_PROMPT else plan.request.full_prompt
     tokens, limit = studio.tokens(model, text), studio.token_limit(model)
     return {

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import StorageError
-from zimage_app.service.backend import Backend
+from zimage_app.service.studio import Studio
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.canvas import facts_data
 from zimage_app.ui.i18n import say
@@ -29,7 +29,7 @@ _FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-
 _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def picture_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+def picture_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """``/pictures/ID.png`` (with ``?download`` as a file to keep), ``.jpg``, ``.json``, and ``/health``."""
 
     def found(request: Request) -> SavedPicture | None:

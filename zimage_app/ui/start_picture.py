@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import ImportedFileError, StorageError
-from zimage_app.service.backend import Backend
 from zimage_app.service.inputs import MAX_BYTES
+from zimage_app.service.studio import Studio
 from zimage_app.ui.drop import file_of
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -21,7 +21,7 @@ _FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-
 _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def start_routes(studio: Backend, first: LanguageChoice) -> list[BaseRoute]:
+def start_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """``POST /inputs?name=FILE``, the picture as the body: its hash and size, or an ``error``; ``/inputs/HASH.jpg``."""
 
     async def hand_in(request: Request) -> JSONResponse:

@@ -73,7 +73,7 @@ class _PageSend:
         return (
             f"<script>window.studio={_script_json(page)};document.documentElement.lang={_script_json(LOCALES[language])};"
             f"Object.defineProperty(navigator,'language',{{get:()=>{_script_json(LOCALES[language])},configurable:true}});"
-            f"{asset('studio.js')}{asset('keyboard.js')}</script>"
+            f"{asset('studio.js')}{asset('keyboard.js')}{asset('queue.js')}</script>"
         ).encode()
 
 

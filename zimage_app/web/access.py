@@ -24,7 +24,7 @@ from zimage_app.domain.text import Text
 from zimage_app.web.cookies import cookie
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.language import LOCALES, LanguageChoice, language_of
-from zimage_app.web.owner import KEY_OWNER, key_owner
+from zimage_app.web.owner import KEY_OWNER, LOCAL, LOCAL_HEADER, key_owner
 from zimage_app.web.refusal import API, is_api, refusal
 
 SESSION_COOKIE = "studio_session"
@@ -103,6 +103,9 @@ class AccessMiddleware:
         """What turns the request away; None lets it pass."""
         path = scope["path"].rstrip("/")
         visitor = HTTPConnection(scope)
+        if is_api(scope) and self._credentials.is_local_key(visitor.headers.get(LOCAL_HEADER, "")):
+            scope[LOCAL] = True
+            return None
         key = self._has_key(visitor)
         if key:
             scope[KEY_OWNER] = key_owner(self._credentials.api_key)

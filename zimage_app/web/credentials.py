@@ -24,6 +24,8 @@ class Credentials:
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Names with their passwords."""
     api_key: str = field(default="", repr=False)
+    local_key: str = field(default="", repr=False)
+    """Lets in the other programs of the user whose app this is: drawn at every start, kept in a file of theirs."""
 
     def fits(self, name: str, password: str) -> bool:
         """Whether this is the password of somebody of that name. Takes as long for an unknown name."""
@@ -34,6 +36,10 @@ class Credentials:
     def is_key(self, key: str) -> bool:
         """Whether this is the key."""
         return bool(self.api_key) and _equal(key, self.api_key)
+
+    def is_local_key(self, key: str) -> bool:
+        """Whether this is the key of the user's own programs."""
+        return bool(self.local_key) and _equal(key, self.local_key)
 
 
 def _equal(given: str, wanted: str) -> bool:

@@ -17,6 +17,10 @@ OWNER_COOKIE = "studio_owner"
 OWNER_HEADER = "x-studio-owner"
 KEY_OWNER = "zimage_key_owner"
 """In a request's scope: the owner of everything that is asked for with the API key alone."""
+LOCAL = "zimage_local"
+"""In a request's scope: it comes from a program of the user whose app this is, who may do anything."""
+LOCAL_HEADER = "x-studio-local"
+"""Holds the key of the user's own programs."""
 _OWNER = re.compile(r"[0-9a-f]{32}")
 _YEAR = 365 * 24 * 3600
 
@@ -40,6 +44,11 @@ def owner_of(connection: HTTPConnection) -> str:
     """The id in the header, else the cookie's, else the API key's; empty for who can't be told from others."""
     given = (connection.headers.get(OWNER_HEADER, ""), connection.cookies.get(OWNER_COOKIE, ""))
     return next((owner for owner in given if is_owner(owner)), "") or str(connection.scope.get(KEY_OWNER, ""))
+
+
+def is_local(connection: HTTPConnection) -> bool:
+    """Whether the request comes from a program of the user whose app this is."""
+    return bool(connection.scope.get(LOCAL))
 
 
 def owner_cookie(connection: HTTPConnection, owner: str) -> str:

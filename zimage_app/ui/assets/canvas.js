@@ -4,7 +4,7 @@ const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".canvas");
 const find = (selector) => root.querySelector(selector);
-const busy = (state) => ["waiting", "loading", "running"].includes(state);
+const busy = (state) => ["waiting", "loading", "running", "stopping", "saving"].includes(state);
 
 let job = { state: "idle", stages: [] };
 let received = 0; // when the newest snapshot came, so that the clock runs on between two
@@ -135,6 +135,10 @@ function message() {
       if (!job.current && !stage.step) return say("starting");
       if (isLast(job.current) && stage.step === stage.steps) return say("saving");
       return say("step", { stage: job.current + 1, stages: job.stages.length, step: stage.step, steps: stage.steps });
+    case "stopping":
+      return say("stopping");
+    case "saving":
+      return say("saving");
     case "done":
       return say("done", { seconds: job.elapsed.toFixed(1) });
     case "cancelled":
@@ -223,7 +227,6 @@ function drawFacts() {
   find(".facts dl").replaceChildren(...rows);
   find(".download").href = `pictures/${picture}.png?download`;
   for (const button of root.querySelectorAll(".facts .button")) button.hidden = Boolean(facts.missing);
-  find(".again").disabled = busy(job.state);
   find(".stages").hidden = picture !== job.picture || stageSources().length < 2;
 }
 

@@ -65,6 +65,8 @@ addEventListener("keydown", (event) => event.key === "Escape" && (help.hidden = 
 const { make, makeButton, say } = page;
 const pace = 5000; // milliseconds between two questions
 const gauges = bar.querySelector(".gauges");
+const pill = bar.querySelector(".jobs");
+pill.onclick = () => page.showQueue();
 let timer = 0;
 let asked = 0;
 
@@ -84,7 +86,11 @@ async function look() {
     .then((answer) => (answer.ok ? answer.json() : null))
     .catch(() => null);
   if (turn !== asked) return;
-  gauges.replaceChildren(...(data?.chips || []).map(makeChip));
+  const jobs = data?.chips.find((chip) => chip.name === "jobs");
+  pill.hidden = !jobs;
+  pill.textContent = jobs?.text || "";
+  pill.title = jobs?.title || "";
+  gauges.replaceChildren(...(data?.chips || []).filter((chip) => chip !== jobs).map(makeChip));
   gauges.disabled = !data?.details;
   gauges.title = data?.details ? say("monitor_open") : "";
   timer = setTimeout(look, pace);
@@ -93,6 +99,7 @@ async function look() {
 document.addEventListener("visibilitychange", look);
 // What a run changes is shown at once.
 document.addEventListener("studio:job", look);
+document.addEventListener("studio:queue", look);
 look();
 
 // What is behind the figures, for a bug report.

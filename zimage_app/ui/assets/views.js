@@ -4,7 +4,7 @@ const page = window.studio;
 const { makeButton, say } = page;
 const root = element.querySelector(".views");
 const names = ["canvas", "compare", "history"];
-const busy = (state) => ["waiting", "loading", "running"].includes(state);
+const busy = (state) => ["waiting", "loading", "running", "stopping", "saving"].includes(state);
 
 let state = "idle"; // of the job on the canvas
 

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.jobs.view import JobView
 from zimage_app.service.logs import log_event
-from zimage_app.service.views import JobView
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,8 @@ class JobTimes:
 
     asked: float
     """When it was asked for, or found in the queue after a restart."""
-    begun: float
+    begun: float | None
+    """None where it never was."""
     loaded: float | None
     """When the model was there; None where it never was."""
 
@@ -39,14 +40,15 @@ def _facts(view: JobView, request: GenerationRequest | None, times: JobTimes, pr
     if view.stages:
         facts["size"] = f"{view.stages[-1].width}x{view.stages[-1].height}"
         facts["steps"] = [stage.steps for stage in view.stages]
-    facts["queued"] = round(times.begun - times.asked, _PLACES)
+    begun = now if times.begun is None else times.begun
+    facts["queued"] = round(begun - times.asked, _PLACES)
     if times.loaded is not None:
         stages = [round(stage.seconds, _PLACES) for stage in view.stages if stage.seconds is not None]
-        facts["load"] = round(times.loaded - times.begun, _PLACES)
+        facts["load"] = round(times.loaded - begun, _PLACES)
         facts["stages"] = stages
         # Reading the prompt, decoding, packing and saving.
         facts["other"] = round(max(0.0, now - times.loaded - sum(stages)), _PLACES)
-    facts["total"] = round(now - times.begun, _PLACES)
+    facts["total"] = round(now - begun, _PLACES)
     if view.picture is not None:
         facts["picture"] = view.picture.record.id
     if view.error is not None:

@@ -1,0 +1,73 @@
+"""The running app of a folder, asked over HTTP by this user's other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from zimage_app.cli.terminal import language
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.text import Text
+from zimage_app.service.jobs.folder_lock import RunningApp
+from zimage_app.web.language import LOCALES
+from zimage_app.web.owner import LOCAL_HEADER
+
+_SECONDS = 60.0
+"""That an answer may take."""
+
+
+class AppClient:
+    """Calls of ``/api``. Their errors are StudioErrors with the app's own sentences."""
+
+    def __init__(self, app: RunningApp) -> None:
+        self.address = app.address
+        headers = {LOCAL_HEADER: app.key, "accept-language": LOCALES[language()]}
+        self._client = httpx.Client(base_url=f"{app.address}/api", headers=headers, timeout=_SECONDS, trust_env=False)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+    def call(self, method: str, path: str, body: object = None, **query: Any) -> Any:
+        """One call; gives its JSON answer, None where the app says that there is no such thing."""
+        content = None if body is None else json.dumps(body)
+        headers = {"content-type": "application/json"}
+        try:
+            answer = self._client.request(method, path, content=content, headers=headers, params=query)
+        except httpx.HTTPError as error:
+            raise self._silent(error) from error
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        if answer.is_error:
+            raise _problem(answer)
+        return answer.json()
+
+    def events(self, task_id: str) -> Iterator[dict[str, Any]]:
+        """The states of a task, as they change; the last one is over, but where the app ended."""
+        try:
+            with self._client.stream("GET", f"/generate/{task_id}/events", timeout=None) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith("data:"):
+                        yield json.loads(line.removeprefix("data:"))
+        except httpx.HTTPError as error:
+            raise self._silent(error) from error
+
+    def _silent(self, error: httpx.HTTPError) -> StudioError:
+        reason = str(error) or type(error).__name__
+        return StudioError(
+            Text(
+                f"The running app at {self.address} doesn't answer ({reason}); what it accepted stays in its queue.",
+                f"位于 {self.address} 的程序没有响应（{reason}）；已提交的任务仍在其队列中。",
+            )
+        )
+
+
+def _problem(answer: httpx.Response) -> StudioError:
+    try:
+        sentence = str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        sentence = f"HTTP {answer.status_code}"
+    return StudioError(Text(sentence, sentence))

@@ -1,0 +1,412 @@
+"""What is done with jobs, one call at a time: it applies events to the store, saves pictures and feeds the runners.
+
+Knows no thread; ``dispatcher.py`` calls it from one. What happened but can't be written yet waits here, in order, and
+is written before anything else; nothing of it is dropped while the process lives.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from zimage_app.domain.errors import GenerationError, StorageError, StudioError
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.record import ImageRecord
+from zimage_app.domain.request import parse_request
+from zimage_app.domain.text import Text
+from zimage_app.service.gallery import Gallery
+from zimage_app.service.jobs.job_log import JobTimes, log_job
+from zimage_app.service.jobs.progress import Progress, Tracked
+from zimage_app.service.jobs.runners.runner import Assignment, Reports, Runner
+from zimage_app.service.jobs.state import JobEvent, JobState
+from zimage_app.service.jobs.stop import StopReason
+from zimage_app.service.jobs.store import Job, JobStore
+from zimage_app.service.jobs.view import JobView, StageView, stage_views
+from zimage_app.service.limits import Limits
+from zimage_app.service.permissions import for_strangers
+from zimage_app.service.views import SavedPicture
+
+log = logging.getLogger(__name__)
+
+MAX_UNSAVED = 4
+"""Pictures of a few megabytes each that may wait to be saved; then no job begins until one is saved."""
+MAX_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class JobRules:
+    """How jobs are handled."""
+
+    limits: Limits
+    shared: bool = False
+    """Strangers share the page; they are not told where things lie on this machine."""
+    interrupted: Literal["run again", "report"] = "run again"
+    """What to do with a job whose app was killed; run it again once only, so that none can kill the app for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """An event that happened and is to be written, with what the faces see once it is."""
+
+    job_ids: tuple[str, ...]
+    event: JobEvent
+    details: dict[str, Any]
+    shown: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsaved:
+    """A finished picture on its way to the disk."""
+
+    record: ImageRecord
+    png: bytes
+    owner: str
+    problem: Text | None = None
+    """Why it could not be saved."""
+
+
+class JobCore:
+    """The jobs of one folder. Everything must be called from one thread, but for ``warning`` and ``unsaved``."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        gallery: Gallery,
+        progress: Progress,
+        runners: Sequence[Runner],
+        rules: JobRules,
+    ) -> None:
+        self._store = store
+        self._gallery = gallery
+        self._progress = progress
+        self._runners = tuple(runners)
+        self._rules = rules
+        self._assigned: dict[str, Runner] = {}
+        """The jobs that runners have."""
+        self._changes: deque[_Change] = deque()
+        self._unsaved: dict[str, _Unsaved] = {}
+        """By the job's id."""
+        self._rates: dict[str, float | None] = {}
+        self._closing = False
+
+    # Commands.
+
+    def submit(self, job: Job, tracked: Tracked) -> None:
+        """Accept a job; when this returns it is on the disk.
+
+        Raises:
+            BusyError: as many wait as may.
+            StorageError: it could not be written.
+        """
+        self._write_changes()
+        self._store.add(job, self._rules.limits)
+        self._progress.put(tracked)
+
+    def stop(self, job_ids: Sequence[str]) -> None:
+        """Cancel jobs; those that are being saved, are over or aren't known stay as they are."""
+        for job_id in job_ids:
+            if (tracked := self._progress.get(job_id)) is not None:
+                tracked.token.stop(StopReason.CANCELLED)
+        self._happened(JobEvent.STOP, *job_ids)
+
+    def clear(self, owner: str | None) -> int:
+        """Cancel all waiting jobs of an owner's mark, or of everybody (None); gives how many."""
+        waiting = [job.id for job in self._store.in_turn() if owner in (None, job.owner)]
+        self.stop(waiting)
+        return len(waiting)
+
+    def move(self, job_id: str, *, first: bool) -> bool:
+        """Let a waiting job run earlier; see ``JobStore.move``."""
+        self._write_changes()
+        return self._store.move(job_id, first=first)
+
+    def pause(self, paused: bool) -> None:
+        """Let no waiting job begin, or go on. Survives the app's end."""
+        self._write_changes()
+        self._store.pause(paused)
+
+    # Reports of runners.
+
+    def started(self, job_id: str, plan: GenerationPlan) -> None:
+        """The job's model is loaded, and the run of its plan begins."""
+        self._progress.loaded(job_id, plan)
+        self._happened(JobEvent.START, job_id)
+
+    def finished(self, job_id: str, record: ImageRecord, png: bytes) -> None:
+        """The job's picture is made."""
+        self._assigned.pop(job_id, None)
+        job = self._store.open(job_id)
+        self._unsaved[job_id] = _Unsaved(record, png, "" if job is None else job.owner)
+        self._happened(JobEvent.FINISH, job_id, details={"picture": record.id})
+
+    def failed(self, job_id: str, error: StudioError) -> None:
+        """The job has no picture."""
+        self._assigned.pop(job_id, None)
+        if self._rules.shared and (told := for_strangers(error.text)) != error.text:
+            log.warning("job %s: %s", job_id, error)
+            error = GenerationError(told)
+        self._happened(JobEvent.FAIL, job_id, details={"error": error.text}, shown={"error": error})
+
+    def stopped(self, job_id: str) -> None:
+        """The job's run ended because its token said so."""
+        tracked = self._progress.get(job_id)
+        reason = None if tracked is None else tracked.token.reason
+        if reason is StopReason.CANCELLED:
+            self._assigned.pop(job_id, None)
+            self._happened(JobEvent.CANCEL, job_id)
+        elif reason is StopReason.OVERDUE:
+            self.failed(job_id, GenerationError(_overdue(self._rules.limits.seconds or 0.0)))
+        else:
+            self._assigned.pop(job_id, None)
+            self._put_back(job_id)
+
+    def died(self, job_id: str) -> None:
+        """The job's runner broke down."""
+        self._assigned.pop(job_id, None)
+        job = self._store.open(job_id)
+        if job is not None:
+            self._interrupted(job)
+
+    # What follows from all that.
+
+    def settle(self, reports: Reports) -> None:
+        """Write what happened, save pictures, see to interrupted jobs, stop overdue ones, start waiting ones.
+
+        ``reports`` is what the runners are to report to; it calls this object's methods.
+
+        Raises:
+            StorageError: something could not be written; the next call goes on from there.
+        """
+        try:
+            self._write_changes()
+            self._save_pictures()
+            self._store.refresh()
+            for job in self._store.at_work():
+                if job.id not in self._assigned and job.id not in self._unsaved:
+                    self._interrupted(job)
+            self._write_changes()
+            self._stop_overdue()
+            self._assign(reports)
+        finally:
+            self.show_order()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no runner has a job and nothing waits to be written."""
+        return not (self._assigned or self._changes or self._unsaved)
+
+    def begin_closing(self) -> None:
+        """Start no more jobs, and stop those that run."""
+        self._closing = True
+        for job_id in self._assigned:
+            if (tracked := self._progress.get(job_id)) is not None:
+                tracked.token.stop(StopReason.CLOSING)
+
+    def end_closing(self) -> None:
+        """Let jobs that did not stop in time wait again; one that can't be written is taken for interrupted later."""
+        for job_id in list(self._assigned):
+            self.stopped(job_id)
+        with suppress(StorageError):
+            self._write_changes()
+
+    # For any thread.
+
+    @property
+    def warning(self) -> Text | None:
+        """Why the newest of the pictures that wait could not be saved; None where none waits."""
+        return next((each.problem for each in reversed(list(self._unsaved.values())) if each.problem), None)
+
+    def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
+        """A picture that waits to be saved; None where there is none, or not of that owner's mark (None: any)."""
+        for each in list(self._unsaved.values()):
+            if each.record.id == picture_id and owner in (None, each.owner):
+                return self._picture(each)
+        return None
+
+    # Parts.
+
+    def _happened(
+        self,
+        event: JobEvent,
+        *job_ids: str,
+        details: dict[str, Any] | None = None,
+        shown: dict[str, Any] | None = None,
+    ) -> None:
+        self._changes.append(_Change(job_ids, event, details or {}, shown or {}))
+
+    def _write_changes(self) -> None:
+        """Write what happened, in order; raises StorageError where that can't be, and keeps it."""
+        while self._changes:
+            change = self._changes[0]
+            for job in self._store.apply(change.job_ids, change.event, **change.details):
+                self._show(job, change.shown)
+            self._changes.popleft()
+
+    def _show(self, job: Job, shown: dict[str, Any]) -> None:
+        tracked = self._progress.get(job.id)
+        if tracked is None:
+            return
+        if job.state is JobState.WAITING:
+            shown = {**shown, "progress": 0.0, "current": 0, "stages": _stages(job)}
+        times = JobTimes(tracked.asked, tracked.begun, tracked.loaded)
+        self._progress.update(job.id, state=job.state, **shown)
+        if job.over or job.state is JobState.WAITING:
+            request = tracked.plan.request if tracked.plan else None
+            log_job(tracked.view, request, times, private=self._rules.shared)
+
+    def _save_pictures(self) -> None:
+        for job_id, each in list(self._unsaved.items()):
+            try:
+                saved = self._gallery.write(each.png, each.record)
+            except StorageError as error:
+                if each.problem is None:
+                    self._unsaved[job_id] = replace(each, problem=_held(error.text))
+                    self._show_unsaved(job_id, self._unsaved[job_id])
+                continue
+            shown: dict[str, Any] = {"progress": 1.0, "picture": saved}
+            tracked = self._progress.get(job_id)
+            if tracked is not None and each.problem is not None:
+                shown["warnings"] = tracked.view.warnings[:-1]
+            self._rates.clear()
+            self._happened(JobEvent.SAVE, job_id, details={"seconds": each.record.seconds}, shown=shown)
+            del self._unsaved[job_id]
+        self._write_changes()
+
+    def _show_unsaved(self, job_id: str, unsaved: _Unsaved) -> None:
+        tracked = self._progress.get(job_id)
+        if tracked is None or unsaved.problem is None:
+            return
+        told = for_strangers(unsaved.problem) if self._rules.shared else unsaved.problem
+        self._progress.update(job_id, picture=self._picture(unsaved), warnings=(*tracked.view.warnings, told))
+
+    def _picture(self, unsaved: _Unsaved) -> SavedPicture:
+        return SavedPicture(self._gallery.path_of(unsaved.record.id), unsaved.record, unsaved.png)
+
+    def _put_back(self, job_id: str) -> None:
+        """The job waits again as if it had not been begun."""
+        job = self._store.open(job_id)
+        if job is not None:
+            self._happened(JobEvent.REQUEUE, job_id, details={"attempts": job.attempts - 1})
+
+    def _interrupted(self, job: Job) -> None:
+        """What to do with a job whose app or runner died."""
+        picture = None
+        if job.picture is not None:
+            with suppress(StorageError):
+                picture = self._gallery.find(job.picture)
+        again = self._rules.interrupted == "run again" and job.attempts < MAX_ATTEMPTS
+        if picture is not None:
+            details = {"seconds": picture.record.seconds}
+            self._happened(JobEvent.SAVE, job.id, details=details, shown={"progress": 1.0, "picture": picture})
+        elif again or job.state is JobState.STOPPING:
+            self._happened(JobEvent.REQUEUE, job.id)
+        else:
+            text = _died(job.attempts)
+            self._happened(JobEvent.FAIL, job.id, details={"error": text}, shown={"error": GenerationError(text)})
+
+    def _stop_overdue(self) -> None:
+        limit = self._rules.limits.seconds
+        for job_id in self._assigned:
+            tracked = self._progress.get(job_id)
+            if tracked is not None and limit is not None and self._progress.running_seconds(job_id) > limit:
+                tracked.token.stop(StopReason.OVERDUE)
+
+    def _assign(self, reports: Reports) -> None:
+        """Give waiting jobs to free runners."""
+        for runner in self._runners:
+            if self._closing or self._store.paused or len(self._unsaved) >= MAX_UNSAVED:
+                return
+            if runner in self._assigned.values() or not (waiting := self._store.in_turn()):
+                continue
+            (job,) = self._store.apply([waiting[0].id], JobEvent.CLAIM)
+            tracked = self._tracked(job)
+            self._assigned[job.id] = runner
+            self._progress.begin(job.id)
+            self._show(job, {})
+            runner.start(Assignment(job, tracked.token, tracked.plan, tracked.context), reports)
+
+    def _tracked(self, job: Job) -> Tracked:
+        """What is known of an open job; of one that was found on the disk, what its row tells."""
+        tracked = self._progress.get(job.id)
+        if tracked is None:
+            tracked = Tracked(job_view(job, self._gallery))
+            self._progress.put(tracked)
+        return tracked
+
+    def show_order(self) -> None:
+        """Show which jobs are open and in which order they run."""
+        at_work, waiting = self._store.at_work(), self._store.in_turn()
+        for job in (*at_work, *waiting):
+            self._tracked(job)
+        self._progress.pause(self._store.paused)
+        self._progress.arrange(
+            [job.id for job in at_work],
+            [(job.id, self._seconds(job)) for job in waiting],
+            runners=len(self._runners),
+        )
+
+    def _seconds(self, job: Job) -> float | None:
+        """What a job takes, by what its model took before."""
+        if job.model not in self._rates:
+            self._rates[job.model] = None
+            with suppress(StorageError):
+                self._rates[job.model] = self._store.rate(job.model)
+        rate = self._rates[job.model]
+        return None if rate is None else rate * job.cost
+
+
+def job_view(job: Job, gallery: Gallery) -> JobView:
+    """What the row of a job tells, and its picture where it is done."""
+    view = JobView(job.id, job.owner, job.model, group=job.group, state=job.state)
+    if job.state is JobState.DONE:
+        picture = None
+        with suppress(StorageError):
+            picture = gallery.find(job.picture or "")
+        stages = stage_views(picture.record.request) if picture else ()
+        done = tuple(replace(stage, step=stage.steps) for stage in stages)
+        return replace(view, progress=1.0, picture=picture, stages=done, elapsed=job.seconds or 0.0)
+    if job.over:
+        return replace(view, error=GenerationError(job.error) if job.error else None)
+    return replace(view, stages=_stages(job), prompt=_prompt(job))
+
+
+def _stages(job: Job) -> tuple[StageView, ...]:
+    with suppress(StudioError, ValueError):
+        return stage_views(parse_request(json.loads(job.request)))
+    return ()
+
+
+def _prompt(job: Job) -> str:
+    with suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(job.request)["prompt"])
+    return ""
+
+
+def _held(problem: Text) -> Text:
+    return Text(
+        f"{problem.en} Until then it can be downloaded here, and is saved as soon as that works.",
+        f"{problem.zh}在此之前可以在此页面下载，恢复后会自动保存。",
+    )
+
+
+def _died(attempts: int) -> Text:
+    times = Text("once" if attempts == 1 else "twice", "" if attempts == 1 else "两次")
+    return Text(
+        f"Interrupted: the app ended {times.en} while this picture was made, so it is not tried again; smaller"
+        " settings may help where memory ran out.",
+        f"已中断：生成此图片时程序{times.zh}意外退出，不再自动重试；若因内存不足，请减小尺寸。",
+    )
+
+
+def _overdue(seconds: float) -> Text:
+    return Text(
+        f"Stopped after {seconds:g} s, as long as a picture may take; what is finished stays to be seen. Make it"
+        " smaller or with fewer steps, or start the app with a longer --time-limit.",
+        f"已运行 {seconds:g} 秒，达到单个任务的时限，现已停止；已完成的阶段仍可查看。"
+        "请减小尺寸或步数，或用 --time-limit 放宽时限。",
+    )

@@ -1,0 +1,253 @@
+"""The one thread that changes jobs: commands of the faces and reports of the runners come in by an inbox.
+
+``core.py`` says what is done with each; here is only what makes it safe to ask from any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from zimage_app.domain.errors import StorageError, StudioError
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.record import ImageRecord
+from zimage_app.domain.text import Text
+from zimage_app.service.gallery import Gallery
+from zimage_app.service.jobs.core import JobCore, JobRules, job_view
+from zimage_app.service.jobs.folder_lock import FolderInUse, FolderLock, running_app
+from zimage_app.service.jobs.progress import Progress, RunEvent, Tracked, closing
+from zimage_app.service.jobs.runners.runner import Runner
+from zimage_app.service.jobs.stop import StopReason
+from zimage_app.service.jobs.store import Job, JobStore
+from zimage_app.service.jobs.view import JobView
+from zimage_app.service.views import SavedPicture
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_TICK = 1.0
+"""Seconds between two tries to write what could not be written, and two looks at overdue jobs."""
+_MESSAGES = 100
+"""That are taken from the inbox at once."""
+_CLOSING_SECONDS = 2.0
+"""That runners are given to end when the app closes."""
+_CLOSING_TICK = 0.1
+_RUNNER_SECONDS = 0.5
+"""For the thread of a runner that has stopped to end."""
+
+
+class Dispatcher:
+    """Accepts jobs, gives them to runners, and saves what comes of them. Constructing it starts no thread and opens no
+    file; its methods are safe from any thread."""
+
+    def __init__(self, state: Path, gallery: Gallery, runners: Sequence[Runner], rules: JobRules) -> None:
+        """``state`` is the folder of the store."""
+        self.progress = Progress()
+        self._lock = FolderLock(state)
+        self._state = state
+        self._gallery = gallery
+        self._runners = tuple(runners)
+        self._rules = rules
+        self._store: JobStore | None = None
+        self._core: JobCore | None = None
+        self._inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._gate = threading.Lock()
+        """Held while the thread is begun, and while something is put into the inbox."""
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._answers: list[Callable[[], None]] = []
+        """Tell who asked what came of it, once what follows from it is done and shown."""
+        self._trouble = ""
+
+    def start(self) -> None:
+        """Open the store and run what waits, now and from now on. Does nothing the second time.
+
+        Raises:
+            FolderInUse: another running app has the folder.
+            GenerationError: this one is closing.
+        """
+        with self._gate:
+            if self._closed:
+                raise closing()
+            if self._thread is not None:
+                return
+            try:
+                self._lock.acquire()
+            except BlockingIOError as error:
+                raise FolderInUse(self._state.parent, running_app(self._state)) from error
+            except OSError as error:
+                log.warning("%s can't be locked: %s", self._state, error)  # its file can't be opened either, see below
+            self._store = JobStore(self._state, self._lock.acquire)
+            self._core = JobCore(self._store, self._gallery, self.progress, self._runners, self._rules)
+            with suppress(StorageError):
+                self._store.refresh()
+            self._core.show_order()
+            self._thread = threading.Thread(target=self._work, name="studio-dispatcher", daemon=True)
+            self._thread.start()
+
+    def announce(self, address: str, key: str) -> None:
+        """Note where this app answers, for other programs of the same user; where that can't be, they find none."""
+        with suppress(OSError):
+            self._lock.note(address, key)
+
+    # Commands.
+
+    def submit(self, job: Job, tracked: Tracked) -> None:
+        """Accept a job; see ``JobCore.submit``, whose errors it raises too."""
+        self._ask(lambda core: core.submit(job, tracked))
+
+    def stop(self, job_ids: Sequence[str]) -> None:
+        """Cancel jobs; returns at once, and a running one ends before its next model evaluation."""
+        for job_id in job_ids:
+            if (tracked := self.progress.get(job_id)) is not None:
+                tracked.token.stop(StopReason.CANCELLED)
+        with suppress(StudioError):  # what is over or closing has nothing to cancel
+            self._ask(lambda core: core.stop(job_ids))
+
+    def clear(self, owner: str | None) -> int:
+        """Cancel all waiting jobs of an owner's mark, or of everybody (None); gives how many."""
+        return self._ask(lambda core: core.clear(owner))
+
+    def move(self, job_id: str, *, first: bool) -> bool:
+        """Let a waiting job run before its owner's one before it, or before all of them (``first``)."""
+        return self._ask(lambda core: core.move(job_id, first=first))
+
+    def pause(self, paused: bool) -> None:
+        """Let no waiting job begin, or go on. Survives the app's end."""
+        self._ask(lambda core: core.pause(paused))
+
+    # What is to be seen.
+
+    def view(self, job_id: str) -> JobView | None:
+        """A job as it is now, or as the store remembers its end; None where it isn't known.
+
+        Raises:
+            StorageError: the store can't be read.
+        """
+        found = self.progress.view(job_id)
+        if found is not None or self._store is None:
+            return found
+        job = self._store.find(job_id)
+        return None if job is None else job_view(job, self._gallery)
+
+    def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
+        """A finished picture that could not be saved yet; see ``JobCore.unsaved``."""
+        return None if self._core is None else self._core.unsaved(picture_id, owner)
+
+    @property
+    def warnings(self) -> tuple[Text, ...]:
+        """What is wrong with the store, and with saving pictures."""
+        if self._store is None or self._core is None:
+            return ()
+        return tuple(text for text in (self._store.warning, self._core.warning) if text is not None)
+
+    def close(self) -> None:
+        """Stop the running jobs, which then wait again, and the thread. What waits stays in the store."""
+        with self._gate:
+            self._closed = True
+        self.progress.close()
+        if self._thread is not None:
+            self._inbox.put(lambda: None)
+            self._thread.join()
+        for runner in self._runners:
+            runner.close(_RUNNER_SECONDS)
+        if self._store is not None:
+            self._store.close()
+        self._lock.release()
+
+    # Reports of runners.
+
+    def loading(self, job_id: str, text: Text) -> None:
+        """See ``Reports``."""
+        self.progress.update(job_id, loading=text)
+
+    def progressed(self, job_id: str, event: RunEvent, plan: GenerationPlan) -> None:
+        """See ``Reports``."""
+        self.progress.show(job_id, event, plan)
+
+    def started(self, job_id: str, plan: GenerationPlan) -> None:
+        """See ``Reports``."""
+        self._tell(lambda core: core.started(job_id, plan))
+
+    def finished(self, job_id: str, record: ImageRecord, png: bytes) -> None:
+        """See ``Reports``."""
+        self._tell(lambda core: core.finished(job_id, record, png))
+
+    def failed(self, job_id: str, error: StudioError) -> None:
+        """See ``Reports``."""
+        self._tell(lambda core: core.failed(job_id, error))
+
+    def stopped(self, job_id: str) -> None:
+        """See ``Reports``."""
+        self._tell(lambda core: core.stopped(job_id))
+
+    def died(self, job_id: str) -> None:
+        """See ``Reports``."""
+        self._tell(lambda core: core.died(job_id))
+
+    # The thread and its inbox.
+
+    def _ask(self, command: Callable[[JobCore], Result]) -> Result:
+        """Have a command carried out, and give what came of it; raises what it raises."""
+        self.start()
+        future: Future[Result] = Future()
+
+        def carry_out(core: JobCore) -> None:
+            try:
+                result = command(core)
+            except Exception as error:  # noqa: BLE001  # it is raised where the command was asked for
+                problem = error
+                self._answers.append(lambda: future.set_exception(problem))
+            else:
+                self._answers.append(lambda: future.set_result(result))
+
+        with self._gate:
+            if self._closed:
+                raise closing()
+            self._tell(carry_out)
+        return future.result()
+
+    def _tell(self, message: Callable[[JobCore], object]) -> None:
+        self._inbox.put(lambda: self._core and message(self._core))
+
+    def _work(self) -> None:
+        assert self._core is not None
+        core, deadline = self._core, 0.0
+        self._guarded(lambda: core.settle(self))
+        while True:
+            if self._closed and not deadline:
+                core.begin_closing()
+                deadline = time.monotonic() + _CLOSING_SECONDS
+            if deadline and self._inbox.empty() and (core.idle or time.monotonic() > deadline):
+                break
+            self._round(core, _TICK if not deadline else _CLOSING_TICK)
+        core.end_closing()
+
+    def _round(self, core: JobCore, seconds: float) -> None:
+        """Take what came in, or wait for it so long, then do what follows from it. Nothing ends this thread."""
+        with suppress(Empty):
+            self._guarded(self._inbox.get(timeout=seconds))
+            for _ in range(_MESSAGES):
+                self._guarded(self._inbox.get_nowait())
+        self._guarded(lambda: core.settle(self))
+        while self._answers:
+            self._answers.pop(0)()
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+            self._trouble = ""
+        except StudioError as error:
+            if str(error) != self._trouble:  # once, not at every try
+                self._trouble = str(error)
+                log.warning("%s", error)
+        except Exception:
+            log.exception("the dispatcher failed at one task, and goes on")

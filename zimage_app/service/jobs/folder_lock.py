@@ -1,0 +1,118 @@
+"""One app per folder of pictures: a lock file that the system takes back when the app dies, and a note of where it is.
+
+Knows no HTTP: who starts a server writes the note, who wants to ask the app reads it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.text import Text
+
+log = logging.getLogger(__name__)
+
+_LOCK_NAME = "app.lock"
+_NOTE_NAME = "app.json"
+_MAX_NOTE = 4096
+_PATIENCE = 0.5
+"""Seconds that the lock is waited for: ``running_app`` takes it for a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningApp:
+    """Where the app of a folder answers."""
+
+    address: str
+    """As in ``http://127.0.0.1:7860``."""
+    process: int
+    key: str
+    """Lets in who can read the note: the user whose app it is."""
+
+
+class FolderInUse(StudioError):
+    """Another running app has the folder of pictures; names its address and process where they are known."""
+
+    def __init__(self, folder: Path, app: RunningApp | None) -> None:
+        where = f" (process {app.process}, {app.address})" if app else ""
+        super().__init__(
+            Text(
+                f"The app is already running on {folder}{where}; use that one, or start this one with another folder by"
+                " --outputs.",
+                f"本程序已在 {folder} 上运行{where.replace('process', '进程')}；请使用该实例，"
+                "或用 --outputs 为新实例指定其他目录。",
+            )
+        )
+        self.app = app
+
+
+class FolderLock:
+    """The right to run the jobs of a folder and to write its store."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = FileLock(folder / _LOCK_NAME, thread_local=False)
+        self._unlockable = False
+
+    def acquire(self) -> None:
+        """Take the lock, where it isn't taken already.
+
+        Raises:
+            BlockingIOError: another program has it.
+            OSError: the folder can't be written to.
+        """
+        if self._lock.is_locked or self._unlockable:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=_PATIENCE)
+        except Timeout as error:
+            raise BlockingIOError(errno.EWOULDBLOCK, "another running copy of the app has it") from error
+        except NotImplementedError:
+            log.warning("%s is on a file system without locks; see to it that one app uses it", self._folder)
+            self._unlockable = True
+
+    def note(self, address: str, key: str) -> None:
+        """Write down where the app that has the lock answers, for the user's eyes only; raises OSError."""
+        path = self._folder / _NOTE_NAME
+        fresh = path.with_name(f"{_NOTE_NAME}.{os.getpid()}")
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(asdict(RunningApp(address, os.getpid(), key)), file)
+        fresh.replace(path)
+
+    def release(self) -> None:
+        """Give the folder back."""
+        if self._lock.is_locked:
+            (self._folder / _NOTE_NAME).unlink(missing_ok=True)
+            self._lock.release()
+
+
+def running_app(folder: Path) -> RunningApp | None:
+    """The app that has a folder, where it said where it answers; None where no app has it."""
+    lock = FileLock(folder / _LOCK_NAME, thread_local=False)
+    if not (folder / _LOCK_NAME).exists():
+        return None
+    try:
+        with lock.acquire(timeout=0):
+            return None
+    except Timeout:
+        return _read_note(folder / _NOTE_NAME)
+    except (OSError, NotImplementedError):
+        return None
+
+
+def _read_note(path: Path) -> RunningApp | None:
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = json.loads(file.read(_MAX_NOTE))
+        return RunningApp(str(found["address"]), int(found["process"]), str(found["key"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

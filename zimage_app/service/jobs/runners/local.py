@@ -1,0 +1,133 @@
+"""The runner of this process: a thread that owns a device and the model loaded on it.
+
+What concerns the model (unload it, choose another device) is a command to this thread, carried out between jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+from zimage_app.domain.errors import GenerationError, LoadingCancelled, StudioError
+from zimage_app.domain.events import Cancelled, Failed, Finished
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.text import Text
+from zimage_app.service.gallery import Gallery
+from zimage_app.service.jobs.runners.runner import Assignment, Reports
+from zimage_app.service.stage_pictures import keep_stages
+
+if TYPE_CHECKING:
+    from zimage_app.service.generation import Generator
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_INTERNAL = Text(
+    "Something went wrong inside the app; the log says what. Please report it.",
+    "程序内部出错，详情见日志，欢迎反馈。",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureMaking:
+    """What it takes to make pictures."""
+
+    plan: Callable[[GenerationRequest, str], GenerationPlan]
+    """What a request comes to on a model; raises StudioError."""
+    model: Callable[[str, Callable[[Text], None], Callable[[], bool]], Generator]
+    """The model of a name, loaded where it isn't; see ``ModelSlot.model``."""
+    gallery: Gallery
+    marked: bool
+    """A picture's file says whose it is, because strangers share the page."""
+
+
+class LocalRunner:
+    """Runs jobs and commands one after another in a thread, which begins with the first of them."""
+
+    def __init__(self, making: PictureMaking) -> None:
+        self._making = making
+        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self, assignment: Assignment, reports: Reports) -> None:
+        """See ``Runner.start``."""
+        self._order(lambda: self._make(assignment, reports))
+
+    def command(self, work: Callable[[], Result]) -> Future[Result]:
+        """Carry out some work between jobs. Where the future is cancelled before its turn, nothing is done."""
+        future: Future[Result] = Future()
+
+        def carry_out() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001  # it is raised where the command was given
+                future.set_exception(error)
+
+        self._order(carry_out)
+        return future
+
+    def close(self, seconds: float) -> None:
+        """See ``Runner.close``."""
+        self._orders.put(None)
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _order(self, work: Callable[[], None]) -> None:
+        with self._starting:
+            self._orders.put(work)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name="studio-runner", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        while (work := self._orders.get()) is not None:
+            work()
+
+    def _make(self, assignment: Assignment, reports: Reports) -> None:
+        """One job; the one place where anything that goes wrong in it is caught, so that the next one still runs."""
+        job_id = assignment.job.id
+        try:
+            if assignment.context is None:
+                self._run(assignment, reports)
+            else:
+                assignment.context.run(self._run, assignment, reports)
+        except LoadingCancelled:
+            reports.stopped(job_id)
+        except StudioError as error:
+            reports.failed(job_id, error)
+        except Exception:
+            log.exception("job %s failed", job_id)
+            reports.failed(job_id, GenerationError(_INTERNAL))
+        except BaseException:  # no error of the run's, as when something ends this thread
+            log.exception("the runner broke down in job %s", job_id)
+            reports.died(job_id)
+
+    def _run(self, assignment: Assignment, reports: Reports) -> None:
+        job, token, making = assignment.job, assignment.token, self._making
+        plan = assignment.plan or making.plan(parse_request(json.loads(job.request)), job.model)
+        generator = making.model(job.model, lambda text: reports.loading(job.id, text), token)
+        reports.started(job.id, plan)
+        with closing(generator.stream(plan, token)) as events:
+            for event in keep_stages(events, plan, making.gallery):
+                match event:
+                    case Finished(picture, record):
+                        png = making.gallery.packed(picture, record, job.owner if making.marked else "")
+                        reports.finished(job.id, record, png)
+                    case Failed(error):
+                        reports.failed(job.id, error)
+                    case Cancelled():
+                        reports.stopped(job.id)
+                    case _:
+                        reports.progressed(job.id, event, plan)

@@ -1,0 +1,100 @@
+// The queue panel behind the job pill: what runs and waits, in turn; move up, cancel, pause, clear.
+(() => {
+  const { make, makeButton, say } = window.studio;
+  const PACE = 1000; // milliseconds between two looks while the panel is open
+  const ENDING = ["stopping", "saving"]; // what can't be cancelled any more
+
+  async function ask(order) {
+    const post = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(order) };
+    const answer = await fetch("queue.json", order ? post : { cache: "no-store" }).catch(() => null);
+    const data = await answer?.json().catch(() => null);
+    return data || { error: say("queue_unreachable") };
+  }
+
+  function makeRow(data, job, place, change) {
+    const row = make("li");
+    row.dataset.job = job.id;
+    row.dataset.state = job.state;
+    const prompt = make("span", "prompt", job.prompt);
+    prompt.title = job.prompt;
+    const acts = make("span", "acts");
+    const act = (name, text, label, order) => acts.append(makeButton(name, text, label, () => change(order)));
+    if (job.state === "waiting" && data.jobs.slice(0, place).some((each) => each.state === "waiting")) {
+      act("up", "↑", say("queue_up"), { do: "up", id: job.id });
+      act("first", "⤒", say("queue_first"), { do: "first", id: job.id });
+    }
+    const count = data.jobs.filter((each) => job.group && each.group === job.group).length;
+    if (count > 1) act("group", `✕ ${count}`, say("queue_cancel_group", { count }), { do: "cancel_group", id: job.group });
+    if (!ENDING.includes(job.state)) act("cancel", "✕", say("queue_cancel"), { do: "cancel", id: job.id });
+    row.append(prompt, make("span", "state", say(`queue_${job.state}`, { percent: job.percent })), acts);
+    return row;
+  }
+
+  function showQueue() {
+    if (document.querySelector("dialog.queue")) return;
+    const before = document.activeElement;
+    const panel = make("dialog", "queue");
+    const heading = make("h2", "", say("queue_heading"));
+    heading.id = "queue-heading";
+    panel.setAttribute("aria-labelledby", heading.id);
+    const note = make("p", "note");
+    note.setAttribute("role", "status");
+    const list = make("ol");
+    const close = makeButton("close", "✕", say("queue_close"), () => panel.close());
+    const pause = makeButton("pause");
+    const clear = makeButton("clear", say("queue_clear"), "", () => change({ do: "clear" }));
+    clear.title = say("queue_clear_title");
+    const head = make("header");
+    head.append(heading, close);
+    const foot = make("footer");
+    foot.append(note, clear, pause);
+    panel.append(head, list, foot);
+
+    function draw(data) {
+      if (data.error) {
+        note.textContent = data.error;
+        return;
+      }
+      const focus = document.activeElement;
+      const job = list.contains(focus) ? focus.closest("li").dataset.job : null;
+      list.replaceChildren(...data.jobs.map((each, place) => makeRow(data, each, place, change)));
+      if (!data.jobs.length) list.append(make("li", "empty", say("queue_empty")));
+      // The rows are new: who pressed a button of one goes on where they were.
+      if (job) (list.querySelector(`[data-job="${job}"] .${focus.className}`) || close).focus();
+      note.textContent = data.paused ? say("queue_paused") : data.others ? say("queue_others", { count: data.others }) : "";
+      clear.disabled = !data.jobs.some((each) => each.state === "waiting");
+      pause.hidden = !data.home;
+      pause.textContent = say(data.paused ? "queue_resume" : "queue_pause");
+      pause.title = say(data.paused ? "queue_resume_title" : "queue_pause_title");
+      pause.onclick = () => change({ do: data.paused ? "resume" : "pause" });
+    }
+
+    let timer = 0;
+    let turn = 0;
+    async function look(order) {
+      clearTimeout(timer);
+      turn += 1;
+      const mine = turn;
+      const data = await ask(order);
+      if (mine !== turn || !panel.open) return;
+      draw(data);
+      timer = setTimeout(look, data.error ? 4 * PACE : PACE);
+    }
+    async function change(order) {
+      await look(order);
+      document.dispatchEvent(new CustomEvent("studio:queue"));
+    }
+
+    panel.onclick = (event) => event.target === panel && panel.close();
+    panel.onclose = () => {
+      clearTimeout(timer);
+      panel.remove();
+      before?.focus?.();
+    };
+    document.body.append(panel);
+    panel.showModal();
+    look();
+  }
+
+  window.studio.showQueue = showQueue;
+})();
