@@ -215,9 +215,7 @@ def test_a_refused_request_names_its_field(page: _Page, studio: ScriptedStudio) 
     assert studio.queue() == QueueView(0, 0)
 
 
-def test_what_is_asked_for_while_something_runs_waits_and_is_shown_in_turn(
-    page: _Page, studio: ScriptedStudio
-) -> None:
+def test_what_is_asked_for_while_something_runs_waits_and_is_shown_in_turn(page: _Page, studio: ScriptedStudio) -> None:
     studio.loading = threading.Event()
     asked = [page.do.generate(_visitor(), *_inputs(page, prompt=f"{n}"))[page.at.asked] for n in range(3)]
     assert studio.queue() == QueueView(1, 2)

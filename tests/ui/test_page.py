@@ -28,14 +28,13 @@ def test_a_run_shows_every_stage_then_the_saved_picture(visit: Visit, scripted: 
           new MutationObserver(look).observe(document.querySelector(".canvas"), {subtree: true, attributes: true});
         }"""
     )
-    scripted.step_seconds = 0.2
+    scripted.step_seconds = 0.5
     ask(page, "红色小船")
     expect_state(page, "running")
-    expect(page.locator("#generate")).to_be_disabled()
+    expect(page.locator("#generate")).to_be_enabled()
     expect(page.locator(".canvas .message")).to_contain_text("第 2/2 阶段 · 第 1/3 步")
     expect(page.locator(".canvas .clock")).to_contain_text("约剩")
     expect_state(page, "done")
-    expect(page.locator("#generate")).to_be_enabled()
     assert all(count >= 2 for count in page.evaluate("window.seen.map((sources) => sources.size)"))
     saved = scripted.today()[0]
     expect(page.locator(".big")).to_have_attribute("src", f"pictures/{saved.record.id}.png")
@@ -146,9 +145,33 @@ def test_reloading_the_page_shows_the_run_again(visit: Visit, scripted: Scripted
     arrive(page)
     expect(page.locator(".canvas")).to_have_attribute("data-job", str(job))
     expect(page.locator("#stop")).to_be_enabled()
-    expect(page.locator("#generate")).to_be_disabled()
     expect_state(page, "done")
-    expect(page.locator("#generate")).to_be_enabled()
+    expect(page.locator("#stop")).to_be_disabled()
+
+
+def test_pictures_asked_for_while_one_is_made_are_shown_in_turn(visit: Visit, scripted: ScriptedStudio) -> None:
+    scripted.loading = threading.Event()
+    page = visit()
+    page.evaluate(
+        """() => {
+          window.jobs = [];
+          const canvas = document.querySelector(".canvas");
+          new MutationObserver(() => {
+            if (canvas.dataset.job && !window.jobs.includes(canvas.dataset.job)) window.jobs.push(canvas.dataset.job);
+          }).observe(canvas, {attributes: true});
+        }"""
+    )
+    for number in range(3):
+        ask(page, f"第 {number} 张")
+        expect(page.locator(".canvas .message")).to_have_text("正在加载：权重")
+    page.wait_for_function("fetch('queue.json').then((a) => a.json()).then((data) => data.jobs.length === 3)")
+    scripted.loading.set()
+    scripted.loading = None
+    expect(page.locator(".facts")).to_contain_text("第 2 张")
+    expect_state(page, "done")
+    assert page.evaluate("window.jobs.length") == 3
+    made = [picture.record.request.prompt for picture in scripted.today(limit=3)]
+    assert made == ["第 2 张", "第 1 张", "第 0 张"]
 
 
 def test_two_browsers_wait_in_one_queue(visit: Visit, scripted: ScriptedStudio) -> None:

@@ -18,6 +18,7 @@ from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Language
 from zimage_app.service.details import as_text
 from zimage_app.service.gpus import Amount
+from zimage_app.service.jobs.state import JobState
 from zimage_app.service.monitor import MachineStatus
 from zimage_app.service.studio import Studio
 from zimage_app.ui.i18n import say
@@ -104,10 +105,12 @@ def _notices(studio: Studio, language: Language) -> Iterator[Chip]:
 
 
 def _own_place(studio: Studio, owner: str, language: Language) -> Iterator[Chip]:
-    job_id = studio.current(owner)
-    view = studio.view(job_id) if job_id else None
-    if view is not None and view.state == "waiting":
-        yield Chip("jobs", say("monitor_place", language, place=view.ahead + 1), say("monitor_place_title", language))
+    views = studio.jobs(owner, shared=True)
+    if views and views[0].state is JobState.WAITING:
+        place = views[0].ahead + 1
+        yield Chip("jobs", say("monitor_place", language, place=place), say("monitor_place_title", language))
+    elif views:
+        yield Chip("jobs", say("monitor_jobs", language, jobs=len(views)), say("monitor_own_title", language))
 
 
 def machine_chips(machine: MachineStatus, language: Language) -> Iterator[Chip]:

@@ -22,6 +22,7 @@ MONITOR_WORDS: dict[str, Text] = {
     "monitor_jobs_paused": Text("⏸ Jobs {jobs}", "⏸ 任务 {jobs}"),
     "monitor_jobs_title": Text("{running} running, {waiting} waiting", "{running} 个运行中，{waiting} 个排队"),
     "monitor_place": Text("Queue: no. {place}", "排队第 {place} 位"),
+    "monitor_own_title": Text("Your pictures that run and wait", "你的任务，包括进行中和排队的"),
     "monitor_place_title": Text("Your place in the queue", "你在队列中的位置"),
     "monitor_cpu_title": Text("Load of {processors} processors", "{processors} 个处理器的负载"),
     "monitor_ram_title": Text("Memory in use", "内存占用"),

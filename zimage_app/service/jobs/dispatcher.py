@@ -90,6 +90,8 @@ class Dispatcher:
             with suppress(StorageError):
                 self._store.refresh()
             self._core.show_order()
+            core = self._core
+            self._guarded(lambda: core.settle(self))
             self._thread = threading.Thread(target=self._work, name="studio-dispatcher", daemon=True)
             self._thread.start()
 
@@ -221,7 +223,6 @@ class Dispatcher:
     def _work(self) -> None:
         assert self._core is not None
         core, deadline = self._core, 0.0
-        self._guarded(lambda: core.settle(self))
         while True:
             if self._closed and not deadline:
                 core.begin_closing()

@@ -7,7 +7,7 @@ import heapq
 import io
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field, replace
@@ -119,19 +119,19 @@ class Progress:
     def current(self, owner: str) -> str | None:
         """Of an owner's jobs that are not over, the id of the one that runs, else of the next; ``owner`` is a mark."""
         with self._changed:
-            return next((job_id for job_id in self._order if self._jobs[job_id].view.owner == owner), None)
+            return next((tracked.view.id for tracked in self._open() if tracked.view.owner == owner), None)
 
     def queue(self) -> QueueView:
         """How many jobs run and wait."""
         with self._changed:
-            states = [self._jobs[job_id].view.state for job_id in self._order]
+            states = [tracked.view.state for tracked in self._open()]
             waiting = states.count(JobState.WAITING)
             return QueueView(len(states) - waiting, waiting, self._paused)
 
     def open(self) -> tuple[JobView, ...]:
         """All jobs that are not over, in the order in which they run."""
         with self._changed:
-            return tuple(self._timed(self._jobs[job_id]) for job_id in self._order)
+            return tuple(map(self._timed, self._open()))
 
     # For dispatcher and runners.
 
@@ -244,6 +244,10 @@ class Progress:
         self.update(view.id, stages=tuple(stages), progress=max(progress, view.progress))
 
     # Call with the lock held.
+
+    def _open(self) -> Iterator[Tracked]:
+        """The jobs that are not over, in turn; one may have ended since the order was set."""
+        return (tracked for job_id in self._order if (tracked := self._jobs.get(job_id)) and not tracked.view.over)
 
     def _notify(self, job_id: str) -> None:
         self._changed.notify_all()

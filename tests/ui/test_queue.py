@@ -1,0 +1,116 @@
+"""The queue panel in a browser, before an app that can be killed; its routes without one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from tests.service import faults
+from tests.service.quick import quick_request
+from tests.ui.conftest import Visit, arrive, ask
+from tests.ui.doubles import ScriptedStudio, finish
+from zimage_app.service.gallery import read_record
+from zimage_app.ui.queue_routes import queue_routes
+from zimage_app.web.owner import OWNER_COOKIE
+
+PATIENCE = 60_000.0
+
+
+def _prompts(page: Page) -> list[str]:
+    return page.locator("dialog.queue li .prompt").all_inner_texts()
+
+
+def _act(page: Page, prompt: str, name: str) -> None:
+    row = page.locator("dialog.queue li").filter(has_text=prompt)
+    row.get_by_role("button", name=name, exact=True).click()
+
+
+def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Visit, tmp_path: Path) -> None:
+    port = faults.free_port()
+    address = f"http://127.0.0.1:{port}/"
+    with faults.served(tmp_path, port=port) as (program, client):
+        assert client.post("/api/queue/pause").json()["paused"] is True
+        page = visitor(address)
+        for prompt in ("第一张", "第二张", "第三张"):
+            ask(page, prompt)
+        expect(page.locator(".bar .jobs")).to_have_text("⏸ 任务 3", timeout=PATIENCE)
+        page.locator(".bar .jobs").click()
+        expect(page.locator("dialog.queue li .prompt")).to_have_text(["第一张", "第二张", "第三张"])
+        _act(page, "第二张", "上移")
+        expect(page.locator("dialog.queue li .prompt")).to_have_text(["第二张", "第一张", "第三张"])
+        _act(page, "第三张", "取消")
+        expect(page.locator("dialog.queue li .prompt")).to_have_text(["第二张", "第一张"])
+        expect(page.locator("dialog.queue .note")).to_contain_text("已暂停")
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog.queue")).to_have_count(0)
+        program.kill()
+        program.wait()
+    with faults.served(tmp_path, port=port):
+        arrive(page, address)
+        page.locator(".bar .jobs").click()
+        expect(page.locator("dialog.queue li .prompt")).to_have_text(["第二张", "第一张"])
+        page.get_by_role("button", name="继续队列").click()
+        expect(page.locator("dialog.queue li.empty")).to_have_text("队列为空。", timeout=PATIENCE)
+        expect(page.locator(".bar .jobs")).to_be_hidden()
+    records = sorted((read_record(path) for path in tmp_path.glob("*/*.png")), key=lambda record: record.created)
+    assert [record.request.prompt for record in records] == ["第二张", "第一张"]
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[ScriptedStudio]:
+    with closing(ScriptedStudio(tmp_path, step_seconds=0.0)) as studio:
+        studio.pause_queue(True)
+        yield studio
+
+
+def _client(studio: ScriptedStudio, owner: str = "a" * 32) -> TestClient:
+    app = Starlette(routes=queue_routes(studio, "auto"))
+    return TestClient(app, base_url="http://127.0.0.1", cookies={OWNER_COOKIE: owner})
+
+
+def test_every_order_of_the_panel(studio: ScriptedStudio) -> None:
+    client = _client(studio)
+    jobs = [studio.submit(quick_request(n), "quick", "a" * 32, group="g" * (n > 2)) for n in range(5)]
+
+    def do(**order: object) -> list[str]:
+        answer = client.post("/queue.json", json=order)
+        assert answer.status_code == 200, answer.text
+        return [job["id"] for job in answer.json()["jobs"]]
+
+    assert [job["id"] for job in client.get("/queue.json").json()["jobs"]] == jobs
+    assert do(do="up", id=jobs[1])[:2] == [jobs[1], jobs[0]]
+    assert do(do="first", id=jobs[2])[0] == jobs[2]
+    assert jobs[0] not in do(do="cancel", id=jobs[0])
+    assert do(do="cancel_group", id="g") == [jobs[2], jobs[1]]
+    assert do(do="clear") == []
+    assert client.post("/queue.json", json={"do": "resume"}).json()["paused"] is False
+    done = studio.submit(quick_request(9), "quick", "a" * 32)
+    assert finish(studio, done).state == "done"
+    assert client.post("/queue.json", json={"do": "pause"}).json()["paused"] is True
+
+
+@pytest.mark.parametrize("order", [None, [], "pause", {}, {"do": "fly"}, {"do": ["up"]}, {"do": "cancel", "id": "x"}])
+def test_what_is_no_order_is_told(studio: ScriptedStudio, order: object) -> None:
+    answer = _client(studio).post("/queue.json", json=order, headers={"accept-language": "en"})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(("do: must be one of pause", "id: is no job of yours"))
+
+
+def test_strangers_see_and_change_only_their_own(tmp_path: Path) -> None:
+    with closing(ScriptedStudio(tmp_path, step_seconds=0.0, shared=True)) as studio:
+        studio.pause_queue(True)
+        mine, other = (studio.submit(quick_request(n), "quick", owner * 32) for n, owner in enumerate("ab"))
+        client = _client(studio)
+        data = client.get("/queue.json").json()
+        assert ([job["id"] for job in data["jobs"]], data["others"], data["home"]) == ([mine], 1, False)
+        assert client.post("/queue.json", json={"do": "cancel", "id": other}).status_code == 422
+        assert "不能暂停" in client.post("/queue.json", json={"do": "pause"}).json()["error"]
+        client.post("/queue.json", json={"do": "clear"})
+        assert [view.id for view in studio.jobs("b" * 32, shared=True)] == [other]
+        assert studio.view(mine).state == "cancelled"  # type: ignore[union-attr]
