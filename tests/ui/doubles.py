@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,7 +15,7 @@ from PIL import Image
 from tests.service.lora_files import WIDTH
 from tests.service.quick import PATIENCE, QuickGenerator, finish
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import ModelError, StudioError
+from zimage_app.domain.errors import LoadingCancelled, ModelError, StudioError
 from zimage_app.domain.events import Event, Picture, StageDone
 from zimage_app.domain.request import Stage
 from zimage_app.domain.text import Text
@@ -138,9 +139,11 @@ class ScriptedStudio(Studio):
 
     def _model(self, name: str, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
         tell(Text("loading: weights", "正在加载：权重"))
-        gate = self.loading
-        if gate is not None:
-            assert gate.wait(PATIENCE)
+        gate, end = self.loading, time.monotonic() + PATIENCE
+        while gate is not None and not gate.wait(0.02):
+            if cancelled():
+                raise LoadingCancelled
+            assert time.monotonic() < end
         return cast("Generator", self.generators[name])
 
     def _fail(self, event: Event) -> None:
