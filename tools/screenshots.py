@@ -57,7 +57,7 @@ def main() -> None:
     """Make a few pictures on the demo model, and keep what the page shows of them."""
     with tempfile.TemporaryDirectory() as outputs, sync_playwright() as tool:
         studio = Studio(StudioConfig(outputs=Path(outputs), model="demo", offline=True))
-        studio.resume()
+        studio.start()
         port = choose_port("127.0.0.1", None)
         page = open_page(studio, "auto", Door(), server_name="127.0.0.1", server_port=port)
         path = shutil.which("chromium") or shutil.which("google-chrome")

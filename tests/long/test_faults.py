@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.service import faults
+from tests.service.jobs.test_runners import claims_by_many
 from tests.service.quick import PATIENCE
 from tests.service.same_pixels import cancels, same_pixels
-from tests.service.test_jobs import claims_by_many
 from zimage_app import load_generator
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.config import StudioConfig

@@ -397,8 +397,8 @@ def _held(problem: Text) -> Text:
 def _died(attempts: int) -> Text:
     times = Text("once" if attempts == 1 else "twice", "" if attempts == 1 else "两次")
     return Text(
-        f"Interrupted: the app ended {times.en} while this picture was made, so it is not tried again; smaller"
-        " settings may help where memory ran out.",
+        f"Interrupted: the app ended or broke down {times.en} while this picture was made, so it is not tried again;"
+        " smaller settings may help where memory ran out.",
         f"已中断：生成此图片时程序{times.zh}意外退出，不再自动重试；若因内存不足，请减小尺寸。",
     )
 

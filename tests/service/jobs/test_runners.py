@@ -1,0 +1,133 @@
+"""Several runners at one queue: no job twice, none lost, fair turns, and one of them may die."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from tests.service.quick import MODEL, PATIENCE, QuickGenerator, plan_of, quick_request
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.text import Text
+from zimage_app.models.spec import find_model
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.gallery import Gallery, read_record
+from zimage_app.service.jobs.core import JobRules
+from zimage_app.service.jobs.dispatcher import Dispatcher
+from zimage_app.service.jobs.progress import Tracked
+from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
+from zimage_app.service.jobs.store import Job
+from zimage_app.service.jobs.view import JobView
+from zimage_app.service.limits import HOME
+from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.slot import ModelSlot
+
+if TYPE_CHECKING:
+    from zimage_app.service.generation import Generator
+
+Load = Callable[[str, Callable[[Text], None], Callable[[], bool]], "Generator"]
+
+
+@contextmanager
+def dispatching(outputs: Path, loads: list[Load]) -> Iterator[Dispatcher]:
+    """A dispatcher with a runner for each way to get a model."""
+    gallery = Gallery(outputs)
+    making = [PictureMaking(lambda request, _: plan_of(request), load, gallery, marked=False) for load in loads]
+    dispatcher = Dispatcher(outputs / ".state", gallery, [LocalRunner(each) for each in making], JobRules(HOME))
+    with closing(dispatcher):
+        yield dispatcher
+
+
+def submit(dispatcher: Dispatcher, name: str, request: GenerationRequest, owner: str = "") -> str:
+    plan = plan_of(request)
+    job = Job(name, owner, MODEL, plan.request.model_dump_json(), sum(stage.cost for stage in plan.stages))
+    dispatcher.submit(job, Tracked(JobView(name, owner, MODEL), plan))
+    return name
+
+
+def end(dispatcher: Dispatcher, name: str) -> JobView:
+    view = dispatcher.progress.wait(name, -1, 0.0) or dispatcher.view(name)
+    while view is not None and not view.over:
+        view = dispatcher.progress.wait(name, view.version, PATIENCE) or dispatcher.view(name)
+    assert view is not None
+    return view
+
+
+def claims_by_many(folder: Path, rounds: int, runners: int = 8, count: int = 50) -> None:
+    """L3: ``runners`` runners take ``count`` jobs: none twice, none lost."""
+    for number in range(rounds):
+        generators = [QuickGenerator(ModelCard(MODEL, Text("", ""), Text("", "")), 0.0) for _ in range(runners)]
+        loads = [lambda *_, each=each: cast("Generator", each) for each in generators]
+        outputs = folder / str(number)
+        with dispatching(outputs, loads) as dispatcher:
+            dispatcher.pause(True)
+            names = [submit(dispatcher, f"{n}", quick_request(n), str(n % 5)) for n in range(count)]
+            dispatcher.pause(False)
+            assert [end(dispatcher, name).state for name in names] == ["done"] * count
+            begun = [dispatcher._store.find(name).attempts for name in names]  # type: ignore[union-attr]
+            assert begun == [1] * count
+        seeds = [read_record(path).request.seed for path in outputs.glob("*/*.png")]
+        assert sorted(map(str, seeds)) == sorted(map(str, range(count)))
+
+
+def test_l3_every_job_is_claimed_once(tmp_path: Path) -> None:
+    claims_by_many(tmp_path, 1)
+
+
+def test_two_runners_with_a_model_each_work_at_once_and_one_dies(
+    models_dir: Path, tmp_path: Path, small_request: GenerationRequest
+) -> None:
+    source = find_model("tiny", StudioConfig(models=models_dir).shelves)
+    both, deaths = threading.Barrier(2), iter([True])
+
+    def loader() -> Load:
+        slot, first = ModelSlot(LoraLibrary(tmp_path / "loras"), device="cpu"), True
+
+        def load(name: str, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+            nonlocal first
+            del name
+            model = slot.model(source, tell, cancelled)
+            if first:
+                first = False
+                both.wait(PATIENCE)  # breaks where the two don't run at once
+            elif next(deaths, False):
+                raise SystemExit
+            return model
+
+        return load
+
+    with dispatching(tmp_path, [loader(), loader()]) as dispatcher:
+        requests = [small_request.model_copy(update={"seed": seed}) for seed in range(8)]
+        names = [submit(dispatcher, str(n), request, "ab"[n % 2]) for n, request in enumerate(requests)]
+        assert [end(dispatcher, name).state for name in names] == ["done"] * 8
+        attempts = [dispatcher._store.find(name).attempts for name in names]  # type: ignore[union-attr]
+        assert sorted(attempts) == [1] * 7 + [2], "the one whose runner died was begun again"
+    records = [read_record(path) for path in tmp_path.glob("*/*.png")]
+    assert sorted(str(record.request.seed) for record in records) == sorted(map(str, range(8)))
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_command_is_carried_out_between_jobs_or_not_at_all(tmp_path: Path, cancelled: bool) -> None:
+    generator = QuickGenerator(ModelCard(MODEL, Text("", ""), Text("", "")), 0.0)
+    gate, order = threading.Event(), []
+
+    def load(*_: object) -> Generator:
+        assert gate.wait(PATIENCE)
+        order.append("job")
+        return cast("Generator", generator)
+
+    making = PictureMaking(lambda request, _: plan_of(request), load, Gallery(tmp_path), marked=False)
+    runner = LocalRunner(making)
+    with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(HOME))) as dispatcher:
+        names = [submit(dispatcher, str(n), quick_request(n)) for n in range(2)]
+        command = runner.command(lambda: order.append("command"))
+        if cancelled:
+            assert command.cancel()
+        gate.set()
+        assert [end(dispatcher, name).state for name in names] == ["done", "done"]
+    assert order == (["job", "job"] if cancelled else ["job", "command", "job"])
