@@ -12,8 +12,11 @@ from pathlib import Path
 
 from zimage_app.models.folders import is_tokenizer
 from zimage_app.models.hub_cache import cached_repos
+from zimage_app.models.regular_file import read_regular
 from zimage_app.models.sources import QWEN_TOKENIZER, Place, Remote, repo_folder
 
+_LARGEST_LIST = 64 * 2**20
+"""Bytes; Qwen's has 11 million."""
 _WORDS = 151_643
 """Entries of Qwen's word list, special tokens not counted (Qwen2 and Qwen3)."""
 _COMFY_TOKENIZER = Path("comfy", "text_encoders", "qwen25_tokenizer")
@@ -52,7 +55,7 @@ def _words(folder: Path) -> int:
 def _count(path: Path, changed: int) -> int:  # noqa: ARG001 - a file that was changed is counted again
     """How many words a list holds; 0 where it cannot be read."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_regular(path, _LARGEST_LIST))
         words = data["model"]["vocab"] if path.name == "tokenizer.json" else data
         return len(words)
     except (OSError, ValueError, KeyError, TypeError):

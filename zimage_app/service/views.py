@@ -9,6 +9,7 @@ from typing import Literal
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
+from zimage_app.models.regular_file import read_regular
 
 JobState = Literal["waiting", "loading", "running", "done", "failed", "cancelled"]
 
@@ -38,6 +39,10 @@ class QueueView:
     waiting: int
 
 
+MOST_PICTURE = 256 * 2**20
+"""Bytes of a saved picture; a PNG of 4096 x 4096 has at most 50 million."""
+
+
 @dataclass(frozen=True, slots=True)
 class SavedPicture:
     """A picture on disk."""
@@ -49,7 +54,7 @@ class SavedPicture:
 
     def read(self) -> bytes:
         """The PNG; raises OSError where its file has gone."""
-        return self.path.read_bytes() if self.unsaved is None else self.unsaved
+        return read_regular(self.path, MOST_PICTURE) if self.unsaved is None else self.unsaved
 
 
 @dataclass(frozen=True, slots=True)

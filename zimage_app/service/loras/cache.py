@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from zimage_app.models.regular_file import read_regular
 from zimage_app.service.files import write_whole
 from zimage_app.service.loras.contents import Contents
 from zimage_app.service.loras.said import Said
@@ -105,9 +106,7 @@ class Cache:
 
 def _read(path: Path) -> dict[str, Known]:
     try:
-        if path.stat().st_size > _LARGEST:
-            return {}
-        return _Saved.model_validate_json(path.read_bytes()).files
+        return _Saved.model_validate_json(read_regular(path, _LARGEST)).files
     except FileNotFoundError:
         return {}
     except (OSError, ValidationError) as error:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from zimage_app.domain.text import Text
 from zimage_app.models.lookalikes import ENOUGH, MOST_TENSORS, TOO_MANY, lookalike
+from zimage_app.models.regular_file import open_regular
 from zimage_app.service.loras.said import Said, said_in
 
 Shape = tuple[int, ...]
@@ -138,7 +139,7 @@ def _width(shapes: Mapping[str, Shape]) -> int | None:
 def _other_content(path: Path) -> Text | None:
     """What a file is that is no safetensors file, where its beginning tells."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return lookalike(file.read(ENOUGH))
     except OSError:
         return None
