@@ -40,4 +40,3 @@ def read_regular(path: Path, most: int) -> bytes:
 def _open_at_once(path: str, flags: int) -> int:
     """Without waiting for somebody to write into a pipe. Windows has no such flag, and no pipes in folders."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
