@@ -19,7 +19,7 @@ import sys
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import IO, Any, Literal, NoReturn
 
 from PIL import Image, ImageOps
 
@@ -194,14 +194,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_PROCESSES.__init__)  # type: ignore[misc]
 
 
-def _send(file: BinaryIO, said: dict[str, Any], data: bytes) -> None:
+def _send(file: IO[bytes], said: dict[str, Any], data: bytes) -> None:
     text = json.dumps(said).encode()
     file.write(_HEAD.pack(len(text), len(data)) + text)
     file.write(data)
     file.flush()
 
 
-def _receive(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def _receive(file: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     """The next message; None at the end of the pipe."""
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
