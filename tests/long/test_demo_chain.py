@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from zimage_app import GenerationRequest, load_generator
+from zimage_app.service.loras import LoraLibrary
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -25,10 +26,11 @@ def test_one_command_makes_a_model_that_draws(tmp_path: Path) -> None:
     make(tmp_path)
     generator = load_generator(str(tmp_path / "model"))
     assert generator.generate(GenerationRequest(prompt="湖", seed=1)).image.size == (672, 864)
-    assert {path.name for path in (tmp_path / "loras").iterdir()} == {
-        *("demo-ink-wash.safetensors", "demo-ink-wash.png"),
-        *("demo-snow.safetensors", "demo-snow.png"),
+    assert {entry.name: entry.problem for entry in LoraLibrary(tmp_path / "loras").entries()} == {
+        "demo-ink-wash": None,
+        "demo-snow": None,
     }
+    assert all((tmp_path / "loras" / f"{name}.png").is_file() for name in ("demo-ink-wash", "demo-snow"))
     report = json.loads((tmp_path / "evaluation" / "report.json").read_text(encoding="utf-8"))
     assert report["probe on drawn scenes"]["ground"] > 30
     (row,) = json.loads((tmp_path / "curve.json").read_text(encoding="utf-8"))

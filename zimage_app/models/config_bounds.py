@@ -39,8 +39,8 @@ _LONGEST = 256
 """Any list or text."""
 
 
-def check_bounds(config: Mapping[str, Any], tensors: int) -> None:
-    """Compare a config with the bounds, and its layers with the number of tensors that the weights have.
+def check_bounds(config: Mapping[str, Any]) -> None:
+    """Compare a config with the bounds.
 
     Raises:
         ValueError: names the setting and what it may be at most.
@@ -51,8 +51,6 @@ def check_bounds(config: Mapping[str, Any], tensors: int) -> None:
         most = _MOST.get(name, _MOST_OF_ANY)
         if isinstance(value, int | float) and abs(value) > most:
             raise ValueError(f"{name} is {value:g}; at most {most} is taken")
-        if name.endswith("layers") and isinstance(value, int) and value > tensors:
-            raise ValueError(f"{name} is {value}, but the weights have only {tensors} tensors")
 
 
 def _values(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -160,7 +160,7 @@ def open_part(kind: Kind, files: PartFiles) -> Part:
     """
     _refuse_quantised_config(files)
     try:
-        check_bounds(files.config, len(files.weights.entries))
+        check_bounds(files.config)
         module = kind.outline(files.config)
     except (TypeError, ValueError, KeyError, IndexError, AssertionError, RuntimeError, ZeroDivisionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
