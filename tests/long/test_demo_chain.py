@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.test_demo_model import check_loras
 from zimage_app import GenerationRequest, load_generator
-from zimage_app.service.loras import LoraLibrary
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -26,11 +26,7 @@ def test_one_command_makes_a_model_that_draws(tmp_path: Path) -> None:
     make(tmp_path)
     generator = load_generator(str(tmp_path / "model"))
     assert generator.generate(GenerationRequest(prompt="湖", seed=1)).image.size == (672, 864)
-    assert {entry.name: entry.problem for entry in LoraLibrary(tmp_path / "loras").entries()} == {
-        "demo-ink-wash": None,
-        "demo-snow": None,
-    }
-    assert all((tmp_path / "loras" / f"{name}.png").is_file() for name in ("demo-ink-wash", "demo-snow"))
+    check_loras(tmp_path / "loras")
     report = json.loads((tmp_path / "evaluation" / "report.json").read_text(encoding="utf-8"))
     assert report["probe on drawn scenes"]["ground"] > 30
     (row,) = json.loads((tmp_path / "curve.json").read_text(encoding="utf-8"))

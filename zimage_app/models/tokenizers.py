@@ -56,11 +56,11 @@ def check_tokenizer(folder: Path) -> None:
     for path in folder.iterdir():
         if not path.is_dir():
             open_regular(path, _LARGEST_LIST).close()
-    if (folder / "tokenizer.json").is_file():
-        pattern = next(_strange_patterns(json.loads(read_regular(folder / "tokenizer.json", _LARGEST_LIST))), None)
+    for path in folder.glob("tokenizer*.json"):  # tokenizer_config.json may name another than the usual one
+        pattern = next(_strange_patterns(json.loads(read_regular(path, _LARGEST_LIST))), None)
         if pattern is not None:
             shown = repr(pattern[:_LONGEST_SHOWN])
-            raise ValueError(f"tokenizer.json cuts texts with {shown}, which is not Qwen's pattern")
+            raise ValueError(f"{path.name} cuts texts with {shown}, which is not Qwen's pattern")
 
 
 def _strange_patterns(data: Any) -> Iterator[str]:

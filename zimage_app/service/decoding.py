@@ -52,6 +52,8 @@ _LYING = (5, 6, 7, 8)
 _HEAD = struct.Struct(">II")
 """Before each message: bytes of its JSON, and of the data behind that."""
 _ROOT = Path(__file__).parents[2]
+_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "SYSTEMROOT")
+"""All that the process is told of this one's environment, which may hold keys and passwords."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ class _Process:
             self._program = subprocess.Popen(
                 [sys.executable, "-m", __name__],
                 cwd=_ROOT,
+                env={name: os.environ[name] for name in _VARIABLES if name in os.environ},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -149,7 +149,7 @@ def _walk_png(file: BinaryIO) -> tuple[int, int]:
         if not kind.isalpha():
             raise ValueError("a chunk without a name")
         if size is None:
-            if kind != b"IHDR":
+            if (length, kind) != (13, b"IHDR"):
                 raise ValueError("it doesn't begin with its size")
             width, height = struct.unpack(">II", file.read(8))
             size = width, height
