@@ -65,6 +65,69 @@ def _called(node: ast.Call) -> Iterator[str]:
             yield f"{keyword.arg}="
 
 
+READERS = {"read_text", "read_bytes", "open", "fromfile", "from_file", "safe_open", "load_file", "memmap"}
+"""Calls that read a file of anybody's in a way that a pipe or a sparse file of 50 GB stops."""
+NO_READINGS = {"os.open", "opener.open", "archive.open", "zipfile.ZipInfo.from_file", "self.board.open"}
+"""They open something else: a folder, an address, a file in a ZIP that is written, the jobs that are open."""
+READ_ELSEWHERE = {
+    "models/regular_file.py": "the one function that does",
+    "models/files.py": "weights, mapped; opened by that function just before",
+    "service/loras/contents.py": "headers of LoRAs that a look found to be regular files",
+    "service/picture_files.py": "Pillow, on what that function opened",
+    "service/doctor/system.py": "our own requirements.txt",
+    "service/cgroups.py": "the system's own figures",
+    "ui/asset.py": "our own assets",
+    "web/access.py": "our own login page",
+    "web/credentials.py": "--auth-file, which may well be a pipe",
+}
+
+
+def readings(tree: ast.AST) -> Iterator[str]:
+    """Calls that read a file otherwise than through ``models/regular_file.py``."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        name = called.rpartition(".")[2]
+        modes = {str(given.value) for given in node.args if isinstance(given, ast.Constant)}
+        writes = name == "open" and any(re.fullmatch("[wxa]b?", mode) for mode in modes)
+        if name in READERS and not writes and called not in NO_READINGS:
+            yield called
+
+
+def test_files_of_anybody_are_read_by_one_function() -> None:
+    assert list(readings(ast.parse("path.open('rb')\nPath(x).read_text()\nImage.open(f)\nopen('a.txt')"))) == [
+        "path.open",
+        "Path(x).read_text",
+        "Image.open",
+        "open",
+    ]
+    assert list(readings(ast.parse("path.open('xb')\nread_regular(path, 5)"))) == []
+    root = ROOT / "zimage_app"
+    found = {
+        path.relative_to(root).as_posix(): list(readings(ast.parse(path.read_text("utf-8"))))
+        for path in root.rglob("*.py")
+    }
+    found = {name: calls for name, calls in found.items() if calls}
+    assert found.keys() == READ_ELSEWHERE.keys(), found
+
+
+def test_no_loader_of_models_may_run_their_code() -> None:
+    """Every ``from_pretrained`` and its like says so itself: without a word, transformers asks on the terminal."""
+    # Classes that are named take only their own code; Auto… and pipelines take what a folder names.
+    loader = re.compile(r"(.*\.)?(Auto(?!encoder)\w*|\w*Pipeline)\.from_\w+|(.*\.)?pipeline")
+    calls = [
+        node
+        for path in (*(ROOT / "zimage_app").rglob("*.py"), *(ROOT / "tools").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and loader.fullmatch(ast.unparse(node.func))
+    ]
+    assert calls
+    for call in calls:
+        said = {keyword.arg: keyword.value for keyword in call.keywords}
+        assert "trust_remote_code" in said, ast.unparse(call)  # that it is False, another test holds
+
+
 @pytest.mark.parametrize(
     ("source", "name"),
     [

@@ -15,7 +15,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "```text\n", "```\n"
 _FOLDERS = ("zimage_app", "models", "presets", "loras", "outputs", "tools", "benchmarks", "tests", "docs", ".ci")
-_TOP = ("app.py", "README.md", "CHANGELOG.md", "requirements.txt", "requirements-dev.txt", "pyproject.toml", "LICENSE")
+_TOP = (
+    "app.py",
+    "README.md",
+    "CHANGELOG.md",
+    "requirements.txt",
+    "requirements.lock",
+    "requirements-dev.txt",
+    "pyproject.toml",
+    "LICENSE",
+)
 _LEFT_OUT = frozenset({"__pycache__", "__init__.py", "my.yaml", "my"})
 _TRACKED_IN = {"models": ("README.md", "demo"), "outputs": ("README.md",), "loras": ("README.md",)}
 """Folders that fill with a user's own files: only these belong to the repository."""
@@ -23,6 +32,7 @@ _COLUMN = 42
 _WORDS = {
     "README.md": "what stands in this folder",
     "requirements.txt": "what the app needs, in ranges that were checked together",
+    "requirements.lock": "the same in one version each, with hashes",
     "requirements-dev.txt": "what the tests need on top",
     "pyproject.toml": "settings of ruff, mypy, pytest and the layer contracts",
     "LICENSE": "Apache-2.0",

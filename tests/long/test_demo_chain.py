@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.test_demo_model import check_loras
 from zimage_app import GenerationRequest, load_generator
 
 pytestmark = pytest.mark.timeout(3600)
@@ -25,10 +26,7 @@ def test_one_command_makes_a_model_that_draws(tmp_path: Path) -> None:
     make(tmp_path)
     generator = load_generator(str(tmp_path / "model"))
     assert generator.generate(GenerationRequest(prompt="湖", seed=1)).image.size == (672, 864)
-    assert {path.name for path in (tmp_path / "loras").iterdir()} == {
-        *("demo-ink-wash.safetensors", "demo-ink-wash.png"),
-        *("demo-snow.safetensors", "demo-snow.png"),
-    }
+    check_loras(tmp_path / "loras")
     report = json.loads((tmp_path / "evaluation" / "report.json").read_text(encoding="utf-8"))
     assert report["probe on drawn scenes"]["ground"] > 30
     (row,) = json.loads((tmp_path / "curve.json").read_text(encoding="utf-8"))

@@ -395,6 +395,18 @@ def wrong_class(folder: Path) -> None:
     edit_json(folder / "transformer" / "config.json", _class_name="FluxTransformer2DModel")
 
 
+def too_many_layers(folder: Path) -> None:
+    edit_json(folder / "transformer" / "config.json", n_layers=10**8)
+
+
+def a_catastrophic_pattern(folder: Path) -> None:
+    """Quick to read, and for ever at work on a prompt of forty letters."""
+    edit_json(
+        folder / "tokenizer" / "tokenizer.json",
+        pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False},
+    )
+
+
 def unknown_setting(folder: Path) -> None:
     edit_json(folder / "transformer" / "config.json", warp=9)
 
@@ -484,6 +496,8 @@ DAMAGE: list[tuple[Callable[[Path], None], list[str]]] = [
     (larger_tokenizer, ["tiny/tokenizer", "259 tokens", "vocab_size 100"]),
     (wrong_channels, ["vae/config.json", "latent_channels 4", "in_channels 16", "transformer/config.json"]),
     (wrong_class, ["transformer/config.json", "FluxTransformer2DModel"]),
+    (too_many_layers, ["transformer/config.json", "n_layers is 1e+08; at most 256"]),
+    (a_catastrophic_pattern, ["tokenizer", "(a+)+$", "not Qwen's pattern"]),
     (unknown_setting, ["transformer/config.json", "unknown setting warp"]),
     (senseless_config, ["transformer/config.json", "does not describe"]),
     (uneven_heads, ["transformer/config.json", "axes_dims is 60, but dim is 64"]),
@@ -515,6 +529,6 @@ def test_a_file_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("zimage_app.models.files.open_regular", refuse)
     with pytest.raises(ModelError, match=rf"{TRANSFORMER} cannot be read \(Permission denied\); check its permissions"):
         open_file(folder / TRANSFORMER)

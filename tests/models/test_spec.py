@@ -14,6 +14,7 @@ from zimage_app.domain.errors import ModelError
 from zimage_app.domain.request import REFERENCE_STAGES
 from zimage_app.models.card_file import read_card
 from zimage_app.models.spec import Shelves, find_model, list_models, look_up
+from zimage_app.service.config import StudioConfig
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "models"
@@ -226,3 +227,21 @@ def test_a_wrong_card_is_refused_with_its_line(tmp_path: Path, text: str, line: 
 def test_names_that_can_be_no_path_are_no_model(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelError, match=r"There is no model|is not on this machine"):
         find_model(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["{folder}/mine", "../models/mine", "models/mine", "~/x", "owner/name", "", "x" * 5000]
+)
+def test_where_strangers_choose_only_listed_names_mean_a_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    models = tmp_path / "models"
+    models.mkdir()
+    make_model(models, "mine")
+    shelves = StudioConfig(models=models, shared=True).visitors_shelves
+    assert look_up("mine", shelves).card.name == "mine"
+    with pytest.raises(ModelError, match=r"^There is no model '.{0,80}' on this page; choose one of") as caught:
+        find_model(name.format(folder=models), shelves)
+    assert len(str(caught.value)) < 400
+    assert StudioConfig(models=models).visitors_shelves == StudioConfig(models=models).shelves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from zimage_app.domain.errors import ModelError, RequestError
 from zimage_app.models.parts import TEXT_ENCODER
 from zimage_app.models.text import Qwen3TextEncoder, Tokenizer, load_tokenizer
 from zimage_app.models.tiny import TINY_TEXT
+from zimage_app.models.tokenizers import check_tokenizer
 
 ROOT = Path(__file__).parents[2]
 QWEN = ROOT.parent / "shared" / "data" / "qwen25_tokenizer"
@@ -149,3 +151,29 @@ def test_a_broken_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}', encoding="utf-8")
     with pytest.raises(ModelError, match=f"{tmp_path.name} holds no usable tokenizer"):
         load_tokenizer(tmp_path)
+
+
+def test_a_folders_own_code_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``auto_map`` names a class in the folder; on a terminal, transformers would ask, and take ``y`` for an answer."""
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(DEMO, folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n", encoding="utf-8")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ModelError, match="tokenizer"):
+        load_tokenizer(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_only_qwens_pattern_cuts_texts(tmp_path: Path) -> None:
+    check_tokenizer(DEMO)
+    for place in ("normalizer", "pre_tokenizer", "decoder"):
+        folder = tmp_path / place
+        shutil.copytree(DEMO, folder)
+        data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        data[place] = {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "(a|a)*$"}}]}
+        (folder / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+        with pytest.raises(ValueError, match=r"\(a\|a\)\*\$.*not Qwen's pattern"):
+            check_tokenizer(folder)

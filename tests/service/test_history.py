@@ -434,3 +434,13 @@ def check_damage(folder: Path, flips: int, cuts: int, seed: int = 1) -> None:
 
 def test_c4_a_damaged_index_is_made_again_from_the_pictures(folder: Path) -> None:
     check_damage(folder, flips=25, cuts=8)
+
+
+def test_a_picture_of_others_does_not_stop_the_index_at_the_next_start(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "other.png")
+    for number in (1, 2):
+        save(tmp_path, number)
+        history = History(tmp_path)
+        history.refresh()
+        assert history.page(None).total == number
+        history.close()

@@ -95,7 +95,9 @@ def test_temporary_folders_of_apps_that_are_gone_go(
     put(orphan / "upload.png", size=500)
     (temporary / f"{TEMPORARY}-x").mkdir()
     with private_folder():
-        assert tidy(config) == Tidied(1, 500)
+        with tempfile.NamedTemporaryFile(delete=False) as left:
+            assert Path(left.name).is_relative_to(temporary)
+        assert tidy(config, temporary) == Tidied(1, 500)
         assert len(list(temporary.iterdir())) == 3
     assert sorted(path.name for path in temporary.iterdir()) == ["other", f"{TEMPORARY}-x"]
 

@@ -135,7 +135,7 @@ def test_what_is_no_picture_to_start_from_is_refused(
 def test_room_is_made_by_what_was_not_used_for_longest(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)
     files = [encoded(Image.fromarray(each)) for each in noise]
-    inputs = PictureInputs(tmp_path, most_kept=3 * len(files[0]) + 200)
+    inputs = PictureInputs(tmp_path, most_kept=3 * (len(files[0]) + 2000))
     digests = []
     for age, data in enumerate(files[:3]):
         digests.append(inputs.keep(data, "x").sha256)
@@ -143,7 +143,7 @@ def test_room_is_made_by_what_was_not_used_for_longest(tmp_path: Path) -> None:
     inputs.check(start(digests[0]))  # it is used again
     digests.append(inputs.keep(files[3], "x").sha256)
     there = {path.name for path in (tmp_path / FOLDER).iterdir()}
-    assert there == {digests[0], digests[2], digests[3]}
+    assert there == {f"{digests[each]}{end}" for each in (0, 2, 3) for end in ("", "-small.jpg")}
 
 
 @pytest.mark.parametrize("digest", ["0" * 64])

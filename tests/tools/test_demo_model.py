@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,9 +51,11 @@ from tools.demo_model.train import Corpus, Peers, Recipe, Trainer, handover, mai
 from tools.demo_model.vae import build_vae, psnr, set_encoder
 from zimage_app.domain.request import MAX_PROMPT
 from zimage_app.models.card_file import read_card
+from zimage_app.service.loras import LoraLibrary
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models" / "demo"
+LORAS = ("demo-ink-wash", "demo-snow")
 PROMPTS = ROOT / "tests" / "data" / "demo_prompts.json"
 MEGABYTE = 1_000_000
 
@@ -511,6 +514,19 @@ def test_the_shipped_weights_fit_the_stock_classes_exactly() -> None:
         assert not info["mismatched_keys"], part
         assert all(torch.isfinite(value).all() for value in model.state_dict().values()), part
     assert not Qwen3Model.from_pretrained(MODEL / "text_encoder").training
+
+
+def check_loras(folder: Path) -> None:
+    """What the chain leaves in the folder of LoRAs, beside what a look into it writes down."""
+    assert {entry.name: entry.problem for entry in LoraLibrary(folder).entries()} == dict.fromkeys(LORAS)
+    assert all((folder / f"{name}.png").is_file() for name in LORAS)
+
+
+def test_the_shipped_loras_are_what_the_chain_leaves(tmp_path: Path) -> None:
+    for path in (ROOT / "loras").glob("demo-*"):
+        shutil.copy(path, tmp_path)
+    for _ in range(2):
+        check_loras(tmp_path)
 
 
 def test_the_shipped_folder_is_small() -> None:

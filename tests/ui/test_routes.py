@@ -16,8 +16,9 @@ from tests.service import quick
 from tests.service.quick import QuickStudio
 from tests.ui.doubles import ScriptedStudio, finish
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.thumbnails import SIZE
 from zimage_app.service.views import SavedPicture
-from zimage_app.ui.routes import THUMBNAIL_SIZE, picture_routes
+from zimage_app.ui.routes import picture_routes
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_download_is_a_file_to_keep(client: TestClient, saved: SavedPicture) -
 def test_the_thumbnail_is_a_small_jpeg_of_the_same_shape(client: TestClient, saved: SavedPicture) -> None:
     answer = client.get(f"/pictures/{saved.record.id}.jpg")
     image = Image.open(io.BytesIO(answer.content))
-    assert (image.format, max(image.size)) == ("JPEG", max(THUMBNAIL_SIZE))
+    assert (image.format, max(image.size)) == ("JPEG", max(SIZE))
     assert image.width / image.height == pytest.approx(336 / 432, abs=0.01)
 
 

@@ -166,3 +166,12 @@ def test_a_refusal_is_said_in_the_visitors_language() -> None:
         "detail": "不允许其他网站的页面调用本程序。",
         "field": None,
     }
+
+
+@pytest.mark.parametrize(
+    "kind", ["multipart/form-data; boundary=x", " Multipart/Form-Data; boundary=x", "multipart/mixed"]
+)
+def test_forms_with_files_are_refused_before_anything_is_written_down(kind: str) -> None:
+    for path in ("/gradio_api/component_server", "/history/zip", "/import", "/api/inputs"):
+        answer = client().post(path, content=b"--x\r\n", headers={"content-type": kind})
+        assert answer.status_code == 415

@@ -73,7 +73,7 @@ def export(vae_folder: Path, checkpoint: Path, tokenizer_folder: Path, out: Path
     """Write or replace the model folder's weights, configs, tokenizer and preview factors."""
     vae = AutoencoderKL.from_pretrained(vae_folder).eval()
     preview = preview_factors(vae)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, trust_remote_code=False)
     weights = torch.load(checkpoint, weights_only=False)["average"]
     build_pipeline(vae, tokenizer, weights).save_pretrained(out)
     tidy_tokenizer_config(out / "tokenizer" / "tokenizer_config.json")

@@ -76,7 +76,7 @@ def load_parts(model: Path) -> Parts:
     return Parts(
         transformer.requires_grad_(False),
         text_encoder.requires_grad_(False),
-        AutoTokenizer.from_pretrained(model / "tokenizer"),
+        AutoTokenizer.from_pretrained(model / "tokenizer", trust_remote_code=False),
         linear_encoder(vae),
     )
 

@@ -516,7 +516,8 @@ def train(rank: int, args: argparse.Namespace, port: int) -> None:
             "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=peers.count
         )
     latents = load(args.latents)
-    corpus = Corpus(latents, training_scenes(len(latents[176])), AutoTokenizer.from_pretrained(args.tokenizer))
+    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer, trust_remote_code=False)
+    corpus = Corpus(latents, training_scenes(len(latents[176])), tokenizer)
     recipe = Recipe(steps=args.steps, seed=args.seed, **json.loads(args.recipe, object_hook=_numbered))
     trainer = Trainer(corpus, recipe, args.out, peers)
     if trainer.checkpoint_path.exists():

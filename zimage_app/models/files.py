@@ -20,12 +20,15 @@ from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.folders import shown
 from zimage_app.models.gguf_file import MAGIC, read_header
+from zimage_app.models.regular_file import open_regular, read_regular
 
 Tensors = dict[str, Tensor]
 
 WEIGHT_SUFFIXES = (".safetensors", ".gguf")
 """Of the files that can be read."""
 _HEADER_LENGTH = 8
+_LARGEST_JSON = 64 * 2**20
+"""Bytes; an index of shards has some hundred thousand."""
 _LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format."""
 _DTYPES = {
@@ -167,7 +170,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise missing(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_regular(path, _LARGEST_JSON))
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(
             path, f"cannot be read as JSON ({error}); download it again", f"不是可读的 JSON（{error}）；请重新下载"
@@ -199,7 +202,7 @@ def open_file(path: Path) -> Weights:
 
 def _begin(path: Path) -> bytes:
     """Enough of a file to tell what it is."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(32)
 
 
@@ -307,7 +310,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         "is not a safetensors file, or its start is damaged; download it again",
         "不是 safetensors 文件，或文件头已损坏；请重新下载",
     )
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         length = int.from_bytes(file.read(_HEADER_LENGTH), "little")
         if not 2 <= length <= min(_LONGEST_HEADER, path.stat().st_size):
             raise wrong

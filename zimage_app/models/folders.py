@@ -6,10 +6,14 @@ import json
 import os
 from pathlib import Path
 
+from zimage_app.models.regular_file import read_regular
+
 GROWING = ".fetching"
 """The folder in a model's, where files grow until they are whole."""
 WANTED = "wanted.json"
 """The list in it of all the files that a fetch is to bring; gone when they are there."""
+_LARGEST_LIST = 64 * 2**20
+"""Bytes of such a list, and of an index of shards."""
 
 
 def shown(path: Path) -> str:
@@ -36,7 +40,7 @@ def still_wanted(folder: Path) -> set[str]:
     Names alone do not tell: of a tokenizer or of shards, those that are there may look like all.
     """
     try:
-        names = json.loads((folder / GROWING / WANTED).read_text(encoding="utf-8"))
+        names = json.loads(read_regular(folder / GROWING / WANTED, _LARGEST_LIST))
         return {str(name) for name in names if not (folder / str(name)).is_file()}
     except (OSError, ValueError, TypeError):
         return set()
@@ -52,7 +56,7 @@ def is_whole(path: Path) -> bool:
     if not indices:
         return any(path.glob("*.safetensors"))
     try:
-        names = set(json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values())
+        names = set(json.loads(read_regular(indices[0], _LARGEST_LIST))["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True  # there, and damaged: whoever opens it says what is wrong with it
     return all((path / str(name)).is_file() for name in names)

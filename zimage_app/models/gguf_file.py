@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from zimage_app.models.regular_file import open_regular
+
 ARCHITECTURE = "general.architecture"
 """The metadata key of the model's family, as ``qwen3``."""
 MAGIC = b"GGUF"
@@ -107,7 +109,7 @@ def read_header(path: Path) -> GgufHeader:
 
     Raises ValueError when it cannot be one.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return _read(_Cursor(data))
         except (struct.error, OverflowError) as error:

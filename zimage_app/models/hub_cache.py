@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zimage_app.models.folders import is_whole
+from zimage_app.models.regular_file import read_regular
 from zimage_app.models.sources import Remote
 
 
@@ -22,8 +23,8 @@ def cached_repos(repo: str) -> Iterator[Path]:
 
     home = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
     try:
-        commit = (home / "refs" / "main").read_text(encoding="utf-8").strip()
-    except OSError:
+        commit = read_regular(home / "refs" / "main", 2**10).decode().strip()
+    except (OSError, UnicodeDecodeError):
         commit = ""
     if commit and (home / "snapshots" / commit).is_dir():
         yield home / "snapshots" / commit

@@ -77,8 +77,7 @@ class _Watch:
 
     def read(self, title: Text, parameters: int) -> None:
         """A tensor of so many numbers is about to be read. Raises LoadingCancelled."""
-        if self._cancelled is not None and self._cancelled():
-            raise LoadingCancelled
+        _stop_where(self._cancelled)
         if self._progress is not None:
             self._progress(LoadProgress(title, self._done / self._total))
         self._done += parameters
@@ -89,6 +88,11 @@ class _Watch:
             self._progress(LoadProgress(Text("done", "完成"), 1.0))
 
 
+def _stop_where(cancelled: Callable[[], bool] | None) -> None:
+    if cancelled is not None and cancelled():
+        raise LoadingCancelled
+
+
 def load_components(
     source: ModelSource,
     plan: MemoryPlan,
@@ -97,15 +101,17 @@ def load_components(
 ) -> Components:
     """Load a model as ``plan`` says, its parts from wherever ``source`` has them.
 
-    ``progress`` is told before every tensor; ``cancelled`` is asked as often.
+    ``progress`` is told before every tensor; ``cancelled`` is asked as often, and between
+    the parts while they are judged.
 
     Raises:
         ModelError: names the file, what is wrong with it and what to do.
         LoadingCancelled: ``cancelled`` said so.
     """
+    _stop_where(cancelled)
     files = model_files(source)
     preview = _preview(source.folder)
-    parts = _open_parts(files)
+    parts = _open_parts(files, cancelled)
     tokenizer = _tokenizer(files.tokenizer, parts[0])
     watch = _Watch(parts, progress, cancelled)
     text = _text_module(parts[0], plan, watch)
@@ -169,11 +175,14 @@ def _text_module(part: Part, plan: MemoryPlan, watch: _Watch) -> Any:
     return module
 
 
-def _open_parts(files: ModelFiles) -> tuple[Part, Part, Part]:
-    """Text encoder, transformer and VAE, each judged alone and then together."""
+def _open_parts(files: ModelFiles, cancelled: Callable[[], bool] | None = None) -> tuple[Part, Part, Part]:
+    """Text encoder, transformer and VAE, each judged alone and then together. Raises LoadingCancelled."""
     text = open_part(TEXT_ENCODER, files.text_encoder)
+    _stop_where(cancelled)
     transformer = open_part(TRANSFORMER, files.transformer)
+    _stop_where(cancelled)
     vae = open_part(VAE, files.vae)
+    _stop_where(cancelled)
     _agree(text, "hidden_size", transformer, "cap_feat_dim")
     _agree(vae, "latent_channels", transformer, "in_channels")
     if transformer.module.config.in_channels != len(FLUX_PREVIEW.factors):

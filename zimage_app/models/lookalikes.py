@@ -8,6 +8,12 @@ ENOUGH = 256
 """Bytes that tell."""
 MOST_TENSORS = 20_000
 """Of one file; a LoRA for every module of Z-Image, in any spelling, has some thousands."""
+MOST_BYTES = 16 * 10**9
+"""Of one file; a difference for every weight of Z-Image has 12."""
+TOO_LARGE = Text(
+    f"is larger than {MOST_BYTES // 10**9} GB, more than a whole model; choose another file",
+    f"超过 {MOST_BYTES // 10**9} GB，比整个模型还大；请换一个文件",
+)
 TOO_MANY = Text(
     f"has more than {MOST_TENSORS} tensors, which no LoRA has; choose another file",
     f"包含超过 {MOST_TENSORS} 个张量，不像 LoRA；请换一个文件",

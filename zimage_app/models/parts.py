@@ -18,6 +18,7 @@ from torch import nn
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
+from zimage_app.models.config_bounds import check_bounds
 from zimage_app.models.files import Tensors, Weights, damaged
 from zimage_app.models.formats import (
     GGUF_BLOCKS,
@@ -159,6 +160,7 @@ def open_part(kind: Kind, files: PartFiles) -> Part:
     """
     _refuse_quantised_config(files)
     try:
+        check_bounds(files.config)
         module = kind.outline(files.config)
     except (TypeError, ValueError, KeyError, IndexError, AssertionError, RuntimeError, ZeroDivisionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -291,10 +293,11 @@ def _vae_outline(config: Mapping[str, Any]) -> Any:
     with FIRST_IMPORT:
         from diffusers import AutoencoderKL
 
-    with torch.device("meta"):
-        module = AutoencoderKL(**_arguments(config, AutoencoderKL))
-    if len(module.config.block_out_channels) != 4 or module.config.out_channels != 3:
+    made = _arguments(config, AutoencoderKL)
+    if len(made["block_out_channels"]) != 4 or made["out_channels"] != 3:
         raise ValueError("it must enlarge eightfold and give three colours")
+    with torch.device("meta"):
+        module = AutoencoderKL(**made)
     for name in ("scaling_factor", "shift_factor"):
         if not isinstance(module.config[name], int | float):
             raise ValueError(f"{name} is not a number")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from zimage_app.models.yaml_file import YamlReader
 log = logging.getLogger(__name__)
 
 _CARD_FILE = "card.yaml"
+_LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Shelves:
     """A ComfyUI installation, or its models folder."""
     shipped: Path | None = None
     """The folder of the model that comes with the app, where ``models`` is another than the one it lies in."""
+    listed_only: bool = False
+    """Whether only names in the list mean a model: no paths, and no repositories that somebody fetched elsewhere."""
 
     @classmethod
     def of(cls, where: Path | Shelves) -> Shelves:
@@ -80,6 +83,8 @@ def look_up(name_or_path: str, where: Path | Shelves) -> ModelSource:
     makers = _makers(shelves)
     if name_or_path in makers:
         return makers[name_or_path]()
+    if shelves.listed_only:
+        return _published(name_or_path, shelves, makers)
     folder = Path(os.path.expanduser(name_or_path))  # pathlib's own raises where there is no such user
     if name_or_path and is_model(folder):
         return _folder_source(folder)
@@ -93,6 +98,20 @@ def look_up(name_or_path: str, where: Path | Shelves) -> ModelSource:
             " the path of a folder with a model_index.json, or owner/name of a hub repository.",
             f"没有名为 {name_or_path!r} 的模型：请从 {present} 中选择，或给出含有 model_index.json 的文件夹路径，"
             "或模型站上的 owner/name。",
+        )
+    )
+
+
+def _published(name: str, shelves: Shelves, makers: Mapping[str, Callable[[], ModelSource]]) -> ModelSource:
+    """A model of the list by its repository; raises the same ModelError for whatever else is asked for."""
+    known = makers.get(repo_folder(name)) if is_repo(name) else None
+    if known is not None:
+        return known()
+    present, shown = _names_here(shelves), repr(name[:_LONGEST_SHOWN])
+    raise ModelError(
+        Text(
+            f"There is no model {shown} on this page; choose one of {present}.",
+            f"此页面没有模型 {shown}；请从 {present} 中选择。",
         )
     )
 

@@ -18,6 +18,7 @@ from zimage_app.models.files import damaged
 from zimage_app.models.libraries import FIRST_IMPORT
 from zimage_app.models.quantised import QuantisedLinear
 from zimage_app.models.streaming import StreamedLayer
+from zimage_app.models.tokenizers import check_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Qwen3Model
@@ -63,10 +64,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises ModelError when it cannot be used.
     """
     try:
+        check_tokenizer(folder)
         with FIRST_IMPORT:
             from transformers import AutoTokenizer
 
-            tokenizer = Tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+            read = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = Tokenizer(read)
     # The tokenizers library raises bare Exception for a file that it cannot parse.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -6,17 +6,29 @@ All models of the family read a prompt with the same tokenizer, Qwen's, so that 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from zimage_app.models.folders import is_tokenizer
 from zimage_app.models.hub_cache import cached_repos
+from zimage_app.models.regular_file import open_regular, read_regular
 from zimage_app.models.sources import QWEN_TOKENIZER, Place, Remote, repo_folder
 
+_LARGEST_LIST = 64 * 2**20
+"""Bytes; Qwen's has 11 million."""
+_LONGEST_SHOWN = 60
 _WORDS = 151_643
 """Entries of Qwen's word list, special tokens not counted (Qwen2 and Qwen3)."""
 _COMFY_TOKENIZER = Path("comfy", "text_encoders", "qwen25_tokenizer")
+_QWEN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_PATTERN = re.compile(re.escape(_QWEN) + r"|\[[^\[\]]+\]\+?")
+"""The patterns that a tokenizer may cut texts with: Qwen's own, and one set of letters. Others can take centuries."""
 _REPOS = {"Tongyi-MAI/Z-Image-Turbo": "tokenizer", "Tongyi-MAI/Z-Image": "tokenizer", "Qwen/Qwen3-4B": ""}
 """Repositories in other programs' caches, and where in them it lies."""
 
@@ -32,6 +44,36 @@ def find_tokenizer(models: Path, comfyui: Path | None = None) -> Place:
         return Place(found)
     repo, path = QWEN_TOKENIZER
     return Place(models / repo_folder(repo) / path, remote=Remote(repo, path))
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Look at a tokenizer's files before a library reads them.
+
+    Raises:
+        ValueError: it would cut texts with a pattern that is not Qwen's.
+        OSError: a file is no regular one, or too large.
+    """
+    for path in folder.iterdir():
+        if not path.is_dir():
+            open_regular(path, _LARGEST_LIST).close()
+    for path in folder.glob("tokenizer*.json"):  # tokenizer_config.json may name another than the usual one
+        pattern = next(_strange_patterns(json.loads(read_regular(path, _LARGEST_LIST))), None)
+        if pattern is not None:
+            shown = repr(pattern[:_LONGEST_SHOWN])
+            raise ValueError(f"{path.name} cuts texts with {shown}, which is not Qwen's pattern")
+
+
+def _strange_patterns(data: Any) -> Iterator[str]:
+    waiting = [data]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            pattern = item.get("Regex")
+            if isinstance(pattern, str) and _PATTERN.fullmatch(pattern) is None:
+                yield pattern
+            waiting += [value for key, value in item.items() if key != "vocab"]
+        elif isinstance(item, list):
+            waiting += [each for each in item if isinstance(each, dict | list)]
 
 
 def _candidates(models: Path, comfyui: Path | None) -> Iterator[Path]:
@@ -52,7 +94,7 @@ def _words(folder: Path) -> int:
 def _count(path: Path, changed: int) -> int:  # noqa: ARG001 - a file that was changed is counted again
     """How many words a list holds; 0 where it cannot be read."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_regular(path, _LARGEST_LIST))
         words = data["model"]["vocab"] if path.name == "tokenizer.json" else data
         return len(words)
     except (OSError, ValueError, KeyError, TypeError):

@@ -16,6 +16,7 @@ import yaml
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.folders import shown
+from zimage_app.models.regular_file import open_regular
 
 _PLAIN_MAPPING = "tag:yaml.org,2002:map"
 _PLAIN_LIST = "tag:yaml.org,2002:seq"
@@ -92,7 +93,7 @@ class YamlReader:
     def tree(self) -> yaml.Node:
         """The whole file as YAML nodes."""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 data = file.read(self.longest + 1)
             if len(data) > self.longest:
                 raise self.wrong_at(None, "the file is too long", "文件太长")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.rest.caller import Calling, told_owner
 from zimage_app.rest.schema import Input
 from zimage_app.service.inputs import MEDIA_TYPES
+from zimage_app.service.slow_work import HANDED_IN
 
 router = APIRouter(tags=["generate"])
 
@@ -23,7 +23,7 @@ async def hand_in(request: Request, caller: Calling, response: Response) -> Inpu
     """Hand in a picture to start from, as the body. Its hash goes into ``start.picture`` of POST /api/generate."""
     data = await request.body()  # bounded before it comes here
     try:
-        kept = await run_in_threadpool(caller.studio.inputs.keep, data, _NAME, told_owner(caller, request, response))
+        kept = await HANDED_IN.run(caller.studio.inputs.keep, data, _NAME, told_owner(caller, request, response))
     except ImportedFileError as error:
         raise RequestError("body", error.text) from error
     return Input(picture=kept.sha256, width=kept.width, height=kept.height)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -63,3 +63,8 @@ class StudioConfig:
     def shelves(self) -> Shelves:
         """Where models are looked for."""
         return Shelves(self.models, self.named_models, self.comfyui, self.shipped)
+
+    @property
+    def visitors_shelves(self) -> Shelves:
+        """Where the models are looked for that somebody on the page names; strangers choose from the list only."""
+        return replace(self.shelves, listed_only=self.shared)

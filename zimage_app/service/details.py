@@ -28,7 +28,6 @@ _PACKAGES = (
     "diffusers",
     "transformers",
     "gradio",
-    "accelerate",
     "safetensors",
     "huggingface-hub",
     "pydantic",

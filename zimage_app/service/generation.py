@@ -13,7 +13,7 @@ from PIL import Image
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.drawing import no_wildcards
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.events import Event, Failed, Finished, Picture, Warned
+from zimage_app.domain.events import Cancelled, Event, Failed, Finished, Picture, Warned
 from zimage_app.domain.plan import GenerationPlan, StagePlan, make_plan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest
@@ -98,11 +98,11 @@ class Generator:
         with self._busy:
             try:
                 plan = request if isinstance(request, GenerationPlan) else self.plan(request)
-                plan, warnings = self._settled(plan)
+                plan, warnings = self._settled(plan, cancelled)
                 prepare, more = self._loras_by_stage(plan.request)
                 picture = self._start_picture(plan)
             except StudioError as error:
-                yield Failed(error)
+                yield Cancelled() if cancelled() else Failed(error)
                 return
             if warnings or more:
                 yield Warned((*warnings, *more))
@@ -121,9 +121,9 @@ class Generator:
                 return Generated(Image.fromarray(event.picture), event.record)
         raise AssertionError("a run that is not cancelled ends in Finished or Failed")
 
-    def _settled(self, plan: GenerationPlan) -> tuple[GenerationPlan, list[Text]]:
+    def _settled(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> tuple[GenerationPlan, list[Text]]:
         """The plan with the full names and hashes of its LoRAs, and a word on each file that isn't the one meant."""
-        settled = [self._loras.settled(use) if use.strength else (use, None) for use in plan.request.loras]
+        settled = [self._loras.settled(use, cancelled) if use.strength else (use, None) for use in plan.request.loras]
         request = plan.request.model_copy(update={"loras": tuple(use for use, _ in settled)})
         return replace(plan, request=request), [warning for _, warning in settled if warning]
 

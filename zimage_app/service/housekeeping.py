@@ -47,18 +47,19 @@ class Tidied:
 
 def begin_tidying(config: StudioConfig) -> Thread:
     """Tidy up beside the app's start, which doesn't wait for it."""
-    thread = Thread(target=tidy, args=(config,), name="housekeeping", daemon=True)
+    temporary = Path(tempfile.gettempdir())  # now: once the page is open, the app has its own
+    thread = Thread(target=tidy, args=(config, temporary), name="housekeeping", daemon=True)
     thread.start()
     return thread
 
 
-def tidy(config: StudioConfig, temporary: Path | None = None) -> Tidied:
+def tidy(config: StudioConfig, temporary: Path) -> Tidied:
     """Take away what nobody needs; says how much that was. What can't be taken away stays; raises nothing."""
     done = Tidied()
     for find in (
         lambda: _unfinished(config),
         lambda: _set_aside(config),
-        lambda: _orphans(temporary or Path(tempfile.gettempdir())),
+        lambda: _orphans(temporary),
     ):
         _take_away(find, done)
     if done.files:

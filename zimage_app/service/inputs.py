@@ -7,41 +7,40 @@ made again for as long as there is room.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.request import StartPicture
 from zimage_app.domain.text import Text
+from zimage_app.models.regular_file import open_regular, read_regular
+from zimage_app.service.decoding import MOST_PIXELS, Decoded, TooManyPixels, UnreadablePicture, Wanted, decode
 from zimage_app.service.files import write_whole
 from zimage_app.service.gallery import owner_mark
-from zimage_app.service.picture_files import UnreadablePicture, opened_picture
 
 FOLDER = ".inputs"
 """Below the pictures that are made."""
 MAX_BYTES = 32 * 2**20
-MAX_PIXELS = 50_000_000
-"""What the best telephones' cameras make; unpacked 150 MB."""
 MOST_KEPT = 512 * 2**20
 """Bytes of all files together; then those go that were not used for longest."""
 MOST_OWNERS = 200
 """Strangers who may use the same picture; more have no need of it, but could fill a disk with their marks."""
-_FORMATS = ("PNG", "JPEG", "WEBP")
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 _DIGEST = re.compile("[0-9a-f]{64}")
-_THUMBNAIL = (320, 320)
+_SMALL = "-small.jpg"
+"""What the thumbnail's name ends with, beside the picture; it is made once, when that is handed in."""
+_THUMBNAIL = Wanted((320, 320), "inside")
+_LARGEST_THUMBNAIL = 2**20
+"""Bytes."""
 _TAKEN = Text("take a PNG, JPEG or WebP picture", "请使用 PNG、JPEG 或 WebP 图片")
 
-_TOO_MANY = Text(f"has more than {MAX_PIXELS // 1_000_000} million pixels", f"超过 {MAX_PIXELS // 10_000} 万像素")
+_TOO_MANY = Text(f"has more than {MOST_PIXELS // 1_000_000} million pixels", f"超过 {MOST_PIXELS // 10_000} 万像素")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,6 @@ class PictureInputs:
         self._shared = shared
         self._most_kept = most_kept
         self._turn = threading.Lock()
-        self._memory = threading.Lock()
-        """One picture is unpacked at a time, however many are handed in."""
 
     def keep(self, data: bytes, name: str, owner: str = "") -> KeptPicture:
         """Keep a picture; ``name`` is what the user calls it.
@@ -78,8 +75,7 @@ class PictureInputs:
         """
         if len(data) > MAX_BYTES:
             raise _refused(name, Text(f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB"))
-        with self._memory:
-            width, height = _unpacked(data, name).size
+        decoded = _decoded(data, name, _THUMBNAIL)
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / digest
         try:
@@ -89,6 +85,8 @@ class PictureInputs:
                     path.touch()
                 else:
                     write_whole(path, data)
+                if not self._small(digest).is_file():
+                    write_whole(self._small(digest), decoded.data)
                 if self._shared and owner:
                     self._claim(digest, owner).touch()
                     for old in sorted(self._claims(digest), key=lambda each: each.stat().st_mtime_ns)[:-MOST_OWNERS]:
@@ -102,12 +100,12 @@ class PictureInputs:
                     f"{name} 无法保存到 {self._folder.name}：{reason}；请清理磁盘后重试。",
                 )
             ) from error
-        return KeptPicture(digest, width, height)
+        return KeptPicture(digest, decoded.width, decoded.height)
 
     def keep_file(self, path: Path) -> KeptPicture:
         """``keep`` of a file on disk."""
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 data = file.read(MAX_BYTES + 1)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -130,22 +128,24 @@ class PictureInputs:
         """
         path = self._path(start.picture)
         try:
-            with self._memory:
-                return np.asarray(_fitted(_unpacked(path.read_bytes(), path.name[:10]), size, start.fit))
+            decoded = _decoded(read_regular(path, MAX_BYTES), path.name[:10], Wanted(size, start.fit, packed=False))
         except (OSError, ImportedFileError) as error:
             raise _gone(start.picture) from error
+        width, height = size
+        return np.frombuffer(decoded.data, np.uint8).reshape(height, width, 3).copy()
 
     def thumbnail(self, digest: str, owner: str = "") -> bytes | None:
         """A small JPEG of a picture; None where it is gone, or another's."""
         try:
-            with self._memory:
-                image = _unpacked(self._own(digest, owner).read_bytes(), digest[:10])
-                image.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
+            path = self._own(digest, owner)
+            if not self._small(digest).is_file():  # handed in before thumbnails were kept
+                write_whole(self._small(digest), _decoded(read_regular(path, MAX_BYTES), digest[:10], _THUMBNAIL).data)
+            return read_regular(self._small(digest), _LARGEST_THUMBNAIL)
         except (OSError, RequestError, ImportedFileError):
             return None
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=85)
-        return buffer.getvalue()
+
+    def _small(self, digest: str) -> Path:
+        return self._folder / f"{digest}{_SMALL}"
 
     def _path(self, digest: str) -> Path:
         path = self._folder / digest
@@ -168,47 +168,29 @@ class PictureInputs:
 
     def _make_room(self, newest: Path) -> None:
         """Call with the lock held."""
-        files = [(path, path.stat()) for path in self._folder.iterdir() if _DIGEST.fullmatch(path.name)]
-        too_much = sum(stat.st_size for _, stat in files) - self._most_kept
-        for path, stat in sorted(files, key=lambda each: each[1].st_mtime_ns):
+        pictures = [path for path in self._folder.iterdir() if _DIGEST.fullmatch(path.name)]
+        sizes = {path: path.stat().st_size + _size(self._small(path.name)) for path in pictures}
+        too_much = sum(sizes.values()) - self._most_kept
+        for path in sorted(pictures, key=lambda each: each.stat().st_mtime_ns):
             if too_much <= 0 or path == newest:
                 return
-            for each in (*self._claims(path.name), path):
+            for each in (*self._claims(path.name), self._small(path.name), path):
                 each.unlink(missing_ok=True)
-            too_much -= stat.st_size
+            too_much -= sizes[path]
 
 
-def _unpacked(data: bytes, name: str) -> Image.Image:
-    """The picture's pixels, upright, RGB, what was transparent on white; raises ImportedFileError."""
+def _decoded(data: bytes, name: str, wanted: Wanted) -> Decoded:
+    """Raises ImportedFileError for what is no picture that is taken."""
     try:
-        with opened_picture(io.BytesIO(data), _FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise _refused(name, _TOO_MANY)
-            ImageOps.exif_transpose(image, in_place=True)
-            return _on_white(image)
+        return decode(data, wanted)
+    except TooManyPixels as error:
+        raise _refused(name, _TOO_MANY) from error
     except UnreadablePicture as error:
-        if isinstance(error.__cause__, Image.DecompressionBombError):
-            raise _refused(name, _TOO_MANY) from error
         raise _refused(name, Text("is not a picture that can be read", "不是可读取的图片")) from error
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut instead of scale
-        values = np.asarray(image, dtype=np.float32) / 257.0
-        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    if not image.has_transparency_data:
-        image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")
-    clear = image.convert("RGBA")
-    white = Image.new("RGB", clear.size, "white")
-    white.paste(clear, mask=clear.getchannel("A"))
-    return white
-
-
-def _fitted(image: Image.Image, size: tuple[int, int], fit: Literal["crop", "stretch"]) -> Image.Image:
-    if fit == "stretch":
-        return image.resize(size, Image.Resampling.LANCZOS)
-    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _refused(name: str, what: Text) -> ImportedFileError:

@@ -138,7 +138,7 @@ class ModelLibrary:
 
     def view(self, name: str) -> ModelView:
         """One of them, by name, folder, or ``owner/name`` on the hub; raises ModelError for one that is none."""
-        return self._view(look_up(name, self._config.shelves))
+        return self._view(look_up(name, self._config.visitors_shelves))
 
     def _view(self, source: ModelSource) -> ModelView:
         name, missing = source.card.name, tuple(source.missing)
@@ -160,7 +160,7 @@ class ModelLibrary:
             ModelError: there is no such model.
             FetchError: the hub cannot be reached (known within five seconds), does not have it, or the app is offline.
         """
-        model = look_up(name, self._config.shelves)
+        model = look_up(name, self._config.visitors_shelves)
         if model.present:
             return None
         from zimage_app.models.hub.fetch import free_space
@@ -192,7 +192,7 @@ class ModelLibrary:
 
         Raises FetchError while another one is fetched, ModelError for a model that there is not.
         """
-        model = look_up(name, self._config.shelves)
+        model = look_up(name, self._config.visitors_shelves)
         with self._changed:
             if self._fetch is not None and not self._fetch.over:
                 raise FetchError(
@@ -266,7 +266,7 @@ class ModelLibrary:
 
         Reads all that was fetched, which takes a while. Raises ModelError for a model that there is not.
         """
-        model = look_up(name, self._config.shelves)
+        model = look_up(name, self._config.visitors_shelves)
         if missing := model.missing:
             parts = ", ".join(missing)
             yield Verdict(

@@ -100,7 +100,7 @@ class Studio:
         given = self._config.model
         if given is not None and (source := find_model(given, self._config.shelves)).card.name == name:
             return source
-        return find_model(name, self._config.shelves)
+        return find_model(name, self._config.visitors_shelves)
 
     def width(self, model: str) -> int | None:
         """How wide a model's transformer is; raises ModelError for a model that isn't here."""

@@ -15,6 +15,7 @@ import yaml
 
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.text import Language, Text
+from zimage_app.models.regular_file import read_regular
 from zimage_app.service.details import as_text, details
 from zimage_app.service.doctor import Finding, examine
 from zimage_app.service.files import write_whole
@@ -24,6 +25,8 @@ from zimage_app.service.scrub import scrubbed
 from zimage_app.service.settings import Settings, tellable
 
 _MOST_LINES = 3000
+_LARGEST_LOG = 64 * 2**20
+"""Bytes of a file; they are cut at far fewer."""
 _CONTENTS = Text(
     "details.txt: versions, machine, sizes of folders\n"
     "doctor.txt: what was checked, and what was found\n"
@@ -81,7 +84,7 @@ def last_lines(outputs: Path, *, with_prompts: bool) -> list[str]:
     lines: list[str] = []
     for file in files:
         try:
-            lines += file.read_text("utf-8", errors="replace").splitlines()
+            lines += read_regular(file, _LARGEST_LOG).decode("utf-8", "replace").splitlines()
         except OSError:
             continue
     # Prompts are known from their own lines, so they are taken out before lines are left off.

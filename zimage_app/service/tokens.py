@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zimage_app.domain.errors import ModelError
+from zimage_app.models.regular_file import read_regular
 from zimage_app.models.sources import ModelSource
 
 if TYPE_CHECKING:
     from zimage_app.models.text import Tokenizer
 
+_LARGEST_CONFIG = 2**20
+"""Bytes."""
 _PUBLISHED_POSITIONS = 1536
 """Of the published Z-Image models, whose weights may come without a config."""
 
@@ -62,7 +65,7 @@ def _positions(source: ModelSource) -> int | None:
     if config is None:
         return _PUBLISHED_POSITIONS
     try:
-        positions = json.loads(config.read_text(encoding="utf-8"))["axes_lens"][0]
+        positions = json.loads(read_regular(config, _LARGEST_CONFIG))["axes_lens"][0]
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return positions if isinstance(positions, int) else None

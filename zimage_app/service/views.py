@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zimage_app.domain.record import ImageRecord
+from zimage_app.models.regular_file import read_regular
+
+MOST_PICTURE = 256 * 2**20
+"""Bytes of a saved picture; a PNG of 4096 x 4096 has at most 50 million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,4 +23,4 @@ class SavedPicture:
 
     def read(self) -> bytes:
         """The PNG; raises OSError where its file has gone."""
-        return self.path.read_bytes() if self.unsaved is None else self.unsaved
+        return read_regular(self.path, MOST_PICTURE) if self.unsaved is None else self.unsaved

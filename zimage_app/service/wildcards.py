@@ -17,6 +17,7 @@ from pathlib import Path
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
+from zimage_app.models.regular_file import open_regular
 
 SUFFIX = ".txt"
 MAX_FILES = 5000
@@ -137,7 +138,7 @@ def _texts(folder: Path) -> Iterator[Path]:
 
 def _read_list(name: str, path: Path) -> WildcardList:
     file = f"{name}{SUFFIX}"
-    with path.open("rb") as opened:
+    with open_regular(path) as opened:
         data = opened.read(_MAX_BYTES + 1)
     try:
         lines = data.decode("utf-8-sig").splitlines()

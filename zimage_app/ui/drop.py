@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import ImportedFileError
+from zimage_app.domain.errors import BusyError, ImportedFileError
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Language
 from zimage_app.service.imports import MAX_BYTES, Imported, fitted, read_settings
+from zimage_app.service.slow_work import HANDED_IN
 from zimage_app.service.studio import Studio
 from zimage_app.ui.values import Values, request_values
 from zimage_app.web.language import LanguageChoice, language_of
@@ -35,7 +35,10 @@ def import_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     async def read(request: Request) -> JSONResponse:
         language = language_of(request, first)
         name, file = await file_of(request, MAX_BYTES, "file")
-        data = await run_in_threadpool(answer, studio, file, name, language)
+        try:
+            data = await HANDED_IN.run(answer, studio, file, name, language)
+        except BusyError as error:
+            return JSONResponse({"error": error.to(language)}, 503, headers=_HEADERS)
         return JSONResponse(data, 422 if "error" in data else 200, headers=_HEADERS)
 
     return [Route("/import", read, methods=["POST"])]

@@ -14,11 +14,12 @@ from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import RequestError, StorageError, StudioError
 from zimage_app.service.history import History
+from zimage_app.service.slow_work import THUMBNAILS
 from zimage_app.service.studio import Studio
+from zimage_app.service.thumbnails import saved_thumbnail
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.history import MOST_SIDES, change, known_ids, page_data, picture_data, sides_data
 from zimage_app.ui.i18n import say
-from zimage_app.ui.routes import thumbnail
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 
@@ -66,11 +67,12 @@ class _Reader:
             return self._missing(request)
         return self._answer(request, lambda: picture_data(self._history, found, language_of(request, self._first)))
 
-    def trashed(self, request: Request) -> Response:
-        found = self._found(request.path_params["picture_id"], request, trashed=True)
-        if found is None:
+    async def trashed(self, request: Request) -> Response:
+        found = await run_in_threadpool(self._found, request.path_params["picture_id"], request, trashed=True)
+        data = None if found is None else await THUMBNAILS.run(saved_thumbnail, found.path)
+        if data is None:
             return self._missing(request)
-        return Response(thumbnail(found.path), media_type="image/jpeg", headers=_FOREVER)
+        return Response(data, media_type="image/jpeg", headers=_FOREVER)
 
     def stage(self, request: Request) -> Response:
         found = self._found(request.path_params["picture_id"], request)

@@ -19,6 +19,7 @@ from zimage_app.domain.request import MAX_LORAS, STRONGEST, LoraUse, knob_of
 from zimage_app.domain.text import Language, language_named
 from zimage_app.service.loras import LoraEntry
 from zimage_app.service.loras.sidecar import parse_notes
+from zimage_app.service.slow_work import HASHES, THUMBNAILS
 from zimage_app.service.studio import Studio
 from zimage_app.web.language import LanguageChoice, language_of
 
@@ -81,15 +82,15 @@ def lora_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
             return PlainTextResponse(error.to(language), 404, headers=_NOW)
         return JSONResponse(data, headers=_NOW)
 
-    def digest(request: Request) -> Response:
+    async def digest(request: Request) -> Response:
         try:
-            entry = studio.loras.find(request.query_params.get("name", ""))
-            return PlainTextResponse(studio.loras.sha256(entry), headers=_NOW)
+            entry = await run_in_threadpool(studio.loras.find, request.query_params.get("name", ""))
+            return PlainTextResponse(await HASHES.run(studio.loras.sha256, entry), headers=_NOW)
         except StudioError as error:
             return PlainTextResponse(error.to(language_of(request, first)), 404, headers=_NOW)
 
-    def picture(request: Request) -> Response:
-        data = studio.loras.thumbnail(request.query_params.get("name", ""))
+    async def picture(request: Request) -> Response:
+        data = await THUMBNAILS.run(studio.loras.thumbnail, request.query_params.get("name", ""))
         if data is None:
             return PlainTextResponse("", 404, headers=_NOW)
         return Response(data, media_type="image/jpeg", headers=_FOREVER)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import logging
-from functools import lru_cache
-from pathlib import Path
 
-from PIL import Image
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import StorageError
+from zimage_app.service.slow_work import THUMBNAILS
 from zimage_app.service.studio import Studio
+from zimage_app.service.thumbnails import saved_thumbnail
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.canvas import facts_data
 from zimage_app.ui.i18n import say
@@ -21,9 +20,6 @@ from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 
 log = logging.getLogger(__name__)
-
-THUMBNAIL_SIZE = (320, 320)
-"""A thumbnail's largest width and height, in pixels."""
 
 _FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
 _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
@@ -48,9 +44,9 @@ def picture_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
             return missing(request)
         return _whole(saved, "attachment" if "download" in request.query_params else "inline")
 
-    def jpg(request: Request) -> Response:
-        saved = found(request)
-        return missing(request) if saved is None else _small(saved)
+    async def jpg(request: Request) -> Response:
+        saved = await run_in_threadpool(found, request)
+        return (None if saved is None else await _small(saved)) or missing(request)
 
     def facts(request: Request) -> Response:
         saved = found(request)
@@ -80,24 +76,14 @@ def _whole(saved: SavedPicture, kind: str) -> Response:
     )
 
 
-def _small(saved: SavedPicture) -> Response:
+async def _small(saved: SavedPicture) -> Response | None:
     """A thumbnail; of a picture that waits to be saved, the picture."""
     if saved.unsaved is not None:
         return Response(saved.unsaved, media_type="image/png", headers=_NOW)
-    return Response(thumbnail(saved.path), media_type="image/jpeg", headers=_FOREVER)
+    data = await THUMBNAILS.run(saved_thumbnail, saved.path)
+    return None if data is None else Response(data, media_type="image/jpeg", headers=_FOREVER)
 
 
-def _health(request: Request) -> Response:
+async def _health(request: Request) -> Response:
     del request
     return JSONResponse({"status": "ok"}, headers=_NOW)
-
-
-@lru_cache(maxsize=1024)
-def thumbnail(path: Path) -> bytes:
-    """A small JPEG of a saved picture, which never changes."""
-    with Image.open(path) as image:
-        small = image.convert("RGB")
-        small.thumbnail(THUMBNAIL_SIZE, Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()

@@ -5,13 +5,13 @@ What the page keeps of it is its hash, the stage and how it is fitted; ``start``
 
 from __future__ import annotations
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from zimage_app.domain.errors import ImportedFileError, StorageError
+from zimage_app.domain.errors import BusyError, ImportedFileError, StorageError
 from zimage_app.service.inputs import MAX_BYTES
+from zimage_app.service.slow_work import HANDED_IN, THUMBNAILS
 from zimage_app.service.studio import Studio
 from zimage_app.ui.drop import file_of
 from zimage_app.web.language import LanguageChoice, language_of
@@ -28,13 +28,15 @@ def start_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
         language = language_of(request, first)
         name, picture = await file_of(request, MAX_BYTES, "picture")
         try:
-            kept = await run_in_threadpool(studio.inputs.keep, picture, name, owner_of(request))
+            kept = await HANDED_IN.run(studio.inputs.keep, picture, name, owner_of(request))
+        except BusyError as error:
+            return JSONResponse({"error": error.to(language)}, 503, headers=_NOW)
         except (ImportedFileError, StorageError) as error:
             return JSONResponse({"error": error.to(language)}, 422, headers=_NOW)
         return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=_NOW)
 
-    def small(request: Request) -> Response:
-        data = studio.inputs.thumbnail(request.path_params["digest"], owner_of(request))
+    async def small(request: Request) -> Response:
+        data = await THUMBNAILS.run(studio.inputs.thumbnail, request.path_params["digest"], owner_of(request))
         if data is None:
             return PlainTextResponse("", 404, headers=_NOW)
         return Response(data, media_type="image/jpeg", headers=_FOREVER)

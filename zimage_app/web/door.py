@@ -47,7 +47,11 @@ def door(names: Iterable[str], credentials: Credentials, environment: Mapping[st
 
 @contextmanager
 def private_folder() -> Iterator[None]:
-    """Have Gradio keep its files in a folder of this app's own, which ends with it; else all of a machine share one."""
+    """Have Gradio and every library keep temporary files in a folder of this app's own, which ends with it."""
+    usual = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}-{os.getpid()}-", ignore_cleanup_errors=True) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        yield
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = usual

@@ -46,6 +46,10 @@ _FOREIGN_HOST = Text(
 _FOREIGN_ORIGIN = Text("Pages of other sites may not call this app.", "不允许其他网站的页面调用本程序。")
 _NOTHING = Text("There is nothing at this address.", "这个地址没有内容。")
 _CLOSED = Text("This address is closed.", "该地址已关闭。")
+_NO_FORMS = Text(
+    "Files are not taken as forms; send the file itself as the body.",
+    "不接受表单形式的文件；请直接以文件内容作为请求体。",
+)
 _TOO_LARGE = Text(
     f"The request is too large; at most {MAX_BODY // 2**20} MB are taken, and {MAX_FILE // 2**20} MB of a file.",
     f"请求过大，最多 {MAX_BODY // 2**20} MB，文件最多 {MAX_FILE // 2**20} MB。",
@@ -90,6 +94,9 @@ class GuardMiddleware:
             return 404, _NOTHING
         if is_closed(scope["path"]):
             return 403, _CLOSED
+        # Nothing here sends one, and Gradio would write its files down before it looks at them.
+        if headers.get("content-type", "").strip().lower().startswith("multipart/"):
+            return 415, _NO_FORMS
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > _most(scope):
             return 413, _TOO_LARGE

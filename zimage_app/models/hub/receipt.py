@@ -12,8 +12,11 @@ from typing import Any
 
 from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
 from zimage_app.models.hub.transfer import feed
+from zimage_app.models.regular_file import read_regular
 
 NAME = ".fetched.json"
+_LARGEST = 16 * 2**20
+"""Bytes of a note."""
 _WRITING = threading.Lock()
 
 
@@ -67,7 +70,7 @@ def checksum_of(path: Path, size: int, like: Checksum | None, stopped: threading
 def _read(folder: Path) -> dict[str, Any]:
     """The note; empty where there is none that can be read."""
     try:
-        data = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        data = json.loads(read_regular(folder / NAME, _LARGEST))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) and isinstance(data.get("files", {}), dict) else {}

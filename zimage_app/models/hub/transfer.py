@@ -23,6 +23,7 @@ from zimage_app.domain.errors import FetchError
 from zimage_app.models.hub import sentences
 from zimage_app.models.hub.listing import Checksum, RepoFile
 from zimage_app.models.hub.patience import Busy, Patience
+from zimage_app.models.regular_file import open_regular
 
 _BLOCK = 1024 * 1024
 _PARTIAL = 206
@@ -193,7 +194,7 @@ def _of_disk(path: Path, error: OSError) -> FetchError:
 
 def feed(hasher: Any, path: Path, stopped: threading.Event) -> None:
     """Feed a file's bytes to a hash; raises Stopped when that is set meanwhile."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK):
             if stopped.is_set():
                 raise Stopped

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
-from zimage_app.models.lookalikes import MOST_TENSORS, PICKLE, TOO_MANY, lookalike
+from zimage_app.models.lookalikes import MOST_BYTES, MOST_TENSORS, PICKLE, TOO_MANY, lookalike
+from zimage_app.models.regular_file import read_regular
 
 _LONGEST_SHOWN, _SHOWN_END = 160, 60
 """Letters. Keys differ at their ends."""
@@ -53,7 +54,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     _refuse_pickle(path.name)
     try:
         # Not a memory map: a file that is replaced while its LoRA is on must not change the numbers under us.
-        data = path.read_bytes()
+        data = read_regular(path, MOST_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
     _refuse_other_content(path.name, data)

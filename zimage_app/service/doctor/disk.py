@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Text
+from zimage_app.models.regular_file import open_regular
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.doctor.finding import Finding
 from zimage_app.service.monitor import free_disk
@@ -119,7 +120,7 @@ def _files(*folders: Path) -> Iterator[Path]:
 
 def _is_database(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return path.suffix in (".sqlite", ".sqlite3", ".db") or file.read(len(_MAGIC)) == _MAGIC
     except OSError:
         return False

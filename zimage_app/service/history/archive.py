@@ -8,6 +8,8 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from zimage_app.models.regular_file import open_regular
+
 log = logging.getLogger(__name__)
 
 _PIECE = 256 * 1024
@@ -42,7 +44,7 @@ def zip_stream(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
         for name, path in files:
             try:
-                source = path.open("rb")
+                source = open_regular(path)
             except OSError as error:
                 log.warning("%s is left out of a ZIP: %s", path, error)
                 continue

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.text import Text
+from zimage_app.models.regular_file import read_regular
 from zimage_app.service.files import write_whole
 from zimage_app.service.gallery import is_id
 
 log = logging.getLogger(__name__)
 
 NAME = ".favourites.json"
+_LARGEST = 64 * 2**20
+"""Bytes: two million ids."""
 
 
 class Favourites:
@@ -78,7 +81,7 @@ class Favourites:
 def _read(path: Path) -> set[str]:
     """Raises ValueError for what isn't a list of ours, OSError as the system does; no file is no favourites."""
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_regular(path, _LARGEST))
     except FileNotFoundError:
         return set()
     except RecursionError as error:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 INDEX_NAME = ".history.sqlite"
 _PATIENCE = 0.5
 """Seconds that a list waits for new files to be read; what isn't read by then comes with a later list."""
+_LAST_PATIENCE = 3.0
+"""Seconds that the end waits for a reading to break off."""
 _BATCH = 200
 """Files that are read between two commits, so that a long reading is seen as it goes and a stop loses little."""
 _ALL = Search()
@@ -171,12 +173,20 @@ class History:
         return not worker.is_alive()
 
     def close(self) -> None:
-        """Let go of the index. A long reading breaks off; the next start goes on with it."""
+        """Let go of the index. A long reading breaks off; the next start goes on with it.
+
+        One that hangs, as on a disk of a network that is gone, is left behind: the program's end must not wait for it.
+        """
         self._closing.set()
-        with self._turn:
+        if not self._turn.acquire(timeout=_LAST_PATIENCE):
+            log.warning("the history's reader hangs, and is left behind")
+            return
+        try:
             if self._index is not None:
                 self._index.close()
                 self._index = None
+        finally:
+            self._turn.release()
 
     def _read_and_let_go(self) -> None:
         try:

@@ -154,7 +154,7 @@ class Index:
             return
         with self._database.transaction() as connection:
             connection.executemany("DELETE FROM files WHERE rowid = ?", wrong)
-            connection.execute(_SHOW)
+            connection.execute(f"{_SHOW} WHERE id IS NOT NULL")
 
     def set_favourites(self, ids: Iterable[str]) -> None:
         """All favourites there are."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.text import Text
+from zimage_app.service.decoding import MOST_PIXELS
+from zimage_app.service.picture_files import UnreadablePicture, opened_picture
 
 
 def read_pixels(path: Path) -> Picture:
     """A saved picture's pixels; raises StorageError where it can't be read."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with opened_picture(path, ["PNG"], MOST_PIXELS) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except UnreadablePicture as error:
         raise StorageError(
             Text(f"{path.name} is not a readable PNG picture.", f"{path.name} 不是可读取的 PNG 图片。")
         ) from error

@@ -18,13 +18,14 @@ from PIL import Image
 from zimage_app.domain.errors import ImportedFileError, StudioError
 from zimage_app.domain.plain_json import MOST_VALUES, TooMuchJson, read_json, values_in
 from zimage_app.domain.text import Text
+from zimage_app.models.regular_file import open_regular
 from zimage_app.service.gallery import TEXT_KEY
 from zimage_app.service.imports.comfy import read_graph
 from zimage_app.service.imports.draft import Imported, shown
 from zimage_app.service.imports.infotext import is_infotext, read_infotext
 from zimage_app.service.imports.others import read_invoke, read_swarm
 from zimage_app.service.imports.ours import read_request, read_studio
-from zimage_app.service.picture_files import UnreadablePicture, opened_picture
+from zimage_app.service.picture_files import UnreadablePicture, exif_of, opened_picture
 
 MAX_BYTES = 64 * 2**20
 _MAX_TEXT = 8 * 2**20
@@ -63,9 +64,9 @@ class _Found:
 def read_file(path: Path) -> Imported:
     """The settings in a file on disk; raises ImportedFileError as ``read_settings`` does."""
     try:
-        if not path.is_file():
+        if not path.exists():
             raise ImportedFileError(Text(f"There is no file {path}.", f"没有文件 {path}。"))
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -201,7 +202,7 @@ def _picture(data: bytes, name: str) -> _Found:
     try:
         with opened_picture(io.BytesIO(data), _FORMATS) as image:
             texts = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-            texts |= dict(_exif_texts(image.getexif()))
+            texts |= dict(_exif_texts(exif_of(image)))
             size = image.size
     except UnreadablePicture as error:
         reason = shown(error)

@@ -13,13 +13,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from zimage_app.models.regular_file import read_regular
 from zimage_app.service.files import write_whole
 from zimage_app.service.loras.contents import Contents
 from zimage_app.service.loras.said import Said
 
 log = logging.getLogger(__name__)
 
-VERSION: Literal[2] = 2
+VERSION: Literal[3] = 3
 """Grows whenever the same file would be described differently."""
 _LARGEST = 256 * 2**20
 """Bytes; nothing of ours comes near."""
@@ -44,7 +45,7 @@ class Known(BaseModel):
 class _Saved(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     files: dict[str, Known] = Field(default_factory=dict)
 
 
@@ -105,9 +106,7 @@ class Cache:
 
 def _read(path: Path) -> dict[str, Known]:
     try:
-        if path.stat().st_size > _LARGEST:
-            return {}
-        return _Saved.model_validate_json(path.read_bytes()).files
+        return _Saved.model_validate_json(read_regular(path, _LARGEST)).files
     except FileNotFoundError:
         return {}
     except (OSError, ValidationError) as error:

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 
 from zimage_app.domain.text import Text
-from zimage_app.models.lookalikes import ENOUGH, MOST_TENSORS, TOO_MANY, lookalike
+from zimage_app.models.lookalikes import ENOUGH, MOST_BYTES, MOST_TENSORS, TOO_LARGE, TOO_MANY, lookalike
+from zimage_app.models.regular_file import open_regular
 from zimage_app.service.loras.said import Said, said_in
 
 Shape = tuple[int, ...]
@@ -71,6 +72,8 @@ class Contents(BaseModel):
 def read_contents(path: Path) -> Contents:
     """A file's header in short; a file that is no safetensors file gets a ``problem``."""
     try:
+        if path.stat().st_size > MOST_BYTES:
+            return Contents(problem=TOO_LARGE)
         with safe_open(path, framework="numpy") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
             keys = file.keys()
@@ -138,7 +141,7 @@ def _width(shapes: Mapping[str, Shape]) -> int | None:
 def _other_content(path: Path) -> Text | None:
     """What a file is that is no safetensors file, where its beginning tells."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return lookalike(file.read(ENOUGH))
     except OSError:
         return None

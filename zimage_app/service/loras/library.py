@@ -10,13 +10,16 @@ import difflib
 import hashlib
 import threading
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from zimage_app.domain.errors import LoraError
 from zimage_app.domain.request import LoraUse
 from zimage_app.domain.text import Text
+from zimage_app.models.lookalikes import MOST_BYTES
+from zimage_app.models.regular_file import open_regular
 from zimage_app.service.loras.cache import Cache
-from zimage_app.service.loras.contents import read_contents
+from zimage_app.service.loras.contents import Contents, read_contents
 from zimage_app.service.loras.entry import Found, LoraEntry, entry_of
 from zimage_app.service.loras.said import read_companion
 from zimage_app.service.loras.scan import SUFFIX, FileAt, LoraFiles, readable, scan
@@ -26,6 +29,11 @@ from zimage_app.service.loras.thumbnails import thumbnail
 CACHE_FILE = ".zimage-studio-library.json"
 _PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 _MOST_CANDIDATES = 5
+_BLOCK = 4 * 2**20
+
+
+def _never() -> bool:
+    return False
 
 
 class LoraLibrary:
@@ -64,11 +72,11 @@ class LoraLibrary:
         """A LoRA's name in full; raises what ``find`` raises."""
         return self.find(name).name
 
-    def sha256(self, entry: LoraEntry) -> str:
+    def sha256(self, entry: LoraEntry, cancelled: Callable[[], bool] = _never) -> str:
         """SHA-256 of the file as it is now, 64 hex digits; worked out once for each state of the file.
 
         Raises:
-            LoraError: the file cannot be read.
+            LoraError: the file cannot be read, or ``cancelled``, which is asked all along, said so.
         """
         try:
             status = entry.path.stat()
@@ -78,8 +86,7 @@ class LoraLibrary:
                 known = self._opened().of(name, stamp).sha256
             if known is not None:
                 return known
-            with entry.path.open("rb") as file:  # seconds for a big one: nobody waits for the lock meanwhile
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = _hashed(entry, cancelled)  # seconds for a big one: nobody waits for the lock meanwhile
         except OSError as error:
             reason = error.strerror or str(error)
             raise _fault(entry.name, Text(f"cannot be read ({reason})", f"无法读取（{reason}）")) from error
@@ -89,14 +96,14 @@ class LoraLibrary:
             cache.save()
         return digest
 
-    def settled(self, use: LoraUse) -> tuple[LoraUse, Text | None]:
+    def settled(self, use: LoraUse, cancelled: Callable[[], bool] = _never) -> tuple[LoraUse, Text | None]:
         """A use with its name in full and its file's hash, and what to say where that isn't the file that was meant.
 
         Raises:
             LoraError: as ``find`` and ``sha256`` do.
         """
         entry = self.find(use.name)
-        digest = self.sha256(entry)
+        digest = self.sha256(entry, cancelled)
         another = use.sha256 not in (None, digest)
         return (
             use.model_copy(update={"name": entry.name, "sha256": digest}),
@@ -197,6 +204,16 @@ class LoraLibrary:
         )
 
 
+def _hashed(entry: LoraEntry, cancelled: Callable[[], bool]) -> str:
+    digest = hashlib.sha256()
+    with open_regular(entry.path, MOST_BYTES) as file:
+        while block := file.read(_BLOCK):
+            if cancelled():
+                raise _fault(entry.name, Text("hashing it was cancelled", "已取消计算其哈希值"))
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _another_file(name: str, wanted: str, found: str) -> Text:
     return Text(
         f"LoRA {name} is another file than the one in these settings ({found[:10]} instead of {wanted[:10]});"
@@ -233,11 +250,15 @@ def _read(files: LoraFiles, cache: Cache) -> Found:
     lora = files.lora
     notes, problem = _notes(files.notes)
     return Found(
-        name=unicodedata.normalize("NFC", lora.name[: -len(SUFFIX)]),
+        name=unicodedata.normalize("NFC", lora.name[: -len(SUFFIX)] if files.problem is None else lora.name),
         path=lora.path,
         size=lora.stamp[0],
         modified=lora.stamp[1],
-        contents=cache.contents(lora.name, lora.stamp, lambda: read_contents(lora.path)),
+        contents=(
+            Contents(problem=files.problem)
+            if files.problem
+            else cache.contents(lora.name, lora.stamp, lambda: read_contents(lora.path))
+        ),
         notes=notes,
         notes_problem=problem,
         companions=[

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from zimage_app.domain.plain_json import read_json
 from zimage_app.domain.request import STRONGEST
+from zimage_app.models.regular_file import open_regular
 
 COMPANIONS = (".civitai.info", ".metadata.json", ".cm-info.json", ".swarm.json", ".json")
 """Endings behind a LoRA's name, most trusted first: Civitai's own answer (kept by several tools), ComfyUI LoRA Manager,
@@ -58,7 +59,7 @@ class Said(BaseModel):
 def read_companion(path: Path) -> Said:
     """What a companion file says; nothing where it can't be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(_LONGEST_FILE + 1)
         said = read_json(data.decode("utf-8-sig")) if len(data) <= _LONGEST_FILE else None
     except (OSError, ValueError, RecursionError):

@@ -20,6 +20,7 @@ from zimage_app.domain.errors import LoraError, ModelError, RequestError
 from zimage_app.domain.request import STRONGEST, Triggers
 from zimage_app.domain.text import Text
 from zimage_app.domain.wording import request_error
+from zimage_app.models.regular_file import open_regular
 from zimage_app.models.yaml_file import YamlReader
 from zimage_app.service.files import write_whole
 
@@ -64,7 +65,7 @@ def read_notes(path: Path) -> Notes:
         LoraError: the file can't be read, or holds something that is not allowed; names the line or the key.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(_LONGEST_FILE + 1)
         if len(data) > _LONGEST_FILE:
             raise _wrong(path, Text("is too long for notes; shorten it", "太长，不像备注；请缩短"))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+from zimage_app.models.regular_file import read_regular
 from zimage_app.models.sources import ModelSource
 
+_LARGEST = 2**20
+"""Bytes of a config."""
 PUBLISHED_WIDTH = 3840
 """Of the published Z-Image models, whose weights may come without a config."""
 
@@ -16,7 +19,7 @@ def transformer_width(source: ModelSource) -> int | None:
     if config is None:
         return PUBLISHED_WIDTH
     try:
-        width = json.loads(config.read_text(encoding="utf-8")).get("dim", PUBLISHED_WIDTH)
+        width = json.loads(read_regular(config, _LARGEST)).get("dim", PUBLISHED_WIDTH)
     except (OSError, ValueError, AttributeError):
         return None
     return width if isinstance(width, int) else None
