@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             studio.resume()
             with private_folder():
-                _serve(studio, settings, port, door(settings.allow_host, credentials, os.environ))
+                _serve(studio, settings, port, door(settings, credentials, os.environ))
         finally:
             studio.close()
 
@@ -126,7 +126,7 @@ def _tell(text: Text, language: Language) -> None:
 
 def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
     share = settings.share and not on_space(os.environ)  # a Space has its address
-    network = {"server_name": settings.host, "server_port": port, "share": share}
+    network: dict[str, Any] = {"server_name": settings.host, "server_port": port, "share": share}
     page = open_page(studio, settings.lang, entry, mcp=settings.mcp, **network)
     if page.share_url:
         entry.hosts.add(urlsplit(page.share_url).hostname or "")
@@ -147,7 +147,7 @@ def open_page(studio: Backend, first: LanguageChoice, entry: Door, **network: An
     """
     # Of links, Gradio prints several lines of its own.
     with redirect_stdout(io.StringIO()) if network.get("share") else nullcontext():
-        page = start(studio, first, routes=rest_routes(studio, first), middleware=entry.middleware(first), **network)
+        page = start(studio, first, routes=rest_routes(studio, first), door=entry, **network)
     # With share on, Gradio serves a page that loads its script from abroad; the tunnel works as well with our own.
     page.share = False
     return page

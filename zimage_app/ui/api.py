@@ -11,6 +11,7 @@ import secrets
 import shutil
 import time
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from zimage_app.service.backend import Backend
 from zimage_app.service.history import HistoryItem, Search
 from zimage_app.service.permissions import may_see
 from zimage_app.service.views import JobView, SavedPicture
+from zimage_app.ui.framework import FILES
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_of
 
@@ -43,6 +45,12 @@ def add_public_functions(studio: Backend, first: LanguageChoice) -> None:
     api(public.generate, api_name="generate", concurrency_limit=None)
     api(public.status, api_name="status", concurrency_limit=None)
     api(public.history, api_name="history", concurrency_limit=None)
+
+
+def public_parameters() -> dict[str, set[str]]:
+    """What may be given to each of the public functions, by their names."""
+    functions = {"generate": _Public.generate, "status": _Public.status, "history": _Public.history}
+    return {name: set(signature(each).parameters) - {"self", "request"} for name, each in functions.items()}
 
 
 def require_mcp() -> None:
@@ -183,7 +191,7 @@ def _file(saved: SavedPicture) -> Data:
 
     It lies in this app's own folder, which is gone with it.
     """
-    folder = Path(get_upload_folder()) / "api"
+    folder = Path(get_upload_folder()) / FILES
     path = folder / f"{time.time_ns():020d}-{secrets.token_hex(16)}" / saved.path.name
     path.parent.mkdir(parents=True)
     path.write_bytes(saved.read())
