@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.domain.text import Language, Text, language_named, visible
 from zimage_app.rest.app import rest_routes
 from zimage_app.service.backend import Backend
 from zimage_app.service.first_fetch import fetch_first
@@ -120,7 +120,7 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 
 def _tell(text: Text, language: Language) -> None:
-    sys.stderr.write(f"{text.to(language)}\n")
+    sys.stderr.write(f"{visible(text.to(language))}\n")
     sys.stderr.flush()
 
 

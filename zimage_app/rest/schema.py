@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from fastapi import Body
@@ -32,31 +34,53 @@ class GenerateBody(GenerationRequest):
     ] = None
 
 
+_CHECKS = threading.Semaphore(2)
+"""Checks at a time: each holds the interpreter for up to 60 ms, in which no page is answered."""
+
+
 class Asked:
-    """A body that has been checked."""
+    """A body; the endpoint has it checked, in a thread of its own."""
 
-    def __init__(self, request: GenerationRequest, model: str | None) -> None:
-        self.request = request
-        self.model = model
+    def __init__(self, data: object) -> None:
+        self._data = data
+
+    @cached_property
+    def request(self) -> GenerationRequest:
+        """The request's own check, so that a refusal reads as on the page; raises RequestError."""
+        settings = {name: value for name, value in self._settings.items() if name != "model"}
+        with _CHECKS:
+            return parse_request(settings)
+
+    @cached_property
+    def model(self) -> str | None:
+        """The model that was named; raises RequestError."""
+        model = self._settings.get("model")
+        if model is not None and not (isinstance(model, str) and 0 < len(model) <= LONGEST_NAME):
+            raise RequestError("model", Text("must be a name of GET /api/models", "必须是 GET /api/models 中的名称"))
+        return model
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        if isinstance(self._data, bytes):  # as curl sends what it isn't told the kind of
+            raise RequestError(
+                "request",
+                Text("must be sent with content-type: application/json", "必须以 content-type: application/json 发送"),
+            )
+        if not isinstance(self._data, dict):
+            raise RequestError("request", Text("must be a group of settings", "必须是一组设置"))
+        return {name: _whole(value) for name, value in self._data.items()}
 
 
-def _asked(data: object) -> Asked:
-    """The request's own check, so that a refusal reads as on the page; raises RequestError."""
-    if isinstance(data, bytes):  # as curl sends what it isn't told the kind of
-        raise RequestError(
-            "request",
-            Text("must be sent with content-type: application/json", "必须以 content-type: application/json 发送"),
-        )
-    if not isinstance(data, dict):
-        raise RequestError("request", Text("must be a group of settings", "必须是一组设置"))
-    settings: dict[str, Any] = dict(data)
-    model = settings.pop("model", None)
-    if model is not None and not (isinstance(model, str) and 0 < len(model) <= LONGEST_NAME):
-        raise RequestError("model", Text("must be a name of GET /api/models", "必须是 GET /api/models 中的名称"))
-    return Asked(parse_request(settings), model)
+def _whole(value: Any) -> Any:
+    """Plain data in which ``4092.0`` is 4092: to JSON's schemas both are whole numbers."""
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**64 else value
 
 
-GenerateRequest = Annotated[Asked, PlainValidator(_asked, json_schema_input_type=GenerateBody), Body()]
+GenerateRequest = Annotated[Asked, PlainValidator(Asked, json_schema_input_type=GenerateBody), Body()]
 
 
 class _Answer(BaseModel):

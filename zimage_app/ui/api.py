@@ -28,6 +28,7 @@ from zimage_app.service.history import HistoryItem, Search
 from zimage_app.service.permissions import may_see
 from zimage_app.service.views import JobView, SavedPicture
 from zimage_app.ui.framework import FILES
+from zimage_app.web.json_bodies import excess
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_of
 
@@ -157,6 +158,8 @@ def _visitor(request: gr.Request) -> HTTPConnection:
 
 
 def _settings(text: str) -> Data:
+    if reason := excess(text.encode(errors="replace")):
+        raise RequestError("settings", reason)
     try:
         settings = json.loads(text) if text.strip() else {}
     except (ValueError, RecursionError) as error:

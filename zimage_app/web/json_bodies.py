@@ -23,7 +23,7 @@ from zimage_app.web.refusal import refusal
 
 MAX_JSON = 512 * 2**10
 """Bytes of a body of JSON. The longest that the page sends are a few texts of 8,000 characters."""
-MAX_ELEMENTS = 10_000
+MAX_ELEMENTS = 5_000
 MAX_DEPTH = 32
 MAX_TEXT = 128 * 2**10
 """Bytes of one text, as it is written in JSON, where a character may take twelve."""
