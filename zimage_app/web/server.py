@@ -63,7 +63,9 @@ class BoundedProtocol(H11Protocol):
     """A connection that is closed when its request doesn't arrive in time, or when another one needs its place."""
 
     most: int
+    """Open connections, of all peers."""
     proxies: tuple[str, ...] = ()
+    header_seconds = HEADER_SECONDS
 
     _arriving: asyncio.TimerHandle | None = None
     """Set while the headers of a request are waited for."""
@@ -119,7 +121,7 @@ class BoundedProtocol(H11Protocol):
 
     def _expect_headers(self) -> None:
         if self._arriving is None and not self.is_busy:
-            self._arriving = self.loop.call_later(HEADER_SECONDS, self._close)
+            self._arriving = self.loop.call_later(self.header_seconds, self._close)
 
     def _stop_expecting(self) -> None:
         if self._arriving is not None:
