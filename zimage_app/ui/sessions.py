@@ -7,7 +7,8 @@ for links to a state that are closed here, and every result until somebody fetch
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import gradio as gr
 from gradio.blocks import Block
@@ -59,7 +60,8 @@ class _Session(SessionState):
     _changed: int | None = None
 
     def __init__(self, blocks: gr.Blocks) -> None:
-        super().__init__(blocks)
+        # Without components, of whose properties it would make a copy: a tenth of a second on the event loop.
+        super().__init__(cast("gr.Blocks", SimpleNamespace(default_config=blocks.default_config, blocks={})))
         self._as_built = blocks.default_config.blocks
         self.config_values = _Nothing()
 
