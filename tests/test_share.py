@@ -69,7 +69,7 @@ def test_the_tunnel_gets_the_port_and_the_page_loads_nothing_from_abroad(
         html = httpx.get(address).text
         foreign = [url for url in re.findall(r'(?:src|href)="(https?://[^"]+)"', html) if "127.0.0.1" not in url]
         assert [url for url in foreign if url.endswith((".js", ".css"))] == []
-        script = re.search(r'<script type="module"[^>]* src="([^"]+)"', html)
+        script = re.search(r'<script [^>]*type="module"[^>]* src="([^"]+)"', html)
         assert script is not None
         assert httpx.get(httpx.URL(address).join(script[1])).status_code == 200
     assert capsys.readouterr().out == ""

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.domain.text import Language, Text, language_named, visible
 from zimage_app.rest.app import rest_routes
 from zimage_app.service.first_fetch import fetch_first
 from zimage_app.service.housekeeping import begin_tidying
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with _ending_on_sigterm():
         try:
             with private_folder():
-                _serve(studio, settings, port, door(settings.allow_host, credentials, os.environ))
+                _serve(studio, settings, port, door(settings, credentials, os.environ))
         finally:
             studio.close()
 
@@ -124,13 +124,13 @@ def _ending_on_sigterm() -> Iterator[None]:
 
 
 def _tell(text: Text, language: Language) -> None:
-    sys.stderr.write(f"{text.to(language)}\n")
+    sys.stderr.write(f"{visible(text.to(language))}\n")
     sys.stderr.flush()
 
 
 def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
     share = settings.share and not on_space(os.environ)  # a Space has its address
-    network = {"server_name": settings.host, "server_port": port, "share": share}
+    network: dict[str, Any] = {"server_name": settings.host, "server_port": port, "share": share}
     page = open_page(studio, settings.lang, entry, mcp=settings.mcp, **network)
     if page.share_url:
         entry.hosts.add(urlsplit(page.share_url).hostname or "")
@@ -153,7 +153,7 @@ def open_page(studio: Studio, first: LanguageChoice, entry: Door, **network: Any
     """
     # Of links, Gradio prints several lines of its own.
     with redirect_stdout(io.StringIO()) if network.get("share") else nullcontext():
-        page = start(studio, first, routes=rest_routes(studio, first), middleware=entry.middleware(first), **network)
+        page = start(studio, first, routes=rest_routes(studio, first), door=entry, **network)
     # With share on, Gradio serves a page that loads its script from abroad; the tunnel works as well with our own.
     page.share = False
     return page

@@ -131,7 +131,7 @@ def test_a_picture_is_made_by_the_running_app(
     assert "--device: can't be told to the app" in capsys.readouterr().err
     app.default_model = "demo"
     app.generators["demo"] = app.generators["quick"]
-    app.card = lambda _: app.cards()[0]  # type: ignore[method-assign]
+    app.card = lambda name: app.cards()[0]  # type: ignore[method-assign]  # noqa: ARG005
     assert main([*command, "--model", "demo", "--json"]) == 0
     said = capsys.readouterr()
     assert "Made by the app running at http://127.0.0.1:" in said.err

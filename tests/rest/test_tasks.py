@@ -192,7 +192,7 @@ def test_where_each_visitor_borrows_a_gpu_a_call_is_sent_to_the_page(
     answer = client.post("/api/generate", json={"prompt": "a boat"}, headers=CHINESE)
     assert answer.status_code == 501
     assert "gradio_client" in answer.json()["detail"]
-    assert studio.active("") is None
+    assert studio.current("") is None
 
 
 def test_unknown_tasks_addresses_and_methods(client: TestClient) -> None:

@@ -268,13 +268,12 @@ _STEP = 0.05
 """Seconds of a step of ``served``."""
 _STEPS = 40
 STAGES = tuple(Stage(width=64, height=64, steps=_STEPS) for _ in range(3))
+Served = tuple[subprocess.Popen[bytes], httpx.Client]
 BODY = {"prompt": "船", "seed": 1, "stages": [stage.model_dump(mode="json") for stage in STAGES]}
 
 
 @contextmanager
-def served(
-    outputs: Path, loading: float = 0.0, port: int | None = None
-) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+def served(outputs: Path, loading: float = 0.0, port: int | None = None) -> Iterator[Served]:
     """``app.py`` with quick pictures, in a process of its own; gives it and a client of its REST interface."""
     port = port or free_port()
     flags = ["--port", str(port), "--outputs", str(outputs), "--offline"]
@@ -289,7 +288,7 @@ def served(
         limits = httpx.Limits(max_keepalive_connections=0)
         address = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False, limits=limits) as client:
-            _until(lambda: _answers(client))
+            until_answered(client)
             yield program, client
     finally:
         program.kill()
@@ -302,6 +301,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def until_answered(client: httpx.Client) -> None:
+    """Wait until the app is up."""
+    _until(lambda: _answers(client))
 
 
 def _answers(client: httpx.Client) -> bool:

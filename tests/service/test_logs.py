@@ -20,14 +20,15 @@ from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.service import logs
-from zimage_app.service.job_log import JobTimes, log_job
+from zimage_app.service.jobs.job_log import JobTimes, log_job
+from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.logs import LogSettings, log_folder, start_logging, without_prompts
 
 log = logging.getLogger("zimage_app.test")
 
 STAGES = (StageView(0, 176, 224, 9, 9, 1.25), StageView(1, 336, 432, 6, 6, 1.5))
-VIEW = JobView("1a2b", "", "demo", state="done", stages=STAGES)
+VIEW = JobView("1a2b", "", "demo", state=JobState.DONE, stages=STAGES)
 PROMPT = '夕阳下的 "小船"\nboat'
 
 
@@ -88,13 +89,13 @@ def test_a_job_is_told_with_its_times(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_job_that_the_app_s_end_cut_short_is_told_as_put_back(tmp_path: Path) -> None:
     screen = begun(tmp_path)
-    log_job(replace(VIEW, state="running"), None, JobTimes(1.0, 2.0, 3.0), private=False)
+    log_job(replace(VIEW, state=JobState.RUNNING), None, JobTimes(1.0, 2.0, 3.0), private=False)
     assert "job 1a2b: put back into the queue model=demo" in screen.getvalue()
 
 
 def test_a_job_that_failed_while_loading_says_why_and_has_no_stage_times(tmp_path: Path) -> None:
     screen = begun(tmp_path)
-    failed = replace(VIEW, state="failed", error=GenerationError(Text("no memory", "内存不足")))
+    failed = replace(VIEW, state=JobState.FAILED, error=GenerationError(Text("no memory", "内存不足")))
     log_job(failed, None, JobTimes(1.0, 2.0, None), private=False)
     line = screen.getvalue()
     assert "job 1a2b: failed" in line
@@ -106,7 +107,7 @@ def test_a_job_that_failed_while_loading_says_why_and_has_no_stage_times(tmp_pat
 @pytest.mark.parametrize("as_json", [False, True])
 def test_where_strangers_share_the_app_no_line_says_what_was_asked(tmp_path: Path, as_json: bool) -> None:
     screen = begun(tmp_path, as_json=as_json)
-    failed = replace(VIEW, state="failed", error=GenerationError(Text("of boat", "小船")))
+    failed = replace(VIEW, state=JobState.FAILED, error=GenerationError(Text("of boat", "小船")))
     log_job(failed, GenerationRequest(prompt=PROMPT), JobTimes(1.0, 2.0, 3.0), private=True)
     text = screen.getvalue() + "\n".join(written(tmp_path))
     assert "GenerationError" in text

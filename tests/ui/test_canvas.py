@@ -11,6 +11,7 @@ from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
 from zimage_app.domain.request import GenerationRequest, LoraUse
 from zimage_app.domain.text import Text
+from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.canvas import facts_data, idle_data, job_data, strip_data
@@ -64,7 +65,7 @@ def test_a_job_speaks_the_readers_language() -> None:
         id="j",
         owner="",
         model="three",
-        state="failed",
+        state=JobState.FAILED,
         stages=(StageView(1, 336, 432, 16, step=3, preview=b"\xff\xd8"), StageView(2, 672, 864, 16)),
         error=GenerationError(Text("broke", "出错")),
         warnings=(Text("careful", "注意"),),

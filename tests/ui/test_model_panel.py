@@ -149,7 +149,7 @@ def test_the_device_is_chosen_where_there_are_two(
         expect(page.get_by_label("Device", exact=True)).to_have_value("cpu")
         assert scripted.device == "cpu"
     finally:
-        scripted.device = None
+        scripted.use_device(None)
 
 
 def test_with_one_device_there_is_nothing_to_choose(

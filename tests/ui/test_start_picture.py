@@ -177,7 +177,7 @@ def test_a_picture_or_stage_that_is_gone_is_named_at_its_place(visit: Visit, scr
     page.locator(".start .at select").select_option("1")
     expect(page.locator(".hints")).to_contain_text("起始图片没有作用")
     digest = page.locator(".start img").get_attribute("src") or ""
-    (scripted._folder / "outputs" / FOLDER / digest.removeprefix("inputs/").removesuffix(".jpg")).unlink()
+    (scripted._config.outputs / FOLDER / digest.removeprefix("inputs/").removesuffix(".jpg")).unlink()
     ask(page, "图片不见了")
     expect(page.locator(".notice")).to_contain_text("已不在本机")
     expect(page.locator(".studio-wrong")).to_have_attribute("id", "knob-start")

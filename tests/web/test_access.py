@@ -133,6 +133,16 @@ def test_many_wrong_passwords_have_to_wait() -> None:
     assert log_in(page, "anna", "correct horse") == 200
 
 
+def test_wrong_passwords_keep_nobody_else_out() -> None:
+    page = client(USERS, clock=Clock())
+    for number in range(20):
+        forged = {"x-forwarded-for": f"198.51.100.{number}", "forwarded": f"for=198.51.100.{number}"}
+        assert log_in(page, "anna", f"guess {number}", **forged) == (401 if number < 10 else 429)
+    assert log_in(page, "小明", "正确的密码很长") == 200, "another's account, from the same address"
+    elsewhere = TestClient(page.app, client=("192.0.2.1", 1), follow_redirects=False)
+    assert log_in(elsewhere, "anna", "correct horse") == 200, "the same account, from another address"
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

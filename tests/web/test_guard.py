@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,14 +10,15 @@ import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from zimage_app.service.settings import Settings
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import door
-from zimage_app.web.guard import MAX_BODY, MAX_FILE, TAKES_FILES, GuardMiddleware, is_closed
+from zimage_app.web.guard import MAX_BODY, MAX_FILE, TAKES_FILES, Gate, GuardMiddleware, is_odd, with_nonce
 from zimage_app.web.hosts import Hosts
 
 
@@ -24,13 +26,22 @@ async def _count(request: Request) -> PlainTextResponse:
     return PlainTextResponse(str(len(await request.body())))
 
 
+async def _page(request: Request) -> HTMLResponse:
+    return HTMLResponse(with_nonce(b"<script>1</script>", request.scope))
+
+
 async def _socket(socket: WebSocket) -> None:
     await socket.accept()
 
 
 def client(hosts: Hosts | None = None, **options: Any) -> TestClient:
+    methods = ["GET", "HEAD", "POST", "DELETE"]
     app = Starlette(
-        routes=[Route("/{path:path}", _count, methods=["GET", "POST", "DELETE"]), WebSocketRoute("/socket", _socket)],
+        routes=[
+            Route("/page.html", _page),
+            Route("/{path:path}", _count, methods=methods),
+            WebSocketRoute("/socket", _socket),
+        ],
         middleware=[Middleware(GuardMiddleware, hosts=hosts or Hosts(["studio.example"]), **options)],
     )
     return TestClient(app, base_url="http://127.0.0.1:7860")
@@ -88,31 +99,72 @@ def test_pages_of_other_sites_may_not_call(method: str, origin: str, host: str, 
 
 
 @pytest.mark.parametrize(
-    ("path", "closed"),
+    ("site", "mode", "destination", "path", "status"),
     [
-        ("/gradio_api/proxy=https://evil.example/x", True),
-        ("/gradio_api/file=http://169.254.169.254/", True),
-        ("/gradio_api/file=HTTPS://evil.example/", True),
-        ("/gradio_api/upload", True),
-        ("/gradio_api/stream/1/2/3/playlist.m3u8", True),
-        ("/gradio_api/vibe-code", True),
-        ("/gradio_api/dev/reload", True),
-        ("/prefix/gradio_api/proxy=https://evil.example", True),
-        ("/gradio_api/queue/join", False),
-        ("/gradio_api/component_server", False),
-        ("/gradio_api/file=/tmp/a.png", False),
-        ("/upload", False),
-        ("/", False),
+        ("same-origin", "cors", "empty", "/x", 200),
+        ("none", "navigate", "document", "/x", 200),
+        ("cross-site", "navigate", "document", "/", 200),
+        ("cross-site", "navigate", "document", "/docs", 200),
+        ("cross-site", "navigate", "document", "/pictures/1.png", 403),
+        ("cross-site", "navigate", "iframe", "/", 403),
+        ("cross-site", "no-cors", "image", "/pictures/1.png", 403),
+        ("same-site", "no-cors", "script", "/", 403),
+        ("same-site", "cors", "empty", "/x", 403),
     ],
 )
-def test_routes_that_fetch_or_write_are_closed(path: str, closed: bool) -> None:
-    assert is_closed(path) is closed
-    assert client().get(path).status_code == (403 if closed else 200)
+def test_a_browser_says_which_page_asks(site: str, mode: str, destination: str, path: str, status: int) -> None:
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": destination}
+    assert client().get(path, headers=headers).status_code == status
+    if status == 403 or site == "cross-site":
+        assert client().post(path, headers=headers).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/api/x%0Ay", "/x%00"])
-def test_an_address_has_no_control_characters(path: str) -> None:
-    assert client().get(path).status_code == 404
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/api/x%0Ay",
+        b"/x%00",
+        b"/a//b",
+        b"//evil.example/x",
+        b"/a/../b",
+        b"/a/./b",
+        b"/a/..",
+        b"/a/%2e%2e/b",
+        b"/a%2Fb",
+        b"/a%5cb",
+        b"/a\\b",
+        b"/a%252fb",
+    ],
+)
+def test_an_address_is_written_in_one_way(path: bytes) -> None:
+    assert is_odd(path)
+
+
+USUAL = (b"/", b"/a/b", b"/api/x.y-z/", b"/x%20y", "/图".encode(), b"/%E5%9B%BE", b"/f=/tmp/a.png")
+
+
+@pytest.mark.parametrize("path", USUAL)
+def test_a_usual_address_is_none_of_these(path: bytes) -> None:
+    assert not is_odd(path)
+
+
+def test_an_odd_address_is_not_there() -> None:
+    assert client().get("/api/x%0Ay").status_code == 404
+    assert client().get("/a%2Fb").status_code == 404
+
+
+def test_nothing_is_read_until_the_gate_opens() -> None:
+    gate = Gate()
+    gate.shut()
+    page = client(gate=gate)
+    for path in ("/", "/health", "/api/history"):
+        answer = page.get(path)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert page.post("/import", content=b"x" * (MAX_FILE + 1)).status_code == 503, "no body is read"
+    assert page.head("/").status_code == 200, "Gradio's own look"
+    assert page.get("/gradio_api/startup-events").status_code == 200
+    gate.open()
+    assert page.get("/health").status_code == 200
 
 
 def _pieces(count: int) -> Iterator[bytes]:
@@ -138,22 +190,33 @@ def test_there_are_no_sockets() -> None:
 
 
 def test_every_answer_tells_browsers_to_be_careful() -> None:
-    for path, headers in (("/", {}), ("/", {"host": "evil.example"}), ("/gradio_api/upload", {})):
+    for path, headers in (("/", {}), ("/", {"host": "evil.example"})):
         answer = client().get(path, headers=headers)
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["x-frame-options"] == "SAMEORIGIN"
         assert answer.headers["referrer-policy"] == "same-origin"
-        assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
-        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox; frame-ancestors 'self'"
+
+
+def test_only_scripts_that_came_with_the_page_run() -> None:
+    first, second = (client().get("/page.html") for _ in range(2))
+    policy = first.headers["content-security-policy"]
+    nonce = re.search(r"script-src 'self' 'nonce-([^']{20,})' 'unsafe-eval';", policy)
+    assert nonce is not None
+    assert nonce[1] not in second.headers["content-security-policy"]
+    assert first.text == f'<script nonce="{nonce[1]}">1</script>'
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'self'" in policy
 
 
 def test_a_space_may_be_framed_by_its_site_only() -> None:
-    space = door([], Credentials(), {"SPACE_ID": "somebody/studio", "SPACE_HOST": "somebody-studio.hf.space"})
-    answer = client(space.hosts, framed_by=space.framed_by).get("/", headers={"host": "somebody-studio.hf.space"})
+    space = door(Settings(), Credentials(), {"SPACE_ID": "somebody/studio", "SPACE_HOST": "somebody-studio.hf.space"})
+    page = client(space.hosts, framed_by=space.framed_by)
+    answer = page.get("/page.html", headers={"host": "somebody-studio.hf.space"})
     assert answer.status_code == 200
     assert answer.headers["content-security-policy"].endswith("frame-ancestors 'self' https://huggingface.co")
     assert "x-frame-options" not in answer.headers
-    at_home = door(["studio.example"], Credentials(), {})
+    at_home = door(Settings(allow_host=("studio.example",)), Credentials(), {})
     assert at_home.framed_by == ""
     assert at_home.hosts.knows("studio.example")
 

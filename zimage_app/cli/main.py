@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from typing import NoReturn
 
 from zimage_app.cli.doctor import add_doctor_command
@@ -19,7 +20,7 @@ from zimage_app.cli.plan import add_plan_command
 from zimage_app.cli.presets import add_presets_command
 from zimage_app.cli.status import add_status_command
 from zimage_app.cli.support import add_support_command
-from zimage_app.cli.terminal import BAD_INPUT, complain
+from zimage_app.cli.terminal import BAD_INPUT, CarefulStream, complain
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.version import __version__
@@ -57,7 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    options = build_parser().parse_args(arguments)
+    with redirect_stdout(CarefulStream(sys.stdout)), redirect_stderr(CarefulStream(sys.stderr)):
+        return _run(build_parser().parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         status: int = options.run(options)
         return status

@@ -1,4 +1,4 @@
-"""A sentence for users, in the languages that the app speaks. Knows nothing else."""
+"""A sentence for users, in the languages that the app speaks, and what of a text is safe to show."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ Language = Literal["en", "zh", "zh-Hant"]
 _TRADITIONAL = re.compile(
     r"(zh|chinese)\b(?!.*(hans|simplified)).*(hant|tw|hk|mo|taiwan|hong kong|macao|traditional)", re.IGNORECASE
 )
+_COMMANDS = r"\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_HIDDEN = re.compile(rf"[{_COMMANDS}\x00-\x08\x0b-\x1f]")
+_UNPRINTABLE = re.compile(rf"[{_COMMANDS}]")
+
+
+def visible(text: str, *, escapes: bool = False) -> str:
+    """The text with what commands a terminal, breaks lines or turns reading round as ``\\u009b``.
+
+    Line feed and tab stay; so does what stands below U+0020 with ``escapes``, for text that colours itself.
+    """
+    return (_UNPRINTABLE if escapes else _HIDDEN).sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def language_named(name: object) -> Language:

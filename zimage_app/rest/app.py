@@ -6,7 +6,7 @@ from fastapi import Depends, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -15,7 +15,9 @@ from zimage_app.rest import inputs, library, pictures, queue, tasks
 from zimage_app.rest.problems import answer_problems
 from zimage_app.rest.schema import Problem
 from zimage_app.service.studio import Studio
+from zimage_app.web.guard import with_nonce
 from zimage_app.web.language import LanguageChoice
+from zimage_app.web.prefix import prefix_of
 
 _ABOUT = """
 Ask for a picture, watch it come about, fetch it. Everything that the page can set, a request can set; the settings of
@@ -82,8 +84,8 @@ def _publish(app: FastAPI) -> None:
 
 
 def _docs(request: Request) -> Response:
-    root = request.scope.get("root_path", "")
-    return get_swagger_ui_html(
+    root = prefix_of(request.scope)
+    page = get_swagger_ui_html(
         openapi_url=f"{root}/api/openapi.json",
         title="Z-Image Progressive Studio: REST",
         swagger_js_url=f"{root}/docs/files/swagger-ui-bundle.js",
@@ -91,3 +93,4 @@ def _docs(request: Request) -> Response:
         swagger_favicon_url=f"{root}/docs/files/favicon.png",
         swagger_ui_parameters={"validatorUrl": None},  # else it asks another machine what it thinks of the schema
     )
+    return HTMLResponse(with_nonce(bytes(page.body), request.scope))

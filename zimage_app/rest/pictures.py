@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from starlette.responses import FileResponse, Response
 
 from zimage_app.domain.text import Text
+from zimage_app.domain.wording import refusal
 from zimage_app.rest.answers import item_answer, picture_answer
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.problems import NotFoundError
@@ -20,8 +22,14 @@ from zimage_app.service.views import SavedPicture
 router = APIRouter(tags=["pictures"])
 
 
-_DAY = WithJsonSchema({"type": "string", "format": "date"})
-"""In an address there is no null."""
+def _written_day(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        raise refusal(Text("must be a day, as in 2026-01-31", "必须是日期，如 2026-01-31"))
+    return value
+
+
+_DAY = (BeforeValidator(_written_day), WithJsonSchema({"type": "string", "format": "date"}))
+"""Written as its schema says; in an address there is no null."""
 
 
 class Asked(BaseModel):
@@ -33,7 +41,7 @@ class Asked(BaseModel):
     page_size: Annotated[int, Field(ge=1, le=100)] = 20
     search: Annotated[str, Field(max_length=400, description="Words of the prompt or the settings.")] = ""
     favourites: Annotated[bool, Field(description="Only those with a star.")] = False
-    day: Annotated[date | None, Field(description="Only those of one day."), _DAY] = None
+    day: Annotated[date | None, Field(description="Only those of one day."), *_DAY] = None
     model: Annotated[str, Field(max_length=LONGEST_NAME, description="Only those made with it.")] = ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -12,6 +12,8 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from zimage_app.domain.errors import (
     BusyError,
@@ -99,7 +101,21 @@ def _plain(request: Request, error: HTTPException) -> JSONResponse:
     if error.status_code == 400:  # what the framework says of JSON that is nested too deeply
         return _answer(request, 422, _WORDS[400], "request")
     text = _WORDS.get(error.status_code, Text(str(error.detail), str(error.detail)))
-    return _answer(request, error.status_code, text, **dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the framework names the methods of one route, of several with this address
+        headers["Allow"] = ", ".join(sorted(_methods(request.app.routes, request.scope)))
+    return _answer(request, error.status_code, text, **headers)
+
+
+def _methods(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
+    """What can be done at a request's address."""
+    found: set[str] = set()
+    for route in routes:
+        if hasattr(route, "original_router"):  # FastAPI's way of including others' routes
+            found |= _methods(route.original_router.routes, scope)
+        elif isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found
 
 
 def _internal(request: Request, error: Exception) -> JSONResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from fastapi import Body
@@ -37,36 +39,62 @@ class GenerateBody(GenerationRequest):
     ] = ""
 
 
+_CHECKS = threading.Semaphore(2)
+"""Checks at a time: each holds the interpreter for up to 60 ms, in which no page is answered."""
+
+
 class Asked:
-    """A body that has been checked."""
+    """A body; the endpoint has it checked, in a thread of its own."""
 
-    def __init__(self, request: GenerationRequest, model: str | None, group: str) -> None:
-        self.request = request
-        self.model = model
-        self.group = group
+    def __init__(self, data: object) -> None:
+        self._data = data
+
+    @cached_property
+    def request(self) -> GenerationRequest:
+        """The request's own check, so that a refusal reads as on the page; raises RequestError."""
+        settings = {name: value for name, value in self._settings.items() if name not in ("model", "group")}
+        with _CHECKS:
+            return parse_request(settings)
+
+    @cached_property
+    def model(self) -> str | None:
+        """The model that was named; raises RequestError."""
+        model = self._settings.get("model")
+        if model is not None and not (isinstance(model, str) and 0 < len(model) <= LONGEST_NAME):
+            raise RequestError("model", Text("must be a name of GET /api/models", "必须是 GET /api/models 中的名称"))
+        return model
+
+    @cached_property
+    def group(self) -> str:
+        """The group that was given; raises RequestError."""
+        group = self._settings.get("group", "")
+        if not (isinstance(group, str) and len(group) <= MAX_GROUP):
+            text = Text(f"must be a text of at most {MAX_GROUP} characters", f"必须是不超过 {MAX_GROUP} 个字符的文本")
+            raise RequestError("group", text)
+        return group
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        if isinstance(self._data, bytes):  # as curl sends what it isn't told the kind of
+            raise RequestError(
+                "request",
+                Text("must be sent with content-type: application/json", "必须以 content-type: application/json 发送"),
+            )
+        if not isinstance(self._data, dict):
+            raise RequestError("request", Text("must be a group of settings", "必须是一组设置"))
+        return {name: _whole(value) for name, value in self._data.items()}
 
 
-def _asked(data: object) -> Asked:
-    """The request's own check, so that a refusal reads as on the page; raises RequestError."""
-    if isinstance(data, bytes):  # as curl sends what it isn't told the kind of
-        raise RequestError(
-            "request",
-            Text("must be sent with content-type: application/json", "必须以 content-type: application/json 发送"),
-        )
-    if not isinstance(data, dict):
-        raise RequestError("request", Text("must be a group of settings", "必须是一组设置"))
-    settings: dict[str, Any] = dict(data)
-    model = settings.pop("model", None)
-    if model is not None and not (isinstance(model, str) and 0 < len(model) <= LONGEST_NAME):
-        raise RequestError("model", Text("must be a name of GET /api/models", "必须是 GET /api/models 中的名称"))
-    group = settings.pop("group", "")
-    if not (isinstance(group, str) and len(group) <= MAX_GROUP):
-        allowed = Text(f"must be a text of at most {MAX_GROUP} characters", f"必须是不超过 {MAX_GROUP} 个字符的文本")
-        raise RequestError("group", allowed)
-    return Asked(parse_request(settings), model, group)
+def _whole(value: Any) -> Any:
+    """Plain data in which ``4092.0`` is 4092: to JSON's schemas both are whole numbers."""
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**64 else value
 
 
-GenerateRequest = Annotated[Asked, PlainValidator(_asked, json_schema_input_type=GenerateBody), Body()]
+GenerateRequest = Annotated[Asked, PlainValidator(Asked, json_schema_input_type=GenerateBody), Body()]
 
 
 class _Answer(BaseModel):

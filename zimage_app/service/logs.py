@@ -17,6 +17,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
+from zimage_app.domain.text import visible
+
 FOLDER = ".logs"
 """In the folder of the pictures."""
 FILE_NAME = "studio.log"
@@ -87,7 +89,7 @@ def without_prompts(lines: list[str]) -> list[str]:
 def _forms(prompt: str) -> list[str]:
     """How a prompt may stand in another line: line by line, or escaped."""
     forms = [*prompt.splitlines(), json.dumps(prompt, ensure_ascii=False)[1:-1], repr(prompt)[1:-1]]
-    return [form for form in forms if len(form) >= _SHORTEST_PROMPT]
+    return [form for each in forms for form in {each, visible(each)} if len(form) >= _SHORTEST_PROMPT]
 
 
 def _cut(line: str) -> tuple[str, str]:
@@ -136,7 +138,7 @@ class _Line(logging.Formatter):
             line += f" ({type(record.exc_info[1]).__name__}: {_first_line(record.exc_info[1])})"
             if self._traces:
                 line += "\n" + self.formatException(record.exc_info)
-        return line
+        return visible(line)
 
 
 class _JsonLine(logging.Formatter):
@@ -159,7 +161,7 @@ class _JsonLine(logging.Formatter):
             data["error"] = f"{type(record.exc_info[1]).__name__}: {_first_line(record.exc_info[1])}"
             if self._traces:
                 data["trace"] = self.formatException(record.exc_info)
-        return json.dumps(data, ensure_ascii=False, default=str)
+        return visible(json.dumps(data, ensure_ascii=False, default=str))
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
@@ -43,6 +44,17 @@ def _named(path: Path) -> Path:
 
 _Place = Annotated[Path, AfterValidator(_named)]
 _Name = Annotated[str, Field(min_length=1)]
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        allowed = Text("must be an address or a network, as in 10.0.0.0/8", "必须是地址或网段，如 10.0.0.0/8")
+        raise refusal(allowed) from None
+
+
+_Network = Annotated[str, AfterValidator(_network)]
 
 
 def _about(text: str, metavar: str = "", default: str = "", secret: bool = False) -> Any:
@@ -78,6 +90,14 @@ class Settings(BaseModel):
     ] = None
     mcp: Annotated[bool, _about("offer making pictures to MCP clients, at /gradio_api/mcp/")] = False
     allow_host: Annotated[tuple[_Name, ...], _about("answer to this name too, behind a proxy", "NAME")] = ()
+    trusted_proxy: Annotated[
+        tuple[_Network, ...], _about("take this proxy's word for who asks (X-Forwarded-For)", "ADDRESS")
+    ] = ()
+    root_path: Annotated[
+        str,
+        Field(pattern=r"^(/[A-Za-z0-9._~-]+)*/?$"),
+        _about("path that a proxy serves the app below, as /studio", "PATH"),
+    ] = ""
     outputs: Annotated[_Place, _about("where pictures go", "DIR", "outputs")] = ROOT / "outputs"
     models_dir: Annotated[_Place, _about("where models lie", "DIR", "models")] = ROOT / "models"
     loras: Annotated[_Place, _about("where LoRAs lie", "DIR", "loras")] = ROOT / "loras"

@@ -10,7 +10,9 @@ import json
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from zimage_app.service.jobs.view import JobView
 from zimage_app.service.permissions import may_see
 from zimage_app.service.studio import Studio
 from zimage_app.service.views import SavedPicture
+from zimage_app.ui.framework import FILES
+from zimage_app.web.json_bodies import excess
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_of
 
@@ -45,6 +49,16 @@ def add_public_functions(studio: Studio, first: LanguageChoice) -> None:
     api(public.generate, api_name="generate", concurrency_limit=None)
     api(public.status, api_name="status", concurrency_limit=None)
     api(public.history, api_name="history", concurrency_limit=None)
+
+
+def public_parameters() -> dict[str, set[str]]:
+    """What may be given to each of the public functions, by their names."""
+    functions: dict[str, Callable[..., object]] = {
+        "generate": _Public.generate,
+        "status": _Public.status,
+        "history": _Public.history,
+    }
+    return {name: set(signature(each).parameters) - {"self", "request"} for name, each in functions.items()}
 
 
 def require_mcp() -> None:
@@ -152,6 +166,8 @@ def _visitor(request: gr.Request) -> HTTPConnection:
 
 
 def _settings(text: str) -> Data:
+    if reason := excess(text.encode(errors="replace")):
+        raise RequestError("settings", reason)
     try:
         settings = json.loads(text) if text.strip() else {}
     except (ValueError, RecursionError) as error:
@@ -186,7 +202,7 @@ def _file(saved: SavedPicture) -> Data:
 
     It lies in this app's own folder, which is gone with it.
     """
-    folder = Path(get_upload_folder()) / "api"
+    folder = Path(get_upload_folder()) / FILES
     path = folder / f"{time.time_ns():020d}-{secrets.token_hex(16)}" / saved.path.name
     path.parent.mkdir(parents=True)
     path.write_bytes(saved.read())

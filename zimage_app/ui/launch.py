@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import http_server
+from gradio.routes import App
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from zimage_app.service.studio import Studio
+from zimage_app.ui.api import public_parameters
 from zimage_app.ui.asset import asset
 from zimage_app.ui.drop import import_routes
+from zimage_app.ui.framework import FrameworkMiddleware
 from zimage_app.ui.history_routes import history_routes
 from zimage_app.ui.i18n import translations
 from zimage_app.ui.lora_picker import lora_routes
@@ -20,10 +27,14 @@ from zimage_app.ui.monitor import monitor_routes
 from zimage_app.ui.page import build_page
 from zimage_app.ui.queue_routes import queue_routes
 from zimage_app.ui.routes import picture_routes
+from zimage_app.ui.sessions import EventsMiddleware, bound_sessions
 from zimage_app.ui.start_picture import start_routes
 from zimage_app.ui.theme import studio_theme
 from zimage_app.ui.visitor import VisitorMiddleware
+from zimage_app.web.door import Door
 from zimage_app.web.language import LanguageChoice
+from zimage_app.web.server import server_config
+from zimage_app.web.watchdog import Watchdog
 
 _STYLES = (
     "page",
@@ -48,38 +59,83 @@ def start(
     first: LanguageChoice,
     *,
     routes: Sequence[BaseRoute] = (),
-    middleware: Sequence[Middleware] = (),
+    door: Door,
     mcp: bool = False,
     **network: Any,
 ) -> gr.Blocks:
-    """Open the port and return.
+    """Open the port and return; the door's gate stays shut until everything is ready.
 
-    ``routes`` are others' on the same port, ``middleware`` stands before everything, ``mcp`` offers the public
-    functions as MCP tools, and ``network`` is server_name, server_port and share of ``Blocks.launch``.
+    ``routes`` are others' on the same port, ``mcp`` offers the public functions as MCP tools, and ``network`` is
+    server_name, server_port and share of ``Blocks.launch``.
     """
     words = translations(studio.cards())
     page = build_page(studio, words, first)
-    page.launch(
-        i18n=words,
-        theme=studio_theme(),
-        css="".join(asset(f"{name}.css") for name in _STYLES),
-        favicon_path=Path(__file__).parent / "assets" / "favicon.svg",
-        footer_links=[],
-        app_kwargs={
-            "openapi_url": None,
-            "middleware": [*middleware, Middleware(VisitorMiddleware, first=first)],
-            "routes": [*routes, *page_routes(studio, first)],
-        },
-        prevent_thread_lock=True,
-        quiet=True,
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=mcp,
-        **network,
-    )
+    own = [*routes, *page_routes(studio, first)]
+    middleware = [
+        *door.middleware(first),
+        Middleware(FrameworkMiddleware, own=own, functions=public_parameters(), mcp=mcp, first=first),
+        Middleware(EventsMiddleware, page=page, first=first),
+        Middleware(VisitorMiddleware, first=first),
+    ]
+    watchdog = Watchdog()
+    door.gate.shut()
+    with _our_server(door.proxies):
+        page.launch(
+            i18n=words,
+            theme=studio_theme(),
+            css="".join(asset(f"{name}.css") for name in _STYLES),
+            favicon_path=Path(__file__).parent / "assets" / "favicon.svg",
+            footer_links=[],
+            app_kwargs={
+                "openapi_url": None,
+                "middleware": middleware,
+                "routes": own,
+                "lifespan": partial(_watched, watchdog),
+            },
+            prevent_thread_lock=True,
+            quiet=True,
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=mcp,
+            root_path=door.prefix,
+            **network,
+        )
+    bound_sessions(page)
+    door.gate.open()
     return page
+
+
+@asynccontextmanager
+async def _watched(watchdog: Watchdog, app: object) -> AsyncIterator[None]:
+    del app
+    watchdog.watch(asyncio.get_running_loop())
+    try:
+        yield
+    finally:
+        watchdog.end()
+
+
+@contextmanager
+def _our_server(proxies: Sequence[str]) -> Iterator[None]:
+    """Have Gradio start a server with bounds in the place of its own, which can't be told any."""
+    gradios = http_server.start_server
+
+    def start_server(
+        app: App, server_name: str | None = None, server_port: int | None = None, **_: object
+    ) -> tuple[str, int, str, http_server.Server]:
+        name, port = server_name or "127.0.0.1", server_port or 0
+        server = http_server.Server(server_config(app, name.strip("[]"), port, proxies))
+        server.run_in_thread()  # type: ignore[no-untyped-call]
+        reached = "localhost" if name == "0.0.0.0" else name
+        return name, port, f"http://{reached}:{port}/", server
+
+    http_server.start_server = start_server  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        http_server.start_server = gradios
 
 
 def page_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zimage_app.ui.asset import asset
 from zimage_app.ui.i18n import WORDS
+from zimage_app.web.guard import with_nonce
 from zimage_app.web.language import LANGUAGE_COOKIE, LOCALES, LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_cookie, owner_of
 
@@ -55,6 +56,7 @@ class _PageSend:
         if message.get("more_body"):
             return
         body = self._body.replace(b"<head>", b"<head>" + self._script(), 1)
+        body = with_nonce(body, self._visitor.scope)
         headers = MutableHeaders(raw=self._start["headers"])
         headers["content-length"] = str(len(body))
         headers["cache-control"] = "no-store"

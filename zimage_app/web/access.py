@@ -21,10 +21,12 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from zimage_app.domain.text import Text
+from zimage_app.web.client import client_of
 from zimage_app.web.cookies import cookie
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.language import LOCALES, LanguageChoice, language_of
 from zimage_app.web.owner import KEY_OWNER, LOCAL, LOCAL_HEADER, key_owner
+from zimage_app.web.prefix import prefix_of
 from zimage_app.web.refusal import API, is_api, refusal
 
 SESSION_COOKIE = "studio_session"
@@ -33,9 +35,11 @@ _OPEN = ("/health", "/gradio_api/startup-events")
 _PUBLISHED = f"{API}/openapi.json"
 _MOST_SESSIONS = 10_000
 _FAILURES = 10
-"""Wrong passwords from one address before it has to wait."""
+"""Wrong passwords for one name from one address before these two together have to wait."""
 _PAUSE = 60.0
-_MOST_ADDRESSES = 10_000
+_MOST_COUNTED = 10_000
+_COUNTED_NAME = 64
+"""Letters of a name that are told apart."""
 _LOGIN_BODY = 10_000
 
 _NO_KEY = Text(
@@ -51,24 +55,25 @@ _PASSWORD = Text("Password", "密码")
 
 
 class _Failures:
-    """Counts wrong passwords by address, so that nobody can try many."""
+    """Counts wrong passwords by name and address, so that nobody can try many, nor keep others from their account."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._counts: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
-    def wait(self, address: str) -> float:
-        """Seconds before this address may try again; 0 for at once."""
-        count, first = self._counts.get(address, (0, 0.0))
+    def wait(self, name: str, address: str) -> float:
+        """Seconds before this name may be tried again from this address; 0 for at once."""
+        count, first = self._counts.get((name[:_COUNTED_NAME], address), (0, 0.0))
         left = first + _PAUSE - self._clock()
         return left if count >= _FAILURES and left > 0 else 0.0
 
-    def add(self, address: str) -> None:
+    def add(self, name: str, address: str) -> None:
         """One more."""
-        count, first = self._counts.pop(address, (0, self._clock()))
+        key = (name[:_COUNTED_NAME], address)
+        count, first = self._counts.pop(key, (0, self._clock()))
         expired = self._clock() - first > _PAUSE
-        self._counts[address] = (1, self._clock()) if expired else (count + 1, first)
-        while len(self._counts) > _MOST_ADDRESSES:
+        self._counts[key] = (1, self._clock()) if expired else (count + 1, first)
+        while len(self._counts) > _MOST_COUNTED:
             self._counts.popitem(last=False)
 
 
@@ -134,18 +139,18 @@ class AccessMiddleware:
             return self._check(visitor, *basic)
         if "text/html" in visitor.headers.get("accept", "") and visitor.scope["method"] == "GET":
             there = quote(visitor.scope["path"], safe="/")
-            return RedirectResponse(f"/login?next={there}", 303)
+            return RedirectResponse(f"{prefix_of(visitor.scope)}/login?next={there}", 303)
         text = _NO_KEY if self._credentials.api_key and is_api(visitor.scope) else _NO_LOGIN
         return refusal(visitor.scope, 401, text, self._first)
 
     def _check(self, visitor: HTTPConnection, name: str, password: str) -> Response | None:
         """None for a right password, else what to answer."""
-        address = visitor.client.host if visitor.client else ""
-        if wait := self._failures.wait(address):
+        address = client_of(visitor.scope)
+        if wait := self._failures.wait(name, address):
             return refusal(visitor.scope, 429, _SLOW, self._first, **{"retry-after": str(round(wait) + 1)})
         if self._credentials.fits(name, password):
             return None
-        self._failures.add(address)
+        self._failures.add(name, address)
         return refusal(visitor.scope, 401, _WRONG, self._first)
 
     async def _login(self, request: Request) -> Response:
@@ -163,7 +168,9 @@ class AccessMiddleware:
         person = "text/html" in request.headers.get("accept", "")
         if failed is not None:
             return self._form(request, there, failed.status_code) if person else failed
-        answer = RedirectResponse(_inside(there), 303) if person else JSONResponse({"success": True})
+        answer: Response = JSONResponse({"success": True})
+        if person:
+            answer = RedirectResponse(prefix_of(request.scope) + _inside(there), 303)
         self._begin(request, answer)
         return answer
 
@@ -176,7 +183,7 @@ class AccessMiddleware:
 
     def _logout(self, visitor: HTTPConnection) -> Response:
         self._sessions.pop(visitor.cookies.get(SESSION_COOKIE, ""), None)
-        answer = RedirectResponse("/login", 303)
+        answer = RedirectResponse(f"{prefix_of(visitor.scope)}/login", 303)
         answer.headers["set-cookie"] = cookie(visitor, SESSION_COOKIE, "", 0)
         return answer
 
@@ -189,7 +196,7 @@ class AccessMiddleware:
             "name": _NAME.to(language),
             "password": _PASSWORD.to(language),
             "problem": problem.to(language),
-            "action": f"/login?next={quote(_inside(there), safe='/')}",
+            "action": f"{prefix_of(request.scope)}/login?next={quote(_inside(there), safe='/')}",
         }
         page = (Path(__file__).parent / "login.html").read_text(encoding="utf-8")
         for name, word in words.items():

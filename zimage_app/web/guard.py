@@ -1,13 +1,18 @@
-"""What no request gets past: foreign names and origins, large bodies, Gradio's routes that this app has no use for.
+"""What no request gets past: foreign names, other sites' pages, odd addresses, large bodies; and a door not yet open.
 
 Stands before the page and REST alike, and puts the headers on that keep browsers from reading answers otherwise than
-meant. Knows no owners and no logins.
+meant. Knows no owners, no logins and no routes.
 """
 
 from __future__ import annotations
 
+import re
+import secrets
+from urllib.parse import unquote_to_bytes
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zimage_app.domain.text import Text
@@ -18,26 +23,13 @@ MAX_FILE = 64 * 2**20
 """Bytes of a request that brings a file: a dropped picture of the largest kind that is read."""
 TAKES_FILES = ("/import", "/inputs", "/api/inputs")
 MAX_BODY = 4 * 2**20
-"""Bytes of any other request. They are read as JSON, which takes many times that in memory."""
-
-CLOSED = (
-    "proxy=",  # fetches from other hosts
-    "file=http:",
-    "file=https:",
-    "stream/",
-    "upload",  # files are taken by routes of our own, which look at them first
-    "deep_link",  # writes a file for each call
-    "process_recording",
-    "run-history",
-    "runs",
-    "vibe",  # writes the app's source
-    "undo-vibe",
-    "dev/",
-    "profiling",
-    "monitoring",
-    "custom_component/",
-)
-"""Addresses of Gradio's below ``/gradio_api/`` that are not served."""
+"""Bytes of any other request, whatever reads it."""
+STARTUP = "/gradio_api/startup-events"
+"""What Gradio calls itself before it is ready."""
+PAGES = ("/", "/docs", "/login")
+"""What other sites may link to."""
+NONCE = "zimage_nonce"
+"""In a request's scope: what inline scripts of the answer have to carry."""
 
 _FOREIGN_HOST = Text(
     "This app doesn't answer under that name. Behind a proxy, start it with --allow-host NAME.",
@@ -45,28 +37,52 @@ _FOREIGN_HOST = Text(
 )
 _FOREIGN_ORIGIN = Text("Pages of other sites may not call this app.", "不允许其他网站的页面调用本程序。")
 _NOTHING = Text("There is nothing at this address.", "这个地址没有内容。")
-_CLOSED = Text("This address is closed.", "该地址已关闭。")
 _NO_FORMS = Text(
     "Files are not taken as forms; send the file itself as the body.",
     "不接受表单形式的文件；请直接以文件内容作为请求体。",
 )
+_STARTING = Text("The app is starting; try again in a moment.", "程序正在启动，请稍候再试。")
 _TOO_LARGE = Text(
     f"The request is too large; at most {MAX_BODY // 2**20} MB are taken, and {MAX_FILE // 2**20} MB of a file.",
     f"请求过大，最多 {MAX_BODY // 2**20} MB，文件最多 {MAX_FILE // 2**20} MB。",
 )
-_POLICY = "base-uri 'self'; form-action 'self'; object-src 'none'; frame-ancestors 'self'"
-_OWN_ONLY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-"""Gradio builds functions from text and styles inline; but no script, font or picture comes from elsewhere."""
+_ODD_PATH = re.compile(rb"[\x00-\x1f\x7f\\]|//|/\.{1,2}(/|\Z)")
+_ODD_ESCAPE = re.compile(rb"%(2f|5c|2e|25|[01][0-9a-f]|7f)", re.IGNORECASE)
+"""Escapes that make two addresses of one, or one of two: of slashes, dots, percent and control characters."""
+_FRAME = "base-uri 'self'; form-action 'self'; object-src 'none'; frame-ancestors 'self'"
+_PAGE_POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'nonce-{nonce}' 'unsafe-eval';"
+    " style-src 'self' 'unsafe-inline'; " + _FRAME
+)
+"""Gradio builds functions from text and styles inline. Scripts inline need the nonce of their page."""
+_FILE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'self'"
+"""Whatever else is sent does nothing when a browser shows it by itself."""
+
+
+class Gate:
+    """Whether the app answers: not while it starts."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+    def open(self) -> None:
+        """From now on."""
+        self.is_open = True
+
+    def shut(self) -> None:
+        """Until it is opened."""
+        self.is_open = False
 
 
 class GuardMiddleware:
     """The first to see a request, the last to see its answer."""
 
-    def __init__(self, app: ASGIApp, hosts: Hosts, *, framed_by: str = "") -> None:
+    def __init__(self, app: ASGIApp, hosts: Hosts, *, framed_by: str = "", gate: Gate | None = None) -> None:
         """``framed_by`` is the one site beside our own that may show the page in a frame: a Space's."""
         self._app = app
         self._hosts = hosts
         self._framed_by = framed_by
+        self._gate = gate or Gate()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -76,12 +92,21 @@ class GuardMiddleware:
         if scope["type"] != "http":  # there is no WebSocket here
             await send({"type": "websocket.close", "code": 1008})
             return
-        dressed = _Dressed(send, self._framed_by)
+        scope = {**scope, NONCE: secrets.token_urlsafe(16)}
+        dressed = _Dressed(send, self._framed_by, scope[NONCE])
+        if not self._gate.is_open and scope["path"] != STARTUP:
+            await _starting(scope)(scope, receive, dressed)
+            return
         reason = self._reason(scope)
         if reason is not None:
             await refusal(scope, *reason)(scope, receive, dressed)
             return
-        await self._app(scope, _Bounded(receive, _most(scope)), dressed)
+        try:
+            await self._app(scope, _Bounded(receive, _most(scope)), dressed)
+        except HTTPException as error:  # of a body that is too large or too slow, read before any route
+            if dressed.begun:
+                raise
+            await PlainTextResponse(error.detail, error.status_code, headers=error.headers)(scope, receive, dressed)
 
     def _reason(self, scope: Scope) -> tuple[int, Text] | None:
         headers = Headers(scope=scope)
@@ -90,10 +115,10 @@ class GuardMiddleware:
             return 400, _FOREIGN_HOST
         if origin is not None and not self._hosts.same(origin, host):
             return 403, _FOREIGN_ORIGIN
-        if any(letter < " " for letter in scope["path"]):  # no route has one, and patterns read them oddly
+        if _is_foreign(scope, headers, framed=bool(self._framed_by)):
+            return 403, _FOREIGN_ORIGIN
+        if is_odd(scope.get("raw_path") or scope["path"].encode()):
             return 404, _NOTHING
-        if is_closed(scope["path"]):
-            return 403, _CLOSED
         # Nothing here sends one, and Gradio would write its files down before it looks at them.
         if headers.get("content-type", "").strip().lower().startswith("multipart/"):
             return 415, _NO_FORMS
@@ -103,15 +128,30 @@ class GuardMiddleware:
         return None
 
 
+def _starting(scope: Scope) -> Response:
+    """What answers until the gate opens. Gradio's own look whether its port can be reached is a HEAD of the page."""
+    if scope["method"] == "HEAD" and scope["path"] == "/":
+        return PlainTextResponse("")
+    return refusal(scope, 503, _STARTING, "auto", **{"retry-after": "1"})
+
+
+def _is_foreign(scope: Scope, headers: Headers, *, framed: bool) -> bool:
+    """Whether a browser says that another site's page asks; following a link to a page is allowed."""
+    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return False
+    shown = ("document", "iframe") if framed else ("document",)
+    follows = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") in shown
+    return not (follows and scope["method"] in ("GET", "HEAD") and scope["path"] in PAGES)
+
+
+def is_odd(raw_path: bytes) -> bool:
+    """Whether an address is written otherwise than any of ours: routes, and rules about them, would read it apart."""
+    return bool(_ODD_ESCAPE.search(raw_path) or _ODD_PATH.search(unquote_to_bytes(raw_path)))
+
+
 def _most(scope: Scope) -> int:
     """Bytes that a request's body may have."""
     return MAX_FILE if scope["path"].rstrip("/") in TAKES_FILES else MAX_BODY
-
-
-def is_closed(path: str) -> bool:
-    """Whether an address is one of Gradio's that are not served."""
-    _, prefix, rest = path.lower().partition("/gradio_api/")
-    return bool(prefix) and rest.replace("= ", "=").startswith(CLOSED)
 
 
 class _Bounded:
@@ -133,19 +173,32 @@ class _Bounded:
 class _Dressed:
     """An answer with the headers that every answer has."""
 
-    def __init__(self, send: Send, framed_by: str) -> None:
+    def __init__(self, send: Send, framed_by: str, nonce: str) -> None:
         self._send = send
         self._framed_by = framed_by
+        self._nonce = nonce
+        self.begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.begun = True
             headers = MutableHeaders(raw=message["headers"])
             headers["x-content-type-options"] = "nosniff"
             headers["referrer-policy"] = "same-origin"
             headers["cross-origin-resource-policy"] = "same-origin"
-            if self._framed_by:  # a Space: its frame brings a script of its own, and only one header can name a site
-                headers["content-security-policy"] = f"{_POLICY} {self._framed_by}"
-            else:
-                headers["content-security-policy"] = _OWN_ONLY + _POLICY
+            headers["content-security-policy"] = self._policy(headers.get("content-type", ""))
+            if not self._framed_by:
                 headers["x-frame-options"] = "SAMEORIGIN"
         await self._send(message)
+
+    def _policy(self, kind: str) -> str:
+        if not kind.startswith("text/html"):
+            return _FILE_POLICY
+        if self._framed_by:  # a Space: its frame brings a script of its own, and only one header can name a site
+            return f"{_FRAME} {self._framed_by}"
+        return _PAGE_POLICY.format(nonce=self._nonce)
+
+
+def with_nonce(page: bytes, scope: Scope) -> bytes:
+    """A page of ours or Gradio's, whose scripts inline may run; what comes in later may not."""
+    return page.replace(b"<script", f'<script nonce="{scope.get(NONCE, "")}"'.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -58,11 +59,15 @@ def end(dispatcher: Dispatcher, name: str) -> JobView:
     return view
 
 
+def _given(generator: QuickGenerator, *_: object) -> Generator:
+    return cast("Generator", generator)
+
+
 def claims_by_many(folder: Path, rounds: int, runners: int = 8, count: int = 50) -> None:
     """L3: ``runners`` runners take ``count`` jobs: none twice, none lost."""
     for number in range(rounds):
         generators = [QuickGenerator(ModelCard(MODEL, Text("", ""), Text("", "")), 0.0) for _ in range(runners)]
-        loads = [lambda *_, each=each: cast("Generator", each) for each in generators]
+        loads: list[Load] = [partial(_given, each) for each in generators]
         outputs = folder / str(number)
         with dispatching(outputs, loads) as dispatcher:
             dispatcher.pause(True)

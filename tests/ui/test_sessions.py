@@ -1,0 +1,109 @@
+"""What Gradio keeps of visits is bounded: sessions, calls, results that nobody fetches."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.ui.doubles import ScriptedStudio
+from tests.web.attacks import visit
+from zimage_app.serve import open_page
+from zimage_app.ui import sessions
+from zimage_app.ui.sessions import MOST_ENDED, MOST_SESSIONS, MOST_UNHEARD, OWNER_EVENTS, SESSION_EVENTS, Sessions
+from zimage_app.web.door import Door
+
+OWNER = {"x-studio-owner": "0123456789abcdef" * 2}
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
+    """A page whose jobs take long; Gradio's object and the address."""
+    with opened_page(tmp_path_factory.mktemp("sessions")) as both:
+        yield both
+
+
+@contextmanager
+def opened_page(folder: Path) -> Iterator[tuple[Any, str]]:
+    studio = ScriptedStudio(folder, step_seconds=60)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    page = open_page(studio, "auto", Door(), server_name="127.0.0.1", server_port=port)
+    try:
+        yield page, f"http://127.0.0.1:{port}"
+    finally:
+        page.close(verbose=False)
+
+
+def join(client: httpx.Client, session: str | None, **headers: str) -> int:
+    body = {"data": ["x", 1, "", "", True]} | ({"session_hash": session} if session else {})
+    return client.post("/gradio_api/call/generate", json=body, headers=headers).status_code
+
+
+def test_a_session_holds_no_components(opened: tuple[Any, str]) -> None:
+    page, address = opened
+    with httpx.Client(base_url=address, timeout=60) as client:
+        visit(client)
+    (session,) = list(page.app.state_holder.session_data.values())[-1:]
+    assert not session.config_values
+    built = page.default_config.blocks
+    changed = [key for key, block in session.blocks_config.blocks.items() if built.get(key) is not block]
+    assert len(changed) <= 1
+
+
+def test_sessions_of_closed_pages_go_first_and_all_are_bounded(opened: tuple[Any, str]) -> None:
+    page, _ = opened
+    assert isinstance(page.app.state_holder, Sessions)
+    holder = Sessions()  # type: ignore[no-untyped-call]
+    holder.set_blocks(page)
+    assert holder.capacity == MOST_SESSIONS
+    try:
+        for number in range(MOST_ENDED + 20):
+            holder[f"closed{number}"].is_closed = True
+        holder["open"]  # noqa: B018: looked at, and so made
+        assert len(holder.session_data) == MOST_ENDED + 1
+        assert "open" in holder
+        for number in range(MOST_SESSIONS + 20):
+            holder[f"open{number}"]
+        assert len(holder.session_data) == MOST_SESSIONS
+    finally:
+        page.app.state_holder.set_blocks(page)
+
+
+def test_one_owner_and_one_session_have_so_many_calls_open(opened: tuple[Any, str]) -> None:
+    _, address = opened
+    with httpx.Client(base_url=address, timeout=60) as client:
+        assert [join(client, "one") for _ in range(SESSION_EVENTS)] == [200] * SESSION_EVENTS
+        assert join(client, "one") == 429
+        assert [join(client, f"of-owner{at}", **OWNER) for at in range(OWNER_EVENTS)] == [200] * OWNER_EVENTS
+        assert join(client, "of-owner", **OWNER) == 429
+        assert join(client, None) == 200, "others go on"
+
+
+def test_no_more_calls_than_so_many(opened: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, address = opened
+    monkeypatch.setattr(sessions, "ALL_EVENTS", 1)
+    with httpx.Client(base_url=address, timeout=60) as client:
+        answers = [client.post("/gradio_api/call/status", json={"data": [""]}) for _ in range(2)]
+        assert answers[-1].status_code == 503
+        assert answers[-1].headers["retry-after"] == "5"
+
+
+def test_results_that_nobody_fetches_are_dropped(tmp_path: Path) -> None:
+    with opened_page(tmp_path) as (page, address), httpx.Client(base_url=address, timeout=60) as client:
+        queue = page._queue
+        for number in range(MOST_UNHEARD + 30):
+            body = {"data": [""], "session_hash": f"unheard{number}"}
+            assert client.post("/gradio_api/call/status", json=body).status_code == 200
+        assert len(queue.pending_event_ids_session) <= MOST_UNHEARD + 1
+        assert len(queue.pending_messages_per_session) <= MOST_UNHEARD + 1
+        assert "unheard0" not in queue.pending_event_ids_session
+        event = client.post("/gradio_api/call/status", json={"data": [""]}).json()["event_id"]
+        heard = client.get(f"/gradio_api/call/status/{event}").text
+        assert "event: complete" in heard

@@ -1,0 +1,137 @@
+"""Which of Gradio's addresses are served: those that the page and programs need, written as they write them.
+
+Gradio has some ninety routes, among them ones that fetch any address, take files or change the app; a newer one may
+bring more. What is not named here is not there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+from gradio.utils import get_upload_folder
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import FileResponse
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from zimage_app.domain.text import Text
+from zimage_app.web.json_bodies import PARSED
+from zimage_app.web.language import LanguageChoice
+from zimage_app.web.refusal import refusal
+
+FILES = "api"
+"""The folder, within Gradio's, of the pictures that are handed out by address."""
+_SESSION = r"[A-Za-z0-9_-]{1,64}"
+_FUNCTION = r"(generate|status|history)"
+_STATIC = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
+_READ = re.compile(
+    rf"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/(assets|static)(/{_STATIC})+"
+    rf"|/gradio_api/(info/?|openapi\.json|startup-events|app_id/?|theme\.css|queue/(data|status)"
+    rf"|heartbeat/{_SESSION}|call/{_FUNCTION}/{_SESSION})"
+)
+"""The page and its files; what programs read about the functions; streams."""
+_ASKED = re.compile(
+    rf"/gradio_api/(queue/join|component_server/?|cancel|reset/?|(run|api)/(predict|{_FUNCTION})/?"
+    rf"|call/(v2/)?{_FUNCTION}/?)"
+)
+"""Calls of the page's functions and of the public ones."""
+_TOOLS = re.compile(r"/gradio_api/mcp(/|/sse|/messages/?|/schema|/http/?)?")
+_FILE = "/gradio_api/file="
+_NOTHING = Text("There is nothing at this address.", "这个地址没有内容。")
+_ODD_BODY = Text("The body isn't one that this address takes.", "请求内容不符合该地址的要求。")
+
+
+class _Call(BaseModel):
+    """What Gradio reads of a call, with the bounds that it doesn't check."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    session_hash: Annotated[str | None, Field(pattern=rf"^{_SESSION}$")] = None
+    event_id: Annotated[str | None, Field(pattern=rf"^{_SESSION}$")] = None
+    fn_index: Annotated[int | None, Field(ge=0, le=100_000)] = None
+    fn_name: Annotated[str | None, Field(max_length=64)] = None
+    trigger_id: Annotated[int | None, Field(ge=0, le=100_000)] = None
+    component_id: Annotated[int | None, Field(ge=0, le=100_000)] = None
+
+
+class _PageCall(_Call):
+    session_hash: Annotated[str, Field(pattern=rf"^{_SESSION}$")]
+
+
+class FrameworkMiddleware:
+    """Hands on what is ours or on the list; everything else isn't there."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        own: Sequence[BaseRoute],
+        functions: dict[str, set[str]],
+        *,
+        mcp: bool,
+        first: LanguageChoice,
+    ) -> None:
+        """``own`` are our own routes; ``functions`` the parameters of the public functions by their names."""
+        self._app = app
+        self._own = own
+        self._functions = functions
+        self._mcp = mcp
+        self._first = first
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
+        if scope["type"] != "http" or self._is_own(scope):
+            await self._app(scope, receive, send)
+        elif scope["path"].startswith(_FILE):
+            await self._file(scope, receive, send)
+        elif not self._is_served(scope):
+            await refusal(scope, 404, _NOTHING, self._first)(scope, receive, send)
+        elif scope["method"] == "POST" and not self._is_call(scope):
+            await refusal(scope, 422, _ODD_BODY, self._first)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_own(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._own)
+
+    def _is_served(self, scope: Scope) -> bool:
+        """By the address as it was sent: one with an escape is written otherwise than any on the list."""
+        raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        if self._mcp and _TOOLS.fullmatch(raw):
+            return True
+        served = {"GET": _READ, "HEAD": _READ, "POST": _ASKED}.get(scope["method"])
+        return served is not None and served.fullmatch(raw) is not None
+
+    def _is_call(self, scope: Scope) -> bool:
+        """Whether the body is one that Gradio can answer without an error of its own."""
+        path = scope["path"].rstrip("/")
+        if _TOOLS.fullmatch(path):
+            return True
+        body: Any = scope.get(PARSED)
+        if not isinstance(body, dict):
+            return False
+        if "/call/v2/" in path:
+            return set(body) <= self._functions[path.rsplit("/", 1)[1]]
+        shape = _PageCall if path.endswith(("/queue/join", "/component_server")) else _Call
+        try:
+            shape.model_validate(body)
+        except ValidationError:
+            return False
+        return True
+
+    async def _file(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A picture that a public function gave, by the path that only its caller knows."""
+        folder = (Path(get_upload_folder()) / FILES).resolve()
+        given = unquote(scope["path"].removeprefix(_FILE))
+        try:
+            path = Path(given).resolve(strict=True)
+        except (OSError, ValueError, RuntimeError):
+            path = folder
+        if scope["method"] not in ("GET", "HEAD") or path.suffix != ".png" or folder not in path.parents:
+            await refusal(scope, 404, _NOTHING, self._first)(scope, receive, send)
+            return
+        answer = FileResponse(path, media_type="image/png", filename=path.name, headers={"cache-control": "no-store"})
+        await answer(scope, receive, send)

@@ -1,0 +1,150 @@
+"""JSON that is read before anything else reads it: bounded in bytes, elements, depth and text, off the event loop.
+
+A body of 4 MB may hold two million elements, which takes the checks behind it ten seconds; so a body is counted with
+patterns first, at some 100 MB a second, and parsed only where it is small. Knows no fields.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from zimage_app.domain.text import Text
+from zimage_app.web.language import LanguageChoice
+from zimage_app.web.refusal import refusal
+
+MAX_JSON = 512 * 2**10
+"""Bytes of a body of JSON. The longest that the page sends are a few texts of 8,000 characters."""
+MAX_ELEMENTS = 5_000
+MAX_DEPTH = 32
+MAX_TEXT = 128 * 2**10
+"""Bytes of one text, as it is written in JSON, where a character may take twelve."""
+PARSED = "zimage_json"
+"""In a request's scope: its body, parsed; missing where it has none or it isn't JSON."""
+
+_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""A text, or one that has no end: so that each byte is looked at once."""
+_BRACKETS = re.compile(rb"[\[\]{}]")
+_WORKERS = 2
+
+_TOO_LONG = Text(f"The body is too long; at most {MAX_JSON // 2**10} KB.", f"请求过长，最多 {MAX_JSON // 2**10} KB。")
+_TOO_MANY = Text(
+    f"The body has too many elements; at most {MAX_ELEMENTS}.", f"请求中的元素过多，最多 {MAX_ELEMENTS} 个。"
+)
+_TOO_DEEP = Text(f"The body is nested too deeply; at most {MAX_DEPTH} levels.", f"请求嵌套过深，最多 {MAX_DEPTH} 层。")
+_LONG_TEXT = Text(
+    f"A text in the body is too long; at most {MAX_TEXT // 2**10} KB.",
+    f"请求中有文本过长，最多 {MAX_TEXT // 2**10} KB。",
+)
+_NOT_UTF8 = Text("The body must be JSON in UTF-8.", "请求内容必须是 UTF-8 编码的 JSON。")
+_BUSY = Text("Too many requests are being read; try again in a second.", "正在读取的请求过多，请稍后重试。")
+_MOST_WAITING = 64
+"""Bodies that may lie in memory until a worker is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a body isn't read."""
+
+    status: int
+    text: Text
+
+
+class JsonMiddleware:
+    """Reads the bodies of all requests but those that bring a file, and refuses what is too much."""
+
+    def __init__(self, app: ASGIApp, files: Sequence[str], first: LanguageChoice = "auto") -> None:
+        """``files`` are the paths whose bodies are no JSON."""
+        self._app = app
+        self._files = frozenset(files)
+        self._first = first
+        self._pool = ThreadPoolExecutor(_WORKERS, "json")
+        self._waiting = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read one body and hand the request on, or refuse it."""
+        takes_json = scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        if not takes_json or scope["path"].rstrip("/") in self._files:
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await _read(Request(scope, receive))
+        except ClientDisconnect:
+            return
+        found = body if isinstance(body, Refused) else await self._parsed(body)
+        if isinstance(found, Refused):
+            await refusal(scope, found.status, found.text, self._first)(scope, receive, send)
+            return
+        assert isinstance(body, bytes)
+        await self._app({**scope, **found}, _Replay(body, receive), send)
+
+    async def _parsed(self, body: bytes) -> dict[str, Any] | Refused:
+        """What the scope is to hold of the body."""
+        if not body:
+            return {}
+        if self._waiting >= _MOST_WAITING:
+            return Refused(503, _BUSY)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, _parse, body)
+        finally:
+            self._waiting -= 1
+
+
+async def _read(request: Request) -> bytes | Refused:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_JSON:
+            return Refused(413, _TOO_LONG)
+    return bytes(body)
+
+
+def _parse(body: bytes) -> dict[str, Any] | Refused:
+    if reason := excess(body):
+        return Refused(422, reason)
+    try:
+        return {PARSED: json.loads(body)}
+    except ValueError:  # what reads it says so, with the place
+        return {}
+
+
+def excess(body: bytes) -> Text | None:
+    """What is too much in a text of JSON; None where it may be parsed. Linear in its length."""
+    if b"\0" in body:  # as in UTF-16 and UTF-32, which parsers read too
+        return _NOT_UTF8
+    longest = max((len(text) for text in _TEXTS.findall(body)), default=0)
+    if longest > MAX_TEXT:
+        return _LONG_TEXT
+    bare = _TEXTS.sub(b"", body)
+    brackets = _BRACKETS.findall(bare)
+    if bare.count(b",") + len(brackets) > MAX_ELEMENTS:
+        return _TOO_MANY
+    depth = 0
+    for bracket in brackets:
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            return _TOO_DEEP
+    return None
+
+
+class _Replay:
+    """A body that was read, for who reads it next; then whatever the client does."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}

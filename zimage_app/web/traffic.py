@@ -1,0 +1,124 @@
+"""How much one visitor may ask at once: requests in a second, open streams, time for a body. Knows no routes' meaning.
+
+Programs of this machine aren't counted by address: behind a proxy that wasn't named they are everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from zimage_app.domain.text import Text
+from zimage_app.web.client import client_of, is_this_machine
+from zimage_app.web.language import LanguageChoice
+from zimage_app.web.owner import owner_of
+from zimage_app.web.refusal import refusal
+
+RATE = 50.0
+"""Requests a second that one address may make in the long run; loading the page takes some 200 at once."""
+BURST = 1000.0
+OWNER_STREAMS = 64
+"""Open streams of one owner: a tab has one or two."""
+CLIENT_STREAMS = 256
+ALL_STREAMS = 768
+BODY_SECONDS = 30.0
+"""Time for a body to arrive, beside that for its bytes."""
+BODY_RATE = 16 * 2**10
+"""Bytes a second that a body has to arrive with at least."""
+_MOST_CLIENTS = 10_000
+_STREAM = re.compile(r"/gradio_api/(heartbeat/[^/]+|queue/data|call/[^/]+/[^/]+|mcp(/.*)?)|/api/generate/[^/]+/events")
+
+_TOO_FAST = Text("Too many requests; wait a moment.", "请求过于频繁，请稍候。")
+_TOO_MANY = Text("Too many pages or programs watch; close some.", "同时打开的页面或程序过多，请关闭一些。")
+_TOO_SLOW = Text("The request took too long to arrive.", "请求传输过慢，已中断。")
+
+
+class TrafficMiddleware:
+    """Turns away who asks for too much at once."""
+
+    def __init__(
+        self, app: ASGIApp, first: LanguageChoice = "auto", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app = app
+        self._first = first
+        self._rates = _Rates(clock)
+        self._streams: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if not is_this_machine(scope) and not self._rates.take(client_of(scope)):
+            await refusal(scope, 429, _TOO_FAST, self._first, **{"retry-after": "2"})(scope, receive, send)
+        elif scope["method"] == "GET" and _STREAM.fullmatch(scope["path"].rstrip("/")):
+            await self._stream(scope, receive, send)
+        else:
+            await self._app(scope, _Timed(receive), send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        keys = {"": ALL_STREAMS}
+        if owner := owner_of(HTTPConnection(scope)):
+            keys[f"owner {owner}"] = OWNER_STREAMS
+        if not is_this_machine(scope):
+            keys[client_of(scope)] = CLIENT_STREAMS
+        if any(self._streams[key] >= most for key, most in keys.items()):
+            await refusal(scope, 429, _TOO_MANY, self._first, **{"retry-after": "10"})(scope, receive, send)
+            return
+        self._streams.update(keys.keys())
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._streams.subtract(keys.keys())
+            for key in keys:
+                if not self._streams[key]:
+                    del self._streams[key]
+
+
+class _Rates:
+    """Buckets of requests by address, which fill again by time."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: str) -> bool:
+        """Whether this address may ask now; counts it."""
+        now = self._clock()
+        left, then = self._left.pop(client, (BURST, now))
+        left = min(BURST, left + (now - then) * RATE)
+        self._left[client] = (max(0.0, left - 1), now)
+        while len(self._left) > _MOST_CLIENTS:
+            self._left.popitem(last=False)
+        return left >= 1
+
+
+class _Timed:
+    """A body that has to arrive in time."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._began: float | None = None
+        self._bytes = 0
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        if self._complete:
+            return await self._receive()
+        loop = asyncio.get_running_loop()
+        self._began = loop.time() if self._began is None else self._began
+        try:
+            async with asyncio.timeout_at(self._began + BODY_SECONDS + self._bytes / BODY_RATE):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise HTTPException(408, str(_TOO_SLOW), {"connection": "close"}) from error
+        self._bytes += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        return message

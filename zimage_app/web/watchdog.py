@@ -1,0 +1,52 @@
+"""Tells in the log where the event loop is stuck: all pages and programs wait while it is. Knows nothing of the app."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+
+log = logging.getLogger(__name__)
+
+STALL_SECONDS = 2.0
+_LOOK_SECONDS = 0.5
+
+
+class Watchdog:
+    """Looks from a thread of its own whether the loop still turns; one line with the loop's stack for each stall."""
+
+    def __init__(self, stall: float = STALL_SECONDS, look: float = _LOOK_SECONDS) -> None:
+        self._stall = stall
+        self._look = look
+        self._ended = threading.Event()
+        self._turned = time.monotonic()
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin; call in the loop's thread."""
+        self._turn(loop)
+        threading.Thread(
+            target=self._run, args=(loop, threading.get_ident()), name="loop watchdog", daemon=True
+        ).start()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._ended.set()
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._turned = time.monotonic()
+        if not self._ended.is_set():
+            loop.call_later(self._look, self._turn, loop)
+
+    def _run(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        told = 0.0
+        while not self._ended.wait(self._look) and not loop.is_closed():
+            turned = self._turned
+            frame = sys._current_frames().get(thread)
+            if time.monotonic() - turned < self._stall or turned == told or frame is None:
+                continue
+            told = turned
+            stack = "".join(traceback.format_stack(frame))
+            log.warning("the event loop has not turned for %.1f s:\n%s", time.monotonic() - turned, stack)
