@@ -20,11 +20,7 @@ class CarefulStream(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-
-    @property
-    def encoding(self) -> str:
-        """That of the stream."""
-        return self._stream.encoding
+        self.encoding = stream.encoding
 
     def write(self, text: str) -> int:
         """Write what is safe to show."""

@@ -10,6 +10,7 @@ import json
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from pathlib import Path
@@ -50,7 +51,11 @@ def add_public_functions(studio: Backend, first: LanguageChoice) -> None:
 
 def public_parameters() -> dict[str, set[str]]:
     """What may be given to each of the public functions, by their names."""
-    functions = {"generate": _Public.generate, "status": _Public.status, "history": _Public.history}
+    functions: dict[str, Callable[..., Data]] = {
+        "generate": _Public.generate,
+        "status": _Public.status,
+        "history": _Public.history,
+    }
     return {name: set(signature(each).parameters) - {"self", "request"} for name, each in functions.items()}
 
 

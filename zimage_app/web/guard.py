@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zimage_app.domain.text import Text
@@ -121,11 +121,11 @@ class GuardMiddleware:
         return None
 
 
-def _starting(scope: Scope) -> PlainTextResponse:
+def _starting(scope: Scope) -> Response:
     """What answers until the gate opens. Gradio's own look whether its port can be reached is a HEAD of the page."""
     if scope["method"] == "HEAD" and scope["path"] == "/":
         return PlainTextResponse("")
-    return refusal(scope, 503, _STARTING, **{"retry-after": "1"})
+    return refusal(scope, 503, _STARTING, "auto", **{"retry-after": "1"})
 
 
 def _is_foreign(scope: Scope, headers: Headers, *, framed: bool) -> bool:
