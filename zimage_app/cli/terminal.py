@@ -20,7 +20,11 @@ class CarefulStream(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.encoding = stream.encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream."""
+        return self._stream.encoding
 
     def write(self, text: str) -> int:
         """Write what is safe to show."""
