@@ -206,3 +206,20 @@ def test_unknown_tasks_addresses_and_methods(client: TestClient) -> None:
         answer = client.request(method, path)
         assert answer.status_code == status
         assert set(answer.json()) == {"detail", "field"}
+
+
+def test_a_whole_number_may_be_written_with_a_point(client: TestClient) -> None:
+    assert client.post("/api/generate", json={"prompt": "x", "seed": 4092.0}).status_code == 202
+    assert client.post("/api/generate", json={"prompt": "x", "seed": 4092.5}).json()["field"] == "seed"
+
+
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS"])
+def test_all_methods_of_an_address_are_named(client: TestClient, method: str) -> None:
+    answer = client.request(method, "/api/generate/x")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
+
+
+@pytest.mark.parametrize("day", ["0", "20260131", "2026-1-31", "2026-01-31T00:00:00"])
+def test_a_day_is_written_as_the_schema_says(client: TestClient, day: str) -> None:
+    answer = client.get("/api/history", params={"day": day})
+    assert (answer.status_code, answer.json()["field"]) == (422, "day")

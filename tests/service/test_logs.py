@@ -23,7 +23,7 @@ from zimage_app.service import logs
 from zimage_app.service.jobs.job_log import JobTimes, log_job
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, StageView
-from zimage_app.service.logs import LogSettings, log_folder, start_logging, without_prompts
+from zimage_app.service.logs import LogSettings, log_event, log_folder, start_logging, without_prompts
 
 log = logging.getLogger("zimage_app.test")
 
@@ -185,3 +185,17 @@ def test_prompts_are_taken_out_of_lines_wherever_they_stand(tmp_path: Path, as_j
     assert "prompt=" not in "".join(clean)
     assert "<prompt>" in clean[2]
     assert clean[3].endswith(("a category", '"a category"}'))
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_hidden_characters_are_escaped(tmp_path: Path, as_json: bool) -> None:
+    """U+009B begins a terminal's command, U+0085 and U+2028 a line, U+202E turns the reading round."""
+    hidden = "\x9b\x85\u2028\u202e\u2066\x1b[31m"
+    screen = begun(tmp_path, as_json=as_json)
+    log.warning("asked for %s", hidden)
+    log_event(log, "job", {"prompt": f"夕阳 {hidden}"})
+    for line in (*screen.getvalue().split("\n"), *written(tmp_path)):
+        assert not re.search("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", line)
+    assert "\\u009b\\u0085\\u2028\\u202e\\u2066" in screen.getvalue()
+    assert "夕阳" in screen.getvalue()
+    assert not any("\\u202e" in line for line in without_prompts(written(tmp_path)[-1:]))

@@ -123,7 +123,7 @@ def _our_server(proxies: Sequence[str]) -> Iterator[None]:
     gradios = http_server.start_server
 
     def start_server(
-        app: App, server_name: str | None = None, server_port: int | None = None, **_: object
+        app: App, server_name: str | None = None, server_port: int | None = None, *_: object, **__: object
     ) -> tuple[str, int, str, http_server.Server]:
         name, port = server_name or "127.0.0.1", server_port or 0
         server = http_server.Server(server_config(app, name.strip("[]"), port, proxies))

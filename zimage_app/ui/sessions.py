@@ -77,6 +77,9 @@ class _Session(SessionState):
 class Sessions(StateHolder):
     """A bounded number of sessions, of which those of closed pages go first."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __getitem__(self, session_id: str) -> SessionState:
         """The session, made where it isn't there."""
         if session_id not in self.session_data:
