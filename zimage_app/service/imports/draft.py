@@ -17,6 +17,7 @@ from zimage_app.domain.prompt_syntax import WEIGHT
 from zimage_app.domain.prompt_tags import split_tags, tag_of
 from zimage_app.domain.request import (
     MAX_PROMPT,
+    MAX_SIDE,
     MAX_STAGES,
     EasyCache,
     GenerationRequest,
@@ -27,7 +28,7 @@ from zimage_app.domain.request import (
     parse_stage,
 )
 from zimage_app.domain.text import Text
-from zimage_app.domain.wildcards import escaped
+from zimage_app.domain.wildcards import escaped, parse
 
 _SHOWN = 120
 _MOST_LINES = 200
@@ -35,6 +36,8 @@ _MOST_LINES = 200
 _LONGEST_PROMPT = 10 * MAX_PROMPT
 """Letters of a text with its tags; of what is longer, nothing could be kept."""
 _GRID = 16
+_LEAST = 64
+"""Pixels of a side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,9 @@ class Draft:
     source: Text
     prompt: object = None
     negative: object = None
+    prompt_choices: bool = False
+    """Whether ``{a|b}`` in the prompt is meant to be drawn; else it was drawn before it was written down."""
+    negative_choices: bool = False
     seed: object = None
     """The base seed; None: the first stage's."""
     stages: list[dict[str, Any]] = field(default_factory=list)
@@ -123,8 +129,8 @@ class Draft:
                 continue
             text = self._untagged(text, name, title)
             if text.strip():
-                # There it was drawn before it was written down, or braces mean nothing.
-                settings[name] = self._allowed({name: escaped(text)}, title)
+                drawn = getattr(self, f"{name}_choices") and self._can_be_drawn(text, title)
+                settings[name] = self._allowed({name: text if drawn else escaped(text)}, title)
             if WEIGHT.search(text):
                 self.leave(
                     title,
@@ -133,6 +139,14 @@ class Draft:
                         "这个模型不支持 (词:1.2) 形式的权重，会把它当作普通文字",
                     ),
                 )
+
+    def _can_be_drawn(self, text: str, title: Text) -> bool:
+        try:
+            parse(text)
+        except RequestError as error:
+            self.leave(title, Text(f"{error.reason.en}; taken as plain text", f"{error.reason.zh}；当作普通文字"))
+            return False
+        return True
 
     def _untagged(self, text: str, name: str, title: Text) -> str:
         """A prompt without its LoRA tags, which become entries of the list."""
@@ -181,6 +195,7 @@ class Draft:
 
     def _stage(self, given: Mapping[str, Any], number: int) -> dict[str, Any]:
         kept: dict[str, Any] = {}
+        given = self._within_sides(given, number)
         for name in (name for name in Stage.model_fields if name in given):
             value = given[name]
             whole = Stage.model_fields[name].annotation is int
@@ -191,6 +206,21 @@ class Draft:
             if allowed is not None:
                 kept[name] = allowed
         return kept
+
+    def _within_sides(self, given: Mapping[str, Any], number: int) -> Mapping[str, Any]:
+        """A size with a side that is too long, smaller in the same shape."""
+        width, height = (_whole(given.get(name)) for name in ("width", "height"))
+        if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
+            return given
+        factor = MAX_SIDE / max(width, height)
+        sides = [round(side * factor / _GRID) * _GRID for side in (width, height)]
+        if factor >= 1 or min(sides) < _LEAST:
+            return given
+        title = of_stage(number, Text("size", "尺寸"))
+        reason = Text(f"sides have at most {MAX_SIDE} pixels", f"边长不超过 {MAX_SIDE} 像素")
+        said = f"{width}×{height} → {sides[0]}×{sides[1]}"
+        self.translated.append(Text(f"{title.en}: {said}, {reason.en}", f"{title.zh}：{said}，{reason.zh}"))
+        return {**given, "width": sides[0], "height": sides[1]}
 
     def _on_grid(self, pixels: int, number: int, name: str) -> int:
         """The nearest multiple of 16: what the model's patches ask for."""
@@ -233,6 +263,18 @@ class Draft:
 def of_stage(number: int, what: Text) -> Text:
     """A thing of the stage of that number, counted from 0."""
     return Text(f"Stage {number + 1}, {what.en}", f"阶段 {number + 1}，{what.zh}")
+
+
+def unknown_name(draft: Draft, number: int, field: str, name: object) -> None:
+    """Tell of a sampler or scheduler that this app doesn't have."""
+    default = getattr(Stage(), field)
+    draft.leave(
+        of_stage(number, knob_of(Stage, field).title),
+        Text(
+            f"{shown(name)} does not exist here; {default} is filled in, choose another if it doesn't suit",
+            f"这里没有 {shown(name)}；先填入 {default}，不合适请另选",
+        ),
+    )
 
 
 def lora_name(file: str) -> str:

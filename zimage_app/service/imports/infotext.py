@@ -11,7 +11,7 @@ from typing import Any
 
 from zimage_app.domain.request import GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown
+from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown, unknown_name
 from zimage_app.service.imports.names import resize_method, sampler_and_scheduler, scheduler
 
 _NEGATIVE = "Negative prompt:"
@@ -129,18 +129,6 @@ def sampler_fields(draft: Draft, number: int, sampler: str | None, schedule: str
     else:
         unknown_name(draft, number, "scheduler", schedule)
     return stage
-
-
-def unknown_name(draft: Draft, number: int, field: str, name: object) -> None:
-    """Tell of a sampler or scheduler that this app doesn't have."""
-    default = getattr(Stage(), field)
-    draft.leave(
-        of_stage(number, knob_of(Stage, field).title),
-        Text(
-            f"{shown(name)} does not exist here; {default} is filled in, choose another if it doesn't suit",
-            f"这里没有 {shown(name)}；先填入 {default}，不合适请另选",
-        ),
-    )
 
 
 def _hires_stage(draft: Draft, facts: dict[str, str]) -> dict[str, Any] | None:
