@@ -78,6 +78,8 @@ class Draft:
     """From first to last; each holds only what was found."""
     loras: list[dict[str, Any]] = field(default_factory=list)
     model: object = None
+    ours: bool = False
+    """Whether this app wrote the file, so that every name in it is one of ours."""
     translated: list[Text] = field(default_factory=list)
     left: list[Text] = field(default_factory=list)
 

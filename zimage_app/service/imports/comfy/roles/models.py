@@ -9,10 +9,8 @@ from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.values import Clip, Missing, Model, Note, Plain, Vae, Value
 from zimage_app.service.imports.draft import shown
-from zimage_app.service.imports.names import stem_of
+from zimage_app.service.imports.names import usual_part
 
-_OWN_PARTS = ("qwen_3_4b", "qwen3-4b", "qwen3_4b", "qwen_3-4b", "ae", "flux_vae", "z_image", "z-image", "zimage")
-_BAKED = ("baked vae", "default", "none", "")
 _SD3 = Text(
     "only its shift is taken: it also scales the times by 1000, which Z-Image does not bear",
     "只取它的 shift：它还会把时间放大 1000 倍，而 Z-Image 不适用",
@@ -37,10 +35,7 @@ def load_part(at: At) -> Mapping[str, Value]:
 def part_notes(at: At, *names: str) -> tuple[Note, ...]:
     """What to tell of files of text encoders and VAEs."""
     files = [value.data for name in names if isinstance(value := at.plain(name), Plain)]
-    usual = all(
-        not isinstance(file, str) or stem_of(file).lower().startswith(_OWN_PARTS) or file.strip().lower() in _BAKED
-        for file in files
-    )
+    usual = all(not isinstance(file, str) or usual_part(file) for file in files)
     return () if usual else (at.note(_OWN_USED),)
 
 
