@@ -19,7 +19,7 @@ from zimage_app.service.loras.said import Said
 
 log = logging.getLogger(__name__)
 
-VERSION: Literal[2] = 2
+VERSION: Literal[3] = 3
 """Grows whenever the same file would be described differently."""
 _LARGEST = 256 * 2**20
 """Bytes; nothing of ours comes near."""
@@ -44,7 +44,7 @@ class Known(BaseModel):
 class _Saved(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     files: dict[str, Known] = Field(default_factory=dict)
 
 
