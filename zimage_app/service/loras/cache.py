@@ -44,7 +44,7 @@ class Known(BaseModel):
 class _Saved(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[3] = VERSION
+    version: Literal[3]
     files: dict[str, Known] = Field(default_factory=dict)
 
 
@@ -97,7 +97,7 @@ class Cache:
         if not self._changed:
             return
         try:
-            write_whole(self._path, _Saved(files=self._files).model_dump_json(exclude_defaults=True).encode())
+            write_whole(self._path, _Saved(version=VERSION, files=self._files).model_dump_json(exclude_defaults=True).encode())
         except OSError as error:
             log.info("the cache %s could not be written: %s", self._path, error)
         self._changed = False

@@ -239,7 +239,7 @@ def _plausible(named: Mapping[str, Any]) -> bool:
 
 
 def _without_control(values: list[Any], *, nothing_too: bool) -> list[Any]:
-    """The values without what stands behind a seed; some nodes have nothing there instead."""
+    """The values without what stands behind a seed; some nodes and old files have nothing there, or yes and no."""
     pairs = zip([None, *values], values, strict=False)
     return [
         value for last, value in pairs if not (_is_seed(last) and (_controls(value) or (nothing_too and value is None)))

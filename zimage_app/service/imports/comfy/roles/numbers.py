@@ -26,7 +26,7 @@ _COMPARED: dict[str, Callable[[object, object], bool]] = {
 }  # fmt: skip
 _ORDERED = {"<": "a < b", ">": "a > b", "<=": "a <= b", ">=": "a >= b", "lt": "a < b", "gt": "a > b", "lte": "a <= b",
             "gte": "a >= b"}  # fmt: skip
-_WHOLE = frozenset({"int", "INT"})
+_WHOLE: dict[str, Callable[[int | float], int | float]] = {"int": int, "boolean": bool}
 
 
 def arithmetic(at: At) -> Mapping[str, Value]:
@@ -38,12 +38,12 @@ def arithmetic(at: At) -> Mapping[str, Value]:
             return dict.fromkeys(at.kind.gives, value)
         number = _number(value)
         if number is not None:
-            names[name] = number
+            names[name.rpartition(".")[2]] = number
     names |= {ours: names[theirs] for ours, theirs in at.kind.takes.items() if theirs in names}
     result = worked_out(_expression(at), names)
     if result is None:
         return dict.fromkeys(at.kind.gives, at.missing(_NOT_WORKED_OUT))
-    return {name: Plain(int(result) if name.startswith("int") else result) for name in at.kind.gives}
+    return {name: Plain(_WHOLE.get(name, float)(result)) for name in at.kind.gives}
 
 
 def _expression(at: At) -> str:

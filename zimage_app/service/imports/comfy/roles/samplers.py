@@ -40,6 +40,10 @@ FIELDS = {
 """A stage's fields and what samplers call them."""
 _MOST_PASSES = 32
 _NO_NOISE = Text("it adds no noise; a stage here always does", "它不加噪声；这里的阶段总会加噪声")
+_OWN_WAY = Text(
+    "it samples in a way of its own, which does not exist here; its seed and steps are taken",
+    "它用自己的方式采样，这里没有；只取它的种子和步数",
+)
 _BETWEEN = Text("what it does between the samplers does not exist here", "它在两次采样之间的处理这里没有")
 
 
@@ -102,6 +106,8 @@ def sampler(at: At) -> Mapping[str, Value]:
         fields |= more
     if at.option("options"):
         fields |= {name: value for name in OPTIONS if (value := at.plain(name)) is not None}
+    if at.option("own_way"):
+        notes = (*notes, at.note(_OWN_WAY))
     if at.option("feature"):
         notes = (*notes, feature_note(at, at.option("feature").split()))
     if at.option("sampler_prefix") and (name := without_folder(fields.get("sampler"))) is not None:
@@ -119,6 +125,9 @@ def text_sampler(at: At) -> Mapping[str, Value]:
     """A sampler that takes texts and a size, and gives pixels."""
     names = ("seed", "steps", "cfg", "shift")
     fields: dict[str, Value] = {name: value for name in names if (value := at.plain(name)) is not None}
+    cfg = at.known("cfg")
+    if at.option("diffusers") and isinstance(cfg, int | float):  # counted from 0 there
+        fields["cfg"] = Plain(float(cfg + 1 if cfg > 1 else 1))
     size = sides(at)
     latent = Picture(size=size if isinstance(size, tuple) else None)
     if isinstance(size, Missing):

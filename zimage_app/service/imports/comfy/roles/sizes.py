@@ -58,7 +58,7 @@ def _size(at: At) -> Size | Missing:
     found: Size | Missing | None = None
     named = str(preset.data) if preset else ""
     if not re.match(r"\s*(custom|manual|none|width)\b", named, re.IGNORECASE):
-        found = _named_size(named) or _by_ratio(at, named)
+        found = _tabled(at, named) or _named_size(named) or _by_ratio(at, named)
     found = _overridden(at) or found or sides(at)
     if found is None:
         return at.missing(_NO_SIZE)
@@ -88,6 +88,16 @@ def _turned(at: At, found: Size) -> bool:
 def _named_size(text: str) -> Size | None:
     match = _WIDTH_HEIGHT.search(text)
     return (int(match[1]), int(match[2])) if match else None
+
+
+def _tabled(at: At, name: str) -> Size | None:
+    """By the row's ``sizes``, times its ``factors``, down to its ``grid``; upright unless ``across``."""
+    sizes = at.option("sizes", {})
+    if name not in sizes:
+        return None
+    factor, grid = at.option("factors", {}).get(str(at.known("factor")), 1.0), at.option("grid", 8)
+    long, short = (int(each * factor // grid * grid) for each in sizes[name])
+    return (long, short) if truth(at.known("across", False)) else (short, long)
 
 
 def _by_ratio(at: At, text: str) -> Size | None:

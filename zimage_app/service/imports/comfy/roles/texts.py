@@ -44,23 +44,30 @@ def as_text(at: At, given: Value) -> Plain | Missing | None:
 
 def join(at: At) -> Mapping[str, Value]:
     """The texts of ``parts`` (names, or patterns of names), one behind the other with what stands between them."""
-    names: list[str] = []
-    for pattern in at.option("parts").split():
-        names += [name for _, name in at.matching(at.kind.takes.get(pattern, pattern))]
+    return {at.kind.gives[0]: joined(at, at.option("parts"), _delimiter(at))}
+
+
+def joined(at: At, patterns: str, between: str) -> Plain | Missing:
+    """Texts as one. A part that isn't known is told of, and left out."""
     parts: list[Plain] = []
     lost: list[Missing] = []
-    for name in names:
+    for name in _names(at, patterns):
         part = as_text(at, at.inputs[name])
         if isinstance(part, Missing):
             lost.append(part)
         elif part is not None and (part.data.strip() or not at.option("skips_empty")):
             parts.append(part)
     if not any(part.data for part in parts) and lost:
-        return {at.kind.gives[0]: lost[0]}
+        return lost[0]
     notes = merged(*(part.notes for part in parts))
-    notes = merged(notes, (_without(at, part) for part in lost), _joined(at, parts))
-    text = _delimiter(at).join(_as_drawn(parts))[:MOST_TEXT]
-    return {at.kind.gives[0]: Plain(text, notes=notes, choices=any(part.choices for part in parts))}
+    notes = merged(notes, (_without(at, part) for part in lost), _tell_of_join(at, parts))
+    text = between.join(_as_drawn(parts))[:MOST_TEXT]
+    return Plain(text, notes=notes, choices=any(part.choices for part in parts))
+
+
+def _names(at: At, patterns: str) -> list[str]:
+    found = [at.matching(at.kind.takes.get(pattern, pattern)) for pattern in patterns.split()]
+    return [name for several in found for _, name in several]
 
 
 def _as_drawn(parts: list[Plain]) -> list[str]:
@@ -69,7 +76,7 @@ def _as_drawn(parts: list[Plain]) -> list[str]:
     return [part.data if part.choices or not drawn else escaped(part.data) for part in parts]
 
 
-def _joined(at: At, parts: list[Plain]) -> list[Note]:
+def _tell_of_join(at: At, parts: list[Plain]) -> list[Note]:
     if sum(bool(part.data.strip()) for part in parts) < 2:
         return []
     return [at.note(Text("it joins several texts into one", "它把几段文字拼成了一段"), translated=True)]
