@@ -36,6 +36,8 @@ _MOST_LINES = 200
 _LONGEST_PROMPT = 10 * MAX_PROMPT
 """Letters of a text with its tags; of what is longer, nothing could be kept."""
 _GRID = 16
+_EXPECTED = ("steps", "cfg", "sampler", "scheduler")
+"""What every stage of a file is expected to say."""
 _LEAST = 64
 """Pixels of a side."""
 
@@ -103,6 +105,7 @@ class Draft:
         self._first_stages()
         seeds = self._seeds(settings)
         stages = [self._stage(given, number) for number, given in enumerate(self.stages)]
+        self._tell_of_unsaid(stages)
         for stage, seed in zip(stages, seeds, strict=True):
             if seed is not None:
                 stage["seed"] = seed
@@ -208,6 +211,18 @@ class Draft:
             if allowed is not None:
                 kept[name] = allowed
         return kept
+
+    def _tell_of_unsaid(self, stages: list[dict[str, Any]]) -> None:
+        """What a file that tells of a stage doesn't tell, and what is filled in for it."""
+        for number, (stage, given) in enumerate(zip(stages, self.stages, strict=True)):
+            for name in _EXPECTED if stage else ():
+                title = of_stage(number, knob_of(Stage, name).title)
+                told = any(line.en.startswith(f"{title.en}: ") for line in self.left)
+                if name not in stage and name not in given and not told:
+                    default = shown(getattr(Stage(), name))
+                    self.leave(
+                        title, Text(f"the file doesn't say it; {default} is filled in", f"文件中没有写；填入 {default}")
+                    )
 
     def _within_sides(self, given: Mapping[str, Any], number: int) -> Mapping[str, Any]:
         """A size with a side that is too long, smaller in the same shape."""

@@ -97,7 +97,9 @@ class Cache:
         if not self._changed:
             return
         try:
-            write_whole(self._path, _Saved(version=VERSION, files=self._files).model_dump_json(exclude_defaults=True).encode())
+            write_whole(
+                self._path, _Saved(version=VERSION, files=self._files).model_dump_json(exclude_defaults=True).encode()
+            )
         except OSError as error:
             log.info("the cache %s could not be written: %s", self._path, error)
         self._changed = False

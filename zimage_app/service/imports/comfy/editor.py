@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from zimage_app.service.imports.comfy.catalogue import catalogue
@@ -21,10 +22,12 @@ _MAX_DEPTH = 8
 _SUBGRAPH_IN, _SUBGRAPH_OUT = -10, -20
 _CONTROL = frozenset({"fixed", "increment", "decrement", "randomize"})
 """What the editor does with a seed after a run; it stands behind the seed in the list, without a name."""
-_SEEDS = ("seed", "noise_seed")
 _KINDS: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"(noise_)?seed|steps|(empty_latent_)?(width|height)|batch_size|(start|end)_at_step"), int | float),
-    (re.compile(r"cfg|denoise|shift|(lora_)?strength.*|.*_strength|megapixels"), int | float),
+    (
+        re.compile(r"cfg|denoise|shift|(lora_)?strength(_model|_clip)?(_?\d+)?|lora_\w{0,6}strength|megapixels"),
+        int | float,
+    ),
     (re.compile(r"(sampler|ckpt|unet|lora|vae|clip|model|config)_name|scheduler|text|prompt|positive|negative"), str),
 )
 Names = tuple[str, ...]
@@ -225,8 +228,9 @@ def _zipped(values: list[Any], listed: Names, known: tuple[Names, ...]) -> dict[
             named = dict(zip(order, form, strict=False))
             if named and _plausible(named):
                 return named | {f"value_{place}": form[place] for place in range(len(order), len(form))}
-    seeds = [value for value, after in zip(values, values[1:], strict=False) if _is_seed(value) and _controls(after)]
-    return {_SEEDS[0]: seed for seed in seeds[:1]} | {f"value_{place}": value for place, value in enumerate(values)}
+    seeds = [value for value, after in pairwise(values) if _is_seed(value) and _controls(after)]
+    unnamed = {f"value_{place}": value for place, value in enumerate(values)}
+    return {"seed": seeds[0], **unnamed} if seeds else unnamed
 
 
 def _plausible(named: Mapping[str, Any]) -> bool:
@@ -242,7 +246,9 @@ def _without_control(values: list[Any], *, nothing_too: bool) -> list[Any]:
     """The values without what stands behind a seed; some nodes and old files have nothing there, or yes and no."""
     pairs = zip([None, *values], values, strict=False)
     return [
-        value for last, value in pairs if not (_is_seed(last) and (_controls(value) or (nothing_too and value is None)))
+        value
+        for last, value in pairs
+        if not (_is_seed(last) and (_controls(value) or (nothing_too and (value is None or isinstance(value, bool)))))
     ]
 
 

@@ -29,6 +29,8 @@ def _role(read: Reader) -> Callable[[At], Mapping[str, Value]]:
 
     def role(at: At) -> Mapping[str, Value]:
         own = Loras(tuple(read(at))[:MOST_LORAS])
+        if at.node.has_unnamed_values and any(isinstance(each.file, Missing) for each in own.each):
+            own = Loras(notes=tuple(_unread(at)))
         whole = Loras()
         for name in at.inputs:
             if (stack := at.flow(name, Loras)) is not None:
@@ -190,8 +192,8 @@ def _unread(at: At) -> Iterator[Note]:
             file = shown(value.data)
             yield at.note(
                 Text(
-                    f"this node isn't known here; the LoRA {file} is left out, its strength can't be told",
-                    f"这里不认识这个节点；无法得知 LoRA {file} 的强度，没有带过来",
+                    f"the LoRA {file} is left out, its strength can't be told from this file",
+                    f"从这个文件无法得知 LoRA {file} 的强度，没有带过来",
                 )
             )
 

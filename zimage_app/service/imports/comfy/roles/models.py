@@ -18,7 +18,6 @@ _SD3 = Text(
 _OTHER_CACHE = Text("of the caches only EasyCache exists here", "缓存加速这里只有 EasyCache")
 _SPEED_ONLY = Text("concerns speed or memory only; this app sees to that itself", "只影响速度或显存，本程序会自行处理")
 _CHANGES_MODEL = Text("what it changes in the model does not exist here", "它对模型的改动这里没有")
-_OWN_USED = Text("the model's own is used", "使用模型自带的部件")
 
 
 def load_model(at: At) -> Mapping[str, Value]:
@@ -35,8 +34,11 @@ def load_part(at: At) -> Mapping[str, Value]:
 def part_notes(at: At, *names: str) -> tuple[Note, ...]:
     """What to tell of files of text encoders and VAEs."""
     files = [value.data for name in names if isinstance(value := at.plain(name), Plain)]
-    usual = all(not isinstance(file, str) or usual_part(file) for file in files)
-    return () if usual else (at.note(_OWN_USED),)
+    unusual = [file for file in files if isinstance(file, str) and not usual_part(file)]
+    if not unusual:
+        return ()
+    said = shown(", ".join(unusual))
+    return (at.note(Text(f"{said}: the model's own is used", f"{said}：使用模型自带的部件")),)
 
 
 def shift(at: At) -> Mapping[str, Value]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.roles.models import feature_note
-from zimage_app.service.imports.comfy.roles.schedules import OPTIONS, without_folder
+from zimage_app.service.imports.comfy.roles.schedules import OPTIONS, rest_of_steps, without_folder
 from zimage_app.service.imports.comfy.roles.sizes import sides
 from zimage_app.service.imports.comfy.roles.texts import text_of
 from zimage_app.service.imports.comfy.values import (
@@ -165,19 +165,10 @@ def _part(at: At) -> tuple[dict[str, Value], tuple[Note, ...]]:
         )
     if not isinstance(start, int) or not 0 < start < steps:
         return {}, tuple(notes)
-    left = steps - start
-    denoise = _denoise(left, steps)
+    left, denoise = rest_of_steps(steps, start)
     said = f"start_at_step {start}/{steps} → {left} × denoise {denoise:g}"
     notes.append(at.note(Text(said, said), translated=True))
     return {"steps": Plain(left), "denoise": Plain(denoise)}, tuple(notes)
-
-
-def _denoise(left: int, steps: int) -> float:
-    """The denoise that keeps ``left`` of ``steps`` steps, by ComfyUI's rule ``int(left / denoise)``."""
-    denoise = left / steps
-    while int(left / denoise) < steps:  # the division may come out a last digit short
-        denoise -= 1e-12
-    return denoise
 
 
 ROLES = {"sampler": sampler, "text sampler": text_sampler}

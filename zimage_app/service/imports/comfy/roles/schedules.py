@@ -102,13 +102,43 @@ def changed_sigmas(at: At) -> Mapping[str, Value]:
     """What a node makes of a schedule does not exist here; the schedule as it was is taken."""
     inner = next((found for name in at.inputs if (found := at.flow(name, Sigmas)) is not None), None)
     if inner is None:
-        return dict.fromkeys(at.kind.gives, Sigmas({"scheduler": at.missing(_NO_SIGMAS), **_fields(at, "steps")}))
+        return dict.fromkeys(at.kind.gives, own_sigmas(at)["sigmas"])
     return dict.fromkeys(at.kind.gives, inner.noted(at.note(_NO_SIGMAS)))
+
+
+def split_sigmas(at: At) -> Mapping[str, Value]:
+    """The first steps of a schedule, and the rest: that is a denoise below 1 (see ``rest_of_steps``)."""
+    inner = at.flow("sigmas", Sigmas)
+    steps = inner.fields.get("steps") if inner else None
+    cut = at.known("step")
+    if inner is None or not isinstance(steps, Plain) or not isinstance(steps.data, int) or not isinstance(cut, int):
+        return changed_sigmas(at)
+    if not 0 < cut < steps.data < 10_000:
+        return changed_sigmas(at)
+    stops = Text(f"it stops after {cut} of {steps.data} steps; a stage here always runs to the end",
+                 f"它在 {steps.data} 步中的第 {cut} 步停止；这里的阶段总会跑完")  # fmt: skip
+    first = replace(inner, fields={**inner.fields, "steps": Plain(cut)}).noted(at.note(stops))
+    left, denoise = rest_of_steps(steps.data, cut)
+    said = f"step {cut}/{steps.data} → {left} × denoise {denoise:g}"
+    rest = replace(inner, fields={**inner.fields, "steps": Plain(left), "denoise": Plain(denoise)})
+    return {"sigmas": first, "low_sigmas": rest.noted(at.note(Text(said, said), translated=True))}
+
+
+def rest_of_steps(steps: int, start: int) -> tuple[int, float]:
+    """The steps from a later start on, and the denoise that keeps them, by ComfyUI's rule ``int(left / denoise)``."""
+    left = steps - start
+    denoise = left / steps
+    while int(left / denoise) < steps:  # the division may come out a last digit short
+        denoise -= 1e-12
+    return left, denoise
 
 
 def own_sigmas(at: At) -> Mapping[str, Value]:
     """A schedule of another kind, or written out by hand: not known, but for its steps."""
-    return {"sigmas": Sigmas({"scheduler": at.missing(_NO_SIGMAS), **_fields(at, "steps", "denoise")})}
+    fields = _fields(at, "steps", "denoise")
+    if isinstance(listed := at.known("sigmas"), str):
+        fields["steps"] = Plain(max(1, len(listed.replace(",", " ").split()) - 1))
+    return {"sigmas": Sigmas({"scheduler": at.missing(_NO_SIGMAS), "steps": at.missing(_NO_SIGMAS), **fields})}
 
 
 def _fields(at: At, *names: str) -> dict[str, Value]:
@@ -123,5 +153,6 @@ ROLES = {
     "sigmas": sigmas,
     "flow match": flow_match,
     "changed sigmas": changed_sigmas,
+    "split sigmas": split_sigmas,
     "own sigmas": own_sigmas,
 }
