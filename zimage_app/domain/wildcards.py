@@ -87,10 +87,17 @@ def parse(text: str) -> Parts:
 
 
 def _draws(text: str) -> bool:
-    try:
-        return any(not isinstance(part, str) for part in _Reader(text).parts(0)[0])
-    except RequestError:
-        return True
+    """Whether there is something to draw in a text, or would be without its backslashes."""
+    for _ in range(DEEPEST):
+        try:
+            parts = _Reader(text).parts(0)[0]
+        except RequestError:
+            return True
+        unescaped = "".join(part for part in parts if isinstance(part, str))
+        if any(not isinstance(part, str) for part in parts) or unescaped == text:
+            return unescaped != text
+        text = unescaped
+    return True
 
 
 def drawn_pieces(text: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Texts as people's tools write them: files in several encodings, UTF-8 where Latin-1 belongs, EXIF's and XMP's comments."""
+"""Texts as people's tools write them: in several encodings, UTF-8 where Latin-1 belongs, in EXIF's and XMP's notes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def decoded(data: bytes) -> tuple[str, bool] | None:
         if data.startswith(mark):
             return _as(data, encoding, guessed=True)
     if data[:400].count(0) > 3:  # letters of two bytes, without a mark that says so
-        return _as(data, "utf-16-be" if data[:1] == b"\0" else "utf-16-le", guessed=True)
+        big = data[0:400:2].count(0) >= data[1:400:2].count(0)
+        return _as(data, "utf-16-be" if big else "utf-16-le", guessed=True)
     return _as(data, "utf-8-sig", guessed=False) or _as(data, "gb18030", guessed=True)
 
 

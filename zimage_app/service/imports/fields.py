@@ -29,3 +29,8 @@ def list_of(value: object) -> list[Any]:
 def between(value: object, low: float, high: float) -> bool:
     """Whether a value is a number within bounds."""
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def words(text: str) -> frozenset[str]:
+    """Names that are written one behind the other."""
+    return frozenset(text.split())

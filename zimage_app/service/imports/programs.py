@@ -14,7 +14,7 @@ from typing import Any
 
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.draft import Draft, Imported, shown
-from zimage_app.service.imports.fields import list_of, number, text_of
+from zimage_app.service.imports.fields import list_of, number, text_of, words
 from zimage_app.service.imports.webui import diffusers_cfg, sampler_fields
 
 Data = Mapping[str, Any]
@@ -42,10 +42,6 @@ class Program:
     """Whether its guidance is counted as diffusers does."""
     one_name: bool = False
     """Whether it has one name for sampler and scheduler together, in ``scheduler``."""
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
 
 
 def _has(*names: str) -> Callable[[Data], bool]:
@@ -125,7 +121,7 @@ PROGRAMS: tuple[Program, ...] = (
         {**_PLAIN, "prompt": "positive_prompt", "cfg": "cfg_scale", "cfg2": "guidance", "shift": "shift",
          "shift2": "z_image_shift"},
         _invoke_loras,
-        _words(
+        words(
             "app_version generation_mode rand_device _canvas_objects canvas_v2_metadata workflow ref_images"
             " qwen3_encoder z_image_seed_variance_strength z_image_seed_variance_randomize_percent vae"
         ),
@@ -135,14 +131,14 @@ PROGRAMS: tuple[Program, ...] = (
         "InvokeAI",
         lambda data: isinstance(data.get("image"), dict) and "model_weights" in data,
         {**_PLAIN, "cfg": "cfg_scale", "model": "model_weights"},
-        ignored=_words("app_id app_version app model model_hash image type postprocessing variations"),
+        ignored=words("app_id app_version app model model_hash image type postprocessing variations"),
     ),
     Program(
         "Fooocus",
         lambda data: "base_model" in data and ("performance" in data or "adm_guidance" in data),
         {**_PLAIN, "cfg": "guidance_scale", "size": "resolution", "model": "base_model"},
         _fooocus_loras,
-        _words(
+        words(
             "base_model_hash full_prompt full_negative_prompt metadata_scheme performance sharpness adm_guidance vae"
             " version clip_skip refiner_model refiner_switch created_by image_seed"
         ),
@@ -152,7 +148,7 @@ PROGRAMS: tuple[Program, ...] = (
         lambda data: data.get("software") == "RuinedFooocus" or {"Prompt", "base_model_name"} <= set(data),
         {**_PLAIN, "prompt": "Prompt", "negative": "Negative", "cfg": "cfg", "sampler": "sampler_name",
          "model": "base_model_name", "denoise": "denoise"},
-        ignored=_words("base_model_hash software start_step clip_skip"),
+        ignored=words("base_model_hash software start_step clip_skip"),
     ),
     Program(
         "Draw Things",
@@ -160,7 +156,7 @@ PROGRAMS: tuple[Program, ...] = (
         {"prompt": "c", "negative": "uc", "seed": "seed", "steps": "steps", "cfg": "scale", "size": "size",
          "sampler": "sampler", "shift": "shift", "model": "model"},
         _weighted_loras,
-        _words("seed_mode v2 strength profile"),
+        words("seed_mode v2 strength profile"),
     ),
     Program(
         "Easy Diffusion",
@@ -168,7 +164,7 @@ PROGRAMS: tuple[Program, ...] = (
         {**_PLAIN, "steps": "num_inference_steps", "cfg": "guidance_scale", "sampler": "sampler_name",
          "scheduler": "scheduler_name", "model": "use_stable_diffusion_model"},
         _easy_loras,
-        _words(
+        words(
             "original_prompt num_outputs stream_progress_updates show_only_filtered_image vram_usage_level"
             " use_vae_model clip_skip lora_alpha use_lora_model block_nsfw metadata_output_format output_format"
             " output_quality output_lossless stream_image_progress active_tags inactive_tags created_by"
@@ -181,7 +177,7 @@ PROGRAMS: tuple[Program, ...] = (
          "cfg": "guidance_scale", "size": "resolution", "shift": "flow_shift", "sampler": "sample_solver",
          "model": "model_filename"},
         _wan_loras,
-        _words(
+        words(
             "type model_type activated_loras loras_multipliers settings_version base_model_type image_mode mode"
             " video_length batch_size repeat_generation creation_date creation_timestamp generation_time"
             " multi_prompts_gen_type model_mode"
@@ -192,7 +188,7 @@ PROGRAMS: tuple[Program, ...] = (
         "mold",
         lambda data: any(key.startswith("mold:") for key in data) or data.get("generator") == "mold",
         {**_PLAIN, "cfg": "guidance"},
-        ignored=_words("format version"),
+        ignored=words("format version"),
     ),
     Program(
         "TensorArt",
@@ -200,7 +196,7 @@ PROGRAMS: tuple[Program, ...] = (
         {**_PLAIN, "negative": "negativePrompt", "cfg": "cfgScale", "sampler": "samplerName",
          "scheduler": "schedulerName", "model": "models", "denoise": "denoisingStrength"},
         _art_loras,
-        _words("clipSkip imageCount baseModel ksamplerName guidance sdVae etaNoiseSeedDelta vae workEngine"),
+        words("clipSkip imageCount baseModel ksamplerName guidance sdVae etaNoiseSeedDelta vae workEngine"),
     ),
 )  # fmt: skip
 

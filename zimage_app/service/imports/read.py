@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from zimage_app.domain.errors import ImportedFileError, StudioError
 from zimage_app.domain.plain_json import MOST_VALUES, TooMuchJson, read_json, values_in
 from zimage_app.domain.text import Text
@@ -123,7 +121,7 @@ def _studio(found: _Found) -> Imported | None:
     data = found.data("file")
     if isinstance(data, dict) and "schema_version" in data:
         return read_studio(found.texts["file"])
-    a_request = isinstance(data, dict) and isinstance(data.get("prompt"), str)
+    a_request = isinstance(data, dict) and isinstance(data.get("prompt"), str) and program_of(data) is None
     return read_request(data) if a_request and {"stages", "seed"} & set(data) and "nodes" not in data else None
 
 

@@ -8,21 +8,20 @@ from typing import Any
 from zimage_app.domain.request import Stage, knob_of
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown
-from zimage_app.service.imports.fields import between, list_of, number, text_of
+from zimage_app.service.imports.fields import between, list_of, number, text_of, words
 from zimage_app.service.imports.names import resize_method
 from zimage_app.service.imports.programs import tell_of_rest
 from zimage_app.service.imports.webui import sampler_fields
 
-
-_READ = frozenset(
+_READ = words(
     "prompt negativeprompt model seed steps cfgscale width height sampler scheduler sigmashift loras loraweights"
     " refinermethod refinercontrolpercentage refinercontrol refinerupscale refinerupscalemethod refinersteps"
-    " refinercfgscale".split()
+    " refinercfgscale"
 )
-_IGNORED = frozenset(
+_IGNORED = words(
     "images aspectratio sidelength swarm_version date generation_time batchsize automaticvae nopreviews"
     " imageformat donotsave wildcardseed used_wildcards original_prompt original_negativeprompt personalnote"
-    " loratencweights vae colordepth unused_parameters".split()
+    " loratencweights vae colordepth unused_parameters"
 )
 
 

@@ -1,7 +1,7 @@
 """A ComfyUI graph, in either form, as settings: worked out node by node, then read off the picture at its end.
 
-Each sampler on the way to that picture becomes a stage. What is known of node classes stands in ``nodes/``; of any other
-node, what flows through it goes on, and whatever it says or does is told of instead of guessed.
+Each sampler on the way to that picture becomes a stage. What is known of node classes stands in ``nodes/``; of any
+other node, what flows through it goes on, and whatever it says or does is told of instead of guessed.
 """
 
 from __future__ import annotations

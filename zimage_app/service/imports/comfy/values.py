@@ -1,4 +1,4 @@
-"""What flows along the links of a graph, as far as it matters to settings: texts and numbers, models, prompts, pictures.
+"""What flows along the links of a graph, as far as it matters to settings: texts, numbers, models, prompts, pictures.
 
 Every value carries the notes that are told where it is used, and only there.
 """

@@ -18,7 +18,7 @@ _GUIDANCE = Text("it has no effect on this model", "它对这个模型不起作�
 
 
 def encode(at: At) -> Mapping[str, Value]:
-    """A prompt of the text in ``text``, or of several that it ``joins``; other outputs are the inputs of their names."""
+    """A prompt of the text in ``text``, or of several that it ``joins``; other outputs are inputs of their names."""
     made: dict[str, Value] = {}
     text: Value | None = text_of(at, "text", "prompt")
     if at.option("joins"):

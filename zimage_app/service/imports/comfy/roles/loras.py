@@ -9,6 +9,7 @@ from dataclasses import replace
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.prompt_tags import split_tags
 from zimage_app.domain.text import Text
+from zimage_app.service.imports import fields
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.roles.switches import truth
 from zimage_app.service.imports.comfy.values import MOST_LORAS, Lora, Loras, Missing, Model, Note, Plain, Value, merged
@@ -113,7 +114,9 @@ def _entries(given: object) -> Iterator[Lora]:
         if isinstance(file, str) and _is_file(file) and acts is True:
             strength = given.get("strength", given.get("strength_model", 1.0))
             text = given.get("strengthTwo", given.get("clipStrength", given.get("strength_clip")))
-            yield Lora(Plain(file), Plain(strength), Plain(strength if text is None else text))
+            yield Lora(
+                Plain(file), Plain(fields.number(strength)), Plain(fields.number(strength if text is None else text))
+            )
     elif isinstance(given, list):
         for entry in given[:MOST_LORAS]:
             if isinstance(entry, Mapping) and "__value__" not in entry:
