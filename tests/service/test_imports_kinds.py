@@ -143,7 +143,7 @@ def entry(number: int, kind: str, inputs: dict[str, int | None], values: list[An
     return {"id": number, "type": kind, "inputs": listed, "widgets_values": values}
 
 
-SAMPLER = {"model": 1, "positive": 3, "negative": 4, "latent_image": 5}
+SAMPLER: dict[str, int | None] = {"model": 1, "positive": 3, "negative": 4, "latent_image": 5}
 
 
 def test_choices_of_a_saved_workflow_stay_choices() -> None:

@@ -71,15 +71,15 @@ class Draft:
     source: Text
     prompt: object = None
     negative: object = None
-    prompt_choices: bool = False
-    """Whether ``{a|b}`` in the prompt is meant to be drawn; else it was drawn before it was written down."""
-    negative_choices: bool = False
     seed: object = None
     """The base seed; None: the first stage's."""
     stages: list[dict[str, Any]] = field(default_factory=list)
     """From first to last; each holds only what was found."""
     loras: list[dict[str, Any]] = field(default_factory=list)
     model: object = None
+    prompt_choices: bool = False
+    """Whether ``{a|b}`` in the prompt is meant to be drawn; else it was drawn before it was written down."""
+    negative_choices: bool = False
     ours: bool = False
     """Whether this app wrote the file, so that every name in it is one of ours."""
     translated: list[Text] = field(default_factory=list)

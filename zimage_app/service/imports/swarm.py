@@ -27,7 +27,7 @@ _IGNORED = words(
 
 def read_swarm(data: Mapping[str, Any]) -> Imported:
     """``sui_image_params``; raises ImportedFileError where nothing of it can be used."""
-    draft = Draft(Text("SwarmUI", "SwarmUI"), data.get("prompt"), data.get("negativeprompt"), data.get("seed"))
+    draft = Draft(Text("SwarmUI", "SwarmUI"), data.get("prompt"), data.get("negativeprompt"), seed=data.get("seed"))
     draft.model = data.get("model")
     names = {"width": "width", "height": "height", "steps": "steps", "cfgscale": "cfg", "sigmashift": "shift"}
     stage = {ours: number(data[theirs]) for theirs, ours in names.items() if theirs in data}

@@ -84,7 +84,8 @@ def _model(facts: Mapping[str, Any]) -> str | None:
 
 
 def _first_stage(draft: Draft, info: Infotext) -> dict[str, Any]:
-    facts, stage = info.facts, {}
+    facts = info.facts
+    stage: dict[str, Any] = {}
     size = _SIZE.fullmatch(str(facts.get("size", "")))
     if size:
         stage |= {"width": int(size[1]), "height": int(size[2])}

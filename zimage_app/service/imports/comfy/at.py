@@ -169,20 +169,19 @@ def _through(foreign: Foreign, wanted: type[Flow], name: str) -> Flow | None:
     if found is None:
         return _unknown(wanted, missing(foreign.node))
     if isinstance(found, Picture):
-        return found.changed_by(foreign.node, missing(foreign.node).reason)
+        return _kept(found.changed_by(foreign.node, missing(foreign.node).reason), wanted)
     reason = _CHANGED.get(wanted)
     return found.noted(note_of(foreign.node, reason)) if reason else found
 
 
+def _kept(value: Value, wanted: type[Flow]) -> Flow | None:
+    return value if isinstance(value, wanted) else None
+
+
 def _unknown(wanted: type[Flow], why: Missing) -> Flow | None:
-    made: Any = None
-    if wanted is Conditioning:
-        made = Conditioning(text=why)
-    elif wanted is Model:
-        made = Model(file=why)
-    elif wanted is Picture:
-        made = Picture(size_reason=why.reason)
-    return made
+    if wanted is Picture:
+        return _kept(Picture(size_reason=why.reason), wanted)
+    return _kept(Conditioning(text=why) if wanted is Conditioning else Model(file=why), wanted)
 
 
 def _chosen(parts: Mapping[str, Value], wanted: type[Flow], names: tuple[str, ...]) -> Flow | None:
