@@ -10,7 +10,17 @@ import pytest
 from zimage_app.domain.drawing import no_wildcards
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.mixing import GOLDEN, Stream, splitmix64
-from zimage_app.domain.wildcards import DEEPEST, Lines, combinations, draw, escaped, is_plain, parse, split_words
+from zimage_app.domain.wildcards import (
+    DEEPEST,
+    Lines,
+    combinations,
+    draw,
+    drawn_pieces,
+    escaped,
+    is_plain,
+    parse,
+    split_words,
+)
 
 LISTS = {
     "time": ["dawn", "noon", "dusk"],
@@ -71,6 +81,10 @@ def test_a_seed_draws_the_same_for_good() -> None:
         ("{0::a|b}", {"b"}),
         (r"\{a\|b\} \__time\__", {"{a|b} __time__"}),
         (r"\(a\) \n {a\}|b\|}", {r"\(a\) \n a}", r"\(a\) \n b|"}),
+        (r"a formula \{x\} in {red|blue}", {"a formula {x} in red", "a formula {x} in blue"}),
+        ('{ {"a": "b | c"}|d}', {' {"a": "b | c"}', "d"}),
+        ("{16:9|4:3} {(a:1.2)|b}", {"16:9 (a:1.2)", "4:3 (a:1.2)", "16:9 b", "4:3 b"}),
+        ('{"yes"|"no"}', {'"yes"', '"no"'}),
         ('{"subject": "a {red|blue} boat"}', {'{"subject": "a red boat"}', '{"subject": "a blue boat"}'}),
     ],
 )
@@ -80,7 +94,36 @@ def test_what_may_be_drawn(text: str, results: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a | b", "}", "{", "{a", "{}", "{a}", '{"a": {"b": 1}}', "snake_case", "a__b", "__", "____", "{3::a}"]
+    "text",
+    [
+        "",
+        "a | b",
+        "}",
+        "{",
+        "{a",
+        "{}",
+        "{a}",
+        '{"a": {"b": 1}}',
+        "snake_case",
+        "a__b",
+        "__",
+        "____",
+        "{3::a}",
+        '{"a": "b | c"}',
+        '{\n  "sign": "EXIT | 24H",\n  "x": {"y": "1 | 2"}\n}',
+        "{'a': 'b | c'}",
+        '{style: "a | b"}',
+        "{x | x > 0}",
+        r"\{x | x > 0\}",
+        r"\{x|x>0\}",
+        r"\frac{a|b}{c}",
+        r"a^{b|c}",
+        r"\{a\} and \{b\}",
+        "def __init__(self):",
+        "x.__len__ and __call__()",
+        'if __name__ == "__main__":',
+        "{n ∈ N | n = 2}",
+    ],
 )
 def test_what_is_no_choice_stays_as_it_is(text: str) -> None:
     assert is_plain(text)
@@ -123,7 +166,25 @@ def test_mistakes_are_told_whatever_the_seed(text: str, sentence: str) -> None:
         assert sentence in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["{a|b}", "__x__", r"\{", "{a|", "____", "___a__b__ {{x}|y}", "｛a｜b｝", "plain", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{a|b}",
+        "__x__",
+        r"\{",
+        "{a|",
+        "____",
+        "___a__b__ {{x}|y}",
+        "｛a｜b｝",
+        "plain",
+        "",
+        r"\{a\|b\}",
+        r"\{x\} {a|b}",
+        '{"a": "b | c"} {d|e}',
+        r"\frac{a|b} __x__",
+        "def __init__(self): {a|b}",
+    ],
+)
 def test_escaped_text_is_drawn_as_it_stands(text: str) -> None:
     assert draw(escaped(text), 3, no_wildcards) == text
 
@@ -133,3 +194,8 @@ def test_words_are_split_at_commas_but_not_inside_a_choice() -> None:
     assert split_words("{never, closed") == ["{never", "closed"]
     assert split_words(r"\{a, b") == [r"\{a", "b"]
     assert split_words("a}, b") == ["a}", "b"]
+
+
+def test_which_pieces_are_drawn_is_told_as_they_are_written() -> None:
+    assert drawn_pieces('{"a": "b | c"} {d|{e|f}} {plain} __time__ \\{g|h}') == ("{d|{e|f}}", "__time__")
+    assert drawn_pieces("") == ()

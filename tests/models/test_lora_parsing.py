@@ -130,7 +130,7 @@ def test_second_low_rank_factors_rank_counts() -> None:
         ({"lora_B.weight": normal(16, 3)}, "ranks differ"),
         ({"lora_A.weight": normal(4)}, "a factor is a matrix"),
         ({"lora_A.weight": torch.ones(())}, "a factor is a matrix"),
-        ({"lora_A.weight": normal(0, 16), "lora_B.weight": normal(16, 0)}, "a factor is a matrix"),
+        ({"lora_A.weight": normal(0, 16), "lora_B.weight": normal(16, 0)}, "factors of rank 0"),
         ({"lora_A.weight": torch.ones(4, 16, dtype=torch.int8)}, "holds int8"),
         ({"lora_A.weight": normal(4, 16, 3, 3)}, "makes a 16×144 change"),
         ({"dora_scale": torch.ones(15, 1)}, "16×1 or 1×16 is needed"),

@@ -336,6 +336,7 @@ def test_swarm() -> None:
     assert second.upscale == "bislerp"
     assert [(use.name, use.strength) for use in imported.request().loras] == [("ink", 0.6)]
     assert english(imported.left) == "clipstopatlayer: -2 has no place here"
+    assert imported.settings["seed"] == 3
 
 
 def test_invoke() -> None:

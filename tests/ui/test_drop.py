@@ -119,9 +119,34 @@ def test_the_button_takes_a_picture_and_a_wrong_file_is_told_in_one_sentence(
     page.locator(".drop input").set_input_files({"name": "boat.png", "mimeType": "image/png", "buffer": png})
     expect(page.locator(".drop h2")).to_have_text("boat.png: settings of A1111/Forge")
     expect(page.locator(".drop .problem")).to_be_empty()
-    expect(page.locator(".drop .left li")).to_have_text(["Clip skip: 2 has no place here"])
+    expect(page.locator(".drop .left li")).to_have_text(
+        ["Clip skip: 2 has no place here", "Stage 1, Scheduler: the file doesn't say it; simple is filled in"]
+    )
     expect(page.locator(".drop .translated li")).to_have_text(["Stage 1, Sampler: Euler a → euler_ancestral"])
     expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.locator(".drop .close").click()
     expect(page.locator(".drop .found")).to_be_hidden()
+
+
+def test_one_press_puts_every_field_back_as_it_was(visit: Visit, scripted: ScriptedStudio) -> None:
+    del scripted
+    page = visit(locale="en-US")
+    page.evaluate("document.addEventListener('studio:settings', (event) => (window.now = event.detail))")
+    page.locator("#knob-prompt textarea").fill("mine, {red|blue}")
+    page.locator("#knob-seed").locator("input, textarea").first.fill("77")
+    page.wait_for_function("window.now?.seed === '77' && window.now.prompt.startsWith('mine')")
+    before = page.evaluate("window.now")
+    data = graph()
+    data["316"]["inputs"]["noise_seed"] = BIG_SEED
+    page.evaluate(DROP, ["flow.json", json.dumps(data)])
+    expect(page.locator("#knob-prompt textarea")).to_have_value("水墨, ink wash, 一艘红色小船停在湖面上，夕阳，雪山")
+    page.wait_for_function("window.now.loras.length === 1")
+    expect(page.locator(".drop .take-settings")).to_be_hidden()
+    page.locator(".drop .undo").click()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("mine, {red|blue}")
+    expect(page.locator("#notice")).to_contain_text("as it was before the file")
+    page.wait_for_function("(before) => JSON.stringify(window.now) === JSON.stringify(before)", arg=before)
+    expect(page.locator(".drop .undo")).to_be_hidden()
+    page.locator(".drop .take-settings").click()
+    page.wait_for_function("(seed) => window.now.seed === seed", arg=str(BIG_SEED))

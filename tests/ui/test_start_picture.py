@@ -136,22 +136,24 @@ def test_a_picture_that_is_chosen_starts_at_a_stage(visit: Visit, scripted: Scri
     expect(page.locator(".start .at select")).to_have_value("3")
 
 
-def test_a_dropped_picture_asks_what_it_is_for(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_dropped_picture_fills_in_its_settings_and_may_be_started_from(
+    visit: Visit, scripted: ScriptedStudio
+) -> None:
     del scripted
     page = visit(locale="en-US")
     page.locator("#knob-prompt textarea").fill("mine")
     drop(page, "#canvas", "boat.png", picture({"parameters": SETTINGS}))
-    expect(page.locator(".drop .take-settings")).to_be_focused()
-    expect(page.locator(".drop .found")).to_be_visible()
-    expect(page.locator("#knob-prompt textarea")).to_have_value("mine")  # nothing is filled in before one says so
-    page.locator(".drop .take-settings").click()
     expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
+    expect(page.locator(".drop .start-from")).to_be_visible()
     drop(page, "#canvas", "photo.png", a_photo())
-    expect(page.locator(".drop .problem")).to_contain_text("photo.png holds no settings")
+    expect(page.locator(".drop h2")).to_have_text("Start from this picture?")
+    expect(page.locator(".drop .note")).to_contain_text("photo.png holds no settings")
+    expect(page.locator(".drop .problem")).to_be_empty()
+    expect(page.locator(".drop .undo")).to_be_hidden()
     expect(page.locator(".drop .take-settings")).to_be_hidden()
     page.locator(".drop .start-from").click()
     expect_shown(page)
-    expect(page.locator(".drop .problem")).to_be_empty()
+    expect(page.locator(".drop .found")).to_be_hidden()
     expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
 
 

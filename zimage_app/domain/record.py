@@ -173,6 +173,9 @@ class ImageRecord(BaseModel):
         hashes = {f"lora:{use.name}": use.sha256[:_SHORT_HASH] for use in on if use.sha256}
         if hashes:
             facts["Hashes"] = json.dumps(hashes, ensure_ascii=False)
+        # In quotes, as A1111 writes what has commas, so that other tools read past it.
+        whole = self.request.model_dump_json(exclude_unset=True)
+        facts["Studio"] = json.dumps(whole, ensure_ascii=False)
         lines = [self.request.full_prompt + "".join(f" {tag_of(use)}" for use in on)]
         if self.request.negative:
             lines.append(f"Negative prompt: {self.request.negative}")

@@ -36,6 +36,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 MAX_PROMPT = 8000
 MAX_STAGES = 8
+MAX_SIDE = 2048
+"""Pixels."""
 MAX_LORAS = 16
 STRONGEST = 2.0
 """Of a LoRA, up or down."""
@@ -147,12 +149,12 @@ class Stage(BaseModel):
     ] = True
     width: Annotated[
         int,
-        Field(ge=64, le=2048, multiple_of=16),
+        Field(ge=64, le=MAX_SIDE, multiple_of=16),
         Knob(Text("Width", "宽"), Text("Pixels, a multiple of 16.", "像素，16 的倍数。"), step=16),
     ] = 672
     height: Annotated[
         int,
-        Field(ge=64, le=2048, multiple_of=16),
+        Field(ge=64, le=MAX_SIDE, multiple_of=16),
         Knob(Text("Height", "高"), Text("Pixels, a multiple of 16.", "像素，16 的倍数。"), step=16),
     ] = 864
     steps: Annotated[

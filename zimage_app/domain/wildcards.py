@@ -1,8 +1,11 @@
 """Choices and wildcards in a text: ``{a|b}``, ``{2::a|b}``, ``__name__``; drawn by the seed. Knows no files.
 
-What ComfyUI's page makes of ``{a|b}`` and of ``\\{``, ``\\}``, ``\\|``, with two differences: the seed decides, and
-braces without ``|`` stay as they are, so that a prompt in the form of JSON is left alone. Weights are those of the
-Dynamic Prompts extension. ``\\__`` is two plain underscores. Full-width ｛｜｝ of a Chinese keyboard are taken too.
+What ComfyUI's page makes of ``{a|b}`` and of ``\\{``, ``\\}``, ``\\|``, but that the seed decides. Weights are those of
+the Dynamic Prompts extension. ``\\__`` is two plain underscores. Full-width ｛｜｝ of a Chinese keyboard are taken too.
+
+Braces are no choice, and stay as they are, without a ``|``, where they begin with a quoted key and a colon (JSON), and
+where they hold a formula: a LaTeX command, or a relation such as ``>`` between spaces. ``__init__(`` is code. In a text
+without anything to draw, backslashes stay too.
 
 A wildcard's name stands for one of its lines, which may hold choices and wildcards again.
 """
@@ -30,7 +33,16 @@ _LONGEST = 100_000
 """Characters, before the request's own bound is asked; for the same reason."""
 _SHOWN = 60
 
-_REFERENCE = re.compile(r"__([^\W_](?:(?:(?!__)[\w\-./ ])*?[^\W_])??)__")
+_REFERENCE = re.compile(
+    r"""(?<!\.)(?<!def\ )(?<!==\ ["'])
+        __([^\W_](?:(?:(?!__)[\w\-./\x20])*?[^\W_])??)__
+        (?!\(|\ ?==)""",
+    re.VERBOSE,
+)
+_KEY = re.compile(r"""[{｛]\s{0,40}(?:["'“][^"'”\n]{1,120}["'”]\s{0,4}[:：](?!:)|\w{1,40}\s{0,4}:\s{0,4}["'{\[])""")
+_COMMAND_BEFORE = re.compile(r"(?:\\[A-Za-z]{2,20}\*?|[\^_])$")
+_FORMULA = re.compile(r"\\[A-Za-z]{2}|(?<!\S)(?:[<>=]=?|[≤≥≠∈∉⊂⊆])(?!\S)|\b[A-Za-z]\s?[<>=≤≥≠∈]=?\s?-?\w")
+_LONGEST_FORMULA = 300
 _WEIGHT = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)::")
 _SEVERAL = re.compile(r"\s*\d*(?:-\d*)?\$\$")
 _OPEN, _BAR, _CLOSE = "{｛", "|｜", "}｝"
@@ -65,7 +77,37 @@ def parse(text: str) -> Parts:
     Raises:
         RequestError: for ``prompt``; a choice is not closed, nested too deeply, or has weights that allow nothing.
     """
-    return _Reader(text).parts(0)[0] if _MARK.search(text) else (text,)
+    if not _MARK.search(text):
+        return (text,)
+    parts = _Reader(text).parts(0)[0]
+    unescaped = "".join(part for part in parts if isinstance(part, str))
+    nothing_drawn = all(isinstance(part, str) for part in parts)
+    # A backslash is needed only where there would be something to draw without it.
+    return (text,) if nothing_drawn and unescaped != text and not _draws(unescaped) else parts
+
+
+def _draws(text: str) -> bool:
+    """Whether there is something to draw in a text, or would be without its backslashes."""
+    for _ in range(DEEPEST):
+        try:
+            parts = _Reader(text).parts(0)[0]
+        except RequestError:
+            return True
+        unescaped = "".join(part for part in parts if isinstance(part, str))
+        if any(not isinstance(part, str) for part in parts) or unescaped == text:
+            return unescaped != text
+        text = unescaped
+    return True
+
+
+def drawn_pieces(text: str) -> tuple[str, ...]:
+    """What in a text is drawn, as it is written there: choices and wildcards, but none inside others.
+
+    Raises what ``parse`` does.
+    """
+    reader = _Reader(text)
+    reader.parts(0)
+    return tuple(text[begin:end] for begin, end in reader.drawn)
 
 
 def draw(text: str, seed: int, lines: Lines, number: int = 0) -> str:
@@ -134,8 +176,10 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self.drawn: list[tuple[int, int]] = []
+        """Where choices and wildcards stand, but for those inside others."""
 
-    def parts(self, depth: int) -> tuple[Parts, str]:
+    def parts(self, depth: int, ends: str = _BAR + _CLOSE) -> tuple[Parts, str]:
         """Pieces up to the end of the text, or inside braces up to what ends the option; and what ended them."""
         found: list[str | Wildcard | Choice] = []
         while self._at < len(self._text):
@@ -151,10 +195,11 @@ class _Reader:
                 self._at = escape.end()
             elif reference:
                 found.append(Wildcard(reference[1]))
+                self._drawn(self._at, reference.end(), depth)
                 self._at = reference.end()
-            elif letter in _OPEN:
+            elif letter in _OPEN and not (depth == 0 and self._is_plain_group()):
                 found += self._braces(depth + 1)
-            elif depth and letter in _BAR + _CLOSE:
+            elif depth and letter in ends:
                 break
             else:
                 found.append(letter)
@@ -171,6 +216,10 @@ class _Reader:
                 shown,
                 Text(f"is nested more than {DEEPEST} deep", f"嵌套超过 {DEEPEST} 层"),
             )
+        if self._is_plain_group():
+            self._at += 1
+            inner, ended = self.parts(depth, _CLOSE)
+            return (self._text[start], *inner, ended)
         self._at += 1
         several = _SEVERAL.match(self._text, self._at)
         options: list[Parts] = []
@@ -206,7 +255,20 @@ class _Reader:
             )
         if not any(weights):
             raise _wrong(shown, Text("has no option with a weight above 0", "所有选项的权重都是 0"))
+        self._drawn(start, self._at, depth - 1)
         return (Choice(tuple(options), tuple(weights)),)
+
+    def _drawn(self, begin: int, end: int, depth: int) -> None:
+        if depth == 0:
+            self.drawn.append((begin, end))
+
+    def _is_plain_group(self) -> bool:
+        """Whether the braces that open here are JSON or a formula, whose bars mean no choice."""
+        start = self._at
+        if _KEY.match(self._text, start) or _COMMAND_BEFORE.search(self._text, max(0, start - 24), start):
+            return True
+        end = self._text.find("}", start, start + _LONGEST_FORMULA)
+        return end >= 0 and _FORMULA.search(self._text, start + 1, end) is not None
 
 
 class _Draw:

@@ -264,6 +264,21 @@ class Handlers:
 
         return self._guarded(settings, request)
 
+    def put_back(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Put every field back as the page says that it was before a file was put in."""
+
+        def settings() -> Updates:
+            given = getattr(event, "values", None)
+            language = self._language(request)
+            values = {name: given[name] for name in self._at.fields if name in given} if isinstance(given, dict) else {}
+            names = {card.name for card in self._studio.cards()}
+            name = str(values.pop("model", ""))
+            card = self._studio.card(name if name in names else self._studio.default_model)
+            updates = self._filled(values) | self._card_updates(card, language)
+            return updates | {self._at.notice: _notice("info", say("drop_undone", language))}
+
+        return self._guarded(settings, request)
+
     def restore(self, request: gr.Request, saved: object) -> Updates:
         """Put in what this browser remembers, where it is still allowed; says so where it isn't."""
         if not isinstance(saved, Mapping):

@@ -255,6 +255,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(controls.presets, "reset")(do.reset, model, filled, **plain)
     _event(at.fields["stages"], "edit")(do.edit_stages, fields, filled, preprocess=False, **plain)
     _event(controls.drop, "fill")(do.fill_in, model, filled, **plain)
+    _event(controls.drop, "undo")(do.put_back, None, filled, **plain)
     for number in range(MAX_STAGES):
         _dim(at, do, number, plain)
     _remember(page, at, do, plain)

@@ -14,6 +14,7 @@ from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.domain.wildcards import drawn_pieces
 from zimage_app.service.studio import Studio
 from zimage_app.ui.canvas import lora_text
 from zimage_app.ui.hints import named_by_tags
@@ -26,6 +27,8 @@ _SAMPLES = 40
 _COUNTABLE = 10**12
 """Combinations from which on only the number of digits is told."""
 _ANY_PROMPT = "-"
+_PIECES, _PIECE = 3, 40
+"""How many of the pieces that are drawn are shown, and letters of each."""
 
 
 def prompt_function(studio: Studio) -> Callable[[Data], Data]:
@@ -61,7 +64,7 @@ def wildcard_data(studio: Studio, language: Language) -> list[Data]:
 
 def reads_data(studio: Studio, settings: Mapping[str, Any], example: int, language: Language) -> Data:
     """What the model will read: ``text`` with its ``tokens`` and their ``limit``, ``loras`` that tags name, ``words``
-    that are joined in front, the number of ``ways`` to draw. ``same`` where it is the prompt itself.
+    that are joined in front, the number of ``ways`` to draw and what is ``drawn``. ``same``: it is the prompt itself.
 
     Empty while a field is half-typed, ``problem`` where a choice, a wildcard or the length is at fault.
     """
@@ -103,7 +106,16 @@ def _data(studio: Studio, asked: GenerationRequest, plan: GenerationPlan, model:
 
 def _ways(count: int, asked: GenerationRequest) -> Data:
     shown = f"{count:,}" if count < _COUNTABLE else f"10^{len(str(count)) - 1}"
-    return {"ways": shown if count > 1 else "", "example": count > 1 and asked.seed == "random"}
+    texts = (asked.prompt, asked.negative, *asked.triggers)
+    drawn = list(dict.fromkeys(piece for text in texts for piece in drawn_pieces(text)))
+    more = " …" if len(drawn) > _PIECES else ""
+    said = "  ".join(_short(piece) for piece in drawn[:_PIECES]) + more
+    return {"ways": shown if count > 1 else "", "drawn": said, "example": count > 1 and asked.seed == "random"}
+
+
+def _short(piece: str) -> str:
+    line = " ".join(piece.split())
+    return line if len(line) <= _PIECE else f"{line[: _PIECE - 1]}…"
 
 
 def _too_long(tokens: int, limit: int) -> Text:

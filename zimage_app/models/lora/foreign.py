@@ -18,15 +18,17 @@ ALPHA_ALONE = Text("an alpha without its factors", "只有 alpha 而没有对应
 SECOND_SPELLING = Text(
     "a second entry for a module that the file patches already", "同一模块的重复条目，文件中已有一份生效"
 )
+UNKNOWN_PART = Text("parts of an adapter of a kind that is not known here", "这里不认识的适配器类型的组成部分")
+NO_RANK = Text("factors of rank 0, which change nothing", "秩为 0 的因子，不会产生任何改动")
 REDUNDANT = Text(
     "the same attention once more, as fused qkv or as split q, k, v; ComfyUI's reading is kept",
     "同一注意力层以合并 qkv 与拆分 q/k/v 重复给出，按 ComfyUI 的方式只取其一",
 )
-_NO_SUCH_LAYER = Text(
+NO_SUCH_LAYER = Text(
     "layers that this model does not have; the LoRA is likely for a larger one",
     "此模型没有的层；该 LoRA 多半用于更大的模型",
 )
-_UNKNOWN = Text("names that are not Z-Image's", "不是 Z-Image 的名称")
+UNKNOWN_NAME = Text("names that are not Z-Image's", "不是 Z-Image 的名称")
 
 _MARKS = (
     (r"(^|[._])(lora_)?te\d?[._]|text_encoder|text_model|clip_[lg]|t5xxl|qwen3_4b", TEXT_ENCODER),
@@ -47,11 +49,11 @@ _MARKS = (
     ),
     (r"blocks[._]\d+[._](self_attn|cross_attn|ffn)", Text("a Wan LoRA's", "Wan LoRA 的键")),
     (r"first_stage_model|(^|[._])vae[._]", Text("a VAE's keys, which no LoRA patches here", "VAE 的键，这里不会应用")),
-    (r"(layers|noise_refiner|context_refiner)[._]\d+[._](attention|feed_forward|adaLN|ffn_norm)", _NO_SUCH_LAYER),
+    (r"(layers|noise_refiner|context_refiner)[._]\d+[._](attention|feed_forward|adaLN|ffn_norm)", NO_SUCH_LAYER),
 )
 _COMPILED = tuple((re.compile(pattern), reason) for pattern, reason in _MARKS)
 
 
 def likely_reason(key: str) -> Text:
     """Whose key it likely is."""
-    return next((reason for pattern, reason in _COMPILED if pattern.search(key)), _UNKNOWN)
+    return next((reason for pattern, reason in _COMPILED if pattern.search(key)), UNKNOWN_NAME)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 Shape = tuple[int, ...]
 
 _PREFIX = re.compile(
-    r"(?:(?:base_model|model|diffusion_model|transformer|unet)[._]|(?:lora_unet|lora_transformer|lycoris|lora)_+)*"
+    r"(?:(?:base_model|model|diffusion_model|transformer|unet)[._]|(?:(?:lora|oft|boft)_unet|lora_transformer|lycoris|lora)_+)*"
 )
+_BLOCK = re.compile(r"(layers|noise_refiner|context_refiner)[._](\d{1,4})[._]")
 _ORIGINAL_WORDS = (
     (re.compile(r"^all_(x_embedder|final_layer)\.\d+-\d+"), r"\1"),
     (re.compile(r"\.attention\.to_out\.0$"), ".attention.out"),
@@ -80,6 +81,7 @@ class Names:
             for words, table in (("original", self._original), ("diffusers", self._diffusers))
             for joint in "._"
         }
+        self._blocks = {f"{match[1]}.{match[2]}" for name in self._dotted if (match := _BLOCK.search(name))}
         self._underscored = {name.replace(".", "_"): place for name, place in self._dotted.items()}
 
     def find(self, spelled: str) -> Found | None:
@@ -89,6 +91,11 @@ class Names:
         name = spelled[len(prefix) :]
         place = self._dotted.get(name) or self._underscored.get(name.replace(".processor", "").replace(".", "_"))
         return None if place is None else Found(place, self._rank(prefix, name))
+
+    def has_layer(self, key: str) -> bool:
+        """Whether the block that a key names by its number is one of this model's."""
+        match = _BLOCK.search(key)
+        return match is not None and f"{match[1]}.{match[2]}" in self._blocks
 
     def _rank(self, prefix: str, name: str) -> int:
         joint = "_" if prefix.endswith("_") else "."

@@ -28,11 +28,13 @@ _SUFFIX = re.compile(
       | (?P<bias>(?:\.lora_B(?:\.[\w-]+)?|[._]lora[._]up|\.lora_linear_layer\.up)\.bias)
       | \.(?P<peft>lora_magnitude_vector)(?:\.[\w-]+){0,2}
       | \.(?P<plain>alpha|dora_scale|lokr_w[12](?:_[ab])?|hada_w[12]_[ab]|diff|diff_b|w_norm|b_norm|set_weight)
-      | (?P<other>\.lora_mid\.weight|\.lokr_t[12]|\.hada_t[12]|\.oft_(?:blocks|diag)|\.[ab][12]\.weight|\.on_input)
+      | (?P<other>\.lora_mid\.weight|\.lokr_t[12]|\.hada_t[12]|\.[ab][12]\.weight|\.on_input
+          |\.b?oft_(?:blocks|diag|R|S|m)(?:\.(?!weight$)[\w-]+)?(?:\.weight)?)
     )$""",
     re.VERBOSE,
 )
 _SIDES = {"A": "down", "B": "up"}
+_PAIR = ("up", "down")
 _SHOWN_KEYS = 3
 _DIRECT_WEIGHT = ("w_norm", "diff", "set_weight")
 _DIRECT_BIAS = ("b_norm", "diff_b")
@@ -107,12 +109,21 @@ def _grouped(file: str, tensors: Mapping[str, Tensor], names: Names) -> tuple[li
         match = _SUFFIX.search(key)
         found = names.find(key[: match.start()]) if match else None
         if match is None or found is None:
-            plain = match is None and names.find(key.removesuffix(".weight").removesuffix(".bias")) is not None
-            unused.setdefault(foreign.PLAIN_WEIGHTS if plain else foreign.likely_reason(key), []).append(key)
+            unused.setdefault(_why_unused(key, names), []).append(key)
             continue
         group = groups.setdefault(key[: match.start()], Group(file, found))
         group.add(_role(match, group, key), key, tensor)
     return list(groups.values()), unused
+
+
+def _why_unused(key: str, names: Names) -> Text:
+    if names.find(key.removesuffix(".weight").removesuffix(".bias")) is not None:
+        return foreign.PLAIN_WEIGHTS
+    parts = key.split(".")
+    if any(names.find(".".join(parts[:-cut])) is not None for cut in (1, 2, 3)):
+        return foreign.UNKNOWN_PART
+    reason = foreign.likely_reason(key)
+    return foreign.UNKNOWN_NAME if reason == foreign.NO_SUCH_LAYER and names.has_layer(key) else reason
 
 
 def _role(match: re.Match[str], group: Group, key: str) -> str:
@@ -131,8 +142,10 @@ def _role(match: re.Match[str], group: Group, key: str) -> str:
 
 
 def _leave_out(group: Group, unused: dict[Text, list[str]]) -> None:
-    """Put aside what has no effect: adapter biases, biases that the model lacks, an alpha alone."""
+    """Put aside what has no effect: adapter biases, biases that the model lacks, an alpha alone, pairs of rank 0."""
     reasons = {"adapter_bias": foreign.ADAPTER_BIAS}
+    if any(group.tensors[role].numel() == 0 for role in _PAIR if role in group.keys):
+        reasons |= dict.fromkeys((*_PAIR, "alpha"), foreign.NO_RANK)
     if group.found.place.bias is None:
         reasons |= dict.fromkeys(_DIRECT_BIAS, foreign.NO_BIAS)
     if not any(family(role) for role in group.keys):

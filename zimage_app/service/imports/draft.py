@@ -17,6 +17,7 @@ from zimage_app.domain.prompt_syntax import WEIGHT
 from zimage_app.domain.prompt_tags import split_tags, tag_of
 from zimage_app.domain.request import (
     MAX_PROMPT,
+    MAX_SIDE,
     MAX_STAGES,
     EasyCache,
     GenerationRequest,
@@ -27,7 +28,7 @@ from zimage_app.domain.request import (
     parse_stage,
 )
 from zimage_app.domain.text import Text
-from zimage_app.domain.wildcards import escaped
+from zimage_app.domain.wildcards import escaped, parse
 
 _SHOWN = 120
 _MOST_LINES = 200
@@ -35,6 +36,10 @@ _MOST_LINES = 200
 _LONGEST_PROMPT = 10 * MAX_PROMPT
 """Letters of a text with its tags; of what is longer, nothing could be kept."""
 _GRID = 16
+_EXPECTED = ("steps", "cfg", "sampler", "scheduler")
+"""What every stage of a file is expected to say."""
+_LEAST = 64
+"""Pixels of a side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,11 @@ class Draft:
     """From first to last; each holds only what was found."""
     loras: list[dict[str, Any]] = field(default_factory=list)
     model: object = None
+    prompt_choices: bool = False
+    """Whether ``{a|b}`` in the prompt is meant to be drawn; else it was drawn before it was written down."""
+    negative_choices: bool = False
+    ours: bool = False
+    """Whether this app wrote the file, so that every name in it is one of ours."""
     translated: list[Text] = field(default_factory=list)
     left: list[Text] = field(default_factory=list)
 
@@ -95,6 +105,7 @@ class Draft:
         self._first_stages()
         seeds = self._seeds(settings)
         stages = [self._stage(given, number) for number, given in enumerate(self.stages)]
+        self._tell_of_unsaid(stages)
         for stage, seed in zip(stages, seeds, strict=True):
             if seed is not None:
                 stage["seed"] = seed
@@ -123,8 +134,8 @@ class Draft:
                 continue
             text = self._untagged(text, name, title)
             if text.strip():
-                # There it was drawn before it was written down, or braces mean nothing.
-                settings[name] = self._allowed({name: escaped(text)}, title)
+                drawn = getattr(self, f"{name}_choices") and self._can_be_drawn(text, title)
+                settings[name] = self._allowed({name: text if drawn else escaped(text)}, title)
             if WEIGHT.search(text):
                 self.leave(
                     title,
@@ -133,6 +144,14 @@ class Draft:
                         "这个模型不支持 (词:1.2) 形式的权重，会把它当作普通文字",
                     ),
                 )
+
+    def _can_be_drawn(self, text: str, title: Text) -> bool:
+        try:
+            parse(text)
+        except RequestError as error:
+            self.leave(title, Text(f"{error.reason.en}; taken as plain text", f"{error.reason.zh}；当作普通文字"))
+            return False
+        return True
 
     def _untagged(self, text: str, name: str, title: Text) -> str:
         """A prompt without its LoRA tags, which become entries of the list."""
@@ -181,6 +200,7 @@ class Draft:
 
     def _stage(self, given: Mapping[str, Any], number: int) -> dict[str, Any]:
         kept: dict[str, Any] = {}
+        given = self._within_sides(given, number)
         for name in (name for name in Stage.model_fields if name in given):
             value = given[name]
             whole = Stage.model_fields[name].annotation is int
@@ -191,6 +211,33 @@ class Draft:
             if allowed is not None:
                 kept[name] = allowed
         return kept
+
+    def _tell_of_unsaid(self, stages: list[dict[str, Any]]) -> None:
+        """What a file that tells of a stage doesn't tell, and what is filled in for it."""
+        for number, (stage, given) in enumerate(zip(stages, self.stages, strict=True)):
+            for name in _EXPECTED if stage else ():
+                title = of_stage(number, knob_of(Stage, name).title)
+                told = any(line.en.startswith(f"{title.en}: ") for line in self.left)
+                if name not in stage and name not in given and not told:
+                    default = shown(getattr(Stage(), name))
+                    self.leave(
+                        title, Text(f"the file doesn't say it; {default} is filled in", f"文件中没有写；填入 {default}")
+                    )
+
+    def _within_sides(self, given: Mapping[str, Any], number: int) -> Mapping[str, Any]:
+        """A size with a side that is too long, smaller in the same shape."""
+        width, height = (_whole(given.get(name)) for name in ("width", "height"))
+        if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
+            return given
+        factor = MAX_SIDE / max(width, height)
+        sides = [round(side * factor / _GRID) * _GRID for side in (width, height)]
+        if factor >= 1 or min(sides) < _LEAST:
+            return given
+        title = of_stage(number, Text("size", "尺寸"))
+        reason = Text(f"sides have at most {MAX_SIDE} pixels", f"边长不超过 {MAX_SIDE} 像素")
+        said = f"{width}×{height} → {sides[0]}×{sides[1]}"
+        self.translated.append(Text(f"{title.en}: {said}, {reason.en}", f"{title.zh}：{said}，{reason.zh}"))
+        return {**given, "width": sides[0], "height": sides[1]}
 
     def _on_grid(self, pixels: int, number: int, name: str) -> int:
         """The nearest multiple of 16: what the model's patches ask for."""
@@ -233,6 +280,18 @@ class Draft:
 def of_stage(number: int, what: Text) -> Text:
     """A thing of the stage of that number, counted from 0."""
     return Text(f"Stage {number + 1}, {what.en}", f"阶段 {number + 1}，{what.zh}")
+
+
+def unknown_name(draft: Draft, number: int, field: str, name: object) -> None:
+    """Tell of a sampler or scheduler that this app doesn't have."""
+    default = getattr(Stage(), field)
+    draft.leave(
+        of_stage(number, knob_of(Stage, field).title),
+        Text(
+            f"{shown(name)} does not exist here; {default} is filled in, choose another if it doesn't suit",
+            f"这里没有 {shown(name)}；先填入 {default}，不合适请另选",
+        ),
+    )
 
 
 def lora_name(file: str) -> str:

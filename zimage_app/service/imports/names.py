@@ -28,6 +28,27 @@ _SAMPLERS = {
     "res multistep": "res_multistep",
     "res multistep a": "res_multistep_ancestral",
     "heun++2": "heunpp2",
+    "euler flowmatch": "euler",
+    "euler flow match": "euler",
+    "flowmatcheulerdiscretescheduler": "euler",
+    "heun flowmatch": "heun",
+    "dpm++ 2m flowmatch": "dpmpp_2m",
+    "dpm++2m": "dpmpp_2m",
+    "dpm++2s a": "dpmpp_2s_ancestral",
+    "unipc flowmatch": "uni_pc",
+    "unipc trailing": "uni_pc",
+    "euler a trailing": "euler_ancestral",
+    "euler ancestral": "euler_ancestral",
+    "dpm++ 2m trailing": "dpmpp_2m",
+    "dpm++ sde trailing": "dpmpp_sde",
+    "unipc ays": "uni_pc",
+    "k lms": "lms",
+    "k heun": "heun",
+    "k dpm 2": "dpm_2",
+    "k dpm 2 a": "dpm_2_ancestral",
+    "k dpmpp 2m": "dpmpp_2m",
+    "k dpmpp sde": "dpmpp_sde",
+    "k dpmpp 2 a": "dpmpp_2s_ancestral",
 }
 """By their words, as ``_words`` gives them; what has the same words in ComfyUI needs no line here."""
 
@@ -39,6 +60,8 @@ _SCHEDULERS = {
     "kl optimal": "kl_optimal",
     "linear quadratic": "linear_quadratic",
     "k": "karras",
+    "discrete": "normal",
+    "sgm": "sgm_uniform",
 }
 _OURS = frozenset(name for name in SCHEDULERS if name.startswith("flow_match"))
 """Our own names, which mean nothing elsewhere."""
@@ -52,7 +75,22 @@ _METHODS = {
     "latent (nearest-exact)": "nearest-exact",
     "nearest": "nearest-exact",
 }
+_PARTS = (
+    "qwen_3_4b", "qwen3-4b", "qwen3_4b", "qwen_3-4b", "qwen 3 4b", "qwen3 4b", "ae", "flux_vae", "flux-vae", "z_image",
+    "z-image", "zimage",
+)  # fmt: skip
+_NO_PART = frozenset({"", "none", "automatic", "default", "baked vae", "default (model)", "pixel_space"})
 METHODS = ("nearest-exact", "bilinear", "bicubic", "area", "bislerp")
+
+
+def is_ours(name: str | None) -> bool:
+    """Whether a scheduler's name is this app's own, which means nothing elsewhere."""
+    return name in _OURS
+
+
+def usual_part(file: str) -> bool:
+    """Whether a text encoder's or VAE's file is one that belongs to this model, or stands for none."""
+    return stem_of(file).lower().startswith(_PARTS) or file.strip().lower() in _NO_PART
 
 
 def sampler_and_scheduler(name: str) -> tuple[str, str | None] | None:

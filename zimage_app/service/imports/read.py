@@ -1,19 +1,18 @@
 """Whose settings a file holds, and where in it. Every size is bounded, and nothing but settings is taken out.
 
 Pictures: PNG text chunks; in JPEG and WebP the EXIF comment (A1111, SwarmUI) and the camera's name and model (ComfyUI).
-Else JSON (a workflow in either of ComfyUI's forms, or the settings alone), else A1111's text.
+Else JSON (a workflow in either of ComfyUI's forms, whatever wraps it, or the settings alone), else A1111's text.
 """
 
 from __future__ import annotations
 
 import io
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from zimage_app.domain.errors import ImportedFileError, StudioError
 from zimage_app.domain.plain_json import MOST_VALUES, TooMuchJson, read_json, values_in
@@ -22,19 +21,23 @@ from zimage_app.models.regular_file import open_regular
 from zimage_app.service.gallery import TEXT_KEY
 from zimage_app.service.imports.comfy import read_graph
 from zimage_app.service.imports.draft import Imported, shown
-from zimage_app.service.imports.infotext import is_infotext, read_infotext
-from zimage_app.service.imports.others import read_invoke, read_swarm
+from zimage_app.service.imports.encodings import decoded, picture_texts
+from zimage_app.service.imports.infotext import is_infotext
 from zimage_app.service.imports.ours import read_request, read_studio
-from zimage_app.service.picture_files import UnreadablePicture, exif_of, opened_picture
+from zimage_app.service.imports.programs import program_of, read_program
+from zimage_app.service.imports.swarm import read_swarm
+from zimage_app.service.imports.webui import read_infotext
+from zimage_app.service.picture_files import UnreadablePicture, opened_picture
 
 MAX_BYTES = 64 * 2**20
 _MAX_TEXT = 8 * 2**20
 """Letters. Workflows of a thousand nodes have one or two million."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
-_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
-_NAMED_TAGS = (0x010E, 0x010F, 0x0110)
-"""Description, make and model: ComfyUI writes ``prompt:{…}`` and ``workflow:{…}`` there."""
+_SOFTWARE = ("Software", "software", "generator")
+_SETTINGS = ("prompt", "param", "setting", "workflow", "generation", "metadata", "dream", "seed", "comment")
+_MOST_WRAPPINGS = 500
+"""Values that are looked through for a graph."""
 _BEGINS = re.compile(r"\s*[\[{]")
 """What JSON begins with that may hold settings."""
 _TAKEN = Text(
@@ -49,6 +52,8 @@ class _Found:
 
     texts: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    guessed: bool = False
+    """Whether the text's encoding isn't certain."""
     _data: dict[str, Any] = field(default_factory=dict)
     _left: int = MOST_VALUES
 
@@ -85,7 +90,7 @@ def read_settings(data: bytes, name: str) -> Imported:
     if len(data) > MAX_BYTES:
         raise _refused(name, Text(f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB"))
     try:
-        found = _picture(data, name) if data.startswith(_SIGNATURES) else _Found({"file": _text_of(data, name)})
+        found = _picture(data, name) if data.startswith(_SIGNATURES) else _text_file(data, name)
         return _imported(found, name)
     except RecursionError as error:
         raise _refused(name, Text("is nested too deeply", "嵌套过深")) from error
@@ -98,7 +103,7 @@ def read_settings(data: bytes, name: str) -> Imported:
 def _imported(found: _Found, name: str) -> Imported:
     """By whoever wrote it: our own first, then the most exact form."""
     refusals: list[ImportedFileError] = []
-    for read in (_studio, _graphs, _swarm, _invoke, _infotext):
+    for read in (_studio, _graphs, _swarm, _flat, _infotext):
         try:
             result = read(found)
         except ImportedFileError as error:
@@ -117,13 +122,13 @@ def _studio(found: _Found) -> Imported | None:
     data = found.data("file")
     if isinstance(data, dict) and "schema_version" in data:
         return read_studio(found.texts["file"])
-    a_request = isinstance(data, dict) and isinstance(data.get("prompt"), str)
+    a_request = isinstance(data, dict) and isinstance(data.get("prompt"), str) and program_of(data) is None
     return read_request(data) if a_request and {"stages", "seed"} & set(data) and "nodes" not in data else None
 
 
 def _graphs(found: _Found) -> Imported | None:
     refusal: ImportedFileError | None = None
-    for key in ("prompt", "workflow", "file"):
+    for key in sorted(found.texts, key=lambda key: key != "prompt"):
         for graph in _wrapped(found.data(key)):
             try:
                 return read_graph(graph, found.size)
@@ -135,18 +140,24 @@ def _graphs(found: _Found) -> Imported | None:
 
 
 def _wrapped(data: object) -> Iterator[dict[str, Any]]:
-    """Graphs in plain data: itself, or what an API call or a saved picture's data wraps."""
-    if not isinstance(data, dict):
-        return
-    if isinstance(data.get("nodes"), list) or any(
-        isinstance(node, dict) and "class_type" in node for node in data.values()
-    ):
-        yield data
-        return
-    extra = data.get("extra_data")
-    pnginfo = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
-    for inner in (data.get("prompt"), data.get("workflow"), pnginfo):
-        yield from _wrapped(_json(inner) if isinstance(inner, str) else inner)
+    """Graphs in plain data: itself, or what jobs, API calls and saved pictures wrap; those that ran come first."""
+    waiting = deque([data])
+    for _ in range(_MOST_WRAPPINGS):
+        if not waiting:
+            return
+        at = waiting.popleft()
+        if isinstance(at, str):
+            at = _json(at)
+        if isinstance(at, list):
+            waiting += at[:_MOST_WRAPPINGS]
+        if not isinstance(at, dict):
+            continue
+        if isinstance(at.get("nodes"), list) or any(
+            isinstance(node, dict) and "class_type" in node for node in at.values()
+        ):
+            yield at
+        else:
+            waiting += [at[key] for key in sorted(at, key=lambda key: key != "prompt")]
 
 
 def _swarm(found: _Found) -> Imported | None:
@@ -158,11 +169,10 @@ def _swarm(found: _Found) -> Imported | None:
     return None
 
 
-def _invoke(found: _Found) -> Imported | None:
-    for key in ("invokeai_metadata", "file"):
-        data = found.data(key)
-        if isinstance(data, dict) and (key == "invokeai_metadata" or "positive_prompt" in data):
-            return read_invoke(data)
+def _flat(found: _Found) -> Imported | None:
+    for data in (*(found.data(key) for key in found.texts), found.texts):
+        if isinstance(data, dict) and (program := program_of(data)):
+            return read_program(program, data)
     return None
 
 
@@ -172,18 +182,28 @@ def _infotext(found: _Found) -> Imported | None:
 
 
 def _unknown(found: _Found, name: str) -> ImportedFileError:
+    if found.guessed:
+        return _refused(name, Text(f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}"))
     if "file" in found.texts:
         return _refused(
             name,
             Text(f"holds no settings in a form that is known; {_TAKEN.en}", f"不含任何已知格式的参数；{_TAKEN.zh}"),
         )
-    software = next((found.texts[key] for key in ("Software", "software", "generator") if key in found.texts), "")
+    software = next((found.texts[key] for key in _SOFTWARE if key in found.texts), "")
     if software:
         return _refused(
             name,
             Text(
                 f"was made by {shown(software)}, whose settings cannot be read",
                 f"由 {shown(software)} 生成，其参数无法读取",
+            ),
+        )
+    if keys := ", ".join(key for key, text in found.texts.items() if _tells(key, text)):
+        return _refused(
+            name,
+            Text(
+                f"holds the data of another program ({shown(keys)}), in a form that is not known here",
+                f"含有其他程序的数据（{shown(keys)}），其格式这里无法识别",
             ),
         )
     return _refused(
@@ -195,14 +215,18 @@ def _unknown(found: _Found, name: str) -> ImportedFileError:
     )
 
 
+def _tells(key: str, text: str) -> bool:
+    """Whether a text of a picture may be settings: by its name, or since it is JSON."""
+    return _BEGINS.match(text) is not None or any(word in key.lower() for word in _SETTINGS)
+
+
 # The file itself.
 
 
 def _picture(data: bytes, name: str) -> _Found:
     try:
         with opened_picture(io.BytesIO(data), _FORMATS) as image:
-            texts = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-            texts |= dict(_exif_texts(exif_of(image)))
+            texts = dict(picture_texts(image))
             size = image.size
     except UnreadablePicture as error:
         reason = shown(error)
@@ -213,38 +237,15 @@ def _picture(data: bytes, name: str) -> _Found:
     return _Found({key: text for key, text in texts.items() if len(text) <= _MAX_TEXT}, size)
 
 
-def _exif_texts(exif: Image.Exif) -> Iterator[tuple[str, str]]:
-    for tag in _NAMED_TAGS:
-        value = exif.get(tag)
-        key, colon, text = value.partition(":") if isinstance(value, str) else ("", "", "")
-        if colon and key.lower() in ("prompt", "workflow"):
-            yield key.lower(), text
-    comment = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT)
-    if isinstance(comment, bytes):
-        yield "parameters", _comment(comment)
-    elif isinstance(comment, str):
-        yield "parameters", comment
-
-
-def _comment(data: bytes) -> str:
-    """EXIF's UserComment: eight bytes say how it is written; for UNICODE not in which order of bytes."""
-    code, text = data[:8], data[8:]
-    if not code.startswith(b"UNICODE"):
-        return (text if code.startswith((b"ASCII", b"\0")) else data).decode("utf-8", "replace").strip("\0")
-    # Letters below 256, which every infotext and JSON is full of, have their zero byte first in big endian.
-    big = text[0::2].count(0) >= text[1::2].count(0)
-    return text.decode("utf-16-be" if big else "utf-16-le", "replace").strip("\0")
-
-
-def _text_of(data: bytes, name: str) -> str:
+def _text_file(data: bytes, name: str) -> _Found:
     if len(data) > _MAX_TEXT:
         raise _refused(
             name, Text(f"is no picture, and bigger than {_MAX_TEXT >> 20} MB", f"不是图片，且超过 {_MAX_TEXT >> 20} MB")
         )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _refused(name, Text(f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}")) from error
+    found = decoded(data)
+    if found is None:
+        raise _refused(name, Text(f"is of another kind; {_TAKEN.en}", f"不是可用的类型；{_TAKEN.zh}"))
+    return _Found({"file": found[0]}, guessed=found[1])
 
 
 def _json(text: str, most: int = MOST_VALUES) -> Any:

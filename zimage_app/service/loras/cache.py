@@ -20,7 +20,7 @@ from zimage_app.service.loras.said import Said
 
 log = logging.getLogger(__name__)
 
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
 """Grows whenever the same file would be described differently."""
 _LARGEST = 256 * 2**20
 """Bytes; nothing of ours comes near."""
@@ -45,7 +45,7 @@ class Known(BaseModel):
 class _Saved(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[3] = VERSION
+    version: Literal[4]
     files: dict[str, Known] = Field(default_factory=dict)
 
 
@@ -98,7 +98,9 @@ class Cache:
         if not self._changed:
             return
         try:
-            write_whole(self._path, _Saved(files=self._files).model_dump_json(exclude_defaults=True).encode())
+            write_whole(
+                self._path, _Saved(version=VERSION, files=self._files).model_dump_json(exclude_defaults=True).encode()
+            )
         except OSError as error:
             log.info("the cache %s could not be written: %s", self._path, error)
         self._changed = False

@@ -24,7 +24,9 @@ from zimage_app.service.loras.said import Said, said_in
 Shape = tuple[int, ...]
 
 _OURS = re.compile(
-    r"(?:^|[._])(?:layers|noise_refiner|context_refiner)[._]\d+[._](?:attention|feed_forward|adaLN)", re.MULTILINE
+    r"(?:^|[._])(?:(?:layers|noise_refiner|context_refiner)[._]\d+[._](?:attention|feed_forward|adaLN)"
+    r"|(?:cap|t|x)_embedder[._]|final_layer[._])",
+    re.MULTILINE,
 )
 _PREFIX = re.compile(
     r"base_model\.model\.|(?:model\.)?diffusion_model\.|transformer\.|unet\.|lora_unet_+|lora_transformer_+|lycoris_+"

@@ -1,6 +1,6 @@
 // Settings from a file that is dropped anywhere on the page or chosen with the button: the server reads it (drop.py),
-// the lists of what became of it are shown here, and the settings go the way of "use these settings". A picture that is
-// dropped may be meant to start from (start.js) as well, so that is asked.
+// they are put in at once, and the lists of what became of them are shown here with a button that puts every field back
+// as it was. A picture may be meant to start from (start.js) as well, so that is offered.
 const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".drop");
@@ -35,37 +35,67 @@ function fillList(name, lines) {
   );
 }
 
-function show(name, found, count) {
-  part("h2").textContent = say("drop_from", { name, source: found.source });
-  const notes = [count > 1 ? say("drop_one", { count }) : "", found.left.length ? "" : say("drop_all")];
+// What all fields hold, which the page tells at every change; and what they held before a file was put in.
+let present = null;
+let before = null;
+document.addEventListener("studio:settings", (event) => (present = event.detail));
+
+function fill(found) {
+  before = present;
+  trigger("fill", { settings: found.settings, model: found.model });
+  offerUndo(true);
+}
+
+function offerUndo(filled) {
+  part(".undo").hidden = !filled || !before;
+  part(".take-settings").hidden = filled;
+}
+
+function openCard(title, notes) {
+  part("h2").textContent = title;
   part(".note").textContent = notes.filter(Boolean).join(" ");
   part(".note").hidden = !part(".note").textContent;
-  for (const list of ["taken", "translated", "left"]) fillList(list, found[list]);
   part(".found").hidden = false;
   part(".found").focus({ preventScroll: true });
   part(".found").scrollIntoView({ block: "nearest" });
 }
 
-// What may be done with a picture: settings are there where the server found some.
-function offer(file, found) {
-  part(".take-settings").hidden = !found;
-  part(".take-settings").onclick = () => {
-    part(".take-settings").hidden = true;
-    trigger("fill", { settings: found.settings, model: found.model });
+function show(file, found, count) {
+  const { name } = file;
+  for (const list of ["taken", "translated", "left"]) fillList(list, found[list]);
+  part(".take-settings").onclick = () => fill(found);
+  part(".undo").onclick = () => {
+    trigger("undo", { values: before });
+    offerUndo(false);
+    part(".take-settings").focus();
   };
+  fill(found);
+  openCard(say("drop_from", { name, source: found.source }), [
+    count > 1 ? say("drop_one", { count }) : "",
+    found.left.length ? "" : say("drop_all"),
+  ]);
+}
+
+// A picture without settings is no mistake where it may be meant to start from.
+function showPlain(file, reason) {
+  for (const list of ["taken", "translated", "left"]) fillList(list, []);
+  part(".undo").hidden = part(".take-settings").hidden = true;
+  openCard(say("drop_plain"), [reason]);
+}
+
+function offerStart(file) {
+  part(".start-from").hidden = !file;
   part(".start-from").onclick = () => {
-    part(".choices").hidden = true;
-    part(".problem").textContent = "";
+    part(".start-from").hidden = true;
+    if (part(".undo").hidden && part(".take-settings").hidden) close();
     document.dispatchEvent(new CustomEvent("studio:start", { detail: file }));
   };
-  part(".choices").hidden = false;
 }
 
 async function read(files, { dropped = false } = {}) {
   const file = files[0];
   if (!file) return;
   const isPicture = /\.(png|jpe?g|webp)$/i.test(file.name);
-  part(".choices").hidden = true;
   if (file.size > largest) return complain(say("drop_too_big", { name: file.name }));
   newest += 1;
   const turn = newest;
@@ -82,11 +112,10 @@ async function read(files, { dropped = false } = {}) {
   // A second file may have come meanwhile.
   if (turn !== newest) return;
   part(".choose").textContent = say("drop_choose");
-  if (isPicture) offer(file, dropped && !found.error ? found : null);
-  if (found.error) return complain(found.error);
-  show(file.name, found, files.length);
-  if (dropped && isPicture) part(".take-settings").focus({ preventScroll: true });
-  else trigger("fill", { settings: found.settings, model: found.model });
+  offerStart(isPicture ? file : null);
+  if (!found.error) return show(file, found, files.length);
+  if (isPicture && dropped) return showPlain(file, found.error);
+  complain(found.error);
 }
 
 // The button
@@ -94,6 +123,7 @@ async function read(files, { dropped = false } = {}) {
 const chooser = part("input");
 part(".choose").textContent = say("drop_choose");
 part(".choose").title = say("drop_hint");
+part(".undo").textContent = say("drop_undo");
 part(".take-settings").textContent = say("drop_use");
 part(".start-from").textContent = say("drop_begin");
 part(".choices").setAttribute("aria-label", say("drop_choices"));
@@ -110,7 +140,6 @@ part(".close").setAttribute("aria-label", say("drop_close"));
 part(".found").setAttribute("aria-label", say("drop_choose"));
 function close() {
   part(".found").hidden = true;
-  part(".choices").hidden = true;
   part(".choose").focus();
 }
 part(".close").onclick = close;

@@ -311,7 +311,7 @@ async function read() {
   const turn = newest;
   const answer = (await ask({ do: "reads", settings, example })) || {};
   if (turn !== newest) return; // answers may overtake one another
-  const { text = "", same = true, loras = [], tokens, limit, ways = "", problem = "" } = answer;
+  const { text = "", same = true, loras = [], tokens, limit, ways = "", drawn = "", problem = "" } = answer;
   const line = part(".reading");
   line.hidden = same;
   line.querySelector("b").textContent = say(answer.example ? "reads_example" : "reads");
@@ -319,7 +319,7 @@ async function read() {
   line.querySelector(".tags").textContent = loras.map((use) => `LoRA ${use}`).join(" · ");
   line.querySelector(".another").hidden = !answer.example;
   const counted = Number.isInteger(tokens) && text;
-  const told = [ways ? say("prompt_ways", { ways }) : "", counted ? say("prompt_tokens", { tokens }) : ""];
+  const told = [ways ? say("prompt_ways", { ways, drawn }) : "", counted ? say("prompt_tokens", { tokens }) : ""];
   part(".count").textContent = told.filter(Boolean).join(" · ");
   part(".count").title = counted && limit ? say("prompt_tokens_of", { tokens, limit }) : "";
   part(".count").classList.toggle("over", Boolean(limit && tokens > limit));

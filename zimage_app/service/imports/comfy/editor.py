@@ -1,16 +1,19 @@
 """ComfyUI's editor form -> the graph that it runs: names for the bare list of values, bypasses, subgraphs, Get and Set.
 
 The editor keeps a node's values in the order of its widgets. Newer ones name the widgets among the node's inputs; of
-older ones the order must be known (``_WIDGETS``).
+older ones the order stands in the catalogue. Values that nobody names are ``value_0`` and so on, and mean nothing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
-from zimage_app.service.imports.comfy.graph import REROUTES, Graph, Link, Node, bounded
+from zimage_app.service.imports.comfy.catalogue import catalogue
+from zimage_app.service.imports.comfy.graph import UNREAD, Graph, Link, Node, bounded
 
 _MUTED, _BYPASSED = 2, 4
 _NO_NODES = frozenset({"Note", "MarkdownNote", "Label (rgthree)", "Fast Groups Bypasser (rgthree)"})
@@ -19,57 +22,18 @@ _MAX_DEPTH = 8
 _SUBGRAPH_IN, _SUBGRAPH_OUT = -10, -20
 _CONTROL = frozenset({"fixed", "increment", "decrement", "randomize"})
 """What the editor does with a seed after a run; it stands behind the seed in the list, without a name."""
-
-_FLOW_MATCH = (
-    "base_image_seq_len base_shift invert_sigmas max_image_seq_len max_shift num_train_timesteps shift shift_terminal"
-    " stochastic_sampling time_shift_type use_beta_sigmas use_dynamic_shifting use_exponential_sigmas use_karras_sigmas"
+_KINDS: tuple[tuple[re.Pattern[str], Any], ...] = (
+    (re.compile(r"(noise_)?seed|steps|(empty_latent_)?(width|height)|batch_size|(start|end)_at_step"), int | float),
+    (
+        re.compile(r"cfg|denoise|shift|(lora_)?strength(_model|_clip)?(_?\d+)?|lora_\w{0,6}strength|megapixels"),
+        int | float,
+    ),
+    (re.compile(r"(sampler|ckpt|unet|lora|vae|clip|model|config)_name|scheduler|text|prompt|positive|negative"), str),
 )
-_ORDERS = {
-    "KSampler": "seed steps cfg sampler_name scheduler denoise",
-    "KSamplerAdvanced": "add_noise noise_seed steps cfg sampler_name scheduler start_at_step end_at_step"
-    " return_with_leftover_noise",
-    "SamplerCustom": "add_noise noise_seed cfg",
-    "RandomNoise": "noise_seed",
-    "KSamplerSelect": "sampler_name",
-    "BasicScheduler": "scheduler steps denoise",
-    "KarrasScheduler": "steps sigma_max sigma_min rho",
-    "ExponentialScheduler": "steps sigma_max sigma_min",
-    "BetaSamplingScheduler": "steps alpha beta",
-    "CFGGuider": "cfg",
-    "SamplerEulerAncestral": "eta s_noise",
-    "SamplerDPMPP_SDE": "eta s_noise r noise_device",
-    "SamplerDPMPP_2M_SDE": "solver_type eta s_noise noise_device",
-    "SamplerDPMPP_3M_SDE": "eta s_noise noise_device",
-    "SamplerDPMPP_2S_Ancestral": "eta s_noise",
-    "EmptyLatentImage": "width height batch_size",
-    "EmptySD3LatentImage": "width height batch_size",
-    "LatentUpscale": "upscale_method width height crop",
-    "LatentUpscaleBy": "upscale_method scale_by",
-    "ImageScale": "upscale_method width height crop",
-    "ImageScaleBy": "upscale_method scale_by",
-    "ModelSamplingAuraFlow": "shift",
-    "ModelSamplingSD3": "shift",
-    "EasyCache": "reuse_threshold start_percent end_percent verbose",
-    "CLIPTextEncode": "text",
-    "StringConcatenate": "string_a string_b delimiter",
-    "LoraLoader": "lora_name strength_model strength_clip",
-    "LoraLoaderModelOnly": "lora_name strength_model",
-    "UNETLoader": "unet_name weight_dtype",
-    "UnetLoaderGGUF": "unet_name",
-    "CheckpointLoaderSimple": "ckpt_name",
-    "CLIPLoader": "clip_name type device",
-    "CLIPLoaderGGUF": "clip_name type",
-    "DualCLIPLoader": "clip_name1 clip_name2 type device",
-    "VAELoader": "vae_name",
-    "SaveImage": "filename_prefix",
-    "FluxGuidance": "guidance",
-    "FlowMatchEulerDiscreteScheduler (Custom)": f"steps {_FLOW_MATCH}",
-}
-_WIDGETS = {kind: tuple(order.split()) for kind, order in _ORDERS.items()}
-_NEWER = {
-    "FlowMatchEulerDiscreteScheduler (Custom)": tuple(f"steps start_at_step end_at_step {_FLOW_MATCH} device".split()),
-}
-"""Orders of later versions of a node, which are longer."""
+Names = tuple[str, ...]
+_WIDGET_TYPES = frozenset({"STRING", "INT", "FLOAT", "BOOLEAN", "COMBO", "NUMBER"})
+_GETTERS = {"GetNode": "SetNode", "easy getNode": "easy setNode"}
+"""A node that takes a value up by its name -> the one that puts it down."""
 
 
 @dataclass
@@ -88,6 +52,14 @@ class _Level:
     """Of a subgraph: the node of the parent sheet that stands for it."""
     inner: dict[int | str, _Level] = field(default_factory=dict)
     """Sheets of the subgraphs in this one, by the id of the node that stands for each."""
+    fields: tuple[Mapping[str, Any], ...] = ()
+    """Of a subgraph: its inputs as its definition lists them."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Of a subgraph: the values of its own fields, by their names."""
+    set_inside: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    """Of a subgraph: values of nodes inside that are set on the node outside, by (id, name)."""
+    broadcast: dict[tuple[str, int], tuple[int | str, int]] = field(default_factory=dict)
+    """Inputs (id, number) that a node without a wire feeds (cg-use-everywhere) -> (id, number of its output)."""
 
 
 def editor_graph(data: Mapping[str, Any]) -> Graph:
@@ -128,8 +100,10 @@ def _nodes(level: _Level) -> Iterator[Node]:
 def _connect(graph: Graph, level: _Level) -> None:
     for key, given in level.nodes.items():
         node = graph.get(f"{level.prefix}{key}")
-        for entry in _maps(given.get("inputs")) if node else ():
+        for number, entry in enumerate(_maps(given.get("inputs"))) if node else ():
             end = _end(level, entry.get("link"), 0)
+            if end is None and (begin := level.broadcast.get((str(key), number))) is not None:
+                end = _output(level, *begin, str(entry.get("type")), 0)
             name = str(entry.get("name", ""))
             if node is None or end is None:
                 continue
@@ -151,7 +125,11 @@ def _end(level: _Level, link: object, depth: int) -> Link | _Value | None:
     begin = level.links.get(link) if isinstance(link, int) else None
     if begin is None or depth > 200:
         return None
-    key, slot, kind = begin
+    return _output(level, *begin, depth)
+
+
+def _output(level: _Level, key: int | str, slot: int, kind: str, depth: int) -> Link | _Value | None:
+    """What the output of a node in the sheet really is."""
     if key == _SUBGRAPH_IN:
         return _from_outside(level, slot, depth)
     if key in level.inner:
@@ -160,23 +138,36 @@ def _end(level: _Level, link: object, depth: int) -> Link | _Value | None:
     given = level.nodes.get(key)
     if given is None or given.get("mode") == _MUTED:
         return None
-    if given["type"] == "GetNode":
-        return _end(level, _set_link(level, given), depth + 1)
-    if given.get("mode") == _BYPASSED or given["type"] == "SetNode":
+    if given["type"] in _GETTERS:
+        return _taken_up(level, given, depth)
+    if given.get("mode") == _BYPASSED or given["type"] in _GETTERS.values():
         return _end(level, _passed(given, slot, kind), depth + 1)
-    return f"{level.prefix}{key}", slot
+    return f"{level.prefix}{key}", _slot(given, slot, kind)
+
+
+def _slot(given: Mapping[str, Any], slot: int, kind: str) -> int:
+    """The output that a link means: by its number, unless only another one is of the link's type."""
+    kinds = [each.get("type") for each in _maps(given.get("outputs"))]
+    if 0 <= slot < len(kinds) and kinds[slot] not in (kind, "*") and kinds.count(kind) == 1:
+        return kinds.index(kind)
+    return slot
 
 
 def _from_outside(level: _Level, slot: int, depth: int) -> Link | _Value | None:
-    entries = _maps(level.outer.get("inputs"))
-    if level.parent is None or not 0 <= slot < len(entries):
+    """What a subgraph's input gets: by its name, for the node outside may list fewer, and in another order."""
+    if level.parent is None:
         return None
-    end = _end(level.parent, entries[slot].get("link"), depth + 1)
+    entries = _maps(level.outer.get("inputs"))
+    if 0 <= slot < len(level.fields):
+        name = str(level.fields[slot].get("name", ""))
+        entry = next((each for each in entries if each.get("name") == name), None)
+    else:
+        entry = entries[slot] if 0 <= slot < len(entries) else None
+        name = str(entry.get("name", "")) if entry else ""
+    end = _end(level.parent, entry.get("link"), depth + 1) if entry else None
     if end is not None:
         return end
-    values = _named_values(level.outer)
-    name = str(entries[slot].get("name", ""))
-    return _Value(values[name]) if name in values else None
+    return _Value(level.given[name]) if name in level.given else None
 
 
 def _passed(given: Mapping[str, Any], slot: int, kind: str) -> object:
@@ -188,51 +179,114 @@ def _passed(given: Mapping[str, Any], slot: int, kind: str) -> object:
     return fitting[0].get("link") if fitting else None
 
 
-def _set_link(level: _Level, given: Mapping[str, Any]) -> object:
-    """The link into the SetNode of the same name as a GetNode."""
-    wanted = _values(given)[:1]
-    for other in level.nodes.values():
-        if other["type"] == "SetNode" and wanted and _values(other)[:1] == wanted:
-            entries = _maps(other.get("inputs"))
-            return entries[0].get("link") if entries else None
+def _taken_up(level: _Level, given: Mapping[str, Any], depth: int) -> Link | _Value | None:
+    """What was put down under the name that a node takes up, in this sheet or one around it."""
+    wanted, setter = _values(given)[:1], _GETTERS[given["type"]]
+    sheet: _Level | None = level
+    while sheet is not None and wanted:
+        for other in sheet.nodes.values():
+            if other["type"] == setter and _values(other)[:1] == wanted and other.get("mode") != _MUTED:
+                entries = _maps(other.get("inputs"))
+                return _end(sheet, entries[0].get("link"), depth + 1) if entries else None
+        sheet = sheet.parent
     return None
 
 
 def _node(level: _Level, key: int | str, given: Mapping[str, Any]) -> Node:
     title = given.get("title")
-    kind = str(given["type"])
-    node = Node(f"{level.prefix}{key}", kind, title if isinstance(title, str) else "")
-    if kind not in REROUTES:
-        node.values = _named_values(given)
+    node = Node(f"{level.prefix}{key}", str(given["type"]), title if isinstance(title, str) else "", typed=True)
+    node.outputs = tuple((str(each.get("name", "")), str(each.get("type", ""))) for each in _maps(given.get("outputs")))
+    node.values = _named_values(given)
+    node.values |= {name: value for (inside, name), value in level.set_inside.items() if inside == str(key)}
     return node
 
 
 def _named_values(given: Mapping[str, Any]) -> dict[str, Any]:
     """A node's values by their names; those that nobody names are ``value_0`` and so on."""
-    values = given.get("widgets_values")
-    if isinstance(values, Mapping):
-        return {str(name): value for name, value in values.items()}
-    bare = _without_control(_values(given))
-    named = [str(entry.get("name")) for entry in _maps(given.get("inputs")) if isinstance(entry.get("widget"), Mapping)]
-    kind = str(given["type"])
-    if len(named) != len(bare):
-        versions = [order for order in (_WIDGETS.get(kind), _NEWER.get(kind)) if order]
-        versions.sort(key=lambda order: abs(len(order) - len(bare)))
-        named = list(versions[0]) if versions else []
-    if not named and len(bare) == 1:
-        named = ["value"]
-    names = [*named, *(f"value_{place}" for place in range(len(named), len(bare)))]
-    return dict(zip(names, bare, strict=False))
+    for key in ("widgets_values_named", "widgets_values"):
+        named = given.get(key)
+        if isinstance(named, Mapping):
+            return {str(name): value for name, value in named.items()}
+    listed = [str(each.get("name")) for each in _maps(given.get("inputs")) if isinstance(each.get("widget"), Mapping)]
+    row = catalogue().get(str(given["type"]))
+    return _zipped(_values(given), tuple(listed), row.widgets if row else ())
 
 
-def _without_control(values: list[Any]) -> list[Any]:
-    """The values without what stands behind a seed."""
-    kept: list[Any] = []
-    for value in values:
-        after_number = bool(kept) and isinstance(kept[-1], int | float) and not isinstance(kept[-1], bool)
-        if not (after_number and isinstance(value, str) and value in _CONTROL):
-            kept.append(value)
-    return kept
+def _zipped(values: list[Any], listed: Names, known: tuple[Names, ...]) -> dict[str, Any]:
+    """Values by the names of the order that fits them; without one the first seed is all that can be told.
+
+    Newer versions add fields at the end, so an order that is known counts for the beginning of a longer list too.
+    """
+    forms = [_without_control(values, nothing_too=nothing_too) for nothing_too in (False, True)] + [values]
+    for form in forms:
+        for order in (listed, *known):
+            if order and len(order) == len(form) and _plausible(named := dict(zip(order, form, strict=True))):
+                return named
+    nearest = sorted(known, key=lambda order: abs(len(order) - len(forms[0])))
+    for form in forms:
+        for order in nearest:
+            named = dict(zip(order, form, strict=False))
+            if named and _plausible(named):
+                return named | {f"value_{place}": form[place] for place in range(len(order), len(form))}
+    seeds = [value for value, after in pairwise(values) if _is_seed(value) and _controls(after)]
+    unnamed = {f"value_{place}": value for place, value in enumerate(values)}
+    return {"seed": seeds[0], **unnamed} if seeds else unnamed
+
+
+def _plausible(named: Mapping[str, Any]) -> bool:
+    """Whether values are of the types that fields of such names have in all packs."""
+    for name, value in named.items():
+        wanted = next((kind for pattern, kind in _KINDS if pattern.fullmatch(name)), None)
+        if wanted and value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
+            return False
+    return True
+
+
+def _without_control(values: list[Any], *, nothing_too: bool) -> list[Any]:
+    """The values without what stands behind a seed; some nodes and old files have nothing there, or yes and no."""
+    pairs = zip([None, *values], values, strict=False)
+    return [
+        value
+        for last, value in pairs
+        if not (_is_seed(last) and (_controls(value) or (nothing_too and (value is None or isinstance(value, bool)))))
+    ]
+
+
+def _controls(value: Any) -> bool:
+    return isinstance(value, str) and value in _CONTROL
+
+
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _subgraph_values(level: _Level) -> None:
+    """The values on the node that stands for a subgraph: in the definition's order, or as the node lists them."""
+    properties = level.outer.get("properties")
+    listed = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
+    proxies = [(str(each[0]), str(each[1])) for each in listed or () if isinstance(each, list) and len(each) >= 2]
+    values = _values(level.outer)
+    if proxies and len(proxies) == len(values):
+        pairs = dict(zip(proxies, values, strict=True))
+        told = {key: value for key, value in pairs.items() if value is not None}
+        level.given = {name: value for (inside, name), value in told.items() if inside == "-1"}
+        level.set_inside = {key: value for key, value in told.items() if key[0] != "-1"}
+        return
+    own = _named_values(level.outer)
+    defined = [str(each.get("name", "")) for each in level.fields if _is_field(each)]
+    for given in (values, _without_control(values, nothing_too=False)):
+        if defined and len(given) == len(defined):
+            level.given = dict(zip(defined, given, strict=True))
+            return
+    level.given = {name: value for name, value in own.items() if not name.startswith("value_")}
+    if len(level.given) < len(own):  # which field they belong to can't be told, so none of them is as it was inside
+        level.given = {**dict.fromkeys(defined, UNREAD), **level.given}
+
+
+def _is_field(entry: Mapping[str, Any]) -> bool:
+    """Whether an input of a subgraph has a field, and so a value."""
+    kind = entry.get("type")
+    return isinstance(entry.get("widget"), Mapping) or kind in _WIDGET_TYPES or (isinstance(kind, str) and "," in kind)
 
 
 def _level(data: Mapping[str, Any], prefix: str, parent: _Level | None, outer: Mapping[str, Any]) -> _Level:
@@ -243,7 +297,21 @@ def _level(data: Mapping[str, Any], prefix: str, parent: _Level | None, outer: M
     links = data.get("links")
     for link in links if isinstance(links, list) else ():
         _add_link(level, link)
+    if parent is not None:
+        level.fields = tuple(_maps(data.get("inputs")))
+        _subgraph_values(level)
+    extra = data.get("extra")
+    for link in _maps(extra.get("ue_links")) if isinstance(extra, Mapping) else ():
+        _add_broadcast(level, link)
     return level
+
+
+def _add_broadcast(level: _Level, link: Mapping[str, Any]) -> None:
+    end, number = link.get("downstream"), link.get("downstream_slot")
+    begin, slot = link.get("upstream"), link.get("upstream_slot")
+    key = next((key for key in level.nodes if str(key) == str(begin)), None)
+    if isinstance(number, int) and isinstance(slot, int) and key is not None:
+        level.broadcast[str(end), number] = (key, slot)
 
 
 def _add_link(level: _Level, link: object) -> None:

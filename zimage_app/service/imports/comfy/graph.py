@@ -1,11 +1,11 @@
 """A ComfyUI graph as data: nodes with values and links. The API form is this already; the editor's is in ``editor.py``.
 
-Knows no node's meaning, but for those that only hand a value on (reroutes, primitives).
+Knows no node's meaning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,9 @@ from zimage_app.domain.text import Text
 from zimage_app.service.imports.draft import shown
 
 MAX_NODES = 5000
-_FURTHEST = 400
-"""Nodes in a row; a chain that is longer is a circle or no workflow."""
+
+UNREAD: Any = object()
+"""In place of a value that the file holds, but not where it belongs."""
 
 Link = tuple[str, int]
 """(id of the node that the value comes from, number of its output)."""
@@ -33,6 +34,15 @@ class Node:
     """What is written in its own fields."""
     links: dict[str, Link] = field(default_factory=dict)
     """Inputs that come from another node."""
+    outputs: tuple[tuple[str, str], ...] = ()
+    """(name, type) of each output, where the file tells them."""
+    typed: bool = False
+    """Whether the values are as they were typed, with choices that are not drawn yet (the editor's form)."""
+
+    @property
+    def has_unnamed_values(self) -> bool:
+        """Whether the file holds values of this node without telling what they are."""
+        return self.typed and any(name.startswith("value_") for name in self.values)
 
     @property
     def name(self) -> str:
@@ -42,24 +52,6 @@ class Node:
 
 
 Graph = dict[str, Node]
-
-REROUTES = ("Reroute", "Reroute (rgthree)", "ReroutePrimitive|pysssss", "easy reroute")
-_VALUE = (
-    "value",
-    "Value",
-    "int",
-    "float",
-    "number",
-    "string",
-    "text",
-    "String",
-    "Text",
-    "seed",
-    "INT",
-    "FLOAT",
-    "value_0",
-)
-"""Fields in which nodes that only hold one value keep it."""
 
 
 def api_graph(data: Mapping[str, Any]) -> Graph:
@@ -92,35 +84,19 @@ def bounded(nodes: int) -> None:
         )
 
 
-def source(graph: Graph, node: Node, names: Iterable[str]) -> Link | None:
-    """Where the first of the inputs named comes from, past reroutes; None where it is linked to nothing."""
-    link = next((node.links[name] for name in names if name in node.links), None)
-    for _ in range(_FURTHEST):
-        if link is None or link[0] not in graph:
-            return None
-        at = graph[link[0]]
-        if at.kind not in REROUTES:
-            return link
-        link = next(iter(at.links.values()), None)
-    return None
-
-
-def value(graph: Graph, node: Node, *names: str) -> Any:
-    """What the first of the fields named holds, also where another node gives it; None where that isn't known."""
-    for _ in range(_FURTHEST):
-        link = source(graph, node, names)
-        if link is None:
-            return next((node.values[name] for name in names if name in node.values), None)
-        node, names = graph[link[0]], _VALUE
-        if len(node.values) == 1 and not node.links:
-            return next(iter(node.values.values()))
-    return None
-
-
-def origin(graph: Graph, node: Node, *names: str) -> Node | None:
-    """The node that gives the first of the inputs named."""
-    link = source(graph, node, names)
-    return None if link is None else graph[link[0]]
+def in_order(graph: Graph) -> Iterator[Node]:
+    """All nodes, each behind those that it is linked to; of a circle, one link leads to a node that comes later."""
+    done: set[str] = set()
+    for first in graph:
+        waiting = [(first, False)]
+        while waiting:
+            key, ready = waiting.pop()
+            if ready:
+                yield graph[key]
+            elif key not in done:
+                done.add(key)
+                waiting.append((key, True))
+                waiting += [(begin, False) for begin, _ in graph[key].links.values() if begin in graph]
 
 
 def _link(value: object) -> Link | None:

@@ -1,72 +1,57 @@
-"""Which of a graph's pictures is meant, and the samplers on the way to it."""
+"""Which of a graph's pictures is meant."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from zimage_app.service.imports.comfy.graph import Graph, Node, source
-from zimage_app.service.imports.comfy.latents import Size, Way, begin_size, resized, way_back
-from zimage_app.service.imports.comfy.samplers import is_sampler
+from zimage_app.service.imports.comfy.at import resolved
+from zimage_app.service.imports.comfy.evaluate import Worked
+from zimage_app.service.imports.comfy.graph import Node
+from zimage_app.service.imports.comfy.values import Picture, Size
 
 _MOST_ENDS = 64
-_MOST_SAMPLERS = 32
-_INTO = ("images", "image", "samples", "latent", "pixels", "IMAGE")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Output:
-    """A node at the end of a graph, and what leads to it."""
+    """A node at the end of a graph, and the picture that reaches it."""
 
     node: Node
-    samplers: list[Node] = field(default_factory=list)
-    """From the first to the last."""
-    ways: list[Way] = field(default_factory=list)
-    """Of each sampler, from what comes before it."""
-    after: list[Node] = field(default_factory=list)
-    """What changes the picture behind the last sampler."""
+    picture: Picture
     others: int = 0
-    """Other ends whose pictures come from samplers that are not among these."""
+    """Other ends whose pictures come from samplers that are not among this one's."""
 
     @property
     def saves(self) -> bool:
         """Whether it keeps the picture, rather than showing it."""
-        return "save" in self.node.kind.lower()
+        return _saves(self.node)
 
 
-def chosen_output(graph: Graph, picture: Size | None) -> Output | None:
-    """The end whose picture has the size of ``picture``; else one that saves; else that of the most samplers."""
-    used = {link[0] for node in graph.values() for link in node.links.values()}
-    ends = [node for node in graph.values() if node.id not in used]
-    shown_first = sorted(ends, key=lambda node: "save" not in node.kind.lower())[:_MOST_ENDS]
-    outputs = [found for found in (_output(graph, node) for node in shown_first) if found.samplers]
+def chosen_output(worked: Worked, size: Size | None) -> Output | None:
+    """The end whose picture has the size given; else one that saves; else that of the most samplers."""
+    used = {begin for node in worked.graph.values() for begin, _ in node.links.values()}
+    ends = [node for node in worked.graph.values() if node.id not in used or _saves(node)]
+    ends = sorted(ends, key=lambda node: not _saves(node))[:_MOST_ENDS]
+    outputs = [Output(node, picture) for node in ends if (picture := _picture(worked, node)) is not None]
     if not outputs:
         return None
-    best = max(outputs, key=lambda each: (_fits(graph, each, picture), each.saves, len(each.samplers)))
-    mine = {node.id for node in best.samplers}
-    lasts = {each.samplers[-1].id for each in outputs}
-    best.others = len(lasts - mine)
-    return best
+
+    def rank(each: Output) -> tuple[bool, bool, int]:
+        return size is not None and each.picture.size == size, each.saves, len(each.picture.passes)
+
+    best = max(outputs, key=rank)
+    mine = {done.node for done in best.picture.passes}
+    others = {each.picture.passes[-1].node for each in outputs} - mine
+    return Output(best.node, best.picture, len(others))
 
 
-def _output(graph: Graph, node: Node) -> Output:
-    output = Output(node)
-    if is_sampler(node):  # a workflow that ends in a latent
-        current: Node | None = node
-    else:
-        way = way_back(graph, source(graph, node, _INTO), is_sampler)
-        current = way.begin if way.begin is not None and is_sampler(way.begin) else None
-        output.after = [*way.resizes, *(each for each, _ in way.lost)]
-    while current is not None and len(output.samplers) < _MOST_SAMPLERS and current not in output.samplers:
-        way = way_back(graph, source(graph, current, ("latent_image", "latent", "samples")), is_sampler)
-        output.samplers.insert(0, current)
-        output.ways.insert(0, way)
-        current = way.begin if way.begin is not None and is_sampler(way.begin) else None
-    return output
+def _picture(worked: Worked, node: Node) -> Picture | None:
+    """The sampled picture that a node gets, or makes where it is a sampler at the end."""
+    given = [found for name, value in worked.inputs(node).items() if (found := resolved(value, Picture, name))]
+    made = [value for value in worked.made(node).values() if isinstance(value, Picture)]
+    sampled = [each for each in (*made, *given) if each.passes]
+    return max(sampled, key=lambda each: len(each.passes), default=None)
 
 
-def _fits(graph: Graph, output: Output, picture: Size | None) -> bool:
-    begin = output.ways[0].begin
-    size = begin_size(graph, begin) if begin else None
-    for way in output.ways:
-        size = resized(graph, size, way.resizes)
-    return picture is not None and size == picture
+def _saves(node: Node) -> bool:
+    return "save" in node.kind.lower()

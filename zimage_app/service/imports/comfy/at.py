@@ -1,0 +1,204 @@
+"""One node while it is worked out: its inputs as values, by the names that its role uses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.catalogue import Kind
+from zimage_app.service.imports.comfy.graph import Node
+from zimage_app.service.imports.comfy.values import (
+    Bundle,
+    Clip,
+    Conditioning,
+    Foreign,
+    Missing,
+    Model,
+    Note,
+    Picture,
+    Plain,
+    Vae,
+    Value,
+    missing,
+    note_of,
+)
+
+Flow = TypeVar("Flow", bound=Value)
+MOST_TEXT = 100_000
+"""Characters that are looked at; far more than a prompt may have."""
+UNNAMED = Text(
+    "this file holds its values without their names, in an order that isn't known here",
+    "这个文件里它的数值没有名称，而其顺序在这里是未知的",
+)
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_PREFIXES: tuple[tuple[str, type[Value]], ...] = (
+    ("model", Model), ("unet", Model), ("clip", Clip), ("vae", Vae), ("positive", Conditioning),
+    ("negative", Conditioning), ("conditioning", Conditioning), ("latent", Picture), ("samples", Picture),
+    ("image", Picture), ("pixels", Picture),
+)  # fmt: skip
+"""What inputs and outputs carry, by how their names begin; in all packs they do."""
+_CHANGED: dict[type[Value], Text] = {
+    Model: Text(
+        "this node isn't known here; what it changes in the model is not carried over",
+        "这里不认识这个节点；它对模型的改动没有带过来",
+    ),
+    Conditioning: Text(
+        "this node isn't known here; what it does to the prompt is not carried over",
+        "这里不认识这个节点；它对提示词的处理没有带过来",
+    ),
+}
+
+
+class At:
+    """A node, its row and its inputs."""
+
+    def __init__(self, node: Node, kind: Kind, inputs: Mapping[str, Value]) -> None:
+        self.node = node
+        self.kind = kind
+        self.inputs = inputs
+        """By the node's own names."""
+
+    @property
+    def name(self) -> str:
+        """How to tell a user of the node."""
+        return self.node.name
+
+    def giving(self, *names: str) -> At:
+        """The same node with other outputs."""
+        return At(self.node, replace(self.kind, gives=names), self.inputs)
+
+    def option(self, name: str, otherwise: Any = None) -> Any:
+        """An option of the row."""
+        return self.kind.options.get(name, otherwise)
+
+    def given(self, name: str) -> Value | None:
+        """An input by the role's name; None where the node has none."""
+        return self.inputs.get(self.kind.takes.get(name, name))
+
+    def plain(self, *names: str) -> Plain | Missing | None:
+        """The first of the inputs named that is there, as plain data."""
+        value = next((found for name in names if (found := self.given(name)) is not None), None)
+        return None if value is None else self.as_plain(value)
+
+    def as_plain(self, value: Value) -> Plain | Missing:
+        """A value as plain data."""
+        if isinstance(value, Plain | Missing):
+            return value
+        return missing(value.node if isinstance(value, Foreign) else self.name)
+
+    def known(self, name: str, otherwise: Any = None) -> Any:
+        """Plain data where it is known, else ``otherwise``."""
+        value = self.plain(name)
+        return value.data if isinstance(value, Plain) else otherwise
+
+    def flow(self, name: str, wanted: type[Flow]) -> Flow | None:
+        """An input of one type; None where it isn't linked, or what it is linked to gives nothing of the kind."""
+        value = self.given(name)
+        return None if value is None else resolved(value, wanted, name)
+
+    def passed(self, note: Note) -> dict[str, Value]:
+        """For each output the input of its name, by the type that the name tells, with something to tell of it."""
+        flows = {name: type_named(name) for name in self.kind.gives if self.given(name) is not None}
+        made = {name: self.flow(name, kind) for name, kind in flows.items() if kind}
+        return {name: flow.noted(note) for name, flow in made.items() if flow is not None}
+
+    def model(self, name: str = "model") -> Model:
+        """A model, of which nothing is known where nothing is linked."""
+        return self.flow(name, Model) or Model()
+
+    def conditioning(self, name: str) -> Conditioning:
+        """A prompt; empty where nothing is linked."""
+        return self.flow(name, Conditioning) or Conditioning()
+
+    def matching(self, pattern: str) -> list[tuple[int, str]]:
+        """Inputs whose own name fits ``pattern``, where ``{n}`` stands for a number, sorted by that number."""
+        if "{n}" not in pattern:
+            return [(0, pattern)] if pattern in self.inputs else []
+        shape = re.compile(re.escape(pattern).replace(r"\{n\}", r"0*(\d{1,3})"))
+        return sorted((int(match[1]), name) for name in self.inputs if (match := shape.fullmatch(name)))
+
+    def opened(self, pipe: Bundle) -> At:
+        """The same node with the parts of a pipe as inputs, where it has none of its own."""
+        parts = {self.kind.takes.get(name, name): value for name, value in pipe.parts.items()}
+        return At(self.node, self.kind, {**parts, **self.inputs})
+
+    def note(self, reason: Text, *, translated: bool = False) -> Note:
+        """Something to tell of the node."""
+        return note_of(self.name, reason, translated=translated)
+
+    def missing(self, why: Text) -> Missing:
+        """What the node gives isn't known, and why."""
+        return missing(self.name, why)
+
+
+def type_named(name: str) -> type[Value] | None:
+    """What an input or output of that name carries; None where its name doesn't tell."""
+    return next((kind for prefix, kind in _PREFIXES if name.lower().startswith(prefix)), None)
+
+
+def written(text: Any, *, drawn: bool) -> Plain:
+    """What stands in a node's own field. ``drawn``: ComfyUI's page draws its choices, and takes its comments out."""
+    if isinstance(text, str):
+        text = text[:MOST_TEXT]
+        if drawn:
+            text = _COMMENT.sub("", text)
+    return Plain(text, choices=drawn and isinstance(text, str) and "{" in text)
+
+
+def resolved(value: Value, wanted: type[Flow], name: str) -> Flow | None:
+    """What a value is as an input of one type and name: out of a bundle, or through a node that isn't known."""
+    if isinstance(value, wanted):
+        return value
+    if isinstance(value, Bundle):
+        return _chosen(value.parts, wanted, ("", name))
+    if isinstance(value, Foreign):
+        return _through(value, wanted, name)
+    if isinstance(value, Missing):
+        return _unknown(wanted, value)
+    return None
+
+
+def _through(foreign: Foreign, wanted: type[Flow], name: str) -> Flow | None:
+    names = (foreign.output, name)
+    if (made := _chosen(foreign.made, wanted, names)) is not None:
+        return made
+    found = _chosen(foreign.carried, wanted, names)
+    if found is None:
+        return _unknown(wanted, missing(foreign.node))
+    if isinstance(found, Picture):
+        return _kept(found.changed_by(foreign.node, missing(foreign.node).reason), wanted)
+    reason = _CHANGED.get(wanted)
+    return found.noted(note_of(foreign.node, reason)) if reason else found
+
+
+def _kept(value: Value, wanted: type[Flow]) -> Flow | None:
+    return value if isinstance(value, wanted) else None
+
+
+def _unknown(wanted: type[Flow], why: Missing) -> Flow | None:
+    if wanted is Picture:
+        return _kept(Picture(size_reason=why.reason), wanted)
+    return _kept(Conditioning(text=why) if wanted is Conditioning else Model(file=why), wanted)
+
+
+def _chosen(parts: Mapping[str, Value], wanted: type[Flow], names: tuple[str, ...]) -> Flow | None:
+    """Of several values the one of that type; where there are more, the one whose name fits; None where none does."""
+    fitting = {name: value for name, value in parts.items() if isinstance(value, wanted)}
+    if len({id(value) for value in fitting.values()}) == 1:
+        return next(iter(fitting.values()))
+    for asked in names:
+        side = _side(asked)
+        for name, value in fitting.items():
+            if asked and (name.lower() == asked.lower() or (side and _side(name) == side)):
+                return value
+    return None
+
+
+def _side(name: str) -> str:
+    low = name.lower()
+    if "neg" in low or low.endswith("-"):
+        return "negative"
+    return "positive" if "pos" in low or low.endswith("+") else ""

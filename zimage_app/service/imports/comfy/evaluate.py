@@ -1,0 +1,71 @@
+"""Works a graph out: each node once, behind those that it is linked to, by its row's role. Runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.at import UNNAMED, At, written
+from zimage_app.service.imports.comfy.catalogue import Kind, catalogue
+from zimage_app.service.imports.comfy.foreign import unknown_node
+from zimage_app.service.imports.comfy.graph import UNREAD, Graph, Node, in_order
+from zimage_app.service.imports.comfy.roles import ROLES
+from zimage_app.service.imports.comfy.values import Foreign, Value, missing
+
+_ROUND = Text("its links go round in a circle", "它的连线形成了循环")
+_NO_OUTPUT = Text("this output of it isn't known here", "这里不认识它的这个输出")
+
+
+class Worked:
+    """A graph, worked out."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._made: dict[str, Mapping[str, Value] | Foreign] = {}
+        self._inputs: dict[str, Mapping[str, Value]] = {}
+        for node in in_order(graph):
+            kind = catalogue().get(node.kind)
+            inputs = self._inputs_of(node, kind)
+            self._inputs[node.id] = inputs
+            at = At(node, kind or Kind(node.kind, ""), inputs)
+            self._made[node.id] = ROLES[kind.does](at) if kind else unknown_node(at)
+
+    def inputs(self, node: Node) -> Mapping[str, Value]:
+        """A node's inputs by its own names."""
+        return self._inputs[node.id]
+
+    def made(self, node: Node) -> Mapping[str, Value]:
+        """What a node makes, by name."""
+        made = self._made[node.id]
+        return {**made.carried, **made.made} if isinstance(made, Foreign) else made
+
+    def _inputs_of(self, node: Node, kind: Kind | None) -> dict[str, Value]:
+        drawn = kind.choices if kind and node.typed else ()
+        inputs: dict[str, Value] = {
+            name: written(value, drawn=name in drawn) for name, value in node.values.items() if value is not None
+        }
+        unread = [name for name, value in node.values.items() if value is UNREAD]
+        if kind and node.has_unnamed_values:
+            unread += [name for order in kind.widgets for name in order if name not in inputs]
+        inputs |= {name: missing(node.name, UNNAMED) for name in unread}
+        for name, (begin, slot) in node.links.items():
+            origin = self.graph.get(begin)
+            if origin is not None:
+                inputs[name] = self._output(origin, slot)
+        return inputs
+
+    def _output(self, node: Node, slot: int) -> Value:
+        made = self._made.get(node.id)
+        if made is None:
+            return missing(node.name, _ROUND)
+        if isinstance(made, Foreign):
+            output = node.outputs[slot][0] if 0 <= slot < len(node.outputs) else ""
+            return Foreign(made.node, output, made.carried, made.made)
+        kind = catalogue()[node.kind]
+        if not 0 <= slot < len(kind.gives):
+            return missing(node.name, _NO_OUTPUT)
+        name = kind.gives[slot]
+        if name in made:
+            return made[name]
+        through = self._inputs[node.id].get(kind.takes.get(name, name))
+        return missing(node.name, _NO_OUTPUT) if through is None else through

@@ -1,0 +1,108 @@
+"""Nodes without a row: what flows through them, and what their fields say by names that all packs use in one way.
+
+Nothing is guessed from the place of an output or a value, and whatever is read here is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import UnionType
+
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.at import UNNAMED, At, resolved, type_named
+from zimage_app.service.imports.comfy.roles.loras import conventional_loras, put_on
+from zimage_app.service.imports.comfy.roles.samplers import FIELDS, run
+from zimage_app.service.imports.comfy.values import (
+    Bundle,
+    Clip,
+    Conditioning,
+    Foreign,
+    Guider,
+    Loras,
+    Missing,
+    Model,
+    Picture,
+    Plain,
+    Vae,
+    Value,
+)
+
+_MOST = 64
+_TEXTS = ("text", "prompt", "positive", "positive_prompt", "user_prompt")
+_FILES = ("unet_name", "ckpt_name", "model_name", "model_path", "gguf_name", "diffusion_model", "base_ckpt_name")
+_LATENTS = ("latent_image", "latent", "samples")
+_SAID = ("seed", "steps", "cfg", "sampler", "scheduler", "denoise")
+_TEXT_TAKEN = Text(
+    "this node isn't known here; its text is taken as the prompt", "这里不认识这个节点；取用其中的文字作为提示词"
+)
+_LORAS_TAKEN = Text(
+    "this node isn't known here; its fields that name LoRAs are read", "这里不认识这个节点；读取了其中 LoRA 相关的字段"
+)
+_FILE_TAKEN = Text(
+    "this node isn't known here; the file that it names is taken", "这里不认识这个节点；取用其中写明的文件"
+)
+_SAMPLER_TAKEN = Text(
+    "this sampler isn't known here; what its fields of the usual names say is taken, the rest is not",
+    "这里不认识这个采样器；只取用名称通用的字段，其余没有带过来",
+)
+
+
+def unknown_node(at: At) -> Foreign:
+    """What the inputs of a node carry, and what it makes of them as far as its fields tell."""
+    carried: dict[str, Value] = {}
+    for name, value in at.inputs.items():
+        wanted = type_named(name)
+        flow = resolved(value, wanted, name) if wanted and isinstance(value, Foreign | Bundle) else value
+        if isinstance(flow, Foreign):
+            carried = {**flow.carried, **flow.made, **carried}
+        elif isinstance(flow, Bundle):
+            carried = {**flow.parts, **carried}
+        elif flow is not None and not isinstance(flow, Plain | Missing):
+            carried[name] = flow
+        if len(carried) > _MOST:
+            break
+    made = {**_encoder(at, carried), **_loader(at, carried)}
+    made |= _loras(at, {**carried, **made})
+    made |= _sampler(at, carried)
+    return Foreign(at.name, carried=carried, made=made)
+
+
+def _has(values: Mapping[str, Value], kind: type[Value] | UnionType) -> bool:
+    return any(isinstance(value, kind) for value in values.values())
+
+
+def _encoder(at: At, carried: Mapping[str, Value]) -> dict[str, Value]:
+    texts = [name for name in _TEXTS if isinstance(value := at.inputs.get(name), Plain) and isinstance(value.data, str)]
+    if not texts or _has(carried, Conditioning) or not _has(carried, Clip):
+        return {}
+    return {"conditioning": Conditioning(at.inputs[texts[0]], notes=(at.note(_TEXT_TAKEN),))}
+
+
+def _loader(at: At, carried: Mapping[str, Value]) -> dict[str, Value]:
+    files = [at.inputs[name] for name in _FILES if name in at.inputs]
+    if not files or _has(carried, Model):
+        return {}
+    return {"model": Model(files[0], notes=(at.note(_FILE_TAKEN),)), "clip": Clip(), "vae": Vae()}
+
+
+def _loras(at: At, values: Mapping[str, Value]) -> dict[str, Value]:
+    found = conventional_loras(at)
+    if not found.each and not found.notes:
+        return {}
+    found = found.noted(at.note(_LORAS_TAKEN)) if found.each else found
+    models = {name: put_on(value, found) for name, value in values.items() if isinstance(value, Model)}
+    if models:
+        return dict(models)
+    before = next((value for value in values.values() if isinstance(value, Loras)), Loras())
+    return {"loras": before.then(found)}
+
+
+def _sampler(at: At, carried: Mapping[str, Value]) -> dict[str, Value]:
+    latent = next((resolved(at.inputs[name], Picture, name) for name in _LATENTS if name in at.inputs), None)
+    runs = _has(carried, Conditioning | Guider) or {"steps", "sigmas", "sampler_name"} & set(at.inputs)
+    if latent is None or not _has(carried, Model | Guider) or not runs:
+        return {}
+    fields = {ours: at.inputs[theirs] for ours, names in FIELDS.items() for theirs in names if theirs in at.inputs}
+    if at.node.has_unnamed_values:
+        fields = {**{name: at.missing(UNNAMED) for name in _SAID}, **fields}
+    return {"latent": run(at, latent, fields, (at.note(_SAMPLER_TAKEN),))}

@@ -1,0 +1,37 @@
+"""What nodes do: a role works a node's outputs out from its inputs. A node class names its role in its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.roles import (
+    conditioning,
+    loaders,
+    loras,
+    models,
+    numbers,
+    pictures,
+    samplers,
+    schedules,
+    sizes,
+    switches,
+    texts,
+)
+from zimage_app.service.imports.comfy.values import Value
+
+Role = Callable[[At], Mapping[str, Value]]
+
+ROLES: dict[str, Role] = {
+    **switches.ROLES,
+    **texts.ROLES,
+    **numbers.ROLES,
+    **sizes.ROLES,
+    **models.ROLES,
+    **loras.ROLES,
+    **conditioning.ROLES,
+    **loaders.ROLES,
+    **pictures.ROLES,
+    **schedules.ROLES,
+    **samplers.ROLES,
+}

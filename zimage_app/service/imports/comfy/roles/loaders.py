@@ -1,0 +1,38 @@
+"""Loaders of packs that do everything: a model with a LoRA, both prompts, an empty latent, all as one pipe too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.roles.conditioning import encoded
+from zimage_app.service.imports.comfy.roles.loras import ROLES as LORA_ROLES
+from zimage_app.service.imports.comfy.roles.loras import put_on
+from zimage_app.service.imports.comfy.roles.models import part_notes
+from zimage_app.service.imports.comfy.roles.sizes import empty
+from zimage_app.service.imports.comfy.roles.texts import text_of
+from zimage_app.service.imports.comfy.values import Bundle, Clip, Conditioning, Loras, Model, Vae, Value
+
+
+def whole_loader(at: At) -> Mapping[str, Value]:
+    """All parts under their names, and ``pipe``, which holds them."""
+    model = at.flow("model_override", Model) or Model(at.plain("file"))
+    stack = LORA_ROLES["lora"](at.giving("stack"))["stack"]
+    model = put_on(model, stack) if isinstance(stack, Loras) else model
+    parts: dict[str, Value] = {
+        "model": model.noted(*part_notes(at, "vae_name", "clip_name")),
+        "clip": Clip(),
+        "vae": Vae(),
+        **empty(at.giving("latent")),
+        **{name: _prompt(at, name) for name in ("positive", "negative")},
+    }
+    if (seed := at.plain("seed")) is not None:
+        parts["seed"] = seed
+    return {**parts, "pipe": Bundle(parts)}
+
+
+def _prompt(at: At, name: str) -> Conditioning:
+    return at.flow(f"optional_{name}", Conditioning) or encoded(at, text_of(at, name))
+
+
+ROLES = {"whole loader": whole_loader}

@@ -1,0 +1,211 @@
+"""Nodes that put LoRAs on a model, or stack them for one that does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.prompt_tags import split_tags
+from zimage_app.domain.text import Text
+from zimage_app.service.imports import fields
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.roles.switches import truth
+from zimage_app.service.imports.comfy.values import MOST_LORAS, Lora, Loras, Missing, Model, Note, Plain, Value, merged
+from zimage_app.service.imports.draft import shown
+
+_NONE = frozenset({"", "none", "disabled"})
+_NAME = re.compile(r"lora(?:_name)?(?:_?(\d+))?|lora_(\d+)_name", re.IGNORECASE)
+_STRENGTHS = ("strength_model", "model_weight", "model_str", "lora_model_strength", "model_strength", "lora_strength",
+              "strength", "lora_wt", "weight", "lora_weight")  # fmt: skip
+_SWITCHES = ("switch", "enabled", "on", "toggle")
+_STRENGTH_UNKNOWN = Text("its strength isn't known", "无法得知它的强度")
+_PARTLY = Text("it puts on parts of the LoRA only; here the whole acts", "它只让 LoRA 的一部分起作用；这里整个起作用")
+Reader = Callable[[At], Iterator[Lora]]
+
+
+def _role(read: Reader) -> Callable[[At], Mapping[str, Value]]:
+    """A role that puts the LoRAs on the model, or on the stack: of its outputs, those that the node has."""
+
+    def role(at: At) -> Mapping[str, Value]:
+        own = Loras(tuple(read(at))[:MOST_LORAS])
+        if at.node.has_unnamed_values and any(isinstance(each.file, Missing) for each in own.each):
+            own = Loras(notes=tuple(_unread(at)))
+        whole = Loras()
+        for name in at.inputs:
+            if (stack := at.flow(name, Loras)) is not None:
+                whole = whole.then(stack)
+        whole = whole.then(own.noted(at.note(_PARTLY)) if at.option("partly") and own.each else own)
+        made: dict[str, Value] = {"stack": whole}
+        if "model" in at.kind.gives:
+            made["model"] = put_on(at.model(), whole)
+        return {name: made[name] for name in at.kind.gives if name in made}
+
+    return role
+
+
+def put_on(model: Model, loras: Loras) -> Model:
+    """A model with more LoRAs on it."""
+    return replace(model, loras=(*model.loras, *loras.each)[:MOST_LORAS], notes=merged(model.notes, loras.notes))
+
+
+def _single(at: At) -> Iterator[Lora]:
+    switch = at.plain(at.option("active", ""))
+    if isinstance(switch, Plain) and not truth(switch.data):
+        return
+    yield from _lora(at.given("lora_name"), at.plain("strength_model"), at.plain("strength_clip"))
+
+
+def _lora(file: Value | None, strength: Value | None, text: Value | None) -> Iterator[Lora]:
+    if file is None or (isinstance(file, Plain) and not _is_file(file.data)):
+        return
+    if not isinstance(file, Plain | Missing):
+        return
+    if isinstance(file, Plain) and isinstance(file.data, dict):  # some keep the name with what they show of it
+        inner = file.data.get("content", file.data.get("name"))
+        file = replace(file, data=inner)
+        if not _is_file(inner):
+            return
+    strength = Plain(1.0) if strength is None else strength
+    yield Lora(file, strength, strength if text is None else text)
+
+
+def _is_file(data: object) -> bool:
+    return isinstance(data, dict) or (isinstance(data, str) and data.strip().lower() not in _NONE)
+
+
+def _numbered(at: At) -> Iterator[Lora]:
+    """``file``, ``strength``, ``text`` and ``active`` are patterns; with ``modes``, strengths by the input ``mode``."""
+    if (toggle := at.plain("toggle")) is not None and not (isinstance(toggle, Plain) and truth(toggle.data)):
+        return
+    options = {**at.kind.options, **at.option("modes", {}).get(str(at.known("mode", "")), {})}
+    count = at.known("count")
+    for number, name in at.matching(options["file"]):
+        if isinstance(count, int) and number > count:
+            continue
+        switch = _numbered_input(at, options.get("active", ""), number)
+        if isinstance(switch, Plain) and not truth(switch.data):
+            continue
+        strength, text = (_numbered_input(at, options.get(key, ""), number) for key in ("strength", "text"))
+        yield from _lora(at.inputs[name], strength, text)
+
+
+def _numbered_input(at: At, pattern: str, number: int) -> Value | None:
+    found = dict(at.matching(pattern)) if pattern else {}
+    return at.inputs.get(found.get(number, ""))
+
+
+def _listed(at: At) -> Iterator[Lora]:
+    """Entries with a file, a strength and a switch, in fields of their own or in lists."""
+    for value in at.inputs.values():
+        if isinstance(value, Plain):
+            yield from _entries(value.data)
+
+
+def _entries(given: object) -> Iterator[Lora]:
+    if isinstance(given, Mapping):
+        inner = given.get("__value__")
+        if isinstance(inner, list):
+            yield from _entries(inner)
+            return
+        file = given.get("lora", given.get("name"))
+        acts = given.get("on", given.get("active", given.get("enabled", True)))
+        if isinstance(file, str) and _is_file(file) and acts is True:
+            strength = given.get("strength", given.get("strength_model", 1.0))
+            text = given.get("strengthTwo", given.get("clipStrength", given.get("strength_clip")))
+            yield Lora(
+                Plain(file), Plain(fields.number(strength)), Plain(fields.number(strength if text is None else text))
+            )
+    elif isinstance(given, list):
+        for entry in given[:MOST_LORAS]:
+            if isinstance(entry, Mapping) and "__value__" not in entry:
+                yield from _entries(entry)
+
+
+def _written(at: At) -> Iterator[Lora]:
+    """``<lora:name:strength>`` in a text; a node that keeps a list beside it goes by the list."""
+    listed = list(_listed(at))
+    if listed:
+        yield from listed
+        return
+    text = at.plain("text")
+    if isinstance(text, Missing):
+        yield Lora(text, text, text)
+    elif text is not None and isinstance(text.data, str):
+        yield from _tags(text.data)
+
+
+def _tags(text: str) -> Iterator[Lora]:
+    # A third number, for the text encoder, is more than this app's tags have.
+    plain = re.sub(r"(<lora:[^<>:]{1,200}:[-+.\d]{1,12}):[-+.\d]{1,12}>", r"\1>", text)
+    try:
+        tags = split_tags(plain)[1]
+    except RequestError:
+        return
+    for tag in tags:
+        yield Lora(Plain(tag.name), Plain(tag.strength), Plain(tag.strength))
+
+
+def _none(_at: At) -> Iterator[Lora]:
+    yield from ()
+
+
+def lora_texts(at: At) -> Mapping[str, Value]:
+    """A text without its LoRA tags, which go on the model."""
+    text = at.plain("text")
+    made: dict[str, Value] = {"model": put_on(at.model(), Loras(tuple(_written(at))))}
+    if isinstance(text, Plain) and isinstance(text.data, str):
+        made["text"] = replace(text, data=re.sub(r"<lora:[^<>]{1,300}>", "", text.data))
+    return {name: made[name] for name in at.kind.gives if name in made}
+
+
+# Nodes without a row.
+
+
+def conventional_loras(at: At) -> Loras:
+    """The LoRAs of a node without a row, by the names of fields that packs use."""
+    found = list(_listed(at))
+    for name, value in at.inputs.items():
+        match = _NAME.fullmatch(name)
+        if match and isinstance(value, Plain) and isinstance(value.data, str):
+            number = match[1] or match[2] or ""
+            if not _switched_off(at, number):
+                strength = _conventional(at, _STRENGTHS, number) or at.missing(_STRENGTH_UNKNOWN)
+                found += _lora(value, strength, strength)
+    return Loras(tuple(found[:MOST_LORAS]), notes=() if found else tuple(_unread(at)))
+
+
+def _conventional(at: At, names: tuple[str, ...], number: str) -> Value | None:
+    spelt = [(f"{name}_{number}", f"{name}{number}", f"lora_{number}_{name}") if number else (name,) for name in names]
+    return next((at.inputs[each] for several in spelt for each in several if each in at.inputs), None)
+
+
+def _switched_off(at: At, number: str) -> bool:
+    switch = _conventional(at, _SWITCHES, number) if number else None
+    return isinstance(switch, Plain) and not truth(switch.data)
+
+
+def _unread(at: At) -> Iterator[Note]:
+    """LoRA files among values without names, so that they are told of at least."""
+    if "lora" not in at.node.kind.lower():
+        return
+    for value in at.inputs.values():
+        if isinstance(value, Plain) and isinstance(value.data, str) and value.data.lower().endswith(".safetensors"):
+            file = shown(value.data)
+            yield at.note(
+                Text(
+                    f"the LoRA {file} is left out, its strength can't be told from this file",
+                    f"从这个文件无法得知 LoRA {file} 的强度，没有带过来",
+                )
+            )
+
+
+ROLES = {
+    "lora": _role(_single),
+    "numbered loras": _role(_numbered),
+    "listed loras": _role(_listed),
+    "written loras": _role(_written),
+    "apply loras": _role(_none),
+    "lora texts": lora_texts,
+}

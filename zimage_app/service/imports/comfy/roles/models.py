@@ -1,0 +1,101 @@
+"""Nodes that load a model, or change it on its way to a sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.values import Clip, Missing, Model, Note, Plain, Vae, Value
+from zimage_app.service.imports.draft import shown
+from zimage_app.service.imports.names import usual_part
+
+_SD3 = Text(
+    "only its shift is taken: it also scales the times by 1000, which Z-Image does not bear",
+    "只取它的 shift：它还会把时间放大 1000 倍，而 Z-Image 不适用",
+)
+_OTHER_CACHE = Text("of the caches only EasyCache exists here", "缓存加速这里只有 EasyCache")
+_SPEED_ONLY = Text("concerns speed or memory only; this app sees to that itself", "只影响速度或显存，本程序会自行处理")
+_CHANGES_MODEL = Text("what it changes in the model does not exist here", "它对模型的改动这里没有")
+
+
+def load_model(at: At) -> Mapping[str, Value]:
+    """A model's file, with the text encoder and VAE that come in it."""
+    return {"model": Model(at.plain("file")), "clip": Clip(), "vae": Vae()}
+
+
+def load_part(at: At) -> Mapping[str, Value]:
+    """A text encoder's or VAE's file; told of where it isn't Z-Image's."""
+    notes = part_notes(at, *at.option("files").split())
+    return {"clip": Clip(notes=notes), "vae": Vae(notes=notes)}
+
+
+def part_notes(at: At, *names: str) -> tuple[Note, ...]:
+    """What to tell of files of text encoders and VAEs."""
+    files = [value.data for name in names if isinstance(value := at.plain(name), Plain)]
+    unusual = [file for file in files if isinstance(file, str) and not usual_part(file)]
+    if not unusual:
+        return ()
+    said = shown(", ".join(unusual))
+    return (at.note(Text(f"{said}: the model's own is used", f"{said}：使用模型自带的部件")),)
+
+
+def shift(at: At) -> Mapping[str, Value]:
+    """Of shifts that are set twice the last before the sampler counts, as in ComfyUI."""
+    model = replace(at.model(), shift=at.plain("shift"))
+    return {"model": model.noted(at.note(_SD3)) if at.option("scales_times") else model}
+
+
+def easycache(at: At) -> Mapping[str, Value]:
+    """EasyCache; the last before the sampler counts."""
+    names = {"threshold": "reuse_threshold", "start": "start_percent", "end": "end_percent"}
+    cache = {ours: value for ours, theirs in names.items() if (value := at.plain(theirs)) is not None}
+    return {"model": replace(at.model(), easycache=cache)}
+
+
+def told_of_model(reason: Text) -> Callable[[At], Mapping[str, Value]]:
+    """A role that hands a model on and tells of the node."""
+
+    def role(at: At) -> Mapping[str, Value]:
+        return {"model": at.model().noted(at.note(reason))}
+
+    return role
+
+
+def feature(at: At) -> Mapping[str, Value]:
+    """A feature that this app doesn't have yet: told with its values; what comes in goes on."""
+    if at.option("unless") and at.known(at.option("unless")) in (0, False, "disable", "none"):
+        return {}
+    return at.passed(feature_note(at, [name for name in at.inputs if name not in at.option("hides", "").split()]))
+
+
+def feature_note(at: At, names: Iterable[str]) -> Note:
+    """What is left out, with its values."""
+    values = [(name, at.known(name)) for name in names]
+    said = ", ".join(f"{name} {shown(value)[:40]}" for name, value in values if isinstance(value, int | float | str))
+    said = said[:200]
+    en, zh = (f" ({said})", f"（{said}）") if said else ("", "")
+    return at.note(Text(f"left out, this app doesn't have it{en}", f"没有带过来，本程序没有这个功能{zh}"))
+
+
+def file_of(model: Model) -> str:
+    """The model's file, where it is known."""
+    return model.file.data if isinstance(model.file, Plain) and isinstance(model.file.data, str) else ""
+
+
+def why_no_file(model: Model) -> Text | None:
+    """Why a model's file isn't known."""
+    return model.file.reason if isinstance(model.file, Missing) else None
+
+
+ROLES = {
+    "load model": load_model,
+    "load part": load_part,
+    "shift": shift,
+    "easycache": easycache,
+    "other cache": told_of_model(_OTHER_CACHE),
+    "speed": told_of_model(_SPEED_ONLY),
+    "change model": told_of_model(_CHANGES_MODEL),
+    "feature": feature,
+}

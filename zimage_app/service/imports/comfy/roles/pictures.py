@@ -1,0 +1,191 @@
+"""Nodes that latents and pictures pass: decoding, resizing, what changes them. Sizes in pixels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.roles.sizes import pixels, side
+from zimage_app.service.imports.comfy.values import Missing, Picture, Plain, Size, Vae, Value
+
+_CROPS = Text("it crops to the new shape; here the latent is stretched", "它会裁剪到新比例；这里是直接拉伸")
+_SIZE_UNKNOWN = Text("the size that it makes isn't known", "无法得知它产生的尺寸")
+_FACTOR = re.compile(r"(?<![\da-z])([1-8])x|x([1-8])(?![\da-z])", re.IGNORECASE)
+_INPUTS = (
+    "samples",
+    "latent",
+    "latent_image",
+    "latents",
+    "pixels",
+    "image",
+    "images",
+    "source",
+    "input",
+    "destination",
+)
+
+
+def picture_of(at: At) -> Picture:
+    """The picture or latent that comes in; an empty one where nothing does."""
+    names = (*_INPUTS, *(name for name in at.node.links if name not in _INPUTS))
+    return next((found for name in names if (found := at.flow(name, Picture)) is not None), Picture())
+
+
+def _made(at: At, picture: Picture, **more: Value) -> Mapping[str, Value]:
+    """By the outputs' names."""
+    if picture.size:
+        more |= {"width": Plain(picture.size[0]), "height": Plain(picture.size[1])}
+    return {name: picture if name in ("latent", "image") else more[name] for name in at.kind.gives
+            if name in ("latent", "image") or name in more}  # fmt: skip
+
+
+def passes(at: At) -> Mapping[str, Value]:
+    """Hands the picture on as it is."""
+    return _made(at, picture_of(at))
+
+
+def decode(at: At) -> Mapping[str, Value]:
+    """Latent to pixels."""
+    vae = at.flow("vae", Vae)
+    picture = picture_of(at)
+    return _made(at, replace(picture, decoded_by=at.name).noted(*(vae.notes if vae else ())))
+
+
+def load(at: At) -> Mapping[str, Value]:
+    """A picture of the user's, which the file doesn't hold."""
+    return _made(at, Picture(begins_with=at.name, size_reason=at.missing(_SIZE_UNKNOWN).reason))
+
+
+def change(at: At) -> Mapping[str, Value]:
+    """Changes a picture, and not its size."""
+    return _made(at, picture_of(at).changed_by(at.name))
+
+
+def remake(at: At) -> Mapping[str, Value]:
+    """Changes a picture, and its size in a way that isn't known."""
+    return _made(at, picture_of(at).changed_by(at.name, at.missing(_SIZE_UNKNOWN).reason))
+
+
+def resize(at: At) -> Mapping[str, Value]:
+    """To width and height; a side of 0 follows the other (workflow.md section 2)."""
+    picture = picture_of(at)
+    given = (side(at, "width"), side(at, "height"))
+    lost = next((each for each in given if isinstance(each, Missing)), None)
+    sides = tuple(each if isinstance(each, int) else 0 for each in given)
+    size = None if lost else _to(picture.size, sides[0], sides[1], unit=at.option("unit", 8))
+    if size and _keeps_shape(at):
+        size = _within(picture.size, size)
+    made = _resized(at, picture, size, lost.reason if lost else None)
+    crops = str(at.known("crop", "disabled")).lower() in ("center", "crop", "fill / crop", "true")
+    return _made(at, made.noted(at.note(_CROPS)) if crops else made)
+
+
+def _keeps_shape(at: At) -> bool:
+    mode = at.known(at.option("proportion", ""))
+    return mode is True or (isinstance(mode, str) and mode.lower() in ("resize", "keep proportion", "total_pixels"))
+
+
+def _within(size: Size | None, box: Size) -> Size | None:
+    """A size that fills a box in its own shape."""
+    if size is None:
+        return None
+    factor = min(box[0] / size[0], box[1] / size[1])
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _to(size: Size | None, width: int, height: int, unit: int) -> Size | None:
+    if width and height:
+        return _least(width, unit), _least(height, unit)
+    if size is None:
+        return None
+    if width:
+        return _least(width, unit), _least(round(size[1] * width / size[0]), unit)
+    if height:
+        return _least(round(size[0] * height / size[1]), unit), _least(height, unit)
+    return size
+
+
+def _least(pixel: int, unit: int) -> int:
+    return max(64, pixel) // 8 * 8 if unit == 8 else max(1, pixel)
+
+
+def scale(at: At) -> Mapping[str, Value]:
+    """By a factor; a latent's sides are whole eights."""
+    factor = at.plain("scale_by")
+    if factor is None and at.option("factor_in"):
+        factor = _factor_in(at, at.option("factor_in"))
+    picture = picture_of(at)
+    if isinstance(factor, Missing):
+        return _made(at, _resized(at, picture, None, factor.reason))
+    number = _as_number(factor.data if factor else at.option("factor"))
+    size = None
+    if picture.size and number is not None and 0.01 <= number <= 64:
+        unit = 8 if at.option("latent") else 1
+        sides = [pixels(round(each // unit * number) * unit) for each in picture.size]
+        size = (sides[0], sides[1]) if sides[0] and sides[1] else None
+    return _made(at, _resized(at, picture, size, None))
+
+
+def _factor_in(at: At, name: str) -> Plain | None:
+    """The factor that a model's name tells, as in 4x-UltraSharp."""
+    model = at.given(name)
+    match = _FACTOR.search(str(model.data)) if isinstance(model, Plain) else None
+    return Plain(int(match[1] or match[2])) if match else None
+
+
+def _as_number(data: object) -> float | None:
+    if isinstance(data, str):
+        match = re.match(r"\s*(\d{1,3}(?:\.\d{1,6})?)", data)
+        return float(match[1]) if match else None
+    return float(data) if isinstance(data, int | float) and not isinstance(data, bool) else None
+
+
+def to_area(at: At) -> Mapping[str, Value]:
+    """To an area in megapixels, in the same shape."""
+    picture, area = picture_of(at), _as_number(at.known("megapixels"))
+    size = None
+    if picture.size and area and 0.01 <= area <= 100:
+        factor = (area * 1024 * 1024 / (picture.size[0] * picture.size[1])) ** 0.5
+        size = (round(picture.size[0] * factor), round(picture.size[1] * factor))
+    return _made(at, _resized(at, picture, size, None))
+
+
+def to_side(at: At) -> Mapping[str, Value]:
+    """Until the longer (or by the row the shorter) side has a length, in the same shape."""
+    picture, length = picture_of(at), side(at, "length")
+    size = None
+    if picture.size and isinstance(length, int):
+        measure = max if at.option("longest", True) else min
+        factor = length / measure(picture.size)
+        size = (max(1, round(picture.size[0] * factor)), max(1, round(picture.size[1] * factor)))
+    return _made(at, _resized(at, picture, size, None))
+
+
+def _resized(at: At, picture: Picture, size: Size | None, why: Text | None) -> Picture:
+    method = at.plain("upscale_method") or Plain(at.option("method", "nearest-exact"))
+    unknown = None if size else (why or picture.size_reason or at.missing(_SIZE_UNKNOWN).reason)
+    resizes = (*picture.resizes, at.name)[-64:]
+    return replace(picture, size=size, size_reason=unknown, method=method, resizes=resizes)
+
+
+def upscaler(at: At) -> Mapping[str, Value]:
+    """A model that enlarges; its name tells by how much."""
+    value = at.plain("model_name")
+    return {} if value is None else {at.kind.gives[0]: value}
+
+
+ROLES = {
+    "pass picture": passes,
+    "decode": decode,
+    "load picture": load,
+    "change picture": change,
+    "remake picture": remake,
+    "resize": resize,
+    "scale": scale,
+    "scale to area": to_area,
+    "scale to side": to_side,
+    "load upscaler": upscaler,
+}

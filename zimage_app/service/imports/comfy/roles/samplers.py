@@ -1,0 +1,174 @@
+"""Sampler nodes: each adds one pass to the latent that comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.roles.models import feature_note
+from zimage_app.service.imports.comfy.roles.schedules import OPTIONS, rest_of_steps, without_folder
+from zimage_app.service.imports.comfy.roles.sizes import sides
+from zimage_app.service.imports.comfy.roles.texts import text_of
+from zimage_app.service.imports.comfy.values import (
+    Bundle,
+    Conditioning,
+    Guider,
+    Missing,
+    Noise,
+    Note,
+    Pass,
+    Picture,
+    Plain,
+    Sampler,
+    Sigmas,
+    Value,
+    merged,
+    note_of,
+)
+
+FIELDS = {
+    "seed": ("seed", "noise_seed"),
+    "steps": ("steps",),
+    "cfg": ("cfg",),
+    "sampler": ("sampler_name",),
+    "scheduler": ("scheduler",),
+    "denoise": ("denoise",),
+    "shift": (),
+}
+"""A stage's fields and what samplers call them."""
+_MOST_PASSES = 32
+_NO_NOISE = Text("it adds no noise; a stage here always does", "它不加噪声；这里的阶段总会加噪声")
+_OWN_WAY = Text(
+    "it samples in a way of its own, which does not exist here; its seed and steps are taken",
+    "它用自己的方式采样，这里没有；只取它的种子和步数",
+)
+_BETWEEN = Text("what it does between the samplers does not exist here", "它在两次采样之间的处理这里没有")
+
+
+def run(at: At, latent: Picture, fields: Mapping[str, Value], notes: tuple[Note, ...] = ()) -> Picture:
+    """The latent after this sampler; of a node that isn't a sampler's usual parts are looked for by their names."""
+    guider = at.flow("guider", Guider)
+    sampler, sigmas, noise = at.flow("sampler", Sampler), at.flow("sigmas", Sigmas), at.flow("noise", Noise)
+    fields = {**_of_parts(guider, sampler, sigmas, noise), **fields}
+    if (noise and noise.off) or at.known("add_noise") in ("disable", False):
+        notes = (*notes, at.note(_NO_NOISE))
+    between = [note_of(name, _BETWEEN) for name in latent.changes] if latent.passes else []
+    notes = merged(notes, latent.notes, between, *(part.notes for part in (guider, sampler, sigmas) if part))
+    done = Pass(
+        at.name,
+        guider.model if guider else at.model(),
+        guider.positive if guider else at.conditioning("positive"),
+        guider.negative if guider else at.conditioning("negative"),
+        fields,
+        sigmas.model if sigmas else None,
+        latent.size,
+        latent.size_reason,
+        latent.method,
+        latent.decoded_by if latent.method else "",
+        notes,
+    )
+    passes = (*latent.passes, done)[:_MOST_PASSES]
+    return Picture(size=latent.size, size_reason=latent.size_reason, passes=passes, begins_with=latent.begins_with)
+
+
+def _of_parts(
+    guider: Guider | None, sampler: Sampler | None, sigmas: Sigmas | None, noise: Noise | None
+) -> dict[str, Value]:
+    fields: dict[str, Value] = {}
+    if guider:
+        fields["cfg"] = guider.cfg
+    if sampler:
+        fields |= {"sampler": sampler.name, **sampler.options}
+    if sigmas:
+        fields |= sigmas.fields
+        if sigmas.own_names and "scheduler" in fields:
+            fields["own_scheduler"] = fields.pop("scheduler")
+    if noise and noise.seed is not None:
+        fields["seed"] = noise.seed
+    return fields
+
+
+def sampler(at: At) -> Mapping[str, Value]:
+    """KSampler, and what has its fields; also with a guider, sampler and sigmas of their own, or all in a pipe."""
+    pipe = at.flow("pipe", Bundle) if at.option("pipe") else None
+    at = at.opened(pipe) if pipe else at
+    latent = at.flow("latent_image", Picture) or Picture()
+    fields: dict[str, Value] = {}
+    for ours, theirs in FIELDS.items():
+        value = at.plain(*theirs) if theirs else None
+        if value is not None:
+            fields[ours] = value
+    notes: tuple[Note, ...] = ()
+    if at.option("part"):
+        more, notes = _part(at)
+        fields |= more
+    if at.option("options"):
+        fields |= {name: value for name in OPTIONS if (value := at.plain(name)) is not None}
+    if at.option("own_way"):
+        notes = (*notes, at.note(_OWN_WAY))
+    if at.option("feature"):
+        notes = (*notes, feature_note(at, at.option("feature").split()))
+    if at.option("sampler_prefix") and (name := without_folder(fields.get("sampler"))) is not None:
+        fields["sampler"] = name
+    picture = run(at, latent, fields, notes)
+    image = replace(picture, decoded_by=at.name)
+    made: dict[str, Value] = {"latent": picture, "image": image, "denoised": picture}
+    if pipe:
+        made["pipe"] = Bundle({**pipe.parts, "latent": picture, "image": image})
+        made |= {name: value for name, value in pipe.parts.items() if name not in made}
+    return made
+
+
+def text_sampler(at: At) -> Mapping[str, Value]:
+    """A sampler that takes texts and a size, and gives pixels."""
+    names = ("seed", "steps", "cfg", "shift")
+    fields: dict[str, Value] = {name: value for name in names if (value := at.plain(name)) is not None}
+    cfg = at.known("cfg")
+    if at.option("diffusers") and isinstance(cfg, int | float):  # counted from 0 there
+        fields["cfg"] = Plain(float(cfg + 1 if cfg > 1 else 1))
+    size = sides(at)
+    latent = Picture(size=size if isinstance(size, tuple) else None)
+    if isinstance(size, Missing):
+        latent = replace(latent, size_reason=size.reason)
+    prompts = {at.kind.takes.get(name, name): Conditioning(text_of(at, name)) for name in ("positive", "negative")}
+    told = (feature_note(at, at.option("feature").split()),) if at.option("feature") else ()
+    picture = run(At(at.node, at.kind, {**at.inputs, **prompts}), latent, fields, told)
+    return {"image": replace(picture, decoded_by=at.name)}
+
+
+def _part(at: At) -> tuple[dict[str, Value], tuple[Note, ...]]:
+    """KSamplerAdvanced runs a part of its steps: from a later start it is a denoise below 1."""
+    steps, start, end = (at.known(name) for name in ("steps", "start_at_step", "end_at_step"))
+    notes: list[Note] = []
+    unknown = next((v for name in ("start_at_step", "end_at_step") if isinstance(v := at.plain(name), Missing)), None)
+    if unknown:
+        notes.append(
+            at.note(
+                Text(
+                    f"which of its steps it runs isn't known, {unknown.reason.en}",
+                    f"无法得知它运行哪些步，{unknown.reason.zh}",
+                )
+            )
+        )
+    if not isinstance(steps, int) or not 0 < steps < 10_000:
+        return {}, tuple(notes)
+    if isinstance(end, int) and end < steps:
+        notes.append(
+            at.note(
+                Text(
+                    f"it stops after {end} of {steps} steps; a stage here always runs to the end",
+                    f"它在 {steps} 步中的第 {end} 步停止；这里的阶段总会跑完",
+                )
+            )
+        )
+    if not isinstance(start, int) or not 0 < start < steps:
+        return {}, tuple(notes)
+    left, denoise = rest_of_steps(steps, start)
+    said = f"start_at_step {start}/{steps} → {left} × denoise {denoise:g}"
+    notes.append(at.note(Text(said, said), translated=True))
+    return {"steps": Plain(left), "denoise": Plain(denoise)}, tuple(notes)
+
+
+ROLES = {"sampler": sampler, "text sampler": text_sampler}

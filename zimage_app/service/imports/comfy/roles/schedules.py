@@ -1,0 +1,158 @@
+"""The parts of a custom sampler: noise, guiders, sampler objects and sigmas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.roles.models import feature_note
+from zimage_app.service.imports.comfy.values import Guider, Missing, Model, Noise, Note, Plain, Sampler, Sigmas, Value
+
+OPTIONS = ("eta", "s_noise", "r", "solver_type")
+_FLOW_KINDS = (
+    ("use_karras_sigmas", "flow_match_karras"),
+    ("use_exponential_sigmas", "flow_match_exponential"),
+    ("use_beta_sigmas", "flow_match_beta"),
+)
+_FLOW_USUAL = (
+    ("invert_sigmas", ("disable", False, None)),
+    ("use_dynamic_shifting", ("disable", False, None)),
+    ("stochastic_sampling", ("disable", False, None)),
+    ("shift_terminal", (0, None)),
+    ("num_train_timesteps", (1000, None)),
+    ("start_at_step", (0, None)),
+)
+_NO_GUIDANCE = Text("this way of guidance does not exist here", "这里没有这种引导方式")
+_NO_WRAP = Text(
+    "what it does at each step does not exist here; the sampler inside it is taken",
+    "它在每一步的处理这里没有；取用其中的采样器",
+)
+_NO_SIGMAS = Text("what it does to the schedule does not exist here", "它对噪声序列的改动这里没有")
+_BETA = Text("alpha and beta are 0.6 here", "这里的 alpha 和 beta 固定为 0.6")
+_MODELS_OWN = Text(
+    "its sigma_min, sigma_max and rho are the model's own here", "这里的 sigma_min、sigma_max 和 rho 由模型决定"
+)
+
+
+def noise(at: At) -> Mapping[str, Value]:
+    """Noise from a seed, or none."""
+    return {at.kind.gives[0]: Noise(at.plain("noise_seed"), off=bool(at.option("adds_none")))}
+
+
+def guider(at: At) -> Mapping[str, Value]:
+    """Model and prompts; without a cfg of its own it is 1."""
+    made = Guider(at.model(), at.conditioning("positive"), at.conditioning("negative"), at.plain("cfg") or Plain(1.0))
+    if at.option("feature"):
+        made = made.noted(feature_note(at, at.option("feature").split()))
+    return {at.kind.gives[0]: made.noted(at.note(_NO_GUIDANCE)) if at.option("unusual") else made}
+
+
+def sampler(at: At) -> Mapping[str, Value]:
+    """A sampler by its name, the row's or the one in ``sampler_name``, with the options that it has."""
+    name = at.plain("sampler_name")
+    if (fixed := at.option("name")) is not None:
+        name = Plain(f"{fixed}_gpu" if at.known("noise_device") == "gpu" else fixed)
+    if at.option("prefix"):
+        name = without_folder(name)
+    options = {key: value for key in at.option("options", "").split() if (value := at.plain(key)) is not None}
+    return {"sampler": Sampler(name or at.missing(_NO_WRAP), options)}
+
+
+def without_folder(name: Value | None) -> Plain | Missing | None:
+    """RES4LYF sorts its samplers: "multistep/res_2m" is res_2m."""
+    if isinstance(name, Plain) and isinstance(name.data, str):
+        return replace(name, data=name.data.rpartition("/")[2])
+    return name if isinstance(name, Plain | Missing) else None
+
+
+def wrapped_sampler(at: At) -> Mapping[str, Value]:
+    """A sampler around another: that one is taken."""
+    inner = at.flow("sampler", Sampler)
+    return {"sampler": inner.noted(at.note(_NO_WRAP))} if inner else {}
+
+
+def sigmas(at: At) -> Mapping[str, Value]:
+    """A schedule by its name, the row's or the one in ``scheduler``."""
+    fields = _fields(at, "steps", "denoise", "scheduler")
+    notes: list[Note] = []
+    if (fixed := at.option("scheduler")) is not None:
+        fields["scheduler"] = Plain(fixed)
+    if at.option("beta") and (at.known("alpha"), at.known("beta")) != (0.6, 0.6):
+        notes.append(at.note(_BETA))
+    if at.option("bounds"):
+        notes.append(at.note(_MODELS_OWN))
+    return {"sigmas": Sigmas(fields, at.flow("model", Model), notes=tuple(notes))}
+
+
+def flow_match(at: At) -> Mapping[str, Value]:
+    """The list whose shift is the node's own field (workflow.md section 3)."""
+    kinds = [ours for theirs, ours in _FLOW_KINDS if at.known(theirs) in ("enable", True)]
+    fields = {**_fields(at, "steps", "shift"), "scheduler": Plain(kinds[0] if kinds else "flow_match")}
+    unusual = [name for name, usual in _FLOW_USUAL if at.known(name) not in usual]
+    end, steps = at.known("end_at_step"), at.known("steps")
+    if isinstance(end, int) and isinstance(steps, int) and end < steps:
+        unusual.append("end_at_step")
+    notes = tuple(at.note(Text(f"{name} does not exist here", f"这里没有 {name}")) for name in unusual)
+    return {"sigmas": Sigmas(fields, own_names=True, notes=notes)}
+
+
+def changed_sigmas(at: At) -> Mapping[str, Value]:
+    """What a node makes of a schedule does not exist here; the schedule as it was is taken."""
+    inner = next((found for name in at.inputs if (found := at.flow(name, Sigmas)) is not None), None)
+    if inner is None:
+        return dict.fromkeys(at.kind.gives, own_sigmas(at)["sigmas"])
+    return dict.fromkeys(at.kind.gives, inner.noted(at.note(_NO_SIGMAS)))
+
+
+def split_sigmas(at: At) -> Mapping[str, Value]:
+    """The first steps of a schedule, and the rest: that is a denoise below 1 (see ``rest_of_steps``)."""
+    inner = at.flow("sigmas", Sigmas)
+    steps = inner.fields.get("steps") if inner else None
+    cut = at.known("step")
+    if inner is None or not isinstance(steps, Plain) or not isinstance(steps.data, int) or not isinstance(cut, int):
+        return changed_sigmas(at)
+    if not 0 < cut < steps.data < 10_000:
+        return changed_sigmas(at)
+    stops = Text(f"it stops after {cut} of {steps.data} steps; a stage here always runs to the end",
+                 f"它在 {steps.data} 步中的第 {cut} 步停止；这里的阶段总会跑完")  # fmt: skip
+    first = replace(inner, fields={**inner.fields, "steps": Plain(cut)}).noted(at.note(stops))
+    left, denoise = rest_of_steps(steps.data, cut)
+    said = f"step {cut}/{steps.data} → {left} × denoise {denoise:g}"
+    rest = replace(inner, fields={**inner.fields, "steps": Plain(left), "denoise": Plain(denoise)})
+    return {"sigmas": first, "low_sigmas": rest.noted(at.note(Text(said, said), translated=True))}
+
+
+def rest_of_steps(steps: int, start: int) -> tuple[int, float]:
+    """The steps from a later start on, and the denoise that keeps them, by ComfyUI's rule ``int(left / denoise)``."""
+    left = steps - start
+    denoise = left / steps
+    while int(left / denoise) < steps:  # the division may come out a last digit short
+        denoise -= 1e-12
+    return left, denoise
+
+
+def own_sigmas(at: At) -> Mapping[str, Value]:
+    """A schedule of another kind, or written out by hand: not known, but for its steps."""
+    fields = _fields(at, "steps", "denoise")
+    if isinstance(listed := at.known("sigmas"), str):
+        fields["steps"] = Plain(max(1, len(listed.replace(",", " ").split()) - 1))
+    return {"sigmas": Sigmas({"scheduler": at.missing(_NO_SIGMAS), "steps": at.missing(_NO_SIGMAS), **fields})}
+
+
+def _fields(at: At, *names: str) -> dict[str, Value]:
+    return {name: value for name in names if (value := at.plain(name)) is not None}
+
+
+ROLES = {
+    "noise": noise,
+    "guider": guider,
+    "sampler object": sampler,
+    "wrapped sampler": wrapped_sampler,
+    "sigmas": sigmas,
+    "flow match": flow_match,
+    "changed sigmas": changed_sigmas,
+    "split sigmas": split_sigmas,
+    "own sigmas": own_sigmas,
+}

@@ -1,0 +1,154 @@
+"""Nodes that say how large the picture becomes: numbers, presets by their name, ratios with an area."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.roles.switches import truth
+from zimage_app.service.imports.comfy.values import Missing, Note, Picture, Plain, Size, Value
+
+_LARGEST = 100_000
+_WIDTH_HEIGHT = re.compile(r"(?<!\d)(\d{2,5})\s*[x×*X,]\s*(\d{2,5})(?!\d)")
+_RATIO = re.compile(r"(?<![\d.])(\d{1,4}(?:\.\d{1,4})?)\s*[:：/]\s*(\d{1,4}(?:\.\d{1,4})?)(?![\d.])")
+_NO_SIZE = Text("the size that it gives isn't known", "无法得知它给出的尺寸")
+_MEGAPIXEL = 1024 * 1024
+
+
+def pixels(value: object) -> int | None:
+    """A side in pixels, where it is one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST else None
+
+
+def side(at: At, name: str) -> int | Missing | None:
+    """A side among a node's inputs; None where there is none or it is no number of pixels."""
+    value = at.plain(name)
+    return pixels(value.data) if isinstance(value, Plain) else value
+
+
+def sides(at: At, width: str = "width", height: str = "height") -> Size | Missing | None:
+    """Both sides."""
+    found = (side(at, width), side(at, height))
+    for each in found:
+        if isinstance(each, Missing):
+            return each
+    return (found[0], found[1]) if isinstance(found[0], int) and isinstance(found[1], int) else None
+
+
+def empty(at: At) -> Mapping[str, Value]:
+    """An empty latent, by its sides or by a preset's name."""
+    return _outputs(at, _size(at))
+
+
+def size(at: At) -> Mapping[str, Value]:
+    """Width and height as numbers, and a latent of that size where the node gives one."""
+    return _outputs(at, _size(at))
+
+
+def _size(at: At) -> Size | Missing:
+    """From ``preset`` if it names a size, else from a ratio and an area, else from the sides."""
+    preset = at.plain("preset")
+    if isinstance(preset, Missing):
+        return preset
+    found: Size | Missing | None = None
+    named = str(preset.data) if preset else ""
+    if not re.match(r"\s*(custom|manual|none|width)\b", named, re.IGNORECASE):
+        found = _tabled(at, named) or _named_size(named) or _by_ratio(at, named)
+    found = _overridden(at) or found or sides(at)
+    if found is None:
+        return at.missing(_NO_SIZE)
+    if isinstance(found, Missing):
+        return found
+    if _turned(at, found):
+        found = (found[1], found[0])
+    scale = at.known("scale", 1.0)
+    if isinstance(scale, int | float) and not isinstance(scale, bool) and scale != 1 and 0.05 <= scale <= 16:
+        found = (int(found[0] * scale), int(found[1] * scale))
+    return found
+
+
+def _overridden(at: At) -> Size | None:
+    """Sides beside a preset that go before it."""
+    found = sides(at, "override_width", "override_height")
+    return found if isinstance(found, tuple) else None
+
+
+def _turned(at: At, found: Size) -> bool:
+    swap = at.known("swap")
+    if isinstance(swap, str) and swap.lower() in ("portrait", "landscape"):
+        return (found[0] < found[1]) != (swap.lower() == "portrait") and found[0] != found[1]
+    return swap is not None and truth(swap)
+
+
+def _named_size(text: str) -> Size | None:
+    match = _WIDTH_HEIGHT.search(text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _tabled(at: At, name: str) -> Size | None:
+    """By the row's ``sizes``, times its ``factors``, down to its ``grid``; upright unless ``across``."""
+    sizes = at.option("sizes", {})
+    if name not in sizes:
+        return None
+    factor, grid = at.option("factors", {}).get(str(at.known("factor")), 1.0), at.option("grid", 8)
+    long, short = (int(each * factor // grid * grid) for each in sizes[name])
+    return (long, short) if truth(at.known("across", False)) else (short, long)
+
+
+def _by_ratio(at: At, text: str) -> Size | None:
+    """A ratio with an area in ``megapixels``: each side to a multiple of ``multiple``."""
+    match, area = _RATIO.search(text), at.known("megapixels")
+    if match is None or isinstance(area, bool):
+        return None
+    if isinstance(area, str):
+        number = re.match(r"\s*(\d{1,3}(?:\.\d{1,3})?)", area)
+        area = float(number[1]) if number else None
+    across, down = float(match[1]), float(match[2])
+    if not isinstance(area, int | float) or not 0.01 <= area <= 100 or not across or not down:
+        return None
+    multiple = at.known("multiple", at.option("multiple", 8))
+    multiple = multiple if isinstance(multiple, int) and 0 < multiple <= 1024 else 8
+    scale = math.sqrt(area * at.option("megapixel", _MEGAPIXEL) / (across * down))
+    found = [max(1, round(each * scale / multiple)) * multiple for each in (across, down)]
+    return found[0], found[1]
+
+
+def _outputs(at: At, found: Size | Missing) -> Mapping[str, Value]:
+    """By the outputs' names: latent, width, height, text; others are the inputs of their names."""
+    made: dict[str, Value] = {}
+    if isinstance(found, Missing):
+        made = {"latent": Picture(size_reason=found.reason), "width": found, "height": found, "text": found}
+    else:
+        made = {
+            "latent": Picture(size=found, notes=_batch(at)),
+            "width": Plain(found[0]),
+            "height": Plain(found[1]),
+            "text": Plain(f"{found[0]}x{found[1]}"),
+        }
+    return {name: made[name] for name in at.kind.gives if name in made}
+
+
+def _batch(at: At) -> tuple[Note, ...]:
+    batch = at.known("batch_size")
+    if not isinstance(batch, int) or batch < 2:
+        return ()
+    return (at.note(Text(f"a batch of {batch}; here one picture is made", f"一批 {batch} 张；这里只生成一张")),)
+
+
+def size_of_picture(at: At) -> Mapping[str, Value]:
+    """The sides of a picture or latent that comes in."""
+    picture = next((found for name in at.inputs if (found := at.flow(name, Picture)) is not None), None)
+    if picture is None or picture.size is None:
+        why = picture.size_reason if picture and picture.size_reason else None
+        lost: Value = Missing(why) if why else at.missing(_NO_SIZE)
+        return {name: lost for name in at.kind.gives if name in ("width", "height", "count")}
+    given = {"width": Plain(picture.size[0]), "height": Plain(picture.size[1]), "count": Plain(1)}
+    return {name: given[name] for name in at.kind.gives if name in given}
+
+
+ROLES = {"empty latent": empty, "size": size, "size of picture": size_of_picture}

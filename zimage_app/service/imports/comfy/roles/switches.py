@@ -1,0 +1,137 @@
+"""Nodes that hand values on: fields that hold one value, reroutes, switches, pipes and contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.at import At, resolved
+from zimage_app.service.imports.comfy.values import Bundle, Missing, Plain, Value
+
+_BRANCH = Text("which of its inputs it takes isn't known", "无法得知它取哪个输入")
+_EMPTY = Text("the input that it takes is linked to nothing", "它所取的输入没有连接")
+_OFF = frozenset({"", "false", "off", "no", "0", "disable", "disabled", "none"})
+
+
+def same(at: At) -> Mapping[str, Value]:
+    """Every output is the input of its name."""
+    return {name: value for name in at.kind.gives if (value := at.given(name)) is not None}
+
+
+def first_input(at: At) -> Mapping[str, Value]:
+    """The only output is the only input, whatever its name."""
+    value = next((at.inputs[name] for name in (*at.node.links, *at.node.values) if name in at.inputs), None)
+    return {} if value is None else {at.kind.gives[0]: value}
+
+
+def first_of(at: At) -> Mapping[str, Value]:
+    """The first input that is linked to something (``of``: a pattern of their names)."""
+    names = [name for pattern in _list(at.option("of")) for _, name in at.matching(pattern)]
+    values = [at.inputs[name] for name in names if not _is_nothing(at.inputs[name])]
+    return {at.kind.gives[0]: values[0] if values else at.missing(_EMPTY)}
+
+
+def either(at: At) -> Mapping[str, Value]:
+    """By a switch, the input ``then`` or ``otherwise``."""
+    switch = at.plain("switch")
+    names = (at.kind.takes.get("then", "on_true"), at.kind.takes.get("otherwise", "on_false"))
+    on, off = (at.inputs.get(name) for name in names)
+    if switch is None or isinstance(switch, Missing):
+        chosen: Value = at.missing(_BRANCH)
+    else:
+        taken = on if truth(switch.data) else off
+        chosen = at.missing(_EMPTY) if taken is None else taken.noted(*switch.notes)
+    # Further outputs are numbers that nobody needs.
+    return {at.kind.gives[0]: chosen}
+
+
+def numbered(at: At) -> Mapping[str, Value]:
+    """By a number (counted from ``base``), one of the inputs that fit the pattern ``of``."""
+    select = at.known("select")
+    inputs = {number: name for pattern in _list(at.option("of")) for number, name in at.matching(pattern)}
+    if isinstance(select, str):
+        select = next((int(word) for word in select.split() if word.isdigit() and len(word) < 5), None)
+    if not isinstance(select, int | float):
+        return {at.kind.gives[0]: at.missing(_BRANCH)}
+    shift = 0 if at.option("base", 1) == 1 else min(inputs, default=0)
+    name = inputs.get(int(select) + shift)
+    return {at.kind.gives[0]: at.missing(_EMPTY) if name is None else at.inputs[name]}
+
+
+def fork(at: At) -> Mapping[str, Value]:
+    """One input, handed to one of several outputs."""
+    value = at.given("value")
+    return {} if value is None else dict.fromkeys(at.kind.gives, value)
+
+
+def bundle(at: At) -> Mapping[str, Value]:
+    """A pipe: what comes in by others, with what is given beside them; every part is an output too, under its name.
+
+    ``pipes``: the inputs that hold pipes, of which the last counts most; an output is named ``pipe`` here.
+    """
+    ours = {theirs: name for name, theirs in at.kind.takes.items()}
+    pipes = [name for pattern in _list(at.option("pipes", "pipe")) for _, name in at.matching(pattern)]
+    parts: dict[str, Value] = {}
+    for name in pipes:
+        before = resolved(at.inputs[name], Bundle, name)
+        parts |= before.parts if before else {}
+    given = {name: value for name, value in at.inputs.items() if name not in pipes and not _is_nothing(value)}
+    parts |= {ours.get(name, name): value for name, value in given.items()}
+    return {**{name: parts[name] for name in at.kind.gives if name in parts}, "pipe": Bundle(parts)}
+
+
+def merged_bundle(at: At) -> Mapping[str, Value]:
+    """The first pipe that is linked (``of``: the pattern of their names), or all laid over each other."""
+    names = [name for pattern in _list(at.option("of")) for _, name in at.matching(pattern)]
+    there = [found for name in names if (found := resolved(at.inputs[name], Bundle, name)) is not None]
+    if at.option("first", True):
+        there = there[:1]
+    parts = {name: value for each in reversed(there) for name, value in each.parts.items()}
+    made: dict[str, Value] = {name: parts[name] for name in at.kind.gives if name in parts}
+    return {"pipe": Bundle(parts), **made}
+
+
+def truth(data: object) -> bool:
+    """Whether a switch is on, however it is written."""
+    return data.strip().lower() not in _OFF if isinstance(data, str) else bool(data)
+
+
+def shown_text(at: At) -> Mapping[str, Value]:
+    """A node that shows a text: what it showed last, where the file holds it, else what comes in."""
+    for name in ("text_0", "shown"):
+        value = at.inputs.get(name)
+        if isinstance(value, Plain) and isinstance(value.data, str) and value.data.strip():
+            return {at.kind.gives[0]: replace(value, choices=False)}
+    value = at.plain("text")
+    data = value.data if isinstance(value, Plain) else None
+    if isinstance(data, list) and data and isinstance(data[0], str):
+        return {at.kind.gives[0]: Plain(data[0])}
+    return {} if value is None else {at.kind.gives[0]: value}
+
+
+def nothing(at: At) -> Mapping[str, Value]:
+    """Nothing that matters here; outputs are the inputs of their names."""
+    return same(at)
+
+
+def _is_nothing(value: Value) -> bool:
+    return isinstance(value, Plain) and value.data is None
+
+
+def _list(given: str | list[str]) -> list[str]:
+    return [given] if isinstance(given, str) else given
+
+
+ROLES = {
+    "same": same,
+    "reroute": first_input,
+    "first of": first_of,
+    "either": either,
+    "numbered": numbered,
+    "fork": fork,
+    "bundle": bundle,
+    "merged bundle": merged_bundle,
+    "shown text": shown_text,
+    "nothing": nothing,
+}

@@ -1,0 +1,234 @@
+"""Nodes that make texts of texts. A part that isn't known makes the text not known, but for joins, which tell of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from zimage_app.domain.text import Text
+from zimage_app.domain.wildcards import escaped
+from zimage_app.service.imports.comfy.at import MOST_TEXT, At
+from zimage_app.service.imports.comfy.roles.switches import truth
+from zimage_app.service.imports.comfy.values import Missing, Note, Plain, Value, merged
+
+_NOT_WRITTEN = Text(
+    "its text is made when the workflow runs and is not in the file", "它的文字在运行时才生成，文件里没有"
+)
+_REWRITES = Text(
+    "a language model rewrites this text when the workflow runs; the text as it was typed is taken",
+    "运行时会有语言模型改写这段文字；这里取用改写前的文字",
+)
+_STYLES = Text(
+    "the words of its style are in its own files; the typed text is taken",
+    "它的风格用词在它自己的文件里；这里只取用输入的文字",
+)
+_ESCAPES = {"\\n": "\n", "\\t": "\t"}
+_NO_PART = Text("a part of the text is not in the prompt", "有一部分文字没有带进提示词")
+
+
+def text_of(at: At, *names: str) -> Plain | Missing | None:
+    """The first of the inputs named, as a text; numbers are written out."""
+    value = next((found for name in names if (found := at.given(name)) is not None), None)
+    return None if value is None else as_text(at, value)
+
+
+def as_text(at: At, given: Value) -> Plain | Missing | None:
+    """A value as a text; None for anything that has none."""
+    value = at.as_plain(given)
+    if isinstance(value, Plain) and not isinstance(value.data, str):
+        scalar = isinstance(value.data, int | float)
+        return replace(value, data=_number(value.data)) if scalar else None
+    return value
+
+
+def join(at: At) -> Mapping[str, Value]:
+    """The texts of ``parts`` (names, or patterns of names), one behind the other with what stands between them."""
+    return {at.kind.gives[0]: joined(at, at.option("parts"), _delimiter(at))}
+
+
+def joined(at: At, patterns: str, between: str) -> Plain | Missing:
+    """Texts as one. A part that isn't known is told of, and left out."""
+    parts: list[Plain] = []
+    lost: list[Missing] = []
+    for name in _names(at, patterns):
+        part = as_text(at, at.inputs[name])
+        if isinstance(part, Missing):
+            lost.append(part)
+        elif part is not None and (part.data.strip() or not at.option("skips_empty")):
+            parts.append(part)
+    if not any(part.data for part in parts) and lost:
+        return lost[0]
+    notes = merged(*(part.notes for part in parts))
+    notes = merged(notes, (_without(at, part) for part in lost), _tell_of_join(at, parts))
+    text = between.join(_as_drawn(parts))[:MOST_TEXT]
+    return Plain(text, notes=notes, choices=any(part.choices for part in parts))
+
+
+def _names(at: At, patterns: str) -> list[str]:
+    found = [at.matching(at.kind.takes.get(pattern, pattern)) for pattern in patterns.split()]
+    return [name for several in found for _, name in several]
+
+
+def _as_drawn(parts: list[Plain]) -> list[str]:
+    """Where one part has choices, the braces of the others are written so that they stay braces."""
+    drawn = any(part.choices for part in parts)
+    return [part.data if part.choices or not drawn else escaped(part.data) for part in parts]
+
+
+def _tell_of_join(at: At, parts: list[Plain]) -> list[Note]:
+    if sum(bool(part.data.strip()) for part in parts) < 2:
+        return []
+    return [at.note(Text("it joins several texts into one", "它把几段文字拼成了一段"), translated=True)]
+
+
+def _without(at: At, part: Missing) -> Note:
+    return at.note(Text(f"{_NO_PART.en}, {part.reason.en}", f"{_NO_PART.zh}，{part.reason.zh}"))
+
+
+def _delimiter(at: At) -> str:
+    given = at.known("delimiter", at.option("between", ""))
+    given = given if isinstance(given, str) else ""
+    if at.option("named") and given in at.option("named"):
+        return str(at.option("named")[given])
+    for written, meant in _ESCAPES.items():
+        given = given.replace(written, meant)
+    return given
+
+
+def function(at: At) -> Mapping[str, Value]:
+    """One of ``_FUNCTIONS`` of a text."""
+    value = text_of(at, "text")
+    if not isinstance(value, Plain):
+        return {} if value is None else {at.kind.gives[0]: value}
+    needs = [at.plain(name) for name in at.inputs]
+    unknown = next((need for need in needs if isinstance(need, Missing)), None)
+    if unknown is not None:
+        return {at.kind.gives[0]: unknown}
+    changed = _FUNCTIONS[at.option("function")](at, value.data)
+    if changed is None:
+        return {at.kind.gives[0]: at.missing(Text("what it does to the text isn't known", "无法得知它如何处理文字"))}
+    return {at.kind.gives[0]: replace(value, data=changed[:MOST_TEXT])}
+
+
+def _replaced(at: At, text: str) -> str:
+    find, new = str(at.known("find", "")), str(at.known("replace", ""))
+    return text.replace(find, new) if find and len(text) * max(1, len(new)) < 10 * MOST_TEXT else text
+
+
+def _cased(at: At, text: str) -> str | None:
+    ways: dict[str, Callable[[str], str]] = {
+        "upper": str.upper, "lower": str.lower, "capit": str.capitalize, "title": str.title
+    }  # fmt: skip
+    mode = str(at.known("mode", "")).lower()
+    return next((way(text) for word, way in ways.items() if word in mode), None)
+
+
+def _trimmed(at: At, text: str) -> str:
+    mode = str(at.known("mode", "both")).lower()
+    if "left" in mode or "start" in mode:
+        return text.lstrip()
+    return text.rstrip() if "right" in mode or "end" in mode else text.strip()
+
+
+def _cut(at: At, text: str) -> str:
+    start, end = at.known("start", 0), at.known("end", len(text))
+    bounds = [each if isinstance(each, int) else None for each in (start, end)]
+    return text[bounds[0] : bounds[1]]
+
+
+def _function_of_name(at: At, text: str) -> str | None:
+    """pysssss's node: append or replace, by its ``action``."""
+    second, third = (str(at.known(name, "") or "") for name in ("text_b", "text_c"))
+    if at.known("action") == "append":
+        out = [part for part in (text, second, third) if part.strip()]
+        return (", " if truth_of_tags(at) else "").join(out)
+    if at.known("action") != "replace" or second.startswith("/"):
+        return None
+    return text.replace(second, third) if second else text
+
+
+def truth_of_tags(at: At) -> bool:
+    """Whether texts are joined as tags."""
+    return truth(at.known("tidy_tags", "no"))
+
+
+def _line(at: At, text: str) -> str | None:
+    lines, number = text.split("\n"), at.known("select", 0)
+    return lines[number % len(lines)] if isinstance(number, int) and not at.known("multiline") else None
+
+
+def _all_replaced(at: At, text: str) -> str:
+    for number in (1, 2, 3):
+        find, new = str(at.known(f"find{number}") or ""), str(at.known(f"replace{number}") or "")
+        text = text.replace(find, new)[:MOST_TEXT] if find and len(new) < MOST_TEXT // 100 else text
+    return text
+
+
+_FUNCTIONS: dict[str, Callable[[At, str], str | None]] = {
+    "replace": _replaced,
+    "case": _cased,
+    "trim": _trimmed,
+    "cut": _cut,
+    "action": _function_of_name,
+    "one line": lambda _at, text: re.sub(r"\s*\n\s*", ", ", text.strip()),
+    "line": _line,
+    "replace all": _all_replaced,
+    "length": lambda _at, text: str(len(text)),
+    "not known": lambda _at, _text: None,
+}
+
+
+def made_at_run(at: At) -> Mapping[str, Value]:
+    """A text that isn't in the file: of language models, files, image readers. What was typed for it is taken."""
+    typed = text_of(at, at.option("typed", ""))
+    if isinstance(typed, Plain) and typed.data.strip():
+        made: Value = typed.noted(at.note(_REWRITES))
+    else:
+        made = at.missing(_NOT_WRITTEN)
+    return dict.fromkeys(at.kind.gives, made)
+
+
+def drawn_text(at: At) -> Mapping[str, Value]:
+    """A text with choices: what was drawn last, where the file holds it, else the choices, to be drawn here."""
+    drawn, typed = text_of(at, "drawn"), text_of(at, "text")
+    if isinstance(drawn, Plain) and drawn.data.strip():
+        return {at.kind.gives[0]: replace(drawn, choices=False)}
+    if not isinstance(typed, Plain):
+        return {} if typed is None else {at.kind.gives[0]: typed}
+    note = at.note(
+        Text(
+            "its choices are drawn by this app, so they come out otherwise with the same seed",
+            "其中的选项由本程序抽取，同一种子的结果会不同",
+        ),
+        translated=True,
+    )
+    has_choices = "{" in typed.data or "__" in typed.data
+    return {at.kind.gives[0]: replace(typed, choices=True).noted(note) if has_choices else typed}
+
+
+def styled(at: At) -> Mapping[str, Value]:
+    """Nodes that put a style's words around typed ones: each output is the typed text of its name."""
+    made: dict[str, Value] = {}
+    for name in at.kind.gives:
+        value = text_of(at, name)
+        if value is not None:
+            made[name] = value.noted(at.note(_STYLES)) if _has_style(at) else value
+    return made
+
+
+def _has_style(at: At) -> bool:
+    return str(at.known("style", "none")).strip().lower() not in ("", "none", "base", "no style", "-", "[]")
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
+ROLES = {
+    "join": join,
+    "text function": function,
+    "text made at run": made_at_run,
+    "drawn text": drawn_text,
+    "styled texts": styled,
+}

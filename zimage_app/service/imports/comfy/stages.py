@@ -1,0 +1,272 @@
+"""The passes of a picture as a draft: one stage for each sampler, one prompt, one model and a list of LoRAs for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from zimage_app.domain.card import Z_IMAGE_TURBO
+from zimage_app.domain.plan import is_guided_by_one
+from zimage_app.domain.request import GenerationRequest, Stage, knob_of
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.roles.schedules import OPTIONS
+from zimage_app.service.imports.comfy.values import Conditioning, Lora, Missing, Model, Note, Pass, Plain, Size, Value
+from zimage_app.service.imports.draft import Draft, of_stage, shown, unknown_name
+from zimage_app.service.imports.names import resize_method, sampler_and_scheduler, scheduler
+
+_PLAIN_FIELDS = ("seed", "steps", "cfg", "denoise", "shift", *OPTIONS)
+
+
+def add_stages(draft: Draft, passes: Sequence[Pass], picture: Size | None) -> None:
+    """Everything that the passes say; ``picture`` is the size of the picture that the graph came in."""
+    for number, done in enumerate(passes):
+        stage: dict[str, Any] = {}
+        _fields(draft, number, done, stage)
+        _shift(draft, number, done, stage)
+        _size(draft, number, passes, stage, picture)
+        if number:
+            _method(draft, number, done, stage)
+        draft.stages.append(stage)
+    for number in range(len(passes)):
+        _easycache(draft, passes, number)
+    _prompts(draft, passes)
+    _loras(draft, passes)
+    _models(draft, passes)
+    for done in passes:
+        tell(draft, (*done.notes, *done.model.notes))
+
+
+def tell(draft: Draft, notes: Iterable[Note]) -> None:
+    """Put notes into the lists."""
+    for note in notes:
+        (draft.translated if note.translated else draft.left).append(note.text)
+
+
+def _fields(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> None:
+    for name in _PLAIN_FIELDS:
+        value = done.fields.get(name)
+        if value is not None:
+            found = _known(draft, number, name, value)
+            if found is not None:
+                stage[name] = found
+    _named(draft, number, done, stage)
+
+
+def _known(draft: Draft, number: int, name: str, value: Value) -> Any:
+    """A field's value; where it isn't known, that is told."""
+    if isinstance(value, Plain):
+        tell(draft, value.notes)
+        return value.data
+    if isinstance(value, Missing):
+        filled = f"; {shown(getattr(Stage(), name))}" if name != "seed" else ""
+        en, zh = (f"{filled} is filled in", f"{filled.replace(';', '；改填')}") if filled else ("", "")
+        reason = Text(f"{value.reason.en}{en}", f"{value.reason.zh}{zh}")
+        knob = knob_of(GenerationRequest, name) if name == "seed" else knob_of(Stage, name)
+        draft.leave(of_stage(number, knob.title), reason)
+    return None
+
+
+def _named(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> None:
+    """Sampler and scheduler, by the names that they have here."""
+    if (value := done.fields.get("own_scheduler")) is not None and isinstance(value, Plain):
+        stage["scheduler"] = value.data
+    for field in ("sampler", "scheduler"):
+        value = done.fields.get(field)
+        name = None if value is None else _known(draft, number, field, value)
+        if name is None:
+            continue
+        ours = _ours(field, name)
+        if ours is None:
+            unknown_name(draft, number, field, name)
+            continue
+        stage[field] = ours
+        if ours != name:
+            draft.turn(of_stage(number, knob_of(Stage, field).title), name, ours)
+
+
+def _ours(field: str, name: object) -> str | None:
+    if not isinstance(name, str):
+        return None
+    if field == "scheduler":
+        return scheduler(name)
+    found = sampler_and_scheduler(name)
+    return found[0] if found else None
+
+
+def _shift(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> None:
+    if "shift" in done.fields:
+        return
+    shift = (done.schedule_model or done.model).shift
+    if shift is not None and (found := _known(draft, number, "shift", shift)) is not None:
+        stage["shift"] = found
+
+
+def _size(draft: Draft, number: int, passes: Sequence[Pass], stage: dict[str, Any], picture: Size | None) -> None:
+    """The stage's size; where it isn't known, that of the picture, or of the stage before."""
+    size, why = passes[number].size, passes[number].size_reason
+    if size is None and number == len(passes) - 1:
+        size = picture
+    if size is None and number and "width" in draft.stages[-1]:
+        size = (draft.stages[-1]["width"], draft.stages[-1]["height"])
+    if passes[number].size is None and why is not None:
+        filled = size or (Stage().width, Stage().height)
+        said = f"{filled[0]}×{filled[1]}"
+        title = of_stage(number, Text("size", "尺寸"))
+        draft.leave(title, Text(f"{why.en}; {said} is filled in", f"{why.zh}；改填 {said}"))
+    if size is not None:
+        stage |= {"width": size[0], "height": size[1]}
+
+
+def _method(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> None:
+    """How the latent is resized; nothing where it comes as it is."""
+    if done.method is None:
+        return
+    theirs = done.method.data if isinstance(done.method, Plain) and isinstance(done.method.data, str) else ""
+    ours = resize_method(theirs) or "nearest-exact"
+    stage["upscale"] = ours
+    title = of_stage(number, knob_of(Stage, "upscale").title)
+    if done.decoded_by:
+        draft.turn(title, f"{shown(done.decoded_by)} + {theirs}", ours)
+    elif ours != theirs:
+        draft.turn(title, theirs, ours)
+
+
+def _easycache(draft: Draft, passes: Sequence[Pass], number: int) -> None:
+    """EasyCache's window follows the shift that the sampler before left on the model (workflow.md section 6)."""
+    given = passes[number].model.easycache
+    if given is None:
+        return
+    title = of_stage(number, knob_of(Stage, "easycache").title)
+    cache: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, Plain):
+            cache[name] = value.data
+        elif isinstance(value, Missing):
+            draft.leave(title, Text(f"{name}: {value.reason.en}", f"{name}：{value.reason.zh}"))
+    if number:
+        on_model = _shift_of(passes[number - 1].model)
+        if on_model != draft.stages[number - 1].get("shift", Z_IMAGE_TURBO.shift):
+            cache["window_shift"] = on_model
+            draft.turn(title, "EasyCache", f"window_shift {shown(on_model)}")
+    draft.stages[number]["easycache"] = cache
+
+
+def _shift_of(model: Model) -> Any:
+    return model.shift.data if isinstance(model.shift, Plain) else Z_IMAGE_TURBO.shift
+
+
+# What concerns all stages.
+
+
+def _prompts(draft: Draft, passes: Sequence[Pass]) -> None:
+    positives, negatives = [done.positive for done in passes], [done.negative for done in passes]
+    guided = [not _by_one(stage.get("cfg")) for stage in draft.stages]
+    draft.prompt, draft.prompt_choices = _first(reversed(positives))
+    acting = [words for words, on in zip(negatives, guided, strict=True) if on and not words.zeroed]
+    resting = [words for words in negatives if not words.zeroed]
+    draft.negative, draft.negative_choices = _first((*acting, *resting))
+    _tell_of_words(draft, "prompt", positives)
+    _tell_of_words(draft, "negative", [words for words in negatives if not words.zeroed])
+    for number, words in enumerate(positives):
+        if _text(words) and _text(words) != draft.prompt:
+            reason = Text(
+                "has another prompt; all stages share the last one's", "用了另一段提示词；这里各阶段共用最后一段"
+            )
+            draft.leave(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
+    for number, words in enumerate(negatives):
+        text = _text(words)
+        differs = words.zeroed if draft.negative else words.zeroed and text
+        if guided[number] and (differs or (text and not words.zeroed and text != draft.negative)):
+            reason = Text(
+                "has another negative prompt, or a zeroed one; all stages share one",
+                "用了另一段反向提示词，或将其清零；这里各阶段共用一段",
+            )
+            draft.leave(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
+
+
+def _first(found: Iterable[Conditioning]) -> tuple[str | None, bool]:
+    words = next((each for each in found if _text(each).strip()), None)
+    if words is None or not isinstance(words.text, Plain):
+        return None, False
+    return _text(words), words.text.choices
+
+
+def _text(words: Conditioning) -> str:
+    return words.text.data if isinstance(words.text, Plain) and isinstance(words.text.data, str) else ""
+
+
+def _by_one(cfg: object) -> bool:
+    return isinstance(cfg, int | float) and is_guided_by_one(cfg)
+
+
+def _tell_of_words(draft: Draft, name: str, found: Iterable[Conditioning]) -> None:
+    title = knob_of(GenerationRequest, name).title
+    for words in found:
+        tell(draft, words.notes)
+        if isinstance(words.text, Plain):
+            tell(draft, words.text.notes)
+        elif isinstance(words.text, Missing):
+            draft.leave(title, words.text.reason)
+
+
+def _loras(draft: Draft, passes: Sequence[Pass]) -> None:
+    """LoRAs with the stages in which they act; in all stages where all have them."""
+    uses: dict[tuple[str, str, int], list[int]] = {}
+    strengths: dict[tuple[str, str, int], Any] = {}
+    for number, done in enumerate(passes):
+        seen: dict[tuple[str, str], int] = {}
+        for lora in done.model.loras:
+            found = _lora(draft, lora)
+            if found is None:
+                continue
+            key = (found[0], repr(found[1]))
+            seen[key] = seen.get(key, 0) + 1
+            uses.setdefault((*key, seen[key]), []).append(number + 1)
+            strengths[(*key, seen[key])] = found[1]
+    for use, stages in uses.items():
+        if strengths[use] != 0:
+            acts = {} if len(stages) == len(passes) else {"stages": stages}
+            draft.loras.append({"name": use[0], "strength": strengths[use], **acts})
+
+
+def _lora(draft: Draft, lora: Lora) -> tuple[str, Any] | None:
+    """File and strength; what isn't known of them is told."""
+    if isinstance(lora.file, Missing):
+        draft.leave(Text("LoRA", "LoRA"), lora.file.reason)
+        return None
+    if not isinstance(lora.file, Plain) or not isinstance(lora.file.data, str):
+        return None
+    file = lora.file.data
+    title = Text(f"LoRA {shown(file)}", f"LoRA {shown(file)}")
+    if not isinstance(lora.strength, Plain):
+        reason = lora.strength.reason if isinstance(lora.strength, Missing) else Text("?", "?")
+        draft.leave(title, Text(f"{reason.en}; strength 1 is filled in", f"{reason.zh}；强度改填 1"))
+        return file, 1.0
+    text = lora.text_encoder.data if isinstance(lora.text_encoder, Plain) else lora.strength.data
+    if text != lora.strength.data:
+        draft.leave(
+            title,
+            Text(
+                f"{shown(text)} for the text encoder, which this model's LoRAs leave as it is",
+                f"{shown(text)} 针对文本编码器，而这个模型的 LoRA 不改动它",
+            ),
+        )
+    return file, lora.strength.data
+
+
+def _models(draft: Draft, passes: Sequence[Pass]) -> None:
+    files = [_file(done.model) for done in passes]
+    draft.model = next((file for file in reversed(files) if file), None)
+    for number, file in enumerate(files):
+        why = passes[number].model.file
+        if isinstance(why, Missing):
+            draft.leave(Text("Model", "模型"), why.reason)
+        if file and file != draft.model:
+            reason = Text(
+                f"uses {shown(file)}; all stages share one model", f"使用 {shown(file)}；这里各阶段共用一个模型"
+            )
+            draft.leave(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
+
+
+def _file(model: Model) -> str:
+    return model.file.data if isinstance(model.file, Plain) and isinstance(model.file.data, str) else ""
