@@ -13,7 +13,6 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -22,8 +21,10 @@ from zimage_app.domain.errors import ImportedFileError, RequestError, StorageErr
 from zimage_app.domain.events import Picture
 from zimage_app.domain.request import StartPicture
 from zimage_app.domain.text import Text
+from zimage_app.engine.inpaint import StartImage
 from zimage_app.service.files import write_whole
 from zimage_app.service.gallery import owner_mark
+from zimage_app.service.masks import fitted, grey_mask, start_image
 from zimage_app.service.picture_files import UnreadablePicture, opened_picture
 
 FOLDER = ".inputs"
@@ -117,10 +118,19 @@ class PictureInputs:
         return self.keep(data, path.name)
 
     def check(self, start: StartPicture | None, owner: str = "") -> None:
-        """See to it that a picture is there, and will be for a while; raises RequestError where it is gone."""
-        if start is not None:
-            with suppress(OSError):  # of another's file: it may still be read
-                self._own(start.picture, owner).touch()
+        """See to it that a picture and its mask are there, and will be for a while.
+
+        Raises:
+            RequestError: one of them is gone, or the mask is none for the picture.
+        """
+        if start is None:
+            return
+        for field, digest in (("start.picture", start.picture), ("start.mask", start.mask)):
+            if digest is not None:
+                with suppress(OSError):  # of another's file: it may still be read
+                    self._own(digest, owner, field).touch()
+        if start.mask is not None:
+            self._mask(start.mask, self._image(start.picture, "start.picture").size)
 
     def load(self, start: StartPicture, size: tuple[int, int]) -> Picture:
         """A picture brought to ``size`` (width, height): turned upright, on white, resized with Lanczos.
@@ -128,12 +138,19 @@ class PictureInputs:
         Raises:
             RequestError: it is gone or damaged.
         """
-        path = self._path(start.picture)
-        try:
-            with self._memory:
-                return np.asarray(_fitted(_unpacked(path.read_bytes(), path.name[:10]), size, start.fit))
-        except (OSError, ImportedFileError) as error:
-            raise _gone(start.picture) from error
+        return np.asarray(fitted(self._image(start.picture, "start.picture"), size, start.fit))
+
+    def start_image(self, start: StartPicture, size: tuple[int, int]) -> StartImage:
+        """``load``, and which part of it is redrawn.
+
+        Raises:
+            RequestError: a file is gone or damaged, the mask is none for the picture, or the stage would cut it off.
+        """
+        if not start.keeps:
+            return StartImage(self.load(start, size))
+        picture = self._image(start.picture, "start.picture")
+        mask = None if start.mask is None else self._mask(start.mask, picture.size)
+        return start_image(start, picture, mask, size)
 
     def thumbnail(self, digest: str, owner: str = "") -> bytes | None:
         """A small JPEG of a picture; None where it is gone, or another's."""
@@ -147,17 +164,29 @@ class PictureInputs:
         image.save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
 
-    def _path(self, digest: str) -> Path:
+    def _image(self, digest: str, field: str) -> Image.Image:
+        """A picture's pixels; raises RequestError where it is gone or damaged."""
+        path = self._path(digest, field)
+        try:
+            with self._memory:
+                return _unpacked(path.read_bytes(), path.name[:10])
+        except (OSError, ImportedFileError) as error:
+            raise _gone(digest, field) from error
+
+    def _mask(self, digest: str, picture: tuple[int, int]) -> Image.Image:
+        return grey_mask(np.asarray(self._image(digest, "start.mask")), picture)
+
+    def _path(self, digest: str, field: str = "start.picture") -> Path:
         path = self._folder / digest
         if _DIGEST.fullmatch(digest) is None or not path.is_file():
-            raise _gone(digest)
+            raise _gone(digest, field)
         return path
 
-    def _own(self, digest: str, owner: str) -> Path:
+    def _own(self, digest: str, owner: str, field: str = "start.picture") -> Path:
         """As ``_path``, of a picture that this owner may use."""
-        path = self._path(digest)
+        path = self._path(digest, field)
         if self._shared and not (owner and self._claim(digest, owner).is_file()):
-            raise _gone(digest)
+            raise _gone(digest, field)
         return path
 
     def _claim(self, digest: str, owner: str) -> Path:
@@ -205,19 +234,13 @@ def _on_white(image: Image.Image) -> Image.Image:
     return white
 
 
-def _fitted(image: Image.Image, size: tuple[int, int], fit: Literal["crop", "stretch"]) -> Image.Image:
-    if fit == "stretch":
-        return image.resize(size, Image.Resampling.LANCZOS)
-    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
-
-
 def _refused(name: str, what: Text) -> ImportedFileError:
     return ImportedFileError(Text(f"{name} {what.en}; {_TAKEN.en}.", f"{name} {what.zh}；{_TAKEN.zh}。"))
 
 
-def _gone(digest: str) -> RequestError:
+def _gone(digest: str, field: str) -> RequestError:
     return RequestError(
-        "start.picture",
+        field,
         Text(
             f"{digest[:10]}… is not kept here (any more); choose the picture again, or remove it",
             f"{digest[:10]}… 已不在本机；请重新选择该图片，或将其移除",

@@ -38,6 +38,7 @@ from zimage_app.ui.negative_picker import guide_values
 from zimage_app.ui.preset_bar import preset_card, preset_values
 from zimage_app.ui.stages import edited
 from zimage_app.ui.values import (
+    SWITCHES,
     Values,
     field_title,
     in_effect,
@@ -242,9 +243,10 @@ class Handlers:
             return {self._at.notice: NO_NOTICE}
         return self._guarded(lambda: self._restore(saved, self._language(request)), request)
 
-    def dim(self, sampler: str, easycache: bool, *, number: int) -> Updates:
-        """Grey out the knobs of a stage that have no effect with this sampler and without EasyCache."""
-        effects = in_effect({f"stages.{number}.sampler": sampler, f"stages.{number}.easycache": easycache}, number)
+    def dim(self, *switches: object, number: int) -> Updates:
+        """Grey out the knobs of a stage that have no effect; ``switches`` are the values of its SWITCHES."""
+        named = zip(SWITCHES, switches, strict=True)
+        effects = in_effect({f"stages.{number}.{name}": value for name, value in named}, number)
         return {self._at.fields[name]: gr.update(interactive=effect) for name, effect in effects.items()}
 
     # Parts.

@@ -33,7 +33,7 @@ from zimage_app.ui.negative_picker import library_function
 from zimage_app.ui.preset_bar import bar_function
 from zimage_app.ui.prompt_tools import prompt_function
 from zimage_app.ui.scripts import Data, answering
-from zimage_app.ui.values import Values, all_stages_values, in_effect, switched_knobs
+from zimage_app.ui.values import SWITCHES, Values, all_stages_values, in_effect, switched_knobs
 from zimage_app.web.language import LanguageChoice
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
@@ -266,7 +266,7 @@ def _wire_viewer(viewer: gr.HTML, at: Widgets, do: Handlers) -> None:
 
 def _dim(at: Widgets, do: Handlers, number: int, plain: dict[str, Any]) -> None:
     """Let a stage's switches grey out what they leave without effect."""
-    switches = [at.fields[f"stages.{number}.{name}"] for name in ("sampler", "easycache")]
+    switches = [at.fields[f"stages.{number}.{name}"] for name in SWITCHES]
     dimmed = [at.fields[name] for name in switched_knobs(number)]
     changes = [_event(switch, "input") for switch in switches]
     gr.on(changes, partial(do.dim, number=number), switches, dimmed, preprocess=False, **plain)
