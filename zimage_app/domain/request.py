@@ -429,7 +429,9 @@ class Template(BaseModel):
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 """The SHA-256 of a file."""
-Margin = Annotated[int, Field(ge=0, le=2048)]
+MAX_MARGIN = 2048
+"""Pixels added on one side of a picture."""
+Margin = Annotated[int, Field(ge=0, le=MAX_MARGIN)]
 
 
 class StartPicture(BaseModel):

@@ -38,6 +38,8 @@ MOST_OWNERS = 200
 """Strangers who may use the same picture; more have no need of it, but could fill a disk with their marks."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
+_STARTS = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg"}
+"""First bytes of the formats; what was kept and has neither is WebP."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 _THUMBNAIL = (320, 320)
 _TAKEN = Text("take a PNG, JPEG or WebP picture", "请使用 PNG、JPEG 或 WebP 图片")
@@ -163,6 +165,15 @@ class PictureInputs:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=85)
         return buffer.getvalue()
+
+    def original(self, digest: str, owner: str = "") -> tuple[bytes, str] | None:
+        """A picture as it came, and its media type; None where it is gone, or another's."""
+        try:
+            data = self._own(digest, owner).read_bytes()
+        except (OSError, RequestError):
+            return None
+        kind = next((kind for start, kind in _STARTS.items() if data.startswith(start)), "image/webp")
+        return data, kind
 
     def _image(self, digest: str, field: str) -> Image.Image:
         """A picture's pixels; raises RequestError where it is gone or damaged."""

@@ -36,7 +36,7 @@ from zimage_app.ui.drop import imported_values
 from zimage_app.ui.i18n import card_key, say
 from zimage_app.ui.negative_picker import guide_values
 from zimage_app.ui.preset_bar import preset_card, preset_values
-from zimage_app.ui.stages import edited
+from zimage_app.ui.stages import edited, in_shape
 from zimage_app.ui.values import (
     SWITCHES,
     Values,
@@ -179,6 +179,15 @@ class Handlers:
             values, said = edited(self._values(inputs), edit, stage)
             sentences = " ".join(text.to(self._language(request)) for text in said)
             return self._filled(values) | {self._at.notice: _notice("info", sentences)}
+
+        return self._guarded(settings, request)
+
+    def shape_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+        """Give the stages the proportions of the start picture's canvas."""
+
+        def settings() -> Updates:
+            sides = (getattr(event, name, None) for name in ("width", "height"))
+            return fill(self._at.fields, in_shape(self._values(inputs), *sides))
 
         return self._guarded(settings, request)
 

@@ -37,6 +37,7 @@ _STYLES = (
     "stages",
     "start",
     "history",
+    "mask",
     "drop",
 )
 _WATCHERS = 128

@@ -33,6 +33,7 @@ from zimage_app.ui.negative_picker import library_function
 from zimage_app.ui.preset_bar import bar_function
 from zimage_app.ui.prompt_tools import prompt_function
 from zimage_app.ui.scripts import Data, answering
+from zimage_app.ui.start_picture import mask_bounds
 from zimage_app.ui.values import SWITCHES, Values, all_stages_values, in_effect, switched_knobs
 from zimage_app.web.language import LanguageChoice
 
@@ -61,6 +62,7 @@ def build_page(studio: Backend, words: gr.I18n, first: LanguageChoice) -> gr.Blo
                     _drawn("compare")
                     _drawn("history")
             viewer = _drawn("viewer")
+            _drawn("mask", bounds=mask_bounds())
         widgets = builder.widgets(canvas, gr.State(""))
         add_public_functions(studio, first)  # before the page's own, which Gradio would name the same
         do = Handlers(studio, widgets, words, first)
@@ -248,6 +250,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(controls.presets, "apply")(do.apply_preset, fields, filled, preprocess=False, **plain)
     _event(controls.presets, "reset")(do.reset, model, filled, **plain)
     _event(at.fields["stages"], "edit")(do.edit_stages, fields, filled, preprocess=False, **plain)
+    _event(at.fields["start"], "shape")(do.shape_stages, fields, filled, preprocess=False, **plain)
     _event(controls.drop, "fill")(do.fill_in, model, filled, **plain)
     for number in range(MAX_STAGES):
         _dim(at, do, number, plain)
