@@ -39,6 +39,7 @@ _WORDS = {
     "card.yaml": "title, recommended stages, example prompts",
     "preview.json": "latent to RGB, fitted to this VAE",
     "loras.jpg": "one picture plain and with each of the LoRAs that are shipped",
+    "INPAINTING.md": "redrawing a part, larger canvases, one trajectory over all sizes",
     "MODELS.md": "where models come from, and which file to take",
     "demo_prompts.json": "200 prompts and what their pictures must show",
 }

@@ -207,6 +207,11 @@ def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[
     return plans
 
 
+def running_stages(request: GenerationRequest) -> list[StagePlan]:
+    """The stages of a settled request that run, but for their seeds and EasyCache's windows."""
+    return stage_plans([(number, stage, 0) for number, stage in request.running], 1.0)
+
+
 def _handed_on(sigmas: Sequence[float], seed: int, stages: Sequence[tuple[int, Stage, int]]) -> Takeover | None:
     """Where the second of these ``stages`` takes the first one's trajectory over; None where it doesn't.
 

@@ -29,7 +29,7 @@ from zimage_app.domain.events import (
     StepDone,
     Warned,
 )
-from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.plan import GenerationPlan, running_stages
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Text
@@ -435,7 +435,10 @@ class Worker:
 
 def stage_views(request: GenerationRequest) -> tuple[StageView, ...]:
     """The stages of a settled request, before they run."""
-    return tuple(StageView(number, stage.width, stage.height, stage.steps) for number, stage in request.running)
+    return tuple(
+        StageView(stage.number, stage.settings.width, stage.settings.height, stage.steps)
+        for stage in running_stages(request)
+    )
 
 
 def watched_job(job: Job, gallery: Gallery) -> Watched:
