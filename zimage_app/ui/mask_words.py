@@ -38,6 +38,8 @@ MASK_WORDS: dict[str, Text] = {
     "mask_shaped": Text("The stages have this shape now.", "各阶段已采用此比例。"),
     "mask_nothing": Text("Nothing is marked: all of the picture is redrawn.", "没有选择区域：将重绘整张图片。"),
     "mask_part": Text("{percent} % of the canvas is redrawn.", "将重绘画布的 {percent}%。"),
+    "mask_pasted": Text("The kept part is pasted back", "保留部分已贴回原像素"),
+    "mask_decoded": Text("The kept part is as the VAE decodes it", "保留部分为 VAE 解码结果"),
     "mask_everything": Text("Everything is marked: nothing is kept.", "已全部选中：不保留任何部分。"),
     **{f"mask_{field}": knob.title for field, knob in _KNOBS.items()},
     **{f"mask_{field}_help": knob.help for field, knob in _KNOBS.items()},
