@@ -18,7 +18,7 @@ from tools.run_case import run_case
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import StagePlan
 from zimage_app.domain.request import Stage
-from zimage_app.engine.inpaint import Kept, StartImage, latent_mask, pasted
+from zimage_app.engine.inpaint import Kept, StartImage, differential_mask, latent_mask, pasted
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES: dict[str, Any] = json.loads((GOLDEN / "inpaint_manifest.json").read_text(encoding="utf-8"))["cases"]
@@ -98,6 +98,12 @@ def _kept(golden: dict[str, Tensor]) -> Kept:
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
     stage = StagePlan(0, Stage(), (0.8573263883590698, 0.0), seed, None)
     return Kept(stage, golden["resize.soft"], latent, noise, None)
+
+
+def test_a_stage_that_barely_redraws_anything_has_a_differential_mask_too() -> None:
+    mask = torch.tensor([[[[0.0, 0.5, 1.0]]]])
+    stage = StagePlan(0, Stage(shift=3.0), (0.002, 0.0), 1, None)
+    assert torch.isfinite(differential_mask(mask, stage, 1.0, 0.002)).all()
 
 
 def test_a_mask_that_redraws_all_changes_nothing_and_one_that_keeps_all_gives_the_latent_back(

@@ -506,8 +506,9 @@ class StartPicture(BaseModel):
             Text("Differential diffusion", "差分扩散"),
             Text(
                 "Grey of the mask says from which noise level on a place is redrawn, instead of how much; 1 is the"
-                " whole effect. Left out: ComfyUI's plain noise mask.",
-                "蒙版的灰度表示从哪个噪声水平开始重绘，而不是混合多少；1 为完全生效。不填则为 ComfyUI 的普通噪声蒙版。",
+                " whole effect, and so is 0, as in ComfyUI's node. Left out: the plain noise mask.",
+                "蒙版的灰度表示从哪个噪声水平开始重绘，而不是混合多少；1 为完全生效，"
+                "0 与 1 相同（与 ComfyUI 节点一致）。不填则为普通噪声蒙版。",
             ),
             step=0.05,
         ),

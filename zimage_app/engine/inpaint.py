@@ -29,6 +29,8 @@ Mask = NDArray[np.float32]
 
 _LAST_PERCENT = 0.999
 """Of the sampling, where the model's own lowest noise level is."""
+_NARROWEST = 1e-6
+"""Span of noise levels; a stage that barely redraws anything may have less, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def differential_mask(mask: Tensor, stage: StagePlan, strength: float, sigma: fl
     """
     high = stage.sigmas[0]
     low = max(percent_to_sigma(stage.settings.shift, _LAST_PERCENT), stage.sigmas[-1])
-    joined = (mask >= (sigma - low) / (high - low)).float()
+    joined = (mask >= (sigma - low) / max(high - low, _NARROWEST)).float()
     return joined if strength in (0.0, 1.0) else strength * joined + (1.0 - strength) * mask
 
 

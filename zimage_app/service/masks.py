@@ -21,6 +21,8 @@ Size = tuple[int, int]
 
 _COLOURED = 12.0
 """Mean difference of a pixel's channels above which a picture is none of a mask; JPEG makes some."""
+_LOOKED_AT = 512
+"""Pixels of a side that are looked at for colours."""
 _NOTHING = 3
 """The brightest value of a mask that keeps all; JPEG's black isn't quite 0."""
 _SAME_SHAPE = 0.02
@@ -36,8 +38,9 @@ def grey_mask(pixels: Picture, picture: Size) -> Image.Image:
     Raises:
         RequestError: it is coloured, of another shape, or keeps all.
     """
-    wide = pixels.astype(np.int16)
-    if float((wide.max(2) - wide.min(2)).mean()) > _COLOURED:
+    every = max(1, max(pixels.shape) // _LOOKED_AT)
+    some = pixels[::every, ::every].astype(np.int16)
+    if float((some.max(2) - some.min(2)).mean()) > _COLOURED:
         raise _refused(
             Text(
                 "is a coloured picture; a mask is white where the start picture is redrawn and black where it is kept",
