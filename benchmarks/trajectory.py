@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from zimage_app.domain.plan import make_plan
@@ -57,8 +58,14 @@ def make(generator: Generator, prompt: str, stages: tuple[Stage, ...], seed: int
 
 def likeness(one: Image.Image, other: Image.Image) -> float:
     """Correlation of two pictures, seen small: 1 is the same layout and colours, 0 none in common."""
-    small = [np.asarray(each.resize((42, 54)), dtype=np.float64).ravel() for each in (one, other)]
-    return float(np.corrcoef(small)[0, 1])
+    one_seen, other_seen = (_seen(each) for each in (one, other))
+    return float((one_seen * other_seen).mean())
+
+
+def _seen(picture: Image.Image) -> NDArray[np.float64]:
+    """A small copy's values, with mean 0 and spread 1."""
+    small = np.asarray(picture.resize((42, 54)), dtype=np.float64)
+    return (small - small.mean()) / small.std()
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""``resize``: the stage before is finished; its latent is brought to size and noised again, as ComfyUI's nodes do."""
+"""``resize``: the stage before is finished, its latent brought to size and noised again, as ComfyUI's nodes do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``spectral``: the trajectory of the stage before goes on at a larger size; only frequencies that it lacks are noise.
+"""``spectral``: the trajectory of the stage before goes on at a larger size; frequencies that it lacks are noise.
 
 The rule of SGLang's progressive resolution (pull request 27524, ``dct_rewind``), for sides that grow by any ratio.
 """
