@@ -3,8 +3,10 @@
     python tools/run_case.py CASE.json OUT.safetensors
 
 CASE.json names a transformer (a single file in the original or the diffusers naming), text features (a file and two
-keys), LoRAs and stages; file names are relative to the case. OUT.safetensors gets ``stage1``, ``stage2``, … in VAE
-space, float32. The last line printed is ``{"stages": [{"calls": 18, "executed": 18, "skipped_calls": []}, …]}``.
+keys), LoRAs, stages, and where one is wanted a latent to start from with its mask; file names are relative to the case.
+OUT.safetensors gets ``stage1``, ``stage2``, … in VAE space, float32; of a stage whose trajectory the next one takes
+over, as noisy as it is handed over. The last line printed is
+``{"stages": [{"calls": 18, "executed": 18, "skipped_calls": []}, …]}``.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
@@ -26,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import RequestError, StudioError
-from zimage_app.domain.plan import make_plan
+from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import parse_request
+from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.domain.wording import request_error
 from zimage_app.engine.run import StageResult, sample
@@ -37,6 +41,7 @@ from zimage_app.models.lora import LoraManager, ResolvedLora
 from zimage_app.models.memory import MemoryPlan, named_device
 
 POSITIVE, NEGATIVE = "positive", "negative"
+_NO_FILE = "0" * 64
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -55,6 +60,15 @@ class TextFile(BaseModel):
     negative: str | None = None
 
 
+class StartFile(BaseModel):
+    """What a run starts from, by key: a latent in VAE space, and a mask (1, height, width), 1 = redrawn."""
+
+    file: str
+    latent: str
+    mask: str | None = None
+    differential: float | None = None
+
+
 class LoraFile(BaseModel):
     """A LoRA's file and strength."""
 
@@ -68,6 +82,7 @@ class Case(BaseModel):
     transformer: TransformerFile
     text: TextFile
     stages: tuple[dict[str, Any], ...]
+    start: StartFile | None = None
     loras: tuple[LoraFile, ...] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     device: str | None = None
@@ -86,11 +101,19 @@ class GivenFeatures:
         return self.features[prompt]
 
 
-class NoCodec:
-    """Cases end in latents; nothing is decoded."""
+@dataclass(frozen=True)
+class GivenLatent:
+    """A codec whose one answer is known beforehand: the latent of whatever picture."""
+
+    latent: Tensor
+
+    def encode(self, picture: Tensor) -> Tensor:
+        """The latent (1, 16, h, w) in VAE space."""
+        del picture
+        return self.latent
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Never asked for."""
+        """Never asked for: cases end in latents."""
         raise AssertionError(f"a case decodes nothing, least of all {tuple(latent.shape)}")
 
 
@@ -103,19 +126,40 @@ def load_case(case: Case, folder: Path) -> Components:
     stack = [ResolvedLora(folder / use.file, use.strength) for use in case.loras or ()]
     for warning in LoraManager(transformer).apply(stack):
         sys.stderr.write(f"{warning}\n")
-    return Components(
-        Z_IMAGE_TURBO, _features(case.text, folder, device, dtype), transformer, NoCodec(), LatentFormat(), FLUX_PREVIEW
-    )
+    features, codec = _features(case.text, folder, device, dtype), GivenLatent(_start_latent(case.start, folder))
+    return Components(Z_IMAGE_TURBO, features, transformer, codec, LatentFormat(), FLUX_PREVIEW)
+
+
+def _start_latent(start: StartFile | None, folder: Path) -> Tensor:
+    if start is None:
+        return torch.empty(0)
+    return _tensor(folder, start.file, start.latent, "start.latent").float()
+
+
+def start_images(case: Case, plan: GenerationPlan, folder: Path) -> dict[int, StartImage]:
+    """The first stage's start, and its mask for those that follow, which keep what is handed over to them."""
+    if case.start is None:
+        return {}
+    mask = None
+    if case.start.mask:
+        tensor = _tensor(folder, case.start.file, case.start.mask, "start.mask").float()
+        mask = tensor.reshape(tensor.shape[-2:]).numpy()
+    first = plan.stages[0]
+    picture = np.zeros((first.settings.height, first.settings.width, 3), np.uint8)
+    following = {stage.number: StartImage(None, mask) for stage in plan.stages[1:] if mask is not None}
+    return {first.number: StartImage(picture, mask)} | following
+
+
+def _tensor(folder: Path, file: str, name: str, field: str) -> Tensor:
+    tensors = load_file(folder / file)
+    if name not in tensors:
+        raise RequestError(field, Text(f"{file} has no {name}; it has {', '.join(tensors)}", f"没有 {name}"))
+    return tensors[name]
 
 
 def _features(text: TextFile, folder: Path, device: torch.device, dtype: torch.dtype) -> GivenFeatures:
-    tensors = load_file(folder / text.file)
     names = {POSITIVE: text.positive, NEGATIVE: text.negative or text.positive}
-    for field, name in names.items():
-        if name not in tensors:
-            have = ", ".join(tensors)
-            raise RequestError(f"text.{field}", Text(f"{text.file} has no {name}; it has {have}", f"没有 {name}"))
-    found = {field: tensors[name] for field, name in names.items()}
+    found = {field: _tensor(folder, text.file, name, f"text.{field}") for field, name in names.items()}
     return GivenFeatures({field: value.flatten(0, -2).to(device, dtype) for field, value in found.items()})
 
 
@@ -133,17 +177,31 @@ def run_case(data: object, folder: Path) -> tuple[dict[str, Tensor], list[dict[s
     if case.threads is not None:
         torch.set_num_threads(case.threads)
     request = parse_request(
-        {"prompt": POSITIVE, "negative": NEGATIVE, "seed": case.seed or 0, "stages": list(case.stages)}
+        {
+            "prompt": POSITIVE,
+            "negative": NEGATIVE,
+            "seed": case.seed or 0,
+            "stages": list(case.stages),
+            "start": _start_data(case.start),
+        }
     )
     components = load_case(case, folder)
+    plan = make_plan(request, components.card)
     latents: dict[str, Tensor] = {}
     stages: list[dict[str, Any]] = []
-    for item in sample(make_plan(request, components.card), components, lambda: False):
+    for item in sample(plan, components, lambda: False, start=start_images(case, plan, folder)):
         if isinstance(item, StageResult):
             skipped = list(item.skipped_calls)
             latents[f"stage{len(stages) + 1}"] = item.latent.contiguous()
             stages.append({"calls": item.calls, "executed": item.calls - len(skipped), "skipped_calls": skipped})
     return latents, stages
+
+
+def _start_data(start: StartFile | None) -> dict[str, Any] | None:
+    """``start`` as a request has it, with hashes of no files."""
+    if start is None:
+        return None
+    return {"picture": _NO_FILE, "mask": _NO_FILE if start.mask else None, "differential": start.differential}
 
 
 def main(arguments: list[str]) -> int:

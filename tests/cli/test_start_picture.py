@@ -47,7 +47,12 @@ def test_a_picture_starts_at_a_stage_and_can_be_made_again(
     [
         (["boat", "--picture", "missing.png"], "--picture: missing.png cannot be read"),
         (["boat", "--picture", __file__], "is not a picture that can be read"),
-        (["boat", "--at", "2"], "--at, --fit: go with --picture"),
+        (["boat", "--at", "2"], "--at: go with --picture"),
+        (["boat", "--mask", "m.png", "--no-paste"], "--mask, --no-paste: go with --picture"),
+        (["boat", "--picture", "PHOTO", "--mask", "missing.png"], "--mask: missing.png cannot be read"),
+        (["boat", "--picture", "PHOTO", "--extend", "1,2,3"], "start.extend"),
+        (["boat", "--picture", "PHOTO", "--extend", "1,2,3,x"], 'start.extend.3: "x"'),
+        (["boat", "--picture", "PHOTO", "--feather", "1000"], "start.feather: 1000 must be at most 256"),
         (["boat", "--at", "2", "--picture", "PHOTO", "--single-stage"], "start.stage: 2"),
         (["boat", "--at", "9", "--picture", "PHOTO"], "start.stage"),
     ],
@@ -60,3 +65,30 @@ def test_what_cannot_be_is_one_sentence(
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+
+
+def test_part_of_a_picture_is_redrawn_and_can_be_made_again(
+    models_dir: Path, tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = tmp_path / "mask.png"
+    whole = Image.new("L", (120, 90))
+    whole.paste(255, (40, 30, 80, 60))
+    whole.save(mask)
+    flags = ["--picture", str(photo), "--mask", str(mask), "--feather", "4", "--differential", "1", "--no-paste"]
+    assert main(make(models_dir, tmp_path, "boat", *flags)) == 0
+    first = json.loads(capsys.readouterr().out)
+    start = first["request"]["start"]
+    assert (start["feather"], start["differential"], start["paste"]) == (4, 1.0, False)
+    assert (tmp_path / "out" / FOLDER / start["mask"]).read_bytes() == mask.read_bytes()
+    mask.unlink()
+    assert main(make(models_dir, tmp_path, "--from", first["path"])) == 0
+    assert json.loads(capsys.readouterr().out)["identical"] is True
+
+
+def test_a_picture_is_extended(
+    models_dir: Path, tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--picture", str(photo), "--extend", "0,0,0,60", "--fit", "stretch", "--single-stage"]
+    assert main(make(models_dir, tmp_path, "boat", *flags)) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["request"]["start"]["extend"] == [0, 0, 0, 60]

@@ -8,7 +8,7 @@ from tests.service.records import a_record
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.meaning import TimedStage, estimate, meaning, seconds_words, timed_stages
-from zimage_app.domain.plan import StagePlan, make_plan, stage_cost, stage_evaluations
+from zimage_app.domain.plan import StagePlan, make_plan
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
 from zimage_app.engine.samplers import model_sigmas
 
@@ -46,8 +46,9 @@ def test_evaluations_are_those_that_the_sampler_asks_for(sampler: str, steps: in
     (plan,) = plan_of(stage)
     asked = model_sigmas(sampler, plan.sigmas, stage, stage.shift)
     assert asked is not None
-    assert stage_evaluations(stage) == len(asked)
-    assert stage_evaluations(stage.model_copy(update={"cfg": 2.0})) == 2 * len(asked)
+    assert plan.evaluations == len(asked)
+    (guided,) = plan_of(stage.model_copy(update={"cfg": 2.0}))
+    assert guided.evaluations == 2 * len(asked)
 
 
 def test_a_window_without_a_step_says_so() -> None:
@@ -75,11 +76,10 @@ def test_an_estimate_is_the_median_of_the_nearest_runs() -> None:
 
 def test_a_finished_picture_gives_back_its_own_times() -> None:
     made = a_record()
-    stages = made.request.stages or ()
+    plans = make_plan(made.request, Z_IMAGE_TURBO).stages
     timed = timed_stages(made)
     assert len(timed) == len([stage for stage in made.stages if stage.seconds > 0])
-    first = made.stages[0]
-    assert timed[0].pace * stage_cost(stages[first.number]) == pytest.approx(first.seconds)
+    assert timed[0].pace * plans[0].cost == pytest.approx(made.stages[0].seconds)
 
 
 def test_the_time_of_all_stages_is_known_when_each_is() -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from zimage_app.engine.handover.resize import bislerp, resize
 from zimage_app.engine.noise import initial_noise
-from zimage_app.engine.start import bislerp, noised, resize, to_model_space, to_vae_space
+from zimage_app.engine.start import noised, to_model_space, to_vae_space
 from zimage_app.models.components import LatentFormat
 
 GOLDEN = Path(__file__).parents[1] / "golden"

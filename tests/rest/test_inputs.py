@@ -30,3 +30,24 @@ def test_what_cannot_be_started_from_is_named(client: TestClient) -> None:
     assert "picture is not a picture that can be read" in refused.json()["detail"]
     gone = client.post("/api/generate", json={"prompt": "boat", "start": {"picture": "0" * 64}})
     assert (gone.status_code, gone.json()["field"]) == (422, "start.picture")
+
+
+def test_part_of_a_picture_is_redrawn(client: TestClient, studio: ScriptedStudio) -> None:
+    def hand_in(image: Image.Image) -> str:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return str(client.post("/api/inputs", content=buffer.getvalue()).json()["picture"])
+
+    mask = Image.new("L", (60, 40))
+    start = {"picture": hand_in(Image.new("RGB", (60, 40), "red")), "stage": 2, "mask": hand_in(mask)}
+    refused = client.post("/api/generate", json={"prompt": "boat", "start": start})
+    assert (refused.status_code, refused.json()["field"]) == (422, "start.mask")
+    assert "black all over" in refused.json()["detail"]
+    mask.paste(255, (10, 10, 30, 30))
+    start |= {"mask": hand_in(mask), "feather": 4, "differential": 0.5, "paste": False}
+    asked = client.post("/api/generate", json={"prompt": "boat", "start": start})
+    assert asked.status_code == 202
+    picture = finish(studio, asked.json()["task_id"]).picture
+    assert picture is not None
+    assert picture.record.request.start is not None
+    assert picture.record.request.start.model_dump() == start | {"fit": "crop", "extend": (0, 0, 0, 0)}

@@ -8,7 +8,7 @@ import pytest
 
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import RequestError, StorageError
-from zimage_app.domain.plan import make_plan
+from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.preset import applied
 from zimage_app.domain.request import REFERENCE_STAGES, parse_request
 from zimage_app.service.config import StudioConfig
@@ -38,6 +38,7 @@ def test_what_ships_is_whole_and_runs() -> None:
         "turbo-1024",
         "base-50-steps",
         "demo",
+        "one-trajectory",
     }
     for preset in shipped.values():
         assert preset.problem is None
@@ -57,6 +58,18 @@ def test_the_reference_presets_are_the_reference_stages_with_its_seeds() -> None
         preset = SHIPPED.load(name)
         assert preset.stages == expected
         assert preset.settings["lora_strength"] == strength
+
+
+def test_the_preset_of_one_trajectory_costs_an_eighth_of_the_reference() -> None:
+    def plan(name: str) -> GenerationPlan:
+        data = applied(SHIPPED.load(name).settings, {"prompt": "a boat", "seed": 1})
+        return make_plan(parse_request(data), Z_IMAGE_TURBO)
+
+    one, reference = plan("one-trajectory"), plan("zimage-121101")
+    assert [stage.steps for stage in one.stages] == [3, 2, 4]
+    assert [stage.takeover is not None for stage in one.stages] == [False, True, True]
+    share = sum(stage.cost for stage in one.stages) / sum(stage.cost for stage in reference.stages)
+    assert share == pytest.approx(0.13, abs=0.005)
 
 
 def test_templates_settings_of_the_published_models() -> None:

@@ -17,6 +17,7 @@ from zimage_app.domain.errors import GenerationError, RequestError
 from zimage_app.domain.events import Failed, Picture, StageStarted
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest, Stage, parse_request
+from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.engine.noise import initial_noise
 from zimage_app.engine.run import run, sample
@@ -137,7 +138,7 @@ def test_sampling_starts_from_the_noised_picture(components: Components, monkeyp
         return note
 
     monkeypatch.setattr(type(components.transformer), "evaluation", watched)
-    list(run(plan, components, lambda: False, picture=picture))
+    list(run(plan, components, lambda: False, start={first.number: StartImage(picture)}))
     with torch.inference_mode():
         scaled = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1.0
         mean = module.encode(scaled).latent_dist.mode()
@@ -152,7 +153,7 @@ def test_another_picture_gives_another_result_and_the_same_the_same(components: 
     plan = make_plan(asking(3), CARD)
 
     def final(picture: Picture) -> torch.Tensor:
-        *_, result = sample(plan, components, lambda: False, picture=picture)
+        *_, result = sample(plan, components, lambda: False, start={2: StartImage(picture)})
         return result.latent  # type: ignore[union-attr]
 
     one = final(pixels(128, 96))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -11,6 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, ask, expect_state
 from tests.ui.doubles import ScriptedStudio
+from tests.ui.test_mask_editor import a_photo
 
 TABS = ("canvas", "compare", "history")
 
@@ -70,6 +72,13 @@ def dialogs(page: Page, check: Checker) -> None:
     page.evaluate("window.studio.showKeys()")
     check.look("shortcuts", "dialog[open]")
     page.keyboard.press("Escape")
+    file: Any = {"name": "x.png", "mimeType": "image/png", "buffer": a_photo()}
+    page.locator(".start input").set_input_files(file)
+    page.locator(".start .part").click()
+    expect(page.locator(".mask-editor .show")).to_be_visible()
+    check.look("mask editor", "dialog[open]")
+    page.keyboard.press("Escape")
+    page.locator(".start .remove").click()
     page.locator(".bar .gauges").click()
     expect(page.locator("dialog.machine dl").first).to_be_visible()
     check.look("machine", "dialog[open]")

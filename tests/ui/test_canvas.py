@@ -9,7 +9,7 @@ from tests.ui.doubles import QUICK, THREE
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
-from zimage_app.domain.request import GenerationRequest, LoraUse
+from zimage_app.domain.request import GenerationRequest, LoraUse, StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, StageView
@@ -87,3 +87,13 @@ def test_the_strip_cuts_long_prompts() -> None:
     record = RECORD.model_copy(update={"request": REQUEST.model_copy(update={"prompt": "长" * 500})})
     (item,) = strip_data([SavedPicture(Path("x.png"), record)])
     assert (item["id"], len(item["label"])) == (RECORD.id, 120)
+
+
+def test_what_of_a_start_picture_was_kept_and_how_is_told() -> None:
+    start = StartPicture(picture="a" * 64, stage=3, mask="b" * 64, extend=(0, 0, 64, 0))
+    for paste, words in ((True, "保留部分已贴回原像素"), (False, "保留部分为 VAE 解码结果")):
+        request = REQUEST.model_copy(update={"start": start.model_copy(update={"paste": paste})})
+        text = _rows(RECORD.model_copy(update={"request": request}))["起始图片"]
+        assert text == f"aaaaaaaaaa @3\n蒙版: bbbbbbbbbb\n扩展画布: 0/0/64/0\n{words}"
+    whole = REQUEST.model_copy(update={"start": StartPicture(picture="a" * 64, stage=2)})
+    assert _rows(RECORD.model_copy(update={"request": whole}))["起始图片"] == "aaaaaaaaaa @2"

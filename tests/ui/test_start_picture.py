@@ -72,7 +72,7 @@ def test_a_start_picture_comes_back_as_it_was() -> None:
 def test_it_stays_at_its_stage_when_stages_change(edit: str, stage: int, then: int) -> None:
     page = PLAIN | all_stages_values(REFERENCE_STAGES) | {"start": {"picture": "a" * 64, "stage": 2}}
     changed, _ = edited(page, edit, stage)
-    assert changed["start"] == {"picture": "a" * 64, "stage": then, "fit": "crop"}
+    assert changed["start"] == StartPicture(picture="a" * 64, stage=then).model_dump(mode="json")
 
 
 def test_the_last_stages_picture_stays_inside_when_that_is_removed() -> None:

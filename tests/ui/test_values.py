@@ -135,9 +135,17 @@ def test_a_request_without_stages_shows_the_models_own() -> None:
     assert (values["stages.1.width"], values["seed"]) == (336, "")
 
 
-def test_what_the_sampler_does_not_read_has_no_effect() -> None:
+def test_what_a_stages_switches_leave_without_effect_is_told() -> None:
+    spectral = {"stages.0.handover": "spectral", "stages.1.handover": "spectral"}
     values = _values(**{"stages.0.sampler": "euler", "stages.1.sampler": "dpmpp_2m_sde", "stages.2.sampler": "magic"})
-    assert not any(in_effect(values, 0).values())
-    on = {name.removeprefix("stages.1.") for name, effect in in_effect(values, 1).items() if effect}
-    assert on == {"eta", "s_noise", "solver_type", *(f"easycache.{field}" for field in EasyCache.model_fields)}
+
+    def on(values: dict[str, Any], number: int) -> set[str]:
+        prefix = f"stages.{number}."
+        return {name.removeprefix(prefix) for name, effect in in_effect(values, number).items() if effect}
+
+    easycache = {f"easycache.{field}" for field in EasyCache.model_fields}
+    assert on(values, 0) == {"denoise", "upscale"}
+    assert on(values, 1) == {"eta", "s_noise", "solver_type", "denoise", "upscale"} | easycache
     assert all(in_effect(values, 2).values())
+    assert on(values | spectral, 0) == {"denoise", "delta"}
+    assert on(values | spectral, 1) == {"eta", "s_noise", "solver_type", "delta"} | easycache

@@ -98,6 +98,7 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
         choices=("crop", "stretch"),
         help="with --picture: how it is brought to the stage's size (default: crop)",
     )
+    _add_mask_flags(parser)
     parser.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
     parser.add_argument(
         "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
@@ -105,6 +106,36 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
     parser.add_argument("--device", metavar="DEVICE", help="where to compute, as in cpu or cuda:1 (default: the best)")
     add_place_flags(parser)
+
+
+def _add_mask_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="with --picture: a picture in its proportions, white where it is redrawn, black where it is kept",
+    )
+    parser.add_argument(
+        "--extend",
+        metavar="L,T,R,B",
+        help="with --picture: pixels added on its left, top, right and bottom, and drawn anew",
+    )
+    parser.add_argument(
+        "--feather", type=int, metavar="PIXELS", help="with --mask or --extend: how softly both parts meet (default: 0)"
+    )
+    parser.add_argument(
+        "--differential",
+        type=float,
+        metavar="STRENGTH",
+        help="with --mask: differential diffusion, 0 to 1: grey says from when on a place is redrawn",
+    )
+    parser.add_argument(
+        "--no-paste",
+        dest="paste",
+        action="store_false",
+        default=None,
+        help="with --mask or --extend: leave the kept part as the VAE decodes it, instead of pixel for pixel",
+    )
 
 
 def settled(options: argparse.Namespace) -> ResolvedCommand:
@@ -129,19 +160,38 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
     return ResolvedCommand(config, loras, inputs, source, found, plan)
 
 
+_START_FLAGS = {"at": "stage"} | {name: name for name in ("fit", "mask", "extend", "feather", "differential", "paste")}
+"""Flags that go with ``--picture``, and what they are called in a request."""
+
+
 def _started(request: GenerationRequest, options: argparse.Namespace, inputs: PictureInputs) -> GenerationRequest:
     """The request with the picture that ``--picture`` names; one that it has already must be there."""
-    if options.start is None:
-        if options.at is not None or options.fit is not None:
-            raise RequestError("--at, --fit", Text("go with --picture FILE", "需与 --picture FILE 一起使用"))
-        inputs.check(request.start)
-        return request
+    given = {flag: getattr(options, flag) for flag in _START_FLAGS if getattr(options, flag) is not None}
+    if options.start is not None:
+        start = {_START_FLAGS[flag]: value for flag, value in given.items()}
+        if "mask" in start:
+            start["mask"] = _kept("--mask", options.mask, inputs)
+        if "extend" in start:
+            start["extend"] = [_whole_number(part) for part in options.extend.split(",")]
+        start["picture"] = _kept("--picture", options.start, inputs)
+        request = parse_request(request.model_dump(mode="json") | {"start": start})
+    elif given:
+        flags = ", ".join("--no-paste" if flag == "paste" else f"--{flag}" for flag in given)
+        raise RequestError(flags, Text("go with --picture FILE", "需与 --picture FILE 一起使用"))
+    inputs.check(request.start)
+    return request
+
+
+def _kept(flag: str, path: Path, inputs: PictureInputs) -> str:
     try:
-        kept = inputs.keep_file(options.start)
+        return inputs.keep_file(path).sha256
     except ImportedFileError as error:
-        raise RequestError("--picture", error.text) from error
-    start = {"picture": kept.sha256, "stage": options.at or 1, "fit": options.fit or "crop"}
-    return parse_request(request.model_dump(mode="json") | {"start": start})
+        raise RequestError(flag, error.text) from error
+
+
+def _whole_number(text: str) -> int | str:
+    """What isn't written as one is left for the request's check to refuse."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else text
 
 
 def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset | None = None) -> GenerationRequest:
@@ -168,6 +218,4 @@ def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset |
 
 
 def _seed(text: str) -> int | str:
-    if text in ("random", "-1", ""):
-        return "random"
-    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else text
+    return "random" if text in ("random", "-1", "") else _whole_number(text)

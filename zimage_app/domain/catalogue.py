@@ -1,6 +1,7 @@
-"""What the samplers are called and what the plan must know of them. Knows no arithmetic: that is in the engine.
+"""What samplers and hand-over rules are called and what the plan must know of them. Knows no arithmetic: that is in
+the engine.
 
-The engine's ``SAMPLERS`` table has exactly these names; a test holds the two together.
+The engine's tables ``SAMPLERS`` and ``HANDOVERS`` have exactly these names; tests hold them together.
 """
 
 from __future__ import annotations
@@ -65,3 +66,29 @@ SAMPLER_TRAITS: dict[str, SamplerTraits] = {
 }
 """In ComfyUI's order. Left out, and so refused by name: the ``_cfg_pp`` samplers, whose step needs the unguided
 prediction; ``dpm_fast`` and ``dpm_adaptive``, which stop before sigma 0; the two ``sa_solver``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverTraits:
+    """Facts about a rule by which a stage takes over from the one before."""
+
+    continues: bool = False
+    """The stage goes on with the trajectory of the one before, which stops short; else it noises a finished latent."""
+    options: frozenset[str] = field(default=_NONE)
+    """The stage's options that this rule reads: upscale, denoise, delta."""
+
+
+HANDOVER_TRAITS: dict[str, HandoverTraits] = {
+    "resize": HandoverTraits(options=frozenset({"upscale", "denoise"})),
+    "spectral": HandoverTraits(continues=True, options=frozenset({"delta"})),
+}
+
+STAGE_OPTIONS = frozenset[str]().union(
+    *(sampler.options for sampler in SAMPLER_TRAITS.values()), *(rule.options for rule in HANDOVER_TRAITS.values())
+)
+"""Options that some samplers or hand-over rules read and others don't."""
+
+
+def unread_options(sampler: str, handover: str) -> frozenset[str]:
+    """The options of a stage that have no effect with these two."""
+    return STAGE_OPTIONS - SAMPLER_TRAITS[sampler].options - HANDOVER_TRAITS[handover].options

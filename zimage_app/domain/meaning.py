@@ -10,14 +10,16 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from zimage_app.domain.plan import GenerationPlan, StagePlan, conditions_for, stage_cost
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.plan import GenerationPlan, StagePlan, conditions_for, stage_plans
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import Stage
-from zimage_app.domain.schedules import list_length
 from zimage_app.domain.text import Text
 
 _NEAREST = 5
 """Runs whose median makes an estimate."""
+_ANY_SHIFT = 1.0
+"""It moves EasyCache's window only."""
 
 Line = tuple[Text, Text]
 """Title and value."""
@@ -54,10 +56,12 @@ class StageMeaning:
     """Which stage of the request, from 0."""
     sigma_from: float
     sigma_to: float
-    """The noise level of the last step, which goes to 0."""
+    """The noise level of the last step."""
+    sigma_end: float
+    """Where that goes: 0, or where the next stage takes the trajectory over."""
     steps: int
     scheduled: int
-    """Steps of the whole list, of which denoise leaves the last ``steps``."""
+    """Steps of the whole list, of which these are a part: the last where denoise cut it."""
     evaluations: int
     """Of the model, each for one condition; at most, where there is a window."""
     conditions: int
@@ -72,7 +76,7 @@ class StageMeaning:
         """The same in words."""
         width, height = self.latent
         lines = [
-            (Text("Noise σ", "噪声 σ"), _same(f"{self.sigma_from:.3g} → {self.sigma_to:.3g} → 0")),
+            (Text("Noise σ", "噪声 σ"), _same(f"{self.sigma_from:.3g} → {self.sigma_to:.3g} → {self.sigma_end:.3g}")),
             (Text("Steps", "步数"), self._steps()),
             (Text("Model evaluations", "模型求值"), self._evaluations()),
             (Text("Latent", "潜变量"), _same(f"{width}×{height}")),
@@ -85,6 +89,8 @@ class StageMeaning:
     def _steps(self) -> Text:
         if self.scheduled == self.steps:
             return _same(str(self.steps))
+        if self.sigma_end > 0.0:
+            return Text(f"{self.steps} of {self.scheduled}", f"{self.scheduled} 步中的 {self.steps} 步")
         return Text(f"the last {self.steps} of {self.scheduled}", f"{self.scheduled} 步序列的最后 {self.steps} 步")
 
     def _evaluations(self) -> Text:
@@ -114,11 +120,14 @@ def meaning(plan: GenerationPlan, timed: Sequence[TimedStage] = ()) -> PlanMeani
 def timed_stages(record: ImageRecord) -> tuple[TimedStage, ...]:
     """What a finished picture tells of how long stages take."""
     settings = record.request.stages or ()
-    ran = [(settings[stage.number], stage.seconds) for stage in record.stages]
+    try:
+        plans = stage_plans([(ran.number, settings[ran.number], ran.seed) for ran in record.stages], _ANY_SHIFT)
+    except RequestError:  # settings that nobody can have run
+        return ()
     return tuple(
-        TimedStage(_cells(stage), stage.easycache is not None, seconds / stage_cost(stage))
-        for stage, seconds in ran
-        if seconds > 0
+        TimedStage(_cells(plan.settings), plan.settings.easycache is not None, ran.seconds / plan.cost)
+        for plan, ran in zip(plans, record.stages, strict=True)
+        if ran.seconds > 0
     )
 
 
@@ -154,8 +163,9 @@ def _stage(stage: StagePlan, timed: Sequence[TimedStage]) -> StageMeaning:
         number=stage.number,
         sigma_from=stage.sigmas[0],
         sigma_to=stage.sigmas[-2],
+        sigma_end=stage.sigmas[-1],
         steps=stage.steps,
-        scheduled=list_length(settings.steps, settings.denoise),
+        scheduled=int(stage.scheduled),
         evaluations=stage.evaluations,
         conditions=conditions_for(settings.cfg),
         latent=(width, height),

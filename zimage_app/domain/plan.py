@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.drawing import drawn, no_wildcards
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.mixing import GOLDEN, splitmix64
@@ -16,6 +16,7 @@ from zimage_app.domain.prompt_tags import plain_name, take_tags
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage, StartPicture
 from zimage_app.domain.schedules import as_float32, percent_to_sigma, stage_sigmas
 from zimage_app.domain.text import Text
+from zimage_app.domain.trajectory import Size, Takeover, fill_seed, growth, raised, switch_sigma, switch_step
 from zimage_app.domain.wildcards import Lines
 
 _SEED_BITS = 50
@@ -31,10 +32,12 @@ class StagePlan:
     settings: Stage
     """As asked, but with the seed that will be used."""
     sigmas: tuple[float, ...]
-    """steps + 1 noise levels, high to low, the last 0."""
+    """steps + 1 noise levels, high to low; the last is 0, or where the next stage takes the trajectory over."""
     seed: int
     window: tuple[float, float] | None
     """EasyCache: skipping is allowed for ``window[1] < sigma <= window[0]``; None without EasyCache."""
+    takeover: Takeover | None = None
+    """Where it goes on with the trajectory of the stage before; None where it begins one of its own."""
 
     @property
     def steps(self) -> int:
@@ -44,17 +47,44 @@ class StagePlan:
     @property
     def latent_size(self) -> tuple[int, int]:
         """(height, width) of the latent."""
-        return self.settings.height // 8, self.settings.width // 8
+        return _latent_size(self.settings)
+
+    @property
+    def handover(self) -> str:
+        """The rule by which it takes over; one that goes on with a trajectory needs one to go on with."""
+        rule = self.settings.handover
+        return "resize" if HANDOVER_TRAITS[rule].continues and self.takeover is None else rule
+
+    @property
+    def finishes(self) -> bool:
+        """Whether it ends without noise, rather than handing its trajectory on."""
+        return self.sigmas[-1] == 0.0
+
+    @property
+    def noise_seed(self) -> int:
+        """The seed of the noise that it starts with; its steps' noise follows ``seed``."""
+        return self.seed if self.takeover is None else self.takeover.seed
+
+    @property
+    def scheduled(self) -> float:
+        """Steps of the whole list that these are a part of: of its trajectory, or before ``denoise`` cut it."""
+        if self.takeover or not self.finishes:
+            return self.settings.steps
+        return self.steps / self.settings.denoise
 
     @property
     def evaluations(self) -> int:
         """Model evaluations of one condition each, at most: EasyCache may skip some."""
-        return stage_evaluations(self.settings)
+        traits = SAMPLER_TRAITS[self.settings.sampler]
+        ending = (traits.ending if self.finishes else traits.ending[:-1])[-self.steps :]
+        each = (self.steps - len(ending)) * traits.evaluations + sum(ending)
+        return each * conditions_for(self.settings.cfg)
 
     @property
     def cost(self) -> float:
-        """See ``stage_cost``."""
-        return stage_cost(self.settings)
+        """Rough cost, in evaluations of one latent cell: what progress bars and estimates need."""
+        height, width = self.latent_size
+        return float(self.evaluations * height * width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +101,6 @@ class GenerationPlan:
 def is_guided_by_one(cfg: float) -> bool:
     """Whether CFG comes to 1, where the negative prompt drops out (ComfyUI's tolerance, workflow.md section 2)."""
     return abs(cfg - 1.0) <= 1e-9
-
-
-def stage_evaluations(stage: Stage) -> int:
-    """Model evaluations that a stage asks for, each of one condition: positive, and negative where CFG is not 1."""
-    traits = SAMPLER_TRAITS[stage.sampler]
-    ending = traits.ending[-stage.steps :]
-    each = (stage.steps - len(ending)) * traits.evaluations + sum(ending)
-    return each * conditions_for(stage.cfg)
-
-
-def stage_cost(stage: Stage) -> float:
-    """Rough cost of a stage, in evaluations of one latent cell: what progress bars and estimates need."""
-    return stage_evaluations(stage) * float((stage.height // 8) * (stage.width // 8))
 
 
 def conditions_for(cfg: float) -> int:
@@ -123,13 +140,9 @@ def make_plan(
     request, tag_warnings = take_tags(drawn(request, base, wildcard), lora_name)
     asked = card.stages if request.stages is None else request.stages
     settled = tuple(_with_seed(stage, base, number, draw) for number, stage in enumerate(asked))
-    plans: list[StagePlan] = []
-    previous_shift = card.shift
     begin = _first_stage(request.start, asked)
-    for number, (stage, seed) in enumerate(settled):
-        if stage.enabled and number >= begin:
-            plans.append(_stage_plan(number, stage, seed, previous_shift))
-            previous_shift = stage.shift
+    running = [(number, *each) for number, each in enumerate(settled) if each[0].enabled and number >= begin]
+    plans = stage_plans(running, card.shift)
     whole = request.model_copy(update={"seed": base, "stages": tuple(stage for stage, _ in settled)})
     warnings = (*tag_warnings, *_warnings(request, plans), *_unsuitable(card, plans), *_lora_warnings(whole, plans))
     warnings = (*warnings, *unread_syntax(whole.full_prompt, "prompt"), *unread_syntax(whole.negative, "negative"))
@@ -171,10 +184,74 @@ def _first_stage(start: StartPicture | None, stages: Sequence[Stage]) -> int:
     return start.stage - 1
 
 
-def _stage_plan(number: int, stage: Stage, seed: int, previous_shift: float) -> StagePlan:
-    sigmas = _sigmas(stage, stage.steps)
+def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[StagePlan]:
+    """Stages that run one after the other, each as (number, settings, seed); ``shift`` is the model's own.
+
+    Raises:
+        RequestError: names what can't be run.
+    """
+    plans: list[StagePlan] = []
+    taken: Takeover | None = None
+    for place, (number, stage, seed) in enumerate(stages):
+        sigmas = _sigmas(number, stage, 1.0 if taken else stage.denoise)
+        if taken:
+            sigmas = (taken.sigma, *(level for level in sigmas if level < taken.sigma))
+        handed = _handed_on(sigmas, taken.seed if taken else seed, stages[place : place + 2])
+        if handed:
+            sigmas = (*(level for level in sigmas if level > handed.sigma), handed.sigma)
+        if taken:
+            ratio = growth(plans[-1].latent_size, _latent_size(stage))
+            sigmas = (as_float32(raised(taken.sigma, ratio)), *sigmas[1:])
+        plans.append(StagePlan(number, stage, sigmas, seed, _window(stage.easycache, shift), taken))
+        shift, taken = stage.shift, handed
+    return plans
+
+
+def running_stages(request: GenerationRequest) -> list[StagePlan]:
+    """The stages of a settled request that run, but for their seeds and EasyCache's windows."""
+    return stage_plans([(number, stage, 0) for number, stage in request.running], 1.0)
+
+
+def _handed_on(sigmas: Sequence[float], seed: int, stages: Sequence[tuple[int, Stage, int]]) -> Takeover | None:
+    """Where the second of these ``stages`` takes the first one's trajectory over; None where it doesn't.
+
+    Raises:
+        RequestError: there is nothing to take over, or the picture would shrink.
+    """
+    if len(stages) < 2 or not HANDOVER_TRAITS[stages[1][1].handover].continues:
+        return None
+    (first, before, _), (number, stage, _) = stages
+    step = switch_step(sigmas, switch_sigma(_latent_size(before), stage.delta))
+    if step == 0:
+        raise RequestError(
+            f"stages.{number}.delta",
+            Text(
+                f"{stage.delta:g} leaves stage {first + 1} no step of the trajectory; raise it, use more steps or"
+                f" switch stage {first + 1} off",
+                f"{stage.delta:g} 使第 {first + 1} 阶段分不到任何一步；请调高该值、增加步数或关闭第 {first + 1} 阶段",
+            ),
+        )
+    if growth(_latent_size(before), _latent_size(stage)) < 1.0:
+        raise RequestError(
+            f"stages.{number}.handover",
+            Text(
+                f"{stage.handover} (stage {number + 1}) needs a stage that is not smaller than the one before",
+                f"{stage.handover}（第 {number + 1} 阶段）要求本阶段不小于上一阶段",
+            ),
+        )
+    return Takeover(sigmas[step], fill_seed(seed))
+
+
+def _latent_size(stage: Stage) -> Size:
+    return stage.height // 8, stage.width // 8
+
+
+def _sigmas(number: int, stage: Stage, denoise: float) -> tuple[float, ...]:
+    """The noise levels of a whole run of the stage; raises RequestError where some of its steps coincide."""
+    sigmas = _levels(stage, stage.steps, denoise)
     if len(sigmas) <= stage.steps:
-        most = next((steps for steps in range(stage.steps - 1, 0, -1) if len(_sigmas(stage, steps)) > steps), 1)
+        fewer = range(stage.steps - 1, 0, -1)
+        most = next((steps for steps in fewer if len(_levels(stage, steps, denoise)) > steps), 1)
         raise RequestError(
             f"stages.{number}.steps",
             Text(
@@ -184,13 +261,13 @@ def _stage_plan(number: int, stage: Stage, seed: int, previous_shift: float) -> 
                 f"请不超过 {most} 步或换一个调度器",
             ),
         )
-    return StagePlan(number, stage, sigmas, seed, _window(stage.easycache, previous_shift))
+    return sigmas
 
 
-def _sigmas(stage: Stage, steps: int) -> tuple[float, ...]:
+def _levels(stage: Stage, steps: int, denoise: float) -> tuple[float, ...]:
     """The stage's noise levels for so many steps; fewer than ``steps + 1`` where some of them coincide."""
     discards = SAMPLER_TRAITS[stage.sampler].discards_penultimate
-    return stage_sigmas(stage.scheduler, stage.shift, steps, stage.denoise, discard_penultimate=discards)
+    return stage_sigmas(stage.scheduler, stage.shift, steps, denoise, discard_penultimate=discards)
 
 
 def _window(easycache: EasyCache | None, previous_shift: float) -> tuple[float, float] | None:
@@ -235,11 +312,16 @@ def _start_warnings(start: StartPicture, first: StagePlan) -> Iterator[Text]:
             f"Stage {start.stage} is switched off, so the picture starts at stage {number}.",
             f"第 {start.stage} 阶段已关闭，图片从第 {number} 阶段开始。",
         )
-    if first.settings.denoise >= 1.0:
+    if first.settings.denoise >= 1.0 and not start.keeps:
         yield Text(
             f"The start picture has no effect: denoise is 1 in stage {number}, which redraws all of it;"
             " lower it to keep some.",
             f"起始图片没有作用：第 {number} 阶段的重绘幅度为 1，会全部重画；想保留画面请调低。",
+        )
+    if start.differential is not None and not start.keeps:
+        yield Text(
+            "Differential diffusion has no effect: there is no mask, so all of the picture is redrawn.",
+            "差分扩散没有作用：没有蒙版，整张图片都会重绘。",
         )
 
 
@@ -250,7 +332,7 @@ def _unsuitable(card: ModelCard, plans: list[StagePlan]) -> tuple[Text, ...]:
         return ()
     cfg = [plan for plan in plans if plan.settings.cfg not in limits.cfg]
     # A stage that redraws part of a picture runs its steps over that part alone.
-    few = [plan for plan in plans if plan.steps / plan.settings.denoise < limits.steps.low]
+    few = [plan for plan in plans if plan.scheduled < limits.steps.low]
     many = [plan for plan in plans if plan.steps > limits.steps.high]
     title, warnings = card.title, []
     if cfg:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.catalogue import unread_options
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import STRONGEST, EasyCache, GenerationRequest, LoraUse, Stage, knob_of, parse_request
 from zimage_app.domain.text import Text
@@ -23,7 +23,6 @@ SETTINGS = ("model", *REQUEST_FIELDS, "lora_strength")
 are meant. ``lora_strength`` is given to whichever LoRAs are chosen, for a workflow whose LoRA is the user's own."""
 NO_WORDS = Text("", "")
 _OFF = Stage(enabled=False)
-_SAMPLER_OPTIONS = frozenset[str]().union(*(traits.options for traits in SAMPLER_TRAITS.values()))
 _ANY_PROMPT = "-"
 
 Settings = dict[str, Any]
@@ -201,8 +200,8 @@ def _stages(preset: tuple[Stage, ...], given: tuple[Stage, ...]) -> Iterator[Dif
 
 
 def stage_knobs(stage: Stage) -> list[str]:
-    """The knobs of a stage that have an effect with its sampler; ``easycache`` and what is in it left out."""
-    unused = _SAMPLER_OPTIONS - SAMPLER_TRAITS[stage.sampler].options
+    """The knobs of a stage that have an effect with its sampler and hand-over; ``easycache`` left out."""
+    unused = unread_options(stage.sampler, stage.handover)
     return [name for name in Stage.model_fields if name not in unused and name != "easycache"]
 
 

@@ -21,7 +21,7 @@ from zimage_app.domain.drawing import as_it_stands
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.plain_json import MOST_KEYS, TooMuchJson, keys_in, read_json
 from zimage_app.domain.prompt_tags import tag_of
-from zimage_app.domain.request import MAX_SEED, MAX_STAGES, GenerationRequest
+from zimage_app.domain.request import MAX_SEED, MAX_STAGES, GenerationRequest, StartPicture
 from zimage_app.domain.text import Text
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -166,7 +166,7 @@ class ImageRecord(BaseModel):
             "Version": f"Z-Image Progressive Studio {self.surroundings.app}",
         }
         if self.request.start is not None:
-            facts["Start picture"] = f"{self.request.start.picture[:_SHORT_HASH]} (stage {self.request.start.stage})"
+            facts |= _start_facts(self.request.start)
         if self.request.template is not None:
             facts["Template"] = json.dumps(self.request.template.prompt, ensure_ascii=False)
         on = [use for use in self.request.loras if use.strength]
@@ -181,6 +181,18 @@ class ImageRecord(BaseModel):
             lines.append(f"Negative prompt: {self.request.negative}")
         lines.append(", ".join(f"{key}: {value}" for key, value in facts.items()))
         return "\n".join(lines)
+
+
+def _start_facts(start: StartPicture) -> dict[str, object]:
+    facts: dict[str, object] = {"Start picture": f"{start.picture[:_SHORT_HASH]} (stage {start.stage})"}
+    if start.mask is not None:
+        facts["Mask"] = start.mask[:_SHORT_HASH]
+    if any(start.extend):
+        facts["Extended by"] = "/".join(map(str, start.extend))
+    if start.keeps:
+        facts["Kept part"] = "pasted" if start.paste else "decoded"
+        facts["Mask blur"] = start.feather
+    return facts
 
 
 def _too_much(text: str) -> bool:

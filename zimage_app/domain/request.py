@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plain_json import MOST_KEYS, keys_in
 from zimage_app.domain.schedules import SCHEDULERS
@@ -272,6 +272,32 @@ class Stage(BaseModel):
             ),
         ),
     ] = "nearest-exact"
+    handover: Annotated[
+        str,
+        Field(json_schema_extra={"enum": list(HANDOVER_TRAITS)}),
+        _one_of(HANDOVER_TRAITS),
+        Knob(
+            Text("Hand-over", "阶段衔接"),
+            Text(
+                "resize: the stage before is finished, resized and noised again. spectral: one trajectory goes on at"
+                " this size; another picture, at less cost. The first stage that runs has none before it.",
+                "resize：上一阶段完成后放大并重新加噪；spectral：同一条去噪轨迹在本阶段尺寸上继续，"
+                "画面不同，计算更少。首个执行的阶段前面没有可衔接的内容。",
+            ),
+        ),
+    ] = "resize"
+    delta: Annotated[
+        float,
+        Field(ge=0.001, le=0.5),
+        Knob(
+            Text("Hand-over delta", "衔接容差 delta"),
+            Text(
+                "For spectral: how much detail may be missing when the size grows. Higher changes over later: cheaper.",
+                "用于 spectral：放大时允许缺失的细节。越高则越晚放大，计算更少。",
+            ),
+            step=0.001,
+        ),
+    ] = 0.1
     easycache: Annotated[
         EasyCache | None,
         Knob(
@@ -403,14 +429,23 @@ class Template(BaseModel):
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=MAX_LORAS)] = ()
 
 
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""The SHA-256 of a file."""
+MAX_MARGIN = 2048
+"""Pixels added on one side of a picture."""
+Margin = Annotated[int, Field(ge=0, le=MAX_MARGIN)]
+
+
 class StartPicture(BaseModel):
-    """A picture to begin with instead of noise alone (image-to-image). Stages before ``stage`` are left out."""
+    """A picture to begin with instead of noise alone (image-to-image). Stages before ``stage`` are left out.
+
+    With a ``mask``, or margins that extend it, the rest of it is kept (inpainting, outpainting).
+    """
 
     model_config = _STRICT
 
     picture: Annotated[
-        str,
-        Field(pattern="^[0-9a-f]{64}$"),
+        Digest,
         Knob(
             Text("Picture", "图片"),
             Text("SHA-256 of its file, which must have been handed in before.", "图片文件的 SHA-256，需先上传该文件。"),
@@ -432,6 +467,69 @@ class StartPicture(BaseModel):
             Text("crop cuts what is too much off evenly; stretch distorts.", "crop 居中裁剪，stretch 直接拉伸。"),
         ),
     ] = "crop"
+    mask: Annotated[
+        Digest | None,
+        Knob(
+            Text("Mask", "蒙版"),
+            Text(
+                "SHA-256 of a picture in the start picture's proportions: white is redrawn, black kept. Of one with"
+                " transparency, what is transparent is redrawn. Left out: all of the picture is redrawn.",
+                "与起始图片比例相同的图片的 SHA-256：白色重绘，黑色保留；带透明度的图片则重绘透明部分。"
+                "不填则重绘整张图片。",
+            ),
+        ),
+    ] = None
+    extend: Annotated[
+        tuple[Margin, Margin, Margin, Margin],
+        Knob(
+            Text("Extend the canvas", "扩展画布"),
+            Text(
+                "Pixels of the start picture added on the left, top, right and bottom, and drawn anew.",
+                "在起始图片的左、上、右、下各增加的像素数，增加的部分重新绘制。",
+            ),
+        ),
+    ] = (0, 0, 0, 0)
+    feather: Annotated[
+        int,
+        Field(ge=0, le=256),
+        Knob(
+            Text("Feather", "羽化"),
+            Text(
+                "Pixels of the start picture over which what is redrawn passes into what is kept.",
+                "重绘部分向保留部分过渡的宽度，以起始图片的像素计。",
+            ),
+            step=1,
+            slider_max=128,
+        ),
+    ] = 0
+    differential: Annotated[
+        Annotated[float, Field(ge=0.0, le=1.0)] | None,
+        Knob(
+            Text("Differential diffusion", "差分扩散"),
+            Text(
+                "Grey of the mask says from which noise level on a place is redrawn, instead of how much; 1 is the"
+                " whole effect, and so is 0, as in ComfyUI's node. Left out: the plain noise mask.",
+                "蒙版的灰度表示从哪个噪声水平开始重绘，而不是混合多少；1 为完全生效，"
+                "0 与 1 相同（与 ComfyUI 节点一致）。不填则为普通噪声蒙版。",
+            ),
+            step=0.05,
+        ),
+    ] = None
+    paste: Annotated[
+        bool,
+        Knob(
+            Text("Paste what is kept", "贴回保留部分"),
+            Text(
+                "The kept part comes back pixel for pixel; off: as the VAE decodes it.",
+                "保留部分逐像素还原；关闭则为 VAE 解码的结果。",
+            ),
+        ),
+    ] = True
+
+    @property
+    def keeps(self) -> bool:
+        """Whether part of the picture is kept."""
+        return self.mask is not None or any(self.extend)
 
 
 class GenerationRequest(BaseModel):

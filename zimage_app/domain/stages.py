@@ -5,6 +5,7 @@ Knows no page: an edit is the tuple of the old places (from 0) that the new stag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
@@ -16,6 +17,7 @@ Edit = Literal["add", "duplicate", "left", "right", "remove"]
 EDITS: tuple[str, ...] = get_args(Edit)
 Places = tuple[int, ...]
 
+_LEAST_PIXELS = 64
 _MOST_PIXELS = 2048
 _STEP = 16
 _ENLARGEMENTS = (2.0, 1.5)
@@ -57,6 +59,14 @@ def following(last: Stage) -> Stage:
     size = {name: int(getattr(last, name) * factor) // _STEP * _STEP for name in ("width", "height")}
     denoise = last.denoise if last.denoise < 1.0 else _REDRAWN
     return last.model_copy(update={**size, "denoise": denoise, "seed": "follow", "enabled": True})
+
+
+def shaped(stage: Stage, width: int, height: int) -> tuple[int, int]:
+    """Width and height of a stage in the proportions of a canvas, with about as many pixels as it has."""
+    factor = math.sqrt(stage.width * stage.height / (width * height))
+    sides = (round(side * factor / _STEP) * _STEP for side in (width, height))
+    across, along = (min(max(side, _LEAST_PIXELS), _MOST_PIXELS) for side in sides)
+    return across, along
 
 
 def renumbered(uses: Iterable[LoraUse], places: Sequence[int]) -> tuple[tuple[LoraUse, ...], tuple[Text, ...]]:

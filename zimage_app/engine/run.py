@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from types import MappingProxyType
 from typing import TypeVar
 
 import torch
@@ -27,14 +28,18 @@ from zimage_app.domain.events import (
 )
 from zimage_app.domain.plan import GenerationPlan, StagePlan, conditions_for
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
+from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
 from zimage_app.engine.guidance import EasyCache, GuidedModel, Rows
+from zimage_app.engine.handover import HANDOVERS
+from zimage_app.engine.handover.resize import resized
+from zimage_app.engine.inpaint import Kept, latent_mask, pasted
 from zimage_app.engine.noise import initial_noise
 from zimage_app.engine.preview import latent_to_rgb, to_picture
 from zimage_app.engine.relief import Relief, quietly, with_relief
-from zimage_app.engine.samplers import SAMPLERS, SamplerInput, model_sigmas
-from zimage_app.engine.start import encoded, noised, resize, to_model_space, to_vae_space
+from zimage_app.engine.samplers import SAMPLERS, Denoiser, SamplerInput, model_sigmas
+from zimage_app.engine.start import encoded, to_vae_space
 from zimage_app.models.components import Components, Evaluation, PreparedPrompt
 
 _Given = TypeVar("_Given")
@@ -47,7 +52,9 @@ class StageResult:
 
     stage: StagePlan
     latent: Tensor
-    """(1, 16, h, w), VAE space, float32, on the CPU."""
+    """(1, 16, h, w), VAE space, float32, on the CPU; noised where the next stage goes on with the trajectory."""
+    shown: Tensor
+    """The same without noise, as far as the stage could tell: what its picture is decoded from."""
     seconds: float
     calls: int
     skipped_calls: tuple[int, ...]
@@ -59,6 +66,9 @@ class _Stopped(Exception):
 
 PrepareStage = Callable[[StagePlan], bool]
 """Called before a stage, to make the model what the stage asks for; says whether that changed its weights."""
+StartImages = Mapping[int, StartImage]
+"""The start picture by the numbers of the stages that take it."""
+NOTHING: StartImages = MappingProxyType({})
 
 
 def as_it_is(stage: StagePlan) -> bool:
@@ -73,11 +83,11 @@ def run(
     components: Components,
     cancelled: Callable[[], bool],
     prepare: PrepareStage = as_it_is,
-    picture: Picture | None = None,
+    start: StartImages = NOTHING,
 ) -> Iterator[Event]:
     """Carry out a plan; the last event is Finished, Failed or Cancelled.
 
-    ``picture`` is the plan's start picture, in the first stage's size.
+    ``start`` is the plan's start picture for the first stage, and for the others where part of it is kept.
 
     ``inference_mode`` decorates the generator, rather than being entered inside it, because each ``next`` may come
     from another thread and the mode belongs to a thread. ``cancelled`` is asked before every model evaluation.
@@ -87,12 +97,14 @@ def run(
     made = None
     done: list[StageRecord] = []
     try:
-        for item in sample(plan, components, cancelled, prepare, relief, picture):
+        for item in sample(plan, components, cancelled, prepare, relief, start):
             if not isinstance(item, StageResult):
                 yield item
                 continue
             decoding = time.perf_counter()
             made = yield from with_relief(partial(quietly, partial(_decoded, item, relief)), relief, decoding=True)
+            if plan.request.start is not None and plan.request.start.paste and item.stage.number in start:
+                made = pasted(made, start[item.stage.number])
             seconds = item.seconds + time.perf_counter() - decoding
             done.append(_stage_record(item, seconds))
             yield StageDone(item.stage, made, seconds, item.calls, item.skipped_calls)
@@ -114,7 +126,7 @@ def sample(
     cancelled: Callable[[], bool],
     prepare: PrepareStage = as_it_is,
     relief: Relief | None = None,
-    picture: Picture | None = None,
+    start: StartImages = NOTHING,
 ) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
     """The stages' latents, one after the other, without decoding them.
 
@@ -122,14 +134,18 @@ def sample(
         GenerationError: a stage's latent holds values that are not finite, or memory ran out for good.
         StudioError: what ``prepare`` raises.
     """
-    if (plan.request.start is None) != (picture is None):
+    if (plan.request.start is None) != (plan.stages[0].number not in start):
         raise ValueError("a start picture goes with a plan that asks for one")
     relief = relief or Relief(components)
     features = yield from with_relief(partial(quietly, partial(_encode_prompts, plan, components)), relief)
-    model = _Model(components, features, prepare, cancelled)
-    latent: Tensor | None = None
-    if picture is not None:
-        latent = yield from with_relief(partial(quietly, partial(encoded, picture, components)), relief)
+    pictures: dict[int, Tensor] = {}
+    for number, image in start.items():
+        if image.picture is not None:
+            encode = partial(encoded, image.picture, components)
+            pictures[number] = yield from with_relief(partial(quietly, encode), relief)
+    begin = _Beginning(plan, components, start, pictures)
+    model = _Model(components, features, prepare, cancelled, begin)
+    latent = pictures.get(plan.stages[0].number)
     for stage in plan.stages:
         result = yield from with_relief(partial(model.stage, stage, latent), relief)
         latent = result.latent
@@ -146,11 +162,13 @@ class _Model:
         features: dict[str, Tensor],
         prepare: PrepareStage,
         cancelled: Callable[[], bool],
+        beginning: _Beginning,
     ) -> None:
         self._components = components
         self._features = features
         self._prepare = prepare
         self._cancelled = cancelled
+        self._beginning = beginning
         self._prompts: tuple[PreparedPrompt, ...] = ()
 
     def stage(self, stage: StagePlan, before: Tensor | None) -> Generator[StageStarted | StepDone, None, StageResult]:
@@ -161,12 +179,15 @@ class _Model:
         begun = time.perf_counter()
         try:
             guided = self._guided(stage)
-            final = yield from _steps(stage, guided, _first_latent(stage, before, self._components), self._components)
+            x, kept = self._beginning.of(stage, before)
+            denoise = guided if kept is None else kept.around(guided)
+            final, shown = yield from _steps(stage, denoise, x, self._components)
         except BaseException:
             self._prompts = ()  # the weights may have been changed and put back since
             raise
-        latent = to_vae_space(final, self._components.latent).cpu()
-        return StageResult(stage, latent, time.perf_counter() - begun, guided.calls, tuple(guided.skipped_calls))
+        latent, shown = (to_vae_space(each, self._components.latent).cpu() for each in (final, shown))
+        seconds = time.perf_counter() - begun
+        return StageResult(stage, latent, shown, seconds, guided.calls, tuple(guided.skipped_calls))
 
     def _guided(self, stage: StagePlan) -> GuidedModel:
         changed = self._prepare(stage)
@@ -181,7 +202,7 @@ class _Model:
 
 def _decoded(result: StageResult, relief: Relief) -> Picture:
     """The picture of a stage; raises GenerationError where the decoder makes none of a sound latent."""
-    picture = relief.decode(result.latent)
+    picture = relief.decode(result.shown)
     if not bool(torch.isfinite(picture).all()):
         number = result.stage.number + 1
         raise GenerationError(
@@ -245,31 +266,54 @@ def _cache(stage: StagePlan, rows: Rows) -> EasyCache | None:
     return EasyCache(asked.threshold, stage.window, rows.tracked, rows.norm_rows)
 
 
-def _first_latent(stage: StagePlan, previous: Tensor | None, components: Components) -> Tensor:
-    """Model space, float32, on the model's device."""
-    height, width = stage.latent_size
-    shape = (1, len(components.preview.factors), height, width)
-    noise = initial_noise(shape, stage.seed)
-    latent = torch.zeros(shape) if previous is None else resize(previous, (height, width), stage.settings.upscale)
-    start = noised(to_model_space(latent, components.latent), noise, stage.sigmas[0])
-    return start.to(components.transformer.device)
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """Where the stages of one run begin, and what they keep."""
+
+    plan: GenerationPlan
+    components: Components
+    start: StartImages
+    pictures: Mapping[int, Tensor]
+    """The start picture's latent by stage, in VAE space."""
+
+    def of(self, stage: StagePlan, before: Tensor | None) -> tuple[Tensor, Kept | None]:
+        """(where sampling starts, in model space on the model's device; the kept part); ``before`` in VAE space."""
+        height, width = stage.latent_size
+        shape = (1, len(self.components.preview.factors), height, width)
+        noise = initial_noise(shape, stage.noise_seed)
+        latent = torch.zeros(shape) if before is None else before
+        x = HANDOVERS[stage.handover](latent, noise, stage, self.components.latent)
+        kept = self._kept(stage, self.pictures.get(stage.number, latent), noise)
+        return x.to(self.components.transformer.device), kept
+
+    def _kept(self, stage: StagePlan, latent: Tensor, noise: Tensor) -> Kept | None:
+        start, image = self.plan.request.start, self.start.get(stage.number)
+        if start is None or image is None or image.mask is None:
+            return None
+        if stage.takeover and stage.number not in self.pictures:
+            raise ValueError("what a trajectory keeps must be known at every size")
+        device, form = self.components.transformer.device, self.components.latent
+        mask = latent_mask(image.mask, stage.latent_size).to(device)
+        kept = resized(latent, stage, form).to(device)
+        return Kept(stage, mask, kept, noise.to(device), start.differential)
 
 
 def _steps(
-    stage: StagePlan, guided: GuidedModel, x: Tensor, components: Components
-) -> Generator[StepDone, None, Tensor]:
-    """Run the sampler; gives the final latent, in model space."""
+    stage: StagePlan, denoise: Denoiser, x: Tensor, components: Components
+) -> Generator[StepDone, None, tuple[Tensor, Tensor]]:
+    """Run the sampler; gives the final latent and what it shows without noise, in model space."""
     settings = stage.settings
     sigmas = torch.tensor(stage.sigmas, dtype=torch.float32)
-    task = SamplerInput(denoise=guided, sigmas=sigmas, settings=settings, seed=stage.seed, shift=settings.shift)
+    task = SamplerInput(denoise=denoise, sigmas=sigmas, settings=settings, seed=stage.seed, shift=settings.shift)
     sampler = SAMPLERS[settings.sampler](task, x)
+    denoised = x
     while True:
         try:
             step = next(sampler)
         except StopIteration as end:
-            final: Tensor = end.value
-            return final
-        yield StepDone(stage, step.index + 1, latent_to_rgb(step.denoised, components.preview))
+            return end.value, end.value if stage.finishes else denoised
+        denoised = step.denoised
+        yield StepDone(stage, step.index + 1, latent_to_rgb(denoised, components.preview))
 
 
 def _stage_record(result: StageResult, seconds: float) -> StageRecord:

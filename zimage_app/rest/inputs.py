@@ -20,7 +20,10 @@ _BODY = {"requestBody": {"required": True, "content": dict.fromkeys(MEDIA_TYPES,
 
 @router.post("/inputs", openapi_extra=_BODY)
 async def hand_in(request: Request, caller: Calling, response: Response) -> Input:
-    """Hand in a picture to start from, as the body. Its hash goes into ``start.picture`` of POST /api/generate."""
+    """Hand in a picture to start from, or a mask for one, as the body.
+
+    Its hash goes into ``start.picture`` or ``start.mask`` of POST /api/generate.
+    """
     data = await request.body()  # bounded before it comes here
     try:
         kept = await HANDED_IN.run(caller.studio.inputs.keep, data, _NAME, told_owner(caller, request, response))

@@ -117,7 +117,7 @@ class Accepted(_Answer):
 class Input(_Answer):
     """A picture that was handed in."""
 
-    picture: Annotated[str, Field(description="SHA-256 of its file, for start.picture of a request.")]
+    picture: Annotated[str, Field(description="SHA-256 of its file, for start.picture or start.mask of a request.")]
     width: int
     height: int
 

@@ -13,13 +13,13 @@ from PIL import Image
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.drawing import no_wildcards
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.events import Cancelled, Event, Failed, Finished, Picture, Warned
+from zimage_app.domain.events import Cancelled, Event, Failed, Finished, Warned
 from zimage_app.domain.plan import GenerationPlan, StagePlan, make_plan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import Lines
-from zimage_app.engine.run import PrepareStage, run
+from zimage_app.engine.run import PrepareStage, StartImages, run
 from zimage_app.models.components import Components
 from zimage_app.models.loader import LoadProgress, load_components
 from zimage_app.models.lora import LoraManager, ResolvedLora
@@ -100,13 +100,13 @@ class Generator:
                 plan = request if isinstance(request, GenerationPlan) else self.plan(request)
                 plan, warnings = self._settled(plan, cancelled)
                 prepare, more = self._loras_by_stage(plan.request)
-                picture = self._start_picture(plan)
+                start = self._start_images(plan)
             except StudioError as error:
                 yield Cancelled() if cancelled() else Failed(error)
                 return
             if warnings or more:
                 yield Warned((*warnings, *more))
-            yield from run(plan, self._components, cancelled, prepare, picture)
+            yield from run(plan, self._components, cancelled, prepare, start)
 
     def generate(self, request: GenerationRequest) -> Generated:
         """The picture and its record.
@@ -127,10 +127,14 @@ class Generator:
         request = plan.request.model_copy(update={"loras": tuple(use for use, _ in settled)})
         return replace(plan, request=request), [warning for _, warning in settled if warning]
 
-    def _start_picture(self, plan: GenerationPlan) -> Picture | None:
-        """The plan's start picture in the size of the first stage that runs."""
-        start, first = plan.request.start, plan.stages[0].settings
-        return None if start is None else self._inputs.load(start, (first.width, first.height))
+    def _start_images(self, plan: GenerationPlan) -> StartImages:
+        """The start picture for the first stage that runs; where part of it is kept, for all."""
+        start = plan.request.start
+        if start is None:
+            return {}
+        stages = plan.stages if start.keeps else plan.stages[:1]
+        sizes = {stage.number: (stage.settings.width, stage.settings.height) for stage in stages}
+        return {number: self._inputs.start_image(start, size) for number, size in sizes.items()}
 
     def _loras_by_stage(self, request: GenerationRequest) -> tuple[PrepareStage, list[Text]]:
         """What puts a stage's LoRAs on the model. All files are read and checked now, before anything is drawn."""

@@ -18,11 +18,13 @@ import numpy as np
 from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.request import StartPicture
+from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.models.regular_file import open_regular, read_regular
 from zimage_app.service.decoding import MOST_PIXELS, Decoded, TooManyPixels, UnreadablePicture, Wanted, decode
 from zimage_app.service.files import write_whole
 from zimage_app.service.gallery import owner_mark
+from zimage_app.service.masks import grey_mask, start_image
 
 FOLDER = ".inputs"
 """Below the pictures that are made."""
@@ -32,10 +34,13 @@ MOST_KEPT = 512 * 2**20
 MOST_OWNERS = 200
 """Strangers who may use the same picture; more have no need of it, but could fill a disk with their marks."""
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
+_STARTS = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg"}
+"""First bytes of the formats; what was kept and has neither is WebP."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SMALL = "-small.jpg"
 """What the thumbnail's name ends with, beside the picture; it is made once, when that is handed in."""
 _THUMBNAIL = Wanted((320, 320), "inside")
+_WHOLE = Wanted((MOST_PIXELS, MOST_PIXELS), "inside", packed=False)
 _LARGEST_THUMBNAIL = 2**20
 """Bytes."""
 _TAKEN = Text("take a PNG, JPEG or WebP picture", "请使用 PNG、JPEG 或 WebP 图片")
@@ -115,10 +120,19 @@ class PictureInputs:
         return self.keep(data, path.name)
 
     def check(self, start: StartPicture | None, owner: str = "") -> None:
-        """See to it that a picture is there, and will be for a while; raises RequestError where it is gone."""
-        if start is not None:
-            with suppress(OSError):  # of another's file: it may still be read
-                self._own(start.picture, owner).touch()
+        """See to it that a picture and its mask are there, and will be for a while.
+
+        Raises:
+            RequestError: one of them is gone, or the mask is none for the picture.
+        """
+        if start is None:
+            return
+        for field, digest in (("start.picture", start.picture), ("start.mask", start.mask)):
+            if digest is not None:
+                with suppress(OSError):  # of another's file: it may still be read
+                    self._own(digest, owner, field).touch()
+        if start.mask is not None:
+            self._mask(start.mask, self._image(start.picture, "start.picture").size)
 
     def load(self, start: StartPicture, size: tuple[int, int]) -> Picture:
         """A picture brought to ``size`` (width, height): turned upright, on white, resized with Lanczos.
@@ -126,13 +140,25 @@ class PictureInputs:
         Raises:
             RequestError: it is gone or damaged.
         """
-        path = self._path(start.picture)
+        path = self._path(start.picture, "start.picture")
         try:
             decoded = _decoded(read_regular(path, MAX_BYTES), path.name[:10], Wanted(size, start.fit, packed=False))
         except (OSError, ImportedFileError) as error:
-            raise _gone(start.picture) from error
+            raise _gone(start.picture, "start.picture") from error
         width, height = size
         return np.frombuffer(decoded.data, np.uint8).reshape(height, width, 3).copy()
+
+    def start_image(self, start: StartPicture, size: tuple[int, int]) -> StartImage:
+        """``load``, and which part of it is redrawn.
+
+        Raises:
+            RequestError: a file is gone or damaged, the mask is none for the picture, or the stage would cut it off.
+        """
+        if not start.keeps:
+            return StartImage(self.load(start, size))
+        picture = self._image(start.picture, "start.picture")
+        mask = None if start.mask is None else self._mask(start.mask, picture.size)
+        return start_image(start, picture, mask, size)
 
     def thumbnail(self, digest: str, owner: str = "") -> bytes | None:
         """A small JPEG of a picture; None where it is gone, or another's."""
@@ -147,17 +173,38 @@ class PictureInputs:
     def _small(self, digest: str) -> Path:
         return self._folder / f"{digest}{_SMALL}"
 
-    def _path(self, digest: str) -> Path:
+    def original(self, digest: str, owner: str = "") -> tuple[bytes, str] | None:
+        """A picture as it came, and its media type; None where it is gone, or another's."""
+        try:
+            data = read_regular(self._own(digest, owner), MAX_BYTES)
+        except (OSError, RequestError):
+            return None
+        kind = next((kind for start, kind in _STARTS.items() if data.startswith(start)), "image/webp")
+        return data, kind
+
+    def _image(self, digest: str, field: str) -> Image.Image:
+        """A picture's pixels; raises RequestError where it is gone or damaged."""
+        path = self._path(digest, field)
+        try:
+            decoded = _decoded(read_regular(path, MAX_BYTES), path.name[:10], _WHOLE)
+        except (OSError, ImportedFileError) as error:
+            raise _gone(digest, field) from error
+        return Image.frombytes("RGB", (decoded.width, decoded.height), decoded.data)
+
+    def _mask(self, digest: str, picture: tuple[int, int]) -> Image.Image:
+        return grey_mask(np.asarray(self._image(digest, "start.mask")), picture)
+
+    def _path(self, digest: str, field: str = "start.picture") -> Path:
         path = self._folder / digest
         if _DIGEST.fullmatch(digest) is None or not path.is_file():
-            raise _gone(digest)
+            raise _gone(digest, field)
         return path
 
-    def _own(self, digest: str, owner: str) -> Path:
+    def _own(self, digest: str, owner: str, field: str = "start.picture") -> Path:
         """As ``_path``, of a picture that this owner may use."""
-        path = self._path(digest)
+        path = self._path(digest, field)
         if self._shared and not (owner and self._claim(digest, owner).is_file()):
-            raise _gone(digest)
+            raise _gone(digest, field)
         return path
 
     def _claim(self, digest: str, owner: str) -> Path:
@@ -197,9 +244,9 @@ def _refused(name: str, what: Text) -> ImportedFileError:
     return ImportedFileError(Text(f"{name} {what.en}; {_TAKEN.en}.", f"{name} {what.zh}；{_TAKEN.zh}。"))
 
 
-def _gone(digest: str) -> RequestError:
+def _gone(digest: str, field: str) -> RequestError:
     return RequestError(
-        "start.picture",
+        field,
         Text(
             f"{digest[:10]}… is not kept here (any more); choose the picture again, or remove it",
             f"{digest[:10]}… 已不在本机；请重新选择该图片，或将其移除",

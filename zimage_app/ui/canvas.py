@@ -11,7 +11,7 @@ from typing import Any
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import GenerationRequest, LoraUse, Stage, knob_of
+from zimage_app.domain.request import GenerationRequest, LoraUse, Stage, StartPicture, knob_of
 from zimage_app.domain.text import Language
 from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.views import SavedPicture
@@ -99,7 +99,7 @@ def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[
         ("negative", request.negative.strip()),
         ("triggers", ", ".join([*(word for use in on for word in use.triggers), *request.triggers])),
         ("loras", "\n".join(lora_text(use) + (f" ({use.sha256[:10]})" if use.sha256 else "") for use in on)),
-        ("start", f"{request.start.picture[:10]} @{request.start.stage}" if request.start else ""),
+        ("start", _start_text(request.start, language) if request.start else ""),
     )
     return [
         (title("prompt"), request.prompt),
@@ -107,6 +107,22 @@ def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[
         *((title(field), text) for field, text in optional if text),
         (title("seed"), str(request.seed)),
     ]
+
+
+def _start_text(start: StartPicture, language: Language) -> str:
+    """The start picture's hash and stage; where part of it is kept, what is redrawn and how the rest came back."""
+
+    def title(field: str) -> str:
+        return knob_of(StartPicture, field).title.to(language)
+
+    lines = [f"{start.picture[:10]} @{start.stage}"]
+    if start.mask:
+        lines.append(f"{title('mask')}: {start.mask[:10]}")
+    if any(start.extend):
+        lines.append(f"{title('extend')}: {'/'.join(map(str, start.extend))}")
+    if start.keeps:
+        lines.append(say("mask_pasted" if start.paste else "mask_decoded", language))
+    return "\n".join(lines)
 
 
 def _typed(request: GenerationRequest) -> str:

@@ -10,13 +10,17 @@ from annotated_types import Ge, Gt, Le
 from gradio.components import Component
 from pydantic import BaseModel
 
-from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.request import knob_of
 from zimage_app.domain.schedules import SCHEDULERS
 from zimage_app.ui.i18n import knob_key
 from zimage_app.ui.values import takes_word_or_number
 
-CHOICES: dict[str, tuple[str, ...]] = {"sampler": tuple(SAMPLER_TRAITS), "scheduler": tuple(SCHEDULERS)}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "sampler": tuple(SAMPLER_TRAITS),
+    "scheduler": tuple(SCHEDULERS),
+    "handover": tuple(HANDOVER_TRAITS),
+}
 """The choices of fields whose type is plain text checked against a table."""
 
 _WIDTH = 140

@@ -39,8 +39,9 @@ from zimage_app.ui.drop import imported_values
 from zimage_app.ui.i18n import card_key, say
 from zimage_app.ui.negative_picker import guide_values
 from zimage_app.ui.preset_bar import preset_card, preset_values
-from zimage_app.ui.stages import edited
+from zimage_app.ui.stages import edited, in_shape
 from zimage_app.ui.values import (
+    SWITCHES,
     Values,
     field_title,
     in_effect,
@@ -209,6 +210,15 @@ class Handlers:
 
         return self._guarded(settings, request)
 
+    def shape_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+        """Give the stages the proportions of the start picture's canvas."""
+
+        def settings() -> Updates:
+            sides = (getattr(event, name, None) for name in ("width", "height"))
+            return fill(self._at.fields, in_shape(self._values(inputs), *sides))
+
+        return self._guarded(settings, request)
+
     def guide(self, request: gr.Request, *inputs: Any) -> Updates:
         """Give the negative prompt an effect: guidance in the first stage."""
 
@@ -285,9 +295,10 @@ class Handlers:
             return {self._at.notice: NO_NOTICE}
         return self._guarded(lambda: self._restore(saved, self._language(request)), request)
 
-    def dim(self, sampler: str, easycache: bool, *, number: int) -> Updates:
-        """Grey out the knobs of a stage that have no effect with this sampler and without EasyCache."""
-        effects = in_effect({f"stages.{number}.sampler": sampler, f"stages.{number}.easycache": easycache}, number)
+    def dim(self, *switches: object, number: int) -> Updates:
+        """Grey out the knobs of a stage that have no effect; ``switches`` are the values of its SWITCHES."""
+        named = zip(SWITCHES, switches, strict=True)
+        effects = in_effect({f"stages.{number}.{name}": value for name, value in named}, number)
         return {self._at.fields[name]: gr.update(interactive=effect) for name, effect in effects.items()}
 
     # Parts.

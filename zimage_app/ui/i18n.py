@@ -18,6 +18,7 @@ from zimage_app.domain.text import Language, Text
 from zimage_app.ui.drop_words import DROP_WORDS
 from zimage_app.ui.history_words import HISTORY_WORDS
 from zimage_app.ui.lora_words import LORA_WORDS
+from zimage_app.ui.mask_words import MASK_WORDS
 from zimage_app.ui.monitor_words import MONITOR_WORDS
 from zimage_app.ui.negative_words import NEGATIVE_WORDS
 from zimage_app.ui.preset_words import PRESET_WORDS
@@ -123,6 +124,7 @@ WORDS: dict[str, Text] = {
     **DROP_WORDS,
     **HISTORY_WORDS,
     **LORA_WORDS,
+    **MASK_WORDS,
     **MONITOR_WORDS,
     **NEGATIVE_WORDS,
     **PRESET_WORDS,

@@ -50,6 +50,7 @@ _STYLES = (
     "stages",
     "start",
     "history",
+    "mask",
     "drop",
 )
 

@@ -8,7 +8,7 @@ from zimage_app.domain.request import EasyCache, Stage
 
 STAGE_SWITCH = ("enabled",)
 STAGE_BASIC = ("width", "height", "steps", "cfg", "denoise", "shift", "sampler", "scheduler")
-STAGE_ADVANCED = ("seed", "upscale", "eta", "s_noise", "r", "solver_type")
+STAGE_ADVANCED = ("seed", "handover", "upscale", "delta", "eta", "s_noise", "r", "solver_type")
 EASYCACHE_SWITCH = ("easycache",)
 EASYCACHE = ("threshold", "start", "end", "window_shift")
 

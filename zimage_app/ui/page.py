@@ -33,7 +33,8 @@ from zimage_app.ui.negative_picker import library_function
 from zimage_app.ui.preset_bar import bar_function
 from zimage_app.ui.prompt_tools import prompt_function
 from zimage_app.ui.scripts import Data, answering
-from zimage_app.ui.values import Values, all_stages_values, in_effect, switched_knobs
+from zimage_app.ui.start_picture import mask_bounds
+from zimage_app.ui.values import SWITCHES, Values, all_stages_values, in_effect, switched_knobs
 from zimage_app.web.language import LanguageChoice
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
@@ -61,6 +62,7 @@ def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Bloc
                     _drawn("compare")
                     _drawn("history")
             viewer = _drawn("viewer")
+            _drawn("mask", bounds=mask_bounds())
         widgets = builder.widgets(canvas)
         add_public_functions(studio, first)  # before the page's own, which Gradio would name the same
         do = Handlers(studio, widgets, words, first)
@@ -254,6 +256,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(controls.presets, "apply")(do.apply_preset, fields, filled, preprocess=False, **plain)
     _event(controls.presets, "reset")(do.reset, model, filled, **plain)
     _event(at.fields["stages"], "edit")(do.edit_stages, fields, filled, preprocess=False, **plain)
+    _event(at.fields["start"], "shape")(do.shape_stages, fields, filled, preprocess=False, **plain)
     _event(controls.drop, "fill")(do.fill_in, model, filled, **plain)
     _event(controls.drop, "undo")(do.put_back, None, filled, **plain)
     for number in range(MAX_STAGES):
@@ -272,7 +275,7 @@ def _wire_viewer(viewer: gr.HTML, at: Widgets, do: Handlers) -> None:
 
 def _dim(at: Widgets, do: Handlers, number: int, plain: dict[str, Any]) -> None:
     """Let a stage's switches grey out what they leave without effect."""
-    switches = [at.fields[f"stages.{number}.{name}"] for name in ("sampler", "easycache")]
+    switches = [at.fields[f"stages.{number}.{name}"] for name in SWITCHES]
     dimmed = [at.fields[name] for name in switched_knobs(number)]
     changes = [_event(switch, "input") for switch in switches]
     gr.on(changes, partial(do.dim, number=number), switches, dimmed, preprocess=False, **plain)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import StartPicture, parse_request, parse_stage
-from zimage_app.domain.stages import EDITS, Edit, Places, following, places_after, renumbered
+from zimage_app.domain.stages import EDITS, Edit, Places, following, places_after, renumbered, shaped
 from zimage_app.domain.text import Text
 from zimage_app.ui.values import Values, lora_values, stage_count, stage_data, stage_fields, stages_values, start_value
 
@@ -34,6 +34,21 @@ def edited(values: Mapping[str, Any], edit: str, stage: object) -> tuple[Values,
     chosen = parse_request({"prompt": "-", "loras": values["loras"] or [], "start": values.get("start") or None})
     loras, said = renumbered(chosen.loras, places)
     return changed | {"loras": lora_values(loras), "start": start_value(_moved_start(chosen.start, places))}, said
+
+
+def in_shape(values: Mapping[str, Any], width: object, height: object) -> Values:
+    """The sizes that give all stages the proportions of a canvas.
+
+    Raises:
+        RequestError: these are no sides, or a stage's settings are not valid.
+    """
+    if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
+        raise RequestError("stages", Text(f"{width!r} x {height!r} is no size", f"{width!r} × {height!r} 不是尺寸"))
+    changed: Values = {}
+    for number in range(stage_count(values)):
+        sides = shaped(parse_stage(stage_data(values, number)), width, height)
+        changed |= {f"stages.{number}.{name}": side for name, side in zip(("width", "height"), sides, strict=True)}
+    return changed
 
 
 def _moved(values: Mapping[str, Any], old: int, new: int) -> Values:

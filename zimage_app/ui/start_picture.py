@@ -1,6 +1,6 @@
-"""The picture to start from: handed in by the page's script (``assets/start.js``), shown small. Knows no components.
+"""The picture to start from, and its mask: handed in by the page's scripts (``assets/start.js``, ``assets/mask.js``).
 
-What the page keeps of it is its hash, the stage and how it is fitted; ``start`` of a request as plain data.
+What the page keeps of them is ``start`` of a request as plain data. Knows no components.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import BusyError, ImportedFileError, StorageError
+from zimage_app.domain.request import MAX_MARGIN, StartPicture
 from zimage_app.service.inputs import MAX_BYTES
 from zimage_app.service.slow_work import HANDED_IN, THUMBNAILS
 from zimage_app.service.studio import Studio
+from zimage_app.ui.controls import bounds
 from zimage_app.ui.drop import file_of
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -22,7 +24,10 @@ _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def start_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``POST /inputs?name=FILE``, the picture as the body: its hash and size, or an ``error``; ``/inputs/HASH.jpg``."""
+    """``POST /inputs?name=FILE``, the picture as the body: its hash and size, or an ``error``.
+
+    Then ``/inputs/HASH`` is the picture as it came, and ``/inputs/HASH.jpg`` is small.
+    """
 
     async def hand_in(request: Request) -> JSONResponse:
         language = language_of(request, first)
@@ -41,4 +46,21 @@ def start_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
             return PlainTextResponse("", 404, headers=_NOW)
         return Response(data, media_type="image/jpeg", headers=_FOREVER)
 
-    return [Route("/inputs", hand_in, methods=["POST"]), Route("/inputs/{digest}.jpg", small)]
+    def whole(request: Request) -> Response:
+        kept = studio.inputs.original(request.path_params["digest"], owner_of(request))
+        if kept is None:
+            return PlainTextResponse("", 404, headers=_NOW)
+        data, kind = kept
+        return Response(data, media_type=kind, headers=_FOREVER)
+
+    return [
+        Route("/inputs", hand_in, methods=["POST"]),
+        Route("/inputs/{digest}.jpg", small),
+        Route("/inputs/{digest}", whole),
+    ]
+
+
+def mask_bounds() -> dict[str, float]:
+    """The bounds that the mask editor's controls keep."""
+    _, feather, _ = bounds(StartPicture, "feather")
+    return {"feather": feather, "extend": MAX_MARGIN}

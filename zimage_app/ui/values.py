@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS, STAGE_OPTIONS, unread_options
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, LoraUse, Stage, StartPicture, knob_of
 from zimage_app.domain.text import Text
@@ -21,8 +21,8 @@ from zimage_app.domain.wildcards import split_words
 
 Values = dict[str, Any]
 
-SAMPLER_OPTIONS = sorted(frozenset[str]().union(*(traits.options for traits in SAMPLER_TRAITS.values())))
-"""Knobs that some samplers read and others don't."""
+SWITCHES = ("sampler", "handover", "easycache")
+"""Knobs of a stage that may leave others without effect."""
 REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed", "stages", "start", "keep_stages")
 """What concerns all stages."""
 _RANDOM_SEED = ("", "-1")
@@ -144,22 +144,23 @@ def all_stages_values(stages: tuple[Stage, ...]) -> Values:
 
 
 def switched_knobs(number: int) -> tuple[str, ...]:
-    """The knobs of stage ``number`` that its sampler or its EasyCache switch may leave without effect."""
+    """The knobs of stage ``number`` that its SWITCHES may leave without effect."""
     easycache = (f"easycache.{name}" for name in EasyCache.model_fields)
-    return tuple(f"stages.{number}.{name}" for name in (*SAMPLER_OPTIONS, *easycache))
+    return tuple(f"stages.{number}.{name}" for name in (*sorted(STAGE_OPTIONS), *easycache))
 
 
 def in_effect(values: Mapping[str, Any], number: int) -> dict[str, bool]:
     """Whether each of the ``switched_knobs`` has an effect."""
-    traits = SAMPLER_TRAITS.get(values[f"stages.{number}.sampler"])
-    effects = {}
-    for name in switched_knobs(number):
-        if ".easycache." in name:
-            effects[name] = bool(values[f"stages.{number}.easycache"])
-        else:
-            # A sampler that isn't in the table is for the request's check to refuse; it takes nothing away.
-            effects[name] = traits is None or name.rpartition(".")[2] in traits.options
-    return effects
+    sampler, handover, easycache = (values[f"stages.{number}.{name}"] for name in SWITCHES)
+    # A name that isn't in the tables is for the request's check to refuse; it takes nothing away.
+    known = sampler in SAMPLER_TRAITS and handover in HANDOVER_TRAITS
+    unread = unread_options(sampler, handover) if known else frozenset()
+    if number == 0:  # it takes nothing over, whatever its rule
+        unread -= {"denoise"}
+    return {
+        name: bool(easycache) if ".easycache." in name else name.rpartition(".")[2] not in unread
+        for name in switched_knobs(number)
+    }
 
 
 def _plain(model: type[BaseModel], field: str, value: object) -> object:

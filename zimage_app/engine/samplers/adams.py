@@ -134,7 +134,7 @@ def heunpp2(task: SamplerInput, x: Tensor) -> SamplerRun:
             return x + d * dt
         ahead = x + d * dt
         d_ahead = slope(ahead, sigma_next, task.denoise(ahead, float(sigma_next)))
-        beyond = sigmas[i + 2]
+        beyond = sigmas[i + 2] if i + 2 < len(sigmas) else sigmas.new_zeros(())
         if beyond == 0:
             share = sigma_next / (2 * sigmas[0])
             x = x + (d * (1 - share) + d_ahead * share) * dt

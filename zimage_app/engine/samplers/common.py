@@ -41,7 +41,8 @@ class SamplerInput:
 
     denoise: Denoiser
     sigmas: Tensor
-    """(steps + 1,) float32 on the CPU, falling, the last 0. Never written to."""
+    """(steps + 1,) float32 on the CPU, falling; the last is 0 unless another run goes on from there. Never written
+    to."""
     settings: Stage
     """eta, s_noise, r and solver_type are read from here."""
     seed: int

@@ -104,7 +104,9 @@ def uni_pc(step_scale: _StepScale) -> Sampler:
 
     def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
         levels = task.sigmas.clone()
-        levels[-1] = _LAST_SIGMA
+        finishes = bool(levels[-1] == 0)
+        if finishes:
+            levels[-1] = _LAST_SIGMA
         steps = len(levels) - 1
         highest = max(min(_MAX_ORDER, steps - 1), 1)
         y = x * _signal_share(levels[0])
@@ -121,7 +123,8 @@ def uni_pc(step_scale: _StepScale) -> Sampler:
             y = step.corrected(denoised - known[-1].denoised)
             known = [*known[1 - _MAX_ORDER :], _Known(sigma, denoised)]
         yield SamplerStep(steps - 1, y, float(levels[-2]), known[-1].denoised)
+        final = y / _signal_share(levels[-1])
         # A flow model's result is divided by 1 - (last sigma), which is not 0 here.
-        return y / _signal_share(levels[-1]) / (1 - levels[-1])
+        return final / (1 - levels[-1]) if finishes else final
 
     return sample

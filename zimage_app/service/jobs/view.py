@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zimage_app.domain.errors import StudioError
+from zimage_app.domain.plan import running_stages
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import OVER, JobState
@@ -79,4 +80,7 @@ class JobView:
 
 def stage_views(request: GenerationRequest) -> tuple[StageView, ...]:
     """The stages of a settled request, before they run."""
-    return tuple(StageView(number, stage.width, stage.height, stage.steps) for number, stage in request.running)
+    return tuple(
+        StageView(stage.number, stage.settings.width, stage.settings.height, stage.steps)
+        for stage in running_stages(request)
+    )

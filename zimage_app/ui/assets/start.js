@@ -1,5 +1,5 @@
-// The picture to start from. props.value is null or {picture, stage, fit}, a request's "start" as plain data; the file
-// itself is handed to the server once, which gives its hash.
+// The picture to start from. props.value is null or a request's "start" as plain data; the file itself is handed to the
+// server once, which gives its hash. What of it is redrawn is painted in the mask editor (mask.js).
 const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".start");
@@ -46,6 +46,9 @@ function draw() {
   const address = `inputs/${encodeURIComponent(value.picture)}.jpg`;
   if (image.getAttribute("src") !== address) image.src = address;
   part(".fit select").value = value.fit || "crop";
+  const keeps = value.mask || value.extend?.some((side) => side);
+  part(".part").textContent = say(keeps ? "mask_edit" : "mask_open");
+  part(".kept").textContent = keeps ? say("mask_set") : "";
   drawStages({ ...value, stage: Number(value.stage) || 1 });
 }
 
@@ -73,6 +76,7 @@ async function take(file) {
   part(".choose").textContent = say("start_choose");
   if (answer.error) return complain(answer.error);
   const stage = chosen()?.stage || usualStage();
+  // A mask belongs to the picture that it was painted on.
   change({ picture: answer.picture, stage, fit: chosen()?.fit || "crop" });
   root.scrollIntoView({ block: "nearest" });
   part(".at select").focus({ preventScroll: true });
@@ -95,6 +99,11 @@ part(".at select").onchange = (event) => change({ ...chosen(), stage: Number(eve
 part(".fit span").textContent = say("start_fit");
 part(".fit select").replaceChildren(...["crop", "stretch"].map((fit) => new Option(say(`start_${fit}`), fit)));
 part(".fit select").onchange = (event) => change({ ...chosen(), fit: event.target.value });
+part(".part").onclick = () => {
+  const use = (settings) => change({ ...chosen(), ...settings });
+  const shape = (width, height) => trigger("shape", { width, height });
+  document.dispatchEvent(new CustomEvent("studio:mask", { detail: { start: chosen(), use, shape, complain } }));
+};
 part(".remove").setAttribute("aria-label", say("start_remove"));
 part(".remove").title = say("start_remove");
 part(".remove").onclick = () => {
