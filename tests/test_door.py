@@ -201,3 +201,12 @@ def test_a_picture_of_the_public_functions_is_given_as_a_file_to_keep(unlocked: 
         assert httpx.get(f"{unlocked.address}/gradio_api/file={folder / 'a.html'}").status_code == 404
     finally:
         shutil.rmtree(folder)
+
+
+def test_below_a_path_everything_is_there(tmp_path: Path) -> None:
+    with running(tmp_path, prefix="/studio") as app, httpx.Client(base_url=app.address, timeout=60) as client:
+        for path in ("/", "/config", "/theme.css", "/api/history", "/docs", "/gradio_api/info", "/history", "/health"):
+            assert client.get(f"/studio{path}").status_code == 200, path
+            assert client.get(path).status_code == 200, f"{path}, of a proxy that takes the path off"
+        assert client.get("/studio/config").json()["root"] == f"{app.address}/studio"
+        assert '"/studio/api/openapi.json"' in client.get("/studio/docs").text.replace("'", '"')

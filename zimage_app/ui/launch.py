@@ -132,7 +132,7 @@ def _our_server(proxies: Sequence[str]) -> Iterator[None]:
         reached = "localhost" if name == "0.0.0.0" else name
         return name, port, f"http://{reached}:{port}/", server
 
-    http_server.start_server = start_server  # type: ignore[assignment]
+    http_server.start_server = start_server
     try:
         yield
     finally:
