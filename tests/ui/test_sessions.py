@@ -60,7 +60,7 @@ def test_a_session_holds_no_components(opened: tuple[Any, str]) -> None:
 def test_sessions_of_closed_pages_go_first_and_all_are_bounded(opened: tuple[Any, str]) -> None:
     page, _ = opened
     assert isinstance(page.app.state_holder, Sessions)
-    holder = Sessions()  # type: ignore[no-untyped-call]
+    holder = Sessions()
     holder.set_blocks(page)
     assert holder.capacity == MOST_SESSIONS
     try:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from zimage_app.domain.events import Picture
 from zimage_app.domain.plan import StagePlan
 from zimage_app.domain.schedules import percent_to_sigma
-from zimage_app.domain.start_image import Mask
+from zimage_app.domain.start_image import Mask, StartImage
 from zimage_app.engine.samplers import Denoiser
 from zimage_app.engine.start import noised
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
 from zimage_app.domain.events import Picture

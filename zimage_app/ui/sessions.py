@@ -78,7 +78,7 @@ class Sessions(StateHolder):
     """A bounded number of sessions, of which those of closed pages go first."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
 
     def __getitem__(self, session_id: str) -> SessionState:
         """The session, made where it isn't there."""
@@ -96,7 +96,7 @@ class Sessions(StateHolder):
 
 def bound_sessions(page: gr.Blocks) -> None:
     """Have a page that was launched keep little; call before it is visited."""
-    sessions = Sessions()  # type: ignore[no-untyped-call]
+    sessions = Sessions()
     page.state_session_capacity = MOST_SESSIONS
     sessions.set_blocks(page)
     page.app.state_holder = sessions
