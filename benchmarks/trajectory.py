@@ -65,7 +65,8 @@ def likeness(one: Image.Image, other: Image.Image) -> float:
 def _seen(picture: Image.Image) -> NDArray[np.float64]:
     """A small copy's values, with mean 0 and spread 1."""
     small = np.asarray(picture.resize((42, 54)), dtype=np.float64)
-    return (small - small.mean()) / small.std()
+    spread: NDArray[np.float64] = (small - small.mean()) / small.std()
+    return spread
 
 
 def main(arguments: list[str]) -> int:

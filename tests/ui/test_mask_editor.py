@@ -118,7 +118,7 @@ def applied(page: Page, studio: ScriptedStudio) -> np.ndarray:
 
 
 def newest_mask(studio: ScriptedStudio) -> np.ndarray:
-    files = [path for path in (studio._folder / "outputs" / FOLDER).iterdir() if len(path.name) == 64]
+    files = [path for path in (studio._config.outputs / FOLDER).iterdir() if len(path.name) == 64]
     newest = max(files, key=lambda path: path.stat().st_mtime_ns)
     return np.asarray(Image.open(newest).convert("L"))
 

@@ -78,7 +78,7 @@ class Sessions(StateHolder):
     """A bounded number of sessions, of which those of closed pages go first."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def __getitem__(self, session_id: str) -> SessionState:
         """The session, made where it isn't there."""
