@@ -71,6 +71,7 @@ def test_what_the_model_reads_is_told_with_its_tokens(studio: ScriptedStudio) ->
         "limit": 1000,
         "problem": "",
         "ways": "",
+        "drawn": "",
         "example": False,
     }
     told = reads(studio, "a boat", triggers="ink, boat")
@@ -84,6 +85,7 @@ def test_what_the_model_reads_is_told_with_its_tokens(studio: ScriptedStudio) ->
 def test_what_is_drawn_is_told_by_the_seed_or_as_an_example(studio: ScriptedStudio) -> None:
     told = reads(studio, "a {red|blue} boat at __time__", triggers="{x|y, z}")
     assert (told["ways"], told["example"], told["same"]) == ("8", False, False)
+    assert told["drawn"] == "{red|blue}  __time__  {x|y, z}"
     assert told == reads(studio, "a {red|blue} boat at __time__", triggers="{x|y, z}", example=5)
     texts = {reads(studio, "{a|b|c} __time__", seed="", example=turn)["text"] for turn in range(30)}
     assert texts == {f"{letter} {time}" for letter in "abc" for time in ("dawn", "noon")}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
-from zimage_app.service.imports.comfy.values import Clip, Missing, Model, Note, Plain, Vae, Value
+from zimage_app.service.imports.comfy.values import Clip, Model, Note, Plain, Vae, Value
 from zimage_app.service.imports.draft import shown
 from zimage_app.service.imports.names import usual_part
 
@@ -77,16 +77,6 @@ def feature_note(at: At, names: Iterable[str]) -> Note:
     said = said[:200]
     en, zh = (f" ({said})", f"（{said}）") if said else ("", "")
     return at.note(Text(f"left out, this app doesn't have it{en}", f"没有带过来，本程序没有这个功能{zh}"))
-
-
-def file_of(model: Model) -> str:
-    """The model's file, where it is known."""
-    return model.file.data if isinstance(model.file, Plain) and isinstance(model.file.data, str) else ""
-
-
-def why_no_file(model: Model) -> Text | None:
-    """Why a model's file isn't known."""
-    return model.file.reason if isinstance(model.file, Missing) else None
 
 
 ROLES = {
