@@ -73,7 +73,8 @@ def likeness(one: Image.Image, other: Image.Image) -> float:
 def _seen(picture: Image.Image) -> NDArray[np.float64]:
     """A small copy's values, with mean 0 and spread 1."""
     small = np.asarray(picture.resize((42, 54)), dtype=np.float64)
-    return (small - small.mean()) / small.std()
+    centred: NDArray[np.float64] = small - small.mean()
+    return centred / float(small.std())
 
 
 def main(arguments: list[str]) -> int:
