@@ -49,7 +49,7 @@ _WORDS = {
     "card.yaml": "title, recommended stages, example prompts",
     "preview.json": "latent to RGB, fitted to this VAE",
     "inpainting.jpg": "a picture, the mask painted on it, what came of it, and a larger canvas",
-    "trajectory.jpg": "pictures of three stages, and of one trajectory below them",
+    "trajectory.jpg": "a picture of three stages, and of one trajectory below it",
     "loras.jpg": "one picture plain and with each of the LoRAs that are shipped",
     "INPAINTING.md": "redrawing a part, larger canvases, one trajectory over all sizes",
     "MODELS.md": "where models come from, and which file to take",

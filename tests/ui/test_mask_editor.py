@@ -98,6 +98,13 @@ def at(page: Page, x: float, y: float) -> tuple[float, float]:
     return box["x"] + x / WIDTH * box["width"], box["y"] + y / HEIGHT * box["height"]
 
 
+def under(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Which pixel of the picture lies at a place of the screen."""
+    box = page.locator(".mask-editor canvas.paint").bounding_box()
+    assert box is not None
+    return (x - box["x"]) / box["width"] * WIDTH, (y - box["y"]) / box["height"] * HEIGHT
+
+
 def drag(page: Page, *points: tuple[float, float]) -> None:
     page.mouse.move(*at(page, *points[0]))
     page.mouse.down()
@@ -179,17 +186,19 @@ def test_what_is_painted_can_be_undone_inverted_erased_and_cleared(visit: Visit,
 def test_it_is_enlarged_and_moved_with_the_wheel_and_the_hand(visit: Visit, scripted: ScriptedStudio) -> None:
     page = visit()
     begin(page)
-    page.mouse.move(*at(page, 200, 120))
-    before = at(page, 200, 120)
+    x, y = (round(side) for side in at(page, 200, 120))  # the wheel's event has whole pixels
+    page.mouse.move(x, y)
+    before = under(page, x, y)
     for _ in range(6):
         page.mouse.wheel(0, -100)
-    after = at(page, 200, 120)
-    assert before == pytest.approx(after, abs=1.0), "what is under the pointer stays there"
+    page.wait_for_function("document.querySelector('canvas.paint').getBoundingClientRect().width > 2500")
+    assert under(page, x, y) == pytest.approx(before, abs=0.5), "what is under the pointer stays there"
     page.locator(".tools .move").click()
+    page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(after[0] - 50, after[1] - 30)
+    page.mouse.move(x - 50, y - 30)
     page.mouse.up()
-    assert at(page, 200, 120) == pytest.approx((after[0] - 50, after[1] - 30), abs=1.0)
+    assert under(page, x - 50, y - 30) == pytest.approx(before, abs=0.5)
     page.locator(".tools .paint").click()
     set_brush(page, 20)
     drag(page, (200, 120), (200, 120))
