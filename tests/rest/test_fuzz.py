@@ -34,8 +34,9 @@ UNHURRIED = settings(
 KEY = "key-0123456789abcdef"
 CASES = {"POST /generate": 60, "GET /history": 40}
 """How many of each kind, right and wrong; of the others, which take a name or nothing, 10."""
-BARE = ("/models", "/loras", "/presets", "/system/status", "/images/latest")
-"""What takes nothing that could be wrong."""
+BARE = dict.fromkeys(("/models", "/loras", "/presets", "/system/status", "/images/latest", "/queue"), "GET")
+BARE |= {"/queue/pause": "POST", "/queue/resume": "POST"}
+"""What takes nothing that could be wrong, and its method."""
 ANY_BYTES = ("/inputs",)
 """What takes a body that no schema can call wrong."""
 OPERATIONS = [
@@ -44,10 +45,13 @@ OPERATIONS = [
     ("GET", "/generate/{task_id}"),
     ("DELETE", "/generate/{task_id}"),
     ("GET", "/generate/{task_id}/events"),
+    ("POST", "/generate/{task_id}/move"),
+    ("DELETE", "/queue/groups/{group}"),
     ("GET", "/history"),
     ("GET", "/images/{image_id}"),
     ("GET", "/download/{image_id}"),
-    *(("GET", path) for path in BARE),
+    ("DELETE", "/queue"),
+    *((method, path) for path, method in BARE.items()),
 ]
 
 

@@ -85,6 +85,7 @@ def test_the_schema_is_the_requests_own(client: TestClient) -> None:
     assert set(published["components"]["schemas"]["GenerateBody"]["properties"]) == {
         *GenerationRequest.model_fields,
         "model",
+        "group",
     }
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,8 @@ def _follow(page: _Page, visitor: gr.Request, asked: str = "") -> list[Updates]:
     async def all_updates() -> list[Updates]:
         return [updates async for updates in page.do.follow(visitor, asked)]
 
-    return asyncio.run(all_updates())
+    with ThreadPoolExecutor(1) as pool:  # this thread may have a loop of a browser's
+        return pool.submit(asyncio.run, all_updates()).result()
 
 
 def test_a_stranger_without_a_cookie_sees_nobodys_pictures(page: _Page, studio: ScriptedStudio) -> None:

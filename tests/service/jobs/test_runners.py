@@ -23,7 +23,7 @@ from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import Tracked
 from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
 from zimage_app.service.jobs.store import Job
-from zimage_app.service.jobs.view import JobView
+from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.limits import HOME
 from zimage_app.service.loras import LoraLibrary
 from zimage_app.service.slot import ModelSlot
@@ -47,7 +47,8 @@ def dispatching(outputs: Path, loads: list[Load]) -> Iterator[Dispatcher]:
 def submit(dispatcher: Dispatcher, name: str, request: GenerationRequest, owner: str = "") -> str:
     plan = plan_of(request)
     job = Job(name, owner, MODEL, plan.request.model_dump_json(), sum(stage.cost for stage in plan.stages))
-    dispatcher.submit(job, Tracked(JobView(name, owner, MODEL), plan))
+    view = JobView(name, owner, MODEL, stages=stage_views(plan.request))
+    dispatcher.submit(job, Tracked(view, plan))
     return name
 
 

@@ -1,2 +1,6 @@
-// Holds the id of the job that this tab asked for last; a new one is told to the handler that shows jobs.
-watch("value", () => props.value && trigger("submit"));
+// Holds the id of the job that this tab asked for last; a new one is told to the views, and to the handler that shows jobs.
+watch("value", () => {
+  if (!props.value) return;
+  document.dispatchEvent(new CustomEvent("studio:asked"));
+  trigger("submit");
+});

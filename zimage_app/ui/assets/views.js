@@ -4,9 +4,6 @@ const page = window.studio;
 const { makeButton, say } = page;
 const root = element.querySelector(".views");
 const names = ["canvas", "compare", "history"];
-const busy = (state) => ["waiting", "loading", "running", "stopping", "saving"].includes(state);
-
-let state = "idle"; // of the job on the canvas
 
 const tabs = names.map((name) => {
   const tab = makeButton("view", say(`view_${name}`), "", () => show(name));
@@ -46,11 +43,8 @@ root.onkeydown = (event) => {
 };
 
 document.addEventListener("studio:show", (event) => show(event.detail));
-document.addEventListener("studio:job", (event) => {
-  // Who presses Generate wants to see it.
-  if (busy(event.detail) && !busy(state)) show("canvas");
-  state = event.detail;
-});
+// Who presses Generate wants to see it; who looks elsewhere while the queue goes on does not.
+document.addEventListener("studio:asked", () => show("canvas"));
 
 root.setAttribute("aria-label", say("views"));
 root.append(...tabs);
