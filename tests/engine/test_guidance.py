@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from zimage_app.domain.plan import conditions_for
-from zimage_app.engine.guidance import EasyCache, GuidedModel, Rows
+from zimage_app.domain.guidance import conditions_for
+from zimage_app.engine.guidance.easycache import EasyCache
+from zimage_app.engine.guidance.model import GuidedModel, Mode, Rows
 
 X = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(3))
 
@@ -25,7 +26,8 @@ class RowModel:
 
 def guided(cfg: float, tokens: tuple[int, ...], cache: EasyCache | None = None) -> tuple[GuidedModel, RowModel]:
     model = RowModel()
-    return GuidedModel(model, cfg, Rows.of(tokens), torch.float32, cache), model
+    mode = Mode(model, Rows.of(tokens), cache)
+    return GuidedModel(lambda _: mode, cfg, torch.float32), model
 
 
 def test_cfg_one_costs_one_evaluation_of_one_row() -> None:

@@ -10,7 +10,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from zimage_app.domain.plan import GenerationPlan, StagePlan, conditions_for, stage_cost
+from zimage_app.domain.guidance import conditions_for
+from zimage_app.domain.plan import GenerationPlan, StagePlan, stage_cost
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import Stage
 from zimage_app.domain.schedules import list_length

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.plan import is_guided_by_one
+from zimage_app.domain.guidance import is_guided_by_one
 from zimage_app.domain.request import Stage
 from zimage_app.domain.text import Text
 

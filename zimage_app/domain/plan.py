@@ -10,7 +10,15 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.drawing import drawn, no_wildcards
 from zimage_app.domain.errors import RequestError
+from zimage_app.domain.guidance import (
+    conditions_at,
+    conditions_for,
+    nag_share,
+    negative_acts,
+    subtracts_negative,
+)
 from zimage_app.domain.mixing import GOLDEN, splitmix64
+from zimage_app.domain.negpip import Phrase, subtracted
 from zimage_app.domain.prompt_syntax import unread_syntax
 from zimage_app.domain.prompt_tags import plain_name, take_tags
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage, StartPicture
@@ -35,6 +43,10 @@ class StagePlan:
     seed: int
     window: tuple[float, float] | None
     """EasyCache: skipping is allowed for ``window[1] < sigma <= window[0]``; None without EasyCache."""
+    text: str
+    """What the text encoder reads."""
+    phrases: tuple[Phrase, ...]
+    """NegPiP: what is subtracted from it."""
 
     @property
     def steps(self) -> int:
@@ -68,27 +80,34 @@ class GenerationPlan:
     """What the user should know: settings that have no effect, or an odd one."""
 
 
-def is_guided_by_one(cfg: float) -> bool:
-    """Whether CFG comes to 1, where the negative prompt drops out (ComfyUI's tolerance, workflow.md section 2)."""
-    return abs(cfg - 1.0) <= 1e-9
-
-
 def stage_evaluations(stage: Stage) -> int:
-    """Model evaluations that a stage asks for, each of one condition: positive, and negative where CFG is not 1."""
+    """Model evaluations that a stage asks for, each of one condition: positive, and negative where CFG acts.
+
+    Where CFG acts at some noise levels only, those between two steps are taken to be the first one's.
+    """
     traits = SAMPLER_TRAITS[stage.sampler]
     ending = traits.ending[-stage.steps :]
-    each = (stage.steps - len(ending)) * traits.evaluations + sum(ending)
-    return each * conditions_for(stage.cfg)
+    each = [traits.evaluations] * (stage.steps - len(ending)) + list(ending)
+    if conditions_for(stage.cfg) == 1 or (stage.cfg_start, stage.cfg_end) == (1.0, 0.0):
+        return sum(each) * conditions_for(stage.cfg)
+    return sum(
+        count * conditions_at(stage, sigma) for count, sigma in zip(each, _sigmas(stage, stage.steps), strict=False)
+    )
 
 
 def stage_cost(stage: Stage) -> float:
     """Rough cost of a stage, in evaluations of one latent cell: what progress bars and estimates need."""
-    return stage_evaluations(stage) * float((stage.height // 8) * (stage.width // 8))
+    cost = stage_evaluations(stage) * float((stage.height // 8) * (stage.width // 8))
+    return cost * (1.0 + nag_extra(stage))
 
 
-def conditions_for(cfg: float) -> int:
-    """How many prompts a stage evaluates: one where CFG comes to 1, else the positive and the negative."""
-    return 1 if is_guided_by_one(cfg) else 2
+def nag_extra(stage: Stage) -> float:
+    """How much longer a stage takes for its NAG, roughly, as a part of what it takes without."""
+    if stage.nag is None or not stage.nag.on:
+        return 0.0
+    sigmas = _sigmas(stage, stage.steps)[:-1]
+    asked = sum(conditions_at(stage, sigma) for sigma in sigmas)
+    return nag_share(stage) * sum(map(stage.nag.acts_at, sigmas)) / asked if asked else 0.0
 
 
 def draw_seed() -> int:
@@ -126,13 +145,14 @@ def make_plan(
     plans: list[StagePlan] = []
     previous_shift = card.shift
     begin = _first_stage(request.start, asked)
+    texts = _texts(request, asked)
     for number, (stage, seed) in enumerate(settled):
         if stage.enabled and number >= begin:
-            plans.append(_stage_plan(number, stage, seed, previous_shift))
+            plans.append(_stage_plan(number, stage, seed, previous_shift, texts[number]))
             previous_shift = stage.shift
     whole = request.model_copy(update={"seed": base, "stages": tuple(stage for stage, _ in settled)})
     warnings = (*tag_warnings, *_warnings(request, plans), *_unsuitable(card, plans), *_lora_warnings(whole, plans))
-    warnings = (*warnings, *unread_syntax(whole.full_prompt, "prompt"), *unread_syntax(whole.negative, "negative"))
+    warnings = (*warnings, *_unread(whole, plans))
     return GenerationPlan(whole, tuple(plans), warnings)
 
 
@@ -171,7 +191,31 @@ def _first_stage(start: StartPicture | None, stages: Sequence[Stage]) -> int:
     return start.stage - 1
 
 
-def _stage_plan(number: int, stage: Stage, seed: int, previous_shift: float) -> StagePlan:
+def _texts(request: GenerationRequest, stages: Sequence[Stage]) -> list[tuple[str, tuple[Phrase, ...]]]:
+    """What is read in each stage, and subtracted from it.
+
+    Where some stage has NegPiP, ``(text:-1)`` is no part of the text that any of them reads.
+    """
+    prompt = request.full_prompt
+    if not any(stage.enabled and stage.negpip for stage in stages):
+        return [(prompt, ())] * len(stages)
+    without = subtracted(prompt)[0]
+    return [
+        (without, ()) if stage.negpip is None else subtracted(prompt, request.negative, stage.negpip.weight)
+        for stage in stages
+    ]
+
+
+def _unread(request: GenerationRequest, plans: Sequence[StagePlan]) -> Iterator[Text]:
+    """Syntax that means nothing to the model, where nobody else reads it."""
+    yield from unread_syntax(plans[0].text, "prompt")
+    if not any(subtracts_negative(plan.settings) for plan in plans):
+        yield from unread_syntax(request.negative, "negative")
+
+
+def _stage_plan(
+    number: int, stage: Stage, seed: int, previous_shift: float, text: tuple[str, tuple[Phrase, ...]]
+) -> StagePlan:
     sigmas = _sigmas(stage, stage.steps)
     if len(sigmas) <= stage.steps:
         most = next((steps for steps in range(stage.steps - 1, 0, -1) if len(_sigmas(stage, steps)) > steps), 1)
@@ -184,7 +228,7 @@ def _stage_plan(number: int, stage: Stage, seed: int, previous_shift: float) -> 
                 f"请不超过 {most} 步或换一个调度器",
             ),
         )
-    return StagePlan(number, stage, sigmas, seed, _window(stage.easycache, previous_shift))
+    return StagePlan(number, stage, sigmas, seed, _window(stage.easycache, previous_shift), *text)
 
 
 def _sigmas(stage: Stage, steps: int) -> tuple[float, ...]:
@@ -206,11 +250,11 @@ def _window(easycache: EasyCache | None, previous_shift: float) -> tuple[float, 
 
 def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text, ...]:
     warnings: list[Text] = []
-    if request.negative.strip() and all(is_guided_by_one(plan.settings.cfg) for plan in plans):
+    if request.negative.strip() and not any(negative_acts(plan.settings) for plan in plans):
         warnings.append(
             Text(
-                "The negative prompt has no effect: CFG is 1 in every stage.",
-                "反向提示词没有作用：所有阶段的 CFG 都是 1。",
+                "The negative prompt has no effect: CFG is 1 in every stage, and neither NAG nor NegPiP is on.",
+                "反向提示词没有作用：所有阶段的 CFG 都是 1，且未启用 NAG 或 NegPiP。",
             )
         )
     first = plans[0]
