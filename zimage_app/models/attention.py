@@ -113,4 +113,4 @@ def _cpu_kernel(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 _KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {"cpu": _cpu_kernel}
-"""By device: attention (rows, heads, N, head) with its log-sum-exp (rows, heads, N), which the public one keeps back."""
+"""By device: attention (rows, heads, N, head) with its log-sum-exp (rows, heads, N), which torch's public one lacks."""

@@ -595,7 +595,12 @@ def _value_scale(behind: Sequence[Sequence[Prompt]], image: int, *, packed: bool
         return None
     ones = scaled[0].new_ones
     rows = [
-        torch.cat([ones(image), *(ones(len(item.features)) if item.value_scale is None else item.value_scale for item in each)])
+        torch.cat(
+            [
+                ones(image),
+                *(ones(len(item.features)) if item.value_scale is None else item.value_scale for item in each),
+            ]
+        )
         for each in behind
     ]
     scale = torch.cat(rows)[None] if packed else torch.stack(rows)

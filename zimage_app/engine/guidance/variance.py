@@ -22,7 +22,7 @@ def relative(features: Tensor, strength: float, share: float, seed: int) -> Tens
     """Noise (tokens, channels) in units of the features' own standard deviation; InvokeAI's calibration."""
     uniform = torch.rand(features.shape, generator=torch.Generator().manual_seed(seed))
     hit = _hits(features.shape, share, torch.Generator().manual_seed((seed + 1) % _SEEDS))
-    return (2.0 * uniform - 1.0) * strength * features.std() * hit
+    return (2.0 * uniform - 1.0) * (strength * features.std()) * hit
 
 
 def absolute(features: Tensor, strength: float, share: float, seed: int) -> Tensor:
