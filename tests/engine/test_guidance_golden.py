@@ -98,7 +98,7 @@ def evaluated(
 
 @pytest.mark.parametrize("letter", ["A", "B"])
 @pytest.mark.parametrize(
-    ("rule", "name", "positive", "negative"),
+    "case",
     [
         ("nag_wangp", "eval.{}.eq.v", "pos", "cut"),
         ("nag_wangp", "eval.{}.eq.v", "pos", "neg"),
@@ -108,16 +108,14 @@ def evaluated(
     ],
 )
 def test_one_evaluation_with_nag(
+    letter: str,
+    case: tuple[str, str, str, str],
     fast: FastTransformer,
     golden: dict[str, Tensor],
     texts: dict[str, Tensor],
     monkeypatch: pytest.MonkeyPatch,
-    rule: str,
-    name: str,
-    positive: str,
-    negative: str,
-    letter: str,
 ) -> None:
+    rule, name, positive, negative = case
     x, wanted = golden["nag_wangp/eval.x"], golden[f"{rule}/{name.format(letter)}"]
     pair = (texts[positive], texts[negative])
     assert rel(evaluated(fast, x, pair, SETS[letter], rule), wanted) < TOLERANCE
@@ -196,29 +194,23 @@ def test_the_limit_of_the_picture(golden: dict[str, Tensor], most: float, name: 
 
 
 @pytest.mark.parametrize(
-    ("noise", "name", "text", "strength", "share", "seed"),
+    ("name", "text", "numbers"),
     [
-        ("relative", "invoke.default", "pos", 0.1, 0.5, SEED),
-        ("relative", "invoke.strong", "pos", 0.5, 0.3, 7),
-        ("relative", "invoke.default_neg", "neg", 0.1, 0.5, SEED),
-        ("absolute", "sve.default", "pos", 20.0, 0.5, SEED),
-        ("absolute", "sve.p30_s0.5", "pos", 0.5, 0.3, 7),
-        ("absolute", "sve.negative_strength", "pos", -20.0, 0.5, SEED),
-        ("absolute", "sve.default_neg", "neg", 20.0, 0.5, SEED),
+        ("invoke.default", "pos", (0.1, 0.5, SEED)),
+        ("invoke.strong", "pos", (0.5, 0.3, 7)),
+        ("invoke.default_neg", "neg", (0.1, 0.5, SEED)),
+        ("sve.default", "pos", (20.0, 0.5, SEED)),
+        ("sve.p30_s0.5", "pos", (0.5, 0.3, 7)),
+        ("sve.negative_strength", "pos", (-20.0, 0.5, SEED)),
+        ("sve.default_neg", "neg", (20.0, 0.5, SEED)),
     ],
 )
 def test_the_noise_of_seed_variance(
-    golden: dict[str, Tensor],
-    texts: dict[str, Tensor],
-    noise: str,
-    name: str,
-    text: str,
-    strength: float,
-    share: float,
-    seed: int,
+    golden: dict[str, Tensor], texts: dict[str, Tensor], name: str, text: str, numbers: tuple[float, float, int]
 ) -> None:
     features = texts[text]
-    found = features + NOISES[noise](features, strength, share, seed)
+    noise = NOISES["relative" if name.startswith("invoke") else "absolute"]
+    found = features + noise(features, *numbers)
     assert torch.equal(found, golden[f"variance/{name}.noisy"].reshape(found.shape))
 
 

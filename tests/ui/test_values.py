@@ -10,10 +10,14 @@ from tests.ui.doubles import QUICK
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import (
     REFERENCE_STAGES,
+    CfgLimit,
     EasyCache,
     GenerationRequest,
     LoraUse,
+    Nag,
+    NegPip,
     Stage,
+    Variance,
     parse_request,
     parse_stage,
 )
@@ -40,6 +44,8 @@ FULL = GenerationRequest(
     stages=(
         Stage(width=64, height=96, seed=2**63 + 1, denoise=0.333, enabled=False),
         Stage(seed="random", easycache=EasyCache(threshold=2.5, window_shift=7.25)),
+        Stage(nag=Nag(scale=3.5, rows="all"), negpip=NegPip(weight=0.5), cfg_start=0.9, cfg_end=0.1),
+        Stage(cfg_limit=CfgLimit(of="denoised", most=0.7), variance=Variance(strength=0.3, end=0.2)),
         Stage(steps=200, sampler="uni_pc", solver_type="heun", upscale="bislerp"),
     ),
 )
@@ -138,6 +144,9 @@ def test_a_request_without_stages_shows_the_models_own() -> None:
 def test_what_the_sampler_does_not_read_has_no_effect() -> None:
     values = _values(**{"stages.0.sampler": "euler", "stages.1.sampler": "dpmpp_2m_sde", "stages.2.sampler": "magic"})
     assert not any(in_effect(values, 0).values())
+    assert in_effect(values | {"stages.0.nag": True}, 0) == in_effect(values, 0) | {
+        f"stages.0.nag.{field}": True for field in Nag.model_fields
+    }
     on = {name.removeprefix("stages.1.") for name, effect in in_effect(values, 1).items() if effect}
     assert on == {"eta", "s_noise", "solver_type", *(f"easycache.{field}" for field in EasyCache.model_fields)}
-    assert all(in_effect(values, 2).values())
+    assert all(effect for name, effect in in_effect(values, 2).items() if name.count(".") == 2)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from zimage_app.domain.guidance import conditions_for
-from zimage_app.domain.plan import GenerationPlan, StagePlan, stage_cost
+from zimage_app.domain.plan import GenerationPlan, StagePlan, nag_extra, stage_cost
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import Stage
 from zimage_app.domain.schedules import list_length
@@ -62,9 +62,12 @@ class StageMeaning:
     evaluations: int
     """Of the model, each for one condition; at most, where there is a window."""
     conditions: int
+    """Each evaluation is made for so many prompts; 1 where that differs from step to step."""
     latent: tuple[int, int]
     """Width and height."""
     window: Window | None
+    nag: float
+    """How much longer the stage takes for its NAG, as a part of what it takes without; 0 without."""
     seconds: float | None
     """Estimated; None where nothing like it has been run."""
 
@@ -80,6 +83,9 @@ class StageMeaning:
         ]
         if self.window is not None:
             lines.append((Text("EasyCache", "EasyCache"), _window_words(self.window)))
+        if self.nag:
+            extra = f"+{100 * self.nag:.0f} %"
+            lines.append((Text("NAG", "NAG"), Text(f"about {extra} time", f"用时约 {extra}")))
         lines.append((Text("Time", "用时"), seconds_words(self.seconds)))
         return tuple(lines)
 
@@ -158,11 +164,18 @@ def _stage(stage: StagePlan, timed: Sequence[TimedStage]) -> StageMeaning:
         steps=stage.steps,
         scheduled=list_length(settings.steps, settings.denoise),
         evaluations=stage.evaluations,
-        conditions=conditions_for(settings.cfg),
+        conditions=_conditions(settings),
         latent=(width, height),
         window=_window(stage),
+        nag=nag_extra(settings),
         seconds=estimate(stage, timed),
     )
+
+
+def _conditions(stage: Stage) -> int:
+    """How many prompts every evaluation is for; 1 where CFG acts at some noise levels only."""
+    whole = (stage.cfg_start, stage.cfg_end) == (1.0, 0.0)
+    return conditions_for(stage.cfg) if whole else 1
 
 
 def _window(stage: StagePlan) -> Window | None:

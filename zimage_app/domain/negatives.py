@@ -10,16 +10,14 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from zimage_app.domain.card import ModelCard
-from zimage_app.domain.guidance import is_guided_by_one
-from zimage_app.domain.request import Stage
+from zimage_app.domain.guidance import negative_acts
+from zimage_app.domain.plan import stage_cost
+from zimage_app.domain.request import Nag, Stage
 from zimage_app.domain.text import Text
 
 SEPARATORS = ",，、;；\n"
 """Each of them ends a phrase, so that none may stand inside one."""
 _JOINT = "，"
-_PLAIN_CFG = 2.0
-"""The reference workflow's first stage's (workflow.md section 1), for a model whose card says nothing of CFG."""
 _PIECE = re.compile(f"[^{SEPARATORS}]+")
 
 
@@ -98,16 +96,22 @@ def toggled(text: str, phrase: str) -> str:
     return without_phrase(text, phrase) if holds_phrase(text, phrase) else combine([phrase], text)
 
 
-def guiding_stage(stages: tuple[Stage, ...], card: ModelCard) -> tuple[int, float] | None:
-    """Which stage (from 0), with which CFG, would give a negative prompt an effect; None where it has one.
+@dataclass(frozen=True, slots=True)
+class Help:
+    """What gives a negative prompt an effect where it has none: NAG."""
 
-    It is the first stage that runs, which lays the picture out: with the CFG that the model's card gives its own first
-    stage with guidance, else with the highest one that suits the model, if that is not 1 too.
-    """
-    active = [number for number, stage in enumerate(stages) if stage.enabled]
-    if not active or not all(is_guided_by_one(stages[number].cfg) for number in active):
+    stages: tuple[int, ...]
+    """Running stages in which it has none, from 0."""
+    extra: float
+    """How much longer the whole run takes with it, roughly, as a part of what it takes without."""
+
+
+def helped(stages: Iterable[tuple[int, Stage]]) -> Help | None:
+    """How a negative prompt gets an effect in all running ``stages`` (by their numbers); None where it has one."""
+    running = list(stages)
+    idle = {number: stage.model_copy(update={"nag": Nag()}) for number, stage in running if not negative_acts(stage)}
+    if not idle:
         return None
-    guided = [stage.cfg for stage in card.stages if stage.enabled and not is_guided_by_one(stage.cfg)]
-    highest = card.limits.cfg.high if card.limits else _PLAIN_CFG
-    cfg = next(iter(guided), highest)
-    return None if is_guided_by_one(cfg) else (active[0], cfg)
+    before = sum(stage_cost(stage) for _, stage in running)
+    after = sum(stage_cost(idle.get(number, stage)) for number, stage in running)
+    return Help(tuple(idle), after / before - 1.0)

@@ -1,7 +1,8 @@
 """What stands in the page's fields <-> a request. Knows field names, but no components.
 
 A page value is named by its path in the request: ``prompt``, ``stages.0.width``, ``stages.0.easycache.threshold``;
-``stages.0.easycache`` itself is the switch that says whether there is one. ``stages`` is how many of the page's stage
+``stages.0.easycache`` itself is the switch that says whether there is one, and so for every group of a stage
+(``STAGE_GROUPS``). ``stages`` is how many of the page's stage
 tabs are in use; what the others hold counts for nothing.
 """
 
@@ -15,7 +16,15 @@ from pydantic import BaseModel
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, LoraUse, Stage, StartPicture, knob_of
+from zimage_app.domain.request import (
+    MAX_STAGES,
+    STAGE_GROUPS,
+    GenerationRequest,
+    LoraUse,
+    Stage,
+    StartPicture,
+    knob_of,
+)
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import split_words
 
@@ -32,8 +41,9 @@ def stage_fields(number: int) -> Iterator[tuple[str, type[BaseModel], str]]:
     """(page name, model, field) of every knob of stage ``number``, counted from 0."""
     for field in Stage.model_fields:
         yield f"stages.{number}.{field}", Stage, field
-    for field in EasyCache.model_fields:
-        yield f"stages.{number}.easycache.{field}", EasyCache, field
+    for group, model in STAGE_GROUPS.items():
+        for field in model.model_fields:
+            yield f"stages.{number}.{group}.{field}", model, field
 
 
 def field_names() -> tuple[str, ...]:
@@ -44,8 +54,8 @@ def field_names() -> tuple[str, ...]:
 def field_title(name: str) -> Text:
     """The title of the knob behind a page value's name."""
     path = name.split(".")
-    models: dict[int, type[BaseModel]] = {1: GenerationRequest, 3: Stage, 4: EasyCache}
-    return knob_of(models[len(path)], path[-1]).title
+    owner = STAGE_GROUPS[path[2]] if len(path) == 4 else Stage if len(path) == 3 else GenerationRequest
+    return knob_of(owner, path[-1]).title
 
 
 def takes_word_or_number(model: type[BaseModel], field: str) -> bool:
@@ -91,12 +101,15 @@ def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def stage_data(values: Mapping[str, Any], number: int) -> dict[str, Any]:
     """One stage's page values as plain data."""
-    stage: dict[str, Any] = {}
-    easycache: dict[str, Any] = {}
-    for name, model, field in stage_fields(number):
-        into = stage if model is Stage else easycache
-        into[field] = _plain(model, field, values[name])
-    stage["easycache"] = easycache if values[f"stages.{number}.easycache"] else None
+    prefix = f"stages.{number}"
+    stage = {
+        field: _plain(Stage, field, values[f"{prefix}.{field}"])
+        for field in Stage.model_fields
+        if field not in STAGE_GROUPS
+    }
+    for group, model in STAGE_GROUPS.items():
+        settings = {field: _plain(model, field, values[f"{prefix}.{group}.{field}"]) for field in model.model_fields}
+        stage[group] = settings if values[f"{prefix}.{group}"] else None
     return stage
 
 
@@ -129,11 +142,11 @@ def stages_values(stages: tuple[Stage, ...]) -> Values:
     """Stages as page values: those of their tabs, and how many there are."""
     values: Values = {"stages": len(stages)}
     for number, stage in enumerate(stages):
-        easycache = stage.easycache or EasyCache()
+        groups = {model: getattr(stage, group) or model() for group, model in STAGE_GROUPS.items()}
         for name, model, field in stage_fields(number):
-            value = getattr(stage if model is Stage else easycache, field)
+            value = getattr(groups.get(model, stage), field)
             values[name] = str(value) if takes_word_or_number(model, field) else value
-        values[f"stages.{number}.easycache"] = stage.easycache is not None
+        values |= {f"stages.{number}.{group}": getattr(stage, group) is not None for group in STAGE_GROUPS}
     return values
 
 
@@ -143,10 +156,15 @@ def all_stages_values(stages: tuple[Stage, ...]) -> Values:
     return stages_values(stages + spare) | {"stages": len(stages)}
 
 
+def switches(number: int) -> tuple[str, ...]:
+    """The knobs of stage ``number`` that may leave others without effect: its sampler, and each group's switch."""
+    return tuple(f"stages.{number}.{name}" for name in ("sampler", *STAGE_GROUPS))
+
+
 def switched_knobs(number: int) -> tuple[str, ...]:
-    """The knobs of stage ``number`` that its sampler or its EasyCache switch may leave without effect."""
-    easycache = (f"easycache.{name}" for name in EasyCache.model_fields)
-    return tuple(f"stages.{number}.{name}" for name in (*SAMPLER_OPTIONS, *easycache))
+    """The knobs of stage ``number`` that its switches may leave without effect."""
+    grouped = (name for name, model, _ in stage_fields(number) if model is not Stage)
+    return (*(f"stages.{number}.{name}" for name in SAMPLER_OPTIONS), *grouped)
 
 
 def in_effect(values: Mapping[str, Any], number: int) -> dict[str, bool]:
@@ -154,11 +172,12 @@ def in_effect(values: Mapping[str, Any], number: int) -> dict[str, bool]:
     traits = SAMPLER_TRAITS.get(values[f"stages.{number}.sampler"])
     effects = {}
     for name in switched_knobs(number):
-        if ".easycache." in name:
-            effects[name] = bool(values[f"stages.{number}.easycache"])
+        group, _, field = name.removeprefix(f"stages.{number}.").rpartition(".")
+        if group:
+            effects[name] = bool(values[f"stages.{number}.{group}"])
         else:
             # A sampler that isn't in the table is for the request's check to refuse; it takes nothing away.
-            effects[name] = traits is None or name.rpartition(".")[2] in traits.options
+            effects[name] = traits is None or field in traits.options
     return effects
 
 
