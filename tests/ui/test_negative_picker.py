@@ -197,6 +197,7 @@ def test_without_guidance_the_page_offers_it(visit: Visit, scripted: ScriptedStu
     expect(page.locator(".hints")).to_contain_text("no effect")
     guide = page.locator(".negatives .guide button")
     expect(guide).to_have_text(re.compile(r"Without effect in stage 1\. Switch NAG on there \(about \d+ % more time\)"))
+    page.locator("#stage-0").get_by_role("button", name="Guidance").click()
     strength = page.locator("#knob-stages-0-nag-scale input[type=number]")
     expect(strength).to_be_disabled()
     guide.click()

@@ -43,10 +43,22 @@ FULL = GenerationRequest(
     seed=2**64 - 1,
     stages=(
         Stage(width=64, height=96, seed=2**63 + 1, denoise=0.333, enabled=False),
-        Stage(seed="random", easycache=EasyCache(threshold=2.5, window_shift=7.25)),
-        Stage(nag=Nag(scale=3.5, rows="all"), negpip=NegPip(weight=0.5), cfg_start=0.9, cfg_end=0.1),
-        Stage(cfg_limit=CfgLimit(of="denoised", most=0.7), variance=Variance(strength=0.3, end=0.2)),
-        Stage(steps=200, sampler="uni_pc", solver_type="heun", upscale="bislerp"),
+        Stage(
+            seed="random",
+            easycache=EasyCache(threshold=2.5, window_shift=7.25),
+            nag=Nag(scale=3.5, rows="all"),
+            negpip=NegPip(weight=0.5),
+            cfg_start=0.9,
+            cfg_end=0.1,
+        ),
+        Stage(
+            steps=200,
+            sampler="uni_pc",
+            solver_type="heun",
+            upscale="bislerp",
+            cfg_limit=CfgLimit(of="denoised", most=0.7),
+            variance=Variance(strength=0.3, end=0.2),
+        ),
     ),
 )
 

@@ -164,9 +164,9 @@ class Nag(BaseModel):
                 "推移后的结果最多可达原来的几倍，越低越稳。",
             ),
             step=0.1,
-            slider_max=5.0,
+            slider_max=10.0,
         ),
-    ] = 2.5
+    ] = 3.5
     alpha: Annotated[
         float,
         Field(ge=0.0, le=1.0),

@@ -181,8 +181,8 @@ class _Model:
     def _prompt(self, text: TextFeatures) -> PreparedPrompt:
         """A text as the transformer's present weights refine it."""
         if text not in self._prompts:
-            prompt = partial(self._components.transformer.prompt, value_scale=text.value_scale)
-            self._prompts[text] = _asked_in(text.field, prompt, text.features)
+            prompt = self._components.transformer.prompt
+            self._prompts[text] = _asked_in(text.field, lambda given: prompt(given, text.value_scale), text.features)
         return self._prompts[text]
 
     def _evaluation(
