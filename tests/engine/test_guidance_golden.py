@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, texts: dict[str, Tensor]) -
 
 def run(folder: Path, stage: Mapping[str, Any], negative: str = "neg", **text: Any) -> tuple[Tensor, dict[str, Any]]:
     """The latent of a run of four steps, in VAE space, and what it asked of the model."""
-    latents, counts = run_case(case_of(STAGE | stage, negative, **text), folder)
+    latents, counts = run_case(case_of({**STAGE, **stage}, negative, **text), folder)
     return latents["stage1"], counts[0]
 
 

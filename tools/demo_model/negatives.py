@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from tools.demo_model.evaluate import PROMPTS, THUMBNAIL, judge
+from tools.demo_model.evaluate import PROMPTS, THUMBNAIL
 from tools.demo_model.probes import Probe, load_or_fit, pixels
 from tools.demo_model.prompts import read_prompts
 from zimage_app import GenerationRequest, Generator, Stage, load_generator
@@ -185,7 +185,9 @@ def table(measurement: Measurement, count: int) -> tuple[str, Image.Image]:
         lines.append(f"| {strength:g} | {apart:.1f} |")
         log.info("%s", lines[-1])
     del pictures["none"]
-    return "\n".join([f"{len(unasked)} unasked things, {len(asked)} asked for.", "", *lines, ""]), sheet(unasked, pictures)
+    return "\n".join([f"{len(unasked)} unasked things, {len(asked)} asked for.", "", *lines, ""]), sheet(
+        unasked, pictures
+    )
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from zimage_app.domain.guidance import negative_acts
 from zimage_app.domain.plan import stage_cost
-from zimage_app.domain.request import Nag, Stage
+from zimage_app.domain.request import GenerationRequest, Nag, Stage
 from zimage_app.domain.text import Text
 
 SEPARATORS = ",，、;；\n"
@@ -104,6 +104,18 @@ class Help:
     """Running stages in which it has none, from 0."""
     extra: float
     """How much longer the whole run takes with it, roughly, as a part of what it takes without."""
+
+
+def with_nag(request: GenerationRequest) -> GenerationRequest:
+    """The request, whose negative prompt has an effect in all running stages."""
+    found = helped(request.running)
+    if found is None:
+        return request
+    stages = tuple(
+        stage.model_copy(update={"nag": Nag()}) if number in found.stages else stage
+        for number, stage in enumerate(request.stages or ())
+    )
+    return request.model_copy(update={"stages": stages})
 
 
 def helped(stages: Iterable[tuple[int, Stage]]) -> Help | None:

@@ -53,7 +53,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences) -> Tensor:
         return _side_by_side(F.scaled_dot_product_attention(q, k, v))
     parts = list(zip(*(torch.split(item, list(sequences.lengths), 2) for item in (q, k, v)), strict=True))
     guided = sequences.guided
-    done = [_guided(*parts[0], guided)] if guided else []
+    done = []
+    if guided is not None:
+        q, k, v = parts[0]
+        done.append(_guided(q, k, v, guided))
     done += [_side_by_side(F.scaled_dot_product_attention(*part)) for part in parts[len(done) :]]
     return torch.cat(done, 1)
 
@@ -82,7 +85,7 @@ def _in_two_passes(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> tuple[Ten
     """What [picture, caption] and [picture, other caption] attend to, each by itself."""
     until = guided.picture + guided.caption
     own = F.scaled_dot_product_attention(q[:, :, :until], k[:, :, :until], v[:, :, :until])
-    return own, F.scaled_dot_product_attention(*(_beside(item, guided) for item in (q, k, v)))
+    return own, F.scaled_dot_product_attention(_beside(q, guided), _beside(k, guided), _beside(v, guided))
 
 
 def _with_shared_scores(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> tuple[Tensor, Tensor]:

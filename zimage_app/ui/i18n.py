@@ -150,7 +150,8 @@ def card_key(card: ModelCard, part: Literal["title", "description"]) -> str:
 def catalogue(cards: Iterable[ModelCard]) -> dict[str, Text]:
     """Every text of the page by name."""
     texts = dict(WORDS)
-    for model in (GenerationRequest, Stage, *STAGE_GROUPS.values()):
+    knobs: tuple[type[BaseModel], ...] = (GenerationRequest, Stage, *STAGE_GROUPS.values())
+    for model in knobs:
         for field in model.model_fields:
             knob = knob_of(model, field)
             texts[knob_key(model, field, "title")] = knob.title
