@@ -10,8 +10,8 @@ import pytest
 
 from zimage_app.domain.card import FAMILY, Z_IMAGE, Z_IMAGE_TURBO, ModelCard
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.plan import draw_seed, make_plan, stage_seed
-from zimage_app.domain.request import REFERENCE_STAGES, EasyCache, GenerationRequest, Stage
+from zimage_app.domain.plan import draw_seed, make_plan, nag_extra, stage_cost, stage_evaluations, stage_seed
+from zimage_app.domain.request import REFERENCE_STAGES, EasyCache, GenerationRequest, Nag, NegPip, Stage
 
 
 def test_the_default_request_is_the_reference_workflow() -> None:
@@ -160,3 +160,33 @@ def test_the_number_of_steps_that_a_refusal_offers_is_taken(scheduler: str, samp
 def test_single_stage_goes_straight_to_the_final_size() -> None:
     (stage,) = Z_IMAGE_TURBO.single_stage
     assert (stage.width, stage.height, stage.denoise) == (672, 864, 1.0)
+
+
+def test_negpip_takes_phrases_out_of_every_stages_text_and_subtracts_them_in_its_own() -> None:
+    stages = (Stage(), Stage(negpip=NegPip(weight=0.5)), Stage(negpip=NegPip(weight=0.0)))
+    request = GenerationRequest(prompt="a lake, (birds:-0.8)", negative="(云:1.2)", seed=1, stages=stages)
+    plan = make_plan(request, Z_IMAGE_TURBO)
+    assert [stage.text for stage in plan.stages] == ["a lake,  ", "a lake,  ,  ", "a lake,  "]
+    phrases = [[(phrase.text, phrase.weight) for phrase in stage.phrases] for stage in plan.stages]
+    assert phrases == [[], [("birds", -0.8), ("云", -0.6)], [("birds", -0.8)]]
+    assert not [text for text in plan.warnings if "weights" in text.en or "no effect" in text.en]
+    assert plan.request.prompt == request.prompt
+
+
+def test_without_negpip_the_text_stays_and_is_said_to_be_plain() -> None:
+    plan = make_plan(GenerationRequest(prompt="a lake, (birds:-0.8)", seed=1, stages=(Stage(),)), Z_IMAGE_TURBO)
+    assert (plan.stages[0].text, plan.stages[0].phrases) == ("a lake, (birds:-0.8)", ())
+    assert "weights mean nothing" in plan.warnings[0].en
+
+
+def test_cfg_costs_double_only_where_it_acts_and_nag_a_little() -> None:
+    whole = Stage(steps=4, cfg=3.0)  # sigmas 1, 0.9, 0.75, 0.5
+    assert stage_evaluations(whole) == 8
+    assert stage_evaluations(whole.model_copy(update={"cfg_end": 0.9})) == 6
+    assert stage_evaluations(whole.model_copy(update={"cfg_start": 0.8})) == 6
+    plain = Stage(steps=4)
+    assert nag_extra(plain) == 0.0
+    assert 0.10 < nag_extra(plain.model_copy(update={"nag": Nag()})) < 0.13
+    half = nag_extra(plain.model_copy(update={"nag": Nag(sigma_end=0.9)}))
+    assert half == pytest.approx(nag_extra(plain.model_copy(update={"nag": Nag()})) / 2)
+    assert stage_cost(plain.model_copy(update={"nag": Nag()})) == pytest.approx(stage_cost(plain) * (1 + 2 * half))

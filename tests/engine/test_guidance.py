@@ -161,7 +161,7 @@ def test_each_mode_is_made_once_for_its_own_noise_levels() -> None:
     used = [modes(sigma) for sigma in LEVELS]
     assert used[0] is used[3]
     assert used[1] is used[2]
-    assert asked.sigmas == [[1.0, 0.5], [0.9, 0.75]]
+    assert asked.sigmas == [[LEVELS[0], LEVELS[3]], [LEVELS[1], LEVELS[2]]]
     assert asked.guided == [False, True]
 
 
