@@ -14,9 +14,10 @@ from zimage_app.domain.negatives import (
     holds_phrase,
     phrases,
     toggled,
+    with_nag,
     without_phrase,
 )
-from zimage_app.domain.request import REFERENCE_STAGES, Nag, NegPip, Stage
+from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Nag, NegPip, Stage
 from zimage_app.domain.text import Text
 
 
@@ -101,3 +102,9 @@ def test_help_is_nag_in_the_running_stages_without_an_effect() -> None:
 )
 def test_what_gives_a_negative_prompt_an_effect(settings: dict[str, Any], acts: bool) -> None:
     assert (helped([(0, Stage(**settings))]) is None) == acts
+
+
+def test_nag_is_switched_on_only_where_it_is_needed() -> None:
+    request = GenerationRequest(prompt="x", negative="云", stages=REFERENCE_STAGES)
+    assert [stage.nag for stage in with_nag(request).stages or ()] == [None, Nag(), Nag()]
+    assert with_nag(with_nag(request)) == with_nag(request)
