@@ -305,7 +305,8 @@ def test_the_device_is_chosen(
     assert studio.loaded() is not None
 
 
-def test_a_model_at_work_is_not_unloaded(studio: Studio) -> None:
+def test_a_model_at_work_is_not_unloaded(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zimage_app.service.studio._COMMAND_SECONDS", 0.2)
     job = studio.submit(slow_request(), "tiny")
     view = studio.wait(job, -1, 0.0)
     while view.state in ("waiting", "loading"):

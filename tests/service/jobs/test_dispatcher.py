@@ -123,7 +123,8 @@ def test_a_waiting_job_says_when_it_will_start(studio: QuickStudio) -> None:
     last = studio.submit(quick_request(3), MODEL)
     assert studio.wait(last, -1, 0.0).starts_in is None, "nothing was measured yet"
     finish(studio, last)
-    running = studio.submit(quick_request(4, steps=100), MODEL)
+    studio.generator.pause = 0.05
+    running = studio.submit(quick_request(4, steps=200), MODEL)
     until_running(studio, running)
     waiting, last = (studio.submit(quick_request(seed), MODEL) for seed in (5, 6))
     first, second = (studio.wait(job, -1, 0.0) for job in (waiting, last))
