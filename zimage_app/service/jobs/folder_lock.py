@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
+from zimage_app.models.regular_file import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +112,7 @@ def running_app(folder: Path) -> RunningApp | None:
 
 def _read_note(path: Path) -> RunningApp | None:
     try:
-        with path.open(encoding="utf-8") as file:
-            found = json.loads(file.read(_MAX_NOTE))
+        found = json.loads(read_regular(path, _MAX_NOTE))
         return RunningApp(str(found["address"]), int(found["process"]), str(found["key"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
