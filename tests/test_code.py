@@ -67,10 +67,11 @@ def _called(node: ast.Call) -> Iterator[str]:
 
 READERS = {"read_text", "read_bytes", "open", "fromfile", "from_file", "safe_open", "load_file", "memmap"}
 """Calls that read a file of anybody's in a way that a pipe or a sparse file of 50 GB stops."""
-NO_READINGS = {"os.open", "opener.open", "archive.open", "zipfile.ZipInfo.from_file", "self.board.open"}
-"""They open something else: a folder, an address, a file in a ZIP that is written, the jobs that are open."""
+NO_READINGS = {"os.open", "opener.open", "archive.open", "zipfile.ZipInfo.from_file", "door.gate.open"}
+"""They open something else: a folder, an address, a file in a ZIP that is written, a gate."""
 READ_ELSEWHERE = {
     "models/regular_file.py": "the one function that does",
+    "service/imports/comfy/catalogue.py": "our own tables of nodes",
     "models/files.py": "weights, mapped; opened by that function just before",
     "service/loras/contents.py": "headers of LoRAs that a look found to be regular files",
     "service/picture_files.py": "Pillow, on what that function opened",

@@ -99,7 +99,7 @@ class ScriptedStudio(Studio):
         if self.loading is not None:
             self.loading.set()
             self.loading = None
-        for view in self._jobs.progress.open():
+        for view in self._jobs.progress.open_jobs():
             self.cancel(view.id)
             finish(self, view.id)
         if self.queue() != QueueView(0, 0):

@@ -110,7 +110,7 @@ class _ClosedQueue:
         self._dispatcher = dispatcher
 
     def rows(self) -> tuple[bool, list[Row]]:
-        views = self._dispatcher.progress.open()
+        views = self._dispatcher.progress.open_jobs()
         rows = [
             {"job": view.id, "state": str(view.state), "model": view.model, "prompt": view.prompt, "group": view.group}
             for view in views

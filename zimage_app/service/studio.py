@@ -219,7 +219,7 @@ class Studio:
 
     def jobs(self, owner: str, *, shared: bool) -> tuple[JobView, ...]:
         """The jobs that are not over, in the order in which they run; ``shared`` with strangers, this owner's only."""
-        return tuple(view for view in self._jobs.progress.open() if may_see(view.owner, owner, shared=shared))
+        return tuple(view for view in self._jobs.progress.open_jobs() if may_see(view.owner, owner, shared=shared))
 
     def clear_queue(self, owner: str, *, shared: bool) -> int:
         """Cancel what waits; ``shared`` with strangers, this owner's only. Gives how many jobs those were."""

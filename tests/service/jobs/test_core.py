@@ -107,7 +107,7 @@ class JobMachine(RuleBasedStateMachine):
         try:
             self.bench.submit(name, seed=len(self.accepted), owner=owner)
         except StorageError:
-            assert self.bench.store.open(name) is None, "what was refused is not there"
+            assert self.bench.store.find_open(name) is None, "what was refused is not there"
         else:
             self.accepted[name] = len(self.accepted)
         self._settle()
@@ -203,8 +203,8 @@ class JobMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_faces_see_what_is_written(self) -> None:
-        for view in self.bench.progress.open():
-            job = self.bench.store.open(view.id)
+        for view in self.bench.progress.open_jobs():
+            job = self.bench.store.find_open(view.id)
             assert job is not None
             assert job.state is view.state
         assert self.bench.progress.queue().paused == self.bench.store.paused
@@ -374,6 +374,6 @@ def test_a_group_is_one_cancellation_away(bench: Bench) -> None:
     for number in range(3):
         bench.submit(f"job{number}", number, group="batch" if number else "")
     bench.settle()
-    bench.core.stop([view.id for view in bench.progress.open() if view.group == "batch"])
+    bench.core.stop([view.id for view in bench.progress.open_jobs() if view.group == "batch"])
     bench.settle()
-    assert [view.id for view in bench.progress.open()] == ["job0"]
+    assert [view.id for view in bench.progress.open_jobs()] == ["job0"]

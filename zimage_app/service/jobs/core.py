@@ -140,7 +140,7 @@ class JobCore:
     def finished(self, job_id: str, record: ImageRecord, png: bytes) -> None:
         """The job's picture is made."""
         self._assigned.pop(job_id, None)
-        job = self._store.open(job_id)
+        job = self._store.find_open(job_id)
         self._unsaved[job_id] = _Unsaved(record, png, "" if job is None else job.owner)
         self._happened(JobEvent.FINISH, job_id, details={"picture": record.id})
 
@@ -168,7 +168,7 @@ class JobCore:
     def died(self, job_id: str) -> None:
         """The job's runner broke down."""
         self._assigned.pop(job_id, None)
-        job = self._store.open(job_id)
+        job = self._store.find_open(job_id)
         if job is not None:
             self._interrupted(job)
 
@@ -289,7 +289,7 @@ class JobCore:
 
     def _put_back(self, job_id: str) -> None:
         """The job waits again as if it had not been begun."""
-        job = self._store.open(job_id)
+        job = self._store.find_open(job_id)
         if job is not None:
             self._happened(JobEvent.REQUEUE, job_id, details={"attempts": job.attempts - 1})
 

@@ -128,7 +128,7 @@ class Progress:
             waiting = states.count(JobState.WAITING)
             return QueueView(len(states) - waiting, waiting, self._paused)
 
-    def open(self) -> tuple[JobView, ...]:
+    def open_jobs(self) -> tuple[JobView, ...]:
         """All jobs that are not over, in the order in which they run."""
         with self._changed:
             return tuple(map(self._timed, self._open()))

@@ -207,7 +207,7 @@ class JobStore:
             _write_paused(connection, paused)
         self._paused = paused
 
-    def open(self, job_id: str) -> Job | None:
+    def find_open(self, job_id: str) -> Job | None:
         """A job that is not over, without a look at the file; None where there is none."""
         return self._jobs.get(job_id)
 
