@@ -6,6 +6,7 @@ server's event loop and takes no thread, so whatever reads files is handed to on
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -321,10 +322,11 @@ class Handlers:
         strip = await run_in_threadpool(self._strip, request)
         yield {self._at.job: job_id, self._at.stop: gr.update(interactive=True, value=self._words("stop"))}
         seen: JobView | None = None
+        signs = itertools.count()  # the browser is told nothing of a value that is as before
         async for seen in self._studio.watch(job_id, _PATIENCE):
             if seen.over:
                 strip = await run_in_threadpool(self._strip, request)
-            yield {self._at.canvas: {"job": job_data(seen, language), "strip": strip}}
+            yield {self._at.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}}
             if seen.state is JobState.WAITING and self._current(request) not in ("", job_id):
                 return
         if seen is None:
