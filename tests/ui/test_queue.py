@@ -20,6 +20,7 @@ from zimage_app.ui.queue_routes import queue_routes
 from zimage_app.web.owner import OWNER_COOKIE
 
 PATIENCE = 60_000.0
+CHINESE = {"accept-language": "zh"}
 
 
 def _prompts(page: Page) -> list[str]:
@@ -110,7 +111,7 @@ def test_strangers_see_and_change_only_their_own(tmp_path: Path) -> None:
         data = client.get("/queue.json").json()
         assert ([job["id"] for job in data["jobs"]], data["others"], data["home"]) == ([mine], 1, False)
         assert client.post("/queue.json", json={"do": "cancel", "id": other}).status_code == 422
-        assert "不能暂停" in client.post("/queue.json", json={"do": "pause"}).json()["error"]
+        assert "不能暂停" in client.post("/queue.json", json={"do": "pause"}, headers=CHINESE).json()["error"]
         client.post("/queue.json", json={"do": "clear"})
         assert [view.id for view in studio.jobs("b" * 32, shared=True)] == [other]
         assert studio.view(mine).state == "cancelled"  # type: ignore[union-attr]

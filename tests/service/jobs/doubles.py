@@ -18,7 +18,7 @@ from zimage_app.service.jobs.core import JobCore, JobRules
 from zimage_app.service.jobs.progress import Progress, RunEvent, Tracked
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
 from zimage_app.service.jobs.store import Job, JobStore
-from zimage_app.service.jobs.view import JobView
+from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.limits import HOME
 
 
@@ -85,7 +85,7 @@ class Bench:
         """Ask for a picture."""
         plan = plan_of(quick_request(seed))
         job = Job(name, owner, MODEL, plan.request.model_dump_json(), 100.0, group)
-        self.core.submit(job, Tracked(JobView(name, owner, MODEL, group=group), plan))
+        self.core.submit(job, Tracked(JobView(name, owner, MODEL, group=group, stages=stage_views(plan.request)), plan))
 
     def settle(self) -> None:
         """What the dispatcher does after every message."""

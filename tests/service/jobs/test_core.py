@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.service.jobs.doubles import Bench, HandRunner
 from zimage_app.domain.errors import GenerationError, StorageError
+from zimage_app.domain.events import StepDone
 from zimage_app.domain.text import Text
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.core import JobRules
@@ -306,6 +308,24 @@ def test_a_job_that_runs_too_long_is_stopped_and_says_so(tmp_path: Path) -> None
     assert view.error is not None
     assert view.error.text.en.startswith("Stopped after 5 s")
     bench.store.close()
+
+
+def test_a_running_job_tells_its_time(bench: Bench) -> None:
+    bench.submit("job", 1)
+    bench.settle()
+    (runner,) = bench.runners
+    assert runner.held is not None
+    bench.clock.now += 2.0
+    assert bench.view("job").elapsed == 2.0
+    plan = bench.plan(runner.held)
+    bench.core.started("job", plan)
+    bench.settle()
+    bench.clock.now += 3.0
+    picture = np.zeros((8, 8, 3), np.uint8)
+    bench.progress.show("job", StepDone(plan.stages[0], 1, picture), plan)
+    view = bench.view("job")
+    assert (view.elapsed, view.progress) == (3.0, pytest.approx(1 / 3))
+    assert view.remaining == pytest.approx(6.0)
 
 
 def test_the_second_death_is_reported(bench: Bench) -> None:

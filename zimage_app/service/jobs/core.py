@@ -326,8 +326,8 @@ class JobCore:
             (job,) = self._store.apply([waiting[0].id], JobEvent.CLAIM)
             tracked = self._tracked(job)
             self._assigned[job.id] = runner
-            self._progress.begin(job.id)
             self._show(job, {})
+            self._progress.begin(job.id)
             runner.start(Assignment(job, tracked.token, tracked.plan, tracked.context), reports)
 
     def _tracked(self, job: Job) -> Tracked:

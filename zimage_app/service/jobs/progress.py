@@ -157,7 +157,7 @@ class Progress:
             if tracked is None:
                 return
             state = changes.get("state", tracked.view.state)
-            if state is JobState.WAITING:
+            if changes.get("state") is JobState.WAITING:  # again
                 tracked.begun = tracked.loaded = None
                 tracked.done_cost = 0.0
             view = self._timed(tracked)
