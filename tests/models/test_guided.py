@@ -65,7 +65,6 @@ def test_factors_of_one_change_nothing_and_of_minus_one_something(fast: FastTran
     assert rel(negated, plain) > 0.01
 
 
-@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_and_with_weights_at_home_it_is_the_same(fast: FastTransformer) -> None:
     other = FastTransformer(golden_module())
     assert other.offload()

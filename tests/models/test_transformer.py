@@ -260,7 +260,6 @@ def test_an_evaluation_never_waits_for_the_device(fast: FastTransformer, lengths
     assert not operations.names & {"_local_scalar_dense", "nonzero", "item", "arange", "tensor", "lift_fresh"}
 
 
-@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_blocks_give_the_same(stock: Any) -> None:
     fast = FastTransformer(golden_module())
     fast.compile_blocks(backend="eager", fullgraph=True)
