@@ -17,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.models.stock import golden_module, normal, rel, stock_velocity
 from zimage_app.domain.errors import RequestError
 from zimage_app.models import transformer
-from zimage_app.models.components import AttentionGuidance
 from zimage_app.models.transformer import FastTransformer, Prompt, _Layout
 
 TOLERANCE = 1e-5
@@ -130,8 +129,8 @@ def test_prompt_keeps_its_own_place_in_a_row(fast: FastTransformer) -> None:
 class _RopeOffByOne(FastTransformer):
     """Every token turned as its neighbour."""
 
-    def _layout(self, size: tuple[int, int], prompts: Sequence[Prompt], guidance: AttentionGuidance | None) -> _Layout:
-        layout = super()._layout(size, prompts, guidance)
+    def _layout(self, size: tuple[int, int], prompts: Sequence[Prompt]) -> _Layout:
+        layout = super()._layout(size, prompts)
         return replace(layout, rope=layout.rope.roll(1, 1))
 
 
