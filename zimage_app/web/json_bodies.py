@@ -25,7 +25,7 @@ MAX_JSON = 512 * 2**10
 """Bytes of a body of JSON. The longest that the page sends are a few texts of 8,000 characters."""
 MAX_ELEMENTS = 5_000
 MAX_DEPTH = 32
-MAX_TEXT = 128 * 2**10
+MAX_TEXT = 384 * 2**10
 """Bytes of one text, as it is written in JSON, where a character may take twelve."""
 PARSED = "zimage_json"
 """In a request's scope: its body, parsed; missing where it has none or it isn't JSON."""
