@@ -36,7 +36,7 @@ def client() -> TestClient:
         b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1),
         b'{"a":' * (MAX_DEPTH + 1),
         b'"' + b"x" * MAX_TEXT + b'"',
-        b'"' + b'\\"' * MAX_TEXT,
+        b'"' + b'\\"' * (MAX_TEXT // 2 + 1),
         '{"prompt": "船"}'.encode("utf-16"),
         '{"prompt": "船"}'.encode("utf-32"),
     ],
