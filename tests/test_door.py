@@ -17,7 +17,7 @@ import pytest
 from gradio.utils import get_upload_folder
 from starlette.routing import BaseRoute, Mount
 
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.rest.app import rest_routes
 from zimage_app.serve import open_page
 from zimage_app.ui.launch import page_routes
@@ -57,7 +57,7 @@ class App:
 
 @contextmanager
 def running(folder: Path, **options: Any) -> Iterator[App]:
-    studio = ScriptedStudio(folder)
+    studio = QuickPageStudio(folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

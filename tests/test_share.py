@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.log_state import kept_logging
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app import serve
 from zimage_app.serve import open_page
 from zimage_app.web.door import Door
@@ -46,7 +46,7 @@ def no_tunnel(**options: Any) -> str:
 @contextlib.contextmanager
 def shared(tmp_path: Path) -> Iterator[tuple[Any, str]]:
     port = free_port()
-    page = open_page(ScriptedStudio(tmp_path), "auto", Door(), server_name="127.0.0.1", server_port=port, share=True)
+    page = open_page(QuickPageStudio(tmp_path), "auto", Door(), server_name="127.0.0.1", server_port=port, share=True)
     try:
         yield page, f"http://127.0.0.1:{port}/"
     finally:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.service.quick import quick_request
 from tests.ui.conftest import served
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.cli.main import main
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.jobs.state import JobEvent
@@ -32,10 +32,10 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedStudio]:
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[QuickPageStudio]:
     """A running app, paused, behind a password: its user's own programs need none."""
     monkeypatch.setenv("LC_ALL", "C")
-    with closing(ScriptedStudio(tmp_path)) as studio:
+    with closing(QuickPageStudio(tmp_path)) as studio:
         door = Door(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
         with served(studio, door) as address:
             studio.start()
@@ -101,7 +101,7 @@ def test_without_a_queue_none_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_running_app_is_asked(app: ScriptedStudio, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_running_app_is_asked(app: QuickPageStudio, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outputs = tmp_path / "outputs"
     place = ["--outputs", str(outputs)]
     jobs = [app.submit(quick_request(seed), "quick", "somebody", group="g" * (seed > 1)) for seed in range(4)]
@@ -120,7 +120,7 @@ def test_a_running_app_is_asked(app: ScriptedStudio, tmp_path: Path, capsys: pyt
 
 
 def test_a_picture_is_made_by_the_running_app(
-    app: ScriptedStudio, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    app: QuickPageStudio, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app.pause_queue(False)
     outputs, request = tmp_path / "outputs", ["generate", "船", "--seed", "7", "--single-stage", "--set"]

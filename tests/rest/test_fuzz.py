@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.rest.app import rest_routes
 from zimage_app.web.credentials import Credentials
@@ -55,7 +55,7 @@ OPERATIONS = [
 ]
 
 
-class Impatient(ScriptedStudio):
+class Impatient(QuickPageStudio):
     """Takes every request and draws none but the first."""
 
     asked = 0

@@ -7,10 +7,10 @@ import io
 from PIL import Image
 from starlette.testclient import TestClient
 
-from tests.ui.doubles import ScriptedStudio, finish
+from tests.ui.doubles import QuickPageStudio, finish
 
 
-def test_a_picture_is_handed_in_and_started_from(client: TestClient, studio: ScriptedStudio) -> None:
+def test_a_picture_is_handed_in_and_started_from(client: TestClient, studio: QuickPageStudio) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (60, 40), "red").save(buffer, "WEBP")
     kept = client.post("/api/inputs", content=buffer.getvalue())
@@ -32,7 +32,7 @@ def test_what_cannot_be_started_from_is_named(client: TestClient) -> None:
     assert (gone.status_code, gone.json()["field"]) == (422, "start.picture")
 
 
-def test_part_of_a_picture_is_redrawn(client: TestClient, studio: ScriptedStudio) -> None:
+def test_part_of_a_picture_is_redrawn(client: TestClient, studio: QuickPageStudio) -> None:
     def hand_in(image: Image.Image) -> str:
         buffer = io.BytesIO()
         image.save(buffer, "PNG")

@@ -8,12 +8,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.rest.test_tasks import asked
-from tests.ui.doubles import ScriptedStudio, finish
+from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.request import GenerationRequest, Stage, knob_of
 
 
-def made(client: TestClient, studio: ScriptedStudio, *prompts: str) -> list[str]:
+def made(client: TestClient, studio: QuickPageStudio, *prompts: str) -> list[str]:
     """Pictures of these prompts; their ids, newest first."""
     ids: list[str] = []
     for prompt in prompts:
@@ -30,7 +30,7 @@ def listed(client: TestClient, **query: Any) -> list[str]:
     return [item["prompt"] for item in answer.json()["items"]]
 
 
-def test_history_is_paged_and_searched(client: TestClient, studio: ScriptedStudio) -> None:
+def test_history_is_paged_and_searched(client: TestClient, studio: QuickPageStudio) -> None:
     made(client, studio, "红色小船", "a mountain", "a red boat")
     assert listed(client) == ["a red boat", "a mountain", "红色小船"]
     assert listed(client, search="小船") == ["红色小船"]
@@ -42,7 +42,7 @@ def test_history_is_paged_and_searched(client: TestClient, studio: ScriptedStudi
     assert listed(client, day=page["items"][0]["created"][:10])
 
 
-def test_the_newest_picture(client: TestClient, studio: ScriptedStudio) -> None:
+def test_the_newest_picture(client: TestClient, studio: QuickPageStudio) -> None:
     assert client.get("/api/images/latest").status_code == 404
     newest = made(client, studio, "first", "second")[0]
     assert client.get("/api/images/latest").json()["id"] == newest
@@ -68,7 +68,7 @@ def test_what_requests_can_name(client: TestClient) -> None:
     assert client.get("/api/presets").json() == []
 
 
-def test_the_machine_is_shown_at_home_only(client: TestClient, studio: ScriptedStudio) -> None:
+def test_the_machine_is_shown_at_home_only(client: TestClient, studio: QuickPageStudio) -> None:
     assert client.get("/api/system/status").json()["machine"]["processors"] > 0
     studio.shared = True
     status = client.get("/api/system/status").json()

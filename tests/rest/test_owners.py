@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.rest.test_tasks import asked
-from tests.ui.doubles import ScriptedStudio, finish
+from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.rest.app import rest_routes
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import Door
@@ -21,14 +21,14 @@ KEY = "key-0123456789abcdef"
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Iterator[ScriptedStudio]:
+def shared(tmp_path: Path) -> Iterator[QuickPageStudio]:
     """A studio with strangers at its door."""
-    studio = ScriptedStudio(tmp_path, step_seconds=0.005, shared=True)
+    studio = QuickPageStudio(tmp_path, step_seconds=0.005, shared=True)
     yield studio
     studio.close()
 
 
-def caller(studio: ScriptedStudio, owner: str = "", credentials: Credentials | None = None) -> TestClient:
+def caller(studio: QuickPageStudio, owner: str = "", credentials: Credentials | None = None) -> TestClient:
     app = Starlette(
         routes=rest_routes(studio, "auto"), middleware=Door(credentials=credentials or Credentials()).middleware("auto")
     )
@@ -46,7 +46,7 @@ def everything_of(client: TestClient, task_id: str, picture_id: str) -> list[int
     ]
 
 
-def test_strangers_see_nothing_of_each_other(shared: ScriptedStudio) -> None:
+def test_strangers_see_nothing_of_each_other(shared: QuickPageStudio) -> None:
     anna = caller(shared, ANNA)
     task_id = asked(anna, prompt="annas secret")
     picture = finish(shared, task_id).picture
@@ -62,14 +62,14 @@ def test_strangers_see_nothing_of_each_other(shared: ScriptedStudio) -> None:
     assert anna.get("/api/history").json()["total"] == 1
 
 
-def test_a_stranger_can_stop_no_task_of_others(shared: ScriptedStudio) -> None:
+def test_a_stranger_can_stop_no_task_of_others(shared: QuickPageStudio) -> None:
     shared.step_seconds = 0.05
     task_id = asked(caller(shared, ANNA))
     assert caller(shared, BERT).delete(f"/api/generate/{task_id}").status_code == 404
     assert finish(shared, task_id).state == "done"
 
 
-def test_who_comes_without_an_id_is_given_one(shared: ScriptedStudio) -> None:
+def test_who_comes_without_an_id_is_given_one(shared: QuickPageStudio) -> None:
     stranger = caller(shared)
     answer = stranger.post("/api/generate", json={"prompt": "x"})
     owner = answer.headers[OWNER_HEADER]
@@ -80,14 +80,14 @@ def test_who_comes_without_an_id_is_given_one(shared: ScriptedStudio) -> None:
     assert caller(shared).get(f"/api/generate/{task_id}").status_code == 404
 
 
-def test_the_page_and_rest_know_a_visitor_by_the_same_cookie(shared: ScriptedStudio) -> None:
+def test_the_page_and_rest_know_a_visitor_by_the_same_cookie(shared: QuickPageStudio) -> None:
     task_id = asked(caller(shared, ANNA))
     browser = caller(shared)
     browser.cookies.set(OWNER_COOKIE, ANNA)
     assert browser.get(f"/api/generate/{task_id}").status_code == 200
 
 
-def test_the_holder_of_the_key_finds_everything_again(shared: ScriptedStudio) -> None:
+def test_the_holder_of_the_key_finds_everything_again(shared: QuickPageStudio) -> None:
     credentials = Credentials(api_key=KEY)
     program = caller(shared, credentials=credentials)
     program.headers["x-api-key"] = KEY
@@ -98,7 +98,7 @@ def test_the_holder_of_the_key_finds_everything_again(shared: ScriptedStudio) ->
     assert caller(shared).get(f"/api/generate/{task_id}").status_code == 404
 
 
-def test_at_home_one_person_owns_all(studio: ScriptedStudio) -> None:
+def test_at_home_one_person_owns_all(studio: QuickPageStudio) -> None:
     task_id = asked(caller(studio, ANNA), prompt="from the page")
     picture = finish(studio, task_id).picture
     assert picture is not None
@@ -108,7 +108,7 @@ def test_at_home_one_person_owns_all(studio: ScriptedStudio) -> None:
     assert program.get("/api/images/latest").json()["prompt"] == "from the page"
 
 
-def test_an_owners_id_is_in_no_answer_and_no_file(shared: ScriptedStudio, tmp_path: Path) -> None:
+def test_an_owners_id_is_in_no_answer_and_no_file(shared: QuickPageStudio, tmp_path: Path) -> None:
     anna = caller(shared, ANNA)
     task_id = asked(anna)
     picture = finish(shared, task_id).picture

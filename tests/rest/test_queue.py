@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.rest.app import rest_routes
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import Door
@@ -20,13 +20,13 @@ KEY = "0" * 64
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Iterator[ScriptedStudio]:
-    with closing(ScriptedStudio(tmp_path, step_seconds=0.0, shared=True)) as studio:
+def shared(tmp_path: Path) -> Iterator[QuickPageStudio]:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0, shared=True)) as studio:
         studio.pause_queue(True)
         yield studio
 
 
-def _caller(studio: ScriptedStudio, **headers: str) -> TestClient:
+def _caller(studio: QuickPageStudio, **headers: str) -> TestClient:
     door = Door(credentials=Credentials({"anna": "correct horse"} if "auth" in headers else {}, local_key=KEY))
     app = Starlette(routes=rest_routes(studio, "auto"), middleware=door.middleware("auto"))
     names = {name.replace("_", "-"): value for name, value in headers.items() if name != "auth"}
@@ -60,7 +60,7 @@ def test_a_group_is_a_short_text(client: TestClient) -> None:
         assert (answer.status_code, answer.json()["field"]) == (422, "group")
 
 
-def test_strangers_have_their_own_queue_and_do_not_pause_it(shared: ScriptedStudio) -> None:
+def test_strangers_have_their_own_queue_and_do_not_pause_it(shared: QuickPageStudio) -> None:
     anna, bert = (_caller(shared, **{OWNER_HEADER: letter * 32}) for letter in "ab")
     mine, theirs = _ask(anna), _ask(bert)
     assert [task["task_id"] for task in anna.get("/api/queue").json()["tasks"]] == [mine]
@@ -72,7 +72,7 @@ def test_strangers_have_their_own_queue_and_do_not_pause_it(shared: ScriptedStud
     assert _caller(shared).delete("/api/queue").json() == {"cancelled": 0}, "who can't be told from others has nothing"
 
 
-def test_the_users_own_programs_may_do_anything(shared: ScriptedStudio) -> None:
+def test_the_users_own_programs_may_do_anything(shared: QuickPageStudio) -> None:
     theirs = _ask(_caller(shared, **{OWNER_HEADER: "a" * 32}))
     own = _caller(shared, auth="", **{LOCAL_HEADER: KEY})
     assert [task["task_id"] for task in own.get("/api/queue").json()["tasks"]] == [theirs]

@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 from tests.ui.conftest import served
-from tests.ui.doubles import ScriptedStudio, finish
+from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.service.jobs.view import JobView
 
 DROPPED = 50
 
 
-class Counted(ScriptedStudio):
+class Counted(QuickPageStudio):
     """Counts how often it is asked how a job is."""
 
     def __init__(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.ui.doubles import ScriptedStudio, finish
+from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.errors import BusyError, GenerationError, RequestError
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
@@ -38,7 +38,7 @@ def watched(client: TestClient, task_id: str) -> Iterator[tuple[str, dict[str, A
                 yield event, json.loads(value)
 
 
-def test_a_picture_is_asked_for_followed_and_fetched(client: TestClient, studio: ScriptedStudio) -> None:
+def test_a_picture_is_asked_for_followed_and_fetched(client: TestClient, studio: QuickPageStudio) -> None:
     task_id = asked(client)
     finish(studio, task_id)
     task = client.get(f"/api/generate/{task_id}").json()
@@ -53,7 +53,7 @@ def test_a_picture_is_asked_for_followed_and_fetched(client: TestClient, studio:
     assert file.content == saved.path.read_bytes()
 
 
-def test_settings_of_a_result_can_be_sent_again(client: TestClient, studio: ScriptedStudio) -> None:
+def test_settings_of_a_result_can_be_sent_again(client: TestClient, studio: QuickPageStudio) -> None:
     first = finish(studio, asked(client))
     assert first.picture is not None
     settings = client.get(f"/api/images/{first.picture.record.id}").json()["settings"]
@@ -62,7 +62,7 @@ def test_settings_of_a_result_can_be_sent_again(client: TestClient, studio: Scri
     assert second.picture.record.request == first.picture.record.request
 
 
-def test_the_stream_tells_every_stage_and_ends_with_the_result(client: TestClient, studio: ScriptedStudio) -> None:
+def test_the_stream_tells_every_stage_and_ends_with_the_result(client: TestClient, studio: QuickPageStudio) -> None:
     studio.step_seconds = 0.15
     seen = list(watched(client, asked(client)))
     assert [name for name, _ in seen] == ["progress"] * (len(seen) - 1) + ["end"]
@@ -73,7 +73,7 @@ def test_the_stream_tells_every_stage_and_ends_with_the_result(client: TestClien
     assert seen[-1][1]["result"]["id"]
 
 
-def test_the_stream_of_a_task_that_is_over_is_its_end(client: TestClient, studio: ScriptedStudio) -> None:
+def test_the_stream_of_a_task_that_is_over_is_its_end(client: TestClient, studio: QuickPageStudio) -> None:
     task_id = asked(client)
     finish(studio, task_id)
     [(name, data)] = watched(client, task_id)
@@ -81,7 +81,7 @@ def test_the_stream_of_a_task_that_is_over_is_its_end(client: TestClient, studio
 
 
 def test_a_waiting_task_says_how_many_are_ahead_and_can_be_cancelled(
-    client: TestClient, studio: ScriptedStudio
+    client: TestClient, studio: QuickPageStudio
 ) -> None:
     studio.loading = threading.Event()
     first, second = asked(client), asked(client)
@@ -96,7 +96,7 @@ def test_a_waiting_task_says_how_many_are_ahead_and_can_be_cancelled(
     assert client.delete(f"/api/generate/{first}").status_code == 200, "what is over stays over"
 
 
-def test_a_failed_task_says_why_in_the_callers_language(client: TestClient, studio: ScriptedStudio) -> None:
+def test_a_failed_task_says_why_in_the_callers_language(client: TestClient, studio: QuickPageStudio) -> None:
     studio.failure = GenerationError(Text("stage 2 gave no numbers", "第 2 阶段结果无效"))
     task_id = asked(client)
     finish(studio, task_id)
@@ -159,7 +159,7 @@ def test_the_sentence_is_the_pages(client: TestClient) -> None:
 
 @pytest.mark.parametrize(("own", "status"), [(True, 429), (False, 503)])
 def test_too_much_at_once_says_when_to_come_back(
-    own: bool, status: int, client: TestClient, studio: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+    own: bool, status: int, client: TestClient, studio: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*request: object) -> str:
         del request
@@ -172,7 +172,7 @@ def test_too_much_at_once_says_when_to_come_back(
 
 
 def test_what_goes_wrong_inside_shows_no_trace(
-    studio: ScriptedStudio, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    studio: QuickPageStudio, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> None:
         raise RuntimeError("/home/somebody/secret")
@@ -186,7 +186,7 @@ def test_what_goes_wrong_inside_shows_no_trace(
 
 
 def test_where_each_visitor_borrows_a_gpu_a_call_is_sent_to_the_page(
-    client: TestClient, studio: ScriptedStudio
+    client: TestClient, studio: QuickPageStudio
 ) -> None:
     studio.borrows_gpu = True
     answer = client.post("/api/generate", json={"prompt": "a boat"}, headers=CHINESE)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, Request, expect, sync_playwright
 
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.serve import open_page
 from zimage_app.service.studio import Studio
 from zimage_app.web.door import Door
@@ -74,14 +74,14 @@ def _first_that_starts(playwright: Playwright) -> Browser:
 
 
 @pytest.fixture(scope="session")
-def _scripted_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ScriptedStudio]]:
-    studio = ScriptedStudio(tmp_path_factory.mktemp("scripted"))
+def _scripted_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, QuickPageStudio]]:
+    studio = QuickPageStudio(tmp_path_factory.mktemp("scripted"))
     with served(studio) as address:
         yield address, studio
 
 
 @pytest.fixture
-def scripted(_scripted_page: tuple[str, ScriptedStudio]) -> Iterator[ScriptedStudio]:
+def scripted(_scripted_page: tuple[str, QuickPageStudio]) -> Iterator[QuickPageStudio]:
     """The studio behind ``visit``'s page, quick and with nothing going on."""
     studio = _scripted_page[1]
     yield studio
@@ -89,7 +89,7 @@ def scripted(_scripted_page: tuple[str, ScriptedStudio]) -> Iterator[ScriptedStu
 
 
 @pytest.fixture
-def visit(_scripted_page: tuple[str, ScriptedStudio], visitor: Visit) -> Visit:
+def visit(_scripted_page: tuple[str, QuickPageStudio], visitor: Visit) -> Visit:
     """Open the scripted studio's page as a new browser; keyword arguments are those of a browser context."""
 
     def open_page(**context: Any) -> Page:

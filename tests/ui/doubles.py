@@ -28,7 +28,7 @@ from zimage_app.service.studio import Studio
 if TYPE_CHECKING:
     from zimage_app.service.generation import Generator
 
-__all__ = ["QUICK", "THREE", "ScriptedStudio", "finish"]
+__all__ = ["QUICK", "THREE", "QuickPageStudio", "finish"]
 
 QUICK = ModelCard(
     name="quick",
@@ -49,7 +49,7 @@ class _Gradients(QuickGenerator):
         return np.asarray(Image.effect_mandelbrot((width, height), (-2, -1.5, 1, 1.5), 20).convert("RGB"))
 
 
-class ScriptedStudio(Studio):
+class QuickPageStudio(Studio):
     """Queue, files and history are the real ones."""
 
     def __init__(self, folder: Path, step_seconds: float = 0.02, *, shared: bool = False) -> None:

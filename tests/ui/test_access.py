@@ -11,14 +11,14 @@ from playwright.sync_api import Page, expect
 
 from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, ask, expect_state
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from tests.ui.test_mask_editor import a_photo
 
 TABS = ("canvas", "compare", "history")
 
 
 @pytest.fixture
-def furnished(scripted: ScriptedStudio) -> Iterator[ScriptedStudio]:
+def furnished(scripted: QuickPageStudio) -> Iterator[QuickPageStudio]:
     """A studio with a LoRA and a wildcard to choose."""
     write_lora(scripted.loras.folder / "ink.safetensors")
     scripted.loras.entries(refresh=True)

@@ -18,7 +18,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.ui.conftest import served
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import StudioError
 from zimage_app.ui.api import require_mcp
 from zimage_app.web.credentials import Credentials
@@ -26,20 +26,20 @@ from zimage_app.web.door import Door
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScriptedStudio]:
-    studio = ScriptedStudio(tmp_path_factory.mktemp("api"), step_seconds=0.0)
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuickPageStudio]:
+    studio = QuickPageStudio(tmp_path_factory.mktemp("api"), step_seconds=0.0)
     yield studio
     studio.settle()
     studio.close()
 
 
 @pytest.fixture(scope="module")
-def address(studio: ScriptedStudio) -> Iterator[str]:
+def address(studio: QuickPageStudio) -> Iterator[str]:
     with served(studio, mcp=True) as address:
         yield address
 
 
-def test_a_picture_comes_to_gradios_client_byte_for_byte(studio: ScriptedStudio, address: str) -> None:
+def test_a_picture_comes_to_gradios_client_byte_for_byte(studio: QuickPageStudio, address: str) -> None:
     client = Client(address, verbose=False)
     task = client.predict("a red boat", 7, api_name="/generate")
     picture = task["picture"]
@@ -123,7 +123,7 @@ def test_mcp_without_the_package_that_it_needs_is_one_sentence(
 
 
 def test_a_login_is_asked_of_programs_too(tmp_path: Path) -> None:
-    studio = ScriptedStudio(tmp_path, step_seconds=0.0)
+    studio = QuickPageStudio(tmp_path, step_seconds=0.0)
     with served(studio, Door(credentials=Credentials({"anna": "correct horse"}))) as address:
         with pytest.raises(ValueError, match="Please login"):
             Client(address, verbose=False)
@@ -133,7 +133,7 @@ def test_a_login_is_asked_of_programs_too(tmp_path: Path) -> None:
 
 
 def test_x1_strangers_share_no_task_and_no_picture(tmp_path: Path) -> None:
-    studio = ScriptedStudio(tmp_path, step_seconds=0.0, shared=True)
+    studio = QuickPageStudio(tmp_path, step_seconds=0.0, shared=True)
     owners = [hashlib.sha256(name).hexdigest()[:32] for name in (b"anna", b"bert")]
     with served(studio) as address:
         anna, bert = (Client(address, headers={"x-studio-owner": owner}, verbose=False) for owner in owners)

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from tests.service.test_imports import DATA, graph, picture
 from tests.ui.conftest import Visit
-from tests.ui.doubles import THREE, ScriptedStudio
+from tests.ui.doubles import THREE, QuickPageStudio
 from zimage_app.domain.request import REFERENCE_STAGES
 from zimage_app.service.imports import MAX_BYTES
 from zimage_app.ui.drop import import_routes, imported_values
@@ -24,7 +24,7 @@ BIG_SEED = 2**64 - 3
 
 @pytest.fixture
 def client(tmp_path: Path) -> TestClient:
-    return TestClient(Starlette(routes=import_routes(ScriptedStudio(tmp_path), "auto")))
+    return TestClient(Starlette(routes=import_routes(QuickPageStudio(tmp_path), "auto")))
 
 
 def test_a_workflow_is_answered_with_its_settings_and_lists(client: TestClient) -> None:
@@ -80,7 +80,7 @@ def value_of(page: Page, name: str) -> str:
     return page.locator(f"#knob-{name}").locator("input, textarea").first.input_value()
 
 
-def test_a_workflow_that_is_dropped_fills_the_page(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_workflow_that_is_dropped_fills_the_page(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     data = graph()
@@ -103,7 +103,7 @@ def test_a_workflow_that_is_dropped_fills_the_page(visit: Visit, scripted: Scrip
 
 
 def test_the_button_takes_a_picture_and_a_wrong_file_is_told_in_one_sentence(
-    visit: Visit, scripted: ScriptedStudio
+    visit: Visit, scripted: QuickPageStudio
 ) -> None:
     del scripted
     page = visit(locale="en-US", viewport={"width": 390, "height": 800})
@@ -129,7 +129,7 @@ def test_the_button_takes_a_picture_and_a_wrong_file_is_told_in_one_sentence(
     expect(page.locator(".drop .found")).to_be_hidden()
 
 
-def test_one_press_puts_every_field_back_as_it_was(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_one_press_puts_every_field_back_as_it_was(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit(locale="en-US")
     page.evaluate("document.addEventListener('studio:settings', (event) => (window.now = event.detail))")

@@ -17,7 +17,7 @@ from gradio.components import Component
 from starlette.requests import Request
 
 from tests.service.lora_files import write_lora
-from tests.ui.doubles import QUICK, ScriptedStudio, finish
+from tests.ui.doubles import QUICK, QuickPageStudio, finish
 from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
 from zimage_app.service.jobs.view import QueueView
 from zimage_app.service.views import SavedPicture
@@ -29,7 +29,7 @@ from zimage_app.web.owner import OWNER_COOKIE
 OWNER = "0" * 32
 
 
-class _Broken(ScriptedStudio):
+class _Broken(QuickPageStudio):
     def today(self, owner: str = "", limit: int = 24) -> tuple[SavedPicture, ...]:
         del owner, limit
         raise RuntimeError("secret path /home/somebody")
@@ -38,7 +38,7 @@ class _Broken(ScriptedStudio):
 class _Page:
     """Handlers with plain components to write to, and what they wrote."""
 
-    def __init__(self, studio: ScriptedStudio) -> None:
+    def __init__(self, studio: QuickPageStudio) -> None:
         with gr.Blocks():
             fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *field_names())}
             rest = {name: gr.State() for name in ("canvas", "notice", "examples", "stop", "asked", "job", "remade")}
@@ -58,13 +58,13 @@ def _visitor(owner: str = OWNER) -> gr.Request:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[ScriptedStudio]:
-    with closing(ScriptedStudio(tmp_path, step_seconds=0.0)) as studio:
+def studio(tmp_path: Path) -> Iterator[QuickPageStudio]:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0)) as studio:
         yield studio
 
 
 @pytest.fixture
-def page(studio: ScriptedStudio) -> _Page:
+def page(studio: QuickPageStudio) -> _Page:
     return _Page(studio)
 
 
@@ -98,13 +98,13 @@ def test_nothing_remembered_changes_nothing(page: _Page, saved: object) -> None:
     assert set(page.do.restore(_visitor(), saved)) == {page.at.notice}
 
 
-def _saved(studio: ScriptedStudio, request: GenerationRequest) -> str:
+def _saved(studio: QuickPageStudio, request: GenerationRequest) -> str:
     picture = finish(studio, studio.submit(request, "quick")).picture
     assert picture is not None
     return picture.record.id
 
 
-def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: ScriptedStudio) -> None:
+def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: QuickPageStudio) -> None:
     write_lora(studio.loras.folder / "ink.safetensors")
     uses = (LoraUse(name="ink", strength=0.5, stages=(1,)), LoraUse(name="ink", strength=0.0))
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64),), loras=uses)
@@ -129,7 +129,7 @@ def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object)
     assert "loras" in page.notice(updates)
 
 
-def test_settings_of_eight_stages_are_put_in(page: _Page, studio: ScriptedStudio) -> None:
+def test_settings_of_eight_stages_are_put_in(page: _Page, studio: QuickPageStudio) -> None:
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64, steps=1, denoise=0.5),) * 8)
     updates = page.do.reuse(_visitor(), _event(id=_saved(studio, request)))
     assert (page.value(updates, "stages"), page.value(updates, "stages.7.denoise")) == (8, 0.5)
@@ -174,7 +174,7 @@ def _follow(page: _Page, visitor: gr.Request, asked: str = "") -> list[Updates]:
         return pool.submit(asyncio.run, all_updates()).result()
 
 
-def test_a_stranger_without_a_cookie_sees_nobodys_pictures(page: _Page, studio: ScriptedStudio) -> None:
+def test_a_stranger_without_a_cookie_sees_nobodys_pictures(page: _Page, studio: QuickPageStudio) -> None:
     _saved(studio, GenerationRequest(prompt="x"))
     job = studio.submit(GenerationRequest(prompt="x"), "quick", "")
     mine, _ = _follow(page, _visitor(owner=""))
@@ -210,14 +210,16 @@ def _inputs(page: _Page, **given: object) -> list[object]:
     return [values[name] for name in page.at.fields]
 
 
-def test_a_refused_request_names_its_field(page: _Page, studio: ScriptedStudio) -> None:
+def test_a_refused_request_names_its_field(page: _Page, studio: QuickPageStudio) -> None:
     updates = page.do.generate(_visitor(), *_inputs(page))
     assert page.notice(updates).startswith("Prompt: ")
     assert updates[page.at.notice]["field"] == "knob-prompt"
     assert studio.queue() == QueueView(0, 0)
 
 
-def test_what_is_asked_for_while_something_runs_waits_and_is_shown_in_turn(page: _Page, studio: ScriptedStudio) -> None:
+def test_what_is_asked_for_while_something_runs_waits_and_is_shown_in_turn(
+    page: _Page, studio: QuickPageStudio
+) -> None:
     studio.loading = threading.Event()
     asked = [page.do.generate(_visitor(), *_inputs(page, prompt=f"{n}"))[page.at.asked] for n in range(3)]
     assert studio.queue() == QueueView(1, 2)

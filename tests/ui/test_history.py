@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from tests.service.records import a_record
 from tests.ui.conftest import Visit, ask, expect_state
-from tests.ui.doubles import QUICK, ScriptedStudio
+from tests.ui.doubles import QUICK, QuickPageStudio
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import StageRecord
 from zimage_app.domain.request import GenerationRequest
@@ -56,8 +56,8 @@ def save(folder: Path, number: int, prompt: str, owner: str = "") -> str:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> ScriptedStudio:
-    return ScriptedStudio(tmp_path, step_seconds=0.0)
+def studio(tmp_path: Path) -> QuickPageStudio:
+    return QuickPageStudio(tmp_path, step_seconds=0.0)
 
 
 @pytest.fixture
@@ -65,11 +65,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
 
 
-def client_of(studio: ScriptedStudio, owner: str = OWNER) -> TestClient:
+def client_of(studio: QuickPageStudio, owner: str = OWNER) -> TestClient:
     return TestClient(Starlette(routes=history_routes(studio, "auto")), cookies={OWNER_COOKIE: owner})
 
 
-def test_a_page_has_what_fits_and_what_there_is_to_choose_from(studio: ScriptedStudio, folder: Path) -> None:
+def test_a_page_has_what_fits_and_what_there_is_to_choose_from(studio: QuickPageStudio, folder: Path) -> None:
     ids = [save(folder, number, f"图{number}号 {'长' * 200}") for number in range(5)]
     client = client_of(studio)
     data = client.get("/history").json()
@@ -90,7 +90,7 @@ def test_a_page_has_what_fits_and_what_there_is_to_choose_from(studio: ScriptedS
         assert found(page=page) == ids
 
 
-def test_changes_are_made_and_undone(studio: ScriptedStudio, folder: Path) -> None:
+def test_changes_are_made_and_undone(studio: QuickPageStudio, folder: Path) -> None:
     one, two = save(folder, 1, "一"), save(folder, 2, "二")
     client = client_of(studio)
 
@@ -116,13 +116,13 @@ def test_changes_are_made_and_undone(studio: ScriptedStudio, folder: Path) -> No
 @pytest.mark.parametrize(
     "body", [b"", b"[", b"[1]", b'"x"', b'{"do": "drop", "ids": []}', b'{"do": ["star"]}', b"[" * 100_000]
 )
-def test_an_order_that_makes_no_sense_is_refused_in_one_sentence(studio: ScriptedStudio, body: bytes) -> None:
+def test_an_order_that_makes_no_sense_is_refused_in_one_sentence(studio: QuickPageStudio, body: bytes) -> None:
     answer = client_of(studio).post("/history", content=body, headers={"accept-language": "zh"})
     assert answer.status_code == 422
     assert answer.json()["error"].startswith(("do：只能是", "order：不是 JSON"))
 
 
-def test_what_can_t_be_done_is_said(studio: ScriptedStudio, folder: Path) -> None:
+def test_what_can_t_be_done_is_said(studio: QuickPageStudio, folder: Path) -> None:
     one = save(folder, 1, "一")
     (folder / ".trash").write_text("in the way")
     answer = client_of(studio).post("/history", json={"do": "delete", "ids": [one]})
@@ -131,7 +131,7 @@ def test_what_can_t_be_done_is_said(studio: ScriptedStudio, folder: Path) -> Non
     assert str(folder) not in answer.json()["error"]
 
 
-def test_strangers_reach_nothing_of_each_other(studio: ScriptedStudio, folder: Path) -> None:
+def test_strangers_reach_nothing_of_each_other(studio: QuickPageStudio, folder: Path) -> None:
     studio.history = History(folder, shared=True)
     mine, theirs = save(folder, 1, "mine", OWNER), save(folder, 2, "theirs", "f" * 32)
     Gallery(folder).path_of(theirs).with_name(f"{theirs}.stage1.png").write_bytes(b"stage")
@@ -151,14 +151,14 @@ def test_strangers_reach_nothing_of_each_other(studio: ScriptedStudio, folder: P
     assert client_of(studio, "f" * 32).get("/history?trash=1").json()["total"] == 1
 
 
-def test_a_zip_is_sent_as_a_file_to_keep(studio: ScriptedStudio, folder: Path) -> None:
+def test_a_zip_is_sent_as_a_file_to_keep(studio: QuickPageStudio, folder: Path) -> None:
     one, two = save(folder, 1, "一"), save(folder, 2, "二")
     answer = client_of(studio).post("/history/zip", data={"ids": f"{two},x,{one}"})
     assert answer.headers["content-disposition"].startswith('attachment; filename="z-image-')
     assert zipfile.ZipFile(io.BytesIO(answer.content)).namelist() == [f"{two}.png", f"{one}.png"]
 
 
-def test_sides_mark_what_differs(studio: ScriptedStudio, folder: Path) -> None:
+def test_sides_mark_what_differs(studio: QuickPageStudio, folder: Path) -> None:
     ids = [save(folder, number, "同") for number in range(MOST_SIDES + 2)]
     data = client_of(studio).get(f"/history/sides?ids={ids[0]},{ids[1]}", headers={"accept-language": "zh"}).json()
     assert [picture["id"] for picture in data["pictures"]] == ids[:2]
@@ -169,7 +169,7 @@ def test_sides_mark_what_differs(studio: ScriptedStudio, folder: Path) -> None:
     assert client_of(studio).get("/history/sides").json() == {"pictures": [], "rows": []}
 
 
-def test_kept_stages_are_told_and_sent(studio: ScriptedStudio, folder: Path) -> None:
+def test_kept_stages_are_told_and_sent(studio: QuickPageStudio, folder: Path) -> None:
     one = save(folder, 1, "一")
     for number in (2, 1):
         Gallery(folder).path_of(one).with_name(f"{one}.stage{number}.png").write_bytes(b"%d" % number)
@@ -183,7 +183,7 @@ def test_kept_stages_are_told_and_sent(studio: ScriptedStudio, folder: Path) -> 
 
 
 @pytest.fixture
-def pictures(scripted: ScriptedStudio) -> Iterator[list[str]]:
+def pictures(scripted: QuickPageStudio) -> Iterator[list[str]]:
     """The ids of eight pictures, newest first, of which one has markup in its prompt."""
     folder = scripted.gallery.path_of("20260101-000000-00000000").parents[1]
     shutil.rmtree(folder, ignore_errors=True)
@@ -315,7 +315,7 @@ def test_a_picture_opens_large_and_its_settings_are_put_in(visit: Visit, picture
     expect(cards).to_have_count(7)
 
 
-def test_a_picture_made_again_is_compared_pixel_by_pixel(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_picture_made_again_is_compared_pixel_by_pixel(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     ask(page, "again and again")
     expect_state(page, "done")
@@ -358,7 +358,7 @@ def test_two_pictures_are_compared_with_a_divider_and_their_settings(visit: Visi
     expect(compare.locator("figcaption, .names span").first).to_contain_text("2026-01-05")
 
 
-def test_the_stages_of_a_run_are_compared(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_the_stages_of_a_run_are_compared(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     page.locator("#view-compare").click()
@@ -385,7 +385,7 @@ def test_a_selection_is_downloaded_as_a_zip(visit: Visit, pictures: list[str]) -
 
 
 def test_many_pictures_come_in_pages_and_the_viewer_turns_them(
-    visit: Visit, scripted: ScriptedStudio, pictures: list[str]
+    visit: Visit, scripted: QuickPageStudio, pictures: list[str]
 ) -> None:
     folder = scripted.gallery.path_of(pictures[0]).parents[1]
     for number in range(8, PAGE_SIZE + 3):
@@ -418,7 +418,7 @@ def test_on_a_phone_nothing_scrolls_sideways(visit: Visit, pictures: list[str]) 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_the_views_are_tabs_that_the_arrows_move(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_the_views_are_tabs_that_the_arrows_move(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     page.locator("#view-canvas").focus()
@@ -430,7 +430,7 @@ def test_the_views_are_tabs_that_the_arrows_move(visit: Visit, scripted: Scripte
     expect(page.locator("#canvas")).to_be_visible()
 
 
-def test_the_words_of_the_data_are_json(studio: ScriptedStudio, folder: Path) -> None:
+def test_the_words_of_the_data_are_json(studio: QuickPageStudio, folder: Path) -> None:
     one = save(folder, 1, MARKUP)
     for path in ("", f"/{one}.json", f"/sides?ids={one}"):
         answer = client_of(studio).get(f"/history{path}")

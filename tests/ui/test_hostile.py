@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.ui.conftest import served
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.service.config import ROOT
 from zimage_app.web.json_bodies import MAX_JSON, excess
@@ -61,7 +61,7 @@ def hostile(port: int) -> list[object]:
     ]
 
 
-class Watched(ScriptedStudio):
+class Watched(QuickPageStudio):
     """Remembers what it was asked for, and draws none of it."""
 
     def __init__(self, folder: Path, *, shared: bool) -> None:

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, ask, expect_state
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 
 SHEET = "dialog.studio-keys"
 COMPOSING = """([where, key, ctrlKey]) => document.querySelector(where).dispatchEvent(
@@ -20,7 +20,7 @@ READ = (
 """Places of the left column, in the order in which they are read."""
 
 
-def start_slowly(page: Page, scripted: ScriptedStudio) -> None:
+def start_slowly(page: Page, scripted: QuickPageStudio) -> None:
     """A run that goes on until it is stopped."""
     scripted.step_seconds = 2.0
     ask(page, "小船")
@@ -37,7 +37,7 @@ def test_generate_from_anywhere(visit: Visit, where: str, keys: str) -> None:
     expect(page.locator("#knob-prompt textarea")).to_have_value("小船")
 
 
-def test_escape_stops_a_run(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_escape_stops_a_run(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     start_slowly(page, scripted)
     page.locator("#knob-negative textarea").press("Escape")
@@ -46,7 +46,7 @@ def test_escape_stops_a_run(visit: Visit, scripted: ScriptedStudio) -> None:
     expect_state(page, "cancelled")
 
 
-def test_keys_of_a_chinese_keyboard_that_is_composing_do_nothing(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_keys_of_a_chinese_keyboard_that_is_composing_do_nothing(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     prompt = "#knob-prompt textarea"
     page.locator(prompt).fill("小船")
@@ -58,7 +58,7 @@ def test_keys_of_a_chinese_keyboard_that_is_composing_do_nothing(visit: Visit, s
     expect_state(page, "running")
 
 
-def test_escape_belongs_to_what_is_open(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_escape_belongs_to_what_is_open(visit: Visit, scripted: QuickPageStudio) -> None:
     write_lora(scripted.loras.folder / "ink.safetensors")
     page = visit()
     start_slowly(page, scripted)

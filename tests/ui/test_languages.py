@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, ask, expect_state, served
-from tests.ui.doubles import QUICK, THREE, ScriptedStudio
+from tests.ui.doubles import QUICK, THREE, QuickPageStudio
 from zimage_app.domain.text import Language
 from zimage_app.ui.i18n import catalogue, say
 
@@ -39,13 +39,13 @@ SEEN = """() => {
 
 
 @pytest.fixture(scope="module")
-def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ScriptedStudio]]:
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, QuickPageStudio]]:
     """The address of a studio with something in every library, and nothing but this module's pictures."""
     folder = tmp_path_factory.mktemp("languages")
     (folder / "wildcards").mkdir()
     (folder / "wildcards" / "mine.txt").write_text("a\nb\n", encoding="utf-8")
     write_lora(folder / "loras" / "ink.safetensors")
-    studio = ScriptedStudio(folder)
+    studio = QuickPageStudio(folder)
     with served(studio) as address:
         yield address, studio
 
@@ -103,7 +103,7 @@ def own(text: str) -> bool:
 
 @pytest.mark.parametrize("language", list(LOCALES))
 def test_every_text_is_in_the_readers_language(
-    furnished: tuple[str, ScriptedStudio], visitor: Visit, language: Language
+    furnished: tuple[str, QuickPageStudio], visitor: Visit, language: Language
 ) -> None:
     page = visitor(furnished[0], locale=LOCALES[language])
     texts = {text for text in walk(page) if not own(text)}
@@ -124,7 +124,7 @@ def test_every_text_is_in_the_readers_language(
     assert not [text for text in texts if re.search(r"__i18n__|\{\w+\}|undefined", text) and text != about]
 
 
-def test_nothing_of_the_users_is_converted(furnished: tuple[str, ScriptedStudio], visitor: Visit) -> None:
+def test_nothing_of_the_users_is_converted(furnished: tuple[str, QuickPageStudio], visitor: Visit) -> None:
     address, studio = furnished
     page = visitor(address, locale="zh-TW")
     page.locator(".triggers input").fill("发光,")

@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import EasyCache, Stage
 from zimage_app.ui.controls import bounds, element_id
 from zimage_app.ui.i18n import catalogue, translations
@@ -36,7 +36,7 @@ def test_a_new_knob_is_missed_until_it_is_placed() -> None:
 
 
 def test_the_page_holds_a_control_for_every_knob_of_every_tab_once(tmp_path: Path) -> None:
-    studio = ScriptedStudio(tmp_path)
+    studio = QuickPageStudio(tmp_path)
     page = build_page(studio, translations(studio.cards()), "auto")
     ids = Counter(block.elem_id for block in page.blocks.values() if str(block.elem_id).startswith("knob-"))
     expected = [element_id(name) for name in ("model", *field_names())]

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from tests.service.lora_files import WIDTH, lora_shapes, write_json, write_lora
 from tests.ui.conftest import Visit, arrive, ask, expect_state
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import LoraUse
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.loras.sidecar import Notes
@@ -42,7 +42,7 @@ def fill_folder(folder: Path) -> None:
 
 
 @pytest.fixture
-def loras(scripted: ScriptedStudio) -> Iterator[Path]:
+def loras(scripted: QuickPageStudio) -> Iterator[Path]:
     """The scripted studio's LoRAs."""
     folder = scripted.loras.folder
     fill_folder(folder)
@@ -56,13 +56,13 @@ def loras(scripted: ScriptedStudio) -> Iterator[Path]:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> ScriptedStudio:
+def studio(tmp_path: Path) -> QuickPageStudio:
     fill_folder(tmp_path / "loras")
-    return ScriptedStudio(tmp_path, step_seconds=0.0)
+    return QuickPageStudio(tmp_path, step_seconds=0.0)
 
 
 @pytest.fixture
-def client(studio: ScriptedStudio) -> TestClient:
+def client(studio: QuickPageStudio) -> TestClient:
     return TestClient(Starlette(routes=lora_routes(studio, "auto")))
 
 
@@ -80,7 +80,7 @@ def test_the_library_is_told_in_the_readers_language(client: TestClient) -> None
     assert (entries["snow"]["strength"], entries["snow"]["note"], ink["sha256"]) == (0.7, MARKUP, None)
 
 
-def test_a_new_file_is_told_after_a_refresh(client: TestClient, studio: ScriptedStudio) -> None:
+def test_a_new_file_is_told_after_a_refresh(client: TestClient, studio: QuickPageStudio) -> None:
     assert len(client.get("/loras.json").json()) == 5
     write_lora(studio.loras.folder / "new.safetensors")
     assert len(client.get("/loras.json").json()) == 5
@@ -88,7 +88,7 @@ def test_a_new_file_is_told_after_a_refresh(client: TestClient, studio: Scripted
     assert client.get("/loras.json?model=gone").status_code == 404
 
 
-def test_thumbnails_are_small_jpegs_and_only_of_loras(client: TestClient, studio: ScriptedStudio) -> None:
+def test_thumbnails_are_small_jpegs_and_only_of_loras(client: TestClient, studio: QuickPageStudio) -> None:
     answer = client.get("/lora.jpg", params={"name": "snow"})
     assert answer.headers["content-type"] == "image/jpeg"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -99,7 +99,7 @@ def test_thumbnails_are_small_jpegs_and_only_of_loras(client: TestClient, studio
         assert client.get("/lora.jpg", params={"name": name}).status_code == 404
 
 
-def test_a_hash_is_told_when_it_is_asked_for(client: TestClient, studio: ScriptedStudio) -> None:
+def test_a_hash_is_told_when_it_is_asked_for(client: TestClient, studio: QuickPageStudio) -> None:
     digest = hashlib.sha256((studio.loras.folder / "snow.safetensors").read_bytes()).hexdigest()
     assert client.get("/lora.sha256", params={"name": "snow"}).text == digest
     assert {entry["name"]: entry["sha256"] for entry in client.get("/loras.json").json()}["snow"] == digest
@@ -107,7 +107,7 @@ def test_a_hash_is_told_when_it_is_asked_for(client: TestClient, studio: Scripte
         assert client.get("/lora.sha256", params={"name": name}).status_code == 404
 
 
-def test_notes_are_kept_or_refused_in_the_pages_language(studio: ScriptedStudio) -> None:
+def test_notes_are_kept_or_refused_in_the_pages_language(studio: QuickPageStudio) -> None:
     save = note_function(studio)
     call = {"name": "snow", "language": "zh", "model": "quick"}
     assert save(call | {"notes": {"triggers": ["雪"], "strength": 0.5}})["entry"]["preset"] == ("雪",)
@@ -126,7 +126,7 @@ def test_strangers_change_no_notes(tmp_path: Path, models_dir: Path) -> None:
     assert studio.width("tiny") == 64
 
 
-def test_what_the_model_reads_is_told_where_it_is_not_the_prompt(studio: ScriptedStudio) -> None:
+def test_what_the_model_reads_is_told_where_it_is_not_the_prompt(studio: QuickPageStudio) -> None:
     hints, prompt_tools = hint_function(studio), prompt_function(studio)
 
     def told(prompt: str, **values: object) -> object:
@@ -174,7 +174,7 @@ def use(page: Page, name: str) -> Locator:
     return page.locator(f".loras .use[data-name='{name}']")
 
 
-def run(page: Page, scripted: ScriptedStudio, prompt: str = "小船") -> tuple[LoraUse, ...]:
+def run(page: Page, scripted: QuickPageStudio, prompt: str = "小船") -> tuple[LoraUse, ...]:
     """Make a picture; gives the LoRAs that it was made with."""
     before = len(scripted.today(limit=999))
     ask(page, prompt)
@@ -188,7 +188,7 @@ def run(page: Page, scripted: ScriptedStudio, prompt: str = "小船") -> tuple[L
 
 
 @pytest.mark.usefixtures("loras")
-def test_a_lora_is_searched_for_chosen_set_and_used(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_lora_is_searched_for_chosen_set_and_used(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     page.locator(".loras .add").click()
     search = page.locator(".studio-loras input[type=search]")
@@ -224,7 +224,7 @@ def test_a_lora_is_searched_for_chosen_set_and_used(visit: Visit, scripted: Scri
 
 
 @pytest.mark.usefixtures("loras")
-def test_the_list_survives_a_reload_in_its_order(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_the_list_survives_a_reload_in_its_order(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     choose(page, "snow", "风格/水墨 ink", "large")
     use(page, "large").locator(".up").click()
@@ -298,7 +298,7 @@ def test_hundreds_are_drawn_as_they_are_scrolled_to(visit: Visit, loras: Path) -
 
 
 @pytest.mark.usefixtures("loras")
-def test_the_keyboard_reaches_everything(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_the_keyboard_reaches_everything(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     page.locator(".loras .add").focus()
     page.keyboard.press("Enter")
@@ -364,7 +364,7 @@ def test_notes_are_kept_beside_the_file(visit: Visit, loras: Path) -> None:
 
 
 def test_a_pictures_loras_come_back_and_another_file_is_told(
-    visit: Visit, scripted: ScriptedStudio, loras: Path
+    visit: Visit, scripted: QuickPageStudio, loras: Path
 ) -> None:
     page = visit(locale="en-US")
     digest = hashlib.sha256((loras / "snow.safetensors").read_bytes()).hexdigest()

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.service.lora_files import write_json, write_lora
 from tests.ui.conftest import Visit, ask, expect_state, served
-from tests.ui.doubles import QUICK, ScriptedStudio
+from tests.ui.doubles import QUICK, QuickPageStudio
 from tests.ui.test_drop import DROP
 from tests.ui.test_prompt_tools import open_panel
 from zimage_app.domain.card import ModelCard
@@ -30,7 +30,7 @@ EVIL = ModelCard(
 )
 
 
-class Infected(ScriptedStudio):
+class Infected(QuickPageStudio):
     """Everything that lies on its disk, and its model, says the same."""
 
     def cards(self) -> tuple[ModelCard, ...]:

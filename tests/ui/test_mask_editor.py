@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES, Stage
 from zimage_app.domain.stages import shaped
@@ -37,7 +37,7 @@ def a_photo(kind: str = "PNG") -> bytes:
 
 @pytest.mark.parametrize(("kind", "media"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")])
 def test_a_picture_is_given_back_as_it_came(tmp_path: Path, kind: str, media: str) -> None:
-    client = TestClient(Starlette(routes=start_routes(ScriptedStudio(tmp_path), "auto")))
+    client = TestClient(Starlette(routes=start_routes(QuickPageStudio(tmp_path), "auto")))
     digest = client.post("/inputs", params={"name": "x"}, content=a_photo(kind)).json()["picture"]
     answer = client.get(f"/inputs/{digest}")
     assert answer.content == a_photo(kind)
@@ -117,20 +117,20 @@ def set_brush(page: Page, size: int) -> None:
     page.locator(".brush-size input").fill(str(size))
 
 
-def applied(page: Page, studio: ScriptedStudio) -> np.ndarray:
+def applied(page: Page, studio: QuickPageStudio) -> np.ndarray:
     """The mask that is handed in by pressing the button."""
     page.locator(".mask-editor .apply").click()
     expect(page.locator(".mask-editor")).to_be_hidden()
     return newest_mask(studio)
 
 
-def newest_mask(studio: ScriptedStudio) -> np.ndarray:
+def newest_mask(studio: QuickPageStudio) -> np.ndarray:
     files = [path for path in (studio._config.outputs / FOLDER).iterdir() if len(path.name) == 64]
     newest = max(files, key=lambda path: path.stat().st_mtime_ns)
     return np.asarray(Image.open(newest).convert("L"))
 
 
-def test_a_part_is_painted_with_the_mouse_and_used(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_part_is_painted_with_the_mouse_and_used(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     page.locator("#fill-reference").click()
     begin(page)
@@ -159,7 +159,7 @@ def test_a_part_is_painted_with_the_mouse_and_used(visit: Visit, scripted: Scrip
     assert (applied(page, scripted) == mask).all(), "what is opened again is what was painted"
 
 
-def test_what_is_painted_can_be_undone_inverted_erased_and_cleared(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_what_is_painted_can_be_undone_inverted_erased_and_cleared(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit(locale="en-US")
     surface = begin(page)
     state = page.locator(".mask-editor .state")
@@ -183,7 +183,7 @@ def test_what_is_painted_can_be_undone_inverted_erased_and_cleared(visit: Visit,
     expect(page.locator(".start .kept")).to_be_empty()
 
 
-def test_it_is_enlarged_and_moved_with_the_wheel_and_the_hand(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_it_is_enlarged_and_moved_with_the_wheel_and_the_hand(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     begin(page)
     x, y = (round(side) for side in at(page, 200, 120))  # the wheel's event has whole pixels
@@ -207,7 +207,7 @@ def test_it_is_enlarged_and_moved_with_the_wheel_and_the_hand(visit: Visit, scri
     assert mask[120, 185] == 0
 
 
-def test_it_is_painted_with_keys(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_it_is_painted_with_keys(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     surface = begin(page)
     set_brush(page, 40)
@@ -219,7 +219,7 @@ def test_it_is_painted_with_keys(visit: Visit, scripted: ScriptedStudio) -> None
     assert mask[80, 180] == 0
 
 
-def test_a_larger_canvas_gives_the_stages_its_shape(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_larger_canvas_gives_the_stages_its_shape(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     begin(page)
     page.locator(".extend .left input").fill("80")
@@ -242,7 +242,9 @@ def test_a_larger_canvas_gives_the_stages_its_shape(visit: Visit, scripted: Scri
     assert (record.width, record.height) == (544, 272)
 
 
-def test_leaving_changes_nothing_and_another_picture_takes_the_mask_off(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_leaving_changes_nothing_and_another_picture_takes_the_mask_off(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
     del scripted
     page = visit()
     begin(page)
@@ -278,7 +280,7 @@ class Fingers:
         self._client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
 
 
-def test_one_finger_paints_and_two_enlarge(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_one_finger_paints_and_two_enlarge(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit(**PHONE)
     begin(page)
     set_brush(page, 40)

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.models.hub.fake_hub import FakeHub, Fault, forget_this_machine, serve
 from tests.ui.conftest import Visit, ask, expect_state, served
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.events import Event
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.models.tiny import write_tiny_model
@@ -134,7 +134,7 @@ def test_a_hub_that_says_no_is_quoted(hub: FakeHub, studio: Studio, visitor: Vis
 
 
 def test_the_device_is_chosen_where_there_are_two(
-    visit: Visit, scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+    visit: Visit, scripted: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zimage_app.models.memory.device_names", lambda: {"cuda:0": "Card", "cpu": "CPU"})
     try:
@@ -153,7 +153,7 @@ def test_the_device_is_chosen_where_there_are_two(
 
 
 def test_with_one_device_there_is_nothing_to_choose(
-    visit: Visit, scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+    visit: Visit, scripted: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zimage_app.models.memory.device_names", lambda: {"cpu": "CPU"})
     page = visit(locale="en-US")
@@ -163,7 +163,7 @@ def test_with_one_device_there_is_nothing_to_choose(
     assert scripted.device is None
 
 
-def test_strangers_cannot_fetch_or_unload(scripted: ScriptedStudio) -> None:
+def test_strangers_cannot_fetch_or_unload(scripted: QuickPageStudio) -> None:
     scripted.shared = True
     try:
         call = panel_function(scripted)

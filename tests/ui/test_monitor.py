@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.ui.conftest import Visit, ask, expect_state
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.service.gpus import Amount, GpuStatus
@@ -32,12 +32,12 @@ WHOLE = MachineStatus(
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> ScriptedStudio:
-    return ScriptedStudio(tmp_path, step_seconds=0.0)
+def studio(tmp_path: Path) -> QuickPageStudio:
+    return QuickPageStudio(tmp_path, step_seconds=0.0)
 
 
 @pytest.fixture
-def client(studio: ScriptedStudio) -> TestClient:
+def client(studio: QuickPageStudio) -> TestClient:
     return TestClient(Starlette(routes=monitor_routes(studio, "auto")))
 
 
@@ -75,7 +75,7 @@ def test_what_is_nearly_full_or_hot_is_marked(machine: MachineStatus, warned: li
     assert [chip.name for chip in machine_chips(machine, "zh") if chip.warn] == warned
 
 
-def test_at_home_the_machine_and_everybody_s_jobs_are_shown(client: TestClient, studio: ScriptedStudio) -> None:
+def test_at_home_the_machine_and_everybody_s_jobs_are_shown(client: TestClient, studio: QuickPageStudio) -> None:
     studio.step_seconds = 1.0
     for _ in range(2):
         studio.submit(GenerationRequest(prompt="a boat"), "quick", "somebody")
@@ -90,7 +90,7 @@ def test_at_home_the_machine_and_everybody_s_jobs_are_shown(client: TestClient, 
 
 
 def test_a_stranger_sees_the_own_place_in_the_queue_and_nothing_of_the_machine(
-    client: TestClient, studio: ScriptedStudio
+    client: TestClient, studio: QuickPageStudio
 ) -> None:
     studio.shared = True
     studio.loading = threading.Event()
@@ -108,7 +108,7 @@ def test_a_stranger_sees_the_own_place_in_the_queue_and_nothing_of_the_machine(
 
 
 def test_what_is_wrong_with_the_app_s_files_is_a_chip_and_stands_first_in_the_details(
-    client: TestClient, studio: ScriptedStudio
+    client: TestClient, studio: QuickPageStudio
 ) -> None:
     studio.troubles = (Text("queue.sqlite was damaged.", "queue.sqlite 已损坏。"),)
     chip = client.get("/monitor.json", headers={"accept-language": "zh-CN"}).json()["chips"][0]
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_the_app_s_files_is_a_chip_and_stands_first_in_the_de
 
 
 def test_the_details_name_versions_and_sizes_but_no_place_of_this_machine(
-    client: TestClient, studio: ScriptedStudio, tmp_path: Path
+    client: TestClient, studio: QuickPageStudio, tmp_path: Path
 ) -> None:
     (tmp_path / "a.bin").write_bytes(bytes(1500))
     data = client.get("/monitor/details.json", headers={"accept-language": "en"}).json()
@@ -134,7 +134,7 @@ def test_the_details_name_versions_and_sizes_but_no_place_of_this_machine(
 # In Chromium.
 
 
-def test_the_chips_follow_the_queue(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_the_chips_follow_the_queue(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     expect(page.locator(".gauge[data-name=ram]")).to_contain_text("RAM")
     expect(page.locator(".bar .jobs")).to_be_hidden()
@@ -145,7 +145,7 @@ def test_the_chips_follow_the_queue(visit: Visit, scripted: ScriptedStudio) -> N
     expect(page.locator(".bar .jobs")).to_be_hidden()
 
 
-def test_nobody_is_asked_while_the_page_is_hidden(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_nobody_is_asked_while_the_page_is_hidden(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     expect(page.locator(".gauge").first).to_be_visible()
@@ -163,7 +163,7 @@ def test_nobody_is_asked_while_the_page_is_hidden(visit: Visit, scripted: Script
     assert page.evaluate("turn(false)") == 1
 
 
-def test_the_details_open_by_keyboard_and_are_copied(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_the_details_open_by_keyboard_and_are_copied(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit(locale="en-US", permissions=["clipboard-read", "clipboard-write"])
     expect(page.locator(".gauge").first).to_be_visible()
@@ -180,7 +180,7 @@ def test_the_details_open_by_keyboard_and_are_copied(visit: Visit, scripted: Scr
     expect(page.locator(".gauges")).to_be_focused()
 
 
-def test_without_a_clipboard_the_old_way_is_taken(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_without_a_clipboard_the_old_way_is_taken(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
@@ -192,7 +192,7 @@ def test_without_a_clipboard_the_old_way_is_taken(visit: Visit, scripted: Script
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_what_fits(visit: Visit, scripted: ScriptedStudio, scheme: str) -> None:
+def test_a_phone_shows_what_fits(visit: Visit, scripted: QuickPageStudio, scheme: str) -> None:
     del scripted
     page = visit(viewport={"width": 390, "height": 800}, color_scheme=scheme)
     expect(page.locator(".gauge").first).to_be_visible()

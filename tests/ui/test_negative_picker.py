@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import Stage
 from zimage_app.ui.negative_picker import library_function
 from zimage_app.ui.values import stages_values
@@ -36,7 +36,7 @@ def fill_folder(folder: Path) -> None:
 
 
 @pytest.fixture
-def folder(scripted: ScriptedStudio) -> Iterator[Path]:
+def folder(scripted: QuickPageStudio) -> Iterator[Path]:
     """The scripted studio's library."""
     folder = scripted.negatives.folder
     fill_folder(folder)
@@ -50,16 +50,16 @@ def folder(scripted: ScriptedStudio) -> Iterator[Path]:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> ScriptedStudio:
+def studio(tmp_path: Path) -> QuickPageStudio:
     fill_folder(tmp_path / "negative")
-    return ScriptedStudio(tmp_path, step_seconds=0.0)
+    return QuickPageStudio(tmp_path, step_seconds=0.0)
 
 
 def settings(*stages: Stage, model: str = "three") -> dict[str, Any]:
     return stages_values(stages) | {"model": model}
 
 
-def test_the_library_is_told_in_the_pages_language(studio: ScriptedStudio) -> None:
+def test_the_library_is_told_in_the_pages_language(studio: QuickPageStudio) -> None:
     do = library_function(studio)
     quality, anatomy, bad = do({"do": "library", "language": "zh"})["categories"]
     assert (quality["title"], anatomy["entries"][0]["when"]) == ("技术缺陷", "手部靠近镜头时")
@@ -69,7 +69,7 @@ def test_the_library_is_told_in_the_pages_language(studio: ScriptedStudio) -> No
     assert "手部" in english["entries"][0]["search"]
 
 
-def test_the_state_says_phrases_tokens_and_what_would_give_an_effect(studio: ScriptedStudio) -> None:
+def test_the_state_says_phrases_tokens_and_what_would_give_an_effect(studio: QuickPageStudio) -> None:
     do = library_function(studio)
     off, on = Stage(cfg=1.0), Stage(cfg=2.5)
     assert do({"do": "state", "text": "模糊, a b", "settings": settings(off, off)}) == {
@@ -86,7 +86,7 @@ def test_the_state_says_phrases_tokens_and_what_would_give_an_effect(studio: Scr
     }
 
 
-def test_refusals_come_in_the_pages_language_and_strangers_change_nothing(studio: ScriptedStudio) -> None:
+def test_refusals_come_in_the_pages_language_and_strangers_change_nothing(studio: QuickPageStudio) -> None:
     do = library_function(studio)
     assert "逗号" in do({"do": "add", "entry": "a,b", "language": "zh"})["error"]
     assert "no entry" in do({"do": "mark", "entry": "没有", "language": "en"})["error"]
@@ -111,7 +111,7 @@ def field(page: Page) -> Any:
 
 
 @pytest.mark.usefixtures("folder")
-def test_chips_go_in_and_out_of_what_was_typed(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_chips_go_in_and_out_of_what_was_typed(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     field(page).fill("自己的, 模糊")
     open_library(page)
@@ -180,7 +180,7 @@ def test_favourites_own_entries_and_new_files(visit: Visit, folder: Path) -> Non
 
 
 @pytest.mark.usefixtures("folder")
-def test_without_guidance_the_page_offers_it(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_without_guidance_the_page_offers_it(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit(locale="en-US")
     field(page).fill("blurry")
     page.locator("#fill-single_stage").click()

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state, set_number
-from tests.ui.doubles import ScriptedStudio, finish
+from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
 from zimage_app.domain.text import Text
@@ -18,7 +18,7 @@ PAYLOAD = "<img src=x onerror=\"alert('xss')\"><script>alert('xss')</script>小�
 ERROR = GenerationError(Text("Stage 1 <i>broke</i>.", "第 1 阶段<i>出错</i>。"))
 
 
-def test_a_run_shows_every_stage_then_the_saved_picture(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_run_shows_every_stage_then_the_saved_picture(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     page.evaluate(
         """() => {
@@ -47,7 +47,7 @@ def test_a_run_shows_every_stage_then_the_saved_picture(visit: Visit, scripted: 
     assert download.value.path().read_bytes() == saved.path.read_bytes()
 
 
-def test_a_tile_pins_its_stage_and_the_strip_its_picture(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_tile_pins_its_stage_and_the_strip_its_picture(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     ask(page, "第一张")
     expect_state(page, "done")
@@ -63,7 +63,7 @@ def test_a_tile_pins_its_stage_and_the_strip_its_picture(visit: Visit, scripted:
     expect(page.locator(".facts")).to_contain_text("第一张")
 
 
-def test_use_these_settings_and_last_seed(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_use_these_settings_and_last_seed(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     page.locator("#knob-seed input").fill("18446744073709551615")
     page.locator("#knob-triggers input").fill("水墨，留白")
@@ -87,7 +87,7 @@ def test_use_these_settings_and_last_seed(visit: Visit, scripted: ScriptedStudio
     assert scripted.today()[0].record.request == record.request
 
 
-def test_settings_that_no_slider_could_make_come_back_exactly(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_settings_that_no_slider_could_make_come_back_exactly(visit: Visit, scripted: QuickPageStudio) -> None:
     first = Stage(
         width=64, height=96, steps=100, cfg=17.25, denoise=0.333, r=0.123, eta=3.7, shift=0.05, seed=2**63 + 1
     )
@@ -112,7 +112,7 @@ def test_settings_that_no_slider_could_make_come_back_exactly(visit: Visit, scri
 
 
 @pytest.mark.parametrize("keys", ["Control+Enter", "Shift+Enter"])
-def test_the_keyboard_starts_a_run(visit: Visit, scripted: ScriptedStudio, keys: str) -> None:
+def test_the_keyboard_starts_a_run(visit: Visit, scripted: QuickPageStudio, keys: str) -> None:
     page = visit()
     page.locator("#knob-prompt textarea").fill(f"{keys} 生成")
     page.locator("#knob-prompt textarea").press(keys)
@@ -120,7 +120,7 @@ def test_the_keyboard_starts_a_run(visit: Visit, scripted: ScriptedStudio, keys:
     assert scripted.today()[0].record.request.prompt == f"{keys} 生成"
 
 
-def test_stop_ends_the_run_and_keeps_what_was_finished(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_stop_ends_the_run_and_keeps_what_was_finished(visit: Visit, scripted: QuickPageStudio) -> None:
     scripted.step_seconds = 0.8
     before = len(scripted.today())
     page = visit()
@@ -136,7 +136,7 @@ def test_stop_ends_the_run_and_keeps_what_was_finished(visit: Visit, scripted: S
     assert len(scripted.today()) == before
 
 
-def test_reloading_the_page_shows_the_run_again(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_reloading_the_page_shows_the_run_again(visit: Visit, scripted: QuickPageStudio) -> None:
     scripted.step_seconds = 1.0
     page = visit()
     ask(page, "重新载入")
@@ -149,7 +149,7 @@ def test_reloading_the_page_shows_the_run_again(visit: Visit, scripted: Scripted
     expect(page.locator("#stop")).to_be_disabled()
 
 
-def test_pictures_asked_for_while_one_is_made_are_shown_in_turn(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_pictures_asked_for_while_one_is_made_are_shown_in_turn(visit: Visit, scripted: QuickPageStudio) -> None:
     scripted.loading = threading.Event()
     page = visit()
     page.evaluate(
@@ -174,7 +174,7 @@ def test_pictures_asked_for_while_one_is_made_are_shown_in_turn(visit: Visit, sc
     assert made == ["第 2 张", "第 1 张", "第 0 张"]
 
 
-def test_two_browsers_wait_in_one_queue(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_two_browsers_wait_in_one_queue(visit: Visit, scripted: QuickPageStudio) -> None:
     scripted.step_seconds = 0.8
     first, second = visit(), visit(locale="en-GB")
     ask(first, "先来")
@@ -189,7 +189,7 @@ def test_two_browsers_wait_in_one_queue(visit: Visit, scripted: ScriptedStudio) 
     expect_state(second, "cancelled")
 
 
-def test_two_tabs_of_one_browser_show_the_same_run(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_two_tabs_of_one_browser_show_the_same_run(visit: Visit, scripted: QuickPageStudio) -> None:
     scripted.loading = threading.Event()
     first = visit()
     ask(first, "两个标签页")
@@ -204,7 +204,7 @@ def test_two_tabs_of_one_browser_show_the_same_run(visit: Visit, scripted: Scrip
     expect_state(second, "cancelled")
 
 
-def test_loading_is_told(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_loading_is_told(visit: Visit, scripted: QuickPageStudio) -> None:
     scripted.loading = threading.Event()
     page = visit()
     ask(page, "加载")
@@ -215,7 +215,7 @@ def test_loading_is_told(visit: Visit, scripted: ScriptedStudio) -> None:
 
 
 @pytest.mark.parametrize(("locale", "sentence"), [("zh-CN", ERROR.text.zh), ("en-US", ERROR.text.en)])
-def test_a_failed_run_says_why(visit: Visit, scripted: ScriptedStudio, locale: str, sentence: str) -> None:
+def test_a_failed_run_says_why(visit: Visit, scripted: QuickPageStudio, locale: str, sentence: str) -> None:
     scripted.failure = ERROR
     page = visit(locale=locale)
     ask(page, "会失败")
@@ -247,7 +247,7 @@ def _open_advanced(page: Page, stage: int) -> None:
     ids=["empty", "long", "word", "too large", "trigger", "multiple", "hidden"],
 )
 def test_what_is_not_allowed_is_named_and_painted(
-    visit: Visit, scripted: ScriptedStudio, fields: dict[str, str], sentence: str, painted: str
+    visit: Visit, scripted: QuickPageStudio, fields: dict[str, str], sentence: str, painted: str
 ) -> None:
     del scripted
     page = visit()
@@ -266,7 +266,7 @@ def test_what_is_not_allowed_is_named_and_painted(
     expect_state(page, "idle")
 
 
-def test_a_number_beyond_its_slider_is_named_in_our_words(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_number_beyond_its_slider_is_named_in_our_words(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     page.locator("#knob-prompt textarea").fill("小船")
@@ -276,7 +276,7 @@ def test_a_number_beyond_its_slider_is_named_in_our_words(visit: Visit, scripted
     expect(page.locator(".studio-wrong")).to_have_attribute("id", "knob-stages-0-steps")
 
 
-def test_a_negative_prompt_without_effect_is_told_at_once(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_negative_prompt_without_effect_is_told_at_once(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     page.locator("#knob-negative textarea").fill("模糊")
@@ -288,7 +288,7 @@ def test_a_negative_prompt_without_effect_is_told_at_once(visit: Visit, scripted
     expect(page.locator(".hints li")).to_have_count(0)
 
 
-def test_a_model_brings_its_settings_and_examples(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_model_brings_its_settings_and_examples(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     expect(page.locator(".examples button")).to_have_text(["红色小船", "<b>bold</b> example"])
@@ -313,7 +313,7 @@ def test_a_model_brings_its_settings_and_examples(visit: Visit, scripted: Script
     expect(page.locator("#knob-stages-2-denoise input[type=number]")).to_have_value("0.6")
 
 
-def test_knobs_without_effect_are_greyed_out(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_knobs_without_effect_are_greyed_out(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     _open_advanced(page, 0)
@@ -330,7 +330,7 @@ def test_knobs_without_effect_are_greyed_out(visit: Visit, scripted: ScriptedStu
     expect(page.locator("#knob-stages-0-r input[type=number]")).to_be_disabled()
 
 
-def test_settings_survive_a_reload(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_settings_survive_a_reload(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     page.locator("#knob-prompt textarea").fill("记住我")
@@ -347,12 +347,12 @@ def test_settings_survive_a_reload(visit: Visit, scripted: ScriptedStudio) -> No
     ("locale", "word"),
     [("zh-CN", "开始生成"), ("zh", "开始生成"), ("zh-HK", "開始生成"), ("zh-TW", "開始生成"), ("fr-FR", "Generate")],
 )
-def test_the_language_follows_the_browser(visit: Visit, scripted: ScriptedStudio, locale: str, word: str) -> None:
+def test_the_language_follows_the_browser(visit: Visit, scripted: QuickPageStudio, locale: str, word: str) -> None:
     del scripted
     expect(visit(locale=locale).locator("#generate")).to_have_text(word)
 
 
-def test_language_and_darkness_are_remembered(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_language_and_darkness_are_remembered(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit(locale="en-US")
     expect(page.locator("body")).not_to_have_class("dark")
@@ -367,7 +367,7 @@ def test_language_and_darkness_are_remembered(visit: Visit, scripted: ScriptedSt
     expect(page.locator("#left")).to_have_css("background-color", colour)
 
 
-def test_a_prompt_is_never_read_as_html(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_prompt_is_never_read_as_html(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     ask(page, PAYLOAD)
     expect_state(page, "done")
@@ -384,7 +384,7 @@ def test_a_prompt_is_never_read_as_html(visit: Visit, scripted: ScriptedStudio) 
     assert page.locator(".canvas i i, .notice *, .facts img, .canvas script").count() == 0
 
 
-def test_a_phone_scrolls_only_up_and_down(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_phone_scrolls_only_up_and_down(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit(**PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -398,7 +398,7 @@ def test_a_phone_scrolls_only_up_and_down(visit: Visit, scripted: ScriptedStudio
     expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
 
 
-def test_every_control_has_a_name_and_can_be_reached(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_every_control_has_a_name_and_can_be_reached(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     nameless = page.evaluate(
@@ -416,7 +416,7 @@ def test_every_control_has_a_name_and_can_be_reached(visit: Visit, scripted: Scr
     assert {"knob-negative", "knob-seed", "knob-stages-0-steps", "generate"} <= reached
 
 
-def test_nothing_of_the_settings_is_painted_over_the_bars_of_a_phone(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_nothing_of_the_settings_is_painted_over_the_bars_of_a_phone(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit(**PHONE)
     layers = """(selector) => Math.max(...[...document.querySelectorAll(selector)]

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
-from tests.ui.doubles import QUICK, THREE, ScriptedStudio
+from tests.ui.doubles import QUICK, THREE, QuickPageStudio
 from zimage_app.domain.preset import checked
 from zimage_app.domain.request import Stage
 from zimage_app.ui.preset_bar import bar_function, preset_card, preset_values
@@ -42,7 +42,7 @@ def fill_folder(folder: Path) -> None:
 
 
 @pytest.fixture
-def folder(scripted: ScriptedStudio) -> Iterator[Path]:
+def folder(scripted: QuickPageStudio) -> Iterator[Path]:
     """The scripted studio's presets."""
     folder = scripted.presets.folder
     fill_folder(folder)
@@ -54,9 +54,9 @@ def folder(scripted: ScriptedStudio) -> Iterator[Path]:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> ScriptedStudio:
+def studio(tmp_path: Path) -> QuickPageStudio:
     fill_folder(tmp_path / "presets")
-    return ScriptedStudio(tmp_path, step_seconds=0.0)
+    return QuickPageStudio(tmp_path, step_seconds=0.0)
 
 
 def page_values(**values: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def page_values(**values: Any) -> dict[str, Any]:
     return plain | stages_values(QUICK.stages) | values
 
 
-def test_presets_are_told_in_the_pages_language(studio: ScriptedStudio) -> None:
+def test_presets_are_told_in_the_pages_language(studio: QuickPageStudio) -> None:
     do = bar_function(studio)
     listed = {each["name"]: each for each in do({"do": "list", "language": "zh"})["presets"]}
     assert (listed["fast"]["title"], listed["fast"]["about"], listed["fast"]["mine"]) == ("快速", "一个阶段。", False)
@@ -73,7 +73,7 @@ def test_presets_are_told_in_the_pages_language(studio: ScriptedStudio) -> None:
     assert (english["allowed"], english["presets"][1]["title"]) == (True, "Fast")
 
 
-def test_the_state_says_what_differs(studio: ScriptedStudio) -> None:
+def test_the_state_says_what_differs(studio: QuickPageStudio) -> None:
     do = bar_function(studio)
 
     def state(name: str, **values: Any) -> Any:
@@ -93,13 +93,13 @@ def test_the_state_says_what_differs(studio: ScriptedStudio) -> None:
     assert "bad.yaml, line 2, column 13" in state("bad")["error"]
 
 
-def checked_stages(studio: ScriptedStudio, name: str) -> tuple[Stage, ...]:
+def checked_stages(studio: QuickPageStudio, name: str) -> tuple[Stage, ...]:
     stages = studio.presets.load(name).stages
     assert stages is not None
     return stages
 
 
-def test_a_preset_sets_what_it_names_and_nothing_else(studio: ScriptedStudio) -> None:
+def test_a_preset_sets_what_it_names_and_nothing_else(studio: QuickPageStudio) -> None:
     def values(name: str, **now: Any) -> dict[str, Any]:
         preset = studio.presets.load(name)
         return preset_values(preset, preset_card(studio, preset, QUICK), now)
@@ -112,7 +112,7 @@ def test_a_preset_sets_what_it_names_and_nothing_else(studio: ScriptedStudio) ->
     assert values("strength", loras=[{"name": "ink", "strength": 1.0}]) == {"loras": [{"name": "ink", "strength": 0.6}]}
 
 
-def test_page_settings_are_kept_and_refused_in_the_pages_language(studio: ScriptedStudio) -> None:
+def test_page_settings_are_kept_and_refused_in_the_pages_language(studio: QuickPageStudio) -> None:
     do = bar_function(studio)
     order = {"do": "save", "name": "我的", "settings": page_values(negative="水印", seed="5"), "language": "zh"}
     assert do(order)["chosen"] == "我的"
@@ -144,7 +144,7 @@ def choose(page: Page, name: str) -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_preset_is_chosen_compared_applied_and_used(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_preset_is_chosen_compared_applied_and_used(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     page.locator("#knob-triggers input").fill("留白")
     choose(page, "fast")
@@ -190,7 +190,7 @@ def test_a_preset_brings_its_model_or_says_that_it_is_not_here(visit: Visit) -> 
 
 
 def test_own_presets_are_saved_replaced_renamed_and_deleted(
-    visit: Visit, scripted: ScriptedStudio, folder: Path
+    visit: Visit, scripted: QuickPageStudio, folder: Path
 ) -> None:
     page = visit()
     bar = page.locator(".presets")

@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, arrive, ask, expect_state
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.ui.prompt_tools import prompt_function
 from zimage_app.ui.values import all_stages_values
 
@@ -28,7 +28,7 @@ def fill_folder(folder: Path) -> None:
 
 
 @pytest.fixture
-def folder(scripted: ScriptedStudio) -> Iterator[Path]:
+def folder(scripted: QuickPageStudio) -> Iterator[Path]:
     """The scripted studio's lists."""
     folder = scripted.wildcards.folder
     fill_folder(folder)
@@ -40,19 +40,19 @@ def folder(scripted: ScriptedStudio) -> Iterator[Path]:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> ScriptedStudio:
+def studio(tmp_path: Path) -> QuickPageStudio:
     fill_folder(tmp_path / "wildcards")
-    return ScriptedStudio(tmp_path, step_seconds=0.0)
+    return QuickPageStudio(tmp_path, step_seconds=0.0)
 
 
-def reads(studio: ScriptedStudio, prompt: str, language: str = "en", example: int = 0, **values: object) -> Any:
+def reads(studio: QuickPageStudio, prompt: str, language: str = "en", example: int = 0, **values: object) -> Any:
     settings = {"prompt": prompt, "negative": "", "triggers": "", "loras": [], "seed": "7", "model": "quick"}
     settings |= all_stages_values(studio.card("quick").stages) | values
     order = {"do": "reads", "settings": settings, "language": language, "example": example}
     return prompt_function(studio)(order)
 
 
-def test_lists_are_told_with_samples_and_problems(studio: ScriptedStudio) -> None:
+def test_lists_are_told_with_samples_and_problems(studio: QuickPageStudio) -> None:
     lists = prompt_function(studio)({"do": "wildcards", "language": "zh"})["lists"]
     bad, odd, time, chinese = lists
     assert time == {"name": "time", "about": "When", "lines": ("dawn", "noon"), "count": 2, "problem": ""}
@@ -60,7 +60,7 @@ def test_lists_are_told_with_samples_and_problems(studio: ScriptedStudio) -> Non
     assert (odd["name"], odd["lines"], chinese["count"]) == ("my/odd", (MARKUP,), 3)
 
 
-def test_what_the_model_reads_is_told_with_its_tokens(studio: ScriptedStudio) -> None:
+def test_what_the_model_reads_is_told_with_its_tokens(studio: QuickPageStudio) -> None:
     told = reads(studio, "a boat")
     assert told == {
         "text": "a boat",
@@ -82,7 +82,7 @@ def test_what_the_model_reads_is_told_with_its_tokens(studio: ScriptedStudio) ->
     assert reads(studio, "a", seed="x") == {}
 
 
-def test_what_is_drawn_is_told_by_the_seed_or_as_an_example(studio: ScriptedStudio) -> None:
+def test_what_is_drawn_is_told_by_the_seed_or_as_an_example(studio: QuickPageStudio) -> None:
     told = reads(studio, "a {red|blue} boat at __time__", triggers="{x|y, z}")
     assert (told["ways"], told["example"], told["same"]) == ("8", False, False)
     assert told["drawn"] == "{red|blue}  __time__  {x|y, z}"
@@ -98,11 +98,11 @@ def test_what_is_drawn_is_told_by_the_seed_or_as_an_example(studio: ScriptedStud
     ("prompt", "problem"),
     [("{a|", "{a| the choice is not closed"), ("__tim__", "there is no wildcard __tim__; there are time")],
 )
-def test_what_is_wrong_with_a_choice_is_told_at_once(studio: ScriptedStudio, prompt: str, problem: str) -> None:
+def test_what_is_wrong_with_a_choice_is_told_at_once(studio: QuickPageStudio, prompt: str, problem: str) -> None:
     assert reads(studio, prompt)["problem"].startswith(problem)
 
 
-def test_a_lora_whose_words_are_drawn_is_not_taken_for_a_tag(studio: ScriptedStudio) -> None:
+def test_a_lora_whose_words_are_drawn_is_not_taken_for_a_tag(studio: QuickPageStudio) -> None:
     write_lora(studio.loras.folder / "ink.safetensors")
     told = reads(studio, "a boat", loras=[{"name": "ink", "triggers": ["{x|y}"]}])
     assert (told["loras"], told["ways"]) == ([], "2")

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from tests.service import faults
 from tests.service.quick import quick_request
 from tests.ui.conftest import Visit, arrive, ask
-from tests.ui.doubles import ScriptedStudio, finish
+from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.service.gallery import read_record
 from zimage_app.ui.queue_routes import queue_routes
 from zimage_app.web.owner import OWNER_COOKIE
@@ -64,18 +64,18 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[ScriptedStudio]:
-    with closing(ScriptedStudio(tmp_path, step_seconds=0.0)) as studio:
+def studio(tmp_path: Path) -> Iterator[QuickPageStudio]:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0)) as studio:
         studio.pause_queue(True)
         yield studio
 
 
-def _client(studio: ScriptedStudio, owner: str = "a" * 32) -> TestClient:
+def _client(studio: QuickPageStudio, owner: str = "a" * 32) -> TestClient:
     app = Starlette(routes=queue_routes(studio, "auto"))
     return TestClient(app, base_url="http://127.0.0.1", cookies={OWNER_COOKIE: owner})
 
 
-def test_every_order_of_the_panel(studio: ScriptedStudio) -> None:
+def test_every_order_of_the_panel(studio: QuickPageStudio) -> None:
     client = _client(studio)
     jobs = [studio.submit(quick_request(n), "quick", "a" * 32, group="g" * (n > 2)) for n in range(5)]
 
@@ -97,14 +97,14 @@ def test_every_order_of_the_panel(studio: ScriptedStudio) -> None:
 
 
 @pytest.mark.parametrize("order", [None, [], "pause", {}, {"do": "fly"}, {"do": ["up"]}, {"do": "cancel", "id": "x"}])
-def test_what_is_no_order_is_told(studio: ScriptedStudio, order: object) -> None:
+def test_what_is_no_order_is_told(studio: QuickPageStudio, order: object) -> None:
     answer = _client(studio).post("/queue.json", json=order, headers={"accept-language": "en"})
     assert answer.status_code == 422
     assert answer.json()["error"].startswith(("do: must be one of pause", "id: is no job of yours"))
 
 
 def test_strangers_see_and_change_only_their_own(tmp_path: Path) -> None:
-    with closing(ScriptedStudio(tmp_path, step_seconds=0.0, shared=True)) as studio:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0, shared=True)) as studio:
         studio.pause_queue(True)
         mine, other = (studio.submit(quick_request(n), "quick", owner * 32) for n, owner in enumerate("ab"))
         client = _client(studio)

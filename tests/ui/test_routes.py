@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from tests.service import quick
 from tests.service.quick import QuickStudio
-from tests.ui.doubles import ScriptedStudio, finish
+from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.thumbnails import SIZE
 from zimage_app.service.views import SavedPicture
@@ -22,17 +22,17 @@ from zimage_app.ui.routes import picture_routes
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> ScriptedStudio:
-    return ScriptedStudio(tmp_path, step_seconds=0.0)
+def studio(tmp_path: Path) -> QuickPageStudio:
+    return QuickPageStudio(tmp_path, step_seconds=0.0)
 
 
 @pytest.fixture
-def client(studio: ScriptedStudio) -> TestClient:
+def client(studio: QuickPageStudio) -> TestClient:
     return TestClient(Starlette(routes=picture_routes(studio, "auto")))
 
 
 @pytest.fixture
-def saved(studio: ScriptedStudio) -> SavedPicture:
+def saved(studio: QuickPageStudio) -> SavedPicture:
     view = finish(studio, studio.submit(GenerationRequest(prompt="小船 <i>"), "quick"))
     assert view.picture is not None
     return view.picture

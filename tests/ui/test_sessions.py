@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from tests.web.attacks import visit
 from zimage_app.serve import open_page
 from zimage_app.ui import sessions
@@ -30,7 +30,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]
 
 @contextmanager
 def opened_page(folder: Path) -> Iterator[tuple[Any, str]]:
-    studio = ScriptedStudio(folder, step_seconds=60)
+    studio = QuickPageStudio(folder, step_seconds=60)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

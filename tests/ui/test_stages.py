@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state, served, set_number
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES, LoraUse, Stage, parse_request
 from zimage_app.ui.stages import edited
@@ -115,7 +115,7 @@ def expect_tabs(page: Page, *names: str) -> None:
     expect(page.locator("#stages [role=tab]")).to_have_text([re.compile(rf"^\s*{name}\s*$") for name in names])
 
 
-def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     expect_tabs(page, "1构图", "2成片")
     set_number(page, "stages-0-steps", 4)
@@ -146,7 +146,7 @@ def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted:
     expect_tabs(page, "1构图", "2关闭", "3成片")
 
 
-def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
     meaning = page.locator("#stages .meaning")
@@ -168,7 +168,7 @@ def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scr
 
 
 def test_how_long_it_will_take_is_known_after_the_first_run(visitor: Visit, tmp_path: Path) -> None:
-    with served(ScriptedStudio(tmp_path)) as address:
+    with served(QuickPageStudio(tmp_path)) as address:
         page = visitor(address)
         meaning = page.locator("#stages .meaning")
         expect(meaning).to_contain_text("尚无记录")
@@ -179,7 +179,7 @@ def test_how_long_it_will_take_is_known_after_the_first_run(visitor: Visit, tmp_
         page.context.close()
 
 
-def test_eight_stages_by_keyboard_and_no_more(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_eight_stages_by_keyboard_and_no_more(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit(locale="en-US", **PHONE)
     add = page.locator("#stages .add")
     for count in range(3, 9):

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from tests.service.test_imports import picture
 from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state
-from tests.ui.doubles import QUICK, ScriptedStudio
+from tests.ui.doubles import QUICK, QuickPageStudio
 from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, StartPicture, parse_request
 from zimage_app.service.inputs import FOLDER, MAX_BYTES
 from zimage_app.ui.stages import edited
@@ -34,7 +34,7 @@ def a_photo(colour: str = "red") -> bytes:
 
 @pytest.fixture
 def client(tmp_path: Path) -> TestClient:
-    return TestClient(Starlette(routes=start_routes(ScriptedStudio(tmp_path), "auto")))
+    return TestClient(Starlette(routes=start_routes(QuickPageStudio(tmp_path), "auto")))
 
 
 def test_a_picture_is_handed_in_and_shown_small(client: TestClient) -> None:
@@ -102,7 +102,7 @@ def expect_shown(page: Page) -> None:
     page.wait_for_function("document.querySelector('.start img').naturalWidth === 60")
 
 
-def test_a_picture_that_is_chosen_starts_at_a_stage(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_picture_that_is_chosen_starts_at_a_stage(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     page.locator("#fill-reference").click()
     expect(page.locator("#stages [role=tab]")).to_have_count(3)
@@ -137,7 +137,7 @@ def test_a_picture_that_is_chosen_starts_at_a_stage(visit: Visit, scripted: Scri
 
 
 def test_a_dropped_picture_fills_in_its_settings_and_may_be_started_from(
-    visit: Visit, scripted: ScriptedStudio
+    visit: Visit, scripted: QuickPageStudio
 ) -> None:
     del scripted
     page = visit(locale="en-US")
@@ -157,7 +157,7 @@ def test_a_dropped_picture_fills_in_its_settings_and_may_be_started_from(
     expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
 
 
-def test_a_picture_dropped_on_its_place_starts_at_once_also_on_a_phone(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_picture_dropped_on_its_place_starts_at_once_also_on_a_phone(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit(**PHONE)
     drop(page, ".start .choose", "photo.png", a_photo("blue"))
@@ -168,7 +168,7 @@ def test_a_picture_dropped_on_its_place_starts_at_once_also_on_a_phone(visit: Vi
     expect(page.locator(".start .chosen")).to_be_visible()
 
 
-def test_a_picture_or_stage_that_is_gone_is_named_at_its_place(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_a_picture_or_stage_that_is_gone_is_named_at_its_place(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     page.locator(".start input").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": a_photo("lime")})
     expect_shown(page)

@@ -11,14 +11,14 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, arrive, ask, expect_state
-from tests.ui.doubles import ScriptedStudio
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import GenerationRequest
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
-def inks(scripted: ScriptedStudio) -> Iterator[Path]:
+def inks(scripted: QuickPageStudio) -> Iterator[Path]:
     """Two LoRAs with trigger words."""
     folder = scripted.loras.folder
     folder.mkdir(exist_ok=True)
@@ -48,13 +48,13 @@ def expect_value(page: Page, value: str) -> None:
     expect(page.locator("#knob-triggers input")).to_have_value(value)
 
 
-def request_of(page: Page, scripted: ScriptedStudio, prompt: str = "小船") -> GenerationRequest:
+def request_of(page: Page, scripted: QuickPageStudio, prompt: str = "小船") -> GenerationRequest:
     ask(page, prompt)
     expect_state(page, "done")
     return scripted.today()[0].record.request
 
 
-def test_words_are_typed_with_enter_and_commas_and_pasted(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_words_are_typed_with_enter_and_commas_and_pasted(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     field(page).click()
     page.keyboard.type("水墨")
@@ -76,7 +76,7 @@ def test_words_are_typed_with_enter_and_commas_and_pasted(visit: Visit, scripted
     assert drawn.triggers[2] in ("淡, 轻", "浓")
 
 
-def test_what_is_still_being_typed_counts_too(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_what_is_still_being_typed_counts_too(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     field(page).fill("水墨")
     page.keyboard.press("Control+Enter")
@@ -143,7 +143,7 @@ def test_words_are_moved_with_the_keyboard_and_with_the_mouse(visit: Visit) -> N
 
 
 @pytest.mark.usefixtures("inks")
-def test_words_of_loras_come_first_once_and_can_be_taken_off(visit: Visit, scripted: ScriptedStudio) -> None:
+def test_words_of_loras_come_first_once_and_can_be_taken_off(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     page.locator(".loras .add").click()
     for name in ("ink", "oil"):

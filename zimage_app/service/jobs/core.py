@@ -109,9 +109,7 @@ class JobCore:
 
     def stop(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs; those that are being saved, are over or aren't known stay as they are."""
-        for job_id in job_ids:
-            if (tracked := self._progress.get(job_id)) is not None:
-                tracked.token.stop(StopReason.CANCELLED)
+        self._progress.cancel(job_ids)
         self._happened(JobEvent.STOP, *job_ids)
 
     def clear(self, owner: str | None) -> int:

@@ -24,7 +24,6 @@ from zimage_app.service.jobs.core import JobCore, JobRules, job_view
 from zimage_app.service.jobs.folder_lock import FolderInUse, FolderLock, running_app
 from zimage_app.service.jobs.progress import Progress, RunEvent, Tracked, closing
 from zimage_app.service.jobs.runners.runner import Runner
-from zimage_app.service.jobs.stop import StopReason
 from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.views import SavedPicture
@@ -108,9 +107,7 @@ class Dispatcher:
 
     def stop(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs; returns at once, and a running one ends before its next model evaluation."""
-        for job_id in job_ids:
-            if (tracked := self.progress.get(job_id)) is not None:
-                tracked.token.stop(StopReason.CANCELLED)
+        self.progress.cancel(job_ids)  # at once, however long the disk takes
         with suppress(StudioError):  # what is over or closing has nothing to cancel
             self._ask(lambda core: core.stop(job_ids))
 

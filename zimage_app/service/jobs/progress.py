@@ -7,7 +7,7 @@ import heapq
 import io
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from zimage_app.domain.events import Picture, StageDone, StageStarted, StepDone,
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import JobState
-from zimage_app.service.jobs.stop import StopToken
+from zimage_app.service.jobs.stop import StopReason, StopToken
 from zimage_app.service.jobs.view import JobView, QueueView
 
 MAX_OVER = 24
@@ -188,6 +188,13 @@ class Progress:
         """Show whether the queue is paused."""
         with self._changed:
             self._paused = paused
+
+    def cancel(self, job_ids: Iterable[str]) -> None:
+        """Tell jobs to stop: a flag in memory, which a running one sees before its next model evaluation."""
+        with self._changed:
+            for job_id in job_ids:
+                if (tracked := self._jobs.get(job_id)) is not None:
+                    tracked.token.stop(StopReason.CANCELLED)
 
     def begin(self, job_id: str) -> None:
         """A runner took the job."""
