@@ -44,6 +44,10 @@ _OWN_WAY = Text(
     "it samples in a way of its own, which does not exist here; its seed and steps are taken",
     "它用自己的方式采样，这里没有；只取它的种子和步数",
 )
+_SCRIPT = Text(
+    "the script that is linked to it (HighRes-Fix, noise, tiling) does not exist here; only its own pass is taken",
+    "连接的脚本（HighRes-Fix、噪声、分块等）这里没有；只取它自己的一次采样",
+)
 _BETWEEN = Text("what it does between the samplers does not exist here", "它在两次采样之间的处理这里没有")
 
 
@@ -106,6 +110,8 @@ def sampler(at: At) -> Mapping[str, Value]:
         fields |= more
     if at.option("options"):
         fields |= {name: value for name in OPTIONS if (value := at.plain(name)) is not None}
+    if at.option("script") in at.node.links:
+        notes = (*notes, at.note(_SCRIPT))
     if at.option("own_way"):
         notes = (*notes, at.note(_OWN_WAY))
     if at.option("feature"):
