@@ -101,7 +101,7 @@ def test_l4_status_is_told_while_pictures_are_made(studio: Counted) -> None:
         for each in told.values():
             progress = [percent for _, percent in each]
             assert progress == sorted(progress)
-            order = ["waiting", "loading", "running", "done"]
+            order = ["waiting", "loading", "running", "saving", "done"]
             states = [order.index(state) for state, _ in each]
             assert states == sorted(states)
             assert {"running", "done"} <= {state for state, _ in each}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import importlib.metadata
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from gradio_client.exceptions import AppError
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.loops import run_async
 from tests.ui.conftest import served
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import StudioError
@@ -89,9 +88,7 @@ def test_mcp_clients_find_the_tools_and_make_a_picture(address: str) -> None:
             made = await session.call_tool("generate", {"prompt": "a red boat", "seed": 7})
             return tools, str(made.content)
 
-    # In a thread of its own: in this one Playwright's event loop may be running.
-    with ThreadPoolExecutor(1) as thread:
-        tools, made = thread.submit(asyncio.run, use()).result()
+    tools, made = run_async(use())
     assert set(tools) == {"generate", "status", "history"}
     assert set(tools["generate"].inputSchema["properties"]) == {"prompt", "seed", "model", "settings", "wait"}
     assert "What the picture shows" in str(tools["generate"].inputSchema)

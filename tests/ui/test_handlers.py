@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 from gradio.components import Component
 from starlette.requests import Request
 
+from tests.loops import run_async
 from tests.service.lora_files import write_lora
 from tests.ui.doubles import QUICK, QuickPageStudio, finish
 from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
@@ -170,8 +169,7 @@ def _follow(page: _Page, visitor: gr.Request, asked: str = "") -> list[Updates]:
     async def all_updates() -> list[Updates]:
         return [updates async for updates in page.do.follow(visitor, asked)]
 
-    with ThreadPoolExecutor(1) as pool:  # this thread may have a loop of a browser's
-        return pool.submit(asyncio.run, all_updates()).result()
+    return run_async(all_updates())
 
 
 def test_a_stranger_without_a_cookie_sees_nobodys_pictures(page: _Page, studio: QuickPageStudio) -> None:

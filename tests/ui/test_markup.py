@@ -68,10 +68,14 @@ def ran_nothing(page: Page) -> None:
     assert page.locator("img[src=x], img[onerror]").count() == 0
 
 
-def test_a_payload_that_got_in_would_be_seen(visitor: Visit, address: str) -> None:
+def test_a_payload_that_got_in_would_be_seen_and_would_not_run(visitor: Visit, address: str) -> None:
     page = visitor(address)
+    page.evaluate("document.addEventListener('securitypolicyviolation', (event) => (window.stopped = event))")
     page.evaluate("(html) => document.body.insertAdjacentHTML('beforeend', html)", PAYLOAD)
-    page.wait_for_function("window.ran === 1")
+    page.wait_for_function("window.stopped?.effectiveDirective === 'script-src-attr'")
+    with pytest.raises(AssertionError):
+        ran_nothing(page)
+    assert page.evaluate("window.ran") is None
 
 
 def test_x2_prompt_negative_and_trigger_words(visitor: Visit, address: str) -> None:

@@ -120,7 +120,8 @@ def test_what_is_wrong_with_the_app_s_files_is_a_chip_and_stands_first_in_the_de
 def test_the_details_name_versions_and_sizes_but_no_place_of_this_machine(
     client: TestClient, studio: QuickPageStudio, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.bin").write_bytes(bytes(1500))
+    (tmp_path / "outputs").mkdir(exist_ok=True)
+    (tmp_path / "outputs" / "a.bin").write_bytes(bytes(1500))
     data = client.get("/monitor/details.json", headers={"accept-language": "en"}).json()
     rows = dict(row for section in data["sections"] for row in section["rows"])
     assert rows["gradio"][0].isdigit()
@@ -148,7 +149,7 @@ def test_the_chips_follow_the_queue(visit: Visit, scripted: QuickPageStudio) -> 
 def test_nobody_is_asked_while_the_page_is_hidden(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
-    expect(page.locator(".gauge").first).to_be_visible()
+    expect(page.locator(".gauges .gauge").first).to_be_visible()
     page.evaluate("""() => {
       window.asked = 0;
       const real = window.fetch;
@@ -166,7 +167,7 @@ def test_nobody_is_asked_while_the_page_is_hidden(visit: Visit, scripted: QuickP
 def test_the_details_open_by_keyboard_and_are_copied(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit(locale="en-US", permissions=["clipboard-read", "clipboard-write"])
-    expect(page.locator(".gauge").first).to_be_visible()
+    expect(page.locator(".gauges .gauge").first).to_be_visible()
     page.locator(".gauges").press("Enter")
     dialog = page.get_by_role("dialog", name="Machine and app")
     expect(dialog.locator("dd").first).to_be_visible()
@@ -195,7 +196,7 @@ def test_without_a_clipboard_the_old_way_is_taken(visit: Visit, scripted: QuickP
 def test_a_phone_shows_what_fits(visit: Visit, scripted: QuickPageStudio, scheme: str) -> None:
     del scripted
     page = visit(viewport={"width": 390, "height": 800}, color_scheme=scheme)
-    expect(page.locator(".gauge").first).to_be_visible()
+    expect(page.locator(".gauges .gauge").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     bar = page.locator(".bar").bounding_box()
     theme = page.locator(".bar .theme").bounding_box()

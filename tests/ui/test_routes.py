@@ -81,7 +81,11 @@ def test_a_picture_that_could_not_be_saved_is_served_all_the_same(tmp_path: Path
     """C3: the disk is full, and the reader still gets the picture."""
     (tmp_path / f"{datetime.now().astimezone():%Y-%m-%d}").write_text("in the way", encoding="utf-8")
     with closing(QuickStudio(tmp_path)) as studio:
-        picture = quick.finish(studio, studio.submit(quick.quick_request(1), quick.MODEL)).picture
+        view = studio.view(studio.submit(quick.quick_request(1), quick.MODEL))
+        while view is not None and view.picture is None and not view.over:
+            view = studio.wait(view.id, view.version, 1.0)
+        assert view is not None
+        picture = view.picture
         assert picture is not None
         client = TestClient(Starlette(routes=picture_routes(studio, "auto")))
         for address in (f"/pictures/{picture.record.id}.png?download", f"/pictures/{picture.record.id}.jpg"):

@@ -9,6 +9,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
+from tests.loops import run_async
 from zimage_app.web import traffic
 from zimage_app.web.traffic import BURST, CLIENT_STREAMS, OWNER_STREAMS, TrafficMiddleware
 
@@ -72,7 +73,7 @@ def test_one_address_may_ask_so_often_in_a_second() -> None:
         clock.now += 1
         assert await status(app, scope("/")) == 200
 
-    asyncio.run(run())
+    run_async(run())
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_one_visitor_may_watch_so_many(client: tuple[str, int], owner: str, most
             await asyncio.sleep(0)
         assert await status(app, asked) == 200
 
-    asyncio.run(run())
+    run_async(run())
 
 
 def test_a_body_has_to_arrive_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,5 +119,5 @@ def test_a_body_has_to_arrive_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
             await TrafficMiddleware(read)({**scope("/x"), "method": "POST"}, receive, send)
         assert failed.value.status_code == 408
 
-    asyncio.run(run(0))
-    asyncio.run(run(3))
+    run_async(run(0))
+    run_async(run(3))

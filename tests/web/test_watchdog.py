@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.loops import run_async
 from zimage_app.web.watchdog import Watchdog
 
 
@@ -28,7 +29,7 @@ def test_a_stall_is_told_once_with_the_stack(caplog: pytest.LogCaptureFixture) -
         watchdog.end()
 
     with caplog.at_level(logging.WARNING, "zimage_app.web.watchdog"):
-        asyncio.run(run())
+        run_async(run())
     (told,) = caplog.records
     assert "the event loop has not turned for" in told.getMessage()
     assert "in stuck" in told.getMessage()
