@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -30,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
-from zimage_app.domain.request import parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.domain.wording import request_error
+from zimage_app.engine.guidance.negpip import TEMPLATE_AFTER, TEMPLATE_BEFORE
 from zimage_app.engine.run import StageResult, sample
 from zimage_app.models.components import Components, LatentFormat
 from zimage_app.models.loader import FLUX_PREVIEW, load_transformer
@@ -52,12 +54,20 @@ class TransformerFile(BaseModel):
     config: dict[str, Any] | None = None
 
 
+class NegativePhrase(BaseModel):
+    """Text features by key, without the chat template, that NegPiP subtracts in all stages."""
+
+    features: str
+    weight: Annotated[float, Field(lt=0.0)]
+
+
 class TextFile(BaseModel):
     """Text features by key; without a negative one the positive is taken for both."""
 
     file: str
     positive: str
     negative: str | None = None
+    negpip: tuple[NegativePhrase, ...] = ()
 
 
 class StartFile(BaseModel):
@@ -97,8 +107,8 @@ class GivenFeatures:
     features: Mapping[str, Tensor]
 
     def encode(self, prompt: str) -> Tensor:
-        """The features of that name."""
-        return self.features[prompt]
+        """The features of that name; a prompt out of which phrases were taken ends in spaces."""
+        return self.features[prompt.strip()]
 
 
 @dataclass(frozen=True)
@@ -159,8 +169,31 @@ def _tensor(folder: Path, file: str, name: str, field: str) -> Tensor:
 
 def _features(text: TextFile, folder: Path, device: torch.device, dtype: torch.dtype) -> GivenFeatures:
     names = {POSITIVE: text.positive, NEGATIVE: text.negative or text.positive}
-    found = {field: _tensor(folder, text.file, name, f"text.{field}") for field, name in names.items()}
-    return GivenFeatures({field: value.flatten(0, -2).to(device, dtype) for field, value in found.items()})
+    found = {field: _tensor(folder, text.file, name, f"text.{field}").flatten(0, -2) for field, name in names.items()}
+    for place, (name, phrase) in enumerate(phrases_of(text).items()):
+        tokens = _tensor(folder, text.file, phrase.features, f"text.negpip.{place}.features").flatten(0, -2)
+        found[name] = F.pad(tokens, (0, 0, TEMPLATE_BEFORE, TEMPLATE_AFTER))
+    return GivenFeatures({field: value.to(device, dtype) for field, value in found.items()})
+
+
+def phrases_of(text: TextFile) -> dict[str, NegativePhrase]:
+    """The phrases to subtract, by the words that stand for them in the prompt."""
+    return {f"{place}.phrase": phrase for place, phrase in enumerate(text.negpip)}
+
+
+def request_of(case: Case) -> GenerationRequest:
+    """What a case asks for: its texts by name, its stages as they are."""
+    phrases = [f" ({name}:{phrase.weight})" for name, phrase in phrases_of(case.text).items()]
+    reads = {"negpip": {"weight": 0.0}} if phrases else {}
+    return parse_request(
+        {
+            "prompt": POSITIVE + "".join(phrases),
+            "negative": NEGATIVE,
+            "seed": case.seed or 0,
+            "stages": [reads | stage for stage in case.stages],
+            "start": _start_data(case.start),
+        }
+    )
 
 
 def parse_case(data: object) -> Case:
@@ -176,15 +209,7 @@ def run_case(data: object, folder: Path) -> tuple[dict[str, Tensor], list[dict[s
     case = parse_case(data)
     if case.threads is not None:
         torch.set_num_threads(case.threads)
-    request = parse_request(
-        {
-            "prompt": POSITIVE,
-            "negative": NEGATIVE,
-            "seed": case.seed or 0,
-            "stages": list(case.stages),
-            "start": _start_data(case.start),
-        }
-    )
+    request = request_of(case)
     components = load_case(case, folder)
     plan = make_plan(request, components.card)
     latents: dict[str, Tensor] = {}

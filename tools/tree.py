@@ -38,6 +38,7 @@ _WORDS = {
     "LICENSE": "Apache-2.0",
     "CHANGELOG.md": "what changed for users",
     "ARCHITECTURE.md": "how it fits together, on one page",
+    "GUIDANCE.md": "what leads a picture, how it is computed and what it costs",
     "run": "continuous integration: installs, then the README's test command",
     "model_index.json": "which class each part is",
     "config.json": "a network's shape",

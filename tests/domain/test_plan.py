@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import pytest
 
 from zimage_app.domain.card import FAMILY, Z_IMAGE, Z_IMAGE_TURBO, ModelCard
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.plan import draw_seed, make_plan, stage_seed
-from zimage_app.domain.request import REFERENCE_STAGES, EasyCache, GenerationRequest, Stage
+from zimage_app.domain.plan import StagePlan, draw_seed, make_plan, running_stages, stage_seed
+from zimage_app.domain.request import REFERENCE_STAGES, EasyCache, GenerationRequest, Nag, NegPip, Stage
 
 
 def test_the_default_request_is_the_reference_workflow() -> None:
@@ -160,3 +161,48 @@ def test_the_number_of_steps_that_a_refusal_offers_is_taken(scheduler: str, samp
 def test_single_stage_goes_straight_to_the_final_size() -> None:
     (stage,) = Z_IMAGE_TURBO.single_stage
     assert (stage.width, stage.height, stage.denoise) == (672, 864, 1.0)
+
+
+def test_negpip_takes_phrases_out_of_every_stages_text_and_subtracts_them_in_its_own() -> None:
+    stages = (Stage(), Stage(negpip=NegPip(weight=0.5)), Stage(negpip=NegPip(weight=0.0)))
+    request = GenerationRequest(prompt="a lake, (birds:-0.8)", negative="(云:1.2)", seed=1, stages=stages)
+    plan = make_plan(request, Z_IMAGE_TURBO)
+    assert [stage.text for stage in plan.stages] == ["a lake,  ", "a lake,  ,  ", "a lake,  "]
+    phrases = [[(phrase.text, phrase.weight) for phrase in stage.phrases] for stage in plan.stages]
+    assert phrases == [[], [("birds", -0.8), ("云", -0.6)], [("birds", -0.8)]]
+    assert not [text for text in plan.warnings if "weights" in text.en or "no effect" in text.en]
+    assert plan.request.prompt == request.prompt
+
+
+def test_without_negpip_the_text_stays_and_is_said_to_be_plain() -> None:
+    plan = make_plan(GenerationRequest(prompt="a lake, (birds:-0.8)", seed=1, stages=(Stage(),)), Z_IMAGE_TURBO)
+    assert (plan.stages[0].text, plan.stages[0].phrases) == ("a lake, (birds:-0.8)", ())
+    assert "weights mean nothing" in plan.warnings[0].en
+
+
+def _plan(**settings: Any) -> StagePlan:
+    return running_stages([(0, Stage(steps=4, **settings))])[0]
+
+
+def test_cfg_costs_double_only_where_it_acts_and_nag_a_little() -> None:
+    assert _plan(cfg=3.0).sigmas[:-1] == pytest.approx((1.0, 0.9, 0.75, 0.5))
+    assert _plan(cfg=3.0).evaluations == 8
+    assert _plan(cfg=3.0, cfg_end=0.9).evaluations == 6
+    assert _plan(cfg=3.0, cfg_start=0.8).evaluations == 6
+    plain, guided, half = _plan(), _plan(nag=Nag()), _plan(nag=Nag(sigma_end=0.9))
+    assert plain.nag_extra == 0.0
+    assert 0.10 < guided.nag_extra < 0.13
+    assert half.nag_extra == pytest.approx(guided.nag_extra / 2)
+    assert guided.cost == pytest.approx(plain.cost * (1 + guided.nag_extra))
+
+
+def test_a_trajectory_is_guided_at_its_own_noise_levels() -> None:
+    spectral = Stage(width=672, height=864, handover="spectral", nag=Nag(), negpip=NegPip(), cfg=2.0, cfg_end=0.5)
+    request = GenerationRequest(prompt="a lake", negative="云", seed=1, stages=(Stage(width=336, height=432), spectral))
+    first, second = make_plan(request, Z_IMAGE_TURBO).stages
+    assert second.takeover is not None
+    assert [(phrase.text, phrase.weight) for phrase in second.phrases] == [("云", -1.0)]
+    assert first.phrases == ()
+    assert second.conditions == tuple(2 if sigma >= 0.5 else 1 for sigma in second.sigmas[:-1])
+    assert 1 < sum(second.conditions) / second.steps < 2
+    assert second.nag_extra > 0.0

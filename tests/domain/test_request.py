@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import (
     REFERENCE_STAGES,
+    STAGE_GROUPS,
     EasyCache,
     GenerationRequest,
     Knob,
@@ -53,6 +55,13 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "x", "stages": [{"upscale": "lanczos"}]}, "stages.0.upscale", "'nearest-exact'"),
     ({"prompt": "x", "stages": [{"easycache": {"start": 0.9, "end": 0.5}}]}, "stages.0.easycache", "below end"),
     ({"prompt": "x", "stages": [{"easycache": {"threshold": -1}}]}, "stages.0.easycache.threshold", "at least 0"),
+    ({"prompt": "x", "stages": [{"cfg_start": 0.2, "cfg_end": 0.5}]}, "stages.0", "cfg_start (0.2) must not be below"),
+    ({"prompt": "x", "stages": [{"nag": {"sigma_end": 1, "sigma_start": 0.5}}]}, "stages.0.nag", "not be below"),
+    ({"prompt": "x", "stages": [{"nag": {"scale": 0.5}}]}, "stages.0.nag.scale", "at least 1"),
+    ({"prompt": "x", "stages": [{"nag": {"rows": "caption"}}]}, "stages.0.nag.rows", "'picture' or 'all'"),
+    ({"prompt": "x", "stages": [{"negpip": {"weight": 9}}]}, "stages.0.negpip.weight", "at most 5"),
+    ({"prompt": "x", "stages": [{"cfg_limit": {"most": 0}}]}, "stages.0.cfg_limit.most", "above 0"),
+    ({"prompt": "x", "stages": [{"variance": {"share": 2}}]}, "stages.0.variance.share", "at most 1"),
     ({"prompt": "x", "loras": [{"name": "a", "strength": 9}]}, "loras.0.strength", "at most 2"),
     ({"prompt": "x", "triggers": [""]}, "triggers.0", "empty"),
     ({"prompt": object()}, "request", "plain data"),
@@ -115,10 +124,8 @@ def test_trigger_words_come_first_and_once() -> None:
     assert GenerationRequest(prompt="a boat").full_prompt == "a boat"
 
 
-@pytest.mark.parametrize("model", [Stage, EasyCache, LoraUse, GenerationRequest])
-def test_every_knob_has_words_in_both_languages(
-    model: type[Stage] | type[EasyCache] | type[LoraUse] | type[GenerationRequest],
-) -> None:
+@pytest.mark.parametrize("model", [Stage, *STAGE_GROUPS.values(), LoraUse, GenerationRequest])
+def test_every_knob_has_words_in_both_languages(model: type[BaseModel]) -> None:
     for name in model.model_fields:
         knob = knob_of(model, name)
         assert isinstance(knob, Knob)

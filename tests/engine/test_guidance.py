@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from zimage_app.domain.plan import conditions_for
-from zimage_app.engine.guidance import EasyCache, GuidedModel, Rows
+from zimage_app.domain.card import Z_IMAGE_TURBO
+from zimage_app.domain.guidance import conditions_for
+from zimage_app.domain.plan import make_plan
+from zimage_app.domain.request import CfgLimit, GenerationRequest, Nag, Stage, Variance
+from zimage_app.domain.request import EasyCache as Cache
+from zimage_app.domain.schedules import as_float32
+from zimage_app.engine.guidance.easycache import EasyCache
+from zimage_app.engine.guidance.limit import LimitRule
+from zimage_app.engine.guidance.model import GuidedModel, Mode, Modes, Rows
+from zimage_app.engine.guidance.negpip import NegPipRule
+from zimage_app.engine.guidance.rule import StageTexts, TextFeatures
+from zimage_app.models.components import AttentionGuidance, Evaluation, PreparedPrompt
 
 X = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(3))
 
@@ -25,7 +38,8 @@ class RowModel:
 
 def guided(cfg: float, tokens: tuple[int, ...], cache: EasyCache | None = None) -> tuple[GuidedModel, RowModel]:
     model = RowModel()
-    return GuidedModel(model, cfg, Rows.of(tokens), torch.float32, cache), model
+    mode = Mode(model, Rows.of(tokens), cache)
+    return GuidedModel(lambda _: mode, cfg, torch.float32), model
 
 
 def test_cfg_one_costs_one_evaluation_of_one_row() -> None:
@@ -102,3 +116,89 @@ def test_one_decision_serves_both_rows_each_with_its_own_difference() -> None:
     positive = 3.0 * X - 0.5 * (3.0 * X + 0.0 * X)
     negative = 3.0 * X - 0.5 * (3.0 * X + 2.0 * X)
     torch.testing.assert_close(result, negative + 2.0 * (positive - negative))
+
+
+class Prepared:
+    """A text that the model was given."""
+
+    def __init__(self, text: TextFeatures) -> None:
+        self.text = text
+        self.tokens = text.features.shape[0]
+
+
+class Asked:
+    """Keeps what the transformer was made ready for."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[TextFeatures, ...]] = []
+        self.sigmas: list[Sequence[float]] = []
+        self.guided: list[bool] = []
+
+    def __call__(
+        self, prompts: Sequence[PreparedPrompt], sigmas: Sequence[float], guidance: AttentionGuidance | None
+    ) -> Evaluation:
+        self.texts.append(tuple(prompt.text for prompt in prompts if isinstance(prompt, Prepared)))
+        self.sigmas.append(sigmas)
+        self.guided.append(guidance is not None)
+        return RowModel()
+
+
+LEVELS = (1.0, as_float32(0.9), 0.75, 0.5)
+
+
+def modes_of(*, negative: bool = True, **settings: Any) -> tuple[Modes, Asked, StageTexts]:
+    stage = Stage(steps=4, **settings)
+    (plan,) = make_plan(GenerationRequest(prompt="x", stages=(stage,), seed=1), Z_IMAGE_TURBO).stages
+    texts = StageTexts(
+        TextFeatures("prompt", torch.randn(12, 4)), TextFeatures("negative", torch.randn(20, 4)) if negative else None
+    )
+    asked = Asked()
+    return Modes(plan, texts, LEVELS, Prepared, asked), asked, texts
+
+
+def test_each_mode_is_made_once_for_its_own_noise_levels() -> None:
+    modes, asked, _ = modes_of(nag=Nag(sigma_start=0.9, sigma_end=0.75))
+    used = [modes(sigma) for sigma in LEVELS]
+    assert used[0] is used[3]
+    assert used[1] is used[2]
+    assert asked.sigmas == [[LEVELS[0], LEVELS[3]], [LEVELS[1], LEVELS[2]]]
+    assert asked.guided == [False, True]
+
+
+def test_nag_and_ranges_of_cfg_do_not_share_a_cache() -> None:
+    modes, _, _ = modes_of(cfg=2.0, cfg_end=0.75, easycache=Cache(window_shift=3.0))
+    caches = [modes(sigma).cache for sigma in LEVELS]
+    assert caches[0] is caches[2] is not caches[3]
+    assert [modes(sigma).rows.count for sigma in LEVELS] == [2, 2, 2, 1]
+
+
+def test_nag_of_scale_one_and_strength_zero_ask_for_nothing() -> None:
+    modes, asked, texts = modes_of(nag=Nag(scale=1.0), variance=Variance(strength=0.0), negative=False)
+    assert modes(1.0).rules == ()
+    assert (asked.guided, asked.texts) == ([False], [(texts.positive,)])
+
+
+def test_seed_variance_ends_and_leaves_the_negative_prompt_alone() -> None:
+    modes, asked, texts = modes_of(cfg=2.0, variance=Variance(strength=0.5, end=0.2))
+    modes(1.0)
+    modes(0.5)
+    (varied, negative), (plain, _) = asked.texts
+    assert plain is texts.positive
+    assert negative is texts.negative
+    assert not torch.equal(varied.features, plain.features)
+
+
+def test_phrases_stand_before_the_end_of_the_chat_template() -> None:
+    features, phrase = torch.randn(12, 4), torch.randn(10, 4)
+    texts = StageTexts(TextFeatures("prompt", features), None, ((phrase, -0.5),))
+    text = NegPipRule(texts).text(texts.positive)
+    assert torch.equal(text.features, torch.cat([features[:7], phrase[3:5], features[7:]]))
+    assert text.value_scale is not None
+    assert text.value_scale.tolist() == [1.0] * 7 + [-0.5] * 2 + [1.0] * 5
+
+
+def test_a_velocity_that_is_short_enough_is_not_limited() -> None:
+    rule = LimitRule(CfgLimit(of="velocity", most=1.0))
+    positive, longer = X + 1.0, X + 3.0
+    torch.testing.assert_close(rule.limited(longer, positive, X), X + 1.0)
+    torch.testing.assert_close(rule.limited(X + 0.5, positive, X), X + 0.5)

@@ -16,3 +16,9 @@ torch.set_num_threads(1)
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole model folder; never to be written to."""
     return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def fresh_compiler() -> None:
+    """torch.compile as in a new process: what other tests compiled counts against the same limit of programs."""
+    torch.compiler.reset()

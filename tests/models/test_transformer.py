@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.models.stock import golden_module, normal, rel, stock_velocity
 from zimage_app.domain.errors import RequestError
 from zimage_app.models import transformer
+from zimage_app.models.components import AttentionGuidance
 from zimage_app.models.transformer import FastTransformer, Prompt, _Layout
 
 TOLERANCE = 1e-5
@@ -129,8 +130,8 @@ def test_prompt_keeps_its_own_place_in_a_row(fast: FastTransformer) -> None:
 class _RopeOffByOne(FastTransformer):
     """Every token turned as its neighbour."""
 
-    def _layout(self, size: tuple[int, int], prompts: Sequence[Prompt]) -> _Layout:
-        layout = super()._layout(size, prompts)
+    def _layout(self, size: tuple[int, int], prompts: Sequence[Prompt], guidance: AttentionGuidance | None) -> _Layout:
+        layout = super()._layout(size, prompts, guidance)
         return replace(layout, rope=layout.rope.roll(1, 1))
 
 
@@ -259,6 +260,7 @@ def test_an_evaluation_never_waits_for_the_device(fast: FastTransformer, lengths
     assert not operations.names & {"_local_scalar_dense", "nonzero", "item", "arange", "tensor", "lift_fresh"}
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_blocks_give_the_same(stock: Any) -> None:
     fast = FastTransformer(golden_module())
     fast.compile_blocks(backend="eager", fullgraph=True)

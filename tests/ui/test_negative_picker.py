@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio
-from zimage_app.domain.request import Stage
+from zimage_app.domain.request import Nag, Stage
 from zimage_app.ui.negative_picker import library_function
 from zimage_app.ui.values import stages_values
 
@@ -56,7 +57,8 @@ def studio(tmp_path: Path) -> QuickPageStudio:
 
 
 def settings(*stages: Stage, model: str = "three") -> dict[str, Any]:
-    return stages_values(stages) | {"model": model}
+    texts = {"prompt": "", "negative": "模糊", "triggers": "", "loras": [], "seed": ""}
+    return texts | stages_values(stages) | {"model": model}
 
 
 def test_the_library_is_told_in_the_pages_language(studio: QuickPageStudio) -> None:
@@ -75,9 +77,13 @@ def test_the_state_says_phrases_tokens_and_what_would_give_an_effect(studio: Qui
     assert do({"do": "state", "text": "模糊, a b", "settings": settings(off, off)}) == {
         "phrases": ("模糊", "a b"),
         "tokens": 7,
-        "guide": {"stage": 1, "cfg": "2"},
+        "guide": {"stages": "1, 2", "percent": "12"},
     }
-    assert do({"do": "state", "text": "模糊", "settings": settings(off, on)})["guide"] is None
+    assert do({"do": "state", "text": "模糊", "settings": settings(on, off)})["guide"] == {
+        "stages": "2",
+        "percent": "4",
+    }
+    assert do({"do": "state", "text": "模糊", "settings": settings(on, on)})["guide"] is None
     assert do({"do": "state", "text": " ", "settings": settings(off)}) == {"phrases": (), "tokens": 0, "guide": None}
     assert do({"do": "state", "text": "模糊", "settings": settings(off) | {"stages.0.cfg": "x"}})["guide"] is None
     assert do({"do": "state", "text": "模糊"})["guide"] is None
@@ -186,21 +192,24 @@ def test_without_guidance_the_page_offers_it(visit: Visit, scripted: QuickPageSt
     page.locator("#fill-single_stage").click()
     # What is typed before the single stage has been filled in would be overwritten by it.
     expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("336")
-    cfg = page.locator("#knob-stages-0-cfg input[type=number]")
     expect(page.locator(".negatives .guide")).to_be_hidden()
     set_number(page, "stages-0-cfg", 1)
     expect(page.locator(".hints")).to_contain_text("no effect")
     guide = page.locator(".negatives .guide button")
-    expect(guide).to_have_text("Set CFG of stage 1 to 2, so that it has one")
+    expect(guide).to_have_text(re.compile(r"Without effect in stage 1\. Switch NAG on there \(about \d+ % more time\)"))
+    page.locator("#stage-0").get_by_role("button", name="Guidance").click()
+    strength = page.locator("#knob-stages-0-nag-scale input[type=number]")
+    expect(strength).to_be_disabled()
     guide.click()
-    expect(cfg).to_have_value("2")
+    expect(page.locator("#knob-stages-0-nag input")).to_be_checked()
+    expect(strength).to_be_enabled()
     expect(page.locator(".hints")).not_to_contain_text("no effect")
     expect(guide).to_be_hidden()
     ask(page, "boat")
     expect_state(page, "done")
     stages = scripted.today()[0].record.request.stages
     assert stages is not None
-    assert stages[0].cfg == 2.0
+    assert (stages[0].cfg, stages[0].nag) == (1.0, Nag())
 
 
 @pytest.mark.usefixtures("folder")

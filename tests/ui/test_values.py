@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 
 from tests.ui.doubles import QUICK
+from zimage_app.domain.catalogue import STAGE_OPTIONS
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import (
     REFERENCE_STAGES,
+    CfgLimit,
     EasyCache,
     GenerationRequest,
     LoraUse,
+    Nag,
+    NegPip,
     Stage,
+    Variance,
     parse_request,
     parse_stage,
 )
@@ -39,8 +44,22 @@ FULL = GenerationRequest(
     seed=2**64 - 1,
     stages=(
         Stage(width=64, height=96, seed=2**63 + 1, denoise=0.333, enabled=False),
-        Stage(seed="random", easycache=EasyCache(threshold=2.5, window_shift=7.25)),
-        Stage(steps=200, sampler="uni_pc", solver_type="heun", upscale="bislerp"),
+        Stage(
+            seed="random",
+            easycache=EasyCache(threshold=2.5, window_shift=7.25),
+            nag=Nag(scale=3.5, rows="all"),
+            negpip=NegPip(weight=0.5),
+            cfg_start=0.9,
+            cfg_end=0.1,
+        ),
+        Stage(
+            steps=200,
+            sampler="uni_pc",
+            solver_type="heun",
+            upscale="bislerp",
+            cfg_limit=CfgLimit(of="denoised", most=0.7),
+            variance=Variance(strength=0.3, end=0.2),
+        ),
     ),
 )
 
@@ -144,8 +163,10 @@ def test_what_a_stages_switches_leave_without_effect_is_told() -> None:
         return {name.removeprefix(prefix) for name, effect in in_effect(values, number).items() if effect}
 
     easycache = {f"easycache.{field}" for field in EasyCache.model_fields}
+    nag = {f"nag.{field}" for field in Nag.model_fields}
     assert on(values, 0) == {"denoise", "upscale"}
+    assert on(values | {"stages.0.nag": True}, 0) == {"denoise", "upscale"} | nag
     assert on(values, 1) == {"eta", "s_noise", "solver_type", "denoise", "upscale"} | easycache
-    assert all(in_effect(values, 2).values())
+    assert on(values, 2) == {*STAGE_OPTIONS} | easycache
     assert on(values | spectral, 0) == {"denoise", "delta"}
     assert on(values | spectral, 1) == {"eta", "s_noise", "solver_type", "delta"} | easycache

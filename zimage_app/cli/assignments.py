@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import STAGE_GROUPS
 from zimage_app.domain.text import Text
 
 MOST_DIGITS = 100
@@ -57,7 +58,7 @@ def _step_into(place: Any, part: str, path: str) -> Any:
         have = f"0…{len(place) - 1}"
         raise RequestError(path, Text(f"there is no entry {part}; there are {have}", f"没有第 {part} 项；可用 {have}"))
     child = place.get(part)
-    if child is None and part == "easycache":
+    if child is None and part in STAGE_GROUPS:
         child = place[part] = {}
     if not isinstance(child, Mapping | list):
         raise RequestError(path, Text("there is no such setting", "没有这个设置"))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.plan import GenerationPlan, StagePlan, conditions_for, stage_plans
+from zimage_app.domain.plan import GenerationPlan, StagePlan, stage_plans
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import Stage
 from zimage_app.domain.text import Text
@@ -65,9 +65,12 @@ class StageMeaning:
     evaluations: int
     """Of the model, each for one condition; at most, where there is a window."""
     conditions: int
+    """Each evaluation is made for so many prompts; 1 where that differs from step to step."""
     latent: tuple[int, int]
     """Width and height."""
     window: Window | None
+    nag: float
+    """How much longer the stage takes for its NAG, as a part of what it takes without; 0 without."""
     seconds: float | None
     """Estimated; None where nothing like it has been run."""
 
@@ -83,6 +86,9 @@ class StageMeaning:
         ]
         if self.window is not None:
             lines.append((Text("EasyCache", "EasyCache"), _window_words(self.window)))
+        if self.nag:
+            extra = f"+{100 * self.nag:.0f} %"
+            lines.append((Text("NAG", "NAG"), Text(f"about {extra} time", f"用时约 {extra}")))
         lines.append((Text("Time", "用时"), seconds_words(self.seconds)))
         return tuple(lines)
 
@@ -157,7 +163,6 @@ def seconds_words(seconds: float | None) -> Text:
 
 
 def _stage(stage: StagePlan, timed: Sequence[TimedStage]) -> StageMeaning:
-    settings = stage.settings
     height, width = stage.latent_size
     return StageMeaning(
         number=stage.number,
@@ -167,11 +172,18 @@ def _stage(stage: StagePlan, timed: Sequence[TimedStage]) -> StageMeaning:
         steps=stage.steps,
         scheduled=int(stage.scheduled),
         evaluations=stage.evaluations,
-        conditions=conditions_for(settings.cfg),
+        conditions=_conditions(stage),
         latent=(width, height),
         window=_window(stage),
+        nag=stage.nag_extra,
         seconds=estimate(stage, timed),
     )
+
+
+def _conditions(stage: StagePlan) -> int:
+    """How many prompts every evaluation is for; 1 where that differs."""
+    found = set(stage.conditions)
+    return found.pop() if len(found) == 1 else 1
 
 
 def _window(stage: StagePlan) -> Window | None:

@@ -10,16 +10,14 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from zimage_app.domain.card import ModelCard
-from zimage_app.domain.plan import is_guided_by_one
-from zimage_app.domain.request import Stage
+from zimage_app.domain.guidance import negative_acts
+from zimage_app.domain.plan import running_stages
+from zimage_app.domain.request import GenerationRequest, Nag, Stage
 from zimage_app.domain.text import Text
 
 SEPARATORS = ",，、;；\n"
 """Each of them ends a phrase, so that none may stand inside one."""
 _JOINT = "，"
-_PLAIN_CFG = 2.0
-"""The reference workflow's first stage's (workflow.md section 1), for a model whose card says nothing of CFG."""
 _PIECE = re.compile(f"[^{SEPARATORS}]+")
 
 
@@ -98,16 +96,41 @@ def toggled(text: str, phrase: str) -> str:
     return without_phrase(text, phrase) if holds_phrase(text, phrase) else combine([phrase], text)
 
 
-def guiding_stage(stages: tuple[Stage, ...], card: ModelCard) -> tuple[int, float] | None:
-    """Which stage (from 0), with which CFG, would give a negative prompt an effect; None where it has one.
+@dataclass(frozen=True, slots=True)
+class Help:
+    """What gives a negative prompt an effect where it has none: NAG."""
 
-    It is the first stage that runs, which lays the picture out: with the CFG that the model's card gives its own first
-    stage with guidance, else with the highest one that suits the model, if that is not 1 too.
+    stages: tuple[int, ...]
+    """Running stages in which it has none, from 0."""
+    extra: float
+    """How much longer the whole run takes with it, roughly, as a part of what it takes without."""
+
+
+def with_nag(request: GenerationRequest) -> GenerationRequest:
+    """The request, whose negative prompt has an effect in all running stages."""
+    found = helped(request.running)
+    if found is None:
+        return request
+    stages = tuple(
+        stage.model_copy(update={"nag": Nag()}) if number in found.stages else stage
+        for number, stage in enumerate(request.stages or ())
+    )
+    return request.model_copy(update={"stages": stages})
+
+
+def helped(stages: Iterable[tuple[int, Stage]]) -> Help | None:
+    """How a negative prompt gets an effect in all running ``stages`` (by their numbers); None where it has one.
+
+    Raises:
+        RequestError: the stages can't be run.
     """
-    active = [number for number, stage in enumerate(stages) if stage.enabled]
-    if not active or not all(is_guided_by_one(stages[number].cfg) for number in active):
+    running = list(stages)
+    idle = {number: stage.model_copy(update={"nag": Nag()}) for number, stage in running if not negative_acts(stage)}
+    if not idle:
         return None
-    guided = [stage.cfg for stage in card.stages if stage.enabled and not is_guided_by_one(stage.cfg)]
-    highest = card.limits.cfg.high if card.limits else _PLAIN_CFG
-    cfg = next(iter(guided), highest)
-    return None if is_guided_by_one(cfg) else (active[0], cfg)
+    after = [(number, idle.get(number, stage)) for number, stage in running]
+    return Help(tuple(idle), _cost(after) / _cost(running) - 1.0)
+
+
+def _cost(stages: Iterable[tuple[int, Stage]]) -> float:
+    return sum(stage.cost for stage in running_stages(stages))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import operator
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.drawing import drawn, no_wildcards
 from zimage_app.domain.errors import RequestError
+from zimage_app.domain.guidance import (
+    conditions_at,
+    nag_share,
+    negative_acts,
+    subtracts_negative,
+)
 from zimage_app.domain.mixing import GOLDEN, splitmix64
+from zimage_app.domain.negpip import Phrase, subtracted
 from zimage_app.domain.prompt_syntax import unread_syntax
 from zimage_app.domain.prompt_tags import plain_name, take_tags
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage, StartPicture
@@ -38,6 +46,10 @@ class StagePlan:
     """EasyCache: skipping is allowed for ``window[1] < sigma <= window[0]``; None without EasyCache."""
     takeover: Takeover | None = None
     """Where it goes on with the trajectory of the stage before; None where it begins one of its own."""
+    text: str = ""
+    """What the text encoder reads; empty where a plan is made for its numbers alone."""
+    phrases: tuple[Phrase, ...] = ()
+    """NegPiP: what is subtracted from it."""
 
     @property
     def steps(self) -> int:
@@ -73,18 +85,34 @@ class StagePlan:
         return self.steps / self.settings.denoise
 
     @property
+    def conditions(self) -> tuple[int, ...]:
+        """How many prompts each step evaluates."""
+        return tuple(conditions_at(self.settings, sigma) for sigma in self.sigmas[:-1])
+
+    @property
     def evaluations(self) -> int:
-        """Model evaluations of one condition each, at most: EasyCache may skip some."""
+        """Model evaluations of one condition each, at most: EasyCache may skip some.
+
+        Where CFG acts at some noise levels only, those between two steps are taken to be the first one's.
+        """
         traits = SAMPLER_TRAITS[self.settings.sampler]
         ending = (traits.ending if self.finishes else traits.ending[:-1])[-self.steps :]
-        each = (self.steps - len(ending)) * traits.evaluations + sum(ending)
-        return each * conditions_for(self.settings.cfg)
+        each = (*(traits.evaluations,) * (self.steps - len(ending)), *ending)
+        return sum(map(operator.mul, each, self.conditions))
+
+    @property
+    def nag_extra(self) -> float:
+        """How much longer it takes for its NAG, roughly, as a part of what it takes without."""
+        nag = self.settings.nag
+        if nag is None or not nag.on:
+            return 0.0
+        return nag_share(self.settings) * sum(map(nag.acts_at, self.sigmas[:-1])) / sum(self.conditions)
 
     @property
     def cost(self) -> float:
         """Rough cost, in evaluations of one latent cell: what progress bars and estimates need."""
         height, width = self.latent_size
-        return float(self.evaluations * height * width)
+        return self.evaluations * height * width * (1.0 + self.nag_extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +124,6 @@ class GenerationPlan:
     stages: tuple[StagePlan, ...]
     warnings: tuple[Text, ...]
     """What the user should know: settings that have no effect, or an odd one."""
-
-
-def is_guided_by_one(cfg: float) -> bool:
-    """Whether CFG comes to 1, where the negative prompt drops out (ComfyUI's tolerance, workflow.md section 2)."""
-    return abs(cfg - 1.0) <= 1e-9
-
-
-def conditions_for(cfg: float) -> int:
-    """How many prompts a stage evaluates: one where CFG comes to 1, else the positive and the negative."""
-    return 1 if is_guided_by_one(cfg) else 2
 
 
 def draw_seed() -> int:
@@ -142,10 +160,14 @@ def make_plan(
     settled = tuple(_with_seed(stage, base, number, draw) for number, stage in enumerate(asked))
     begin = _first_stage(request.start, asked)
     running = [(number, *each) for number, each in enumerate(settled) if each[0].enabled and number >= begin]
-    plans = stage_plans(running, card.shift)
+    texts = _texts(request, asked)
+    plans = [
+        replace(plan, text=texts[plan.number][0], phrases=texts[plan.number][1])
+        for plan in stage_plans(running, card.shift)
+    ]
     whole = request.model_copy(update={"seed": base, "stages": tuple(stage for stage, _ in settled)})
     warnings = (*tag_warnings, *_warnings(request, plans), *_unsuitable(card, plans), *_lora_warnings(whole, plans))
-    warnings = (*warnings, *unread_syntax(whole.full_prompt, "prompt"), *unread_syntax(whole.negative, "negative"))
+    warnings = (*warnings, *_unread(whole, plans))
     return GenerationPlan(whole, tuple(plans), warnings)
 
 
@@ -184,6 +206,28 @@ def _first_stage(start: StartPicture | None, stages: Sequence[Stage]) -> int:
     return start.stage - 1
 
 
+def _texts(request: GenerationRequest, stages: Sequence[Stage]) -> list[tuple[str, tuple[Phrase, ...]]]:
+    """What is read in each stage, and subtracted from it.
+
+    Where some stage has NegPiP, ``(text:-1)`` is no part of the text that any of them reads.
+    """
+    prompt = request.full_prompt
+    if not any(stage.enabled and stage.negpip for stage in stages):
+        return [(prompt, ())] * len(stages)
+    without = subtracted(prompt)[0]
+    return [
+        (without, ()) if stage.negpip is None else subtracted(prompt, request.negative, stage.negpip.weight)
+        for stage in stages
+    ]
+
+
+def _unread(request: GenerationRequest, plans: Sequence[StagePlan]) -> Iterator[Text]:
+    """Syntax that means nothing to the model, where nobody else reads it."""
+    yield from unread_syntax(plans[0].text, "prompt")
+    if not any(subtracts_negative(plan.settings) for plan in plans):
+        yield from unread_syntax(request.negative, "negative")
+
+
 def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[StagePlan]:
     """Stages that run one after the other, each as (number, settings, seed); ``shift`` is the model's own.
 
@@ -207,9 +251,14 @@ def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[
     return plans
 
 
-def running_stages(request: GenerationRequest) -> list[StagePlan]:
-    """The stages of a settled request that run, but for their seeds and EasyCache's windows."""
-    return stage_plans([(number, stage, 0) for number, stage in request.running], 1.0)
+def running_stages(stages: Iterable[tuple[int, Stage]]) -> list[StagePlan]:
+    """What stages that run one after the other come to, each as (number, settings), but for their seeds, texts and
+    EasyCache's windows.
+
+    Raises:
+        RequestError: names what can't be run.
+    """
+    return stage_plans([(number, stage, 0) for number, stage in stages], 1.0)
 
 
 def _handed_on(sigmas: Sequence[float], seed: int, stages: Sequence[tuple[int, Stage, int]]) -> Takeover | None:
@@ -283,11 +332,11 @@ def _window(easycache: EasyCache | None, previous_shift: float) -> tuple[float, 
 
 def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text, ...]:
     warnings: list[Text] = []
-    if request.negative.strip() and all(is_guided_by_one(plan.settings.cfg) for plan in plans):
+    if request.negative.strip() and not any(negative_acts(plan.settings) for plan in plans):
         warnings.append(
             Text(
-                "The negative prompt has no effect: CFG is 1 in every stage.",
-                "反向提示词没有作用：所有阶段的 CFG 都是 1。",
+                "The negative prompt has no effect: CFG is 1 in every stage, and neither NAG nor NegPiP is on.",
+                "反向提示词没有作用：所有阶段的 CFG 都是 1，且未启用 NAG 或 NegPiP。",
             )
         )
     first = plans[0]

@@ -14,7 +14,15 @@ from pydantic import BaseModel
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import unread_options
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import STRONGEST, EasyCache, GenerationRequest, LoraUse, Stage, knob_of, parse_request
+from zimage_app.domain.request import (
+    STAGE_GROUPS,
+    STRONGEST,
+    GenerationRequest,
+    LoraUse,
+    Stage,
+    knob_of,
+    parse_request,
+)
 from zimage_app.domain.text import Text
 
 REQUEST_FIELDS = tuple(name for name in GenerationRequest.model_fields if name not in ("template", "start"))
@@ -69,8 +77,8 @@ def setting_title(path: str) -> Text:
         return Text("Model", "模型")
     if parts == ["lora_strength"]:
         return knob_of(LoraUse, "strength").title
-    owners: dict[int, type[BaseModel]] = {1: GenerationRequest, 3: Stage, 4: EasyCache}
-    title = knob_of(owners[len(parts)], parts[-1]).title
+    owner = STAGE_GROUPS[parts[2]] if len(parts) == 4 else Stage if len(parts) == 3 else GenerationRequest
+    title = knob_of(owner, parts[-1]).title
     if len(parts) == 1:
         return title
     number = int(parts[1]) + 1
@@ -191,18 +199,18 @@ def _stages(preset: tuple[Stage, ...], given: tuple[Stage, ...]) -> Iterator[Dif
             continue
         names = dict.fromkeys((*stage_knobs(ours), *stage_knobs(theirs)))
         yield from _fields(prefix, ours, theirs, names)
-        if ours.easycache and theirs.easycache:
-            yield from _fields(f"{prefix}.easycache", ours.easycache, theirs.easycache, EasyCache.model_fields)
-        elif ours.easycache != theirs.easycache:
-            yield Difference(
-                f"{prefix}.easycache", *(shown_value("", each.easycache is not None) for each in (ours, theirs))
-            )
+        for group, model in STAGE_GROUPS.items():
+            mine, other = getattr(ours, group), getattr(theirs, group)
+            if mine and other:
+                yield from _fields(f"{prefix}.{group}", mine, other, model.model_fields)
+            elif mine != other:
+                yield Difference(f"{prefix}.{group}", *(shown_value("", each is not None) for each in (mine, other)))
 
 
 def stage_knobs(stage: Stage) -> list[str]:
-    """The knobs of a stage that have an effect with its sampler and hand-over; ``easycache`` left out."""
+    """The knobs of a stage that have an effect with its sampler and hand-over; groups and what is in them left out."""
     unused = unread_options(stage.sampler, stage.handover)
-    return [name for name in Stage.model_fields if name not in unused and name != "easycache"]
+    return [name for name in Stage.model_fields if name not in unused and name not in STAGE_GROUPS]
 
 
 def _fields(prefix: str, ours: BaseModel, theirs: BaseModel, names: Any) -> Iterator[Difference]:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +28,7 @@ from pydantic_core import CoreSchema
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plain_json import MOST_KEYS, keys_in
-from zimage_app.domain.schedules import SCHEDULERS
+from zimage_app.domain.schedules import SCHEDULERS, as_float32
 from zimage_app.domain.text import Text
 from zimage_app.domain.wording import refusal, request_error
 
@@ -135,6 +135,219 @@ class EasyCache(BaseModel):
         return self
 
 
+class Nag(BaseModel):
+    """Normalised attention guidance: the negative prompt in every attention, at CFG 1 too (``engine/guidance/nag.py``).
+
+    Where the negative prompt has no tokens of its own, it is held against an empty one, as CFG does.
+    """
+
+    model_config = _STRICT
+
+    scale: Annotated[
+        float,
+        Field(ge=1.0, le=20.0),
+        Knob(
+            Text("NAG scale", "NAG 强度"),
+            Text(
+                "How far attention is pushed away from the negative prompt; 1 is off.",
+                "注意力远离反向提示词的程度，1 为不起作用。",
+            ),
+            step=0.1,
+            slider_max=12.0,
+        ),
+    ] = 5.0
+    tau: Annotated[
+        float,
+        Field(ge=1.0, le=20.0),
+        Knob(
+            Text("NAG tau", "NAG tau"),
+            Text(
+                "How many times stronger than before the pushed result may be; lower is calmer.",
+                "推移后的结果最多可达原来的几倍，越低越稳。",
+            ),
+            step=0.1,
+            slider_max=10.0,
+        ),
+    ] = 3.5
+    alpha: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Knob(
+            Text("NAG alpha", "NAG alpha"),
+            Text(
+                "How much of the pushed result is taken; the rest stays as it was.",
+                "推移结果所占的比例，其余保持原样。",
+            ),
+            step=0.01,
+        ),
+    ] = 0.5
+    sigma_start: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Knob(
+            Text("NAG from noise level", "NAG 起始噪声"),
+            Text("Acts from this sigma on down; 1 is from the first step.", "从该 sigma 起生效，1 为从第一步起。"),
+            step=0.01,
+        ),
+    ] = 1.0
+    sigma_end: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Knob(
+            Text("NAG to noise level", "NAG 结束噪声"),
+            Text("Acts down to this sigma; 0 is to the last step.", "到该 sigma 为止，0 为直到最后一步。"),
+            step=0.01,
+        ),
+    ] = 0.0
+    rows: Annotated[
+        Literal["picture", "all"],
+        Knob(
+            Text("NAG acts on", "NAG 作用于"),
+            Text(
+                "picture: the picture's tokens; all: the prompt's as well, as WanGP does.",
+                "picture：只引导画面；all：连同提示词一起，与 WanGP 相同。",
+            ),
+        ),
+    ] = "picture"
+    lengths: Annotated[
+        Literal["own", "trimmed"],
+        Knob(
+            Text("NAG negative length", "NAG 反向词长度"),
+            Text(
+                "own: all of the negative prompt; trimmed: cut or stretched to the prompt's tokens, as WanGP does.",
+                "own：反向提示词保持原长；trimmed：裁剪或补齐到与提示词等长，与 WanGP 相同。",
+            ),
+        ),
+    ] = "own"
+
+    @property
+    def on(self) -> bool:
+        """Whether it changes anything."""
+        return self.scale > 1.0 and self.alpha > 0.0
+
+    def acts_at(self, sigma: float) -> bool:
+        """Whether it acts at a noise level; both ends belong to it."""
+        return as_float32(self.sigma_start) >= sigma >= as_float32(self.sigma_end)
+
+    @model_validator(mode="after")
+    def _start_above_end(self) -> Self:
+        return _descending(self, "sigma_start", "sigma_end")
+
+
+class NegPip(BaseModel):
+    """Phrases whose meaning is subtracted inside the prompt (``engine/guidance/negpip.py``)."""
+
+    model_config = _STRICT
+
+    weight: Annotated[
+        float,
+        Field(ge=0.0, le=5.0),
+        Knob(
+            Text("NegPiP weight", "NegPiP 权重"),
+            Text(
+                "Of the negative prompt's phrases; 0 reads only (text:-1) in the prompt itself.",
+                "反向提示词的权重；为 0 时只读取提示词中的 (text:-1)。",
+            ),
+            step=0.05,
+            slider_max=2.0,
+        ),
+    ] = 1.0
+
+
+class CfgLimit(BaseModel):
+    """A limit to what CFG makes (``engine/guidance/limit.py``)."""
+
+    model_config = _STRICT
+
+    of: Annotated[
+        Literal["velocity", "denoised"],
+        Knob(
+            Text("CFG limit of", "CFG 限制对象"),
+            Text(
+                "velocity: the official pipeline's cfg_normalization; denoised: ComfyUI's RenormCFG.",
+                "velocity：官方 cfg_normalization；denoised：ComfyUI 的 RenormCFG。",
+            ),
+        ),
+    ] = "velocity"
+    most: Annotated[
+        float,
+        Field(gt=0.0, le=10.0),
+        Knob(
+            Text("CFG limit", "CFG 上限"),
+            Text(
+                "Longest, as a multiple of what the prompt alone gives; lower is calmer.",
+                "最多为仅用提示词时长度的几倍，越低越柔和。",
+            ),
+            step=0.05,
+            slider_max=2.0,
+        ),
+    ] = 1.0
+
+
+class Variance(BaseModel):
+    """Noise on what the model reads of the prompt, so that seeds differ more (``engine/guidance/variance.py``)."""
+
+    model_config = _STRICT
+
+    strength: Annotated[
+        float,
+        Field(ge=0.0, le=100.0),
+        Knob(
+            Text("Variety strength", "多样性强度"),
+            Text(
+                "How strong the noise is; relative noise needs about 0.1 to 1, absolute about 20.",
+                "噪声强度；relative 约 0.1 到 1，absolute 约 20。",
+            ),
+            step=0.01,
+            slider_max=2.0,
+        ),
+    ] = 0.1
+    share: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Knob(
+            Text("Variety share", "多样性比例"),
+            Text("The part of the numbers that is changed.", "被改变的数值所占比例。"),
+            step=0.01,
+        ),
+    ] = 0.5
+    end: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Knob(
+            Text("Variety end", "多样性终点"),
+            Text(
+                "Part of the sampling after which the prompt is read as it is.",
+                "采样到哪一部分之后恢复原提示词。",
+            ),
+            step=0.01,
+        ),
+    ] = 1.0
+    noise: Annotated[
+        Literal["relative", "absolute"],
+        Knob(
+            Text("Variety noise", "多样性噪声"),
+            Text(
+                "relative: measured by the text itself, as InvokeAI does; absolute: as SeedVarianceEnhancer does.",
+                "relative：以文本自身的幅度为单位，同 InvokeAI；absolute：同 SeedVarianceEnhancer。",
+            ),
+        ),
+    ] = "relative"
+
+
+def _descending(model: _Model, start: str, end: str) -> _Model:
+    """Refuses a range of noise levels whose start lies below its end."""
+    first, last = getattr(model, start), getattr(model, end)
+    if first < last:
+        raise refusal(
+            Text(
+                f"{start} ({first:g}) must not be below {end} ({last:g})",
+                f"{start}（{first:g}）不能小于 {end}（{last:g}）",
+            )
+        )
+    return model
+
+
 class Stage(BaseModel):
     """One pass over the picture. Progressive generation is a tuple of these."""
 
@@ -173,8 +386,8 @@ class Stage(BaseModel):
         Knob(
             Text("CFG", "CFG"),
             Text(
-                "How strongly the prompt is followed. At 1 the negative prompt has no effect and a step costs half.",
-                "提示词引导强度。为 1 时反向提示词不起作用，每步只算一半。",
+                "How strongly the prompt is followed. At 1 a step costs half; the negative prompt then needs NAG.",
+                "提示词引导强度。为 1 时每步只算一半，反向提示词需借助 NAG 起作用。",
             ),
             step=0.1,
             slider_max=10.0,
@@ -305,6 +518,85 @@ class Stage(BaseModel):
             Text("Skips evaluations whose result can be foreseen.", "跳过结果可以预知的求值。"),
         ),
     ] = None
+    nag: Annotated[
+        Nag | None,
+        Knob(
+            Text("NAG", "NAG 反向引导"),
+            Text(
+                "Lets the negative prompt act in the attention, at CFG 1 too; a step costs a little more.",
+                "让反向提示词在注意力中起作用，CFG 为 1 时也有效；每步稍慢一点。",
+            ),
+        ),
+    ] = None
+    negpip: Annotated[
+        NegPip | None,
+        Knob(
+            Text("NegPiP", "NegPiP 反向短语"),
+            Text(
+                "Subtracts the negative prompt's phrases, and (text:-1) in the prompt, while the prompt is read.",
+                "读取提示词时减去反向提示词中的短语，以及提示词里的 (text:-1)。",
+            ),
+        ),
+    ] = None
+    cfg_limit: Annotated[
+        CfgLimit | None,
+        Knob(
+            Text("Limit CFG", "限制 CFG"),
+            Text("Keeps high CFG from burning the picture.", "避免高 CFG 使画面过曝、过饱和。"),
+        ),
+    ] = None
+    cfg_start: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Knob(
+            Text("CFG from noise level", "CFG 起始噪声"),
+            Text(
+                "CFG acts from this sigma on down; before, the prompt alone is evaluated.",
+                "CFG 从该 sigma 起生效；之前只计算提示词。",
+            ),
+            step=0.01,
+        ),
+    ] = 1.0
+    cfg_end: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Knob(
+            Text("CFG to noise level", "CFG 结束噪声"),
+            Text(
+                "CFG acts down to this sigma; after it a step costs half.",
+                "CFG 到该 sigma 为止；之后每步只算一半。",
+            ),
+            step=0.01,
+        ),
+    ] = 0.0
+    variance: Annotated[
+        Variance | None,
+        Knob(
+            Text("More different pictures", "画面更多样"),
+            Text(
+                "Makes the pictures of different seeds differ more, by noise on the prompt's meaning.",
+                "给提示词的含义加入噪声，让不同种子的画面差别更大。",
+            ),
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _cfg_start_above_end(self) -> Self:
+        return _descending(self, "cfg_start", "cfg_end")
+
+
+def _groups(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    kinds = {name: get_args(field.annotation) for name, field in model.model_fields.items()}
+    return {
+        name: kind
+        for name, parts in kinds.items()
+        for kind in parts
+        if isinstance(kind, type) and issubclass(kind, BaseModel)
+    }
+
+
+STAGE_GROUPS = _groups(Stage)
+"""The fields of a stage that are on or off as a whole, and hold knobs of their own."""
 
 
 REFERENCE_STAGES = (
@@ -555,8 +847,8 @@ class GenerationRequest(BaseModel):
         Knob(
             Text("Negative prompt", "反向提示词"),
             Text(
-                "What to keep out. Has an effect in stages whose CFG is not 1.",
-                "不想出现的内容；仅在 CFG 不为 1 的阶段起作用。",
+                "What to keep out. Has an effect in stages with NAG, NegPiP or a CFG other than 1.",
+                "不想出现的内容；在启用 NAG、NegPiP 或 CFG 不为 1 的阶段起作用。",
             ),
         ),
     ] = ""

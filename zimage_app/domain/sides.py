@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zimage_app.domain.preset import setting_title, shown_value, stage_knobs
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import EasyCache
+from zimage_app.domain.request import STAGE_GROUPS
 from zimage_app.domain.text import Text
 
 _REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed")
@@ -52,6 +52,8 @@ def _settings(record: ImageRecord) -> Iterator[tuple[str, str]]:
         stage, prefix = settings[ran.number], f"stages.{ran.number}"
         for name in stage_knobs(stage):
             yield f"{prefix}.{name}", shown_value(name, getattr(stage, name))
-        yield f"{prefix}.easycache", shown_value("", stage.easycache is not None)
-        for name in EasyCache.model_fields if stage.easycache else ():
-            yield f"{prefix}.easycache.{name}", shown_value(name, getattr(stage.easycache, name))
+        for group, model in STAGE_GROUPS.items():
+            inner = getattr(stage, group)
+            yield f"{prefix}.{group}", shown_value("", inner is not None)
+            for name in model.model_fields if inner else ():
+                yield f"{prefix}.{group}.{name}", shown_value(name, getattr(inner, name))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -26,12 +26,14 @@ from zimage_app.domain.events import (
     StepDone,
     Warned,
 )
-from zimage_app.domain.plan import GenerationPlan, StagePlan, conditions_for
+from zimage_app.domain.guidance import reads_negative
+from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
 from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
-from zimage_app.engine.guidance import EasyCache, GuidedModel, Rows
+from zimage_app.engine.guidance.model import GuidedModel, Modes
+from zimage_app.engine.guidance.rule import StageTexts, TextFeatures
 from zimage_app.engine.handover import HANDOVERS
 from zimage_app.engine.handover.resize import resized
 from zimage_app.engine.inpaint import Kept, latent_mask, pasted
@@ -40,7 +42,7 @@ from zimage_app.engine.preview import latent_to_rgb, to_picture
 from zimage_app.engine.relief import Relief, quietly, with_relief
 from zimage_app.engine.samplers import SAMPLERS, Denoiser, SamplerInput, model_sigmas
 from zimage_app.engine.start import encoded, to_vae_space
-from zimage_app.models.components import Components, Evaluation, PreparedPrompt
+from zimage_app.models.components import AttentionGuidance, Components, Evaluation, PreparedPrompt
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -137,14 +139,14 @@ def sample(
     if (plan.request.start is None) != (plan.stages[0].number not in start):
         raise ValueError("a start picture goes with a plan that asks for one")
     relief = relief or Relief(components)
-    features = yield from with_relief(partial(quietly, partial(_encode_prompts, plan, components)), relief)
+    texts = yield from with_relief(partial(quietly, partial(_encode_texts, plan, components)), relief)
     pictures: dict[int, Tensor] = {}
     for number, image in start.items():
         if image.picture is not None:
             encode = partial(encoded, image.picture, components)
             pictures[number] = yield from with_relief(partial(quietly, encode), relief)
     begin = _Beginning(plan, components, start, pictures)
-    model = _Model(components, features, prepare, cancelled, begin)
+    model = _Model(components, texts, prepare, cancelled, begin)
     latent = pictures.get(plan.stages[0].number)
     for stage in plan.stages:
         result = yield from with_relief(partial(model.stage, stage, latent), relief)
@@ -159,17 +161,17 @@ class _Model:
     def __init__(
         self,
         components: Components,
-        features: dict[str, Tensor],
+        texts: dict[int, StageTexts],
         prepare: PrepareStage,
         cancelled: Callable[[], bool],
         beginning: _Beginning,
     ) -> None:
         self._components = components
-        self._features = features
+        self._texts = texts
         self._prepare = prepare
         self._cancelled = cancelled
         self._beginning = beginning
-        self._prompts: tuple[PreparedPrompt, ...] = ()
+        self._prompts: dict[TextFeatures, PreparedPrompt] = {}
 
     def stage(self, stage: StagePlan, before: Tensor | None) -> Generator[StageStarted | StepDone, None, StageResult]:
         """Run one stage from the latent of the one before. After any error it may be run again."""
@@ -183,21 +185,45 @@ class _Model:
             denoise = guided if kept is None else kept.around(guided)
             final, shown = yield from _steps(stage, denoise, x, self._components)
         except BaseException:
-            self._prompts = ()  # the weights may have been changed and put back since
+            self._prompts.clear()  # the weights may have been changed and put back since
             raise
         latent, shown = (to_vae_space(each, self._components.latent).cpu() for each in (final, shown))
         seconds = time.perf_counter() - begun
         return StageResult(stage, latent, shown, seconds, guided.calls, tuple(guided.skipped_calls))
 
     def _guided(self, stage: StagePlan) -> GuidedModel:
-        changed = self._prepare(stage)
-        if changed or not self._prompts:
-            self._prompts = ()
-            self._prompts = _prepare_prompts(self._features, self._components)
-        cfg = stage.settings.cfg
-        rows = Rows.of([prompt.tokens for prompt in self._prompts[: conditions_for(cfg)]])
-        evaluation = _evaluation(stage, self._components, self._prompts[: rows.count], self._cancelled)
-        return GuidedModel(evaluation, cfg, rows, self._components.transformer.dtype, _cache(stage, rows))
+        if self._prepare(stage):
+            self._prompts.clear()
+        settings = stage.settings
+        foreseen = model_sigmas(settings.sampler, stage.sigmas, settings, settings.shift) or ()
+        modes = Modes(stage, self._texts[stage.number], foreseen, self._prompt, partial(self._evaluation, stage))
+        return GuidedModel(modes, settings.cfg, self._components.transformer.dtype)
+
+    def _prompt(self, text: TextFeatures) -> PreparedPrompt:
+        """A text as the transformer's present weights refine it."""
+        if text not in self._prompts:
+            prompt = self._components.transformer.prompt
+            self._prompts[text] = _asked_in(text.field, lambda given: prompt(given, text.value_scale), text.features)
+        return self._prompts[text]
+
+    def _evaluation(
+        self,
+        stage: StagePlan,
+        prompts: Sequence[PreparedPrompt],
+        sigmas: Sequence[float],
+        guidance: AttentionGuidance | None,
+    ) -> Evaluation:
+        try:
+            evaluate = self._components.transformer.evaluation(stage.latent_size, prompts, sigmas, guidance)
+        except RequestError as error:
+            raise error.at(f"stages.{stage.number}.{error.field}") from error
+
+        def stoppable(x: Tensor, sigma: float) -> Tensor:
+            if self._cancelled():
+                raise _Stopped
+            return evaluate(x, sigma)
+
+        return stoppable
 
 
 def _decoded(result: StageResult, relief: Relief) -> Picture:
@@ -217,20 +243,22 @@ def _decoded(result: StageResult, relief: Relief) -> Picture:
     return to_picture(picture)
 
 
-def _encode_prompts(plan: GenerationPlan, components: Components) -> dict[str, Tensor]:
-    """Text features (tokens, channels) by field: the prompt's, and the negative one's where some stage asks for it.
+def _encode_texts(plan: GenerationPlan, components: Components) -> dict[int, StageTexts]:
+    """The texts of each stage by its number; the same text of several stages is one object.
 
     They know nothing of the transformer's weights, so a LoRA leaves them as they are.
     """
-    texts = {"prompt": plan.request.full_prompt}
-    if any(conditions_for(stage.settings.cfg) == 2 for stage in plan.stages):
-        texts["negative"] = plan.request.negative
-    return {field: _asked_in(field, components.text.encode, text) for field, text in texts.items()}
 
+    @cache
+    def features(field: str, text: str) -> TextFeatures:
+        return TextFeatures(field, _asked_in(field, components.text.encode, text))
 
-def _prepare_prompts(features: dict[str, Tensor], components: Components) -> tuple[PreparedPrompt, ...]:
-    """The prompts as the transformer's present weights refine them."""
-    return tuple(_asked_in(field, components.transformer.prompt, item) for field, item in features.items())
+    def texts(stage: StagePlan) -> StageTexts:
+        negative = features("negative", plan.request.negative) if reads_negative(stage.settings) else None
+        phrases = tuple((features("negative", phrase.text).features, phrase.weight) for phrase in stage.phrases)
+        return StageTexts(features("prompt", stage.text), negative, phrases)
+
+    return {stage.number: texts(stage) for stage in plan.stages}
 
 
 def _asked_in(field: str, work: Callable[[_Given], _Made], given: _Given) -> _Made:
@@ -239,31 +267,6 @@ def _asked_in(field: str, work: Callable[[_Given], _Made], given: _Given) -> _Ma
         return work(given)
     except RequestError as error:
         raise error.at(field) from error
-
-
-def _evaluation(
-    stage: StagePlan, components: Components, prompts: tuple[PreparedPrompt, ...], cancelled: Callable[[], bool]
-) -> Evaluation:
-    settings = stage.settings
-    foreseen = model_sigmas(settings.sampler, stage.sigmas, settings, settings.shift)
-    try:
-        evaluate = components.transformer.evaluation(stage.latent_size, prompts, foreseen or ())
-    except RequestError as error:
-        raise error.at(f"stages.{stage.number}.{error.field}") from error
-
-    def stoppable(x: Tensor, sigma: float) -> Tensor:
-        if cancelled():
-            raise _Stopped
-        return evaluate(x, sigma)
-
-    return stoppable
-
-
-def _cache(stage: StagePlan, rows: Rows) -> EasyCache | None:
-    asked = stage.settings.easycache
-    if asked is None or stage.window is None:
-        return None
-    return EasyCache(asked.threshold, stage.window, rows.tracked, rows.norm_rows)
 
 
 @dataclass(frozen=True, slots=True)

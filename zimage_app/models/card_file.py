@@ -14,7 +14,7 @@ import yaml
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_STAGES, REFERENCE_STAGES, Stage, parse_stage
+from zimage_app.domain.request import MAX_STAGES, REFERENCE_STAGES, STAGE_GROUPS, Stage, parse_stage
 from zimage_app.domain.text import Text
 from zimage_app.models.yaml_file import YamlReader
 
@@ -65,8 +65,9 @@ def _stage(reader: YamlReader, number: int, node: yaml.Node) -> Stage:
     """A partial stage, filled up with the reference workflow's stage of the same number."""
     given = {name: reader.plain(value) for name, value in reader.fields(node, tuple(Stage.model_fields)).items()}
     base = REFERENCE_STAGES[number].model_dump(mode="json") if number < len(REFERENCE_STAGES) else {}
-    if isinstance(given.get("easycache"), dict):
-        given["easycache"] = (base.get("easycache") or {}) | given["easycache"]
+    for group in STAGE_GROUPS:
+        if isinstance(given.get(group), dict):
+            given[group] = (base.get(group) or {}) | given[group]
     try:
         return parse_stage(base | given)
     except RequestError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -44,6 +44,22 @@ class PreparedPrompt(Protocol):
         ...
 
 
+Combine = Callable[[Tensor, Tensor], Tensor]
+"""Two results of attention (rows, tokens, width), all heads side by side, in; one out."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionGuidance:
+    """Holds the attention of a picture to its caption against its attention to another caption."""
+
+    prompt: PreparedPrompt
+    """The other caption."""
+    combine: Combine
+    """(to its own caption, to the other one) -> what is taken."""
+    captions: bool
+    """Whether the caption's own tokens are guided, too, each by that in its place in the other caption."""
+
+
 class Transformer(Protocol):
     """The velocity model."""
 
@@ -57,15 +73,23 @@ class Transformer(Protocol):
         """Where it computes."""
         ...
 
-    def prompt(self, features: Tensor) -> PreparedPrompt:
-        """Once per prompt: text features (tokens, channels) -> refined caption tokens."""
+    def prompt(self, features: Tensor, value_scale: Tensor | None = None) -> PreparedPrompt:
+        """Once per prompt: text features (tokens, channels) -> refined caption tokens.
+
+        ``value_scale`` (tokens,) are factors of what is read from the tokens; left out, all are 1.
+        """
         ...
 
     def evaluation(
-        self, size: tuple[int, int], prompts: Sequence[PreparedPrompt], sigmas: Sequence[float]
+        self,
+        size: tuple[int, int],
+        prompts: Sequence[PreparedPrompt],
+        sigmas: Sequence[float],
+        guidance: AttentionGuidance | None = None,
     ) -> Evaluation:
         """Once per stage. ``size`` is the latent's (height, width), both even; ``sigmas`` are the noise levels that
-        will be asked for, so that their modulations are worked out together (others still work, one by one)."""
+        will be asked for, so that their modulations are worked out together (others still work, one by one).
+        ``guidance`` changes the first row alone."""
         ...
 
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
-from zimage_app.models.components import PreparedPrompt
+from zimage_app.models.attention import WHOLE, Guided, Sequences, attention
+from zimage_app.models.components import AttentionGuidance, PreparedPrompt
 from zimage_app.models.quantised import QuantisedLinear, StackedLinear
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Prompt:
     tokens: int
     version: int
     """Of the weights that it was worked out with."""
+    value_scale: Tensor | None = None
+    """(L,): factors of its tokens' values in every attention; None is the same as ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +107,9 @@ class _Layout:
     rope: Tensor
     """The same of [picture, caption]: one row each, or all rows end to end when their captions differ in length."""
     captions: tuple[Tensor, ...]
-    lengths: tuple[int, ...] | None
-    """Tokens of each sequence when they are packed end to end; None when they are equally long."""
+    """What stands behind each picture: its caption, and behind the first one's another that guides it."""
+    sequences: Sequences
+    """Packed end to end when they are not equally long, or one of them is guided."""
 
     @property
     def image_tokens(self) -> int:
@@ -128,20 +132,6 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
     return turned.flatten(-2).to(x.dtype)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...] | None) -> Tensor:
-    """Every token attends to its whole sequence: (rows, N, heads, head) in and (rows, N, D) out.
-
-    ``lengths`` cuts one row of packed sequences apart: exact, and no mask that would keep the fast kernels away.
-    """
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    if lengths is None:
-        attended = F.scaled_dot_product_attention(q, k, v)
-    else:
-        parts = zip(*(torch.split(item, list(lengths), 2) for item in (q, k, v)), strict=True)
-        attended = torch.cat([F.scaled_dot_product_attention(*part) for part in parts], 2)
-    return attended.transpose(1, 2).flatten(2)
-
-
 def linear(x: Tensor, weight: Weight) -> Tensor:
     """(..., in) -> (..., out)."""
     return F.linear(x, weight) if isinstance(weight, Tensor) else weight(x)
@@ -160,7 +150,7 @@ def block(
     norms: Sequence[Tensor],
     rope: Tensor,
     shape: BlockShape,
-    lengths: tuple[int, ...] | None,
+    sequences: Sequences,
 ) -> Tensor:
     """One transformer block on ``x`` (rows, N, D), with ``norms`` as (modulated) weights of its four RMS norms."""
     width = (x.shape[-1],)
@@ -170,7 +160,7 @@ def block(
     q, k, v = (torch.unflatten(part, -1, (shape.heads, -1)) for part in linears(hidden, weights.qkv, 3))
     q = rotate(F.rms_norm(q, head, weights.norm_q, shape.qk_eps), rope)
     k = rotate(F.rms_norm(k, head, weights.norm_k, shape.qk_eps), rope)
-    hidden = linear(attention(q, k, v, lengths), weights.out)
+    hidden = linear(attention(q, k, v, sequences), weights.out)
     x = x + F.rms_norm(hidden, width, attention_out, shape.eps)
     gate, up = linears(F.rms_norm(x, width, feed_in, shape.eps), weights.w13, 2)
     hidden = linear(F.silu(gate) * up, weights.w2)
@@ -254,8 +244,10 @@ class FastTransformer:
         self._block = torch.compile(block, **options)
 
     @torch.no_grad()
-    def prompt(self, features: Tensor) -> Prompt:
+    def prompt(self, features: Tensor, value_scale: Tensor | None = None) -> Prompt:
         """Text features (tokens, channels) -> refined caption tokens.
+
+        ``value_scale`` (tokens,) are factors of the tokens' values, in the refiner and in every block behind it.
 
         Raises:
             RequestError: the caption has more tokens than there are rotary positions.
@@ -266,22 +258,30 @@ class FastTransformer:
         pads = -tokens % TOKEN_MULTIPLE
         hidden = torch.cat([hidden, self.module.cap_pad_token.expand(pads, -1)])[None]
         rope = self._rope(_caption_positions(tokens + pads))[None]
+        scale = None if value_scale is None else F.pad(value_scale.to(self.device, self.dtype), (0, pads), value=1.0)
+        sequences = WHOLE if scale is None else Sequences(value_scale=scale[None, :, None, None])
         for item in self._context:
-            hidden = self._block(hidden, item.weights, item.norms, rope, self.shape, None)
-        return Prompt(hidden[0], tokens, self.version)
+            hidden = self._block(hidden, item.weights, item.norms, rope, self.shape, sequences)
+        return Prompt(hidden[0], tokens, self.version, scale)
 
     @torch.no_grad()
     def evaluation(
-        self, size: tuple[int, int], prompts: Sequence[PreparedPrompt], sigmas: Sequence[float]
+        self,
+        size: tuple[int, int],
+        prompts: Sequence[PreparedPrompt],
+        sigmas: Sequence[float],
+        guidance: AttentionGuidance | None = None,
     ) -> StageEvaluation:
         """Make ready for latents (rows, 16, *size), row i with prompt i, at the noise levels ``sigmas``.
+
+        ``guidance`` changes the first row alone.
 
         Raises:
             ValueError: an odd size, no prompt, or a prompt prepared with other weights.
             RequestError: the picture is larger than there are rotary positions.
         """
         mine = [self._own(prompt) for prompt in prompts]
-        return StageEvaluation(self, size, self._layout(size, mine), sigmas)
+        return StageEvaluation(self, size, self._layout(size, mine, guidance), sigmas)
 
     def _check_caption(self, tokens: int) -> None:
         if tokens > self.max_tokens:
@@ -300,27 +300,33 @@ class FastTransformer:
             raise ValueError("this prompt was prepared before the weights changed; prepare it again")
         return prompt
 
-    def _layout(self, size: tuple[int, int], prompts: Sequence[Prompt]) -> _Layout:
+    def _layout(self, size: tuple[int, int], prompts: Sequence[Prompt], guidance: AttentionGuidance | None) -> _Layout:
         if size[0] % _PATCH or size[1] % _PATCH:
             raise ValueError(f"latent size {size[0]} x {size[1]}: height and width must be even")
         if not prompts:
             raise ValueError("an evaluation needs at least one prompt")
         grid = (size[0] // _PATCH, size[1] // _PATCH)
         self._check_grid(grid)
+        behind = [[item] for item in prompts]
+        if guidance is not None:
+            behind[0].append(self._own(guidance.prompt))
         image = [_image_positions(grid, item.features.shape[0]) for item in prompts]
-        captions = [_caption_positions(item.features.shape[0]) for item in prompts]
+        captions = [[_caption_positions(item.features.shape[0]) for item in each] for each in behind]
         image_ropes = [self._rope(positions) for positions in image]
-        ropes = [self._rope(torch.cat(pair)) for pair in zip(image, captions, strict=True)]
-        lengths = tuple(rope.shape[0] for rope in ropes)
-        equal = len(set(lengths)) == 1
+        ropes = [self._rope(torch.cat([picture, *texts])) for picture, texts in zip(image, captions, strict=True)]
+        packed = guidance is not None or len({rope.shape[0] for rope in ropes}) > 1
         return _Layout(
             rows=len(prompts),
             grid=grid,
             image_pads=-(grid[0] * grid[1]) % TOKEN_MULTIPLE,
             image_rope=torch.stack(image_ropes),
-            rope=torch.stack(ropes) if equal else torch.cat(ropes)[None],
-            captions=tuple(item.features for item in prompts),
-            lengths=None if equal else lengths,
+            rope=torch.cat(ropes)[None] if packed else torch.stack(ropes),
+            captions=tuple(torch.cat([item.features for item in each]) for each in behind),
+            sequences=Sequences(
+                lengths=tuple(rope.shape[0] for rope in ropes) if packed else None,
+                guided=_guided(guidance, image[0].shape[0], prompts[0]),
+                value_scale=_value_scale(behind, image[0].shape[0], packed=packed),
+            ),
         )
 
     def _check_grid(self, grid: tuple[int, int]) -> None:
@@ -365,11 +371,11 @@ class FastTransformer:
         pads = self.module.x_pad_token.expand(layout.rows, layout.image_pads, -1)
         hidden = torch.cat([hidden, pads], 1)
         for item, norms in zip(self._noise, modulation.blocks[: len(self._noise)], strict=True):
-            hidden = self._block(hidden, item.weights, norms.unbind(0), layout.image_rope, self.shape, None)
+            hidden = self._block(hidden, item.weights, norms.unbind(0), layout.image_rope, self.shape, WHOLE)
         hidden = _join(hidden, layout)
         for item, norms in zip(self._main, modulation.blocks[len(self._noise) :], strict=True):
             weights = _visiting(item.weights, self.device) if self._offloaded else item.weights
-            hidden = self._block(hidden, weights, norms.unbind(0), layout.rope, self.shape, layout.lengths)
+            hidden = self._block(hidden, weights, norms.unbind(0), layout.rope, self.shape, layout.sequences)
         hidden = _image_part(hidden, layout)
         hidden = F.layer_norm(hidden, hidden.shape[-1:], None, None, _FINAL_EPS) * modulation.final
         return -_unpatched(self._final.linear(hidden), x.shape, layout.grid)
@@ -562,7 +568,7 @@ def _unpatched(tokens: Tensor, shape: torch.Size, grid: tuple[int, int]) -> Tens
 
 def _join(hidden: Tensor, layout: _Layout) -> Tensor:
     """Padded pictures (rows, N, D) and captions as [picture, caption] of each row, packed when of unequal length."""
-    if layout.lengths is None:
+    if layout.sequences.lengths is None:
         return torch.cat([hidden, torch.stack(layout.captions)], 1)
     pairs = zip(hidden.unbind(0), layout.captions, strict=True)
     return torch.cat([part for pair in pairs for part in pair])[None]
@@ -570,6 +576,32 @@ def _join(hidden: Tensor, layout: _Layout) -> Tensor:
 
 def _image_part(hidden: Tensor, layout: _Layout) -> Tensor:
     """Only the picture's tokens (rows, image tokens, D), without padding."""
-    if layout.lengths is None:
+    lengths = layout.sequences.lengths
+    if lengths is None:
         return hidden[:, : layout.image_tokens]
-    return torch.stack([row[: layout.image_tokens] for row in torch.split(hidden[0], list(layout.lengths))])
+    return torch.stack([row[: layout.image_tokens] for row in torch.split(hidden[0], list(lengths))])
+
+
+def _guided(guidance: AttentionGuidance | None, image: int, prompt: Prompt) -> Guided | None:
+    if guidance is None:
+        return None
+    return Guided(image, prompt.features.shape[0], guidance.combine, guidance.captions)
+
+
+def _value_scale(behind: Sequence[Sequence[Prompt]], image: int, *, packed: bool) -> Tensor | None:
+    """Factors (rows, N, 1, 1) of all values of pictures and the captions behind them; None where all are 1."""
+    scaled = [item.value_scale for each in behind for item in each if item.value_scale is not None]
+    if not scaled:
+        return None
+    ones = scaled[0].new_ones
+    rows = [
+        torch.cat(
+            [
+                ones(image),
+                *(ones(len(item.features)) if item.value_scale is None else item.value_scale for item in each),
+            ]
+        )
+        for each in behind
+    ]
+    scale = torch.cat(rows)[None] if packed else torch.stack(rows)
+    return scale[:, :, None, None]

@@ -42,8 +42,8 @@ from zimage_app.ui.negative_picker import guide_values
 from zimage_app.ui.preset_bar import preset_card, preset_values
 from zimage_app.ui.stages import edited, in_shape
 from zimage_app.ui.values import (
-    SWITCHES,
     Values,
+    all_stages_values,
     field_title,
     in_effect,
     request_data,
@@ -51,6 +51,7 @@ from zimage_app.ui.values import (
     stage_count,
     stage_data,
     stages_values,
+    switches,
 )
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -221,10 +222,17 @@ class Handlers:
         return self._guarded(settings, request)
 
     def guide(self, request: gr.Request, *inputs: Any) -> Updates:
-        """Give the negative prompt an effect: guidance in the first stage."""
+        """Give the negative prompt an effect: NAG in the stages where it has none."""
 
         def settings() -> Updates:
-            return fill(self._at.fields, guide_values(self._studio, self._values(inputs)))
+            values = self._values(inputs)
+            changed = guide_values(values)
+            updates = fill(self._at.fields, changed)
+            for number in {int(name.split(".")[1]) for name in changed}:
+                effects = in_effect(values | changed, number)
+                for name in effects.keys() & changed.keys():
+                    updates[self._at.fields[name]]["interactive"] = effects[name]
+            return updates
 
         return self._guarded(settings, request)
 
@@ -296,10 +304,9 @@ class Handlers:
             return {self._at.notice: NO_NOTICE}
         return self._guarded(lambda: self._restore(saved, self._language(request)), request)
 
-    def dim(self, *switches: object, number: int) -> Updates:
-        """Grey out the knobs of a stage that have no effect; ``switches`` are the values of its SWITCHES."""
-        named = zip(SWITCHES, switches, strict=True)
-        effects = in_effect({f"stages.{number}.{name}": value for name, value in named}, number)
+    def dim(self, number: int, *values: Any) -> Updates:
+        """Grey out the knobs of a stage that have no effect; ``values`` are those of its ``switches``."""
+        effects = in_effect(dict(zip(switches(number), values, strict=True)), number)
         return {self._at.fields[name]: gr.update(interactive=effect) for name, effect in effects.items()}
 
     # Parts.
@@ -343,7 +350,7 @@ class Handlers:
             notice = _notice("info", say("model_gone", language, model=name, default=default))
             name = default
         card = self._studio.card(name)
-        recommended = stages_values(card.stages)
+        recommended = all_stages_values(card.stages)
         values = recommended | {key: saved[key] for key in self._at.fields if key in saved and key != "model"}
         try:
             for number in range(stage_count(values)):

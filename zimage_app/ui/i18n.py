@@ -13,7 +13,7 @@ import gradio as gr
 from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage, knob_of
+from zimage_app.domain.request import MAX_STAGES, STAGE_GROUPS, GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Language, Text
 from zimage_app.ui.drop_words import DROP_WORDS
 from zimage_app.ui.history_words import HISTORY_WORDS
@@ -70,6 +70,7 @@ WORDS: dict[str, Text] = {
     ),
     "stages": Text("Stages", "阶段参数"),
     "advanced": Text("Advanced", "高级"),
+    "guidance": Text("Guidance", "引导"),
     "stage_draft": Text("Draft", "构图"),
     "stage_refine": Text("Refine", "细化"),
     "stage_final": Text("Final", "成片"),
@@ -153,7 +154,8 @@ def card_key(card: ModelCard, part: Literal["title", "description"]) -> str:
 def catalogue(cards: Iterable[ModelCard]) -> dict[str, Text]:
     """Every text of the page by name."""
     texts = dict(WORDS)
-    for model in (GenerationRequest, Stage, EasyCache):
+    knobs: tuple[type[BaseModel], ...] = (GenerationRequest, Stage, *STAGE_GROUPS.values())
+    for model in knobs:
         for field in model.model_fields:
             knob = knob_of(model, field)
             texts[knob_key(model, field, "title")] = knob.title

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from zimage_app.domain.request import EasyCache, Stage
+from zimage_app.domain.request import STAGE_GROUPS, Stage
 
 STAGE_SWITCH = ("enabled",)
 STAGE_BASIC = ("width", "height", "steps", "cfg", "denoise", "shift", "sampler", "scheduler")
 STAGE_ADVANCED = ("seed", "handover", "upscale", "delta", "eta", "s_noise", "r", "solver_type")
+STAGE_CFG_RANGE = ("cfg_start", "cfg_end")
 EASYCACHE_SWITCH = ("easycache",)
-EASYCACHE = ("threshold", "start", "end", "window_shift")
+GUIDANCE_SWITCHES = ("nag", "negpip", "variance", "cfg_limit")
+"""Each with the knobs of its group below it."""
+GROUPS: dict[str, tuple[str, ...]] = {
+    "easycache": ("threshold", "start", "end", "window_shift"),
+    "nag": ("scale", "tau", "alpha", "sigma_start", "sigma_end", "rows", "lengths"),
+    "negpip": ("weight",),
+    "variance": ("strength", "share", "end", "noise"),
+    "cfg_limit": ("most", "of"),
+}
 
 PLACES: dict[type[BaseModel], tuple[str, ...]] = {
-    Stage: STAGE_SWITCH + STAGE_BASIC + STAGE_ADVANCED + EASYCACHE_SWITCH,
-    EasyCache: EASYCACHE,
+    Stage: STAGE_SWITCH + STAGE_BASIC + STAGE_ADVANCED + STAGE_CFG_RANGE + EASYCACHE_SWITCH + GUIDANCE_SWITCHES,
+    **{STAGE_GROUPS[group]: fields for group, fields in GROUPS.items()},
 }
 
 

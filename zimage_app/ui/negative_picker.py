@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from zimage_app.domain.errors import RequestError, StudioError
-from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, guiding_stage, phrases, toggled
-from zimage_app.domain.request import parse_stage
+from zimage_app.domain.negatives import Help, NegativeCategory, NegativeEntry, helped, phrases, toggled
+from zimage_app.domain.request import Nag, parse_request
 from zimage_app.domain.text import Language, language_named
 from zimage_app.service.negatives.library import MINE
 from zimage_app.service.permissions import require_home
 from zimage_app.service.studio import Studio
-from zimage_app.ui.values import stage_count, stage_data
+from zimage_app.ui.values import Values, request_data
 
 Data = dict[str, Any]
 
@@ -64,23 +64,33 @@ def state_data(studio: Studio, text: str, settings: object) -> Data:
     """Which phrases a negative prompt has, its tokens, and what would give it an effect where it has none."""
     values = settings if isinstance(settings, Mapping) else {}
     model = str(values.get("model") or studio.default_model)
-    guide = guide_values(studio, values) if text.strip() else {}
+    found = _help(values) if text.strip() else None
     return {
         "phrases": phrases(text),
         "tokens": studio.tokens(model, text) if text.strip() else 0,
-        "guide": next(({"stage": int(name.split(".")[1]) + 1, "cfg": f"{cfg:g}"} for name, cfg in guide.items()), None),
+        "guide": _help_data(found) if found else None,
     }
 
 
-def guide_values(studio: Studio, values: Mapping[str, Any]) -> dict[str, float]:
-    """The page value that gives a negative prompt an effect; empty where it has one, or can't be told yet."""
+def guide_values(values: Mapping[str, Any]) -> Values:
+    """The page values that give a negative prompt an effect; empty where it has one, or can't be told yet."""
+    found = _help(values)
+    numbers = found.stages if found else ()
+    settings = {"nag": True} | {f"nag.{name}": value for name, value in Nag().model_dump().items()}
+    return {f"stages.{number}.{name}": value for number in numbers for name, value in settings.items()}
+
+
+def _help(values: Mapping[str, Any]) -> Help | None:
     try:
-        stages = tuple(parse_stage(stage_data(values, number)) for number in range(stage_count(values)))
-        card = studio.card(str(values["model"]))
+        asked = parse_request(request_data({**values, "prompt": "-"}))
+        return helped(asked.running)
     except (KeyError, StudioError):  # half-typed; the button's own check names the field
-        return {}
-    guide = guiding_stage(stages, card)
-    return {f"stages.{guide[0]}.cfg": guide[1]} if guide else {}
+        return None
+
+
+def _help_data(found: Help) -> Data:
+    stages = ", ".join(str(number + 1) for number in found.stages)
+    return {"stages": stages, "percent": f"{100 * found.extra:.0f}"}
 
 
 def _change(studio: Studio, action: str, entry: str, meaning: str) -> None:

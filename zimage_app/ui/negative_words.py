@@ -23,6 +23,7 @@ NEGATIVE_WORDS: dict[str, Text] = {
         "The library can't be reached; the app may have stopped.", "无法取得词库，程序可能已停止。"
     ),
     "negatives_guide": Text(
-        "Set CFG of stage {stage} to {cfg}, so that it has one", "将第 {stage} 阶段 CFG 设为 {cfg}，使其起作用"
+        "Without effect in stage {stages}. Switch NAG on there (about {percent} % more time)",
+        "在第 {stages} 阶段不起作用。点此启用 NAG（用时约增加 {percent}%）",
     ),
 }

@@ -10,9 +10,10 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, Stage
+from zimage_app.domain.request import MAX_STAGES, STAGE_GROUPS, GenerationRequest, Stage
 from zimage_app.service.studio import Studio
 from zimage_app.ui.api import add_public_functions
 from zimage_app.ui.asset import asset
@@ -21,10 +22,12 @@ from zimage_app.ui.handlers import RECIPES, Handlers, Widgets
 from zimage_app.ui.hints import hint_function
 from zimage_app.ui.i18n import card_key, knob_key, tab_key
 from zimage_app.ui.layout import (
-    EASYCACHE,
     EASYCACHE_SWITCH,
+    GROUPS,
+    GUIDANCE_SWITCHES,
     STAGE_ADVANCED,
     STAGE_BASIC,
+    STAGE_CFG_RANGE,
     STAGE_SWITCH,
 )
 from zimage_app.ui.lora_picker import limits, note_function
@@ -34,7 +37,7 @@ from zimage_app.ui.preset_bar import bar_function
 from zimage_app.ui.prompt_tools import prompt_function
 from zimage_app.ui.scripts import Data, answering
 from zimage_app.ui.start_picture import mask_bounds
-from zimage_app.ui.values import SWITCHES, Values, all_stages_values, in_effect, switched_knobs
+from zimage_app.ui.values import Values, all_stages_values, in_effect, switched_knobs, switches
 from zimage_app.web.language import LanguageChoice
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
@@ -219,9 +222,19 @@ class _Controls:
         self._knobs(prefix, Stage, EASYCACHE_SWITCH)
         with gr.Accordion(self._words("advanced"), open=False, elem_classes="inner"), gr.Row(elem_classes="pairs"):
             self._knobs(prefix, Stage, STAGE_ADVANCED)
-            self._knobs(f"{prefix}.easycache", EasyCache, EASYCACHE)
+            self._group(prefix, "easycache")
+        with gr.Accordion(self._words("guidance"), open=False, elem_classes="inner"):
+            for group in GUIDANCE_SWITCHES:
+                self._knobs(prefix, Stage, (group,))
+                with gr.Row(elem_classes="pairs"):
+                    self._group(prefix, group)
+            with gr.Row(elem_classes="pairs"):
+                self._knobs(prefix, Stage, STAGE_CFG_RANGE)
 
-    def _knobs(self, prefix: str, model: type[Stage] | type[EasyCache], fields: Iterable[str]) -> None:
+    def _group(self, prefix: str, group: str) -> None:
+        self._knobs(f"{prefix}.{group}", STAGE_GROUPS[group], GROUPS[group])
+
+    def _knobs(self, prefix: str, model: type[BaseModel], fields: Iterable[str]) -> None:
         for field in fields:
             name = f"{prefix}.{field}"
             self.fields[name] = control(model, field, name, self._values[name], self._words)
@@ -275,10 +288,10 @@ def _wire_viewer(viewer: gr.HTML, at: Widgets, do: Handlers) -> None:
 
 def _dim(at: Widgets, do: Handlers, number: int, plain: dict[str, Any]) -> None:
     """Let a stage's switches grey out what they leave without effect."""
-    switches = [at.fields[f"stages.{number}.{name}"] for name in SWITCHES]
+    deciding = [at.fields[name] for name in switches(number)]
     dimmed = [at.fields[name] for name in switched_knobs(number)]
-    changes = [_event(switch, "input") for switch in switches]
-    gr.on(changes, partial(do.dim, number=number), switches, dimmed, preprocess=False, **plain)
+    changes = [_event(switch, "input") for switch in deciding]
+    gr.on(changes, partial(do.dim, number), deciding, dimmed, preprocess=False, **plain)
 
 
 def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """What stands in the page's fields <-> a request. Knows field names, but no components.
 
 A page value is named by its path in the request: ``prompt``, ``stages.0.width``, ``stages.0.easycache.threshold``;
-``stages.0.easycache`` itself is the switch that says whether there is one. ``stages`` is how many of the page's stage
+``stages.0.easycache`` itself is the switch that says whether there is one, and so for every group of a stage
+(``STAGE_GROUPS``). ``stages`` is how many of the page's stage
 tabs are in use; what the others hold counts for nothing.
 """
 
@@ -15,14 +16,20 @@ from pydantic import BaseModel
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS, STAGE_OPTIONS, unread_options
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_STAGES, EasyCache, GenerationRequest, LoraUse, Stage, StartPicture, knob_of
+from zimage_app.domain.request import (
+    MAX_STAGES,
+    STAGE_GROUPS,
+    GenerationRequest,
+    LoraUse,
+    Stage,
+    StartPicture,
+    knob_of,
+)
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import split_words
 
 Values = dict[str, Any]
 
-SWITCHES = ("sampler", "handover", "easycache")
-"""Knobs of a stage that may leave others without effect."""
 REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed", "stages", "start", "keep_stages")
 """What concerns all stages."""
 _RANDOM_SEED = ("", "-1")
@@ -32,8 +39,9 @@ def stage_fields(number: int) -> Iterator[tuple[str, type[BaseModel], str]]:
     """(page name, model, field) of every knob of stage ``number``, counted from 0."""
     for field in Stage.model_fields:
         yield f"stages.{number}.{field}", Stage, field
-    for field in EasyCache.model_fields:
-        yield f"stages.{number}.easycache.{field}", EasyCache, field
+    for group, model in STAGE_GROUPS.items():
+        for field in model.model_fields:
+            yield f"stages.{number}.{group}.{field}", model, field
 
 
 def field_names() -> tuple[str, ...]:
@@ -44,8 +52,8 @@ def field_names() -> tuple[str, ...]:
 def field_title(name: str) -> Text:
     """The title of the knob behind a page value's name."""
     path = name.split(".")
-    models: dict[int, type[BaseModel]] = {1: GenerationRequest, 3: Stage, 4: EasyCache}
-    return knob_of(models[len(path)], path[-1]).title
+    owner = STAGE_GROUPS[path[2]] if len(path) == 4 else Stage if len(path) == 3 else GenerationRequest
+    return knob_of(owner, path[-1]).title
 
 
 def takes_word_or_number(model: type[BaseModel], field: str) -> bool:
@@ -91,12 +99,15 @@ def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def stage_data(values: Mapping[str, Any], number: int) -> dict[str, Any]:
     """One stage's page values as plain data."""
-    stage: dict[str, Any] = {}
-    easycache: dict[str, Any] = {}
-    for name, model, field in stage_fields(number):
-        into = stage if model is Stage else easycache
-        into[field] = _plain(model, field, values[name])
-    stage["easycache"] = easycache if values[f"stages.{number}.easycache"] else None
+    prefix = f"stages.{number}"
+    stage = {
+        field: _plain(Stage, field, values[f"{prefix}.{field}"])
+        for field in Stage.model_fields
+        if field not in STAGE_GROUPS
+    }
+    for group, model in STAGE_GROUPS.items():
+        settings = {field: _plain(model, field, values[f"{prefix}.{group}.{field}"]) for field in model.model_fields}
+        stage[group] = settings if values[f"{prefix}.{group}"] else None
     return stage
 
 
@@ -129,11 +140,11 @@ def stages_values(stages: tuple[Stage, ...]) -> Values:
     """Stages as page values: those of their tabs, and how many there are."""
     values: Values = {"stages": len(stages)}
     for number, stage in enumerate(stages):
-        easycache = stage.easycache or EasyCache()
+        groups = {model: getattr(stage, group) or model() for group, model in STAGE_GROUPS.items()}
         for name, model, field in stage_fields(number):
-            value = getattr(stage if model is Stage else easycache, field)
+            value = getattr(groups.get(model, stage), field)
             values[name] = str(value) if takes_word_or_number(model, field) else value
-        values[f"stages.{number}.easycache"] = stage.easycache is not None
+        values |= {f"stages.{number}.{group}": getattr(stage, group) is not None for group in STAGE_GROUPS}
     return values
 
 
@@ -143,24 +154,31 @@ def all_stages_values(stages: tuple[Stage, ...]) -> Values:
     return stages_values(stages + spare) | {"stages": len(stages)}
 
 
+def switches(number: int) -> tuple[str, ...]:
+    """The knobs of stage ``number`` that may leave others without effect: its rules, and each group's switch."""
+    return tuple(f"stages.{number}.{name}" for name in ("sampler", "handover", *STAGE_GROUPS))
+
+
 def switched_knobs(number: int) -> tuple[str, ...]:
-    """The knobs of stage ``number`` that its SWITCHES may leave without effect."""
-    easycache = (f"easycache.{name}" for name in EasyCache.model_fields)
-    return tuple(f"stages.{number}.{name}" for name in (*sorted(STAGE_OPTIONS), *easycache))
+    """The knobs of stage ``number`` that its switches may leave without effect."""
+    grouped = (name for name, model, _ in stage_fields(number) if model is not Stage)
+    return (*(f"stages.{number}.{name}" for name in sorted(STAGE_OPTIONS)), *grouped)
 
 
 def in_effect(values: Mapping[str, Any], number: int) -> dict[str, bool]:
     """Whether each of the ``switched_knobs`` has an effect."""
-    sampler, handover, easycache = (values[f"stages.{number}.{name}"] for name in SWITCHES)
+    prefix = f"stages.{number}."
+    sampler, handover = values[f"{prefix}sampler"], values[f"{prefix}handover"]
     # A name that isn't in the tables is for the request's check to refuse; it takes nothing away.
     known = sampler in SAMPLER_TRAITS and handover in HANDOVER_TRAITS
     unread = unread_options(sampler, handover) if known else frozenset()
     if number == 0:  # it takes nothing over, whatever its rule
         unread -= {"denoise"}
-    return {
-        name: bool(easycache) if ".easycache." in name else name.rpartition(".")[2] not in unread
-        for name in switched_knobs(number)
-    }
+    effects = {}
+    for name in switched_knobs(number):
+        group, _, field = name.removeprefix(prefix).rpartition(".")
+        effects[name] = bool(values[f"{prefix}{group}"]) if group else field not in unread
+    return effects
 
 
 def _plain(model: type[BaseModel], field: str, value: object) -> object:

@@ -19,7 +19,7 @@ from zimage_app.domain.request import (
     MAX_PROMPT,
     MAX_SIDE,
     MAX_STAGES,
-    EasyCache,
+    STAGE_GROUPS,
     GenerationRequest,
     LoraUse,
     Stage,
@@ -356,8 +356,8 @@ def taken_lines(settings: Mapping[str, Any], model: str) -> Iterator[Text]:
 
 def _said(name: str, value: Any) -> Text:
     if isinstance(value, dict):
-        cache = EasyCache.model_validate(value)  # what is left out is as usual
-        value = f"{cache.threshold:g}/{cache.start:g}/{cache.end:g}"
+        settings = STAGE_GROUPS[name].model_validate(value)  # what is left out is as usual
+        value = "/".join(str(shown(each)) for each in list(settings.model_dump().values())[:3])
     title = knob_of(Stage, name).title
     return Text(f"{title.en} {shown(value)}", f"{title.zh} {shown(value)}")
 

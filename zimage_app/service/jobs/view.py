@@ -82,5 +82,5 @@ def stage_views(request: GenerationRequest) -> tuple[StageView, ...]:
     """The stages of a settled request, before they run."""
     return tuple(
         StageView(stage.number, stage.settings.width, stage.settings.height, stage.steps)
-        for stage in running_stages(request)
+        for stage in running_stages(request.running)
     )

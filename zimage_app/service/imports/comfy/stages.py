@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from zimage_app.domain.card import Z_IMAGE_TURBO
-from zimage_app.domain.plan import is_guided_by_one
+from zimage_app.domain.guidance import is_guided_by_one
 from zimage_app.domain.request import GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.roles.schedules import OPTIONS

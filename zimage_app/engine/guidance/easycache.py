@@ -1,11 +1,9 @@
-"""Wraps the transformer for a sampler: CFG and EasyCache around one callable. Knows no stages and no samplers."""
+"""EasyCache: skips evaluations whose result can be foreseen. Knows no stages and no samplers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from zimage_app.models.components import Evaluation
@@ -75,61 +73,3 @@ class EasyCache:
     def _sample(self, rows: Tensor) -> Tensor:
         # A copy, so that the whole tensor is not kept alive for a 64th of it.
         return rows[self.tracked, ..., ::_STRIDE, ::_STRIDE].clone()
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """How the conditions of a step lie in one batch, and how ComfyUI would have called the model for them.
-
-    ComfyUI makes one call of two conditions with equally many tokens, the negative first, and two calls otherwise,
-    the positive first. EasyCache follows the first condition of the first call. Here both lie in one batch, the
-    positive first, whatever their lengths.
-    """
-
-    count: int
-    calls: int
-    tracked: int
-    norm_rows: slice
-
-    @classmethod
-    def of(cls, tokens: Sequence[int]) -> Rows:
-        """``tokens``: tokens of the positive prompt, and of the negative one where it is used."""
-        if len(tokens) == 1:
-            return cls(1, 1, 0, slice(None))
-        if tokens[0] == tokens[1]:
-            return cls(2, 1, 1, slice(None))
-        return cls(2, 2, 0, slice(0, 1))
-
-
-class GuidedModel:
-    """What a sampler calls: (x, sigma) -> denoised, float32. Counts the model calls that this stands for."""
-
-    def __init__(
-        self, evaluate: Evaluation, cfg: float, rows: Rows, dtype: torch.dtype, cache: EasyCache | None
-    ) -> None:
-        self._evaluate = evaluate
-        self._cfg = cfg
-        self._rows = rows
-        self._dtype = dtype
-        self._cache = cache
-        self.calls = 0
-        self.skipped_calls: list[int] = []
-
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        """x (1, 16, h, w), float32, model space -> denoised of the same shape."""
-        # The model reads a rounded copy; the step itself uses the float32 latent.
-        batch = x.to(self._dtype).expand(self._rows.count, -1, -1, -1)
-        velocity, skipped = self._velocity(batch, sigma)
-        if skipped:
-            self.skipped_calls.extend(range(self.calls, self.calls + self._rows.calls))
-        self.calls += self._rows.calls
-        denoised = x - sigma * velocity.float()
-        if self._rows.count == 1:
-            return denoised
-        positive, negative = denoised[:1], denoised[1:]
-        return negative + self._cfg * (positive - negative)
-
-    def _velocity(self, batch: Tensor, sigma: float) -> tuple[Tensor, bool]:
-        if self._cache is None:
-            return self._evaluate(batch, sigma), False
-        return self._cache(self._evaluate, batch, sigma)

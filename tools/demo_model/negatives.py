@@ -1,0 +1,212 @@
+"""Measures what takes unwanted things out of pictures at CFG 1: NAG and NegPiP, against none and against CFG.
+
+    python -m tools.demo_model.negatives --probe WORK/probe.pt --out WORK/negatives
+
+Short prompts are drawn with one seed after another until enough pictures show a thing that nobody asked for; each is
+drawn again with that thing as its negative prompt. Then the same with prompts that ask for it, which is a
+contradiction. Also: how far eight seeds' pictures lie apart with seed variance, and what each rule costs in processor
+time. Writes ``table.md`` and ``sheet.jpg``.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from tools.demo_model.evaluate import PROMPTS, THUMBNAIL
+from tools.demo_model.probes import Probe, load_or_fit, pixels
+from tools.demo_model.prompts import read_prompts
+from zimage_app import GenerationRequest, Generator, Stage, load_generator
+from zimage_app.domain.request import Nag, NegPip, Variance
+
+SHORT: dict[str, dict[str, str]] = {
+    "湖": {"ground": "lake"},
+    "a lake by day": {"ground": "lake", "time": "day"},
+    "草地上的一座红色小房子": {"ground": "meadow", "kind": "house", "colour": "red"},
+    "a blue boat on the sea": {"ground": "sea", "kind": "boat", "colour": "blue"},
+    "白天的雪地": {"ground": "snow", "time": "day"},
+    "a green meadow": {"ground": "meadow"},
+}
+"""Prompts, and what they ask for."""
+UNWANTED: dict[str, tuple[str, str]] = {
+    "clouds": ("云", "clouds"),
+    "birds": ("鸟", "birds"),
+    "celestial": ("太阳", "sun"),
+    "tree": ("树", "trees"),
+}
+"""Attributes that may come unasked, and their words."""
+WAYS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "NAG": {"nag": Nag()},
+    "NegPiP": {"negpip": NegPip()},
+    "CFG 4": {"cfg": 4.0},
+}
+SEEDS = 8
+TIMED = 3
+SHEET_PAIRS = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """A picture that shows something that is to go."""
+
+    prompt: str
+    seed: int
+    name: str
+    """The attribute."""
+    word: str
+    asked: Mapping[str, str]
+    """What else the prompt asks for and the picture shows."""
+    image: Image.Image
+
+
+def shows(name: str, found: Mapping[str, str]) -> bool:
+    """Whether the thing that the negative word names is in the picture."""
+    return found[name] == "sun" if name == "celestial" else found[name] not in ("no", "none")
+
+
+class Measurement:
+    """A model at CFG 1 in all its stages, and a probe that looks at its pictures."""
+
+    def __init__(self, generator: Generator, stages: tuple[Stage, ...], probe: Probe) -> None:
+        self.generator, self.probe = generator, probe
+        self.stages = tuple(stage.model_copy(update={"cfg": 1.0}) for stage in stages)
+
+    def picture(self, prompt: str, seed: int, negative: str = "", **settings: Any) -> Image.Image:
+        """A picture, with ``settings`` in all stages."""
+        stages = tuple(stage.model_copy(update=settings) for stage in self.stages)
+        request = GenerationRequest(prompt=prompt, seed=seed, negative=negative, stages=stages)
+        return self.generator.generate(request).image
+
+    def unasked(self, count: int) -> list[Unwanted]:
+        """Things that short prompts' pictures show unasked, as many of each kind."""
+        found: list[Unwanted] = []
+        for seed in range(10 * count):
+            for prompt, asked in SHORT.items():
+                for each in self._in(prompt, seed, asked):
+                    if sum(other.name == each.name for other in found) < count // len(UNWANTED):
+                        found.append(each)
+                if len(found) >= count:
+                    return found
+        return found
+
+    def asked(self, count: int) -> list[Unwanted]:
+        """Things that prompts ask for and their pictures show."""
+        found: list[Unwanted] = []
+        for wanted in read_prompts(PROMPTS):
+            things = {"clouds": wanted.clouds, "birds": wanted.birds, "celestial": wanted.celestial == "sun"}
+            if len(found) < count and any(things.values()):
+                asked = {name: str(getattr(wanted, name)) for name in ("time", "ground", "kind", "colour", "side")}
+                found += [each for each in self._in(wanted.prompt, wanted.seed, asked) if things.get(each.name)][:1]
+        return found
+
+    def _in(self, prompt: str, seed: int, asked: Mapping[str, str]) -> Iterator[Unwanted]:
+        image = self.picture(prompt, seed)
+        answers = self.probe.answers(image)
+        kept = {name: value for name, value in asked.items() if answers[name] == value}
+        for name, words in UNWANTED.items():
+            if shows(name, answers):
+                yield Unwanted(prompt, seed, name, words[prompt.isascii()], kept, image)
+
+    def removed(self, cases: list[Unwanted], settings: Mapping[str, Any]) -> tuple[float, float, list[Image.Image]]:
+        """Percentage of the things that are gone, and of what else was asked for that is still there; the pictures."""
+        images = [self.picture(case.prompt, case.seed, case.word, **settings) for case in cases]
+        answers = [self.probe.answers(image) for image in images]
+        gone = [not shows(case.name, found) for case, found in zip(cases, answers, strict=True)]
+        kept = [
+            found[name] == value
+            for case, found in zip(cases, answers, strict=True)
+            for name, value in case.asked.items()
+        ]
+        return _percent(gone), _percent(kept), images
+
+    def apart(self, prompt: str, **settings: Any) -> float:
+        """Mean difference in grey levels between two of eight seeds' pictures."""
+        looks = [pixels(self.picture(prompt, seed, **settings)) for seed in range(SEEDS)]
+        pairs = [(one, other) for place, one in enumerate(looks) for other in looks[:place]]
+        return sum((one - other).abs().mean().item() * 127.5 for one, other in pairs) / len(pairs)
+
+    def cost(self, **settings: Any) -> float:
+        """Processor seconds of a picture, the least of a few."""
+        return min(_timed(lambda: self.picture("湖", 1, "云", **settings)) for _ in range(TIMED))
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def _percent(right: list[bool]) -> float:
+    return 100 * sum(right) / max(1, len(right))
+
+
+def sheet(cases: list[Unwanted], ways: Mapping[str, list[Image.Image]]) -> Image.Image:
+    """The first pictures without and with each way, a row for each."""
+    rows = [[case.image for case in cases], *ways.values()]
+    width, height = THUMBNAIL
+    canvas = Image.new("RGB", (SHEET_PAIRS * width, len(rows) * height), "white")
+    step = max(1, len(cases) // SHEET_PAIRS)
+    for down, images in enumerate(rows):
+        for across, image in enumerate(images[::step][:SHEET_PAIRS]):
+            canvas.paste(image.resize(THUMBNAIL, Image.Resampling.LANCZOS), (across * width, down * height))
+    return canvas
+
+
+def table(measurement: Measurement, count: int) -> tuple[str, Image.Image]:
+    """All of it in Markdown, and the sheet."""
+    unasked, asked = measurement.unasked(count), measurement.asked(count)
+    plain = measurement.cost()
+    lines = [
+        "| | unasked: gone | else kept | asked for: gone | else kept | processor time |",
+        "|---|---|---|---|---|---|",
+    ]
+    pictures: dict[str, list[Image.Image]] = {}
+    for title, settings in WAYS.items():
+        gone, kept, pictures[title] = measurement.removed(unasked, settings)
+        gone_asked, kept_asked, _ = measurement.removed(asked, settings)
+        extra = 100 * (measurement.cost(**settings) / plain - 1)
+        lines.append(
+            f"| {title} | {gone:.0f} % | {kept:.0f} % | {gone_asked:.0f} % | {kept_asked:.0f} % | {extra:+.0f} % |"
+        )
+        log.info("%s", lines[-1])
+    lines += ["", "| seed variance | mean difference of 8 seeds |", "|---|---|"]
+    for strength in (0.0, 0.1, 0.3, 1.0):
+        settings = {"variance": Variance(strength=strength)}
+        apart = sum(measurement.apart(prompt, **settings) for prompt in SHORT) / len(SHORT)
+        lines.append(f"| {strength:g} | {apart:.1f} |")
+        log.info("%s", lines[-1])
+    del pictures["none"]
+    return "\n".join([f"{len(unasked)} unasked things, {len(asked)} asked for.", "", *lines, ""]), sheet(
+        unasked, pictures
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="models/demo", help="folder of the model")
+    parser.add_argument("--probe", type=Path, required=True, help="file of the probe; made when it is not there")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the table and the pictures")
+    parser.add_argument("--stages", type=int, default=3, help="run only so many of the first stages")
+    parser.add_argument("--count", type=int, default=40, help="pictures of each kind")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    generator = load_generator(args.model)
+    measurement = Measurement(generator, generator.card.stages[: args.stages], load_or_fit(args.probe))
+    text, picture = table(measurement, args.count)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "table.md").write_text(text, encoding="utf-8")
+    picture.save(args.out / "sheet.jpg", quality=80)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Phrases to subtract, as NegPiP reads them: ``(text:-1)`` in a prompt, and the parts of a negative prompt. Pure.
+
+The syntax and the text that is left are those of comfyui-negpip-zimage 2.1.1, so that both read the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_NUMBER = r"\d*\.?\d+"
+_NEGATIVE = re.compile(rf"(?<!\\)[(（]([^()（）]*[^()（）\d\s])[:：]\s*-({_NUMBER})\s*[)）]")
+"""``(text:-1)``, but not a score such as ``(2:-1)``."""
+_TOKEN = re.compile(rf"(\\.)|([(（])|(?:[:：]\s*-?({_NUMBER})\s*)?([)）])|([^\\()（）:：]+|.)", re.DOTALL)
+_ENDING = re.compile(rf"\s*[:：]\s*-?({_NUMBER})\s*$")
+_LINES = re.compile(r",?[^\S\n]*\n\s*")
+_SEPARATORS = ",，、;；"
+_BRACKETS = 1.1
+"""What a pair of brackets without a number is worth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Something to subtract."""
+
+    text: str
+    weight: float
+    """Below 0."""
+
+
+def subtracted(prompt: str, negative: str = "", weight: float = 1.0) -> tuple[str, tuple[Phrase, ...]]:
+    """What is left for the text encoder, and the phrases to subtract, those of the negative prompt last.
+
+    ``weight`` is a factor of the negative prompt's own weights; at 0 it is not read. Each phrase leaves a space
+    behind, and commas stay where they were.
+    """
+    text = _one_line(prompt)
+    phrases = [Phrase(found[1], -float(found[2])) for found in _NEGATIVE.finditer(text)]
+    text = _NEGATIVE.sub(" ", text)
+    parts = list(_parts(_one_line(negative))) if weight else []
+    if parts:
+        joint = "" if not text else " " if text.endswith(".") else ", "
+        text += joint + ", ".join(" " for _ in parts)
+        phrases += [Phrase(part, -weight * strength) for part, strength in parts]
+    return text, tuple(phrase for phrase in phrases if phrase.weight)
+
+
+def _one_line(text: str) -> str:
+    return _LINES.sub(", ", text.strip())
+
+
+def _parts(text: str) -> Iterator[tuple[str, float]]:
+    """The parts of a negative prompt that brackets divide, with their weights above 0 in two digits."""
+    pieces: list[tuple[str, float]] = []
+    opened: list[int] = []
+    plain = ""
+    for escaped, opening, number, closing, other in (found.groups() for found in _TOKEN.finditer(text)):
+        if opening:
+            pieces.append((plain, 1.0))
+            opened.append(len(pieces))
+            plain = ""
+        elif closing and opened:
+            pieces.append((plain, 1.0))
+            factor = float(number) if number else _BRACKETS
+            start = opened.pop()
+            pieces[start:] = [(piece, weight * factor) for piece, weight in pieces[start:]]
+            plain = ""
+        else:
+            plain += escaped or other or closing
+    for piece, weight in [*pieces, (plain, 1.0)]:
+        ending = _ENDING.search(piece)
+        factor = float(ending[1]) if ending else 1.0
+        phrase = _ENDING.sub("", piece).strip().strip(_SEPARATORS).strip()
+        if phrase:
+            yield phrase, float(f"{weight * factor:.2g}")

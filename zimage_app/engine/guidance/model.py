@@ -1,0 +1,145 @@
+"""What a sampler calls: the transformer with CFG, EasyCache and the stage's rules around it. Knows no samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zimage_app.domain.guidance import conditions_at
+from zimage_app.domain.plan import StagePlan
+from zimage_app.engine.guidance.easycache import EasyCache
+from zimage_app.engine.guidance.rule import Rule, StageTexts, TextFeatures
+from zimage_app.engine.guidance.rules import rules_for
+from zimage_app.models.components import AttentionGuidance, Evaluation, PreparedPrompt
+
+Prepare = Callable[[TextFeatures], PreparedPrompt]
+Evaluate = Callable[[Sequence[PreparedPrompt], Sequence[float], AttentionGuidance | None], Evaluation]
+"""(prompts, noise levels that are foreseen, guidance of the first row) -> the transformer, made ready for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """How the conditions of a step lie in one batch, and how ComfyUI would have called the model for them.
+
+    ComfyUI makes one call of two conditions with equally many tokens, the negative first, and two calls otherwise,
+    the positive first. EasyCache follows the first condition of the first call. Here both lie in one batch, the
+    positive first, whatever their lengths.
+    """
+
+    count: int
+    calls: int
+    tracked: int
+    norm_rows: slice
+
+    @classmethod
+    def of(cls, tokens: Sequence[int]) -> Rows:
+        """``tokens``: tokens of the positive prompt, and of the negative one where it is used."""
+        if len(tokens) == 1:
+            return cls(1, 1, 0, slice(None))
+        if tokens[0] == tokens[1]:
+            return cls(2, 1, 1, slice(None))
+        return cls(2, 2, 0, slice(0, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What is asked of the model at the noise levels where the same rules act."""
+
+    evaluate: Evaluation
+    rows: Rows
+    cache: EasyCache | None = None
+    """Of this mode alone: what another one's evaluations were like tells nothing of these."""
+    rules: tuple[Rule, ...] = ()
+
+
+class Modes:
+    """The modes of one stage by noise level, each made when it is first asked for."""
+
+    def __init__(
+        self, stage: StagePlan, texts: StageTexts, foreseen: Sequence[float], prepare: Prepare, evaluate: Evaluate
+    ) -> None:
+        self._stage = stage
+        self._texts = texts
+        self._foreseen = foreseen
+        self._prepare = prepare
+        self._evaluate = evaluate
+        self._rules = rules_for(stage, texts)
+        self._made: dict[tuple[object, ...], Mode] = {}
+
+    def __call__(self, sigma: float) -> Mode:
+        """The mode at a noise level."""
+        key = self._key(sigma)
+        if key not in self._made:
+            self._made[key] = self._mode(sigma)
+        return self._made[key]
+
+    def _key(self, sigma: float) -> tuple[object, ...]:
+        return conditions_at(self._stage.settings, sigma), *(rule.acts(sigma) for rule in self._rules)
+
+    def _mode(self, sigma: float) -> Mode:
+        key = self._key(sigma)
+        rules = tuple(rule for rule in self._rules if rule.acts(sigma))
+        positive = self._texts.positive
+        for rule in rules:
+            positive = rule.text(positive)
+        texts = [positive]
+        if conditions_at(self._stage.settings, sigma) == 2:
+            assert self._texts.negative is not None
+            texts.append(self._texts.negative)
+        prompts = [self._prepare(text) for text in texts]
+        rows = Rows.of([prompt.tokens for prompt in prompts])
+        foreseen = [level for level in self._foreseen if self._key(level) == key]
+        evaluate = self._evaluate(prompts, foreseen, self._guidance(rules, positive))
+        return Mode(evaluate, rows, _cache(self._stage, rows), rules)
+
+    def _guidance(self, rules: Sequence[Rule], positive: TextFeatures) -> AttentionGuidance | None:
+        found = [against for rule in rules if (against := rule.against(positive)) is not None]
+        if not found:
+            return None
+        ((text, combine, captions),) = found
+        return AttentionGuidance(self._prepare(text), combine, captions)
+
+
+class GuidedModel:
+    """What a sampler calls: (x, sigma) -> denoised, float32. Counts the model calls that this stands for."""
+
+    def __init__(self, mode_at: Callable[[float], Mode], cfg: float, dtype: torch.dtype) -> None:
+        self._mode_at = mode_at
+        self._cfg = cfg
+        self._dtype = dtype
+        self.calls = 0
+        self.skipped_calls: list[int] = []
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """x (1, 16, h, w), float32, model space -> denoised of the same shape."""
+        mode = self._mode_at(sigma)
+        # The model reads a rounded copy; the step itself uses the float32 latent.
+        batch = x.to(self._dtype).expand(mode.rows.count, -1, -1, -1)
+        velocity, skipped = _velocity(mode, batch, sigma)
+        if skipped:
+            self.skipped_calls.extend(range(self.calls, self.calls + mode.rows.calls))
+        self.calls += mode.rows.calls
+        denoised = x - sigma * velocity.float()
+        if mode.rows.count == 1:
+            return denoised
+        positive, negative = denoised[:1], denoised[1:]
+        guided = negative + self._cfg * (positive - negative)
+        for rule in mode.rules:
+            guided = rule.limited(guided, positive, x)
+        return guided
+
+
+def _velocity(mode: Mode, batch: Tensor, sigma: float) -> tuple[Tensor, bool]:
+    if mode.cache is None:
+        return mode.evaluate(batch, sigma), False
+    return mode.cache(mode.evaluate, batch, sigma)
+
+
+def _cache(stage: StagePlan, rows: Rows) -> EasyCache | None:
+    asked = stage.settings.easycache
+    if asked is None or stage.window is None:
+        return None
+    return EasyCache(asked.threshold, stage.window, rows.tracked, rows.norm_rows)

@@ -1,0 +1,68 @@
+"""Seed variance: noise on the text features at high noise levels, so that seeds give more different pictures.
+
+Drawn in float32 on the CPU, so that a seed draws the same on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from zimage_app.domain.plan import StagePlan
+from zimage_app.domain.request import Variance
+from zimage_app.domain.schedules import as_float32, percent_to_sigma
+from zimage_app.engine.guidance.rule import Rule, StageTexts, TextFeatures
+
+_SEEDS = 2**64
+
+
+def relative(features: Tensor, strength: float, share: float, seed: int) -> Tensor:
+    """Noise (tokens, channels) in units of the features' own standard deviation; InvokeAI's calibration."""
+    uniform = torch.rand(features.shape, generator=torch.Generator().manual_seed(seed))
+    hit = _hits(features.shape, share, torch.Generator().manual_seed((seed + 1) % _SEEDS))
+    return (2.0 * uniform - 1.0) * (strength * features.std()) * hit
+
+
+def absolute(features: Tensor, strength: float, share: float, seed: int) -> Tensor:
+    """Noise (tokens, channels) in the features' own units; the calibration of ComfyUI's SeedVarianceEnhancer."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(features.shape, generator=generator)
+    return (2.0 * uniform * strength - strength) * _hits(features.shape, share, generator)
+
+
+def _hits(shape: torch.Size, share: float, generator: torch.Generator) -> Tensor:
+    return torch.bernoulli(torch.full(shape, share), generator=generator)
+
+
+NOISES: dict[str, Callable[[Tensor, float, float, int], Tensor]] = {"relative": relative, "absolute": absolute}
+"""(features, strength, share of the values that are changed, seed) -> what is added."""
+
+
+class VarianceRule(Rule):
+    """Seed variance of one stage, with the stage's seed."""
+
+    def __init__(self, settings: Variance, seed: int, until: float) -> None:
+        self._settings = settings
+        self._seed = seed
+        self._until = until
+        """The noise level below which the text is as it was."""
+
+    @classmethod
+    def of(cls, stage: StagePlan, texts: StageTexts) -> Rule | None:
+        """None where the stage has none, or it would change nothing."""
+        del texts
+        settings = stage.settings.variance
+        if settings is None or settings.strength == 0.0:
+            return None
+        return cls(settings, stage.seed, as_float32(percent_to_sigma(stage.settings.shift, settings.end)))
+
+    def acts(self, sigma: float) -> bool:
+        return sigma > self._until
+
+    def text(self, text: TextFeatures) -> TextFeatures:
+        settings = self._settings
+        features = text.features.float().cpu()
+        noise = NOISES[settings.noise](features, settings.strength, settings.share, self._seed)
+        return TextFeatures(text.field, (features + noise).to(text.features), text.value_scale)

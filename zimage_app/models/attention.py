@@ -1,0 +1,119 @@
+"""Attention over sequences that lie end to end in one row, one of which may be held against a second caption.
+
+Shapes: q, k, v (rows, N, heads, head); what comes out is (rows, N, D), all heads side by side. Knows no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zimage_app.models.components import Combine
+
+
+class Guided(NamedTuple):
+    """The first sequence of a row is [picture, caption, other caption]; where they lie, and what becomes of them.
+
+    Its picture attends once to itself and its caption and once to itself and the other caption; ``combine`` makes one
+    result of both. The other caption attends to the picture and itself.
+    """
+
+    picture: int
+    """Tokens, with padding."""
+    caption: int
+    combine: Combine
+    captions: bool
+    """The caption's tokens are combined with those at the same places of the other one, too."""
+
+
+class Sequences(NamedTuple):
+    """How the tokens of a row belong together, and what else attention must know of them."""
+
+    lengths: tuple[int, ...] | None = None
+    """Cuts one row of packed sequences apart: exact, and no mask that would keep the fast kernels away."""
+    guided: Guided | None = None
+    value_scale: Tensor | None = None
+    """(rows, N, 1, 1): factors of the values; None is the same as ones."""
+
+
+WHOLE = Sequences()
+"""Every row is one sequence."""
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences) -> Tensor:
+    """Every token attends to its whole sequence."""
+    if sequences.value_scale is not None:
+        v = v * sequences.value_scale
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    if sequences.lengths is None:
+        return _side_by_side(F.scaled_dot_product_attention(q, k, v))
+    parts = list(zip(*(torch.split(item, list(sequences.lengths), 2) for item in (q, k, v)), strict=True))
+    guided = sequences.guided
+    done = []
+    if guided is not None:
+        q, k, v = parts[0]
+        done.append(_guided(q, k, v, guided))
+    done += [_side_by_side(F.scaled_dot_product_attention(*part)) for part in parts[len(done) :]]
+    return torch.cat(done, 1)
+
+
+def _side_by_side(attended: Tensor) -> Tensor:
+    """(rows, heads, N, head) -> (rows, N, D)."""
+    return attended.transpose(1, 2).flatten(2)
+
+
+def _guided(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> Tensor:
+    attend_both = _with_shared_scores if q.device.type in _KERNELS else _in_two_passes
+    own, other = (_side_by_side(part) for part in attend_both(q, k, v, guided))
+    rows = guided.picture
+    if guided.captions:
+        rows += min(guided.caption, other.shape[1] - guided.picture)
+    combined = guided.combine(own[:, :rows], other[:, :rows])
+    return torch.cat([combined, own[:, rows:], other[:, guided.picture :]], 1)
+
+
+def _beside(x: Tensor, guided: Guided) -> Tensor:
+    """[picture, other caption] of [picture, caption, other caption]."""
+    return torch.cat([x[:, :, : guided.picture], x[:, :, guided.picture + guided.caption :]], 2)
+
+
+def _in_two_passes(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> tuple[Tensor, Tensor]:
+    """What [picture, caption] and [picture, other caption] attend to, each by itself."""
+    until = guided.picture + guided.caption
+    own = F.scaled_dot_product_attention(q[:, :, :until], k[:, :, :until], v[:, :, :until])
+    return own, F.scaled_dot_product_attention(_beside(q, guided), _beside(k, guided), _beside(v, guided))
+
+
+def _with_shared_scores(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> tuple[Tensor, Tensor]:
+    """The same; attention to the picture, nearly all of it, is computed once.
+
+    Attention to keys A and B together is z_a + sigmoid(l_b - l_a) (z_b - z_a), where l are the logarithms of the sums
+    of exponentials over A and B.
+    """
+    picture, until = guided.picture, guided.picture + guided.caption
+    kernel = _KERNELS[q.device.type]
+    seen, seen_sum = kernel(q, k[:, :, :picture], v[:, :, :picture])
+    own = kernel(q[:, :, :until], k[:, :, picture:until], v[:, :, picture:until])
+    other = kernel(_beside(q, guided), k[:, :, until:], v[:, :, until:])
+    return (
+        _merged(seen[:, :, :until], seen_sum[:, :, :until], *own),
+        _merged(_beside(seen, guided), _beside(seen_sum, guided), *other),
+    )
+
+
+def _merged(first: Tensor, first_sum: Tensor, second: Tensor, second_sum: Tensor) -> Tensor:
+    share = torch.sigmoid(second_sum - first_sum)[..., None].to(first.dtype)
+    return torch.lerp(first, second, share)
+
+
+def _cpu_kernel(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    done: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)
+    return done
+
+
+_KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {"cpu": _cpu_kernel}
+"""By device: attention (rows, heads, N, head) with its log-sum-exp (rows, heads, N), which torch's public one lacks."""
