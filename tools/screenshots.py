@@ -122,8 +122,8 @@ def _canvas(page: Page) -> None:
 
 
 def _stages(page: Page) -> None:
-    page.locator("#stages [role=tab]").nth(1).click()
-    page.locator("#stages").evaluate("node => node.scrollIntoView({ block: 'start' })")
+    page.locator("#knob-stages [role=tab]").nth(1).click()
+    page.locator("#knob-stages").evaluate("node => node.scrollIntoView({ block: 'start' })")
 
 
 def _history(page: Page) -> None:

@@ -17,12 +17,13 @@ from starlette.requests import Request
 from tests.loops import run_async
 from tests.service.lora_files import write_lora
 from tests.ui.doubles import QUICK, QuickPageStudio, finish
+from tests.ui.page_values import value_at
 from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
 from zimage_app.service.jobs.view import QueueView
 from zimage_app.service.views import SavedPicture
-from zimage_app.ui.handlers import Handlers, Updates, Widgets, page_name
+from zimage_app.ui.handlers import Handlers, Updates, Widgets
 from zimage_app.ui.i18n import translations
-from zimage_app.ui.values import all_stages_values, field_names
+from zimage_app.ui.values import REQUEST_FIELDS, knob_path, stage_values, stages_values
 from zimage_app.web.owner import OWNER_COOKIE
 
 OWNER = "0" * 32
@@ -39,13 +40,14 @@ class _Page:
 
     def __init__(self, studio: QuickPageStudio) -> None:
         with gr.Blocks():
-            fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *field_names())}
+            fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *REQUEST_FIELDS)}
             rest = {name: gr.State() for name in ("canvas", "notice", "examples", "stop", "asked", "job", "remade")}
         self.at = Widgets(fields=fields, **rest)
         self.do = Handlers(studio, self.at, translations(studio.cards()), "auto")
 
     def value(self, updates: Updates, name: str) -> Any:
-        return updates[self.at.fields[name]]["value"]
+        values = {field: updates[at]["value"] for field, at in self.at.fields.items() if at in updates}
+        return value_at(values, name)
 
     def notice(self, updates: Updates) -> str:
         return str(updates[self.at.notice]["text"])
@@ -72,15 +74,15 @@ def _event(**data: object) -> gr.EventData:
 
 
 def test_remembered_settings_are_put_in(page: _Page) -> None:
-    saved = {"model": "three", "prompt": "小船", "stages.0.steps": 5, "unknown": 1}
+    saved = {"model": "three", "prompt": "小船", "stages": [{"steps": 5}], "unknown": 1}
     updates = page.do.restore(_visitor(), saved)
     assert (page.value(updates, "model"), page.value(updates, "prompt")) == ("three", "小船")
-    assert (page.value(updates, "stages.0.steps"), page.value(updates, "stages.1.steps")) == (5, 16)
+    assert page.value(updates, "stages") == [stage_values(Stage(steps=5))]
     assert page.notice(updates) == ""
 
 
 def test_remembered_settings_that_are_not_allowed_any_more_are_named(page: _Page) -> None:
-    updates = page.do.restore(_visitor(), {"model": "quick", "prompt": "小船", "stages.1.sampler": "gone"})
+    updates = page.do.restore(_visitor(), {"model": "quick", "prompt": "小船", "stages": [{}, {"sampler": "gone"}]})
     assert page.value(updates, "stages.1.sampler") == "euler"
     assert page.value(updates, "prompt") == "小船"
     assert "gone" in page.notice(updates)
@@ -131,14 +133,14 @@ def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object)
 def test_settings_of_eight_stages_are_put_in(page: _Page, studio: QuickPageStudio) -> None:
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64, steps=1, denoise=0.5),) * 8)
     updates = page.do.reuse(_visitor(), _event(id=_saved(studio, request)))
-    assert (page.value(updates, "stages"), page.value(updates, "stages.7.denoise")) == (8, 0.5)
+    assert (len(page.value(updates, "stages")), page.value(updates, "stages.7.denoise")) == (8, 0.5)
 
 
-@pytest.mark.parametrize("stages", [0, 99, "many", None, [1]])
-def test_a_remembered_number_of_stages_that_is_none_is_named(page: _Page, stages: object) -> None:
+@pytest.mark.parametrize("stages", [0, "many", None, [1], [], [{}] * 9])
+def test_remembered_stages_that_are_none_are_named(page: _Page, stages: object) -> None:
     updates = page.do.restore(_visitor(), {"model": "quick", "prompt": "小船", "stages": stages})
-    assert page.value(updates, "stages") == 2
-    assert "from 1 to 8" in page.notice(updates)
+    assert len(page.value(updates, "stages")) == 2
+    assert "1 to 8" in page.notice(updates)
 
 
 def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
@@ -151,10 +153,10 @@ def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
         "start": None,
         "keep_stages": False,
     }
-    values |= all_stages_values(QUICK.stages) | {"loras": [{"name": "ink", "stages": [1]}]}
+    values |= stages_values(QUICK.stages) | {"loras": [{"name": "ink", "stages": [1]}]}
     inputs = [values[name] for name in page.at.fields]
     updates = page.do.edit_stages(_visitor(), _event(edit="remove", stage=0), *inputs)
-    assert (page.value(updates, "stages"), page.value(updates, "stages.0.width")) == (1, 336)
+    assert [stage["width"] for stage in page.value(updates, "stages")] == [336]
     assert page.notice(updates) == "LoRA ink acted in the removed stage only; it is switched off (strength 0)."
     updates = page.do.edit_stages(_visitor(), _event(edit="remove"), *inputs)
     assert page.notice(updates).startswith("Stages: ")
@@ -204,7 +206,7 @@ def _inputs(page: _Page, **given: object) -> list[object]:
         "seed": "",
         "start": None,
     }
-    values |= all_stages_values(QUICK.stages) | given
+    values |= stages_values(QUICK.stages) | given
     return [values[name] for name in page.at.fields]
 
 
@@ -236,8 +238,9 @@ def test_a_job_that_is_not_known_any_more_is_told(page: _Page) -> None:
 
 
 def test_a_field_leads_to_the_control_that_it_is_a_part_of() -> None:
-    names = dict.fromkeys(field_names())
-    assert page_name("stages.1.easycache.window_shift", names) == "stages.1.easycache.window_shift"
-    assert page_name("triggers.3", names) == "triggers"
-    assert page_name("loras.0.name", names) == "loras"
-    assert page_name("request", names) == ""
+    assert knob_path("stages.1.easycache.window_shift") == "stages.1.easycache.window_shift"
+    assert knob_path("stages.0.easycache") == "stages.0.easycache"
+    assert knob_path("stages.0.colour") == knob_path("stages") == "stages"
+    assert knob_path("triggers.3") == "triggers"
+    assert knob_path("loras.0.name") == "loras"
+    assert knob_path("request") == ""

@@ -12,11 +12,11 @@ from pydantic import BaseModel, TypeAdapter
 
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import STAGE_GROUPS, Stage
-from zimage_app.ui.controls import bounds, element_id
+from zimage_app.ui.controls import bounds, element_id, stage_form
 from zimage_app.ui.i18n import catalogue, translations
 from zimage_app.ui.layout import PLACES, misplaced, stage_word
 from zimage_app.ui.page import build_page
-from zimage_app.ui.values import field_names
+from zimage_app.ui.values import REQUEST_FIELDS, stage_fields
 
 
 class _StageWithMore(Stage):
@@ -35,11 +35,17 @@ def test_a_new_knob_is_missed_until_it_is_placed() -> None:
     assert misplaced(Stage, PLACES[Stage][1:]) == {"enabled"}
 
 
-def test_the_page_holds_a_control_for_every_knob_of_every_tab_once(tmp_path: Path) -> None:
+def test_a_stage_is_drawn_with_every_knob_once() -> None:
+    knobs = [knob for section in stage_form()["sections"].values() for knob in section]
+    names = Counter(each["name"] for knob in knobs for each in (knob, *knob.get("group", ())))
+    assert names == Counter(name for name, _, _ in stage_fields())
+
+
+def test_the_page_holds_a_control_for_every_field_once(tmp_path: Path) -> None:
     studio = QuickPageStudio(tmp_path)
     page = build_page(studio, translations(studio.cards()), "auto")
     ids = Counter(block.elem_id for block in page.blocks.values() if str(block.elem_id).startswith("knob-"))
-    expected = [element_id(name) for name in ("model", *field_names())]
+    expected = [element_id(name) for name in ("model", *REQUEST_FIELDS)]
     assert ids == Counter(expected)
 
 

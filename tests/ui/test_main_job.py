@@ -41,7 +41,7 @@ def address(studio: Studio) -> Iterator[str]:
 
 def _set_steps(page: Page, *steps: int) -> None:
     for stage, count in enumerate(steps):
-        page.locator("#stages [role=tab]").nth(stage).click()
+        page.locator("#knob-stages [role=tab]").nth(stage).click()
         set_number(page, f"stages-{stage}-steps", count)
 
 

@@ -21,7 +21,7 @@ from zimage_app.domain.stages import shaped
 from zimage_app.service.inputs import FOLDER, PictureInputs
 from zimage_app.ui.stages import in_shape
 from zimage_app.ui.start_picture import start_routes
-from zimage_app.ui.values import all_stages_values
+from zimage_app.ui.values import stages_values
 
 WIDTH, HEIGHT = 240, 160
 
@@ -64,10 +64,10 @@ def test_a_stage_takes_a_canvass_shape_and_keeps_its_pixels(canvas: tuple[int, i
 
 
 def test_all_stages_take_it() -> None:
-    page: dict[str, Any] = all_stages_values(REFERENCE_STAGES)
+    page: dict[str, Any] = stages_values(REFERENCE_STAGES)
     changed = in_shape(page, 864, 672)
-    assert (changed["stages.2.width"], changed["stages.2.height"]) == (864, 672)
-    assert (changed["stages.0.width"], changed["stages.0.height"]) == (224, 176)
+    assert [changed["stages"][2][side] for side in ("width", "height")] == [864, 672]
+    assert [changed["stages"][0][side] for side in ("width", "height")] == [224, 176]
     for wrong in ("x", None, 0, 1.5):
         with pytest.raises(RequestError, match="is no size"):
             in_shape(page, wrong, 100)

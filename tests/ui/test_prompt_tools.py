@@ -15,7 +15,7 @@ from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, arrive, ask, expect_state
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.ui.prompt_tools import prompt_function
-from zimage_app.ui.values import all_stages_values
+from zimage_app.ui.values import stages_values
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
@@ -47,7 +47,7 @@ def studio(tmp_path: Path) -> QuickPageStudio:
 
 def reads(studio: QuickPageStudio, prompt: str, language: str = "en", example: int = 0, **values: object) -> Any:
     settings = {"prompt": prompt, "negative": "", "triggers": "", "loras": [], "seed": "7", "model": "quick"}
-    settings |= all_stages_values(studio.card("quick").stages) | values
+    settings |= stages_values(studio.card("quick").stages) | values
     order = {"do": "reads", "settings": settings, "language": language, "example": example}
     return prompt_function(studio)(order)
 

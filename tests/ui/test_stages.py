@@ -11,16 +11,17 @@ from playwright.sync_api import Page, expect
 
 from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state, served, set_number
 from tests.ui.doubles import QuickPageStudio
+from tests.ui.page_values import with_values
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES, LoraUse, Stage, parse_request
 from zimage_app.ui.stages import edited
-from zimage_app.ui.values import all_stages_values, lora_values, request_data
+from zimage_app.ui.values import lora_values, request_data, stages_values
 
 PLAIN: dict[str, Any] = {"prompt": "小船", "negative": "", "triggers": "", "loras": [], "seed": ""}
 
 
 def after(edit: str, stage: int, stages: tuple[Stage, ...] = REFERENCE_STAGES, **values: Any) -> tuple[Stage, ...]:
-    page = PLAIN | all_stages_values(stages) | values
+    page = PLAIN | stages_values(stages) | values
     changed, _ = edited(page, edit, stage)
     made = parse_request(request_data(page | changed)).stages
     assert made is not None
@@ -61,10 +62,9 @@ def test_a_stage_that_is_added_is_like_the_last_on_a_larger_picture() -> None:
 
 
 def test_what_is_half_typed_moves_with_its_stage() -> None:
-    page = PLAIN | all_stages_values(REFERENCE_STAGES) | {"stages.0.width": 100}
+    page = with_values(PLAIN | stages_values(REFERENCE_STAGES), {"stages.0.width": 100})
     changed, _ = edited(page, "right", 0)
-    assert (changed["stages.1.width"], changed["stages.0.width"]) == (100, 336)
-    assert "stages.2.width" not in changed
+    assert [stage["width"] for stage in changed["stages"]] == [336, 100, 672]
 
 
 def test_loras_act_in_the_same_stages_wherever_these_go() -> None:
@@ -74,7 +74,7 @@ def test_loras_act_in_the_same_stages_wherever_these_go() -> None:
         LoraUse(name="ends", stages=(1, 3)),
         LoraUse(name="off", stages=(2,), strength=0.0),
     )
-    page = PLAIN | all_stages_values(REFERENCE_STAGES) | {"loras": lora_values(uses)}
+    page = PLAIN | stages_values(REFERENCE_STAGES) | {"loras": lora_values(uses)}
 
     def acting(edit: str, stage: int) -> list[Any]:
         return [use.get("stages") for use in edited(page, edit, stage)[0]["loras"]]
@@ -103,7 +103,7 @@ def test_loras_act_in_the_same_stages_wherever_these_go() -> None:
     ],
 )
 def test_what_cannot_be_is_refused(edit: str, stage: object, count: int, words: str) -> None:
-    page = PLAIN | all_stages_values((Stage(),) * count)
+    page = PLAIN | stages_values((Stage(),) * count)
     with pytest.raises(RequestError, match=words):
         edited(page, edit, stage)
 
@@ -112,27 +112,27 @@ def test_what_cannot_be_is_refused(edit: str, stage: object, count: int, words: 
 
 
 def expect_tabs(page: Page, *names: str) -> None:
-    expect(page.locator("#stages [role=tab]")).to_have_text([re.compile(rf"^\s*{name}\s*$") for name in names])
+    expect(page.locator("#knob-stages [role=tab]")).to_have_text([re.compile(rf"^\s*{name}\s*$") for name in names])
 
 
 def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     expect_tabs(page, "1构图", "2成片")
     set_number(page, "stages-0-steps", 4)
-    page.locator("#stages .add").click()
+    page.locator("#knob-stages .add").click()
     expect_tabs(page, "1构图", "2细化", "3成片")
-    expect(page.locator("#stages [role=tab]").nth(2)).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#knob-stages [role=tab]").nth(2)).to_have_attribute("aria-selected", "true")
     expect(page.locator("#knob-stages-2-width input[type=number]")).to_have_value("672")
     expect(page.locator("#knob-stages-2-denoise input[type=number]")).to_have_value("0.6")
-    page.locator("#stages [role=tab]").first.click()
-    page.locator("#stages .right").click()
+    page.locator("#knob-stages [role=tab]").first.click()
+    page.locator("#knob-stages .right").click()
     expect(page.locator("#knob-stages-1-steps input[type=number]")).to_have_value("4")
-    expect(page.locator("#stages [role=tab]").nth(1)).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#knob-stages [role=tab]").nth(1)).to_have_attribute("aria-selected", "true")
     page.locator("#knob-stages-1-enabled input").uncheck()
     expect_tabs(page, "1构图", "2关闭", "3成片")
-    page.locator("#stages .duplicate").click()
+    page.locator("#knob-stages .duplicate").click()
     expect_tabs(page, "1构图", "2关闭", "3关闭", "4成片")
-    page.locator("#stages .remove").click()
+    page.locator("#knob-stages .remove").click()
     expect_tabs(page, "1构图", "2关闭", "3成片")
     ask(page, "三个阶段")
     expect_state(page, "done")
@@ -149,7 +149,7 @@ def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted:
 def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()
-    meaning = page.locator("#stages .meaning")
+    meaning = page.locator("#knob-stages .meaning")
     expect(meaning).to_contain_text("步数3")
     expect(meaning).to_contain_text("模型求值6 (3 × 2)")
     expect(meaning).to_contain_text("潜变量22×28")
@@ -161,7 +161,7 @@ def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scr
     expect(meaning).to_contain_text("EasyCache")
     page.locator("#knob-stages-0-enabled input").uncheck()
     expect(meaning).to_have_text("本阶段不会执行。")
-    page.locator("#stages [role=tab]").nth(1).click()
+    page.locator("#knob-stages [role=tab]").nth(1).click()
     expect(meaning).to_contain_text("潜变量42×54")
     set_number(page, "stages-1-width", 100)
     expect(meaning).to_be_empty()
@@ -170,7 +170,7 @@ def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scr
 def test_how_long_it_will_take_is_known_after_the_first_run(visitor: Visit, tmp_path: Path) -> None:
     with served(QuickPageStudio(tmp_path)) as address:
         page = visitor(address)
-        meaning = page.locator("#stages .meaning")
+        meaning = page.locator("#knob-stages .meaning")
         expect(meaning).to_contain_text("尚无记录")
         ask(page, "小船")
         expect_state(page, "done")
@@ -181,17 +181,17 @@ def test_how_long_it_will_take_is_known_after_the_first_run(visitor: Visit, tmp_
 
 def test_eight_stages_by_keyboard_and_no_more(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit(locale="en-US", **PHONE)
-    add = page.locator("#stages .add")
+    add = page.locator("#knob-stages .add")
     for count in range(3, 9):
         add.focus()
         page.keyboard.press("Enter")
-        expect(page.locator("#stages [role=tab]")).to_have_count(count)
+        expect(page.locator("#knob-stages [role=tab]")).to_have_count(count)
     expect(add).to_be_disabled()
-    page.locator("#stages [aria-selected=true]").focus()
+    page.locator("#knob-stages [aria-selected=true]").focus()
     page.keyboard.press("Home")
-    expect(page.locator("#stages [role=tab]").first).to_be_focused()
+    expect(page.locator("#knob-stages [role=tab]").first).to_be_focused()
     page.keyboard.press("ArrowLeft")
-    expect(page.locator("#stages [role=tab]").nth(7)).to_be_focused()
+    expect(page.locator("#knob-stages [role=tab]").nth(7)).to_be_focused()
     expect(page.locator("#knob-stages-7-steps")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     ask(page, "eight")

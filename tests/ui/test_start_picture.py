@@ -20,7 +20,7 @@ from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Start
 from zimage_app.service.inputs import FOLDER, MAX_BYTES
 from zimage_app.ui.stages import edited
 from zimage_app.ui.start_picture import start_routes
-from zimage_app.ui.values import all_stages_values, request_data, request_values
+from zimage_app.ui.values import request_data, request_values, stages_values
 
 PLAIN: dict[str, Any] = {"prompt": "小船", "negative": "", "triggers": "", "loras": [], "seed": ""}
 SETTINGS = "a boat\nSteps: 5, Sampler: Euler a, CFG scale: 1, Seed: 3, Size: 512x512"
@@ -70,13 +70,13 @@ def test_a_start_picture_comes_back_as_it_was() -> None:
     [("left", 1, 1), ("right", 1, 3), ("remove", 0, 1), ("remove", 1, 2), ("duplicate", 0, 3), ("add", 0, 2)],
 )
 def test_it_stays_at_its_stage_when_stages_change(edit: str, stage: int, then: int) -> None:
-    page = PLAIN | all_stages_values(REFERENCE_STAGES) | {"start": {"picture": "a" * 64, "stage": 2}}
+    page = PLAIN | stages_values(REFERENCE_STAGES) | {"start": {"picture": "a" * 64, "stage": 2}}
     changed, _ = edited(page, edit, stage)
     assert changed["start"] == StartPicture(picture="a" * 64, stage=then).model_dump(mode="json")
 
 
 def test_the_last_stages_picture_stays_inside_when_that_is_removed() -> None:
-    page = PLAIN | all_stages_values(REFERENCE_STAGES) | {"start": {"picture": "a" * 64, "stage": 3}}
+    page = PLAIN | stages_values(REFERENCE_STAGES) | {"start": {"picture": "a" * 64, "stage": 3}}
     assert edited(page, "remove", 2)[0]["start"]["stage"] == 2
 
 
@@ -105,16 +105,16 @@ def expect_shown(page: Page) -> None:
 def test_a_picture_that_is_chosen_starts_at_a_stage(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     page.locator("#fill-reference").click()
-    expect(page.locator("#stages [role=tab]")).to_have_count(3)
+    expect(page.locator("#knob-stages [role=tab]")).to_have_count(3)
     with page.expect_file_chooser() as chooser:
         page.locator(".start .choose").press("Enter")
     chooser.value.set_files({"name": "photo.png", "mimeType": "image/png", "buffer": a_photo()})
     expect_shown(page)
     expect(page.locator(".start .at select")).to_have_value("2")  # the first that redraws a part only
     expect(page.locator(".start .denoise")).to_have_text("重绘幅度 0.7")
-    expect(page.locator("#stages .meaning")).to_have_text("本阶段不会执行。")
-    expect(page.locator("#stages [role=tab]").first).to_contain_text("跳过")
-    expect(page.locator("#stages [role=tab]").nth(1)).to_contain_text("构图")
+    expect(page.locator("#knob-stages .meaning")).to_have_text("本阶段不会执行。")
+    expect(page.locator("#knob-stages [role=tab]").first).to_contain_text("跳过")
+    expect(page.locator("#knob-stages [role=tab]").nth(1)).to_contain_text("构图")
     page.locator(".start .at select").select_option("3")
     page.locator(".start .fit select").select_option("stretch")
     expect(page.locator(".start .denoise")).to_have_text("重绘幅度 0.6")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.ui.doubles import QUICK
-from zimage_app.domain.catalogue import STAGE_OPTIONS
+from tests.ui.page_values import with_values
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import (
     REFERENCE_STAGES,
@@ -23,9 +23,7 @@ from zimage_app.domain.request import (
     parse_stage,
 )
 from zimage_app.ui.values import (
-    all_stages_values,
-    field_names,
-    in_effect,
+    REQUEST_FIELDS,
     request_data,
     request_values,
     stage_data,
@@ -65,13 +63,12 @@ FULL = GenerationRequest(
 
 
 def _values(**changes: Any) -> dict[str, Any]:
-    return PLAIN | stages_values(REFERENCE_STAGES) | changes
+    return with_values(PLAIN | stages_values(REFERENCE_STAGES), changes)
 
 
 def test_a_request_comes_back_as_it_was() -> None:
     values = request_values(FULL, QUICK)
-    used = [name for name in field_names() if not name.startswith(tuple(f"stages.{unused}." for unused in range(3, 8)))]
-    assert set(values) == set(used)
+    assert set(values) == set(REQUEST_FIELDS)
     assert parse_request(request_data(values)) == FULL
 
 
@@ -124,16 +121,13 @@ def test_trigger_words_are_split_at_every_comma() -> None:
     assert data["triggers"] == ["水墨", "留白", "ink style", "远山"]
 
 
-def test_easycache_off_keeps_its_numbers_out_of_the_request() -> None:
+def test_a_group_that_is_off_keeps_its_numbers_out_of_the_request() -> None:
     values = _values(**{"stages.1.easycache": False, "stages.1.easycache.threshold": 99})
-    assert parse_stage(stage_data(values, 1)).easycache is None
+    assert parse_stage(stage_data(values["stages"][1])).easycache is None
 
 
-def test_tabs_that_are_not_in_use_are_not_in_the_request() -> None:
-    values = PLAIN | all_stages_values(QUICK.stages)
-    assert values["stages"] == 2
-    assert {f"stages.{number}.width" for number in range(8)} <= set(values)
-    assert parse_request(request_data(values | {"stages.2.width": "nonsense"})).stages == QUICK.stages
+def test_what_a_stage_lacks_is_as_usual() -> None:
+    assert parse_stage(stage_data({"steps": 3, "nag": True})) == Stage(steps=3, nag=Nag())
 
 
 def test_eight_stages_come_back_as_they_were() -> None:
@@ -142,31 +136,13 @@ def test_eight_stages_come_back_as_they_were() -> None:
     assert parse_request(request_data(request_values(request, QUICK))) == request
 
 
-@pytest.mark.parametrize("count", [0, 9, 2.5, float("nan"), True, None, "2", [2]])
-def test_a_number_of_stages_that_is_none_is_refused(count: object) -> None:
-    with pytest.raises(RequestError, match="from 1 to 8") as caught:
-        request_data(_values(stages=count))
+@pytest.mark.parametrize("stages", [[], [{}] * 9, 2, True, None, "2", [2], {"0": {}}])
+def test_stages_that_are_no_list_of_stages_are_refused(stages: object) -> None:
+    with pytest.raises(RequestError, match="1 to 8 stages") as caught:
+        request_data(_values(stages=stages))
     assert caught.value.field == "stages"
 
 
 def test_a_request_without_stages_shows_the_models_own() -> None:
     values = request_values(GenerationRequest(prompt="x"), QUICK)
-    assert (values["stages.1.width"], values["seed"]) == (336, "")
-
-
-def test_what_a_stages_switches_leave_without_effect_is_told() -> None:
-    spectral = {"stages.0.handover": "spectral", "stages.1.handover": "spectral"}
-    values = _values(**{"stages.0.sampler": "euler", "stages.1.sampler": "dpmpp_2m_sde", "stages.2.sampler": "magic"})
-
-    def on(values: dict[str, Any], number: int) -> set[str]:
-        prefix = f"stages.{number}."
-        return {name.removeprefix(prefix) for name, effect in in_effect(values, number).items() if effect}
-
-    easycache = {f"easycache.{field}" for field in EasyCache.model_fields}
-    nag = {f"nag.{field}" for field in Nag.model_fields}
-    assert on(values, 0) == {"denoise", "upscale"}
-    assert on(values | {"stages.0.nag": True}, 0) == {"denoise", "upscale"} | nag
-    assert on(values, 1) == {"eta", "s_noise", "solver_type", "denoise", "upscale"} | easycache
-    assert on(values, 2) == {*STAGE_OPTIONS} | easycache
-    assert on(values | spectral, 0) == {"denoise", "delta"}
-    assert on(values | spectral, 1) == {"eta", "s_noise", "solver_type", "delta"} | easycache
+    assert (values["stages"][1]["width"], values["seed"]) == (336, "")

@@ -1,20 +1,21 @@
-"""A knob -> the component that sets it; everything about it comes from the field. Knows no page and no events."""
+"""A knob -> what the page needs to draw it; everything about it comes from the field. Knows no page and no events."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args, get_origin
 
-import gradio as gr
 from annotated_types import Ge, Gt, Le
-from gradio.components import Component
 from pydantic import BaseModel
 
-from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
-from zimage_app.domain.request import knob_of
+from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS, STAGE_OPTIONS
+from zimage_app.domain.request import MAX_STAGES, STAGE_GROUPS, Stage, knob_of
 from zimage_app.domain.schedules import SCHEDULERS
 from zimage_app.ui.i18n import knob_key
+from zimage_app.ui.layout import GROUPS, SECTIONS
 from zimage_app.ui.values import takes_word_or_number
+
+Data = dict[str, Any]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "sampler": tuple(SAMPLER_TRAITS),
@@ -23,32 +24,50 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """The choices of fields whose type is plain text checked against a table."""
 
-_WIDTH = 140
-"""Least width in pixels; two stand side by side in the controls column."""
-
 
 def element_id(name: str) -> str:
     """The id in the page of the control called ``name``."""
     return f"knob-{name.replace('.', '-')}"
 
 
-def control(model: type[BaseModel], field: str, name: str, value: Any, words: gr.I18n) -> Component:
-    """The component for one field, showing ``value``, labelled in both languages."""
-    common: dict[str, Any] = {
-        "label": words(knob_key(model, field, "title")),
-        "elem_id": element_id(name),
-        "min_width": _WIDTH,
-        "info": words(knob_key(model, field, "help")),
+def stage_form() -> Data:
+    """What the page's script draws a stage with: its knobs by section, and which of them have an effect when.
+
+    ``options`` have one where the chosen sampler or hand-over rule ``reads`` them.
+    """
+    return {
+        "most": MAX_STAGES,
+        "sections": {name: list(_section(fields)) for name, fields in SECTIONS.items()},
+        "options": sorted(STAGE_OPTIONS),
+        "reads": {
+            "sampler": {name: sorted(traits.options) for name, traits in SAMPLER_TRAITS.items()},
+            "handover": {name: sorted(traits.options) for name, traits in HANDOVER_TRAITS.items()},
+        },
     }
+
+
+def _section(fields: Iterable[str]) -> Iterator[Data]:
+    for field in fields:
+        knob = knob_data(Stage, field, field)
+        if field in STAGE_GROUPS:
+            model = STAGE_GROUPS[field]
+            knob["group"] = [knob_data(model, each, f"{field}.{each}") for each in GROUPS[field]]
+        yield knob
+
+
+def knob_data(model: type[BaseModel], field: str, name: str) -> Data:
+    """One knob: its ``name`` in the stage's values, the names of its words, and of which ``kind`` it is."""
+    words = {"title": knob_key(model, field, "title"), "help": knob_key(model, field, "help")}
+    common: Data = {"name": name, **words}
     if _is_switch(model, field):
-        return gr.Checkbox(bool(value), container=False, **common)
+        return common | {"kind": "switch"}
     choices = _choices(model, field)
     if choices:
-        return gr.Dropdown(choices, value=value, **common)
+        return common | {"kind": "choice", "choices": list(choices)}
     if takes_word_or_number(model, field):
-        return gr.Textbox(str(value), max_lines=1, **common)
+        return common | {"kind": "text"}
     low, high, step = bounds(model, field)
-    return gr.Slider(low, high, value=value, step=step, buttons=[], **common)
+    return common | {"kind": "number", "low": low, "high": high, "step": step}
 
 
 def bounds(model: type[BaseModel], field: str) -> tuple[float, float, float]:
@@ -69,14 +88,6 @@ def bounds(model: type[BaseModel], field: str) -> tuple[float, float, float]:
     return float(str(low)), float(str(knob.slider_max or high)), knob.step
 
 
-def shown(component: Component, value: object) -> dict[str, Any]:
-    """The update that shows ``value``; a slider grows where the value is allowed but lies beyond its ends."""
-    if isinstance(component, gr.Slider) and isinstance(value, int | float):
-        low, high = min(value, component.minimum), max(value, component.maximum)
-        return gr.update(value=value, minimum=low, maximum=high)
-    return gr.update(value=value)
-
-
 def _is_switch(model: type[BaseModel], field: str) -> bool:
     annotation = model.model_fields[field].annotation
     members = get_args(annotation)
@@ -86,8 +97,3 @@ def _is_switch(model: type[BaseModel], field: str) -> bool:
 def _choices(model: type[BaseModel], field: str) -> tuple[str, ...]:
     annotation = model.model_fields[field].annotation
     return get_args(annotation) if get_origin(annotation) is Literal else CHOICES.get(field, ())
-
-
-def fill(components: Mapping[str, Component], values: Mapping[str, object]) -> dict[Component, Any]:
-    """Updates for the fields that ``values`` names."""
-    return {components[name]: shown(components[name], value) for name, value in values.items()}

@@ -20,7 +20,6 @@ from starlette.requests import HTTPConnection
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.request import (
-    MAX_STAGES,
     REFERENCE_STAGES,
     GenerationRequest,
     Stage,
@@ -35,7 +34,7 @@ from zimage_app.service.permissions import for_strangers
 from zimage_app.service.studio import Studio
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
-from zimage_app.ui.controls import element_id, fill
+from zimage_app.ui.controls import element_id
 from zimage_app.ui.drop import imported_values
 from zimage_app.ui.i18n import card_key, say
 from zimage_app.ui.negative_picker import guide_values
@@ -43,15 +42,14 @@ from zimage_app.ui.preset_bar import preset_card, preset_values
 from zimage_app.ui.stages import edited, in_shape
 from zimage_app.ui.values import (
     Values,
-    all_stages_values,
     field_title,
-    in_effect,
+    knob_path,
+    page_stages,
     request_data,
     request_values,
-    stage_count,
     stage_data,
+    stage_values,
     stages_values,
-    switches,
 )
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -217,7 +215,7 @@ class Handlers:
 
         def settings() -> Updates:
             sides = (getattr(event, name, None) for name in ("width", "height"))
-            return fill(self._at.fields, in_shape(self._values(inputs), *sides))
+            return self._filled(in_shape(self._values(inputs), *sides))
 
         return self._guarded(settings, request)
 
@@ -225,14 +223,7 @@ class Handlers:
         """Give the negative prompt an effect: NAG in the stages where it has none."""
 
         def settings() -> Updates:
-            values = self._values(inputs)
-            changed = guide_values(values)
-            updates = fill(self._at.fields, changed)
-            for number in {int(name.split(".")[1]) for name in changed}:
-                effects = in_effect(values | changed, number)
-                for name in effects.keys() & changed.keys():
-                    updates[self._at.fields[name]]["interactive"] = effects[name]
-            return updates
+            return self._filled(guide_values(self._values(inputs)))
 
         return self._guarded(settings, request)
 
@@ -261,7 +252,7 @@ class Handlers:
             if not pictures:
                 return {self._at.notice: _notice("info", say("seed_none_yet", self._language(request)))}
             seed = str(pictures[0].record.request.seed)
-            return fill(self._at.fields, {"seed": seed}) | {self._at.notice: NO_NOTICE}
+            return self._filled({"seed": seed}) | {self._at.notice: NO_NOTICE}
 
         return self._guarded(seed, request)
 
@@ -304,11 +295,6 @@ class Handlers:
             return {self._at.notice: NO_NOTICE}
         return self._guarded(lambda: self._restore(saved, self._language(request)), request)
 
-    def dim(self, number: int, *values: Any) -> Updates:
-        """Grey out the knobs of a stage that have no effect; ``values`` are those of its ``switches``."""
-        effects = in_effect(dict(zip(switches(number), values, strict=True)), number)
-        return {self._at.fields[name]: gr.update(interactive=effect) for name, effect in effects.items()}
-
     # Parts.
 
     def _current(self, request: gr.Request) -> str:
@@ -333,14 +319,8 @@ class Handlers:
             yield {self._at.canvas: {"job": lost_data(language), "strip": strip}}
 
     def _filled(self, values: Values) -> Updates:
-        """Updates that show settings, with what has no effect in a stage greyed out."""
-        updates = fill(self._at.fields, values)
-        for number in range(MAX_STAGES):
-            if f"stages.{number}.sampler" not in values:
-                continue
-            for name, effect in in_effect(values, number).items():
-                updates[self._at.fields[name]]["interactive"] = effect
-        return updates
+        """Updates that show settings."""
+        return {self._at.fields[name]: gr.update(value=value) for name, value in values.items()}
 
     def _restore(self, saved: Mapping[str, Any], language: Language) -> Updates:
         name = str(saved.get("model", ""))
@@ -350,18 +330,16 @@ class Handlers:
             notice = _notice("info", say("model_gone", language, model=name, default=default))
             name = default
         card = self._studio.card(name)
-        recommended = all_stages_values(card.stages)
+        recommended = stages_values(card.stages)
         values = recommended | {key: saved[key] for key in self._at.fields if key in saved and key != "model"}
         try:
-            for number in range(stage_count(values)):
-                parse_stage(stage_data(values, number))
+            # What a remembered stage lacks came to the app later.
+            stages = page_stages(values)
+            values["stages"] = [stage_values(parse_stage(stage_data(stage))) | stage for stage in stages]
             parse_request({"prompt": "-", "loras": values.get("loras", [])})
-        except (RequestError, KeyError) as error:
-            reason = error.to(language) if isinstance(error, RequestError) else str(error)
+        except RequestError as error:
             values |= recommended | {"loras": []}
-            notice = _notice("info", say("settings_reset", language, reason=reason))
-        spare = _spare_tabs(stage_count(values))
-        values = {name: value for name, value in values.items() if not name.startswith(spare)}
+            notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
         updates = self._filled(values) | self._card_updates(card, language)
         return updates | {self._at.notice: notice}
 
@@ -454,7 +432,7 @@ class Handlers:
 
     def _refusal(self, error: StudioError, language: Language) -> Updates:
         sentence = (for_strangers(error.text) if self._studio.shared else error.text).to(language)
-        name = page_name(error.field, self._at.fields) if isinstance(error, RequestError) else ""
+        name = knob_path(error.field) if isinstance(error, RequestError) else ""
         if isinstance(error, RequestError) and name:
             sentence = field_title(name).to(language) + sentence.removeprefix(error.field)
         return {self._at.notice: _notice("error", sentence) | {"field": element_id(name) if name else ""}}
@@ -463,20 +441,8 @@ class Handlers:
         return {self._at.notice: _notice("error", say("internal", language))}
 
 
-def _spare_tabs(count: int) -> tuple[str, ...]:
-    """How the names of the fields begin that stand in tabs beyond the first ``count``."""
-    return tuple(f"stages.{number}." for number in range(count, MAX_STAGES))
-
-
 def _same_pixels(before: SavedPicture, after: SavedPicture) -> Text:
     return compare_pixels(read_pixels(before.path), read_pixels(after.path))[1]
-
-
-def page_name(path: str, names: Mapping[str, object]) -> str:
-    """The page's name of a request's field, or of what it is a part of; empty where the page has neither."""
-    while path and path not in names:
-        path = path.rpartition(".")[0]
-    return path
 
 
 def _visitor(request: gr.Request) -> HTTPConnection:

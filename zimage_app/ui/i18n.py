@@ -13,7 +13,7 @@ import gradio as gr
 from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.request import MAX_STAGES, STAGE_GROUPS, GenerationRequest, Stage, knob_of
+from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Language, Text
 from zimage_app.ui.drop_words import DROP_WORDS
 from zimage_app.ui.history_words import HISTORY_WORDS
@@ -141,11 +141,6 @@ def knob_key(model: type[BaseModel], field: str, part: Literal["title", "help"])
     return f"{model.__name__}_{field}_{part}"
 
 
-def tab_key(number: int) -> str:
-    """The name of the tab title of stage ``number``, from 0."""
-    return f"tab_{number}"
-
-
 def card_key(card: ModelCard, part: Literal["title", "description"]) -> str:
     """The name of a model's title or description in the page's dictionary."""
     return f"model_{card.name}_{part}"
@@ -160,8 +155,6 @@ def catalogue(cards: Iterable[ModelCard]) -> dict[str, Text]:
             knob = knob_of(model, field)
             texts[knob_key(model, field, "title")] = knob.title
             texts[knob_key(model, field, "help")] = knob.help
-    for number in range(MAX_STAGES):
-        texts[tab_key(number)] = Text(f"Stage {number + 1}", f"第 {number + 1} 阶段")
     for card in cards:
         texts[card_key(card, "title")] = card.title
         texts[card_key(card, "description")] = card.description

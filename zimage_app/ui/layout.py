@@ -6,13 +6,23 @@ from pydantic import BaseModel
 
 from zimage_app.domain.request import STAGE_GROUPS, Stage
 
-STAGE_SWITCH = ("enabled",)
-STAGE_BASIC = ("width", "height", "steps", "cfg", "denoise", "shift", "sampler", "scheduler")
-STAGE_ADVANCED = ("seed", "handover", "upscale", "delta", "eta", "s_noise", "r", "solver_type")
-STAGE_CFG_RANGE = ("cfg_start", "cfg_end")
-EASYCACHE_SWITCH = ("easycache",)
-GUIDANCE_SWITCHES = ("nag", "negpip", "variance", "cfg_limit")
-"""Each with the knobs of its group below it."""
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "basic": (
+        "enabled",
+        "width",
+        "height",
+        "steps",
+        "cfg",
+        "denoise",
+        "shift",
+        "sampler",
+        "scheduler",
+        "easycache",
+    ),
+    "advanced": ("seed", "handover", "upscale", "delta", "eta", "s_noise", "r", "solver_type"),
+    "guidance": ("nag", "negpip", "variance", "cfg_limit", "cfg_start", "cfg_end"),
+}
+"""The first is always in sight, the others open when they are asked for."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "easycache": ("threshold", "start", "end", "window_shift"),
     "nag": ("scale", "tau", "alpha", "sigma_start", "sigma_end", "rows", "lengths"),
@@ -20,9 +30,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "variance": ("strength", "share", "end", "noise"),
     "cfg_limit": ("most", "of"),
 }
+"""What stands below the switch of each group of a stage."""
 
 PLACES: dict[type[BaseModel], tuple[str, ...]] = {
-    Stage: STAGE_SWITCH + STAGE_BASIC + STAGE_ADVANCED + STAGE_CFG_RANGE + EASYCACHE_SWITCH + GUIDANCE_SWITCHES,
+    Stage: tuple(field for fields in SECTIONS.values() for field in fields),
     **{STAGE_GROUPS[group]: fields for group, fields in GROUPS.items()},
 }
 

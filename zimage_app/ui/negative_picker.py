@@ -15,7 +15,7 @@ from zimage_app.domain.text import Language, language_named
 from zimage_app.service.negatives.library import MINE
 from zimage_app.service.permissions import require_home
 from zimage_app.service.studio import Studio
-from zimage_app.ui.values import Values, request_data
+from zimage_app.ui.values import Values, page_stages, request_data
 
 Data = dict[str, Any]
 
@@ -75,9 +75,11 @@ def state_data(studio: Studio, text: str, settings: object) -> Data:
 def guide_values(values: Mapping[str, Any]) -> Values:
     """The page values that give a negative prompt an effect; empty where it has one, or can't be told yet."""
     found = _help(values)
-    numbers = found.stages if found else ()
-    settings = {"nag": True} | {f"nag.{name}": value for name, value in Nag().model_dump().items()}
-    return {f"stages.{number}.{name}": value for number in numbers for name, value in settings.items()}
+    if found is None:
+        return {}
+    nag = {"nag": True} | {f"nag.{name}": value for name, value in Nag().model_dump().items()}
+    stages = page_stages(values)
+    return {"stages": [stage | nag if number in found.stages else stage for number, stage in enumerate(stages)]}
 
 
 def _help(values: Mapping[str, Any]) -> Help | None:

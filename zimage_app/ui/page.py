@@ -5,31 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.request import MAX_STAGES, STAGE_GROUPS, GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.studio import Studio
 from zimage_app.ui.api import add_public_functions
 from zimage_app.ui.asset import asset
-from zimage_app.ui.controls import control, element_id
+from zimage_app.ui.controls import element_id, stage_form
 from zimage_app.ui.handlers import RECIPES, Handlers, Widgets
 from zimage_app.ui.hints import hint_function
-from zimage_app.ui.i18n import card_key, knob_key, tab_key
-from zimage_app.ui.layout import (
-    EASYCACHE_SWITCH,
-    GROUPS,
-    GUIDANCE_SWITCHES,
-    STAGE_ADVANCED,
-    STAGE_BASIC,
-    STAGE_CFG_RANGE,
-    STAGE_SWITCH,
-)
+from zimage_app.ui.i18n import card_key, knob_key
 from zimage_app.ui.lora_picker import limits, note_function
 from zimage_app.ui.model_panel import panel_function
 from zimage_app.ui.negative_picker import library_function
@@ -37,7 +26,7 @@ from zimage_app.ui.preset_bar import bar_function
 from zimage_app.ui.prompt_tools import prompt_function
 from zimage_app.ui.scripts import Data, answering
 from zimage_app.ui.start_picture import mask_bounds
-from zimage_app.ui.values import Values, all_stages_values, in_effect, switched_knobs, switches
+from zimage_app.ui.values import stages_values
 from zimage_app.web.language import LanguageChoice
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
@@ -117,10 +106,6 @@ class _Controls:
         self._answers = answers
         self._words = words
         self._card = card
-        self._values: Values = all_stages_values(card.stages)
-        self._effects = {
-            name: on for number in range(MAX_STAGES) for name, on in in_effect(self._values, number).items()
-        }
         self.fields: dict[str, Component] = {}
 
     def column(self, cards: Iterable[ModelCard]) -> None:
@@ -166,12 +151,7 @@ class _Controls:
         )
 
     def _text(self, field: str, **options: Any) -> None:
-        self.fields[field] = gr.Textbox(
-            label=self._words(knob_key(GenerationRequest, field, "title")),
-            info=self._words(knob_key(GenerationRequest, field, "help")),
-            elem_id=element_id(field),
-            **options,
-        )
+        self.fields[field] = gr.Textbox(**self._named(field), **options)
 
     def _model(self, cards: Iterable[ModelCard]) -> None:
         choices = [(self._words(card_key(card, "title")), card.name) for card in cards]
@@ -203,42 +183,16 @@ class _Controls:
                     for name in RECIPES
                 }
             self.fields["start"] = _drawn("start", None, elem_id=element_id("start"))
-            with gr.Column(elem_id="stages"):
-                self.fields["stages"] = _drawn(
-                    "stages", len(self._card.stages), elem_id=element_id("stages"), most=MAX_STAGES
-                )
-            with gr.Tabs(elem_id="stage-panels"):
-                for number in range(MAX_STAGES):
-                    with gr.Tab(self._words(tab_key(number)), id=number, elem_id=f"stage-{number}"):
-                        self._stage(number)
-            keep = "keep_stages"
-            self.fields[keep] = control(GenerationRequest, keep, keep, False, self._words)
+            stages = stages_values(self._card.stages)["stages"]
+            self.fields["stages"] = _drawn("stages", stages, elem_id=element_id("stages"), form=stage_form())
+            self.fields["keep_stages"] = gr.Checkbox(container=False, **self._named("keep_stages"))
 
-    def _stage(self, number: int) -> None:
-        prefix = f"stages.{number}"
-        self._knobs(prefix, Stage, STAGE_SWITCH)
-        with gr.Row(elem_classes="pairs"):
-            self._knobs(prefix, Stage, STAGE_BASIC)
-        self._knobs(prefix, Stage, EASYCACHE_SWITCH)
-        with gr.Accordion(self._words("advanced"), open=False, elem_classes="inner"), gr.Row(elem_classes="pairs"):
-            self._knobs(prefix, Stage, STAGE_ADVANCED)
-            self._group(prefix, "easycache")
-        with gr.Accordion(self._words("guidance"), open=False, elem_classes="inner"):
-            for group in GUIDANCE_SWITCHES:
-                self._knobs(prefix, Stage, (group,))
-                with gr.Row(elem_classes="pairs"):
-                    self._group(prefix, group)
-            with gr.Row(elem_classes="pairs"):
-                self._knobs(prefix, Stage, STAGE_CFG_RANGE)
-
-    def _group(self, prefix: str, group: str) -> None:
-        self._knobs(f"{prefix}.{group}", STAGE_GROUPS[group], GROUPS[group])
-
-    def _knobs(self, prefix: str, model: type[BaseModel], fields: Iterable[str]) -> None:
-        for field in fields:
-            name = f"{prefix}.{field}"
-            self.fields[name] = control(model, field, name, self._values[name], self._words)
-            self.fields[name].interactive = self._effects.get(name, True)
+    def _named(self, field: str) -> dict[str, Any]:
+        return {
+            "label": self._words(knob_key(GenerationRequest, field, "title")),
+            "info": self._words(knob_key(GenerationRequest, field, "help")),
+            "elem_id": element_id(field),
+        }
 
 
 def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> None:
@@ -272,8 +226,6 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(at.fields["start"], "shape")(do.shape_stages, fields, filled, preprocess=False, **plain)
     _event(controls.drop, "fill")(do.fill_in, model, filled, **plain)
     _event(controls.drop, "undo")(do.put_back, None, filled, **plain)
-    for number in range(MAX_STAGES):
-        _dim(at, do, number, plain)
     _remember(page, at, do, plain)
 
 
@@ -284,14 +236,6 @@ def _wire_viewer(viewer: gr.HTML, at: Widgets, do: Handlers) -> None:
         _event(source, "reuse")(do.reuse, None, filled, **_PRIVATE, queue=False)
         queued = _event(source, "again")(do.again, None, [at.asked, at.remade, at.notice], **_PRIVATE, queue=False)
         queued.then(do.compare, at.remade, [at.remade, at.notice], **_PRIVATE)
-
-
-def _dim(at: Widgets, do: Handlers, number: int, plain: dict[str, Any]) -> None:
-    """Let a stage's switches grey out what they leave without effect."""
-    deciding = [at.fields[name] for name in switches(number)]
-    dimmed = [at.fields[name] for name in switched_knobs(number)]
-    changes = [_event(switch, "input") for switch in deciding]
-    gr.on(changes, partial(do.dim, number), deciding, dimmed, preprocess=False, **plain)
 
 
 def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any]) -> None:

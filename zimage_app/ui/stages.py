@@ -1,4 +1,4 @@
-"""Adding, copying, moving and removing stage tabs: page values in, page values out. Knows no components."""
+"""Adding, copying, moving and removing stages: page values in, page values out. Knows no components."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import StartPicture, parse_request, parse_stage
 from zimage_app.domain.stages import EDITS, Edit, Places, following, places_after, renumbered, shaped
 from zimage_app.domain.text import Text
-from zimage_app.ui.values import Values, lora_values, stage_count, stage_data, stage_fields, stages_values, start_value
+from zimage_app.ui.values import Values, lora_values, page_stages, stage_data, stage_values, start_value
 
 
 def edited(values: Mapping[str, Any], edit: str, stage: object) -> tuple[Values, tuple[Text, ...]]:
@@ -20,20 +20,17 @@ def edited(values: Mapping[str, Any], edit: str, stage: object) -> tuple[Values,
     Raises:
         RequestError: there would be no stage or too many, no such edit or stage, or what it needs is not valid.
     """
-    count = stage_count(values)
-    if edit not in EDITS or not isinstance(stage, int) or stage not in range(count):
+    stages = page_stages(values)
+    if edit not in EDITS or not isinstance(stage, int) or stage not in range(len(stages)):
         raise RequestError("stages", Text(f"{edit!r} of {stage!r} is not possible", f"无法对 {stage!r} 执行 {edit!r}"))
-    places = places_after(cast(Edit, edit), stage, count)
-    changed: Values = {"stages": len(places)}
-    for new, old in enumerate(places):
-        if new != old:
-            changed |= _moved(values, old, new)
+    places = places_after(cast(Edit, edit), stage, len(stages))
+    changed = [dict(stages[place]) for place in places]
     if edit == "add":
-        added = following(parse_stage(stage_data(values, count - 1)))
-        changed |= _moved(stages_values((added,)), 0, count)
+        changed[-1] = stage_values(following(parse_stage(stage_data(stages[-1]))))
     chosen = parse_request({"prompt": "-", "loras": values["loras"] or [], "start": values.get("start") or None})
     loras, said = renumbered(chosen.loras, places)
-    return changed | {"loras": lora_values(loras), "start": start_value(_moved_start(chosen.start, places))}, said
+    start = start_value(_moved_start(chosen.start, places))
+    return {"stages": changed, "loras": lora_values(loras), "start": start}, said
 
 
 def in_shape(values: Mapping[str, Any], width: object, height: object) -> Values:
@@ -44,16 +41,11 @@ def in_shape(values: Mapping[str, Any], width: object, height: object) -> Values
     """
     if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
         raise RequestError("stages", Text(f"{width!r} x {height!r} is no size", f"{width!r} × {height!r} 不是尺寸"))
-    changed: Values = {}
-    for number in range(stage_count(values)):
-        sides = shaped(parse_stage(stage_data(values, number)), width, height)
-        changed |= {f"stages.{number}.{name}": side for name, side in zip(("width", "height"), sides, strict=True)}
-    return changed
-
-
-def _moved(values: Mapping[str, Any], old: int, new: int) -> Values:
-    pairs = zip(stage_fields(old), stage_fields(new), strict=True)
-    return {name: values[source] for (source, _, _), (name, _, _) in pairs}
+    stages = []
+    for stage in page_stages(values):
+        across, along = shaped(parse_stage(stage_data(stage)), width, height)
+        stages.append(stage | {"width": across, "height": along})
+    return {"stages": stages}
 
 
 def _moved_start(start: StartPicture | None, places: Places) -> StartPicture | None:

@@ -1,9 +1,9 @@
 """What stands in the page's fields <-> a request. Knows field names, but no components.
 
-A page value is named by its path in the request: ``prompt``, ``stages.0.width``, ``stages.0.easycache.threshold``;
-``stages.0.easycache`` itself is the switch that says whether there is one, and so for every group of a stage
-(``STAGE_GROUPS``). ``stages`` is how many of the page's stage
-tabs are in use; what the others hold counts for nothing.
+A page value is named by its field in the request: ``prompt``, ``seed``. ``stages`` is a list with one stage's values
+each, named by their path in the stage: ``width``, ``easycache.threshold``. ``easycache`` itself is the switch that says
+whether there is one, and so for every group of a stage (``STAGE_GROUPS``); what stands in a group that is off counts
+for nothing. Half-typed values stay as they were typed: ``parse_request`` alone judges them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS, STAGE_OPTIONS, unread_options
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import (
     MAX_STAGES,
@@ -35,25 +34,33 @@ REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed", "stages", "
 _RANDOM_SEED = ("", "-1")
 
 
-def stage_fields(number: int) -> Iterator[tuple[str, type[BaseModel], str]]:
-    """(page name, model, field) of every knob of stage ``number``, counted from 0."""
+def stage_fields() -> Iterator[tuple[str, type[BaseModel], str]]:
+    """(name in the stage's values, model, field) of every knob of a stage."""
     for field in Stage.model_fields:
-        yield f"stages.{number}.{field}", Stage, field
+        yield field, Stage, field
     for group, model in STAGE_GROUPS.items():
         for field in model.model_fields:
-            yield f"stages.{number}.{group}.{field}", model, field
+            yield f"{group}.{field}", model, field
 
 
-def field_names() -> tuple[str, ...]:
-    """All page values, in a fixed order: there is a tab for every stage that a request may have."""
-    return REQUEST_FIELDS + tuple(name for number in range(MAX_STAGES) for name, _, _ in stage_fields(number))
+def knob_path(path: str) -> str:
+    """The knob at a path in a request, or the one that the path is inside of; empty where it has none.
+
+    ``stages.1.easycache.threshold`` is one, ``loras.0.strength`` is inside of ``loras``.
+    """
+    stage_knobs = {name for name, _, _ in stage_fields()}
+    first, _, rest = path.partition(".")
+    number, _, name = rest.partition(".")
+    if first == "stages" and name in stage_knobs:
+        return f"stages.{number}.{name}"
+    return first if first in REQUEST_FIELDS else ""
 
 
-def field_title(name: str) -> Text:
-    """The title of the knob behind a page value's name."""
-    path = name.split(".")
-    owner = STAGE_GROUPS[path[2]] if len(path) == 4 else Stage if len(path) == 3 else GenerationRequest
-    return knob_of(owner, path[-1]).title
+def field_title(path: str) -> Text:
+    """The title of the knob at a path that ``knob_path`` gave."""
+    names = path.split(".")
+    owner = STAGE_GROUPS[names[2]] if len(names) == 4 else Stage if len(names) == 3 else GenerationRequest
+    return knob_of(owner, names[-1]).title
 
 
 def takes_word_or_number(model: type[BaseModel], field: str) -> bool:
@@ -61,25 +68,22 @@ def takes_word_or_number(model: type[BaseModel], field: str) -> bool:
     return any(get_origin(member) is Literal for member in get_args(model.model_fields[field].annotation))
 
 
-def stage_count(values: Mapping[str, Any]) -> int:
-    """How many stage tabs are in use; raises RequestError where that is no number of stages."""
-    count = values["stages"]
-    if isinstance(count, bool) or count not in range(1, MAX_STAGES + 1):
+def page_stages(values: Mapping[str, Any]) -> list[Values]:
+    """The values of each stage; raises RequestError where there is no list of 1 to MAX_STAGES of them."""
+    stages = values["stages"]
+    well_formed = isinstance(stages, list) and all(isinstance(stage, dict) for stage in stages)
+    if not (well_formed and 1 <= len(stages) <= MAX_STAGES):
         raise RequestError(
-            "stages",
-            Text(
-                f"{count!r} must be a whole number from 1 to {MAX_STAGES}",
-                f"{count!r} 必须是 1 到 {MAX_STAGES} 的整数",
-            ),
+            "stages", Text(f"must be a list of 1 to {MAX_STAGES} stages", f"必须是 1 到 {MAX_STAGES} 个阶段的列表")
         )
-    return int(count)
+    return list(stages)
 
 
 def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
     """Page values as plain data for ``parse_request``, which alone judges them.
 
     Raises:
-        RequestError: ``stages`` is no number of stages.
+        RequestError: ``stages`` is no list of stages.
     """
     seed = _stripped(values["seed"])
     triggers = values["triggers"] or ""
@@ -91,24 +95,22 @@ def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
         "triggers": triggers,
         "loras": _filled_list(values["loras"]),
         "seed": "random" if seed in _RANDOM_SEED else _word_or_number(seed),
-        "stages": [stage_data(values, number) for number in range(stage_count(values))],
+        "stages": [stage_data(stage) for stage in page_stages(values)],
         "start": values.get("start") or None,
         "keep_stages": values.get("keep_stages") or False,
     }
 
 
-def stage_data(values: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """One stage's page values as plain data."""
-    prefix = f"stages.{number}"
-    stage = {
-        field: _plain(Stage, field, values[f"{prefix}.{field}"])
-        for field in Stage.model_fields
-        if field not in STAGE_GROUPS
-    }
-    for group, model in STAGE_GROUPS.items():
-        settings = {field: _plain(model, field, values[f"{prefix}.{group}.{field}"]) for field in model.model_fields}
-        stage[group] = settings if values[f"{prefix}.{group}"] else None
-    return stage
+def stage_data(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """One stage's page values as plain data; what they lack is left to the request's own defaults."""
+    data: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {group: {} for group in STAGE_GROUPS if stage.get(group)}
+    for name, model, field in stage_fields():
+        group = name.rpartition(".")[0]
+        into = groups.get(group) if group else data
+        if name in stage and name not in STAGE_GROUPS and into is not None:
+            into[field] = _plain(model, field, stage[name])
+    return data | groups
 
 
 def request_values(request: GenerationRequest, card: ModelCard) -> Values:
@@ -136,49 +138,19 @@ def start_value(start: StartPicture | None) -> Values | None:
     return None if start is None else start.model_dump(mode="json")
 
 
-def stages_values(stages: tuple[Stage, ...]) -> Values:
-    """Stages as page values: those of their tabs, and how many there are."""
-    values: Values = {"stages": len(stages)}
-    for number, stage in enumerate(stages):
-        groups = {model: getattr(stage, group) or model() for group, model in STAGE_GROUPS.items()}
-        for name, model, field in stage_fields(number):
-            value = getattr(groups.get(model, stage), field)
-            values[name] = str(value) if takes_word_or_number(model, field) else value
-        values |= {f"stages.{number}.{group}": getattr(stage, group) is not None for group in STAGE_GROUPS}
-    return values
+def stages_values(stages: Iterable[Stage]) -> Values:
+    """Stages as the page's value of that name."""
+    return {"stages": [stage_values(stage) for stage in stages]}
 
 
-def all_stages_values(stages: tuple[Stage, ...]) -> Values:
-    """The page values of all tabs, those that are not in use included."""
-    spare = (Stage(),) * (MAX_STAGES - len(stages))
-    return stages_values(stages + spare) | {"stages": len(stages)}
-
-
-def switches(number: int) -> tuple[str, ...]:
-    """The knobs of stage ``number`` that may leave others without effect: its rules, and each group's switch."""
-    return tuple(f"stages.{number}.{name}" for name in ("sampler", "handover", *STAGE_GROUPS))
-
-
-def switched_knobs(number: int) -> tuple[str, ...]:
-    """The knobs of stage ``number`` that its switches may leave without effect."""
-    grouped = (name for name, model, _ in stage_fields(number) if model is not Stage)
-    return (*(f"stages.{number}.{name}" for name in sorted(STAGE_OPTIONS)), *grouped)
-
-
-def in_effect(values: Mapping[str, Any], number: int) -> dict[str, bool]:
-    """Whether each of the ``switched_knobs`` has an effect."""
-    prefix = f"stages.{number}."
-    sampler, handover = values[f"{prefix}sampler"], values[f"{prefix}handover"]
-    # A name that isn't in the tables is for the request's check to refuse; it takes nothing away.
-    known = sampler in SAMPLER_TRAITS and handover in HANDOVER_TRAITS
-    unread = unread_options(sampler, handover) if known else frozenset()
-    if number == 0:  # it takes nothing over, whatever its rule
-        unread -= {"denoise"}
-    effects = {}
-    for name in switched_knobs(number):
-        group, _, field = name.removeprefix(prefix).rpartition(".")
-        effects[name] = bool(values[f"{prefix}{group}"]) if group else field not in unread
-    return effects
+def stage_values(stage: Stage) -> Values:
+    """One stage as page values; the inverse of ``stage_data``. A group that is off shows its usual settings."""
+    owners = {model: getattr(stage, group) or model() for group, model in STAGE_GROUPS.items()}
+    values: Values = {}
+    for name, model, field in stage_fields():
+        value = getattr(owners.get(model, stage), field)
+        values[name] = str(value) if takes_word_or_number(model, field) else value
+    return values | {group: getattr(stage, group) is not None for group in STAGE_GROUPS}
 
 
 def _plain(model: type[BaseModel], field: str, value: object) -> object:

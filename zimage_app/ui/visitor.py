@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zimage_app.ui.asset import asset
-from zimage_app.ui.i18n import WORDS
+from zimage_app.ui.i18n import catalogue
 from zimage_app.web.guard import with_nonce
 from zimage_app.web.language import LANGUAGE_COOKIE, LOCALES, LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_cookie, owner_of
@@ -70,7 +70,7 @@ class _PageSend:
         page = {
             "language": language,
             "cookie": LANGUAGE_COOKIE,
-            "words": {key: text.to(language) for key, text in WORDS.items()},
+            "words": {key: text.to(language) for key, text in catalogue(()).items()},
         }
         return (
             f"<script>window.studio={_script_json(page)};document.documentElement.lang={_script_json(LOCALES[language])};"

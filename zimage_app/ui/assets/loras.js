@@ -428,8 +428,8 @@ root.querySelector(".add").onclick = openPicker;
 
 document.addEventListener("studio:settings", (event) => {
   const settings = event.detail;
-  const numbers = Array.from({ length: settings.stages }, (_, place) => place + 1);
-  const on = numbers.filter((stage) => settings[`stages.${stage - 1}.enabled`] !== false);
+  const numbers = settings.stages.map((_, place) => place + 1);
+  const on = numbers.filter((stage) => settings.stages[stage - 1].enabled !== false);
   const other = settings.model !== model;
   model = settings.model;
   if (other) fetchLibrary(false);

@@ -8,27 +8,20 @@ function unpaint() {
   }
 }
 
-const soon = () => new Promise((done) => setTimeout(done, 150));
-
-const visible = (id) => document.getElementById(id)?.offsetParent;
-
-// A field may stand in another tab or a closed section; it may not even be in the page before that is opened.
-async function reveal(id) {
+// A field may stand in another stage's tab, which is drawn when it is opened, or in a closed section.
+function reveal(id) {
   const stage = /^knob-stages-(\d+)/.exec(id);
-  if (!stage || visible(id)) return;
-  document.querySelectorAll("#stages [role=tab]")[Number(stage[1])]?.click();
-  await soon();
-  if (visible(id)) return;
-  document.querySelector(`#stage-${stage[1]} .inner > button`)?.click();
-  await soon();
+  if (stage) document.getElementById(`stage-tab-${stage[1]}`)?.click();
+  const section = document.getElementById(id)?.closest("details");
+  if (section) section.open = true;
 }
 
-async function paint(id) {
-  await reveal(id);
+function paint(id) {
+  reveal(id);
   const node = document.getElementById(id);
   if (!node) return;
   node.classList.add("studio-wrong");
-  node.querySelector("input, textarea")?.setAttribute("aria-invalid", "true");
+  node.querySelector("input, textarea, select")?.setAttribute("aria-invalid", "true");
   node.scrollIntoView({ block: "nearest" });
 }
 

@@ -1,27 +1,29 @@
-// The stage tabs: as many as there are stages, with what each is called, and the tools that add, copy, move and remove.
-// props.value is the number of stages; the fields of each lie in a tab of Gradio's (#stage-panels), whose own strip is
-// hidden. What stands in the fields is moved by the server (stages.py).
+// The stages: a tab for each, the tools that add, copy, move and remove them, and the knobs of the open one. props.value
+// is a list with one stage's values each, named by their path in it (values.py); props.form says which knobs there are
+// (controls.py). Stages are added, moved and removed by the server (stages.py), which renumbers LoRAs with them.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".stage-tabs");
 const strip = root.querySelector(".tab-list");
+const panels = root.querySelector(".panels");
+const { form } = props;
 const signs = { add: "＋", duplicate: say("stage_copy"), left: "←", right: "→", remove: say("stage_delete") };
 
-let count = props.value;
+let stages = [];
 let chosen = 0; // the open tab
 let wanted; // the tab to open when a stage has come
-let settings = {};
+let firstStage = 1; // where a start picture comes in
 let meaning = null; // what the stages' settings mean in numbers; null while that can't be told
 
-const isOn = (stage) => settings[`stages.${stage}.enabled`] !== false;
-const isSkipped = (stage) => stage + 1 < (settings.start?.stage || 1); // a picture comes in its place
+const isOn = (stage) => stages[stage].enabled !== false;
+const isSkipped = (stage) => stage + 1 < firstStage;
 const runs = (stage) => isOn(stage) && !isSkipped(stage);
 
 // As on the canvas: the stages that run are named by their place among themselves.
 function nameOf(stage) {
   if (!isOn(stage)) return say("stage_off");
   if (isSkipped(stage)) return say("stage_skipped");
-  const running = [...Array(count).keys()].filter(runs);
+  const running = [...stages.keys()].filter(runs);
   const place = running.indexOf(stage);
   if (place === running.length - 1) return say("stage_final");
   return say(place ? "stage_refine" : "stage_draft");
@@ -29,14 +31,14 @@ function nameOf(stage) {
 
 function open(stage, focus) {
   wanted = undefined;
-  chosen = Math.max(0, Math.min(stage, count - 1));
-  document.querySelectorAll("#stage-panels [role=tab]")[chosen]?.click();
+  chosen = Math.max(0, Math.min(stage, stages.length - 1));
   draw();
+  showPanel();
   if (focus) strip.children[chosen].focus();
 }
 
 function walk(event) {
-  const last = count - 1;
+  const last = stages.length - 1;
   const next = { ArrowRight: chosen === last ? 0 : chosen + 1, ArrowLeft: chosen ? chosen - 1 : last, Home: 0, End: last }[event.key];
   if (next === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
@@ -49,7 +51,7 @@ function makeTab(stage) {
   tab.id = `stage-tab-${stage}`;
   tab.setAttribute("role", "tab");
   tab.setAttribute("aria-selected", String(stage === chosen));
-  tab.setAttribute("aria-controls", `stage-${stage}`);
+  if (stage === chosen) tab.setAttribute("aria-controls", `stage-${stage}`);
   tab.tabIndex = stage === chosen ? 0 : -1;
   tab.classList.toggle("off", !runs(stage));
   return tab;
@@ -59,11 +61,11 @@ function makeTool(edit) {
   const label = say(`stage_${edit}`, { stage: chosen + 1 });
   const button = makeButton(`tool ${edit}`, signs[edit], label, () => change(edit));
   const impossible = {
-    add: count >= props.most,
-    duplicate: count >= props.most,
+    add: stages.length >= form.most,
+    duplicate: stages.length >= form.most,
     left: chosen === 0,
-    right: chosen === count - 1,
-    remove: count === 1,
+    right: chosen === stages.length - 1,
+    remove: stages.length === 1,
   };
   button.disabled = impossible[edit];
   return button;
@@ -73,7 +75,7 @@ function change(edit) {
   const stage = chosen;
   trigger("edit", { edit, stage });
   if (edit === "left" || edit === "right") open(stage + (edit === "left" ? -1 : 1));
-  wanted = { add: count, duplicate: stage + 1 }[edit];
+  wanted = { add: stages.length, duplicate: stage + 1 }[edit];
 }
 
 // What the open stage's settings mean in numbers
@@ -91,9 +93,9 @@ function drawMeaning() {
 
 function draw() {
   drawMeaning();
-  const inside = root.contains(document.activeElement) ? document.activeElement : null;
+  const inside = document.activeElement?.closest(".stage-tabs :is(.tab, .tool)");
   const place = inside && (inside.role === "tab" ? ".tab-list [aria-selected=true]" : `.${[...inside.classList].pop()}`);
-  strip.replaceChildren(...[...Array(count).keys()].map(makeTab));
+  strip.replaceChildren(...[...stages.keys()].map(makeTab));
   root.querySelector(".add")?.remove();
   root.querySelector(".strip-row").append(makeTool("add"));
   root.querySelector(".tools").replaceChildren(...["duplicate", "left", "right", "remove"].map(makeTool));
@@ -102,12 +104,155 @@ function draw() {
   (again?.disabled ? root.querySelector(".tab-list [aria-selected=true]") : again)?.focus();
 }
 
-function take() {
-  const next = Math.max(1, Math.min(props.most, Number(props.value) || 1));
-  const came = next > count;
-  count = next;
-  open(came && wanted !== undefined ? wanted : chosen);
+// The knobs of a stage
+
+const idOf = (stage, name) => `knob-stages-${stage}-${name.replaceAll(".", "-")}`;
+
+function set(stage, name, value) {
+  stages = stages.map((values, place) => (place === stage ? { ...values, [name]: value } : values));
+  props.value = stages;
   trigger("change");
+  fillPanel(stage);
+  if (name === "enabled") draw();
+}
+
+const numberIn = (field) => (field.value === "" ? null : Number(field.value));
+
+// The field of a knob: how it is made, what is in it, and how it shows a value.
+const fields = {
+  switch: {
+    make: () => makeInput("checkbox"),
+    read: (field) => field.checked,
+    show: (field, value) => (field.checked = Boolean(value)),
+  },
+  choice: {
+    make: (knob) => {
+      const field = make("select");
+      field.append(...knob.choices.map((choice) => new Option(choice, choice)));
+      return field;
+    },
+    read: (field) => field.value,
+    show: (field, value) => (field.value = value),
+  },
+  text: {
+    make: () => makeInput("text"),
+    read: (field) => field.value,
+    show: (field, value) => (field.value = value ?? ""),
+  },
+  number: {
+    make: (knob) => Object.assign(makeInput("number"), { min: knob.low, step: knob.step }),
+    read: numberIn,
+    show: (field, value) => (field.value = value ?? ""),
+  },
+};
+
+function makeInput(type) {
+  const field = make("input");
+  field.type = type;
+  field.autocomplete = "off";
+  return field;
+}
+
+function makeKnob(stage, knob) {
+  const box = make("div", `knob ${knob.kind}`);
+  const title = make("label", "", page.words[knob.title]);
+  const help = make("span", "info-text", page.words[knob.help]);
+  const field = fields[knob.kind].make(knob);
+  box.id = idOf(stage, knob.name);
+  field.id = title.htmlFor = `${box.id}-field`;
+  help.id = `${box.id}-help`;
+  field.setAttribute("aria-describedby", help.id);
+  field.oninput = () => set(stage, knob.name, fields[knob.kind].read(field));
+  box.append(...(knob.kind === "switch" ? [field, title, help] : [title, field, help]));
+  if (knob.kind === "number") box.append(makeSlider(stage, knob));
+  return box;
+}
+
+// The same number, for mouse and finger; the keyboard has the field.
+function makeSlider(stage, knob) {
+  const slider = makeInput("range");
+  Object.assign(slider, { min: knob.low, max: knob.high, step: knob.step, tabIndex: -1 });
+  slider.setAttribute("aria-label", page.words[knob.title]);
+  slider.oninput = () => set(stage, knob.name, Number(slider.value));
+  return slider;
+}
+
+function makeSection(stage, name, knobs) {
+  const body = make("div", "knobs");
+  for (const knob of knobs) {
+    body.append(makeKnob(stage, knob));
+    if (!knob.group) continue;
+    const group = make("div", "group");
+    group.dataset.switch = knob.name;
+    group.append(...knob.group.map((each) => makeKnob(stage, each)));
+    body.append(group);
+  }
+  if (name === "basic") return body;
+  const section = make("details", "inner");
+  section.append(make("summary", "", say(name)), body);
+  return section;
+}
+
+function makePanel(stage) {
+  const panel = make("div", "stage-panel");
+  panel.id = `stage-${stage}`;
+  panel.setAttribute("role", "tabpanel");
+  panel.setAttribute("aria-labelledby", `stage-tab-${stage}`);
+  panel.append(...Object.entries(form.sections).map(([name, knobs]) => makeSection(stage, name, knobs)));
+  return panel;
+}
+
+// Where neither the chosen sampler nor the hand-over rule reads it, a knob has no effect. The first stage takes nothing
+// over, so its denoise has one whatever the rule.
+function hasEffect(stage, name) {
+  const { sampler, handover } = stages[stage];
+  const read = [form.reads.sampler[sampler], form.reads.handover[handover]];
+  if (!form.options.includes(name) || read.includes(undefined)) return true;
+  return read.flat().includes(name) || (stage === 0 && name === "denoise");
+}
+
+function showKnob(stage, knob) {
+  const box = document.getElementById(idOf(stage, knob.name));
+  const value = stages[stage][knob.name];
+  const [field, slider] = box.querySelectorAll("input, select");
+  const kind = fields[knob.kind];
+  if (kind.read(field) !== value) kind.show(field, value);
+  field.disabled = !hasEffect(stage, knob.name);
+  if (!slider) return;
+  slider.disabled = field.disabled;
+  slider.min = Math.min(knob.low, value ?? knob.low);
+  slider.max = Math.max(knob.high, value ?? knob.high);
+  slider.value = value ?? knob.low;
+}
+
+function fillPanel(stage) {
+  const panel = document.getElementById(`stage-${stage}`);
+  if (!panel) return;
+  const knobs = Object.values(form.sections).flat();
+  for (const knob of knobs.flatMap((each) => [each, ...(each.group || [])])) showKnob(stage, knob);
+  for (const group of panel.querySelectorAll(".group")) group.hidden = !stages[stage][group.dataset.switch];
+}
+
+// A stage's knobs are made when it is first opened.
+function showPanel() {
+  for (const panel of [...panels.children]) {
+    const stage = Number(panel.id.replace("stage-", ""));
+    if (stage >= stages.length) panel.remove();
+    panel.hidden = stage !== chosen;
+  }
+  if (!document.getElementById(`stage-${chosen}`)) panels.append(makePanel(chosen));
+  fillPanel(chosen);
+}
+
+// All of it
+
+function show() {
+  const next = JSON.parse(JSON.stringify(props.value || []));
+  if (!next.length || JSON.stringify(next) === JSON.stringify(stages)) return false;
+  const came = next.length > stages.length;
+  stages = next;
+  open(came && wanted !== undefined ? wanted : chosen);
+  return true;
 }
 
 strip.onkeydown = walk;
@@ -115,8 +260,8 @@ strip.setAttribute("aria-label", page.words.stages);
 
 let drawn = "";
 document.addEventListener("studio:settings", (event) => {
-  settings = event.detail;
-  const names = [...Array(count).keys()].map(nameOf).join();
+  firstStage = event.detail.start?.stage || 1;
+  const names = [...stages.keys()].map(nameOf).join();
   if (names !== drawn) draw();
   drawn = names;
 });
@@ -126,5 +271,5 @@ document.addEventListener("studio:stages", (event) => {
   drawMeaning();
 });
 
-watch("value", take);
-draw();
+watch("value", () => show() && trigger("change"));
+show();

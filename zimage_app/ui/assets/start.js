@@ -19,22 +19,22 @@ function change(next) {
 
 // The first stage that redraws a part only.
 function usualStage() {
-  const stages = Array.from({ length: settings.stages || 1 }, (_, place) => place);
-  const on = stages.filter((stage) => settings[`stages.${stage}.enabled`] !== false);
-  const redrawing = on.find((stage) => settings[`stages.${stage}.denoise`] < 1);
+  const stages = settings.stages || [];
+  const on = [...stages.keys()].filter((stage) => stages[stage].enabled !== false);
+  const redrawing = on.find((stage) => stages[stage].denoise < 1);
   return (redrawing ?? on[0] ?? 0) + 1;
 }
 
 function drawStages(value) {
-  const count = settings.stages || value.stage;
+  const count = settings.stages?.length || value.stage;
   const numbers = Array.from({ length: count }, (_, place) => place + 1);
   const options = numbers.map((stage) => new Option(String(stage), String(stage)));
   if (value.stage > count) options.push(new Option(say("start_stage_gone", { stage: value.stage }), String(value.stage)));
   const select = part(".at select");
   select.replaceChildren(...options);
   select.value = String(value.stage);
-  const denoise = settings[`stages.${value.stage - 1}.denoise`];
-  part(".denoise").textContent = value.stage <= count && denoise !== undefined ? say("start_denoise", { denoise }) : "";
+  const denoise = settings.stages?.[value.stage - 1]?.denoise;
+  part(".denoise").textContent = denoise !== undefined ? say("start_denoise", { denoise }) : "";
 }
 
 function draw() {

@@ -243,6 +243,7 @@ function dress() {
 }
 
 document.addEventListener("studio:settings", (event) => {
+  if (!block()) return; // Gradio has not drawn it yet; the settings are told again when it has
   dress();
   const { triggers = "", loras = [] } = event.detail;
   uses = Array.isArray(loras) ? loras.filter((use) => use && typeof use.name === "string" && use.name) : [];
