@@ -99,11 +99,11 @@ class At:
         value = self.given(name)
         return None if value is None else resolved(value, wanted, name)
 
-    def passed(self, note: Note) -> dict[str, Value]:
+    def passed(self, *notes: Note) -> dict[str, Value]:
         """For each output the input of its name, by the type that the name tells, with something to tell of it."""
         flows = {name: type_named(name) for name in self.kind.gives if self.given(name) is not None}
         made = {name: self.flow(name, kind) for name, kind in flows.items() if kind}
-        return {name: flow.noted(note) for name, flow in made.items() if flow is not None}
+        return {name: flow.noted(*notes) for name, flow in made.items() if flow is not None}
 
     def model(self, name: str = "model") -> Model:
         """A model, of which nothing is known where nothing is linked."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from zimage_app.domain.card import Z_IMAGE_TURBO
@@ -26,6 +26,11 @@ def add_stages(draft: Draft, passes: Sequence[Pass], picture: Size | None) -> No
         _size(draft, number, passes, stage, picture)
         if number:
             _method(draft, number, done, stage)
+        for field, given in done.guidance.items():
+            if isinstance(given, Mapping):
+                stage[field] = _group(draft, number, field, given)
+            elif (found := _known(draft, number, field, given)) is not None:
+                stage[field] = found
         draft.stages.append(stage)
     for number in range(len(passes)):
         _easycache(draft, passes, number)
@@ -137,18 +142,25 @@ def _easycache(draft: Draft, passes: Sequence[Pass], number: int) -> None:
     if given is None:
         return
     title = of_stage(number, knob_of(Stage, "easycache").title)
-    cache: dict[str, Any] = {}
-    for name, value in given.items():
-        if isinstance(value, Plain):
-            cache[name] = value.data
-        elif isinstance(value, Missing):
-            draft.leave(title, Text(f"{name}: {value.reason.en}", f"{name}：{value.reason.zh}"))
+    cache = _group(draft, number, "easycache", given)
     if number:
         on_model = _shift_of(passes[number - 1].model)
         if on_model != draft.stages[number - 1].get("shift", Z_IMAGE_TURBO.shift):
             cache["window_shift"] = on_model
             draft.turn(title, "EasyCache", f"window_shift {shown(on_model)}")
     draft.stages[number]["easycache"] = cache
+
+
+def _group(draft: Draft, number: int, field: str, given: Mapping[str, Value]) -> dict[str, Any]:
+    """What is known of a group of a stage's settings; the rest is told."""
+    title = of_stage(number, knob_of(Stage, field).title)
+    group: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, Plain):
+            group[name] = value.data
+        elif isinstance(value, Missing):
+            draft.leave(title, Text(f"{name}: {value.reason.en}", f"{name}：{value.reason.zh}"))
+    return group
 
 
 def _shift_of(model: Model) -> Any:
@@ -160,7 +172,7 @@ def _shift_of(model: Model) -> Any:
 
 def _prompts(draft: Draft, passes: Sequence[Pass]) -> None:
     positives, negatives = [done.positive for done in passes], [done.negative for done in passes]
-    guided = [not _by_one(stage.get("cfg")) for stage in draft.stages]
+    guided = [not _by_one(stage.get("cfg")) or bool({"nag", "negpip"} & set(stage)) for stage in draft.stages]
     draft.prompt, draft.prompt_choices = _first(reversed(positives))
     acting = [words for words, on in zip(negatives, guided, strict=True) if on and not words.zeroed]
     resting = [words for words in negatives if not words.zeroed]

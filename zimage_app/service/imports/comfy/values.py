@@ -12,6 +12,8 @@ from typing import Any, Self
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.draft import shown
 
+Settings = Mapping[str, Any]
+"""Settings of a stage that nodes bring: by the field's name a ``Value``, or a group of them by their names."""
 _MOST_NOTES = 200
 MOST_LORAS = 64
 Size = tuple[int, int]
@@ -93,6 +95,7 @@ class Model(Value):
     """None: the model's own."""
     easycache: Mapping[str, Value] | None = None
     loras: tuple[Lora, ...] = ()
+    guidance: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class Conditioning(Value):
 
     text: Value | None = None
     zeroed: bool = False
+    guidance: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,7 @@ class Guider(Value):
     positive: Conditioning
     negative: Conditioning
     cfg: Value
+    guidance: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,7 @@ class Pass:
     decoded_by: str = ""
     """What turned it into pixels since the pass before, if it was resized there."""
     notes: tuple[Note, ...] = ()
+    guidance: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.roles import (
     conditioning,
+    guidance,
     loaders,
     loras,
     models,
@@ -30,6 +31,7 @@ ROLES: dict[str, Role] = {
     **models.ROLES,
     **loras.ROLES,
     **conditioning.ROLES,
+    **guidance.ROLES,
     **loaders.ROLES,
     **pictures.ROLES,
     **schedules.ROLES,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
-from zimage_app.service.imports.comfy.roles.models import feature_note
+from zimage_app.service.imports.comfy.roles.guidance import neg_pip
 from zimage_app.service.imports.comfy.roles.texts import drawn_text, joined, styled, text_of
 from zimage_app.service.imports.comfy.values import Clip, Conditioning, Note, Plain, Value
 
@@ -39,10 +39,12 @@ def styled_encode(at: At) -> Mapping[str, Value]:
     return {"conditioning": encoded(at, made.get("text")), "prompt": made.get("text", Plain("")), **made}
 
 
-def feature_encode(at: At) -> Mapping[str, Value]:
-    """Both prompts of texts with a syntax of the node's own, which this app doesn't have."""
-    note = feature_note(at, ())
-    return {name: encoded(at, text_of(at, name)).noted(note) for name in ("positive", "negative")}
+def subtracting_encode(at: At) -> Mapping[str, Value]:
+    """Both prompts of texts, of which the negative one's phrases are subtracted."""
+    settings, notes = neg_pip(at)
+    made = {name: encoded(at, text_of(at, name)) for name in ("positive", "negative")}
+    positive = replace(made["positive"], guidance=settings).noted(*notes)
+    return {**made, "positive": positive}
 
 
 def encoded(at: At, text: Value | None) -> Conditioning:
@@ -89,7 +91,7 @@ ROLES = {
     "encode": encode,
     "encode drawn": encode_drawn,
     "styled encode": styled_encode,
-    "feature encode": feature_encode,
+    "subtracting encode": subtracting_encode,
     "zero": zero,
     "combine": combine,
     "change prompt": change,

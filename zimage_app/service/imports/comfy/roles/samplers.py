@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.roles.guidance import nag, negative_of
 from zimage_app.service.imports.comfy.roles.models import feature_note
 from zimage_app.service.imports.comfy.roles.schedules import OPTIONS, rest_of_steps, without_folder
 from zimage_app.service.imports.comfy.roles.sizes import sides
@@ -60,18 +61,22 @@ def run(at: At, latent: Picture, fields: Mapping[str, Value], notes: tuple[Note,
         notes = (*notes, at.note(_NO_NOISE))
     between = [note_of(name, _BETWEEN) for name in latent.changes] if latent.passes else []
     notes = merged(notes, latent.notes, between, *(part.notes for part in (guider, sampler, sigmas) if part))
+    own, told = nag(at)
+    model, positive = (guider.model, guider.positive) if guider else (at.model(), at.conditioning("positive"))
+    guidance = {**model.guidance, **positive.guidance, **(guider.guidance if guider else {}), **own}
     done = Pass(
         at.name,
-        guider.model if guider else at.model(),
-        guider.positive if guider else at.conditioning("positive"),
-        guider.negative if guider else at.conditioning("negative"),
+        model,
+        positive,
+        guider.negative if guider else negative_of(at, guidance, fields.get("cfg")),
         fields,
         sigmas.model if sigmas else None,
         latent.size,
         latent.size_reason,
         latent.method,
         latent.decoded_by if latent.method else "",
-        notes,
+        merged(notes, told),
+        guidance,
     )
     passes = (*latent.passes, done)[:_MOST_PASSES]
     return Picture(size=latent.size, size_reason=latent.size_reason, passes=passes, begins_with=latent.begins_with)

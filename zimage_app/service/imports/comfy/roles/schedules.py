@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
-from zimage_app.service.imports.comfy.roles.models import feature_note
+from zimage_app.service.imports.comfy.roles.guidance import nag, negative_of
 from zimage_app.service.imports.comfy.values import Guider, Missing, Model, Noise, Note, Plain, Sampler, Sigmas, Value
 
 OPTIONS = ("eta", "s_noise", "r", "solver_type")
@@ -43,9 +43,10 @@ def noise(at: At) -> Mapping[str, Value]:
 
 def guider(at: At) -> Mapping[str, Value]:
     """Model and prompts; without a cfg of its own it is 1."""
-    made = Guider(at.model(), at.conditioning("positive"), at.conditioning("negative"), at.plain("cfg") or Plain(1.0))
-    if at.option("feature"):
-        made = made.noted(feature_note(at, at.option("feature").split()))
+    cfg = at.plain("cfg") or Plain(1.0)
+    settings, notes = nag(at)
+    negative = negative_of(at, settings, cfg)
+    made = Guider(at.model(), at.conditioning("positive"), negative, cfg, settings).noted(*notes)
     return {at.kind.gives[0]: made.noted(at.note(_NO_GUIDANCE)) if at.option("unusual") else made}
 
 

@@ -1,0 +1,120 @@
+"""Nodes that guide a picture and have a place here: as a group of a stage's settings, similar but not equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from zimage_app.domain.guidance import is_guided_by_one
+from zimage_app.domain.request import Stage, knob_of
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.values import Conditioning, Model, Note, Plain, Settings, Value
+from zimage_app.service.imports.draft import shown
+
+_NO_EFFECT = Text(
+    "it has no effect on Z-Image in ComfyUI either; this app's NAG, in the stages' guidance, has",
+    "它在 ComfyUI 中对 Z-Image 也不起作用；可使用本程序各阶段「引导」中的 NAG",
+)
+_ENDING = Text(
+    "left out: here seed variance acts at the beginning of a stage only",
+    "没有带过来：这里的种子变化只作用于阶段的开头",
+)
+_NAG_INPUTS = {"scale": "nag_scale", "tau": "nag_tau", "alpha": "nag_alpha", "sigma_start": "nag_sigma_start",
+               "sigma_end": "nag_sigma_end"}  # fmt: skip
+_LARGE = 1.0
+"""RenormCFG's cfg_trunc from which on its CFG acts at all noise levels."""
+
+
+def nag(at: At) -> tuple[Settings, tuple[Note, ...]]:
+    """The NAG of a sampler or guider of ComfyUI-NAG; none where it is switched off."""
+    if at.known("nag_scale", 0) in (0, 1):
+        return {}, ()
+    settings = {ours: value for ours, theirs in _NAG_INPUTS.items() if (value := at.plain(theirs)) is not None}
+    return {"nag": settings}, (_similar(at, "nag", settings),)
+
+
+def negative_of(at: At, guided: Settings, cfg: Value | None) -> Conditioning:
+    """The negative prompt that acts: NAG has one of its own, which alone acts at CFG 1."""
+    own = at.flow("nag_negative", Conditioning) if "nag" in guided else None
+    by_one = isinstance(cfg, Plain) and isinstance(cfg.data, int | float) and is_guided_by_one(cfg.data)
+    return own if own is not None and (by_one or cfg is None) else at.conditioning("negative")
+
+
+def renorm_cfg(at: At) -> tuple[Settings, tuple[Note, ...]]:
+    """RenormCFG: CFG's result is shrunk to ``renorm_cfg`` times the prompt's own, and acts below ``cfg_trunc``."""
+    settings: dict[str, Any] = {}
+    notes: list[Note] = []
+    if at.known("renorm_cfg", 1.0) != 0 and (most := at.plain("renorm_cfg")) is not None:
+        limit = {"of": Plain("denoised"), "most": most}
+        settings["cfg_limit"] = limit
+        notes.append(_similar(at, "cfg_limit", limit))
+    below = at.known("cfg_trunc", _LARGE)
+    if isinstance(below, int | float) and below < _LARGE:
+        settings["cfg_start"] = Plain(float(below))
+        notes.append(_similar(at, "cfg_start", {"cfg_trunc": Plain(below)}))
+    return settings, tuple(notes)
+
+
+def seed_variance(at: At) -> tuple[Settings, tuple[Note, ...]]:
+    """SeedVarianceEnhancer: noise on a share of the prompt's features, for the first part of the steps or all."""
+    place = str(at.known("noise_insert", "noise on beginning steps"))
+    if at.known("strength", 0) == 0 or place == "disabled":
+        return {}, ()
+    if "ending" in place:
+        return {}, (at.note(_ENDING),)
+    settings: dict[str, Value] = {"noise": Plain("absolute")}
+    if (strength := at.plain("strength")) is not None:
+        settings["strength"] = strength
+    parts = {"share": "randomize_percent", "end": "steps_switchover_percent"}
+    if "all" in place:
+        del parts["end"]
+    for ours, theirs in parts.items():
+        percent = at.plain(theirs)
+        known = isinstance(percent, Plain) and isinstance(percent.data, int | float)
+        if percent is not None:
+            settings[ours] = Plain(percent.data / 100) if isinstance(percent, Plain) and known else percent
+    return {"variance": settings}, (_similar(at, "variance", settings),)
+
+
+def neg_pip(at: At) -> tuple[Settings, tuple[Note, ...]]:
+    """A negative prompt whose phrases are subtracted."""
+    return {"negpip": {}}, (_similar(at, "negpip", {}),)
+
+
+READERS: dict[str, Callable[[At], tuple[Settings, tuple[Note, ...]]]] = {
+    "renorm cfg": renorm_cfg,
+    "seed variance": seed_variance,
+}
+
+
+def guide(at: At) -> Mapping[str, Value]:
+    """Hands models and prompts on with what the row's ``reads`` makes of the node."""
+    settings, notes = READERS[at.option("reads")](at)
+    made = at.passed(*notes)
+    return {name: guided(flow, settings) for name, flow in made.items()}
+
+
+def guided(flow: Value, settings: Settings) -> Value:
+    """A model or prompt with more settings for the stage that it comes to."""
+    if isinstance(flow, Model | Conditioning):
+        return replace(flow, guidance={**flow.guidance, **settings})
+    return flow
+
+
+def no_effect(at: At) -> Mapping[str, Value]:
+    """Hands on what comes in: ComfyUI's own NAGuidance finds no attention of Z-Image's to act on."""
+    return at.passed(at.note(_NO_EFFECT))
+
+
+def _similar(at: At, field: str, settings: Mapping[str, Value]) -> Note:
+    known = {name: value.data for name, value in settings.items() if isinstance(value, Plain)}
+    said = ", ".join(f"{name} {shown(value)}" for name, value in known.items())
+    en, zh = (f" ({said})", f"（{said}）") if said else ("", "")
+    title = knob_of(Stage, field).title
+    text = Text(f"→ {title.en}{en}; similar, not equal", f"→ {title.zh}{zh}；相近，但不完全相同")
+    return at.note(text, translated=True)
+
+
+ROLES = {"guide": guide, "no effect": no_effect}
