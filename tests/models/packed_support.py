@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.models.stock import normal
+from zimage_app.models.components import AttentionGuidance, Combine
 from zimage_app.models.transformer import FastTransformer
 
 WIDE_CONFIG: dict[str, Any] = {
@@ -135,8 +136,9 @@ def write_packed(path: Path, pack: Callable[[str, Tensor], dict[str, Tensor]], p
     save_file({prefix + key: tensor.contiguous() for key, tensor in tensors.items()}, path)
 
 
-def velocity(fast: FastTransformer) -> Tensor:
-    """One evaluation."""
+def velocity(fast: FastTransformer, combine: Combine | None = None) -> Tensor:
+    """One evaluation; with ``combine`` it is led away from another caption, as NAG does."""
     channels = int(fast.module.config.cap_feat_dim)
     prompt = fast.prompt(normal(20, channels, seed=3))
-    return fast.evaluation((8, 6), [prompt], [0.5])(normal(1, 16, 8, 6).to(fast.dtype), 0.5).float()
+    other = AttentionGuidance(fast.prompt(normal(9, channels, seed=4)), combine, captions=False) if combine else None
+    return fast.evaluation((8, 6), [prompt], [0.5], other)(normal(1, 16, 8, 6).to(fast.dtype), 0.5).float()

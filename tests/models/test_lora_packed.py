@@ -16,6 +16,7 @@ from tests.models.packed_support import PACKERS, WIDE_CONFIG, velocity, wide_wei
 from tests.models.stock import GOLDEN_CONFIG, normal, rel
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
+from zimage_app.engine.guidance.nag import Extrapolation
 from zimage_app.models.loader import load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora, applied
 from zimage_app.models.memory import MemoryPlan
@@ -101,6 +102,20 @@ def test_as_if_merged_and_off_again(pair: Pair, tmp_path: Path, stack: str) -> N
     with applied(manager, uses[:1]):
         assert not torch.equal(velocity(packed), before)
     assert torch.equal(velocity(packed), before)
+
+
+def test_nag_reads_packed_weights_and_their_loras(pair: Pair, tmp_path: Path) -> None:
+    packed, unpacked = pair
+    uses = [ResolvedLora(write(tmp_path, split(packed, 0)), 0.8)]
+    nag = Extrapolation(6.0, 1.5, 0.5)
+    before = velocity(packed, nag)
+    assert rel(before, velocity(unpacked, nag)) < 1e-5
+    for fast in pair:
+        LoraManager(fast).apply(uses)
+    found = velocity(packed, nag)
+    assert rel(found, velocity(unpacked, nag)) < 1e-5
+    assert rel(found, before) > FAR
+    assert rel(found, velocity(packed)) > FAR
 
 
 def test_what_cannot_run_beside_the_weights_says_what_it_takes(pair: Pair, tmp_path: Path) -> None:
