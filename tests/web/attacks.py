@@ -93,8 +93,8 @@ def heavy_json(port: int, at_once: int) -> list[float]:
     return waits
 
 
-def half_open(port: int, count: int) -> list[float]:
-    """Row 12: requests that don't end, from one address. Gives how long others waited."""
+def half_open(program: subprocess.Popen[bytes], port: int, count: int, most: int) -> list[float]:
+    """Row 12: requests that don't end, from one address, of which ``most`` may be open. Gives how long others waited."""
     with ExitStack() as stack, others_are_answered(port) as waits:
         for _ in range(count):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
@@ -102,6 +102,9 @@ def half_open(port: int, count: int) -> list[float]:
                 connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
             except ConnectionError:  # its place was needed
                 continue
+        assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=60).status_code == 200
+        held = psutil.Process(program.pid).net_connections("tcp")
+        assert sum(each.status == psutil.CONN_ESTABLISHED for each in held) <= most
     return waits
 
 

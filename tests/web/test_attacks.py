@@ -32,7 +32,7 @@ def test_heavy_json_stalls_nobody(served: faults.Served) -> None:
 
 
 def test_more_half_open_requests_than_files_stall_nobody(served: faults.Served) -> None:
-    attacks.half_open(port_of(served[1]), FILES + 80)
+    attacks.half_open(served[0], port_of(served[1]), FILES + 80, most=FILES - 256)
 
 
 def test_watchers_stall_nobody(served: faults.Served) -> None:
