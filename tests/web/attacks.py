@@ -94,7 +94,7 @@ def heavy_json(port: int, at_once: int) -> list[float]:
 
 
 def half_open(program: subprocess.Popen[bytes], port: int, count: int, most: int) -> list[float]:
-    """Row 12: requests that don't end, from one address, of which ``most`` may be open. Gives how long others waited."""
+    """Row 12: requests that don't end, of which ``most`` may be open. Gives how long others waited."""
     with ExitStack() as stack, others_are_answered(port) as waits:
         for _ in range(count):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
