@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,3 +44,25 @@ def test_importing_the_package_starts_nothing() -> None:
         " assert 'torch' not in sys.modules; assert threading.active_count() == 1"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_lock_holds_what_is_required() -> None:
+    """``requirements.lock`` says how it is made anew."""
+    locked = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", _text("requirements.lock"), re.MULTILINE))
+    lines = [line for line in _text("requirements.txt").splitlines() if not line.startswith("#")]
+    assert len(lines) > 20
+    for required in (Requirement(line.partition("#")[0]) for line in lines):
+        version = locked[canonicalize_name(required.name)]
+        assert required.specifier.contains(version), f"{required}, but {version} is locked"
+
+
+def test_the_tests_that_security_names_are_there() -> None:
+    named = set(re.findall(r"`(?:tests/(?:\w+/)*)?(test_\w+)(?:\.py)?`", _text("docs/SECURITY.md")))
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    there = {path.stem for path in files}.union(*(re.findall(r"def (test_\w+)", _text(path)) for path in files))
+    assert len(named) > 40
+    assert named <= there, named - there
+
+
+def _text(path: str | Path) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import pytest
@@ -14,26 +13,23 @@ from tests.web.test_attacks import port_of
 
 pytestmark = pytest.mark.timeout(7200)
 
+WAIT = 1.0
+"""Seconds that others may wait for an answer, on a machine that has nothing else to do."""
+
 
 def test_heavy_json_stalls_nobody(tmp_path: Path) -> None:
     with faults.served(tmp_path) as (_, client):
-        attacks.heavy_json(port_of(client), 10)
+        assert max(attacks.heavy_json(port_of(client), 10)) <= WAIT
 
 
 def test_more_half_open_requests_than_files_stall_nobody(tmp_path: Path) -> None:
-    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, usual[1]))
-    try:
-        with faults.served(tmp_path) as (_, client):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, usual[1]), usual[1]))
-            attacks.half_open(port_of(client), 1100)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    with attacks.served_with_files(tmp_path, 1024) as (program, client):
+        assert max(attacks.half_open(program, port_of(client), 1100, most=1024 - 256)) <= WAIT
 
 
 def test_watchers_stall_nobody(tmp_path: Path) -> None:
     with faults.served(tmp_path) as (_, client):
-        attacks.watchers(client, port_of(client), 500)
+        assert max(attacks.watchers(client, port_of(client), 500)) <= WAIT
 
 
 def test_sessions_of_nobody_fill_no_memory(tmp_path: Path) -> None:

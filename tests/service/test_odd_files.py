@@ -12,7 +12,9 @@ import pytest
 from tests.odd_files import pipe, sparse
 from tests.service import faults
 from tests.service.lora_files import write_lora
-from zimage_app.domain.errors import ImportedFileError, LoraError, ModelError, StorageError
+from zimage_app.domain.errors import ImportedFileError, LoadingCancelled, LoraError, ModelError, StorageError
+from zimage_app.domain.request import LoraUse
+from zimage_app.domain.text import Text
 from zimage_app.models.lookalikes import MOST_BYTES
 from zimage_app.models.lora.files import read_tensors
 from zimage_app.models.spec import Shelves, list_models, unreadable_models
@@ -88,22 +90,32 @@ def test_loras_are_listed_beside_what_is_none(tmp_path: Path) -> None:
 
 
 def test_a_lora_larger_than_the_model_is_refused_before_it_is_hashed(tmp_path: Path) -> None:
-    size = MOST_BYTES + 4
-    header = b'{"a.lora_down.weight":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}' % (size // 4, size // 4 * 4)
-    begin = len(header).to_bytes(8, "little") + header
-    path = sparse(tmp_path / "large.safetensors", len(begin) + size // 4 * 4, begin)
+    path = sparse_lora(tmp_path / "large.safetensors", MOST_BYTES + 4)
     with pytest.raises(LoraError, match="larger than 16 GB, more than a whole model"):
         LoraLibrary(tmp_path).find("large")
     with pytest.raises(LoraError, match="larger than"):
         read_tensors(path)
 
 
-def test_hashing_a_large_lora_can_be_cancelled(tmp_path: Path) -> None:
-    write_lora(tmp_path / "ink.safetensors")
-    library = LoraLibrary(tmp_path)
-    with pytest.raises(LoraError, match="cancelled"):
-        library.sha256(library.find("ink"), lambda: True)
-    assert len(library.sha256(library.find("ink"))) == 64
+def test_hashing_a_large_lora_is_told_and_can_be_cancelled(tmp_path: Path) -> None:
+    size = 4 * 10**9
+    sparse_lora(tmp_path / "large.safetensors", size)
+    library, told = LoraLibrary(tmp_path), list[Text]()
+    entry = library.find("large")
+    with pytest.raises(LoadingCancelled):
+        library.sha256(entry, lambda: bool(told), told.append)
+    assert [text.en for text in told] == ["hashing LoRA large (7%)"]
+    with pytest.raises(LoadingCancelled):
+        library.hash_files([LoraUse(name="large")], told.append, lambda: True)
+    library.hash_files([LoraUse(name="large", strength=0)], told.append)
+    assert library.known_sha256(entry) is None
+
+
+def sparse_lora(path: Path, size: int) -> Path:
+    """A LoRA of one tensor of so many bytes, a multiple of four, all of them zero."""
+    header = b'{"a.lora_down.weight":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}' % (size // 4, size)
+    begin = len(header).to_bytes(8, "little") + header
+    return sparse(path, len(begin) + size, begin)
 
 
 def test_a_history_is_read_beside_what_is_no_picture(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,22 @@ def test_a_session_holds_no_components(opened: tuple[Any, str]) -> None:
     built = page.default_config.blocks
     changed = [key for key, block in session.blocks_config.blocks.items() if built.get(key) is not block]
     assert len(changed) <= 1
+
+
+def test_visits_leave_nothing_behind(tmp_path: Path) -> None:
+    """Objects are counted, not bytes, which the allocator keeps as it likes: a page has thousands of them."""
+    with opened_page(tmp_path) as (page, address), httpx.Client(base_url=address, timeout=60) as client:
+
+        def objects_after(visits: int) -> int:
+            for _ in range(visits):
+                visit(client)
+            gc.collect()
+            return len(gc.get_objects())
+
+        begun = objects_after(15)
+        assert objects_after(45) - begun < 45 * 10
+        assert len(page.app.state_holder.session_data) <= MOST_ENDED + 2
+        assert len(page._queue.event_ids_to_events) <= 2
 
 
 def test_sessions_of_closed_pages_go_first_and_all_are_bounded(opened: tuple[Any, str]) -> None:

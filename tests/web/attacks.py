@@ -18,19 +18,18 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from tests.service import faults
 
-PATIENT = 5.0
-"""Seconds within which others are answered during an attack, also on a busy machine; it was 70 without the bounds."""
 JSON = {"content-type": "application/json"}
 
 
 @contextmanager
-def others_are_answered(port: int) -> Iterator[None]:
-    """Ask for a sign of life all the time, from another address of this machine; the slowest has to come in time.
+def others_are_answered(port: int) -> Iterator[list[float]]:
+    """Ask for a sign of life all the time, from another address of this machine, and at least three times.
 
-    The time is that of the best of three in a row, so that a busy machine's hiccup isn't the app's.
+    Gives how many seconds each answer took. Not judged here: a busy machine takes its time.
     """
     ended = threading.Event()
     waits: list[float] = []
@@ -47,58 +46,82 @@ def others_are_answered(port: int) -> Iterator[None]:
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(look)
         try:
-            yield
+            yield waits
         finally:
             ended.set()
         looking.result()
-    slowest = max(min(waits[at : at + 3]) for at in range(len(waits) - 2))
-    assert slowest < PATIENT, f"{slowest:.2f} s of {len(waits)} looks"
 
 
-def heavy_json(port: int, at_once: int) -> None:
-    """Row 3: bodies of JSON that are short to send and long to check, through every door that reads some."""
+@contextmanager
+def served_with_files(outputs: Path, files: int, loading: float = 0.0) -> Iterator[faults.Served]:
+    """``app.py`` in a process that may have so many files open, of which this one may have more."""
+    resource = pytest.importorskip("resource")
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, usual)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, usual[1]))
+        program = stack.enter_context(faults.served(outputs, loading))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(usual[0], min(4096, usual[1])), usual[1]))
+        yield program
+
+
+def heavy_json(port: int, at_once: int) -> list[float]:
+    """Row 3: bodies of JSON that are short to send and long to check, through every door that reads some.
+
+    Gives how long others waited.
+    """
     call = {"component_id": 14, "fn_name": "models", "session_hash": "abc"}
+    texts = "[" + "{}," * 42_000 + "0]"
     bodies = [
-        ("/api/generate", b'{"prompt":"x","loras":[' + b"0," * 1_900_000 + b"0]}"),
-        ("/api/generate", b'{"prompt":"x","loras":[' + b"{}," * 1_200_000 + b"{}]}"),
-        ("/api/generate", b'{"prompt":"x","loras":[' + b"0," * 4900 + b"0]}"),
-        ("/api/generate", b'"' * 500_000),
-        ("/gradio_api/queue/join", json.dumps({"data": [[]] * 400_000, "session_hash": "abc"}).encode()),
-        ("/gradio_api/component_server", json.dumps({"data": "x" * 3_900_000, **call}).encode()),
-        ("/gradio_api/component_server", b"[" * 500_000),
-        ("/gradio_api/call/generate", json.dumps({"data": ["x", 1, "", "[" + "{}," * 42_000 + "0]", False]}).encode()),
+        ("/api/generate", 413, b'{"prompt":"x","loras":[' + b"0," * 1_900_000 + b"0]}"),
+        ("/api/generate", 413, b'{"prompt":"x","loras":[' + b"{}," * 1_200_000 + b"{}]}"),
+        ("/api/generate", 422, b'{"prompt":"x","loras":[' + b"0," * 4900 + b"0]}"),
+        ("/api/generate", 422, b'"' * 500_000),
+        ("/gradio_api/queue/join", 413, json.dumps({"data": [[]] * 400_000, "session_hash": "abc"}).encode()),
+        ("/gradio_api/component_server", 413, json.dumps({"data": "x" * 3_900_000, **call}).encode()),
+        ("/gradio_api/component_server", 422, b"[" * 500_000),
+        ("/gradio_api/call/generate", 200, json.dumps({"data": ["x", 1, "", texts, False]}).encode()),
     ]
 
     def send(path: str, body: bytes) -> int:
         return httpx.post(f"http://127.0.0.1:{port}{path}", content=body, headers=JSON, timeout=120).status_code
 
-    with others_are_answered(port), ThreadPoolExecutor(at_once) as pool:
-        for path, body in bodies:
-            statuses = set(pool.map(send, [path] * at_once, [body] * at_once))
-            assert statuses <= {200, 413, 422, 429, 503}, (path, statuses)
+    with others_are_answered(port) as waits, ThreadPoolExecutor(at_once) as pool:
+        for path, refused, body in bodies:
+            statuses = list(pool.map(send, [path] * at_once, [body] * at_once))
+            assert statuses == [refused] * at_once, path
+    return waits
 
 
-def half_open(port: int, count: int) -> None:
-    """Row 12: requests that don't end."""
-    with ExitStack() as stack, others_are_answered(port):
+def half_open(program: subprocess.Popen[bytes], port: int, count: int, most: int) -> list[float]:
+    """Row 12: requests that don't end, of which ``most`` may be open. Gives how long others waited."""
+    with ExitStack() as stack, others_are_answered(port) as waits:
         for _ in range(count):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
             try:
                 connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
             except ConnectionError:  # its place was needed
                 continue
+        assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=60).status_code == 200
+        held = psutil.Process(program.pid).net_connections("tcp")
+        assert sum(each.status == psutil.CONN_ESTABLISHED for each in held) <= most
+    return waits
 
 
-def watchers(client: httpx.Client, port: int, count: int) -> None:
-    """Row 5: one visitor joins the page's load function again and again while a job is open; others use the page."""
+def watchers(client: httpx.Client, port: int, count: int) -> list[float]:
+    """Row 5: one visitor joins the page's load function again and again while a job is open; others use the page.
+
+    Gives how long others waited.
+    """
     visitor = httpx.Client(base_url=client.base_url, timeout=60)
     visitor.get("/")
     load = next(each for each in _loads(visitor.get("/config").json()) if each["queue"] is not False)
-    visitor.post("/api/generate", json=faults.BODY)
-    with others_are_answered(port):
+    visitor.post("/api/generate", json=faults.BODY).raise_for_status()
+    with others_are_answered(port) as waits:
         joined = [visitor.post("/gradio_api/queue/join", json=_call(load, f"s{at}")).status_code for at in range(count)]
-        assert set(joined) <= {200, 429}
+        assert set(joined) == {200, 429}
         assert visit(client) > 0
+    return waits
 
 
 def sessions(program: subprocess.Popen[bytes], client: httpx.Client, count: int) -> None:
@@ -149,8 +172,9 @@ def finish_a_job(client: httpx.Client) -> None:
 
 
 def memory(program: subprocess.Popen[bytes]) -> int:
-    """Bytes that a program has in memory."""
-    return int(psutil.Process(program.pid).memory_info().rss)
+    """Bytes that a program and its children have in memory."""
+    process = psutil.Process(program.pid)
+    return sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
 
 
 def _loads(config: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -11,11 +10,14 @@ import pytest
 from tests.service import faults
 from tests.web import attacks
 
+FILES = 320
+"""That the app may have open."""
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faults.Served]:
-    with faults.served(tmp_path_factory.mktemp("attacked")) as program:
-        attacks.finish_a_job(program[1])
+    """Its jobs stay open for longer than the tests take."""
+    with attacks.served_with_files(tmp_path_factory.mktemp("attacked"), FILES, loading=600) as program:
         yield program
 
 
@@ -29,17 +31,9 @@ def test_heavy_json_stalls_nobody(served: faults.Served) -> None:
     attacks.heavy_json(port_of(served[1]), 2)
 
 
-def test_half_open_requests_stall_nobody(served: faults.Served) -> None:
-    attacks.half_open(port_of(served[1]), 100)
+def test_more_half_open_requests_than_files_stall_nobody(served: faults.Served) -> None:
+    attacks.half_open(served[0], port_of(served[1]), FILES + 80, most=FILES - 256)
 
 
 def test_watchers_stall_nobody(served: faults.Served) -> None:
-    attacks.watchers(served[1], port_of(served[1]), 110)
-
-
-def test_sessions_of_nobody_fill_no_memory(served: faults.Served) -> None:
-    attacks.sessions(*served, 20)
-
-
-def test_visits_leave_nothing_behind(tmp_path: Path) -> None:
-    attacks.soak(tmp_path, 10, 25)
+    attacks.watchers(served[1], port_of(served[1]), 140)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from zimage_app.service.settings import Settings
 from zimage_app.web.client import client_of, is_this_machine
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import door
-from zimage_app.web.server import most_connections, server_config
+from zimage_app.web.server import hold_new_connections, most_connections, server_config
 
 
 async def _who(request: Request) -> PlainTextResponse:
@@ -28,9 +28,9 @@ async def _who(request: Request) -> PlainTextResponse:
 
 
 @contextmanager
-def serving(proxies: Iterable[str] = (), **bounds: Any) -> Iterator[int]:
+def serving(proxies: Iterable[str] = (), more: Sequence[Route] = (), **bounds: Any) -> Iterator[int]:
     """A small app on a server with these bounds; gives the port."""
-    config = server_config(Starlette(routes=[Route("/", _who)]), "127.0.0.1", 0, proxies)
+    config = server_config(Starlette(routes=[Route("/", _who), *more]), "127.0.0.1", 0, proxies)
     for name, value in bounds.items():
         setattr(config.http, name, value)
     server = uvicorn.Server(config)
@@ -39,6 +39,9 @@ def serving(proxies: Iterable[str] = (), **bounds: Any) -> Iterator[int]:
         listening.listen()
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
+        while not server.started:
+            thread.join(0.01)
+        hold_new_connections(server)
         try:
             yield listening.getsockname()[1]
         finally:
@@ -82,6 +85,21 @@ def test_half_sent_requests_make_room_for_whole_ones() -> None:
         assert all(is_closed(connection) for connection in held[:30])
         held[-1].sendall(b"\r\n\r\n")
         assert held[-1].recv(12) == b"HTTP/1.1 200", "the newest wait on"
+
+
+def test_the_system_holds_new_connections_while_the_app_is_busy() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    async def busy(_: Request) -> PlainTextResponse:
+        begun.set()
+        return PlainTextResponse(str(go.wait(60)))
+
+    with serving(more=[Route("/busy", busy)], most=600) as port, ExitStack() as stack:
+        stack.enter_context(half_open(port, b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n"))
+        assert begun.wait(60)
+        for _ in range(300):
+            stack.enter_context(half_open(port))
+        go.set()
 
 
 def test_connections_stay_below_the_files_that_a_process_may_have() -> None:

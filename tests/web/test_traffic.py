@@ -11,7 +11,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tests.loops import run_async
 from zimage_app.web import traffic
-from zimage_app.web.traffic import BURST, CLIENT_STREAMS, OWNER_STREAMS, TrafficMiddleware
+from zimage_app.web.traffic import (
+    ALL_FILES,
+    BURST,
+    CLIENT_FILES,
+    CLIENT_STREAMS,
+    OWNER_STREAMS,
+    TrafficMiddleware,
+)
 
 RUNNING: set[asyncio.Task[None]] = set()
 """What is asked for; it ends with its loop."""
@@ -37,7 +44,7 @@ class Streams:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        if "data" in scope["path"]:
+        if "data" in scope["path"] or scope["method"] == "POST":
             await self.let_go.wait()
         await send({"type": "http.response.body"})
 
@@ -76,22 +83,43 @@ def test_one_address_may_ask_so_often_in_a_second() -> None:
     run_async(run())
 
 
+WATCH = "/gradio_api/queue/data"
+HERE = ("127.0.0.1", 1)
+
+
 @pytest.mark.parametrize(
-    ("client", "owner", "most"), [(STRANGER, "", CLIENT_STREAMS), (("127.0.0.1", 1), OWNER, OWNER_STREAMS)]
+    ("method", "path", "client", "owner", "most"),
+    [
+        ("GET", WATCH, STRANGER, "", CLIENT_STREAMS),
+        ("GET", WATCH, HERE, OWNER, OWNER_STREAMS),
+        ("POST", "/inputs", STRANGER, "", CLIENT_FILES),
+        ("POST", "/api/inputs/", STRANGER, OWNER, CLIENT_FILES),
+    ],
 )
-def test_one_visitor_may_watch_so_many(client: tuple[str, int], owner: str, most: int) -> None:
+def test_one_visitor_may_have_so_many_open(
+    method: str, path: str, client: tuple[str, int], owner: str, most: int
+) -> None:
     async def run() -> None:
         streams = Streams()
         app = TrafficMiddleware(streams)
-        asked = scope("/gradio_api/queue/data", client, owner)
+        asked = {**scope(path, client, owner), "method": method}
         assert {await status(app, asked) for _ in range(most)} == {200}
         assert await status(app, asked) == 429
-        assert await status(app, scope("/gradio_api/queue/data", ("192.0.2.7", 1))) == 200, "others watch"
+        assert await status(app, {**scope(path, ("192.0.2.7", 1)), "method": method}) == 200, "others go on"
         assert await status(app, scope("/", client, owner)) == 200, "what isn't a stream is answered"
         streams.let_go.set()
         for _ in range(3):
             await asyncio.sleep(0)
         assert await status(app, asked) == 200
+
+    run_async(run())
+
+
+def test_so_many_files_may_arrive_at_once() -> None:
+    async def run() -> None:
+        app = TrafficMiddleware(Streams())
+        asked = {**scope("/import", HERE), "method": "POST"}
+        assert [await status(app, asked) for _ in range(ALL_FILES + 1)] == [200] * ALL_FILES + [429]
 
     run_async(run())
 

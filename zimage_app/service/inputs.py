@@ -174,14 +174,15 @@ class PictureInputs:
     def _small(self, digest: str) -> Path:
         return self._folder / f"{digest}{_SMALL}"
 
-    def original(self, digest: str, owner: str = "") -> tuple[bytes, str] | None:
-        """A picture as it came, and its media type; None where it is gone, or another's."""
+    def original(self, digest: str, owner: str = "") -> tuple[Path, str] | None:
+        """The file of a picture as it came, and its media type; None where it is gone, or another's."""
         try:
-            data = read_regular(self._own(digest, owner), MAX_BYTES)
+            path = self._own(digest, owner)
+            with open_regular(path) as file:
+                begin = file.read(4)
         except (OSError, RequestError):
             return None
-        kind = next((kind for start, kind in _STARTS.items() if data.startswith(start)), "image/webp")
-        return data, kind
+        return path, next((kind for start, kind in _STARTS.items() if begin.startswith(start)), "image/webp")
 
     def _image(self, digest: str, field: str) -> Image.Image:
         """A picture's pixels; raises RequestError where it is gone or damaged."""

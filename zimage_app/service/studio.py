@@ -78,7 +78,9 @@ class Studio:
         self._slot = ModelSlot(self.loras, self.inputs, borrow=config.borrowed_gpu, device=config.device)
         self._disk = DiskUse(config.outputs)
         self._gallery = Gallery(config.outputs)
-        self._runner = LocalRunner(PictureMaking(self._plan, self._model, self._gallery, marked=config.shared))
+        self._runner = LocalRunner(
+            PictureMaking(self._plan, self._model, self.loras.hash_files, self._gallery, marked=config.shared)
+        )
         rules = JobRules(config.allowed, shared=config.shared, interrupted=config.interrupted)
         self._jobs = Dispatcher(config.state, self._gallery, [self._runner], rules)
         self.default_model = find_model(default_model(config), config.shelves).card.name

@@ -33,7 +33,7 @@ from zimage_app.ui.theme import studio_theme
 from zimage_app.ui.visitor import VisitorMiddleware
 from zimage_app.web.door import Door
 from zimage_app.web.language import LanguageChoice
-from zimage_app.web.server import server_config
+from zimage_app.web.server import hold_new_connections, server_config
 from zimage_app.web.watchdog import Watchdog
 
 _STYLES = (
@@ -129,6 +129,7 @@ def _our_server(proxies: Sequence[str]) -> Iterator[None]:
         name, port = server_name or "127.0.0.1", server_port or 0
         server = http_server.Server(server_config(app, name.strip("[]"), port, proxies))
         server.run_in_thread()  # type: ignore[no-untyped-call]
+        hold_new_connections(server)
         reached = "localhost" if name == "0.0.0.0" else name
         return name, port, f"http://{reached}:{port}/", server
 

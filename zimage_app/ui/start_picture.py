@@ -6,7 +6,7 @@ What the page keeps of them is ``start`` of a request as plain data. Knows no co
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import BusyError, ImportedFileError, StorageError
@@ -50,8 +50,8 @@ def start_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
         kept = studio.inputs.original(request.path_params["digest"], owner_of(request))
         if kept is None:
             return PlainTextResponse("", 404, headers=_NOW)
-        data, kind = kept
-        return Response(data, media_type=kind, headers=_FOREVER)
+        path, kind = kept
+        return FileResponse(path, media_type=kind, headers=_FOREVER)
 
     return [
         Route("/inputs", hand_in, methods=["POST"]),

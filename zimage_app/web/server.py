@@ -24,6 +24,8 @@ _FILES_OF_OUR_OWN = 256
 """Files that the process opens beside connections: models, pictures, databases."""
 _BACKLOG = 64
 """Connections that are accepted at once; they have to fit into the files of our own."""
+_MOST_NEW = 1024
+"""Connections that the system holds until they are accepted, which takes none of our files."""
 
 
 def most_connections() -> int:
@@ -57,6 +59,17 @@ def server_config(app: ASGIApp, host: str, port: int, proxies: Iterable[str] = (
         proxy_headers=bool(trusted),
         forwarded_allow_ips=trusted,
     )
+
+
+def hold_new_connections(server: uvicorn.Server) -> None:
+    """Let the system hold more new connections than are accepted at once; call when the server has started.
+
+    Those that it has no room for wait a second and more until they are tried again. asyncio takes one number for both.
+    """
+    for each in server.servers:
+        for socket in each.sockets:
+            with socket.dup() as listening:
+                listening.listen(_MOST_NEW)
 
 
 class BoundedProtocol(H11Protocol):

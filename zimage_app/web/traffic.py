@@ -1,4 +1,4 @@
-"""How much one visitor may ask at once: requests in a second, open streams, time for a body. Knows no routes' meaning.
+"""How much one visitor may ask at once: requests in a second, open streams, files, time for a body.
 
 Programs of this machine aren't counted by address: behind a proxy that wasn't named they are everybody.
 """
@@ -10,6 +10,7 @@ import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zimage_app.domain.text import Text
 from zimage_app.web.client import client_of, is_this_machine
+from zimage_app.web.guard import TAKES_FILES
 from zimage_app.web.language import LanguageChoice
 from zimage_app.web.owner import owner_of
 from zimage_app.web.refusal import refusal
@@ -28,6 +30,9 @@ OWNER_STREAMS = 64
 """Open streams of one owner: a tab has one or two."""
 CLIENT_STREAMS = 256
 ALL_STREAMS = 768
+CLIENT_FILES = 4
+"""Files that arrive or are read at once, of one address. Each is in memory, up to 64 MB of it."""
+ALL_FILES = 16
 BODY_SECONDS = 30.0
 """Time for a body to arrive, beside that for its bytes."""
 BODY_RATE = 16 * 2**10
@@ -37,7 +42,25 @@ _STREAM = re.compile(r"/gradio_api/(heartbeat/[^/]+|queue/data|call/[^/]+/[^/]+|
 
 _TOO_FAST = Text("Too many requests; wait a moment.", "请求过于频繁，请稍候。")
 _TOO_MANY = Text("Too many pages or programs watch; close some.", "同时打开的页面或程序过多，请关闭一些。")
+_TOO_MANY_FILES = Text(
+    "Too many files are being sent at the moment; try again in some seconds.", "当前上传的文件过多，请过几秒再试。"
+)
 _TOO_SLOW = Text("The request took too long to arrive.", "请求传输过慢，已中断。")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Requests that are counted for as long as they last."""
+
+    owner: int
+    """How many one owner may have open."""
+    client: int
+    all: int
+    too_many: Text
+
+
+_STREAMS = _Kind(OWNER_STREAMS, CLIENT_STREAMS, ALL_STREAMS, _TOO_MANY)
+_FILES = _Kind(ALL_FILES, CLIENT_FILES, ALL_FILES, _TOO_MANY_FILES)
 
 
 class TrafficMiddleware:
@@ -49,37 +72,40 @@ class TrafficMiddleware:
         self._app = app
         self._first = first
         self._rates = _Rates(clock)
-        self._streams: Counter[str] = Counter()
+        self._open: Counter[tuple[_Kind, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = scope["path"].rstrip("/")
         if not is_this_machine(scope) and not self._rates.take(client_of(scope)):
             await refusal(scope, 429, _TOO_FAST, self._first, **{"retry-after": "2"})(scope, receive, send)
-        elif scope["method"] == "GET" and _STREAM.fullmatch(scope["path"].rstrip("/")):
-            await self._stream(scope, receive, send)
+        elif scope["method"] == "GET" and _STREAM.fullmatch(path):
+            await self._counted(_STREAMS, scope, receive, send)
+        elif scope["method"] == "POST" and path in TAKES_FILES:
+            await self._counted(_FILES, scope, _Timed(receive), send)
         else:
             await self._app(scope, _Timed(receive), send)
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        keys = {"": ALL_STREAMS}
+    async def _counted(self, kind: _Kind, scope: Scope, receive: Receive, send: Send) -> None:
+        keys = {(kind, ""): kind.all}
         if owner := owner_of(HTTPConnection(scope)):
-            keys[f"owner {owner}"] = OWNER_STREAMS
+            keys[kind, f"owner {owner}"] = kind.owner
         if not is_this_machine(scope):
-            keys[client_of(scope)] = CLIENT_STREAMS
-        if any(self._streams[key] >= most for key, most in keys.items()):
-            await refusal(scope, 429, _TOO_MANY, self._first, **{"retry-after": "10"})(scope, receive, send)
+            keys[kind, client_of(scope)] = kind.client
+        if any(self._open[key] >= most for key, most in keys.items()):
+            await refusal(scope, 429, kind.too_many, self._first, **{"retry-after": "10"})(scope, receive, send)
             return
-        self._streams.update(keys.keys())
+        self._open.update(keys.keys())
         try:
             await self._app(scope, receive, send)
         finally:
-            self._streams.subtract(keys.keys())
+            self._open.subtract(keys.keys())
             for key in keys:
-                if not self._streams[key]:
-                    del self._streams[key]
+                if not self._open[key]:
+                    del self._open[key]
 
 
 class _Rates:

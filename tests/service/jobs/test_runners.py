@@ -13,6 +13,7 @@ import pytest
 
 from tests.service.quick import MODEL, PATIENCE, QuickGenerator, plan_of, quick_request
 from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import LoadingCancelled
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.models.spec import find_model
@@ -34,12 +35,20 @@ if TYPE_CHECKING:
 Load = Callable[[str, Callable[[Text], None], Callable[[], bool]], "Generator"]
 
 
+def _no_loras(*_: object) -> None:
+    """There is nothing to hash."""
+
+
+def making(load: Load, gallery: Gallery, hash_loras: Callable[..., None] = _no_loras) -> PictureMaking:
+    return PictureMaking(lambda request, _: plan_of(request), load, hash_loras, gallery, marked=False)
+
+
 @contextmanager
 def dispatching(outputs: Path, loads: list[Load]) -> Iterator[Dispatcher]:
     """A dispatcher with a runner for each way to get a model."""
     gallery = Gallery(outputs)
-    making = [PictureMaking(lambda request, _: plan_of(request), load, gallery, marked=False) for load in loads]
-    dispatcher = Dispatcher(outputs / ".state", gallery, [LocalRunner(each) for each in making], JobRules(HOME))
+    runners = [LocalRunner(making(load, gallery)) for load in loads]
+    dispatcher = Dispatcher(outputs / ".state", gallery, runners, JobRules(HOME))
     with closing(dispatcher):
         yield dispatcher
 
@@ -127,8 +136,7 @@ def test_a_command_is_carried_out_between_jobs_or_not_at_all(tmp_path: Path, can
         order.append("job")
         return cast("Generator", generator)
 
-    making = PictureMaking(lambda request, _: plan_of(request), load, Gallery(tmp_path), marked=False)
-    runner = LocalRunner(making)
+    runner = LocalRunner(making(load, Gallery(tmp_path)))
     with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(HOME))) as dispatcher:
         names = [submit(dispatcher, str(n), quick_request(n)) for n in range(2)]
         command = runner.command(lambda: order.append("command"))
@@ -137,3 +145,25 @@ def test_a_command_is_carried_out_between_jobs_or_not_at_all(tmp_path: Path, can
         gate.set()
         assert [end(dispatcher, name).state for name in names] == ["done", "done"]
     assert order == (["job", "job"] if cancelled else ["job", "command", "job"])
+
+
+def test_hashing_loras_is_told_and_can_be_cancelled(tmp_path: Path) -> None:
+    generator = QuickGenerator(ModelCard(MODEL, Text("", ""), Text("", "")), 0.0)
+
+    def hash_loras(uses: object, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> None:
+        del uses
+        tell(Text("hashing", "计算中"))
+        while not cancelled():
+            threading.Event().wait(0.01)
+        raise LoadingCancelled
+
+    runner = LocalRunner(making(partial(_given, generator), Gallery(tmp_path), hash_loras))
+    with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(HOME))) as dispatcher:
+        name = submit(dispatcher, "a", quick_request(1))
+        view = dispatcher.view(name)
+        while view is not None and view.loading is None:
+            view = dispatcher.progress.wait(name, view.version, PATIENCE)
+        assert view is not None
+        assert (view.state, view.loading) == ("loading", Text("hashing", "计算中"))
+        dispatcher.stop([name])
+        assert end(dispatcher, name).state == "cancelled"

@@ -10,10 +10,10 @@ import difflib
 import hashlib
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from zimage_app.domain.errors import LoraError
+from zimage_app.domain.errors import LoadingCancelled, LoraError
 from zimage_app.domain.request import LoraUse
 from zimage_app.domain.text import Text
 from zimage_app.models.lookalikes import MOST_BYTES
@@ -30,10 +30,16 @@ CACHE_FILE = ".zimage-studio-library.json"
 _PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 _MOST_CANDIDATES = 5
 _BLOCK = 4 * 2**20
+_TOLD = 2**28
+"""Bytes that are hashed between two words on how far it is: a second at most."""
 
 
 def _never() -> bool:
     return False
+
+
+def _to_nobody(text: Text) -> None:
+    del text
 
 
 class LoraLibrary:
@@ -72,11 +78,16 @@ class LoraLibrary:
         """A LoRA's name in full; raises what ``find`` raises."""
         return self.find(name).name
 
-    def sha256(self, entry: LoraEntry, cancelled: Callable[[], bool] = _never) -> str:
+    def sha256(
+        self, entry: LoraEntry, cancelled: Callable[[], bool] = _never, tell: Callable[[Text], None] = _to_nobody
+    ) -> str:
         """SHA-256 of the file as it is now, 64 hex digits; worked out once for each state of the file.
 
+        ``tell`` hears how far it is with a big one.
+
         Raises:
-            LoraError: the file cannot be read, or ``cancelled``, which is asked all along, said so.
+            LoraError: the file cannot be read.
+            LoadingCancelled: ``cancelled``, which is asked all along, said so.
         """
         try:
             status = entry.path.stat()
@@ -86,7 +97,7 @@ class LoraLibrary:
                 known = self._opened().of(name, stamp).sha256
             if known is not None:
                 return known
-            digest = _hashed(entry, cancelled)  # seconds for a big one: nobody waits for the lock meanwhile
+            digest = _hashed(entry, cancelled, tell)  # seconds for a big one: nobody waits for the lock meanwhile
         except OSError as error:
             reason = error.strerror or str(error)
             raise _fault(entry.name, Text(f"cannot be read ({reason})", f"无法读取（{reason}）")) from error
@@ -109,6 +120,14 @@ class LoraLibrary:
             use.model_copy(update={"name": entry.name, "sha256": digest}),
             _another_file(entry.name, str(use.sha256), digest) if another else None,
         )
+
+    def hash_files(
+        self, uses: Iterable[LoraUse], tell: Callable[[Text], None], cancelled: Callable[[], bool] = _never
+    ) -> None:
+        """Work out the hashes of the files that are used, so that they are known; raises what ``settled`` raises."""
+        for use in uses:
+            if use.strength:
+                self.sha256(self.find(use.name), cancelled, tell)
 
     def known_sha256(self, entry: LoraEntry) -> str | None:
         """The hash where it has been worked out before; the file isn't read."""
@@ -204,13 +223,16 @@ class LoraLibrary:
         )
 
 
-def _hashed(entry: LoraEntry, cancelled: Callable[[], bool]) -> str:
+def _hashed(entry: LoraEntry, cancelled: Callable[[], bool], tell: Callable[[Text], None]) -> str:
     digest = hashlib.sha256()
     with open_regular(entry.path, MOST_BYTES) as file:
         while block := file.read(_BLOCK):
             if cancelled():
-                raise _fault(entry.name, Text("hashing it was cancelled", "已取消计算其哈希值"))
+                raise LoadingCancelled
             digest.update(block)
+            if file.tell() % _TOLD == 0:
+                done = f"{file.tell() / entry.size:.0%}"
+                tell(Text(f"hashing LoRA {entry.name} ({done})", f"正在计算 LoRA {entry.name} 的哈希值（{done}）"))
     return digest.hexdigest()
 
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from zimage_app.domain.errors import GenerationError, LoadingCancelled, StudioError
 from zimage_app.domain.events import Cancelled, Failed, Finished
 from zimage_app.domain.plan import GenerationPlan
-from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.request import GenerationRequest, LoraUse, parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
@@ -45,6 +46,8 @@ class PictureMaking:
     """What a request comes to on a model; raises StudioError."""
     model: Callable[[str, Callable[[Text], None], Callable[[], bool]], Generator]
     """The model of a name, loaded where it isn't; see ``ModelSlot.model``."""
+    hash_loras: Callable[[Sequence[LoraUse], Callable[[Text], None], Callable[[], bool]], None]
+    """Works out which files the LoRAs are, which may take a minute; see ``LoraLibrary.hash_files``."""
     gallery: Gallery
     marked: bool
     """A picture's file says whose it is, because strangers share the page."""
@@ -117,7 +120,9 @@ class LocalRunner:
     def _run(self, assignment: Assignment, reports: Reports) -> None:
         job, token, making = assignment.job, assignment.token, self._making
         plan = assignment.plan or making.plan(parse_request(json.loads(job.request)), job.model)
-        generator = making.model(job.model, lambda text: reports.loading(job.id, text), token)
+        tell = partial(reports.loading, job.id)
+        generator = making.model(job.model, tell, token)
+        making.hash_loras(plan.request.loras, tell, token)
         reports.started(job.id, plan)
         with closing(generator.stream(plan, token)) as events:
             for event in keep_stages(events, plan, making.gallery):
