@@ -16,6 +16,7 @@ from zimage_app.domain.errors import GenerationError, RequestError
 from zimage_app.domain.text import Text
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.folder_lock import RunningApp
+from zimage_app.service.jobs.state import JobState
 from zimage_app.service.views import SavedPicture
 
 _APPS_OWN = {"device": "--device", "loras": "--loras", "models_dir": "--models-dir", "comfyui": "--comfyui"}
@@ -68,7 +69,7 @@ def _follow(client: AppClient, task_id: str) -> dict[str, Any]:
 
 
 def _saved(task: dict[str, Any], gallery: Gallery) -> SavedPicture:
-    if task.get("status") == "done" and (saved := gallery.find(task["result"]["id"])) is not None:
+    if task.get("state") == JobState.DONE and (saved := gallery.find(task["result"]["id"])) is not None:
         return saved
     problem = task.get("error") or task.get("message") or ""
     raise GenerationError(Text(problem, problem))

@@ -23,6 +23,7 @@ from zimage_app.domain.plain_json import MOST_KEYS, TooMuchJson, keys_in, read_j
 from zimage_app.domain.prompt_tags import tag_of
 from zimage_app.domain.request import MAX_SEED, MAX_STAGES, GenerationRequest, StartPicture
 from zimage_app.domain.text import Text
+from zimage_app.domain.version import SERVICE
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -113,6 +114,12 @@ class ImageRecord(BaseModel):
             raise ValueError("a stage that the request does not have")
         return stages
 
+    @property
+    def steps(self) -> int:
+        """Sampling steps of all stages together, as they were asked for."""
+        asked = self.request.stages or ()
+        return sum(asked[stage.number].steps for stage in self.stages)
+
     def to_json(self) -> str:
         """One line of JSON."""
         return self.model_dump_json()
@@ -163,7 +170,7 @@ class ImageRecord(BaseModel):
             "Denoising strength": f"{last.denoise:g}",
             "Shift": f"{last.shift:g}",
             "Stages": " > ".join(f"{stages[s.number].width}x{stages[s.number].height}" for s in self.stages),
-            "Version": f"Z-Image Progressive Studio {self.surroundings.app}",
+            "Version": f"{SERVICE} {self.surroundings.app}",
         }
         if self.request.start is not None:
             facts |= _start_facts(self.request.start)

@@ -685,15 +685,16 @@ def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
     Raises:
         RequestError: names the first field that is out of bounds, its value and what is allowed.
     """
-    return _parse(GenerationRequest, data)
+    return parse_as(GenerationRequest, data)
 
 
 def parse_stage(data: Mapping[str, Any]) -> Stage:
     """Plain data as one stage; raises RequestError as ``parse_request`` does."""
-    return _parse(Stage, data)
+    return parse_as(Stage, data)
 
 
-def _parse(model: type[_Model], data: Mapping[str, Any]) -> _Model:
+def parse_as(model: type[_Model], data: Mapping[str, Any]) -> _Model:
+    """Plain data as any strict model; raises RequestError as ``parse_request`` does."""
     try:
         # Through JSON, so that lists are taken for tuples and nothing else is bent: strict mode stays strict.
         text = json.dumps(data)

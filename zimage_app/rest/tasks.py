@@ -27,15 +27,19 @@ _LOOK = 0.1
 _SECONDS_BETWEEN_SIGNS = 1.0
 
 
-@router.post("/generate", status_code=202)
-def generate(asked: GenerateRequest, caller: Calling, request: Request, response: Response) -> Accepted:
+@router.post("/generate")
+def generate(body: GenerateRequest, caller: Calling, request: Request, response: Response) -> Accepted:
     """Ask for a picture. The answer comes at once; ask after the task, or watch its events."""
     if caller.studio.borrows_gpu:
         raise HTTPException(501)
     owner = told_owner(caller, request, response)
+    asked = body.asked
     model = asked.model or caller.studio.default_model
     try:
-        return Accepted(task_id=caller.studio.submit(asked.request, model, owner, asked.group))
+        asked_for, notes = body.request(caller.studio.card(model))
+        on_cpu = asked.use_gpu is False
+        task_id = caller.studio.submit(asked_for, model, owner, asked.group, on_cpu=on_cpu)
+        return Accepted(task_id=task_id, notes=[note.to(caller.language) for note in notes])
     except ModelError as error:
         raise RequestError("model", error.text) from error
     except LoraError as error:

@@ -149,16 +149,23 @@ class Studio:
         """Let this user's other programs know where the app answers, and the key that lets them in."""
         self._jobs.announce(address, key)
 
-    def submit(self, request: GenerationRequest, model: str, owner: str = "", group: str = "") -> str:
+    def submit(
+        self, request: GenerationRequest, model: str, owner: str = "", group: str = "", *, on_cpu: bool = False
+    ) -> str:
         """Queue a request; gives the job's id. When this returns, the job survives the app's end.
 
-        ``group`` is the same for requests that belong together, see ``cancel_group``.
+        ``group`` is the same for requests that belong together, see ``cancel_group``. ``on_cpu`` has this picture made
+        on the CPU, also where there is a GPU.
 
         Raises:
             BusyError: as many wait as may, or the pictures take all the room that they may.
+            ForbiddenError: a stranger's picture would take the model off the GPU.
             StudioError: the request cannot be planned or is more than is allowed, the model isn't here, the queue can't
                 be written, or the app is closing.
         """
+        device = "cpu" if on_cpu and self.monitor.machine().gpus else ""
+        if device:
+            require_home("models", shared=self.shared)
         limits = self._config.allowed
         plan = self._plan(request, model)
         check_plan(plan, limits)
@@ -166,7 +173,7 @@ class Studio:
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
         job_id, mark = secrets.token_hex(8), owner_mark(owner)
         cost = sum(stage.cost for stage in plan.stages)
-        job = Job(job_id, mark, model, plan.request.model_dump_json(), cost, group)
+        job = Job(job_id, mark, model, plan.request.model_dump_json(), cost, group, device)
         view = JobView(
             job_id,
             mark,
@@ -327,12 +334,12 @@ class Studio:
     def _plan(self, request: GenerationRequest, model: str) -> GenerationPlan:
         return make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
 
-    def _model(self, name: str, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
-        if self._config.borrowed_gpu and name != self.default_model:
+    def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+        if self._config.borrowed_gpu and job.model != self.default_model:
             raise ModelError(
                 Text(
                     f"This Space runs {self.default_model} only; choose it as the model.",
                     f"此 Space 只运行 {self.default_model}；请选择该模型。",
                 )
             )
-        return self._slot.model(self._source(name), tell, cancelled)
+        return self._slot.model(self._source(job.model), tell, cancelled, job.device)

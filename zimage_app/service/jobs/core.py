@@ -91,7 +91,7 @@ class JobCore:
         self._changes: deque[_Change] = deque()
         self._unsaved: dict[str, _Unsaved] = {}
         """By the job's id."""
-        self._rates: dict[str, float | None] = {}
+        self._rates: dict[tuple[str, str], float | None] = {}
         self._closing = False
 
     # Commands.
@@ -350,11 +350,12 @@ class JobCore:
 
     def _seconds(self, job: Job) -> float | None:
         """What a job takes, by what its model took before."""
-        if job.model not in self._rates:
-            self._rates[job.model] = None
+        place = job.model, job.device
+        if place not in self._rates:
+            self._rates[place] = None
             with suppress(StorageError):
-                self._rates[job.model] = self._store.rate(job.model)
-        rate = self._rates[job.model]
+                self._rates[place] = self._store.rate(*place)
+        rate = self._rates[place]
         return None if rate is None else rate * job.cost
 
 

@@ -22,6 +22,7 @@ from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
+from zimage_app.service.jobs.store import Job
 from zimage_app.service.stage_pictures import keep_stages
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class PictureMaking:
 
     plan: Callable[[GenerationRequest, str], GenerationPlan]
     """What a request comes to on a model; raises StudioError."""
-    model: Callable[[str, Callable[[Text], None], Callable[[], bool]], Generator]
-    """The model of a name, loaded where it isn't; see ``ModelSlot.model``."""
+    model: Callable[[Job, Callable[[Text], None], Callable[[], bool]], Generator]
+    """The model of a job, loaded where it isn't; see ``ModelSlot.model``."""
     gallery: Gallery
     marked: bool
     """A picture's file says whose it is, because strangers share the page."""
@@ -117,7 +118,7 @@ class LocalRunner:
     def _run(self, assignment: Assignment, reports: Reports) -> None:
         job, token, making = assignment.job, assignment.token, self._making
         plan = assignment.plan or making.plan(parse_request(json.loads(job.request)), job.model)
-        generator = making.model(job.model, lambda text: reports.loading(job.id, text), token)
+        generator = making.model(job, lambda text: reports.loading(job.id, text), token)
         reports.started(job.id, plan)
         with closing(generator.stream(plan, token)) as events:
             for event in keep_stages(events, plan, making.gallery):
