@@ -65,6 +65,8 @@ class StageRecord(BaseModel):
     seconds: _Seconds
     calls: _Count
     skipped_calls: _Count
+    from_memory: bool = False
+    """It was not run: what the same stage of a run before gave was still known. The counts are that one's."""
 
 
 class Surroundings(BaseModel):

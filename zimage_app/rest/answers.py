@@ -38,6 +38,7 @@ def task_answer(view: JobView, language: Language) -> Task:
         starts_in=view.starts_in,
         remaining=view.remaining,
         warnings=[text.to(language) for text in view.warnings],
+        from_memory=[stage.number + 1 for stage in view.stages if stage.from_memory],
         error=view.error.to(language) if view.error else None,
         result=picture_answer(view.picture) if view.picture else None,
     )

@@ -165,6 +165,9 @@ class Task(_Answer):
     starts_in: Annotated[float | None, Field(description="Estimated seconds until it begins; null where unknown.")]
     remaining: Annotated[float | None, Field(description="Estimated seconds to its end; null while that isn't known.")]
     warnings: list[str]
+    from_memory: Annotated[
+        list[int], Field(description="Stages, from 1, that were not run: what they gave before was still known.")
+    ]
     error: str | None = None
     result: Picture | None = None
 

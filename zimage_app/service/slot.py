@@ -35,10 +35,13 @@ class ModelSlot:
         *,
         borrow: bool = False,
         device: str | None = None,
+        memory: int = 0,
     ) -> None:
+        """``memory``: bytes of stages that a loaded model remembers."""
         self._loras = loras
         self._inputs = inputs
         self._borrow = borrow
+        self._memory = memory
         self.device = device
         """Where the next model is loaded; None: on the best device that there is."""
         self._generator: Generator | None = None
@@ -74,7 +77,7 @@ class ModelSlot:
             # Two models rarely fit into a device's memory. Files that can't be used are found out while there is one.
             check_model(source)
             self.clear()
-        loading = Loading(device or self.device, lambda step: tell(_words(title, step)), cancelled)
+        loading = Loading(device or self.device, lambda step: tell(_words(title, step)), cancelled, self._memory)
         generator = load_source(source, self._loras, loading, inputs=self._inputs)
         if self._borrow:
             from zimage_app.service.zero_gpu import BorrowedGenerator

@@ -75,7 +75,13 @@ class Studio:
         self.borrows_gpu = config.borrowed_gpu
         """The GPU is lent to each visitor for a run, so that only what a visitor does on the page has one."""
         self.inputs = PictureInputs(config.outputs, shared=config.shared)
-        self._slot = ModelSlot(self.loras, self.inputs, borrow=config.borrowed_gpu, device=config.device)
+        self._slot = ModelSlot(
+            self.loras,
+            self.inputs,
+            borrow=config.borrowed_gpu,
+            device=config.device,
+            memory=config.stage_memory,
+        )
         self._disk = DiskUse(config.outputs)
         self._gallery = Gallery(config.outputs)
         self._runner = LocalRunner(PictureMaking(self._plan, self._model, self._gallery, marked=config.shared))
