@@ -207,3 +207,16 @@ def test_the_machine_in_gigabytes_and_percent(client: TestClient, studio: QuickP
         "usage_percent": 25.5,
         "temperature": 61,
     }
+
+
+def test_several_pictures_of_one_request_are_a_group_with_seeds_that_count_up(
+    client: TestClient, studio: QuickPageStudio
+) -> None:
+    answer = client.post("/api/generate", json={"prompt": "x", "count": 3, "seed": 5}).json()
+    assert answer["task_id"] == answer["task_ids"][0]
+    program = ExistingClient(client)
+    assert [program.poll(task_id)[0]["result"]["seed"] for task_id in answer["task_ids"]] == [5, 6, 7]
+    studio.pause_queue(True)
+    waiting = client.post("/api/generate", json={"prompt": "x", "count": 3}).json()
+    assert client.delete(f"/api/queue/groups/{waiting['group']}").json() == {"cancelled": 3}
+    assert client.post("/api/generate", json={"prompt": "x", "count": 101}).json()["field"] == "count"

@@ -6,8 +6,10 @@ Knows no torch, so that what is wrong is said at once.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zimage_app.cli.assignments import MOST_DIGITS, assign
 from zimage_app.cli.imports import as_here
@@ -18,9 +20,11 @@ from zimage_app.cli.presets import preset_model, preset_of
 from zimage_app.cli.remake import original
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ImportedFileError, RequestError
+from zimage_app.domain.many import counted
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.preset import Preset, applied
-from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request, parse_stage
+from zimage_app.domain.sizes import size_from, sized
 from zimage_app.domain.text import Text
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model
@@ -43,6 +47,8 @@ class ResolvedCommand:
     found: Imported | None
     """The settings inside the file that ``--from`` names."""
     plan: GenerationPlan
+    plans: tuple[GenerationPlan, ...]
+    """That, and those of the other pictures that ``--count`` asks for."""
 
 
 def add_request_flags(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +67,14 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--preset", metavar="NAME", help="settings to begin with; flags count for more (see presets)")
     parser.add_argument("--seed", help="a whole number; the same number gives the same picture (default: random)")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="so many pictures; the seed counts up")
+    parser.add_argument("--variation-seed", metavar="SEED", help="turn the first noise towards this seed's")
+    parser.add_argument(
+        "--variation-strength", type=float, metavar="STRENGTH", help="how far, 0 to 1 (with --variation-seed: 0.2)"
+    )
+    parser.add_argument(
+        "--size", metavar="WxH", help="of the finished picture, as 672x864 or 3:4; all stages follow in proportion"
+    )
     parser.add_argument("--negative", default="", help="what to keep out (has an effect where cfg is not 1)")
     parser.add_argument(
         "--negative-preset",
@@ -156,10 +170,20 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
     inputs = PictureInputs(config.outputs)
     request = _started(request, options, inputs)
     wildcard = WildcardLibrary(config.wildcards).lines
-    plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
-    return ResolvedCommand(config, loras, inputs, source, found, plan)
+
+    def planned(asked: GenerationRequest) -> GenerationPlan:
+        return make_plan(asked, source.card, lora_name=loras.name_of, wildcard=wildcard)
+
+    plan = planned(request)
+    try:
+        more = counted(plan.request, options.count)[1:]
+    except RequestError as error:
+        raise error.at("--count") from error
+    return ResolvedCommand(config, loras, inputs, source, found, plan, (plan, *map(planned, more)))
 
 
+_VARIATION = 0.2
+"""Its strength where only the seed is given."""
 _START_FLAGS = {"at": "stage"} | {name: name for name in ("fit", "mask", "extend", "feather", "differential", "paste")}
 """Flags that go with ``--picture``, and what they are called in a request."""
 
@@ -212,9 +236,32 @@ def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset |
     data["loras"] = [*data.get("loras", []), *(lora_use(text, strength) for text in options.loras_used)]
     if options.seed is not None:
         data["seed"] = _seed(options.seed)
+    if options.size is not None:
+        data["stages"] = _sized(data["stages"], options.size)
+    data |= _variation(options)
     for assignment in options.settings:
         assign(data, assignment)
     return parse_request(data)
+
+
+def _sized(stages: Sequence[Mapping[str, Any]], size: str) -> list[dict[str, Any]]:
+    """Stages as plain data, brought to ``--size``."""
+    parsed = [parse_stage(stage) for stage in stages]
+    try:
+        width, height = size_from(size, parsed)
+    except RequestError as error:
+        raise error.at("--size") from error
+    return [stage.model_dump(mode="json") for stage in sized(parsed, width, height)]
+
+
+def _variation(options: argparse.Namespace) -> dict[str, Any]:
+    strength = options.variation_strength
+    if options.variation_seed is None:
+        return {} if strength is None else {"variation_strength": strength}
+    return {
+        "variation_seed": _seed(options.variation_seed),
+        "variation_strength": _VARIATION if strength is None else strength,
+    }
 
 
 def _seed(text: str) -> int | str:

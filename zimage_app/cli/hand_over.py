@@ -13,6 +13,7 @@ from zimage_app.cli.app_client import AppClient
 from zimage_app.cli.asking import ResolvedCommand
 from zimage_app.cli.terminal import tell
 from zimage_app.domain.errors import GenerationError, RequestError
+from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.folder_lock import RunningApp
@@ -23,7 +24,9 @@ _APPS_OWN = {"device": "--device", "loras": "--loras", "models_dir": "--models-d
 """What the running app was told when it started."""
 
 
-def generate_there(app: RunningApp, command: ResolvedCommand, options: argparse.Namespace) -> SavedPicture:
+def generate_there(
+    app: RunningApp, command: ResolvedCommand, options: argparse.Namespace, plan: GenerationPlan
+) -> SavedPicture:
     """Have the running app make the picture; gives it as it was saved. Ctrl+C cancels it.
 
     Raises:
@@ -40,7 +43,7 @@ def generate_there(app: RunningApp, command: ResolvedCommand, options: argparse.
                     f"无法传给正在 {app.address} 运行的程序；请去掉该选项，或加 --alone 在独立进程中生成",
                 ),
             )
-    body = command.plan.request.model_dump(mode="json") | {"model": command.source.card.name}
+    body = plan.request.model_dump(mode="json") | {"model": command.source.card.name}
     tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
     with closing(AppClient(app)) as client:
         task_id = client.call("POST", "/generate", body)["task_id"]

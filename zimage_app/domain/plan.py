@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
@@ -36,6 +36,8 @@ class StagePlan:
     seed: int
     window: tuple[float, float] | None
     """EasyCache: skipping is allowed for ``window[1] < sigma <= window[0]``; None without EasyCache."""
+    variation: tuple[int, float] | None = None
+    """The seed of the noise that its first noise is turned towards, and how far (0…1)."""
     takeover: Takeover | None = None
     """Where it goes on with the trajectory of the stage before; None where it begins one of its own."""
 
@@ -144,6 +146,10 @@ def make_plan(
     running = [(number, *each) for number, each in enumerate(settled) if each[0].enabled and number >= begin]
     plans = stage_plans(running, card.shift)
     whole = request.model_copy(update={"seed": base, "stages": tuple(stage for stage, _ in settled)})
+    if request.variation_strength:
+        other = draw() if request.variation_seed == "random" else request.variation_seed
+        whole = whole.model_copy(update={"variation_seed": other})
+        plans[0] = replace(plans[0], variation=(other, request.variation_strength))
     warnings = (*tag_warnings, *_warnings(request, plans), *_unsuitable(card, plans), *_lora_warnings(whole, plans))
     warnings = (*warnings, *unread_syntax(whole.full_prompt, "prompt"), *unread_syntax(whole.negative, "negative"))
     return GenerationPlan(whole, tuple(plans), warnings)
@@ -202,7 +208,7 @@ def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[
         if taken:
             ratio = growth(plans[-1].latent_size, _latent_size(stage))
             sigmas = (as_float32(raised(taken.sigma, ratio)), *sigmas[1:])
-        plans.append(StagePlan(number, stage, sigmas, seed, _window(stage.easycache, shift), taken))
+        plans.append(StagePlan(number, stage, sigmas, seed, _window(stage.easycache, shift), takeover=taken))
         shift, taken = stage.shift, handed
     return plans
 

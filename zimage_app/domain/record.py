@@ -51,6 +51,8 @@ def _of_our_time(created: datetime) -> datetime:
 def _settled(request: GenerationRequest) -> GenerationRequest:
     if request.stages is None or not isinstance(request.seed, int):
         raise ValueError("of a request that was run, stages and seed are known")
+    if request.variation_strength and not isinstance(request.variation_seed, int):
+        raise ValueError("of a request that was run, the variation's seed is known")
     return request
 
 
@@ -174,6 +176,9 @@ class ImageRecord(BaseModel):
             "Stages": " > ".join(f"{stages[s.number].width}x{stages[s.number].height}" for s in self.stages),
             "Version": f"{SERVICE} {self.surroundings.app}",
         }
+        if self.request.variation_strength:
+            facts["Variation seed"] = self.request.variation_seed
+            facts["Variation seed strength"] = f"{self.request.variation_strength:g}"
         if self.request.start is not None:
             facts |= _start_facts(self.request.start)
         if self.request.template is not None:

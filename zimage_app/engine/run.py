@@ -35,7 +35,7 @@ from zimage_app.engine.guidance import EasyCache, GuidedModel, Rows
 from zimage_app.engine.handover import HANDOVERS
 from zimage_app.engine.handover.resize import resized
 from zimage_app.engine.inpaint import Kept, latent_mask, pasted
-from zimage_app.engine.noise import initial_noise
+from zimage_app.engine.noise import initial_noise, turned
 from zimage_app.engine.preview import latent_to_rgb, to_picture
 from zimage_app.engine.relief import Relief, quietly, with_relief
 from zimage_app.engine.samplers import SAMPLERS, Denoiser, SamplerInput, model_sigmas
@@ -319,6 +319,9 @@ class _Beginning:
         height, width = stage.latent_size
         shape = (1, len(self.components.preview.factors), height, width)
         noise = initial_noise(shape, stage.noise_seed)
+        if stage.variation is not None:
+            seed, strength = stage.variation
+            noise = turned(noise, initial_noise(shape, seed), strength)
         latent = torch.zeros(shape) if before is None else before
         x = HANDOVERS[stage.handover](latent, noise, stage, self.components.latent)
         kept = self._kept(stage, self.pictures.get(stage.number, latent), noise)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
+from zimage_app.domain.many import MAX_COUNT
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.sizes import GRID, final_stage, sized
 from zimage_app.domain.text import Text
@@ -54,6 +55,9 @@ class Asked(BaseModel):
         int | None,
         Field(ge=1, le=50, description="One single stage of that many steps, instead of the stages."),
     ] = None
+    count: Annotated[
+        int, Field(ge=1, le=MAX_COUNT, description="Pictures of this request, each a task; their seeds count up.")
+    ] = 1
     use_gpu: Annotated[
         bool | None,
         Field(

@@ -93,7 +93,9 @@ class Problem(_Answer):
 class Accepted(_Answer):
     """A request that waits for its turn."""
 
-    task_id: str
+    task_id: Annotated[str, Field(description="The first one's, of several.")]
+    task_ids: list[str]
+    group: Annotated[str, Field(description="To be given to DELETE /api/queue/groups/GROUP; empty for one alone.")]
     notes: Annotated[list[str], Field(description="What was settled for the caller, and should be known.")]
 
 

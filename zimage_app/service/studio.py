@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import copy_context
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import GenerationError, ModelError, RequestError
+from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
@@ -54,6 +54,11 @@ log = logging.getLogger(__name__)
 
 _COMMAND_SECONDS = 5.0
 """That a command to the runner waits for the end of a job."""
+
+
+def new_group() -> str:
+    """A name for jobs that belong together."""
+    return secrets.token_hex(8)
 
 
 class Studio:
@@ -192,6 +197,24 @@ class Studio:
         context = copy_context() if self._config.borrowed_gpu else None
         self._jobs.submit(job, Tracked(view, plan, context))
         return job_id
+
+    def submit_group(
+        self,
+        requests: Sequence[GenerationRequest],
+        model: str,
+        owner: str = "",
+        group: str = "",
+        *,
+        on_cpu: bool = False,
+    ) -> list[str]:
+        """Queue requests that belong together, all or none; gives the jobs' ids; raises what ``submit`` does."""
+        ids: list[str] = []
+        try:
+            ids.extend(self.submit(each, model, owner, group, on_cpu=on_cpu) for each in requests)
+        except StudioError:
+            self._jobs.stop(ids)  # those before the one that was refused
+            raise
+        return ids
 
     def view(self, job_id: str) -> JobView | None:
         """The job as it is now, or None for an id that isn't known (any more)."""
