@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -148,7 +148,7 @@ class Requests:
     def _start(self) -> StartPicture:
         masked = self._draw.random() < 0.5
         return StartPicture(
-            picture=self._maybe(*self._pictures[:2], 0.3),
+            picture=self._maybe(self._pictures[0], self._pictures[1], 0.3),
             stage=self._maybe(1, 2, 0.3),
             mask=self._pictures[2] if masked else None,
             feather=self._maybe(0, 8, 0.2),
@@ -191,7 +191,7 @@ def test_a_change_of_the_last_stage_costs_the_last_stage(generator: Generator) -
 
         return one
 
-    generator._components.transformer.evaluation = counted  # type: ignore[method-assign]
+    cast(Any, generator._components.transformer).evaluation = counted
     run(generator, REQUEST)
     whole = len(asked)
     asked.clear()

@@ -29,10 +29,11 @@ def counted(request: GenerationRequest, count: int) -> list[GenerationRequest]:
         raise RequestError(
             "count", Text(f"{count}: must be from 1 to {MAX_COUNT}", f"{count}：必须在 1 到 {MAX_COUNT} 之间")
         )
-    return [request, *(_with_seeds(request.typed, turn) for turn in range(1, count))]
+    return [request, *(with_turn(request.typed, turn) for turn in range(1, count))]
 
 
-def _with_seeds(request: GenerationRequest, turn: int) -> GenerationRequest:
+def with_turn(request: GenerationRequest, turn: int) -> GenerationRequest:
+    """The request with all seeds that are numbers counted up by ``turn``."""
     stages = request.stages and tuple(_stage(stage, turn) for stage in request.stages)
     return request.model_copy(update={"seed": _counted(request.seed, turn), "stages": stages})
 

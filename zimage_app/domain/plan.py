@@ -36,10 +36,10 @@ class StagePlan:
     seed: int
     window: tuple[float, float] | None
     """EasyCache: skipping is allowed for ``window[1] < sigma <= window[0]``; None without EasyCache."""
-    variation: tuple[int, float] | None = None
-    """The seed of the noise that its first noise is turned towards, and how far (0…1)."""
     takeover: Takeover | None = None
     """Where it goes on with the trajectory of the stage before; None where it begins one of its own."""
+    variation: tuple[int, float] | None = None
+    """The seed of the noise that its first noise is turned towards, and how far (0…1)."""
 
     @property
     def steps(self) -> int:
@@ -208,7 +208,7 @@ def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[
         if taken:
             ratio = growth(plans[-1].latent_size, _latent_size(stage))
             sigmas = (as_float32(raised(taken.sigma, ratio)), *sigmas[1:])
-        plans.append(StagePlan(number, stage, sigmas, seed, _window(stage.easycache, shift), takeover=taken))
+        plans.append(StagePlan(number, stage, sigmas, seed, _window(stage.easycache, shift), taken))
         shift, taken = stage.shift, handed
     return plans
 

@@ -26,9 +26,8 @@ class GenerateBody(GenerationRequest, Asked):
         }
     )
 
-    seed: Annotated[  # type: ignore[assignment]  # here null and -1 mean random, too
-        Literal["random", -1] | Seed | None, *GenerationRequest.model_fields["seed"].metadata
-    ] = "random"
+    # Here null and -1 mean random, too.
+    seed: Annotated[Literal["random", -1] | Seed | None, *GenerationRequest.model_fields["seed"].metadata] = "random"  # type: ignore[assignment]
 
 
 _CHECKS = threading.Semaphore(2)

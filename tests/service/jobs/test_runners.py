@@ -31,7 +31,7 @@ from zimage_app.service.slot import ModelSlot
 if TYPE_CHECKING:
     from zimage_app.service.generation import Generator
 
-Load = Callable[[str, Callable[[Text], None], Callable[[], bool]], "Generator"]
+Load = Callable[[Job, Callable[[Text], None], Callable[[], bool]], "Generator"]
 
 
 @contextmanager
