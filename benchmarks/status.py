@@ -56,7 +56,7 @@ def wait_for(address: str) -> None:
 def ask(client: httpx.Client) -> str:
     """Ask for a picture of three stages; gives the task's id once it runs."""
     task_id = str(client.post("/generate", json={"prompt": "a red boat", "seed": 7}).json()["task_id"])
-    while client.get(f"/generate/{task_id}").json()["status"] in ("waiting", "loading"):
+    while client.get(f"/generate/{task_id}").json()["state"] in ("waiting", "loading"):
         time.sleep(0.1)
     return task_id
 
@@ -80,7 +80,7 @@ def measure(address: str, calls: int, watchers: int) -> list[float]:
             status = "running"
             while status == "running" and len(seconds) < calls:
                 begun = time.perf_counter()
-                status = client.get(f"/generate/{task_id}").json()["status"]
+                status = client.get(f"/generate/{task_id}").json()["state"]
                 seconds.append(time.perf_counter() - begun)
                 time.sleep(0.02)
             client.delete(f"/generate/{task_id}")

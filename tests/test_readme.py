@@ -71,7 +71,7 @@ def test_the_command_that_runs_the_app_runs_it() -> None:
         address = re.search(r"http://[\d.]+:\d+", printed[-1])
         assert address is not None
         with urllib.request.urlopen(f"{address[0]}/health", timeout=30) as answer:
-            assert json.load(answer) == {"status": "ok"}
+            assert json.load(answer) == {"status": "healthy", "service": "Z-Image Progressive Studio"}
         with urllib.request.urlopen(address[0], timeout=30) as answer:
             assert "Z-Image" in answer.read().decode()
 

@@ -88,7 +88,10 @@ def test_app_py_prints_one_line_with_the_address_and_serves_the_page(tmp_path: P
             assert app.stdout.readline() == f"Z-Image Progressive Studio: http://127.0.0.1:{port}/\n"
             page = httpx.get(f"http://127.0.0.1:{port}/", headers={"accept-language": "en"})
             assert '"language": "zh"' in page.text
-            assert httpx.get(f"http://127.0.0.1:{port}/health").json() == {"status": "ok"}
+            assert httpx.get(f"http://127.0.0.1:{port}/health").json() == {
+                "status": "healthy",
+                "service": "Z-Image Progressive Studio",
+            }
         finally:
             app.terminate()
         assert app.stdout.read() == ""

@@ -36,7 +36,8 @@ from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.domain.wording import request_error
 from zimage_app.engine.guidance.negpip import TEMPLATE_AFTER, TEMPLATE_BEFORE
-from zimage_app.engine.run import StageResult, sample
+from zimage_app.engine.run import sample
+from zimage_app.engine.stage_memory import StageResult
 from zimage_app.models.components import Components, LatentFormat
 from zimage_app.models.loader import FLUX_PREVIEW, load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora

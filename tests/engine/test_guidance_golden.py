@@ -24,7 +24,8 @@ from zimage_app.engine.guidance.limit import LimitRule
 from zimage_app.engine.guidance.nag import Extrapolation, trimmed
 from zimage_app.engine.guidance.rule import TextFeatures
 from zimage_app.engine.guidance.variance import NOISES
-from zimage_app.engine.run import StageResult, sample
+from zimage_app.engine.run import sample
+from zimage_app.engine.stage_memory import StageResult
 from zimage_app.engine.start import to_vae_space
 from zimage_app.models import attention
 from zimage_app.models.components import AttentionGuidance, LatentFormat

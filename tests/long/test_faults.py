@@ -40,7 +40,7 @@ def test_c2_every_call_may_fail_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_c5_a_stop_at_any_point_leaves_the_next_run_as_it_is(models_dir: Path) -> None:
-    assert cancels(load_generator("tiny", StudioConfig(models=models_dir)), every=1) >= 24
+    assert cancels(load_generator("tiny", StudioConfig(models=models_dir, stage_memory=0)), every=1) >= 24
 
 
 def test_c6_clients_that_go_away_change_nothing(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests.rest.test_tasks import asked
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.request import GenerationRequest, Stage, knob_of
+from zimage_app.rest.contract import Asked
 
 
 def made(client: TestClient, studio: QuickPageStudio, *prompts: str) -> list[str]:
@@ -27,7 +28,7 @@ def made(client: TestClient, studio: QuickPageStudio, *prompts: str) -> list[str
 def listed(client: TestClient, **query: Any) -> list[str]:
     answer = client.get("/api/history", params=query)
     assert answer.status_code == 200, answer.text
-    return [item["prompt"] for item in answer.json()["items"]]
+    return [item["prompt"] for item in answer.json()["images"]]
 
 
 def test_history_is_paged_and_searched(client: TestClient, studio: QuickPageStudio) -> None:
@@ -39,7 +40,7 @@ def test_history_is_paged_and_searched(client: TestClient, studio: QuickPageStud
     assert listed(client, model="no such model") == []
     page = client.get("/api/history", params={"page_size": 2}).json()
     assert (page["total"], page["page"], page["pages"]) == (3, 1, 2)
-    assert listed(client, day=page["items"][0]["created"][:10])
+    assert listed(client, day=page["images"][0]["created_at"][:10])
 
 
 def test_the_newest_picture(client: TestClient, studio: QuickPageStudio) -> None:
@@ -69,10 +70,10 @@ def test_what_requests_can_name(client: TestClient) -> None:
 
 
 def test_the_machine_is_shown_at_home_only(client: TestClient, studio: QuickPageStudio) -> None:
-    assert client.get("/api/system/status").json()["machine"]["processors"] > 0
+    assert client.get("/api/system/status").json()["cpu"]["cores"] > 0
     studio.shared = True
     status = client.get("/api/system/status").json()
-    assert (status["machine"], status["version"], status["waiting"]) == (None, None, 0)
+    assert [status[name] for name in ("cpu", "memory", "gpu", "disk", "version")] == [None] * 5
 
 
 def test_the_schema_is_the_requests_own(client: TestClient) -> None:
@@ -84,8 +85,7 @@ def test_the_schema_is_the_requests_own(client: TestClient) -> None:
     assert stage["denoise"]["description"] == knob_of(Stage, "denoise").help.en
     assert set(published["components"]["schemas"]["GenerateBody"]["properties"]) == {
         *GenerationRequest.model_fields,
-        "model",
-        "group",
+        *Asked.model_fields,
     }
 
 

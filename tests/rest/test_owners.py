@@ -58,7 +58,7 @@ def test_strangers_see_nothing_of_each_other(shared: QuickPageStudio) -> None:
         assert everything_of(stranger, task_id, picture_id) == [404] * 5
         assert stranger.get("/api/images/latest").status_code == 404
         assert stranger.get("/api/history").json()["total"] == 0
-        assert stranger.get("/api/history", params={"search": "secret"}).json()["items"] == []
+        assert stranger.get("/api/history", params={"search": "secret"}).json()["images"] == []
     assert anna.get("/api/history").json()["total"] == 1
 
 

@@ -61,7 +61,7 @@ def test_c6_watchers_that_go_away_leave_nothing_behind(studio: Counted) -> None:
         assert studio.view(task_id) is not None
         studio.loading.set()
         assert finish(studio, task_id).state == "done", "the picture doesn't hang on who watches"
-        assert client.get(f"/generate/{task_id}").json()["status"] == "done"
+        assert client.get(f"/generate/{task_id}").json()["status"] == "completed"
 
 
 def test_l1_many_programs_get_their_own_pictures(studio: Counted) -> None:
@@ -73,9 +73,9 @@ def test_l1_many_programs_get_their_own_pictures(studio: Counted) -> None:
                 prompt, seed = f"program {number}, picture {turn}", 100 * number + turn
                 task_id = client.post("/generate", json={"prompt": prompt, "seed": seed}).json()["task_id"]
                 with client.stream("GET", f"/generate/{task_id}/events") as stream:
-                    ends = [line for line in stream.iter_lines() if '"status":"done"' in line]
+                    ends = [line for line in stream.iter_lines() if '"state":"done"' in line]
                 picture = json.loads(ends[-1].removeprefix("data: "))["result"]
-                file = client.get(picture["download"].removeprefix("/api")).content
+                file = client.get(picture["download_url"].removeprefix("/api")).content
                 if (picture["prompt"], picture["seed"]) != (prompt, seed) or prompt.encode() not in file:
                     wrong.append(prompt)
 
@@ -97,7 +97,7 @@ def test_l4_status_is_told_while_pictures_are_made(studio: Counted) -> None:
         while any(not each or each[-1][0] != "done" for each in told.values()):
             for task_id, each in told.items():
                 task = client.get(f"/generate/{task_id}").json()
-                each.append((task["status"], task["progress"]))
+                each.append((task["state"], task["progress"]))
         for each in told.values():
             progress = [percent for _, percent in each]
             assert progress == sorted(progress)

@@ -328,8 +328,8 @@ def sigterm(program: subprocess.Popen[bytes], client: httpx.Client, outputs: Pat
 
     def there() -> bool:
         task = client.get(f"/api/generate/{jobs[0]}").json()
-        stage = str(1 + task["current_step"] // _STEPS) if task["status"] == "running" else ""
-        return when in (task["status"], stage)
+        stage = str(1 + task["current_step"] // _STEPS) if task["state"] == "running" else ""
+        return when in (task["state"], stage)
 
     _until(there)
     program.send_signal(signal.SIGTERM)
@@ -355,7 +355,7 @@ def clients_gone(client: httpx.Client, count: int) -> None:
         return (status["running"], status["waiting"]) == (0, 0)
 
     _until(over)
-    assert {client.get(f"/api/generate/{job}").json()["status"] for job in jobs} == {"done"}
+    assert {client.get(f"/api/generate/{job}").json()["state"] for job in jobs} == {"done"}
 
 
 # S1: nothing grows.

@@ -25,6 +25,7 @@ from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.config import StudioConfig
+from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, QueueView
 from zimage_app.service.studio import Studio
 
@@ -119,8 +120,8 @@ class QuickStudio(Studio):
         super().__init__(StudioConfig(outputs=outputs, model=MODEL, offline=True, **config))
         self.generator = QuickGenerator(self.card(MODEL), pause)
 
-    def _model(self, name: str, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
-        del name, tell, cancelled
+    def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+        del job, tell, cancelled
         return cast("Generator", self.generator)
 
 

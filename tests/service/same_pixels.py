@@ -148,11 +148,11 @@ def _rest(config: StudioConfig) -> Iterator[Ask]:
             body = request.model_dump(mode="json", exclude_defaults=True) | {"model": "tiny"}
             task = client.post("/api/generate", json=body).json()["task_id"]
             end = time.monotonic() + PATIENCE
-            while (answer := client.get(f"/api/generate/{task}").json())["status"] != "done":
+            while (answer := client.get(f"/api/generate/{task}").json())["status"] != "completed":
                 assert answer["error"] is None
                 assert time.monotonic() < end
                 time.sleep(0.05)
-            return _saved(client.get(answer["result"]["download"]).content)
+            return _saved(client.get(answer["result"]["download_url"]).content)
 
         yield ask
 

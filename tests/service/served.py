@@ -16,6 +16,7 @@ from zimage_app import serve
 from zimage_app.domain.errors import LoadingCancelled
 from zimage_app.domain.text import Text
 from zimage_app.service.config import StudioConfig
+from zimage_app.service.jobs.store import Job
 
 if TYPE_CHECKING:
     from zimage_app.service.generation import Generator
@@ -29,14 +30,14 @@ class ServedStudio(QuickStudio):
     def __init__(self, config: StudioConfig) -> None:
         super().__init__(config.outputs, PAUSE)
 
-    def _model(self, name: str, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+    def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
         tell(Text("loading", "加载中"))
         end = time.monotonic() + LOADING
         while time.monotonic() < end:
             if cancelled():
                 raise LoadingCancelled
             time.sleep(0.01)
-        return super()._model(name, tell, cancelled)
+        return super()._model(job, tell, cancelled)
 
 
 if __name__ == "__main__":

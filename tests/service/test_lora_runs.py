@@ -40,7 +40,7 @@ def config(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Studio
     loras = tmp_path_factory.mktemp("loras")
     write(loras / "ink.safetensors", 1)
     write(loras / "style" / "snow.safetensors", 7)
-    return StudioConfig(models=models_dir, loras=loras, outputs=tmp_path_factory.mktemp("outputs"))
+    return StudioConfig(models=models_dir, loras=loras, outputs=tmp_path_factory.mktemp("outputs"), stage_memory=0)
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ def test_what_ships_is_whole_and_runs() -> None:
         "base-50-steps",
         "demo",
         "one-trajectory",
+        "progressive-1344x1728",
     }
     for preset in shipped.values():
         assert preset.problem is None

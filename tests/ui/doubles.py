@@ -21,6 +21,7 @@ from zimage_app.domain.request import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.gallery import Gallery
+from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import QueueView
 from zimage_app.service.slot import LoadedModel
 from zimage_app.service.studio import Studio
@@ -137,14 +138,14 @@ class QuickPageStudio(Studio):
         self.card(model)
         return 1000
 
-    def _model(self, name: str, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+    def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
         tell(Text("loading: weights", "正在加载：权重"))
         gate, end = self.loading, time.monotonic() + PATIENCE
         while gate is not None and not gate.wait(0.02):
             if cancelled():
                 raise LoadingCancelled
             assert time.monotonic() < end
-        return cast("Generator", self.generators[name])
+        return cast("Generator", self.generators[job.model])
 
     def _fail(self, event: Event) -> None:
         if self.failure is not None and isinstance(event, StageDone):

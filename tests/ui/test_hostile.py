@@ -69,9 +69,11 @@ class Watched(QuickPageStudio):
         self.folder = folder
         self.asked: list[GenerationRequest] = []
 
-    def submit(self, request: GenerationRequest, model: str, owner: str = "", group: str = "") -> str:
+    def submit(
+        self, request: GenerationRequest, model: str, owner: str = "", group: str = "", *, on_cpu: bool = False
+    ) -> str:
         self.asked.append(request)
-        job_id = super().submit(request, model, owner, group)
+        job_id = super().submit(request, model, owner, group, on_cpu=on_cpu)
         self.cancel(job_id)
         return job_id
 

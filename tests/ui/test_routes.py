@@ -74,7 +74,7 @@ def test_an_unknown_id_is_not_found(client: TestClient, name: str, ending: str) 
 
 
 def test_a_sign_of_life(client: TestClient) -> None:
-    assert client.get("/health").json() == {"status": "ok"}
+    assert client.get("/health").json() == {"status": "healthy", "service": "Z-Image Progressive Studio"}
 
 
 def test_a_picture_that_could_not_be_saved_is_served_all_the_same(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ Knows no torch, so that what is wrong is said at once.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from zimage_app.cli.assignments import MOST_DIGITS, assign
+from zimage_app.cli.assignments import assign
 from zimage_app.cli.imports import as_here
 from zimage_app.cli.lora_flags import lora_use
 from zimage_app.cli.negatives import negative_text
@@ -17,11 +19,14 @@ from zimage_app.cli.places import add_place_flags, config_of
 from zimage_app.cli.presets import preset_model, preset_of
 from zimage_app.cli.remake import original
 from zimage_app.domain.card import ModelCard
+from zimage_app.domain.dotted import MOST_DIGITS
 from zimage_app.domain.errors import ImportedFileError, RequestError
+from zimage_app.domain.many import counted
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.preset import Preset, applied
-from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request, parse_stage
+from zimage_app.domain.sizes import size_from, sized
 from zimage_app.domain.text import Text
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model
@@ -44,6 +49,8 @@ class ResolvedCommand:
     found: Imported | None
     """The settings inside the file that ``--from`` names."""
     plan: GenerationPlan
+    plans: tuple[GenerationPlan, ...]
+    """That, and those of the other pictures that ``--count`` asks for."""
 
 
 def add_request_flags(parser: argparse.ArgumentParser) -> None:
@@ -57,11 +64,36 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
         help="instead of a prompt: the settings inside a picture or workflow (see import); of a picture of this app's"
         " own, make it again and compare the pixels",
     )
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="so many pictures; the seed counts up")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", dest="start", help="start from a picture, of which --at redraws a part"
+    )
+    parser.add_argument(
+        "--at", type=int, metavar="STAGE", help="with --picture: the stage that redraws it, counted from 1 (default: 1)"
+    )
+    parser.add_argument(
+        "--fit",
+        choices=("crop", "stretch"),
+        help="with --picture: how it is brought to the stage's size (default: crop)",
+    )
+    _add_mask_flags(parser)
+    add_setting_flags(parser)
+
+
+def add_setting_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that hold for one picture as for many: settings, model, and where things lie."""
     parser.add_argument(
         "--model", help="model by name, or a folder (default: Z-Image-Turbo where it is here, else demo)"
     )
     parser.add_argument("--preset", metavar="NAME", help="settings to begin with; flags count for more (see presets)")
     parser.add_argument("--seed", help="a whole number; the same number gives the same picture (default: random)")
+    parser.add_argument("--variation-seed", metavar="SEED", help="turn the first noise towards this seed's")
+    parser.add_argument(
+        "--variation-strength", type=float, metavar="STRENGTH", help="how far, 0 to 1 (with --variation-seed: 0.2)"
+    )
+    parser.add_argument(
+        "--size", metavar="WxH", help="of the finished picture, as 672x864 or 3:4; all stages follow in proportion"
+    )
     parser.add_argument("--negative", default="", help="what to keep out (see --nag)")
     parser.add_argument(
         "--negative-preset",
@@ -77,7 +109,14 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
         help="let the negative prompt act in the stages where it has no effect because cfg is 1, at a few percent more"
         " time; its numbers as in --set stages.1.nag.scale=5",
     )
-    parser.add_argument("--trigger", action="append", default=[], metavar="WORD", help="trigger word; may be repeated")
+    parser.add_argument(
+        "--trigger",
+        "--trigger-word",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="trigger word; may be repeated",
+    )
     parser.add_argument(
         "--lora",
         action="append",
@@ -94,18 +133,6 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
         dest="settings",
         help="any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated",
     )
-    parser.add_argument(
-        "--picture", type=Path, metavar="FILE", dest="start", help="start from a picture, of which --at redraws a part"
-    )
-    parser.add_argument(
-        "--at", type=int, metavar="STAGE", help="with --picture: the stage that redraws it, counted from 1 (default: 1)"
-    )
-    parser.add_argument(
-        "--fit",
-        choices=("crop", "stretch"),
-        help="with --picture: how it is brought to the stage's size (default: crop)",
-    )
-    _add_mask_flags(parser)
     parser.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
     parser.add_argument(
         "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
@@ -155,18 +182,32 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
     loras = LoraLibrary(config.loras)
     found = as_here(original(options), config, loras) if options.picture else None
     preset = preset_of(options)
-    named = options.model or (found.model if found else None)
-    source = find_model(named or default_model(config), config.shelves)
-    wanted = None if named else preset_model(preset, source.card)
-    source = find_model(wanted, config.shelves) if wanted else source
+    source = meant_model(config, options.model or (found.model if found else None), preset)
     request = found.request() if found else build_request(options, source.card, preset)
     inputs = PictureInputs(config.outputs)
     request = _started(request, options, inputs)
     wildcard = WildcardLibrary(config.wildcards).lines
-    plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
-    return ResolvedCommand(config, loras, inputs, source, found, plan)
+
+    def planned(asked: GenerationRequest) -> GenerationPlan:
+        return make_plan(asked, source.card, lora_name=loras.name_of, wildcard=wildcard)
+
+    plan = planned(request)
+    try:
+        more = counted(plan.request, options.count)[1:]
+    except RequestError as error:
+        raise error.at("--count") from error
+    return ResolvedCommand(config, loras, inputs, source, found, plan, (plan, *map(planned, more)))
 
 
+def meant_model(config: StudioConfig, named: str | None, preset: Preset | None) -> ModelSource:
+    """The model that is named, else the preset's, else the usual one; raises ModelError where it isn't here."""
+    source = find_model(named or default_model(config), config.shelves)
+    wanted = None if named else preset_model(preset, source.card)
+    return find_model(wanted, config.shelves) if wanted else source
+
+
+_VARIATION = 0.2
+"""Its strength where only the seed is given."""
 _START_FLAGS = {"at": "stage"} | {name: name for name in ("fit", "mask", "extend", "feather", "differential", "paste")}
 """Flags that go with ``--picture``, and what they are called in a request."""
 
@@ -203,26 +244,55 @@ def _whole_number(text: str) -> int | str:
 
 def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset | None = None) -> GenerationRequest:
     """The preset and the flags, which count for more, as a request; raises RequestError for what is out of bounds."""
-    settings = preset.settings if preset else {}
-    data = applied(settings, {"stages": [stage.model_dump(mode="json") for stage in card.stages]})
-    if options.single_stage:
-        data["stages"] = [stage.model_dump(mode="json") for stage in card.single_stage]
+    data = settings_data(options, card, preset)
     data["prompt"] = options.prompt if options.prompt is not None else data.get("prompt")
     if data["prompt"] is None:
         raise RequestError(
             "PROMPT",
             Text("is missing; say what to draw, or give --from FILE", "缺少提示词；请写出画面，或用 --from 指定文件"),
         )
+    request = parse_request(data)
+    return with_nag(request) if options.nag else request
+
+
+def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset | None = None) -> dict[str, Any]:
+    """What preset and flags say beside the prompt, as a request's plain data; raises RequestError for a wrong flag."""
+    settings = preset.settings if preset else {}
+    data = applied(settings, {"stages": [stage.model_dump(mode="json") for stage in card.stages]})
+    if options.single_stage:
+        data["stages"] = [stage.model_dump(mode="json") for stage in card.single_stage]
     data["negative"] = negative_text(options.negative or data.get("negative", ""), options.negatives)
     data["triggers"] = [*data.get("triggers", []), *options.trigger]
     strength = settings.get("lora_strength", 1.0)
     data["loras"] = [*data.get("loras", []), *(lora_use(text, strength) for text in options.loras_used)]
     if options.seed is not None:
         data["seed"] = _seed(options.seed)
+    if options.size is not None:
+        data["stages"] = _sized(data["stages"], options.size)
+    data |= _variation(options)
     for assignment in options.settings:
         assign(data, assignment)
-    request = parse_request(data)
-    return with_nag(request) if options.nag else request
+    return data
+
+
+def _sized(stages: Sequence[Mapping[str, Any]], size: str) -> list[dict[str, Any]]:
+    """Stages as plain data, brought to ``--size``."""
+    parsed = [parse_stage(stage) for stage in stages]
+    try:
+        width, height = size_from(size, parsed)
+    except RequestError as error:
+        raise error.at("--size") from error
+    return [stage.model_dump(mode="json") for stage in sized(parsed, width, height)]
+
+
+def _variation(options: argparse.Namespace) -> dict[str, Any]:
+    strength = options.variation_strength
+    if options.variation_seed is None:
+        return {} if strength is None else {"variation_strength": strength}
+    return {
+        "variation_seed": _seed(options.variation_seed),
+        "variation_strength": _VARIATION if strength is None else strength,
+    }
 
 
 def _seed(text: str) -> int | str:

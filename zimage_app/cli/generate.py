@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from zimage_app.cli.asking import ResolvedCommand, add_request_flags, settled
@@ -14,6 +16,7 @@ from zimage_app.cli.lora_flags import remarks
 from zimage_app.cli.remake import compare
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, ModelError
+from zimage_app.domain.plan import GenerationPlan
 from zimage_app.service.history.pixels import read_pixels
 from zimage_app.service.jobs.folder_lock import running_app
 from zimage_app.service.views import SavedPicture
@@ -49,7 +52,14 @@ def make_picture(options: argparse.Namespace) -> int:
         tell(text)
 
     app = None if options.alone else running_app(asked.config.state)
-    saved = generate_there(app, asked, options) if app else _generate_here(asked)
+    make = partial(generate_there, app, asked, options) if app else _maker_here(asked)
+    for each in asked.plans:
+        _say(make(each), options, exact=exact)
+    return 0
+
+
+def _say(saved: SavedPicture, options: argparse.Namespace, *, exact: bool) -> None:
+    """The picture's path, or with ``--json`` all that is known of it."""
     facts: dict[str, Any] = {"path": str(saved.path)}
     if exact:
         facts["identical"] = compare(options.picture, read_pixels(saved.path))
@@ -57,19 +67,25 @@ def make_picture(options: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps({**facts, **json.loads(saved.record.to_json())}, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(f"{saved.path}\n")
-    return 0
+    sys.stdout.flush()
 
 
-def _generate_here(asked: ResolvedCommand) -> SavedPicture:
-    """Load the model and make the picture in this process."""
+def _maker_here(asked: ResolvedCommand) -> Callable[[GenerationPlan], SavedPicture]:
+    """Load the model; gives what makes a picture with it in this process."""
     from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
     from zimage_app.service.gallery import Gallery
     from zimage_app.service.generation import Loading, load_source
     from zimage_app.service.stage_pictures import keep_stages
 
-    generator = load_source(asked.source, asked.loras, Loading(asked.config.device), inputs=asked.inputs)
+    config = asked.config
+    loading = Loading(config.device, memory=config.stage_memory)
+    generator = load_source(asked.source, asked.loras, loading, inputs=asked.inputs)
     for text in generator.about:
         tell(text)
-    gallery = Gallery(asked.config.outputs)
-    finished = watch(keep_stages(generator.stream(asked.plan), asked.plan, gallery), asked.plan, language())
-    return gallery.save(finished.picture, finished.record)
+    gallery = Gallery(config.outputs)
+
+    def make(plan: GenerationPlan) -> SavedPicture:
+        finished = watch(keep_stages(generator.stream(plan), plan, gallery), plan, language())
+        return gallery.save(finished.picture, finished.record)
+
+    return make

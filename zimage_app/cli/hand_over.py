@@ -13,22 +13,41 @@ from zimage_app.cli.app_client import AppClient
 from zimage_app.cli.asking import ResolvedCommand
 from zimage_app.cli.terminal import tell
 from zimage_app.domain.errors import GenerationError, RequestError
+from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.folder_lock import RunningApp
+from zimage_app.service.jobs.state import JobState
 from zimage_app.service.views import SavedPicture
 
 _APPS_OWN = {"device": "--device", "loras": "--loras", "models_dir": "--models-dir", "comfyui": "--comfyui"}
 """What the running app was told when it started."""
 
 
-def generate_there(app: RunningApp, command: ResolvedCommand, options: argparse.Namespace) -> SavedPicture:
+def generate_there(
+    app: RunningApp, command: ResolvedCommand, options: argparse.Namespace, plan: GenerationPlan
+) -> SavedPicture:
     """Have the running app make the picture; gives it as it was saved. Ctrl+C cancels it.
 
     Raises:
         RequestError: a flag was given that only the app's own start can be told.
         StudioError: the app refuses, or the picture failed.
     """
+    refuse_apps_own(app, options)
+    body = plan.request.model_dump(mode="json") | {"model": command.source.card.name}
+    tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
+    with closing(AppClient(app)) as client:
+        task_id = client.call("POST", "/generate", body)["task_id"]
+        try:
+            task = _follow(client, task_id)
+        except KeyboardInterrupt:
+            client.call("DELETE", f"/generate/{task_id}")
+            raise
+    return saved_there(task, Gallery(command.config.outputs))
+
+
+def refuse_apps_own(app: RunningApp, options: argparse.Namespace) -> None:
+    """Refuse flags that only the running app's own start can be told; raises RequestError."""
     for name, flag in _APPS_OWN.items():
         if getattr(options, name, None) is not None:
             raise RequestError(
@@ -39,16 +58,6 @@ def generate_there(app: RunningApp, command: ResolvedCommand, options: argparse.
                     f"无法传给正在 {app.address} 运行的程序；请去掉该选项，或加 --alone 在独立进程中生成",
                 ),
             )
-    body = command.plan.request.model_dump(mode="json") | {"model": command.source.card.name}
-    tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
-    with closing(AppClient(app)) as client:
-        task_id = client.call("POST", "/generate", body)["task_id"]
-        try:
-            task = _follow(client, task_id)
-        except KeyboardInterrupt:
-            client.call("DELETE", f"/generate/{task_id}")
-            raise
-    return _saved(task, Gallery(command.config.outputs))
 
 
 def _follow(client: AppClient, task_id: str) -> dict[str, Any]:
@@ -67,8 +76,9 @@ def _follow(client: AppClient, task_id: str) -> dict[str, Any]:
     return task
 
 
-def _saved(task: dict[str, Any], gallery: Gallery) -> SavedPicture:
-    if task.get("status") == "done" and (saved := gallery.find(task["result"]["id"])) is not None:
+def saved_there(task: dict[str, Any], gallery: Gallery) -> SavedPicture:
+    """The picture of a task that is over; raises GenerationError where it has none."""
+    if task.get("state") == JobState.DONE and (saved := gallery.find(task["result"]["id"])) is not None:
         return saved
     problem = task.get("error") or task.get("message") or ""
     raise GenerationError(Text(problem, problem))

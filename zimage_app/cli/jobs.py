@@ -83,12 +83,12 @@ class _AppQueue:
 
     def rows(self) -> tuple[bool, list[Row]]:
         queue = self._app.call("GET", "/queue")
-        names = {"task_id": "job", "status": "state", "model": "model", "prompt": "prompt", "group": "group"}
+        names = {"task_id": "job", "state": "state", "model": "model", "prompt": "prompt", "group": "group"}
         return queue["paused"], [{name: task[key] for key, name in names.items()} for task in queue["tasks"]]
 
     def state(self, job_id: str) -> str | None:
         task = self._app.call("GET", f"/generate/{job_id}")
-        return None if task is None else str(task["status"])
+        return None if task is None else str(task["state"])
 
     def cancel(self, job_id: str) -> None:
         self._app.call("DELETE", f"/generate/{job_id}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import NoReturn
 
+from zimage_app.cli.batch import add_batch_command
 from zimage_app.cli.doctor import add_doctor_command
 from zimage_app.cli.generate import add_generate_command
 from zimage_app.cli.history import add_history_command
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     add_generate_command(commands)
+    add_batch_command(commands)
     add_doctor_command(commands)
     add_history_command(commands)
     add_import_command(commands)

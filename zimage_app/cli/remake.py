@@ -28,6 +28,10 @@ def original(options: argparse.Namespace) -> Imported:
         options.preset,
         options.seed,
         options.single_stage,
+        options.size,
+        options.count != 1,
+        options.variation_seed,
+        options.variation_strength,
         options.start,
     )
     if any(changes):

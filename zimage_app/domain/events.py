@@ -55,6 +55,8 @@ class StageDone:
     """Transformer calls that the sampler asked for (two per evaluation for CFG with prompts of unequal length)."""
     skipped_calls: tuple[int, ...]
     """Which of them EasyCache answered, counted from 0."""
+    from_memory: bool = False
+    """It was not run: what it gave before was still known."""
 
 
 @dataclass(frozen=True, slots=True)

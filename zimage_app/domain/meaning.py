@@ -133,7 +133,7 @@ def timed_stages(record: ImageRecord) -> tuple[TimedStage, ...]:
     return tuple(
         TimedStage(_cells(plan.settings), plan.settings.easycache is not None, ran.seconds / plan.cost)
         for plan, ran in zip(plans, record.stages, strict=True)
-        if ran.seconds > 0
+        if ran.seconds > 0 and not ran.from_memory
     )
 
 

@@ -50,6 +50,8 @@ class StagePlan:
     """What the text encoder reads; empty where a plan is made for its numbers alone."""
     phrases: tuple[Phrase, ...] = ()
     """NegPiP: what is subtracted from it."""
+    variation: tuple[int, float] | None = None
+    """The seed of the noise that its first noise is turned towards, and how far (0…1)."""
 
     @property
     def steps(self) -> int:
@@ -166,6 +168,10 @@ def make_plan(
         for plan in stage_plans(running, card.shift)
     ]
     whole = request.model_copy(update={"seed": base, "stages": tuple(stage for stage, _ in settled)})
+    if request.variation_strength:
+        other = draw() if request.variation_seed == "random" else request.variation_seed
+        whole = whole.model_copy(update={"variation_seed": other})
+        plans[0] = replace(plans[0], variation=(other, request.variation_strength))
     warnings = (*tag_warnings, *_warnings(request, plans), *_unsuitable(card, plans), *_lora_warnings(whole, plans))
     warnings = (*warnings, *_unread(whole, plans))
     return GenerationPlan(whole, tuple(plans), warnings)

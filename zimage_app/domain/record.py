@@ -23,6 +23,7 @@ from zimage_app.domain.plain_json import MOST_KEYS, TooMuchJson, keys_in, read_j
 from zimage_app.domain.prompt_tags import tag_of
 from zimage_app.domain.request import MAX_SEED, MAX_STAGES, GenerationRequest, StartPicture
 from zimage_app.domain.text import Text
+from zimage_app.domain.version import SERVICE
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -50,6 +51,8 @@ def _of_our_time(created: datetime) -> datetime:
 def _settled(request: GenerationRequest) -> GenerationRequest:
     if request.stages is None or not isinstance(request.seed, int):
         raise ValueError("of a request that was run, stages and seed are known")
+    if request.variation_strength and not isinstance(request.variation_seed, int):
+        raise ValueError("of a request that was run, the variation's seed is known")
     return request
 
 
@@ -64,6 +67,8 @@ class StageRecord(BaseModel):
     seconds: _Seconds
     calls: _Count
     skipped_calls: _Count
+    from_memory: bool = False
+    """It was not run: what the same stage of a run before gave was still known. The counts are that one's."""
 
 
 class Surroundings(BaseModel):
@@ -112,6 +117,12 @@ class ImageRecord(BaseModel):
         if request is not None and max(stage.number for stage in stages) >= len(request.stages):
             raise ValueError("a stage that the request does not have")
         return stages
+
+    @property
+    def steps(self) -> int:
+        """Sampling steps of all stages together, as they were asked for."""
+        asked = self.request.stages or ()
+        return sum(asked[stage.number].steps for stage in self.stages)
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -163,8 +174,11 @@ class ImageRecord(BaseModel):
             "Denoising strength": f"{last.denoise:g}",
             "Shift": f"{last.shift:g}",
             "Stages": " > ".join(f"{stages[s.number].width}x{stages[s.number].height}" for s in self.stages),
-            "Version": f"Z-Image Progressive Studio {self.surroundings.app}",
+            "Version": f"{SERVICE} {self.surroundings.app}",
         }
+        if self.request.variation_strength:
+            facts["Variation seed"] = self.request.variation_seed
+            facts["Variation seed strength"] = f"{self.request.variation_strength:g}"
         if self.request.start is not None:
             facts |= _start_facts(self.request.start)
         if self.request.template is not None:

@@ -874,6 +874,25 @@ class GenerationRequest(BaseModel):
             ),
         ),
     ] = "random"
+    variation_strength: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Knob(
+            Text("Variation strength", "变化强度"),
+            Text(
+                "How far the first noise is turned towards that of the variation seed; 0 is the seed's own picture.",
+                "初始噪声向变化种子的噪声旋转的程度；0 即原种子的图片。",
+            ),
+            step=0.01,
+        ),
+    ] = 0.0
+    variation_seed: Annotated[
+        Literal["random"] | Seed,
+        Knob(
+            Text("Variation seed", "变化种子"),
+            Text("Which noise the first one is turned towards.", "初始噪声朝哪个种子的噪声变化。"),
+        ),
+    ] = "random"
     stages: Annotated[
         tuple[Stage, ...] | None,
         Field(min_length=1, max_length=MAX_STAGES),
@@ -977,15 +996,16 @@ def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
     Raises:
         RequestError: names the first field that is out of bounds, its value and what is allowed.
     """
-    return _parse(GenerationRequest, data)
+    return parse_as(GenerationRequest, data)
 
 
 def parse_stage(data: Mapping[str, Any]) -> Stage:
     """Plain data as one stage; raises RequestError as ``parse_request`` does."""
-    return _parse(Stage, data)
+    return parse_as(Stage, data)
 
 
-def _parse(model: type[_Model], data: Mapping[str, Any]) -> _Model:
+def parse_as(model: type[_Model], data: Mapping[str, Any]) -> _Model:
+    """Plain data as any strict model; raises RequestError as ``parse_request`` does."""
     try:
         # Through JSON, so that lists are taken for tuples and nothing else is bent: strict mode stays strict.
         text = json.dumps(data)

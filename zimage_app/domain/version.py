@@ -1,3 +1,5 @@
 """The app's version, as pictures record it."""
 
 __version__ = "0.1.0"
+SERVICE = "Z-Image Progressive Studio"
+"""What the app calls itself to programs."""

@@ -19,6 +19,8 @@ IntervalNoise = Callable[[Tensor, Tensor], Tensor]
 """(sigma from, sigma to), 0-dim, from > to -> unit normal noise of that interval; the same interval, the same noise."""
 
 _SEEDS = 2**64
+_SAME_ANGLE = 1e-6
+"""Radians."""
 _TREE_DIGITS = 6
 """torchsde rounds times to this many digits (its tolerance is 1e-6)."""
 
@@ -26,6 +28,22 @@ _TREE_DIGITS = 6
 def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
     """Unit normal noise of ``shape``, float32, drawn on the CPU in one go, so that every device starts alike."""
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32)
+
+
+def turned(noise: Tensor, other: Tensor, strength: float) -> Tensor:
+    """One noise turned towards another on their sphere (slerp; Shoemake 1985): 0 is the first, 1 the other.
+
+    A straight mixture would be shorter than either, and its picture greyer. Both have one shape, float32; worked out
+    in float64 on the CPU, so that every device turns alike.
+    """
+    if strength in (0.0, 1.0):
+        return other if strength else noise
+    a, b = noise.double().cpu(), other.double().cpu()
+    angle = torch.acos(((a * b).sum() / (a.norm() * b.norm())).clamp(-1.0, 1.0))
+    if float(angle) < _SAME_ANGLE:  # the same noise
+        return noise
+    mixed = (torch.sin((1.0 - strength) * angle) * a + torch.sin(strength * angle) * b) / torch.sin(angle)
+    return mixed.float().to(noise.device)
 
 
 def step_noise(x: Tensor, seed: int) -> StepNoise:

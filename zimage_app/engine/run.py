@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, partial
 from types import MappingProxyType
@@ -37,29 +37,16 @@ from zimage_app.engine.guidance.rule import StageTexts, TextFeatures
 from zimage_app.engine.handover import HANDOVERS
 from zimage_app.engine.handover.resize import resized
 from zimage_app.engine.inpaint import Kept, latent_mask, pasted
-from zimage_app.engine.noise import initial_noise
+from zimage_app.engine.noise import initial_noise, turned
 from zimage_app.engine.preview import latent_to_rgb, to_picture
 from zimage_app.engine.relief import Relief, quietly, with_relief
 from zimage_app.engine.samplers import SAMPLERS, Denoiser, SamplerInput, model_sigmas
+from zimage_app.engine.stage_memory import StageMemory, StageResult, remembered, stage_keys
 from zimage_app.engine.start import encoded, to_vae_space
 from zimage_app.models.components import AttentionGuidance, Components, Evaluation, PreparedPrompt
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
-
-
-@dataclass(frozen=True, slots=True)
-class StageResult:
-    """What a stage hands over."""
-
-    stage: StagePlan
-    latent: Tensor
-    """(1, 16, h, w), VAE space, float32, on the CPU; noised where the next stage goes on with the trajectory."""
-    shown: Tensor
-    """The same without noise, as far as the stage could tell: what its picture is decoded from."""
-    seconds: float
-    calls: int
-    skipped_calls: tuple[int, ...]
 
 
 class _Stopped(Exception):
@@ -86,32 +73,34 @@ def run(
     cancelled: Callable[[], bool],
     prepare: PrepareStage = as_it_is,
     start: StartImages = NOTHING,
+    memory: StageMemory | None = None,
 ) -> Iterator[Event]:
     """Carry out a plan; the last event is Finished, Failed or Cancelled.
 
-    ``start`` is the plan's start picture for the first stage, and for the others where part of it is kept.
+    ``start`` is the plan's start picture for the first stage, and for the others where part of it is kept. Stages that
+    ``memory`` has are not run again, and those that are run are kept there; it must be that of these components.
 
     ``inference_mode`` decorates the generator, rather than being entered inside it, because each ``next`` may come
     from another thread and the mode belongs to a thread. ``cancelled`` is asked before every model evaluation.
     """
     begun = time.perf_counter()
-    relief = Relief(components)
+    work = _Work(plan, components, cancelled, prepare, start, memory or StageMemory(0), Relief(components))
     made = None
     done: list[StageRecord] = []
     try:
-        for item in sample(plan, components, cancelled, prepare, relief, start):
+        for item in work.stages():
             if not isinstance(item, StageResult):
                 yield item
                 continue
             decoding = time.perf_counter()
-            made = yield from with_relief(partial(quietly, partial(_decoded, item, relief)), relief, decoding=True)
+            made = yield from work.decoded(item)
             if plan.request.start is not None and plan.request.start.paste and item.stage.number in start:
                 made = pasted(made, start[item.stage.number])
             seconds = item.seconds + time.perf_counter() - decoding
             done.append(_stage_record(item, seconds))
-            yield StageDone(item.stage, made, seconds, item.calls, item.skipped_calls)
+            yield StageDone(item.stage, made, seconds, item.calls, item.skipped_calls, item.from_memory)
         assert made is not None
-        surroundings = _surroundings(components, relief)
+        surroundings = _surroundings(components, work.relief)
         yield Finished(
             made, _record(plan, components.card.name, tuple(done), surroundings, time.perf_counter() - begun)
         )
@@ -127,7 +116,6 @@ def sample(
     components: Components,
     cancelled: Callable[[], bool],
     prepare: PrepareStage = as_it_is,
-    relief: Relief | None = None,
     start: StartImages = NOTHING,
 ) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
     """The stages' latents, one after the other, without decoding them.
@@ -136,23 +124,67 @@ def sample(
         GenerationError: a stage's latent holds values that are not finite, or memory ran out for good.
         StudioError: what ``prepare`` raises.
     """
-    if (plan.request.start is None) != (plan.stages[0].number not in start):
-        raise ValueError("a start picture goes with a plan that asks for one")
-    relief = relief or Relief(components)
-    texts = yield from with_relief(partial(quietly, partial(_encode_texts, plan, components)), relief)
-    pictures: dict[int, Tensor] = {}
-    for number, image in start.items():
-        if image.picture is not None:
-            encode = partial(encoded, image.picture, components)
-            pictures[number] = yield from with_relief(partial(quietly, encode), relief)
-    begin = _Beginning(plan, components, start, pictures)
-    model = _Model(components, texts, prepare, cancelled, begin)
-    latent = pictures.get(plan.stages[0].number)
-    for stage in plan.stages:
-        result = yield from with_relief(partial(model.stage, stage, latent), relief)
-        latent = result.latent
-        _check_finite(latent, stage, plan)
-        yield result
+    yield from _Work(plan, components, cancelled, prepare, start, StageMemory(0), Relief(components)).stages()
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One run, and what it has at hand."""
+
+    plan: GenerationPlan
+    components: Components
+    cancelled: Callable[[], bool]
+    prepare: PrepareStage
+    start: StartImages
+    memory: StageMemory
+    relief: Relief
+    keys: dict[int, str] = field(default_factory=dict)
+    """Under which each stage is remembered, by its number."""
+
+    def stages(self) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
+        """The stages' results, one after the other, those from memory first."""
+        plan, components, relief = self.plan, self.components, self.relief
+        if (plan.request.start is None) != (plan.stages[0].number not in self.start):
+            raise ValueError("a start picture goes with a plan that asks for one")
+        keys = stage_keys(plan)
+        self.keys.update(zip((stage.number for stage in plan.stages), keys, strict=True))
+        latent = None
+        known = remembered(self.memory, plan, keys)
+        for result in known:
+            if self.cancelled():
+                raise _Stopped
+            latent = result.latent
+            yield StageStarted(result.stage)
+            yield result
+        left = plan.stages[len(known) :]
+        texts = yield from with_relief(partial(quietly, partial(_encode_texts, left, plan, components)), relief)
+        pictures: dict[int, Tensor] = {}
+        for stage in left:
+            image = self.start.get(stage.number)
+            if image is not None and image.picture is not None:
+                encode = partial(encoded, image.picture, components)
+                pictures[stage.number] = yield from with_relief(partial(quietly, encode), relief)
+        begin = _Beginning(plan, components, self.start, pictures)
+        model = _Model(components, texts, self.prepare, self.cancelled, begin)
+        if not known:
+            latent = pictures.get(plan.stages[0].number)
+        for stage in left:
+            result = yield from with_relief(partial(model.stage, stage, latent), relief)
+            latent = result.latent
+            _check_finite(latent, stage, plan)
+            self.memory.keep(self.keys[stage.number], result)
+            yield result
+
+    def decoded(self, result: StageResult) -> Generator[Warned, None, Picture]:
+        """A stage's picture, from memory where it was decoded before."""
+        if result.picture is not None:
+            return result.picture
+        made = yield from with_relief(
+            partial(quietly, partial(_decoded, result, self.relief)), self.relief, decoding=True
+        )
+        if not self.relief.tiled:  # tiles may change colours a little
+            self.memory.keep(self.keys[result.stage.number], replace(result, picture=made, from_memory=False))
+        return made
 
 
 class _Model:
@@ -243,7 +275,7 @@ def _decoded(result: StageResult, relief: Relief) -> Picture:
     return to_picture(picture)
 
 
-def _encode_texts(plan: GenerationPlan, components: Components) -> dict[int, StageTexts]:
+def _encode_texts(stages: Sequence[StagePlan], plan: GenerationPlan, components: Components) -> dict[int, StageTexts]:
     """The texts of each stage by its number; the same text of several stages is one object.
 
     They know nothing of the transformer's weights, so a LoRA leaves them as they are.
@@ -258,7 +290,7 @@ def _encode_texts(plan: GenerationPlan, components: Components) -> dict[int, Sta
         phrases = tuple((features("negative", phrase.text).features, phrase.weight) for phrase in stage.phrases)
         return StageTexts(features("prompt", stage.text), negative, phrases)
 
-    return {stage.number: texts(stage) for stage in plan.stages}
+    return {stage.number: texts(stage) for stage in stages}
 
 
 def _asked_in(field: str, work: Callable[[_Given], _Made], given: _Given) -> _Made:
@@ -284,6 +316,9 @@ class _Beginning:
         height, width = stage.latent_size
         shape = (1, len(self.components.preview.factors), height, width)
         noise = initial_noise(shape, stage.noise_seed)
+        if stage.variation is not None:
+            seed, strength = stage.variation
+            noise = turned(noise, initial_noise(shape, seed), strength)
         latent = torch.zeros(shape) if before is None else before
         x = HANDOVERS[stage.handover](latent, noise, stage, self.components.latent)
         kept = self._kept(stage, self.pictures.get(stage.number, latent), noise)
@@ -326,6 +361,7 @@ def _stage_record(result: StageResult, seconds: float) -> StageRecord:
         seconds=round(seconds, 3),
         calls=result.calls,
         skipped_calls=len(result.skipped_calls),
+        from_memory=result.from_memory,
     )
 
 

@@ -6,8 +6,9 @@ import base64
 from collections.abc import Iterable
 
 from zimage_app.domain.text import Language, Text
-from zimage_app.rest.schema import Listed, Picture, Queue, QueuedTask, Task
+from zimage_app.rest.schema import Listed, Picture, Queue, QueuedTask, Task, TaskStatus
 from zimage_app.service.history import HistoryItem
+from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, QueueView
 from zimage_app.service.views import SavedPicture
 
@@ -27,7 +28,8 @@ def task_answer(view: JobView, language: Language) -> Task:
     """A job at one moment."""
     return Task(
         task_id=view.id,
-        status=view.state,
+        status=task_status(view.state),
+        state=view.state,
         progress=round(100.0 * view.progress, 1),
         current_step=sum(stage.step for stage in view.stages),
         total_steps=sum(stage.steps for stage in view.stages),
@@ -36,6 +38,7 @@ def task_answer(view: JobView, language: Language) -> Task:
         starts_in=view.starts_in,
         remaining=view.remaining,
         warnings=[text.to(language) for text in view.warnings],
+        from_memory=[stage.number + 1 for stage in view.stages if stage.from_memory],
         error=view.error.to(language) if view.error else None,
         result=picture_answer(view.picture) if view.picture else None,
     )
@@ -61,20 +64,35 @@ def _message(view: JobView, language: Language) -> str:
     )
 
 
+def task_status(state: JobState) -> TaskStatus:
+    """A job's state in the words that programs for other web APIs of this kind know."""
+    words: dict[JobState, TaskStatus] = {
+        JobState.WAITING: "pending",
+        JobState.DONE: "completed",
+        JobState.FAILED: "failed",
+        JobState.CANCELLED: "cancelled",
+    }
+    return words.get(state, "processing")
+
+
 def picture_answer(saved: SavedPicture) -> Picture:
     """A picture with its settings."""
     record = saved.record
     seed = record.request.seed
     return Picture(
         id=record.id,
-        created=record.created,
-        model=record.model,
+        filename=saved.path.name,
         prompt=record.request.prompt,
-        seed=seed if isinstance(seed, int) else 0,
         width=record.width,
         height=record.height,
-        seconds=record.seconds,
-        download=download_path(record.id),
+        num_inference_steps=record.steps,
+        use_gpu=_on_gpu(record.surroundings.device),
+        size_bytes=saved.size,
+        created_at=record.created,
+        generation_time_ms=round(1000 * record.seconds),
+        download_url=download_path(record.id),
+        model=record.model,
+        seed=seed if isinstance(seed, int) else 0,
         settings=record.request.model_dump(mode="json"),
     )
 
@@ -83,16 +101,24 @@ def item_answer(item: HistoryItem) -> Listed:
     """A line of the history."""
     return Listed(
         id=item.id,
-        created=item.created,
-        model=item.model,
+        filename=item.path.name,
         prompt=item.prompt,
-        seed=item.seed,
         width=item.width,
         height=item.height,
-        seconds=item.seconds,
-        download=download_path(item.id),
+        num_inference_steps=item.steps,
+        use_gpu=_on_gpu(item.device),
+        size_bytes=item.size,
+        created_at=item.created,
+        generation_time_ms=round(1000 * item.seconds),
+        download_url=download_path(item.id),
+        model=item.model,
+        seed=item.seed,
         favourite=item.favourite,
     )
+
+
+def _on_gpu(device: str) -> bool:
+    return device not in ("cpu", "")
 
 
 def download_path(picture_id: str) -> str:
@@ -105,7 +131,8 @@ def queue_answer(queue: QueueView, views: Iterable[JobView]) -> Queue:
     tasks = [
         QueuedTask(
             task_id=view.id,
-            status=view.state,
+            status=task_status(view.state),
+            state=view.state,
             model=view.model,
             prompt=view.prompt,
             group=view.group,

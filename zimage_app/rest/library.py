@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from zimage_app.domain.version import __version__
 from zimage_app.rest.caller import Calling
-from zimage_app.rest.schema import Lora, Machine, Model, Models, Preset, Status
+from zimage_app.rest.machine import status_answer
+from zimage_app.rest.schema import Lora, Model, Models, Preset, Status
 
 router = APIRouter(tags=["library"])
 
@@ -66,13 +66,4 @@ def presets(caller: Calling) -> list[Preset]:
 @router.get("/system/status", tags=["system"])
 def status(caller: Calling) -> Status:
     """How many requests run and wait, and how the machine is."""
-    studio = caller.studio
-    queue, loaded = studio.queue(), studio.loaded()
-    machine = None if studio.shared else Machine.model_validate(studio.monitor.machine().as_data())
-    return Status(
-        version=None if studio.shared else __version__,
-        running=queue.running,
-        waiting=queue.waiting,
-        loaded=loaded.name if loaded else None,
-        machine=machine,
-    )
+    return status_answer(caller.studio)

@@ -14,8 +14,9 @@ from zimage_app.domain.text import Text
 from zimage_app.domain.wording import refusal
 from zimage_app.rest.answers import item_answer, picture_answer
 from zimage_app.rest.caller import Calling
+from zimage_app.rest.contract import LONGEST_NAME
 from zimage_app.rest.problems import NotFoundError
-from zimage_app.rest.schema import LONGEST_NAME, Picture, Pictures
+from zimage_app.rest.schema import Picture, Pictures
 from zimage_app.service.history import Search
 from zimage_app.service.views import SavedPicture
 
@@ -51,8 +52,13 @@ def history(caller: Calling, asked: Annotated[Asked, Query()]) -> Pictures:
     day = asked.day.isoformat() if asked.day else None
     search = Search(asked.search, asked.favourites, day, asked.model or None)
     found = caller.studio.history.page(caller.owner, search, asked.page, asked.page_size)
+    items = found.items if found.page == asked.page else ()  # behind the last page there is nothing
     return Pictures(
-        items=[item_answer(item) for item in found.items], total=found.total, page=found.page, pages=found.pages
+        images=[item_answer(item) for item in items],
+        total=found.total,
+        page=asked.page,
+        page_size=asked.page_size,
+        pages=found.pages,
     )
 
 

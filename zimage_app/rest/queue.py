@@ -8,7 +8,8 @@ from fastapi import APIRouter, Path
 
 from zimage_app.rest.answers import queue_answer
 from zimage_app.rest.caller import Caller, Calling
-from zimage_app.rest.schema import MAX_GROUP, Cancelled, Queue
+from zimage_app.rest.contract import MAX_GROUP
+from zimage_app.rest.schema import Cancelled, Queue
 from zimage_app.service.permissions import require_home
 
 router = APIRouter(prefix="/queue", tags=["queue"])

@@ -9,69 +9,50 @@ from typing import Annotated, Any, Literal
 from fastapi import Body
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator
 
+from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.request import GenerationRequest, Seed, parse_as
 from zimage_app.domain.text import Text
+from zimage_app.rest.contract import Asked, asked_request
 from zimage_app.service.jobs.state import JobState
 
-LONGEST_NAME = 400
-MAX_GROUP = 64
-"""Characters."""
 
-
-class GenerateBody(GenerationRequest):
-    """A request, and the model that is to answer it."""
+class GenerateBody(GenerationRequest, Asked):
+    """A request, and what is to be made of it."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"prompt": "夕阳下平静的湖面上一艘红色小船", "seed": 42}]}
+        json_schema_extra={
+            "examples": [{"prompt": "夕阳下平静的湖面上一艘红色小船", "width": 672, "height": 864, "seed": 42}]
+        }
     )
 
-    model: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=LONGEST_NAME,
-            description="A name of GET /api/models. Left out: the model that the page starts with.",
-        ),
-    ] = None
-    group: Annotated[
-        str, Field(max_length=MAX_GROUP, description="The same for tasks that belong together, to be cancelled as one.")
-    ] = ""
+    # Here null and -1 mean random, too.
+    seed: Annotated[Literal["random", -1] | Seed | None, *GenerationRequest.model_fields["seed"].metadata] = "random"  # type: ignore[assignment]
 
 
 _CHECKS = threading.Semaphore(2)
 """Checks at a time: each holds the interpreter for up to 60 ms, in which no page is answered."""
 
 
-class Asked:
+class GivenBody:
     """A body; the endpoint has it checked, in a thread of its own."""
 
     def __init__(self, data: object) -> None:
         self._data = data
 
     @cached_property
-    def request(self) -> GenerationRequest:
-        """The request's own check, so that a refusal reads as on the page; raises RequestError."""
-        settings = {name: value for name, value in self._settings.items() if name not in ("model", "group")}
+    def asked(self) -> Asked:
+        """What it says beside the request; raises RequestError."""
+        return parse_as(Asked, {name: self._settings[name] for name in Asked.model_fields if name in self._settings})
+
+    def request(self, card: ModelCard) -> tuple[GenerationRequest, tuple[Text, ...]]:
+        """The request for a model, and what its sender should know.
+
+        The request's own check, so that a refusal reads as on the page; raises RequestError.
+        """
+        settings = {name: value for name, value in self._settings.items() if name not in Asked.model_fields}
         with _CHECKS:
-            return parse_request(settings)
-
-    @cached_property
-    def model(self) -> str | None:
-        """The model that was named; raises RequestError."""
-        model = self._settings.get("model")
-        if model is not None and not (isinstance(model, str) and 0 < len(model) <= LONGEST_NAME):
-            raise RequestError("model", Text("must be a name of GET /api/models", "必须是 GET /api/models 中的名称"))
-        return model
-
-    @cached_property
-    def group(self) -> str:
-        """The group that was given; raises RequestError."""
-        group = self._settings.get("group", "")
-        if not (isinstance(group, str) and len(group) <= MAX_GROUP):
-            text = Text(f"must be a text of at most {MAX_GROUP} characters", f"必须是不超过 {MAX_GROUP} 个字符的文本")
-            raise RequestError("group", text)
-        return group
+            return asked_request(settings, self.asked, card)
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -94,7 +75,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**64 else value
 
 
-GenerateRequest = Annotated[Asked, PlainValidator(Asked, json_schema_input_type=GenerateBody), Body()]
+GenerateRequest = Annotated[GivenBody, PlainValidator(GivenBody, json_schema_input_type=GenerateBody), Body()]
 
 
 class _Answer(BaseModel):
@@ -111,7 +92,10 @@ class Problem(_Answer):
 class Accepted(_Answer):
     """A request that waits for its turn."""
 
-    task_id: str
+    task_id: Annotated[str, Field(description="The first one's, of several.")]
+    task_ids: list[str]
+    group: Annotated[str, Field(description="To be given to DELETE /api/queue/groups/GROUP; empty for one alone.")]
+    notes: Annotated[list[str], Field(description="What was settled for the caller, and should be known.")]
 
 
 class Input(_Answer):
@@ -123,17 +107,21 @@ class Input(_Answer):
 
 
 class Image(_Answer):
-    """A picture in a list."""
+    """A picture."""
 
     id: str
-    created: AwareDatetime
-    model: str
+    filename: str
     prompt: str
-    seed: int
     width: int
     height: int
-    seconds: Annotated[float, Field(description="How long it took to make.")]
-    download: Annotated[str, Field(description="Where the PNG is, with its settings inside.")]
+    num_inference_steps: Annotated[int, Field(description="Of all stages together.")]
+    use_gpu: Annotated[bool, Field(description="It was computed on an accelerator.")]
+    size_bytes: int
+    created_at: AwareDatetime
+    generation_time_ms: int
+    download_url: Annotated[str, Field(description="Where the PNG is, with its settings inside.")]
+    model: str
+    seed: int
 
 
 class Picture(Image):
@@ -154,17 +142,22 @@ class Listed(Image):
 class Pictures(_Answer):
     """One page of pictures, newest first."""
 
-    items: list[Listed]
+    images: Annotated[list[Listed], Field(description="None on a page behind the last one.")]
     total: Annotated[int, Field(description="Pictures on all pages.")]
-    page: Annotated[int, Field(description="From 1; the last one where a later one was asked for.")]
+    page: Annotated[int, Field(description="From 1.")]
+    page_size: int
     pages: int
+
+
+TaskStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
 
 
 class Task(_Answer):
     """A request on its way to a picture."""
 
     task_id: str
-    status: JobState
+    status: TaskStatus
+    state: Annotated[JobState, Field(description="The same more exactly.")]
     progress: Annotated[float, Field(ge=0, le=100, description="Percent.")]
     current_step: Annotated[int, Field(description="Steps done, of all stages together.")]
     total_steps: int
@@ -173,6 +166,9 @@ class Task(_Answer):
     starts_in: Annotated[float | None, Field(description="Estimated seconds until it begins; null where unknown.")]
     remaining: Annotated[float | None, Field(description="Estimated seconds to its end; null while that isn't known.")]
     warnings: list[str]
+    from_memory: Annotated[
+        list[int], Field(description="Stages, from 1, that were not run: what they gave before was still known.")
+    ]
     error: str | None = None
     result: Picture | None = None
 
@@ -181,7 +177,8 @@ class QueuedTask(_Answer):
     """A task that is not over."""
 
     task_id: str
-    status: JobState
+    status: TaskStatus
+    state: JobState
     model: str
     prompt: str
     group: Annotated[str, Field(description="As it was given; empty for a task that stands alone.")]
@@ -252,37 +249,53 @@ class Preset(_Answer):
     problem: Annotated[str | None, Field(description="Why it can't be used; null where it can.")]
 
 
-class Amount(_Answer):
-    """Bytes of something that is limited."""
+class Cpu(_Answer):
+    """The processors; what isn't known is null."""
 
-    used: int
-    total: int
+    usage_percent: float | None
+    cores: int
+    frequency_mhz: float | None
+
+
+class Memory(_Answer):
+    """The computer's memory."""
+
+    total_gb: float
+    used_gb: float
+    available_gb: float
+    usage_percent: float
 
 
 class Gpu(_Answer):
-    """One accelerator; what it doesn't tell is null."""
+    """The first accelerator; what it doesn't tell is null."""
 
+    available: bool
     name: str
-    load: Annotated[float | None, Field(description="0…1")]
-    memory: Amount | None
+    memory_total_gb: float | None
+    memory_used_gb: float | None
+    usage_percent: float | None
     temperature: Annotated[int | None, Field(description="Degrees Celsius.")]
 
 
-class Machine(_Answer):
-    """How the machine is; what isn't known is null."""
+class Disk(_Answer):
+    """Where pictures are saved."""
 
-    processors: float
-    processor_load: Annotated[float | None, Field(description="0…1")]
-    memory: Amount | None
-    disk: Annotated[Amount | None, Field(description="Where pictures are saved.")]
-    gpus: list[Gpu]
+    path: str
+    total_gb: float
+    used_gb: float
+    free_gb: float
+    usage_percent: float
 
 
 class Status(_Answer):
-    """How busy the app is."""
+    """How busy app and machine are. What isn't known of the machine is null, and all of it for strangers."""
 
+    cpu: Cpu | None
+    memory: Memory | None
+    gpu: Annotated[Gpu | None, Field(description="Null where there is none, too.")]
+    disk: Disk | None
+    timestamp: AwareDatetime
     version: Annotated[str | None, Field(description="Null where strangers can reach the app.")]
     running: int
     waiting: int
     loaded: Annotated[str | None, Field(description="The model in memory.")]
-    machine: Annotated[Machine | None, Field(description="Null where strangers can reach the app.")]

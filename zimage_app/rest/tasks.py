@@ -12,6 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
 from zimage_app.domain.errors import GenerationError, LoraError, ModelError, RequestError
+from zimage_app.domain.many import counted, with_seed
 from zimage_app.domain.text import Text
 from zimage_app.rest.answers import data_uri, task_answer
 from zimage_app.rest.caller import Calling, told_owner
@@ -19,6 +20,7 @@ from zimage_app.rest.problems import NotFoundError
 from zimage_app.rest.schema import Accepted, GenerateRequest, Progress, Task
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.permissions import may_see
+from zimage_app.service.studio import new_group
 
 router = APIRouter(tags=["generate"])
 
@@ -27,15 +29,21 @@ _LOOK = 0.1
 _SECONDS_BETWEEN_SIGNS = 1.0
 
 
-@router.post("/generate", status_code=202)
-def generate(asked: GenerateRequest, caller: Calling, request: Request, response: Response) -> Accepted:
+@router.post("/generate")
+def generate(body: GenerateRequest, caller: Calling, request: Request, response: Response) -> Accepted:
     """Ask for a picture. The answer comes at once; ask after the task, or watch its events."""
     if caller.studio.borrows_gpu:
         raise HTTPException(501)
     owner = told_owner(caller, request, response)
+    asked = body.asked
     model = asked.model or caller.studio.default_model
     try:
-        return Accepted(task_id=caller.studio.submit(asked.request, model, owner, asked.group))
+        asked_for, notes = body.request(caller.studio.card(model))
+        requests = counted(with_seed(asked_for), asked.count) if asked.count > 1 else [asked_for]
+        group = asked.group or (new_group() if asked.count > 1 else "")
+        ids = caller.studio.submit_group(requests, model, owner, group, on_cpu=asked.use_gpu is False)
+        said = [note.to(caller.language) for note in notes]
+        return Accepted(task_id=ids[0], task_ids=ids, group=group, notes=said)
     except ModelError as error:
         raise RequestError("model", error.text) from error
     except LoraError as error:

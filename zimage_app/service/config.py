@@ -36,6 +36,8 @@ class StudioConfig:
     """The model to begin with; None: Z-Image-Turbo where it is on this machine, else the demo model."""
     device: str | None = None
     """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
+    stage_memory: int = 256 * 2**20
+    """Bytes of finished stages that a loaded model remembers; 0: none."""
     offline: bool = False
     """Never touch the network."""
     shared: bool = False

@@ -20,6 +20,7 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import Lines
 from zimage_app.engine.run import PrepareStage, StartImages, run
+from zimage_app.engine.stage_memory import StageMemory
 from zimage_app.models.components import Components
 from zimage_app.models.loader import LoadProgress, load_components
 from zimage_app.models.lora import LoraManager, ResolvedLora
@@ -63,7 +64,9 @@ class Generator:
         about: tuple[Text, ...] = (),
         wildcard: Lines = no_wildcards,
         inputs: PictureInputs | None = None,
+        memory: int = 0,
     ) -> None:
+        """``memory``: bytes of stages that are remembered."""
         self._components = components
         self._inputs = inputs or PictureInputs(ROOT / "outputs")
         self.about = about
@@ -71,6 +74,7 @@ class Generator:
         self._loras = loras
         self._wildcard = wildcard
         self._lora_manager = LoraManager(components.transformer)
+        self._memory = StageMemory(memory)
         self._busy = threading.Lock()
 
     @property
@@ -106,7 +110,7 @@ class Generator:
                 return
             if warnings or more:
                 yield Warned((*warnings, *more))
-            yield from run(plan, self._components, cancelled, prepare, start)
+            yield from run(plan, self._components, cancelled, prepare, start, self._memory)
 
     def generate(self, request: GenerationRequest) -> Generated:
         """The picture and its record.
@@ -158,6 +162,8 @@ class Loading:
     progress: Callable[[LoadProgress], None] | None = None
     """Told what is being read."""
     cancelled: Callable[[], bool] | None = None
+    memory: int = 0
+    """Bytes of stages that it remembers."""
 
 
 _AS_USUAL = Loading()
@@ -172,7 +178,7 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
     config = config or StudioConfig()
     source, loras = find_model(model, config.shelves), LoraLibrary(config.loras)
     wildcard, inputs = WildcardLibrary(config.wildcards).lines, PictureInputs(config.outputs)
-    return load_source(source, loras, Loading(config.device), wildcard, inputs)
+    return load_source(source, loras, Loading(config.device, memory=config.stage_memory), wildcard, inputs)
 
 
 def load_source(
@@ -188,4 +194,4 @@ def load_source(
     """
     plan = plan_memory(source, loading.device)
     components = load_components(source, plan, loading.progress, loading.cancelled)
-    return Generator(components, loras, (plan.reason, *components.notes), wildcard, inputs)
+    return Generator(components, loras, (plan.reason, *components.notes), wildcard, inputs, loading.memory)

@@ -37,6 +37,8 @@ class MachineStatus:
     disk: Amount | None
     """Where pictures are saved."""
     gpus: tuple[GpuStatus, ...] = ()
+    frequency: float | None = None
+    """MHz of the processors now."""
 
     def as_data(self) -> dict[str, Any]:
         """For JSON: bytes, fractions 0…1 and degrees Celsius; what isn't known is null."""
@@ -53,7 +55,8 @@ class Monitor:
         nvidia: NvidiaGpus | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._outputs = outputs
+        self.outputs = outputs
+        """The folder whose disk is looked at."""
         self._groups = groups or ControlGroups()
         self._nvidia = nvidia or NvidiaGpus()
         self._clock = clock
@@ -80,8 +83,9 @@ class Monitor:
             processors=processors,
             processor_load=self._load.now(processors),
             memory=self._memory(),
-            disk=free_disk(self._outputs),
+            disk=free_disk(self.outputs),
             gpus=gpus(self._nvidia),
+            frequency=_frequency(),
         )
 
     def _memory(self) -> Amount | None:
@@ -119,6 +123,14 @@ class _LoadMeter:
             return None
         load = (used - before[1]) / (self._before[0] - before[0]) / processors
         return min(1.0, max(0.0, load))
+
+
+def _frequency() -> float | None:
+    try:
+        found = psutil.cpu_freq()
+    except (*_UNTOLD, AttributeError):  # psutil has no such function on some systems
+        return None
+    return found.current or None if found else None
 
 
 def free_disk(folder: Path) -> Amount | None:

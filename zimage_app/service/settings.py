@@ -103,6 +103,11 @@ class Settings(BaseModel):
     loras: Annotated[_Place, _about("where LoRAs lie", "DIR", "loras")] = ROOT / "loras"
     comfyui: Annotated[_Place | None, _about("a ComfyUI whose models are offered too", "DIR")] = None
     offline: Annotated[bool, _about("never use the network")] = False
+    stage_memory: Annotated[
+        int,
+        Field(ge=0, le=1_000_000),
+        _about("memory for finished stages, which later pictures begin behind; 0: none", "MB"),
+    ] = 256
     time_limit: Annotated[
         float,
         Field(ge=0, le=1e9),
@@ -129,6 +134,7 @@ class Settings(BaseModel):
             model=self.model,
             device=None if self.device == "auto" else self.device,
             offline=self.offline,
+            stage_memory=self.stage_memory * 2**20,
             shared=self.share or self.public,
             interrupted="report" if self.interrupted == "report" else "run again",
         )

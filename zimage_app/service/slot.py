@@ -35,21 +35,30 @@ class ModelSlot:
         *,
         borrow: bool = False,
         device: str | None = None,
+        memory: int = 0,
     ) -> None:
+        """``memory``: bytes of stages that a loaded model remembers."""
         self._loras = loras
         self._inputs = inputs
         self._borrow = borrow
+        self._memory = memory
         self.device = device
         """Where the next model is loaded; None: on the best device that there is."""
         self._generator: Generator | None = None
+        self._loaded_for = ""
+        """The device of ``model`` that it was loaded for."""
 
     def loaded(self) -> LoadedModel | None:
         """What is in memory."""
         generator = self._generator
         return None if generator is None else LoadedModel(generator.card.name, generator.about)
 
-    def model(self, source: ModelSource, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+    def model(
+        self, source: ModelSource, tell: Callable[[Text], None], cancelled: Callable[[], bool], device: str = ""
+    ) -> Generator:
         """The generator of a model, loaded where it is not in memory yet; ``tell`` hears what is being loaded.
+
+        ``device`` is another than the usual one, as in ``cpu``, for this picture.
 
         What was in memory stays there when the other one's files cannot be used.
 
@@ -58,7 +67,7 @@ class ModelSlot:
             LoadingCancelled: ``cancelled`` said so.
         """
         name, title = source.card.name, source.card.title
-        if self._generator is not None and self._generator.card.name == name:
+        if self._generator is not None and (self._generator.card.name, self._loaded_for) == (name, device):
             return self._generator
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
         from zimage_app.models.loader import check_model  # these import torch and diffusers: seconds
@@ -68,14 +77,14 @@ class ModelSlot:
             # Two models rarely fit into a device's memory. Files that can't be used are found out while there is one.
             check_model(source)
             self.clear()
-        loading = Loading(self.device, lambda step: tell(_words(title, step)), cancelled)
+        loading = Loading(device or self.device, lambda step: tell(_words(title, step)), cancelled, self._memory)
         generator = load_source(source, self._loras, loading, inputs=self._inputs)
         if self._borrow:
             from zimage_app.service.zero_gpu import BorrowedGenerator
 
             generator = BorrowedGenerator(generator)
         self.clear()
-        self._generator = generator
+        self._generator, self._loaded_for = generator, device
         return generator
 
     def clear(self) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import copy_context
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import GenerationError, ModelError, RequestError
+from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
@@ -56,6 +56,11 @@ _COMMAND_SECONDS = 5.0
 """That a command to the runner waits for the end of a job."""
 
 
+def new_group() -> str:
+    """A name for jobs that belong together."""
+    return secrets.token_hex(8)
+
+
 class Studio:
     """Everything that the faces need. Importing and constructing it loads no model and starts no thread."""
 
@@ -75,7 +80,13 @@ class Studio:
         self.borrows_gpu = config.borrowed_gpu
         """The GPU is lent to each visitor for a run, so that only what a visitor does on the page has one."""
         self.inputs = PictureInputs(config.outputs, shared=config.shared)
-        self._slot = ModelSlot(self.loras, self.inputs, borrow=config.borrowed_gpu, device=config.device)
+        self._slot = ModelSlot(
+            self.loras,
+            self.inputs,
+            borrow=config.borrowed_gpu,
+            device=config.device,
+            memory=config.stage_memory,
+        )
         self._disk = DiskUse(config.outputs)
         self._gallery = Gallery(config.outputs)
         self._runner = LocalRunner(
@@ -151,16 +162,23 @@ class Studio:
         """Let this user's other programs know where the app answers, and the key that lets them in."""
         self._jobs.announce(address, key)
 
-    def submit(self, request: GenerationRequest, model: str, owner: str = "", group: str = "") -> str:
+    def submit(
+        self, request: GenerationRequest, model: str, owner: str = "", group: str = "", *, on_cpu: bool = False
+    ) -> str:
         """Queue a request; gives the job's id. When this returns, the job survives the app's end.
 
-        ``group`` is the same for requests that belong together, see ``cancel_group``.
+        ``group`` is the same for requests that belong together, see ``cancel_group``. ``on_cpu`` has this picture made
+        on the CPU, also where there is a GPU.
 
         Raises:
             BusyError: as many wait as may, or the pictures take all the room that they may.
+            ForbiddenError: a stranger's picture would take the model off the GPU.
             StudioError: the request cannot be planned or is more than is allowed, the model isn't here, the queue can't
                 be written, or the app is closing.
         """
+        device = "cpu" if on_cpu and self.monitor.machine().gpus else ""
+        if device:
+            require_home("models", shared=self.shared)
         limits = self._config.allowed
         plan = self._plan(request, model)
         check_plan(plan, limits)
@@ -168,7 +186,7 @@ class Studio:
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
         job_id, mark = secrets.token_hex(8), owner_mark(owner)
         cost = sum(stage.cost for stage in plan.stages)
-        job = Job(job_id, mark, model, plan.request.model_dump_json(), cost, group)
+        job = Job(job_id, mark, model, plan.request.model_dump_json(), cost, group, device)
         view = JobView(
             job_id,
             mark,
@@ -181,6 +199,24 @@ class Studio:
         context = copy_context() if self._config.borrowed_gpu else None
         self._jobs.submit(job, Tracked(view, plan, context))
         return job_id
+
+    def submit_group(
+        self,
+        requests: Sequence[GenerationRequest],
+        model: str,
+        owner: str = "",
+        group: str = "",
+        *,
+        on_cpu: bool = False,
+    ) -> list[str]:
+        """Queue requests that belong together, all or none; gives the jobs' ids; raises what ``submit`` does."""
+        ids: list[str] = []
+        try:
+            ids.extend(self.submit(each, model, owner, group, on_cpu=on_cpu) for each in requests)
+        except StudioError:
+            self._jobs.stop(ids)  # those before the one that was refused
+            raise
+        return ids
 
     def view(self, job_id: str) -> JobView | None:
         """The job as it is now, or None for an id that isn't known (any more)."""
@@ -329,12 +365,12 @@ class Studio:
     def _plan(self, request: GenerationRequest, model: str) -> GenerationPlan:
         return make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
 
-    def _model(self, name: str, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
-        if self._config.borrowed_gpu and name != self.default_model:
+    def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+        if self._config.borrowed_gpu and job.model != self.default_model:
             raise ModelError(
                 Text(
                     f"This Space runs {self.default_model} only; choose it as the model.",
                     f"此 Space 只运行 {self.default_model}；请选择该模型。",
                 )
             )
-        return self._slot.model(self._source(name), tell, cancelled)
+        return self._slot.model(self._source(job.model), tell, cancelled, job.device)

@@ -21,6 +21,16 @@ class SavedPicture:
     unsaved: bytes | None = None
     """The PNG itself, while it could not be written to ``path``."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the PNG; 0 where its file has gone."""
+        if self.unsaved is not None:
+            return len(self.unsaved)
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
     def read(self) -> bytes:
         """The PNG; raises OSError where its file has gone."""
         return read_regular(self.path, MOST_PICTURE) if self.unsaved is None else self.unsaved

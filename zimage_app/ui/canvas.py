@@ -73,7 +73,7 @@ def facts_data(record: ImageRecord, language: Language) -> Data:
         (say("model", language), record.model),
         (say("fact_size", language), " → ".join(f"{stage.width}×{stage.height}" for stage in stages)),
         *(_stage_row(name, stages, language) for name in ("steps", "cfg", "denoise", "shift", "sampler", "scheduler")),
-        (say("fact_time", language), _times(record)),
+        (say("fact_time", language), _times(record, language)),
         (say("fact_created", language), f"{record.created.astimezone():%Y-%m-%d %H:%M:%S}"),
     ]
     skipped = [stage.skipped_calls for stage in record.stages]
@@ -155,8 +155,9 @@ def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _times(record: ImageRecord) -> str:
-    parts = " + ".join(f"{stage.seconds:.1f}" for stage in record.stages)
+def _times(record: ImageRecord, language: Language) -> str:
+    known = say("from_memory", language)
+    parts = " + ".join(known if stage.from_memory else f"{stage.seconds:.1f}" for stage in record.stages)
     return f"{record.seconds:.1f} s" if len(record.stages) == 1 else f"{record.seconds:.1f} s ({parts})"
 
 
@@ -168,6 +169,7 @@ def _tile(stage: StageView, place: int, count: int, language: Language) -> Data:
         "step": stage.step,
         "steps": stage.steps,
         "seconds": stage.seconds,
+        "note": say("from_memory", language) if stage.from_memory else "",
         "preview": _data_uri(stage.preview),
     }
 

@@ -120,6 +120,7 @@ WORDS: dict[str, Text] = {
     "progress": Text("Progress", "进度"),
     "fact_size": Text("Size", "尺寸"),
     "fact_time": Text("Time", "用时"),
+    "from_memory": Text("from memory", "取自缓存"),
     "fact_skipped": Text("Skipped", "跳过"),
     "fact_created": Text("Made at", "生成于"),
     **DROP_WORDS,

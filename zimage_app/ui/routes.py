@@ -10,6 +10,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import StorageError
+from zimage_app.domain.version import SERVICE
 from zimage_app.service.slow_work import THUMBNAILS
 from zimage_app.service.studio import Studio
 from zimage_app.service.thumbnails import saved_thumbnail
@@ -86,4 +87,4 @@ async def _small(saved: SavedPicture) -> Response | None:
 
 async def _health(request: Request) -> Response:
     del request
-    return JSONResponse({"status": "ok"}, headers=_NOW)
+    return JSONResponse({"status": "healthy", "service": SERVICE}, headers=_NOW)

@@ -32,7 +32,7 @@ from zimage_app.service.slot import ModelSlot
 if TYPE_CHECKING:
     from zimage_app.service.generation import Generator
 
-Load = Callable[[str, Callable[[Text], None], Callable[[], bool]], "Generator"]
+Load = Callable[[Job, Callable[[Text], None], Callable[[], bool]], "Generator"]
 
 
 def _no_loras(*_: object) -> None:
@@ -103,9 +103,9 @@ def test_two_runners_with_a_model_each_work_at_once_and_one_dies(
     def loader() -> Load:
         slot, first = ModelSlot(LoraLibrary(tmp_path / "loras"), device="cpu"), True
 
-        def load(name: str, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+        def load(job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
             nonlocal first
-            del name
+            del job
             model = slot.model(source, tell, cancelled)
             if first:
                 first = False

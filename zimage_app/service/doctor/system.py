@@ -12,6 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
+from zimage_app.domain.version import SERVICE
 from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.details import installed
 from zimage_app.service.doctor.finding import Finding
@@ -166,6 +167,6 @@ def _is_ours(port: int) -> bool:
     try:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"http://{_LOCAL}:{port}/health", timeout=2) as answer:
-            return bool(json.load(answer).get("status") == "ok")
+            return bool(json.load(answer).get("service") == SERVICE)
     except (OSError, ValueError, AttributeError):
         return False

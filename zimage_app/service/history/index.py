@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _COLUMNS = (
     "path", "folder", "mtime", "size", "trashed", "id", "owner", "day", "created", "model", "prompt", "seed", "width",
-    "height", "seconds", "text",
+    "height", "seconds", "text", "steps", "device",
 )  # fmt: skip
 _MIGRATIONS: tuple[Migration, ...] = (
     (
@@ -43,6 +43,11 @@ _MIGRATIONS: tuple[Migration, ...] = (
     ),
     # What was typed is searched too: every file is read anew.
     ("DELETE FROM files",),
+    (
+        "ALTER TABLE files ADD COLUMN steps INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE files ADD COLUMN device TEXT NOT NULL DEFAULT ''",
+        "DELETE FROM files",
+    ),
 )
 _SHOW = (
     "UPDATE files SET shown = (path = (SELECT path FROM files AS copy WHERE copy.id = files.id"
@@ -81,6 +86,12 @@ class HistoryItem:
     width: int
     height: int
     seconds: float
+    steps: int
+    """Of all stages together."""
+    device: str
+    """That computed it, as in ``cuda``."""
+    size: int
+    """Bytes of the file."""
     favourite: bool
 
 
@@ -174,7 +185,7 @@ class Index:
         pages = max(1, -(-count["total"] // page_size))
         page = min(max(page, 1), pages)
         rows = self._database.rows(
-            "SELECT id, path, day, created, model, prompt, seed, width, height, seconds,"
+            "SELECT id, path, day, created, model, prompt, seed, width, height, seconds, steps, device, size,"
             " EXISTS (SELECT 1 FROM favourites WHERE favourites.id = files.id) AS favourite"
             f" FROM files WHERE {where} ORDER BY day DESC, created DESC, id DESC LIMIT ? OFFSET ?",
             (*values, page_size, (page - 1) * page_size),
@@ -210,6 +221,9 @@ class Index:
             width=row["width"],
             height=row["height"],
             seconds=row["seconds"],
+            steps=row["steps"],
+            device=row["device"],
+            size=row["size"],
             favourite=bool(row["favourite"]),
         )
 
@@ -221,12 +235,12 @@ class Index:
         except StorageError:
             head = None
         if head is None or not is_id(head.record.id):
-            return (*place, None, "", "", 0.0, "", "", "", 0, 0, 0.0, "")
+            return (*place, None, "", "", 0.0, "", "", "", 0, 0, 0.0, "", 0, "")
         record = head.record
         day = f"{record.id[:4]}-{record.id[4:6]}-{record.id[6:8]}"
         made = (record.id, head.owner, day, record.created.timestamp(), record.model, record.request.prompt)
         size = (str(record.request.seed), record.width, record.height, record.seconds)
-        return (*place, *made, *size, search_text(head, day))
+        return (*place, *made, *size, search_text(head, day), record.steps, record.surroundings.device)
 
 
 def _known(connection: sqlite3.Connection, folder: str) -> dict[str, tuple[int, int]]:

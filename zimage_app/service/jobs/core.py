@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from zimage_app.domain.errors import GenerationError, StorageError, StudioError
-from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.plan import GenerationPlan, running_stages
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
@@ -91,7 +91,7 @@ class JobCore:
         self._changes: deque[_Change] = deque()
         self._unsaved: dict[str, _Unsaved] = {}
         """By the job's id."""
-        self._rates: dict[str, float | None] = {}
+        self._rates: dict[tuple[str, str], float | None] = {}
         self._closing = False
 
     # Commands.
@@ -271,7 +271,7 @@ class JobCore:
             if tracked is not None and each.problem is not None:
                 shown["warnings"] = tracked.view.warnings[:-1]
             self._rates.clear()
-            self._happened(JobEvent.SAVE, job_id, details={"seconds": each.record.seconds}, shown=shown)
+            self._happened(JobEvent.SAVE, job_id, details=_taken(each.record), shown=shown)
             del self._unsaved[job_id]
         self._write_changes()
 
@@ -299,7 +299,7 @@ class JobCore:
                 picture = self._gallery.find(job.picture)
         again = self._rules.interrupted == "run again" and job.attempts < MAX_ATTEMPTS
         if picture is not None:
-            details = {"seconds": picture.record.seconds}
+            details = _taken(picture.record)
             self._happened(JobEvent.SAVE, job.id, details=details, shown={"progress": 1.0, "picture": picture})
         elif again or job.state is JobState.STOPPING:
             self._happened(JobEvent.REQUEUE, job.id)
@@ -350,12 +350,22 @@ class JobCore:
 
     def _seconds(self, job: Job) -> float | None:
         """What a job takes, by what its model took before."""
-        if job.model not in self._rates:
-            self._rates[job.model] = None
+        place = job.model, job.device
+        if place not in self._rates:
+            self._rates[place] = None
             with suppress(StorageError):
-                self._rates[job.model] = self._store.rate(job.model)
-        rate = self._rates[job.model]
+                self._rates[place] = self._store.rate(*place)
+        rate = self._rates[place]
         return None if rate is None else rate * job.cost
+
+
+def _taken(record: ImageRecord) -> dict[str, Any]:
+    """How long a picture took and, where stages came from memory, what those cost that did not."""
+    known = {stage.number for stage in record.stages if stage.from_memory}
+    if not known:
+        return {"seconds": record.seconds}
+    cost = sum(stage.cost for stage in running_stages(record.request.running) if stage.number not in known)
+    return {"seconds": record.seconds, "cost": cost}
 
 
 def job_view(job: Job, gallery: Gallery) -> JobView:

@@ -49,6 +49,8 @@ class Tracked:
     """When the model was there."""
     done_cost: float = 0.0
     """Cost of the stages that are over."""
+    free_cost: float = 0.0
+    """Of those, the ones from memory."""
     starts_at: float | None = None
     """When it will run, by estimate, while it waits; None while that isn't known."""
 
@@ -159,7 +161,7 @@ class Progress:
             state = changes.get("state", tracked.view.state)
             if changes.get("state") is JobState.WAITING:  # again
                 tracked.begun = tracked.loaded = None
-                tracked.done_cost = 0.0
+                tracked.done_cost = tracked.free_cost = 0.0
             view = self._timed(tracked)
             if state not in (JobState.LOADING, JobState.STOPPING):
                 changes["loading"] = None
@@ -237,10 +239,12 @@ class Progress:
                 case StepDone(stage, step):
                     done = tracked.done_cost + stage.cost * step / stage.steps
                     self._show_stage(tracked, done, plan, step=step, preview=preview)
-                case StageDone(stage, _, seconds):
+                case StageDone(stage, _, seconds, from_memory=known):
                     tracked.done_cost += stage.cost
+                    tracked.free_cost += stage.cost if known else 0.0
                     done = tracked.done_cost
-                    self._show_stage(tracked, done, plan, step=stage.steps, seconds=seconds, preview=preview)
+                    shown = {"seconds": seconds, "preview": preview, "from_memory": known}
+                    self._show_stage(tracked, done, plan, step=stage.steps, **shown)
 
     def _show_stage(self, tracked: Tracked, done: float, plan: GenerationPlan, **stage: object) -> None:
         view = tracked.view
@@ -276,9 +280,10 @@ class Progress:
     def _remaining(self, tracked: Tracked) -> float | None:
         """Estimated seconds that a job still takes; None while that isn't known."""
         progress = tracked.view.progress
-        if tracked.loaded is None or progress <= 0.02:
+        free = tracked.free_cost / sum(stage.cost for stage in tracked.plan.stages) if tracked.plan else 0.0
+        if tracked.loaded is None or progress - free <= 0.02:
             return None
-        return (self._clock() - tracked.loaded) * (1.0 - progress) / progress
+        return (self._clock() - tracked.loaded) * (1.0 - progress) / (progress - free)
 
 
 class _Watcher:

@@ -54,10 +54,11 @@ _MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX turns ON jobs (owner, turn)",
         "CREATE TABLE switches (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
     ),
+    ("ALTER TABLE jobs ADD COLUMN device TEXT NOT NULL DEFAULT ''",),
 )
 _OPEN = f"SELECT * FROM jobs WHERE state NOT IN ({_OVER}) ORDER BY number"
 _RATES = (
-    "SELECT seconds / cost FROM jobs WHERE model = ? AND state = 'done' AND seconds > 0 AND cost > 0"
+    "SELECT seconds / cost FROM jobs WHERE model = ? AND device = ? AND state = 'done' AND seconds > 0 AND cost > 0"
     " ORDER BY number DESC LIMIT ?"
 )
 
@@ -76,6 +77,8 @@ class Job:
     """Of all stages, see ``StagePlan.cost``."""
     group: str = ""
     """Jobs that were asked for together have the same; empty for one that stands alone."""
+    device: str = ""
+    """Where it is to be made, as in ``cpu``; empty: where the app computes."""
     created: float = field(default_factory=time.time)
     """Seconds since 1970."""
     state: JobState = JobState.WAITING
@@ -143,7 +146,7 @@ class JobStore:
         with self._writing() as connection:
             waiting = [each for each in self._jobs.values() if each.state is JobState.WAITING]
             own = sum(each.owner == job.owner for each in waiting)
-            rate = _median(connection.execute(_RATES, (job.model, _MEASURED)))
+            rate = _median(connection.execute(_RATES, (job.model, job.device, _MEASURED)))
             check_places(own, len(waiting), limits, _UNKNOWN_SECONDS if rate is None else max(1.0, rate * job.cost))
             number = self._number + 1
             job = replace(job, number=number, place=float(number))
@@ -226,9 +229,9 @@ class JobStore:
         """The waiting jobs in the order in which they run."""
         return fair_order([job for job in self._jobs.values() if job.state is JobState.WAITING], self._last_turns)
 
-    def rate(self, model: str) -> float | None:
-        """Seconds for one unit of cost, by the model's newest pictures; None where there are none."""
-        return _median(self._database.rows(_RATES, (model, _MEASURED)))
+    def rate(self, model: str, device: str = "") -> float | None:
+        """Seconds for one unit of cost, by the model's newest pictures there; None where there are none."""
+        return _median(self._database.rows(_RATES, (model, device, _MEASURED)))
 
     def close(self) -> None:
         """Let go of the file."""

@@ -25,6 +25,8 @@ class StageView:
     """Steps done."""
     seconds: float | None = None
     """How long it took, once it is over."""
+    from_memory: bool = False
+    """It was not run: what it gave before was still known."""
     preview: bytes | None = None
     """Newest JPEG: rough while the stage runs, decoded once it is over."""
 

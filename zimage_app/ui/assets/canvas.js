@@ -74,7 +74,8 @@ function drawTile(tile, stage, index) {
   name.textContent = `${index + 1} ${stage.name}`;
   const running = job.state === "running" && job.current === index;
   const size = `${stage.width}×${stage.height}`;
-  note.textContent = stage.seconds ? `${stage.seconds.toFixed(1)} s` : running ? `${stage.step}/${stage.steps}` : size;
+  const taken = stage.seconds ? `${stage.seconds.toFixed(1)} s` : running ? `${stage.step}/${stage.steps}` : size;
+  note.textContent = stage.note || taken;
   done.style.width = `${(100 * stage.step) / (stage.steps || 1)}%`;
 }
 

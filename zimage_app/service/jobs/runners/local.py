@@ -23,6 +23,7 @@ from zimage_app.domain.request import GenerationRequest, LoraUse, parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
+from zimage_app.service.jobs.store import Job
 from zimage_app.service.stage_pictures import keep_stages
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class PictureMaking:
 
     plan: Callable[[GenerationRequest, str], GenerationPlan]
     """What a request comes to on a model; raises StudioError."""
-    model: Callable[[str, Callable[[Text], None], Callable[[], bool]], Generator]
-    """The model of a name, loaded where it isn't; see ``ModelSlot.model``."""
+    model: Callable[[Job, Callable[[Text], None], Callable[[], bool]], Generator]
+    """The model of a job, loaded where it isn't; see ``ModelSlot.model``."""
     hash_loras: Callable[[Sequence[LoraUse], Callable[[Text], None], Callable[[], bool]], None]
     """Works out which files the LoRAs are, which may take a minute; see ``LoraLibrary.hash_files``."""
     gallery: Gallery
@@ -121,7 +122,7 @@ class LocalRunner:
         job, token, making = assignment.job, assignment.token, self._making
         plan = assignment.plan or making.plan(parse_request(json.loads(job.request)), job.model)
         tell = partial(reports.loading, job.id)
-        generator = making.model(job.model, tell, token)
+        generator = making.model(job, tell, token)
         making.hash_loras(plan.request.loras, tell, token)
         reports.started(job.id, plan)
         with closing(generator.stream(plan, token)) as events:

@@ -1,0 +1,174 @@
+"""``batch``: killed in the middle and run again, nothing twice and nothing missing; in a process and by the app."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.quick import PATIENCE, QuickStudio
+from tests.ui.conftest import served
+from zimage_app.cli.main import main
+from zimage_app.service.gallery import read_record
+from zimage_app.web.credentials import Credentials
+from zimage_app.web.door import Door
+
+COUNT = 40
+
+
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+
+
+def tweets(folder: Path, count: int) -> Path:
+    posts = [
+        {"id": f"post{number}", "text": f"第 {number} 条", "image_prompt": f"a boat {number}"}
+        for number in range(count)
+    ]
+    path = folder / "tweets.json"
+    persona = {"name": "小美", "trigger_word": "xiaomei", "negative_prompt": "模糊"}
+    path.write_text(json.dumps({"persona": persona, "tweets": posts}), encoding="utf-8")
+    return path
+
+
+def manifest(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the manifest that were written whole."""
+    path = folder / "outputs" / "batches" / "tweets" / "manifest.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def done(folder: Path) -> list[dict[str, Any]]:
+    return [line for line in manifest(folder) if line["state"] == "done"]
+
+
+def small(models_dir: Path, folder: Path) -> list[str]:
+    """A picture in some tens of milliseconds."""
+    places = ["--models-dir", str(models_dir), "--outputs", str(folder / "outputs"), "--model", "tiny"]
+    return [*places, "--single-stage", "--size", "64x64", "--set", "stages.0.steps=1", "--alone"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no kill -9")
+def test_a_batch_that_was_killed_goes_on_where_it_was(models_dir: Path, tmp_path: Path) -> None:
+    arguments = ["batch", str(tweets(tmp_path, COUNT)), *small(models_dir, tmp_path)]
+    command = [sys.executable, "-m", "zimage_app", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as program:
+        end = time.monotonic() + PATIENCE
+        while len(done(tmp_path)) < COUNT // 3:
+            assert program.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        program.send_signal(signal.SIGKILL)
+    before = done(tmp_path)
+    assert COUNT // 3 <= len(before) < COUNT
+    assert main(arguments) == 0
+    after = done(tmp_path)
+    assert after[: len(before)] == before
+    assert sorted(line["index"] for line in after) == list(range(1, COUNT + 1)), "nothing twice, nothing missing"
+    assert sorted(line["seed"] for line in after) == list(range(after[0]["seed"], after[0]["seed"] + COUNT))
+    pictures = list((tmp_path / "outputs").glob("2*/*.png"))
+    assert {path.stem for path in pictures} == {line["picture"] for line in after}
+    for line in after:
+        record = read_record(tmp_path / "outputs" / "batches" / "tweets" / line["file"])
+        assert record.id == line["picture"]
+        assert record.request.full_prompt == line["prompt"] == f"xiaomei, a boat {line['index'] - 1}"
+        assert line["text"] == f"第 {line['index'] - 1} 条"
+    assert main(arguments) == 0
+    assert done(tmp_path) == after
+
+
+def test_a_picture_that_was_saved_just_before_the_end_is_not_made_again(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["batch", str(tweets(tmp_path, 2)), *small(models_dir, tmp_path)]
+    assert main(command) == 0
+    path = tmp_path / "outputs" / "batches" / "tweets" / "manifest.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[-1])["state"] == "done"
+    path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+    assert main(command) == 0
+    assert "1 done already, 1 to make now" in capsys.readouterr().err
+    assert len(list((tmp_path / "outputs").glob("2*/*.png"))) == 2
+    assert len(done(tmp_path)) == 2
+
+
+def test_what_changed_is_made_anew_and_the_limit_holds(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tweets.txt"
+    path.write_text("red\nblue\ngreen\n", encoding="utf-8")
+    command = ["batch", str(path), *small(models_dir, tmp_path), "--seed", "5"]
+    assert main([*command, "--limit", "2"]) == 0
+    assert [line["id"] for line in done(tmp_path)] == ["1", "2"]
+    path.write_text("red\nblack\ngreen\n", encoding="utf-8")
+    assert main([*command, "--shuffle"]) == 0
+    assert sorted((line["id"], line["prompt"]) for line in done(tmp_path)[2:]) == [("2", "black"), ("3", "green")]
+    assert "1 done already, 2 to make now" in capsys.readouterr().err
+    assert read_record(tmp_path / "outputs/batches/tweets/002-2-6.png").request.prompt == "black"
+
+
+def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["batch", str(tweets(tmp_path, 2)), *small(models_dir, tmp_path), "--seed", "7", "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        "001-post0-7.png  64x64  7  xiaomei, a boat 0",
+        "002-post1-8.png  64x64  8  xiaomei, a boat 1",
+    ]
+    assert "2 pictures: 0 done already, 2 to make now." in told.err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_flags_of_a_batch(models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("x\ny\n", encoding="utf-8")
+    (tmp_path / "negative.txt").write_text("blurry,\nlow quality", encoding="utf-8")
+    flags = ["--stages", "2", "--seed-mode", "fixed", "--seed", "3", "--trigger-word", "ink"]
+    more = ["--negative-prompt-file", str(tmp_path / "negative.txt"), "--name", "{seed}-{index}"]
+    places = ["--models-dir", str(models_dir), "--outputs", str(tmp_path / "out"), "--model", "tiny"]
+    assert main(["batch", str(path), *places, *flags, *more, "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "3-1.png  96x112  3  ink, x",
+        "3-2.png  96x112  3  ink, y",
+    ]
+    for wrong, words in (
+        (["--stages", "9"], "--stages: 9: must be from 1 to"),
+        (["--limit", "0"], "--limit: 0: must be at least 1"),
+        (["--negative-prompt-file", str(tmp_path / "none")], "--negative-prompt-file"),
+        (["--lora", "none"], "none"),
+    ):
+        assert main(["batch", str(path), *places, *wrong]) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_running_app_makes_it_and_a_task_of_before_is_followed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    command = ["batch", str(tweets(tmp_path, 3)), "--outputs", str(outputs), "--model", "demo", "--single-stage"]
+    with closing(QuickStudio(outputs)) as studio:
+        door = Door(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
+        with served(studio, door) as address:
+            studio.start()
+            studio.announce(address.rstrip("/"), "0" * 64)
+            assert main(command) == 0
+            path = outputs / "batches" / "tweets" / "manifest.jsonl"
+            lines = path.read_text(encoding="utf-8").splitlines()
+            assert [json.loads(line)["state"] for line in lines[-2:]] == ["asked", "done"]
+            path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+            assert main(command) == 0
+            assert "Made by the app running at" in capsys.readouterr().err
+            assert main([*command, "--device", "cpu", "--seed", "1"]) == 2
+    assert [line["index"] for line in done(tmp_path)] == [1, 2, 3]
+    assert len(list(outputs.glob("2*/*.png"))) == 3

@@ -1,0 +1,68 @@
+"""The size of a picture as one thing, which all stages follow."""
+
+from __future__ import annotations
+
+import pytest
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import REFERENCE_STAGES
+from zimage_app.domain.sizes import size_from, sized
+
+REFERENCE = [(176, 224), (336, 432), (672, 864)]
+
+
+def sizes(width: int, height: int) -> list[tuple[int, int]]:
+    return [(stage.width, stage.height) for stage in sized(REFERENCE_STAGES, width, height)]
+
+
+def test_the_references_sizes_come_out_exactly() -> None:
+    assert sizes(672, 864) == REFERENCE
+    assert sizes(*size_from("7:9", REFERENCE_STAGES)) == REFERENCE
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "stages"),
+    [
+        (1344, 1728, [(352, 448), (672, 864), (1344, 1728)]),
+        (864, 672, [(224, 176), (432, 336), (864, 672)]),
+        (1024, 1024, [(272, 272), (512, 512), (1024, 1024)]),
+        (256, 2048, [(64, 528), (128, 1024), (256, 2048)]),
+    ],
+)
+def test_all_stages_follow_on_the_grid(width: int, height: int, stages: list[tuple[int, int]]) -> None:
+    assert sizes(width, height) == stages
+
+
+def test_a_stage_that_is_off_at_the_end_gives_no_size() -> None:
+    stages = (*REFERENCE_STAGES[:2], REFERENCE_STAGES[2].model_copy(update={"enabled": False}))
+    assert [(stage.width, stage.height) for stage in sized(stages, 672, 864)][1:] == [(672, 864), (1344, 1728)]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("672x864", (672, 864)),
+        ("1024×768", (1024, 768)),
+        ("1:1", (768, 768)),
+        ("3:4", (656, 880)),
+        ("16：9", (1008, 576)),
+    ],
+)
+def test_a_size_is_written_as_sides_or_as_a_ratio(text: str, size: tuple[int, int]) -> None:
+    assert size_from(text, REFERENCE_STAGES) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("big", "as in 672x864"),
+        ("700x864", "use 688 or 704"),
+        ("16x4096", "64 to 2048"),
+        ("1:199", "64 to 2048"),
+        ("0:1", "as in"),
+    ],
+)
+def test_other_sizes_are_refused_with_what_is_possible(text: str, words: str) -> None:
+    with pytest.raises(RequestError, match=words) as refused:
+        size_from(text, REFERENCE_STAGES)
+    assert refused.value.field == "size"

@@ -1,0 +1,301 @@
+"""``batch``: a picture for each entry of a file, in this process or by the running app; what is done stays done."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from zimage_app.cli.asking import add_setting_flags, meant_model, settings_data
+from zimage_app.cli.hand_over import refuse_apps_own
+from zimage_app.cli.makers import AppMaker, LocalMaker, Maker, Moment
+from zimage_app.cli.places import config_of
+from zimage_app.cli.presets import preset_of
+from zimage_app.cli.terminal import BAD_INPUT, complain, tell
+from zimage_app.domain.errors import GenerationError, LoraError, ModelError, RequestError
+from zimage_app.domain.meaning import meaning, seconds_words
+from zimage_app.domain.negatives import with_nag
+from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.text import Text
+from zimage_app.models.regular_file import read_regular
+from zimage_app.models.sources import ModelSource
+from zimage_app.service.batch.items import NAME, BatchItem, BatchOptions, batch_items
+from zimage_app.service.batch.manifest import Manifest
+from zimage_app.service.batch.reading import read_batch
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.files import write_whole
+from zimage_app.service.gallery import Gallery
+from zimage_app.service.inputs import PictureInputs
+from zimage_app.service.jobs.folder_lock import running_app
+from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.pace import Pace
+from zimage_app.service.views import SavedPicture
+from zimage_app.service.wildcards import WildcardLibrary
+
+INTERRUPTED = 130
+_FOLDER = "batches"
+"""Below outputs/."""
+_SHOWN_PROMPT = 50
+_LONGEST_NEGATIVE = 2**16
+"""Bytes."""
+
+
+def add_batch_command(commands: Any) -> None:
+    """Add ``batch`` to the program's commands."""
+    parser = commands.add_parser(
+        "batch",
+        help="make a picture for each entry of a file",
+        description="Make a picture for each entry of FILE: text (a prompt a line), CSV, JSON, JSONL, YAML, or a"
+        " persona with tweets. Run again, what is done is skipped, and what changed is made anew.",
+    )
+    parser.set_defaults(run=make_batch)
+    parser.add_argument("file", metavar="FILE", type=Path, help="the ending says its form; see docs/BATCH.md")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be made and how long it takes")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="where named pictures and manifest.jsonl go")
+    parser.add_argument("--name", default=NAME, metavar="PATTERN", help=f"of the files (default: {NAME})")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most so many pictures in this run")
+    parser.add_argument("--shuffle", action="store_true", help="in another order, which the seed decides")
+    parser.add_argument(
+        "--seed-mode",
+        choices=("count", "fixed", "random"),
+        default="count",
+        help="seeds of entries that have none of their own: counted from --seed, always --seed, or drawn",
+    )
+    parser.add_argument("--negative-prompt-file", type=Path, metavar="FILE", help="a text that is joined to --negative")
+    parser.add_argument("--stages", type=int, metavar="N", help="the first N stages only")
+    parser.add_argument(
+        "--alone", action="store_true", help="in a process of its own, also where the app is running (it needs memory)"
+    )
+    add_setting_flags(parser)
+
+
+def make_batch(options: argparse.Namespace) -> int:
+    """``batch``: status 0 where all is done, 1 where pictures failed, 130 where it was stopped."""
+    config = config_of(options)
+    if options.limit is not None and options.limit < 1:
+        raise RequestError("--limit", Text(f"{options.limit}: must be at least 1", f"{options.limit}：至少为 1"))
+    manifest = Manifest.of(options.to or config.outputs / _FOLDER / options.file.stem)
+    try:
+        source, items = _items(options, config, manifest)
+    except (ModelError, LoraError) as error:
+        return complain(error, BAD_INPUT)
+    gallery = Gallery(config.outputs)
+    left = [item for item in items if not _is_done(item, manifest)]
+    _say_counts(items, left, options.limit)
+    left = left[: options.limit]
+    if options.dry_run:
+        _show(left, source, config)
+        return 0
+    if not left:
+        return 0
+    with _locked(manifest.folder):
+        app = None if options.alone else running_app(config.state)
+        if app is not None:
+            refuse_apps_own(app, options)
+            tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
+        maker: Maker = (
+            AppMaker(app, source.card.name, f"batch {options.file.name}"[:64], gallery)
+            if app
+            else LocalMaker(source, config, gallery)
+        )
+        return _run(left, maker, manifest, gallery)
+
+
+def _items(
+    options: argparse.Namespace, config: StudioConfig, manifest: Manifest
+) -> tuple[ModelSource, list[BatchItem]]:
+    """The model, and the pictures that are asked for, in the order in which they are made."""
+    preset = preset_of(options)
+    source = meant_model(config, options.model, preset)
+    settings = settings_data(options, source.card, preset)
+    if options.negative_prompt_file:
+        settings["negative"] = "，".join(filter(None, (settings["negative"], _negative(options.negative_prompt_file))))
+    if options.stages is not None:
+        settings["stages"] = _first_stages(settings["stages"], options.stages)
+    loras, wildcard = LoraLibrary(config.loras), WildcardLibrary(config.wildcards).lines
+    inputs = PictureInputs(config.outputs)
+
+    def planned(request: GenerationRequest) -> GenerationPlan:
+        inputs.check(request.start)
+        request = with_nag(request) if options.nag else request
+        return make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
+
+    batch = read_batch(options.file)
+    given = settings.get("seed")
+    seed = given if isinstance(given, int) else (draw_seed() if manifest.seed is None else manifest.seed)
+    asked = BatchOptions(settings, planned, seed, options.seed_mode, options.name)
+    items, notes = batch_items(str(options.file), batch, asked)
+    for note in notes:
+        tell(note)
+    if manifest.seed is None and not options.dry_run:
+        manifest.add("begun", seed=seed, file=str(options.file), model=source.card.name)
+    if options.shuffle:
+        random.Random(seed).shuffle(items)
+    return source, items
+
+
+def _negative(path: Path) -> str:
+    try:
+        return " ".join(read_regular(path, _LONGEST_NEGATIVE).decode("utf-8-sig").split())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = str(error)
+        raise RequestError("--negative-prompt-file", Text(f"{path}: {reason}", f"{path}：{reason}")) from error
+
+
+def _first_stages(stages: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    if not 1 <= count <= len(stages):
+        allowed = Text(f"{count}: must be from 1 to {len(stages)}", f"{count}：必须在 1 到 {len(stages)} 之间")
+        raise RequestError("--stages", allowed)
+    return stages[:count]
+
+
+def _file(item: BatchItem, manifest: Manifest) -> Path:
+    return manifest.folder / f"{item.name}.png"
+
+
+def _is_done(item: BatchItem, manifest: Manifest) -> bool:
+    line = manifest.last.get(item.key)
+    return line is not None and line["state"] == "done" and (manifest.folder / str(line["file"])).is_file()
+
+
+def _say_counts(items: list[BatchItem], left: list[BatchItem], limit: int | None) -> None:
+    done, now = len(items) - len(left), len(left[:limit])
+    tell(
+        Text(
+            f"{len(items)} pictures: {done} done already, {now} to make now.",
+            f"共 {len(items)} 张：已完成 {done} 张，本次生成 {now} 张。",
+        )
+    )
+
+
+def _show(items: list[BatchItem], source: ModelSource, config: StudioConfig) -> None:
+    """What would be made, a line each, and how long all of it takes."""
+    timed = Pace(config.outputs).of(source.card.name)
+    seconds = [meaning(item.plan, timed).seconds for item in items]
+    for item in items:
+        last = item.plan.stages[-1].settings
+        prompt = " ".join(item.plan.request.full_prompt.split())
+        short = prompt if len(prompt) <= _SHOWN_PROMPT else f"{prompt[: _SHOWN_PROMPT - 1]}…"
+        sys.stdout.write(f"{item.name}.png  {last.width}x{last.height}  {item.plan.request.seed}  {short}\n")
+    known = [each for each in seconds if each is not None]
+    whole = seconds_words(sum(known) if len(known) == len(items) else None)
+    tell(Text(f"All of it: {whole.en}.", f"合计：{whole.zh}。"))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Have the batch's folder alone; raises GenerationError where another run has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise GenerationError(
+            Text(f"This batch is being made already, into {folder}.", f"该批次正在生成中：{folder}。")
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gallery) -> int:
+    stop = threading.Event()
+    failed = 0
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.fields[name]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    with maker, _stopping(stop), bar:
+        task = bar.add_task("", total=len(items), name="")
+        for number, item in enumerate(items):
+            bar.update(task, completed=number, name=item.name)
+            moment = Moment(lambda part, at=number: bar.update(task, completed=at + part), stop.is_set)
+            try:
+                saved = _made_before(item, manifest, gallery) or maker.make(item, manifest, moment)
+            except (GenerationError, LoraError, RequestError) as error:
+                failed += 1
+                manifest.add("failed", item.key, index=item.index, id=item.id, error=str(error))
+                tell(Text(f"{item.name}: {error.text.en}", f"{item.name}：{error.text.zh}"))
+                continue
+            if saved is None:
+                tell(Text("Stopped; run again to go on.", "已停止；再次运行即可继续。"))
+                return INTERRUPTED
+            _keep(item, saved, manifest)
+    if failed:
+        tell(Text(f"{failed} failed; run again to try them anew.", f"{failed} 张失败；再次运行可重试。"))
+    return 1 if failed else 0
+
+
+def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> SavedPicture | None:
+    """The picture of an item that was saved just before the batch was killed."""
+    line = manifest.last.get(item.key)
+    return gallery.find(str(line["picture"])) if line is not None and line["state"] == "saving" else None
+
+
+def _keep(item: BatchItem, saved: SavedPicture, manifest: Manifest) -> None:
+    """Put the picture under its name, and into the manifest."""
+    path = _file(item, manifest)
+    _link(saved.path, path)
+    manifest.add(
+        "done",
+        item.key,
+        index=item.index,
+        id=item.id,
+        file=path.name,
+        picture=saved.record.id,
+        seed=saved.record.request.seed,
+        prompt=saved.record.request.full_prompt,
+        seconds=saved.record.seconds,
+        **({"text": item.text} if item.text else {}),
+    )
+    sys.stdout.write(f"{path}\n")
+    sys.stdout.flush()
+
+
+def _link(picture: Path, path: Path) -> None:
+    """One file under two names where the disk can do that, else a copy."""
+    path.unlink(missing_ok=True)
+    try:
+        os.link(picture, path)
+    except OSError:
+        write_whole(path, picture.read_bytes())
+
+
+@contextmanager
+def _stopping(stop: threading.Event) -> Iterator[None]:
+    """Let the first Ctrl-C end the batch after the evaluation at hand, and the second at once."""
+
+    def ask(number: int, frame: object) -> None:
+        del number, frame
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        tell(Text("Stopping after this step; once more to end at once.", "将在当前步结束后停止；再按一次立即退出。"))
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            signal.signal(signal.SIGINT, usual)

@@ -1,0 +1,144 @@
+"""What makes the pictures of a batch: a model in this process, or the running app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from zimage_app.cli.app_client import AppClient
+from zimage_app.cli.hand_over import saved_there
+from zimage_app.cli.terminal import tell
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.events import Cancelled, Failed, Finished, StageDone, StepDone
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.text import Text
+from zimage_app.models.sources import ModelSource
+from zimage_app.service.batch.items import BatchItem
+from zimage_app.service.batch.manifest import Manifest
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.gallery import Gallery
+from zimage_app.service.inputs import PictureInputs
+from zimage_app.service.jobs.folder_lock import RunningApp
+from zimage_app.service.jobs.state import OVER, JobState
+from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.views import SavedPicture
+from zimage_app.service.wildcards import WildcardLibrary
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How a picture that is made and its batch speak to each other."""
+
+    progress: Callable[[float], None]
+    """Told how far the picture is, 0…1."""
+    stopped: Callable[[], bool]
+    """Asked before every model evaluation, or once a second."""
+
+
+class Maker(Protocol):
+    """Makes one picture after another, while its context lasts."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
+
+    def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
+        """A picture, as it was saved; None where it was stopped. Raises GenerationError where there is none."""
+        ...
+
+
+class LocalMaker:
+    """A model in this process."""
+
+    def __init__(self, source: ModelSource, config: StudioConfig, gallery: Gallery) -> None:
+        self._source = source
+        self._config = config
+        self._gallery = gallery
+        self._generator: Any = None
+
+    def __enter__(self) -> Self:
+        from zimage_app.service.generation import Loading, load_source  # imports torch: seconds
+
+        config = self._config
+        self._generator = load_source(
+            self._source,
+            LoraLibrary(config.loras),
+            Loading(config.device, memory=config.stage_memory),
+            WildcardLibrary(config.wildcards).lines,
+            PictureInputs(config.outputs),
+        )
+        for text in self._generator.about:
+            tell(text)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._generator = None
+
+    def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
+        """See ``Maker``. The picture's id stands in the manifest before its file is written."""
+        from zimage_app.service.stage_pictures import keep_stages
+
+        done = 0.0
+        for event in keep_stages(self._generator.stream(item.plan, moment.stopped), item.plan, self._gallery):
+            match event:
+                case StepDone(stage, step):
+                    moment.progress((done + stage.cost * step / stage.steps) / _cost(item.plan))
+                case StageDone(stage):
+                    done += stage.cost
+                case Failed(error):
+                    raise error
+                case Cancelled():
+                    return None
+                case Finished(picture, record):
+                    manifest.add("saving", item.key, index=item.index, id=item.id, picture=record.id)
+                    return self._gallery.save(picture, record)
+        raise AssertionError("a run ends in Finished, Failed or Cancelled")
+
+
+class AppMaker:
+    """The running app, which is asked for one picture after another."""
+
+    def __init__(self, app: RunningApp, model: str, group: str, gallery: Gallery) -> None:
+        self._client = AppClient(app)
+        self._model = model
+        self._group = group
+        self._gallery = gallery
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._client.close()
+
+    def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
+        """See ``Maker``. A task that the batch asked for before it was killed is followed, and not asked for again."""
+        task_id = self._asked_before(item, manifest)
+        if task_id is None:
+            settings = item.plan.request.model_dump(mode="json")
+            task_id = self._client.call("POST", "/generate", settings | {"model": self._model, "group": self._group})[
+                "task_id"
+            ]
+            manifest.add("asked", item.key, index=item.index, id=item.id, task=task_id)
+        task: dict[str, Any] = {}
+        for task in self._client.events(task_id):
+            moment.progress(task["progress"] / 100.0)
+            if moment.stopped() and task["state"] not in OVER:
+                self._client.call("DELETE", f"/generate/{task_id}")
+        if task.get("state") == JobState.CANCELLED:
+            return None
+        if task.get("state") not in OVER:
+            # No failure of the picture: the app still has it in its queue.
+            raise StudioError(Text("The app ended; run again to go on.", "程序已退出；再次运行即可继续。"))
+        return saved_there(task, self._gallery)
+
+    def _asked_before(self, item: BatchItem, manifest: Manifest) -> str | None:
+        line = manifest.last.get(item.key)
+        if line is None or line["state"] != "asked":
+            return None
+        task = self._client.call("GET", f"/generate/{line['task']}")
+        gone = task is None or task["state"] in (JobState.CANCELLED, JobState.FAILED)
+        return None if gone else str(line["task"])
+
+
+def _cost(plan: GenerationPlan) -> float:
+    return sum(stage.cost for stage in plan.stages)

@@ -1,0 +1,96 @@
+"""The size of a picture as one thing: the last stage's, which the stages before it follow in proportion."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import MAX_SIDE, Stage
+from zimage_app.domain.text import Text
+
+GRID = 16
+"""Every side is a multiple of it."""
+_LEAST_SIDE = 64
+_SIZE = re.compile(r"([0-9]{1,5})\s*[xX×*]\s*([0-9]{1,5})")
+_RATIO = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:：]\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)")
+
+
+def sized(stages: Sequence[Stage], width: int, height: int) -> tuple[Stage, ...]:
+    """The stages for a picture of this size: the last one that is on gets it exactly, the others keep their share.
+
+    A stage's share is the root of its pixels over the last one's, so that all have the picture's proportions as nearly
+    as the grid allows. The reference's sizes come out at 672 x 864.
+    """
+    last = final_stage(stages)
+    return tuple(
+        stage.model_copy(update=dict(zip(("width", "height"), _share(stage, last, width, height), strict=True)))
+        for stage in stages
+    )
+
+
+def size_from(text: str, stages: Sequence[Stage]) -> tuple[int, int]:
+    """Width and height that a text means: ``672x864``, or a ratio as in ``3:4``.
+
+    A ratio keeps the number of pixels of the stages' picture, as nearly as the grid allows.
+
+    Raises:
+        RequestError: of ``size``; the text is neither, or a side is off the grid or out of bounds.
+    """
+    if found := _SIZE.fullmatch(text.strip()):
+        width, height = int(found[1]), int(found[2])
+    elif (found := _RATIO.fullmatch(text.strip())) and float(found[1]) and float(found[2]):
+        last = final_stage(stages)
+        factor = math.sqrt(last.width * last.height / (float(found[1]) * float(found[2])))
+        width, height = (_on_grid(float(part) * factor) for part in found.groups())
+    else:
+        raise RequestError(
+            "size",
+            Text(
+                f"{text}: write WIDTHxHEIGHT as in 672x864, or a ratio as in 3:4",
+                f"{text}：请写成 宽x高（如 672x864）或比例（如 3:4）",
+            ),
+        )
+    for side in (width, height):
+        _check_side(text, side)
+    return width, height
+
+
+def final_stage(stages: Sequence[Stage]) -> Stage:
+    """The stage that gives the picture: the last one that is on."""
+    return next((stage for stage in reversed(stages) if stage.enabled), stages[-1])
+
+
+def _share(stage: Stage, last: Stage, width: int, height: int) -> tuple[int, int]:
+    if (stage.width, stage.height) == (last.width, last.height):
+        return width, height
+    share = math.sqrt(stage.width * stage.height / (last.width * last.height))
+    return (
+        min(max(_on_grid(width * share), _LEAST_SIDE), MAX_SIDE),
+        min(max(_on_grid(height * share), _LEAST_SIDE), MAX_SIDE),
+    )
+
+
+def _on_grid(side: float) -> int:
+    return round(side / GRID) * GRID
+
+
+def _check_side(text: str, side: int) -> None:
+    if side % GRID:
+        below = side // GRID * GRID
+        raise RequestError(
+            "size",
+            Text(
+                f"{text}: {side} is not a multiple of {GRID}; use {below} or {below + GRID}",
+                f"{text}：{side} 不是 {GRID} 的倍数；可用 {below} 或 {below + GRID}",
+            ),
+        )
+    if not _LEAST_SIDE <= side <= MAX_SIDE:
+        raise RequestError(
+            "size",
+            Text(
+                f"{text}: comes to a side of {side}; allowed are {_LEAST_SIDE} to {MAX_SIDE} pixels",
+                f"{text}：边长为 {side}；允许 {_LEAST_SIDE} 到 {MAX_SIDE} 像素",
+            ),
+        )
