@@ -23,7 +23,7 @@ from zimage_app.service.jobs.view import QueueView
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.handlers import Handlers, Updates, Widgets
 from zimage_app.ui.i18n import translations
-from zimage_app.ui.values import REQUEST_FIELDS, knob_path, stage_values, stages_values
+from zimage_app.ui.values import COUNT, REQUEST_FIELDS, knob_path, stage_values, stages_values
 from zimage_app.web.owner import OWNER_COOKIE
 
 OWNER = "0" * 32
@@ -40,7 +40,7 @@ class _Page:
 
     def __init__(self, studio: QuickPageStudio) -> None:
         with gr.Blocks():
-            fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *REQUEST_FIELDS)}
+            fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *REQUEST_FIELDS, COUNT)}
             rest = {name: gr.State() for name in ("canvas", "notice", "examples", "stop", "asked", "job", "remade")}
         self.at = Widgets(fields=fields, **rest)
         self.do = Handlers(studio, self.at, translations(studio.cards()), "auto")
@@ -152,6 +152,9 @@ def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
         "seed": "",
         "start": None,
         "keep_stages": False,
+        "count": 1,
+        "variation_strength": 0.0,
+        "variation_seed": "",
     }
     values |= stages_values(QUICK.stages) | {"loras": [{"name": "ink", "stages": [1]}]}
     inputs = [values[name] for name in page.at.fields]
@@ -198,6 +201,9 @@ def test_what_nobody_foresaw_is_logged_and_not_shown(tmp_path: Path, caplog: pyt
 def _inputs(page: _Page, **given: object) -> list[object]:
     values: dict[str, object] = {
         "keep_stages": False,
+        "count": 1,
+        "variation_strength": 0.0,
+        "variation_seed": "",
         "model": "quick",
         "prompt": "",
         "negative": "",
@@ -208,6 +214,20 @@ def _inputs(page: _Page, **given: object) -> list[object]:
     }
     values |= stages_values(QUICK.stages) | given
     return [values[name] for name in page.at.fields]
+
+
+def test_several_pictures_are_asked_for_at_once_as_a_group(page: _Page, studio: QuickPageStudio) -> None:
+    page.do.generate(_visitor(), *_inputs(page, prompt="x", seed="7", count=3))
+    pictures = [finish(studio, job.id).picture for job in studio.jobs(OWNER, shared=False)]
+    assert sorted(picture.record.request.seed for picture in pictures if picture) == [7, 8, 9]
+
+
+@pytest.mark.parametrize("count", [0, 101, None, 2.5])
+def test_a_count_that_is_none_is_named(page: _Page, studio: QuickPageStudio, count: object) -> None:
+    updates = page.do.generate(_visitor(), *_inputs(page, prompt="x", count=count))
+    assert page.notice(updates).startswith("Pictures: ")
+    assert updates[page.at.notice]["field"] == "knob-count"
+    assert studio.queue() == QueueView(0, 0)
 
 
 def test_a_refused_request_names_its_field(page: _Page, studio: QuickPageStudio) -> None:

@@ -16,7 +16,7 @@ from zimage_app.ui.controls import bounds, element_id, stage_form
 from zimage_app.ui.i18n import catalogue, translations
 from zimage_app.ui.layout import PLACES, misplaced, stage_word
 from zimage_app.ui.page import build_page
-from zimage_app.ui.values import REQUEST_FIELDS, stage_fields
+from zimage_app.ui.values import COUNT, REQUEST_FIELDS, stage_fields
 
 
 class _StageWithMore(Stage):
@@ -45,7 +45,7 @@ def test_the_page_holds_a_control_for_every_field_once(tmp_path: Path) -> None:
     studio = QuickPageStudio(tmp_path)
     page = build_page(studio, translations(studio.cards()), "auto")
     ids = Counter(block.elem_id for block in page.blocks.values() if str(block.elem_id).startswith("knob-"))
-    expected = [element_id(name) for name in ("model", *REQUEST_FIELDS)]
+    expected = [element_id(name) for name in ("model", *REQUEST_FIELDS, COUNT)]
     assert ids == Counter(expected)
 
 

@@ -40,6 +40,8 @@ FULL = GenerationRequest(
         LoraUse(name="snow", strength=0.0),
     ),
     seed=2**64 - 1,
+    variation_strength=0.25,
+    variation_seed=2**63 + 3,
     stages=(
         Stage(width=64, height=96, seed=2**63 + 1, denoise=0.333, enabled=False),
         Stage(

@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
+from zimage_app.domain.many import counted, with_seed
 from zimage_app.domain.request import (
     REFERENCE_STAGES,
     GenerationRequest,
@@ -31,7 +32,7 @@ from zimage_app.service.history.pixels import compare_pixels, read_pixels
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.permissions import for_strangers
-from zimage_app.service.studio import Studio
+from zimage_app.service.studio import Studio, new_group
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.controls import element_id
@@ -41,6 +42,7 @@ from zimage_app.ui.negative_picker import guide_values
 from zimage_app.ui.preset_bar import preset_card, preset_values
 from zimage_app.ui.stages import edited, in_shape
 from zimage_app.ui.values import (
+    COUNT,
     Values,
     field_title,
     knob_path,
@@ -105,8 +107,13 @@ class Handlers:
 
         def queued() -> Updates:
             values = self._values(inputs)
-            asked = parse_request(request_data(values))
-            job_id = self._studio.submit(asked, str(values["model"]), owner_of(_visitor(request)))
+            asked, count = parse_request(request_data(values)), values[COUNT]
+            model, owner = str(values["model"]), owner_of(_visitor(request))
+            if count == 1:
+                job_id = self._studio.submit(asked, model, owner)
+            else:
+                requests = counted(with_seed(asked), count if isinstance(count, int) else 0)
+                job_id = self._studio.submit_group(requests, model, owner, new_group())[-1]
             return {self._at.asked: job_id, self._at.notice: NO_NOTICE}
 
         return self._guarded(queued, request)
@@ -434,7 +441,8 @@ class Handlers:
         sentence = (for_strangers(error.text) if self._studio.shared else error.text).to(language)
         name = knob_path(error.field) if isinstance(error, RequestError) else ""
         if isinstance(error, RequestError) and name:
-            sentence = field_title(name).to(language) + sentence.removeprefix(error.field)
+            title = say(COUNT, language) if name == COUNT else field_title(name).to(language)
+            sentence = title + sentence.removeprefix(error.field)
         return {self._at.notice: _notice("error", sentence) | {"field": element_id(name) if name else ""}}
 
     def _internal(self, language: Language) -> Updates:

@@ -77,6 +77,7 @@ WORDS: dict[str, Text] = {
     "recommended": Text("Recommended", "模型推荐"),
     "reference": Text("ComfyUI reference", "参考工作流"),
     "single_stage": Text("Single stage", "单阶段"),
+    "count": Text("Pictures", "张数"),
     "generate": Text("Generate", "开始生成"),
     "stop": Text("Stop", "停止"),
     "stopping": Text("Stopping…", "正在停止…"),

@@ -11,11 +11,12 @@ import gradio as gr
 from gradio.components import Component
 
 from zimage_app.domain.card import ModelCard
+from zimage_app.domain.many import MAX_COUNT
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.studio import Studio
 from zimage_app.ui.api import add_public_functions
 from zimage_app.ui.asset import asset
-from zimage_app.ui.controls import element_id, stage_form
+from zimage_app.ui.controls import bounds, element_id, stage_form
 from zimage_app.ui.handlers import RECIPES, Handlers, Widgets
 from zimage_app.ui.hints import hint_function
 from zimage_app.ui.i18n import card_key, knob_key
@@ -26,7 +27,7 @@ from zimage_app.ui.preset_bar import bar_function
 from zimage_app.ui.prompt_tools import prompt_function
 from zimage_app.ui.scripts import Data, answering
 from zimage_app.ui.start_picture import mask_bounds
-from zimage_app.ui.values import stages_values
+from zimage_app.ui.values import COUNT, stages_values
 from zimage_app.web.language import LanguageChoice
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
@@ -132,6 +133,10 @@ class _Controls:
                 self.notice = _drawn("notice", {})
                 self.asked = _drawn("asked", "")
                 with gr.Row(elem_id="buttons"):
+                    self.fields[COUNT] = gr.Number(
+                        1, label=self._words("count"), precision=0, minimum=1, maximum=MAX_COUNT, step=1, scale=1,
+                        min_width=76, elem_id=element_id(COUNT),
+                    )  # fmt: skip
                     self.generate = gr.Button(self._words("generate"), variant="primary", elem_id="generate", scale=5)
                     self.stop = gr.Button(
                         self._words("stop"), variant="stop", elem_id="stop", scale=2, min_width=90, interactive=False
@@ -174,6 +179,12 @@ class _Controls:
             self._text("seed", max_lines=1, placeholder=self._words("seed_hint"), scale=4, min_width=150)
             self.seed_random = gr.Button(self._words("seed_random"), size="sm", elem_id="seed-random", min_width=60)
             self.seed_last = gr.Button(self._words("seed_last"), size="sm", elem_id="seed-last", min_width=60)
+        with gr.Row(elem_id="variation"):
+            low, high, step = bounds(GenerationRequest, "variation_strength")
+            self.fields["variation_strength"] = gr.Slider(
+                low, high, value=low, step=step, buttons=[], min_width=150, scale=4, **self._named("variation_strength")
+            )
+            self._text("variation_seed", max_lines=1, placeholder=self._words("seed_hint"), scale=3, min_width=120)
 
     def _stages(self) -> None:
         with gr.Accordion(self._words("stages"), open=True, elem_classes="section"):

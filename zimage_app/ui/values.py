@@ -29,7 +29,18 @@ from zimage_app.domain.wildcards import split_words
 
 Values = dict[str, Any]
 
-REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed", "stages", "start", "keep_stages")
+REQUEST_FIELDS = (
+    "prompt",
+    "negative",
+    "triggers",
+    "loras",
+    "seed",
+    "variation_strength",
+    "variation_seed",
+    "stages",
+    "start",
+    "keep_stages",
+)
 """What concerns all stages."""
 _RANDOM_SEED = ("", "-1")
 
@@ -43,6 +54,10 @@ def stage_fields() -> Iterator[tuple[str, type[BaseModel], str]]:
             yield f"{group}.{field}", model, field
 
 
+COUNT = "count"
+"""How many pictures are asked for at once; no setting of a picture."""
+
+
 def knob_path(path: str) -> str:
     """The knob at a path in a request, or the one that the path is inside of; empty where it has none.
 
@@ -53,7 +68,7 @@ def knob_path(path: str) -> str:
     number, _, name = rest.partition(".")
     if first == "stages" and name in stage_knobs:
         return f"stages.{number}.{name}"
-    return first if first in REQUEST_FIELDS else ""
+    return first if first in (*REQUEST_FIELDS, COUNT) else ""
 
 
 def field_title(path: str) -> Text:
@@ -85,7 +100,6 @@ def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         RequestError: ``stages`` is no list of stages.
     """
-    seed = _stripped(values["seed"])
     triggers = values["triggers"] or ""
     if isinstance(triggers, str):
         triggers = split_words(triggers)
@@ -94,7 +108,9 @@ def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
         "negative": _filled(values["negative"]),
         "triggers": triggers,
         "loras": _filled_list(values["loras"]),
-        "seed": "random" if seed in _RANDOM_SEED else _word_or_number(seed),
+        "seed": _seed(values["seed"]),
+        "variation_strength": values.get("variation_strength") or 0.0,
+        "variation_seed": _seed(values.get("variation_seed")),
         "stages": [stage_data(stage) for stage in page_stages(values)],
         "start": values.get("start") or None,
         "keep_stages": values.get("keep_stages") or False,
@@ -122,7 +138,9 @@ def request_values(request: GenerationRequest, card: ModelCard) -> Values:
         "negative": request.negative,
         "triggers": ", ".join(request.triggers),
         "loras": lora_values(request.loras),
-        "seed": "" if request.seed == "random" else str(request.seed),
+        "seed": _shown_seed(request.seed),
+        "variation_strength": request.variation_strength,
+        "variation_seed": _shown_seed(request.variation_seed),
         "start": start_value(request.start),
         "keep_stages": request.keep_stages,
     } | stages_values(stages)
@@ -151,6 +169,15 @@ def stage_values(stage: Stage) -> Values:
         value = getattr(owners.get(model, stage), field)
         values[name] = str(value) if takes_word_or_number(model, field) else value
     return values | {group: getattr(stage, group) is not None for group in STAGE_GROUPS}
+
+
+def _seed(value: object) -> object:
+    typed = _stripped(value)
+    return "random" if typed in _RANDOM_SEED else _word_or_number(typed)
+
+
+def _shown_seed(seed: int | str) -> str:
+    return "" if seed == "random" else str(seed)
 
 
 def _plain(model: type[BaseModel], field: str, value: object) -> object:
