@@ -20,7 +20,17 @@ from zimage_app import load_generator
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.events import Cancelled, Event, Finished, StageDone, StepDone
 from zimage_app.domain.meaning import timed_stages
-from zimage_app.domain.request import EasyCache, GenerationRequest, LoraUse, Stage, StartPicture
+from zimage_app.domain.request import (
+    CfgLimit,
+    EasyCache,
+    GenerationRequest,
+    LoraUse,
+    Nag,
+    NegPip,
+    Stage,
+    StartPicture,
+    Variance,
+)
 from zimage_app.engine.stage_memory import StageMemory, StageResult
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.generation import Generator
@@ -138,6 +148,10 @@ class Requests:
                 "handover": maybe("resize", "resize" if first else "spectral", 0.3),
                 "delta": 0.5,
                 "easycache": maybe(stage.easycache, EasyCache(threshold=0.5, start=0.1), 0.1),
+                "nag": maybe(None, Nag(), 0.15),
+                "negpip": maybe(None, NegPip(), 0.1),
+                "variance": maybe(None, Variance(), 0.1),
+                "cfg_limit": maybe(None, CfgLimit(), 0.1),
             }
         )
 
