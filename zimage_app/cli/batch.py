@@ -10,12 +10,21 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from zimage_app.cli.asking import add_setting_flags, meant_model, settings_data
 from zimage_app.cli.hand_over import refuse_apps_own
@@ -225,7 +234,7 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
         task = bar.add_task("", total=len(items), name="")
         for number, item in enumerate(items):
             bar.update(task, completed=number, name=item.name)
-            moment = Moment(lambda part, at=number: bar.update(task, completed=at + part), stop.is_set)
+            moment = Moment(partial(_advance, bar, task, number), stop.is_set)
             try:
                 saved = _made_before(item, manifest, gallery) or maker.make(item, manifest, moment)
             except (GenerationError, LoraError, RequestError) as error:
@@ -240,6 +249,10 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
     if failed:
         tell(Text(f"{failed} failed; run again to try them anew.", f"{failed} 张失败；再次运行可重试。"))
     return 1 if failed else 0
+
+
+def _advance(bar: Progress, task: TaskID, done: int, part: float) -> None:
+    bar.update(task, completed=done + part)
 
 
 def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> SavedPicture | None:

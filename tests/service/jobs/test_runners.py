@@ -94,7 +94,7 @@ def test_two_runners_with_a_model_each_work_at_once_and_one_dies(
     def loader() -> Load:
         slot, first = ModelSlot(LoraLibrary(tmp_path / "loras"), device="cpu"), True
 
-        def load(name: str, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+        def load(name: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
             nonlocal first
             del name
             model = slot.model(source, tell, cancelled)
