@@ -67,7 +67,7 @@ def _sheet(
     width = round(max(cell.width for cell in cells.values()) * scale)
     height = round(max(cell.height for cell in cells.values()) * scale)
     line = round(font.size * 1.6)
-    rows = [_folded(label, font, width // 2) for label in down]
+    rows = [_folded(label, font, width * 2 // 3) for label in down]
     left = max(int(font.getlength(part)) for row in rows for part in row) + 2 * _GAP if any(down) else _GAP
     columns = [_folded(label, font, width) for label in across]
     title = [deep[number]] if deep[number] else []
@@ -90,11 +90,12 @@ def _sheet(
 
 
 def _folded(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """A text in lines of at most that width, broken between letters: Chinese has no spaces."""
+    """A text in lines of at most that width, broken at spaces where there are some, else between letters."""
     lines = [""]
     for letter in text:
         if lines[-1] and font.getlength(lines[-1] + letter) > width:
-            lines.append("")
+            head, space, tail = lines[-1].rpartition(" ")
+            lines[-1:] = [head, tail] if space else [lines[-1], ""]
         lines[-1] += letter
     return [line.strip() for line in lines]
 
