@@ -274,7 +274,7 @@ def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> Saved
 def _keep(item: BatchItem, saved: SavedPicture, manifest: Manifest) -> None:
     """Put the picture under its name, and into the manifest."""
     path = file_of(item, manifest)
-    _link(saved.path, path)
+    _link(saved, path)
     manifest.add(
         "done",
         item.key,
@@ -291,13 +291,13 @@ def _keep(item: BatchItem, saved: SavedPicture, manifest: Manifest) -> None:
     sys.stdout.flush()
 
 
-def _link(picture: Path, path: Path) -> None:
+def _link(saved: SavedPicture, path: Path) -> None:
     """One file under two names where the disk can do that, else a copy."""
     path.unlink(missing_ok=True)
     try:
-        os.link(picture, path)
+        os.link(saved.path, path)
     except OSError:
-        write_whole(path, picture.read_bytes())
+        write_whole(path, saved.read())
 
 
 @contextmanager
