@@ -41,6 +41,7 @@ ANY_BYTES = ("/inputs",)
 """What takes a body that no schema can call wrong."""
 OPERATIONS = [
     ("POST", "/generate"),
+    ("POST", "/batch"),
     ("POST", "/inputs"),
     ("GET", "/generate/{task_id}"),
     ("DELETE", "/generate/{task_id}"),

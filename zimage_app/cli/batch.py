@@ -10,12 +10,21 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from zimage_app.cli.asking import add_setting_flags, meant_model, settings_data
 from zimage_app.cli.hand_over import refuse_apps_own
@@ -48,6 +57,8 @@ INTERRUPTED = 130
 _FOLDER = "batches"
 """Below outputs/."""
 _SHOWN_PROMPT = 50
+_LONGEST_GROUP = 64
+"""Characters."""
 _LONGEST_NEGATIVE = 2**16
 """Bytes."""
 
@@ -91,26 +102,28 @@ def make_batch(options: argparse.Namespace) -> int:
         source, items = _items(options, config, manifest)
     except (ModelError, LoraError) as error:
         return complain(error, BAD_INPUT)
-    gallery = Gallery(config.outputs)
-    left = [item for item in items if not _is_done(item, manifest)]
+    left = left_of(items, manifest)
     _say_counts(items, left, options.limit)
     left = left[: options.limit]
     if options.dry_run:
-        _show(left, source, config)
+        show_items(left, source, config)
         return 0
-    if not left:
-        return 0
+    return make_items(left, options, source, config, manifest) if left else 0
+
+
+def make_items(
+    items: list[BatchItem], options: argparse.Namespace, source: ModelSource, config: StudioConfig, manifest: Manifest
+) -> int:
+    """Make pictures, by the running app where there is one; gives the exit status."""
+    gallery = Gallery(config.outputs)
     with _locked(manifest.folder):
         app = None if options.alone else running_app(config.state)
-        if app is not None:
-            refuse_apps_own(app, options)
-            tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
-        maker: Maker = (
-            AppMaker(app, source.card.name, f"batch {options.file.name}"[:64], gallery)
-            if app
-            else LocalMaker(source, config, gallery)
-        )
-        return _run(left, maker, manifest, gallery)
+        if app is None:
+            return _run(items, LocalMaker(source, config, gallery), manifest, gallery)
+        refuse_apps_own(app, options)
+        tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
+        group = f"{options.command} {manifest.folder.name}"[:_LONGEST_GROUP]
+        return _run(items, AppMaker(app, source.card.name, group, gallery), manifest, gallery)
 
 
 def _items(
@@ -161,7 +174,13 @@ def _first_stages(stages: list[dict[str, Any]], count: int) -> list[dict[str, An
     return stages[:count]
 
 
-def _file(item: BatchItem, manifest: Manifest) -> Path:
+def left_of(items: list[BatchItem], manifest: Manifest) -> list[BatchItem]:
+    """Those that are still to be made."""
+    return [item for item in items if not _is_done(item, manifest)]
+
+
+def file_of(item: BatchItem, manifest: Manifest) -> Path:
+    """Where an item's picture is or will be."""
     return manifest.folder / f"{item.name}.png"
 
 
@@ -180,7 +199,7 @@ def _say_counts(items: list[BatchItem], left: list[BatchItem], limit: int | None
     )
 
 
-def _show(items: list[BatchItem], source: ModelSource, config: StudioConfig) -> None:
+def show_items(items: list[BatchItem], source: ModelSource, config: StudioConfig) -> None:
     """What would be made, a line each, and how long all of it takes."""
     timed = Pace(config.outputs).of(source.card.name)
     seconds = [meaning(item.plan, timed).seconds for item in items]
@@ -227,7 +246,7 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
         task = bar.add_task("", total=len(items), name="")
         for number, item in enumerate(items):
             bar.update(task, completed=number, name=item.name)
-            moment = Moment(lambda part, at=number: bar.update(task, completed=at + part), stop.is_set)
+            moment = Moment(partial(_advance, bar, task, number), stop.is_set)
             try:
                 saved = _made_before(item, manifest, gallery) or maker.make(item, manifest, moment)
             except (GenerationError, LoraError, RequestError) as error:
@@ -244,6 +263,10 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
     return 1 if failed else 0
 
 
+def _advance(bar: Progress, task: TaskID, done: int, part: float) -> None:
+    bar.update(task, completed=done + part)
+
+
 def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> SavedPicture | None:
     """The picture of an item that was saved just before the batch was killed."""
     line = manifest.last.get(item.key)
@@ -252,8 +275,8 @@ def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> Saved
 
 def _keep(item: BatchItem, saved: SavedPicture, manifest: Manifest) -> None:
     """Put the picture under its name, and into the manifest."""
-    path = _file(item, manifest)
-    _link(saved.path, path)
+    path = file_of(item, manifest)
+    _link(saved, path)
     manifest.add(
         "done",
         item.key,
@@ -270,13 +293,13 @@ def _keep(item: BatchItem, saved: SavedPicture, manifest: Manifest) -> None:
     sys.stdout.flush()
 
 
-def _link(picture: Path, path: Path) -> None:
+def _link(saved: SavedPicture, path: Path) -> None:
     """One file under two names where the disk can do that, else a copy."""
     path.unlink(missing_ok=True)
     try:
-        os.link(picture, path)
+        os.link(saved.path, path)
     except OSError:
-        write_whole(path, picture.read_bytes())
+        write_whole(path, saved.read())
 
 
 @contextmanager

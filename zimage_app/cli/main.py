@@ -11,6 +11,7 @@ from typing import NoReturn
 from zimage_app.cli.batch import add_batch_command
 from zimage_app.cli.doctor import add_doctor_command
 from zimage_app.cli.generate import add_generate_command
+from zimage_app.cli.grid import add_grid_command
 from zimage_app.cli.history import add_history_command
 from zimage_app.cli.imports import add_import_command
 from zimage_app.cli.jobs import add_jobs_command
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_generate_command(commands)
     add_batch_command(commands)
     add_doctor_command(commands)
+    add_grid_command(commands)
     add_history_command(commands)
     add_import_command(commands)
     add_jobs_command(commands)

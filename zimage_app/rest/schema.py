@@ -30,7 +30,7 @@ class GenerateBody(GenerationRequest, Asked):
     seed: Annotated[Literal["random", -1] | Seed | None, *GenerationRequest.model_fields["seed"].metadata] = "random"  # type: ignore[assignment]
 
 
-_CHECKS = threading.Semaphore(2)
+CHECKS = threading.Semaphore(2)
 """Checks at a time: each holds the interpreter for up to 60 ms, in which no page is answered."""
 
 
@@ -51,7 +51,7 @@ class GivenBody:
         The request's own check, so that a refusal reads as on the page; raises RequestError.
         """
         settings = {name: value for name, value in self._settings.items() if name not in Asked.model_fields}
-        with _CHECKS:
+        with CHECKS:
             return asked_request(settings, self.asked, card)
 
     @cached_property

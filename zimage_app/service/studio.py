@@ -90,7 +90,7 @@ class Studio:
         self._disk = DiskUse(config.outputs)
         self._gallery = Gallery(config.outputs)
         self._runner = LocalRunner(
-            PictureMaking(self._plan, self._model, self.loras.hash_files, self._gallery, marked=config.shared)
+            PictureMaking(self.plan, self._model, self.loras.hash_files, self._gallery, marked=config.shared)
         )
         rules = JobRules(config.allowed, shared=config.shared, interrupted=config.interrupted)
         self._jobs = Dispatcher(config.state, self._gallery, [self._runner], rules)
@@ -180,7 +180,7 @@ class Studio:
         if device:
             require_home("models", shared=self.shared)
         limits = self._config.allowed
-        plan = self._plan(request, model)
+        plan = self.plan(request, model)
         check_plan(plan, limits)
         self.inputs.check(plan.request.start, owner)
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
@@ -362,7 +362,8 @@ class Studio:
         self._jobs.close()
         self.history.close()
 
-    def _plan(self, request: GenerationRequest, model: str) -> GenerationPlan:
+    def plan(self, request: GenerationRequest, model: str) -> GenerationPlan:
+        """What a request comes to on a model, seeds drawn; raises StudioError for what can't be done."""
         return make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
 
     def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:

@@ -38,8 +38,13 @@ class BatchError(RequestError):
     """All that is wrong with a batch, a line each."""
 
     def __init__(self, source: str, problems: list[Text]) -> None:
-        en, zh = ("\n".join(f"{source}, {getattr(each, name)}" for each in problems) for name in ("en", "zh"))
+        lines = [_placed(source, problem) for problem in problems]
+        en, zh = ("\n".join(getattr(line, name) for line in lines) for name in ("en", "zh"))
         super().__init__("FILE", Text(en, zh))
+
+
+def _placed(source: str, text: Text) -> Text:
+    return Text(f"{source}, {text.en}", f"{source}，{text.zh}") if source else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,9 @@ class BatchItem:
 
 
 def batch_items(source: str, batch: BatchFile, options: BatchOptions) -> tuple[list[BatchItem], list[Text]]:
-    """The pictures that a batch asks for, in its order, and what of it has no effect; ``source`` is what it is called.
+    """The pictures that a batch asks for, in its order, and what of it has no effect.
+
+    ``source`` is what the file is called; empty where there is none.
 
     Raises:
         BatchError: everything that is wrong, at once, with file, line and field.
@@ -90,7 +97,7 @@ def batch_items(source: str, batch: BatchFile, options: BatchOptions) -> tuple[l
     problems += _same_names(items)
     if problems:
         raise BatchError(source, problems)
-    return items, [Text(f"{source}, {note.en}", f"{source}，{note.zh}") for note in notes]
+    return items, [_placed(source, note) for note in notes]
 
 
 def _persona(batch: BatchFile) -> tuple[dict[str, Any], list[Text]]:

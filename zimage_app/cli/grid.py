@@ -1,0 +1,154 @@
+"""``grid``: the same picture with one to three settings varied, on labelled sheets; what is done stays done."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from zimage_app.cli.asking import add_setting_flags, meant_model, settings_data
+from zimage_app.cli.batch import file_of, left_of, make_items, show_items
+from zimage_app.cli.lora_flags import lora_use
+from zimage_app.cli.places import config_of
+from zimage_app.cli.presets import preset_of
+from zimage_app.cli.terminal import BAD_INPUT, complain, tell
+from zimage_app.domain.errors import LoraError, ModelError, RequestError
+from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
+from zimage_app.domain.preset import applied
+from zimage_app.domain.request import parse_request, parse_stage
+from zimage_app.domain.sizes import size_from, sized
+from zimage_app.domain.text import Text
+from zimage_app.models.sources import ModelSource
+from zimage_app.service.batch.items import BatchItem
+from zimage_app.service.batch.manifest import Manifest
+from zimage_app.service.config import StudioConfig
+from zimage_app.service.grids.axes import Axis, Cell, Data, cells, parse_axis
+from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.presets import PresetLibrary
+from zimage_app.service.wildcards import WildcardLibrary
+
+_FOLDER = "grids"
+"""Below outputs/."""
+
+
+def add_grid_command(commands: Any) -> None:
+    """Add ``grid`` to the program's commands."""
+    parser = commands.add_parser(
+        "grid",
+        help="vary one to three settings, and lay the pictures out on a sheet",
+        description="Vary settings: NAME=VALUES with values between commas, numbers FROM..TO/STEP or a JSON list. NAME"
+        " is any setting by its path, lora, preset, size, or prompt~WORD, whose place the values take.",
+    )
+    parser.set_defaults(run=make_grid)
+    parser.add_argument("prompt", metavar="PROMPT", help="what the pictures show")
+    parser.add_argument("--x", required=True, metavar="AXIS", help="columns, as in stages.2.denoise=0.4..0.6/0.1")
+    parser.add_argument("--y", metavar="AXIS", help="rows, as in stages.2.sampler=euler,dpmpp_sde")
+    parser.add_argument("--z", metavar="AXIS", help="sheets, as in 'prompt~cat=cat,dog'")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="where cells and sheets go")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be made and what it costs")
+    parser.add_argument(
+        "--alone", action="store_true", help="in a process of its own, also where the app is running (it needs memory)"
+    )
+    add_setting_flags(parser)
+
+
+def make_grid(options: argparse.Namespace) -> int:
+    """``grid``: status as of ``batch``; prints the paths of the cells, then of the sheets."""
+    config = config_of(options)
+    axes = [_axis(f"--{name}", text) for name in "xyz" if (text := getattr(options, name))]
+    given = json.dumps([options.prompt, options.x, options.y, options.z, options.settings, options.model])
+    usual = config.outputs / _FOLDER / hashlib.sha256(given.encode()).hexdigest()[:12]
+    manifest = Manifest.of(options.to or usual)
+    try:
+        source, found, items = _items(options, config, axes, manifest)
+    except (ModelError, LoraError) as error:
+        return complain(error, BAD_INPUT)
+    left = left_of(items, manifest)
+    _say_cost(items, left, config)
+    if options.dry_run:
+        show_items(left, source, config)
+        return 0
+    if manifest.seed is None:
+        manifest.add("begun", seed=items[0].plan.request.seed, model=source.card.name)
+    status = make_items(left, options, source, config, manifest) if left else 0
+    if status == 0:
+        _lay_out(axes, found, items, manifest)
+    return status
+
+
+def _axis(flag: str, text: str) -> Axis:
+    try:
+        return parse_axis(text)
+    except RequestError as error:
+        raise error.at(flag) from error
+
+
+def _items(
+    options: argparse.Namespace, config: StudioConfig, axes: list[Axis], manifest: Manifest
+) -> tuple[ModelSource, list[Cell], list[BatchItem]]:
+    preset = preset_of(options)
+    source = meant_model(config, options.model, preset)
+    settings = settings_data(options, source.card, preset) | {"prompt": options.prompt}
+    if not isinstance(settings.get("seed"), int):
+        settings["seed"] = draw_seed() if manifest.seed is None else manifest.seed
+    loras, wildcard = LoraLibrary(config.loras), WildcardLibrary(config.wildcards).lines
+    presets = PresetLibrary(config.presets)
+    special = {
+        "lora": _with_lora,
+        "size": _with_size,
+        "preset": lambda data, name: applied(presets.load(str(name)).settings, data),
+    }
+    found = cells(axes, settings, special)
+    items = []
+    for index, cell in enumerate(found, 1):
+        request = parse_request(cell.data)
+        plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
+        name = "-".join(f"{axis}{number + 1}" for axis, number in zip("xyz", cell.place, strict=True))
+        key = hashlib.sha256(plan.request.model_dump_json().encode()).hexdigest()[:24]
+        items.append(BatchItem(index, name, f"{key}-{name}", name, plan))
+    return source, found, items
+
+
+def _with_lora(data: Data, text: Any) -> Data:
+    return data if text in ("none", None) else data | {"loras": [*data.get("loras", []), lora_use(str(text))]}
+
+
+def _with_size(data: Data, text: Any) -> Data:
+    stages = [parse_stage(stage) for stage in data["stages"]]
+    return data | {"stages": [each.model_dump(mode="json") for each in sized(stages, *size_from(str(text), stages))]}
+
+
+def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfig) -> None:
+    """How many cells and evaluations there are, and how many of these stage memory saves."""
+    whole, saved = _evaluations([item.plan for item in left], config)
+    tell(
+        Text(
+            f"{len(items)} cells, {len(items) - len(left)} done already; {whole - saved} evaluations"
+            f" (stage memory saves {saved} of {whole}).",
+            f"共 {len(items)} 格，已完成 {len(items) - len(left)} 格；需 {whole - saved} 次求值"
+            f"（阶段缓存省去 {whole} 次中的 {saved} 次）。",
+        )
+    )
+
+
+def _evaluations(plans: list[GenerationPlan], config: StudioConfig) -> tuple[int, int]:
+    from zimage_app.engine.stage_memory import stage_keys  # imports torch: seconds
+    from zimage_app.service.grids.axes import saved_evaluations
+
+    keys = [stage_keys(plan, {"prompt": plan.request.full_prompt, "negative": plan.request.negative}) for plan in plans]
+    whole, saved = saved_evaluations(plans, keys)
+    return whole, saved if config.stage_memory else 0
+
+
+def _lay_out(axes: list[Axis], found: list[Cell], items: list[BatchItem], manifest: Manifest) -> None:
+    from zimage_app.service.grids.sheet import write_sheets
+
+    pictures = {cell.place: file_of(item, manifest) for cell, item in zip(found, items, strict=True)}
+    across, down, deep = (axes[place].labels if place < len(axes) else ("",) for place in range(3))
+    paths, note = write_sheets(manifest.folder, pictures, (across, down, deep))
+    if note:
+        tell(note)
+    sys.stdout.write("".join(f"{path}\n" for path in paths))
