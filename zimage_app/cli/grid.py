@@ -16,6 +16,7 @@ from zimage_app.cli.places import config_of
 from zimage_app.cli.presets import preset_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
 from zimage_app.domain.errors import LoraError, ModelError, RequestError
+from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
 from zimage_app.domain.preset import applied
 from zimage_app.domain.request import parse_request, parse_stage
@@ -105,6 +106,7 @@ def _items(
     items = []
     for index, cell in enumerate(found, 1):
         request = parse_request(cell.data)
+        request = with_nag(request) if options.nag else request
         plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
         name = "-".join(f"{axis}{number + 1}" for axis, number in zip("xyz", cell.place, strict=True))
         key = hashlib.sha256(plan.request.model_dump_json().encode()).hexdigest()[:24]
@@ -138,7 +140,7 @@ def _evaluations(plans: list[GenerationPlan], config: StudioConfig) -> tuple[int
     from zimage_app.engine.stage_memory import stage_keys  # imports torch: seconds
     from zimage_app.service.grids.axes import saved_evaluations
 
-    keys = [stage_keys(plan, {"prompt": plan.request.full_prompt, "negative": plan.request.negative}) for plan in plans]
+    keys = [stage_keys(plan) for plan in plans]
     whole, saved = saved_evaluations(plans, keys)
     return whole, saved if config.stage_memory else 0
 
