@@ -49,7 +49,7 @@ def loras(scripted: QuickPageStudio) -> Iterator[Path]:
     fill_folder(folder)
     scripted.loras.entries(refresh=True)
     yield folder
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # a hash may just be written beside a file
     scripted.loras.entries(refresh=True)
 
 

@@ -137,7 +137,7 @@ def test_stop_ends_the_run_and_keeps_what_was_finished(visit: Visit, scripted: Q
 
 
 def test_reloading_the_page_shows_the_run_again(visit: Visit, scripted: QuickPageStudio) -> None:
-    scripted.step_seconds = 1.0
+    scripted.step_seconds = 5.0
     page = visit()
     ask(page, "重新载入")
     expect_state(page, "running")
@@ -145,6 +145,7 @@ def test_reloading_the_page_shows_the_run_again(visit: Visit, scripted: QuickPag
     arrive(page)
     expect(page.locator(".canvas")).to_have_attribute("data-job", str(job))
     expect(page.locator("#stop")).to_be_enabled()
+    scripted.step_seconds = 0.02
     expect_state(page, "done")
     expect(page.locator("#stop")).to_be_disabled()
 

@@ -59,7 +59,10 @@ def test_a_session_holds_no_components(opened: tuple[Any, str]) -> None:
 
 
 def test_visits_leave_nothing_behind(tmp_path: Path) -> None:
-    """Objects are counted, not bytes, which the allocator keeps as it likes: a page has thousands of them."""
+    """Objects are counted, not bytes, which the allocator keeps as it likes.
+
+    A page that is kept would be thousands of them; logs and caches that fill up to their bounds are a few.
+    """
     with opened_page(tmp_path) as (page, address), httpx.Client(base_url=address, timeout=60) as client:
 
         def objects_after(visits: int) -> int:
@@ -69,7 +72,7 @@ def test_visits_leave_nothing_behind(tmp_path: Path) -> None:
             return len(gc.get_objects())
 
         begun = objects_after(15)
-        assert objects_after(45) - begun < 45 * 10
+        assert objects_after(45) - begun < 45 * 50
         assert len(page.app.state_holder.session_data) <= MOST_ENDED + 2
         assert len(page._queue.event_ids_to_events) <= 2
 

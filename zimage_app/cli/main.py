@@ -9,6 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import NoReturn
 
 from zimage_app.cli.batch import add_batch_command
+from zimage_app.cli.compare import add_compare_command
 from zimage_app.cli.doctor import add_doctor_command
 from zimage_app.cli.generate import add_generate_command
 from zimage_app.cli.grid import add_grid_command
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_batch_command(commands)
     add_doctor_command(commands)
     add_grid_command(commands)
+    add_compare_command(commands)
     add_history_command(commands)
     add_import_command(commands)
     add_jobs_command(commands)

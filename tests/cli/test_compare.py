@@ -1,0 +1,83 @@
+"""``compare``: numbers with known answers, files, folders, stages and the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zimage_app.cli.main import main
+from zimage_app.domain.events import Picture
+from zimage_app.service.comparison import psnr, ssim
+
+
+def picture(seed: int, noise: int = 0) -> Picture:
+    """Soft gradients, with even noise of up to ``noise`` of 255."""
+    rows, columns = np.mgrid[0:64, 0:48]
+    base = np.stack([2 * rows + 40, 3 * columns + 30, rows + columns + 60], -1)
+    drawn = np.random.default_rng(seed).integers(-noise, noise, base.shape, endpoint=True)
+    return np.clip(base + drawn, 0, 255).astype(np.uint8)
+
+
+def write(path: Path, content: Picture) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(content).save(path)
+    return path
+
+
+def test_equal_pictures() -> None:
+    assert psnr(picture(0), picture(0)) == float("inf")
+    assert ssim(picture(0), picture(0)) == pytest.approx(1.0)
+
+
+def test_psnr_of_a_known_error() -> None:
+    even = np.full((20, 20, 3), 100, np.uint8)
+    assert psnr(even, even + 5) == pytest.approx(10 * np.log10(255**2 / 25))
+
+
+def test_ssim_is_scikit_images() -> None:
+    """Its structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False) gives these."""
+    found = [ssim(picture(0), picture(1, noise)) for noise in (3, 20, 80)]
+    assert found == pytest.approx([0.9529672570, 0.3730071284, 0.0380441155], abs=1e-9)
+
+
+def test_two_files_with_the_stages_that_both_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (write(tmp_path / f"{name}.png", picture(0, noise)) for name, noise in (("a", 0), ("b", 9)))
+    for name in ("a.stage1", "b.stage1", "a.stage2"):
+        write(tmp_path / f"{name}.png", picture(2))
+    assert main(["compare", str(first), str(second), "--report", str(tmp_path / "report")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["stage 1", "result", "mean"]
+    assert lines[0] == "stage 1: PSNR inf dB, SSIM 1.0000, 0.00% differ by up to 0"
+    page = (tmp_path / "report" / "index.html").read_text("utf-8")
+    assert page.count("<img") == 6
+    with Image.open(tmp_path / "report" / "002-d.png") as image:
+        shown = int(np.asarray(image).max())
+    assert shown == 9 * 8
+
+
+def test_folders_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side, noise in (("one", 0), ("two", 4)):
+        for name in ("x", "day/y"):
+            write(tmp_path / side / f"{name}.png", picture(3, noise))
+    write(tmp_path / "one" / "alone.png", picture(3))
+    assert main(["compare", str(tmp_path / "one"), str(tmp_path / "two"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == ["day/y.png", "x.png"]
+    assert all(35 < row["psnr"] < 45 and 0.5 < row["ssim"] < 1 for row in rows)
+
+
+@pytest.mark.parametrize("case", ["size", "none", "gone"])
+def test_what_cannot_be_compared_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    first = write(tmp_path / "one" / "a.png", picture(0))
+    second = write(tmp_path / "two" / "b.png", picture(0)[:40])
+    pair, words = {
+        "size": ((first, second), "48x64 / 48x40"),
+        "none": ((first.parent, second.parent), "no PNG files of the same name"),
+        "gone": ((first, tmp_path / "gone.png"), "gone.png is not a readable PNG"),
+    }[case]
+    assert main(["compare", *map(str, pair)]) == 2
+    assert words in capsys.readouterr().err
