@@ -66,3 +66,13 @@ def test_the_tests_that_security_names_are_there() -> None:
 
 def _text(path: str | Path) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_citations_lead_somewhere() -> None:
+    page = (ROOT / "docs" / "HOW-IT-COMPUTES.md").read_text("utf-8")
+    sections = set(re.findall(r"^###? ([0-9.]+?)\.? ", page, re.MULTILINE))
+    cited = re.compile(r"HOW-IT-COMPUTES\.md\s+sections?\s+([0-9.]+[0-9]|[0-9])(?:\s+and\s+([0-9.]+[0-9]|[0-9]))?")
+    found = [cited.findall(path.read_text("utf-8")) for path in (ROOT / "zimage_app").rglob("*.py")]
+    numbers = {number for pairs in found for pair in pairs for number in pair if number}
+    assert len(numbers) >= 8
+    assert numbers <= sections

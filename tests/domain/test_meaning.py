@@ -1,4 +1,4 @@
-"""What settings mean in numbers: the reference workflow's, as workflow.md has them, and estimates by hand."""
+"""What settings mean in numbers: the reference workflow's, as HOW-IT-COMPUTES.md has them, and estimates by hand."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
 
 
 def tolerance(name: str) -> float:
-    # uni_pc's last noise share is a difference of nearly equal float32 numbers in ComfyUI (workflow.md section 4.3).
+    # uni_pc's last noise share is a difference of nearly equal float32 numbers (HOW-IT-COMPUTES.md section 4.3).
     return 2e-4 if name.startswith("uni_pc") else 2e-6
 
 

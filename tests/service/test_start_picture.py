@@ -120,7 +120,7 @@ def test_what_is_not_allowed_is_named(change: dict[str, Any], field: str) -> Non
 
 
 def test_sampling_starts_from_the_noised_picture(components: Components, monkeypatch: pytest.MonkeyPatch) -> None:
-    """x = sigma noise + (1 - sigma) (vae - shift) scale, workflow.md section 2; vae is the encoder's mean."""
+    """x = sigma noise + (1 - sigma) (vae - shift) scale, HOW-IT-COMPUTES.md section 2; vae is the encoder's mean."""
     plan = make_plan(asking(2), CARD)
     first = plan.stages[0]
     picture = pixels(96, 64)

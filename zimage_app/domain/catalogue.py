@@ -23,7 +23,7 @@ class SamplerTraits:
     options: frozenset[str] = field(default=_NONE)
     """The stage's options that this sampler reads: eta, s_noise, r, solver_type."""
     discards_penultimate: bool = False
-    """Its schedule is computed with one more step and the last non-zero sigma dropped (workflow.md section 3)."""
+    """Its schedule has one more step, of which the last sigma above 0 is dropped (HOW-IT-COMPUTES.md section 3)."""
 
 
 _2M_SDE = frozenset({"eta", "s_noise", "solver_type"})

@@ -15,7 +15,7 @@ _WIDTH = 3840
 
 
 def is_guided_by_one(cfg: float) -> bool:
-    """Whether CFG comes to 1, where the negative prompt drops out (ComfyUI's tolerance, workflow.md section 2)."""
+    """Whether CFG is 1, where the negative prompt drops out (ComfyUI's tolerance, HOW-IT-COMPUTES.md section 2)."""
     return abs(cfg - 1.0) <= 1e-9
 
 

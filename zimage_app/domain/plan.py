@@ -326,7 +326,7 @@ def _levels(stage: Stage, steps: int, denoise: float) -> tuple[float, ...]:
 
 
 def _window(easycache: EasyCache | None, previous_shift: float) -> tuple[float, float] | None:
-    """ComfyUI reads the shift that the sampler before has left on the shared model (workflow.md section 6).
+    """ComfyUI reads the shift that the sampler before has left on the shared model (HOW-IT-COMPUTES.md section 6).
 
     It compares in float32, so the ends are rounded as the noise levels are: one that lies on an end must equal it.
     """

@@ -1,6 +1,6 @@
 """What people type into prompts elsewhere and this model reads as plain text, told to them. Knows no wildcards.
 
-Z-Image reads whole sentences: in ComfyUI too, ``(word:1.3)`` reaches its text encoder as it stands (workflow.md
+Z-Image reads whole sentences: in ComfyUI too, ``(word:1.3)`` reaches its text encoder as it stands (HOW-IT-COMPUTES.md
 section 5).
 """
 

@@ -77,7 +77,7 @@ UpscaleMethod = Literal["nearest-exact", "bilinear", "bicubic", "area", "bislerp
 
 
 class EasyCache(BaseModel):
-    """When a model evaluation may be skipped and the last change used again (workflow.md section 6)."""
+    """When a model evaluation may be skipped and the last change used again (HOW-IT-COMPUTES.md section 6)."""
 
     model_config = _STRICT
 
@@ -633,7 +633,7 @@ REFERENCE_STAGES = (
         easycache=EasyCache(threshold=0.12, start=0.70, end=0.95),
     ),
 )
-"""The three stages of the reference workflow (workflow.md, table in section 1)."""
+"""The three stages of the reference workflow (HOW-IT-COMPUTES.md section 1)."""
 
 
 def _visible(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Noise schedules: name -> sigmas. Pure arithmetic, as workflow.md sections 3 and 4.4 write it.
+"""Noise schedules: name -> sigmas. Pure arithmetic, as HOW-IT-COMPUTES.md sections 3 and 4.4 write it.
 
 A schedule function takes ``(shift, steps)`` and returns the noise levels of a whole run, from high to low, ending in 0.
 ``stage_sigmas`` cuts the part that a denoise below 1 leaves. Values are rounded to float32 where ComfyUI rounds them,
@@ -160,7 +160,7 @@ def exponential(shift: float, steps: int) -> Floats:
 
 
 def linear_quadratic(shift: float, steps: int) -> Floats:
-    """Linear down to a threshold, then quadratic (workflow.md section 4.4)."""
+    """Linear down to a threshold, then quadratic (HOW-IT-COMPUTES.md section 4.4)."""
     del shift
     if steps == 1:
         return np.array([1.0, 0.0])

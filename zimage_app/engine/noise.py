@@ -1,7 +1,7 @@
 """Seeded noise: the first latent's, a step's own, and increments of a Brownian motion. Knows no sampler.
 
 Every draw comes from a generator of its own; torch's global one is neither read nor moved. Numbers are ComfyUI's
-(workflow.md sections 2 and 4.1).
+(HOW-IT-COMPUTES.md sections 2 and 4.1).
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ class VaeCodec:
     def decode(self, latent: Tensor) -> Tensor:
         """Latent in VAE space (1, 16, h, w) -> picture (8h, 8w, 3), float32 on the CPU, 0…1.
 
-        The latent goes straight into the decoder (workflow.md section 2); y in -1…1 becomes (y + 1) / 2, clamped.
+        The latent goes straight into the decoder; y in -1…1 becomes (y + 1) / 2, clamped (HOW-IT-COMPUTES.md
+        section 2).
         """
         return self._decoded(latent)
 

@@ -75,7 +75,7 @@ FORMATS = {
         packed=2,
     ),
 }
-"""ComfyUI's formats, as comfy-kitchen defines them (models.md section 9)."""
+"""ComfyUI's formats, as comfy-kitchen defines them (docs/MODELS.md)."""
 
 _COMPANIONS = frozenset(
     {role for item in FORMATS.values() for role in (*item.needs, *item.may_have)} | set(_RESPELLED) | {_NOTE}

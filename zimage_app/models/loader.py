@@ -49,7 +49,7 @@ FLUX_PREVIEW = PreviewFactors(
     ),
     bias=(-0.0329, -0.0718, -0.0851),
 )
-"""For latents of Flux's autoencoder, which Z-Image uses (workflow.md section 2)."""
+"""For latents of Flux's autoencoder, which Z-Image uses (HOW-IT-COMPUTES.md section 2)."""
 
 
 @dataclass(frozen=True, slots=True)

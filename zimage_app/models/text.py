@@ -1,6 +1,7 @@
 """Prompt to text features: chat template, tokens, and the second to last hidden state of a Qwen3 model.
 
-Knows nothing of the transformer but how many tokens it takes. What ComfyUI does with a prompt: workflow.md section 5.
+Knows nothing of the transformer but how many tokens it takes. What ComfyUI does with a prompt:
+HOW-IT-COMPUTES.md section 5.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ _STRIDE = 8
 
 @dataclass
 class EasyCache:
-    """Skips an evaluation whose result can be foreseen (workflow.md section 6; Zhou et al. 2025, arXiv 2507.02860).
+    """Skips an evaluation whose result can be foreseen (HOW-IT-COMPUTES.md section 6; arXiv 2507.02860).
 
     The rate at which the output changes with the input is measured whenever the model runs, and the change that it
     predicts is added up until it passes ``threshold``. A skipped evaluation gives the input plus the last measured

@@ -20,7 +20,7 @@ Denoiser = Callable[[Tensor, float], Tensor]
 """(x float32 (B, 16, h, w) in model space, sigma) -> denoised, same shape, float32."""
 
 _FIRST_PERCENT = 1e-4
-"""How far into the sampling a start at sigma 1 is moved where the half log-SNR is needed (workflow.md section 4.2)."""
+"""How far into the sampling a start at sigma 1 is moved for the half log-SNR (HOW-IT-COMPUTES.md section 4.2)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def euler(task: SamplerInput, x: Tensor) -> SamplerRun:
 
 
 def euler_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """Euler down past the next sigma, then fresh noise up to it, in a flow model's terms (workflow.md section 4.3)."""
+    """Euler down past the next sigma, then fresh noise up to it, for flow models (HOW-IT-COMPUTES.md section 4.3)."""
     settings = task.settings
     noise = task.step_noise(x)
     for i, sigma, sigma_next in pairs(task.sigmas):

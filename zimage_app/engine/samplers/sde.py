@@ -1,6 +1,6 @@
 """Samplers of the reverse SDE: the DPM-Solver++ family on a Brownian motion, and ER-SDE.
 
-All work on the flow model's half log-SNR ``lambda``, with signal ``alpha = 1 - sigma``. Formulas: workflow.md
+All work on the flow model's half log-SNR ``lambda``, with signal ``alpha = 1 - sigma``. Formulas: HOW-IT-COMPUTES.md
 sections 4.3 and 4.4.
 """
 
@@ -123,7 +123,7 @@ def _second_order(h_eta: Tensor, solver: str) -> Tensor:
 
 
 def dpmpp_3m_sde(*, on_device: bool) -> Sampler:
-    """DPM-Solver++(3M) SDE (workflow.md section 4.4)."""
+    """DPM-Solver++(3M) SDE (HOW-IT-COMPUTES.md section 4.4)."""
 
     def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
         settings = task.settings
@@ -161,7 +161,7 @@ def _third_order(step: _Interval, denoised: Tensor, past: list[tuple[Tensor, Ten
 
 
 def er_sde(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """Extended reverse-time SDE solver, order 3 (Cui et al. 2023, arXiv 2309.06169; workflow.md section 4.4)."""
+    """Extended reverse-time SDE solver, order 3 (Cui et al. 2023, arXiv 2309.06169; HOW-IT-COMPUTES.md section 4.4)."""
     noise = task.step_noise(x)
     sigmas = task.finite_sigmas()
     levels = half_log_snr(sigmas).neg().exp()

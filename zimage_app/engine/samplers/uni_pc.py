@@ -1,6 +1,7 @@
 """UniPC (Zhao et al. 2023, arXiv 2302.04867): a multistep predictor and corrector in variance-preserving coordinates.
 
-``y = a(u) x`` with ``a(u) = 1 / sqrt(1 + u^2)``, noise level u = sigma, ``lambda = -log u`` (workflow.md section 4.4).
+``y = a(u) x`` with ``a(u) = 1 / sqrt(1 + u^2)``, noise level u = sigma, ``lambda = -log u``
+(HOW-IT-COMPUTES.md section 4.4).
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Group:
             )
 
     def scale(self, rank: int | None) -> float:
-        """alpha / rank; 1 without an alpha, and where nothing is factored (workflow.md section 8)."""
+        """alpha / rank; 1 without an alpha, and where nothing is factored (HOW-IT-COMPUTES.md section 8)."""
         if "alpha" not in self.keys or rank is None:
             return 1.0
         tensor = self.tensors["alpha"]

@@ -2,7 +2,7 @@
 
 Formulas: LoRA (Hu et al. 2021, arXiv 2106.09685), LoHa (Hyeon-Woo et al. 2021, arXiv 2108.06098), LoKr (Yeh et al.
 2023, arXiv 2309.14859), DoRA (Liu et al. 2024, arXiv 2402.09353). Where ComfyUI departs from a paper, ComfyUI counts
-(workflow.md section 8).
+(HOW-IT-COMPUTES.md section 8).
 """
 
 from __future__ import annotations

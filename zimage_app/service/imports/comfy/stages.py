@@ -137,7 +137,7 @@ def _method(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> Non
 
 
 def _easycache(draft: Draft, passes: Sequence[Pass], number: int) -> None:
-    """EasyCache's window follows the shift that the sampler before left on the model (workflow.md section 6)."""
+    """EasyCache's window follows the shift that the sampler before left on the model (HOW-IT-COMPUTES.md section 6)."""
     given = passes[number].model.easycache
     if given is None:
         return

@@ -70,7 +70,7 @@ def remake(at: At) -> Mapping[str, Value]:
 
 
 def resize(at: At) -> Mapping[str, Value]:
-    """To width and height; a side of 0 follows the other (workflow.md section 2)."""
+    """To width and height; a side of 0 follows the other (HOW-IT-COMPUTES.md section 2)."""
     picture = picture_of(at)
     given = (side(at, "width"), side(at, "height"))
     lost = next((each for each in given if isinstance(each, Missing)), None)

@@ -88,7 +88,7 @@ def sigmas(at: At) -> Mapping[str, Value]:
 
 
 def flow_match(at: At) -> Mapping[str, Value]:
-    """The list whose shift is the node's own field (workflow.md section 3)."""
+    """The list whose shift is the node's own field (HOW-IT-COMPUTES.md section 3)."""
     kinds = [ours for theirs, ours in _FLOW_KINDS if at.known(theirs) in ("enable", True)]
     fields = {**_fields(at, "steps", "shift"), "scheduler": Plain(kinds[0] if kinds else "flow_match")}
     unusual = [name for name, usual in _FLOW_USUAL if at.known(name) not in usual]
