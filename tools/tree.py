@@ -53,6 +53,7 @@ _WORDS = {
     "trajectory.jpg": "a picture of three stages, and of one trajectory below it",
     "loras.jpg": "one picture plain and with each of the LoRAs that are shipped",
     "BATCH.md": "many pictures from one file: its forms, the flags, what is kept",
+    "HOW-IT-COMPUTES.md": "the mathematics that the code cites: schedules, samplers, EasyCache, LoRA",
     "INPAINTING.md": "redrawing a part, larger canvases, one trajectory over all sizes",
     "MODELS.md": "where models come from, and which file to take",
     "demo_prompts.json": "200 prompts and what their pictures must show",
