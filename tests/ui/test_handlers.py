@@ -217,9 +217,9 @@ def _inputs(page: _Page, **given: object) -> list[object]:
 
 
 def test_several_pictures_are_asked_for_at_once_as_a_group(page: _Page, studio: QuickPageStudio) -> None:
-    page.do.generate(_visitor(), *_inputs(page, prompt="x", seed="7", count=3))
-    pictures = [finish(studio, job.id).picture for job in studio.jobs(OWNER, shared=False)]
-    assert sorted(picture.record.request.seed for picture in pictures if picture) == [7, 8, 9]
+    last = page.do.generate(_visitor(), *_inputs(page, prompt="x", seed="7", count=3))[page.at.asked]
+    finish(studio, last)
+    assert sorted(picture.record.request.seed for picture in studio.today()) == [7, 8, 9]
 
 
 @pytest.mark.parametrize("count", [0, 101, None, 2.5])
