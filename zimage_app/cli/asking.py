@@ -245,8 +245,7 @@ def _whole_number(text: str) -> int | str:
 def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset | None = None) -> GenerationRequest:
     """The preset and the flags, which count for more, as a request; raises RequestError for what is out of bounds."""
     data = settings_data(options, card, preset)
-    data["prompt"] = options.prompt if options.prompt is not None else data.get("prompt")
-    if data["prompt"] is None:
+    if data.get("prompt") is None:
         raise RequestError(
             "PROMPT",
             Text("is missing; say what to draw, or give --from FILE", "缺少提示词；请写出画面，或用 --from 指定文件"),
@@ -256,11 +255,13 @@ def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset |
 
 
 def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset | None = None) -> dict[str, Any]:
-    """What preset and flags say beside the prompt, as a request's plain data; raises RequestError for a wrong flag."""
+    """What preset and flags say, as a request's plain data; raises RequestError for a wrong flag."""
     settings = preset.settings if preset else {}
     data = applied(settings, {"stages": [stage.model_dump(mode="json") for stage in card.stages]})
     if options.single_stage:
         data["stages"] = [stage.model_dump(mode="json") for stage in card.single_stage]
+    if getattr(options, "prompt", None) is not None:  # a batch has its prompts elsewhere
+        data["prompt"] = options.prompt
     data["negative"] = negative_text(options.negative or data.get("negative", ""), options.negatives)
     data["triggers"] = [*data.get("triggers", []), *options.trigger]
     strength = settings.get("lora_strength", 1.0)

@@ -92,7 +92,7 @@ def _items(
 ) -> tuple[ModelSource, list[Cell], list[BatchItem]]:
     preset = preset_of(options)
     source = meant_model(config, options.model, preset)
-    settings = settings_data(options, source.card, preset) | {"prompt": options.prompt}
+    settings = settings_data(options, source.card, preset)
     if not isinstance(settings.get("seed"), int):
         settings["seed"] = draw_seed() if manifest.seed is None else manifest.seed
     loras, wildcard = LoraLibrary(config.loras), WildcardLibrary(config.wildcards).lines
