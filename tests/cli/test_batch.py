@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -57,7 +55,6 @@ def small(models_dir: Path, folder: Path) -> list[str]:
     return [*places, "--single-stage", "--size", "64x64", "--set", "stages.0.steps=1", "--alone"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there is no kill -9")
 def test_a_batch_that_was_killed_goes_on_where_it_was(models_dir: Path, tmp_path: Path) -> None:
     arguments = ["batch", str(tweets(tmp_path, COUNT)), *small(models_dir, tmp_path)]
     command = [sys.executable, "-m", "zimage_app", *arguments]
@@ -67,7 +64,7 @@ def test_a_batch_that_was_killed_goes_on_where_it_was(models_dir: Path, tmp_path
             assert program.poll() is None
             assert time.monotonic() < end
             time.sleep(0.005)
-        program.send_signal(signal.SIGKILL)
+        program.kill()  # SIGKILL
     before = done(tmp_path)
     assert COUNT // 3 <= len(before) < COUNT
     assert main(arguments) == 0

@@ -28,7 +28,7 @@ def test_one_command_makes_several_pictures(
     ("flags", "words"),
     [
         (["--size", "big"], "--size: big: write WIDTHxHEIGHT"),
-        (["--count", "0"], "--count: 0: must be from 1 to 100"),
+        (["--count", "0"], "--count: 0: must be a whole number from 1 to 100"),
         (["--variation-strength", "2"], "variation_strength: 2.0 must be at most 1"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.many import counted, with_seed
+from zimage_app.domain.many import counted
 from zimage_app.domain.request import MAX_SEED, GenerationRequest, Stage, Template
 
 
@@ -26,11 +26,17 @@ def test_choices_are_drawn_anew_for_each_seed() -> None:
 
 
 def test_a_random_seed_becomes_a_number() -> None:
-    assert isinstance(with_seed(GenerationRequest(prompt="x")).seed, int)
-    assert with_seed(GenerationRequest(prompt="x", seed=3)).seed == 3
+    first, second = (each.seed for each in counted(GenerationRequest(prompt="x"), 2))
+    assert isinstance(first, int)
+    assert second == (first + 1) % (MAX_SEED + 1)
 
 
-@pytest.mark.parametrize("count", [0, 101])
-def test_how_many_is_bounded(count: int) -> None:
+def test_one_stays_as_it_is() -> None:
+    request = GenerationRequest(prompt="x")
+    assert counted(request, 1) == [request]
+
+
+@pytest.mark.parametrize("count", [0, 101, None, 2.5, "2"])
+def test_how_many_is_bounded(count: object) -> None:
     with pytest.raises(RequestError, match="from 1 to 100"):
         counted(GenerationRequest(prompt="x", seed=1), count)

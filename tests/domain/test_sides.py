@@ -35,3 +35,11 @@ def test_what_differs_is_marked_and_stages_stay_together() -> None:
     numbers = [side.path.split(".")[1] for side in sides if side.path.startswith("stages.")]
     assert numbers == sorted(numbers)
     assert next(side for side in sides if side.path == "stages.0.denoise").title.zh == "第 1 阶段 重绘幅度"
+
+
+def test_a_variation_is_a_difference() -> None:
+    one = a_record()
+    changed = one.request.model_copy(update={"variation_strength": 0.2, "variation_seed": 7})
+    sides = side_by_side([one, one.model_copy(update={"request": changed})])
+    differing = {side.path: side.values for side in sides if not side.same}
+    assert differing == {"variation_strength": ("—", "0.2"), "variation_seed": ("—", "7")}

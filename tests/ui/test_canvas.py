@@ -9,7 +9,7 @@ from tests.ui.doubles import QUICK, THREE
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
-from zimage_app.domain.request import GenerationRequest, LoraUse, StartPicture
+from zimage_app.domain.request import GenerationRequest, LoraUse, Nag, StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, StageView
@@ -53,6 +53,16 @@ def test_facts_tell_what_was_used() -> None:
     assert rows["EasyCache 加速"] == "跳过 0 + 1 + 2"
     assert rows["用时"] == "6.5 s (0.0 + 1.2 + 2.5)"
     assert rows["触发词"] == "水墨"
+
+
+def test_facts_tell_of_variations_and_guidance() -> None:
+    first, second, third = REQUEST.stages or ()
+    stages = (first.model_copy(update={"nag": Nag()}), second, third.model_copy(update={"nag": Nag(scale=7)}))
+    changed = {"variation_strength": 0.2, "variation_seed": 7, "stages": stages}
+    rows = _rows(RECORD.model_copy(update={"request": REQUEST.model_copy(update=changed)}))
+    assert rows["变化强度"] == "0.2 → 7"
+    assert rows["NAG 反向引导"] == "5/3.5/0.5 · — · 7/3.5/0.5"
+    assert not {"变化强度", "NAG 反向引导"} & set(_rows(RECORD))
 
 
 def test_facts_are_those_of_the_stages_that_ran() -> None:

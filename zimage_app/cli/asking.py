@@ -6,7 +6,6 @@ Knows no torch, so that what is wrong is said at once.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ from zimage_app.domain.many import counted
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.preset import Preset, applied
-from zimage_app.domain.request import GenerationRequest, parse_request, parse_stage
-from zimage_app.domain.sizes import size_from, sized
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.sizes import sized_data
 from zimage_app.domain.text import Text
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model
@@ -86,6 +85,26 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
         "--model", help="model by name, or a folder (default: Z-Image-Turbo where it is here, else demo)"
     )
     parser.add_argument("--preset", metavar="NAME", help="settings to begin with; flags count for more (see presets)")
+    _add_noise_and_size_flags(parser)
+    _add_word_flags(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated",
+    )
+    parser.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
+    parser.add_argument(
+        "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
+    )
+    parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
+    parser.add_argument("--device", metavar="DEVICE", help="where to compute, as in cpu or cuda:1 (default: the best)")
+    add_place_flags(parser)
+
+
+def _add_noise_and_size_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", help="a whole number; the same number gives the same picture (default: random)")
     parser.add_argument("--variation-seed", metavar="SEED", help="turn the first noise towards this seed's")
     parser.add_argument(
@@ -94,6 +113,9 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", metavar="WxH", help="of the finished picture, as 672x864 or 3:4; all stages follow in proportion"
     )
+
+
+def _add_word_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negative", default="", help="what to keep out (see --nag)")
     parser.add_argument(
         "--negative-preset",
@@ -125,21 +147,6 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
         dest="loras_used",
         help="LoRA under loras/, as in ink=0.8, or ink=0.8@1,2 for stages 1 and 2 only; may be repeated",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="settings",
-        help="any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated",
-    )
-    parser.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
-    parser.add_argument(
-        "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
-    )
-    parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
-    parser.add_argument("--device", metavar="DEVICE", help="where to compute, as in cpu or cuda:1 (default: the best)")
-    add_place_flags(parser)
 
 
 def _add_mask_flags(parser: argparse.ArgumentParser) -> None:
@@ -269,21 +276,14 @@ def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset |
     if options.seed is not None:
         data["seed"] = _seed(options.seed)
     if options.size is not None:
-        data["stages"] = _sized(data["stages"], options.size)
+        try:
+            data["stages"] = sized_data(data["stages"], options.size)
+        except RequestError as error:
+            raise error.at("--size") from error
     data |= _variation(options)
     for assignment in options.settings:
         assign(data, assignment)
     return data
-
-
-def _sized(stages: Sequence[Mapping[str, Any]], size: str) -> list[dict[str, Any]]:
-    """Stages as plain data, brought to ``--size``."""
-    parsed = [parse_stage(stage) for stage in stages]
-    try:
-        width, height = size_from(size, parsed)
-    except RequestError as error:
-        raise error.at("--size") from error
-    return [stage.model_dump(mode="json") for stage in sized(parsed, width, height)]
 
 
 def _variation(options: argparse.Namespace) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from rich.progress import (
 from zimage_app.cli.asking import add_setting_flags, meant_model, settings_data
 from zimage_app.cli.hand_over import refuse_apps_own
 from zimage_app.cli.makers import AppMaker, LocalMaker, Maker, Moment
-from zimage_app.cli.places import config_of
+from zimage_app.cli.places import add_alone_flag, config_of
 from zimage_app.cli.presets import preset_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
 from zimage_app.domain.errors import GenerationError, LoraError, ModelError, RequestError
@@ -86,9 +86,7 @@ def add_batch_command(commands: Any) -> None:
     )
     parser.add_argument("--negative-prompt-file", type=Path, metavar="FILE", help="a text that is joined to --negative")
     parser.add_argument("--stages", type=int, metavar="N", help="the first N stages only")
-    parser.add_argument(
-        "--alone", action="store_true", help="in a process of its own, also where the app is running (it needs memory)"
-    )
+    add_alone_flag(parser)
     add_setting_flags(parser)
 
 

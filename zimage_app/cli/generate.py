@@ -13,6 +13,7 @@ from zimage_app.cli.asking import ResolvedCommand, add_request_flags, settled
 from zimage_app.cli.hand_over import generate_there
 from zimage_app.cli.imports import report
 from zimage_app.cli.lora_flags import remarks
+from zimage_app.cli.places import add_alone_flag
 from zimage_app.cli.remake import compare
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, ModelError
@@ -33,9 +34,7 @@ def add_generate_flags(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=make_picture)
     add_request_flags(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
-    parser.add_argument(
-        "--alone", action="store_true", help="in a process of its own, also where the app is running (it needs memory)"
-    )
+    add_alone_flag(parser)
 
 
 def make_picture(options: argparse.Namespace) -> int:

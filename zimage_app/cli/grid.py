@@ -12,15 +12,15 @@ from typing import Any
 from zimage_app.cli.asking import add_setting_flags, meant_model, settings_data
 from zimage_app.cli.batch import file_of, left_of, make_items, show_items
 from zimage_app.cli.lora_flags import lora_use
-from zimage_app.cli.places import config_of
+from zimage_app.cli.places import add_alone_flag, config_of
 from zimage_app.cli.presets import preset_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
 from zimage_app.domain.errors import LoraError, ModelError, RequestError
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
 from zimage_app.domain.preset import applied
-from zimage_app.domain.request import parse_request, parse_stage
-from zimage_app.domain.sizes import size_from, sized
+from zimage_app.domain.request import parse_request
+from zimage_app.domain.sizes import sized_data
 from zimage_app.domain.text import Text
 from zimage_app.models.sources import ModelSource
 from zimage_app.service.batch.items import BatchItem
@@ -50,9 +50,7 @@ def add_grid_command(commands: Any) -> None:
     parser.add_argument("--z", metavar="AXIS", help="sheets, as in 'prompt~cat=cat,dog'")
     parser.add_argument("--to", type=Path, metavar="DIR", help="where cells and sheets go")
     parser.add_argument("--dry-run", action="store_true", help="say what would be made and what it costs")
-    parser.add_argument(
-        "--alone", action="store_true", help="in a process of its own, also where the app is running (it needs memory)"
-    )
+    add_alone_flag(parser)
     add_setting_flags(parser)
 
 
@@ -119,8 +117,7 @@ def _with_lora(data: Data, text: Any) -> Data:
 
 
 def _with_size(data: Data, text: Any) -> Data:
-    stages = [parse_stage(stage) for stage in data["stages"]]
-    return data | {"stages": [each.model_dump(mode="json") for each in sized(stages, *size_from(str(text), stages))]}
+    return data | {"stages": sized_data(data["stages"], str(text))}
 
 
 def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfig) -> None:

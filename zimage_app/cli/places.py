@@ -30,6 +30,13 @@ def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> 
     )
 
 
+def add_alone_flag(parser: argparse.ArgumentParser) -> None:
+    """``--alone``: the request isn't handed to a running app."""
+    parser.add_argument(
+        "--alone", action="store_true", help="in a process of its own, also where the app is running (it needs memory)"
+    )
+
+
 def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
     """The app's configuration with the places that a command's flags name.
 

@@ -11,24 +11,22 @@ MAX_COUNT = 100
 """Pictures of one request."""
 
 
-def with_seed(request: GenerationRequest) -> GenerationRequest:
-    """The request with a number for a seed: its own, or one that is drawn."""
-    return request if request.seed != "random" else request.model_copy(update={"seed": draw_seed()})
-
-
-def counted(request: GenerationRequest, count: int) -> list[GenerationRequest]:
-    """``count`` requests, the first of them ``request`` itself, whose seed must be a number.
+def counted(request: GenerationRequest, count: object) -> list[GenerationRequest]:
+    """``count`` requests: one as it is, of several the first with a number for a seed, and the others' counted up.
 
     The base seed counts up by one, and so does each stage's seed that is a number of its own: else a workflow with
     fixed seeds would give the same picture again. Choices and wildcards are drawn anew for each seed.
 
     Raises:
-        RequestError: ``count`` is out of bounds.
+        RequestError: ``count`` is no whole number from 1 to MAX_COUNT.
     """
-    if not 1 <= count <= MAX_COUNT:
+    if not (isinstance(count, int) and 1 <= count <= MAX_COUNT):
         raise RequestError(
-            "count", Text(f"{count}: must be from 1 to {MAX_COUNT}", f"{count}：必须在 1 到 {MAX_COUNT} 之间")
+            "count",
+            Text(f"{count}: must be a whole number from 1 to {MAX_COUNT}", f"{count}：必须是 1 到 {MAX_COUNT} 的整数"),
         )
+    if count > 1 and request.seed == "random":
+        request = request.model_copy(update={"seed": draw_seed()})
     return [request, *(with_turn(request.typed, turn) for turn in range(1, count))]
 
 

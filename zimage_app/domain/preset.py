@@ -32,6 +32,7 @@ are meant. ``lora_strength`` is given to whichever LoRAs are chosen, for a workf
 NO_WORDS = Text("", "")
 _OFF = Stage(enabled=False)
 _ANY_PROMPT = "-"
+_OF_ONE_PICTURE = ("prompt", "seed", "variation_strength", "variation_seed")
 
 Settings = dict[str, Any]
 
@@ -137,13 +138,13 @@ def with_strength(loras: object, strength: float) -> list[Any]:
 
 
 def request_settings(model: str, request: GenerationRequest, *, whole: bool) -> Settings:
-    """A request as a preset's settings; without prompt and seed unless it is to be ``whole``.
+    """A request as a preset's settings; without prompt, seed and variation unless it is to be ``whole``.
 
     Stages at the end that are switched off are left out: it is the same as their not being there. Choices and
     wildcards are kept, not what was drawn for them.
     """
     request = request.typed
-    names = [name for name in REQUEST_FIELDS if whole or name not in ("prompt", "seed")]
+    names = [name for name in REQUEST_FIELDS if whole or name not in _OF_ONE_PICTURE]
     data = request.model_dump(mode="json", exclude_defaults=True, include=set(names))
     stages = list(request.stages or ())
     while stages and not stages[-1].enabled:

@@ -11,6 +11,7 @@ from zimage_app.domain.request import STAGE_GROUPS
 from zimage_app.domain.text import Text
 
 _REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed")
+_VARIATION = ("variation_strength", "variation_seed")
 _NONE = "—"
 
 
@@ -46,6 +47,8 @@ def side_by_side(records: Sequence[ImageRecord]) -> tuple[Side, ...]:
 def _settings(record: ImageRecord) -> Iterator[tuple[str, str]]:
     yield "model", record.model
     for name in _REQUEST_FIELDS:
+        yield name, shown_value(name, getattr(record.request, name))
+    for name in _VARIATION if record.request.variation_strength else ():
         yield name, shown_value(name, getattr(record.request, name))
     settings = record.request.stages or ()
     for ran in record.stages:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_SIDE, Stage
+from zimage_app.domain.request import MAX_SIDE, Stage, parse_stage
 from zimage_app.domain.text import Text
 
 GRID = 16
@@ -28,6 +29,12 @@ def sized(stages: Sequence[Stage], width: int, height: int) -> tuple[Stage, ...]
         stage.model_copy(update=dict(zip(("width", "height"), _share(stage, last, width, height), strict=True)))
         for stage in stages
     )
+
+
+def sized_data(stages: Sequence[Mapping[str, Any]], size: str) -> list[dict[str, Any]]:
+    """Stages as plain data, brought to the size that a text means; raises RequestError as ``size_from`` does."""
+    parsed = [parse_stage(stage) for stage in stages]
+    return [stage.model_dump(mode="json") for stage in sized(parsed, *size_from(size, parsed))]
 
 
 def size_from(text: str, stages: Sequence[Stage]) -> tuple[int, int]:

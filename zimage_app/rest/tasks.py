@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
 from zimage_app.domain.errors import GenerationError, LoraError, ModelError, RequestError
-from zimage_app.domain.many import counted, with_seed
+from zimage_app.domain.many import counted
 from zimage_app.domain.text import Text
 from zimage_app.rest.answers import data_uri, task_answer
 from zimage_app.rest.caller import Calling, told_owner
@@ -39,7 +39,7 @@ def generate(body: GenerateRequest, caller: Calling, request: Request, response:
     model = asked.model or caller.studio.default_model
     try:
         asked_for, notes = body.request(caller.studio.card(model))
-        requests = counted(with_seed(asked_for), asked.count) if asked.count > 1 else [asked_for]
+        requests = counted(asked_for, asked.count)
         group = asked.group or (new_group() if asked.count > 1 else "")
         ids = caller.studio.submit_group(requests, model, owner, group, on_cpu=asked.use_gpu is False)
         said = [note.to(caller.language) for note in notes]

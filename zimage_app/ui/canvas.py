@@ -6,12 +6,12 @@ Everything is text or number; the browser puts texts in with ``textContent``, so
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import GenerationRequest, LoraUse, Stage, StartPicture, knob_of
+from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, LoraUse, Stage, StartPicture, knob_of
 from zimage_app.domain.text import Language
 from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.views import SavedPicture
@@ -73,6 +73,7 @@ def facts_data(record: ImageRecord, language: Language) -> Data:
         (say("model", language), record.model),
         (say("fact_size", language), " → ".join(f"{stage.width}×{stage.height}" for stage in stages)),
         *(_stage_row(name, stages, language) for name in ("steps", "cfg", "denoise", "shift", "sampler", "scheduler")),
+        *_guidance_rows(stages, language),
         (say("fact_time", language), _times(record, language)),
         (say("fact_created", language), f"{record.created.astimezone():%Y-%m-%d %H:%M:%S}"),
     ]
@@ -106,7 +107,12 @@ def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[
         *([(title("template"), typed)] if (typed := _typed(request)) else []),
         *((title(field), text) for field, text in optional if text),
         (title("seed"), str(request.seed)),
+        *([(title("variation_strength"), _variation_text(request))] if request.variation_strength else []),
     ]
+
+
+def _variation_text(request: GenerationRequest) -> str:
+    return f"{request.variation_strength:g} → {request.variation_seed}"
 
 
 def _start_text(start: StartPicture, language: Language) -> str:
@@ -149,6 +155,18 @@ def _stage_row(field: str, stages: list[Stage], language: Language) -> tuple[str
     texts = [_value(getattr(stage, field)) for stage in stages]
     shown = texts[:1] if len(set(texts)) == 1 else texts
     return knob_of(Stage, field).title.to(language), " / ".join(shown)
+
+
+def _guidance_rows(stages: list[Stage], language: Language) -> Iterator[tuple[str, str]]:
+    """The first three numbers of each group that is on in a stage; EasyCache's row tells what it skipped instead."""
+    for group, model in STAGE_GROUPS.items():
+        given = [getattr(stage, group) for stage in stages]
+        if group == "easycache" or not any(given):
+            continue
+        names = list(model.model_fields)[:3]
+        texts = ["/".join(_value(getattr(each, name)) for name in names) if each else "—" for each in given]
+        shown = texts[:1] if len(set(texts)) == 1 else texts
+        yield knob_of(Stage, group).title.to(language), " · ".join(shown)
 
 
 def _value(value: object) -> str:

@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
-from zimage_app.domain.many import counted, with_seed
+from zimage_app.domain.many import counted
 from zimage_app.domain.request import (
     REFERENCE_STAGES,
     GenerationRequest,
@@ -109,12 +109,10 @@ class Handlers:
             values = self._values(inputs)
             asked, count = parse_request(request_data(values)), values[COUNT]
             model, owner = str(values["model"]), owner_of(_visitor(request))
-            if count == 1:
-                job_id = self._studio.submit(asked, model, owner)
-            else:
-                requests = counted(with_seed(asked), count if isinstance(count, int) else 0)
-                job_id = self._studio.submit_group(requests, model, owner, new_group())[-1]
-            return {self._at.asked: job_id, self._at.notice: NO_NOTICE}
+            requests = counted(asked, count)
+            group = new_group() if len(requests) > 1 else ""
+            ids = self._studio.submit_group(requests, model, owner, group)
+            return {self._at.asked: ids[-1], self._at.notice: NO_NOTICE}
 
         return self._guarded(queued, request)
 

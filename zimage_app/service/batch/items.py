@@ -15,8 +15,8 @@ from zimage_app.domain.dotted import plain_value, put
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.many import with_turn
 from zimage_app.domain.plan import GenerationPlan
-from zimage_app.domain.request import GenerationRequest, parse_request, parse_stage
-from zimage_app.domain.sizes import size_from, sized
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.sizes import sized_data
 from zimage_app.domain.text import Text
 from zimage_app.service.batch.reading import BatchFile, Entry
 
@@ -167,9 +167,7 @@ def _put_short(data: dict[str, Any], values: Mapping[str, Any]) -> None:
     if values.get("negative_prompt"):
         data["negative"] = values["negative_prompt"]
     if values.get("size"):
-        stages = [parse_stage(stage) for stage in data["stages"]]
-        width, height = size_from(str(values["size"]), stages)
-        data["stages"] = [stage.model_dump(mode="json") for stage in sized(stages, width, height)]
+        data["stages"] = sized_data(data["stages"], str(values["size"]))
 
 
 def _file_name(pattern: str, **facts: object) -> str:

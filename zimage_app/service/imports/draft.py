@@ -335,7 +335,7 @@ def _few(lines: list[Text]) -> tuple[Text, ...]:
 
 def taken_lines(settings: Mapping[str, Any], model: str) -> Iterator[Text]:
     """What was found, line by line; defaults that fill the rest are not in it."""
-    for name in ("prompt", "negative", "triggers", "seed"):
+    for name in ("prompt", "negative", "triggers", "seed", "variation_strength", "variation_seed"):
         if settings.get(name):
             yield _line(knob_of(GenerationRequest, name).title, settings[name])
     for number, stage in enumerate(settings.get("stages") or ()):

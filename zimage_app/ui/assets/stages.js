@@ -116,8 +116,6 @@ function set(stage, name, value) {
   if (name === "enabled") draw();
 }
 
-const numberIn = (field) => (field.value === "" ? null : Number(field.value));
-
 // The field of a knob: how it is made, what is in it, and how it shows a value.
 const fields = {
   switch: {
@@ -141,7 +139,7 @@ const fields = {
   },
   number: {
     make: (knob) => Object.assign(makeInput("number"), { min: knob.low, step: knob.step }),
-    read: numberIn,
+    read: (field) => (field.value === "" ? null : Number(field.value)),
     show: (field, value) => (field.value = value ?? ""),
   },
 };

@@ -72,9 +72,10 @@ def seed_variance(at: At) -> tuple[Settings, tuple[Note, ...]]:
         del parts["end"]
     for ours, theirs in parts.items():
         percent = at.plain(theirs)
-        known = isinstance(percent, Plain) and isinstance(percent.data, int | float)
-        if percent is not None:
-            settings[ours] = Plain(percent.data / 100) if isinstance(percent, Plain) and known else percent
+        if isinstance(percent, Plain) and isinstance(percent.data, int | float):
+            settings[ours] = Plain(percent.data / 100)
+        elif percent is not None:
+            settings[ours] = percent
     return {"variance": settings}, (_similar(at, "variance", settings),)
 
 
