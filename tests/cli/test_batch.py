@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -83,6 +85,30 @@ def test_a_batch_that_was_killed_goes_on_where_it_was(models_dir: Path, tmp_path
     assert done(tmp_path) == after
 
 
+def test_ctrl_c_stops_after_a_step_and_the_next_run_goes_on(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["batch", str(tweets(tmp_path, 12)), *small(models_dir, tmp_path)]
+
+    def press() -> None:
+        end = time.monotonic() + PATIENCE
+        while len(done(tmp_path)) < 3 and time.monotonic() < end:
+            time.sleep(0.005)
+        signal.raise_signal(signal.SIGINT)
+
+    usual = signal.getsignal(signal.SIGINT)
+    finger = threading.Thread(target=press)
+    finger.start()
+    assert main(arguments) == 130
+    finger.join()
+    assert signal.getsignal(signal.SIGINT) is usual
+    assert "run again to go on" in capsys.readouterr().err
+    before = done(tmp_path)
+    assert 3 <= len(before) < 12
+    assert main(arguments) == 0
+    assert sorted(line["index"] for line in done(tmp_path)) == list(range(1, 13))
+
+
 def test_a_picture_that_was_saved_just_before_the_end_is_not_made_again(
     models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +149,9 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
         "002-post1-8.png  64x64  8  xiaomei, a boat 1",
     ]
     assert "2 pictures: 0 done already, 2 to make now." in told.err
+    assert "own seeds" not in told.err
+    assert main(["batch", str(tmp_path / "tweets.json"), *small(models_dir, tmp_path), "--dry-run"]) == 0
+    assert "Without --seed the run draws its own seeds." in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
 
 

@@ -150,7 +150,9 @@ def _items(
     items, notes = batch_items(str(options.file), batch, asked)
     for note in notes:
         tell(note)
-    if manifest.seed is None and not options.dry_run:
+    if options.dry_run and manifest.seed is None and not isinstance(given, int):
+        tell(Text("Without --seed the run draws its own seeds.", "未指定 --seed，实际运行时会另行抽取种子。"))
+    elif manifest.seed is None and not options.dry_run:
         manifest.add("begun", seed=seed, file=str(options.file), model=source.card.name)
     if options.shuffle:
         random.Random(seed).shuffle(items)

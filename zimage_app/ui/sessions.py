@@ -65,7 +65,7 @@ class _Session(SessionState):
         self.blocks_config.blocks[key] = value
 
     def _update_config(self, key: int) -> None:
-        """Keep no properties of components: opening a page changes ninety, at a millisecond each on the event loop."""
+        """Keep no properties of components: each that opening a page fills in costs the event loop a millisecond."""
 
     def _update_value_in_config(self, key: int, value: Any) -> None:
         """As ``_update_config``."""
