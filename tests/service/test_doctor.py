@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sqlite3
@@ -18,6 +19,7 @@ import pytest
 from tests.service.test_monitor import FakeNvml
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.text import Text
+from zimage_app.domain.version import SERVICE
 from zimage_app.service.config import ROOT, StudioConfig
 from zimage_app.service.doctor import CHECKS, Finding, contents, disk, examine, system, weights
 from zimage_app.service.gpus import Amount, NvidiaGpus
@@ -121,7 +123,7 @@ def test_a_gpu_that_torch_cannot_use_is_a_problem(config: StudioConfig, monkeypa
 
 class _Health(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = b'{"status": "ok"}'
+        body = json.dumps({"status": "healthy", "service": SERVICE}).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

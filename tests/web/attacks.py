@@ -168,7 +168,7 @@ def finish_a_job(client: httpx.Client) -> None:
     """Have everything in memory that is brought there by the first picture."""
     task = client.post("/api/generate", json=faults.BODY).json()["task_id"]
     with client.stream("GET", f"/api/generate/{task}/events") as events:
-        assert '"status":"done"' in "".join(events.iter_text()).replace(" ", "")
+        assert '"state":"done"' in "".join(events.iter_text()).replace(" ", "")
 
 
 def memory(program: subprocess.Popen[bytes]) -> int:
