@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -36,11 +35,6 @@ class Head:
     record: ImageRecord
     owner: str
     """Its owner's mark; empty where it has none."""
-
-
-def owner_mark(owner: str) -> str:
-    """What is written of an owner. The id itself, which lets a browser in, is in no file."""
-    return hashlib.sha256(owner.encode()).hexdigest() if owner else ""
 
 
 def is_id(text: str) -> bool:
