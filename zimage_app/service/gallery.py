@@ -17,6 +17,7 @@ from zimage_app.domain.events import Picture
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
 from zimage_app.service.files import write_whole
+from zimage_app.service.permissions import owner_mark
 from zimage_app.service.picture_files import UnreadablePicture, opened_picture
 from zimage_app.service.views import SavedPicture
 
