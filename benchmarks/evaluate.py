@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zimage_app.models.transformer import FastTransformer
+from zimage_app.models.networks.transformer import FastTransformer
 
 STAGES = ((28, 22), (54, 42), (108, 84))
 """Latent (height, width) of the reference workflow's stages."""

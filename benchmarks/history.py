@@ -26,8 +26,8 @@ from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
 from zimage_app.domain.request import GenerationRequest
-from zimage_app.service.gallery import Gallery
-from zimage_app.service.history import History, Search
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.pictures.history import History, Search
 
 _WORDS = (
     "红色",

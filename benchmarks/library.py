@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from zimage_app.service.loras import LoraLibrary
-from zimage_app.service.loras.library import CACHE_FILE
-from zimage_app.ui.lora_picker import entry_data
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.loras.library import CACHE_FILE
+from zimage_app.ui.loras.lora_picker import entry_data
 
 _LAYERS = 30
 _MODULES = (

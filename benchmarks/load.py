@@ -29,16 +29,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zimage_app.models.card_file import plain_card
 from zimage_app.models.device import best_device, named_device
-from zimage_app.models.files import open_file, open_folder, read_json
-from zimage_app.models.layout import CONFIGS, PartFiles
-from zimage_app.models.loader import load_components
-from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Kind, open_part
-from zimage_app.models.placement import MemoryPlan, plan_for
-from zimage_app.models.sources import diffusers_source
+from zimage_app.models.find.card_file import plain_card
+from zimage_app.models.find.model_files import CONFIGS, PartFiles
+from zimage_app.models.find.model_source import diffusers_source
+from zimage_app.models.load.loader import load_components
+from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, VAE, NetworkKind, open_network
+from zimage_app.models.networks.transformer import FastTransformer
 from zimage_app.models.tiny import write_tiny_model
-from zimage_app.models.transformer import FastTransformer
+from zimage_app.models.weights.placement import MemoryPlan, plan_for
+from zimage_app.models.weights.weight_file import open_file, open_folder, read_json
 
 STAGES = ((28, 22), (54, 42), (108, 84))
 """Latent (height, width) of the reference workflow's stages."""
@@ -111,12 +111,12 @@ def random_weights(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) ->
             yield key, torch.empty(shape, dtype=dtype).normal_(std=0.5 * shape[-1] ** -0.5, generator=generator)
 
 
-def shapes_of(kind: Kind, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def shapes_of(kind: NetworkKind, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The weights that a network wants."""
     return {key: tuple(tensor.shape) for key, tensor in kind.outline(config).state_dict().items()}
 
 
-def write_shards(folder: Path, kind: Kind, config: Mapping[str, Any], dtype: torch.dtype) -> None:
+def write_shards(folder: Path, kind: NetworkKind, config: Mapping[str, Any], dtype: torch.dtype) -> None:
     """A sub-folder of a diffusers folder, with an index and its config."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(dict(config)), encoding="utf-8")
@@ -209,7 +209,7 @@ def load(layout: str, folder: Path, config: Mapping[str, Any], plan: MemoryPlan)
         return transformer
     files = list(folder.glob("model.*"))
     weights = open_folder(folder) if len(files) != 1 or files[0].suffix == ".json" else open_file(files[0])
-    part = open_part(TRANSFORMER, PartFiles(weights, config, folder))
+    part = open_network(TRANSFORMER, PartFiles(weights, config, folder))
     return FastTransformer(part.fill(plan, lambda _: None), part.contents(plan).again)
 
 

@@ -27,12 +27,12 @@ from torch import Tensor
 
 from benchmarks.load import LAYOUTS, Memory, load, shapes_of
 from zimage_app.models.device import best_device, named_device
-from zimage_app.models.files import read_json
-from zimage_app.models.layout import CONFIGS
+from zimage_app.models.find.model_files import CONFIGS
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.models.parts import TRANSFORMER
-from zimage_app.models.placement import plan_for
-from zimage_app.models.transformer import FastTransformer
+from zimage_app.models.networks.networks import TRANSFORMER
+from zimage_app.models.networks.transformer import FastTransformer
+from zimage_app.models.weights.placement import plan_for
+from zimage_app.models.weights.weight_file import read_json
 
 SIZE = (54, 42)
 """The second stage's latent."""

@@ -20,7 +20,7 @@ from PIL import Image
 
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest, Stage
-from zimage_app.service.generation import Generator, load_generator
+from zimage_app.service.generation.generator import Generator, load_generator
 
 STEPS = 14
 SEED = 7

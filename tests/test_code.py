@@ -70,13 +70,13 @@ READERS = {"read_text", "read_bytes", "open", "fromfile", "from_file", "safe_ope
 NO_READINGS = {"os.open", "opener.open", "archive.open", "zipfile.ZipInfo.from_file", "door.gate.open"}
 """They open something else: a folder, an address, a file in a ZIP that is written, a gate."""
 READ_ELSEWHERE = {
-    "models/regular_file.py": "the one function that does",
+    "models/disk/regular_file.py": "the one function that does",
     "service/imports/comfy/catalogue.py": "our own tables of nodes",
-    "models/files.py": "weights, mapped; opened by that function just before",
-    "service/loras/contents.py": "headers of LoRAs that a look found to be regular files",
-    "service/picture_files.py": "Pillow, on what that function opened",
-    "service/doctor/system.py": "our own requirements.txt",
-    "service/cgroups.py": "the system's own figures",
+    "models/weights/weight_file.py": "weights, mapped; opened by that function just before",
+    "service/library/loras/header.py": "headers of LoRAs that a look found to be regular files",
+    "service/pictures/picture_files.py": "Pillow, on what that function opened",
+    "service/diagnostics/doctor/system.py": "our own requirements.txt",
+    "service/diagnostics/cgroups.py": "the system's own figures",
     "ui/asset.py": "our own assets",
     "web/access.py": "our own login page",
     "web/credentials.py": "--auth-file, which may well be a pipe",
@@ -84,7 +84,7 @@ READ_ELSEWHERE = {
 
 
 def readings(tree: ast.AST) -> Iterator[str]:
-    """Calls that read a file otherwise than through ``models/regular_file.py``."""
+    """Calls that read a file otherwise than through ``models/disk/regular_file.py``."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue

@@ -14,7 +14,7 @@ import pytest
 from tests.log_state import kept_logging
 from zimage_app.domain.errors import StudioError
 from zimage_app.serve import main, parse_arguments
-from zimage_app.service.network import DEFAULT_PORT, choose_port
+from zimage_app.service.setup.network import DEFAULT_PORT, choose_port
 
 ROOT = Path(__file__).parents[1]
 

@@ -48,7 +48,7 @@ def test_a_space_on_a_cpu_serves_the_demo_model_in_public_mode(tmp_path: Path) -
     refused = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (2, "")
 
-    from zimage_app.service.network import choose_port
+    from zimage_app.service.setup.network import choose_port
 
     environment["ZIMAGE_PORT"] = str(choose_port("0.0.0.0", None))
     with subprocess.Popen(command[:2], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as app:

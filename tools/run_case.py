@@ -34,15 +34,15 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
-from zimage_app.domain.wording import request_error
+from zimage_app.domain.validation_errors import request_error
 from zimage_app.engine.guidance.negpip import TEMPLATE_AFTER, TEMPLATE_BEFORE
 from zimage_app.engine.run import sample
 from zimage_app.engine.stage_memory import StageResult
 from zimage_app.models.components import Components, LatentFormat
 from zimage_app.models.device import named_device
-from zimage_app.models.loader import FLUX_PREVIEW, load_transformer
+from zimage_app.models.load.loader import FLUX_PREVIEW, load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.models.placement import MemoryPlan
+from zimage_app.models.weights.placement import MemoryPlan
 
 POSITIVE, NEGATIVE = "positive", "negative"
 _NO_FILE = "0" * 64

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from zimage_app.serve import open_page  # noqa: E402
-from zimage_app.service.config import StudioConfig  # noqa: E402
-from zimage_app.service.network import choose_port  # noqa: E402
+from zimage_app.service.setup.config import StudioConfig  # noqa: E402
+from zimage_app.service.setup.network import choose_port  # noqa: E402
 from zimage_app.service.studio import Studio  # noqa: E402
 from zimage_app.web.door import Door  # noqa: E402
 

@@ -14,7 +14,7 @@ from zimage_app.domain.version import __version__
 
 if TYPE_CHECKING:
     from zimage_app.domain.request import EasyCache, GenerationRequest, LoraUse, Stage
-    from zimage_app.service.generation import Generator, load_generator
+    from zimage_app.service.generation.generator import Generator, load_generator
 
 __all__ = ["EasyCache", "GenerationRequest", "Generator", "LoraUse", "Stage", "__version__", "load_generator"]
 
@@ -23,8 +23,8 @@ _HOMES = {
     "GenerationRequest": "zimage_app.domain.request",
     "LoraUse": "zimage_app.domain.request",
     "Stage": "zimage_app.domain.request",
-    "Generator": "zimage_app.service.generation",
-    "load_generator": "zimage_app.service.generation",
+    "Generator": "zimage_app.service.generation.generator",
+    "load_generator": "zimage_app.service.generation.generator",
 }
 
 

@@ -20,15 +20,15 @@ from urllib.parse import urlsplit
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, Text, language_named, visible
 from zimage_app.rest.app import rest_routes
-from zimage_app.service.first_fetch import fetch_first
-from zimage_app.service.housekeeping import begin_tidying
-from zimage_app.service.logs import LogSettings, start_logging
-from zimage_app.service.network import DEFAULT_PORT, choose_port
-from zimage_app.service.settings import Settings, add_flags, settle, strange_variables
-from zimage_app.service.space import begin_borrowing, on_space, on_zero_gpu
+from zimage_app.service.diagnostics.housekeeping import begin_tidying
+from zimage_app.service.diagnostics.logs import LogSettings, start_logging
+from zimage_app.service.library.first_fetch import fetch_first
+from zimage_app.service.setup.network import DEFAULT_PORT, choose_port
+from zimage_app.service.setup.settings import Settings, add_flags, settle, strange_variables
+from zimage_app.service.setup.space import begin_borrowing, on_space, on_zero_gpu
 from zimage_app.service.studio import Studio
-from zimage_app.ui.api import require_mcp
 from zimage_app.ui.launch import start
+from zimage_app.ui.server.api import require_mcp
 from zimage_app.web.credentials import read_credentials
 from zimage_app.web.door import Door, door, private_folder
 from zimage_app.web.language import LanguageChoice

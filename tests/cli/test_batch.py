@@ -17,7 +17,7 @@ import pytest
 from tests.service.quick import PATIENCE, QuickStudio
 from tests.ui.conftest import served
 from zimage_app.cli.main import main
-from zimage_app.service.gallery import read_record
+from zimage_app.service.pictures.gallery import read_record
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import Door
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from zimage_app.cli.main import main
 from zimage_app.domain.events import Picture
-from zimage_app.service.comparison import psnr, ssim
+from zimage_app.service.pictures.comparison import psnr, ssim
 
 
 def picture(seed: int, noise: int = 0) -> Picture:

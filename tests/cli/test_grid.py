@@ -12,8 +12,8 @@ from PIL import Image
 from zimage_app import load_generator
 from zimage_app.cli.main import main
 from zimage_app.domain.request import Stage
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.gallery import read_record
+from zimage_app.service.pictures.gallery import read_record
+from zimage_app.service.setup.config import StudioConfig
 
 STAGES = [
     Stage(width=64, height=64, steps=2, cfg=2.0),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.test_history import save
+from tests.service.pictures.test_history import save
 from zimage_app.cli.main import main
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.test_imports import DATA
+from tests.service.imports.test_imports import DATA
 from zimage_app.cli.main import main
-from zimage_app.service.gallery import read_record
+from zimage_app.service.pictures.gallery import read_record
 
 INFOTEXT = (
     "a boat\nNegative prompt: fog\nSteps: 2, Sampler: DPM++ 2M Karras, CFG scale: 2, Seed: 7, Size: 64x80, Clip skip: 2"

@@ -13,10 +13,10 @@ from tests.service.quick import quick_request
 from tests.ui.conftest import served
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.cli.main import main
-from zimage_app.service.config import StudioConfig
 from zimage_app.service.jobs.state import JobEvent
 from zimage_app.service.jobs.store import Job, JobStore
-from zimage_app.service.limits import HOME
+from zimage_app.service.rules.limits import HOME
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import Door
 

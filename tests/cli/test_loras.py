@@ -18,7 +18,7 @@ from tests.service.lora_files import write_json, write_lora
 from zimage_app.cli.lora_flags import lora_use
 from zimage_app.cli.main import main
 from zimage_app.domain.errors import RequestError
-from zimage_app.service.gallery import read_record
+from zimage_app.service.pictures.gallery import read_record
 
 
 @pytest.fixture

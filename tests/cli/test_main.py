@@ -13,19 +13,19 @@ from PIL import Image
 
 from tests.service.records import a_picture, a_record
 from zimage_app import load_generator
-from zimage_app.cli.asking import build_request
 from zimage_app.cli.main import build_parser, main
 from zimage_app.cli.progress import watch
+from zimage_app.cli.request_flags import build_request
 from zimage_app.cli.terminal import language
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.events import Finished, Warned
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.models.memory_plan import plan_memory
-from zimage_app.models.spec import find_model
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.gallery import read_record
+from zimage_app.models.find.catalogue import find_model
+from zimage_app.models.load.memory_plan import plan_memory
+from zimage_app.service.pictures.gallery import read_record
+from zimage_app.service.setup.config import StudioConfig
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--set", "stages.0.steps=2", "--set", "stages.0.width=64", "--set", "stages.0.height=64", "--single-stage"]

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from zimage_app.cli.asking import build_request
 from zimage_app.cli.main import build_parser, main
+from zimage_app.cli.request_flags import build_request
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import RequestError
 

@@ -13,14 +13,14 @@ import yaml
 
 from tests.cli.test_main import QUICK
 from zimage_app.cli import presets as command
-from zimage_app.cli.asking import build_request
 from zimage_app.cli.main import build_parser, main
 from zimage_app.cli.presets import preset_model
+from zimage_app.cli.request_flags import build_request
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.preset import Preset
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.presets import PresetLibrary
+from zimage_app.service.library.presets import PresetLibrary
+from zimage_app.service.setup.config import StudioConfig
 
 SHIPPED = StudioConfig().presets
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from zimage_app.cli.main import main
-from zimage_app.service.inputs import FOLDER
+from zimage_app.service.generation.start_pictures import FOLDER
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from zimage_app.domain.drawing import no_wildcards
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.mixing import GOLDEN, Stream, splitmix64
+from zimage_app.domain.seeded_random import GOLDEN, Stream, splitmix64
+from zimage_app.domain.wildcard_expansion import no_wildcards
 from zimage_app.domain.wildcards import (
     DEEPEST,
     Lines,

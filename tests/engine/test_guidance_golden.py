@@ -27,9 +27,9 @@ from zimage_app.engine.guidance.variance import NOISES
 from zimage_app.engine.run import sample
 from zimage_app.engine.stage_memory import StageResult
 from zimage_app.engine.start import to_vae_space
-from zimage_app.models import attention
 from zimage_app.models.components import AttentionGuidance, LatentFormat
-from zimage_app.models.transformer import FastTransformer
+from zimage_app.models.networks import attention
+from zimage_app.models.networks.transformer import FastTransformer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TOLERANCE = 1e-5

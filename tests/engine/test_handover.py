@@ -19,8 +19,8 @@ from tools.run_case import run_case
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.meaning import meaning
 from zimage_app.domain.plan import StagePlan, make_plan
+from zimage_app.domain.plan_summary import meaning
 from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Stage
 from zimage_app.domain.schedules import SCHEDULERS, shifted
 from zimage_app.domain.trajectory import Takeover, growth, raised, switch_sigma

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from zimage_app.engine.preview import latent_to_rgb, to_picture
 from zimage_app.models.components import PreviewFactors
-from zimage_app.models.loader import FLUX_PREVIEW
+from zimage_app.models.load.loader import FLUX_PREVIEW
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

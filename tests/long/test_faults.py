@@ -12,7 +12,7 @@ from tests.service.quick import PATIENCE
 from tests.service.same_pixels import cancels, same_pixels
 from zimage_app import load_generator
 from zimage_app.domain.request import GenerationRequest
-from zimage_app.service.config import StudioConfig
+from zimage_app.service.setup.config import StudioConfig
 
 pytestmark = pytest.mark.timeout(7200)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.test_history import check_damage, save
+from tests.service.pictures.test_history import check_damage, save
 from tests.ui.round_trip import round_trip
-from zimage_app.service.history import History
+from zimage_app.service.pictures.history import History
 
 pytestmark = pytest.mark.timeout(7200)
 

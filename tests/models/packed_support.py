@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tests.models.stock import normal
 from zimage_app.models.components import AttentionGuidance, Combine
-from zimage_app.models.transformer import FastTransformer
+from zimage_app.models.networks.transformer import FastTransformer
 
 WIDE_CONFIG: dict[str, Any] = {
     "dim": 192,

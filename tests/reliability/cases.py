@@ -26,7 +26,7 @@ HUNG = 20.0
 """The same in the normal run, which a slow machine must pass too."""
 GROWTH = 64 * 2**20
 """Bytes of memory that one case may take, and that all together may leave behind."""
-_LONGEST_SENTENCE = 2000
+_MAX_SENTENCE = 2000
 _WARMING_UP = 10
 """The part of the cases, one in so many, after which all that is imported or kept once is there."""
 
@@ -117,7 +117,7 @@ def sound(*texts: Text) -> None:
     for text in texts:
         for sentence in (text.en, text.zh):
             assert sentence.strip()
-            assert len(sentence) <= _LONGEST_SENTENCE, f"{len(sentence)} letters: {sentence[:200]}"
+            assert len(sentence) <= _MAX_SENTENCE, f"{len(sentence)} letters: {sentence[:200]}"
             sentence.encode()
 
 

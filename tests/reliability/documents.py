@@ -20,14 +20,14 @@ from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.prompt_tags import take_tags
 from zimage_app.domain.request import parse_request
-from zimage_app.models.comfyui import find_comfy_models
-from zimage_app.models.spec import Shelves, look_up
-from zimage_app.service.config import ROOT
-from zimage_app.service.loras import LoraLibrary
-from zimage_app.service.negatives import NegativeLibrary
-from zimage_app.service.presets import PresetLibrary
-from zimage_app.service.settings import settle, tellable
-from zimage_app.service.wildcards import WildcardLibrary
+from zimage_app.models.find.catalogue import Shelves, look_up
+from zimage_app.models.find.comfyui import find_comfy_models
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.negatives import NegativeLibrary
+from zimage_app.service.library.presets import PresetLibrary
+from zimage_app.service.library.wildcards import WildcardLibrary
+from zimage_app.service.setup.config import ROOT
+from zimage_app.service.setup.settings import settle, tellable
 
 _SCALARS = (
     "a", "1", "-1", "1.5", "1e999", ".inf", "-.INF", ".nan", "~", "null", "true", "yes", "off", "''", '""', "'a b'",

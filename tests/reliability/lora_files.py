@@ -33,7 +33,7 @@ from tests.reliability.mutations import (
     odd,
 )
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.library.loras import LoraLibrary
 
 _SIDE = 16
 _MILLION = 2**20

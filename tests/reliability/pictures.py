@@ -23,10 +23,10 @@ from tests.reliability.mutations import DEEP, as_json, changed_bytes, changed_da
 from tests.service.records import a_record
 from zimage_app.domain.errors import ImportedFileError, StorageError
 from zimage_app.domain.request import StartPicture, parse_request
-from zimage_app.service.gallery import TEXT_KEY, Gallery, read_head
-from zimage_app.service.history import History
+from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.imports import read_file
-from zimage_app.service.inputs import PictureInputs
+from zimage_app.service.pictures.gallery import TEXT_KEY, Gallery, read_head
+from zimage_app.service.pictures.history import History
 
 _DATA = Path(__file__).parents[1] / "data" / "imports"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -1,8 +1,8 @@
 """C9: twelve kinds of damaged models, each under the name that the app would begin with, beside the demo model.
 
-Which damage is told in which words, ``tests/models/test_loader.py`` tests for fifty kinds; here is what the whole app
-makes of it: it starts, its lists show what is wrong, a picture with that model fails in a sentence, and the next one,
-with a sound model, is made.
+Which damage is told in which words, ``tests/models/load/test_loader.py`` tests for fifty kinds; here is what the whole
+app makes of it: it starts, its lists show what is wrong, a picture with that model fails in a sentence, and the next
+one, with a sound model, is made.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.models import test_loader as damage
+from tests.models.load import test_loader as damage
 from tests.service.test_studio import finish
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.request import GenerationRequest, Stage
-from zimage_app.service.config import ROOT, StudioConfig
+from zimage_app.service.setup.config import ROOT, StudioConfig
 from zimage_app.service.studio import Studio
 
 TURBO = "z-image-turbo"

@@ -24,8 +24,8 @@ from tests.models.hub.fake_hub import FakeHub, Fault, forget_this_machine, serve
 from tests.service.test_studio import finish
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.models.tiny import write_tiny_model
-from zimage_app.service.config import ROOT, StudioConfig
-from zimage_app.service.network import choose_port
+from zimage_app.service.setup.config import ROOT, StudioConfig
+from zimage_app.service.setup.network import choose_port
 from zimage_app.service.studio import Studio
 
 MODEL = "z-image-turbo"
@@ -155,7 +155,7 @@ def _killed_in_the_middle(hub: FakeHub, models: Path) -> None:
     hub.faults[WEIGHTS] = [Fault(hold=threading.Event())]
     code = (
         "from pathlib import Path; from zimage_app.service.studio import Studio;"
-        " from zimage_app.service.config import StudioConfig;"
+        " from zimage_app.service.setup.config import StudioConfig;"
         f" models = Path({str(models)!r});"
         " studio = Studio(StudioConfig(models=models, outputs=models.parent / 'outputs'));"
         f" studio.models.start({MODEL!r}); studio.models._thread.join()"

@@ -14,7 +14,7 @@ from tests.models.lora_support import changed, low_rank, state
 from tests.reliability.memory import settled
 from zimage_app import load_generator
 from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
-from zimage_app.service.config import StudioConfig
+from zimage_app.service.setup.config import StudioConfig
 
 SWAPS = int(os.environ.get("ZIMAGE_SWAPS", "100"))
 GROWTH = 20 * 2**20

@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 
 from tests.service.quick import PATIENCE
 from tests.ui.doubles import QUICK, QuickPageStudio
-from zimage_app.service.gpus import Amount, GpuStatus, NvidiaGpus
+from zimage_app.service.diagnostics.gpus import Amount, GpuStatus, NvidiaGpus
+from zimage_app.service.diagnostics.monitor import Monitor
 from zimage_app.service.jobs.store import JobStore
-from zimage_app.service.monitor import Monitor
 
 BODY = {
     "prompt": "一只橘猫坐在窗台上",

@@ -11,7 +11,7 @@ from tests.rest.test_tasks import asked
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.request import GenerationRequest, Stage, knob_of
-from zimage_app.rest.contract import Asked
+from zimage_app.rest.contract import GenerateInput
 
 
 def made(client: TestClient, studio: QuickPageStudio, *prompts: str) -> list[str]:
@@ -85,7 +85,7 @@ def test_the_schema_is_the_requests_own(client: TestClient) -> None:
     assert stage["denoise"]["description"] == knob_of(Stage, "denoise").help.en
     assert set(published["components"]["schemas"]["GenerateBody"]["properties"]) == {
         *GenerationRequest.model_fields,
-        *Asked.model_fields,
+        *GenerateInput.model_fields,
     }
 
 

@@ -61,7 +61,7 @@ def device_api() -> Iterator[None]:
 
 def begin_without_cuda() -> None:
     """Begin as a Space does, but let ``spaces`` find no torch: it would make torch play a GPU that isn't there."""
-    from zimage_app.service.space import begin_borrowing
+    from zimage_app.service.setup.space import begin_borrowing
 
     sys.modules["torch"] = None  # type: ignore[assignment]
     begin_borrowing()
@@ -74,7 +74,7 @@ def main(models: Path, loras: Path, outputs: Path) -> dict[str, object]:
 
     torch.set_num_threads(1)
     from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
-    from zimage_app.service.config import StudioConfig
+    from zimage_app.service.setup.config import StudioConfig
     from zimage_app.service.studio import Studio
 
     studio = Studio(StudioConfig(models=models, loras=loras, outputs=outputs, model="tiny", borrowed_gpu=True))

@@ -29,10 +29,10 @@ from tests.service.quick import MODEL, PATIENCE, QuickStudio, drawn, finish, qui
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.request import Stage
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.gallery import read_record
 from zimage_app.service.jobs.store import JobStore
 from zimage_app.service.jobs.view import JobView
+from zimage_app.service.pictures.gallery import read_record
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
 
 ROOT = Path(__file__).parents[2]

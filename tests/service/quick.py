@@ -24,13 +24,13 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
-from zimage_app.service.config import StudioConfig
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, QueueView
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
 
 if TYPE_CHECKING:
-    from zimage_app.service.generation import EventStream, Generator
+    from zimage_app.service.generation.generator import EventStream, Generator
 
 MODEL = "demo"
 PATIENCE = 120.0

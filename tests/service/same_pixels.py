@@ -16,14 +16,14 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from tests.service.generation.test_lora_runs import write
 from tests.service.quick import PATIENCE, finish
-from tests.service.test_lora_runs import write
 from zimage_app import load_generator
 from zimage_app.domain.events import Cancelled, Finished
 from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
 from zimage_app.rest.app import rest_routes
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.generation import Generator
+from zimage_app.service.generation.generator import Generator
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
 
 Ask = Callable[[GenerationRequest], str]

@@ -15,11 +15,11 @@ from tests.service.quick import QuickStudio
 from zimage_app import serve
 from zimage_app.domain.errors import LoadingCancelled
 from zimage_app.domain.text import Text
-from zimage_app.service.config import StudioConfig
 from zimage_app.service.jobs.store import Job
+from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
-    from zimage_app.service.generation import Generator
+    from zimage_app.service.generation.generator import Generator
 
 PAUSE, LOADING = (float(each) for each in sys.argv[1:3]) if __name__ == "__main__" else (0.0, 0.0)
 

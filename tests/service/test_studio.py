@@ -16,13 +16,13 @@ from PIL import Image
 
 from zimage_app.domain.errors import BusyError, GenerationError, ModelError, RequestError
 from zimage_app.domain.request import GenerationRequest, Stage
-from zimage_app.models.memory_plan import plan_memory
-from zimage_app.models.placement import MemoryPlan
-from zimage_app.models.sources import ModelSource
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.gallery import read_record
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.models.load.memory_plan import plan_memory
+from zimage_app.models.weights.placement import MemoryPlan
 from zimage_app.service.jobs.view import JobView
-from zimage_app.service.limits import HOME
+from zimage_app.service.pictures.gallery import read_record
+from zimage_app.service.rules.limits import HOME
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
 
 TIMEOUT = 60.0
@@ -293,7 +293,7 @@ def test_the_device_is_chosen(
         asked.append(device)
         return plan_memory(source, device)
 
-    monkeypatch.setattr("zimage_app.service.generation.plan_memory", watched)
+    monkeypatch.setattr("zimage_app.service.generation.generator.plan_memory", watched)
     assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
     studio.use_device("cpu")
     assert studio.device == "cpu"

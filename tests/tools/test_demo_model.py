@@ -50,8 +50,8 @@ from tools.demo_model.styles import STYLES, WINTER
 from tools.demo_model.train import Corpus, Peers, Recipe, Trainer, handover, main, sparse_tokens
 from tools.demo_model.vae import build_vae, psnr, set_encoder
 from zimage_app.domain.request import MAX_PROMPT
-from zimage_app.models.card_file import read_card
-from zimage_app.service.loras import LoraLibrary
+from zimage_app.models.find.card_file import read_card
+from zimage_app.service.library.loras import LoraLibrary
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models" / "demo"

@@ -19,15 +19,15 @@ from zimage_app.domain.errors import LoadingCancelled, ModelError, StudioError
 from zimage_app.domain.events import Event, Picture, StageDone
 from zimage_app.domain.request import Stage
 from zimage_app.domain.text import Text
-from zimage_app.service.config import ROOT, StudioConfig
-from zimage_app.service.gallery import Gallery
+from zimage_app.service.generation.model_slot import LoadedModel
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import QueueView
-from zimage_app.service.slot import LoadedModel
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.setup.config import ROOT, StudioConfig
 from zimage_app.service.studio import Studio
 
 if TYPE_CHECKING:
-    from zimage_app.service.generation import Generator
+    from zimage_app.service.generation.generator import Generator
 
 __all__ = ["QUICK", "THREE", "QuickPageStudio", "finish"]
 

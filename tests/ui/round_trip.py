@@ -6,15 +6,15 @@ import random
 from contextlib import closing
 from pathlib import Path
 
+from tests.service.generation.test_lora_runs import write
 from tests.service.quick import finish
-from tests.service.test_lora_runs import write
 from zimage_app.domain.request import EasyCache, GenerationRequest, LoraUse, Stage, parse_request
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.history.pixels import compare_pixels, read_pixels
+from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixels
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
-from zimage_app.service.views import SavedPicture
-from zimage_app.ui.drop import answer, imported_values
-from zimage_app.ui.values import request_data
+from zimage_app.ui.drop.drop import answer, imported_values
+from zimage_app.ui.fields.values import request_data
 
 _SAMPLERS = ("euler", "euler_ancestral", "dpmpp_sde", "heun", "res_multistep")
 _SCHEDULERS = ("simple", "beta", "flow_match", "karras")

@@ -19,7 +19,7 @@ from tests.loops import run_async
 from tests.ui.conftest import served
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import StudioError
-from zimage_app.ui.api import require_mcp
+from zimage_app.ui.server.api import require_mcp
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import Door
 
@@ -114,7 +114,7 @@ def test_mcp_without_the_package_that_it_needs_is_one_sentence(
             raise importlib.metadata.PackageNotFoundError(name)
         return installed
 
-    monkeypatch.setattr("zimage_app.ui.api.version", version)
+    monkeypatch.setattr("zimage_app.ui.server.api.version", version)
     with pytest.raises(StudioError, match="--mcp needs version 1"):
         require_mcp()
 

@@ -13,8 +13,8 @@ from zimage_app.domain.request import GenerationRequest, LoraUse, Nag, StartPict
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, StageView
-from zimage_app.service.views import SavedPicture
-from zimage_app.ui.canvas import facts_data, idle_data, job_data, strip_data
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.ui.canvas.canvas import facts_data, idle_data, job_data, strip_data
 
 SEED = 2**64 - 1
 REQUEST = make_plan(

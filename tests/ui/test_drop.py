@@ -10,13 +10,13 @@ from playwright.sync_api import Page, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tests.service.test_imports import DATA, graph, picture
+from tests.service.imports.test_imports import DATA, graph, picture
 from tests.ui.conftest import Visit
 from tests.ui.doubles import THREE, QuickPageStudio
 from zimage_app.domain.request import REFERENCE_STAGES
 from zimage_app.service.imports import MAX_BYTES
-from zimage_app.ui.drop import import_routes, imported_values
-from zimage_app.ui.values import stages_values
+from zimage_app.ui.drop.drop import import_routes, imported_values
+from zimage_app.ui.fields.values import stages_values
 
 MARKUP = "<img src=x onerror=alert(1)>"
 BIG_SEED = 2**64 - 3

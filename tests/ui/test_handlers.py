@@ -20,10 +20,10 @@ from tests.ui.doubles import QUICK, QuickPageStudio, finish
 from tests.ui.page_values import value_at
 from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
 from zimage_app.service.jobs.view import QueueView
-from zimage_app.service.views import SavedPicture
-from zimage_app.ui.handlers import Handlers, Updates, Widgets
-from zimage_app.ui.i18n import translations
-from zimage_app.ui.values import COUNT, REQUEST_FIELDS, knob_path, stage_values, stages_values
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.ui.fields.values import COUNT, REQUEST_FIELDS, knob_path, stage_values, stages_values
+from zimage_app.ui.page.handlers import Handlers, Updates, Widgets
+from zimage_app.ui.words.i18n import translations
 from zimage_app.web.owner import OWNER_COOKIE
 
 OWNER = "0" * 32

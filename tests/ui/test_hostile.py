@@ -19,7 +19,7 @@ import pytest
 from tests.ui.conftest import served
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.service.config import ROOT
+from zimage_app.service.setup.config import ROOT
 from zimage_app.web.json_bodies import MAX_JSON, excess
 
 FOREIGN = "http://127.0.0.1:{port}/asked"

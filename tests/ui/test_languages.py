@@ -13,7 +13,7 @@ from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, ask, expect_state, served
 from tests.ui.doubles import QUICK, THREE, QuickPageStudio
 from zimage_app.domain.text import Language
-from zimage_app.ui.i18n import catalogue, say
+from zimage_app.ui.words.i18n import catalogue, say
 
 LOCALES: dict[Language, str] = {"zh": "zh-CN", "zh-Hant": "zh-TW", "en": "en-US"}
 CHINESE = re.compile(r"[\u2e80-\u9fff]")

@@ -12,11 +12,11 @@ from pydantic import BaseModel, TypeAdapter
 
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import STAGE_GROUPS, Stage
-from zimage_app.ui.controls import bounds, element_id, stage_form
-from zimage_app.ui.i18n import catalogue, translations
-from zimage_app.ui.layout import PLACES, misplaced, stage_word
-from zimage_app.ui.page import build_page
-from zimage_app.ui.values import COUNT, REQUEST_FIELDS, stage_fields
+from zimage_app.ui.fields.controls import bounds, element_id, stage_form
+from zimage_app.ui.fields.layout import PLACES, misplaced, stage_word
+from zimage_app.ui.fields.values import COUNT, REQUEST_FIELDS, stage_fields
+from zimage_app.ui.page.page import build_page
+from zimage_app.ui.words.i18n import catalogue, translations
 
 
 class _StageWithMore(Stage):

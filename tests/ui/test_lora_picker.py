@@ -19,13 +19,13 @@ from tests.service.lora_files import WIDTH, lora_shapes, write_json, write_lora
 from tests.ui.conftest import Visit, arrive, ask, expect_state
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import LoraUse
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.loras.sidecar import Notes
+from zimage_app.service.library.loras.sidecar import Notes
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
-from zimage_app.ui.hints import hint_function
-from zimage_app.ui.lora_picker import lora_routes, note_function
-from zimage_app.ui.prompt_tools import prompt_function
-from zimage_app.ui.values import stages_values
+from zimage_app.ui.fields.values import stages_values
+from zimage_app.ui.loras.lora_picker import lora_routes, note_function
+from zimage_app.ui.prompt.hints import hint_function
+from zimage_app.ui.prompt.prompt_tools import prompt_function
 
 MARKUP = "<img src=x onerror=alert(1)>"
 FLUX = {"lora_unet_double_blocks_0_img_mlp_0.lora_down.weight": (4, 8)}

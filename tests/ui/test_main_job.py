@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.ui.conftest import Visit, arrive, ask, expect_state, served, set_number
 from zimage_app.domain.record import ImageRecord
-from zimage_app.service.config import StudioConfig
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
 
 PROMPT = "夕阳下平静的湖面上一艘红色小船，远处雪山"

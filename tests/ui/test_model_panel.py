@@ -16,10 +16,10 @@ from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.events import Event
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.models.tiny import write_tiny_model
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.generation import Generator
+from zimage_app.service.generation.generator import Generator
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
-from zimage_app.ui.model_panel import panel_function
+from zimage_app.ui.models.model_panel import panel_function
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
 BIGGEST = "transformer/diffusion_pytorch_model.safetensors"

@@ -16,9 +16,9 @@ from tests.ui.conftest import Visit, ask, expect_state
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.service.gpus import Amount, GpuStatus
-from zimage_app.service.monitor import MachineStatus
-from zimage_app.ui.monitor import machine_chips, monitor_routes
+from zimage_app.service.diagnostics.gpus import Amount, GpuStatus
+from zimage_app.service.diagnostics.monitor import MachineStatus
+from zimage_app.ui.topbar.monitor import machine_chips, monitor_routes
 from zimage_app.web.owner import OWNER_COOKIE
 
 GIB = 2**30

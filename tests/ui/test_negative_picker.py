@@ -15,8 +15,8 @@ from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio
 from tests.ui.page_values import with_values
 from zimage_app.domain.request import Nag, Stage
-from zimage_app.ui.negative_picker import library_function
-from zimage_app.ui.values import stages_values
+from zimage_app.ui.fields.values import stages_values
+from zimage_app.ui.negatives.negative_picker import library_function
 
 MARKUP = "<img src=x onerror=alert(1)>"
 HANDS = """

@@ -15,8 +15,8 @@ from tests.ui.doubles import QUICK, THREE, QuickPageStudio
 from tests.ui.page_values import with_values
 from zimage_app.domain.preset import checked
 from zimage_app.domain.request import Stage
-from zimage_app.ui.preset_bar import bar_function, preset_card, preset_values
-from zimage_app.ui.values import stages_values
+from zimage_app.ui.fields.values import stages_values
+from zimage_app.ui.presets.preset_bar import bar_function, preset_card, preset_values
 
 MARKUP = "<img src=x onerror=alert(1)>"
 FAST = """

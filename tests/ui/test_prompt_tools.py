@@ -14,8 +14,8 @@ from playwright.sync_api import Locator, Page, expect
 from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, arrive, ask, expect_state
 from tests.ui.doubles import QuickPageStudio
-from zimage_app.ui.prompt_tools import prompt_function
-from zimage_app.ui.values import stages_values
+from zimage_app.ui.fields.values import stages_values
+from zimage_app.ui.prompt.prompt_tools import prompt_function
 
 MARKUP = "<img src=x onerror=alert(1)>"
 

@@ -15,8 +15,8 @@ from tests.service import faults
 from tests.service.quick import quick_request
 from tests.ui.conftest import Visit, arrive, ask
 from tests.ui.doubles import QuickPageStudio, finish
-from zimage_app.service.gallery import read_record
-from zimage_app.ui.queue_routes import queue_routes
+from zimage_app.service.pictures.gallery import read_record
+from zimage_app.ui.queue.queue_routes import queue_routes
 from zimage_app.web.owner import OWNER_COOKIE
 
 PATIENCE = 60_000.0

@@ -16,9 +16,9 @@ from tests.service import quick
 from tests.service.quick import QuickStudio
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.request import GenerationRequest
-from zimage_app.service.thumbnails import SIZE
-from zimage_app.service.views import SavedPicture
-from zimage_app.ui.routes import picture_routes
+from zimage_app.service.pictures.thumbnails import SIZE
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.ui.canvas.picture_routes import picture_routes
 
 
 @pytest.fixture

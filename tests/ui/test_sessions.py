@@ -15,8 +15,15 @@ import pytest
 from tests.ui.doubles import QuickPageStudio
 from tests.web.attacks import visit
 from zimage_app.serve import open_page
-from zimage_app.ui import sessions
-from zimage_app.ui.sessions import MOST_ENDED, MOST_SESSIONS, MOST_UNHEARD, OWNER_EVENTS, SESSION_EVENTS, Sessions
+from zimage_app.ui.server import sessions
+from zimage_app.ui.server.sessions import (
+    MAX_ENDED,
+    MAX_SESSIONS,
+    MAX_UNHEARD,
+    OWNER_EVENTS,
+    SESSION_EVENTS,
+    Sessions,
+)
 from zimage_app.web.door import Door
 
 OWNER = {"x-studio-owner": "0123456789abcdef" * 2}
@@ -73,7 +80,7 @@ def test_visits_leave_nothing_behind(tmp_path: Path) -> None:
 
         begun = objects_after(15)
         assert objects_after(45) - begun < 45 * 50
-        assert len(page.app.state_holder.session_data) <= MOST_ENDED + 2
+        assert len(page.app.state_holder.session_data) <= MAX_ENDED + 2
         assert len(page._queue.event_ids_to_events) <= 2
 
 
@@ -82,16 +89,16 @@ def test_sessions_of_closed_pages_go_first_and_all_are_bounded(opened: tuple[Any
     assert isinstance(page.app.state_holder, Sessions)
     holder = Sessions()
     holder.set_blocks(page)
-    assert holder.capacity == MOST_SESSIONS
+    assert holder.capacity == MAX_SESSIONS
     try:
-        for number in range(MOST_ENDED + 20):
+        for number in range(MAX_ENDED + 20):
             holder[f"closed{number}"].is_closed = True
         holder["open"]  # noqa: B018: looked at, and so made
-        assert len(holder.session_data) == MOST_ENDED + 1
+        assert len(holder.session_data) == MAX_ENDED + 1
         assert "open" in holder
-        for number in range(MOST_SESSIONS + 20):
+        for number in range(MAX_SESSIONS + 20):
             holder[f"open{number}"]
-        assert len(holder.session_data) == MOST_SESSIONS
+        assert len(holder.session_data) == MAX_SESSIONS
     finally:
         page.app.state_holder.set_blocks(page)
 
@@ -118,11 +125,11 @@ def test_no_more_calls_than_so_many(opened: tuple[Any, str], monkeypatch: pytest
 def test_results_that_nobody_fetches_are_dropped(tmp_path: Path) -> None:
     with opened_page(tmp_path) as (page, address), httpx.Client(base_url=address, timeout=60) as client:
         queue = page._queue
-        for number in range(MOST_UNHEARD + 30):
+        for number in range(MAX_UNHEARD + 30):
             body = {"data": [""], "session_hash": f"unheard{number}"}
             assert client.post("/gradio_api/call/status", json=body).status_code == 200
-        assert len(queue.pending_event_ids_session) <= MOST_UNHEARD + 1
-        assert len(queue.pending_messages_per_session) <= MOST_UNHEARD + 1
+        assert len(queue.pending_event_ids_session) <= MAX_UNHEARD + 1
+        assert len(queue.pending_messages_per_session) <= MAX_UNHEARD + 1
         assert "unheard0" not in queue.pending_event_ids_session
         event = client.post("/gradio_api/call/status", json={"data": [""]}).json()["event_id"]
         heard = client.get(f"/gradio_api/call/status/{event}").text

@@ -14,8 +14,8 @@ from tests.ui.doubles import QuickPageStudio
 from tests.ui.page_values import with_values
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES, LoraUse, Stage, parse_request
-from zimage_app.ui.stages import edited
-from zimage_app.ui.values import lora_values, request_data, stages_values
+from zimage_app.ui.fields.values import lora_values, request_data, stages_values
+from zimage_app.ui.stages.stages import edited
 
 PLAIN: dict[str, Any] = {"prompt": "小船", "negative": "", "triggers": "", "loras": [], "seed": ""}
 

@@ -13,14 +13,14 @@ from playwright.sync_api import Page, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tests.service.test_imports import picture
+from tests.service.imports.test_imports import picture
 from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state
 from tests.ui.doubles import QUICK, QuickPageStudio
 from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, StartPicture, parse_request
-from zimage_app.service.inputs import FOLDER, MAX_BYTES
-from zimage_app.ui.stages import edited
-from zimage_app.ui.start_picture import start_routes
-from zimage_app.ui.values import request_data, request_values, stages_values
+from zimage_app.service.generation.start_pictures import FOLDER, MAX_BYTES
+from zimage_app.ui.fields.values import request_data, request_values, stages_values
+from zimage_app.ui.stages.stages import edited
+from zimage_app.ui.start.start_picture import start_routes
 
 PLAIN: dict[str, Any] = {"prompt": "小船", "negative": "", "triggers": "", "loras": [], "seed": ""}
 SETTINGS = "a boat\nSteps: 5, Sampler: Euler a, CFG scale: 1, Seed: 3, Size: 512x512"

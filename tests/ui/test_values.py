@@ -22,7 +22,7 @@ from zimage_app.domain.request import (
     parse_request,
     parse_stage,
 )
-from zimage_app.ui.values import (
+from zimage_app.ui.fields.values import (
     REQUEST_FIELDS,
     request_data,
     request_values,

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from zimage_app.ui.visitor import VisitorMiddleware
+from zimage_app.ui.server.visitor import VisitorMiddleware
 from zimage_app.web.language import LanguageChoice
 from zimage_app.web.owner import OWNER_COOKIE, owner_of
 

@@ -15,7 +15,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from zimage_app.service.settings import Settings
+from zimage_app.service.setup.settings import Settings
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import door
 from zimage_app.web.guard import MAX_BODY, MAX_FILE, TAKES_FILES, Gate, GuardMiddleware, is_odd, with_nonce

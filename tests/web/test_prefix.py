@@ -10,7 +10,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.service.settings import Settings, settle
+from zimage_app.service.setup.settings import Settings, settle
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import Door, door
 from zimage_app.web.hosts import Hosts

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from zimage_app.service.settings import Settings
+from zimage_app.service.setup.settings import Settings
 from zimage_app.web.client import client_of, is_this_machine
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.door import door

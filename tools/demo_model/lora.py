@@ -28,7 +28,7 @@ from tools.demo_model.scene import Scene
 from tools.demo_model.styles import STYLES, Style
 from tools.demo_model.train import later_stage_sigmas, plain, stage_one_sigmas
 from zimage_app import GenerationRequest, LoraUse, load_generator
-from zimage_app.service.config import StudioConfig
+from zimage_app.service.setup.config import StudioConfig
 
 RANK = 6
 STEPS = 320

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from zimage_app.domain.dotted import plain_value, put
 from zimage_app.domain.errors import RequestError
+from zimage_app.domain.setting_paths import plain_value, put
 from zimage_app.domain.text import Text
 
 

@@ -26,40 +26,40 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from zimage_app.cli.asking import add_setting_flags, meant_model, settings_data
+from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.hand_over import refuse_apps_own
 from zimage_app.cli.makers import AppMaker, LocalMaker, Maker, Moment
-from zimage_app.cli.places import add_alone_flag, config_of
 from zimage_app.cli.presets import preset_of
+from zimage_app.cli.request_flags import add_setting_flags, meant_model, settings_data
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
 from zimage_app.domain.errors import GenerationError, LoraError, ModelError, RequestError
-from zimage_app.domain.meaning import meaning, seconds_words
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
+from zimage_app.domain.plan_summary import meaning, seconds_words
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.models.regular_file import read_regular
-from zimage_app.models.sources import ModelSource
-from zimage_app.service.batch.items import NAME, BatchItem, BatchOptions, batch_items
-from zimage_app.service.batch.manifest import Manifest
-from zimage_app.service.batch.reading import read_batch
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.files import write_whole
-from zimage_app.service.gallery import Gallery
-from zimage_app.service.inputs import PictureInputs
+from zimage_app.models.disk.regular_file import read_regular
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.service.generation.pace import Pace
+from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.folder_lock import running_app
-from zimage_app.service.loras import LoraLibrary
-from zimage_app.service.pace import Pace
-from zimage_app.service.views import SavedPicture
-from zimage_app.service.wildcards import WildcardLibrary
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.wildcards import WildcardLibrary
+from zimage_app.service.many.batch.items import NAME, BatchItem, BatchOptions, batch_items
+from zimage_app.service.many.batch.manifest import Manifest
+from zimage_app.service.many.batch.reading import read_batch
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.setup.config import StudioConfig
+from zimage_app.service.storage.atomic_files import write_whole
 
 INTERRUPTED = 130
 _FOLDER = "batches"
 """Below outputs/."""
 _SHOWN_PROMPT = 50
-_LONGEST_GROUP = 64
+_MAX_GROUP = 64
 """Characters."""
-_LONGEST_NEGATIVE = 2**16
+_MAX_NEGATIVE = 2**16
 """Bytes."""
 
 
@@ -120,7 +120,7 @@ def make_items(
             return _run(items, LocalMaker(source, config, gallery), manifest, gallery)
         refuse_apps_own(app, options)
         tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
-        group = f"{options.command} {manifest.folder.name}"[:_LONGEST_GROUP]
+        group = f"{options.command} {manifest.folder.name}"[:_MAX_GROUP]
         return _run(items, AppMaker(app, source.card.name, group, gallery), manifest, gallery)
 
 
@@ -161,7 +161,7 @@ def _items(
 
 def _negative(path: Path) -> str:
     try:
-        return " ".join(read_regular(path, _LONGEST_NEGATIVE).decode("utf-8-sig").split())
+        return " ".join(read_regular(path, _MAX_NEGATIVE).decode("utf-8-sig").split())
     except (OSError, UnicodeDecodeError) as error:
         reason = str(error)
         raise RequestError("--negative-prompt-file", Text(f"{path}: {reason}", f"{path}：{reason}")) from error

@@ -17,7 +17,7 @@ from zimage_app.domain.errors import StorageError
 from zimage_app.domain.text import Text
 
 if TYPE_CHECKING:
-    from zimage_app.service.comparison import Distance
+    from zimage_app.service.pictures.comparison import Distance
 
 
 def add_compare_command(commands: Any) -> None:
@@ -40,7 +40,7 @@ def add_compare_command(commands: Any) -> None:
 
 def compare(options: argparse.Namespace) -> int:
     """Prints a line for each pair, and the mean of several; status 0 also where the pictures differ."""
-    from zimage_app.service.comparison import distances, write_report  # imports scipy: a second
+    from zimage_app.service.pictures.comparison import distances, write_report  # imports scipy: a second
 
     try:
         found = distances(options.first, options.second)

@@ -11,10 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text as RichText
 
-from zimage_app.cli.places import add_place_flags, config_of
+from zimage_app.cli.folders import add_place_flags, config_of
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.text import Text
-from zimage_app.service.doctor import Finding, Level, examine
+from zimage_app.service.diagnostics.doctor import Finding, Level, examine
 
 _MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
 

@@ -9,18 +9,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from zimage_app.cli.asking import ResolvedCommand, add_request_flags, settled
+from zimage_app.cli.folders import add_alone_flag
 from zimage_app.cli.hand_over import generate_there
 from zimage_app.cli.imports import report
 from zimage_app.cli.lora_flags import remarks
-from zimage_app.cli.places import add_alone_flag
 from zimage_app.cli.remake import compare
+from zimage_app.cli.request_flags import ResolvedCommand, add_request_flags, settled
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, ModelError
 from zimage_app.domain.plan import GenerationPlan
-from zimage_app.service.history.pixels import read_pixels
 from zimage_app.service.jobs.folder_lock import running_app
-from zimage_app.service.views import SavedPicture
+from zimage_app.service.pictures.history.pixels import read_pixels
+from zimage_app.service.pictures.views import SavedPicture
 
 
 def add_generate_command(commands: Any) -> None:
@@ -72,9 +72,9 @@ def _say(saved: SavedPicture, options: argparse.Namespace, *, exact: bool) -> No
 def _maker_here(asked: ResolvedCommand) -> Callable[[GenerationPlan], SavedPicture]:
     """Load the model; gives what makes a picture with it in this process."""
     from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
-    from zimage_app.service.gallery import Gallery
-    from zimage_app.service.generation import Loading, load_source
-    from zimage_app.service.stage_pictures import keep_stages
+    from zimage_app.service.generation.generator import Loading, load_source
+    from zimage_app.service.pictures.gallery import Gallery
+    from zimage_app.service.pictures.stage_pictures import keep_stages
 
     config = asked.config
     loading = Loading(config.device, memory=config.stage_memory)

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zimage_app.cli.asking import add_setting_flags, meant_model, settings_data
 from zimage_app.cli.batch import file_of, left_of, make_items, show_items
+from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.lora_flags import lora_use
-from zimage_app.cli.places import add_alone_flag, config_of
 from zimage_app.cli.presets import preset_of
+from zimage_app.cli.request_flags import add_setting_flags, meant_model, settings_data
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
 from zimage_app.domain.errors import LoraError, ModelError, RequestError
 from zimage_app.domain.negatives import with_nag
@@ -22,14 +22,14 @@ from zimage_app.domain.preset import applied
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.sizes import sized_data
 from zimage_app.domain.text import Text
-from zimage_app.models.sources import ModelSource
-from zimage_app.service.batch.items import BatchItem
-from zimage_app.service.batch.manifest import Manifest
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.grids.axes import Axis, Cell, Data, cells, parse_axis
-from zimage_app.service.loras import LoraLibrary
-from zimage_app.service.presets import PresetLibrary
-from zimage_app.service.wildcards import WildcardLibrary
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.presets import PresetLibrary
+from zimage_app.service.library.wildcards import WildcardLibrary
+from zimage_app.service.many.batch.items import BatchItem
+from zimage_app.service.many.batch.manifest import Manifest
+from zimage_app.service.many.grids.axes import Axis, Cell, Data, cells, parse_axis
+from zimage_app.service.setup.config import StudioConfig
 
 _FOLDER = "grids"
 """Below outputs/."""
@@ -135,7 +135,7 @@ def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfi
 
 def _evaluations(plans: list[GenerationPlan], config: StudioConfig) -> tuple[int, int]:
     from zimage_app.engine.stage_memory import stage_keys  # imports torch: seconds
-    from zimage_app.service.grids.axes import saved_evaluations
+    from zimage_app.service.many.grids.axes import saved_evaluations
 
     keys = [stage_keys(plan) for plan in plans]
     whole, saved = saved_evaluations(plans, keys)
@@ -143,7 +143,7 @@ def _evaluations(plans: list[GenerationPlan], config: StudioConfig) -> tuple[int
 
 
 def _lay_out(axes: list[Axis], found: list[Cell], items: list[BatchItem], manifest: Manifest) -> None:
-    from zimage_app.service.grids.sheet import write_sheets
+    from zimage_app.service.many.grids.sheet import write_sheets
 
     pictures = {cell.place: file_of(item, manifest) for cell, item in zip(found, items, strict=True)}
     across, down, deep = (axes[place].labels if place < len(axes) else ("",) for place in range(3))

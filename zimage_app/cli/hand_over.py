@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from zimage_app.cli.app_client import AppClient
-from zimage_app.cli.asking import ResolvedCommand
+from zimage_app.cli.request_flags import ResolvedCommand
 from zimage_app.cli.terminal import tell
 from zimage_app.domain.errors import GenerationError, RequestError
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
-from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.folder_lock import RunningApp
 from zimage_app.service.jobs.state import JobState
-from zimage_app.service.views import SavedPicture
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.pictures.views import SavedPicture
 
 _APPS_OWN = {"device": "--device", "loras": "--loras", "models_dir": "--models-dir", "comfyui": "--comfyui"}
 """What the running app was told when it started."""

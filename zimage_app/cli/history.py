@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from zimage_app.cli.folders import config_of
 from zimage_app.cli.generate import add_generate_flags
-from zimage_app.cli.places import config_of
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import RequestError, StorageError
-from zimage_app.domain.sides import side_by_side
+from zimage_app.domain.setting_comparison import side_by_side
 from zimage_app.domain.text import Text
-from zimage_app.service.history import History, HistoryItem, Search
-from zimage_app.service.views import SavedPicture
+from zimage_app.service.pictures.history import History, HistoryItem, Search
+from zimage_app.service.pictures.views import SavedPicture
 
 _PIPE_WIDTH = 200
 """Columns where the output is no terminal."""

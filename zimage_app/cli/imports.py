@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zimage_app.cli.places import config_of
+from zimage_app.cli.folders import config_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, language
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.text import Text
-from zimage_app.models.spec import list_models
-from zimage_app.service.config import StudioConfig
+from zimage_app.models.find.catalogue import list_models
 from zimage_app.service.imports import Imported, fitted, read_file
-from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.setup.config import StudioConfig
 
 _LISTS = (
     ("taken", Text("Taken", "已取用")),

@@ -18,17 +18,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from zimage_app.cli.app_client import AppClient
-from zimage_app.cli.places import config_of
+from zimage_app.cli.folders import config_of
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.folder_lock import running_app
 from zimage_app.service.jobs.state import OVER, JobState
 from zimage_app.service.jobs.store import STORE_NAME
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.setup.config import StudioConfig
 
 _PIPE_WIDTH = 200
 """Columns where the output is no terminal."""

@@ -9,10 +9,10 @@ from typing import Any
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.library.loras import LoraLibrary
 
 _STAGES = re.compile(r"@([\d,]*)$")
-_MOST_DIGITS = 9
+_MAX_DIGITS = 9
 
 
 def lora_use(text: str, usual: float = 1.0) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _number(text: str, whole: str) -> float:
 
 
 def _stage(text: str, whole: str) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > _MOST_DIGITS:
+    if not text.isascii() or not text.isdecimal() or len(text) > _MAX_DIGITS:
         raise _wrong(whole)
     return int(text)
 

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from zimage_app.cli.places import config_of
+from zimage_app.cli.folders import config_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, StudioError
 from zimage_app.domain.text import Text
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.loras import LoraEntry, LoraLibrary
+from zimage_app.service.library.loras import LoraEntry, LoraLibrary
+from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
     from zimage_app.models.lora.names import Names
@@ -72,8 +72,8 @@ def list_loras(options: argparse.Namespace) -> int:
 
 def check_loras(options: argparse.Namespace) -> int:
     """``loras check``: exit status 0 when all that were named apply, 1 when one doesn't, 2 for a name that is none."""
-    from zimage_app.models.spec import find_model
-    from zimage_app.service.defaults import default_model
+    from zimage_app.models.find.catalogue import find_model
+    from zimage_app.service.library.default_model import default_model
 
     config = _config(options)
     library = LoraLibrary(config.loras)
@@ -83,7 +83,7 @@ def check_loras(options: argparse.Namespace) -> int:
     except StudioError as error:
         return complain(error, BAD_INPUT)
 
-    from zimage_app.service.loras.check import module_names  # takes torch: names are judged before
+    from zimage_app.service.library.loras.check import module_names  # takes torch: names are judged before
 
     names = module_names(source)
     results = [_checked(entry, names, library) for entry in entries]
@@ -96,7 +96,7 @@ def _config(options: argparse.Namespace) -> StudioConfig:
 
 def _checked(entry: LoraEntry, names: Names, library: LoraLibrary) -> bool:
     """Print what came of one file; gives whether it applies."""
-    from zimage_app.service.loras.check import check
+    from zimage_app.service.library.loras.check import check
 
     lines: list[Text] = []
     try:

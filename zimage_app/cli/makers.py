@@ -13,17 +13,17 @@ from zimage_app.domain.errors import StudioError
 from zimage_app.domain.events import Cancelled, Failed, Finished, StageDone, StepDone
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
-from zimage_app.models.sources import ModelSource
-from zimage_app.service.batch.items import BatchItem
-from zimage_app.service.batch.manifest import Manifest
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.gallery import Gallery
-from zimage_app.service.inputs import PictureInputs
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.folder_lock import RunningApp
 from zimage_app.service.jobs.state import OVER, JobState
-from zimage_app.service.loras import LoraLibrary
-from zimage_app.service.views import SavedPicture
-from zimage_app.service.wildcards import WildcardLibrary
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.wildcards import WildcardLibrary
+from zimage_app.service.many.batch.items import BatchItem
+from zimage_app.service.many.batch.manifest import Manifest
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.setup.config import StudioConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class LocalMaker:
         self._generator: Any = None
 
     def __enter__(self) -> Self:
-        from zimage_app.service.generation import Loading, load_source  # imports torch: seconds
+        from zimage_app.service.generation.generator import Loading, load_source  # imports torch: seconds
 
         config = self._config
         self._generator = load_source(
@@ -76,7 +76,7 @@ class LocalMaker:
 
     def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
         """See ``Maker``. The picture's id stands in the manifest before its file is written."""
-        from zimage_app.service.stage_pictures import keep_stages
+        from zimage_app.service.pictures.stage_pictures import keep_stages
 
         done = 0.0
         for event in keep_stages(self._generator.stream(item.plan, moment.stopped), item.plan, self._gallery):

@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from zimage_app.cli.places import add_place_flags, config_of
+from zimage_app.cli.folders import add_place_flags, config_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Text
-from zimage_app.service.models import SOURCES, FetchView, ModelLibrary, ModelView
+from zimage_app.service.library.models import SOURCES, FetchView, ModelLibrary, ModelView
 
 _PIPE_WIDTH = 200
 """Columns where the output is no terminal."""

@@ -12,8 +12,8 @@ from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, combine
 from zimage_app.domain.text import Text
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.negatives import NegativeLibrary
+from zimage_app.service.library.negatives import NegativeLibrary
+from zimage_app.service.setup.config import StudioConfig
 
 
 def add_negatives_command(commands: Any) -> None:

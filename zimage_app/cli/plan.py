@@ -8,13 +8,13 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from zimage_app.cli.asking import add_request_flags, settled
 from zimage_app.cli.lora_flags import remarks
+from zimage_app.cli.request_flags import add_request_flags, settled
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, ModelError
-from zimage_app.domain.meaning import PlanMeaning, StageMeaning, meaning, seconds_words
+from zimage_app.domain.plan_summary import PlanMeaning, StageMeaning, meaning, seconds_words
 from zimage_app.domain.text import Text
-from zimage_app.service.pace import Pace
+from zimage_app.service.generation.pace import Pace
 
 
 def add_plan_command(commands: Any) -> None:

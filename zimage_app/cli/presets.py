@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from zimage_app.cli.places import config_of
+from zimage_app.cli.folders import config_of
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ModelError, RequestError
 from zimage_app.domain.preset import Difference, Preset, Settings, applied, differences, request_settings, suits
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
-from zimage_app.service.presets import PresetLibrary
+from zimage_app.service.library.presets import PresetLibrary
 
 _PIPE_WIDTH = 200
 """Columns where the output is no terminal."""
@@ -150,7 +150,7 @@ def _settings_of(what: str, library: PresetLibrary, *, whole: bool) -> Settings:
     path = Path(what)
     if not path.is_file():
         return dict(library.load(what).settings)
-    from zimage_app.service.gallery import read_record
+    from zimage_app.service.pictures.gallery import read_record
 
     record = read_record(path)
     return request_settings(record.model, record.request, whole=whole)
@@ -164,8 +164,8 @@ def _strengths(preset: Settings, other: Settings) -> list[Difference]:
 
 def _card(model: str) -> ModelCard:
     """The card of a model by name, or a plain one where it isn't known here."""
-    from zimage_app.models.card_file import plain_card
-    from zimage_app.models.spec import look_up
+    from zimage_app.models.find.card_file import plain_card
+    from zimage_app.models.find.catalogue import look_up
 
     try:
         return look_up(model, config_of().shelves).card

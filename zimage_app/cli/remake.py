@@ -9,8 +9,8 @@ from zimage_app.cli.terminal import tell
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.events import Picture
 from zimage_app.domain.text import Text
-from zimage_app.service.history.pixels import compare_pixels, read_pixels
 from zimage_app.service.imports import Imported, read_file
+from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixels
 
 
 def original(options: argparse.Namespace) -> Imported:

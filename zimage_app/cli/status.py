@@ -8,10 +8,10 @@ import sys
 import time
 from typing import Any
 
-from zimage_app.cli.places import add_place_flags, config_of
+from zimage_app.cli.folders import add_place_flags, config_of
 from zimage_app.cli.terminal import language
-from zimage_app.service.details import as_text, details
-from zimage_app.service.monitor import Monitor
+from zimage_app.service.diagnostics.details import as_text, details
+from zimage_app.service.diagnostics.monitor import Monitor
 
 _MOMENT = 0.3
 """Seconds over which the processors' load is measured."""

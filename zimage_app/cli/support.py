@@ -11,8 +11,8 @@ from typing import Any
 
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.text import Text
-from zimage_app.service.settings import settle
-from zimage_app.service.support import write_bundle
+from zimage_app.service.diagnostics.support import write_bundle
+from zimage_app.service.setup.settings import settle
 
 
 def add_support_command(commands: Any) -> None:

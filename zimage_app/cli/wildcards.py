@@ -14,11 +14,11 @@ from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.request import MAX_SEED
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import combinations, draw, parse
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.wildcards import WildcardLibrary, WildcardList
+from zimage_app.service.library.wildcards import WildcardLibrary, WildcardList
+from zimage_app.service.setup.config import StudioConfig
 
 _SAMPLES = 3
-_MOST_TRIES = 1000
+_MAX_TRIES = 1000
 
 
 def add_wildcards_command(commands: Any) -> None:
@@ -95,7 +95,7 @@ def _seed(text: str) -> int:
 
 
 def _count(text: str) -> int:
-    return _whole(text, 1, _MOST_TRIES)
+    return _whole(text, 1, _MAX_TRIES)
 
 
 def _whole(text: str, low: int, high: int) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-MOST_VALUES = 200_000
+MAX_VALUES = 200_000
 """A workflow of a thousand nodes has about fifty thousand."""
-MOST_KEYS = 2000
+MAX_KEYS = 2000
 """Of a request or a record, which has some hundreds. pydantic keeps a finding of some kB for each that is unknown."""
 
 
@@ -20,7 +20,7 @@ def values_in(text: str) -> int:
     return 1 + text.count(",") + text.count("[") + text.count("{")
 
 
-def read_json(text: str, most: int = MOST_VALUES) -> Any:
+def read_json(text: str, most: int = MAX_VALUES) -> Any:
     """What JSON says.
 
     Raises:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
-from zimage_app.domain.drawing import drawn, no_wildcards
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.guidance import (
     conditions_at,
@@ -17,14 +16,15 @@ from zimage_app.domain.guidance import (
     negative_acts,
     subtracts_negative,
 )
-from zimage_app.domain.mixing import GOLDEN, splitmix64
 from zimage_app.domain.negpip import Phrase, subtracted
 from zimage_app.domain.prompt_syntax import unread_syntax
 from zimage_app.domain.prompt_tags import plain_name, take_tags
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage, StartPicture
 from zimage_app.domain.schedules import as_float32, percent_to_sigma, stage_sigmas
+from zimage_app.domain.seeded_random import GOLDEN, splitmix64
 from zimage_app.domain.text import Text
 from zimage_app.domain.trajectory import Size, Takeover, fill_seed, growth, raised, switch_sigma, switch_step
+from zimage_app.domain.wildcard_expansion import drawn, no_wildcards
 from zimage_app.domain.wildcards import Lines
 
 _SEED_BITS = 50

@@ -17,13 +17,13 @@ from pydantic import (
     field_validator,
 )
 
-from zimage_app.domain.drawing import as_it_stands
 from zimage_app.domain.errors import StorageError
-from zimage_app.domain.plain_json import MOST_KEYS, TooMuchJson, keys_in, read_json
+from zimage_app.domain.plain_json import MAX_KEYS, TooMuchJson, keys_in, read_json
 from zimage_app.domain.prompt_tags import tag_of
 from zimage_app.domain.request import MAX_SEED, MAX_STAGES, GenerationRequest, StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import SERVICE
+from zimage_app.domain.wildcard_expansion import as_it_stands
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -214,7 +214,7 @@ def _too_much(text: str) -> bool:
     if len(text) > _LONGEST:
         return True
     try:
-        return keys_in(read_json(text)) > MOST_KEYS
+        return keys_in(read_json(text)) > MAX_KEYS
     except TooMuchJson:
         return True
     except (ValueError, RecursionError):

@@ -27,10 +27,10 @@ from pydantic_core import CoreSchema
 
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.plain_json import MOST_KEYS, keys_in
+from zimage_app.domain.plain_json import MAX_KEYS, keys_in
 from zimage_app.domain.schedules import SCHEDULERS, as_float32
 from zimage_app.domain.text import Text
-from zimage_app.domain.wording import refusal, request_error
+from zimage_app.domain.validation_errors import refusal, request_error
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -1009,12 +1009,12 @@ def parse_as(model: type[_Model], data: Mapping[str, Any]) -> _Model:
     try:
         # Through JSON, so that lists are taken for tuples and nothing else is bent: strict mode stays strict.
         text = json.dumps(data)
-        if keys_in(data) > MOST_KEYS:
+        if keys_in(data) > MAX_KEYS:
             raise RequestError(
                 "request",
                 Text(
-                    f"has more than {MOST_KEYS} settings; leave out those that there are not",
-                    f"设置超过 {MOST_KEYS} 项；请去掉多余的",
+                    f"has more than {MAX_KEYS} settings; leave out those that there are not",
+                    f"设置超过 {MAX_KEYS} 项；请去掉多余的",
                 ),
             )
         return model.model_validate_json(text)

@@ -18,7 +18,7 @@ EDITS: tuple[str, ...] = get_args(Edit)
 Places = tuple[int, ...]
 
 _LEAST_PIXELS = 64
-_MOST_PIXELS = 2048
+_MAX_PIXELS = 2048
 _STEP = 16
 _ENLARGEMENTS = (2.0, 1.5)
 _REDRAWN = 0.6
@@ -55,7 +55,7 @@ def following(last: Stage) -> Stage:
 
     A seed of its own is left to the base seed, because the same noise twice makes the picture grainy.
     """
-    factor = next((each for each in _ENLARGEMENTS if max(last.width, last.height) * each <= _MOST_PIXELS), 1.0)
+    factor = next((each for each in _ENLARGEMENTS if max(last.width, last.height) * each <= _MAX_PIXELS), 1.0)
     size = {name: int(getattr(last, name) * factor) // _STEP * _STEP for name in ("width", "height")}
     denoise = last.denoise if last.denoise < 1.0 else _REDRAWN
     return last.model_copy(update={**size, "denoise": denoise, "seed": "follow", "enabled": True})
@@ -65,7 +65,7 @@ def shaped(stage: Stage, width: int, height: int) -> tuple[int, int]:
     """Width and height of a stage in the proportions of a canvas, with about as many pixels as it has."""
     factor = math.sqrt(stage.width * stage.height / (width * height))
     sides = (round(side * factor / _STEP) * _STEP for side in (width, height))
-    across, along = (min(max(side, _LEAST_PIXELS), _MOST_PIXELS) for side in sides)
+    across, along = (min(max(side, _LEAST_PIXELS), _MAX_PIXELS) for side in sides)
     return across, along
 
 

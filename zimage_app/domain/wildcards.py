@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.mixing import Stream
+from zimage_app.domain.seeded_random import Stream
 from zimage_app.domain.text import Text
 
 Lines = Callable[[str], Sequence[str]]
@@ -27,7 +27,7 @@ Lines = Callable[[str], Sequence[str]]
 
 DEEPEST = 16
 """Choices in choices, and wildcards in wildcards."""
-_MOST_DRAWS = 1000
+_MAX_DRAWS = 1000
 """In one text; wildcards that name each other twice would grow without end."""
 _LONGEST = 100_000
 """Characters, before the request's own bound is asked; for the same reason."""
@@ -42,7 +42,7 @@ _REFERENCE = re.compile(
 _KEY = re.compile(r"""[{｛]\s{0,40}(?:["'“][^"'”\n]{1,120}["'”]\s{0,4}[:：](?!:)|\w{1,40}\s{0,4}:\s{0,4}["'{\[])""")
 _COMMAND_BEFORE = re.compile(r"(?:\\[A-Za-z]{2,20}\*?|[\^_])$")
 _FORMULA = re.compile(r"\\[A-Za-z]{2}|(?<!\S)(?:[<>=]=?|[≤≥≠∈∉⊂⊆])(?!\S)|\b[A-Za-z]\s?[<>=≤≥≠∈]=?\s?-?\w")
-_LONGEST_FORMULA = 300
+_MAX_FORMULA = 300
 _WEIGHT = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)::")
 _SEVERAL = re.compile(r"\s*\d*(?:-\d*)?\$\$")
 _OPEN, _BAR, _CLOSE = "{｛", "|｜", "}｝"
@@ -267,7 +267,7 @@ class _Reader:
         start = self._at
         if _KEY.match(self._text, start) or _COMMAND_BEFORE.search(self._text, max(0, start - 24), start):
             return True
-        end = self._text.find("}", start, start + _LONGEST_FORMULA)
+        end = self._text.find("}", start, start + _MAX_FORMULA)
         return end >= 0 and _FORMULA.search(self._text, start + 1, end) is not None
 
 
@@ -291,12 +291,12 @@ class _Draw:
                 case Wildcard(name):
                     pieces.append(self._option(_choice_of(name, self._lines, inside), (*inside, name)))
         text = "".join(pieces)
-        if self._draws > _MOST_DRAWS or len(text) > _LONGEST:
+        if self._draws > _MAX_DRAWS or len(text) > _LONGEST:
             raise RequestError(
                 "prompt",
                 Text(
-                    f"its wildcards draw on each other more than {_MOST_DRAWS} times; use fewer of them",
-                    f"通配符互相引用超过 {_MOST_DRAWS} 次；请减少使用",
+                    f"its wildcards draw on each other more than {_MAX_DRAWS} times; use fewer of them",
+                    f"通配符互相引用超过 {_MAX_DRAWS} 次；请减少使用",
                 ),
             )
         return text

@@ -15,13 +15,13 @@ import torch
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import REFERENCE_STAGES, Stage
 from zimage_app.domain.text import Text
-from zimage_app.models.codec import VaeCodec
 from zimage_app.models.components import Components, LatentFormat
-from zimage_app.models.formats import text_names
-from zimage_app.models.loader import FLUX_PREVIEW
-from zimage_app.models.parts import TEXT_ENCODER
-from zimage_app.models.text import Qwen3TextEncoder, Tokenizer
-from zimage_app.models.transformer import FastTransformer
+from zimage_app.models.load.loader import FLUX_PREVIEW
+from zimage_app.models.networks.networks import TEXT_ENCODER
+from zimage_app.models.networks.text_encoder import Qwen3TextEncoder, Tokenizer
+from zimage_app.models.networks.transformer import FastTransformer
+from zimage_app.models.networks.vae import VaeCodec
+from zimage_app.models.weights.packing import text_names
 
 _CAPTION = 32
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

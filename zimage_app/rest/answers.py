@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from zimage_app.domain.text import Language, Text
 from zimage_app.rest.schema import Listed, Picture, Queue, QueuedTask, Task, TaskStatus
-from zimage_app.service.history import HistoryItem
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, QueueView
-from zimage_app.service.views import SavedPicture
+from zimage_app.service.pictures.history import HistoryItem
+from zimage_app.service.pictures.views import SavedPicture
 
 _STATES: dict[str, Text] = {
     "waiting": Text("Waiting: {ahead} ahead in the queue", "排队中：前面还有 {ahead} 个任务"),

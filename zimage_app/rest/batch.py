@@ -12,16 +12,16 @@ from zimage_app.domain.errors import LoraError, ModelError, RequestError
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.request import Seed
 from zimage_app.rest.caller import Calling, told_owner
-from zimage_app.rest.contract import LONGEST_NAME, MAX_GROUP
+from zimage_app.rest.contract import MAX_GROUP, MAX_NAME
 from zimage_app.rest.schema import CHECKS
-from zimage_app.service.batch.items import BatchError, BatchOptions, batch_items
-from zimage_app.service.batch.reading import batch_of
+from zimage_app.service.many.batch.items import BatchError, BatchOptions, batch_items
+from zimage_app.service.many.batch.reading import batch_of
 from zimage_app.service.studio import new_group
 
 router = APIRouter(tags=["generate"])
 
-MOST_ITEMS = 200
-_Entries = Annotated[list[str | dict[str, Any]], Field(min_length=1, max_length=MOST_ITEMS)]
+MAX_ITEMS = 200
+_Entries = Annotated[list[str | dict[str, Any]], Field(min_length=1, max_length=MAX_ITEMS)]
 
 
 class BatchBody(BaseModel):
@@ -35,7 +35,7 @@ class BatchBody(BaseModel):
     settings: Annotated[dict[str, Any], Field(description="Of a request; what an entry says counts for more.")] = {}
     seed: Annotated[Seed | None, Field(description="Where counting begins; left out: drawn.")] = None
     seed_mode: Literal["count", "fixed", "random"] = "count"
-    model: Annotated[str | None, Field(min_length=1, max_length=LONGEST_NAME)] = None
+    model: Annotated[str | None, Field(min_length=1, max_length=MAX_NAME)] = None
     group: Annotated[str, Field(max_length=MAX_GROUP)] = ""
 
 

@@ -14,12 +14,12 @@ from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.sizes import GRID, final_stage, sized
 from zimage_app.domain.text import Text
 
-LONGEST_NAME = 400
+MAX_NAME = 400
 MAX_GROUP = 64
 """Characters."""
 
 
-class Asked(BaseModel):
+class GenerateInput(BaseModel):
     """What a body may say beside the request's own settings: the model, where it runs, size and steps in short.
 
     ``asked_request`` says what it comes to.
@@ -31,7 +31,7 @@ class Asked(BaseModel):
         str | None,
         Field(
             min_length=1,
-            max_length=LONGEST_NAME,
+            max_length=MAX_NAME,
             description="A name of GET /api/models. Left out: the model that the page starts with.",
         ),
     ] = None
@@ -71,7 +71,7 @@ _CPU_SIDE = 512
 
 
 def asked_request(
-    settings: Mapping[str, Any], asked: Asked, card: ModelCard
+    settings: Mapping[str, Any], asked: GenerateInput, card: ModelCard
 ) -> tuple[GenerationRequest, tuple[Text, ...]]:
     """The request that a body's ``settings`` and what it says beside them come to, and what its sender should know.
 

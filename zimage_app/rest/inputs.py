@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.rest.caller import Calling, told_owner
 from zimage_app.rest.schema import Input
-from zimage_app.service.inputs import MEDIA_TYPES
-from zimage_app.service.slow_work import HANDED_IN
+from zimage_app.service.generation.start_pictures import MEDIA_TYPES
+from zimage_app.web.slow_work import HANDED_IN
 
 router = APIRouter(tags=["generate"])
 

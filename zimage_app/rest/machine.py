@@ -7,8 +7,8 @@ from datetime import datetime
 
 from zimage_app.domain.version import __version__
 from zimage_app.rest.schema import Cpu, Disk, Gpu, Memory, Status
-from zimage_app.service.gpus import Amount, GpuStatus
-from zimage_app.service.monitor import MachineStatus
+from zimage_app.service.diagnostics.gpus import Amount, GpuStatus
+from zimage_app.service.diagnostics.monitor import MachineStatus
 from zimage_app.service.studio import Studio
 
 

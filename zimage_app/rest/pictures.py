@@ -11,14 +11,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from starlette.responses import FileResponse, Response
 
 from zimage_app.domain.text import Text
-from zimage_app.domain.wording import refusal
+from zimage_app.domain.validation_errors import refusal
 from zimage_app.rest.answers import item_answer, picture_answer
 from zimage_app.rest.caller import Calling
-from zimage_app.rest.contract import LONGEST_NAME
+from zimage_app.rest.contract import MAX_NAME
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.rest.schema import Picture, Pictures
-from zimage_app.service.history import Search
-from zimage_app.service.views import SavedPicture
+from zimage_app.service.pictures.history import Search
+from zimage_app.service.pictures.views import SavedPicture
 
 router = APIRouter(tags=["pictures"])
 
@@ -33,7 +33,7 @@ _DAY = (BeforeValidator(_written_day), WithJsonSchema({"type": "string", "format
 """Written as its schema says; in an address there is no null."""
 
 
-class Asked(BaseModel):
+class HistoryQuery(BaseModel):
     """Which pictures."""
 
     model_config = ConfigDict(extra="forbid")
@@ -43,11 +43,11 @@ class Asked(BaseModel):
     search: Annotated[str, Field(max_length=400, description="Words of the prompt or the settings.")] = ""
     favourites: Annotated[bool, Field(description="Only those with a star.")] = False
     day: Annotated[date | None, Field(description="Only those of one day."), *_DAY] = None
-    model: Annotated[str, Field(max_length=LONGEST_NAME, description="Only those made with it.")] = ""
+    model: Annotated[str, Field(max_length=MAX_NAME, description="Only those made with it.")] = ""
 
 
 @router.get("/history")
-def history(caller: Calling, asked: Annotated[Asked, Query()]) -> Pictures:
+def history(caller: Calling, asked: Annotated[HistoryQuery, Query()]) -> Pictures:
     """Pictures, newest first."""
     day = asked.day.isoformat() if asked.day else None
     search = Search(asked.search, asked.favourites, day, asked.model or None)

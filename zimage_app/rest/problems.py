@@ -24,9 +24,9 @@ from zimage_app.domain.errors import (
     StudioError,
 )
 from zimage_app.domain.text import Text
-from zimage_app.domain.wording import finding_error
+from zimage_app.domain.validation_errors import finding_error
 from zimage_app.rest.schema import Problem
-from zimage_app.service.permissions import for_strangers
+from zimage_app.service.rules.permissions import for_strangers
 from zimage_app.web.language import language_of
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from zimage_app.rest.answers import queue_answer
 from zimage_app.rest.caller import Caller, Calling
 from zimage_app.rest.contract import MAX_GROUP
 from zimage_app.rest.schema import Cancelled, Queue
-from zimage_app.service.permissions import require_home
+from zimage_app.service.rules.permissions import require_home
 
 router = APIRouter(prefix="/queue", tags=["queue"])
 

@@ -13,11 +13,11 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import GenerationRequest, Seed, parse_as
 from zimage_app.domain.text import Text
-from zimage_app.rest.contract import Asked, asked_request
+from zimage_app.rest.contract import GenerateInput, asked_request
 from zimage_app.service.jobs.state import JobState
 
 
-class GenerateBody(GenerationRequest, Asked):
+class GenerateBody(GenerationRequest, GenerateInput):
     """A request, and what is to be made of it."""
 
     model_config = ConfigDict(
@@ -41,16 +41,18 @@ class GivenBody:
         self._data = data
 
     @cached_property
-    def asked(self) -> Asked:
+    def asked(self) -> GenerateInput:
         """What it says beside the request; raises RequestError."""
-        return parse_as(Asked, {name: self._settings[name] for name in Asked.model_fields if name in self._settings})
+        return parse_as(
+            GenerateInput, {name: self._settings[name] for name in GenerateInput.model_fields if name in self._settings}
+        )
 
     def request(self, card: ModelCard) -> tuple[GenerationRequest, tuple[Text, ...]]:
         """The request for a model, and what its sender should know.
 
         The request's own check, so that a refusal reads as on the page; raises RequestError.
         """
-        settings = {name: value for name, value in self._settings.items() if name not in Asked.model_fields}
+        settings = {name: value for name, value in self._settings.items() if name not in GenerateInput.model_fields}
         with CHECKS:
             return asked_request(settings, self.asked, card)
 

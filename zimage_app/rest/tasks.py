@@ -19,7 +19,7 @@ from zimage_app.rest.caller import Calling, told_owner
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.rest.schema import Accepted, GenerateRequest, Progress, Task
 from zimage_app.service.jobs.view import JobView
-from zimage_app.service.permissions import may_see
+from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import new_group
 
 router = APIRouter(tags=["generate"])

@@ -17,37 +17,37 @@ from zimage_app.domain.errors import GenerationError, ModelError, RequestError, 
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.models.sources import ModelSource
-from zimage_app.models.spec import find_model, list_models
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.defaults import default_model
-from zimage_app.service.details import Section, details
-from zimage_app.service.gallery import Gallery
-from zimage_app.service.history import History, Search
-from zimage_app.service.inputs import PictureInputs
+from zimage_app.models.find.catalogue import find_model, list_models
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.service.diagnostics.details import Section, details
+from zimage_app.service.diagnostics.monitor import Monitor
+from zimage_app.service.generation.model_slot import LoadedModel, ModelSlot
+from zimage_app.service.generation.pace import Pace
+from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import Tracked
 from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, QueueView, stage_views
-from zimage_app.service.limits import DiskUse, check_disk, check_plan
-from zimage_app.service.loras import LoraEntry, LoraLibrary
-from zimage_app.service.loras.sidecar import Notes
-from zimage_app.service.loras.width import transformer_width
-from zimage_app.service.models import ModelLibrary
-from zimage_app.service.monitor import Monitor
-from zimage_app.service.negatives import NegativeLibrary
-from zimage_app.service.pace import Pace
-from zimage_app.service.permissions import may_see, owner_mark, require_home
-from zimage_app.service.presets import PresetLibrary
-from zimage_app.service.slot import LoadedModel, ModelSlot
-from zimage_app.service.tokens import TokenCounter
-from zimage_app.service.views import SavedPicture
-from zimage_app.service.wildcards import WildcardLibrary
+from zimage_app.service.library.default_model import default_model
+from zimage_app.service.library.loras import LoraEntry, LoraLibrary
+from zimage_app.service.library.loras.sidecar import Notes
+from zimage_app.service.library.loras.width import transformer_width
+from zimage_app.service.library.models import ModelLibrary
+from zimage_app.service.library.negatives import NegativeLibrary
+from zimage_app.service.library.presets import PresetLibrary
+from zimage_app.service.library.token_counts import TokenCounter
+from zimage_app.service.library.wildcards import WildcardLibrary
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.pictures.history import History, Search
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.rules.limits import DiskUse, check_disk, check_plan
+from zimage_app.service.rules.permissions import may_see, owner_mark, require_home
+from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
-    from zimage_app.service.generation import Generator
+    from zimage_app.service.generation.generator import Generator
 
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,11 @@
-"""The text files that belong to the page: markup, scripts, styles. Knows nothing of what is in them."""
+"""The text files that belong to the page: markup, scripts, styles, each in its feature's folder."""
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 
 
 def asset(name: str) -> str:
-    """One of them, by its name under ``assets/``."""
-    return resources.files("zimage_app.ui").joinpath("assets", name).read_text("utf-8")
+    """The text of one of them by its file name, which no two features share."""
+    (path,) = Path(__file__).parent.rglob(name)
+    return path.read_text("utf-8")

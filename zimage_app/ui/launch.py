@@ -16,21 +16,21 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from zimage_app.service.studio import Studio
-from zimage_app.ui.api import public_parameters
 from zimage_app.ui.asset import asset
-from zimage_app.ui.drop import import_routes
-from zimage_app.ui.framework import FrameworkMiddleware
-from zimage_app.ui.history_routes import history_routes
-from zimage_app.ui.i18n import translations
-from zimage_app.ui.lora_picker import lora_routes
-from zimage_app.ui.monitor import monitor_routes
-from zimage_app.ui.page import build_page
-from zimage_app.ui.queue_routes import queue_routes
-from zimage_app.ui.routes import picture_routes
-from zimage_app.ui.sessions import EventsMiddleware, bound_sessions
-from zimage_app.ui.start_picture import start_routes
-from zimage_app.ui.theme import studio_theme
-from zimage_app.ui.visitor import VisitorMiddleware
+from zimage_app.ui.canvas.picture_routes import picture_routes
+from zimage_app.ui.drop.drop import import_routes
+from zimage_app.ui.history.history_routes import history_routes
+from zimage_app.ui.loras.lora_picker import lora_routes
+from zimage_app.ui.page.page import build_page
+from zimage_app.ui.page.theme import studio_theme
+from zimage_app.ui.queue.queue_routes import queue_routes
+from zimage_app.ui.server.api import public_parameters
+from zimage_app.ui.server.framework import FrameworkMiddleware
+from zimage_app.ui.server.sessions import EventsMiddleware, bound_sessions
+from zimage_app.ui.server.visitor import VisitorMiddleware
+from zimage_app.ui.start.start_picture import start_routes
+from zimage_app.ui.topbar.monitor import monitor_routes
+from zimage_app.ui.words.i18n import translations
 from zimage_app.web.door import Door
 from zimage_app.web.language import LanguageChoice
 from zimage_app.web.server import hold_new_connections, server_config
@@ -85,7 +85,7 @@ def start(
             i18n=words,
             theme=studio_theme(),
             css="".join(asset(f"{name}.css") for name in _STYLES),
-            favicon_path=Path(__file__).parent / "assets" / "favicon.svg",
+            favicon_path=Path(__file__).parent / "page" / "favicon.svg",
             footer_links=[],
             app_kwargs={
                 "openapi_url": None,

@@ -33,11 +33,11 @@ SESSION_COOKIE = "studio_session"
 _OPEN = ("/health", "/gradio_api/startup-events")
 """What tells nothing, and must answer before anybody can log in."""
 _PUBLISHED = f"{API}/openapi.json"
-_MOST_SESSIONS = 10_000
+_MAX_SESSIONS = 10_000
 _FAILURES = 10
 """Wrong passwords for one name from one address before these two together have to wait."""
 _PAUSE = 60.0
-_MOST_COUNTED = 10_000
+_MAX_COUNTED = 10_000
 _COUNTED_NAME = 64
 """Letters of a name that are told apart."""
 _LOGIN_BODY = 10_000
@@ -73,7 +73,7 @@ class _Failures:
         count, first = self._counts.pop(key, (0, self._clock()))
         expired = self._clock() - first > _PAUSE
         self._counts[key] = (1, self._clock()) if expired else (count + 1, first)
-        while len(self._counts) > _MOST_COUNTED:
+        while len(self._counts) > _MAX_COUNTED:
             self._counts.popitem(last=False)
 
 
@@ -177,7 +177,7 @@ class AccessMiddleware:
     def _begin(self, visitor: HTTPConnection, answer: Response) -> None:
         session = secrets.token_urlsafe(32)
         self._sessions[session] = None
-        while len(self._sessions) > _MOST_SESSIONS:
+        while len(self._sessions) > _MAX_SESSIONS:
             self._sessions.popitem(last=False)
         answer.headers["set-cookie"] = cookie(visitor, SESSION_COOKIE, session)
 

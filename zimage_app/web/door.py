@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
 
-from zimage_app.service.housekeeping import TEMPORARY
-from zimage_app.service.settings import Settings
+from zimage_app.service.diagnostics.housekeeping import TEMPORARY
+from zimage_app.service.setup.settings import Settings
 from zimage_app.web.access import AccessMiddleware
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.guard import TAKES_FILES, Gate, GuardMiddleware

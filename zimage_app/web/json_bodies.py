@@ -46,7 +46,7 @@ _LONG_TEXT = Text(
 )
 _NOT_UTF8 = Text("The body must be JSON in UTF-8.", "请求内容必须是 UTF-8 编码的 JSON。")
 _BUSY = Text("Too many requests are being read; try again in a second.", "正在读取的请求过多，请稍后重试。")
-_MOST_WAITING = 64
+_MAX_WAITING = 64
 """Bodies that may lie in memory until a worker is free."""
 
 
@@ -90,7 +90,7 @@ class JsonMiddleware:
         """What the scope is to hold of the body."""
         if not body:
             return {}
-        if self._waiting >= _MOST_WAITING:
+        if self._waiting >= _MAX_WAITING:
             return Refused(503, _BUSY)
         self._waiting += 1
         try:

@@ -19,25 +19,25 @@ from zimage_app.web.client import is_proxy
 
 HEADER_SECONDS = 10.0
 """Time for the first line and the headers of a request."""
-MOST_CONNECTIONS = 2048
+MAX_CONNECTIONS = 2048
 _FILES_OF_OUR_OWN = 256
 """Files that the process opens beside connections: models, pictures, databases."""
 _BACKLOG = 64
 """Connections that are accepted at once; they have to fit into the files of our own."""
-_MOST_NEW = 1024
+_MAX_NEW = 1024
 """Connections that the system holds until they are accepted, which takes none of our files."""
 
 
 def most_connections() -> int:
     """How many connections may be open: as many as the system lets the process have files, and some left over."""
     if sys.platform == "win32":
-        return MOST_CONNECTIONS
+        return MAX_CONNECTIONS
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(16, min(MOST_CONNECTIONS, soft - _FILES_OF_OUR_OWN))
+        return MAX_CONNECTIONS
+    return max(16, min(MAX_CONNECTIONS, soft - _FILES_OF_OUR_OWN))
 
 
 def server_config(app: ASGIApp, host: str, port: int, proxies: Iterable[str] = ()) -> uvicorn.Config:
@@ -69,7 +69,7 @@ def hold_new_connections(server: uvicorn.Server) -> None:
     for each in server.servers:
         for socket in each.sockets:
             with socket.dup() as listening:
-                listening.listen(_MOST_NEW)
+                listening.listen(_MAX_NEW)
 
 
 class BoundedProtocol(H11Protocol):

@@ -37,7 +37,7 @@ BODY_SECONDS = 30.0
 """Time for a body to arrive, beside that for its bytes."""
 BODY_RATE = 16 * 2**10
 """Bytes a second that a body has to arrive with at least."""
-_MOST_CLIENTS = 10_000
+_MAX_CLIENTS = 10_000
 _STREAM = re.compile(r"/gradio_api/(heartbeat/[^/]+|queue/data|call/[^/]+/[^/]+|mcp(/.*)?)|/api/generate/[^/]+/events")
 
 _TOO_FAST = Text("Too many requests; wait a moment.", "请求过于频繁，请稍候。")
@@ -121,7 +121,7 @@ class _Rates:
         left, then = self._left.pop(client, (BURST, now))
         left = min(BURST, left + (now - then) * RATE)
         self._left[client] = (max(0.0, left - 1), now)
-        while len(self._left) > _MOST_CLIENTS:
+        while len(self._left) > _MAX_CLIENTS:
             self._left.popitem(last=False)
         return left >= 1
 

@@ -21,12 +21,12 @@ from tests.models.hub.conftest import HASTY, NEEDED, REPO, SHARDS, big
 from tests.models.hub.fake_hub import COMMIT, FakeHub, Fault, serve
 from zimage_app.domain.errors import FetchError
 from zimage_app.domain.fetching import FetchProgress
+from zimage_app.models.find.model_source import ModelSource, PartLocation, Remote
+from zimage_app.models.find.model_yaml import hub_source
 from zimage_app.models.hub import receipt
 from zimage_app.models.hub.fetch import Meter, fetch, plan_fetch
 from zimage_app.models.hub.hosts import Host, HuggingFace, ModelScope
 from zimage_app.models.hub.transfer import Stopped
-from zimage_app.models.named import hub_source
-from zimage_app.models.sources import ModelSource, Place, Remote
 
 ROOT = Path(__file__).parents[3]
 SHARD = SHARDS[0]
@@ -188,7 +188,7 @@ def test_a_killed_program_goes_on_where_it_was(hub: FakeHub, models: Path, home:
     hub.faults[SHARD] = [Fault(hold=threading.Event())]
     code = (
         "from pathlib import Path; from zimage_app.models.hub.fetch import fetch, plan_fetch;"
-        "from zimage_app.models.hub.hosts import HuggingFace; from zimage_app.models.named import hub_source;"
+        "from zimage_app.models.hub.hosts import HuggingFace; from zimage_app.models.find.model_yaml import hub_source;"
         f"models = Path({str(models)!r}); host = HuggingFace({hub.url!r});"
         f"fetch(plan_fetch(hub_source({REPO!r}, models), host, models), lambda progress: None)"
     )
@@ -423,7 +423,9 @@ def test_a_part_that_comes_meanwhile_leaves_what_was_begun(hub: FakeHub, models:
     with pytest.raises(FetchError, match="breaks off"):
         fetched(HuggingFace(hub.url), models)
     before = source(models)
-    places = replace(before.places, transformer=Place(home), text_encoder=Place(home), vae=Place(home))
+    places = replace(
+        before.places, transformer=PartLocation(home), text_encoder=PartLocation(home), vae=PartLocation(home)
+    )
     shutil.rmtree(home / "tokenizer", ignore_errors=True)
     fetch(plan_fetch(replace(before, places=places), HuggingFace(hub.url), models, HASTY), lambda _: None, HASTY)
     assert "tokenizer" not in source(models).missing

@@ -15,10 +15,10 @@ from huggingface_hub import close_session
 from tests.models.hub.conftest import HASTY, REPO
 from tests.models.hub.fake_hub import FakeHub
 from zimage_app.domain.errors import FetchError
+from zimage_app.models.find.model_source import Remote
 from zimage_app.models.hub.hosts import HuggingFace, ModelScope, host_of, reach
 from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
-from zimage_app.models.hub.patience import Busy, Patience
-from zimage_app.models.sources import Remote
+from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
 
 
 def nobody() -> str:
@@ -29,7 +29,7 @@ def nobody() -> str:
 
 
 def test_no_network_is_known_within_five_seconds() -> None:
-    assert Patience().first < 5.0
+    assert RetryPolicy().first < 5.0
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ class _Lost:
         self.given_up.wait(60.0)
         return "http://127.0.0.1:1"
 
-    def listing(self, repo: str, patience: Patience) -> Listing:
+    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
         raise NotImplementedError
 
     def url(self, listing: Listing, path: str) -> str:
@@ -114,7 +114,7 @@ def test_nobody_is_reached() -> None:
 
 def test_a_silent_hub_is_waited_for_no_longer(silent: str) -> None:
     with pytest.raises(FetchError, match="cannot be reached"):
-        HuggingFace(silent).listing(REPO, Patience(answer=0.1))
+        HuggingFace(silent).listing(REPO, RetryPolicy(answer=0.1))
 
 
 def test_mirrors(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_an_unknown_source_is_refused_with_those_there_are() -> None:
 
 
 def test_pauses() -> None:
-    patience = Patience(pause=1.0, longest=60.0)
+    patience = RetryPolicy(pause=1.0, longest=60.0)
     assert [patience.after(failures) for failures in (1, 2, 3, 9)] == [1.0, 2.0, 4.0, 60.0]
     assert patience.after(1, asked=30.0) == 30.0
     assert patience.after(1, asked=9999.0) == 60.0

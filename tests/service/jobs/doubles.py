@@ -13,13 +13,13 @@ from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
-from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.core import JobCore, JobRules
 from zimage_app.service.jobs.progress import Progress, RunEvent, Tracked
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
 from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.jobs.view import JobView, stage_views
-from zimage_app.service.limits import HOME
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.rules.limits import HOME
 
 
 class FakeClock:

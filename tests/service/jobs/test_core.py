@@ -21,12 +21,12 @@ from tests.service.jobs.doubles import Bench, HandRunner
 from zimage_app.domain.errors import GenerationError, StorageError
 from zimage_app.domain.events import StepDone
 from zimage_app.domain.text import Text
-from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.state import OVER, JobState
 from zimage_app.service.jobs.stop import StopReason
-from zimage_app.service.limits import HOME
-from zimage_app.service.views import SavedPicture
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.rules.limits import HOME
 
 SEQUENCES = int(os.environ.get("JOB_SEQUENCES", "200"))
 BROKEN = StorageError(Text("the disk is full", "磁盘已满"))

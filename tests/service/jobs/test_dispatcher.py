@@ -21,12 +21,12 @@ from tests.service.quick import MODEL, PATIENCE, QuickStudio, drawn, finish, pla
 from zimage_app.domain.errors import GenerationError, StorageError
 from zimage_app.domain.events import StageDone, StageStarted, StepDone
 from zimage_app.domain.text import Text
-from zimage_app.service.config import StudioConfig
 from zimage_app.service.jobs.folder_lock import FolderInUse, FolderLock, running_app
 from zimage_app.service.jobs.state import JobEvent
 from zimage_app.service.jobs.store import STORE_NAME, Job, JobStore
 from zimage_app.service.jobs.view import QueueView
-from zimage_app.service.limits import HOME
+from zimage_app.service.rules.limits import HOME
+from zimage_app.service.setup.config import StudioConfig
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ def test_an_app_that_starts_without_its_file_takes_it_and_its_jobs_once_it_is_th
 ) -> None:
     """And nobody else can, meanwhile or afterwards: the lock comes first."""
     interrupted(tmp_path, "before", 5)
-    monkeypatch.setattr("zimage_app.service.database._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("zimage_app.service.storage.database._RETRY_SECONDS", 0.0)
     acquire = FolderLock.acquire
 
     writable = threading.Event()

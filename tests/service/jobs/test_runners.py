@@ -16,21 +16,21 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoadingCancelled
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.models.spec import find_model
-from zimage_app.service.config import StudioConfig
-from zimage_app.service.gallery import Gallery, read_record
+from zimage_app.models.find.catalogue import find_model
+from zimage_app.service.generation.model_slot import ModelSlot
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import Tracked
 from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
-from zimage_app.service.limits import HOME
-from zimage_app.service.loras import LoraLibrary
-from zimage_app.service.slot import ModelSlot
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.pictures.gallery import Gallery, read_record
+from zimage_app.service.rules.limits import HOME
+from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
-    from zimage_app.service.generation import Generator
+    from zimage_app.service.generation.generator import Generator
 
 Load = Callable[[Job, Callable[[Text], None], Callable[[], bool]], "Generator"]
 

@@ -15,7 +15,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.jobs import store as module
 from zimage_app.service.jobs.state import TRANSITIONS, JobEvent, JobState
 from zimage_app.service.jobs.store import STORE_NAME, Job, JobStore, fair_order
-from zimage_app.service.limits import HOME
+from zimage_app.service.rules.limits import HOME
 
 PATHS = {
     JobState.WAITING: (),
@@ -239,7 +239,7 @@ def test_times_of_finished_jobs_make_the_estimate(store: JobStore) -> None:
 def test_open_jobs_are_put_in_again_when_the_file_was_lost(
     store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("zimage_app.service.database._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("zimage_app.service.storage.database._RETRY_SECONDS", 0.0)
     add(store, "a", "b")
     go(store, "a", JobEvent.CLAIM)
     store.pause(True)
@@ -285,7 +285,7 @@ def test_jobs_of_a_time_without_a_file_go_into_it_once_it_can_be_had(
         add(store, "new")
         assert [bool(store.warning), names(store)] == [True, ["new"]]
         allowed.append(True)
-        monkeypatch.setattr("zimage_app.service.database._RETRY_SECONDS", 0.0)
+        monkeypatch.setattr("zimage_app.service.storage.database._RETRY_SECONDS", 0.0)
         store.refresh()
         assert [bool(store.warning), names(store)] == [False, ["old", "new"]]
     with closing(JobStore(tmp_path)) as again:

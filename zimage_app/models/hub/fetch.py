@@ -22,14 +22,14 @@ from filelock import FileLock, Timeout
 from huggingface_hub import is_offline_mode
 
 from zimage_app.domain.fetching import FetchProgress
-from zimage_app.models.folders import GROWING, WANTED, still_wanted
-from zimage_app.models.hub import sentences
+from zimage_app.models.disk.folders import GROWING, WANTED, still_wanted
+from zimage_app.models.find.model_source import ModelSource, Remote, repo_folder
+from zimage_app.models.hub import errors
 from zimage_app.models.hub.hosts import AGENT, Host, reach
 from zimage_app.models.hub.listing import INDEX, Listing, RepoFile
-from zimage_app.models.hub.patience import Busy, Patience
 from zimage_app.models.hub.receipt import checksum_of, note
+from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
 from zimage_app.models.hub.transfer import Stopped, Task, Transfer, size_of
-from zimage_app.models.sources import ModelSource, Remote, repo_folder
 
 _AT_ONCE = 3
 """Files. One connection rarely fills a line; many are taken amiss."""
@@ -97,7 +97,7 @@ def plan_fetch(
     source: ModelSource,
     host: Host,
     models: Path,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
     stopped: threading.Event | None = None,
 ) -> FetchPlan:
     """Ask the hub what ``source`` lacks; where that is nothing, nobody is asked.
@@ -106,12 +106,12 @@ def plan_fetch(
         FetchError: the hub cannot be reached, or does not have it.
         Stopped: ``stopped`` was set.
     """
-    patience, stopped = patience or Patience(), stopped or threading.Event()
+    patience, stopped = patience or RetryPolicy(), stopped or threading.Event()
     remotes = [place.remote for place in source.missing.values() if place.remote is not None]
     errands = []
     if remotes:
         if is_offline_mode():
-            raise sentences.offline(", ".join(dict.fromkeys(remote.repo for remote in remotes)))
+            raise errors.offline(", ".join(dict.fromkeys(remote.repo for remote in remotes)))
         reach(host, patience.first)
     for repo in dict.fromkeys(remote.repo for remote in remotes):
         listing = _listing(host, repo, patience, stopped)
@@ -120,7 +120,7 @@ def plan_fetch(
     return FetchPlan(host, tuple(errands))
 
 
-def _listing(host: Host, repo: str, patience: Patience, stopped: threading.Event) -> Listing:
+def _listing(host: Host, repo: str, patience: RetryPolicy, stopped: threading.Event) -> Listing:
     for failures in range(1, patience.attempts + 1):
         try:
             return host.listing(repo, patience)
@@ -128,20 +128,20 @@ def _listing(host: Host, repo: str, patience: Patience, stopped: threading.Event
             status = error.status
             if failures < patience.attempts and stopped.wait(patience.after(failures, error.after)):
                 raise Stopped from error
-    raise sentences.busy(host.name, status)
+    raise errors.busy(host.name, status)
 
 
 def _complete(listing: Listing, remotes: list[Remote], host: Host) -> None:
     for remote in remotes:
         if remote.repo == listing.repo and not listing.part(remote):
             what = remote.path if remote.is_file else f"safetensors weights in {remote.path}/"
-            raise sentences.not_found(f"{what} ({remote.repo})", host.name)
+            raise errors.not_found(f"{what} ({remote.repo})", host.name)
 
 
 def fetch(
     plan: FetchPlan,
     tell: Callable[[FetchProgress], None],
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
     stopped: threading.Event | None = None,
 ) -> None:
     """Fetch what was planned; ``tell`` is told a few times a second how far it is.
@@ -152,7 +152,7 @@ def fetch(
         FetchError: a file cannot be had; what came is kept, and the next attempt goes on from there.
         Stopped: ``stopped`` was set.
     """
-    patience, stopped = patience or Patience(), stopped or threading.Event()
+    patience, stopped = patience or RetryPolicy(), stopped or threading.Event()
     with ExitStack() as stack:
         for errand in plan.errands:
             stack.enter_context(_alone(errand.folder))
@@ -179,7 +179,7 @@ def _begin(errand: Errand) -> None:
         growing.mkdir(parents=True, exist_ok=True)
         (growing / WANTED).write_text(json.dumps(wanted), encoding="utf-8")
     except OSError as error:
-        raise sentences.not_writable(growing, error.strerror or str(error)) from error
+        raise errors.not_writable(growing, error.strerror or str(error)) from error
 
 
 def _end(errand: Errand) -> None:
@@ -197,9 +197,9 @@ def _alone(folder: Path) -> Iterator[None]:
         lock = FileLock(locks / f"{folder.name}.lock")
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise sentences.twice(folder) from error
+        raise errors.twice(folder) from error
     except OSError as error:
-        raise sentences.not_writable(folder, error.strerror or str(error)) from error
+        raise errors.not_writable(folder, error.strerror or str(error)) from error
     try:
         yield
     finally:
@@ -210,7 +210,7 @@ def _make_sure_of_room(plan: FetchPlan) -> None:
     for folder in {errand.folder.parent for errand in plan.errands}:
         free = free_space(folder)
         if free < plan.left + _SPARE:
-            raise sentences.disk_full(folder, plan.left, free)
+            raise errors.disk_full(folder, plan.left, free)
 
 
 def free_space(folder: Path) -> int:

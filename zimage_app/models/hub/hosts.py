@@ -17,9 +17,9 @@ import httpx
 from zimage_app.domain.errors import FetchError
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
-from zimage_app.models.hub import sentences
+from zimage_app.models.hub import errors
 from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
-from zimage_app.models.hub.patience import Busy, Patience
+from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
 
 HUGGINGFACE_URL = "https://huggingface.co"
 MODELSCOPE_URL = "https://modelscope.cn"
@@ -57,7 +57,7 @@ class Host(Protocol):
         """As people know it."""
         ...
 
-    def listing(self, repo: str, patience: Patience) -> Listing:
+    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
         """What a repository, ``owner/name``, holds; raises FetchError, or Busy where it should be asked again."""
         ...
 
@@ -86,7 +86,7 @@ class HuggingFace:
         """As people know it."""
         return urlsplit(self.endpoint).netloc
 
-    def listing(self, repo: str, patience: Patience) -> Listing:
+    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
         """What a repository holds at its newest commit."""
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import (
@@ -106,24 +106,24 @@ class HuggingFace:
         try:
             info = _asked(self, ask)
         except GatedRepoError as error:
-            raise sentences.gated(repo, self.page(repo)) from error
+            raise errors.gated(repo, self.page(repo)) from error
         except (RepositoryNotFoundError, HFValidationError) as error:
-            raise sentences.no_repo(repo, self.name) from error
+            raise errors.no_repo(repo, self.name) from error
         except HfHubHTTPError as error:
             raise self._refused(repo, error.response.status_code, error.response.headers) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise sentences.odd_answer(self.name) from error
+            raise errors.odd_answer(self.name) from error
         files = [_hugging_file(item) for item in info.siblings or ()]
         if not info.sha or None in files:
-            raise sentences.odd_answer(self.name)
+            raise errors.odd_answer(self.name)
         return Listing(repo, info.sha, tuple(file for file in files if file is not None))
 
     def _refused(self, repo: str, status: int, headers: Any) -> Exception:
         if status in Busy.STATUSES:
             return Busy.of(status, headers)
         if status in (401, 403):
-            return sentences.forbidden(repo, self.name, status)
-        return sentences.no_repo(repo, self.name) if status == 404 else sentences.odd_answer(self.name)
+            return errors.forbidden(repo, self.name, status)
+        return errors.no_repo(repo, self.name) if status == 404 else errors.odd_answer(self.name)
 
     def url(self, listing: Listing, path: str) -> str:
         """The address of a file at the listing's commit."""
@@ -163,7 +163,7 @@ class ModelScope:
         """As people know it."""
         return urlsplit(self.endpoint).netloc
 
-    def listing(self, repo: str, patience: Patience) -> Listing:
+    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
         """What a repository holds now."""
         url = f"{self.endpoint}/api/v1/models/{repo}/repo/files"
         timeout = httpx.Timeout(patience.answer)
@@ -176,12 +176,12 @@ class ModelScope:
         if answer.status_code in Busy.STATUSES:
             raise Busy.of(answer.status_code, answer.headers)
         if answer.status_code in (401, 403, 404):
-            raise sentences.no_repo(repo, self.name)
+            raise errors.no_repo(repo, self.name)
         try:
             items = answer.raise_for_status().json()["Data"]["Files"]
             files = [_scope_file(item) for item in items if item["Type"] != "tree"]
         except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
-            raise sentences.odd_answer(self.name) from error
+            raise errors.odd_answer(self.name) from error
         return Listing(repo, _REVISION, tuple(files))
 
     def url(self, listing: Listing, path: str) -> str:
@@ -239,7 +239,7 @@ def reach(host: Host, seconds: float) -> None:
     up knows no time limit: without network it may take half a minute.
     """
     settled, connected = threading.Event(), threading.Event()
-    errors: list[Exception] = []
+    failures: list[Exception] = []
 
     def trace(event: str, _: object) -> None:
         if event == "connection.connect_tcp.complete":
@@ -252,14 +252,14 @@ def reach(host: Host, seconds: float) -> None:
                 client.head(host.endpoint, headers=AGENT, extensions={"trace": trace})
             connected.set()
         except Exception as error:  # noqa: BLE001 - told to the one who waits
-            errors.append(error)
+            failures.append(error)
         finally:
             settled.set()
 
     threading.Thread(target=run, name="hub-first-contact", daemon=True).start()
     settled.wait(seconds)
     if not connected.is_set():
-        raise sentences.no_network(host.name, _OTHER[host.key]) from (errors[0] if errors else None)
+        raise errors.no_network(host.name, _OTHER[host.key]) from (failures[0] if failures else None)
 
 
 def _asked(host: Host, ask: Callable[[], _Answer]) -> _Answer:
@@ -269,4 +269,4 @@ def _asked(host: Host, ask: Callable[[], _Answer]) -> _Answer:
     try:
         return ask()
     except (httpx.RequestError, httpx2.RequestError) as error:
-        raise sentences.no_network(host.name, _OTHER[host.key]) from error
+        raise errors.no_network(host.name, _OTHER[host.key]) from error

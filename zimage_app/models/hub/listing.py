@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from zimage_app.models.sources import Remote
+from zimage_app.models.find.model_source import Remote
 
 INDEX = "model_index.json"
 """The file that makes a folder a model."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
 from zimage_app.models.hub.transfer import feed
-from zimage_app.models.regular_file import read_regular
 
 NAME = ".fetched.json"
 _LARGEST = 16 * 2**20

@@ -20,10 +20,10 @@ from typing import Any
 import httpx
 
 from zimage_app.domain.errors import FetchError
-from zimage_app.models.hub import sentences
+from zimage_app.models.disk.regular_file import open_regular
+from zimage_app.models.hub import errors
 from zimage_app.models.hub.listing import Checksum, RepoFile
-from zimage_app.models.hub.patience import Busy, Patience
-from zimage_app.models.regular_file import open_regular
+from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
 
 _BLOCK = 1024 * 1024
 _PARTIAL = 206
@@ -58,7 +58,7 @@ class Transfer:
     """How files are fetched; safe to use from several threads."""
 
     client: httpx.Client
-    patience: Patience
+    patience: RetryPolicy
     moved: Callable[[int], None]
     """Told of bytes that came, and, with a minus, of those that were thrown away."""
     stopped: threading.Event
@@ -85,7 +85,7 @@ class Transfer:
                 return
             self.moved(-task.part.stat().st_size)
             task.part.unlink()
-        raise sentences.wrong_bytes(task.file.path, task.host)
+        raise errors.wrong_bytes(task.file.path, task.host)
 
     def _whole(self, task: Task) -> bool:
         """Fetch what is missing, again and again while that leads on; gives whether the bytes are right."""
@@ -98,8 +98,8 @@ class Transfer:
                 failures, size = (1 if now > size >= 0 else failures + 1), now
                 if failures >= self.patience.attempts:
                     if isinstance(error, Busy):
-                        raise sentences.busy(task.host, error.status) from error
-                    raise sentences.broken_off(task.file.path, task.host) from error
+                        raise errors.busy(task.host, error.status) from error
+                    raise errors.broken_off(task.file.path, task.host) from error
                 pause = self.patience.after(failures, error.after if isinstance(error, Busy) else None)
                 if self.stopped.wait(pause):
                     raise Stopped from error
@@ -169,11 +169,11 @@ def _check(answer: httpx.Response, task: Task) -> None:
         raise Busy.of(status, answer.headers)
     if status in (401, 403):
         if answer.headers.get("x-error-code") == "GatedRepo":
-            raise sentences.gated(task.repo, task.page)
-        raise sentences.forbidden(task.file.path, task.host, status)
+            raise errors.gated(task.repo, task.page)
+        raise errors.forbidden(task.file.path, task.host, status)
     if status in (404, 410):
-        raise sentences.not_found(f"{task.file.path} ({task.repo})", task.host)
-    raise sentences.odd_answer(task.host)
+        raise errors.not_found(f"{task.file.path} ({task.repo})", task.host)
+    raise errors.odd_answer(task.host)
 
 
 def _hasher(file: RepoFile) -> Any:
@@ -188,8 +188,8 @@ def size_of(path: Path) -> int:
 
 def _of_disk(path: Path, error: OSError) -> FetchError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return sentences.disk_full(path.parent, None, shutil.disk_usage(path.parent).free)
-    return sentences.not_writable(path, error.strerror or str(error))
+        return errors.disk_full(path.parent, None, shutil.disk_usage(path.parent).free)
+    return errors.not_writable(path, error.strerror or str(error))
 
 
 def feed(hasher: Any, path: Path, stopped: threading.Event) -> None:

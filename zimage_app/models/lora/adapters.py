@@ -13,13 +13,13 @@ from torch import Tensor
 
 from zimage_app.domain.errors import LoraError
 from zimage_app.models.lora.files import fault, shown
-from zimage_app.models.lora.names import Found, Shape
+from zimage_app.models.lora.names import Shape, SpelledModule
 from zimage_app.models.lora.updates import Delta, Dora, Full, Hadamard, Kronecker, LowRank, Replacement, Update
 
 ABSURD = 1e4
 """No factor of a trained LoRA comes near; beyond it a file is broken or in another unit."""
 
-_MOST_RANKS = 1024
+_MAX_RANKS = 1024
 """Of small weights, for which one rank that is set for all is often far too many."""
 
 _ADAPTERS = {"up": "LoRA", "down": "LoRA", "hada": "LoHa", "lokr": "LoKr"}
@@ -30,7 +30,7 @@ class Group:
     """All that a file says about one spelling of one module."""
 
     file: str
-    found: Found
+    found: SpelledModule
     keys: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -203,7 +203,7 @@ def _pair(group: Group, up: str, down: str) -> LowRank:
             f"has shape {_by(pair.up.shape)} and {other} {_by(pair.down.shape)}: the ranks differ; the file is broken",
             f"形状为 {_by(pair.up.shape)}，而 {other} 为 {_by(pair.down.shape)}：秩不一致；文件已损坏",
         )
-    rank, most = pair.down.shape[0], max(_MOST_RANKS, pair.up.shape[0], pair.down.shape[1])
+    rank, most = pair.down.shape[0], max(_MAX_RANKS, pair.up.shape[0], pair.down.shape[1])
     if rank > most:
         raise group.fault(
             down,

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
-from zimage_app.models.lookalikes import MOST_BYTES, MOST_TENSORS, PICKLE, TOO_MANY, lookalike
-from zimage_app.models.regular_file import read_regular
+from zimage_app.models.disk.regular_file import read_regular
+from zimage_app.models.weights.lookalikes import MAX_BYTES, MAX_TENSORS, PICKLE, TOO_MANY, lookalike
 
-_LONGEST_SHOWN, _SHOWN_END = 160, 60
+_MAX_SHOWN, _SHOWN_END = 160, 60
 """Letters. Keys differ at their ends."""
 _PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 
@@ -25,11 +25,11 @@ def fault(file: str, en: str, zh: str) -> LoraError:
 
 def shown(text: str) -> str:
     """A stranger's key or name in a sentence: letters that can be shown, and not too many of them."""
-    plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in text[: 2 * _LONGEST_SHOWN])
-    if len(text) <= _LONGEST_SHOWN:
+    plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in text[: 2 * _MAX_SHOWN])
+    if len(text) <= _MAX_SHOWN:
         return plain
     end = "".join(letter if letter.isprintable() else "\ufffd" for letter in text[-_SHOWN_END:])
-    return f"{plain[: _LONGEST_SHOWN - _SHOWN_END - 1]}…{end}"
+    return f"{plain[: _MAX_SHOWN - _SHOWN_END - 1]}…{end}"
 
 
 def modified(path: Path) -> tuple[int, int]:
@@ -54,7 +54,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     _refuse_pickle(path.name)
     try:
         # Not a memory map: a file that is replaced while its LoRA is on must not change the numbers under us.
-        data = read_regular(path, MOST_BYTES)
+        data = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
     _refuse_other_content(path.name, data)
@@ -88,7 +88,7 @@ def _refuse_other_content(file: str, data: bytes) -> None:
 def _refuse_many(file: str, data: bytes) -> None:
     """Files of so many tensors that reading them alone takes seconds."""
     length = int.from_bytes(data[:8], "little")
-    if data.count(b'"data_offsets"', 8, 8 + min(length, len(data))) > MOST_TENSORS:
+    if data.count(b'"data_offsets"', 8, 8 + min(length, len(data))) > MAX_TENSORS:
         raise fault(file, TOO_MANY.en, TOO_MANY.zh)
 
 

@@ -22,7 +22,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.lora.files import fault, modified, read_tensors
 from zimage_app.models.lora.names import Names
 from zimage_app.models.lora.parsing import LoraFile, Patch, parse_lora
-from zimage_app.models.lora.places import Places
+from zimage_app.models.lora.patch_targets import PatchTargets
 
 _PLAIN_DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
 
@@ -87,7 +87,7 @@ class LoraManager:
         module = transformer.module if isinstance(transformer, Patchable) else transformer
         self._module = module if isinstance(module, nn.Module) else None
         self._origin = transformer.origin if isinstance(transformer, Rereadable) else None
-        self._places = Places(nn.Module() if self._module is None else self._module)
+        self._places = PatchTargets(nn.Module() if self._module is None else self._module)
         self._names = Names(self._places.shapes())
         self._stack: LoraStack = ()
         self._last_read: LoraStack = ()

@@ -47,7 +47,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LoraModule:
     """A module that a LoRA can name."""
 
     name: str
@@ -57,10 +57,10 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SpelledModule:
     """A module as a file spells it."""
 
-    place: Place
+    place: LoraModule
     rank: int
     """0: ComfyUI ignores this spelling. Else, of two spellings of one module, ComfyUI takes the higher rank."""
 
@@ -84,13 +84,13 @@ class Names:
         self._blocks = {f"{match[1]}.{match[2]}" for name in self._dotted if (match := _BLOCK.search(name))}
         self._underscored = {name.replace(".", "_"): place for name, place in self._dotted.items()}
 
-    def find(self, spelled: str) -> Found | None:
+    def find(self, spelled: str) -> SpelledModule | None:
         """The module behind a key without its adapter suffix; None when the model has none of that name."""
         match = _PREFIX.match(spelled)
         prefix = match.group() if match else ""
         name = spelled[len(prefix) :]
         place = self._dotted.get(name) or self._underscored.get(name.replace(".processor", "").replace(".", "_"))
-        return None if place is None else Found(place, self._rank(prefix, name))
+        return None if place is None else SpelledModule(place, self._rank(prefix, name))
 
     def has_layer(self, key: str) -> bool:
         """Whether the block that a key names by its number is one of this model's."""
@@ -103,9 +103,11 @@ class Names:
         return max((_COMFY_RANKS.get((prefix, words), 0) for words in conventions), default=0)
 
 
-def _diffusers_places(shapes: Mapping[str, Shape]) -> dict[str, Place]:
+def _diffusers_places(shapes: Mapping[str, Shape]) -> dict[str, LoraModule]:
     modules = [name.removesuffix(".weight") for name in shapes if name.endswith(".weight")]
-    return {module: Place(_to_original(module), _weight(module, shapes), _bias(module, shapes)) for module in modules}
+    return {
+        module: LoraModule(_to_original(module), _weight(module, shapes), _bias(module, shapes)) for module in modules
+    }
 
 
 def _weight(module: str, shapes: Mapping[str, Shape]) -> Target:
@@ -130,23 +132,23 @@ def _to_original(module: str) -> str:
     return module
 
 
-def _original_places(diffusers: Mapping[str, Place]) -> dict[str, Place]:
+def _original_places(diffusers: Mapping[str, LoraModule]) -> dict[str, LoraModule]:
     """The original checkpoint's names: q, k and v only together."""
     places = {place.name: place for place in diffusers.values() if len(place.weight.unit) == 1}
     for module in diffusers:
         if module.endswith(_Q):
             name = module.removesuffix("to_q") + "qkv"
-            places[name] = Place(name, _whole(diffusers, module), None)
+            places[name] = LoraModule(name, _whole(diffusers, module), None)
     return places
 
 
-def _whole(diffusers: Mapping[str, Place], to_q: str) -> Target:
+def _whole(diffusers: Mapping[str, LoraModule], to_q: str) -> Target:
     stem = to_q.removesuffix("q")
     last = diffusers[f"{stem}v"].weight
     return Target(last.unit, (0, last.rows[1]), (last.rows[1], *last.shape[1:]), fused=True)
 
 
-def _short_forms(diffusers: Mapping[str, Place]) -> dict[str, Place]:
+def _short_forms(diffusers: Mapping[str, LoraModule]) -> dict[str, LoraModule]:
     """``to_out`` without its index, as older diffusers attention processors say it."""
     ending = ".to_out.0"
     return {name.removesuffix(".0"): place for name, place in diffusers.items() if name.endswith(ending)}

@@ -31,9 +31,9 @@ from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import escaped, parse
 
 _SHOWN = 120
-_MOST_LINES = 200
+_MAX_LINES = 200
 """Of each list; a graph of thousands of foreign nodes is not told of one by one."""
-_LONGEST_PROMPT = 10 * MAX_PROMPT
+_MAX_PROMPT = 10 * MAX_PROMPT
 """Letters of a text with its tags; of what is longer, nothing could be kept."""
 _GRID = 16
 _EXPECTED = ("steps", "cfg", "sampler", "scheduler")
@@ -129,7 +129,7 @@ class Draft:
             title = knob_of(GenerationRequest, name).title
             if not isinstance(text, str) or not text.strip():
                 continue
-            if len(text) > _LONGEST_PROMPT:
+            if len(text) > _MAX_PROMPT:
                 self._allowed({name: text}, title)
                 continue
             text = self._untagged(text, name, title)
@@ -329,8 +329,8 @@ def _whole(value: object) -> object:
 
 def _few(lines: list[Text]) -> tuple[Text, ...]:
     unique = tuple(dict.fromkeys(lines))
-    more = len(unique) - _MOST_LINES
-    return unique if more <= 0 else (*unique[:_MOST_LINES], Text(f"… and {more} more", f"……以及另外 {more} 项"))
+    more = len(unique) - _MAX_LINES
+    return unique if more <= 0 else (*unique[:_MAX_LINES], Text(f"… and {more} more", f"……以及另外 {more} 项"))
 
 
 def taken_lines(settings: Mapping[str, Any], model: str) -> Iterator[Text]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from PIL import Image, PngImagePlugin
 
-from zimage_app.service.picture_files import exif_of
+from zimage_app.service.pictures.picture_files import exif_of
 
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _DESCRIPTION, _MAKE, _MODEL, _SOFTWARE, _XP_COMMENT = 0x010E, 0x010F, 0x0110, 0x0131, 0x9C9C

@@ -10,7 +10,7 @@ from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.draft import Imported, shown
 from zimage_app.service.imports.names import family_of, stem_of
-from zimage_app.service.loras import LoraLibrary
+from zimage_app.service.library.loras import LoraLibrary
 
 
 def fitted(imported: Imported, loras: LoraLibrary, models: Mapping[str, str]) -> Imported:

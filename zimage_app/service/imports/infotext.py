@@ -15,7 +15,7 @@ from typing import Any
 _NEGATIVE = "Negative prompt:"
 _LAST_LINES = 12
 """Lines from the end in which the pairs are looked for."""
-_LONGEST_LINE = 100_000
+_MAX_LINE = 100_000
 """Letters of the pairs. What is said in them of ours is at most a prompt, escaped."""
 _STEPS = re.compile(r"\bSteps:\s{0,4}\d{1,6}(?=\s{0,4}(,|$))")
 _KEY = re.compile(r"\s{0,8}(\w[\w \-/()+.#]{0,60}?)\s{0,4}:\s{0,4}")
@@ -47,7 +47,7 @@ def parsed(text: str) -> Infotext:
     if begin is None:
         return Infotext(text, "", {})
     end = text.find("\n", begin)
-    line = text[begin : len(text) if end < 0 else end][:_LONGEST_LINE]
+    line = text[begin : len(text) if end < 0 else end][:_MAX_LINE]
     facts: dict[str, Any] = {}
     for key, value in _pairs(line):
         facts.setdefault(key.lower(), value)
@@ -66,8 +66,8 @@ def _pairs_begin(text: str) -> int | None:
     for _ in range(_LAST_LINES):
         begin = text.rfind("\n", 0, end) + 1
         line = text[begin:end]
-        found = [match.start() for match in _STEPS.finditer(line[-_LONGEST_LINE:])]
-        offset = begin + max(0, len(line) - _LONGEST_LINE)
+        found = [match.start() for match in _STEPS.finditer(line[-_MAX_LINE:])]
+        offset = begin + max(0, len(line) - _MAX_LINE)
         if found and found[0] + offset - begin <= len(line) - len(line.lstrip()):
             return offset + found[0]
         if found and inside is None and _USUAL.search(line, offset - begin + found[-1]):

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from zimage_app.domain.errors import ImportedFileError, StudioError
-from zimage_app.domain.plain_json import MOST_VALUES, TooMuchJson, read_json, values_in
+from zimage_app.domain.plain_json import MAX_VALUES, TooMuchJson, read_json, values_in
 from zimage_app.domain.text import Text
-from zimage_app.models.regular_file import open_regular
-from zimage_app.service.gallery import TEXT_KEY
+from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.service.imports.comfy import read_graph
 from zimage_app.service.imports.draft import Imported, shown
 from zimage_app.service.imports.encodings import decoded, picture_texts
@@ -27,7 +26,8 @@ from zimage_app.service.imports.ours import read_request, read_studio
 from zimage_app.service.imports.programs import program_of, read_program
 from zimage_app.service.imports.swarm import read_swarm
 from zimage_app.service.imports.webui import read_infotext
-from zimage_app.service.picture_files import UnreadablePicture, opened_picture
+from zimage_app.service.pictures.gallery import TEXT_KEY
+from zimage_app.service.pictures.picture_files import UnreadablePicture, opened_picture
 
 MAX_BYTES = 64 * 2**20
 _MAX_TEXT = 8 * 2**20
@@ -36,7 +36,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 _SOFTWARE = ("Software", "software", "generator")
 _SETTINGS = ("prompt", "param", "setting", "workflow", "generation", "metadata", "dream", "seed", "comment")
-_MOST_WRAPPINGS = 500
+_MAX_WRAPPINGS = 500
 """Values that are looked through for a graph."""
 _BEGINS = re.compile(r"\s*[\[{]")
 """What JSON begins with that may hold settings."""
@@ -55,7 +55,7 @@ class _Found:
     guessed: bool = False
     """Whether the text's encoding isn't certain."""
     _data: dict[str, Any] = field(default_factory=dict)
-    _left: int = MOST_VALUES
+    _left: int = MAX_VALUES
 
     def data(self, key: str) -> Any:
         """What the text of that name says as JSON; None where it is none, or all are too much. Each is read once."""
@@ -142,14 +142,14 @@ def _graphs(found: _Found) -> Imported | None:
 def _wrapped(data: object) -> Iterator[dict[str, Any]]:
     """Graphs in plain data: itself, or what jobs, API calls and saved pictures wrap; those that ran come first."""
     waiting = deque([data])
-    for _ in range(_MOST_WRAPPINGS):
+    for _ in range(_MAX_WRAPPINGS):
         if not waiting:
             return
         at = waiting.popleft()
         if isinstance(at, str):
             at = _json(at)
         if isinstance(at, list):
-            waiting += at[:_MOST_WRAPPINGS]
+            waiting += at[:_MAX_WRAPPINGS]
         if not isinstance(at, dict):
             continue
         if isinstance(at.get("nodes"), list) or any(
@@ -248,7 +248,7 @@ def _text_file(data: bytes, name: str) -> _Found:
     return _Found({"file": found[0]}, guessed=found[1])
 
 
-def _json(text: str, most: int = MOST_VALUES) -> Any:
+def _json(text: str, most: int = MAX_VALUES) -> Any:
     """What JSON says that is a list or a mapping; None where it is none.
 
     Raises:
@@ -262,8 +262,8 @@ def _json(text: str, most: int = MOST_VALUES) -> Any:
     except TooMuchJson as error:
         raise ImportedFileError(
             Text(
-                f"This holds more than {MOST_VALUES} values and is not read; save the part that makes the picture.",
-                f"其中的数据超过 {MOST_VALUES} 项，不予读取；请只保存生成图片的部分。",
+                f"This holds more than {MAX_VALUES} values and is not read; save the part that makes the picture.",
+                f"其中的数据超过 {MAX_VALUES} 项，不予读取；请只保存生成图片的部分。",
             )
         ) from error
     except ValueError:

@@ -19,7 +19,6 @@ from zimage_app.domain.plan import GenerationPlan, running_stages
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
-from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.job_log import JobTimes, log_job
 from zimage_app.service.jobs.progress import Progress, Tracked
 from zimage_app.service.jobs.runners.runner import Assignment, Reports, Runner
@@ -27,9 +26,10 @@ from zimage_app.service.jobs.state import JobEvent, JobState
 from zimage_app.service.jobs.stop import StopReason
 from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.jobs.view import JobView, StageView, stage_views
-from zimage_app.service.limits import Limits
-from zimage_app.service.permissions import for_strangers
-from zimage_app.service.views import SavedPicture
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.rules.limits import Limits
+from zimage_app.service.rules.permissions import for_strangers
 
 log = logging.getLogger(__name__)
 

@@ -19,14 +19,14 @@ from zimage_app.domain.errors import StorageError, StudioError
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
-from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.core import JobCore, JobRules, job_view
 from zimage_app.service.jobs.folder_lock import FolderInUse, FolderLock, running_app
 from zimage_app.service.jobs.progress import Progress, RunEvent, Tracked, closing
 from zimage_app.service.jobs.runners.runner import Runner
 from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.jobs.view import JobView
-from zimage_app.service.views import SavedPicture
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.pictures.views import SavedPicture
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
-from zimage_app.models.regular_file import read_regular
+from zimage_app.models.disk.regular_file import read_regular
 
 log = logging.getLogger(__name__)
 

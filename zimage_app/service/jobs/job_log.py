@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.diagnostics.logs import log_event
 from zimage_app.service.jobs.view import JobView
-from zimage_app.service.logs import log_event
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from zimage_app.domain.text import Text
-from zimage_app.service.database import Database, Migration
 from zimage_app.service.jobs.state import AT_WORK, OVER, TRANSITIONS, JobEvent, JobState
-from zimage_app.service.limits import Limits, check_places
+from zimage_app.service.rules.limits import Limits, check_places
+from zimage_app.service.storage.database import Database, Migration
 
 STORE_NAME = "jobs.sqlite"
 MAX_OVER = 2000

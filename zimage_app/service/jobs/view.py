@@ -9,7 +9,7 @@ from zimage_app.domain.plan import running_stages
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import OVER, JobState
-from zimage_app.service.views import SavedPicture
+from zimage_app.service.pictures.views import SavedPicture
 
 
 @dataclass(frozen=True, slots=True)

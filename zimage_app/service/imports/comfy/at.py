@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.comfy.catalogue import Kind
+from zimage_app.service.imports.comfy.catalogue import NodeKind
 from zimage_app.service.imports.comfy.graph import Node
 from zimage_app.service.imports.comfy.values import (
     Bundle,
@@ -27,7 +27,7 @@ from zimage_app.service.imports.comfy.values import (
 )
 
 Flow = TypeVar("Flow", bound=Value)
-MOST_TEXT = 100_000
+MAX_TEXT = 100_000
 """Characters that are looked at; far more than a prompt may have."""
 UNNAMED = Text(
     "this file holds its values without their names, in an order that isn't known here",
@@ -55,7 +55,7 @@ _CHANGED: dict[type[Value], Text] = {
 class At:
     """A node, its row and its inputs."""
 
-    def __init__(self, node: Node, kind: Kind, inputs: Mapping[str, Value]) -> None:
+    def __init__(self, node: Node, kind: NodeKind, inputs: Mapping[str, Value]) -> None:
         self.node = node
         self.kind = kind
         self.inputs = inputs
@@ -142,7 +142,7 @@ def type_named(name: str) -> type[Value] | None:
 def written(text: Any, *, drawn: bool) -> Plain:
     """What stands in a node's own field. ``drawn``: ComfyUI's page draws its choices, and takes its comments out."""
     if isinstance(text, str):
-        text = text[:MOST_TEXT]
+        text = text[:MAX_TEXT]
         if drawn:
             text = _COMMENT.sub("", text)
     return Plain(text, choices=drawn and isinstance(text, str) and "{" in text)

@@ -20,7 +20,7 @@ _FIELDS = frozenset({"does", "widgets", "gives", "takes", "choices", "with"})
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class NodeKind:
     """One class of nodes."""
 
     name: str
@@ -36,9 +36,9 @@ class Kind:
 
 
 @cache
-def catalogue() -> Mapping[str, Kind]:
+def catalogue() -> Mapping[str, NodeKind]:
     """All rows by their class; raises ValueError, with the class, where one is wrong."""
-    kinds: dict[str, Kind] = {}
+    kinds: dict[str, NodeKind] = {}
     for path in sorted(_TABLES.glob("*.yaml")):
         for name, row in yaml.safe_load(path.read_text(encoding="utf-8")).items():
             if name in kinds:
@@ -47,7 +47,7 @@ def catalogue() -> Mapping[str, Kind]:
     return kinds
 
 
-def _kind(name: str, row: Mapping[str, Any]) -> Kind:
+def _kind(name: str, row: Mapping[str, Any]) -> NodeKind:
     keys = [key for part in ("takes", "with") for key in row.get(part, {})]
     if not all(isinstance(key, str) for key in keys):
         raise ValueError(f"{name}: {keys} are read as something else than names; put quotes around them")
@@ -55,7 +55,7 @@ def _kind(name: str, row: Mapping[str, Any]) -> Kind:
         raise ValueError(f"{name}: {sorted(set(row) - _FIELDS)} are no fields of a row, or it does nothing")
     versions = row.get("widgets", [])
     orders = [versions] if isinstance(versions, str) else versions
-    return Kind(
+    return NodeKind(
         name,
         row["does"],
         tuple(tuple(order.split()) for order in orders),

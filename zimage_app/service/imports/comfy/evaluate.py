@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import UNNAMED, At, written
-from zimage_app.service.imports.comfy.catalogue import Kind, catalogue
+from zimage_app.service.imports.comfy.catalogue import NodeKind, catalogue
 from zimage_app.service.imports.comfy.foreign import unknown_node
 from zimage_app.service.imports.comfy.graph import UNREAD, Graph, Node, in_order
 from zimage_app.service.imports.comfy.roles import ROLES
@@ -27,7 +27,7 @@ class Worked:
             kind = catalogue().get(node.kind)
             inputs = self._inputs_of(node, kind)
             self._inputs[node.id] = inputs
-            at = At(node, kind or Kind(node.kind, ""), inputs)
+            at = At(node, kind or NodeKind(node.kind, ""), inputs)
             self._made[node.id] = ROLES[kind.does](at) if kind else unknown_node(at)
 
     def inputs(self, node: Node) -> Mapping[str, Value]:
@@ -39,7 +39,7 @@ class Worked:
         made = self._made[node.id]
         return {**made.carried, **made.made} if isinstance(made, Foreign) else made
 
-    def _inputs_of(self, node: Node, kind: Kind | None) -> dict[str, Value]:
+    def _inputs_of(self, node: Node, kind: NodeKind | None) -> dict[str, Value]:
         drawn = kind.choices if kind and node.typed else ()
         inputs: dict[str, Value] = {
             name: written(value, drawn=name in drawn) for name, value in node.values.items() if value is not None

@@ -9,7 +9,7 @@ from zimage_app.service.imports.comfy.evaluate import Worked
 from zimage_app.service.imports.comfy.graph import Node
 from zimage_app.service.imports.comfy.values import Picture, Size
 
-_MOST_ENDS = 64
+_MAX_ENDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def chosen_output(worked: Worked, size: Size | None) -> Output | None:
     """The end whose picture has the size given; else one that saves; else that of the most samplers."""
     used = {begin for node in worked.graph.values() for begin, _ in node.links.values()}
     ends = [node for node in worked.graph.values() if node.id not in used or _saves(node)]
-    ends = sorted(ends, key=lambda node: not _saves(node))[:_MOST_ENDS]
+    ends = sorted(ends, key=lambda node: not _saves(node))[:_MAX_ENDS]
     outputs = [Output(node, picture) for node in ends if (picture := _picture(worked, node)) is not None]
     if not outputs:
         return None

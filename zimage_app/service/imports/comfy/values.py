@@ -14,8 +14,8 @@ from zimage_app.service.imports.draft import shown
 
 Settings = Mapping[str, Any]
 """Settings of a stage that nodes bring: by the field's name a ``Value``, or a group of them by their names."""
-_MOST_NOTES = 200
-MOST_LORAS = 64
+_MAX_NOTES = 200
+MAX_LORAS = 64
 Size = tuple[int, int]
 """(width, height) in pixels."""
 
@@ -36,7 +36,7 @@ def note_of(name: str, reason: Text, *, translated: bool = False) -> Note:
 
 def merged(*groups: Iterable[Note]) -> tuple[Note, ...]:
     """All notes, each once."""
-    return tuple(dict.fromkeys(note for notes in groups for note in notes))[:_MOST_NOTES]
+    return tuple(dict.fromkeys(note for notes in groups for note in notes))[:_MAX_NOTES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Loras(Value):
 
     def then(self, more: Loras) -> Loras:
         """These, and others behind them."""
-        return Loras((*self.each, *more.each)[:MOST_LORAS], notes=merged(self.notes, more.notes))
+        return Loras((*self.each, *more.each)[:MAX_LORAS], notes=merged(self.notes, more.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class Picture(Value):
 
     def changed_by(self, node: str, size_reason: Text | None = None) -> Self:
         """With a node on its way that does something without a place here; ``size_reason``: the size isn't known."""
-        if node in self.changes or len(self.changes) >= _MOST_NOTES:
+        if node in self.changes or len(self.changes) >= _MAX_NOTES:
             return self
         changed = replace(self, changes=(*self.changes, node))
         return replace(changed, size=None, size_reason=size_reason) if size_reason else changed

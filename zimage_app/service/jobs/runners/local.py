@@ -21,13 +21,13 @@ from zimage_app.domain.events import Cancelled, Failed, Finished
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.request import GenerationRequest, LoraUse, parse_request
 from zimage_app.domain.text import Text
-from zimage_app.service.gallery import Gallery
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
 from zimage_app.service.jobs.store import Job
-from zimage_app.service.stage_pictures import keep_stages
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.pictures.stage_pictures import keep_stages
 
 if TYPE_CHECKING:
-    from zimage_app.service.generation import Generator
+    from zimage_app.service.generation.generator import Generator
 
 log = logging.getLogger(__name__)
 

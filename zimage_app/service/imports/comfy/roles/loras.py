@@ -12,7 +12,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.imports import fields
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.roles.switches import truth
-from zimage_app.service.imports.comfy.values import MOST_LORAS, Lora, Loras, Missing, Model, Note, Plain, Value, merged
+from zimage_app.service.imports.comfy.values import MAX_LORAS, Lora, Loras, Missing, Model, Note, Plain, Value, merged
 from zimage_app.service.imports.draft import shown
 
 _NONE = frozenset({"", "none", "disabled"})
@@ -29,7 +29,7 @@ def _role(read: Reader) -> Callable[[At], Mapping[str, Value]]:
     """A role that puts the LoRAs on the model, or on the stack: of its outputs, those that the node has."""
 
     def role(at: At) -> Mapping[str, Value]:
-        own = Loras(tuple(read(at))[:MOST_LORAS])
+        own = Loras(tuple(read(at))[:MAX_LORAS])
         if at.node.has_unnamed_values and any(isinstance(each.file, Missing) for each in own.each):
             own = Loras(notes=tuple(_unread(at)))
         whole = Loras()
@@ -47,7 +47,7 @@ def _role(read: Reader) -> Callable[[At], Mapping[str, Value]]:
 
 def put_on(model: Model, loras: Loras) -> Model:
     """A model with more LoRAs on it."""
-    return replace(model, loras=(*model.loras, *loras.each)[:MOST_LORAS], notes=merged(model.notes, loras.notes))
+    return replace(model, loras=(*model.loras, *loras.each)[:MAX_LORAS], notes=merged(model.notes, loras.notes))
 
 
 def _single(at: At) -> Iterator[Lora]:
@@ -118,7 +118,7 @@ def _entries(given: object) -> Iterator[Lora]:
                 Plain(file), Plain(fields.number(strength)), Plain(fields.number(strength if text is None else text))
             )
     elif isinstance(given, list):
-        for entry in given[:MOST_LORAS]:
+        for entry in given[:MAX_LORAS]:
             if isinstance(entry, Mapping) and "__value__" not in entry:
                 yield from _entries(entry)
 
@@ -173,7 +173,7 @@ def conventional_loras(at: At) -> Loras:
             if not _switched_off(at, number):
                 strength = _conventional(at, _STRENGTHS, number) or at.missing(_STRENGTH_UNKNOWN)
                 found += _lora(value, strength, strength)
-    return Loras(tuple(found[:MOST_LORAS]), notes=() if found else tuple(_unread(at)))
+    return Loras(tuple(found[:MAX_LORAS]), notes=() if found else tuple(_unread(at)))
 
 
 def _conventional(at: At, names: tuple[str, ...], number: str) -> Value | None:

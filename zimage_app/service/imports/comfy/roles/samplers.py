@@ -39,7 +39,7 @@ FIELDS = {
     "shift": (),
 }
 """A stage's fields and what samplers call them."""
-_MOST_PASSES = 32
+_MAX_PASSES = 32
 _NO_NOISE = Text("it adds no noise; a stage here always does", "它不加噪声；这里的阶段总会加噪声")
 _OWN_WAY = Text(
     "it samples in a way of its own, which does not exist here; its seed and steps are taken",
@@ -78,7 +78,7 @@ def run(at: At, latent: Picture, fields: Mapping[str, Value], notes: tuple[Note,
         merged(notes, told),
         guidance,
     )
-    passes = (*latent.passes, done)[:_MOST_PASSES]
+    passes = (*latent.passes, done)[:_MAX_PASSES]
     return Picture(size=latent.size, size_reason=latent.size_reason, passes=passes, begins_with=latent.begins_with)
 
 

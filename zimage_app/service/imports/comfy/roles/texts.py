@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import escaped
-from zimage_app.service.imports.comfy.at import MOST_TEXT, At
+from zimage_app.service.imports.comfy.at import MAX_TEXT, At
 from zimage_app.service.imports.comfy.roles.switches import truth
 from zimage_app.service.imports.comfy.values import Missing, Note, Plain, Value, merged
 
@@ -61,7 +61,7 @@ def joined(at: At, patterns: str, between: str) -> Plain | Missing:
         return lost[0]
     notes = merged(*(part.notes for part in parts))
     notes = merged(notes, (_without(at, part) for part in lost), _tell_of_join(at, parts))
-    text = between.join(_as_drawn(parts))[:MOST_TEXT]
+    text = between.join(_as_drawn(parts))[:MAX_TEXT]
     return Plain(text, notes=notes, choices=any(part.choices for part in parts))
 
 
@@ -108,12 +108,12 @@ def function(at: At) -> Mapping[str, Value]:
     changed = _FUNCTIONS[at.option("function")](at, value.data)
     if changed is None:
         return {at.kind.gives[0]: at.missing(Text("what it does to the text isn't known", "无法得知它如何处理文字"))}
-    return {at.kind.gives[0]: replace(value, data=changed[:MOST_TEXT])}
+    return {at.kind.gives[0]: replace(value, data=changed[:MAX_TEXT])}
 
 
 def _replaced(at: At, text: str) -> str:
     find, new = str(at.known("find", "")), str(at.known("replace", ""))
-    return text.replace(find, new) if find and len(text) * max(1, len(new)) < 10 * MOST_TEXT else text
+    return text.replace(find, new) if find and len(text) * max(1, len(new)) < 10 * MAX_TEXT else text
 
 
 def _cased(at: At, text: str) -> str | None:
@@ -161,7 +161,7 @@ def _line(at: At, text: str) -> str | None:
 def _all_replaced(at: At, text: str) -> str:
     for number in (1, 2, 3):
         find, new = str(at.known(f"find{number}") or ""), str(at.known(f"replace{number}") or "")
-        text = text.replace(find, new)[:MOST_TEXT] if find and len(new) < MOST_TEXT // 100 else text
+        text = text.replace(find, new)[:MAX_TEXT] if find and len(new) < MAX_TEXT // 100 else text
     return text
 
 

@@ -1,0 +1,204 @@
+"""Packed weights: unpacked right, multiplied right, held as the device wants."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tests.models.packed_support import PACKERS, WIDE_CONFIG, kitchen, velocity, wide_weights, write_packed
+from tests.models.stock import rel
+from zimage_app.domain.errors import ModelError
+from zimage_app.domain.text import Text
+from zimage_app.models.find.model_files import PartFiles
+from zimage_app.models.load.loader import load_transformer
+from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, open_network
+from zimage_app.models.networks.transformer import FastTransformer
+from zimage_app.models.tiny import TINY_TEXT
+from zimage_app.models.weights.packed_weights import packed_linears
+from zimage_app.models.weights.placement import Holding, MemoryPlan
+from zimage_app.models.weights.weight_file import open_file
+
+CPU = torch.device("cpu")
+PLAN = MemoryPlan(CPU, torch.float32, Text("-", "-"))
+OLD_GPU = MemoryPlan(CPU, torch.float32, Text("-", "-"), capability=(7, 0))
+"""Of a device that keeps weights packed and multiplies none of them as they are."""
+NEW_GPU = MemoryPlan(CPU, torch.float32, Text("-", "-"), capability=(12, 0))
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> FastTransformer:
+    """The transformer before packing."""
+    path = tmp_path_factory.mktemp("wide") / "plain.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in wide_weights().items()}, path)
+    return load_transformer(path, WIDE_CONFIG, PLAN)
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_weights_come_out_of_every_packing(tmp_path: Path, name: str, exact: FastTransformer) -> None:
+    pack, error = PACKERS[name]
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, pack, "model.diffusion_model.")
+    unpacked = load_transformer(path, WIDE_CONFIG, PLAN)
+    wanted = dict(exact.module.named_parameters())
+    for key, parameter in unpacked.module.named_parameters():
+        moved = rel(parameter, wanted[key])
+        assert 1e-4 < moved < error if TRANSFORMER.stays_packed.fullmatch(key) else moved == 0.0
+    packed = load_transformer(path, WIDE_CONFIG, OLD_GPU)
+    assert len(packed_linears(packed.module)) == 7 * 4
+    assert rel(velocity(packed), velocity(unpacked)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "difference"),
+    [("fp8", 0.08), ("int8", 0.04), ("int8 by row", 0.03), ("int8 convrot", 0.03), ("w4a8", 0.03), ("svdquant", 0.3)],
+)
+def test_packed_weights_are_multiplied_as_they_are(tmp_path: Path, name: str, difference: float) -> None:
+    """comfy-kitchen's own arithmetic, here in its portable form: inputs are rounded to 8 or 4 bits too."""
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS[name][0])
+    native, unpacked = (load_transformer(path, WIDE_CONFIG, plan) for plan in (NEW_GPU, OLD_GPU))
+    found = velocity(native)
+    assert 1e-5 < rel(found, velocity(unpacked)) < difference
+    with torch.inference_mode():
+        assert torch.equal(velocity(native), found)
+
+
+@pytest.mark.parametrize(
+    ("packing", "capability", "holding"),
+    [
+        ("int8_tensorwise", None, Holding.UNPACKED),
+        ("int8_tensorwise", (7, 0), Holding.AT_USE),
+        ("int8_tensorwise", (7, 5), Holding.NATIVE),
+        ("float8_e4m3fn", (8, 6), Holding.AT_USE),
+        ("float8_e4m3fn", (8, 9), Holding.NATIVE),
+        ("float8_e5m2", (12, 0), Holding.AT_USE),
+        ("nvfp4", (9, 0), Holding.AT_USE),
+        ("nvfp4", (10, 0), Holding.NATIVE),
+        ("Q4_K", None, Holding.AT_USE),
+        ("Q4_K", (12, 0), Holding.AT_USE),
+    ],
+)
+def test_the_device_decides_how_weights_are_held(
+    packing: str, capability: tuple[int, int] | None, holding: Holding
+) -> None:
+    assert MemoryPlan(CPU, torch.float32, Text("-", "-"), capability).holding(packing) is holding
+
+
+def test_packed_weights_compute_in_the_plans_dtype(tmp_path: Path, exact: FastTransformer) -> None:
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS["int8 convrot"][0])
+    for capability in (None, (7, 0), (12, 0)):
+        plan = MemoryPlan(CPU, torch.bfloat16, Text("-", "-"), capability)
+        fast = load_transformer(path, WIDE_CONFIG, plan)
+        assert fast.dtype == torch.bfloat16
+        assert rel(velocity(fast), velocity(exact)) < 5e-2
+
+
+def test_a_note_in_the_header_says_the_same_as_one_beside_the_weight(tmp_path: Path) -> None:
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS["int8 convrot"][0], "model.diffusion_model.")
+    tensors = load_file(path)
+    notes = {key: bytes(tensors.pop(key).tolist()) for key in list(tensors) if key.endswith(".comfy_quant")}
+    layers = {key.removesuffix(".comfy_quant"): json.loads(note) for key, note in notes.items()}
+    beside = velocity(load_transformer(path, WIDE_CONFIG, PLAN))
+    save_file(tensors, path, {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})})
+    assert torch.equal(velocity(load_transformer(path, WIDE_CONFIG, PLAN)), beside)
+    # Without the word on its rotation, the same file is noise.
+    save_file(tensors, path)
+    assert rel(velocity(load_transformer(path, WIDE_CONFIG, PLAN)), beside) > 0.3
+
+
+TEXT_CONFIG = TINY_TEXT | {"model_type": "qwen3"}
+
+
+@pytest.mark.parametrize("plan", [PLAN, OLD_GPU, NEW_GPU], ids=["unpacked", "at use", "native"])
+def test_a_text_encoder_of_mixed_packings(tmp_path: Path, plan: MemoryPlan) -> None:
+    """Some linears in 8-bit floats with notes, the rest as it was: ``qwen_3_4b_fp8_mixed``."""
+    from transformers import Qwen3Config, Qwen3Model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        stock = Qwen3Model(Qwen3Config(**TEXT_CONFIG)).eval()
+    pack = kitchen("TensorCoreFP8Layout", {"format": "float8_e4m3fn", "full_precision_matrix_mult": True})
+    stored: dict[str, Tensor] = {}
+    for key, tensor in stock.state_dict().items():
+        mixed = ".mlp." in key and "layers.1." not in key
+        tensors = pack(key.removesuffix(".weight"), tensor) if mixed else {key: tensor}
+        stored |= {f"model.{name}": value for name, value in tensors.items()}
+        if mixed:
+            packed = tensors[key].float() * tensors[key.replace(".weight", ".weight_scale")]
+            tensor.copy_(packed)
+    path = tmp_path / "text.safetensors"
+    save_file(stored, path)
+    model = open_network(TEXT_ENCODER, PartFiles(open_file(path), TEXT_CONFIG, path)).fill(plan, lambda _: None)
+    assert len(packed_linears(model)) == (0 if plan is PLAN else 3)
+    ids = torch.tensor([[5, 77, 130, 258, 5, 0]])
+    with torch.no_grad():
+        wanted = stock(ids, output_hidden_states=True).hidden_states[-2]
+        assert rel(model(ids).last_hidden_state, wanted) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [(PLAN, "unpacked to float32"), (OLD_GPU, "stay packed and are unpacked"), (NEW_GPU, "multiplied as they are")],
+)
+def test_how_weights_are_held_is_said(tmp_path: Path, plan: MemoryPlan, words: str) -> None:
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS["int8 convrot"][0])
+    part = open_network(TRANSFORMER, PartFiles(open_file(path), WIDE_CONFIG, path))
+    (note,) = part.notes(plan)
+    assert "transformer's int8_tensorwise weights" in note.en
+    assert words in note.en
+    assert "int8_tensorwise" in note.zh
+
+
+@pytest.mark.parametrize(("numbers", "holding"), [(0, Holding.NATIVE), (1, Holding.NATIVE), (2, Holding.AT_USE)])
+def test_the_old_mark_of_two_numbers_asks_for_full_precision(tmp_path: Path, numbers: int, holding: Holding) -> None:
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS["fp8"][0])
+    tensors = {key.replace("weight_scale", "scale_weight"): value for key, value in load_file(path).items()}
+    plain = {key: value for key, value in tensors.items() if not key.endswith(".comfy_quant")}
+    save_file(plain | {"scaled_fp8": torch.zeros(numbers, dtype=torch.float8_e4m3fn)}, path)
+    part = open_network(TRANSFORMER, PartFiles(open_file(path), WIDE_CONFIG, path))
+    assert part.contents(NEW_GPU).holding("layers.0.feed_forward.w1.weight") is holding
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("w4a8", {".comfy_quant": torch.tensor(list(b'{"format": "asym_w4a8_int8", "group_size": "x"}'))}),
+        ("w4a8", {".weight_s_rel": torch.tensor(1.0)}),
+        ("svdquant", {".weight_smooth_factor": torch.tensor(1.0)}),
+        (
+            "int8 convrot",
+            {".comfy_quant": torch.tensor(list(b'{"format": "int8_convrot", "convrot_groupsize": null}'))},
+        ),
+    ],
+)
+def test_notes_that_make_no_sense_are_refused(tmp_path: Path, name: str, change: dict[str, Tensor]) -> None:
+    path = tmp_path / "odd.safetensors"
+    write_packed(path, PACKERS[name][0])
+    (role, value), tensors = next(iter(change.items())), load_file(path)
+    odd = {key: value.to(tensors[key].dtype) for key in tensors if key.endswith(role)}
+    assert odd
+    save_file(tensors | odd, path)
+    with pytest.raises(ModelError, match=r"odd\.safetensors (has an unreadable note|could not be read)"):
+        load_transformer(path, WIDE_CONFIG, PLAN)
+
+
+@pytest.mark.parametrize(("scales", "words"), [(1, "multiplied as they are"), (2, "unpacked to"), (0, "unpacked to")])
+def test_floats_of_8_bits_need_one_scale_to_be_multiplied(tmp_path: Path, scales: int, words: str) -> None:
+    path = tmp_path / "fp8.safetensors"
+    write_packed(path, PACKERS["fp8"][0])
+    tensors = {key: tensor for key, tensor in load_file(path).items() if not key.endswith((".comfy_quant", "_scale"))}
+    packed = [key for key, tensor in tensors.items() if tensor.dtype == torch.float8_e4m3fn]
+    rows = {key: {1: 1, 2: tensors[key].shape[0]}.get(scales, 0) for key in packed}
+    save_file(tensors | {f"{key}_scale": torch.ones(count) for key, count in rows.items() if count}, path)
+    part = open_network(TRANSFORMER, PartFiles(open_file(path), WIDE_CONFIG, path))
+    (note,) = part.notes(NEW_GPU)
+    assert words in note.en

@@ -1,0 +1,176 @@
+"""Files that nobody meant well with: reading them always ends, in settings that are allowed or in our own error."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.imports.test_imports import FORMS, INFOTEXT, graph, picture
+from zimage_app.domain.errors import ImportedFileError
+from zimage_app.domain.request import parse_request
+from zimage_app.service.imports import read_settings
+from zimage_app.service.imports.comfy.graph import MAX_NODES
+
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 2**70, 1e308, float("nan"), float("inf"), "", "\ud800", "x" * 9000, "<lora:", [], {}, [["1", 0]],
+    ["316", 0], ["303", -9], [307, 0], {"lora": 3, "on": True}, {"__value__": [{}]}, "euler", -10, -20, 4, 2,
+)  # fmt: skip
+ROUNDS = 250
+
+
+def places(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key) of plain data."""
+    for key, value in list(data.items()) if isinstance(data, dict) else list(enumerate(data)):
+        yield data, key
+        if isinstance(value, dict | list):
+            yield from places(value)
+
+
+def survives(data: bytes) -> bool:
+    """Whether settings came of it; anything but those and our own error is a failure."""
+    try:
+        imported = read_settings(data, "x")
+    except ImportedFileError:
+        return False
+    parse_request({"prompt": "-"} | imported.settings)
+    for line in (*imported.taken, *imported.translated, *imported.left):
+        assert len(line.en) < 1000
+        (line.en + line.zh).encode()
+    return True
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_graphs_with_anything_anywhere(name: str) -> None:
+    chance = random.Random(name)
+    outcomes = set()
+    for _ in range(ROUNDS):
+        data = graph(name)
+        for container, key in chance.sample(list(places(data)), chance.choice((1, 3, 30))):
+            container[key] = chance.choice(ODD)
+        outcomes.add(survives(json.dumps(data).encode()))
+    assert outcomes == {True, False} or outcomes == {True}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_graphs_wired_at_random(name: str) -> None:
+    """Links of any node to any other: circles, latents where a model belongs, nodes that feed themselves."""
+    chance = random.Random(name)
+    for _ in range(ROUNDS):
+        data = graph(name)
+        if name == FORMS[0]:
+            for node in data.values():
+                for key, value in node["inputs"].items():
+                    if isinstance(value, list) or chance.random() < 0.05:
+                        node["inputs"][key] = [chance.choice(list(data)), chance.randrange(3)]
+        else:
+            for link in data["links"]:
+                link[1] = chance.choice(data["nodes"])["id"]
+            for node in data["nodes"]:
+                node["mode"] = chance.choice((0, 0, 0, 2, 4))
+        survives(json.dumps(data).encode())
+
+
+def test_texts_and_bytes_with_anything_in_them() -> None:
+    chance = random.Random(0)
+    for _ in range(ROUNDS):
+        letters = list(INFOTEXT)
+        for _ in range(chance.choice((1, 5, 40))):
+            letters[chance.randrange(len(letters))] = chance.choice('",:<>()\\\nx9\0∞')
+        survives("".join(letters).encode())
+        png = bytearray(picture({"parameters": INFOTEXT, "prompt": json.dumps(graph())}))
+        for _ in range(chance.choice((1, 5, 40))):
+            png[chance.randrange(len(png))] = chance.randrange(256)
+        survives(bytes(png))
+
+
+def test_flat_settings_with_anything_in_them() -> None:
+    chance = random.Random(1)
+    names = ("prompt", "seed", "steps", "cfgscale", "width", "sampler", "scheduler", "loras", "loraweights", "model",
+             "refinercontrolpercentage", "refinerupscale", "refinermethod", "refinersteps", "refinerupscalemethod",
+             "positive_prompt", "cfg_scale", "guidance")  # fmt: skip
+    for _ in range(ROUNDS):
+        data = {name: chance.choice(ODD) for name in names if chance.random() < 0.8}
+        survives(json.dumps({"sui_image_params": data}).encode())
+        survives(json.dumps(data | {"positive_prompt": chance.choice(ODD)}).encode())
+
+
+def test_depth_and_number_are_bounded() -> None:
+    chain = {
+        f"c{n}": {"class_type": "X", "inputs": {"text": [f"c{n + 1}", 0], "b": [f"c{n + 1}", 0]}} for n in range(3000)
+    }
+    data = graph() | chain
+    data["6"]["inputs"]["text"] = ["c0", 0]
+    assert survives(json.dumps(data).encode())
+    many = graph() | {str(n): {"class_type": "X", "inputs": {}} for n in range(1000, 1001 + MAX_NODES)}
+    with pytest.raises(ImportedFileError, match="more than 5000 nodes"):
+        read_settings(json.dumps(many).encode(), "x")
+    bomb = graph(FORMS[1])
+    bomb["definitions"] = {
+        "subgraphs": [
+            {"id": f"s{n}", "nodes": [{"id": k, "type": f"s{n + 1}"} for k in range(20)], "links": []} for n in range(9)
+        ]
+    }
+    bomb["nodes"].append({"id": 9000, "type": "s0"})
+    with pytest.raises(ImportedFileError, match="more than 5000 nodes"):
+        read_settings(json.dumps(bomb).encode(), "x")
+
+
+def test_a_text_chunk_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text("prompt", " " * (80 * 2**20), zip=True)
+    path = tmp_path / "bomb.png"
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+    assert not survives(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a " * 100_000 + "\nSteps: 1",
+        "Steps: 1, " + "a " * 100_000,
+        "Steps: 1 " * 30_000 + "\nx",
+        "Steps: 1" + "\n" * 200_000 + "x",
+        "a <lora:ink>" + " " * 60_000 + "b\nSteps: 1",
+        "{a " * 30_000 + "\nSteps: 1",
+        "_" * 300_000 + "\nSteps: 1",
+    ],
+)
+@pytest.mark.timeout(60)
+def test_texts_on_which_patterns_would_take_hours(text: str) -> None:
+    survives(text.encode())
+    survives(picture({"parameters": text}))
+
+
+def test_a_million_values_are_told_of_and_not_read() -> None:
+    many = '{"prompt":[' + "[]," * 400_000 + "1]}"
+    for data in (many.encode(), picture({"workflow": many}), picture({"prompt": "{}", "parameters": many})):
+        with pytest.raises(ImportedFileError, match="more than 200000 values"):
+            read_settings(data, "x")
+
+
+def test_too_many_settings_are_refused_before_each_is_complained_of() -> None:
+    many: dict[str, Any] = {f"k{number}": {} for number in range(3000)}
+    with pytest.raises(ImportedFileError, match="more than 2000 settings"):
+        read_settings(json.dumps({"prompt": "a", "seed": 1} | many).encode(), "x")
+    with pytest.raises(ImportedFileError, match="too long to be this app's"):
+        read_settings(picture({"zimage_studio": json.dumps(many)}), "x")
+    with pytest.raises(ImportedFileError, match="too long to be this app's"):
+        read_settings(picture({"zimage_studio": " " * 2**21}), "x")
+
+
+def test_a_cache_of_which_only_a_part_is_given_is_told_of_whole() -> None:
+    data = {"prompt": "a", "seed": 1, "stages": [{"easycache": {"threshold": 0.3}}]}
+    imported = read_settings(json.dumps(data).encode(), "x")
+    assert "0.3/0.15/0.95" in "\n".join(line.en for line in imported.taken)
+
+
+def test_a_picture_with_more_text_than_is_read_says_so() -> None:
+    with pytest.raises(ImportedFileError, match="more than 8 MB of text"):
+        read_settings(picture({"a": "x" * 5_000_000, "b": "x" * 5_000_000}), "x")

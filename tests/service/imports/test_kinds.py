@@ -1,0 +1,238 @@
+"""Shapes of graphs that people's files have: what is known of nodes, what isn't, and that no value is guessed."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.service.imports.test_imports import english, read
+from zimage_app.service.imports import Imported
+from zimage_app.service.imports.comfy.arithmetic import worked_out
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.catalogue import catalogue
+from zimage_app.service.imports.comfy.graph import Node
+from zimage_app.service.imports.comfy.roles import ROLES
+from zimage_app.service.imports.comfy.values import Plain, Value
+
+CASES: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).parents[2] / "data" / "imports" / "cases.yaml").read_text(encoding="utf-8")
+)
+WHOLE = ("prompt", "negative", "seed")
+
+
+def graph_of(changes: dict[str, Any]) -> dict[str, Any]:
+    """The base graph with other nodes, or other inputs of its nodes."""
+    nodes = deepcopy(CASES["base"])
+    for key, change in changes.items():
+        nodes[key] = change if isinstance(change, list) else [nodes[key][0], nodes[key][1] | change]
+    return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
+
+
+def lines(imported: Imported) -> str:
+    return english((*imported.taken, *imported.translated, *imported.left))
+
+
+@pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: str(case["kind"]))
+def test_a_graph_comes_over_right_or_is_told(case: dict[str, Any]) -> None:
+    imported = read(graph_of(case["nodes"]))
+    stage = imported.settings["stages"][0]
+    for name, right in case.get("right", {}).items():
+        found = imported.settings.get(name) if name in WHOLE else stage.get(name)
+        assert found == (pytest.approx(right) if isinstance(right, float) else right), name
+    if "loras" in case:
+        assert [[use["name"], use["strength"]] for use in imported.settings["loras"]] == case["loras"]
+    for words in case.get("told", ()):
+        assert words in lines(imported)
+    for words in case.get("unsaid", ()):
+        assert words not in lines(imported)
+
+
+def test_every_row_names_a_role_and_works_with_whatever_comes() -> None:
+    kinds = catalogue()
+    assert {kind.does for kind in kinds.values()} == set(ROLES)
+    for kind in kinds.values():
+        names = {name for order in kind.widgets for name in order} | set(kind.takes.values())
+        for data in (None, "x", -1, 0.5, True, [1, 2], {"on": True}, 10**30):
+            inputs: dict[str, Value] = {} if data is None else {name: Plain(data) for name in names}
+            ROLES[kind.does](At(Node("1", kind.name), kind, inputs))
+
+
+VALUES = st.one_of(st.integers(1, 60), st.floats(0.5, 9, allow_nan=False), st.text("abc xyz", min_size=1, max_size=12))
+
+
+@given(
+    kind=st.sampled_from(["Unheard Of", "Odd|Node", "LoraThing"]),
+    fields=st.dictionaries(st.sampled_from(["steps", "cfg", "seed", "text", "value", "prompt", "width"]), VALUES),
+    slots=st.lists(st.integers(0, 9), min_size=6, max_size=6),
+)
+@settings(max_examples=80, deadline=None)
+def test_no_value_comes_out_of_a_node_that_is_not_known(kind: str, fields: dict[str, Any], slots: list[int]) -> None:
+    links = [["20", slot] for slot in slots]
+    names = ("seed", "steps", "cfg", "sampler_name", "scheduler")
+    changes: dict[str, Any] = {
+        "20": [kind, fields],
+        "6": dict(zip(names, links, strict=False)),
+        "3": {"text": links[5]},
+    }
+    imported = read(graph_of(changes))
+    (stage,) = imported.settings["stages"]
+    assert not {"steps", "cfg", "sampler", "scheduler"} & set(stage)
+    assert not {"seed", "prompt"} & set(imported.settings)
+    for title in (
+        "Stage 1, Steps",
+        "Stage 1, CFG",
+        "Stage 1, Seed",
+        "Stage 1, Sampler",
+        "Stage 1, Scheduler",
+        "Prompt",
+    ):
+        assert f"{title}: it comes from {kind} #20" in english(imported.left)
+
+
+@given(chosen=st.permutations(range(6)), seed=st.integers(0, 2**63))
+@settings(max_examples=60, deadline=None)
+def test_a_value_is_the_one_of_the_output_that_is_linked(chosen: list[int], seed: int) -> None:
+    given_values = {"seed": seed, "steps": 21, "cfg": 6.5, "sampler_name": "euler", "scheduler": "beta", "denoise": 0.5}
+    names = list(given_values)
+    fields = {"seed": "seed", "steps": "steps", "cfg": "cfg", "sampler_name": "sampler", "scheduler": "scheduler",
+              "denoise": "denoise"}  # fmt: skip
+    place = chosen[0]
+    link = {names[place]: ["20", place]}
+    imported = read(graph_of({"20": ["Input Parameters (Image Saver)", given_values], "6": link}))
+    name = fields[names[place]]
+    found = imported.settings["seed"] if name == "seed" else imported.settings["stages"][0][name]
+    assert found == given_values[names[place]]
+
+
+# The editor's form.
+
+
+def editor(nodes: list[dict[str, Any]], links: list[list[Any]], **more: Any) -> dict[str, Any]:
+    """A sheet of the usual nodes and some others."""
+    usual = [
+        {"id": 1, "type": "UNETLoader", "widgets_values": ["zit.safetensors", "default"]},
+        {"id": 2, "type": "CLIPLoader", "widgets_values": ["qwen_3_4b.safetensors", "lumina2", "default"]},
+        entry(3, "CLIPTextEncode", {"clip": 2}, ["two {grey|white} herons"]),
+        entry(4, "CLIPTextEncode", {"clip": 7}, ["fog"]),
+        {"id": 5, "type": "EmptySD3LatentImage", "widgets_values": [640, 960, 1]},
+        entry(7, "VAEDecode", {"samples": 6}, []),
+        entry(9, "SaveImage", {"images": 9}, ["x"]),
+    ]
+    wires = [
+        [2, 2, 0, 3, 0, "CLIP"], [7, 2, 0, 4, 0, "CLIP"], [1, 1, 0, 6, 0, "MODEL"], [3, 3, 0, 6, 1, "CONDITIONING"],
+        [4, 4, 0, 6, 2, "CONDITIONING"], [5, 5, 0, 6, 3, "LATENT"], [6, 6, 0, 7, 0, "LATENT"], [9, 7, 0, 9, 0, "IMAGE"],
+    ]  # fmt: skip
+    own = {node["id"] for node in nodes}
+    taken = {link[0] for link in links}
+    return {
+        "nodes": [*(node for node in usual if node["id"] not in own), *nodes],
+        "links": [*(wire for wire in wires if wire[0] not in taken), *links],
+        **more,
+    }
+
+
+def entry(number: int, kind: str, inputs: dict[str, int | None], values: list[Any]) -> dict[str, Any]:
+    listed = [{"name": name, "type": "*", "link": link} for name, link in inputs.items()]
+    return {"id": number, "type": kind, "inputs": listed, "widgets_values": values}
+
+
+SAMPLER: dict[str, int | None] = {"model": 1, "positive": 3, "negative": 4, "latent_image": 5}
+
+
+def test_choices_of_a_saved_workflow_stay_choices() -> None:
+    sampler = entry(6, "KSampler", dict(SAMPLER), [31, "fixed", 11, 3.5, "heun", "beta", 1])
+    imported = read(editor([sampler], []))
+    assert imported.settings["prompt"] == "two {grey|white} herons"
+    assert imported.settings["negative"] == "fog"
+
+
+@pytest.mark.parametrize("control", ["randomize", True, None])
+def test_what_stands_behind_a_seed_is_no_value(control: object) -> None:
+    sampler = entry(6, "KSampler", dict(SAMPLER), [31, control, 11, 3.5, "heun", "beta", 1])
+    (stage,) = read(editor([sampler], [])).settings["stages"]
+    assert (stage["steps"], stage["cfg"], stage["sampler"]) == (11, 3.5, "heun")
+
+
+def test_a_sampler_whose_values_have_no_names_gives_its_seed_and_tells_of_the_rest() -> None:
+    sampler = entry(6, "StarSampler", dict(SAMPLER), [0.3, 31, "randomize", "heun", 11, 3.5])
+    imported = read(editor([sampler], []))
+    assert imported.settings["seed"] == 31
+    assert imported.settings["prompt"] == "two {grey|white} herons"
+    (stage,) = imported.settings["stages"]
+    assert (stage["width"], stage["height"]) == (640, 960)
+    assert "steps" not in stage
+    assert "Stage 1, Steps: it comes from StarSampler #6: this file holds its values without their names" in english(
+        imported.left
+    )
+
+
+def test_a_bypassed_node_hands_on_by_type_and_a_muted_one_gives_nothing() -> None:
+    sampler = entry(6, "KSampler", SAMPLER | {"model": 20}, [31, "fixed", 11, 3.5, "heun", "beta", 1])
+    lora = entry(20, "LoraLoaderModelOnly", {"model": 1}, ["moss.safetensors", 1.0]) | {"mode": 4}
+    lora["inputs"][0]["type"] = "MODEL"
+    wires = [[1, 1, 0, 20, 0, "MODEL"], [20, 20, 0, 6, 0, "MODEL"]]
+    imported = read(editor([sampler, lora], wires))
+    assert "loras" not in imported.settings
+    assert imported.model == "zit.safetensors"
+
+
+def test_values_that_are_promoted_out_of_a_subgraph() -> None:
+    inside = {
+        "id": "3d3f0a52-0000-4000-8000-00000000000a",
+        "inputs": [{"name": "text", "type": "STRING"}, {"name": "clip", "type": "CLIP"}],
+        "nodes": [
+            entry(3, "CLIPTextEncode", {"clip": 2, "text": 1}, ["the inner text"]),
+            {"id": 5, "type": "EmptySD3LatentImage", "widgets_values": [64, 64, 1]},
+        ],
+        "links": [
+            {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 3, "target_slot": 1, "type": "STRING"},
+            {"id": 2, "origin_id": -10, "origin_slot": 1, "target_id": 3, "target_slot": 0, "type": "CLIP"},
+            {"id": 3, "origin_id": 3, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "CONDITIONING"},
+            {"id": 4, "origin_id": 5, "origin_slot": 0, "target_id": -20, "target_slot": 1, "type": "LATENT"},
+        ],
+    }
+    outer = entry(30, str(inside["id"]), {"clip": 2}, ["two herons", 704, None])
+    outer["properties"] = {"proxyWidgets": [["-1", "text"], ["5", "width"], ["5", "height"]]}
+    sampler = entry(
+        6, "KSampler", SAMPLER | {"positive": 31, "latent_image": 32}, [31, "fixed", 11, 1, "heun", "beta", 1]
+    )
+    wires = [[2, 2, 0, 30, 0, "CLIP"], [31, 30, 0, 6, 1, "CONDITIONING"], [32, 30, 1, 6, 3, "LATENT"]]
+    data = editor([sampler, outer], wires, definitions={"subgraphs": [inside]})
+    imported = read(data)
+    assert imported.settings["prompt"] == "two herons"
+    (stage,) = imported.settings["stages"]
+    assert (stage["width"], stage["height"]) == (704, 64)
+    outer["widgets_values"] = [7, 8, 9, 10, 11]
+    imported = read(data)
+    assert "prompt" not in imported.settings
+    assert "this file holds its values without their names" in english(imported.left)
+
+
+def test_wires_that_nobody_drew() -> None:
+    """cg-use-everywhere lists what it connects."""
+    sampler = entry(6, "KSampler", SAMPLER | {"model": None}, [31, "fixed", 11, 1, "heun", "beta", 1])
+    link = {"downstream": 6, "downstream_slot": 0, "upstream": "1", "upstream_slot": 0, "type": "MODEL"}
+    imported = read(editor([sampler], [[1, 1, 0, 99, 0, "MODEL"]], extra={"ue_links": [link]}))
+    assert imported.model == "zit.safetensors"
+
+
+def test_a_job_that_wraps_a_workflow_in_text_in_lists() -> None:
+    inner = json.dumps(graph_of({}))
+    for data in ({"input": {"workflow": json.loads(inner)}}, [{"job": {"body": inner}}], {"output": {"prompt": inner}}):
+        assert read(data).settings["prompt"] == "two herons"
+
+
+@pytest.mark.parametrize(
+    ("sum_", "right"),
+    [("a*2", 14), ("(a + 1) // 4 * 4", 8), ("max(a, 3.5)", 7), ("a if a > 5 else 0", 7), ("a ** 99", None),
+     ("__import__('os')", None), ("a.b", None), ("[1][0]", None), ("(" * 500, None), ("9**9**9", None), ("1/0", None)],
+)  # fmt: skip
+def test_sums_are_worked_out_and_nothing_is_run(sum_: str, right: float | None) -> None:
+    assert worked_out(sum_, {"a": 7}) == right

@@ -1,0 +1,73 @@
+"""Axes of grids, the cells that they come to, and sheets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.service.many.grids.axes import Axis, cells, parse_axis
+from zimage_app.service.many.grids.sheet import write_sheets
+
+SETTINGS = {"prompt": "a red cat", "stages": [{"steps": 9}, {"steps": 9}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "values"),
+    [
+        ("stages.1.steps=20..40/5", "stages.1.steps", (20, 25, 30, 35, 40)),
+        ("stages.1.denoise=0.4..0.6/0.1", "stages.1.denoise", (0.4, 0.5, 0.6)),
+        ("seed=1..3", "seed", (1, 2, 3)),
+        ("stages.0.sampler=euler, dpmpp_sde", "stages.0.sampler", ("euler", "dpmpp_sde")),
+        ('prompt=["a, b", "c"]', "prompt", ("a, b", "c")),
+        ("lora=ink=0.8,none", "lora", ("ink=0.8", "none")),
+    ],
+)
+def test_an_axis_is_a_name_and_its_values(text: str, name: str, values: tuple[object, ...]) -> None:
+    assert parse_axis(text) == Axis(name, values)
+
+
+@pytest.mark.parametrize("text", ["steps", "=1", "steps=", "steps=5..1/0", "a=1..1000", "a=[]", "a=[1"])
+def test_what_is_no_axis_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="axis"):
+        parse_axis(text)
+
+
+def test_cells_are_columns_rows_and_sheets_and_share_nothing() -> None:
+    axes = [parse_axis("stages.1.steps=1,2,3"), parse_axis("prompt~red=red,黑色"), parse_axis("size=s,m")]
+    found = cells(axes, SETTINGS, {"size": lambda data, value: data | {"size": value}})
+    assert len(found) == 12
+    assert found[0].data == {"prompt": "a red cat", "stages": [{"steps": 9}, {"steps": 1}], "size": "s"}
+    assert (found[-1].place, found[-1].data["prompt"], found[-1].data["size"]) == ((2, 1, 1), "a 黑色 cat", "m")
+    assert [cell.data["stages"][1]["steps"] for cell in found[:3]] == [1, 2, 3]
+    assert SETTINGS["stages"] == [{"steps": 9}, {"steps": 9}]
+
+
+def test_cells_have_a_limit_and_names_must_be_there() -> None:
+    many = parse_axis("seed=1..21")
+    with pytest.raises(RequestError, match="441: cells; at most 400"):
+        cells([many, many], SETTINGS, {})
+    with pytest.raises(RequestError, match="the prompt doesn't hold dog"):
+        cells([parse_axis("prompt~dog=a,b")], SETTINGS, {})
+    with pytest.raises(RequestError, match="there is no entry 5"):
+        cells([parse_axis("stages.5.steps=1,2")], SETTINGS, {})
+
+
+def test_a_sheet_holds_every_cell_beside_its_labels(tmp_path: Path) -> None:
+    colours = {(i, j, 0): (60 + 60 * i, 60 + 60 * j, 20) for i in range(3) for j in range(2)}
+    pictures = {}
+    for place, colour in colours.items():
+        pictures[place] = tmp_path / f"{place}.png"
+        Image.new("RGB", (64, 96), colour).save(pictures[place])
+    labels = (["denoise = 0.4", "采样器 = euler", "<b>"], ["一行", "two"], [""])
+    (sheet, page), _ = write_sheets(tmp_path, pictures, labels)
+    pixels = np.asarray(Image.open(sheet)).reshape(-1, 3)
+    for colour in colours.values():
+        assert (pixels == colour).all(1).sum() >= 64 * 96
+    text = page.read_text(encoding="utf-8")
+    assert "采样器 = euler" in text
+    assert "&lt;b&gt;" in text
+    assert text.count("<img") == 6

@@ -1,0 +1,47 @@
+"""Where things lie for a command: as studio.yaml and the environment say for the app, and as its flags say."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from zimage_app.service.setup.config import StudioConfig
+from zimage_app.service.setup.settings import settle
+
+_FLAGS = {
+    "out": "outputs",
+    "outputs": "outputs",
+    "loras": "loras",
+    "models_dir": "models",
+    "comfyui": "comfyui",
+    "offline": "offline",
+    "device": "device",
+}
+"""Parsed options by what they say of the configuration."""
+
+
+def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> None:
+    """``--models-dir`` and ``--comfyui``: where models lie."""
+    parser.add_argument("--models-dir", type=Path, default=default, metavar="DIR", help="default: models/")
+    parser.add_argument(
+        "--comfyui", type=Path, default=default, metavar="DIR", help="a ComfyUI whose models are offered too"
+    )
+
+
+def add_alone_flag(parser: argparse.ArgumentParser) -> None:
+    """``--alone``: the request isn't handed to a running app."""
+    parser.add_argument(
+        "--alone", action="store_true", help="in a process of its own, also where the app is running (it needs memory)"
+    )
+
+
+def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
+    """The app's configuration with the places that a command's flags name.
+
+    Raises:
+        StudioError: the environment or studio.yaml holds what is no setting; says where.
+    """
+    given = {field: value for flag, field in _FLAGS.items() if (value := getattr(options, flag, None))}
+    return replace(settle({}, os.environ).config, **given)

@@ -1,0 +1,53 @@
+"""Settings by their dotted path, as in ``stages.1.denoise``, put into a request's plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import STAGE_GROUPS
+from zimage_app.domain.text import Text
+
+MAX_DIGITS = 100
+"""Python refuses to read a number of thousands of digits."""
+
+
+def plain_value(text: str) -> Any:
+    """JSON where it is JSON (numbers, true, null, lists), else the text itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def put(data: dict[str, Any], path: str, value: Any) -> None:
+    """``stages.1.denoise`` = value. A name that isn't there is left for the request's own check to refuse."""
+    *parents, last = path.split(".")
+    place: Any = data
+    for depth, part in enumerate(parents):
+        place = _step_into(place, part, ".".join(parents[: depth + 1]))
+    if isinstance(place, list):
+        _step_into(place, last, path)
+        place[int(last)] = value
+    else:
+        place[last] = value
+
+
+def _step_into(place: Any, part: str, path: str) -> Any:
+    if isinstance(place, list):
+        if part.isdecimal() and len(part) <= MAX_DIGITS and int(part) < len(place):
+            return place[int(part)]
+        if not place:
+            raise RequestError(
+                path, Text("the list is empty; set the whole list, as JSON", "列表为空；请以 JSON 设置整个列表")
+            )
+        have = f"0…{len(place) - 1}"
+        raise RequestError(path, Text(f"there is no entry {part}; there are {have}", f"没有第 {part} 项；可用 {have}"))
+    child = place.get(part)
+    if child is None and part in STAGE_GROUPS:
+        child = place[part] = {}
+    if not isinstance(child, Mapping | list):
+        raise RequestError(path, Text("there is no such setting", "没有这个设置"))
+    return child

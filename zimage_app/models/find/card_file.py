@@ -1,0 +1,74 @@
+"""A model's ``card.yaml``: its title, description, settings and example prompts, read strictly.
+
+title and description have ``en`` and ``zh``; ``stages`` is a list of partial stages, where a key that is left out takes
+the reference workflow's value; ``examples`` is a list of prompts. Nothing else is allowed: no aliases, no key twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import MAX_STAGES, REFERENCE_STAGES, STAGE_GROUPS, Stage, parse_stage
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.yaml_file import YamlReader
+
+CARD_KEYS = ("title", "description", "stages", "examples")
+
+
+def read_card(path: Path, name: str) -> ModelCard:
+    """The card in a file, for the model called ``name``; what is left out is the name and the reference workflow.
+
+    Raises:
+        ModelError: names the file, the line and what is wrong there.
+    """
+    reader = YamlReader(path)
+    return card_from(reader, reader.fields(reader.tree(), CARD_KEYS), plain_card(name))
+
+
+def card_from(reader: YamlReader, fields: Mapping[str, yaml.Node], base: ModelCard) -> ModelCard:
+    """``base`` with what the nodes of CARD_KEYS say instead; raises ModelError as ``read_card`` does."""
+    card = base
+    if "title" in fields:
+        card = replace(card, title=reader.text(fields["title"]))
+    if "description" in fields:
+        card = replace(card, description=reader.text(fields["description"]))
+    if "stages" in fields:
+        card = replace(card, stages=_stages(reader, fields["stages"]))
+    if "examples" in fields:
+        card = replace(card, examples=tuple(reader.string(node) for node in reader.items(fields["examples"])))
+    return card
+
+
+def plain_card(name: str) -> ModelCard:
+    """The card of a model that brings none: its name and the reference workflow."""
+    return ModelCard(name, Text(name, name), Text("A Z-Image model without a card.", "没有说明卡片的 Z-Image 模型。"))
+
+
+def _stages(reader: YamlReader, node: yaml.Node) -> tuple[Stage, ...]:
+    nodes = reader.items(node)
+    if not 1 <= len(nodes) <= MAX_STAGES:
+        raise reader.wrong(
+            node,
+            f"expected 1 to {MAX_STAGES} stages, not {len(nodes)}",
+            f"应有 1 到 {MAX_STAGES} 个阶段，而不是 {len(nodes)}",
+        )
+    return tuple(_stage(reader, number, item) for number, item in enumerate(nodes))
+
+
+def _stage(reader: YamlReader, number: int, node: yaml.Node) -> Stage:
+    """A partial stage, filled up with the reference workflow's stage of the same number."""
+    given = {name: reader.plain(value) for name, value in reader.fields(node, tuple(Stage.model_fields)).items()}
+    base = REFERENCE_STAGES[number].model_dump(mode="json") if number < len(REFERENCE_STAGES) else {}
+    for group in STAGE_GROUPS:
+        if isinstance(given.get(group), dict):
+            given[group] = (base.get(group) or {}) | given[group]
+    try:
+        return parse_stage(base | given)
+    except RequestError as error:
+        raise reader.wrong(node, error.text.en, error.text.zh) from error

@@ -1,0 +1,193 @@
+"""Which models there are: names to cards and the places of their parts. Needs no network and reads no weights."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from zimage_app.domain.card import FAMILY
+from zimage_app.domain.errors import ModelError
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.folders import is_model
+from zimage_app.models.disk.yaml_file import YamlReader
+from zimage_app.models.find.card_file import CARD_KEYS, card_from, plain_card, read_card
+from zimage_app.models.find.comfyui import find_comfy_models
+from zimage_app.models.find.model_source import PARTS, ModelSource, comfy_source, diffusers_source, repo_folder
+from zimage_app.models.find.model_yaml import SUFFIX, hub_source, is_repo, read_named
+
+log = logging.getLogger(__name__)
+
+_CARD_FILE = "card.yaml"
+_MAX_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Shelves:
+    """Where to look for models."""
+
+    models: Path
+    """A folder for each, and what is fetched."""
+    named: Path | None = None
+    """YAML files that name models and the places of their parts."""
+    comfyui: Path | None = None
+    """A ComfyUI installation, or its models folder."""
+    shipped: Path | None = None
+    """The folder of the model that comes with the app, where ``models`` is another than the one it lies in."""
+    listed_only: bool = False
+    """Whether only names in the list mean a model: no paths, and no repositories that somebody fetched elsewhere."""
+
+    @classmethod
+    def of(cls, where: Path | Shelves) -> Shelves:
+        """A bare folder of models stands for shelves with nothing else."""
+        return where if isinstance(where, Shelves) else cls(where)
+
+
+def list_models(where: Path | Shelves) -> list[ModelSource]:
+    """Every model, by name; those whose files would have to be fetched are listed too.
+
+    One whose card cannot be read is left out, so that it does not keep the others from being used; the log,
+    ``unreadable_models`` and ``find_model`` say what is wrong with it.
+    """
+    makers = _makers(Shelves.of(where))
+    read = (_read(makers[name]) for name in sorted(makers))
+    return [source for source in read if isinstance(source, ModelSource)]
+
+
+def unreadable_models(where: Path | Shelves) -> dict[str, ModelError]:
+    """The names of models that ``list_models`` leaves out, and why."""
+    makers = _makers(Shelves.of(where))
+    read = {name: _read(makers[name]) for name in sorted(makers)}
+    return {name: error for name, error in read.items() if isinstance(error, ModelError)}
+
+
+def find_model(name_or_path: str, where: Path | Shelves) -> ModelSource:
+    """A model that is here: by its name, by ``owner/name`` of its hub repository, or by the path of its folder.
+
+    Raises:
+        ModelError: there is no such model, or its files are not here; says which models are, and how to get it.
+    """
+    shelves = Shelves.of(where)
+    source = look_up(name_or_path, shelves)
+    if source.present:
+        return source
+    raise _not_here(name_or_path, source, shelves)
+
+
+def look_up(name_or_path: str, where: Path | Shelves) -> ModelSource:
+    """A model whose files need not be here; raises ModelError where there is none of that name."""
+    shelves = Shelves.of(where)
+    makers = _makers(shelves)
+    if name_or_path in makers:
+        return makers[name_or_path]()
+    if shelves.listed_only:
+        return _published(name_or_path, shelves, makers)
+    folder = Path(os.path.expanduser(name_or_path))  # pathlib's own raises where there is no such user
+    if name_or_path and is_model(folder):
+        return _folder_source(folder)
+    if is_repo(name_or_path) and not os.path.exists(folder):
+        known = makers.get(repo_folder(name_or_path))
+        return hub_source(name_or_path, shelves.models) if known is None else known()
+    present = _names_here(shelves)
+    raise ModelError(
+        Text(
+            f"There is no model {name_or_path!r}: give one of {present},"
+            " the path of a folder with a model_index.json, or owner/name of a hub repository.",
+            f"没有名为 {name_or_path!r} 的模型：请从 {present} 中选择，或给出含有 model_index.json 的文件夹路径，"
+            "或模型站上的 owner/name。",
+        )
+    )
+
+
+def _published(name: str, shelves: Shelves, makers: Mapping[str, Callable[[], ModelSource]]) -> ModelSource:
+    """A model of the list by its repository; raises the same ModelError for whatever else is asked for."""
+    known = makers.get(repo_folder(name)) if is_repo(name) else None
+    if known is not None:
+        return known()
+    present, shown = _names_here(shelves), repr(name[:_MAX_SHOWN])
+    raise ModelError(
+        Text(
+            f"There is no model {shown} on this page; choose one of {present}.",
+            f"此页面没有模型 {shown}；请从 {present} 中选择。",
+        )
+    )
+
+
+def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
+    """How to get each model, by name; where two have one name, the user's own folder comes first, ComfyUI's last."""
+    makers: dict[str, Callable[[], ModelSource]] = {}
+    for source in _comfy_sources(shelves):
+        name = source.card.name
+        makers[name] = partial(_itself, source)
+    if shelves.shipped is not None and is_model(shelves.shipped):
+        makers[shelves.shipped.name] = partial(_folder_source, shelves.shipped)
+    folders = [folder for folder in _subfolders(shelves.models) if is_model(folder)]
+    makers |= {folder.name: partial(_folder_source, folder) for folder in folders}
+    if shelves.named is not None and shelves.named.is_dir():
+        for path in sorted(shelves.named.glob(f"*{SUFFIX}")):
+            makers[path.stem] = partial(_named_source, path, shelves)
+    own = [folder for folder in folders if not (folder / "model_index.json").is_file()]
+    return makers | {folder.name: partial(_folder_source, folder) for folder in own}
+
+
+def _itself(source: ModelSource) -> ModelSource:
+    return source
+
+
+def _comfy_sources(shelves: Shelves) -> list[ModelSource]:
+    return [] if shelves.comfyui is None else find_comfy_models(shelves.comfyui, shelves.models)
+
+
+def _subfolders(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else iter(())
+
+
+def _folder_source(folder: Path) -> ModelSource:
+    name = folder.name or folder.resolve().name
+    family = FAMILY.get(name.lower())
+    card = plain_card(name) if family is None else replace(family, name=name)
+    if (folder / _CARD_FILE).is_file():
+        card = read_card(folder / _CARD_FILE, name)
+    return diffusers_source(card, folder) if (folder / "model_index.json").is_file() else comfy_source(card, folder)
+
+
+def _named_source(path: Path, shelves: Shelves) -> ModelSource:
+    """A named model; a card in its folder changes what that says."""
+    source = read_named(path, shelves.models, shelves.comfyui)
+    own = source.folder / _CARD_FILE
+    if not own.is_file():
+        return source
+    reader = YamlReader(own)
+    return replace(source, card=card_from(reader, reader.fields(reader.tree(), CARD_KEYS), source.card))
+
+
+def _read(maker: Callable[[], ModelSource]) -> ModelSource | ModelError:
+    try:
+        return maker()
+    except ModelError as error:
+        log.warning("%s", error)
+        return error
+
+
+def _names_here(shelves: Shelves) -> str:
+    return ", ".join(source.card.name for source in list_models(shelves) if source.present) or "-"
+
+
+def _not_here(name: str, source: ModelSource, shelves: Shelves) -> ModelError:
+    size = None if source.about is None else f"{source.about / 1e9:.0f} GB"
+    size_en, size_zh = ("", "") if size is None else (f" ({size})", f"（约 {size}）")
+    parts = ", ".join(source.missing)
+    state = Text("is not on this machine", "不在本机")
+    if len(source.missing) < len(PARTS):
+        state = Text(f"is not whole on this machine ({parts} missing)", f"在本机不完整（缺少 {parts}）")
+    command = f"python -m zimage_app models fetch {name}"
+    present = _names_here(shelves)
+    return ModelError(
+        Text(
+            f"{name} {state.en}: fetch it{size_en} with '{command}'; ready to use now: {present}.",
+            f"{name} {state.zh}：请用“{command}”下载{size_zh}；现在可用的模型：{present}。",
+        )
+    )

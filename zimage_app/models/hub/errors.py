@@ -1,0 +1,152 @@
+"""What can go wrong between here and a hub, each as one sentence that says what to do. Knows no protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zimage_app.domain.errors import FetchError
+from zimage_app.domain.fetching import shown_size
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.folders import shown
+
+
+def no_network(host: str, other: Text) -> FetchError:
+    """Nobody answers at ``host``; ``other`` says where else to try."""
+    return FetchError(
+        Text(
+            f"{host} cannot be reached: check the network or the proxy, or {other.en}.",
+            f"无法连接 {host}：请检查网络或代理，或{other.zh}。",
+        )
+    )
+
+
+def offline(what: str) -> FetchError:
+    """The network is forbidden and ``what`` is wanted from it."""
+    return FetchError(
+        Text(
+            f"{what} has to be fetched, and --offline forbids it: start without --offline (or HF_HUB_OFFLINE),"
+            " or copy the files here from another machine.",
+            f"需要下载 {what}，但已设置离线模式：请去掉 --offline（或 HF_HUB_OFFLINE），或从其他机器复制文件。",
+        )
+    )
+
+
+def no_repo(repo: str, host: str) -> FetchError:
+    """There is no such repository, or it is hidden."""
+    return FetchError(
+        Text(
+            f"There is no model {repo} at {host}, or it is private: check owner and name,"
+            " or set HF_TOKEN to a token that may read it.",
+            f"{host} 上没有模型 {repo}，或它是私有的：请检查 owner/name，或设置有权限的 HF_TOKEN。",
+        )
+    )
+
+
+def gated(repo: str, url: str) -> FetchError:
+    """Its owner wants terms to be accepted."""
+    return FetchError(
+        Text(
+            f"{repo} is only for those who have accepted its terms: do so at {url},"
+            " then set HF_TOKEN to a token of that account.",
+            f"{repo} 需要先同意其使用条款：请在 {url} 同意，然后把 HF_TOKEN 设为该账号的令牌。",
+        )
+    )
+
+
+def forbidden(what: str, host: str, status: int) -> FetchError:
+    """The host knows who asks and says no."""
+    return FetchError(
+        Text(
+            f"{host} refuses {what} (status {status}): set HF_TOKEN to a token that may read it, or remove the wrong"
+            " one.",
+            f"{host} 拒绝提供 {what}（状态 {status}）：请设置有权限的 HF_TOKEN，或移除错误的令牌。",
+        )
+    )
+
+
+def not_found(what: str, host: str) -> FetchError:
+    """A file that a repository does not have."""
+    return FetchError(
+        Text(
+            f"{host} has no {what}: it may have been renamed; look at the repository's page for today's name.",
+            f"{host} 上没有 {what}：可能已改名，请在仓库页面查看当前名称。",
+        )
+    )
+
+
+def busy(host: str, status: int) -> FetchError:
+    """The host answers, but not with what was asked for, however often it is asked."""
+    return FetchError(
+        Text(
+            f"{host} answers with status {status} again and again: try later, or from another source or mirror;"
+            " what is here already is kept.",
+            f"{host} 反复返回状态 {status}：请稍后再试，或换用其他来源、镜像；已下载的部分会保留。",
+        )
+    )
+
+
+def odd_answer(host: str) -> FetchError:
+    """Something answers, and it is no hub."""
+    return FetchError(
+        Text(
+            f"{host} does not answer as a model hub does: check the address of the mirror,"
+            " and whether a proxy or log-in page stands in between.",
+            f"{host} 的应答不像模型站：请检查镜像地址，以及中间是否有代理或登录页面。",
+        )
+    )
+
+
+def broken_off(path: str, host: str) -> FetchError:
+    """The connection breaks, however often it is opened."""
+    return FetchError(
+        Text(
+            f"The connection to {host} breaks off again and again ({path}): start it again later,"
+            " it goes on where it stopped.",
+            f"与 {host} 的连接反复中断（{path}）：请稍后重新开始，会从中断处继续。",
+        )
+    )
+
+
+def wrong_bytes(path: str, host: str) -> FetchError:
+    """What came is not what was published, twice."""
+    return FetchError(
+        Text(
+            f"{path} from {host} does not have the published checksum, twice over:"
+            " try another source or mirror; the wrong file was deleted.",
+            f"{host} 提供的 {path} 两次都与公布的校验和不符：请换用其他来源或镜像；错误的文件已删除。",
+        )
+    )
+
+
+def disk_full(folder: Path, needed: int | None, free: int) -> FetchError:
+    """``needed`` bytes do not fit; None where how many is no longer known."""
+    wanted = "" if needed is None else f" {shown_size(needed)} are needed,"
+    wanted_zh = "" if needed is None else f"需要 {shown_size(needed)}，"
+    return FetchError(
+        Text(
+            f"The disk of {shown(folder)} is too full:{wanted} {shown_size(free)} are free;"
+            " make room and start again, what is here already is kept.",
+            f"{shown(folder)} 所在磁盘空间不足：{wanted_zh}剩余 {shown_size(free)}；"
+            "请清理后重新开始，已下载的部分会保留。",
+        )
+    )
+
+
+def not_writable(path: Path, reason: str) -> FetchError:
+    """The disk does not take it."""
+    return FetchError(
+        Text(
+            f"{shown(path)} cannot be written ({reason}); give the folder the right permissions or choose another.",
+            f"{shown(path)} 无法写入（{reason}）；请修改文件夹权限或更换位置。",
+        )
+    )
+
+
+def twice(folder: Path) -> FetchError:
+    """Somebody else is at it."""
+    return FetchError(
+        Text(
+            f"{folder.name} is being fetched by another window or program: wait for that one, or stop it.",
+            f"{folder.name} 正由另一个窗口或程序下载：请等待其完成，或先停止它。",
+        )
+    )

@@ -1,0 +1,252 @@
+"""From a model's folder to Components: strict, from local files only, and judged before anything big is read.
+
+Knows layouts and the three networks; knows neither samplers nor pages. Importing it is cheap; to load takes diffusers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zimage_app.domain.errors import LoadingCancelled, ModelError
+from zimage_app.domain.text import Text
+from zimage_app.models.components import Components, LatentFormat, PreviewFactors
+from zimage_app.models.disk.folders import shown
+from zimage_app.models.find.model_files import ModelFiles, PartFiles, model_files
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, VAE, Network, open_network
+from zimage_app.models.networks.offload import StreamedLayer
+from zimage_app.models.networks.text_encoder import Qwen3TextEncoder, Tokenizer, load_tokenizer
+from zimage_app.models.networks.transformer import FastTransformer
+from zimage_app.models.networks.vae import VaeCodec
+from zimage_app.models.weights.placement import MemoryPlan
+from zimage_app.models.weights.weight_file import damaged, open_file, read_json
+
+FLUX_PREVIEW = PreviewFactors(
+    factors=(
+        (-0.0346, 0.0244, 0.0681),
+        (0.0034, 0.0210, 0.0687),
+        (0.0275, -0.0668, -0.0433),
+        (-0.0174, 0.0160, 0.0617),
+        (0.0859, 0.0721, 0.0329),
+        (0.0004, 0.0383, 0.0115),
+        (0.0405, 0.0861, 0.0915),
+        (-0.0236, -0.0185, -0.0259),
+        (-0.0245, 0.0250, 0.1180),
+        (0.1008, 0.0755, -0.0421),
+        (-0.0515, 0.0201, 0.0011),
+        (0.0428, -0.0012, -0.0036),
+        (0.0817, 0.0765, 0.0749),
+        (-0.1264, -0.0522, -0.1103),
+        (-0.0280, -0.0881, -0.0499),
+        (-0.1262, -0.0982, -0.0778),
+    ),
+    bias=(-0.0329, -0.0718, -0.0851),
+)
+"""For latents of Flux's autoencoder, which Z-Image uses (HOW-IT-COMPUTES.md section 2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """What is being read, and how much of the whole is done."""
+
+    part: Text
+    fraction: float
+    """0…1, by parameters."""
+
+
+class _Watch:
+    """Tells how far reading is, and stops it when nobody wants the model any more."""
+
+    def __init__(
+        self,
+        parts: Sequence[Network],
+        progress: Callable[[LoadProgress], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self._total = sum(part.parameters for part in parts)
+        self._done = 0
+        self._progress = progress
+        self._cancelled = cancelled
+
+    def read(self, title: Text, parameters: int) -> None:
+        """A tensor of so many numbers is about to be read. Raises LoadingCancelled."""
+        _stop_where(self._cancelled)
+        if self._progress is not None:
+            self._progress(LoadProgress(title, self._done / self._total))
+        self._done += parameters
+
+    def done(self) -> None:
+        """All is read."""
+        if self._progress is not None:
+            self._progress(LoadProgress(Text("done", "完成"), 1.0))
+
+
+def _stop_where(cancelled: Callable[[], bool] | None) -> None:
+    if cancelled is not None and cancelled():
+        raise LoadingCancelled
+
+
+def load_components(
+    source: ModelSource,
+    plan: MemoryPlan,
+    progress: Callable[[LoadProgress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Components:
+    """Load a model as ``plan`` says, its parts from wherever ``source`` has them.
+
+    ``progress`` is told before every tensor; ``cancelled`` is asked as often, and between
+    the parts while they are judged.
+
+    Raises:
+        ModelError: names the file, what is wrong with it and what to do.
+        LoadingCancelled: ``cancelled`` said so.
+    """
+    _stop_where(cancelled)
+    files = model_files(source)
+    preview = _preview(source.folder)
+    parts = _open_parts(files, cancelled)
+    tokenizer = _tokenizer(files.tokenizer, parts[0])
+    watch = _Watch(parts, progress, cancelled)
+    text = _text_module(parts[0], plan, watch)
+    transformer, vae = (_fill(part, plan, watch) for part in parts[1:])
+    watch.done()
+    fast = FastTransformer(transformer, _origin(parts[1], plan))
+    return Components(
+        card=source.card,
+        text=Qwen3TextEncoder(text, tokenizer, fast.max_tokens, plan.device),
+        transformer=fast,
+        codec=VaeCodec(vae),
+        latent=LatentFormat(vae.config.scaling_factor, vae.config.shift_factor),
+        preview=preview,
+        notes=tuple(note for part in parts for note in part.notes(plan)),
+    )
+
+
+def check_model(source: ModelSource) -> None:
+    """Judge a model's files as ``load_components`` does, and read nothing big.
+
+    Raises:
+        ModelError: names the file, what is wrong with it and what to do.
+    """
+    files = model_files(source)
+    _preview(source.folder)
+    _tokenizer(files.tokenizer, _open_parts(files)[0])
+
+
+def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan) -> FastTransformer:
+    """A transformer alone, from one safetensors or GGUF file and its config (keys left out take the class's value).
+
+    Raises ModelError as ``load_components`` does.
+    """
+    part = open_network(TRANSFORMER, PartFiles(open_file(weights), config, weights))
+    return FastTransformer(_fill(part, plan, _Watch([part], None, None)), _origin(part, plan))
+
+
+def _origin(part: Network, plan: MemoryPlan) -> Callable[[str], Tensor]:
+    """Reads weights again as they were loaded: from the files, in a mapping of its own."""
+    return part.contents(plan).again
+
+
+def _fill(part: Network, plan: MemoryPlan, watch: _Watch) -> Any:
+    try:
+        module = part.fill(plan, lambda parameters: watch.read(part.kind.title, parameters))
+    except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise damaged(
+            part.files.weights.path,
+            f"could not be read ({reason}); free memory, or download the file again",
+            f"读取失败（{reason}）；请释放内存或重新下载该文件",
+        ) from error
+    return module
+
+
+def _text_module(part: Network, plan: MemoryPlan, watch: _Watch) -> Any:
+    module = _fill(part, plan.for_text, watch)
+    module.rotary_emb.to(plan.device)
+    if plan.stream_text:
+        module.layers = torch.nn.ModuleList(StreamedLayer(layer, plan.device) for layer in module.layers)
+    return module
+
+
+def _open_parts(files: ModelFiles, cancelled: Callable[[], bool] | None = None) -> tuple[Network, Network, Network]:
+    """Text encoder, transformer and VAE, each judged alone and then together. Raises LoadingCancelled."""
+    text = open_network(TEXT_ENCODER, files.text_encoder)
+    _stop_where(cancelled)
+    transformer = open_network(TRANSFORMER, files.transformer)
+    _stop_where(cancelled)
+    vae = open_network(VAE, files.vae)
+    _stop_where(cancelled)
+    _agree(text, "hidden_size", transformer, "cap_feat_dim")
+    _agree(vae, "latent_channels", transformer, "in_channels")
+    if transformer.module.config.in_channels != len(FLUX_PREVIEW.factors):
+        raise damaged(
+            files.transformer.config_file,
+            f"says in_channels {transformer.module.config.in_channels}; only 16 is supported",
+            f"中 in_channels 为 {transformer.module.config.in_channels}；只支持 16",
+        )
+    return text, transformer, vae
+
+
+def _tokenizer(folder: Path, text: Network) -> Tokenizer:
+    """The folder's tokenizer, none of whose ids may lie outside the text encoder's table."""
+    tokenizer = load_tokenizer(folder)
+    known = text.module.config.vocab_size
+    if tokenizer.size > known:
+        raise damaged(
+            folder,
+            f"has {tokenizer.size} tokens, but {shown(text.files.config_file)} says vocab_size {known};"
+            " use tokenizer and text encoder of the same model",
+            f"中的分词器有 {tokenizer.size} 个词元，而 {shown(text.files.config_file)} 中 vocab_size 为 {known}；"
+            "请使用同一模型的分词器和文本编码器",
+        )
+    return tokenizer
+
+
+def _agree(part: Network, name: str, other: Network, other_name: str) -> None:
+    value, wanted = getattr(part.module.config, name), getattr(other.module.config, other_name)
+    if value != wanted:
+        raise damaged(
+            part.files.config_file,
+            f"says {name} {value}, but {shown(other.files.config_file)} says {other_name} {wanted};"
+            " use parts of the same model",
+            f"中 {name} 为 {value}，而 {shown(other.files.config_file)} 中 {other_name} 为 {wanted}；"
+            "请使用同一模型的各部分",
+        )
+
+
+def _preview(folder: Path) -> PreviewFactors:
+    """The folder's own ``preview.json``, where it has one."""
+    path = folder / "preview.json"
+    if not path.is_file():
+        return FLUX_PREVIEW
+    data = read_json(path)
+    try:
+        rows = tuple(_colour(row) for row in data["factors"])
+        bias = _colour(data["bias"])
+        if len(rows) != len(FLUX_PREVIEW.factors):
+            raise ValueError(f"{len(rows)} rows of factors")
+    except (KeyError, TypeError, ValueError) as error:
+        raise _bad_preview(path, str(error)) from error
+    return PreviewFactors(rows, bias)
+
+
+def _colour(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    if not all(math.isfinite(value) for value in (red, green, blue)):
+        raise ValueError("a number that is not finite")
+    return red, green, blue
+
+
+def _bad_preview(path: Path, reason: str) -> ModelError:
+    return damaged(
+        path,
+        f"must hold 'factors' (16 rows of 3 numbers) and 'bias' (3 numbers), but has {reason}; mend or delete it",
+        f"应含有 factors（16 行 3 列）和 bias（3 个数），但出现问题：{reason}；请修正或删除该文件",
+    )

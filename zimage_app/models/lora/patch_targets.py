@@ -1,0 +1,133 @@
+"""Where patches go: the parameters of a model, or what stands beside those of its weights that are packed.
+
+A packed weight is never packed anew. Low-rank updates of it run beside it, as x -> up (down x) over all LoRAs at once;
+for any other update the patched numbers take its place while it is on. Knows no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zimage_app.models.lora.parsing import Patch
+from zimage_app.models.lora.updates import Delta, LowRank
+from zimage_app.models.weights.packed_weights import LowRankBranch, PackedLinear, packed_linears
+
+Job = Sequence[tuple[float, Patch]]
+"""Strengths and patches of one place, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchTarget:
+    """The weights of one unit, below one another: q, k and v, or a single one."""
+
+    names: tuple[str, ...]
+    weights: tuple[nn.Parameter | PackedLinear, ...]
+
+    def patch(self, job: Job, pristine: Callable[[str], Tensor], dtype: torch.dtype) -> bool:
+        """Put patches on, from the pristine weights. Says whether all results are finite; writes nothing if not.
+
+        ``dtype`` is for what stands beside packed weights; parameters keep theirs.
+        """
+        dtype = next((weight.dtype for weight in self.weights if isinstance(weight, nn.Parameter)), dtype)
+        runs_beside = all(_low_rank(patch) is not None for _, patch in job)
+        spans = self._spans()
+        whole = None
+        if not runs_beside or any(isinstance(weight, nn.Parameter) for weight in self.weights):
+            whole = self._patched(job, pristine, dtype)
+        sides = {span: _side(job, span, dtype, self._device) for span in spans} if runs_beside else {}
+        written = [whole] if whole is not None else []
+        if not all(torch.isfinite(item).all() for item in (*written, *(side.up for side in sides.values()))):
+            return False
+        for weight, (first, last) in zip(self.weights, spans, strict=True):
+            if isinstance(weight, PackedLinear):
+                weight.side = sides.get((first, last))
+                # A copy of its own, so that the other rows are let go.
+                weight.merged = None if runs_beside or whole is None else whole[first:last].clone()
+            elif whole is not None:
+                weight.copy_(whole[first:last])
+        return True
+
+    def restore(self, pristine: Callable[[str], Tensor]) -> None:
+        """Take all off: the weights are as they were, bit by bit."""
+        for name, weight in zip(self.names, self.weights, strict=True):
+            if isinstance(weight, PackedLinear):
+                weight.side = weight.merged = None
+            else:
+                weight.copy_(pristine(name))
+
+    def unpacked_bytes(self, patches: Sequence[Patch], dtype: torch.dtype) -> int:
+        """The memory that patches will take beside packed weights, when they cannot run beside them."""
+        if all(_low_rank(patch) is not None for patch in patches):
+            return 0
+        packed = [weight.shape for weight in self.weights if isinstance(weight, PackedLinear)]
+        return sum(rows * columns for rows, columns in packed) * dtype.itemsize
+
+    @property
+    def _device(self) -> torch.device:
+        weight = self.weights[0]
+        return weight.device if isinstance(weight, nn.Parameter) else weight.weight.device
+
+    def _spans(self) -> list[tuple[int, int]]:
+        spans, last = [], 0
+        for weight in self.weights:
+            first, last = last, last + weight.shape[0]
+            spans.append((first, last))
+        return spans
+
+    def _patched(self, job: Job, pristine: Callable[[str], Tensor], dtype: torch.dtype) -> Tensor:
+        """All rows: patched in float32, rounded once."""
+        pairs = zip(self.names, self.weights, strict=True)
+        rows = [item.dense() if isinstance(item, PackedLinear) else pristine(name) for name, item in pairs]
+        weight = torch.cat([part.to(self._device, torch.float32) for part in rows])
+        for strength, patch in job:
+            first, last = patch.target.rows
+            weight[first:last] = patch.update.patched(weight[first:last], strength)
+        return weight.to(dtype)
+
+
+class PatchTargets:
+    """All weights of a model by their names."""
+
+    def __init__(self, module: nn.Module) -> None:
+        packed = {f"{name}.weight": linear for name, linear in packed_linears(module).items()}
+        self._weights: dict[str, nn.Parameter | PackedLinear] = dict(module.named_parameters()) | packed
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """By name; of packed weights, of the numbers behind them."""
+        return {name: tuple(weight.shape) for name, weight in self._weights.items()}
+
+    def plain(self, names: Sequence[str]) -> dict[str, nn.Parameter]:
+        """Those of some weights that are parameters."""
+        found = {name: self._weights[name] for name in names}
+        return {name: weight for name, weight in found.items() if isinstance(weight, nn.Parameter)}
+
+    def place(self, names: tuple[str, ...]) -> PatchTarget:
+        """Some weights below one another."""
+        return PatchTarget(names, tuple(self._weights[name] for name in names))
+
+
+def _low_rank(patch: Patch) -> LowRank | None:
+    update = patch.update
+    return update.product if isinstance(update, Delta) and isinstance(update.product, LowRank) else None
+
+
+def _side(job: Job, span: tuple[int, int], dtype: torch.dtype, device: torch.device) -> LowRankBranch:
+    """What all patches do to the rows ``span`` of their unit."""
+    downs, ups = [], []
+    for strength, patch in job:
+        factors, update = _low_rank(patch), patch.update
+        if factors is None or not isinstance(update, Delta):
+            raise TypeError("only low-rank updates can run beside a weight")
+        first, last = patch.target.rows
+        rows = factors.up.new_zeros(span[1] - span[0], factors.up.shape[1], dtype=torch.float32)
+        begin, end = max(first, span[0]), min(last, span[1])
+        if begin < end:
+            part = factors.up[begin - first : end - first].float()
+            rows[begin - span[0] : end - span[0]] = (strength * update.scale) * part
+        downs.append(factors.down.float())
+        ups.append(rows)
+    return LowRankBranch(torch.cat(downs).to(device, dtype), torch.cat(ups, 1).to(device, dtype))

@@ -1,0 +1,339 @@
+"""The three networks of a model: from a config to an empty module, from a file's tensors to that module's weights.
+
+Modules are built on the device ``meta``, so that files are compared with them before anything is read; then they are
+filled tensor by tensor. diffusers and transformers are imported only when a module is built: that takes seconds.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from zimage_app.domain.errors import ModelError
+from zimage_app.domain.text import Text
+from zimage_app.models.find.model_files import PartFiles
+from zimage_app.models.networks.config_bounds import check_bounds
+from zimage_app.models.networks.libraries import FIRST_IMPORT
+from zimage_app.models.networks.text_encoder import shortened, without_norm
+from zimage_app.models.weights.packed_weights import GgufWeight, PackedEmbedding, PackedLinear, PackedWeight
+from zimage_app.models.weights.packing import (
+    GGUF_BLOCKS,
+    Stored,
+    architecture,
+    stored_tensors,
+    text_names,
+    transformer_names,
+    vae_names,
+)
+from zimage_app.models.weights.placement import Holding, MemoryPlan
+from zimage_app.models.weights.weight_file import Tensors, Weights, damaged
+from zimage_app.models.weights.weight_slices import WeightReader, WeightSlice
+
+_Z_IMAGE = Text("a Z-Image transformer", " Z-Image 变换器")
+_OTHER_FAMILIES = {
+    "lora_": Text("a LoRA", " LoRA"),
+    "double_blocks.": Text("Flux", " Flux"),
+    "joint_blocks.": Text("Stable Diffusion 3", " Stable Diffusion 3"),
+    "input_blocks.": Text("Stable Diffusion 1/2/XL", " Stable Diffusion 1/2/XL"),
+    "decoder.conv_in": Text("a VAE", " VAE"),
+    "down_blocks.": Text("Stable Diffusion 1/2/XL (diffusers)", " Stable Diffusion 1/2/XL（diffusers）"),
+    "attn.add_q_proj": Text("Qwen-Image / Flux / SD3 (diffusers)", " Qwen-Image / Flux / SD3（diffusers）"),
+    "transformer_blocks.": Text("Flux / LTX / PixArt (diffusers)", " Flux / LTX / PixArt（diffusers）"),
+    "blocks.0.self_attn": Text("Wan", " Wan"),
+    "embed_tokens": Text("a language model", "语言模型"),
+    "blk.0.": Text("a language model", "语言模型"),
+    "attention.qkv": _Z_IMAGE,
+}
+"""Keys that give another model away, the surest first."""
+_PASSED_OVER = ("_class_name", "_diffusers_version", "_name_or_path")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkKind:
+    """One of the three networks."""
+
+    title: Text
+    prefixes: tuple[str, ...]
+    """What other tools put in front of its keys, longest first."""
+    outline: Callable[[Mapping[str, Any]], Any]
+    """Config -> module without content; raises ValueError or TypeError for a config that makes no sense."""
+    names: Callable[[Tensors, Mapping[str, Any]], Tensors]
+    """Other tools' keys -> the module's."""
+    stays_packed: re.Pattern[str]
+    """Weights that are used packed as they are; others are small, and are unpacked while they are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network whose files fit together, ready to be read."""
+
+    kind: NetworkKind
+    files: PartFiles
+    module: Any
+    """On the device ``meta`` until ``fill``."""
+    pieces: Mapping[str, WeightSlice]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers its weights are."""
+        return sum(math.prod(piece.shape) for piece in self.pieces.values())
+
+    def contents(self, plan: MemoryPlan) -> WeightReader:
+        """Its weights as they come out of the files."""
+        return WeightReader(self.files.weights, self.pieces, plan)
+
+    def fill(self, plan: MemoryPlan, each: Callable[[int], None]) -> Any:
+        """The module with its weights, on its device and in its dtype; mapped from the file where nothing changes.
+
+        ``each`` is called with every tensor's size before it is read, and may raise. Weights are cast one by one.
+        """
+        contents = self.contents(plan)
+        placed: Tensors = {}
+        for name, piece in self.pieces.items():
+            each(math.prod(piece.shape))
+            if self._may_stay_packed(name) and contents.holding(name) is not Holding.UNPACKED:
+                self._pack(name, contents.packed(name), piece)
+            else:
+                placed[name] = contents.plain(name)
+        self.module.load_state_dict(placed, strict=True, assign=True)
+        return self.module.eval().requires_grad_(False)
+
+    def notes(self, plan: MemoryPlan) -> tuple[Text, ...]:
+        """What the user should know of how packed weights are held."""
+        contents = self.contents(plan)
+        found: dict[Holding, dict[str, None]] = {}
+        for name, piece in self.pieces.items():
+            if piece.stored.format and self.kind.stays_packed.fullmatch(name):
+                found.setdefault(contents.holding(name), {})[piece.stored.format] = None
+        return tuple(_holding_sentence(self.kind.title, list(names), held, plan) for held, names in found.items())
+
+    def _may_stay_packed(self, name: str) -> bool:
+        """Whether the layer can compute with a packed weight, and is large enough to be worth it."""
+        stored = self.pieces[name].stored
+        if not stored.format or self.kind.stays_packed.fullmatch(name) is None:
+            return False
+        layer = self.module.get_submodule(name.removesuffix(".weight"))
+        return stored.format in GGUF_BLOCKS or not isinstance(layer, nn.Embedding)
+
+    def _pack(self, name: str, weight: PackedWeight, piece: WeightSlice) -> None:
+        """Put a layer that computes with a packed weight in the plain one's place."""
+        path = name.removesuffix(".weight")
+        if isinstance(weight, GgufWeight) and isinstance(self.module.get_submodule(path), nn.Embedding):
+            self.module.set_submodule(path, PackedEmbedding(weight))
+            return
+        layer = PackedLinear(weight, piece.rows)
+        layer.bias = self.module.get_submodule(path).bias
+        self.module.set_submodule(path, layer)
+
+
+def _holding_sentence(title: Text, packings: list[str], holding: Holding, plan: MemoryPlan) -> Text:
+    names, dtype = ", ".join(packings), str(plan.dtype).removeprefix("torch.")
+    if holding is Holding.NATIVE:
+        return Text(
+            f"The {title.en}'s {names} weights stay packed and are multiplied as they are.",
+            f"{title.zh}的 {names} 权重保持压缩，并直接参与运算。",
+        )
+    if holding is Holding.AT_USE:
+        return Text(
+            f"The {title.en}'s {names} weights stay packed and are unpacked to {dtype} each time they are used.",
+            f"{title.zh}的 {names} 权重保持压缩，每次使用时解压为 {dtype}。",
+        )
+    return Text(
+        f"The {title.en}'s {names} weights are unpacked to {dtype}: {plan.device.type} has no arithmetic for them,"
+        " so they save disk space but no memory.",
+        f"{title.zh}的 {names} 权重已解压为 {dtype}：{plan.device.type} 不支持此格式的运算，只省磁盘，不省内存。",
+    )
+
+
+def open_network(kind: NetworkKind, files: PartFiles) -> Network:
+    """Compare a part's files with the module that its config describes; nothing big is read.
+
+    Raises:
+        ModelError: the config makes no sense, or tensors are missing, unknown, of a wrong shape or of another model.
+    """
+    _refuse_quantised_config(files)
+    try:
+        check_bounds(files.config)
+        module = kind.outline(files.config)
+    except (TypeError, ValueError, KeyError, IndexError, AssertionError, RuntimeError, ZeroDivisionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise damaged(
+            files.config_file,
+            f"does not describe a {kind.title.en} that can be used ({reason}); take the config of the published model",
+            f"描述的不是可用的{kind.title.zh}（{reason}）；请使用官方模型的配置文件",
+        ) from error
+    found = _pieces(kind, files)
+    _compare(kind, files.weights, module, {key: piece.shape for key, piece in found.items()})
+    return Network(kind, files, module, {key: found[key] for key in module.state_dict()})
+
+
+def _pieces(kind: NetworkKind, files: PartFiles) -> dict[str, WeightSlice]:
+    """Where each weight is, under the module's names.
+
+    The names are converted on empty tensors: as views of those, the results tell where in which tensor they begin.
+    """
+    stored = stored_tensors(files.weights, kind.prefixes)
+    with torch.inference_mode(False):
+        outlines = {key: item.outline for key, item in stored.items()}
+        try:
+            named = kind.names(outlines, files.config)
+        except (KeyError, IndexError, ValueError, RuntimeError) as error:
+            raise _foreign(kind, files.weights) from error
+    roots = {id(outline): key for key, outline in outlines.items()}
+    return dict(_located(named, roots, stored))
+
+
+def _located(
+    named: Tensors, roots: Mapping[int, str], stored: Mapping[str, Stored]
+) -> Iterator[tuple[str, WeightSlice]]:
+    for key, tensor in named.items():
+        root = tensor if id(tensor) in roots else tensor._base
+        yield key, WeightSlice(stored[roots[id(root)]], int(tensor.storage_offset()), tuple(tensor.shape))
+
+
+def _refuse_quantised_config(files: PartFiles) -> None:
+    said = files.config.get("quantization_config")
+    if said is not None:
+        tool = str(said.get("quant_method", said)) if isinstance(said, Mapping) else str(said)
+        raise damaged(
+            files.config_file,
+            f"says that the weights were quantised with {tool}, whose files only that tool reads;"
+            " use the bf16, fp8, int8 or GGUF file of this model",
+            f"表明权重由 {tool} 量化，只有该工具能读取；请使用此模型的 bf16、fp8、int8 或 GGUF 文件",
+        )
+
+
+def _compare(kind: NetworkKind, weights: Weights, module: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    wanted = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    lost = sorted(set(wanted) - set(shapes))
+    unknown = sorted(set(shapes) - set(wanted))
+    if 2 * len(lost) > len(wanted) and not (kind is TRANSFORMER and _family(weights) is _Z_IMAGE):
+        raise _foreign(kind, weights)
+    if lost:
+        raise damaged(
+            weights.path,
+            f"lacks {len(lost)} of {len(wanted)} tensors of the {kind.title.en}, first {lost[0]}; download it again",
+            f"缺少{kind.title.zh}的 {len(wanted)} 个张量中的 {len(lost)} 个，首个为 {lost[0]}；请重新下载",
+        )
+    if unknown:
+        raise damaged(
+            weights.path,
+            f"holds {len(unknown)} tensors that the {kind.title.en} has no place for, first {unknown[0]};"
+            " use weights and config of the same model",
+            f"含有{kind.title.zh}用不到的 {len(unknown)} 个张量，首个为 {unknown[0]}；请使用同一模型的权重和配置",
+        )
+    for key, shape in wanted.items():
+        found = shapes[key]
+        if found != shape:
+            raise damaged(
+                weights.path,
+                f"holds {key} with shape {found}, but the config asks for {shape};"
+                " use weights and config of the same model",
+                f"中 {key} 的形状为 {found}，而配置要求 {shape}；请使用同一模型的权重和配置",
+            )
+
+
+def _family(weights: Weights) -> Text | None:
+    """What a file is, by its keys or by what it says itself; None where neither tells."""
+    said = architecture(weights)
+    found = (name for mark, name in _OTHER_FAMILIES.items() if any(mark in key for key in weights.entries))
+    return next(found, Text(said, f" {said}") if said else None)
+
+
+def _foreign(kind: NetworkKind, weights: Weights) -> ModelError:
+    family = _family(weights)
+    first = next(iter(weights.entries), "-")
+    looks, looks_zh = (
+        (f"it looks like {family.en}", f"看起来是{family.zh}")
+        if family
+        else (f"first key {first}", f"首个键为 {first}")
+    )
+    return damaged(
+        weights.path,
+        f"does not hold a Z-Image {kind.title.en} ({looks}); put the file of the right model here",
+        f"不是 Z-Image 的{kind.title.zh}（{looks_zh}）；请放入正确的模型文件",
+    )
+
+
+def _arguments(config: Mapping[str, Any], constructor: type) -> dict[str, Any]:
+    """A diffusers config as all the arguments of its class."""
+    given = config.get("_class_name", constructor.__name__)
+    if given != constructor.__name__:
+        raise ValueError(f"_class_name is {given}, not {constructor.__name__}")
+    parameters = inspect.signature(constructor).parameters
+    settings = {key: value for key, value in config.items() if key not in _PASSED_OVER}
+    unknown = sorted(set(settings) - set(parameters))
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]}")
+    return {name: parameter.default for name, parameter in parameters.items()} | settings
+
+
+def _transformer_outline(config: Mapping[str, Any]) -> Any:
+    with FIRST_IMPORT:
+        from diffusers import ZImageTransformer2DModel
+
+    made = _arguments(config, ZImageTransformer2DModel)
+    width = made["n_heads"] * sum(made["axes_dims"])
+    if list(made["all_patch_size"]) != [2] or list(made["all_f_patch_size"]) != [1]:
+        raise ValueError("only patches of 2 x 2 in one frame are supported")
+    if made["siglip_feat_dim"] is not None or not made["qk_norm"] or made["n_kv_heads"] != made["n_heads"]:
+        raise ValueError("siglip_feat_dim, qk_norm or n_kv_heads differ from Z-Image's")
+    if width != made["dim"] or len(made["axes_lens"]) != len(made["axes_dims"]):
+        raise ValueError(f"n_heads x axes_dims is {width}, but dim is {made['dim']}")
+    with torch.device("meta"):
+        return ZImageTransformer2DModel(**made)
+
+
+def _vae_outline(config: Mapping[str, Any]) -> Any:
+    with FIRST_IMPORT:
+        from diffusers import AutoencoderKL
+
+    made = _arguments(config, AutoencoderKL)
+    if len(made["block_out_channels"]) != 4 or made["out_channels"] != 3:
+        raise ValueError("it must enlarge eightfold and give three colours")
+    with torch.device("meta"):
+        module = AutoencoderKL(**made)
+    for name in ("scaling_factor", "shift_factor"):
+        if not isinstance(module.config[name], int | float):
+            raise ValueError(f"{name} is not a number")
+    return module
+
+
+def _text_outline(config: Mapping[str, Any]) -> Any:
+    with FIRST_IMPORT:
+        from transformers import Qwen3Config, Qwen3Model
+
+    if config.get("model_type") != "qwen3":
+        raise ValueError(f"model_type is {config.get('model_type')}, not qwen3")
+    made = shortened(Qwen3Config(**config))
+    with torch.device("meta"):
+        module = without_norm(Qwen3Model(made))
+    # Not among the weights: worked out here, and kept in float32, because bfloat16 angles change the features.
+    module.rotary_emb = type(module.rotary_emb)(made)
+    return module
+
+
+TRANSFORMER = NetworkKind(
+    Text("transformer", "变换器"),
+    ("model.diffusion_model.", "diffusion_model."),
+    _transformer_outline,
+    transformer_names,
+    re.compile(
+        r"(layers|noise_refiner|context_refiner)\.\d+\.(attention\.(to_[qkv]|to_out\.0)|feed_forward\.w[123])\.weight"
+    ),
+)
+VAE = NetworkKind(Text("VAE", "VAE"), ("first_stage_model.", "vae."), _vae_outline, vae_names, re.compile("(?!)"))
+TEXT_ENCODER = NetworkKind(
+    Text("text encoder", "文本编码器"),
+    ("text_encoders.qwen3_4b.transformer.model.", "text_encoder.model.", "model."),
+    _text_outline,
+    text_names,
+    re.compile(r"embed_tokens\.weight|layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight"),
+)

@@ -1,0 +1,607 @@
+"""The fast forward of Z-Image's transformer: what does not change is worked out once, the rest is plain arithmetic.
+
+* once per prompt: the caption's embedding and its refiner (they know neither noise level nor picture size);
+* once per stage: rotary positions, padding, and every modulation of every block for every noise level;
+* per evaluation: static shapes, no lists of tensors, no masks, no transfer between host and device.
+
+Computes what diffusers' ``ZImageTransformer2DModel`` computes, with that module's own weights; knows neither samplers
+nor files. Shapes: ``D`` the model's width, ``L`` a padded caption, ``N`` tokens of a sequence, ``T`` noise levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.text import Text
+from zimage_app.models.components import AttentionGuidance, PreparedPrompt
+from zimage_app.models.networks.attention import WHOLE, Guided, Sequences, attention
+from zimage_app.models.weights.packed_weights import PackedLinear, StackedLinear
+
+if TYPE_CHECKING:
+    from diffusers import ZImageTransformer2DModel
+
+TOKEN_MULTIPLE = 32
+"""Captions and pictures are padded to this many tokens, with learned vectors that are attended to like any other."""
+_PATCH = 2
+_HEAD_KEY = "2-1"
+"""The module's name for patches of 2 x 2 cells in one frame."""
+_FINAL_EPS = 1e-6
+_COPIED_AT_MOST = 4 * 10**9
+"""Bytes of a model on a CPU whose weights are copied to be fused."""
+
+
+Weight = Tensor | Callable[[Tensor], Tensor]
+"""A linear: its matrix (out, in), or something that multiplies by one."""
+
+
+class BlockWeights(NamedTuple):
+    """One block's weights; the fused ones share their storage with the module's parameters."""
+
+    qkv: tuple[Weight, ...]
+    """to_q, to_k and to_v below one another (3D, D), or each by itself (D, D)."""
+    norm_q: Tensor
+    norm_k: Tensor
+    out: Weight
+    w13: tuple[Weight, ...]
+    """w1 and w3 of the feed-forward network below one another (2F, D), or each by itself (F, D)."""
+    w2: Weight
+
+
+class BlockShape(NamedTuple):
+    """The numbers that all blocks have in common."""
+
+    heads: int
+    eps: float
+    qk_eps: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block of the module as the fast forward uses it."""
+
+    weights: BlockWeights
+    norms: tuple[Tensor, Tensor, Tensor, Tensor]
+    """Before and after attention, before and after the feed-forward network."""
+    adaln: nn.Module | None
+    """From the time embedding to this block's modulation; None in the context refiner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A refined caption: ``features`` (L, D) with its padding; ``tokens`` counts those before padding."""
+
+    features: Tensor
+    tokens: int
+    version: int
+    """Of the weights that it was worked out with."""
+    value_scale: Tensor | None = None
+    """(L,): factors of its tokens' values in every attention; None is the same as ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Modulation:
+    """What one noise level makes of the norm weights: ``blocks`` (blocks, 4, D), ``final`` (D)."""
+
+    blocks: Tensor
+    final: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the tokens of a stage are."""
+
+    rows: int
+    """Pictures evaluated at once."""
+    grid: tuple[int, int]
+    """Patches (down, across)."""
+    image_pads: int
+    image_rope: Tensor
+    """(rows, N, 1, head/2, 2) of the padded picture alone."""
+    rope: Tensor
+    """The same of [picture, caption]: one row each, or all rows end to end when their captions differ in length."""
+    captions: tuple[Tensor, ...]
+    """What stands behind each picture: its caption, and behind the first one's another that guides it."""
+    sequences: Sequences
+    """Packed end to end when they are not equally long, or one of them is guided."""
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens of one picture, without padding."""
+        return self.grid[0] * self.grid[1]
+
+
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """Rotary embedding of interleaved pairs (Su et al. 2021, arXiv 2104.09864), in float32.
+
+    ``x`` (rows, N, heads, head), ``rope`` (rows, N, 1, head/2, 2) as cosine and sine.
+    """
+    pairs = x.float().reshape(*x.shape[:-1], -1, 2)
+    if torch.compiler.is_compiling():
+        # The compiler fuses real arithmetic and not complex; run op by op, one complex product is ten times quicker.
+        (a, b), (cos, sin) = pairs.unbind(-1), rope.unbind(-1)
+        turned = torch.stack((a * cos - b * sin, b * cos + a * sin), -1)
+    else:
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rope))
+    return turned.flatten(-2).to(x.dtype)
+
+
+def linear(x: Tensor, weight: Weight) -> Tensor:
+    """(..., in) -> (..., out)."""
+    return F.linear(x, weight) if isinstance(weight, Tensor) else weight(x)
+
+
+def linears(x: Tensor, weights: tuple[Weight, ...], count: int) -> Sequence[Tensor]:
+    """What ``count`` linears of one input give, whether their weights are in one or in several."""
+    if len(weights) == 1:
+        return linear(x, weights[0]).chunk(count, -1)
+    return [linear(x, weight) for weight in weights]
+
+
+def block(
+    x: Tensor,
+    weights: BlockWeights,
+    norms: Sequence[Tensor],
+    rope: Tensor,
+    shape: BlockShape,
+    sequences: Sequences,
+) -> Tensor:
+    """One transformer block on ``x`` (rows, N, D), with ``norms`` as (modulated) weights of its four RMS norms."""
+    width = (x.shape[-1],)
+    head = (x.shape[-1] // shape.heads,)
+    attention_in, attention_out, feed_in, feed_out = norms
+    hidden = F.rms_norm(x, width, attention_in, shape.eps)
+    q, k, v = (torch.unflatten(part, -1, (shape.heads, -1)) for part in linears(hidden, weights.qkv, 3))
+    q = rotate(F.rms_norm(q, head, weights.norm_q, shape.qk_eps), rope)
+    k = rotate(F.rms_norm(k, head, weights.norm_k, shape.qk_eps), rope)
+    hidden = linear(attention(q, k, v, sequences), weights.out)
+    x = x + F.rms_norm(hidden, width, attention_out, shape.eps)
+    gate, up = linears(F.rms_norm(x, width, feed_in, shape.eps), weights.w13, 2)
+    hidden = linear(F.silu(gate) * up, weights.w2)
+    return x + F.rms_norm(hidden, width, feed_out, shape.eps)
+
+
+class FastTransformer:
+    """``ZImageTransformer2DModel`` behind the Transformer protocol.
+
+    ``to_q``, ``to_k``, ``to_v`` become views of one matrix, and ``w1``, ``w3`` of another, where that costs no memory
+    that a mapped file would save. Weights written in place (``parameter.copy_``) act at once; afterwards call
+    ``weights_changed``. The module must already be on its device and in its dtype: moving or casting it later would
+    part the views, which ``weights_changed`` refuses.
+
+    Args:
+        module: its weights may be packed (``quantised.py``).
+        origin: gives a weight by its name as it was loaded, when one that was written to is to be put back.
+    """
+
+    def __init__(self, module: ZImageTransformer2DModel, origin: Callable[[str], Tensor] | None = None) -> None:
+        self.module: Any = module
+        self.origin = origin
+        self.version = 0
+        first = module.layers[0]
+        self.shape = BlockShape(module.n_heads, first.attention_norm1.eps, first.attention.norm_q.eps)
+        # Tensors made in inference mode could never be written again outside it, and a LoRA does just that.
+        with torch.inference_mode(False), torch.no_grad():
+            may_copy = _may_copy(module)
+            self._context = [_fused(item, may_copy) for item in module.context_refiner]
+            self._noise = [_fused(item, may_copy) for item in module.noise_refiner]
+            self._main = [_fused(item, may_copy) for item in module.layers]
+        self._addresses = _addresses(module)
+        self._offloaded = False
+        self._block: Callable[..., Tensor] = block
+        self._embed = module.all_x_embedder[_HEAD_KEY]
+        self._final = module.all_final_layer[_HEAD_KEY]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        dtype: torch.dtype = self._embed.weight.dtype
+        return dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        device: torch.device = self._embed.weight.device
+        return device
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest caption whose padding, and the picture's place behind it, have rotary positions."""
+        return longest_caption(self.module.config.axes_lens[0])
+
+    def weights_changed(self) -> None:
+        """Forget what was derived from the weights: modulations are worked out anew, prompts must be prepared again.
+
+        Raises RuntimeError when a parameter was replaced or moved instead of being written in place.
+        """
+        if self._addresses != _addresses(self.module):
+            raise RuntimeError("a weight of the transformer was replaced or moved; write weights in place (copy_)")
+        self.version += 1
+
+    def offload(self) -> bool:
+        """Keep the matrices of the main blocks, nearly all of the weights, in the computer's memory; each visits the
+        device while its block computes. Packed ones stay."""
+        weights = [item.weights for item in self._main]
+        matrices = [part for item in weights for part in (*item.qkv, item.out, *item.w13, item.w2)]
+        if self._offloaded or not all(isinstance(part, Tensor) for part in matrices):
+            return False
+        self._offloaded = True
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                self._main = [_at_home(*pair) for pair in zip(self._main, self.module.layers, strict=True)]
+        finally:
+            self._addresses = _addresses(self.module)
+        return True
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Let torch.compile make one program of a block, used by all layers; ``options`` are torch.compile's."""
+        self._block = torch.compile(block, **options)
+
+    @torch.no_grad()
+    def prompt(self, features: Tensor, value_scale: Tensor | None = None) -> Prompt:
+        """Text features (tokens, channels) -> refined caption tokens.
+
+        ``value_scale`` (tokens,) are factors of the tokens' values, in the refiner and in every block behind it.
+
+        Raises:
+            RequestError: the caption has more tokens than there are rotary positions.
+        """
+        tokens = features.shape[0]
+        self._check_caption(tokens)
+        hidden: Tensor = self.module.cap_embedder(features.to(self.device, self.dtype))
+        pads = -tokens % TOKEN_MULTIPLE
+        hidden = torch.cat([hidden, self.module.cap_pad_token.expand(pads, -1)])[None]
+        rope = self._rope(_caption_positions(tokens + pads))[None]
+        scale = None if value_scale is None else F.pad(value_scale.to(self.device, self.dtype), (0, pads), value=1.0)
+        sequences = WHOLE if scale is None else Sequences(value_scale=scale[None, :, None, None])
+        for item in self._context:
+            hidden = self._block(hidden, item.weights, item.norms, rope, self.shape, sequences)
+        return Prompt(hidden[0], tokens, self.version, scale)
+
+    @torch.no_grad()
+    def evaluation(
+        self,
+        size: tuple[int, int],
+        prompts: Sequence[PreparedPrompt],
+        sigmas: Sequence[float],
+        guidance: AttentionGuidance | None = None,
+    ) -> StageEvaluation:
+        """Make ready for latents (rows, 16, *size), row i with prompt i, at the noise levels ``sigmas``.
+
+        ``guidance`` changes the first row alone.
+
+        Raises:
+            ValueError: an odd size, no prompt, or a prompt prepared with other weights.
+            RequestError: the picture is larger than there are rotary positions.
+        """
+        mine = [self._own(prompt) for prompt in prompts]
+        return StageEvaluation(self, size, self._layout(size, mine, guidance), sigmas)
+
+    def _check_caption(self, tokens: int) -> None:
+        if tokens > self.max_tokens:
+            raise RequestError(
+                "prompt",
+                Text(
+                    f"has {tokens} tokens, but this model takes at most {self.max_tokens}; make it shorter",
+                    f"有 {tokens} 个词元，而此模型最多接受 {self.max_tokens} 个；请缩短提示词",
+                ),
+            )
+
+    def _own(self, prompt: PreparedPrompt) -> Prompt:
+        if not isinstance(prompt, Prompt):
+            raise TypeError(f"not a prompt of this transformer: {type(prompt).__name__}")
+        if prompt.version != self.version:
+            raise ValueError("this prompt was prepared before the weights changed; prepare it again")
+        return prompt
+
+    def _layout(self, size: tuple[int, int], prompts: Sequence[Prompt], guidance: AttentionGuidance | None) -> _Layout:
+        if size[0] % _PATCH or size[1] % _PATCH:
+            raise ValueError(f"latent size {size[0]} x {size[1]}: height and width must be even")
+        if not prompts:
+            raise ValueError("an evaluation needs at least one prompt")
+        grid = (size[0] // _PATCH, size[1] // _PATCH)
+        self._check_grid(grid)
+        behind = [[item] for item in prompts]
+        if guidance is not None:
+            behind[0].append(self._own(guidance.prompt))
+        image = [_image_positions(grid, item.features.shape[0]) for item in prompts]
+        captions = [[_caption_positions(item.features.shape[0]) for item in each] for each in behind]
+        image_ropes = [self._rope(positions) for positions in image]
+        ropes = [self._rope(torch.cat([picture, *texts])) for picture, texts in zip(image, captions, strict=True)]
+        packed = guidance is not None or len({rope.shape[0] for rope in ropes}) > 1
+        return _Layout(
+            rows=len(prompts),
+            grid=grid,
+            image_pads=-(grid[0] * grid[1]) % TOKEN_MULTIPLE,
+            image_rope=torch.stack(image_ropes),
+            rope=torch.cat(ropes)[None] if packed else torch.stack(ropes),
+            captions=tuple(torch.cat([item.features for item in each]) for each in behind),
+            sequences=Sequences(
+                lengths=tuple(rope.shape[0] for rope in ropes) if packed else None,
+                guided=_guided(guidance, image[0].shape[0], prompts[0]),
+                value_scale=_value_scale(behind, image[0].shape[0], packed=packed),
+            ),
+        )
+
+    def _check_grid(self, grid: tuple[int, int]) -> None:
+        for field, name_zh, patches, most in zip(
+            ("height", "width"), ("高", "宽"), grid, self.module.config.axes_lens[1:], strict=True
+        ):
+            if patches > most:
+                pixels, limit = patches * _PATCH * 8, most * _PATCH * 8
+                raise RequestError(
+                    field,
+                    Text(
+                        f"{pixels} pixels are more than the {limit} that this model takes; make it smaller",
+                        f"{name_zh} {pixels} 像素超过此模型的上限 {limit}；请改小",
+                    ),
+                )
+
+    def _rope(self, positions: Tensor) -> Tensor:
+        """Cosines and sines (N, 1, head/2, 2) in float32 of positions (N, 3); angles are taken in float64."""
+        angles = []
+        for axis, channels in enumerate(self.module.config.axes_dims):
+            exponents = torch.arange(0, channels, 2, dtype=torch.float64) / channels
+            frequencies = 1.0 / self.module.config.rope_theta**exponents
+            angles.append(torch.outer(positions[:, axis].double(), frequencies))
+        angle = torch.cat(angles, 1).float()
+        return torch.stack((angle.cos(), angle.sin()), -1)[:, None].to(self.device)
+
+    def modulations(self, sigmas: Sequence[float]) -> list[_Modulation]:
+        """All modulations of T noise levels at once, multiplied into the norm weights.
+
+        A block computes gate * norm(x, weight) with gate = tanh(g), which is norm(x, gate * weight): the product is
+        taken here, in float32, and no evaluation multiplies by a modulation again.
+        """
+        time = (1.0 - torch.tensor(list(sigmas), dtype=torch.float32)).to(self.device)
+        embedded = self.module.t_embedder(time * self.module.t_scale).to(self.dtype)
+        folded = torch.stack([_fold(item, embedded) for item in (*self._noise, *self._main)], 1)
+        final = 1.0 + self._final.adaLN_modulation(embedded)
+        return [_Modulation(*pair) for pair in zip(folded.unbind(0), final.unbind(0), strict=True)]
+
+    def velocity(self, x: Tensor, modulation: _Modulation, layout: _Layout) -> Tensor:
+        """v = -net for latents ``x`` (rows, 16, height, width): ComfyUI's sign, denoised = x - sigma v."""
+        hidden = self._embed(_patches(x, layout.grid))
+        pads = self.module.x_pad_token.expand(layout.rows, layout.image_pads, -1)
+        hidden = torch.cat([hidden, pads], 1)
+        for item, norms in zip(self._noise, modulation.blocks[: len(self._noise)], strict=True):
+            hidden = self._block(hidden, item.weights, norms.unbind(0), layout.image_rope, self.shape, WHOLE)
+        hidden = _join(hidden, layout)
+        for item, norms in zip(self._main, modulation.blocks[len(self._noise) :], strict=True):
+            weights = _visiting(item.weights, self.device) if self._offloaded else item.weights
+            hidden = self._block(hidden, weights, norms.unbind(0), layout.rope, self.shape, layout.sequences)
+        hidden = _image_part(hidden, layout)
+        hidden = F.layer_norm(hidden, hidden.shape[-1:], None, None, _FINAL_EPS) * modulation.final
+        return -_unpatched(self._final.linear(hidden), x.shape, layout.grid)
+
+
+class StageEvaluation:
+    """The transformer for one latent size and its prompts (the Evaluation protocol)."""
+
+    def __init__(
+        self, transformer: FastTransformer, size: tuple[int, int], layout: _Layout, sigmas: Sequence[float]
+    ) -> None:
+        self._transformer = transformer
+        self._shape = (layout.rows, int(transformer.module.in_channels), *size)
+        self._layout = layout
+        self._version = transformer.version
+        announced = list(dict.fromkeys(sigmas))
+        self._modulations = dict(zip(announced, transformer.modulations(announced), strict=True)) if announced else {}
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """Velocity (rows, 16, height, width) at one noise level; one not announced is worked out now and kept.
+
+        Raises ValueError for another shape, and when the weights have changed since this stage was prepared.
+        """
+        if tuple(x.shape) != self._shape:
+            raise ValueError(f"latent of shape {tuple(x.shape)}; this stage was prepared for {self._shape}")
+        if self._version != self._transformer.version:
+            raise ValueError("the weights have changed since this stage was prepared; prepare it again")
+        if sigma not in self._modulations:
+            (self._modulations[sigma],) = self._transformer.modulations([sigma])
+        return self._transformer.velocity(x, self._modulations[sigma], self._layout)
+
+
+def _may_copy(module: Any) -> bool:
+    """Whether fused weights may be copies: on an accelerator, or of a small model.
+
+    On a CPU a large one is mapped from its file, and a copy would take memory that the mapping does not.
+    """
+    first = next(iter(module.parameters()))
+    return bool(first.device.type != "cpu" or sum(item.nbytes for item in module.parameters()) < _COPIED_AT_MOST)
+
+
+def _fused(module: Any, may_copy: bool) -> _Block:
+    """A block's weights; its q, k, v and w1, w3 become views of two matrices where they may."""
+    attn, feed = module.attention, module.feed_forward
+    weights = BlockWeights(
+        qkv=_stacked((attn.to_q, attn.to_k, attn.to_v), may_copy),
+        norm_q=attn.norm_q.weight,
+        norm_k=attn.norm_k.weight,
+        out=_weight(attn.to_out[0]),
+        w13=_stacked((feed.w1, feed.w3), may_copy),
+        w2=_weight(feed.w2),
+    )
+    norms = (
+        module.attention_norm1.weight,
+        module.attention_norm2.weight,
+        module.ffn_norm1.weight,
+        module.ffn_norm2.weight,
+    )
+    return _Block(weights, norms, module.adaLN_modulation[0] if module.modulation else None)
+
+
+def _weight(layer: Any) -> Weight:
+    weight: Weight = layer if isinstance(layer, PackedLinear) else layer.weight
+    return weight
+
+
+def _stacked(layers: tuple[Any, ...], may_copy: bool) -> tuple[Weight, ...]:
+    """The weights of several linears in one matrix, of which each keeps its rows as a view; else one by one."""
+    if all(isinstance(layer, PackedLinear) for layer in layers):
+        together = StackedLinear.of(layers)
+        return layers if together is None else (together,)
+    if any(isinstance(layer, PackedLinear) for layer in layers):
+        return tuple(_weight(layer) for layer in layers)
+    parts = [layer.weight for layer in layers]
+    whole = _contiguous(parts)
+    if whole is not None:
+        return (whole,)
+    if not may_copy:
+        return tuple(parts)
+    whole = torch.cat(parts)
+    rows = torch.split(whole, [part.shape[0] for part in parts])
+    for layer, part in zip(layers, rows, strict=True):
+        layer.weight = nn.Parameter(part, requires_grad=False)
+    return (whole,)
+
+
+def _at_home(item: _Block, module: Any) -> _Block:
+    """A block whose matrices are in the computer's memory. The module's parameters stay the same objects, and views of
+    the fused ones."""
+    attn, feed = module.attention, module.feed_forward
+    qkv = _moved(item.weights.qkv, (attn.to_q, attn.to_k, attn.to_v))
+    w13 = _moved(item.weights.w13, (feed.w1, feed.w3))
+    for layer in (attn.to_out[0], feed.w2):
+        layer.weight.data = layer.weight.data.cpu()
+    return replace(item, weights=item.weights._replace(qkv=qkv, w13=w13))
+
+
+def _moved(weights: tuple[Weight, ...], layers: tuple[Any, ...]) -> tuple[Weight, ...]:
+    whole = weights[0]
+    if len(weights) > 1 or not isinstance(whole, Tensor):
+        for layer in layers:
+            layer.weight.data = layer.weight.data.cpu()
+        return weights
+    home = whole.cpu()
+    for layer, part in zip(layers, torch.split(home, [layer.weight.shape[0] for layer in layers]), strict=True):
+        layer.weight.data = part
+    return (home,)
+
+
+def _visiting(weights: BlockWeights, device: torch.device) -> BlockWeights:
+    """A block's weights on the device, for as long as somebody holds them."""
+
+    def here(weight: Weight) -> Weight:
+        return weight.to(device, non_blocking=True) if isinstance(weight, Tensor) else weight
+
+    return BlockWeights(
+        qkv=tuple(map(here, weights.qkv)),
+        norm_q=weights.norm_q,
+        norm_k=weights.norm_k,
+        out=here(weights.out),
+        w13=tuple(map(here, weights.w13)),
+        w2=here(weights.w2),
+    )
+
+
+def _contiguous(parts: Sequence[Tensor]) -> Tensor | None:
+    """The matrix whose rows the parts are, when they already lie below one another in memory."""
+    first = parts[0]
+    end = first.data_ptr()
+    for part in parts:
+        together = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not together or not part.is_contiguous() or part.data_ptr() != end:
+            return None
+        end += part.nbytes
+    rows = sum(part.shape[0] for part in parts)
+    return first.detach().as_strided((rows, first.shape[1]), first.stride())
+
+
+def _addresses(module: Any) -> list[int]:
+    """Where each parameter's memory is."""
+    return [parameter.data_ptr() for parameter in module.parameters()]
+
+
+def _fold(item: _Block, embedded: Tensor) -> Tensor:
+    """Norm weights (T, 4, D) of one block under the time embeddings (T, channels)."""
+    if item.adaln is None:
+        raise TypeError("this block has no modulation")
+    scale_attention, gate_attention, scale_feed, gate_feed = item.adaln(embedded).float().chunk(4, 1)
+    factors = (1.0 + scale_attention, gate_attention.tanh(), 1.0 + scale_feed, gate_feed.tanh())
+    folded = [weight.float() * factor for weight, factor in zip(item.norms, factors, strict=True)]
+    return torch.stack(folded, 1).to(embedded.dtype)
+
+
+def _caption_positions(length: int) -> Tensor:
+    """(length, 3): captions count 1, 2, … along the first axis, padding included."""
+    positions = torch.zeros(length, 3, dtype=torch.int64)
+    positions[:, 0] = torch.arange(1, length + 1)
+    return positions
+
+
+def longest_caption(positions: int) -> int:
+    """Tokens of the longest caption whose padding, and the picture's place behind it, have rotary positions."""
+    return (positions - 2) // TOKEN_MULTIPLE * TOKEN_MULTIPLE
+
+
+def _image_positions(grid: tuple[int, int], caption: int) -> Tensor:
+    """(padded tokens, 3): the picture stands just behind its caption; its padding is at (0, 0, 0)."""
+    height, width = grid
+    tokens = height * width
+    positions = torch.zeros(tokens + -tokens % TOKEN_MULTIPLE, 3, dtype=torch.int64)
+    positions[:tokens, 0] = caption + 1
+    positions[:tokens, 1] = torch.arange(height).repeat_interleave(width)
+    positions[:tokens, 2] = torch.arange(width).repeat(height)
+    return positions
+
+
+def _patches(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(rows, channels, h, w) -> (rows, patches, 4 channels), a patch as (row, column, channel)."""
+    rows, channels = x.shape[:2]
+    cells = x.reshape(rows, channels, grid[0], _PATCH, grid[1], _PATCH)
+    return cells.permute(0, 2, 4, 3, 5, 1).reshape(rows, grid[0] * grid[1], -1)
+
+
+def _unpatched(tokens: Tensor, shape: torch.Size, grid: tuple[int, int]) -> Tensor:
+    """The inverse of ``_patches``."""
+    cells = tokens.reshape(shape[0], grid[0], grid[1], _PATCH, _PATCH, shape[1])
+    return cells.permute(0, 5, 1, 3, 2, 4).reshape(shape)
+
+
+def _join(hidden: Tensor, layout: _Layout) -> Tensor:
+    """Padded pictures (rows, N, D) and captions as [picture, caption] of each row, packed when of unequal length."""
+    if layout.sequences.lengths is None:
+        return torch.cat([hidden, torch.stack(layout.captions)], 1)
+    pairs = zip(hidden.unbind(0), layout.captions, strict=True)
+    return torch.cat([part for pair in pairs for part in pair])[None]
+
+
+def _image_part(hidden: Tensor, layout: _Layout) -> Tensor:
+    """Only the picture's tokens (rows, image tokens, D), without padding."""
+    lengths = layout.sequences.lengths
+    if lengths is None:
+        return hidden[:, : layout.image_tokens]
+    return torch.stack([row[: layout.image_tokens] for row in torch.split(hidden[0], list(lengths))])
+
+
+def _guided(guidance: AttentionGuidance | None, image: int, prompt: Prompt) -> Guided | None:
+    if guidance is None:
+        return None
+    return Guided(image, prompt.features.shape[0], guidance.combine, guidance.captions)
+
+
+def _value_scale(behind: Sequence[Sequence[Prompt]], image: int, *, packed: bool) -> Tensor | None:
+    """Factors (rows, N, 1, 1) of all values of pictures and the captions behind them; None where all are 1."""
+    scaled = [item.value_scale for each in behind for item in each if item.value_scale is not None]
+    if not scaled:
+        return None
+    ones = scaled[0].new_ones
+    rows = [
+        torch.cat(
+            [
+                ones(image),
+                *(ones(len(item.features)) if item.value_scale is None else item.value_scale for item in each),
+            ]
+        )
+        for each in behind
+    ]
+    scale = torch.cat(rows)[None] if packed else torch.stack(rows)
+    return scale[:, :, None, None]

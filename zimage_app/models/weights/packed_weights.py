@@ -1,0 +1,389 @@
+"""Weights that stay packed in memory, and the linears and embeddings that compute with them.
+
+A packed weight multiplies as it is where the device can, and else is unpacked each time it is used. Knows packings and
+no files but through a reader; knows nothing of what a layer is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zimage_app.models.weights.packing import GGUF_BLOCKS, Stored, setting
+from zimage_app.models.weights.weight_file import Reader
+
+_CACHED_NUMBERS = 2**18
+"""In float32, a megabyte."""
+_KITCHEN_GROUP = 256
+"""Input features that ConvRot rotates together, where a note does not say."""
+
+
+class PackedWeight(Protocol):
+    """A matrix (out, in) in fewer bits than the numbers it stands for."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        ...
+
+    def dense(self) -> Tensor:
+        """Its numbers, (out, in)."""
+        ...
+
+    def linear(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out), in the dtype of ``x``."""
+        ...
+
+    def to(self, device: torch.device) -> PackedWeight:
+        """The same weight on a device, still packed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GgufWeight:
+    """Rows of GGUF blocks. The blocks of a row are its own, so rows can be taken apart."""
+
+    blocks: Tensor
+    """(out, bytes of a row), uint8."""
+    packing: str
+    shape: tuple[int, int]
+    dtype: torch.dtype
+    """Of the numbers that come out."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.blocks.device
+
+    def dense(self) -> Tensor:
+        """Its numbers, (out, in), worked out in float32."""
+        if self.device.type != "cpu":
+            return unpacked(self.blocks, self.packing).reshape(self.shape).to(self.dtype)
+        # By portions that fit into a processor's cache: several times quicker, and no large float32 in between.
+        numbers = torch.empty(self.shape, dtype=self.dtype)
+        rows = max(1, _CACHED_NUMBERS // self.shape[1])
+        for part, blocks in zip(torch.split(numbers, rows), torch.split(self.blocks, rows), strict=True):
+            part.copy_(unpacked(blocks, self.packing).view_as(part))
+        return numbers
+
+    def linear(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return F.linear(x, self.dense())
+
+    def to(self, device: torch.device) -> GgufWeight:
+        """The same weight on a device."""
+        return replace(self, blocks=self.blocks.to(device))
+
+    def rows(self, indices: Tensor) -> Tensor:
+        """Only some rows, (..., in)."""
+        taken = unpacked(self.blocks[indices.flatten()], self.packing)
+        return taken.reshape(*indices.shape, self.shape[1]).to(self.dtype)
+
+
+def unpacked(blocks: Tensor, packing: str) -> Tensor:
+    """GGUF blocks (any shape, uint8) as float32 numbers, flat."""
+    from diffusers.quantizers.gguf.utils import dequantize_functions
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    kind = GGMLQuantizationType[packing]
+    numbers, size = GGML_QUANT_SIZES[kind]
+    flat: Tensor = dequantize_functions[kind](blocks.reshape(-1, size), numbers, size, dtype=torch.float32)
+    return flat.reshape(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Float8Weight:
+    """8-bit floats with a scale for the whole matrix, for each row, or none."""
+
+    stored: Tensor
+    scale: Tensor | None
+    dtype: torch.dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        rows, columns = self.stored.shape
+        return rows, columns
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.stored.device
+
+    def dense(self) -> Tensor:
+        """stored * scale, multiplied in float32."""
+        values = self.stored.to(torch.float32)
+        if self.scale is not None:
+            values = values * self.scale.float().reshape(-1, 1)
+        return values.to(self.dtype)
+
+    def linear(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return F.linear(x, self.dense())
+
+    def to(self, device: torch.device) -> Float8Weight:
+        """The same weight on a device."""
+        return replace(self, stored=self.stored.to(device), scale=None if self.scale is None else self.scale.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class KitchenWeight:
+    """A weight of comfy-kitchen, which knows ComfyUI's formats and has kernels for them."""
+
+    tensor: Any
+    """Its ``QuantizedTensor``."""
+    native: bool
+    """Multiply as it is; else unpack it each time."""
+    input_layout: str | None
+    """What the input must be packed in for that; None where the kernel sees to it itself."""
+    input_scale: Tensor | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        rows, columns = self.tensor.shape
+        return rows, columns
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        device: torch.device = self.tensor.device
+        return device
+
+    def dense(self) -> Tensor:
+        """Its numbers, (out, in)."""
+        numbers: Tensor = self.tensor.dequantize()
+        return numbers
+
+    def linear(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out); in 8- or 4-bit arithmetic where the device has it."""
+        if not self.native:
+            return F.linear(x, self.dense())
+        if self.input_layout is None:
+            return F.linear(x, self.tensor).to(x.dtype)
+        from comfy_kitchen.tensor import QuantizedTensor
+
+        # The layouts that pack their input take matrices only.
+        flat = QuantizedTensor.from_float(x.reshape(-1, x.shape[-1]), self.input_layout, scale=self.input_scale)
+        return F.linear(flat, self.tensor).to(x.dtype).reshape(*x.shape[:-1], -1)
+
+    def to(self, device: torch.device) -> KitchenWeight:
+        """The same weight on a device."""
+        scale = None if self.input_scale is None else self.input_scale.to(device)
+        return replace(self, tensor=self.tensor.to(device), input_scale=scale)
+
+
+def packed_weight(
+    stored: Stored, reader: Reader, device: torch.device, dtype: torch.dtype, native: bool
+) -> PackedWeight:
+    """The weight that a file holds, mapped or brought to ``device``; its numbers come out in ``dtype``.
+
+    Raises ModelError when the file cannot be read, ValueError when its pieces do not fit together.
+    """
+    rows, columns = stored.shape
+    weight = reader(stored.key).to(device)
+    if stored.format in GGUF_BLOCKS:
+        return GgufWeight(weight.view(rows, -1), stored.format, (rows, columns), dtype)
+    beside = {role: reader(key).to(device) for role, key in stored.companions.items()}
+    if stored.format.startswith("float8"):
+        scale = beside.get("weight_scale")
+        weight = weight.view(getattr(torch, stored.format))
+        if scale is None or scale.numel() > 1 or not native:
+            return Float8Weight(weight, scale, dtype)
+    return _kitchen_weight(stored, weight, beside, dtype, native)
+
+
+def _kitchen_weight(
+    stored: Stored, weight: Tensor, beside: Mapping[str, Tensor], dtype: torch.dtype, native: bool
+) -> KitchenWeight:
+    from comfy_kitchen.tensor import QuantizedTensor, get_layout_class
+
+    if stored.format == "svdquant_w4a4":
+        # Its scales and factors are numbers like those that come out, and its arithmetic takes one dtype.
+        beside = {role: tensor.to(dtype) for role, tensor in beside.items()}
+    layout, options, packs_input = _LAYOUTS[stored.format](stored, beside)
+    scale = options.pop("scale") if "scale" in options else beside["weight_scale"]
+    params = get_layout_class(layout).Params(scale=scale, orig_dtype=dtype, orig_shape=stored.shape, **options)
+    tensor = QuantizedTensor(weight.view(_STORED_AS.get(stored.format, weight.dtype)), layout, params)
+    return KitchenWeight(tensor, native, layout if packs_input else None, beside.get("input_scale"))
+
+
+_STORED_AS = {
+    "mxfp8": torch.float8_e4m3fn,
+    "convrot_w4a4": torch.int8,
+    "asym_w4a8_int8": torch.int8,
+    "svdquant_w4a4": torch.int8,
+}
+"""The dtype that the layout wants; some tools write the bytes as uint8."""
+
+_Layout = tuple[str, dict[str, Any], bool]
+"""comfy-kitchen's name of a layout, its parameters, and whether the input must be packed for it."""
+
+
+def _float8(stored: Stored, beside: Mapping[str, Tensor]) -> _Layout:
+    del stored
+    return "TensorCoreFP8Layout", {"scale": beside["weight_scale"].reshape(())}, True
+
+
+def _int8(stored: Stored, beside: Mapping[str, Tensor]) -> _Layout:
+    del beside
+    rotated = bool(setting(stored, "convrot", default=False))
+    group = int(setting(stored, "convrot_groupsize", _KITCHEN_GROUP))
+    return "TensorWiseINT8Layout", {"convrot": rotated, "convrot_groupsize": group}, False
+
+
+def _nvfp4(stored: Stored, beside: Mapping[str, Tensor]) -> _Layout:
+    del stored
+    blocks = beside["weight_scale"].view(torch.float8_e4m3fn)
+    return "TensorCoreNVFP4Layout", {"scale": beside["weight_scale_2"].reshape(()), "block_scale": blocks}, True
+
+
+def _mxfp8(stored: Stored, beside: Mapping[str, Tensor]) -> _Layout:
+    del stored
+    return "TensorCoreMXFP8Layout", {"scale": beside["weight_scale"].view(torch.float8_e8m0fnu)}, True
+
+
+def _convrot_w4a4(stored: Stored, beside: Mapping[str, Tensor]) -> _Layout:
+    del beside
+    options = {
+        "convrot_groupsize": int(setting(stored, "convrot_groupsize", _KITCHEN_GROUP)),
+        "linear_dtype": str(setting(stored, "linear_dtype", "int4")),
+    }
+    return "TensorCoreConvRotW4A4Layout", options, False
+
+
+def _asym_w4a8(stored: Stored, beside: Mapping[str, Tensor]) -> _Layout:
+    relative = beside["weight_s_rel"]
+    options = {
+        "scale": relative.view(torch.float8_e4m3fn) if relative.dtype == torch.uint8 else relative,
+        "s_channel": beside["weight_s_channel"],
+        "correction": beside.get("weight_correction"),
+        "codebook": beside.get("weight_codebook"),
+        "group_size": int(setting(stored, "group_size", 16)),
+        "convrot_groupsize": int(setting(stored, "convrot_groupsize", _KITCHEN_GROUP)),
+    }
+    return "AsymW4A8Int8Layout", options, False
+
+
+def _svdquant(stored: Stored, beside: Mapping[str, Tensor]) -> _Layout:
+    options = {
+        "proj_down": beside["weight_proj_down"],
+        "proj_up": beside["weight_proj_up"],
+        "smooth_factor": beside["weight_smooth_factor"],
+        "act_unsigned": bool(setting(stored, "act_unsigned", default=False)),
+    }
+    return "TensorCoreSVDQuantW4A4Layout", options, False
+
+
+_LAYOUTS = {
+    "float8_e4m3fn": _float8,
+    "int8_tensorwise": _int8,
+    "nvfp4": _nvfp4,
+    "mxfp8": _mxfp8,
+    "convrot_w4a4": _convrot_w4a4,
+    "asym_w4a8_int8": _asym_w4a8,
+    "svdquant_w4a4": _svdquant,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankBranch:
+    """What is added to a linear beside its weight: x -> up (down x)."""
+
+    down: Tensor
+    """(rank, in)."""
+    up: Tensor
+    """(out, rank), with all factors in it."""
+
+
+class PackedLinear(nn.Module):
+    """A linear whose weight stays packed.
+
+    Args:
+        weight: may be shared by several linears, of which each has its rows.
+        rows: first row of the weight that is this linear's, and the one behind the last.
+    """
+
+    def __init__(self, weight: PackedWeight, rows: tuple[int, int]) -> None:
+        super().__init__()
+        self.weight = weight
+        self.rows = rows
+        self.bias: nn.Parameter | None = None
+        self.side: LowRankBranch | None = None
+        self.merged: Tensor | None = None
+        """Plain numbers in the weight's place, (out, in), while they are set."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        return self.rows[1] - self.rows[0], self.weight.shape[1]
+
+    def dense(self) -> Tensor:
+        """The weight's own numbers, (out, in)."""
+        return self.weight.dense()[self.rows[0] : self.rows[1]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        if self.merged is not None:
+            return self.finished(x, F.linear(x, self.merged))
+        return self.finished(x, self.weight.linear(x)[..., self.rows[0] : self.rows[1]])
+
+    def finished(self, x: Tensor, product: Tensor) -> Tensor:
+        """The weight's product with ``x``, and what is added to it."""
+        if self.side is not None:
+            product = product + F.linear(F.linear(x, self.side.down), self.side.up)
+        return product if self.bias is None else product + self.bias
+
+
+class StackedLinear:
+    """Linears that share one packed weight, multiplied at once."""
+
+    def __init__(self, linears: Sequence[PackedLinear]) -> None:
+        self._linears = linears
+
+    @classmethod
+    def of(cls, linears: Sequence[PackedLinear]) -> StackedLinear | None:
+        """The linears together, when their rows are all the rows of one weight, in order."""
+        weight, last = linears[0].weight, 0
+        for linear in linears:
+            if linear.weight is not weight or linear.rows[0] != last:
+                return None
+            last = linear.rows[1]
+        return cls(linears) if last == weight.shape[0] else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out of all, side by side)."""
+        if any(linear.merged is not None for linear in self._linears):
+            return torch.cat([linear(x) for linear in self._linears], -1)
+        product = self._linears[0].weight.linear(x)
+        parts = torch.split(product, [linear.shape[0] for linear in self._linears], -1)
+        if all(linear.side is None and linear.bias is None for linear in self._linears):
+            return product
+        return torch.cat([linear.finished(x, part) for linear, part in zip(self._linears, parts, strict=True)], -1)
+
+
+class PackedEmbedding(nn.Module):
+    """A table of words whose rows stay packed."""
+
+    def __init__(self, weight: GgufWeight) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, indices: Tensor) -> Tensor:
+        """(...) -> (..., channels)."""
+        return self.weight.rows(indices)
+
+
+def packed_linears(module: nn.Module) -> dict[str, PackedLinear]:
+    """All linears of a module that are packed, by name."""
+    return {name: item for name, item in module.named_modules() if isinstance(item, PackedLinear)}

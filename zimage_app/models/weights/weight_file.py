@@ -1,0 +1,362 @@
+"""A model's weight files, looked at before anything big is read: what they hold, whether they are whole.
+
+Knows the headers of safetensors and GGUF files, and how to map their tensors into memory; knows neither diffusers nor
+what a tensor is for. Everything that is wrong with a file is a ModelError that names it and says what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zimage_app.domain.errors import ModelError
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.folders import shown
+from zimage_app.models.disk.regular_file import open_regular, read_regular
+from zimage_app.models.weights.gguf_file import MAGIC, read_header
+
+Tensors = dict[str, Tensor]
+
+WEIGHT_SUFFIXES = (".safetensors", ".gguf")
+"""Of the files that can be read."""
+_HEADER_LENGTH = 8
+_MAX_JSON = 64 * 2**20
+"""Bytes; an index of shards has some hundred thousand."""
+_MAX_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors format."""
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_GGUF_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+"""GGUF's names of numbers that are stored one by one."""
+_PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+_NO_PICKLES = Text(
+    "is a pickle, which may run any program when it is opened; use the .safetensors file of this model",
+    "是 pickle 文件，打开时可能执行任意程序，因此不予加载；请使用此模型的 .safetensors 文件",
+)
+_NOT_WEIGHTS = {
+    b"<": Text(
+        "is a web page, not weights: the download failed; download it again",
+        "是网页而不是权重：下载没有成功；请重新下载",
+    ),
+    b"version https://git-lfs": Text(
+        "is a Git LFS pointer, not the weights themselves; fetch them with 'git lfs pull' or download the file",
+        "只是 Git LFS 指针，不是权重本身；请用 git lfs pull 获取，或直接下载该文件",
+    ),
+    b"PK\x03\x04": _NO_PICKLES,
+    b"\x80": _NO_PICKLES,
+}
+"""How files begin that are something else, whatever they are called."""
+
+
+def damaged(path: Path, en: str, zh: str) -> ModelError:
+    """A file that cannot be used: ``en`` and ``zh`` go on after its name."""
+    return ModelError(Text(f"{shown(path)} {en}.", f"{shown(path)} {zh}。"))
+
+
+def missing(path: Path) -> ModelError:
+    """A file that is not there."""
+    return damaged(
+        path,
+        "is missing; download or copy the model's folder again, all of it",
+        "不存在；请重新下载或复制完整的模型文件夹",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor, as a file's header tells of it."""
+
+    file: Path
+    shape: tuple[int, ...]
+    """Of the numbers that it stands for; a safetensors file does not tell how its bytes are packed."""
+    dtype: torch.dtype
+    """As stored."""
+    packing: str = ""
+    """GGUF's name of its blocks, as ``Q4_K``; empty where numbers are stored one by one."""
+    begin: int = 0
+    """First byte in a GGUF file."""
+    stored: int = 0
+    """Bytes in a GGUF file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The tensors of one part of a model, in one file or in shards; nothing of them is read yet."""
+
+    path: Path
+    """What to call them: the file, or the index of the shards."""
+    entries: Mapping[str, Entry]
+    metadata: Mapping[str, str]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers they hold."""
+        return sum(math.prod(entry.shape) for entry in self.entries.values())
+
+
+class Reader:
+    """Reads tensors by key, mapped into memory: what is not used is never read from the disk.
+
+    The mapping is private: a tensor may be written to, the file never changes, and another reader sees the file.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self._entries = weights.entries
+        self._files: dict[Path, Any] = {}
+
+    def __call__(self, key: str) -> Tensor:
+        """The tensor as stored; one that is packed in blocks as bytes (blocks, bytes of a block).
+
+        Raises ModelError when the file can no longer be read.
+        """
+        entry = self._entries[key]
+        try:
+            if entry.file not in self._files:
+                self._files[entry.file] = _mapped(entry.file)
+            file = self._files[entry.file]
+            tensor: Tensor = _gguf_tensor(file, entry) if isinstance(file, Tensor) else file.get_tensor(key)
+        except Exception as error:
+            # The safetensors library raises its own kinds beside OSError, RuntimeError and KeyError.
+            raise damaged(
+                entry.file, f"cannot be read ({error}); download it again", f"无法读取（{error}）；请重新下载"
+            ) from error
+        return tensor
+
+
+def _mapped(file: Path) -> Any:
+    if _is_gguf(file, _begin(file)):
+        # As its numbers may be written to, the file is mapped privately.
+        return torch.from_file(str(file), shared=False, size=file.stat().st_size, dtype=torch.uint8)
+    from safetensors import safe_open
+
+    return safe_open(file, "pt")
+
+
+def _gguf_tensor(file: Tensor, entry: Entry) -> Tensor:
+    raw = file[entry.begin : entry.begin + entry.stored]
+    return raw if entry.packing else raw.view(entry.dtype).view(entry.shape)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises ModelError when it is missing, unreadable or something else than an object.
+    """
+    if not path.is_file():
+        raise missing(path)
+    try:
+        data = json.loads(read_regular(path, _MAX_JSON))
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(
+            path, f"cannot be read as JSON ({error}); download it again", f"不是可读的 JSON（{error}）；请重新下载"
+        ) from error
+    if not isinstance(data, dict):
+        raise damaged(path, "does not hold a JSON object; download it again", "不是 JSON 对象；请重新下载")
+    return data
+
+
+def open_file(path: Path) -> Weights:
+    """One safetensors or GGUF file, its header checked against its length. Which of the two, its content tells.
+
+    Raises ModelError when it is missing, cut off, or something else.
+    """
+    if not path.is_file():
+        raise missing(path)
+    try:
+        begin = _begin(path)
+        _refuse_other_content(path, begin)
+        return _open_gguf(path) if _is_gguf(path, begin) else _open_safetensors(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise damaged(
+            path,
+            f"cannot be read ({reason}); check its permissions and the disk",
+            f"无法读取（{reason}）；请检查文件权限和磁盘",
+        ) from error
+
+
+def _begin(path: Path) -> bytes:
+    """Enough of a file to tell what it is."""
+    with open_regular(path) as file:
+        return file.read(32)
+
+
+def _is_gguf(path: Path, begin: bytes) -> bool:
+    """By the content, as files are renamed; by the name where that tells nothing."""
+    named = path.suffix.lower() == ".gguf" and not begin[_HEADER_LENGTH:].startswith(b"{")
+    return begin.startswith(MAGIC) or named
+
+
+def _open_safetensors(path: Path) -> Weights:
+    header, start = _header(path)
+    metadata = header.pop("__metadata__", {})
+    entries = {key: _entry(path, key, item) for key, item in header.items()}
+    _check_length(path, start + max((int(item["data_offsets"][1]) for item in header.values()), default=0))
+    return Weights(path, entries, metadata)
+
+
+def _check_length(path: Path, length: int) -> None:
+    """Raise ModelError unless a file has as many bytes as its header tells."""
+    size = path.stat().st_size
+    if size != length:
+        raise damaged(
+            path,
+            f"is cut off or damaged: it has {size} bytes instead of {length}; download it again",
+            f"不完整或已损坏：有 {size} 字节，应为 {length} 字节；请重新下载",
+        )
+
+
+def _open_gguf(path: Path) -> Weights:
+    try:
+        header = read_header(path)
+    except (ValueError, RecursionError) as error:
+        raise damaged(
+            path,
+            f"is not a GGUF file, or is damaged ({error}); download it again",
+            f"不是 GGUF 文件，或已损坏（{error}）；请重新下载",
+        ) from error
+    # Writers may pad behind the last tensor.
+    if path.stat().st_size < header.end:
+        _check_length(path, header.end)
+    entries = {
+        key: Entry(
+            path,
+            item.shape,
+            _GGUF_DTYPES.get(item.packing, torch.uint8),
+            "" if item.packing in _GGUF_DTYPES else item.packing,
+            item.begin,
+            item.stored,
+        )
+        for key, item in header.tensors.items()
+    }
+    return Weights(path, entries, {key: str(value) for key, value in header.metadata.items()})
+
+
+def open_folder(folder: Path) -> Weights:
+    """All the weights of one part: a single file, or the shards that an index names.
+
+    Raises ModelError when files are missing or damaged, or when there are several and no index.
+    """
+    if not folder.is_dir():
+        raise missing(folder)
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    if indices:
+        return _open_shards(indices[0])
+    # What begins with a dot is no file of the user's: macOS leaves such a one beside each that it copies.
+    present = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    files = [file for file in present if file.suffix.lower() in WEIGHT_SUFFIXES]
+    if not files:
+        pickles = [file for file in present if file.suffix.lower() in _PICKLES]
+        if pickles:
+            raise damaged(pickles[0], _NO_PICKLES.en, _NO_PICKLES.zh)
+        raise damaged(
+            folder,
+            "holds no .safetensors or .gguf file; download or copy the weights into it",
+            "中没有 .safetensors 或 .gguf 权重文件；请下载或复制到其中",
+        )
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise damaged(
+            folder,
+            f"holds several weight files ({names}) and no index; leave just one",
+            f"中有多个权重文件（{names}）而没有索引；请只保留一个",
+        )
+    return open_file(files[0])
+
+
+def _refuse_other_content(path: Path, begin: bytes) -> None:
+    """Say what a file is that can hold no weights: empty, a pickle, a web page, a pointer of Git LFS."""
+    if path.suffix.lower() in _PICKLES:
+        raise damaged(path, _NO_PICKLES.en, _NO_PICKLES.zh)
+    if not begin:
+        raise damaged(path, "is empty; download it again", "是空文件；请重新下载")
+    # Behind the eight bytes of its length, the header of a safetensors file begins.
+    if begin[_HEADER_LENGTH:].startswith(b"{"):
+        return
+    for mark, reason in _NOT_WEIGHTS.items():
+        if begin.lstrip().startswith(mark):
+            raise damaged(path, reason.en, reason.zh)
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header and where the data begins."""
+    wrong = damaged(
+        path,
+        "is not a safetensors file, or its start is damaged; download it again",
+        "不是 safetensors 文件，或文件头已损坏；请重新下载",
+    )
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(_HEADER_LENGTH), "little")
+        if not 2 <= length <= min(_MAX_HEADER, path.stat().st_size):
+            raise wrong
+        raw = file.read(length)
+    try:
+        header = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise wrong from error
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+        raise wrong
+    return header, _HEADER_LENGTH + length
+
+
+def _entry(path: Path, key: str, item: Any) -> Entry:
+    try:
+        shape, name = tuple(int(size) for size in item["shape"]), str(item["dtype"])
+        begin, end = (int(offset) for offset in item["data_offsets"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _damaged_header(path, key) from error
+    if name not in _DTYPES:
+        raise damaged(
+            path,
+            f"holds {key} as {name}, a format that is not supported; use a bf16 or fp8 file",
+            f"中的 {key} 采用不支持的格式 {name}；请使用 bf16 或 fp8 文件",
+        )
+    if min((0, *shape)) < 0 or end - begin != math.prod(shape) * _DTYPES[name].itemsize:
+        raise _damaged_header(path, key)
+    return Entry(path, shape, _DTYPES[name])
+
+
+def _damaged_header(path: Path, key: str) -> ModelError:
+    return damaged(path, f"has a damaged header at {key}; download it again", f"文件头在 {key} 处损坏；请重新下载")
+
+
+def _open_shards(index: Path) -> Weights:
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise damaged(index, "has no weight_map; download it again", "缺少 weight_map；请重新下载")
+    entries: dict[str, Entry] = {}
+    for name in sorted(set(places.values())):
+        entries.update(open_file(index.parent / name).entries)
+    lost = sorted(set(places) - set(entries))
+    if lost:
+        raise damaged(
+            index,
+            f"names {lost[0]} in {places[lost[0]]}, which does not hold it; download both again",
+            f"称 {places[lost[0]]} 含有 {lost[0]}，但其中没有；请重新下载两者",
+        )
+    return Weights(index, entries, {})

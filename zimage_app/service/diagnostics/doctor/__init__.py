@@ -1,0 +1,67 @@
+"""Looks at everything that the app needs, and says what is wrong and what to do. Changes nothing; opens no connection.
+
+A check is a function of one shape in one table; each is guarded, so that one that fails hides no other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.text import Text
+from zimage_app.service.diagnostics.doctor.contents import check_lists, check_loras
+from zimage_app.service.diagnostics.doctor.disk import check_databases, check_folders
+from zimage_app.service.diagnostics.doctor.finding import Finding, Level
+from zimage_app.service.diagnostics.doctor.system import (
+    check_accelerator,
+    check_packages,
+    check_port,
+    check_python,
+    check_settings,
+)
+from zimage_app.service.diagnostics.doctor.weights import check_models
+from zimage_app.service.setup.config import StudioConfig
+
+__all__ = ["CHECKS", "Finding", "Level", "examine"]
+
+log = logging.getLogger(__name__)
+
+Check = Callable[[StudioConfig, bool], Iterator[Finding]]
+"""A look at one thing; the flag asks for a deep one, which may read every byte."""
+
+CHECKS: tuple[Check, ...] = (
+    check_python,
+    check_packages,
+    check_settings,
+    check_accelerator,
+    check_folders,
+    check_databases,
+    check_models,
+    check_loras,
+    check_lists,
+    check_port,
+)
+"""In the order in which one cause hides another."""
+
+
+def examine(config: StudioConfig, *, deep: bool = False, checks: tuple[Check, ...] = CHECKS) -> Iterator[Finding]:
+    """All findings, as they are made."""
+    for check in checks:
+        try:
+            yield from check(config, deep)
+        except StudioError as error:
+            yield Finding("problem", _name(check), error.text)
+        except Exception as error:  # a doctor who falls ill himself still looks at the rest
+            log.exception("%s failed", check.__name__)
+            words = f"{type(error).__name__}: {error}"
+            yield Finding(
+                "problem",
+                _name(check),
+                Text(f"the check itself failed ({words}); please report it.", f"检查本身出错（{words}），欢迎反馈。"),
+            )
+
+
+def _name(check: Check) -> Text:
+    name = check.__name__.removeprefix("check_")
+    return Text(name, name)

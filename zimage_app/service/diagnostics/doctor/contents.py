@@ -1,0 +1,45 @@
+"""Are the files that people write and collect fit: presets, negative prompts, wildcards, LoRAs?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from zimage_app.domain.text import Text
+from zimage_app.service.diagnostics.doctor.finding import Finding
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.negatives import NegativeLibrary
+from zimage_app.service.library.presets import PresetLibrary
+from zimage_app.service.library.wildcards import WildcardLibrary
+from zimage_app.service.setup.config import StudioConfig
+
+_Problem = tuple[str, Text | None]
+"""The name of a file's contents, and what is wrong with it."""
+
+
+def check_lists(config: StudioConfig, deep: bool) -> Iterator[Finding]:
+    """Presets, negative prompts and wildcards: each file read strictly."""
+    del deep
+    presets = ((preset.name, preset.problem) for preset in PresetLibrary(config.presets).presets())
+    yield from _summed(Text("Presets", "预设"), presets)
+    categories = NegativeLibrary(config.negatives).categories(refresh=True)
+    yield from _summed(Text("Negative prompts", "反向词库"), ((each.title.en, each.problem) for each in categories))
+    lists = WildcardLibrary(config.wildcards).lists()
+    yield from _summed(Text("Wildcards", "通配符"), ((each.name, each.problem) for each in lists))
+
+
+def check_loras(config: StudioConfig, deep: bool) -> Iterator[Finding]:
+    """Each LoRA's header."""
+    del deep
+    entries = LoraLibrary(config.loras).entries(refresh=True)
+    yield from _summed(Text("LoRAs", "LoRA"), ((entry.name, entry.problem) for entry in entries))
+
+
+def _summed(about: Text, items: Iterable[_Problem]) -> Iterator[Finding]:
+    """A line for each that is wrong, and one for how many are right."""
+    right = 0
+    for name, problem in items:
+        if problem is None:
+            right += 1
+        else:
+            yield Finding("warning", Text(f"{about.en}: {name}", f"{about.zh}：{name}"), problem)
+    yield Finding("ok", about, Text(f"{right} readable", f"{right} 个可用"))

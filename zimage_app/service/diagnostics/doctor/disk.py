@@ -1,0 +1,143 @@
+"""Is the disk fit: folders that can be written, room, databases that are whole?"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from zimage_app.domain.fetching import shown_size
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.regular_file import open_regular
+from zimage_app.service.diagnostics.doctor.finding import Finding
+from zimage_app.service.diagnostics.monitor import free_disk
+from zimage_app.service.setup.config import StudioConfig
+
+_LITTLE = 2 * 10**9
+"""Bytes. A picture takes about 1 MB; databases and logs want room as well."""
+_TOO_LITTLE = 50 * 10**6
+_MAGIC = b"SQLite format 3\x00"
+_ASIDE = ".broken-"
+"""What ``service/storage/database.py`` calls a file that it set aside."""
+
+
+def check_folders(config: StudioConfig, deep: bool) -> Iterator[Finding]:
+    """Each folder: there, and to be written to where the app writes."""
+    del deep
+    yield from _outputs(config.outputs)
+    for about, folder in (
+        (Text("Folder of models", "模型目录"), config.models),
+        (Text("Folder of LoRAs", "LoRA 目录"), config.loras),
+        (Text("Folder of presets", "预设目录"), config.presets),
+    ):
+        yield _library(about, folder)
+
+
+def _outputs(folder: Path) -> Iterator[Finding]:
+    about = Text("Folder of pictures", "图片目录")
+    if (reason := _unwritable(folder)) is not None:
+        yield Finding(
+            "problem",
+            about,
+            Text(
+                f"{folder} can't be written to ({reason}); give access to it, or choose another with --outputs.",
+                f"无法写入 {folder}（{reason}）；请授予写权限，或用 --outputs 换一个目录。",
+            ),
+        )
+        return
+    disk = free_disk(folder)
+    free = 0 if disk is None else disk.total - disk.used
+    if disk is None or free >= _LITTLE:
+        yield Finding("ok", about, Text(f"{folder}, {shown_size(free)} free", f"{folder}，剩余 {shown_size(free)}"))
+        return
+    yield Finding(
+        "problem" if free < _TOO_LITTLE else "warning",
+        about,
+        Text(
+            f"only {shown_size(free)} are free on the disk of {folder}; free some space, or choose another folder with"
+            " --outputs.",
+            f"{folder} 所在磁盘仅剩 {shown_size(free)}；请清理空间，或用 --outputs 换一个目录。",
+        ),
+    )
+
+
+def _library(about: Text, folder: Path) -> Finding:
+    if not folder.is_dir():
+        return Finding(
+            "warning",
+            about,
+            Text(f"{folder} is not there; it is made when needed.", f"{folder} 不存在；需要时会自动创建。"),
+        )
+    if (reason := _unwritable(folder)) is not None:
+        return Finding(
+            "warning",
+            about,
+            Text(
+                f"{folder} can be read but not written to ({reason}): what you add or note on the page can't be kept.",
+                f"{folder} 只能读取、无法写入（{reason}）：在页面上添加的内容和备注无法保存到这里。",
+            ),
+        )
+    return Finding("ok", about, Text(str(folder), str(folder)))
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Why no file can be made in a folder, or in the nearest one above it that there is; None where one can."""
+    place = next((each for each in (folder.absolute(), *folder.absolute().parents) if each.exists()), folder)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def check_databases(config: StudioConfig, deep: bool) -> Iterator[Finding]:
+    """Queue and index, read from end to end; and what was set aside when it was found broken."""
+    del deep
+    for path in sorted(_files(config.outputs, config.state)):
+        about = Text(path.name, path.name)
+        if _ASIDE in path.name:
+            if not path.name.endswith(("-wal", "-shm")):
+                yield Finding(
+                    "warning",
+                    about,
+                    Text(
+                        f"was damaged and set aside; nothing uses it. Delete {path} when all pictures are there.",
+                        f"曾损坏并已改名保留，程序不再使用它；确认图片齐全后可删除 {path}。",
+                    ),
+                )
+        elif _is_database(path):
+            yield _whole(about, path)
+
+
+def _files(*folders: Path) -> Iterator[Path]:
+    for folder in folders:
+        if folder.is_dir():
+            yield from (path for path in folder.iterdir() if path.is_file())
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with open_regular(path) as file:
+            return path.suffix in (".sqlite", ".sqlite3", ".db") or file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def _whole(about: Text, path: Path) -> Finding:
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        found = str(error)
+    if found == "ok":
+        return Finding("ok", about, Text("whole", "完好"))
+    readable = os.access(path, os.R_OK)
+    cure = (
+        Text("start the app: it sets the file aside and builds a new one.", "请启动程序：会自动改名保留并重新建立。")
+        if readable
+        else Text("give read access to it.", "请授予读取权限。")
+    )
+    return Finding("problem", about, Text(f"is damaged ({found}); {cure.en}", f"已损坏（{found}）；{cure.zh}"))

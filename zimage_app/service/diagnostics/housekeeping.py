@@ -1,0 +1,124 @@
+"""What earlier runs left behind, and nobody needs: tidied up in one place, when the app starts.
+
+Half-written files of a killed app, temporary folders of apps that are gone, databases that were set aside long ago.
+What grows while the app runs is bounded where it grows (log, start pictures, thumbnails, uploads). Never touches a
+picture.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+import psutil
+
+from zimage_app.domain.fetching import shown_size
+from zimage_app.service.setup.config import StudioConfig
+
+log = logging.getLogger(__name__)
+
+TEMPORARY = "zimage-studio"
+"""Temporary folders of the app are called ``zimage-studio-PID-…``, so that it can be told whose they are."""
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+"""As ``service/storage/atomic_files.py`` names what it has not finished."""
+_OLD = 3600.0
+"""Seconds after which what is unfinished will never be finished."""
+_ASIDE = re.compile(r"(.+)\.broken-[\d-]+")
+_MAX_ASIDE = 3
+"""Of each database."""
+
+
+@dataclass(slots=True)
+class Tidied:
+    """What was taken away."""
+
+    files: int = 0
+    size: int = 0
+    """Bytes."""
+
+
+def begin_tidying(config: StudioConfig) -> Thread:
+    """Tidy up beside the app's start, which doesn't wait for it."""
+    temporary = Path(tempfile.gettempdir())  # now: once the page is open, the app has its own
+    thread = Thread(target=tidy, args=(config, temporary), name="housekeeping", daemon=True)
+    thread.start()
+    return thread
+
+
+def tidy(config: StudioConfig, temporary: Path) -> Tidied:
+    """Take away what nobody needs; says how much that was. What can't be taken away stays; raises nothing."""
+    done = Tidied()
+    for find in (
+        lambda: _unfinished(config),
+        lambda: _set_aside(config),
+        lambda: _orphans(temporary),
+    ):
+        _take_away(find, done)
+    if done.files:
+        log.info("tidied up: %d file%s, %s", done.files, "" if done.files == 1 else "s", shown_size(done.size))
+    return done
+
+
+def _take_away(find: Callable[[], Iterator[Path]], done: Tidied) -> None:
+    try:
+        for path in find():
+            size = _size(path)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+            if not path.exists():
+                done.files += 1
+                done.size += size
+    except OSError as error:
+        log.info("could not tidy up: %s", error)
+
+
+def _unfinished(config: StudioConfig) -> Iterator[Path]:
+    """Files that a killed app was writing."""
+    before = time.time() - _OLD
+    for root in (config.outputs, config.presets, config.loras):
+        for folder in (root, *(path for path in _entries(root) if path.is_dir() and not path.is_symlink())):
+            for path in _entries(folder):
+                if _UNFINISHED.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < before:
+                    yield path
+
+
+def _set_aside(config: StudioConfig) -> Iterator[Path]:
+    """All but the newest databases that were found damaged."""
+    for folder in (config.outputs, config.state):
+        kept: dict[str, list[Path]] = defaultdict(list)
+        for path in _entries(folder):
+            if (match := _ASIDE.fullmatch(path.name)) and path.is_file():
+                kept[match[1]].append(path)
+        for paths in kept.values():
+            yield from sorted(paths, key=lambda path: path.name)[:-_MAX_ASIDE]
+
+
+def _orphans(temporary: Path) -> Iterator[Path]:
+    """Temporary folders of apps that are no more."""
+    for path in _entries(temporary):
+        name, _, rest = path.name.removeprefix(TEMPORARY).lstrip("-").partition("-")
+        ours = path.name.startswith(f"{TEMPORARY}-") and rest and path.is_dir() and not path.is_symlink()
+        if ours and name.isdecimal() and not psutil.pid_exists(int(name)):
+            yield path
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.lstat().st_size for file in files if file.is_file())

@@ -1,0 +1,56 @@
+"""Takes out of a text what points at a person: home folders, the user's name, keys. Knows no files."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from pathlib import Path
+
+from zimage_app.service.setup.config import ROOT
+
+_KEYS = (
+    (re.compile(r"\b(?:hf|sk|ghp|gho|github_pat|ms)[_-][A-Za-z0-9_-]{8,}"), "<key>"),
+    (re.compile(r"(?i)\b(bearer|basic) +[A-Za-z0-9._~+/=-]{8,}"), r"\1 <key>"),
+    (
+        re.compile(
+            r"(?i)((?:token|password|passwd|secret|api[_-]?key|authorization|cookie)[\w-]*[\"']?\s*[:=]\s*[\"']?)"
+            r"(?!<key>|bearer|basic)[^\s,;\"'}]+"
+        ),
+        r"\1<key>",
+    ),
+    (re.compile(r"(\w+://)[^/\s:@]+:[^/\s@]+@"), r"\1<key>@"),
+)
+_HOMES = re.compile(r"(?i)(?<![\w.])(?:[a-z]:)?[\\/]+(?:home|users)[\\/]+[^\\/\s\"':]+")
+_SHORTEST_NAME = 3
+"""Letters. Shorter user names are words of every sentence."""
+
+
+def scrubbed(text: str) -> str:
+    """The text with home folders as ``~``, the app's own folder as ``.``, keys and the user's name as marks."""
+    for folder, mark in _places():
+        text = text.replace(folder, mark)
+    text = _HOMES.sub("~", text)
+    for pattern, mark in _KEYS:
+        text = pattern.sub(mark, text)
+    name = _user()
+    if len(name) >= _SHORTEST_NAME and name != "root":
+        text = re.sub(rf"\b{re.escape(name)}\b", "<user>", text)
+    return text
+
+
+def _places() -> list[tuple[str, str]]:
+    places = [(str(ROOT), ".")]
+    try:
+        home = str(Path.home())
+    except RuntimeError:  # an account without a home
+        return places
+    if len(home) > 1:
+        places.append((home, "~"))
+    return places
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container whose user has no name
+        return ""

@@ -1,0 +1,197 @@
+"""A loaded model that makes pictures: plan, run, one at a time. Knows no queue and no page."""
+
+from __future__ import annotations
+
+import collections.abc
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.events import Cancelled, Event, Failed, Finished, Warned
+from zimage_app.domain.plan import GenerationPlan, StagePlan, make_plan
+from zimage_app.domain.record import ImageRecord
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.text import Text
+from zimage_app.domain.wildcard_expansion import no_wildcards
+from zimage_app.domain.wildcards import Lines
+from zimage_app.engine.run import PrepareStage, StartImages, run
+from zimage_app.engine.stage_memory import StageMemory
+from zimage_app.models.components import Components
+from zimage_app.models.find.catalogue import find_model
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.models.load.loader import LoadProgress, load_components
+from zimage_app.models.load.memory_plan import plan_memory
+from zimage_app.models.lora import LoraManager, ResolvedLora
+from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.wildcards import WildcardLibrary
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.setup.config import ROOT, StudioConfig
+
+EventStream = collections.abc.Generator[Event, None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A finished picture and what it remembers."""
+
+    image: Image.Image
+    record: ImageRecord
+
+    def save(self, outputs: Path = ROOT / "outputs") -> Path:
+        """Write the PNG with its settings inside, under ``outputs/YYYY-MM-DD/``; gives its path."""
+        import numpy as np
+
+        return Gallery(outputs).save(np.asarray(self.image), self.record).path
+
+
+def _never() -> bool:
+    return False
+
+
+class Generator:
+    """One model on one device. Runs wait for one another: two at once would mix their pictures up."""
+
+    def __init__(
+        self,
+        components: Components,
+        loras: LoraLibrary,
+        about: tuple[Text, ...] = (),
+        wildcard: Lines = no_wildcards,
+        inputs: PictureInputs | None = None,
+        memory: int = 0,
+    ) -> None:
+        """``memory``: bytes of stages that are remembered."""
+        self._components = components
+        self._inputs = inputs or PictureInputs(ROOT / "outputs")
+        self.about = about
+        """Where and in what the model computes, and how its weights are held."""
+        self._loras = loras
+        self._wildcard = wildcard
+        self._lora_manager = LoraManager(components.transformer)
+        self._memory = StageMemory(memory)
+        self._busy = threading.Lock()
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self._components.card
+
+    @property
+    def on_accelerator(self) -> bool:
+        """Whether it takes memory of a device of its own."""
+        return self._components.transformer.device.type != "cpu"
+
+    def plan(self, request: GenerationRequest) -> GenerationPlan:
+        """What ``request`` comes to on this model, seeds drawn; raises StudioError for what can't be done."""
+        return make_plan(request, self.card, lora_name=self._loras.name_of, wildcard=self._wildcard)
+
+    def stream(
+        self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = _never
+    ) -> EventStream:
+        """The run's events, as they happen; the last is Finished, Failed or Cancelled.
+
+        ``cancelled`` is asked before every model evaluation. Closing the iterator ends the run too; until it is at its
+        end or closed, other runs of this generator wait.
+        """
+        with self._busy:
+            try:
+                plan = request if isinstance(request, GenerationPlan) else self.plan(request)
+                plan, warnings = self._settled(plan, cancelled)
+                prepare, more = self._loras_by_stage(plan.request)
+                start = self._start_images(plan)
+            except StudioError as error:
+                yield Cancelled() if cancelled() else Failed(error)
+                return
+            if warnings or more:
+                yield Warned((*warnings, *more))
+            yield from run(plan, self._components, cancelled, prepare, start, self._memory)
+
+    def generate(self, request: GenerationRequest) -> Generated:
+        """The picture and its record.
+
+        Raises:
+            StudioError: the run failed; says why.
+        """
+        for event in self.stream(request):
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Finished):
+                return Generated(Image.fromarray(event.picture), event.record)
+        raise AssertionError("a run that is not cancelled ends in Finished or Failed")
+
+    def _settled(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> tuple[GenerationPlan, list[Text]]:
+        """The plan with the full names and hashes of its LoRAs, and a word on each file that isn't the one meant."""
+        settled = [self._loras.settled(use, cancelled) if use.strength else (use, None) for use in plan.request.loras]
+        request = plan.request.model_copy(update={"loras": tuple(use for use, _ in settled)})
+        return replace(plan, request=request), [warning for _, warning in settled if warning]
+
+    def _start_images(self, plan: GenerationPlan) -> StartImages:
+        """The start picture for the first stage that runs; where part of it is kept, for all."""
+        start = plan.request.start
+        if start is None:
+            return {}
+        stages = plan.stages if start.keeps else plan.stages[:1]
+        sizes = {stage.number: (stage.settings.width, stage.settings.height) for stage in stages}
+        return {number: self._inputs.start_image(start, size) for number, size in sizes.items()}
+
+    def _loras_by_stage(self, request: GenerationRequest) -> tuple[PrepareStage, list[Text]]:
+        """What puts a stage's LoRAs on the model. All files are read and checked now, before anything is drawn."""
+        uses = [use for use in request.loras if use.strength]
+        files = [ResolvedLora(self._loras.find(use.name).path, use.strength) for use in uses]
+        stack, warnings = self._lora_manager.read(files)
+
+        def prepare(stage: StagePlan) -> bool:
+            on = tuple(item for item, use in zip(stack, uses, strict=True) if use.acts_in(stage.number))
+            return self._lora_manager.switch(on)
+
+        return prepare, warnings
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How a model is loaded."""
+
+    device: str | None = None
+    """As in ``cuda:1``; None: the best that this machine has."""
+    progress: Callable[[LoadProgress], None] | None = None
+    """Told what is being read."""
+    cancelled: Callable[[], bool] | None = None
+    memory: int = 0
+    """Bytes of stages that it remembers."""
+
+
+_AS_USUAL = Loading()
+
+
+def load_generator(model: str = "demo", config: StudioConfig | None = None) -> Generator:
+    """Load a model by name (``demo``) or folder.
+
+    Raises:
+        ModelError: there is no such model, or its files are not whole; says which and what to do.
+    """
+    config = config or StudioConfig()
+    source, loras = find_model(model, config.shelves), LoraLibrary(config.loras)
+    wildcard, inputs = WildcardLibrary(config.wildcards).lines, PictureInputs(config.outputs)
+    return load_source(source, loras, Loading(config.device, memory=config.stage_memory), wildcard, inputs)
+
+
+def load_source(
+    source: ModelSource,
+    loras: LoraLibrary,
+    loading: Loading = _AS_USUAL,
+    wildcard: Lines = no_wildcards,
+    inputs: PictureInputs | None = None,
+) -> Generator:
+    """Load a model that has been found already.
+
+    Raises what ``plan_memory`` and ``load_components`` do.
+    """
+    plan = plan_memory(source, loading.device)
+    components = load_components(source, plan, loading.progress, loading.cancelled)
+    return Generator(components, loras, (plan.reason, *components.notes), wildcard, inputs, loading.memory)

@@ -1,0 +1,104 @@
+"""The one place in memory for a model: what is in it, how another comes in its stead. Knows no jobs and no pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zimage_app.domain.text import Text
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.library.loras import LoraLibrary
+
+if TYPE_CHECKING:
+    from zimage_app.models.load.loader import LoadProgress
+    from zimage_app.service.generation.generator import Generator
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """The model that is in memory."""
+
+    name: str
+    about: tuple[Text, ...]
+    """Where and in what it computes, and how its weights are held."""
+
+
+class ModelSlot:
+    """Holds one loaded model at a time. Only one thread may ask it for models."""
+
+    def __init__(
+        self,
+        loras: LoraLibrary,
+        inputs: PictureInputs | None = None,
+        *,
+        borrow: bool = False,
+        device: str | None = None,
+        memory: int = 0,
+    ) -> None:
+        """``memory``: bytes of stages that a loaded model remembers."""
+        self._loras = loras
+        self._inputs = inputs
+        self._borrow = borrow
+        self._memory = memory
+        self.device = device
+        """Where the next model is loaded; None: on the best device that there is."""
+        self._generator: Generator | None = None
+        self._loaded_for = ""
+        """The device of ``model`` that it was loaded for."""
+
+    def loaded(self) -> LoadedModel | None:
+        """What is in memory."""
+        generator = self._generator
+        return None if generator is None else LoadedModel(generator.card.name, generator.about)
+
+    def model(
+        self, source: ModelSource, tell: Callable[[Text], None], cancelled: Callable[[], bool], device: str = ""
+    ) -> Generator:
+        """The generator of a model, loaded where it is not in memory yet; ``tell`` hears what is being loaded.
+
+        ``device`` is another than the usual one, as in ``cpu``, for this picture.
+
+        What was in memory stays there when the other one's files cannot be used.
+
+        Raises:
+            ModelError: a file cannot be used; says which and why.
+            LoadingCancelled: ``cancelled`` said so.
+        """
+        name, title = source.card.name, source.card.title
+        if self._generator is not None and (self._generator.card.name, self._loaded_for) == (name, device):
+            return self._generator
+        tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
+        from zimage_app.models.load.loader import check_model  # these import torch and diffusers: seconds
+        from zimage_app.service.generation.generator import Loading, load_source
+
+        if self._generator is not None and self._generator.on_accelerator:
+            # Two models rarely fit into a device's memory. Files that can't be used are found out while there is one.
+            check_model(source)
+            self.clear()
+        loading = Loading(device or self.device, lambda step: tell(_words(title, step)), cancelled, self._memory)
+        generator = load_source(source, self._loras, loading, inputs=self._inputs)
+        if self._borrow:
+            from zimage_app.service.generation.zero_gpu import BorrowedGenerator
+
+            generator = BorrowedGenerator(generator)
+        self.clear()
+        self._generator, self._loaded_for = generator, device
+        return generator
+
+    def clear(self) -> None:
+        """Free the memory; the next picture loads its model again."""
+        if self._generator is None:
+            return
+        self._generator = None
+        from zimage_app.models.device import empty_cache
+
+        empty_cache()
+
+
+def _words(title: Text, step: LoadProgress) -> Text:
+    return Text(
+        f"loading {title.en}: {step.part.en} ({step.fraction:.0%})",
+        f"正在加载 {title.zh}：{step.part.zh}（{step.fraction:.0%}）",
+    )

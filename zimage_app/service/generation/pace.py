@@ -1,0 +1,71 @@
+"""How quickly models have worked on this machine: read from the pictures that were made. Knows no plans and no pages.
+
+A bounded number of the newest pictures is looked at, each once; a new one is noticed by its folder's time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from zimage_app.domain.errors import StorageError
+from zimage_app.domain.plan_summary import TimedStage, timed_stages
+from zimage_app.domain.record import ImageRecord
+from zimage_app.service.pictures.gallery import is_id, read_record
+
+_PICTURES = 60
+"""Newest pictures that are looked at."""
+_FOLDERS = 30
+"""Newest folders that they are looked for in."""
+
+
+class Pace:
+    """The times inside the pictures below one folder. Its methods may be called from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._turn = threading.Lock()
+        self._stamp: tuple[tuple[str, int], ...] = ()
+        self._records: dict[str, ImageRecord | None] = {}
+
+    def of(self, model: str) -> tuple[TimedStage, ...]:
+        """The stages of a model's pictures, newest first; only those made as the newest of them, on the same device."""
+        with self._turn:
+            self._look()
+            records = [record for record in self._records.values() if record is not None and record.model == model]
+        if not records:
+            return ()
+        newest = records[0].surroundings
+        alike = [each for each in records if _place(each) == (newest.device, newest.dtype)]
+        return tuple(stage for record in alike for stage in timed_stages(record))
+
+    def _look(self) -> None:
+        try:
+            days = (path for path in self._folder.iterdir() if path.name[:1].isdigit() and path.is_dir())
+            folders = sorted(days, key=lambda path: path.name, reverse=True)[:_FOLDERS]
+            stamp = tuple((folder.name, folder.stat().st_mtime_ns) for folder in folders)
+            if stamp == self._stamp:
+                return
+            found = {path.stem: path for path in islice(_pictures(folders), _PICTURES)}
+        except OSError:  # no pictures yet, or none that can be seen: what was known stays
+            return
+        self._records = {id_: self._records[id_] if id_ in self._records else _read(found[id_]) for id_ in found}
+        self._stamp = stamp
+
+
+def _pictures(folders: list[Path]) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((path for path in folder.glob("*.png") if is_id(path.stem)), reverse=True)
+
+
+def _read(path: Path) -> ImageRecord | None:
+    try:
+        return read_record(path)
+    except StorageError:
+        return None
+
+
+def _place(record: ImageRecord) -> tuple[str, str]:
+    return record.surroundings.device, record.surroundings.dtype

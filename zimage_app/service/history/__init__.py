@@ -1,6 +1,0 @@
-"""What was made: listed, searched, starred, deleted and undone. The PNGs are the truth; a database is their index."""
-
-from zimage_app.service.history.history import History
-from zimage_app.service.history.index import HistoryItem, HistoryPage, Search
-
-__all__ = ["History", "HistoryItem", "HistoryPage", "Search"]

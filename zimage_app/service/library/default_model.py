@@ -1,0 +1,20 @@
+"""Which model to use when none was named."""
+
+from __future__ import annotations
+
+from zimage_app.domain.card import Z_IMAGE_TURBO
+from zimage_app.models.find.catalogue import list_models
+from zimage_app.service.setup.config import StudioConfig
+
+_PREFERRED = ("z-image-turbo", "z-image-turbo-bf16", "z-image-turbo-int8")
+"""Copies of Z-Image-Turbo, nearest to the original first; any other comes after them."""
+_DEMO = "demo"
+
+
+def default_model(config: StudioConfig) -> str:
+    """The one that was configured; else Z-Image-Turbo where a copy is on this machine; else the demo model."""
+    if config.model is not None:
+        return config.model
+    sources = list_models(config.shelves)
+    here = [s.card.name for s in sources if s.present and s.card.family == Z_IMAGE_TURBO.family]
+    return next((name for name in (*_PREFERRED, *here) if name in here), _DEMO)

@@ -1,0 +1,116 @@
+"""What was read of files before, kept on disk by their size and time, so that a big library opens at once.
+
+Nothing in it matters: a cache that is missing, broken or of another version is begun anew, and one that can't be
+written is done without. It holds only what the last look found, so it doesn't grow.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zimage_app.models.disk.regular_file import read_regular
+from zimage_app.service.library.loras.header import LoraHeader
+from zimage_app.service.library.loras.metadata import Said
+from zimage_app.service.storage.atomic_files import write_whole
+
+log = logging.getLogger(__name__)
+
+VERSION: Literal[4] = 4
+"""Grows whenever the same file would be described differently."""
+_LARGEST = 256 * 2**20
+"""Bytes; nothing of ours comes near."""
+
+Stamp = tuple[int, int]
+"""Size in bytes and time of the last change in ns: when they differ, the file is another one."""
+
+
+class Known(BaseModel):
+    """What is known of one file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stamp: Stamp
+    contents: LoraHeader | None = None
+    """Of a LoRA."""
+    said: Said | None = None
+    """Of a companion."""
+    sha256: str | None = None
+
+
+class _Saved(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[4]
+    files: dict[str, Known] = Field(default_factory=dict)
+
+
+class Cache:
+    """What is known of files, by their path below the folder. Not for several threads at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files = _read(path)
+        self._changed = False
+
+    def of(self, name: str, stamp: Stamp) -> Known:
+        """What is known of a file; nothing yet where it is new or has changed."""
+        known = self._files.get(name)
+        if known is None or known.stamp != stamp:
+            known = self._files[name] = Known(stamp=stamp)
+            self._changed = True
+        return known
+
+    def contents(self, name: str, stamp: Stamp, read: Callable[[], LoraHeader]) -> LoraHeader:
+        """A LoRA's contents; read where they aren't known."""
+        known = self.of(name, stamp)
+        if known.contents is None:
+            known.contents, self._changed = read(), True
+        return known.contents
+
+    def said(self, name: str, stamp: Stamp, read: Callable[[], Said]) -> Said:
+        """What a companion says; read where it isn't known."""
+        known = self.of(name, stamp)
+        if known.said is None:
+            known.said, self._changed = read(), True
+        return known.said
+
+    def sha256(self, name: str, stamp: Stamp, read: Callable[[], str]) -> str:
+        """A file's hash; worked out where it isn't known."""
+        known = self.of(name, stamp)
+        if known.sha256 is None:
+            known.sha256, self._changed = read(), True
+        return known.sha256
+
+    def keep_only(self, names: Iterable[str]) -> None:
+        """Forget files that are gone."""
+        gone = self._files.keys() - set(names)
+        for name in gone:
+            del self._files[name]
+        self._changed |= bool(gone)
+
+    def save(self) -> None:
+        """Write to disk what has changed since; a folder that can't be written to is left alone."""
+        if not self._changed:
+            return
+        try:
+            write_whole(
+                self._path, _Saved(version=VERSION, files=self._files).model_dump_json(exclude_defaults=True).encode()
+            )
+        except OSError as error:
+            log.info("the cache %s could not be written: %s", self._path, error)
+        self._changed = False
+
+
+def _read(path: Path) -> dict[str, Known]:
+    try:
+        return _Saved.model_validate_json(read_regular(path, _LARGEST)).files
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValidationError) as error:
+        log.info("the cache %s is begun anew: %s", path, type(error).__name__)
+        return {}

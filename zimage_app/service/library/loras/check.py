@@ -1,0 +1,33 @@
+"""What a LoRA would do to a model: every key read against the model's own modules, nothing loaded and nothing applied.
+
+Importing it takes torch and diffusers, unlike the rest of the library.
+"""
+
+from __future__ import annotations
+
+from zimage_app.models.find.model_files import model_files
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.models.lora.files import read_tensors
+from zimage_app.models.lora.names import Names
+from zimage_app.models.lora.parsing import LoraFile, parse_lora
+from zimage_app.models.networks.networks import TRANSFORMER, open_network
+from zimage_app.service.library.loras.entry import LoraEntry
+
+
+def module_names(source: ModelSource) -> Names:
+    """The modules of a model, by every spelling; its weights are not read.
+
+    Raises:
+        ModelError: the model's files are missing or damaged.
+    """
+    outline = open_network(TRANSFORMER, model_files(source).transformer).module
+    return Names({name: tuple(parameter.shape) for name, parameter in outline.named_parameters()})
+
+
+def check(entry: LoraEntry, names: Names) -> LoraFile:
+    """What of a file applies to the model and what doesn't, with the reasons.
+
+    Raises:
+        LoraError: nothing fits, or the file is damaged; names the key.
+    """
+    return parse_lora(entry.path.name, read_tensors(entry.path), names)

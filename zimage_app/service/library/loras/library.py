@@ -1,0 +1,308 @@
+"""The folder ``loras/`` as a library: what is in it, which file a name means, its hash, its picture. Knows no models.
+
+A name never leads outside: only files that a look into the folder has found have one. (A link that the user put into
+the folder may itself point anywhere.)
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import threading
+import unicodedata
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from zimage_app.domain.errors import LoadingCancelled, LoraError
+from zimage_app.domain.request import LoraUse
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.regular_file import open_regular
+from zimage_app.models.weights.lookalikes import MAX_BYTES
+from zimage_app.service.library.loras.cache import Cache
+from zimage_app.service.library.loras.entry import Found, LoraEntry, entry_of
+from zimage_app.service.library.loras.header import LoraHeader, read_contents
+from zimage_app.service.library.loras.metadata import read_companion
+from zimage_app.service.library.loras.scan import SUFFIX, FileAt, LoraFiles, readable, scan
+from zimage_app.service.library.loras.sidecar import SIDECAR, Notes, read_notes, write_notes
+from zimage_app.service.library.loras.thumbnails import thumbnail
+
+CACHE_FILE = ".zimage-studio-library.json"
+_PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
+_MAX_CANDIDATES = 5
+_BLOCK = 4 * 2**20
+_TOLD = 2**28
+"""Bytes that are hashed between two words on how far it is: a second at most."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _to_nobody(text: Text) -> None:
+    del text
+
+
+class LoraLibrary:
+    """Safe to use from any thread. Constructing it opens nothing; the first question looks into the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._cache: Cache | None = None
+        self._entries: dict[str, LoraEntry] | None = None
+
+    def entries(self, *, refresh: bool = False) -> tuple[LoraEntry, ...]:
+        """Every LoRA, by name; broken ones too, with their ``problem``. ``refresh`` looks into the folder again."""
+        return tuple(self._index(refresh=refresh).values())
+
+    def find(self, name: str) -> LoraEntry:
+        """The LoRA that a name means.
+
+        ``style/ink`` and ``style/ink.safetensors`` are paths below the folder; a bare ``ink`` is also looked for in
+        the sub-folders when the folder itself has none.
+
+        Raises:
+            LoraError: no such file, several of that name, a broken file, or a name that would lead outside.
+        """
+        asked = _relative(name)
+        entry = self._lookup(name, asked, refresh=False)
+        if entry is None or not entry.path.is_file():  # it may have come, or gone elsewhere, since the last look
+            entry = self._lookup(name, asked, refresh=True)
+        if entry is None:
+            raise self._not_found(name)
+        if entry.problem is not None:
+            raise _fault(name, entry.problem)
+        return entry
+
+    def name_of(self, name: str) -> str:
+        """A LoRA's name in full; raises what ``find`` raises."""
+        return self.find(name).name
+
+    def sha256(
+        self, entry: LoraEntry, cancelled: Callable[[], bool] = _never, tell: Callable[[Text], None] = _to_nobody
+    ) -> str:
+        """SHA-256 of the file as it is now, 64 hex digits; worked out once for each state of the file.
+
+        ``tell`` hears how far it is with a big one.
+
+        Raises:
+            LoraError: the file cannot be read.
+            LoadingCancelled: ``cancelled``, which is asked all along, said so.
+        """
+        try:
+            status = entry.path.stat()
+            stamp = (status.st_size, status.st_mtime_ns)
+            name = self._cache_name(entry)
+            with self._lock:
+                known = self._opened().of(name, stamp).sha256
+            if known is not None:
+                return known
+            digest = _hashed(entry, cancelled, tell)  # seconds for a big one: nobody waits for the lock meanwhile
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise _fault(entry.name, Text(f"cannot be read ({reason})", f"无法读取（{reason}）")) from error
+        with self._lock:
+            cache = self._opened()
+            cache.sha256(name, stamp, lambda: digest)
+            cache.save()
+        return digest
+
+    def settled(self, use: LoraUse, cancelled: Callable[[], bool] = _never) -> tuple[LoraUse, Text | None]:
+        """A use with its name in full and its file's hash, and what to say where that isn't the file that was meant.
+
+        Raises:
+            LoraError: as ``find`` and ``sha256`` do.
+        """
+        entry = self.find(use.name)
+        digest = self.sha256(entry, cancelled)
+        another = use.sha256 not in (None, digest)
+        return (
+            use.model_copy(update={"name": entry.name, "sha256": digest}),
+            _another_file(entry.name, str(use.sha256), digest) if another else None,
+        )
+
+    def hash_files(
+        self, uses: Iterable[LoraUse], tell: Callable[[Text], None], cancelled: Callable[[], bool] = _never
+    ) -> None:
+        """Work out the hashes of the files that are used, so that they are known; raises what ``settled`` raises."""
+        for use in uses:
+            if use.strength:
+                self.sha256(self.find(use.name), cancelled, tell)
+
+    def known_sha256(self, entry: LoraEntry) -> str | None:
+        """The hash where it has been worked out before; the file isn't read."""
+        with self._lock:
+            return self._opened().of(self._cache_name(entry), (entry.size, entry.modified)).sha256
+
+    def thumbnail(self, name: str) -> bytes | None:
+        """A small JPEG of a LoRA that the last look found; None where there is no picture."""
+        entry = self._index().get(name)
+        if entry is None or entry.thumbnail is None:
+            return None
+        try:
+            modified = entry.thumbnail.stat().st_mtime_ns
+        except OSError:
+            return None
+        return thumbnail(entry.thumbnail, modified)
+
+    def write_notes(self, name: str, notes: Notes) -> LoraEntry:
+        """Keep the user's own words on a LoRA beside it; gives the entry as it is then.
+
+        Raises:
+            LoraError: there is no such LoRA, its folder can't be written to, or a file of that name lies there which
+                are no notes of ours.
+        """
+        path = _notes_path(self.find(name))
+        if path.is_file():
+            read_notes(path)  # what we can't read is somebody else's, and stays
+        write_notes(path, notes)
+        return self._index(refresh=True)[self.find(name).name]
+
+    # Parts.
+
+    def _index(self, *, refresh: bool = False) -> dict[str, LoraEntry]:
+        with self._lock:
+            if self._entries is None or refresh:
+                self._entries = self._look()
+            return self._entries
+
+    def _opened(self) -> Cache:
+        """Call with the lock held."""
+        if self._cache is None:
+            self._cache = Cache(self.folder / CACHE_FILE)
+        return self._cache
+
+    def _cache_name(self, entry: LoraEntry) -> str:
+        return readable(entry.path.relative_to(self.folder).as_posix())
+
+    def _look(self) -> dict[str, LoraEntry]:
+        cache = self._opened()
+        found = list(scan(self.folder))
+        entries = (entry_of(_read(files, cache)) for files in found)
+        index = {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.name.casefold(), entry.name))}
+        cache.keep_only(file.name for files in found for file in (files.lora, *files.companions))
+        if self.folder.is_dir():
+            cache.save()
+        return index
+
+    def _lookup(self, name: str, asked: PurePosixPath, *, refresh: bool) -> LoraEntry | None:
+        index = self._index(refresh=refresh)
+        path = asked.as_posix()
+        short = path[: -len(SUFFIX)] if path.lower().endswith(SUFFIX) else path
+        # First as it was given: a file's name may begin with a blank.
+        exact = index.get(name) or index.get(path) or index.get(short)
+        if exact is not None or len(asked.parts) > 1:
+            return exact
+        files = [entry for full, entry in index.items() if PurePosixPath(full).name in (path, short)]
+        if len(files) > 1:
+            listed = ", ".join(entry.name for entry in files[:_MAX_CANDIDATES])
+            raise _fault(
+                path,
+                Text(
+                    f"several LoRAs have this name ({listed}); give the path below the loras folder",
+                    f"有多个同名 LoRA（{listed}）；请写出在 loras 文件夹下的路径",
+                ),
+            )
+        return files[0] if files else None
+
+    def _not_found(self, name: str) -> LoraError:
+        short = name.strip().removesuffix(SUFFIX)
+        known = {each: each for each in self._index()}
+        known |= {PurePosixPath(each).name: each for each in reversed(known)}
+        folded = {each.casefold(): full for each, full in known.items()}
+        near = difflib.get_close_matches(short.casefold(), folded, n=_MAX_CANDIDATES, cutoff=0.5)
+        near += [each for each in folded if len(short) > 1 and short.casefold() in each]
+        close = ", ".join(list(dict.fromkeys(folded[each] for each in near))[:_MAX_CANDIDATES])
+        return _fault(
+            name.strip(),
+            Text(
+                "there is no such LoRA in the loras folder; "
+                + (f"did you mean {close}?" if close else "put the file there or choose another name"),
+                "loras 文件夹里没有这个 LoRA；" + (f"是否指 {close}？" if close else "请把文件放进去，或换一个名称"),
+            ),
+        )
+
+
+def _hashed(entry: LoraEntry, cancelled: Callable[[], bool], tell: Callable[[Text], None]) -> str:
+    digest = hashlib.sha256()
+    with open_regular(entry.path, MAX_BYTES) as file:
+        while block := file.read(_BLOCK):
+            if cancelled():
+                raise LoadingCancelled
+            digest.update(block)
+            if file.tell() % _TOLD == 0:
+                done = f"{file.tell() / entry.size:.0%}"
+                tell(Text(f"hashing LoRA {entry.name} ({done})", f"正在计算 LoRA {entry.name} 的哈希值（{done}）"))
+    return digest.hexdigest()
+
+
+def _another_file(name: str, wanted: str, found: str) -> Text:
+    return Text(
+        f"LoRA {name} is another file than the one in these settings ({found[:10]} instead of {wanted[:10]});"
+        " the picture will differ.",
+        f"LoRA {name} 与参数中记录的不是同一个文件（现为 {found[:10]}，原为 {wanted[:10]}），画面会有差异。",
+    )
+
+
+def _relative(name: str) -> PurePosixPath:
+    """A name as a path that stays below the folder: no root, no drive, no step up."""
+    # Some systems take letters with accents apart in files' names, and keyboards don't.
+    relative = PurePosixPath(unicodedata.normalize("NFC", name.strip()).replace("\\", "/"))
+    rooted = relative.is_absolute() or bool(PureWindowsPath(name.strip()).drive)
+    if rooted or ".." in relative.parts or not relative.parts or "\0" in name:
+        raise _fault(
+            repr(name),
+            Text(
+                "is not a LoRA's name; give a file's path below the loras folder, without '..' or a leading '/'",
+                "不是有效的 LoRA 名称；请填写 loras 文件夹下的相对路径，不含 “..”，也不以 “/” 开头",
+            ),
+        )
+    if relative.suffix.lower() in _PICKLES:
+        raise _fault(
+            relative.name,
+            Text(
+                "pickle files can run any program when they are opened and are not read; convert it to .safetensors",
+                "pickle 文件在打开时可能执行任意程序，因此不予读取；请转换为 .safetensors",
+            ),
+        )
+    return relative
+
+
+def _read(files: LoraFiles, cache: Cache) -> Found:
+    lora = files.lora
+    notes, problem = _notes(files.notes)
+    return Found(
+        name=unicodedata.normalize("NFC", lora.name[: -len(SUFFIX)] if files.problem is None else lora.name),
+        path=lora.path,
+        size=lora.stamp[0],
+        modified=lora.stamp[1],
+        contents=(
+            LoraHeader(problem=files.problem)
+            if files.problem
+            else cache.contents(lora.name, lora.stamp, lambda: read_contents(lora.path))
+        ),
+        notes=notes,
+        notes_problem=problem,
+        companions=[
+            cache.said(file.name, file.stamp, lambda path=file.path: read_companion(path))  # type: ignore[misc]
+            for file in files.companions
+        ],
+        picture=files.picture,
+    )
+
+
+def _notes_path(entry: LoraEntry) -> Path:
+    return entry.path.with_name(entry.path.name[: -len(SUFFIX)] + SIDECAR)
+
+
+def _notes(file: FileAt | None) -> tuple[Notes, Text | None]:
+    """Read anew each time: they are few and short, and the user's own."""
+    try:
+        return (Notes() if file is None else read_notes(file.path)), None
+    except LoraError as error:
+        return Notes(), error.text
+
+
+def _fault(name: str, reason: Text) -> LoraError:
+    shown = name if len(name) <= 200 else f"{name[:199]}…"
+    return LoraError(Text(f"{shown}: {reason.en}", f"{shown}：{reason.zh}"))

@@ -1,0 +1,141 @@
+"""Which LoRA files lie under a folder, and which files belong to each. Follows links, also out of the folder, since the
+user has put them there; a folder that several links lead to is visited once, so loops end, and are told. Opens no file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from zimage_app.domain.text import Text
+from zimage_app.service.library.loras.cache import Stamp
+from zimage_app.service.library.loras.metadata import COMPANIONS
+from zimage_app.service.library.loras.sidecar import SIDECAR
+
+SUFFIX = ".safetensors"
+_PICTURES = tuple(f"{middle}{ending}" for middle in ("", ".preview") for ending in (".png", ".jpg", ".jpeg", ".webp"))
+
+
+@dataclass(frozen=True, slots=True)
+class FileAt:
+    """A file as it was met."""
+
+    name: str
+    """Path below the folder, with forward slashes, as ``readable`` text."""
+    path: Path
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class LoraFiles:
+    """A LoRA file with what lies beside it."""
+
+    lora: FileAt
+    notes: FileAt | None
+    companions: tuple[FileAt, ...]
+    """Most trusted first."""
+    picture: FileAt | None
+    problem: Text | None = None
+    """Why it is no LoRA at all: a link that leads in a circle. Its name has no suffix then."""
+
+
+_CIRCLE = Text(
+    "is a link that leads in a circle; delete it, the other LoRAs are not affected",
+    "是首尾相接的循环链接；请将其删除，其他 LoRA 不受影响",
+)
+
+
+def scan(folder: Path) -> Iterator[LoraFiles]:
+    """Every LoRA below a folder; none where there is no folder."""
+    circles: list[str] = []
+    for below, files in _folders(folder, circles):
+        for name in files:
+            if name.lower().endswith(SUFFIX):
+                found = _with_companions(folder, below, name, files)
+                if found is not None:
+                    yield found
+    for name in circles:
+        yield LoraFiles(FileAt(readable(name), folder / name, (0, 0)), None, (), None, _CIRCLE)
+
+
+def _folders(root: Path, circles: list[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """(path below the root, its files' names), real folders before links to them.
+
+    Links to a folder that they lie in are not followed, and come into ``circles``.
+    """
+    visited: set[tuple[int, int]] = set()
+    waiting: list[str] = [""]
+    linked: list[str] = []
+    while waiting or linked:
+        below = waiting.pop() if waiting else linked.pop()
+        files: set[str] = set()
+        try:
+            status = os.stat(root / below)
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(root / below) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    inner = f"{below}/{entry.name}" if below else entry.name
+                    if _is_circle(entry):
+                        circles.append(inner)
+                    elif entry.is_dir():
+                        (linked if entry.is_symlink() else waiting).append(inner)
+                    else:
+                        files.add(entry.name)
+        except OSError:  # gone meanwhile, or not ours to read
+            continue
+        yield below, frozenset(files)
+
+
+def _is_circle(entry: os.DirEntry[str]) -> bool:
+    """Whether a link leads to itself, or to a folder that it lies in."""
+    if not entry.is_symlink():
+        return False
+    try:
+        os.stat(entry.path)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    target, place = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path))
+    return os.path.isdir(target) and os.path.commonpath((target, place)) == target
+
+
+def _with_companions(root: Path, below: str, name: str, files: frozenset[str]) -> LoraFiles | None:
+    stem = name[: -len(SUFFIX)]
+
+    def at(ending: str) -> FileAt | None:
+        found = next((each for each in (f"{stem}{ending}", f"{stem}{ending.upper()}") if each in files), None)
+        return None if found is None else _file(root, below, found)
+
+    lora = _file(root, below, name)
+    if lora is None:
+        return None
+    return LoraFiles(
+        lora=lora,
+        notes=at(SIDECAR),
+        companions=tuple(file for ending in COMPANIONS if (file := at(ending))),
+        picture=next((file for ending in _PICTURES if (file := at(ending))), None),
+    )
+
+
+def _file(root: Path, below: str, name: str) -> FileAt | None:
+    inner = f"{below}/{name}" if below else name
+    path = root / inner
+    try:
+        status = path.stat()
+    except OSError:  # a link to nothing
+        return None
+    if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+        return None
+    return FileAt(readable(inner), path, (status.st_size, status.st_mtime_ns))
+
+
+def readable(name: str) -> str:
+    """A file's name as text; what is no UTF-8, as in archives from elsewhere, becomes question marks."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

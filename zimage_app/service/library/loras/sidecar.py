@@ -1,0 +1,114 @@
+"""A user's own notes on a LoRA: ``<name>.yaml`` beside the file, which itself is never written to.
+
+    triggers: [水墨, ink wash]
+    strength: 0.8
+    note: strong; keep below 1
+
+Every key may be left out; nothing else is allowed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from zimage_app.domain.errors import LoraError, ModelError, RequestError
+from zimage_app.domain.request import STRONGEST, Triggers
+from zimage_app.domain.text import Text
+from zimage_app.domain.validation_errors import request_error
+from zimage_app.models.disk.regular_file import open_regular
+from zimage_app.models.disk.yaml_file import YamlReader
+from zimage_app.service.storage.atomic_files import write_whole
+
+SIDECAR = ".yaml"
+_MAX_FILE = 64 * 2**10
+"""Bytes."""
+_MAX_BRACKETS = 200
+
+
+def _stripped(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
+
+
+class Notes(BaseModel):
+    """What the user has written down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    triggers: Annotated[Triggers, AfterValidator(_stripped)] | None = None
+    """Trigger words; None: as found elsewhere, an empty list: none."""
+    strength: Annotated[float, Field(ge=-STRONGEST, le=STRONGEST)] | None = None
+    """Suggested strength."""
+    note: Annotated[str, Field(max_length=2000)] = ""
+
+
+def parse_notes(data: object) -> Notes:
+    """Plain data as notes.
+
+    Raises:
+        RequestError: names the key that is wrong, and what is allowed.
+    """
+    try:
+        return Notes.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise request_error(error, data) from error
+
+
+def read_notes(path: Path) -> Notes:
+    """The notes in a file.
+
+    Raises:
+        LoraError: the file can't be read, or holds something that is not allowed; names the line or the key.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(_MAX_FILE + 1)
+        if len(data) > _MAX_FILE:
+            raise _wrong(path, Text("is too long for notes; shorten it", "太长，不像备注；请缩短"))
+        if data.count(b"[") + data.count(b"{") > _MAX_BRACKETS:  # of thousands, PyYAML takes seconds to complain
+            raise _wrong(path, Text("is nested too deeply for notes", "嵌套过深，不像备注"))
+        reader = YamlReader(path)
+        fields = reader.fields(reader.tree(), tuple(Notes.model_fields))
+        if "triggers" in fields and not isinstance(fields["triggers"], yaml.ScalarNode):
+            words = [reader.plain(node) for node in reader.items(fields.pop("triggers"))]
+            return parse_notes({key: reader.plain(node) for key, node in fields.items()} | {"triggers": words})
+        return parse_notes({key: reader.plain(node) for key, node in fields.items()})
+    except ModelError as error:
+        raise LoraError(error.text) from error
+    except RequestError as error:
+        raise LoraError(Text(f"{path.name}, {error.text.en}.", f"{path.name} 中 {error.text.zh}。")) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise _wrong(path, Text(f"can't be read ({reason})", f"无法读取（{reason}）")) from error
+
+
+def write_notes(path: Path, notes: Notes) -> None:
+    """Keep notes beside a LoRA; empty ones take the file away.
+
+    Raises:
+        LoraError: the folder can't be written to.
+    """
+    data = notes.model_dump(mode="json", exclude_defaults=True)
+    try:
+        if not data:
+            path.unlink(missing_ok=True)
+            return
+        text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
+        write_whole(path, text.encode())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise _wrong(
+            path,
+            Text(
+                f"can't be written ({reason}); the folder must be writable and the disk not full",
+                f"无法写入（{reason}）；请检查文件夹权限和磁盘空间",
+            ),
+        ) from error
+
+
+def _wrong(path: Path, reason: Text) -> LoraError:
+    return LoraError(Text(f"{path.name} {reason.en}.", f"{path.name} {reason.zh}。"))

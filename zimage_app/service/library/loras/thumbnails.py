@@ -1,0 +1,29 @@
+"""Small pictures of LoRAs, made from whatever picture lies beside them or in them; all are strangers' files."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from zimage_app.models.disk.regular_file import read_regular
+from zimage_app.service.library.loras.header import embedded_thumbnail
+from zimage_app.service.library.loras.scan import SUFFIX
+from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
+
+SIZE = (256, 320)
+"""Largest width and height, in pixels."""
+_MAX_FILE = 32 * 2**20
+"""Bytes."""
+_WANTED = Wanted(SIZE, "inside", paper=(240, 238, 234))
+
+
+@lru_cache(maxsize=512)
+def thumbnail(path: Path, modified: int) -> bytes | None:
+    """A JPEG of at most SIZE, or None where the file is no picture. ``modified`` makes a changed file another one."""
+    del modified
+    try:
+        inside = path.name.lower().endswith(SUFFIX)
+        data = embedded_thumbnail(path) if inside else read_regular(path, _MAX_FILE)
+        return None if data is None else decode(data, _WANTED).data
+    except (OSError, UnreadablePicture):
+        return None

@@ -1,0 +1,141 @@
+"""One YAML file of negative prompts, read strictly and written whole.
+
+    title: {en: Anatomy, zh: 人体结构}
+    entries:
+      多余的手指: {en: extra fingers, when: {en: Hands close to the camera, zh: 手部靠近镜头时}}
+      我的词条: {}
+
+Everything but the Chinese text may be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zimage_app.domain.errors import ModelError, StorageError
+from zimage_app.domain.negatives import SEPARATORS, NegativeCategory, NegativeEntry
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.yaml_file import YamlReader
+from zimage_app.service.storage.atomic_files import write_whole
+
+MAX_TEXT = 200
+_MAX_FILE = 128 * 2**10
+"""Bytes; some thousand entries."""
+
+
+def read_category(path: Path) -> NegativeCategory:
+    """The entries in a file; a title that is left out is the file's name.
+
+    Raises:
+        StorageError: names the file, the line, the column and what is wrong there.
+    """
+    try:
+        reader = _opened(path)
+        fields = reader.fields(reader.tree(), ("title", "entries"))
+        title = reader.text(fields["title"]) if "title" in fields else Text(path.stem, path.stem)
+        entries = _entries(reader, fields["entries"]) if "entries" in fields else ()
+    except ModelError as error:
+        raise StorageError(error.text) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return NegativeCategory(path.stem, title, entries)
+
+
+def write_category(path: Path, category: NegativeCategory) -> None:
+    """Keep a category in a file; raises StorageError where that can't be."""
+    entries = {entry.text: _entry_data(entry) for entry in category.entries}
+    data = {"title": {"en": category.title.en, "zh": category.title.zh}, "entries": entries}
+    _write(path, data)
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """A file that is a plain list of texts; empty where there is none. Raises StorageError as ``read_category``."""
+    if not path.is_file():
+        return ()
+    try:
+        reader = _opened(path)
+        return tuple(dict.fromkeys(reader.string(node).strip() for node in reader.items(reader.tree())))
+    except ModelError as error:
+        raise StorageError(error.text) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def write_names(path: Path, names: Iterable[str]) -> None:
+    """Keep a plain list of texts; raises StorageError where that can't be."""
+    _write(path, list(names))
+
+
+def unreadable(path: Path, error: OSError) -> StorageError:
+    """A file that the system doesn't let us read."""
+    reason = error.strerror or str(error)
+    return StorageError(Text(f"{path.name} can't be read ({reason}).", f"{path.name} 无法读取（{reason}）。"))
+
+
+def problem_of(text: str) -> Text | None:
+    """What keeps a text from being an entry."""
+    if len(text) > MAX_TEXT:
+        return Text(
+            f"has {len(text)} characters, but an entry may have at most {MAX_TEXT}; shorten it",
+            f"有 {len(text)} 个字符，而词条最多 {MAX_TEXT} 个；请缩短",
+        )
+    if not text.strip() or any(letter in SEPARATORS for letter in text):
+        return Text(
+            f"{text!r} must be one phrase without commas; make an entry of each",
+            f"{text!r} 应为不含逗号的单个词组；请分成多个词条",
+        )
+    return None
+
+
+def _opened(path: Path) -> YamlReader:
+    reader = YamlReader(path, columns=True, longest=_MAX_FILE)
+    if path.stat().st_size > _MAX_FILE:
+        raise reader.wrong_at(None, "the file is too long; split it", "文件太长；请拆分")
+    return reader
+
+
+def _entries(reader: YamlReader, node: yaml.Node) -> tuple[NegativeEntry, ...]:
+    keys = [str(key.value) for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    nodes = reader.fields(node, tuple(dict.fromkeys(keys)) or ("词条",))
+    places = {str(key.value): key for key, _ in node.value}
+    entries: dict[str, NegativeEntry] = {}
+    for key, value in nodes.items():
+        text = key.strip()
+        problem = problem_of(text)
+        if problem is not None:
+            raise reader.wrong(places[key], problem.en, problem.zh)
+        if text in entries:
+            raise reader.wrong(places[key], f"{text!r} stands here twice; keep one", f"{text!r} 重复；请只保留一个")
+        entries[text] = _entry(reader, text, value)
+    return tuple(entries.values())
+
+
+def _entry(reader: YamlReader, text: str, node: yaml.Node) -> NegativeEntry:
+    fields = reader.fields(node, ("en", "when"))
+    meaning = reader.string(fields["en"]).strip() if "en" in fields else ""
+    return NegativeEntry(text, meaning, reader.text(fields["when"]) if "when" in fields else None)
+
+
+def _entry_data(entry: NegativeEntry) -> dict[str, Any]:
+    data: dict[str, Any] = {"en": entry.meaning} if entry.meaning else {}
+    if entry.when is not None:
+        data["when"] = {"en": entry.when.en, "zh": entry.when.zh}
+    return data
+
+
+def _write(path: Path, data: object) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, yaml.safe_dump(data, allow_unicode=True, sort_keys=False).encode())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            Text(
+                f"{path.name} can't be written ({reason}); the folder must be writable and the disk not full.",
+                f"{path.name} 无法写入（{reason}）；请检查文件夹权限和磁盘空间。",
+            )
+        ) from error

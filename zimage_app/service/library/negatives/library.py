@@ -1,0 +1,171 @@
+"""The folder ``presets/negative/`` as a library: categories, favourites, search, entries of one's own.
+
+Knows no page and no request; one broken file hides none of the others.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from zimage_app.domain.errors import RequestError, StorageError
+from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, folded
+from zimage_app.domain.text import Text
+from zimage_app.service.library.negatives.file import problem_of, read_category, read_names, write_category, write_names
+
+MINE = "my"
+"""The category of the user's own entries, and the name of its file."""
+_MY_TITLE = Text("My own", "我的词条")
+_FAVOURITES = ".favourites.yaml"
+_FAVOURITES_TITLE = Text("Favourites", "收藏")
+_MAX_CANDIDATES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    categories: tuple[NegativeCategory, ...]
+    favourites: tuple[str, ...]
+
+
+class NegativeLibrary:
+    """Safe to use from any thread. Constructing it opens nothing; the first question looks into the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._index: _Index | None = None
+
+    def categories(self, *, refresh: bool = False) -> tuple[NegativeCategory, ...]:
+        """One for each file, by the files' names; broken ones too, with their ``problem``.
+
+        ``refresh`` looks into the folder again.
+        """
+        return self._looked(refresh=refresh).categories
+
+    def favourites(self) -> tuple[str, ...]:
+        """The texts of the entries that the user has marked, in the order in which that was done."""
+        return self._looked().favourites
+
+    def search(self, text: str) -> tuple[NegativeCategory, ...]:
+        """What has every word of ``text`` in its Chinese, its English or its when-to-use; categories without any are
+        left out."""
+        found = (
+            replace(category, entries=tuple(entry for entry in category.entries if entry.matches(text)))
+            for category in self.categories()
+        )
+        return tuple(category for category in found if category.entries)
+
+    def find(self, name: str) -> NegativeEntry:
+        """The entry of a Chinese text or of an English meaning.
+
+        Raises:
+            RequestError: there is none; says which are near.
+        """
+        entries = [entry for category in self.categories() for entry in category.entries]
+        wanted = folded(name)
+        named = [*((entry.text, entry) for entry in entries), *((entry.meaning, entry) for entry in entries)]
+        found = next((entry for word, entry in named if wanted and folded(word) == wanted), None)
+        if found is not None:
+            return found
+        names = {folded(word): entry.text for word, entry in reversed(named) if word}
+        near = [*difflib.get_close_matches(wanted, names, n=_MAX_CANDIDATES, cutoff=0.6)]
+        near += [each for each in names if len(wanted) > 1 and wanted in each]
+        close = ", ".join(list(dict.fromkeys(names[each] for each in near))[:_MAX_CANDIDATES])
+        raise RequestError(
+            "negative",
+            Text(
+                f"{name!r} is no entry of the library; "
+                + (f"did you mean {close}?" if close else "'python -m zimage_app negatives' lists them all"),
+                f"词库中没有 {name!r}；"
+                + (f"是否指 {close}？" if close else "可用 python -m zimage_app negatives 列出全部"),
+            ),
+        )
+
+    def add(self, text: str, meaning: str = "") -> None:
+        """Keep an entry of the user's own.
+
+        Raises:
+            RequestError: the text is no single phrase, or is in the library already.
+            StorageError: the user's file is damaged, or can't be written.
+        """
+        text, meaning = text.strip(), meaning.strip()
+        problem = problem_of(text) or problem_of(meaning or text)
+        if problem is not None:
+            raise RequestError("negative", problem)
+        with self._lock:
+            holder = _holder(self._look().categories, text)
+            if holder is not None:
+                raise RequestError(
+                    "negative",
+                    Text(
+                        f"{text!r} is in the library already, under {holder.title.en}",
+                        f"{text!r} 已在词库的「{holder.title.zh}」中",
+                    ),
+                )
+            mine = self._mine()
+            write_category(self._path(), replace(mine, entries=(*mine.entries, NegativeEntry(text, meaning))))
+            self._index = self._look()
+
+    def remove(self, text: str) -> None:
+        """Take an entry of the user's own away; raises StorageError as ``add`` does. Others stay."""
+        with self._lock:
+            mine = self._mine()
+            write_category(self._path(), replace(mine, entries=tuple(e for e in mine.entries if e.text != text)))
+            self._index = self._look()
+
+    def mark(self, text: str, *, favourite: bool) -> None:
+        """Mark an entry as a favourite, or no longer.
+
+        Raises:
+            RequestError: there is no such entry.
+            StorageError: the list of favourites is damaged, or can't be written.
+        """
+        if favourite:
+            text = self.find(text).text
+        with self._lock:
+            path = self.folder / _FAVOURITES
+            others = [each for each in read_names(path) if each != text]
+            write_names(path, [*others, text] if favourite else others)
+            self._index = self._look()
+
+    # Parts.
+
+    def _looked(self, *, refresh: bool = False) -> _Index:
+        with self._lock:
+            if self._index is None or refresh:
+                self._index = self._look()
+            return self._index
+
+    def _look(self) -> _Index:
+        paths = sorted(self.folder.glob("*.yaml")) if self.folder.is_dir() else []
+        shown = [path for path in paths if not path.name.startswith(".")]
+        categories = [_read(path) for path in sorted(shown, key=lambda path: path.stem != MINE)]
+        try:
+            favourites = read_names(self.folder / _FAVOURITES)
+        except StorageError as error:
+            favourites = ()
+            categories.append(NegativeCategory(_FAVOURITES, _FAVOURITES_TITLE, problem=error.text))
+        known = {entry.text for category in categories for entry in category.entries}
+        return _Index(tuple(categories), tuple(text for text in favourites if text in known))
+
+    def _path(self) -> Path:
+        return self.folder / f"{MINE}.yaml"
+
+    def _mine(self) -> NegativeCategory:
+        """The user's own entries as they are on disk; raises StorageError where they can't be read."""
+        return read_category(self._path()) if self._path().is_file() else NegativeCategory(MINE, _MY_TITLE)
+
+
+def _holder(categories: Iterable[NegativeCategory], text: str) -> NegativeCategory | None:
+    wanted = folded(text)
+    return next((each for each in categories if any(folded(entry.text) == wanted for entry in each.entries)), None)
+
+
+def _read(path: Path) -> NegativeCategory:
+    try:
+        return read_category(path)
+    except StorageError as error:
+        return NegativeCategory(path.stem, Text(path.stem, path.stem), problem=error.text)

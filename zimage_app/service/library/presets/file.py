@@ -1,0 +1,103 @@
+"""One preset as a YAML file that a person can read and edit: read strictly, written whole.
+
+    title: {en: Turbo 1024², zh: Turbo 1024²}
+    description: {en: Eight steps., zh: 八步。}
+    model: z-image-turbo
+    negative: 模糊，水印
+    stages:
+      - {width: 1024, height: 1024, steps: 8, cfg: 1.0, sampler: res_multistep, scheduler: simple}
+
+Every key may be left out; ``domain/preset.py`` says what settings there are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from zimage_app.domain.errors import ModelError, RequestError, StorageError
+from zimage_app.domain.preset import NO_WORDS, SETTINGS, Preset, checked
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.yaml_file import YamlReader
+from zimage_app.service.storage.atomic_files import write_whole
+
+SUFFIX = ".yaml"
+_WORDS = ("title", "description")
+_MAX_FILE = 64 * 2**10
+"""Bytes."""
+
+
+def read_preset(path: Path, *, mine: bool) -> Preset:
+    """The preset in a file; a title that is left out is the file's name.
+
+    Raises:
+        StorageError: names the file, the line, the column and what is wrong there.
+    """
+    try:
+        return _read(path, mine=mine)
+    except ModelError as error:
+        raise StorageError(error.text) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            Text(f"{path.name} can't be read ({reason}).", f"{path.name} 无法读取（{reason}）。")
+        ) from error
+
+
+def write_preset(path: Path, preset: Preset) -> None:
+    """Keep a preset in a file; raises StorageError where that can't be."""
+    unsaid = (NO_WORDS, Text(preset.name, preset.name))
+    words = {"title": preset.title, "description": preset.description}
+    given = {key: {"en": text.en, "zh": text.zh} for key, text in words.items() if text not in unsaid}
+    text = yaml.safe_dump(given | preset.settings, allow_unicode=True, sort_keys=False, width=120)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """A file that the system doesn't let us write or take away."""
+    reason = error.strerror or str(error)
+    return StorageError(
+        Text(
+            f"{path.name} can't be written ({reason}); the folder must be writable and the disk not full.",
+            f"{path.name} 无法写入（{reason}）；请检查文件夹权限和磁盘空间。",
+        )
+    )
+
+
+def _read(path: Path, *, mine: bool) -> Preset:
+    reader = YamlReader(path, columns=True)
+    if path.stat().st_size > _MAX_FILE:
+        raise reader.wrong_at(None, "the file is too long for a preset", "文件太长，不像预设")
+    root = reader.tree()
+    fields = reader.fields(root, (*_WORDS, *SETTINGS))
+    title, description = (reader.text(fields[name]) if name in fields else None for name in _WORDS)
+    data = {name: reader.plain(node) for name, node in fields.items() if name not in _WORDS}
+    try:
+        settings = checked(data)
+    except RequestError as error:
+        raise reader.wrong(_node_at(root, error.field.split(".")), error.text.en, error.text.zh) from error
+    return Preset(
+        name=path.stem,
+        title=title or Text(path.stem, path.stem),
+        description=description or NO_WORDS,
+        settings=settings,
+        mine=mine,
+    )
+
+
+def _node_at(node: yaml.Node, path: list[str]) -> yaml.Node:
+    """The node of a setting's path, or of as much of the path as there is."""
+    for part in path:
+        if isinstance(node, yaml.SequenceNode) and part.isdecimal() and int(part) < len(node.value):
+            node = node.value[int(part)]
+        elif isinstance(node, yaml.MappingNode):
+            found = next((value for key, value in node.value if str(key.value) == part.strip('"')), None)
+            if found is None:
+                return node
+            node = found
+    return node

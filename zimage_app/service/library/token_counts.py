@@ -1,0 +1,71 @@
+"""How many tokens a text is to a model: its own tokenizer is read, never its weights. Knows no prompts and no pages."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zimage_app.domain.errors import ModelError
+from zimage_app.models.disk.regular_file import read_regular
+from zimage_app.models.find.model_source import ModelSource
+
+if TYPE_CHECKING:
+    from zimage_app.models.networks.text_encoder import Tokenizer
+
+_MAX_CONFIG = 2**20
+"""Bytes."""
+_PUBLISHED_POSITIONS = 1536
+"""Of the published Z-Image models, whose weights may come without a config."""
+
+
+class TokenCounter:
+    """Counts for one model at a time, whose tokenizer it keeps. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._folder: Path | None = None
+        self._tokenizer: Tokenizer | None = None
+
+    def count(self, source: ModelSource, text: str) -> int | None:
+        """The tokens that ``text`` adds to an empty prompt; None where the model's tokenizer can't be used.
+
+        The first question for a model takes seconds; loading the model will say what is wrong with a tokenizer.
+        """
+        tokenizer = self._tokenizer_of(source)
+        return None if tokenizer is None else len(tokenizer.ids(text)) - len(tokenizer.ids(""))
+
+    def limit(self, source: ModelSource) -> int | None:
+        """The most tokens that a text may add to an empty prompt; None where that can't be told."""
+        tokenizer, positions = self._tokenizer_of(source), _positions(source)
+        if tokenizer is None or positions is None:
+            return None
+        from zimage_app.models.networks.transformer import longest_caption  # takes torch
+
+        return longest_caption(positions) - len(tokenizer.ids(""))
+
+    def _tokenizer_of(self, source: ModelSource) -> Tokenizer | None:
+        folder = source.places.tokenizer.path
+        with self._lock:
+            if folder != self._folder:
+                from zimage_app.models.networks.text_encoder import load_tokenizer  # takes torch
+
+                self._tokenizer = None
+                with contextlib.suppress(ModelError):
+                    self._tokenizer = load_tokenizer(folder)
+                self._folder = folder
+            return self._tokenizer
+
+
+def _positions(source: ModelSource) -> int | None:
+    """The transformer's positions along the text; None where its config can't be read."""
+    config = source.places.transformer.config
+    if config is None:
+        return _PUBLISHED_POSITIONS
+    try:
+        positions = json.loads(read_regular(config, _MAX_CONFIG))["axes_lens"][0]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return positions if isinstance(positions, int) else None

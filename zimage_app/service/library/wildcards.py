@@ -1,0 +1,163 @@
+"""The folder ``presets/wildcards/`` as a library: one text file for each list. Knows no requests and no pages.
+
+A list is called by its path in the folder, without ``.txt``; one entry stands on a line, lines that begin with ``#``
+and empty ones are passed over. Names lead to files only through the folder's own listing, never out of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+import time
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.regular_file import open_regular
+
+SUFFIX = ".txt"
+MAX_FILES = 5000
+MAX_LINES = 20_000
+_MAX_BYTES = 2 * 2**20
+_COMMENT = "#"
+_MAX_CANDIDATES = 5
+_MAX_SHOWN = 24
+_FRESH = 1.0
+"""Seconds for which the folder is not listed again when the name that is asked for was there."""
+_Stamp = tuple[int, int]
+"""A file's time of change and its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class WildcardList:
+    """One list."""
+
+    name: str
+    """As it is written between the underscores."""
+    lines: tuple[str, ...] = ()
+    about: str = ""
+    """The comment at its beginning."""
+    problem: Text | None = None
+    """Why the file can't be read; then there are no lines."""
+
+
+class WildcardLibrary:
+    """Safe to use from any thread. Files that were edited are read again at the next question."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._read: dict[Path, tuple[_Stamp, WildcardList]] = {}
+        self._files: dict[str, Path] = {}
+        self._listed = -_FRESH
+
+    def lists(self) -> tuple[WildcardList, ...]:
+        """All of them, by name; broken ones too, with their ``problem``."""
+        with self._lock:
+            self._look()
+            found = (self._list(name, path) for name, path in self._files.items())
+            return tuple(sorted(found, key=lambda each: _key(each.name)))
+
+    def lines(self, name: str) -> tuple[str, ...]:
+        """The entries of one list, which is found however its name is written (upper case, full width).
+
+        Raises:
+            RequestError: there is none, or its file can't be read or is empty; says which there are.
+        """
+        with self._lock:
+            full = self._full(name) if time.monotonic() - self._listed < _FRESH else None
+            if full is None:
+                self._look()
+                full = self._full(name)
+            if full is None:
+                raise _unknown(name, sorted(self._files))
+            found = self._list(full, self._files[full])
+        if found.problem is not None:
+            raise RequestError("prompt", found.problem)
+        if not found.lines:
+            raise RequestError(
+                "prompt",
+                Text(
+                    f"the wildcard __{found.name}__ has no lines yet; write one entry on each",
+                    f"通配符 __{found.name}__ 还没有内容；请每行写一项",
+                ),
+            )
+        return found.lines
+
+    def _look(self) -> None:
+        """List the folder. Links that lead out of it are passed over."""
+        root = self.folder.resolve()
+        inside = (path for path in _texts(self.folder) if path.resolve().is_relative_to(root))
+        named = ((path.relative_to(self.folder).as_posix()[: -len(SUFFIX)], path) for path in islice(inside, MAX_FILES))
+        self._files = {unicodedata.normalize("NFC", name): path for name, path in named}
+        self._read = {path: each for path, each in self._read.items() if path in self._files.values()}
+        self._listed = time.monotonic()
+
+    def _full(self, name: str) -> str | None:
+        """The name as the folder has it."""
+        return next((each for each in self._files if _key(each) == _key(name)), None)
+
+    def _list(self, name: str, path: Path) -> WildcardList:
+        """Call with the lock held."""
+        try:
+            status = path.stat()
+            stamp = status.st_mtime_ns, status.st_size
+            if path not in self._read or self._read[path][0] != stamp:
+                self._read[path] = stamp, _read_list(name, path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            problem = Text(f"{name}{SUFFIX} can't be read ({reason})", f"{name}{SUFFIX} 无法读取（{reason}）")
+            return WildcardList(name, problem=problem)
+        return self._read[path][1]
+
+
+def _unknown(name: str, names: list[str]) -> RequestError:
+    near = difflib.get_close_matches(name, names, n=_MAX_CANDIDATES, cutoff=0.5)
+    near += [each for each in names if _key(name) in _key(each) and each not in near]
+    listed = ", ".join(near[:_MAX_CANDIDATES] or names[:_MAX_SHOWN])
+    there = Text(f"there are {listed}", f"可用：{listed}") if listed else Text("there are none yet", "还没有任何通配符")
+    return RequestError(
+        "prompt",
+        Text(
+            rf"there is no wildcard __{name}__; {there.en}; for plain underscores write \__",
+            rf"没有通配符 __{name}__；{there.zh}；普通下划线请写成 \__",
+        ),
+    )
+
+
+def _texts(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob(f"*{SUFFIX}"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file():
+            yield path
+
+
+def _read_list(name: str, path: Path) -> WildcardList:
+    file = f"{name}{SUFFIX}"
+    with open_regular(path) as opened:
+        data = opened.read(_MAX_BYTES + 1)
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        problem = Text(
+            f"{file} is not UTF-8 text; save it as UTF-8 in your editor",
+            f"{file} 不是 UTF-8 文本；请在编辑器中另存为 UTF-8 编码",
+        )
+        return WildcardList(name, problem=problem)
+    if len(data) > _MAX_BYTES or len(lines) > MAX_LINES:
+        problem = Text(
+            f"{file} has more than {MAX_LINES} lines or 2 MB; split it",
+            f"{file} 超过 {MAX_LINES} 行或 2 MB；请拆分",
+        )
+        return WildcardList(name, problem=problem)
+    stripped = [line.strip() for line in lines]
+    about = stripped[0].lstrip(_COMMENT).strip() if stripped and stripped[0].startswith(_COMMENT) else ""
+    return WildcardList(name, tuple(line for line in stripped if line and not line.startswith(_COMMENT)), about)
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()

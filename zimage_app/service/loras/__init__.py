@@ -1,6 +1,0 @@
-"""The LoRA library: what lies under ``loras/``, what is known of it, and what a name means."""
-
-from zimage_app.service.loras.entry import LoraEntry
-from zimage_app.service.loras.library import LoraLibrary
-
-__all__ = ["LoraEntry", "LoraLibrary"]

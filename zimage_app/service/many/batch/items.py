@@ -1,0 +1,193 @@
+"""What the entries of a batch come to: a plan, a name and a key for each, or all that is wrong with them at once."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from zimage_app.domain.errors import RequestError, StudioError
+from zimage_app.domain.many import with_turn
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.setting_paths import plain_value, put
+from zimage_app.domain.sizes import sized_data
+from zimage_app.domain.text import Text
+from zimage_app.service.many.batch.reading import BatchFile, Entry
+
+SeedMode = Literal["count", "fixed", "random"]
+NAME = "{index:03}-{id}-{seed}"
+_MAX_NAME = 120
+"""Characters."""
+_NO_FILE_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]+')
+_PROMPTS = ("prompt", "image_prompt", "scene_hint")
+"""The first of them that an entry has is its prompt."""
+_SHORT = ("trigger_word", "lora", "lora_strength", "negative_prompt", "size")
+_ABOUT = ("id", "text", "name")
+"""They describe an entry, and change nothing in its picture."""
+_TEXTS = frozenset({*_PROMPTS, *_ABOUT, "negative", "trigger_word", "lora", "negative_prompt", "size"})
+"""In CSV, they are texts also where they look like numbers."""
+
+
+class BatchError(RequestError):
+    """All that is wrong with a batch, a line each."""
+
+    def __init__(self, source: str, problems: list[Text]) -> None:
+        lines = [_placed(source, problem) for problem in problems]
+        en, zh = ("\n".join(getattr(line, name) for line in lines) for name in ("en", "zh"))
+        super().__init__("FILE", Text(en, zh))
+
+
+def _placed(source: str, text: Text) -> Text:
+    return Text(f"{source}, {text.en}", f"{source}，{text.zh}") if source else text
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What holds for all entries."""
+
+    settings: Mapping[str, Any]
+    """Of a request, as plain data; what an entry says counts for more."""
+    plan: Callable[[GenerationRequest], GenerationPlan]
+    seed: int
+    """The first one, where they count."""
+    seed_mode: SeedMode = "count"
+    name: str = NAME
+    """Of the files, with index, id and seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """One picture of a batch."""
+
+    index: int
+    """Its place in the file, from 1."""
+    id: str
+    key: str
+    """The same as long as what is asked for is; the second of two equal ones has another."""
+    name: str
+    """Of its file, without the ending."""
+    plan: GenerationPlan
+    text: str = ""
+    """Of a post."""
+
+
+def batch_items(source: str, batch: BatchFile, options: BatchOptions) -> tuple[list[BatchItem], list[Text]]:
+    """The pictures that a batch asks for, in its order, and what of it has no effect.
+
+    ``source`` is what the file is called; empty where there is none.
+
+    Raises:
+        BatchError: everything that is wrong, at once, with file, line and field.
+    """
+    problems = list(batch.problems)
+    persona, notes = _persona(batch)
+    items: list[BatchItem] = []
+    seen: Counter[str] = Counter()
+    for index, entry in enumerate(batch.entries, 1):
+        try:
+            items.append(_item(index, entry, persona, options, seen))
+        except StudioError as error:
+            problems.append(Text(f"{entry.where.en}, {error.text.en}", f"{entry.where.zh}，{error.text.zh}"))
+    problems += _same_names(items)
+    if problems:
+        raise BatchError(source, problems)
+    return items, [_placed(source, note) for note in notes]
+
+
+def _persona(batch: BatchFile) -> tuple[dict[str, Any], list[Text]]:
+    """The persona's settings; what else is told of one describes somebody, and is named."""
+    if batch.persona is None:
+        return {}, []
+    known = {name: value for name, value in batch.persona.values.items() if _is_setting(name)}
+    left = [name for name in batch.persona.values if name not in known and name not in _ABOUT]
+    if not left:
+        return known, []
+    names = ", ".join(map(str, left))
+    return known, [Text(f"persona: not used: {names}", f"persona：未使用：{names}")]
+
+
+def _is_setting(name: object) -> bool:
+    return isinstance(name, str) and (name.partition(".")[0] in GenerationRequest.model_fields or name in _SHORT)
+
+
+def _item(index: int, entry: Entry, persona: Mapping[str, Any], options: BatchOptions, seen: Counter[str]) -> BatchItem:
+    values = {str(name): value for name, value in entry.values.items()}
+    if entry.written:
+        values = {name: value if name in _TEXTS else plain_value(value) for name, value in values.items()}
+    data = _data({**persona, **values}, options.settings)
+    asked = json.dumps(data, sort_keys=True, ensure_ascii=False)
+    own = "seed" in values or "seed" in persona
+    request = parse_request(data)
+    if not own and options.seed_mode != "random":
+        request = request.model_copy(update={"seed": options.seed})
+        request = with_turn(request, index - 1) if options.seed_mode == "count" else request
+    rule = "" if own else f"{options.seed_mode} {options.settings.get('seed')}"
+    digest = hashlib.sha256(f"{rule}\n{asked}".encode()).hexdigest()[:24]
+    seen[digest] += 1
+    plan = options.plan(request)
+    id_ = str(values.get("id", index))
+    name = _file_name(options.name, index=index, id=id_, seed=plan.request.seed)
+    return BatchItem(index, id_, f"{digest}-{seen[digest]}", name, plan, str(values.get("text", "")))
+
+
+def _data(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry as a request's plain data; raises RequestError for a name that is no setting."""
+    data = copy.deepcopy(dict(settings))
+    prompt = next((values[name] for name in _PROMPTS if values.get(name)), None)
+    if prompt is None:
+        raise RequestError(
+            "prompt", Text("is missing (or image_prompt, scene_hint)", "缺少（或 image_prompt、scene_hint）")
+        )
+    data["prompt"] = prompt
+    rest = {name: value for name, value in values.items() if name not in (*_PROMPTS, *_ABOUT, *_SHORT)}
+    plain = [name for name in rest if "." not in name]
+    for name in plain:
+        if name not in GenerationRequest.model_fields:
+            raise RequestError(name, Text("there is no such setting", "没有这个设置"))
+        data[name] = rest.pop(name)
+    _put_short(data, values)
+    for name, value in rest.items():
+        put(data, name, value)
+    return data
+
+
+def _put_short(data: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Triggers and LoRAs join those that are there; the others take their place."""
+    if values.get("trigger_word"):
+        data["triggers"] = [*data.get("triggers", []), values["trigger_word"]]
+    if values.get("lora"):
+        use = {"name": values["lora"], "strength": values.get("lora_strength", 1.0)}
+        data["loras"] = [*data.get("loras", []), use]
+    if values.get("negative_prompt"):
+        data["negative"] = values["negative_prompt"]
+    if values.get("size"):
+        data["stages"] = sized_data(data["stages"], str(values["size"]))
+
+
+def _file_name(pattern: str, **facts: object) -> str:
+    try:
+        name = pattern.format(**facts)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise RequestError(
+            "--name",
+            Text(f"{pattern}: may hold {{index}}, {{id}} and {{seed}}", f"{pattern}：可用 {{index}}、{{id}}、{{seed}}"),
+        ) from error
+    safe = _NO_FILE_NAME.sub("_", name).strip(" .")[:_MAX_NAME]
+    return safe or "_"
+
+
+def _same_names(items: list[BatchItem]) -> Iterator[Text]:
+    first: dict[str, BatchItem] = {}
+    for item in items:
+        other = first.setdefault(item.name.casefold(), item)
+        if other is not item:
+            yield Text(
+                f"entries {other.index} and {item.index} have the same name {item.name}; put {{index}} into --name",
+                f"第 {other.index} 项与第 {item.index} 项的文件名同为 {item.name}；请在 --name 中加入 {{index}}",
+            )

@@ -1,0 +1,206 @@
+"""A batch's file as entries: text, CSV, JSON, JSONL and YAML, with the line that each stands in. Judges no settings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.regular_file import read_regular
+
+MAX_BYTES = 8 * 2**20
+MAX_ENTRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a file asks for in one place."""
+
+    where: Text
+    """As in "line 3"."""
+    values: Mapping[str, Any]
+    """By the names that stand in the file."""
+    written: bool = False
+    """Values are texts, as CSV has them; numbers among them are still to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFile:
+    """A file's entries; where they are posts of a persona, that one's values are in none of them."""
+
+    entries: tuple[Entry, ...]
+    persona: Entry | None = None
+    problems: tuple[Text, ...] = ()
+    """Entries that can't be read."""
+
+
+@dataclass(slots=True)
+class _Found:
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[Text] = field(default_factory=list)
+
+
+def read_batch(path: Path) -> BatchFile:
+    """Read a batch's file; its ending says which form it has.
+
+    Raises:
+        RequestError: of ``FILE``: it can't be read, or is of no form that is known.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(_READERS)
+        raise _file_error(Text(f"{path}: a batch is one of {known}", f"{path}：批量文件须为 {known} 之一"))
+    try:
+        text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _file_error(Text(f"{path} is not UTF-8; save it as that", f"{path} 不是 UTF-8 编码，请另存")) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise _file_error(Text(f"{path} can't be read ({reason})", f"{path} 无法读取（{reason}）")) from error
+    found = reader(text)
+    if len(found.entries) > MAX_ENTRIES:
+        raise _file_error(Text(f"{path} has more than {MAX_ENTRIES} entries", f"{path} 超过 {MAX_ENTRIES} 项"))
+    if not found.entries and not found.problems:
+        raise _file_error(Text(f"{path} asks for no picture", f"{path} 中没有任何条目"))
+    return found
+
+
+def batch_of(data: object, lines: Sequence[int] = ()) -> BatchFile:
+    """Plain data as a batch: a list of prompts or groups of settings, or a persona with posts (``tweets``).
+
+    ``lines`` are those that the list's entries begin in, where that is known.
+
+    Raises:
+        RequestError: of ``FILE``: it is neither.
+    """
+    if isinstance(data, Mapping) and isinstance(data.get("tweets"), list):
+        found = _listed(data["tweets"], lines, "tweets.")
+        persona = data.get("persona")
+        if persona is None:
+            return BatchFile(tuple(found.entries), problems=tuple(found.problems))
+        if not isinstance(persona, Mapping):
+            problem = Text("persona: must be a group of settings", "persona：必须是一组设置")
+            return BatchFile(tuple(found.entries), None, (problem, *found.problems))
+        return BatchFile(tuple(found.entries), Entry(Text("persona", "persona"), persona), tuple(found.problems))
+    if isinstance(data, list):
+        found = _listed(data, lines, "")
+        return BatchFile(tuple(found.entries), problems=tuple(found.problems))
+    raise _file_error(
+        Text(
+            "must hold a list of prompts or settings, or persona and tweets",
+            "必须是提示词或设置的列表，或包含 persona 与 tweets",
+        )
+    )
+
+
+def _listed(items: Sequence[object], lines: Sequence[int], prefix: str) -> _Found:
+    found = _Found()
+    for number, item in enumerate(items):
+        name = f"{prefix}{number + 1}"
+        where = Text(f"entry {name}", f"第 {name} 项")
+        if number < len(lines):
+            where = _line(lines[number])
+        if isinstance(item, str):
+            found.entries.append(Entry(where, {"prompt": item}))
+        elif isinstance(item, Mapping):
+            found.entries.append(Entry(where, item))
+        else:
+            found.problems.append(
+                Text(f"{where.en}: must be a prompt or a group of settings", f"{where.zh}：必须是提示词或一组设置")
+            )
+    return found
+
+
+def _text(text: str) -> BatchFile:
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
+    return BatchFile(
+        tuple(Entry(_line(number), {"prompt": line}) for number, line in lines if line and not line.startswith("#"))
+    )
+
+
+def _csv(text: str) -> BatchFile:
+    rows = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True)
+    found = _Found()
+    try:
+        for row in rows:
+            where = _line(rows.line_num)
+            if row.get(""):
+                found.problems.append(
+                    Text(f"{where.en}: has more cells than the first line", f"{where.zh}：单元格多于表头")
+                )
+                continue
+            values = {name.strip(): cell.strip() for name, cell in row.items() if cell and cell.strip()}
+            if values:
+                found.entries.append(Entry(where, values, written=True))
+    except csv.Error as error:
+        where = _line(rows.line_num)
+        found.problems.append(Text(f"{where.en}: is no CSV ({error})", f"{where.zh}：不是有效的 CSV（{error}）"))
+    return BatchFile(tuple(found.entries), problems=tuple(found.problems))
+
+
+def _json_lines(text: str) -> BatchFile:
+    items, lines, problems = [], [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            items.append(json.loads(line))
+            lines.append(number)
+        except (ValueError, RecursionError) as error:
+            where = _line(number)
+            problems.append(Text(f"{where.en}: is no JSON ({error})", f"{where.zh}：不是有效的 JSON（{error}）"))
+    found = _listed(items, lines, "")
+    return BatchFile(tuple(found.entries), problems=(*problems, *found.problems))
+
+
+def _json(text: str) -> BatchFile:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _file_error(Text(f"is no JSON ({error})", f"不是有效的 JSON（{error}）")) from error
+    return batch_of(data, _lines_of(text))
+
+
+def _yaml(text: str) -> BatchFile:
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise _file_error(Text(f"is no YAML ({error})", f"不是有效的 YAML（{error}）")) from error
+    return batch_of(data, _lines_of(text))
+
+
+def _lines_of(text: str) -> list[int]:
+    """The lines in which the entries of the list begin; JSON that is laid out with tabs is no YAML, and has none."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return []
+    if isinstance(node, yaml.MappingNode):
+        node = next((value for key, value in node.value if key.value == "tweets"), None)
+    return [item.start_mark.line + 1 for item in node.value] if isinstance(node, yaml.SequenceNode) else []
+
+
+def _line(number: int) -> Text:
+    return Text(f"line {number}", f"第 {number} 行")
+
+
+def _file_error(text: Text) -> RequestError:
+    return RequestError("FILE", text)
+
+
+_READERS: dict[str, Callable[[str], BatchFile]] = {
+    ".txt": _text,
+    ".csv": _csv,
+    ".json": _json,
+    ".jsonl": _json_lines,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+}

@@ -1,0 +1,149 @@
+"""What varies in a grid: an axis is a setting and its values, as in ``stages.2.denoise=0.4,0.5,0.6``. Pure."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.setting_paths import plain_value, put
+from zimage_app.domain.text import Text
+
+MAX_CELLS = 400
+_NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:/({_NUMBER}))?")
+_REPLACE = "prompt~"
+
+Data = dict[str, Any]
+Apply = Callable[[Data, Any], Data]
+"""(a request's plain data, an axis' value) -> the data with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A setting that varies."""
+
+    name: str
+    """Its dotted path, a name of what is applied otherwise (``lora``, ``preset``, ``size``), or ``prompt~WORD``."""
+    values: tuple[Any, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What stands at the sheet's edge."""
+        title = "prompt" if self.name.startswith(_REPLACE) else self.name
+        return tuple(f"{title} = {_shown(value)}" for value in self.values)
+
+
+NO_AXIS = Axis("", ("",))
+"""One value that changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One picture of a grid."""
+
+    place: tuple[int, int, int]
+    """Column, row, sheet; from 0."""
+    data: Data
+
+
+def parse_axis(text: str) -> Axis:
+    """``NAME=VALUES``: values between commas, a JSON list, or numbers ``FROM..TO/STEP``; ``prompt~WORD=a,b`` puts each
+    of them in the place of WORD.
+
+    Raises:
+        RequestError: of ``axis``: it is none of these.
+    """
+    name, equals, values = text.partition("=")
+    if not equals or not name.strip() or not values.strip():
+        raise _wrong(text, Text("write NAME=VALUE,VALUE,…", "请写成 名称=值,值,…"))
+    return Axis(name.strip(), tuple(_values(text, values.strip())))
+
+
+def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[str, Apply]) -> list[Cell]:
+    """All cells of one to three axes: columns, rows, sheets. ``special`` are the names that are no dotted paths.
+
+    Raises:
+        RequestError: of ``axis``: there are too many cells, or a name or word isn't there.
+    """
+    x, y, z = (*axes, *[NO_AXIS] * (3 - len(axes)))
+    count = math.prod(len(axis.values) for axis in axes)
+    if count > MAX_CELLS:
+        raise _wrong(str(count), Text(f"cells; at most {MAX_CELLS}", f"格；最多 {MAX_CELLS}"))
+    found = []
+    for (k, deep), (j, down), (i, across) in itertools.product(*(enumerate(axis.values) for axis in (z, y, x))):
+        data = copy.deepcopy(dict(settings))
+        for axis, value in ((x, across), (y, down), (z, deep)):
+            data = _applied(axis, value, data, special)
+        found.append(Cell((i, j, k), data))
+    return found
+
+
+def saved_evaluations(plans: Sequence[GenerationPlan], keys: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """(evaluations of all plans, those of them that stage memory saves), given each plan's keys of its stages."""
+    whole = saved = 0
+    seen: set[str] = set()
+    for plan, known in zip(plans, keys, strict=True):
+        going = True
+        for number, (stage, key) in enumerate(zip(plan.stages, known, strict=True)):
+            whole += stage.evaluations
+            going = going and key in seen and number < len(plan.stages) - 1
+            saved += stage.evaluations if going else 0
+        seen.update(key for key in known if key)
+    return whole, saved
+
+
+def _applied(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Data:
+    if axis is NO_AXIS:
+        return data
+    if axis.name.startswith(_REPLACE):
+        word = axis.name.removeprefix(_REPLACE)
+        if word not in str(data["prompt"]):
+            raise _wrong(axis.name, Text(f"the prompt doesn't hold {word}", f"提示词中没有 {word}"))
+        return data | {"prompt": str(data["prompt"]).replace(word, _shown(value))}
+    if axis.name in special:
+        return special[axis.name](data, value)
+    put(data, axis.name, value)
+    return data
+
+
+def _values(text: str, values: str) -> Iterator[Any]:
+    if values.startswith("["):
+        listed = plain_value(values)
+        if not isinstance(listed, list) or not listed:
+            raise _wrong(text, Text("is no JSON list of values", "不是 JSON 值列表"))
+        yield from listed
+        return
+    for part in values.split(","):
+        if found := _RANGE.fullmatch(part.strip()):
+            yield from _range(text, *found.groups())
+        elif part.strip():
+            yield plain_value(part.strip())
+
+
+def _range(text: str, start: str, end: str, step: str | None) -> Iterator[int | float]:
+    """Both ends included, as far as the steps come out there."""
+    whole = not any("." in part for part in (start, end, step or "1"))
+    low, high, by = float(start), float(end), float(step or 1)
+    if by <= 0 or (high - low) / by >= MAX_CELLS:
+        raise _wrong(text, Text(f"a range has up to {MAX_CELLS} steps upwards", f"范围须递增且不超过 {MAX_CELLS} 步"))
+    for number in range(math.floor((high - low) / by + 1e-9) + 1):
+        value = round(low + number * by, 9)
+        yield int(value) if whole else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+def _wrong(text: str, reason: Text) -> RequestError:
+    return RequestError("axis", Text(f"{text}: {reason.en}", f"{text}：{reason.zh}"))

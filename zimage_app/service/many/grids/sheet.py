@@ -1,0 +1,139 @@
+"""A grid's pictures on labelled sheets: PNG for the eye, and a small page with the cells in full size."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from zimage_app.domain.errors import StorageError
+from zimage_app.domain.text import Text
+from zimage_app.service.pictures.history.pixels import read_pixels
+from zimage_app.service.storage.atomic_files import write_whole
+
+_FONTS = (
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansCJKsc-Regular.otf",
+    "NotoSerifCJK-Regular.ttc",
+    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/opentype/noto/NotoSerifCJK-Regular.ttc",
+    "wqy-microhei.ttc",
+    "PingFang.ttc",
+    "/System/Library/Fonts/PingFang.ttc",
+    "msyh.ttc",
+)
+"""With Chinese letters, as systems have them."""
+_MAX_CELL = 512
+"""Pixels of a cell's longer side on the sheet; in full size it is a file of its own."""
+_GAP = 8
+_INK, _PAPER = (24, 24, 24), (255, 255, 255)
+
+Pictures = Mapping[tuple[int, int, int], Path]
+"""Files by column, row and sheet."""
+Labels = tuple[Sequence[str], Sequence[str], Sequence[str]]
+"""Of columns, rows and sheets."""
+
+
+def write_sheets(folder: Path, pictures: Pictures, labels: Labels) -> tuple[list[Path], Text | None]:
+    """Write ``sheet-1.png`` … and ``index.html`` into a folder; gives their paths, and a word where a font is missing.
+
+    Raises:
+        StorageError: a cell can't be read, or a file not written.
+    """
+    font, note = _font(" ".join(text for each in labels for text in each))
+    paths = []
+    try:
+        for number in range(len(labels[2])):
+            cells = {place[:2]: read_pixels(path) for place, path in pictures.items() if place[2] == number}
+            path = folder / f"sheet-{number + 1}.png"
+            _sheet({place: Image.fromarray(each) for place, each in cells.items()}, labels, number, font).save(path)
+            paths.append(path)
+        write_whole(folder / "index.html", _page(folder, pictures, labels).encode())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            Text(f"The sheet can't be written to {folder} ({reason}).", f"无法将拼图写入 {folder}（{reason}）。")
+        ) from error
+    return [*paths, folder / "index.html"], note
+
+
+def _sheet(
+    cells: Mapping[tuple[int, int], Image.Image], labels: Labels, number: int, font: ImageFont.FreeTypeFont
+) -> Image.Image:
+    across, down, deep = labels
+    scale = min(1.0, _MAX_CELL / max(max(cell.size) for cell in cells.values()))
+    width = round(max(cell.width for cell in cells.values()) * scale)
+    height = round(max(cell.height for cell in cells.values()) * scale)
+    line = round(font.size * 1.6)
+    rows = [_folded(label, font, width * 2 // 3) for label in down]
+    left = max(int(font.getlength(part)) for row in rows for part in row) + 2 * _GAP if any(down) else _GAP
+    columns = [_folded(label, font, width) for label in across]
+    title = [deep[number]] if deep[number] else []
+    top = line * (len(title) + max(map(len, columns))) + 2 * _GAP
+    size = left + len(across) * (width + _GAP), top + len(down) * (height + _GAP)
+    sheet = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for place, text in enumerate(title):
+        draw.text((_GAP, _GAP + place * line), text, _INK, font)
+    for i, words in enumerate(columns):
+        for place, text in enumerate(words):
+            draw.text((left + i * (width + _GAP), _GAP + line * (len(title) + place)), text, _INK, font)
+    for j, words in enumerate(rows):
+        for place, text in enumerate(words):
+            draw.text((_GAP, top + j * (height + _GAP) + place * line), text, _INK, font)
+    for (i, j), cell in cells.items():
+        small = cell.resize((round(cell.width * scale), round(cell.height * scale)), Image.Resampling.LANCZOS)
+        sheet.paste(small, (left + i * (width + _GAP), top + j * (height + _GAP)))
+    return sheet
+
+
+def _folded(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """A text in lines of at most that width, broken at spaces where there are some, else between letters."""
+    lines = [""]
+    for letter in text:
+        if lines[-1] and font.getlength(lines[-1] + letter) > width:
+            head, space, tail = lines[-1].rpartition(" ")
+            lines[-1:] = [head, tail] if space else [lines[-1], ""]
+        lines[-1] += letter
+    return [line.strip() for line in lines]
+
+
+def _font(text: str) -> tuple[ImageFont.FreeTypeFont, Text | None]:
+    """A font that has the text's letters, where the system has one."""
+    size = 22
+    for name in _FONTS:
+        try:
+            return ImageFont.truetype(name, size), None
+        except OSError:
+            continue
+    plain = ImageFont.load_default(size)
+    assert isinstance(plain, ImageFont.FreeTypeFont)
+    if text.isascii():
+        return plain, None
+    return plain, Text(
+        "No font with Chinese letters was found for the sheet; index.html has the labels right.",
+        "未找到中文字体，拼图上的标签可能显示不全；index.html 中的标签完整。",
+    )
+
+
+def _page(folder: Path, pictures: Pictures, labels: Labels) -> str:
+    across, down, deep = labels
+    tables = []
+    for k, title in enumerate(deep):
+        head = "".join(f"<th>{html.escape(label)}</th>" for label in ("", *across))
+        rows = []
+        for j, label in enumerate(down):
+            row = "".join(_cell(folder, pictures.get((i, j, k))) for i in range(len(across)))
+            rows.append(f"<tr><th>{html.escape(label)}</th>{row}</tr>")
+        tables.append(f"<h2>{html.escape(title)}</h2><table><tr>{head}</tr>{''.join(rows)}</table>")
+    style = "body{font-family:sans-serif}img{max-width:320px;display:block}th{text-align:left;vertical-align:top}"
+    return f'<!doctype html><meta charset="utf-8"><title>Grid</title><style>{style}</style>{"".join(tables)}\n'
+
+
+def _cell(folder: Path, path: Path | None) -> str:
+    if path is None:
+        return "<td></td>"
+    name = html.escape(path.relative_to(folder).as_posix(), quote=True)
+    return f'<td><a href="{name}"><img src="{name}" alt="" loading="lazy"></a></td>'

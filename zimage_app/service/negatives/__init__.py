@@ -1,5 +1,0 @@
-"""The library of negative prompts: what lies under ``presets/negative/``, favourites, and entries of one's own."""
-
-from zimage_app.service.negatives.library import NegativeLibrary
-
-__all__ = ["NegativeLibrary"]

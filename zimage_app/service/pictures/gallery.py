@@ -1,0 +1,173 @@
+"""Pictures on disk: saved whole or not at all, with their settings inside. The files are all that is kept."""
+
+from __future__ import annotations
+
+import glob
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+from zimage_app.domain.errors import StorageError
+from zimage_app.domain.events import Picture
+from zimage_app.domain.record import ImageRecord
+from zimage_app.domain.text import Text
+from zimage_app.service.pictures.picture_files import UnreadablePicture, opened_picture
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.rules.permissions import owner_mark
+from zimage_app.service.storage.atomic_files import write_whole
+
+TEXT_KEY = "zimage_studio"
+"""PNG text chunk that holds the record; ``parameters`` beside it is the A1111 form."""
+OWNER_KEY = "zimage_studio_owner"
+"""PNG text chunk that tells visitors of a shared page apart: ``owner_mark`` of whoever asked for the picture."""
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+_STAGE = re.compile(r"\.stage(\d+)\.png$")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a picture says of itself."""
+
+    record: ImageRecord
+    owner: str
+    """Its owner's mark; empty where it has none."""
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is a picture's id, and so can't be a path."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_stage(name: str) -> bool:
+    """Whether a file's name is that of a kept stage picture."""
+    return _STAGE.search(name) is not None
+
+
+def stage_files(picture: Path) -> list[tuple[int, Path]]:
+    """The stage pictures that were kept beside a picture, by the stage's number from 1, first stage first."""
+    beside = picture.parent.glob(f"{glob.escape(picture.stem)}.stage*.png")
+    return sorted((int(found[1]), path) for path in beside if (found := _STAGE.search(path.name)))
+
+
+class Gallery:
+    """The folder ``outputs/``: one sub-folder a day."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, picture: Picture, record: ImageRecord, owner: str = "") -> SavedPicture:
+        """Write a picture; afterwards it is on disk whole, or nothing is. Where strangers share the page, ``owner``
+        is who asked for it.
+
+        Raises:
+            StorageError: names the folder and the system's reason (full disk, no permission, …).
+        """
+        return self.write(self.packed(picture, record, owner_mark(owner)), record)
+
+    def packed(self, picture: Picture, record: ImageRecord, mark: str = "") -> bytes:
+        """The PNG with its settings inside; ``mark`` is its owner's, where strangers share the page."""
+        return _png(Image.fromarray(picture), _chunks(record, mark))
+
+    def write(self, png: bytes, record: ImageRecord) -> SavedPicture:
+        """Write what ``packed`` gave; raises StorageError as ``save`` does."""
+        path = self.path_of(record.id)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, png)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageError(
+                Text(
+                    f"The picture could not be saved in {path.parent}: {reason}. Free some space, or choose another"
+                    " folder with --outputs; its seed and settings make it again.",
+                    f"图片无法保存到 {path.parent}：{reason}。请清理磁盘或用 --outputs 换一个目录；"
+                    "用相同的种子和参数可以重新生成。",
+                )
+            ) from error
+        return SavedPicture(path, record)
+
+    def save_stages(self, picture_id: str, stages: Mapping[int, Picture]) -> None:
+        """Write the pictures of stages, by their number from 1, beside where the result is or will be.
+
+        Raises:
+            StorageError: names the folder and the system's reason.
+        """
+        result = self.path_of(picture_id)
+        try:
+            result.parent.mkdir(parents=True, exist_ok=True)
+            for number, picture in stages.items():
+                path = result.with_name(f"{result.stem}.stage{number}.png")
+                write_whole(path, _png(Image.fromarray(picture), PngImagePlugin.PngInfo()))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageError(
+                Text(
+                    f"The stage pictures could not be saved in {result.parent}: {reason}.",
+                    f"各阶段图片无法保存到 {result.parent}：{reason}。",
+                )
+            ) from error
+
+    def find(self, picture_id: str) -> SavedPicture | None:
+        """The picture of that id, or None where there is none. An id is never taken for a path."""
+        if not is_id(picture_id):
+            return None
+        path = self.path_of(picture_id)
+        return SavedPicture(path, read_record(path)) if path.is_file() else None
+
+    def of_day(self, day: date) -> Iterator[SavedPicture]:
+        """That day's pictures, newest first. Files of others in the folder are passed over."""
+        folder = self._folder / day.isoformat()
+        paths = (path for path in folder.glob("*.png") if is_id(path.stem)) if folder.is_dir() else ()
+        for path in sorted(paths, key=lambda path: path.name, reverse=True):
+            try:
+                yield SavedPicture(path, read_record(path))
+            except StorageError:
+                continue
+
+    def path_of(self, picture_id: str) -> Path:
+        """Where a picture of that id is saved."""
+        year, month, day = picture_id[:4], picture_id[4:6], picture_id[6:8]
+        return self._folder / f"{year}-{month}-{day}" / f"{picture_id}.png"
+
+
+def read_record(path: Path) -> ImageRecord:
+    """The settings inside a picture; raises StorageError where it holds none that can be read."""
+    return read_head(path).record
+
+
+def read_head(path: Path) -> Head:
+    """What stands before a picture's pixels, which are not read.
+
+    Raises:
+        StorageError: it is no PNG, or holds no settings of ours that can be read.
+    """
+    try:
+        with opened_picture(path, ["PNG"]) as image:
+            text, owner = image.info.get(TEXT_KEY), image.info.get(OWNER_KEY)
+    except UnreadablePicture as error:
+        raise StorageError(
+            Text(f"{path.name} is not a readable PNG picture.", f"{path.name} 不是可读取的 PNG 图片。")
+        ) from error
+    if not isinstance(text, str):
+        raise StorageError(Text(f"{path.name} holds no settings of this app.", f"{path.name} 里没有本程序写入的参数。"))
+    return Head(ImageRecord.from_json(text), owner if isinstance(owner, str) else "")
+
+
+def _chunks(record: ImageRecord, mark: str) -> PngImagePlugin.PngInfo:
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("parameters", record.parameters_text)
+    chunks.add_itxt(TEXT_KEY, record.to_json())
+    if mark:
+        chunks.add_itxt(OWNER_KEY, mark)
+    return chunks
+
+
+def _png(image: Image.Image, chunks: PngImagePlugin.PngInfo) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=chunks, compress_level=4)
+    return buffer.getvalue()

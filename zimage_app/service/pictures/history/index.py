@@ -1,0 +1,349 @@
+"""The index of all pictures: rows in a database, made from the files and made again when they are lost.
+
+A row is never trusted to grant anything: who may see a picture is asked of the picture itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sqlite3
+import unicodedata
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from zimage_app.domain.errors import StorageError
+from zimage_app.service.pictures.gallery import Head, is_id, read_head
+from zimage_app.service.pictures.history.folders import TRASH, Listing, PictureFile
+from zimage_app.service.rules.permissions import owner_mark
+from zimage_app.service.storage.database import Database, Migration
+
+log = logging.getLogger(__name__)
+
+_COLUMNS = (
+    "path", "folder", "mtime", "size", "trashed", "id", "owner", "day", "created", "model", "prompt", "seed", "width",
+    "height", "seconds", "text", "steps", "device",
+)  # fmt: skip
+_MIGRATIONS: tuple[Migration, ...] = (
+    (
+        # One row for each PNG below outputs/; id is null for those that aren't ours.
+        "CREATE TABLE files (path TEXT PRIMARY KEY, folder TEXT NOT NULL, mtime INTEGER NOT NULL,"
+        " size INTEGER NOT NULL, trashed INTEGER NOT NULL, id TEXT, owner TEXT NOT NULL, day TEXT NOT NULL,"
+        " created REAL NOT NULL, model TEXT NOT NULL, prompt TEXT NOT NULL, seed TEXT NOT NULL,"
+        " width INTEGER NOT NULL, height INTEGER NOT NULL, seconds REAL NOT NULL, text TEXT NOT NULL,"
+        # Copies of a picture are listed once.
+        " shown INTEGER NOT NULL, sum INTEGER NOT NULL)",
+        "CREATE INDEX files_by_folder ON files (folder)",
+        "CREATE INDEX files_by_id ON files (id)",
+        "CREATE INDEX files_by_time ON files (shown, trashed, day, created, id)",
+        "CREATE TABLE favourites (id TEXT PRIMARY KEY)",
+    ),
+    # What was typed is searched too: every file is read anew.
+    ("DELETE FROM files",),
+    (
+        "ALTER TABLE files ADD COLUMN steps INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE files ADD COLUMN device TEXT NOT NULL DEFAULT ''",
+        "DELETE FROM files",
+    ),
+)
+_SHOW = (
+    "UPDATE files SET shown = (path = (SELECT path FROM files AS copy WHERE copy.id = files.id"
+    " ORDER BY copy.trashed, copy.path LIMIT 1))"
+)
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is looked for; everything that is given must fit."""
+
+    text: str = ""
+    """Words, or several in quotes, that must all stand somewhere in prompt or settings. ``seed:``, ``lora:``,
+    ``model:``, ``sampler:``, ``scheduler:`` and ``date:`` before a word say where; their Chinese names do too."""
+    favourites: bool = False
+    day: str | None = None
+    """``YYYY-MM-DD``."""
+    model: str | None = None
+    trashed: bool = False
+    """Deleted ones instead of the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryItem:
+    """A picture in a list. Its settings are in its file, which ``History.find`` reads."""
+
+    id: str
+    path: Path
+    day: str
+    """``YYYY-MM-DD``, where it was made."""
+    created: datetime
+    model: str
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    seconds: float
+    steps: int
+    """Of all stages together."""
+    device: str
+    """That computed it, as in ``cuda``."""
+    size: int
+    """Bytes of the file."""
+    favourite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """One page of a list, newest first."""
+
+    items: tuple[HistoryItem, ...]
+    total: int
+    """Pictures on all pages."""
+    page: int
+    """From 1; the last one where a later one was asked for."""
+    pages: int
+    """At least 1."""
+    reading: bool = False
+    """Whether files are still being read, so that there may be more."""
+
+
+class Index:
+    """The rows. Each method is one transaction; raises StorageError where the database can't be used."""
+
+    def __init__(self, root: Path, path: Path) -> None:
+        self._root = root
+        self._database = Database(path, _MIGRATIONS)
+
+    @property
+    def generation(self) -> int:
+        """Grows with each empty index that is begun."""
+        return self._database.generation
+
+    @property
+    def database(self) -> Database:
+        """The file, for those who report on it."""
+        return self._database
+
+    def take(self, listing: Listing) -> list[PictureFile]:
+        """Forget what isn't there any more; gives the files that are new or changed."""
+        new: list[PictureFile] = []
+        with self._database.transaction() as connection:
+            known_folders = {row["folder"] for row in connection.execute("SELECT DISTINCT folder FROM files")}
+            for folder in known_folders - listing.folders:
+                _forget(connection, _known(connection, folder))
+            for folder, files in listing.changed.items():
+                known = _known(connection, folder)
+                _forget(connection, known.keys() - {file.path for file in files})
+                new += [file for file in files if known.get(file.path) != (file.mtime, file.size)]
+        return new
+
+    def read(self, files: Sequence[PictureFile]) -> None:
+        """Read files into the index, all of them in one transaction."""
+        rows = [self._row(file) for file in files]
+        with self._database.transaction() as connection:
+            _put(connection, rows)
+
+    def moved(self, old: Iterable[str], new: Sequence[PictureFile]) -> None:
+        """Files have another place, or none."""
+        rows = [self._row(file) for file in new]
+        with self._database.transaction() as connection:
+            _forget(connection, list(old))
+            _put(connection, rows)
+
+    def mend(self) -> None:
+        """Drop every row that isn't as it was written, so that its file is read again."""
+        query = f"SELECT rowid, sum, {', '.join(_COLUMNS)} FROM files"
+        try:
+            wrong = [(row["rowid"],) for row in self._database.rows(query) if row["sum"] != _sum(tuple(row)[2:])]
+        except StorageError:  # a text that is none any more stops the whole query
+            log.warning("the index of the pictures is damaged, and made anew")
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM files")
+            return
+        with self._database.transaction() as connection:
+            connection.executemany("DELETE FROM files WHERE rowid = ?", wrong)
+            connection.execute(f"{_SHOW} WHERE id IS NOT NULL")
+
+    def set_favourites(self, ids: Iterable[str]) -> None:
+        """All favourites there are."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM favourites")
+            connection.executemany("INSERT OR IGNORE INTO favourites VALUES (?)", [(each,) for each in ids])
+
+    def places(self, picture_id: str, *, trashed: bool = False) -> list[str]:
+        """The paths of a picture and its copies below ``outputs/``; the one that is shown comes first."""
+        query = "SELECT path FROM files WHERE id = ? AND trashed = ? ORDER BY shown DESC, path"
+        return [row["path"] for row in self._database.rows(query, (picture_id, int(trashed)))]
+
+    def page(self, search: Search, owner: str | None, page: int, page_size: int) -> HistoryPage:
+        """One page of what fits; ``owner`` None sees all."""
+        where, values = _condition(search, owner)
+        (count,) = self._database.rows(f"SELECT COUNT(*) AS total FROM files WHERE {where}", values)
+        pages = max(1, -(-count["total"] // page_size))
+        page = min(max(page, 1), pages)
+        rows = self._database.rows(
+            "SELECT id, path, day, created, model, prompt, seed, width, height, seconds, steps, device, size,"
+            " EXISTS (SELECT 1 FROM favourites WHERE favourites.id = files.id) AS favourite"
+            f" FROM files WHERE {where} ORDER BY day DESC, created DESC, id DESC LIMIT ? OFFSET ?",
+            (*values, page_size, (page - 1) * page_size),
+        )
+        return HistoryPage(tuple(self._item(row) for row in rows), count["total"], page, pages)
+
+    def ids(self, search: Search, owner: str | None) -> list[str]:
+        """The ids of all that fits, newest first."""
+        where, values = _condition(search, owner)
+        query = f"SELECT id FROM files WHERE {where} ORDER BY day DESC, created DESC, id DESC"
+        return [row["id"] for row in self._database.rows(query, values)]
+
+    def counts(self, column: str, owner: str | None) -> list[tuple[str, int]]:
+        """How many pictures there are of each ``day`` (newest first) or ``model`` (by name)."""
+        where, values = _condition(Search(), owner)
+        name, order = {"day": ("day", "day DESC"), "model": ("model", "model")}[column]
+        query = f"SELECT {name} AS name, COUNT(*) AS count FROM files WHERE {where} GROUP BY {name} ORDER BY {order}"
+        return [(row["name"], row["count"]) for row in self._database.rows(query, values)]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def _item(self, row: sqlite3.Row) -> HistoryItem:
+        return HistoryItem(
+            id=row["id"],
+            path=self._root / row["path"],
+            day=row["day"],
+            created=datetime.fromtimestamp(row["created"]).astimezone(),
+            model=row["model"],
+            prompt=row["prompt"],
+            seed=int(row["seed"]),
+            width=row["width"],
+            height=row["height"],
+            seconds=row["seconds"],
+            steps=row["steps"],
+            device=row["device"],
+            size=row["size"],
+            favourite=bool(row["favourite"]),
+        )
+
+    def _row(self, file: PictureFile) -> Row:
+        trashed = int(file.path.startswith(f"{TRASH}/"))
+        place = (file.path, file.folder, file.mtime, file.size, trashed)
+        try:
+            head = read_head(self._root / file.path)
+        except StorageError:
+            head = None
+        if head is None or not is_id(head.record.id):
+            return (*place, None, "", "", 0.0, "", "", "", 0, 0, 0.0, "", 0, "")
+        record = head.record
+        day = f"{record.id[:4]}-{record.id[4:6]}-{record.id[6:8]}"
+        made = (record.id, head.owner, day, record.created.timestamp(), record.model, record.request.prompt)
+        size = (str(record.request.seed), record.width, record.height, record.seconds)
+        return (*place, *made, *size, search_text(head, day), record.steps, record.surroundings.device)
+
+
+def _known(connection: sqlite3.Connection, folder: str) -> dict[str, tuple[int, int]]:
+    """Time and size, by path, of a folder's files when they were read."""
+    rows = connection.execute("SELECT path, mtime, size FROM files WHERE folder = ?", (folder,))
+    return {row["path"]: (row["mtime"], row["size"]) for row in rows}
+
+
+def _put(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    names, marks = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
+    for row in rows:
+        connection.execute(
+            f"INSERT OR REPLACE INTO files ({names}, shown, sum) VALUES ({marks}, 0, ?)", (*row, _sum(row))
+        )
+        _settle(connection, row[_COLUMNS.index("id")])
+
+
+def _forget(connection: sqlite3.Connection, paths: Iterable[str]) -> None:
+    for path in paths:
+        row = connection.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchone()
+        connection.execute("DELETE FROM files WHERE path = ?", (path,))
+        if row is not None:
+            _settle(connection, row["id"])
+
+
+def _settle(connection: sqlite3.Connection, picture_id: str | None) -> None:
+    """Show one of the copies of a picture: one that isn't deleted, where there is one."""
+    if picture_id is not None:
+        connection.execute(f"{_SHOW} WHERE id = ?", (picture_id,))
+
+
+def _sum(row: Row) -> int:
+    """What tells a row that a fault of the disk changed, which SQLite's own check can't."""
+    return zlib.crc32(repr(row).encode("utf-8", "replace"))
+
+
+# What is searched.
+
+_TERM = re.compile(r'"([^"]+)(?:"|$)|([^\s"]+)')
+_PLACES = {
+    "种子": "seed",
+    "種子": "seed",
+    "模型": "model",
+    "采样器": "sampler",
+    "取樣器": "sampler",
+    "调度器": "scheduler",
+    "排程器": "scheduler",
+    "日期": "date",
+}
+
+
+def search_text(head: Head, day: str) -> str:
+    """All that a search looks at, folded: prompts as they are, settings as ``name:value``."""
+    record = head.record
+    request = record.request
+    stages = request.stages or ()
+    used = [stages[stage.number] for stage in record.stages]
+    words = [
+        request.prompt,
+        request.template.prompt if request.template else "",
+        request.negative,
+        *request.triggers,
+        *(f"lora:{use.name}" for use in request.loras if use.strength),
+        *(word for use in request.loras if use.strength for word in use.triggers),
+        f"model:{record.model}",
+        f"seed:{request.seed}",
+        *sorted({f"sampler:{stage.sampler}" for stage in used} | {f"scheduler:{stage.scheduler}" for stage in used}),
+        f"{record.width}x{record.height}",
+        f"date:{day}",
+        record.id,
+    ]
+    return folded("\n".join(words))
+
+
+def folded(text: str) -> str:
+    """Without the difference between upper and lower case, full and half width."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _terms(text: str) -> list[str]:
+    """The words of a search, each as it stands in ``search_text``."""
+    terms = []
+    for quoted, bare in _TERM.findall(folded(text).replace("×", "x")):
+        term = quoted or bare
+        place, colon, rest = term.partition(":")
+        terms.append(f"{_PLACES[place]}:{rest}" if colon and place in _PLACES else term)
+    return terms
+
+
+def _condition(search: Search, owner: str | None) -> tuple[str, list[object]]:
+    parts = ["shown = 1", "trashed = ?"]
+    values: list[object] = [int(search.trashed)]
+    if owner is not None:
+        parts.append("owner = ? AND owner != ''")
+        values.append(owner_mark(owner))
+    for column, value in (("day", search.day), ("model", search.model)):
+        if value is not None:
+            parts.append(f"{column} = ?")
+            values.append(value)
+    if search.favourites:
+        parts.append("id IN (SELECT id FROM favourites)")
+    for term in _terms(search.text):
+        parts.append("instr(text, ?) > 0")
+        values.append(term)
+    return " AND ".join(parts), values

@@ -1,0 +1,72 @@
+"""Where things lie and what is allowed: settled once, at start-up, and handed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from zimage_app.models.find.catalogue import Shelves
+from zimage_app.service.rules.limits import HOME, PUBLIC, Limits
+
+ROOT = Path(__file__).resolve().parents[3]
+"""The checkout: models/, loras/, presets/ and outputs/ lie here unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudioConfig:
+    """How one process of the app is set up."""
+
+    outputs: Path = ROOT / "outputs"
+    models: Path = ROOT / "models"
+    shipped: Path | None = None
+    """The demo model's folder, where ``models`` is another than the one it lies in."""
+    loras: Path = ROOT / "loras"
+    named_models: Path = ROOT / "presets" / "models"
+    """YAML files that name models and the places of their parts."""
+    presets: Path = ROOT / "presets"
+    """YAML files of settings; the user's own lie in ``my/``."""
+    negatives: Path = ROOT / "presets" / "negative"
+    """YAML files of negative prompts, one for each category."""
+    wildcards: Path = ROOT / "presets" / "wildcards"
+    """Text files of wildcards, one entry a line."""
+    comfyui: Path | None = None
+    """A ComfyUI installation whose models are offered too."""
+    model: str | None = None
+    """The model to begin with; None: Z-Image-Turbo where it is on this machine, else the demo model."""
+    device: str | None = None
+    """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
+    stage_memory: int = 256 * 2**20
+    """Bytes of finished stages that a loaded model remembers; 0: none."""
+    offline: bool = False
+    """Never touch the network."""
+    shared: bool = False
+    """Strangers can reach the page: everybody sees only their own pictures."""
+    limits: Limits | None = None
+    """How much may be asked for; None: the public table where strangers can reach the page, else the one for home."""
+    borrowed_gpu: bool = False
+    """The GPU is lent for the length of a run, to the visitor who asks for it (ZeroGPU)."""
+    interrupted: Literal["run again", "report"] = "run again"
+    """What becomes of a job whose app was killed. It is run again once only, so that none can kill the app for ever."""
+
+    @property
+    def allowed(self) -> Limits:
+        """How much may be asked for."""
+        if self.limits is not None:
+            return self.limits
+        return PUBLIC if self.shared else HOME
+
+    @property
+    def state(self) -> Path:
+        """The folder of the queue and the index."""
+        return self.outputs / ".state"
+
+    @property
+    def shelves(self) -> Shelves:
+        """Where models are looked for."""
+        return Shelves(self.models, self.named_models, self.comfyui, self.shipped)
+
+    @property
+    def visitors_shelves(self) -> Shelves:
+        """Where the models are looked for that somebody on the page names; strangers choose from the list only."""
+        return replace(self.shelves, listed_only=self.shared)

@@ -1,0 +1,298 @@
+"""What app.py can be told, each setting declared once: as a flag, in the environment, in a YAML file, by its Space.
+
+``--time-limit 300``, ``ZIMAGE_TIME_LIMIT=300`` and ``time_limit: 300`` in ``studio.yaml`` are the same; a flag counts
+for more than the environment, the environment for more than the file. Whatever is wrong is told with the place that it
+was given in. Knows what may be asked, not what is done with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_origin
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from zimage_app.domain.errors import ModelError, RequestError, StorageError
+from zimage_app.domain.text import Text
+from zimage_app.domain.validation_errors import refusal, request_error
+from zimage_app.models.disk.yaml_file import YamlReader
+from zimage_app.service.rules.limits import HOME
+from zimage_app.service.setup.config import ROOT, StudioConfig
+from zimage_app.service.setup.space import DATA, space_settings
+
+CONFIG = "config"
+FILE_NAME = "studio.yaml"
+"""Read from the app's folder where ``--config`` names no other."""
+_PREFIX = "ZIMAGE_"
+_MAX_FILE = 64 * 2**10
+"""Bytes."""
+
+
+def _named(path: Path) -> Path:
+    if str(path) in ("", "."):
+        raise refusal(Text("must name a folder or file", "必须是文件夹或文件的路径"))
+    return path.expanduser()
+
+
+_Place = Annotated[Path, AfterValidator(_named)]
+_Name = Annotated[str, Field(min_length=1)]
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        allowed = Text("must be an address or a network, as in 10.0.0.0/8", "必须是地址或网段，如 10.0.0.0/8")
+        raise refusal(allowed) from None
+
+
+_Network = Annotated[str, AfterValidator(_network)]
+
+
+def _about(text: str, metavar: str = "", default: str = "", secret: bool = False) -> Any:
+    """A setting's help; ``secret`` ones stand in no configuration file, which others may read."""
+    extra: dict[str, Any] = {"metavar": metavar, "default": default, "secret": secret}
+    return Field(description=text, json_schema_extra={key: value for key, value in extra.items() if value})
+
+
+class Settings(BaseModel):
+    """All settings of one start of the app."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: Annotated[
+        _Name | None, _about("model to start with; the names are those of the page's selector", "NAME")
+    ] = None
+    fetch: Annotated[bool, _about("fetch that model first, where it is not here yet")] = False
+    device: Annotated[
+        str | None,
+        Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d{1,3})?)$"),
+        _about("where models compute: auto, cpu, cuda, cuda:1, xpu or mps", "DEVICE", "auto, the best one"),
+    ] = None
+    host: Annotated[_Name, _about("address to listen on", "ADDRESS")] = "127.0.0.1"
+    port: Annotated[int | None, Field(ge=1, le=65535), _about("port", "NUMBER", "7860, or the next free one")] = None
+    share: Annotated[bool, _about("make a temporary public link")] = False
+    public: Annotated[bool, _about("visitors are strangers to each other, as on a shared link")] = False
+    auth: Annotated[
+        tuple[_Name, ...], _about("ask for a login; better in ZIMAGE_AUTH", "USER:PASSWORD", secret=True)
+    ] = ()
+    auth_file: Annotated[_Place | None, _about("logins, one USER:PASSWORD a line", "FILE")] = None
+    api_key: Annotated[
+        str | None, _about("ask programs at /api for this key; better in ZIMAGE_API_KEY", "KEY", secret=True)
+    ] = None
+    mcp: Annotated[bool, _about("offer making pictures to MCP clients, at /gradio_api/mcp/")] = False
+    allow_host: Annotated[tuple[_Name, ...], _about("answer to this name too, behind a proxy", "NAME")] = ()
+    trusted_proxy: Annotated[
+        tuple[_Network, ...], _about("take this proxy's word for who asks (X-Forwarded-For)", "ADDRESS")
+    ] = ()
+    root_path: Annotated[
+        str,
+        Field(pattern=r"^(/[A-Za-z0-9._~-]+)*/?$"),
+        _about("path that a proxy serves the app below, as /studio", "PATH"),
+    ] = ""
+    outputs: Annotated[_Place, _about("where pictures go", "DIR", "outputs")] = ROOT / "outputs"
+    models_dir: Annotated[_Place, _about("where models lie", "DIR", "models")] = ROOT / "models"
+    loras: Annotated[_Place, _about("where LoRAs lie", "DIR", "loras")] = ROOT / "loras"
+    comfyui: Annotated[_Place | None, _about("a ComfyUI whose models are offered too", "DIR")] = None
+    offline: Annotated[bool, _about("never use the network")] = False
+    stage_memory: Annotated[
+        int,
+        Field(ge=0, le=1_000_000),
+        _about("memory for finished stages, which later pictures begin behind; 0: none", "MB"),
+    ] = 256
+    time_limit: Annotated[
+        float,
+        Field(ge=0, le=1e9),
+        _about("how long one picture may take; 0: as long as it takes", "SECONDS"),
+    ] = HOME.seconds or 0.0
+    interrupted: Annotated[
+        Literal["again", "report"], _about("what becomes of a picture that was being made when the app was killed")
+    ] = "again"
+    lang: Annotated[Literal["auto", "zh", "zh-Hant", "en"], _about("language of the page at first")] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("what the log tells of, at least")] = (
+        "info"
+    )
+    log_json: Annotated[bool, _about("log in JSON, one object a line")] = False
+
+    @property
+    def config(self) -> StudioConfig:
+        """What the service needs to know of it."""
+        config = StudioConfig(
+            outputs=self.outputs,
+            models=self.models_dir,
+            shipped=None if self.models_dir == ROOT / "models" else ROOT / "models" / "demo",
+            loras=self.loras,
+            comfyui=self.comfyui,
+            model=self.model,
+            device=None if self.device == "auto" else self.device,
+            offline=self.offline,
+            stage_memory=self.stage_memory * 2**20,
+            shared=self.share or self.public,
+            interrupted="report" if self.interrupted == "report" else "run again",
+        )
+        return replace(config, limits=replace(config.allowed, seconds=self.time_limit or None))
+
+
+def flag_of(name: str) -> str:
+    """``time_limit`` as ``--time-limit``."""
+    return f"--{name.replace('_', '-')}"
+
+
+def variable_of(name: str) -> str:
+    """``time_limit`` as ``ZIMAGE_TIME_LIMIT``."""
+    return f"{_PREFIX}{name.upper()}"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for each setting; what isn't given is not in the parsed options."""
+    parser.add_argument(
+        flag_of(CONFIG), default=argparse.SUPPRESS, metavar="FILE", help=f"settings in YAML (default: {FILE_NAME})"
+    )
+    for name, field in Settings.model_fields.items():
+        more: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if _is_switch(field) else {"type": str}
+        if _is_list(field):
+            more["action"] = "append"
+        if metavar := _extra(field).get("metavar"):
+            more["metavar"] = metavar
+        if not _is_switch(field) and "metavar" not in more:
+            more["metavar"] = _choices(field) or "VALUE"
+        parser.add_argument(flag_of(name), default=argparse.SUPPRESS, help=_help(field), **more)
+
+
+def settle(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path = ROOT) -> Settings:
+    """The settings, from the least to the most: defaults, those of a Space, file, environment, flags.
+
+    Raises:
+        RequestError: a flag or a variable; named, with its value and what is allowed.
+        StorageError: the file; with line and column.
+    """
+    given = {name: value for name, value in flags.items() if name != CONFIG}
+    file = _file(flags.get(CONFIG) or environment.get(variable_of(CONFIG)), folder)
+    settled = space_settings(environment)
+    settled |= {} if file is None else read_file(file)
+    settled |= _checked(_from_environment(environment), variable_of)
+    settled |= _checked(given, flag_of)
+    return Settings(**settled)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, checked; paths in it are meant from its folder on.
+
+    Raises:
+        StorageError: names the file, the line, the column and what is wrong there.
+    """
+    reader = YamlReader(path, columns=True)
+    try:
+        if path.stat().st_size > _MAX_FILE:
+            raise reader.wrong_at(None, "the file is too long for settings", "文件太长，不像设置文件")
+        nodes = reader.fields(reader.tree(), tuple(_writable()))
+        return {name: _value(reader, name, node) for name, node in nodes.items()}
+    except ModelError as error:
+        raise StorageError(error.text) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(Text(f"{path} can't be read ({reason}).", f"{path} 无法读取（{reason}）。")) from error
+
+
+def strange_variables(environment: Mapping[str, str]) -> list[Text]:
+    """A sentence for each variable that looks like a setting and is none: a slip of the pen is not passed over."""
+    known = [variable_of(name).removeprefix(_PREFIX) for name in (CONFIG, *Settings.model_fields)]
+    given = (name.removeprefix(_PREFIX) for name in environment if name.startswith(_PREFIX) and name != DATA)
+    sentences = []
+    for name in sorted(set(given) - set(known)):
+        near = difflib.get_close_matches(name, known, 1)
+        hint = Text(f"; is {_PREFIX}{near[0]} meant?", f"；是否应为 {_PREFIX}{near[0]}？") if near else Text(".", "。")
+        sentences.append(
+            Text(f"{_PREFIX}{name} is no setting of this app{hint.en}", f"{_PREFIX}{name} 不是本程序的设置{hint.zh}")
+        )
+    return sentences
+
+
+def tellable(settings: Settings) -> dict[str, Any]:
+    """All settings as plain data, without those that are secret."""
+    return settings.model_dump(mode="json", include=set(_writable()))
+
+
+def _file(named: str | None, folder: Path) -> Path | None:
+    if named is not None:
+        return Path(named).expanduser()
+    usual = folder / FILE_NAME
+    return usual if usual.is_file() else None
+
+
+def _writable() -> list[str]:
+    """The settings that a file may hold."""
+    return [name for name, field in Settings.model_fields.items() if not _extra(field).get("secret")]
+
+
+def _value(reader: YamlReader, name: str, node: yaml.Node) -> Any:
+    items = reader.items(node) if _is_list(Settings.model_fields[name]) else []
+    plain = [reader.plain(item) for item in items] if items else reader.plain(node)
+    try:
+        # Through JSON, which is strict of types and takes a text for a path.
+        checked = Settings.model_validate_json(json.dumps({name: plain}, default=str), strict=True)
+    except ValidationError as error:
+        reason = request_error(error, {name: plain}).reason
+        raise reader.wrong(node, f"{name}: {reason.en}", f"{name}：{reason.zh}") from error
+    value = getattr(checked, name)
+    return reader.path.absolute().parent / value if isinstance(value, Path) else value
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the variables say. An empty one says nothing; secrets have readers of their own."""
+    found = {}
+    for name in _writable():
+        text = environment.get(variable_of(name), "").strip()
+        if text:
+            found[name] = text.replace(",", " ").split() if _is_list(Settings.model_fields[name]) else text
+    return found
+
+
+def _checked(given: Mapping[str, Any], place_of: Any) -> dict[str, Any]:
+    """Values that were given as text, one by one, so that an error names its place."""
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        try:
+            checked[name] = getattr(Settings.model_validate({name: value}), name)
+        except ValidationError as error:
+            raise _misplaced(request_error(error, {name: value}), place_of(name)) from error
+    return checked
+
+
+def _misplaced(error: RequestError, place: str) -> RequestError:
+    return error.at(place)
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    extra = field.json_schema_extra
+    return dict(extra) if isinstance(extra, dict) else {}
+
+
+def _is_switch(field: FieldInfo) -> bool:
+    return field.annotation is bool
+
+
+def _is_list(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is tuple
+
+
+def _choices(field: FieldInfo) -> str:
+    values = getattr(field.annotation, "__args__", ()) if get_origin(field.annotation) is Literal else ()
+    return "|".join(map(str, values))
+
+
+def _help(field: FieldInfo) -> str:
+    default = _extra(field).get("default") or ("" if field.default in (None, False, ()) else _plain(field.default))
+    return f"{field.description} (default: {default})" if default else str(field.description)
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

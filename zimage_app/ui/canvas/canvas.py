@@ -1,0 +1,200 @@
+"""What the canvas draws: a job, a picture's facts and the history strip as plain data. Knows no components.
+
+Everything is text or number; the browser puts texts in with ``textContent``, so that none of it is ever read as HTML.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.record import ImageRecord
+from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, LoraUse, Stage, StartPicture, knob_of
+from zimage_app.domain.text import Language
+from zimage_app.service.jobs.view import JobView, StageView
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.ui.fields.layout import stage_word
+from zimage_app.ui.words.i18n import say
+
+Data = dict[str, Any]
+
+_LABEL_LENGTH = 120
+"""Characters of a prompt that a thumbnail's label shows."""
+
+
+def idle_data(card: ModelCard, language: Language) -> Data:
+    """The canvas before the first run: the empty rail of the model's own stages."""
+    stages = [stage for stage in card.stages if stage.enabled]
+    tiles = [
+        _tile(StageView(number, stage.width, stage.height, stage.steps), number, len(stages), language)
+        for number, stage in enumerate(stages)
+    ]
+    return {"id": "", "state": "idle", "stages": tiles}
+
+
+def job_data(view: JobView, language: Language) -> Data:
+    """One snapshot of a job."""
+    count = len(view.stages)
+    return {
+        "id": view.id,
+        "state": view.state,
+        "stages": [_tile(stage, place, count, language) for place, stage in enumerate(view.stages)],
+        "current": view.current,
+        "progress": view.progress,
+        "ahead": view.ahead,
+        "starts_in": view.starts_in,
+        "elapsed": view.elapsed,
+        "remaining": view.remaining,
+        "loading": view.loading.to(language) if view.loading else "",
+        "error": view.error.to(language) if view.error else "",
+        "warnings": [text.to(language) for text in view.warnings],
+        "picture": view.picture.record.id if view.picture else "",
+    }
+
+
+def lost_data(language: Language) -> Data:
+    """The canvas of a job that nobody knows any more."""
+    return {"id": "", "state": "failed", "stages": [], "error": say("gone", language)}
+
+
+def strip_data(pictures: Iterable[SavedPicture]) -> list[Data]:
+    """The history strip, in the order given."""
+    return [{"id": picture.record.id, "label": _short(picture.record.request.prompt)} for picture in pictures]
+
+
+def facts_data(record: ImageRecord, language: Language) -> Data:
+    """What the facts panel says of a saved picture."""
+    request = record.request
+    stages = _stages_of(record)
+    rows = [
+        *_request_rows(request, language),
+        (say("model", language), record.model),
+        (say("fact_size", language), " → ".join(f"{stage.width}×{stage.height}" for stage in stages)),
+        *(_stage_row(name, stages, language) for name in ("steps", "cfg", "denoise", "shift", "sampler", "scheduler")),
+        *_guidance_rows(stages, language),
+        (say("fact_time", language), _times(record, language)),
+        (say("fact_created", language), f"{record.created.astimezone():%Y-%m-%d %H:%M:%S}"),
+    ]
+    skipped = [stage.skipped_calls for stage in record.stages]
+    if any(skipped):
+        knob = knob_of(Stage, "easycache")
+        skips = " + ".join(str(calls) for calls in skipped)
+        rows.insert(-2, (knob.title.to(language), f"{say('fact_skipped', language)} {skips}"))
+    return {
+        "id": record.id,
+        "seed": str(request.seed),
+        "width": record.width,
+        "height": record.height,
+        "rows": [{"title": title, "text": text} for title, text in rows],
+    }
+
+
+def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[str, str]]:
+    def title(field: str) -> str:
+        return knob_of(GenerationRequest, field).title.to(language)
+
+    on = [use for use in request.loras if use.strength]
+    optional = (
+        ("negative", request.negative.strip()),
+        ("triggers", ", ".join([*(word for use in on for word in use.triggers), *request.triggers])),
+        ("loras", "\n".join(lora_text(use) + (f" ({use.sha256[:10]})" if use.sha256 else "") for use in on)),
+        ("start", _start_text(request.start, language) if request.start else ""),
+    )
+    return [
+        (title("prompt"), request.prompt),
+        *([(title("template"), typed)] if (typed := _typed(request)) else []),
+        *((title(field), text) for field, text in optional if text),
+        (title("seed"), str(request.seed)),
+        *([(title("variation_strength"), _variation_text(request))] if request.variation_strength else []),
+    ]
+
+
+def _variation_text(request: GenerationRequest) -> str:
+    return f"{request.variation_strength:g} → {request.variation_seed}"
+
+
+def _start_text(start: StartPicture, language: Language) -> str:
+    """The start picture's hash and stage; where part of it is kept, what is redrawn and how the rest came back."""
+
+    def title(field: str) -> str:
+        return knob_of(StartPicture, field).title.to(language)
+
+    lines = [f"{start.picture[:10]} @{start.stage}"]
+    if start.mask:
+        lines.append(f"{title('mask')}: {start.mask[:10]}")
+    if any(start.extend):
+        lines.append(f"{title('extend')}: {'/'.join(map(str, start.extend))}")
+    if start.keeps:
+        lines.append(say("mask_pasted" if start.paste else "mask_decoded", language))
+    return "\n".join(lines)
+
+
+def _typed(request: GenerationRequest) -> str:
+    """The texts as they were typed, of which something else was drawn."""
+    typed = request.typed
+    pairs = [(typed.prompt, request.prompt), (typed.negative, request.negative)]
+    pairs += [(", ".join(typed.triggers), ", ".join(request.triggers))]
+    return "\n".join(before for before, after in pairs if before != after)
+
+
+def lora_text(use: LoraUse) -> str:
+    """Name, strength and stages of a LoRA, in short."""
+    stages = "" if use.stages is None else f" @{','.join(map(str, use.stages))}"
+    return f"{use.name} {use.strength:g}{stages}"
+
+
+def _stages_of(record: ImageRecord) -> list[Stage]:
+    """The settings of the stages that really ran."""
+    settings = record.request.stages or ()
+    return [settings[stage.number] for stage in record.stages]
+
+
+def _stage_row(field: str, stages: list[Stage], language: Language) -> tuple[str, str]:
+    texts = [_value(getattr(stage, field)) for stage in stages]
+    shown = texts[:1] if len(set(texts)) == 1 else texts
+    return knob_of(Stage, field).title.to(language), " / ".join(shown)
+
+
+def _guidance_rows(stages: list[Stage], language: Language) -> Iterator[tuple[str, str]]:
+    """The first three numbers of each group that is on in a stage; EasyCache's row tells what it skipped instead."""
+    for group, model in STAGE_GROUPS.items():
+        given = [getattr(stage, group) for stage in stages]
+        if group == "easycache" or not any(given):
+            continue
+        names = list(model.model_fields)[:3]
+        texts = ["/".join(_value(getattr(each, name)) for name in names) if each else "—" for each in given]
+        shown = texts[:1] if len(set(texts)) == 1 else texts
+        yield knob_of(Stage, group).title.to(language), " · ".join(shown)
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _times(record: ImageRecord, language: Language) -> str:
+    known = say("from_memory", language)
+    parts = " + ".join(known if stage.from_memory else f"{stage.seconds:.1f}" for stage in record.stages)
+    return f"{record.seconds:.1f} s" if len(record.stages) == 1 else f"{record.seconds:.1f} s ({parts})"
+
+
+def _tile(stage: StageView, place: int, count: int, language: Language) -> Data:
+    return {
+        "name": say(stage_word(place, count), language),
+        "width": stage.width,
+        "height": stage.height,
+        "step": stage.step,
+        "steps": stage.steps,
+        "seconds": stage.seconds,
+        "note": say("from_memory", language) if stage.from_memory else "",
+        "preview": _data_uri(stage.preview),
+    }
+
+
+def _data_uri(jpeg: bytes | None) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode() if jpeg else ""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LABEL_LENGTH else f"{text[: _LABEL_LENGTH - 1]}…"

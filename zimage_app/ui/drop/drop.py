@@ -1,0 +1,90 @@
+"""Files that are dropped on the page: read on the way in, answered with their settings, and kept nowhere.
+
+The page's own script (``drop.js``) sends the file and gives the settings back to be filled in; on that way they
+are checked again like anything that a browser says.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import BusyError, ImportedFileError
+from zimage_app.domain.request import parse_request
+from zimage_app.domain.text import Language
+from zimage_app.service.imports import MAX_BYTES, Imported, fitted, read_settings
+from zimage_app.service.studio import Studio
+from zimage_app.ui.fields.values import Values, request_values
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.slow_work import HANDED_IN
+
+Data = dict[str, Any]
+
+_MAX_NAME = 200
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def import_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+    """``POST /import?name=FILE``, the file as the body: its settings and the three lists, or an ``error``."""
+
+    async def read(request: Request) -> JSONResponse:
+        language = language_of(request, first)
+        name, file = await file_of(request, MAX_BYTES, "file")
+        try:
+            data = await HANDED_IN.run(answer, studio, file, name, language)
+        except BusyError as error:
+            return JSONResponse({"error": error.to(language)}, 503, headers=_HEADERS)
+        return JSONResponse(data, 422 if "error" in data else 200, headers=_HEADERS)
+
+    return [Route("/import", read, methods=["POST"])]
+
+
+async def file_of(request: Request, most: int, unnamed: str) -> tuple[str, bytes]:
+    """The name and the bytes of a file that a script hands in; of one with more than ``most`` bytes just over those."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            break
+    return request.query_params.get("name", "")[:_MAX_NAME] or unnamed, bytes(body)
+
+
+def answer(studio: Studio, file: bytes, name: str, language: Language) -> Data:
+    """What the page is told of a file."""
+    try:
+        imported = read_settings(file, name)
+    except ImportedFileError as error:
+        return {"error": error.to(language)}
+    if not imported.exact:
+        imported = fitted(imported, studio.loras, {card.name: card.family for card in studio.cards()})
+    return _data(imported, language)
+
+
+def _data(imported: Imported, language: Language) -> Data:
+    lists = {
+        "taken": imported.taken,
+        "translated": imported.translated,
+        "left": imported.left,
+    }
+    said = {name: [text.to(language) for text in texts] for name, texts in lists.items()}
+    # As text: a browser would round seeds above 2^53.
+    settings = json.dumps(imported.settings)
+    return {"source": imported.source.to(language), "model": imported.model, "settings": settings, **said}
+
+
+def imported_values(given: object, card: ModelCard) -> Values:
+    """Imported settings, as JSON, as page values; what they don't say is as the model recommends, a prompt stays.
+
+    Raises:
+        RequestError: a value isn't allowed.
+    """
+    settings = json.loads(str(given))
+    values = request_values(parse_request({"prompt": "-", **settings}), card)
+    if "prompt" not in settings:
+        del values["prompt"]
+    return values

@@ -1,0 +1,130 @@
+"""What the history and compare views are told: lists, one picture, settings side by side. Knows no components.
+
+Everything is text or number; the scripts (``history.js``, ``viewer.js``, ``compare.js``) put texts in with
+``textContent``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.setting_comparison import side_by_side
+from zimage_app.domain.text import Language, Text
+from zimage_app.service.pictures.gallery import is_id
+from zimage_app.service.pictures.history import History, HistoryItem, Search
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.ui.canvas.canvas import facts_data
+
+Data = dict[str, Any]
+
+PAGE_SIZE = 60
+MAX_SIDES = 6
+"""Pictures that can be compared at once."""
+_MAX_IDS = 20_000
+_LABEL_LENGTH = 160
+_MAX_SEARCH = 400
+
+
+def page_data(history: History, owner: str, asked: Mapping[str, str]) -> Data:
+    """One page of the list; ``asked`` are the query's values. What can't be read in them counts as not given."""
+    trashed = "trash" in asked
+    search = Search(
+        text=asked.get("q", "")[:_MAX_SEARCH],
+        favourites="starred" in asked,
+        day=asked.get("day") or None,
+        model=asked.get("model") or None,
+        trashed=trashed,
+    )
+    number = asked.get("page", "1")
+    found = history.page(owner, search, int(number) if number.isascii() and number.isdigit() else 1, PAGE_SIZE)
+    return {
+        "items": [_item_data(item) for item in found.items],
+        "total": found.total,
+        "page": found.page,
+        "pages": found.pages,
+        "reading": found.reading,
+        "days": [{"name": name, "count": count} for name, count in history.days(owner)],
+        "models": [{"name": name, "count": count} for name, count in history.models(owner)],
+    }
+
+
+def picture_data(history: History, picture: SavedPicture, language: Language) -> Data:
+    """One picture: its facts, whether it is starred, and which of its stages were kept."""
+    record = picture.record
+    return facts_data(record, language) | {
+        "label": _short(record.request.prompt),
+        "time": _time(record.created),
+        "starred": history.is_favourite(record.id),
+        "stages": [number for number, _ in history.stages(picture)],
+    }
+
+
+def sides_data(pictures: Iterable[SavedPicture], language: Language) -> Data:
+    """Settings of several pictures side by side."""
+    pictures = list(pictures)
+    sides = side_by_side([picture.record for picture in pictures])
+    return {
+        "pictures": [
+            {
+                "id": picture.record.id,
+                "label": _short(picture.record.request.prompt),
+                "time": _time(picture.record.created),
+                "seed": str(picture.record.request.seed),
+                "width": picture.record.width,
+                "height": picture.record.height,
+            }
+            for picture in pictures
+        ],
+        "rows": [{"title": side.title.to(language), "values": side.values, "same": side.same} for side in sides],
+    }
+
+
+def change(history: History, owner: str, order: object) -> Data:
+    """Star, delete, put back: the ids that were changed.
+
+    Raises:
+        StudioError: the order makes no sense, or can't be carried out.
+    """
+    given = order if isinstance(order, Mapping) else {}
+    changes: dict[str, Callable[[list[str]], list[str]]] = {
+        "star": lambda ids: history.favourite(ids, owner, on=True),
+        "unstar": lambda ids: history.favourite(ids, owner, on=False),
+        "delete": lambda ids: history.delete(ids, owner),
+        "undo": lambda ids: history.undo(ids, owner),
+        "empty": lambda _: history.empty_trash(owner),
+    }
+    act = changes.get(str(given.get("do")))
+    if act is None:
+        known = ", ".join(changes)
+        raise RequestError("do", Text(f"must be one of {known}", f"只能是 {known} 之一"))
+    return {"ids": act(known_ids(given.get("ids")))}
+
+
+def known_ids(given: object) -> list[str]:
+    """The ids among what a browser gave: a list, or a text with commas."""
+    parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else []
+    return [each for each in parts if isinstance(each, str) and is_id(each)][:_MAX_IDS]
+
+
+def _item_data(item: HistoryItem) -> Data:
+    return {
+        "id": item.id,
+        "day": item.day,
+        "label": _short(item.prompt),
+        "time": _time(item.created),
+        "seed": str(item.seed),
+        "width": item.width,
+        "height": item.height,
+        "starred": item.favourite,
+    }
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LABEL_LENGTH else f"{text[: _LABEL_LENGTH - 1]}…"

@@ -1,0 +1,120 @@
+"""The history over HTTP, for the page's own scripts. Knows no components; who asks is told by the visitor's cookie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from zimage_app.domain.errors import RequestError, StorageError, StudioError
+from zimage_app.service.pictures.history import History
+from zimage_app.service.pictures.thumbnails import saved_thumbnail
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.studio import Studio
+from zimage_app.ui.history.history import MAX_SIDES, change, known_ids, page_data, picture_data, sides_data
+from zimage_app.ui.words.i18n import say
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import owner_of
+from zimage_app.web.slow_work import THUMBNAILS
+
+_FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_MAX_ORDER = 2**20
+
+
+def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+    """``/history``: GET a page, POST a change; a picture, its stages, its trashed thumbnail; sides; a ZIP."""
+    reader = _Reader(studio.history, first)
+    return [
+        Route("/history", reader.page),
+        Route("/history", reader.change, methods=["POST"]),
+        Route("/history/zip", reader.zip, methods=["POST"]),
+        Route("/history/sides", reader.sides),
+        Route("/history/trash/{picture_id}.jpg", reader.trashed),
+        Route("/history/{picture_id}.json", reader.picture),
+        Route("/history/{picture_id}/stage{number:int}.png", reader.stage),
+    ]
+
+
+class _Reader:
+    """Answers for one history."""
+
+    def __init__(self, history: History, first: LanguageChoice) -> None:
+        self._history = history
+        self._first = first
+
+    def page(self, request: Request) -> Response:
+        return self._answer(request, lambda: page_data(self._history, owner_of(request), dict(request.query_params)))
+
+    async def change(self, request: Request) -> Response:
+        order = await order_of(request)
+        return await run_in_threadpool(self._answer, request, lambda: change(self._history, owner_of(request), order))
+
+    def sides(self, request: Request) -> Response:
+        ids = known_ids(request.query_params.get("ids", ""))[:MAX_SIDES]
+        pictures = [found for each in dict.fromkeys(ids) if (found := self._found(each, request))]
+        return self._answer(request, lambda: sides_data(pictures, language_of(request, self._first)))
+
+    def picture(self, request: Request) -> Response:
+        found = self._found(request.path_params["picture_id"], request)
+        if found is None:
+            return self._missing(request)
+        return self._answer(request, lambda: picture_data(self._history, found, language_of(request, self._first)))
+
+    async def trashed(self, request: Request) -> Response:
+        found = await run_in_threadpool(self._found, request.path_params["picture_id"], request, trashed=True)
+        data = None if found is None else await THUMBNAILS.run(saved_thumbnail, found.path)
+        if data is None:
+            return self._missing(request)
+        return Response(data, media_type="image/jpeg", headers=_FOREVER)
+
+    def stage(self, request: Request) -> Response:
+        found = self._found(request.path_params["picture_id"], request)
+        path = self._stage(found, request.path_params["number"]) if found else None
+        return FileResponse(path, media_type="image/png", headers=_FOREVER) if path else self._missing(request)
+
+    async def zip(self, request: Request) -> Response:
+        form = await request.form(max_files=0, max_part_size=_MAX_ORDER)
+        ids = known_ids(form.get("ids"))
+        pieces = await run_in_threadpool(self._history.zip, ids, owner_of(request))
+        name = f"z-image-{datetime.now().astimezone():%Y%m%d-%H%M%S}.zip"
+        headers = _NOW | {"content-disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(pieces, media_type="application/zip", headers=headers)
+
+    def _stage(self, picture: SavedPicture, number: int) -> Path | None:
+        return next((path for each, path in self._history.stages(picture) if each == number), None)
+
+    def _found(self, picture_id: str, request: Request, *, trashed: bool = False) -> SavedPicture | None:
+        try:
+            return self._history.find(picture_id, owner_of(request), trashed=trashed)
+        except StorageError:
+            return None
+
+    def _missing(self, request: Request) -> Response:
+        return PlainTextResponse(say("picture_gone", language_of(request, self._first)), 404, headers=_NOW)
+
+    def _answer(self, request: Request, work: Callable[[], dict[str, object]]) -> Response:
+        try:
+            return JSONResponse(work(), headers=_NOW)
+        except StudioError as error:
+            status = 422 if isinstance(error, RequestError) else 500
+            return JSONResponse({"error": error.to(language_of(request, self._first))}, status, headers=_NOW)
+
+
+async def order_of(request: Request) -> object:
+    """What a script sends as JSON; None, which no order is, where it can't be read."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_ORDER:
+            break
+    try:
+        return json.loads(bytes(body))
+    except (ValueError, RecursionError):
+        return None

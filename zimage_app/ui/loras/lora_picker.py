@@ -1,0 +1,115 @@
+"""The LoRA list and its picker: what the browser is told of the library, and the routes that tell it.
+
+Knows no components; the page's own script (``loras.js``) draws all of it and puts texts in with ``textContent``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.request import MAX_LORAS, STRONGEST, LoraUse, knob_of
+from zimage_app.domain.text import Language, language_named
+from zimage_app.service.library.loras import LoraEntry
+from zimage_app.service.library.loras.sidecar import parse_notes
+from zimage_app.service.studio import Studio
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.slow_work import HASHES, THUMBNAILS
+
+log = logging.getLogger(__name__)
+
+Data = dict[str, Any]
+
+_FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def limits() -> Data:
+    """The bounds that the list's controls keep."""
+    return {"most": MAX_LORAS, "strongest": STRONGEST, "step": knob_of(LoraUse, "strength").step}
+
+
+def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: str | None) -> Data:
+    """One LoRA as the browser gets it. ``width`` is the chosen model's."""
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "kind": entry.kind,
+        "rank": entry.rank,
+        "spelling": entry.spelling,
+        "size": entry.size,
+        "base": entry.base,
+        "note": entry.note,
+        "triggers": entry.triggers,
+        "preset": entry.preset_triggers,
+        "strength": entry.strength,
+        "mine": entry.notes.model_dump(mode="json"),
+        "sha256": sha256,
+        "picture": str(entry.thumbnail_modified) if entry.thumbnail else "",
+        "problem": entry.problem.to(language) if entry.problem else "",
+        "warnings": [text.to(language) for text in entry.remarks(width)],
+    }
+
+
+def library_data(studio: Studio, model: str, language: Language, *, refresh: bool = False) -> list[Data]:
+    """Every LoRA, as it looks to a user of ``model``."""
+    width = studio.width(model)
+    loras = studio.loras
+    return [entry_data(entry, width, language, loras.known_sha256(entry)) for entry in loras.entries(refresh=refresh)]
+
+
+def lora_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+    """The routes of the library.
+
+    ``/loras.json?model=NAME``, with ``&refresh`` after a new look; ``/lora.jpg?name=NAME``, ``/lora.sha256?name=NAME``.
+    """
+
+    async def library(request: Request) -> Response:
+        model = request.query_params.get("model") or studio.default_model
+        language = language_of(request, first)
+        try:
+            data = await run_in_threadpool(
+                library_data, studio, model, language, refresh="refresh" in request.query_params
+            )
+        except StudioError as error:
+            return PlainTextResponse(error.to(language), 404, headers=_NOW)
+        return JSONResponse(data, headers=_NOW)
+
+    async def digest(request: Request) -> Response:
+        try:
+            entry = await run_in_threadpool(studio.loras.find, request.query_params.get("name", ""))
+            return PlainTextResponse(await HASHES.run(studio.loras.sha256, entry), headers=_NOW)
+        except StudioError as error:
+            return PlainTextResponse(error.to(language_of(request, first)), 404, headers=_NOW)
+
+    async def picture(request: Request) -> Response:
+        data = await THUMBNAILS.run(studio.loras.thumbnail, request.query_params.get("name", ""))
+        if data is None:
+            return PlainTextResponse("", 404, headers=_NOW)
+        return Response(data, media_type="image/jpeg", headers=_FOREVER)
+
+    return [Route("/loras.json", library), Route("/lora.jpg", picture), Route("/lora.sha256", digest)]
+
+
+def note_function(studio: Studio) -> Callable[[Data], Data]:
+    """What the list's script calls to keep a user's notes on a LoRA."""
+
+    def save_note(page: Data) -> Data:
+        """The entry as it is then, or what was wrong, in the page's language."""
+        language = language_named(page.get("language"))
+        try:
+            name = str(page.get("name", ""))
+            entry = studio.note_lora(name, parse_notes(page.get("notes")))
+            width = studio.width(str(page.get("model") or studio.default_model))
+            return {"entry": entry_data(entry, width, language, studio.loras.known_sha256(entry))}
+        except StudioError as error:
+            return {"error": error.to(language)}
+
+    return save_note

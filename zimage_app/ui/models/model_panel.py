@@ -1,0 +1,151 @@
+"""The model panel: which models there are, which is in memory, the download of one. Knows no components.
+
+The page's script (``models.js``) calls one function with an order and draws what it answers; every sentence is
+made here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.fetching import shown_size
+from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.service.library.models import SOURCES, FetchView, ModelView
+from zimage_app.service.rules.permissions import require_home
+from zimage_app.service.studio import Studio
+from zimage_app.ui.words.i18n import say
+
+log = logging.getLogger(__name__)
+
+Data = dict[str, Any]
+
+_ADVERTISED = "z-image-turbo"
+"""The model that is offered to somebody who has only the demo."""
+_DEMO = "demo"
+_PARTS = {
+    "transformer": Text("transformer", "变换器"),
+    "text_encoder": Text("text encoder", "文本编码器"),
+    "vae": Text("VAE", "VAE"),
+    "tokenizer": Text("tokenizer", "分词器"),
+}
+
+
+def panel_function(studio: Studio) -> Callable[[Mapping[str, Any]], Data]:
+    """What the panel's script calls: ``do`` is view, offer, fetch, cancel or unload; ``name`` and ``source`` say of
+    what and from where; ``devices`` and ``device`` (by ``name``, empty for the best) say where models compute."""
+
+    def models(order: Mapping[str, Any]) -> Data:
+        language = language_named(order.get("language"))
+        try:
+            extra = _do(studio, order, language)
+        except StudioError as error:
+            extra = {"notice": error.to(language)}
+        except Exception:
+            log.exception("the model panel failed")
+            extra = {"notice": say("internal", language)}
+        return panel_data(studio, language) | extra
+
+    return models
+
+
+def _do(studio: Studio, order: Mapping[str, Any], language: Language) -> Data:
+    action, name, source = (str(order.get(key, "")) for key in ("do", "name", "source"))
+    if action != "view":
+        require_home("models", shared=studio.shared)
+    source = source if source in SOURCES else SOURCES[0]
+    match action:
+        case "offer":
+            offer = studio.models.offer(name, source)
+            return {"offer": {"name": name, "source": source, "text": offer.text.to(language) if offer else ""}}
+        case "fetch":
+            studio.models.start(name, source)
+        case "cancel":
+            studio.models.cancel()
+        case "unload":
+            studio.unload()
+        case "devices":
+            return _devices(studio, language)
+        case "device":
+            studio.use_device(name or None)
+            return _devices(studio, language)
+    return {}
+
+
+def _devices(studio: Studio, language: Language) -> Data:
+    """The devices to choose from, and the one that is chosen."""
+    from zimage_app.models.device import device_names  # imports torch: seconds, so only an open panel asks
+
+    devices = [{"name": "", "title": say("device_auto", language)}]
+    devices += [{"name": name, "title": f"{name} · {title}"} for name, title in device_names().items()]
+    return {"devices": devices, "device": studio.device or ""}
+
+
+def panel_data(studio: Studio, language: Language) -> Data:
+    """Everything that the panel shows."""
+    views = sorted(studio.models.views(), key=lambda view: (view.state != "ready", view.name != _ADVERTISED, view.name))
+    loaded = studio.loaded()
+    fetch = studio.models.fetching()
+    titles = {view.name: view.card.title.to(language) for view in views}
+    return {
+        "allowed": not studio.shared,
+        "headline": _headline(views, fetch, titles, language, loaded.name if loaded else ""),
+        "models": [_row(view, language, loaded.about if loaded and loaded.name == view.name else ()) for view in views],
+        "progress": _progress(fetch, titles, language) if fetch else None,
+        "sources": list(SOURCES),
+    }
+
+
+def _row(view: ModelView, language: Language, about: tuple[Text, ...]) -> Data:
+    if about:
+        text = say("model_in_memory", language, where=about[0].to(language))
+    elif view.state == "fetch":
+        missing = ", ".join(_PARTS[part].to(language) for part in view.missing)
+        known = say("model_absent", language, size=shown_size(view.about)) if view.about else ""
+        text = known or say("model_incomplete", language, parts=missing)
+    else:
+        text = say("model_ready" if view.state == "ready" else "model_broken", language)
+    details = [*about[1:], *view.notes] if about else list(view.notes)
+    return {
+        "name": view.name,
+        "title": view.card.title.to(language),
+        "state": view.state,
+        "loaded": bool(about),
+        "text": text,
+        "details": [view.reason.to(language)] if view.reason else [detail.to(language) for detail in details],
+    }
+
+
+def _progress(fetch: FetchView, titles: Mapping[str, str], language: Language) -> Data:
+    progress = fetch.progress
+    if fetch.error is not None:
+        text = fetch.error.to(language)
+    elif fetch.state == "fetching" and progress is not None:
+        text = progress.text.to(language)
+    else:
+        text = say(f"fetch_{fetch.state}", language)
+    return {
+        "name": fetch.model,
+        "title": titles.get(fetch.model, fetch.model),
+        "state": fetch.state,
+        "running": not fetch.over,
+        "fraction": progress.fraction if progress else 0.0,
+        "text": text,
+    }
+
+
+def _headline(
+    views: Sequence[ModelView], fetch: FetchView | None, titles: Mapping[str, str], language: Language, loaded: str
+) -> str:
+    """The one line that is seen while the panel is closed."""
+    if fetch is not None and not fetch.over:
+        percent = round(100 * fetch.progress.fraction) if fetch.progress else 0
+        return say("models_fetching", language, title=titles.get(fetch.model, fetch.model), percent=percent)
+    if {view.name for view in views if view.state == "ready"} <= {_DEMO}:
+        offered = next((view for view in views if view.name == _ADVERTISED), None)
+        if offered is not None:
+            size = shown_size(offered.about) if offered.about else ""
+            return say("models_offer", language, title=offered.card.title.to(language), size=size)
+    return say("models_loaded", language, title=titles[loaded]) if loaded in titles else say("models", language)

@@ -1,0 +1,461 @@
+"""What happens when something on the page is used: page values in, updates out. Decides nothing about pictures.
+
+Pictures are made by the studio's own threads; these handlers only ask for them and watch. Watching is done on the
+server's event loop and takes no thread, so whatever reads files is handed to one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gradio as gr
+from gradio.components import Component
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import LoraError, RequestError, StudioError
+from zimage_app.domain.many import counted
+from zimage_app.domain.request import (
+    REFERENCE_STAGES,
+    GenerationRequest,
+    Stage,
+    parse_request,
+    parse_stage,
+)
+from zimage_app.domain.text import Language, Text
+from zimage_app.service.jobs.state import JobState
+from zimage_app.service.jobs.view import JobView
+from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixels
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.rules.permissions import for_strangers
+from zimage_app.service.studio import Studio, new_group
+from zimage_app.ui.canvas.canvas import Data, idle_data, job_data, lost_data, strip_data
+from zimage_app.ui.drop.drop import imported_values
+from zimage_app.ui.fields.controls import element_id
+from zimage_app.ui.fields.values import (
+    COUNT,
+    Values,
+    field_title,
+    knob_path,
+    page_stages,
+    request_data,
+    request_values,
+    stage_data,
+    stage_values,
+    stages_values,
+)
+from zimage_app.ui.negatives.negative_picker import guide_values
+from zimage_app.ui.presets.preset_bar import preset_card, preset_values
+from zimage_app.ui.stages.stages import edited, in_shape
+from zimage_app.ui.words.i18n import card_key, say
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import owner_of
+
+log = logging.getLogger(__name__)
+
+Updates = dict[Component, Any]
+
+_PATIENCE = 0.5
+"""Seconds between two signs of life; a closed tab is noticed within this time."""
+_STRIP_LENGTH = 24
+NO_NOTICE: Data = {"text": ""}
+
+RECIPES: dict[str, Callable[[ModelCard], tuple[Stage, ...]]] = {
+    "recommended": lambda card: card.stages,
+    "reference": lambda _: REFERENCE_STAGES,
+    "single_stage": lambda card: card.single_stage,
+}
+"""Whole settings of all stages, by the name of their button."""
+
+
+@dataclass(frozen=True)
+class Widgets:
+    """The components that handlers write to."""
+
+    fields: dict[str, Component]
+    """Every setting by its page name, and ``model``; in the order in which handlers get the values."""
+    canvas: Component
+    notice: Component
+    examples: Component
+    stop: Component
+    asked: Component
+    """Holds the id of the job that this tab asked for last."""
+    job: Component
+    """Holds the id of the job on the canvas."""
+    remade: Component
+    """Holds the ids of a picture and of the job that makes it again."""
+
+
+class Handlers:
+    """The page's handlers for one studio."""
+
+    def __init__(self, studio: Studio, widgets: Widgets, words: gr.I18n, first: LanguageChoice) -> None:
+        self._studio = studio
+        self._at = widgets
+        self._words = words
+        self._translated = {card.name for card in studio.cards()}
+        """Models whose words are in ``words``; others have come while the page was up."""
+        self._first = first
+
+    def generate(self, request: gr.Request, *inputs: Any) -> Updates:
+        """Queue what the fields say; ``follow`` shows it."""
+
+        def queued() -> Updates:
+            values = self._values(inputs)
+            asked, count = parse_request(request_data(values)), values[COUNT]
+            model, owner = str(values["model"]), owner_of(_visitor(request))
+            requests = counted(asked, count)
+            group = new_group() if len(requests) > 1 else ""
+            ids = self._studio.submit_group(requests, model, owner, group)
+            return {self._at.asked: ids[-1], self._at.notice: NO_NOTICE}
+
+        return self._guarded(queued, request)
+
+    def again(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Queue a picture to be made again as it was; ``compare`` says whether its pixels are the same."""
+        picture_id = str(getattr(event, "id", ""))
+
+        def queued() -> Updates:
+            owner = owner_of(_visitor(request))
+            before = self._studio.picture(picture_id, owner)
+            if before is None:
+                return {self._at.notice: _notice("error", say("picture_gone", self._language(request)))}
+            job_id = self._studio.submit(before.record.request, before.record.model, owner)
+            return {self._at.asked: job_id, self._at.remade: [picture_id, job_id], self._at.notice: NO_NOTICE}
+
+        return self._guarded(queued, request)
+
+    async def compare(self, request: gr.Request, remade: list[str]) -> AsyncIterator[Updates]:
+        """Wait for the end of a job that makes a picture again, and say whether its pixels are the same."""
+
+        async def run() -> AsyncIterator[Updates]:
+            if not remade:
+                return
+            picture_id, job_id = remade
+            view = None
+            async for newest in self._studio.watch(job_id, _PATIENCE):
+                view = newest
+                yield {self._at.remade: gr.skip()}  # a sign of life, so that a closed tab is noticed
+            before = await run_in_threadpool(self._studio.picture, picture_id, owner_of(_visitor(request)))
+            if view is not None and view.picture is not None and before is not None:
+                text = await run_in_threadpool(_same_pixels, before, view.picture)
+                language = self._language(request)
+                said = say("again_same", language, sentence=text.to(language))
+                yield {self._at.notice: _notice("info", said), self._at.remade: []}
+
+        async for updates in self._guarded_run(run(), request):
+            yield updates
+
+    async def follow(self, request: gr.Request, asked: str) -> AsyncIterator[Updates]:
+        """Show this browser's running job, then its next, until all are over; else the last that the tab asked for.
+
+        A page that was just loaded and has none gets an empty canvas.
+        """
+
+        async def run() -> AsyncIterator[Updates]:
+            job_id = self._current(request) or asked
+            if not job_id:
+                card = self._studio.card(self._studio.default_model)
+                strip = await run_in_threadpool(self._strip, request)
+                yield {self._at.canvas: {"job": idle_data(card, self._language(request)), "strip": strip}}
+            while job_id:
+                async for updates in self._watch(job_id, request):
+                    yield updates
+                job_id = self._current(request)
+            yield {self._at.stop: gr.update(interactive=False, value=self._words("stop"))}
+
+        async for updates in self._guarded_run(run(), request):
+            yield updates
+
+    def stop(self, job_id: str) -> Updates:
+        """Ask for the job's end; the watching handler tells when it is over."""
+        if job_id:
+            self._studio.cancel(job_id)
+        return {self._at.stop: gr.update(value=self._words("stopping"), interactive=False)}
+
+    def choose_model(self, request: gr.Request, name: str) -> Updates:
+        """Put in a model's own settings and examples."""
+
+        def settings() -> Updates:
+            card = self._studio.card(name)
+            return self._card_updates(card, self._language(request)) | self._filled(stages_values(card.stages))
+
+        return self._guarded(settings, request)
+
+    def models_arrived(self, request: gr.Request) -> Updates:
+        """Offer the models that can be used by now."""
+        choices = self._choices(self._language(request))
+        return self._guarded(lambda: {self._at.fields["model"]: gr.update(choices=choices)}, request)
+
+    def stage_filler(self, recipe: str) -> Callable[[gr.Request, str], Updates]:
+        """The handler that puts one of the ``RECIPES`` for a model into the stage tabs; everything else stays."""
+
+        def fill_in(request: gr.Request, name: str) -> Updates:
+            def settings() -> Updates:
+                stages = RECIPES[recipe](self._studio.card(name))
+                return {self._at.notice: NO_NOTICE} | self._filled(stages_values(stages))
+
+            return self._guarded(settings, request)
+
+        return fill_in
+
+    def edit_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+        """Add, copy, move or remove a stage tab."""
+
+        def settings() -> Updates:
+            edit, stage = str(getattr(event, "edit", "")), getattr(event, "stage", None)
+            values, said = edited(self._values(inputs), edit, stage)
+            sentences = " ".join(text.to(self._language(request)) for text in said)
+            return self._filled(values) | {self._at.notice: _notice("info", sentences)}
+
+        return self._guarded(settings, request)
+
+    def shape_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+        """Give the stages the proportions of the start picture's canvas."""
+
+        def settings() -> Updates:
+            sides = (getattr(event, name, None) for name in ("width", "height"))
+            return self._filled(in_shape(self._values(inputs), *sides))
+
+        return self._guarded(settings, request)
+
+    def guide(self, request: gr.Request, *inputs: Any) -> Updates:
+        """Give the negative prompt an effect: NAG in the stages where it has none."""
+
+        def settings() -> Updates:
+            return self._filled(guide_values(self._values(inputs)))
+
+        return self._guarded(settings, request)
+
+    def apply_preset(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+        """Put in what a preset sets."""
+        name = str(getattr(event, "name", ""))
+        return self._guarded(lambda: self._apply(name, self._values(inputs), request), request)
+
+    def reset(self, request: gr.Request, name: str) -> Updates:
+        """Everything but the prompt as a model recommends it."""
+
+        def settings() -> Updates:
+            usual = parse_request({"prompt": "-"})
+            values: Values = request_values(usual, self._studio.card(name))
+            del values["prompt"]
+            said = say("presets_reset_done", self._language(request))
+            return self._filled(values) | {self._at.notice: _notice("info", said)}
+
+        return self._guarded(settings, request)
+
+    def last_seed(self, request: gr.Request) -> Updates:
+        """Put in the seed of this browser's newest picture."""
+
+        def seed() -> Updates:
+            pictures = self._today(request, 1)
+            if not pictures:
+                return {self._at.notice: _notice("info", say("seed_none_yet", self._language(request)))}
+            seed = str(pictures[0].record.request.seed)
+            return self._filled({"seed": seed}) | {self._at.notice: NO_NOTICE}
+
+        return self._guarded(seed, request)
+
+    def reuse(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Put in the settings of the picture on show."""
+        return self._guarded(lambda: self._reuse(str(getattr(event, "id", "")), request), request)
+
+    def fill_in(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
+        """Put in the settings of a file; its model where that is here, else the present one stays."""
+
+        def settings() -> Updates:
+            language = self._language(request)
+            given, model = getattr(event, "settings", None), getattr(event, "model", "")
+            names = {card.name for card in self._studio.cards()}
+            card = self._studio.card(model if model in names else present)
+            values = imported_values(given, card)
+            updates = self._filled(values) | self._card_updates(card, language)
+            return updates | {self._at.notice: _notice("info", say("drop_filled", language))}
+
+        return self._guarded(settings, request)
+
+    def put_back(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Put every field back as the page says that it was before a file was put in."""
+
+        def settings() -> Updates:
+            given = getattr(event, "values", None)
+            language = self._language(request)
+            values = {name: given[name] for name in self._at.fields if name in given} if isinstance(given, dict) else {}
+            names = {card.name for card in self._studio.cards()}
+            name = str(values.pop("model", ""))
+            card = self._studio.card(name if name in names else self._studio.default_model)
+            updates = self._filled(values) | self._card_updates(card, language)
+            return updates | {self._at.notice: _notice("info", say("drop_undone", language))}
+
+        return self._guarded(settings, request)
+
+    def restore(self, request: gr.Request, saved: object) -> Updates:
+        """Put in what this browser remembers, where it is still allowed; says so where it isn't."""
+        if not isinstance(saved, Mapping):
+            return {self._at.notice: NO_NOTICE}
+        return self._guarded(lambda: self._restore(saved, self._language(request)), request)
+
+    # Parts.
+
+    def _current(self, request: gr.Request) -> str:
+        """The id of this browser's running or next job; empty where it has none, or keeps no cookie."""
+        owner = owner_of(_visitor(request))
+        return (self._studio.current(owner) if owner else None) or ""
+
+    async def _watch(self, job_id: str, request: gr.Request) -> AsyncIterator[Updates]:
+        """Show a job until it is over, or until another of this browser's runs while it waits."""
+        language = self._language(request)
+        strip = await run_in_threadpool(self._strip, request)
+        yield {self._at.job: job_id, self._at.stop: gr.update(interactive=True, value=self._words("stop"))}
+        seen: JobView | None = None
+        signs = itertools.count()  # the browser is told nothing of a value that is as before
+        async for seen in self._studio.watch(job_id, _PATIENCE):
+            if seen.over:
+                strip = await run_in_threadpool(self._strip, request)
+            yield {self._at.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}}
+            if seen.state is JobState.WAITING and self._current(request) not in ("", job_id):
+                return
+        if seen is None:
+            yield {self._at.canvas: {"job": lost_data(language), "strip": strip}}
+
+    def _filled(self, values: Values) -> Updates:
+        """Updates that show settings."""
+        return {self._at.fields[name]: gr.update(value=value) for name, value in values.items()}
+
+    def _restore(self, saved: Mapping[str, Any], language: Language) -> Updates:
+        name = str(saved.get("model", ""))
+        default = self._studio.default_model
+        notice = NO_NOTICE
+        if name not in {card.name for card in self._studio.cards()}:
+            notice = _notice("info", say("model_gone", language, model=name, default=default))
+            name = default
+        card = self._studio.card(name)
+        recommended = stages_values(card.stages)
+        values = recommended | {key: saved[key] for key in self._at.fields if key in saved and key != "model"}
+        try:
+            # What a remembered stage lacks came to the app later.
+            stages = page_stages(values)
+            values["stages"] = [stage_values(parse_stage(stage_data(stage))) | stage for stage in stages]
+            parse_request({"prompt": "-", "loras": values.get("loras", [])})
+        except RequestError as error:
+            values |= recommended | {"loras": []}
+            notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
+        updates = self._filled(values) | self._card_updates(card, language)
+        return updates | {self._at.notice: notice}
+
+    def _reuse(self, picture_id: str, request: gr.Request) -> Updates:
+        language = self._language(request)
+        saved = self._studio.picture(picture_id, owner_of(_visitor(request)))
+        if saved is None:
+            return {self._at.notice: _notice("error", say("picture_gone", language))}
+        record = saved.record
+        card = self._studio.card(record.model)
+        values: Values = request_values(record.request, card)
+        updates = self._filled(values) | self._card_updates(card, language)
+        sentences = [say("reused", language), *self._other_files(record.request, language)]
+        return updates | {self._at.notice: _notice("info", " ".join(sentences))}
+
+    def _other_files(self, request: GenerationRequest, language: Language) -> Iterator[str]:
+        """A sentence for each LoRA of a picture that is gone or is another file now."""
+        for use in request.loras:
+            try:
+                warning = self._studio.loras.settled(use)[1] if use.strength else None
+            except LoraError as error:
+                warning = error.text
+            if warning is not None:
+                yield warning.to(language)
+
+    def _apply(self, name: str, now: Values, request: gr.Request) -> Updates:
+        language = self._language(request)
+        preset = self._studio.presets.load(name)
+        present = self._studio.card(str(now["model"]))
+        card = preset_card(self._studio, preset, present)
+        values = preset_values(preset, card, now)
+        updates = self._filled(values)
+        if card is not None and card.name != present.name:
+            updates |= self._card_updates(card, language)
+        said = "presets_applied" if card else "presets_no_model"
+        words = {"title": preset.title.to(language), "model": preset.settings.get("model")}
+        return updates | {self._at.notice: _notice("info", say(said, language, **words))}
+
+    def _card_updates(self, card: ModelCard, language: Language) -> Updates:
+        about = self._word(card, "description", language)
+        return {
+            self._at.fields["model"]: gr.update(choices=self._choices(language), value=card.name, info=about),
+            self._at.examples: list(card.examples),
+            self._at.notice: NO_NOTICE,
+        }
+
+    def _choices(self, language: Language) -> list[tuple[Any, str]]:
+        return [(self._word(card, "title", language), card.name) for card in self._studio.cards()]
+
+    def _word(self, card: ModelCard, part: Literal["title", "description"], language: Language) -> Any:
+        """A model's title or description, as the browser translates it, or translated already."""
+        if card.name in self._translated:
+            return self._words(card_key(card, part))
+        text: Text = getattr(card, part)
+        return text.to(language)
+
+    def _strip(self, request: gr.Request) -> list[Data]:
+        return strip_data(self._today(request, _STRIP_LENGTH))
+
+    def _today(self, request: gr.Request, limit: int) -> tuple[SavedPicture, ...]:
+        # Visitors who keep no cookies can't be told apart, so none of them is shown what the others made.
+        owner = owner_of(_visitor(request))
+        return self._studio.today(owner, limit) if owner else ()
+
+    def _values(self, inputs: tuple[Any, ...]) -> Values:
+        return dict(zip(self._at.fields, inputs, strict=True))
+
+    def _language(self, request: gr.Request) -> Language:
+        return language_of(_visitor(request), self._first)
+
+    async def _guarded_run(self, run: AsyncIterator[Updates], request: gr.Request) -> AsyncIterator[Updates]:
+        language = self._language(request)
+        try:
+            async for updates in run:
+                yield updates
+        except StudioError as error:
+            yield self._refusal(error, language)
+        except Exception:
+            log.exception("a job could not be shown")
+            yield self._internal(language)
+
+    def _guarded(self, work: Callable[[], Updates], request: gr.Request) -> Updates:
+        try:
+            return work()
+        except StudioError as error:
+            return self._refusal(error, self._language(request))
+        except Exception:
+            log.exception("a handler of the page failed")
+            return self._internal(self._language(request))
+
+    def _refusal(self, error: StudioError, language: Language) -> Updates:
+        sentence = (for_strangers(error.text) if self._studio.shared else error.text).to(language)
+        name = knob_path(error.field) if isinstance(error, RequestError) else ""
+        if isinstance(error, RequestError) and name:
+            title = say(COUNT, language) if name == COUNT else field_title(name).to(language)
+            sentence = title + sentence.removeprefix(error.field)
+        return {self._at.notice: _notice("error", sentence) | {"field": element_id(name) if name else ""}}
+
+    def _internal(self, language: Language) -> Updates:
+        return {self._at.notice: _notice("error", say("internal", language))}
+
+
+def _same_pixels(before: SavedPicture, after: SavedPicture) -> Text:
+    return compare_pixels(read_pixels(before.path), read_pixels(after.path))[1]
+
+
+def _visitor(request: gr.Request) -> HTTPConnection:
+    if request.request is None:
+        raise RuntimeError("called without a visitor's request")
+    return request.request
+
+
+def _notice(kind: str, text: str) -> Data:
+    return {"kind": kind, "text": text}

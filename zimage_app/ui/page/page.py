@@ -1,0 +1,276 @@
+"""The page: which component stands where and which handler answers it. Knows no arithmetic and no files but its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.many import MAX_COUNT
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.studio import Studio
+from zimage_app.ui.asset import asset
+from zimage_app.ui.fields.controls import bounds, element_id, stage_form
+from zimage_app.ui.fields.values import COUNT, stages_values
+from zimage_app.ui.loras.lora_picker import limits, note_function
+from zimage_app.ui.models.model_panel import panel_function
+from zimage_app.ui.negatives.negative_picker import library_function
+from zimage_app.ui.page.handlers import RECIPES, Handlers, Widgets
+from zimage_app.ui.presets.preset_bar import bar_function
+from zimage_app.ui.prompt.hints import hint_function
+from zimage_app.ui.prompt.prompt_tools import prompt_function
+from zimage_app.ui.server.api import add_public_functions
+from zimage_app.ui.server.script_functions import Data, answering
+from zimage_app.ui.start.start_picture import mask_bounds
+from zimage_app.ui.words.i18n import card_key, knob_key
+from zimage_app.web.language import LanguageChoice
+
+TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
+_MEMORY = "zimage-studio-settings"
+"""Name and key in the browser's storage. Left out, Gradio draws them at every start, and nothing is found again."""
+_UPLOADS = (600, 3600)
+"""Seconds between two looks at Gradio's temporary files, and the age from which on they go."""
+_PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Blocks:
+    """The whole page, wired to ``studio``; ``words`` must hold the texts of all its models."""
+    cards = studio.cards()
+    card = studio.card(studio.default_model)
+    page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS)
+    with page:
+        with gr.Column(elem_id="page"):
+            _drawn("topbar")
+            with gr.Row(elem_id="studio"):
+                builder = _Controls(card, words, _answers(studio))
+                builder.column(cards)
+                with gr.Column(elem_id="right"):
+                    _drawn("views")
+                    canvas = _drawn("canvas")
+                    _drawn("compare")
+                    _drawn("history")
+            viewer = _drawn("viewer")
+            _drawn("mask", bounds=mask_bounds())
+        widgets = builder.widgets(canvas)
+        add_public_functions(studio, first)  # before the page's own, which Gradio would name the same
+        do = Handlers(studio, widgets, words, first)
+        _wire(page, builder, widgets, do)
+        _wire_viewer(viewer, widgets, do)
+    page.queue(default_concurrency_limit=None)
+    return page
+
+
+def _drawn(name: str, value: object = None, server: Callable[[Data], object] | None = None, **props: Any) -> gr.HTML:
+    """One of our own components: static markup that its script fills in; ``server`` is what the script may call."""
+    return gr.HTML(
+        value=value,
+        html_template=asset(f"{name}.html"),
+        js_on_load=asset(f"{name}.js"),
+        server_functions=[answering(server)] if server else None,
+        apply_default_css=False,
+        **{"elem_id": name} | props,
+    )
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the scripts of the left column may call."""
+
+    hints: Callable[..., object]
+    save_note: Callable[..., object]
+    models: Callable[..., object]
+    negatives: Callable[..., object]
+    presets: Callable[..., object]
+    prompt: Callable[..., object]
+
+
+def _answers(studio: Studio) -> _Answers:
+    return _Answers(
+        hints=hint_function(studio),
+        save_note=note_function(studio),
+        models=panel_function(studio),
+        negatives=library_function(studio),
+        presets=bar_function(studio),
+        prompt=prompt_function(studio),
+    )
+
+
+class _Controls:
+    """Builds the left column and remembers what it built."""
+
+    def __init__(self, card: ModelCard, words: gr.I18n, answers: _Answers) -> None:
+        self._answers = answers
+        self._words = words
+        self._card = card
+        self.fields: dict[str, Component] = {}
+
+    def column(self, cards: Iterable[ModelCard]) -> None:
+        """Prompt, model, words, seed, stages, and the action bar."""
+        with gr.Column(elem_id="left"):
+            with gr.Column(elem_id="scroll"):
+                with gr.Column(elem_id="compose"):
+                    self._text("prompt", lines=4, max_lines=10, placeholder=self._words("prompt_hint"), autofocus=True)
+                    _drawn("prompt", server=self._answers.prompt)
+                    self.examples = _drawn("examples", list(self._card.examples))
+                    self.drop = _drawn("drop")
+                with gr.Column(elem_id="settings"):
+                    self._model(cards)
+                    self._loras()
+                    self._text("triggers", max_lines=1, placeholder=self._words("triggers_hint"))
+                    _drawn("triggers")
+                    self._text("negative", lines=2, max_lines=6)
+                    _drawn("hints", server=self._answers.hints)
+                    self.negatives = _drawn("negatives", server=self._answers.negatives)
+                    self._seed()
+                    self.presets = _drawn("presets", server=self._answers.presets)
+                    self._stages()
+            with gr.Column(elem_id="actions"):
+                self.notice = _drawn("notice", {})
+                self.asked = _drawn("asked", "")
+                with gr.Row(elem_id="buttons"):
+                    self.fields[COUNT] = gr.Number(
+                        1, label=self._words("count"), precision=0, minimum=1, maximum=MAX_COUNT, step=1, scale=1,
+                        min_width=76, elem_id=element_id(COUNT),
+                    )  # fmt: skip
+                    self.generate = gr.Button(self._words("generate"), variant="primary", elem_id="generate", scale=5)
+                    self.stop = gr.Button(
+                        self._words("stop"), variant="stop", elem_id="stop", scale=2, min_width=90, interactive=False
+                    )
+
+    def widgets(self, canvas: Component) -> Widgets:
+        """All that handlers write to."""
+        return Widgets(
+            fields=self.fields,
+            canvas=canvas,
+            notice=self.notice,
+            examples=self.examples,
+            stop=self.stop,
+            asked=self.asked,
+            job=gr.State(""),
+            remade=gr.State([]),
+        )
+
+    def _text(self, field: str, **options: Any) -> None:
+        self.fields[field] = gr.Textbox(**self._named(field), **options)
+
+    def _model(self, cards: Iterable[ModelCard]) -> None:
+        choices = [(self._words(card_key(card, "title")), card.name) for card in cards]
+        self.fields["model"] = gr.Dropdown(
+            choices,
+            value=self._card.name,
+            label=self._words("model"),
+            info=self._words(card_key(self._card, "description")),
+            elem_id=element_id("model"),
+        )
+        self.models = _drawn("models", server=self._answers.models, known=sorted(name for _, name in choices))
+
+    def _loras(self) -> None:
+        self.fields["loras"] = _drawn(
+            "loras", [], self._answers.save_note, elem_id=element_id("loras"), limits=limits()
+        )
+
+    def _seed(self) -> None:
+        with gr.Row(elem_id="seeds"):
+            self._text("seed", max_lines=1, placeholder=self._words("seed_hint"), scale=4, min_width=150)
+            self.seed_random = gr.Button(self._words("seed_random"), size="sm", elem_id="seed-random", min_width=60)
+            self.seed_last = gr.Button(self._words("seed_last"), size="sm", elem_id="seed-last", min_width=60)
+        with gr.Row(elem_id="variation"):
+            low, high, step = bounds(GenerationRequest, "variation_strength")
+            self.fields["variation_strength"] = gr.Slider(
+                low, high, value=low, step=step, buttons=[], min_width=150, scale=4, **self._named("variation_strength")
+            )
+            self._text("variation_seed", max_lines=1, placeholder=self._words("seed_hint"), scale=3, min_width=120)
+
+    def _stages(self) -> None:
+        with gr.Accordion(self._words("stages"), open=True, elem_classes="section"):
+            with gr.Row(elem_id="recipes"):
+                self.recipes = {
+                    name: gr.Button(self._words(name), size="sm", elem_id=f"fill-{name}", min_width=60)
+                    for name in RECIPES
+                }
+            self.fields["start"] = _drawn("start", None, elem_id=element_id("start"))
+            stages = stages_values(self._card.stages)["stages"]
+            self.fields["stages"] = _drawn("stages", stages, elem_id=element_id("stages"), form=stage_form())
+            self.fields["keep_stages"] = gr.Checkbox(container=False, **self._named("keep_stages"))
+
+    def _named(self, field: str) -> dict[str, Any]:
+        return {
+            "label": self._words(knob_key(GenerationRequest, field, "title")),
+            "info": self._words(knob_key(GenerationRequest, field, "help")),
+            "elem_id": element_id(field),
+        }
+
+
+def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> None:
+    """Events to handlers. Only what watches jobs goes through Gradio's queue.
+
+    Settings come as they are typed, without Gradio's own check (``preprocess``), whose sentences name no field.
+    """
+    fields = list(at.fields.values())
+    filled = [*fields, at.examples, at.notice]
+    plain: dict[str, Any] = _PRIVATE | {"queue": False}
+    prompt, model = at.fields["prompt"], at.fields["model"]
+    starts = [controls.generate.click, _event(prompt, "submit")]
+    queued = [at.asked, at.notice]
+    gr.on(starts, do.generate, fields, queued, trigger_mode="multiple", preprocess=False, **plain)
+    # One handler of a tab shows its jobs; what is asked for meanwhile has it look again when it is through.
+    watched = [at.job, at.notice, at.canvas, at.stop]
+    shows = [page.load, _event(at.asked, "submit")]
+    gr.on(shows, do.follow, at.asked, watched, trigger_mode="always_last", **_PRIVATE)
+    controls.stop.click(do.stop, at.job, at.stop, **plain)
+    _event(model, "input")(do.choose_model, model, filled, **plain)
+    _event(controls.models, "arrived")(do.models_arrived, None, model, **plain)
+    for name, button in controls.recipes.items():
+        button.click(do.stage_filler(name), model, filled, **plain)
+    controls.seed_random.click(lambda: "", None, at.fields["seed"], **plain)
+    controls.seed_last.click(do.last_seed, None, [at.fields["seed"], at.notice], **plain)
+    _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
+    _event(controls.negatives, "guide")(do.guide, fields, fields, preprocess=False, **plain)
+    _event(controls.presets, "apply")(do.apply_preset, fields, filled, preprocess=False, **plain)
+    _event(controls.presets, "reset")(do.reset, model, filled, **plain)
+    _event(at.fields["stages"], "edit")(do.edit_stages, fields, filled, preprocess=False, **plain)
+    _event(at.fields["start"], "shape")(do.shape_stages, fields, filled, preprocess=False, **plain)
+    _event(controls.drop, "fill")(do.fill_in, model, filled, **plain)
+    _event(controls.drop, "undo")(do.put_back, None, filled, **plain)
+    _remember(page, at, do, plain)
+
+
+def _wire_viewer(viewer: gr.HTML, at: Widgets, do: Handlers) -> None:
+    """What can be done with a picture, on the canvas and in the history."""
+    filled = [*at.fields.values(), at.examples, at.notice]
+    for source in (at.canvas, viewer):
+        _event(source, "reuse")(do.reuse, None, filled, **_PRIVATE, queue=False)
+        queued = _event(source, "again")(do.again, None, [at.asked, at.remade, at.notice], **_PRIVATE, queue=False)
+        queued.then(do.compare, at.remade, [at.remade, at.notice], **_PRIVATE)
+
+
+def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any]) -> None:
+    """Keep the settings in the browser, without asking the server; put them in again when the page is loaded.
+
+    Every change is told to the page's own scripts, which ask for hints when it has been quiet for a while.
+    """
+    saved = gr.BrowserState(None, storage_key=_MEMORY, secret=_MEMORY)
+    fields = list(at.fields.values())
+    names = json.dumps(list(at.fields))
+    tell = f"""const settings = Object.fromEntries({names}.map((name, place) => [name, values[place]]));
+      document.dispatchEvent(new CustomEvent("studio:settings", {{ detail: settings }}));"""
+    keep = f"(saved, ...values) => {{ {tell} return window.studio.restored ? settings : saved; }}"
+    begin = f"(...values) => {{ {tell} window.studio.restored = true; return []; }}"
+    restored = page.load(do.restore, saved, [*fields, at.examples, at.notice], **plain)
+    restored.then(None, fields, None, js=begin, **plain)
+    changes = [_event(field, "change") for field in fields]
+    gr.on(changes, None, [saved, *fields], saved, js=keep, **plain)
+
+
+def _chosen(event: gr.EventData) -> str:
+    return str(getattr(event, "text", ""))
+
+
+def _event(component: Component, name: str) -> Any:
+    """A component's event by name; Gradio makes them at run time, where no type check can see them."""
+    return getattr(component, name)

@@ -1,0 +1,128 @@
+"""The preset bar: what its script is told and may ask for, and a preset as page values. Knows no components.
+
+The page's own script (``presets.js``) draws it and puts texts in with ``textContent``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import RequestError, StudioError
+from zimage_app.domain.preset import Difference, Preset, differences, request_settings, suits, with_strength
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.service.rules.permissions import require_home
+from zimage_app.service.studio import Studio
+from zimage_app.ui.fields.values import Values, request_data, request_values, stages_values
+
+Data = dict[str, Any]
+
+
+def bar_function(studio: Studio) -> Callable[[Data], Data]:
+    """What the bar's script calls.
+
+    ``do`` is ``list``, ``state`` (how the page's ``settings`` differ from the preset ``name``), or ``save`` (the
+    ``settings`` as ``name``; ``whole``, with the prompt; ``replace``, in an own one's place), ``rename`` (to ``new``)
+    and ``delete``, which change the files.
+    """
+
+    def presets(order: Data) -> Data:
+        """What was asked for; an ``error`` in the page's language where it can't be."""
+        language = language_named(order.get("language"))
+        try:
+            if order.get("do") == "state":
+                found = state(studio, str(order.get("name") or ""), order.get("settings"))
+                return {"differences": None if found is None else [_difference_data(each, language) for each in found]}
+            chosen = "" if order.get("do") == "list" else _change(studio, order)
+            listed = [_preset_data(preset, language) for preset in studio.presets.presets()]
+            return {"presets": listed, "allowed": not studio.shared, "chosen": chosen}
+        except RequestError as error:
+            return {"error": (error.reason if error.field == "preset" else error.text).to(language)}
+        except StudioError as error:
+            return {"error": error.to(language)}
+
+    return presets
+
+
+def state(studio: Studio, name: str, settings: object) -> tuple[Difference, ...] | None:
+    """What the page has otherwise than a preset; None while it is half-typed and can't be told.
+
+    Raises:
+        StudioError: there is no such preset, or its file is damaged.
+    """
+    preset = studio.presets.load(name)
+    try:
+        values = settings if isinstance(settings, Mapping) else {}
+        request = _request(values)
+        card = studio.card(str(values["model"]))
+    except (KeyError, StudioError):
+        return None
+    wanted = preset_card(studio, preset, card)
+    return differences(preset.settings, request, card, wanted.stages if wanted else None)
+
+
+def preset_card(studio: Studio, preset: Preset, now: ModelCard) -> ModelCard | None:
+    """The card of the model that a preset asks for: the present one where that suits; None where none is here."""
+    model = preset.settings.get("model")
+    if model is None or suits(now, model):
+        return now
+    cards = studio.cards()
+    return next((each for each in cards if each.name == model), next((c for c in cards if suits(c, model)), None))
+
+
+def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any]) -> Values:
+    """The page values that a preset sets. ``card`` is the model's that it asks for, None where that isn't here."""
+    settings = preset.settings
+    stages = preset.stages or (card.stages if card and "model" in settings else None)
+    plain = {name: value for name, value in settings.items() if name not in ("model", "stages", "lora_strength")}
+    asked = parse_request({"prompt": "-"} | plain)
+    values: Values = {} if stages is None else stages_values(stages)
+    filled = request_values(asked.model_copy(update={"stages": stages}), card or _NO_CARD)
+    values |= {name: filled[name] for name in plain}
+    if "lora_strength" in settings:
+        values["loras"] = with_strength(values.get("loras", now.get("loras")), settings["lora_strength"])
+    return values
+
+
+_NO_CARD = ModelCard("", Text("", ""), Text("", ""))
+
+
+def _change(studio: Studio, order: Mapping[str, Any]) -> str:
+    """Do what changes a file; gives the name of the preset that is chosen then."""
+    require_home("presets", shared=studio.shared)
+    name, library = str(order.get("name") or ""), studio.presets
+    match order.get("do"):
+        case "save":
+            values = order.get("settings")
+            values = values if isinstance(values, Mapping) else {}
+            request = _request(values)
+            settings = request_settings(str(values["model"]), request, whole=bool(order.get("whole")))
+            if not str(values["prompt"] or "").strip():
+                settings.pop("prompt", None)
+            return library.save(name, settings, overwrite=bool(order.get("replace"))).name
+        case "rename":
+            return library.rename(name, str(order.get("new") or "")).name
+        case "delete":
+            library.delete(name)
+    return ""
+
+
+def _request(values: Mapping[str, Any]) -> GenerationRequest:
+    blank = not str(values.get("prompt") or "").strip()
+    return parse_request(request_data(dict(values) | ({"prompt": "-"} if blank else {})))
+
+
+def _preset_data(preset: Preset, language: Language) -> Data:
+    return {
+        "name": preset.name,
+        "title": preset.title.to(language),
+        "about": preset.description.to(language),
+        "mine": preset.mine,
+        "problem": preset.problem.to(language) if preset.problem else "",
+    }
+
+
+def _difference_data(difference: Difference, language: Language) -> Data:
+    return {"title": difference.title.to(language), "preset": difference.preset, "given": difference.given}

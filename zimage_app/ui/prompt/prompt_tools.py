@@ -1,0 +1,125 @@
+"""What stands by the prompt: what the model will read of it, and the wildcards to choose from. Knows no components.
+
+The page's own script (``prompt.js``) draws it and puts texts in with ``textContent``. The history of prompts is
+the browser's alone; nothing of it comes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from zimage_app.domain.errors import RequestError, StudioError
+from zimage_app.domain.plan import GenerationPlan, make_plan
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.domain.wildcard_expansion import ways
+from zimage_app.domain.wildcards import drawn_pieces
+from zimage_app.service.studio import Studio
+from zimage_app.ui.canvas.canvas import lora_text
+from zimage_app.ui.fields.values import request_data
+from zimage_app.ui.prompt.hints import named_by_tags
+
+Data = dict[str, Any]
+
+_SAMPLES = 40
+"""Lines of a list that the page is told, for a look into it."""
+_COUNTABLE = 10**12
+"""Combinations from which on only the number of digits is told."""
+_ANY_PROMPT = "-"
+_PIECES, _PIECE = 3, 40
+"""How many of the pieces that are drawn are shown, and letters of each."""
+
+
+def prompt_function(studio: Studio) -> Callable[[Data], Data]:
+    """What the prompt's script calls.
+
+    ``do`` is ``reads`` (of the page's ``settings``; ``example`` is the seed to draw with where they have none) or
+    ``wildcards``.
+    """
+
+    def prompt(order: Data) -> Data:
+        """What was asked for, in the page's ``language``."""
+        language = language_named(order.get("language"))
+        if order.get("do") == "wildcards":
+            return {"lists": wildcard_data(studio, language)}
+        return reads_data(studio, order["settings"], int(order.get("example") or 0), language)
+
+    return prompt
+
+
+def wildcard_data(studio: Studio, language: Language) -> list[Data]:
+    """Every list with its first lines; broken ones with their problem."""
+    return [
+        {
+            "name": each.name,
+            "about": each.about,
+            "lines": each.lines[:_SAMPLES],
+            "count": len(each.lines),
+            "problem": each.problem.to(language) if each.problem else "",
+        }
+        for each in studio.wildcards.lists()
+    ]
+
+
+def reads_data(studio: Studio, settings: Mapping[str, Any], example: int, language: Language) -> Data:
+    """What the model will read: ``text`` with its ``tokens`` and their ``limit``, ``loras`` that tags name, ``words``
+    that are joined in front, the number of ``ways`` to draw and what is ``drawn``. ``same``: it is the prompt itself.
+
+    Empty while a field is half-typed, ``problem`` where a choice, a wildcard or the length is at fault.
+    """
+    blank = not str(settings["prompt"] or "").strip()
+    try:
+        asked = parse_request(request_data(dict(settings) | ({"prompt": _ANY_PROMPT} if blank else {})))
+    except StudioError:  # the button's own check names the field
+        return {}
+    try:
+        count = ways(asked, studio.wildcards.lines)
+    except RequestError as error:
+        return {"problem": error.reason.to(language)}
+    try:
+        plan = _plan(studio, asked, str(settings["model"]), abs(example))
+        return _data(studio, asked, plan, str(settings["model"]), language) | _ways(count, asked)
+    except StudioError:
+        return {}
+
+
+def _plan(studio: Studio, asked: GenerationRequest, model: str, example: int) -> GenerationPlan:
+    return make_plan(
+        asked, studio.card(model), lambda: example, lora_name=studio.loras.name_of, wildcard=studio.wildcards.lines
+    )
+
+
+def _data(studio: Studio, asked: GenerationRequest, plan: GenerationPlan, model: str, language: Language) -> Data:
+    text = "" if asked.prompt == _ANY_PROMPT else plan.request.full_prompt
+    tokens, limit = studio.tokens(model, text), studio.token_limit(model)
+    return {
+        "text": text,
+        "same": text in ("", asked.prompt),
+        "words": plan.request.joined_words,
+        "loras": [lora_text(use) for use in named_by_tags(asked, plan.request)],
+        "tokens": tokens,
+        "limit": limit,
+        "problem": _too_long(tokens, limit).to(language) if tokens and limit and tokens > limit else "",
+    }
+
+
+def _ways(count: int, asked: GenerationRequest) -> Data:
+    shown = f"{count:,}" if count < _COUNTABLE else f"10^{len(str(count)) - 1}"
+    texts = (asked.prompt, asked.negative, *asked.triggers)
+    drawn = list(dict.fromkeys(piece for text in texts for piece in drawn_pieces(text)))
+    more = " …" if len(drawn) > _PIECES else ""
+    said = "  ".join(_short(piece) for piece in drawn[:_PIECES]) + more
+    return {"ways": shown if count > 1 else "", "drawn": said, "example": count > 1 and asked.seed == "random"}
+
+
+def _short(piece: str) -> str:
+    line = " ".join(piece.split())
+    return line if len(line) <= _PIECE else f"{line[: _PIECE - 1]}…"
+
+
+def _too_long(tokens: int, limit: int) -> Text:
+    return Text(
+        f"{tokens} tokens, but this model takes at most {limit}; make the prompt shorter",
+        f"共 {tokens} 个词元，而此模型最多接受 {limit} 个；请缩短提示词",
+    )

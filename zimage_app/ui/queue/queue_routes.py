@@ -1,0 +1,96 @@
+"""The queue over HTTP, for the panel behind the job pill; who asks is told by the visitor's cookie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from zimage_app.domain.errors import RequestError, StudioError
+from zimage_app.domain.text import Text
+from zimage_app.service.rules.permissions import for_strangers, may_see, require_home
+from zimage_app.service.studio import Studio
+from zimage_app.ui.history.history_routes import order_of
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import owner_of
+
+Data = dict[str, Any]
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def queue_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+    """``/queue.json``: GET what runs and waits; POST ``{"do": ORDER, "id": JOB or group}`` to change it."""
+
+    def answer(request: Request, work: Callable[[], object]) -> Response:
+        language = language_of(request, first)
+        try:
+            work()
+        except StudioError as error:
+            text = for_strangers(error.text) if studio.shared else error.text
+            status = 422 if isinstance(error, RequestError) else 500
+            return JSONResponse({"error": text.to(language)}, status, headers=_HEADERS)
+        return JSONResponse(queue_data(studio, owner_of(request)), headers=_HEADERS)
+
+    def show(request: Request) -> Response:
+        return answer(request, lambda: None)
+
+    async def change(request: Request) -> Response:
+        order = await order_of(request)
+        return await run_in_threadpool(answer, request, lambda: _carry_out(studio, owner_of(request), order))
+
+    return [Route("/queue.json", show), Route("/queue.json", change, methods=["POST"])]
+
+
+def queue_data(studio: Studio, owner: str) -> Data:
+    """What the panel shows: this visitor's jobs in turn, and how many others there are."""
+    queue, views = studio.queue(), studio.jobs(owner, shared=studio.shared)
+    return {
+        "paused": queue.paused,
+        "others": max(0, queue.running + queue.waiting - len(views)),
+        "home": not studio.shared,
+        "jobs": [
+            {
+                "id": view.id,
+                "state": view.state,
+                "prompt": view.prompt,
+                "group": view.group,
+                "percent": round(100 * view.progress),
+            }
+            for view in views
+        ],
+    }
+
+
+def _carry_out(studio: Studio, owner: str, order: object) -> None:
+    """One order; raises RequestError for one that there isn't."""
+    given = order if isinstance(order, dict) else {}
+    do, target = given.get("do"), str(given.get("id", ""))
+    orders: dict[str, Callable[[], object]] = {
+        "pause": lambda: _pause(studio, True),
+        "resume": lambda: _pause(studio, False),
+        "clear": lambda: studio.clear_queue(owner, shared=studio.shared),
+        "cancel_group": lambda: studio.cancel_group(target, owner, shared=studio.shared),
+        "cancel": lambda: studio.cancel(_own(studio, owner, target)),
+        "up": lambda: studio.move(_own(studio, owner, target)),
+        "first": lambda: studio.move(_own(studio, owner, target), first=True),
+    }
+    if not isinstance(do, str) or do not in orders:
+        raise RequestError("do", Text(f"must be one of {', '.join(orders)}", f"必须是 {'、'.join(orders)} 之一"))
+    orders[do]()
+
+
+def _pause(studio: Studio, paused: bool) -> None:
+    require_home("queue", shared=studio.shared)
+    studio.pause_queue(paused)
+
+
+def _own(studio: Studio, owner: str, job_id: str) -> str:
+    """The id of a job that this visitor may change; raises RequestError for another."""
+    view = studio.view(job_id)
+    if view is None or not may_see(view.owner, owner, shared=studio.shared):
+        raise RequestError("id", Text("is no job of yours that is known", "不是你的任务，或已不存在"))
+    return job_id

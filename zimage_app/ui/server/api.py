@@ -1,0 +1,223 @@
+"""What programs may call through Gradio itself: ``gradio_client``, and MCP where it is switched on.
+
+REST (``/api``) can do more; this is there for Spaces and for what speaks Gradio or MCP anyway. The functions'
+docstrings are their documentation to such programs.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import api
+from gradio.utils import get_upload_folder
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from zimage_app.domain.errors import RequestError, StudioError
+from zimage_app.domain.request import parse_request
+from zimage_app.domain.text import Language, Text
+from zimage_app.service.jobs.view import JobView
+from zimage_app.service.pictures.history import HistoryItem, Search
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.rules.permissions import may_see
+from zimage_app.service.studio import Studio
+from zimage_app.ui.server.framework import FILES
+from zimage_app.web.json_bodies import excess
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import new_owner, owner_of
+
+Data = dict[str, Any]
+
+_PATIENCE = 30.0
+_MAX_LISTED = 100
+_MAX_FILES = 64
+"""Pictures that lie ready to be fetched; older ones are in the history."""
+
+
+def add_public_functions(studio: Studio, first: LanguageChoice) -> None:
+    """Call inside the page: adds ``/generate``, ``/status`` and ``/history`` to its API."""
+    public = _Public(studio, first)
+    api(public.generate, api_name="generate", concurrency_limit=None)
+    api(public.status, api_name="status", concurrency_limit=None)
+    api(public.history, api_name="history", concurrency_limit=None)
+
+
+def public_parameters() -> dict[str, set[str]]:
+    """What may be given to each of the public functions, by their names."""
+    functions: dict[str, Callable[..., object]] = {
+        "generate": _Public.generate,
+        "status": _Public.status,
+        "history": _Public.history,
+    }
+    return {name: set(signature(each).parameters) - {"self", "request"} for name, each in functions.items()}
+
+
+def require_mcp() -> None:
+    """Refuse to begin where MCP's package is missing or is one that Gradio can't use, and would offer nothing.
+
+    Raises:
+        StudioError: says what to install.
+    """
+    try:
+        found = version("mcp")
+    except PackageNotFoundError:
+        found = "none"
+    if not found.startswith("1."):
+        raise StudioError(
+            Text(
+                f'--mcp needs version 1 of the package mcp (found: {found}): pip install "mcp>=1.30,<2"',
+                f'--mcp 需要 1.x 版的 mcp 包（当前：{found}）：pip install "mcp>=1.30,<2"',
+            )
+        )
+
+
+class _Public:
+    """The functions, for one studio."""
+
+    def __init__(self, studio: Studio, first: LanguageChoice) -> None:
+        self._studio = studio
+        self._first = first
+
+    async def generate(
+        self, request: gr.Request, prompt: str, seed: int = -1, model: str = "", settings: str = "", wait: bool = True
+    ) -> Data:
+        """Make a picture from a prompt.
+
+        Args:
+            prompt: What the picture shows, in Chinese or English.
+            seed: The same number gives the same picture; -1 draws one.
+            model: The name of a model; empty for the usual one.
+            settings: More settings as JSON, as POST /api/generate takes them, for example {"stages": [...]}.
+            wait: Come back with the picture; else at once, with a task_id to ask status for.
+
+        Returns:
+            task_id, status, progress in percent, and with wait the picture's file, id, seed and settings.
+        """
+        visitor = _visitor(request)
+        language = language_of(visitor, self._first)
+        try:
+            more = _settings(settings)
+            asked = parse_request({"prompt": prompt} | ({} if seed == -1 else {"seed": seed}) | more)
+            owner = owner_of(visitor) or (new_owner() if self._studio.shared else "")
+            job_id = await run_in_threadpool(self._studio.submit, asked, model or self._studio.default_model, owner)
+            view = self._studio.view(job_id)
+            if wait:
+                async for newest in self._studio.watch(job_id, _PATIENCE):
+                    view = newest
+        except StudioError as error:
+            raise gr.Error(error.to(language), print_exception=False) from error
+        if view is None or view.error is not None:
+            problem = view.error.text if view and view.error else _LOST
+            raise gr.Error(problem.to(language), print_exception=False)
+        return await run_in_threadpool(_task, view, language)
+
+    def status(self, request: gr.Request, task_id: str = "") -> Data:
+        """Ask how far a picture is, or how busy the app is.
+
+        Args:
+            task_id: What generate gave; empty to ask for the queue.
+
+        Returns:
+            The task as generate gives it, with its picture once it is done; or how many run and wait.
+        """
+        visitor = _visitor(request)
+        language = language_of(visitor, self._first)
+        if not task_id:
+            queue = self._studio.queue()
+            return {"running": queue.running, "waiting": queue.waiting}
+        view = self._studio.view(task_id)
+        if view is None or not may_see(view.owner, owner_of(visitor), shared=self._studio.shared):
+            raise gr.Error(_LOST.to(language), print_exception=False)
+        return _task(view, language)
+
+    def history(self, request: gr.Request, search: str = "", page: int = 1, page_size: int = 20) -> Data:
+        """List the pictures that were made, newest first.
+
+        Args:
+            search: Words of the prompt or the settings; empty for all.
+            page: Which page, from 1.
+            page_size: How many on a page, up to 100.
+
+        Returns:
+            items with id, prompt, model, seed and size; total; page; pages.
+        """
+        size = min(max(1, page_size), _MAX_LISTED)
+        found = self._studio.history.page(owner_of(_visitor(request)), Search(search), max(1, page), size)
+        items = [_item(item) for item in found.items]
+        return {"items": items, "total": found.total, "page": found.page, "pages": found.pages}
+
+
+_LOST = Text("There is no such task.", "没有这个任务。")
+
+
+def _visitor(request: gr.Request) -> HTTPConnection:
+    if request.request is None:
+        raise RuntimeError("called without a visitor's request")
+    return request.request
+
+
+def _settings(text: str) -> Data:
+    if reason := excess(text.encode(errors="replace")):
+        raise RequestError("settings", reason)
+    try:
+        settings = json.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise RequestError("settings", Text("is not JSON", "不是 JSON")) from error
+    if not isinstance(settings, dict):
+        raise RequestError("settings", Text("must be a group of settings", "必须是一组设置"))
+    return settings
+
+
+def _task(view: JobView, language: Language) -> Data:
+    task: Data = {
+        "task_id": view.id,
+        "status": view.state,
+        "progress": round(100.0 * view.progress, 1),
+        "error": view.error.to(language) if view.error else None,
+        "picture": None,
+    }
+    if view.picture is not None:
+        record = view.picture.record
+        task["picture"] = {
+            "id": record.id,
+            "seed": record.request.seed,
+            "model": record.model,
+            "settings": record.request.model_dump(mode="json"),
+            "file": _file(view.picture),
+        }
+    return task
+
+
+def _file(saved: SavedPicture) -> Data:
+    """The PNG where Gradio hands files out from, to whoever knows the path: one that nobody can guess.
+
+    It lies in this app's own folder, which is gone with it.
+    """
+    folder = Path(get_upload_folder()) / FILES
+    path = folder / f"{time.time_ns():020d}-{secrets.token_hex(16)}" / saved.path.name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(saved.read())
+    for old in sorted(folder.iterdir())[:-_MAX_FILES]:
+        shutil.rmtree(old, ignore_errors=True)
+    return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
+
+
+def _item(item: HistoryItem) -> Data:
+    return {
+        "id": item.id,
+        "created": item.created.isoformat(),
+        "prompt": item.prompt,
+        "model": item.model,
+        "seed": item.seed,
+        "width": item.width,
+        "height": item.height,
+    }

@@ -1,0 +1,37 @@
+"""The one way in for what the page's own scripts call: whatever a browser sends, an answer comes back.
+
+Anybody can call these functions by hand, with anything. Knows no scripts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from zimage_app.domain.errors import StudioError
+from zimage_app.domain.text import language_named
+from zimage_app.ui.words.i18n import say
+
+log = logging.getLogger(__name__)
+
+Data = dict[str, Any]
+
+
+def answering(function: Callable[[Data], object]) -> Callable[[object], object]:
+    """The function, for any order at all: what it doesn't understand is an ``error`` in the page's language."""
+
+    @wraps(function)
+    def answer(order: object) -> object:
+        known = dict(order) if isinstance(order, Mapping) else {}
+        language = language_named(known.get("language"))
+        try:
+            return function(known)
+        except StudioError as error:
+            return {"error": error.to(language)}
+        except Exception:
+            log.exception("what the page's script asked for failed")
+            return {"error": say("internal", language)}
+
+    return answer

@@ -1,0 +1,84 @@
+"""Who is looking, and in which language: two cookies, and a script that comes first in the page. Knows no jobs.
+
+Gradio chooses its words by ``navigator.language`` before any script of ours could run, and knows ``zh-CN`` but neither
+``zh`` nor ``zh-HK``; so the page's HTML itself is given the choice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from zimage_app.ui.asset import asset
+from zimage_app.ui.words.i18n import catalogue
+from zimage_app.web.guard import with_nonce
+from zimage_app.web.language import LANGUAGE_COOKIE, LOCALES, LanguageChoice, language_of
+from zimage_app.web.owner import new_owner, owner_cookie, owner_of
+
+
+class VisitorMiddleware:
+    """Gives every page load an owner's cookie and the page's language and words."""
+
+    def __init__(self, app: ASGIApp, first: LanguageChoice = "auto") -> None:
+        self._app = app
+        self._first = first
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; only the page itself is changed."""
+        if scope["type"] != "http" or scope["path"] not in ("", "/") or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        await self._app(scope, receive, _PageSend(send, HTTPConnection(scope), self._first))
+
+
+class _PageSend:
+    """Holds the page back until it is whole, then sends it with our script and cookie in it."""
+
+    def __init__(self, send: Send, visitor: HTTPConnection, first: LanguageChoice) -> None:
+        self._send = send
+        self._visitor = visitor
+        self._first = first
+        self._start: Message = {}
+        self._body = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        if message["type"] != "http.response.body":
+            await self._send(message)
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        body = self._body.replace(b"<head>", b"<head>" + self._script(), 1)
+        body = with_nonce(body, self._visitor.scope)
+        headers = MutableHeaders(raw=self._start["headers"])
+        headers["content-length"] = str(len(body))
+        headers["cache-control"] = "no-store"
+        if not owner_of(self._visitor):
+            headers.append("set-cookie", owner_cookie(self._visitor, new_owner()))
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _script(self) -> bytes:
+        language = language_of(self._visitor, self._first)
+        page = {
+            "language": language,
+            "cookie": LANGUAGE_COOKIE,
+            "words": {key: text.to(language) for key, text in catalogue(()).items()},
+        }
+        return (
+            f"<script>window.studio={_script_json(page)};document.documentElement.lang={_script_json(LOCALES[language])};"
+            f"Object.defineProperty(navigator,'language',{{get:()=>{_script_json(LOCALES[language])},configurable:true}});"
+            f"{asset('studio.js')}{asset('keyboard.js')}{asset('queue.js')}</script>"
+        ).encode()
+
+
+def _script_json(value: str | Mapping[str, object]) -> str:
+    """JSON that may stand inside a script element."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

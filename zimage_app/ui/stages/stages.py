@@ -1,0 +1,57 @@
+"""Adding, copying, moving and removing stages: page values in, page values out. Knows no components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import StartPicture, parse_request, parse_stage
+from zimage_app.domain.stages import EDITS, Edit, Places, following, places_after, renumbered, shaped
+from zimage_app.domain.text import Text
+from zimage_app.ui.fields.values import Values, lora_values, page_stages, stage_data, stage_values, start_value
+
+
+def edited(values: Mapping[str, Any], edit: str, stage: object) -> tuple[Values, tuple[Text, ...]]:
+    """The page values that an edit of ``stage`` (from 0) changes, and what the user should know of it.
+
+    What stands in a stage's fields moves with it, half-typed or not.
+
+    Raises:
+        RequestError: there would be no stage or too many, no such edit or stage, or what it needs is not valid.
+    """
+    stages = page_stages(values)
+    if edit not in EDITS or not isinstance(stage, int) or stage not in range(len(stages)):
+        raise RequestError("stages", Text(f"{edit!r} of {stage!r} is not possible", f"无法对 {stage!r} 执行 {edit!r}"))
+    places = places_after(cast(Edit, edit), stage, len(stages))
+    changed = [dict(stages[place]) for place in places]
+    if edit == "add":
+        changed[-1] = stage_values(following(parse_stage(stage_data(stages[-1]))))
+    chosen = parse_request({"prompt": "-", "loras": values["loras"] or [], "start": values.get("start") or None})
+    loras, said = renumbered(chosen.loras, places)
+    start = start_value(_moved_start(chosen.start, places))
+    return {"stages": changed, "loras": lora_values(loras), "start": start}, said
+
+
+def in_shape(values: Mapping[str, Any], width: object, height: object) -> Values:
+    """The sizes that give all stages the proportions of a canvas.
+
+    Raises:
+        RequestError: these are no sides, or a stage's settings are not valid.
+    """
+    if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
+        raise RequestError("stages", Text(f"{width!r} x {height!r} is no size", f"{width!r} × {height!r} 不是尺寸"))
+    stages = []
+    for stage in page_stages(values):
+        across, along = shaped(parse_stage(stage_data(stage)), width, height)
+        stages.append(stage | {"width": across, "height": along})
+    return {"stages": stages}
+
+
+def _moved_start(start: StartPicture | None, places: Places) -> StartPicture | None:
+    """The start picture at the stage where it was; where that is removed, at the one that comes in its place."""
+    if start is None:
+        return None
+    old = start.stage - 1
+    new = places.index(old) if old in places else min(old, len(places) - 1)
+    return start.model_copy(update={"stage": new + 1})

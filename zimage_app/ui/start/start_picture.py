@@ -1,0 +1,66 @@
+"""The picture to start from, and its mask: handed in by the page's scripts (``start.js``, ``mask.js``).
+
+What the page keeps of them is ``start`` of a request as plain data. Knows no components.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from zimage_app.domain.errors import BusyError, ImportedFileError, StorageError
+from zimage_app.domain.request import MAX_MARGIN, StartPicture
+from zimage_app.service.generation.start_pictures import MAX_BYTES
+from zimage_app.service.studio import Studio
+from zimage_app.ui.drop.drop import file_of
+from zimage_app.ui.fields.controls import bounds
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import owner_of
+from zimage_app.web.slow_work import HANDED_IN, THUMBNAILS
+
+_FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def start_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+    """``POST /inputs?name=FILE``, the picture as the body: its hash and size, or an ``error``.
+
+    Then ``/inputs/HASH`` is the picture as it came, and ``/inputs/HASH.jpg`` is small.
+    """
+
+    async def hand_in(request: Request) -> JSONResponse:
+        language = language_of(request, first)
+        name, picture = await file_of(request, MAX_BYTES, "picture")
+        try:
+            kept = await HANDED_IN.run(studio.inputs.keep, picture, name, owner_of(request))
+        except BusyError as error:
+            return JSONResponse({"error": error.to(language)}, 503, headers=_NOW)
+        except (ImportedFileError, StorageError) as error:
+            return JSONResponse({"error": error.to(language)}, 422, headers=_NOW)
+        return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=_NOW)
+
+    async def small(request: Request) -> Response:
+        data = await THUMBNAILS.run(studio.inputs.thumbnail, request.path_params["digest"], owner_of(request))
+        if data is None:
+            return PlainTextResponse("", 404, headers=_NOW)
+        return Response(data, media_type="image/jpeg", headers=_FOREVER)
+
+    def whole(request: Request) -> Response:
+        kept = studio.inputs.original(request.path_params["digest"], owner_of(request))
+        if kept is None:
+            return PlainTextResponse("", 404, headers=_NOW)
+        path, kind = kept
+        return FileResponse(path, media_type=kind, headers=_FOREVER)
+
+    return [
+        Route("/inputs", hand_in, methods=["POST"]),
+        Route("/inputs/{digest}.jpg", small),
+        Route("/inputs/{digest}", whole),
+    ]
+
+
+def mask_bounds() -> dict[str, float]:
+    """The bounds that the mask editor's controls keep."""
+    _, feather, _ = bounds(StartPicture, "feather")
+    return {"feather": feather, "extend": MAX_MARGIN}
