@@ -49,11 +49,11 @@ def build_text_encoder(vocabulary: int) -> Qwen3Model:
     return Qwen3Model(config)
 
 
-def build_transformer() -> ZImageTransformer2DModel:
-    """A Z-Image transformer of 192 channels and five layers, started so that it predicts zero."""
+def build_transformer(layers: int = 5) -> ZImageTransformer2DModel:
+    """A Z-Image transformer of 192 channels, started so that it predicts zero."""
     transformer = ZImageTransformer2DModel(
         dim=3 * HEAD_DIM,
-        n_layers=5,
+        n_layers=layers,
         n_refiner_layers=1,
         n_heads=3,
         n_kv_heads=3,

@@ -98,6 +98,10 @@ class Recipe:
     """The same at the end, where the network gets used to whole pictures again."""
     late_sparse_from: float = 0.7
     compiled: bool = True
+    layers: int = 5
+    """Main blocks of the transformer."""
+    bfloat16: bool = True
+    """Whether products are computed in it. On a CPU without arithmetic for it, float32 is quicker."""
 
     def rate(self, step: int) -> float:
         fall = max(0.02, (1 - step / self.steps) / (1 - self.decay_from))
@@ -273,7 +277,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.rng = random.Random(recipe.seed + self.peers.rank)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.transformer = build_transformer().to(self.device)
+        self.transformer = build_transformer(recipe.layers).to(self.device)
         self.text_encoder = cast("nn.Module", build_text_encoder(len(corpus.tokenizer))).to(self.device)
         self.parameters: dict[str, Tensor] = {
             f"{prefix}.{name}": parameter
@@ -308,7 +312,7 @@ class Trainer:
     def _predict(self, x: Tensor, sigma: Tensor, batch: Batch, keep: Tensor | None = None) -> Tensor:
         x, sigma, ids, real = (part.to(self.device) for part in (x, sigma, batch.ids, batch.real))
         compiled = self.recipe.compiled
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             caption = encode_captions(cast("Qwen3Model", self.text_encoder), ids), real
             if keep is None:
                 out = predict(self.transformer, x, sigma, caption, compiled)
