@@ -356,7 +356,9 @@ def test_two_processes_average_their_gradients_and_go_on_together(
         np.save(tmp_path / f"latents_{width}.npy", values)
     out = tmp_path / "run"
     arguments = ["train", "--latents", str(tmp_path), "--tokenizer", str(MODEL / "tokenizer"), "--out", str(out)]
-    recipe = json.dumps({"compiled": False, "layers": 1, "bfloat16": False, "warm_up": 2, "batch": {"176": 2, "336": 1, "672": 1}})
+    recipe = json.dumps(
+        {"compiled": False, "layers": 1, "bfloat16": False, "warm_up": 2, "batch": {"176": 2, "336": 1, "672": 1}}
+    )
     for steps in (3, 5):
         monkeypatch.setattr(sys, "argv", [*arguments, "--steps", str(steps), "--processes", "2", "--recipe", recipe])
         main()

@@ -1,7 +1,6 @@
-"""What samplers and hand-over rules are called and what the plan must know of them. Knows no arithmetic: that is in
-the engine.
+"""What samplers and hand-over rules are called and what the plan must know of them.
 
-The engine's tables ``SAMPLERS`` and ``HANDOVERS`` have exactly these names; tests hold them together.
+The arithmetic is in the engine. The engine's tables ``SAMPLERS`` and ``HANDOVERS`` have exactly these names; tests hold them together.
 """
 
 from __future__ import annotations

@@ -258,8 +258,9 @@ def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[
 
 
 def running_stages(stages: Iterable[tuple[int, Stage]]) -> list[StagePlan]:
-    """What stages that run one after the other come to, each as (number, settings), but for their seeds, texts and
-    EasyCache's windows.
+    """Plan stages that run one after the other, each given as (number, settings).
+
+    Seeds, texts and EasyCache's windows are left to the caller.
 
     Raises:
         RequestError: names what can't be run.

@@ -1,0 +1,1 @@
+"""Z-Image on this machine: finding its files, reading them, and the networks for the engine (``components.py``)."""

@@ -87,9 +87,12 @@ class Transformer(Protocol):
         sigmas: Sequence[float],
         guidance: AttentionGuidance | None = None,
     ) -> Evaluation:
-        """Once per stage. ``size`` is the latent's (height, width), both even; ``sigmas`` are the noise levels that
-        will be asked for, so that their modulations are worked out together (others still work, one by one).
-        ``guidance`` changes the first row alone."""
+        """Prepare a stage's evaluations, once per stage.
+
+        ``size`` is the latent's (height, width), both even; ``sigmas`` are the noise levels that will be asked for, so
+        that their modulations are worked out together (others still work, one by one). ``guidance`` changes the first
+        row alone.
+        """
         ...
 
 

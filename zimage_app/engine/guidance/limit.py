@@ -32,6 +32,7 @@ class LimitRule(Rule):
         return None if stage.settings.cfg_limit is None else cls(stage.settings.cfg_limit)
 
     def limited(self, guided: Tensor, positive: Tensor, x: Tensor) -> Tensor:
+        """The guided prediction with its length limited to a multiple of the positive one's; all (16, h, w)."""
         origin = ORIGINS[self._settings.of](x)
         length, most = (torch.linalg.vector_norm(item - origin) for item in (guided, positive))
         return origin + (guided - origin) * torch.clamp(self._settings.most * most / length, max=1.0)

@@ -51,9 +51,11 @@ class NagRule(Rule):
         return cls(settings, texts.negative)
 
     def acts(self, sigma: float) -> bool:
+        """Whether the rule acts at a noise level."""
         return self._settings.acts_at(sigma)
 
     def against(self, positive: TextFeatures) -> tuple[TextFeatures, Combine, bool]:
+        """The negative caption, how attention combines both, and whether the caption's own rows are guided too."""
         settings, negative = self._settings, self._negative
         if settings.lengths == "trimmed":
             negative = trimmed(negative, positive.features.shape[0])

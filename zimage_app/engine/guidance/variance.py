@@ -59,9 +59,11 @@ class VarianceRule(Rule):
         return cls(settings, stage.seed, as_float32(percent_to_sigma(stage.settings.shift, settings.end)))
 
     def acts(self, sigma: float) -> bool:
+        """Whether the rule acts at a noise level."""
         return sigma > self._until
 
     def text(self, text: TextFeatures) -> TextFeatures:
+        """The text features with the stage's noise on them."""
         settings = self._settings
         features = text.features.float().cpu()
         noise = NOISES[settings.noise](features, settings.strength, settings.share, self._seed)

@@ -1,5 +1,7 @@
-"""YAML files that people write by hand, read strictly: no aliases, no key twice, none unknown, nothing that is no plain
-data; errors name the line. Whatever is in a file, it takes a moment and little memory to read.
+"""YAML files that people write by hand, read strictly.
+
+No aliases, no key twice, none unknown, nothing but plain data; errors name the line. Whatever is in a file, reading it
+takes a moment and little memory.
 
 Knows nothing of what the keys mean.
 """

@@ -35,6 +35,7 @@ class Group:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, role: str, key: str, tensor: Tensor) -> None:
+        """Take a tensor of the file; raises LoraError where there is one for its role already."""
         if role in self.keys:
             raise self.fault(
                 role,
@@ -45,6 +46,7 @@ class Group:
         self.tensors[role] = tensor
 
     def fault(self, role: str, en: str, zh: str) -> LoraError:
+        """An error about the tensor of a role, to be raised."""
         key = shown(self.keys.get(role, self.found.place.name))
         return fault(self.file, f"{key} {en}", f"{key} {zh}")
 
@@ -84,6 +86,7 @@ class Group:
         return tensor.flatten(1)
 
     def need(self, role: str, partner: str) -> None:
+        """Raise LoraError where the file lacks the tensor that ``partner`` is multiplied with."""
         if role not in self.keys:
             module = self.found.place.name
             raise self.fault(

@@ -225,8 +225,10 @@ class FastTransformer:
         self.version += 1
 
     def offload(self) -> bool:
-        """Keep the matrices of the main blocks, nearly all of the weights, in the computer's memory; each visits the
-        device while its block computes. Packed ones stay."""
+        """Keep the matrices of the main blocks, nearly all of the weights, in the computer's memory.
+
+        Each is copied to the device while its block computes. Packed ones stay on the device.
+        """
         weights = [item.weights for item in self._main]
         matrices = [part for item in weights for part in (*item.qkv, item.out, *item.w13, item.w2)]
         if self._offloaded or not all(isinstance(part, Tensor) for part in matrices):
@@ -464,8 +466,10 @@ def _stacked(layers: tuple[Any, ...], may_copy: bool) -> tuple[Weight, ...]:
 
 
 def _at_home(item: _Block, module: Any) -> _Block:
-    """A block whose matrices are in the computer's memory. The module's parameters stay the same objects, and views of
-    the fused ones."""
+    """A block whose matrices are in the computer's memory.
+
+    The module's parameters stay the same objects, and views of the fused ones.
+    """
     attn, feed = module.attention, module.feed_forward
     qkv = _moved(item.weights.qkv, (attn.to_q, attn.to_k, attn.to_v))
     w13 = _moved(item.weights.w13, (feed.w1, feed.w3))

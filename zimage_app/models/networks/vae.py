@@ -41,8 +41,10 @@ class VaeCodec:
 
     @torch.no_grad()
     def decode_tiled(self, latent: Tensor) -> Tensor:
-        """``decode`` in a fraction of its memory. Where the latent is larger than a tile, colours differ a little: the
-        decoder's norms look at a tile instead of the whole."""
+        """Decode in a fraction of the memory that ``decode`` takes.
+
+        Where the latent is larger than a tile, colours differ a little: the decoder's norms see a tile, not the whole.
+        """
         self.module.enable_tiling()
         try:
             return self._decoded(latent)

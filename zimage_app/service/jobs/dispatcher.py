@@ -44,8 +44,10 @@ _RUNNER_SECONDS = 0.5
 
 
 class Dispatcher:
-    """Accepts jobs, gives them to runners, and saves what comes of them. Constructing it starts no thread and opens no
-    file; its methods are safe from any thread."""
+    """Accepts jobs, gives them to runners, and saves their results.
+
+    Constructing it starts no thread and opens no file; its methods are safe from any thread.
+    """
 
     def __init__(self, state: Path, gallery: Gallery, runners: Sequence[Runner], rules: JobRules) -> None:
         """``state`` is the folder of the store."""

@@ -1,0 +1,1 @@
+"""Saved pictures: written whole with their settings inside (``gallery.py``), listed (``history/``), compared."""

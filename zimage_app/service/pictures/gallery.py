@@ -61,8 +61,9 @@ class Gallery:
         self._folder = folder
 
     def save(self, picture: Picture, record: ImageRecord, owner: str = "") -> SavedPicture:
-        """Write a picture; afterwards it is on disk whole, or nothing is. Where strangers share the page, ``owner``
-        is who asked for it.
+        """Write a picture; afterwards it is on disk whole, or nothing is.
+
+        Where strangers share the page, ``owner`` is who asked for it.
 
         Raises:
             StorageError: names the folder and the system's reason (full disk, no permission, …).

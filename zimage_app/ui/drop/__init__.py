@@ -1,0 +1,1 @@
+"""Pictures and workflows dropped on the page: read, and answered with their settings."""

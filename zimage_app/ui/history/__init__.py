@@ -1,0 +1,1 @@
+"""The history and compare views, and their routes."""

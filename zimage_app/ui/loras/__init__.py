@@ -1,0 +1,1 @@
+"""The LoRA list with its picker, and the routes that feed it."""

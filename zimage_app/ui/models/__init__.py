@@ -1,0 +1,1 @@
+"""The model panel: which models there are, fetching and unloading one."""

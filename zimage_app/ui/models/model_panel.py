@@ -34,8 +34,11 @@ _PARTS = {
 
 
 def panel_function(studio: Studio) -> Callable[[Mapping[str, Any]], Data]:
-    """What the panel's script calls: ``do`` is view, offer, fetch, cancel or unload; ``name`` and ``source`` say of
-    what and from where; ``devices`` and ``device`` (by ``name``, empty for the best) say where models compute."""
+    """Make the function that the panel's script calls.
+
+    ``do`` is view, offer, fetch, cancel or unload; ``name`` and ``source`` say of what and from where; ``devices`` and
+    ``device`` (by ``name``, empty for the best) say where models compute.
+    """
 
     def models(order: Mapping[str, Any]) -> Data:
         language = language_named(order.get("language"))

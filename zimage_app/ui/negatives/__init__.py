@@ -1,0 +1,1 @@
+"""The library of negative prompts on the page."""

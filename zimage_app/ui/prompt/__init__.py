@@ -1,0 +1,1 @@
+"""What stands by the prompt: tokens, wildcards, trigger words, hints."""

@@ -63,8 +63,10 @@ def wildcard_data(studio: Studio, language: Language) -> list[Data]:
 
 
 def reads_data(studio: Studio, settings: Mapping[str, Any], example: int, language: Language) -> Data:
-    """What the model will read: ``text`` with its ``tokens`` and their ``limit``, ``loras`` that tags name, ``words``
-    that are joined in front, the number of ``ways`` to draw and what is ``drawn``. ``same``: it is the prompt itself.
+    """Tell what the model will read of the prompt.
+
+    ``text`` with its ``tokens`` and their ``limit``, ``loras`` that tags name, ``words`` that are joined in front, the
+    number of ``ways`` to draw and what is ``drawn``. ``same``: it is the prompt itself.
 
     Empty while a field is half-typed, ``problem`` where a choice, a wildcard or the length is at fault.
     """

@@ -1,0 +1,1 @@
+"""The queue panel behind the job pill."""

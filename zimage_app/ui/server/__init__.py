@@ -1,0 +1,1 @@
+"""The page's side of HTTP: which of Gradio's routes are served, sessions, cookies, calls of the page's scripts."""

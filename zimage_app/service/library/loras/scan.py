@@ -1,5 +1,7 @@
-"""Which LoRA files lie under a folder, and which files belong to each. Follows links, also out of the folder, since the
-user has put them there; a folder that several links lead to is visited once, so loops end, and are told. Opens no file.
+"""Which LoRA files lie under a folder, and which files belong to each. Opens no file.
+
+Follows links, also out of the folder, since the user has put them there; a folder that several links lead to is visited
+once, so loops end, and are told.
 """
 
 from __future__ import annotations

@@ -50,8 +50,10 @@ class NegativeLibrary:
         return self._looked().favourites
 
     def search(self, text: str) -> tuple[NegativeCategory, ...]:
-        """What has every word of ``text`` in its Chinese, its English or its when-to-use; categories without any are
-        left out."""
+        """Find the entries that have every word of ``text`` in their Chinese, their English or their when-to-use.
+
+        Categories without any are left out.
+        """
         found = (
             replace(category, entries=tuple(entry for entry in category.entries if entry.matches(text)))
             for category in self.categories()

@@ -56,8 +56,7 @@ class PresetLibrary:
         return preset
 
     def save(self, name: str, settings: Mapping[str, Any], *, overwrite: bool = False) -> Preset:
-        """Keep settings under a name; with ``overwrite`` in the place of the user's preset of that name, whose words
-        stay.
+        """Keep settings under a name; ``overwrite`` replaces the user's preset of that name but for its words.
 
         Raises:
             RequestError: a setting is out of bounds, or the name is not allowed or taken.

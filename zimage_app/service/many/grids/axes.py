@@ -55,8 +55,10 @@ class Cell:
 
 
 def parse_axis(text: str) -> Axis:
-    """``NAME=VALUES``: values between commas, a JSON list, or numbers ``FROM..TO/STEP``; ``prompt~WORD=a,b`` puts each
-    of them in the place of WORD.
+    """Read an axis as users write it: ``NAME=VALUES``.
+
+    Values stand between commas, in a JSON list, or are numbers ``FROM..TO/STEP``; ``prompt~WORD=a,b`` puts each of them
+    in the place of WORD.
 
     Raises:
         RequestError: of ``axis``: it is none of these.
