@@ -1,6 +1,7 @@
 """What samplers and hand-over rules are called and what the plan must know of them.
 
-The arithmetic is in the engine. The engine's tables ``SAMPLERS`` and ``HANDOVERS`` have exactly these names; tests hold them together.
+The arithmetic is in the engine, whose tables ``SAMPLERS`` and ``HANDOVERS`` have exactly these names; tests hold them
+together.
 """
 
 from __future__ import annotations
