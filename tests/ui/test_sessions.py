@@ -93,7 +93,7 @@ def test_sessions_of_closed_pages_go_first_and_all_are_bounded(opened: tuple[Any
     try:
         for number in range(MAX_ENDED + 20):
             holder[f"closed{number}"].is_closed = True
-        holder["open"]  # noqa: B018 - looked at, and so made
+        holder["open"]
         assert len(holder.session_data) == MAX_ENDED + 1
         assert "open" in holder
         for number in range(MAX_SESSIONS + 20):
