@@ -18,9 +18,9 @@ from rich.table import Table
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.generate import add_generate_flags
 from zimage_app.cli.terminal import language, tell
-from zimage_app.domain.errors import RequestError, StorageError
+from zimage_app.domain.errors import RequestError, StorageError, system_reason
 from zimage_app.domain.setting_comparison import side_by_side
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Text, shortened
 from zimage_app.service.pictures.history import History, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
 
@@ -79,7 +79,7 @@ def list_pictures(options: argparse.Namespace) -> int:
         return 0
     table = _table(column.to(language()) for column in _COLUMNS)
     for item in found.items:
-        cells = ("★" if item.favourite else "", item.id, str(item.seed), item.model, _short(item.prompt))
+        cells = ("★" if item.favourite else "", item.id, str(item.seed), item.model, shortened(item.prompt, _LONGEST))
         table.add_row(*map(escape, cells))
     if found.items:
         _print(table)
@@ -136,7 +136,7 @@ def pack_pictures(options: argparse.Namespace) -> int:
         except FileExistsError as error:
             raise RequestError("FILE", Text(f"{options.file} is there already", f"{options.file} 已存在")) from error
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = system_reason(error)
             raise StorageError(
                 Text(f"{options.file} could not be written: {reason}.", f"无法写入 {options.file}：{reason}。")
             ) from error
@@ -262,11 +262,6 @@ def _data(item: HistoryItem) -> dict[str, Any]:
         "height": item.height,
         "favourite": item.favourite,
     }
-
-
-def _short(prompt: str) -> str:
-    line = " ".join(prompt.split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
 def _table(columns: Iterable[str]) -> Table:

@@ -22,6 +22,11 @@ from typing import Any
 from zimage_app.domain.text import Language, Text
 
 
+def system_reason(error: OSError) -> str:
+    """The operating system's words for an error, as in ``No space left on device``."""
+    return error.strerror or str(error)
+
+
 class StudioError(Exception):
     """Base of all errors that are meant for users."""
 

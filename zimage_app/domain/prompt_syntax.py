@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Text, shortened
 
 _NUMBER = r"\s*-?\d+(?:\.\d+)?\s*"
 WEIGHT = re.compile(rf"(?<!\\)[(（][^()（）]*[^()（）\d\s][:：]{_NUMBER}[)）]")
@@ -40,13 +40,8 @@ def unread_syntax(text: str, field: Literal["prompt", "negative"]) -> Iterator[T
     for pattern, reason in kinds:
         found = pattern.search(text)
         if found:
-            shown = _short(found[0])
+            shown = shortened(found[0], _SHOWN)
             yield Text(
                 f"{shown} in the {where.en} is read as plain text: {reason.en}.",
                 f"{where.zh}中的 {shown} 会当作普通文字：{reason.zh}。",
             )
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

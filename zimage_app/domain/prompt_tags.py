@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from zimage_app.domain.errors import LoraError, RequestError
 from zimage_app.domain.request import MAX_LORAS, MAX_STAGES, STRONGEST, GenerationRequest, LoraUse
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Text, shortened
 
 _TAG = re.compile(r"[<＜]\s*(?:lora|lyco)\s*[:：]([^<>＜＞]*)[>＞]", re.IGNORECASE)
 _BEGUN = re.compile(r"[<＜]\s*(?:lora|lyco)\s*[:：]", re.IGNORECASE)
@@ -63,7 +63,7 @@ def split_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
     text = _TAG.sub(_GAP, prompt.replace(_GAP, " ")) if tags else prompt
     begun = _BEGUN.search(text)
     if begun:
-        rest = _short(text[begun.start() :].partition("\n")[0])
+        rest = shortened(text[begun.start() :].partition("\n")[0], _SHOWN)
         raise _wrong(rest, Text("the tag is not closed; end it with >", "标签没有结束；请以 > 结尾"))
     return (_closed(text) if tags else text), tags
 
@@ -139,7 +139,7 @@ def _merged(use: LoraUse, tag: LoraUse) -> LoraUse:
 
 
 def _tag(match: re.Match[str]) -> Tag:
-    shown = _short(match[0])
+    shown = shortened(match[0], _SHOWN)
     name, *arguments = (part.strip() for part in re.split("[:：]", match[1]))
     if not name:
         raise _wrong(
@@ -166,8 +166,8 @@ def _arguments(parts: list[str], shown: str) -> dict[str, str]:
         raise _wrong(
             shown,
             Text(
-                f"{_short(unknown)}= is not supported; te=, unet= and stages= are",
-                f"不支持 {_short(unknown)}=；可用 te=、unet=、stages=",
+                f"{shortened(unknown, _SHOWN)}= is not supported; te=, unet= and stages= are",
+                f"不支持 {shortened(unknown, _SHOWN)}=；可用 te=、unet=、stages=",
             ),
         )
     return pairs
@@ -182,8 +182,8 @@ def _strength(text: str, shown: str) -> float:
         raise _wrong(
             shown,
             Text(
-                f"the strength {_short(text)!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
-                f"强度 {_short(text)!r} 必须是 {-STRONGEST:g} 到 {STRONGEST:g} 之间的数",
+                f"the strength {shortened(text, _SHOWN)!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
+                f"强度 {shortened(text, _SHOWN)!r} 必须是 {-STRONGEST:g} 到 {STRONGEST:g} 之间的数",
             ),
         )
     return value
@@ -195,8 +195,8 @@ def _stages(text: str, shown: str) -> tuple[int, ...]:
         raise _wrong(
             shown,
             Text(
-                f"stages={_short(text)} must be stage numbers, as in stages=1,2",
-                f"stages={_short(text)} 必须是阶段编号，例如 stages=1,2",
+                f"stages={shortened(text, _SHOWN)} must be stage numbers, as in stages=1,2",
+                f"stages={shortened(text, _SHOWN)} 必须是阶段编号，例如 stages=1,2",
             ),
         )
     return tuple(sorted({int(part) for part in parts}))
@@ -227,7 +227,3 @@ def _unused(tag: Tag) -> Text:
 
 def _wrong(shown: str, reason: Text) -> RequestError:
     return RequestError("prompt", Text(f"{shown} {reason.en}", f"{shown} {reason.zh}"))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

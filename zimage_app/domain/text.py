@@ -25,6 +25,12 @@ def visible(text: str, *, escapes: bool = False) -> str:
     return (_UNPRINTABLE if escapes else _HIDDEN).sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def shortened(text: str, length: int) -> str:
+    """The text on one line, cut to ``length`` characters with an ellipsis as the last."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
 def language_named(name: object) -> Language:
     """The language that a browser, a system or a page calls so: ``zh-CN``, ``zh_TW.UTF-8``, ``Chinese``, ``en-GB``.
 

@@ -20,7 +20,7 @@ from itertools import accumulate, groupby
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.seeded_random import Stream
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Text, shortened
 
 Lines = Callable[[str], Sequence[str]]
 """The lines of the wildcard of a name; raises RequestError, with what there is, where there is none."""
@@ -210,7 +210,7 @@ class _Reader:
 
     def _braces(self, depth: int) -> Parts:
         start = self._at
-        shown = _short(self._text[start : start + _SHOWN + 1])
+        shown = shortened(self._text[start : start + _SHOWN + 1].partition("\n")[0], _SHOWN)
         if depth > DEEPEST:
             raise _wrong(
                 shown,
@@ -351,7 +351,7 @@ def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
         try:
             options.append(parse(line[weight.end() :] if weight else line))
         except RequestError as error:
-            where = Text(f"__{name}__, {_short(line)!r}:", f"__{name}__ 的 {_short(line)!r}：")
+            where = Text(f"__{name}__, {shortened(line, _SHOWN)!r}:", f"__{name}__ 的 {shortened(line, _SHOWN)!r}：")
             raise _wrong_in(where, error) from error
         weights.append(float(weight[1]) if weight else 1.0)
     if not any(weights):
@@ -376,8 +376,3 @@ def _wrong(shown: str, reason: Text) -> RequestError:
 
 def _wrong_in(where: Text, error: RequestError) -> RequestError:
     return RequestError("prompt", Text(f"{where.en} {error.reason.en}", f"{where.zh}{error.reason.zh}"))
-
-
-def _short(text: str) -> str:
-    line = text.partition("\n")[0]
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from zimage_app.domain.errors import ModelError
-from zimage_app.domain.text import Text
+from zimage_app.domain.errors import ModelError, system_reason
+from zimage_app.domain.text import Text, shortened
 from zimage_app.models.disk.folders import shown
 from zimage_app.models.disk.regular_file import open_regular
 
@@ -111,7 +111,7 @@ class YamlReader:
                 error.problem_mark, f"not valid YAML ({problem})", f"不是有效的 YAML（{problem}）"
             ) from error
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = system_reason(error)
             raise self.wrong_at(None, f"cannot be read ({reason})", f"无法读取（{reason}）") from error
         except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or numbers that are none in a directive
             problem = _short(str(error))
@@ -200,8 +200,7 @@ _NO_VALUE = object()
 
 
 def _short(text: str, longest: int = _MAX_SHOWN) -> str:
-    text = " ".join(text.encode(errors="replace").decode().split())
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return shortened(text.encode(errors="replace").decode(), longest)
 
 
 def _depth(text: str) -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from zimage_app.domain.card import FAMILY, ModelCard
-from zimage_app.domain.errors import ModelError
+from zimage_app.domain.errors import ModelError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import shown
 from zimage_app.models.disk.yaml_file import YamlReader
@@ -197,7 +197,7 @@ def write_named(folder: Path, name: str, parts: Mapping[str, Path], card: str | 
             )
         ) from error
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise ModelError(
             Text(f"{shown(path)} cannot be written ({reason}).", f"{shown(path)} 无法写入（{reason}）。")
         ) from error

@@ -21,6 +21,7 @@ import httpx
 from filelock import FileLock, Timeout
 from huggingface_hub import is_offline_mode
 
+from zimage_app.domain.errors import system_reason
 from zimage_app.domain.fetching import FetchProgress
 from zimage_app.models.disk.folders import GROWING, WANTED, still_wanted
 from zimage_app.models.find.model_source import ModelSource, Remote, repo_folder
@@ -179,7 +180,7 @@ def _begin(errand: Errand) -> None:
         growing.mkdir(parents=True, exist_ok=True)
         (growing / WANTED).write_text(json.dumps(wanted), encoding="utf-8")
     except OSError as error:
-        raise errors.not_writable(growing, error.strerror or str(error)) from error
+        raise errors.not_writable(growing, system_reason(error)) from error
 
 
 def _end(errand: Errand) -> None:
@@ -199,7 +200,7 @@ def _alone(folder: Path) -> Iterator[None]:
     except Timeout as error:
         raise errors.twice(folder) from error
     except OSError as error:
-        raise errors.not_writable(folder, error.strerror or str(error)) from error
+        raise errors.not_writable(folder, system_reason(error)) from error
     try:
         yield
     finally:

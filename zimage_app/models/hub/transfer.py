@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from zimage_app.domain.errors import FetchError
+from zimage_app.domain.errors import FetchError, system_reason
 from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.hub import errors
 from zimage_app.models.hub.listing import Checksum, RepoFile
@@ -189,7 +189,7 @@ def size_of(path: Path) -> int:
 def _of_disk(path: Path, error: OSError) -> FetchError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return errors.disk_full(path.parent, None, shutil.disk_usage(path.parent).free)
-    return errors.not_writable(path, error.strerror or str(error))
+    return errors.not_writable(path, system_reason(error))
 
 
 def feed(hasher: Any, path: Path, stopped: threading.Event) -> None:

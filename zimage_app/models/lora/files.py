@@ -8,7 +8,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from zimage_app.domain.errors import LoraError
+from zimage_app.domain.errors import LoraError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.weights.lookalikes import MAX_BYTES, MAX_TENSORS, PICKLE, TOO_MANY, lookalike
@@ -93,7 +93,7 @@ def _refuse_many(file: str, data: bytes) -> None:
 
 
 def _unreadable(path: Path, error: OSError) -> LoraError:
-    reason = error.strerror or str(error)
+    reason = system_reason(error)
     return fault(
         path.name,
         f"cannot be read ({reason}); check that the file is there and may be read",

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zimage_app.domain.errors import ModelError
+from zimage_app.domain.errors import ModelError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import shown
 from zimage_app.models.disk.regular_file import open_regular, read_regular
@@ -192,7 +192,7 @@ def open_file(path: Path) -> Weights:
         _refuse_other_content(path, begin)
         return _open_gguf(path) if _is_gguf(path, begin) else _open_safetensors(path)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise damaged(
             path,
             f"cannot be read ({reason}); check its permissions and the disk",

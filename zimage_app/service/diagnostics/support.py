@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from zimage_app.domain.errors import StorageError
+from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.text import Language, Text
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.service.diagnostics.details import as_text, details
@@ -68,7 +68,7 @@ def write_bundle(
     try:
         write_whole(path, _zip(texts))
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise StorageError(
             Text(
                 f"{path} can't be written ({reason}); name another place with --out.",

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
+from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError, system_reason
 from zimage_app.domain.events import Picture
 from zimage_app.domain.request import StartPicture
 from zimage_app.domain.start_image import StartImage
@@ -99,7 +99,7 @@ class PictureInputs:
                         old.unlink(missing_ok=True)
                 self._make_room(path)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = system_reason(error)
             raise StorageError(
                 Text(
                     f"{name} could not be kept in {self._folder.name}: {reason}; free some space, then try again.",
@@ -114,7 +114,7 @@ class PictureInputs:
             with open_regular(path) as file:
                 data = file.read(MAX_BYTES + 1)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = system_reason(error)
             raise ImportedFileError(
                 Text(f"{path} cannot be read ({reason}).", f"无法读取 {path}（{reason}）。")
             ) from error

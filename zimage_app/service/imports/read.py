@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zimage_app.domain.errors import ImportedFileError, StudioError
+from zimage_app.domain.errors import ImportedFileError, StudioError, system_reason
 from zimage_app.domain.plain_json import MAX_VALUES, TooMuchJson, read_json, values_in
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
@@ -74,7 +74,7 @@ def read_file(path: Path) -> Imported:
         with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise ImportedFileError(
             Text(f"{path.name} cannot be read ({reason}).", f"无法读取 {path.name}（{reason}）。")
         ) from error

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import RequestError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
 
@@ -109,7 +109,7 @@ class WildcardLibrary:
             if path not in self._read or self._read[path][0] != stamp:
                 self._read[path] = stamp, _read_list(name, path)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = system_reason(error)
             problem = Text(f"{name}{SUFFIX} can't be read ({reason})", f"{name}{SUFFIX} 无法读取（{reason}）")
             return WildcardList(name, problem=problem)
         return self._read[path][1]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from zimage_app.domain.errors import StorageError
+from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.events import Picture
 from zimage_app.domain.text import Text
 from zimage_app.service.pictures.gallery import stage_files
@@ -144,7 +144,7 @@ def write_report(folder: Path, found: Sequence[Distance]) -> Path:
         path = folder / "index.html"
         write_whole(path, f"{page}<table><tr>{head}</tr>{''.join(rows)}</table>\n".encode())
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise StorageError(
             Text(f"The report can't be written to {folder} ({reason}).", f"无法将报告写入 {folder}（{reason}）。")
         ) from error

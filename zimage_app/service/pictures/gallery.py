@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from zimage_app.domain.errors import StorageError
+from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.events import Picture
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
@@ -81,7 +81,7 @@ class Gallery:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, png)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = system_reason(error)
             raise StorageError(
                 Text(
                     f"The picture could not be saved in {path.parent}: {reason}. Free some space, or choose another"
@@ -105,7 +105,7 @@ class Gallery:
                 path = result.with_name(f"{result.stem}.stage{number}.png")
                 write_whole(path, _png(Image.fromarray(picture), PngImagePlugin.PngInfo()))
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = system_reason(error)
             raise StorageError(
                 Text(
                     f"The stage pictures could not be saved in {result.parent}: {reason}.",

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 
-from zimage_app.domain.errors import StudioError
+from zimage_app.domain.errors import StudioError, system_reason
 from zimage_app.domain.text import Text
 
 DEFAULT_PORT = 7860
@@ -53,7 +53,7 @@ def _is_free(host: str, port: int) -> bool:
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return False
-            reason = error.strerror or str(error)
+            reason = system_reason(error)
             raise StudioError(
                 Text(
                     f"The page can't listen on --host {host}: {reason}; use 127.0.0.1 for this machine only"

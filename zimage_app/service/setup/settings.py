@@ -20,7 +20,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from zimage_app.domain.errors import ModelError, RequestError, StorageError
+from zimage_app.domain.errors import ModelError, RequestError, StorageError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
 from zimage_app.models.disk.yaml_file import YamlReader
@@ -198,7 +198,7 @@ def read_file(path: Path) -> dict[str, Any]:
     except ModelError as error:
         raise StorageError(error.text) from error
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise StorageError(Text(f"{path} can't be read ({reason}).", f"{path} 无法读取（{reason}）。")) from error
 
 

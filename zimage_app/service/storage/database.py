@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from zimage_app.domain.errors import StorageError
+from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.text import Text
 
 log = logging.getLogger(__name__)
@@ -306,7 +306,7 @@ def _code(error: sqlite3.Error) -> int:
 def _reason(error: Exception) -> Text:
     if isinstance(error, sqlite3.Error) and _code(error) in _REASONS:
         return _REASONS[_code(error)]
-    words = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    words = system_reason(error) if isinstance(error, OSError) else str(error)
     return Text(words, words)
 
 

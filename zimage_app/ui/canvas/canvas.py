@@ -12,7 +12,7 @@ from typing import Any
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, LoraUse, Stage, StartPicture, knob_of
-from zimage_app.domain.text import Language
+from zimage_app.domain.text import Language, shortened
 from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.ui.fields.layout import stage_word
@@ -61,7 +61,10 @@ def lost_data(language: Language) -> Data:
 
 def strip_data(pictures: Iterable[SavedPicture]) -> list[Data]:
     """The history strip, in the order given."""
-    return [{"id": picture.record.id, "label": _short(picture.record.request.prompt)} for picture in pictures]
+    return [
+        {"id": picture.record.id, "label": shortened(picture.record.request.prompt, _LABEL_LENGTH)}
+        for picture in pictures
+    ]
 
 
 def facts_data(record: ImageRecord, language: Language) -> Data:
@@ -194,7 +197,3 @@ def _tile(stage: StageView, place: int, count: int, language: Language) -> Data:
 
 def _data_uri(jpeg: bytes | None) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode() if jpeg else ""
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LABEL_LENGTH else f"{text[: _LABEL_LENGTH - 1]}…"

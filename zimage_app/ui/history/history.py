@@ -12,7 +12,7 @@ from typing import Any
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.setting_comparison import side_by_side
-from zimage_app.domain.text import Language, Text
+from zimage_app.domain.text import Language, Text, shortened
 from zimage_app.service.pictures.gallery import is_id
 from zimage_app.service.pictures.history import History, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
@@ -55,7 +55,7 @@ def picture_data(history: History, picture: SavedPicture, language: Language) ->
     """One picture: its facts, whether it is starred, and which of its stages were kept."""
     record = picture.record
     return facts_data(record, language) | {
-        "label": _short(record.request.prompt),
+        "label": shortened(record.request.prompt, _LABEL_LENGTH),
         "time": _time(record.created),
         "starred": history.is_favourite(record.id),
         "stages": [number for number, _ in history.stages(picture)],
@@ -70,7 +70,7 @@ def sides_data(pictures: Iterable[SavedPicture], language: Language) -> Data:
         "pictures": [
             {
                 "id": picture.record.id,
-                "label": _short(picture.record.request.prompt),
+                "label": shortened(picture.record.request.prompt, _LABEL_LENGTH),
                 "time": _time(picture.record.created),
                 "seed": str(picture.record.request.seed),
                 "width": picture.record.width,
@@ -113,7 +113,7 @@ def _item_data(item: HistoryItem) -> Data:
     return {
         "id": item.id,
         "day": item.day,
-        "label": _short(item.prompt),
+        "label": shortened(item.prompt, _LABEL_LENGTH),
         "time": _time(item.created),
         "seed": str(item.seed),
         "width": item.width,
@@ -124,7 +124,3 @@ def _item_data(item: HistoryItem) -> Data:
 
 def _time(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LABEL_LENGTH else f"{text[: _LABEL_LENGTH - 1]}…"

@@ -12,7 +12,7 @@ from typing import Any
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.domain.text import Language, Text, language_named, shortened
 from zimage_app.domain.wildcard_expansion import ways
 from zimage_app.domain.wildcards import drawn_pieces
 from zimage_app.service.studio import Studio
@@ -111,13 +111,8 @@ def _ways(count: int, asked: GenerationRequest) -> Data:
     texts = (asked.prompt, asked.negative, *asked.triggers)
     drawn = list(dict.fromkeys(piece for text in texts for piece in drawn_pieces(text)))
     more = " …" if len(drawn) > _PIECES else ""
-    said = "  ".join(_short(piece) for piece in drawn[:_PIECES]) + more
+    said = "  ".join(shortened(piece, _PIECE) for piece in drawn[:_PIECES]) + more
     return {"ways": shown if count > 1 else "", "drawn": said, "example": count > 1 and asked.seed == "random"}
-
-
-def _short(piece: str) -> str:
-    line = " ".join(piece.split())
-    return line if len(line) <= _PIECE else f"{line[: _PIECE - 1]}…"
 
 
 def _too_long(tokens: int, limit: int) -> Text:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from zimage_app.domain.errors import system_reason
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
@@ -90,7 +91,7 @@ def _unwritable(folder: Path) -> str | None:
         with tempfile.TemporaryFile(dir=place):
             return None
     except OSError as error:
-        return error.strerror or str(error)
+        return system_reason(error)
 
 
 def check_databases(config: StudioConfig, deep: bool) -> Iterator[Finding]:

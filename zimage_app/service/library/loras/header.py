@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 
+from zimage_app.domain.errors import system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.weights.lookalikes import ENOUGH, MAX_BYTES, MAX_TENSORS, TOO_LARGE, TOO_MANY, lookalike
@@ -85,7 +86,7 @@ def read_contents(path: Path) -> LoraHeader:
     except SafetensorError as error:
         return LoraHeader(problem=_other_content(path) or _broken(str(error)))
     except OSError as error:
-        return LoraHeader(problem=_broken(error.strerror or str(error)))
+        return LoraHeader(problem=_broken(system_reason(error)))
     names = "\n".join(shapes)  # hundreds of them: one search through all is much quicker than one in each
     kind = next((name for name, pattern in _KINDS if pattern.search(names)), "")
     return LoraHeader(

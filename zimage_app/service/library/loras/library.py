@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from zimage_app.domain.errors import LoadingCancelled, LoraError
+from zimage_app.domain.errors import LoadingCancelled, LoraError, system_reason
 from zimage_app.domain.request import LoraUse
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
@@ -99,7 +99,7 @@ class LoraLibrary:
                 return known
             digest = _hashed(entry, cancelled, tell)  # seconds for a big one: nobody waits for the lock meanwhile
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = system_reason(error)
             raise _fault(entry.name, Text(f"cannot be read ({reason})", f"无法读取（{reason}）")) from error
         with self._lock:
             cache = self._opened()

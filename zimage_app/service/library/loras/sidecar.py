@@ -16,7 +16,7 @@ from typing import Annotated
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from zimage_app.domain.errors import LoraError, ModelError, RequestError
+from zimage_app.domain.errors import LoraError, ModelError, RequestError, system_reason
 from zimage_app.domain.request import STRONGEST, Triggers
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import request_error
@@ -82,7 +82,7 @@ def read_notes(path: Path) -> Notes:
     except RequestError as error:
         raise LoraError(Text(f"{path.name}, {error.text.en}.", f"{path.name} 中 {error.text.zh}。")) from error
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise _wrong(path, Text(f"can't be read ({reason})", f"无法读取（{reason}）")) from error
 
 
@@ -100,7 +100,7 @@ def write_notes(path: Path, notes: Notes) -> None:
         text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
         write_whole(path, text.encode())
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise _wrong(
             path,
             Text(

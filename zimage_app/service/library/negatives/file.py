@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from zimage_app.domain.errors import ModelError, StorageError
+from zimage_app.domain.errors import ModelError, StorageError, system_reason
 from zimage_app.domain.negatives import SEPARATORS, NegativeCategory, NegativeEntry
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.yaml_file import YamlReader
@@ -72,7 +72,7 @@ def write_names(path: Path, names: Iterable[str]) -> None:
 
 def unreadable(path: Path, error: OSError) -> StorageError:
     """A file that the system doesn't let us read."""
-    reason = error.strerror or str(error)
+    reason = system_reason(error)
     return StorageError(Text(f"{path.name} can't be read ({reason}).", f"{path.name} 无法读取（{reason}）。"))
 
 
@@ -132,7 +132,7 @@ def _write(path: Path, data: object) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, yaml.safe_dump(data, allow_unicode=True, sort_keys=False).encode())
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise StorageError(
             Text(
                 f"{path.name} can't be written ({reason}); the folder must be writable and the disk not full.",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from zimage_app.domain.errors import ModelError, RequestError, StorageError
+from zimage_app.domain.errors import ModelError, RequestError, StorageError, system_reason
 from zimage_app.domain.preset import NO_WORDS, SETTINGS, Preset, checked
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.yaml_file import YamlReader
@@ -39,7 +39,7 @@ def read_preset(path: Path, *, mine: bool) -> Preset:
     except ModelError as error:
         raise StorageError(error.text) from error
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise StorageError(
             Text(f"{path.name} can't be read ({reason}).", f"{path.name} 无法读取（{reason}）。")
         ) from error
@@ -60,7 +60,7 @@ def write_preset(path: Path, preset: Preset) -> None:
 
 def unwritable(path: Path, error: OSError) -> StorageError:
     """A file that the system doesn't let us write or take away."""
-    reason = error.strerror or str(error)
+    reason = system_reason(error)
     return StorageError(
         Text(
             f"{path.name} can't be written ({reason}); the folder must be writable and the disk not full.",

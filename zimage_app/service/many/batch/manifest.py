@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from zimage_app.domain.errors import StorageError
+from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 
@@ -77,7 +77,7 @@ class Manifest:
 
 
 def _unusable(folder: Path, error: OSError) -> StorageError:
-    reason = error.strerror or str(error)
+    reason = system_reason(error)
     return StorageError(
         Text(
             f"{folder / NAME} can't be used ({reason}); choose another folder with --to.",

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import RequestError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 
@@ -63,7 +63,7 @@ def read_batch(path: Path) -> BatchFile:
     except UnicodeDecodeError as error:
         raise _file_error(Text(f"{path} is not UTF-8; save it as that", f"{path} 不是 UTF-8 编码，请另存")) from error
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise _file_error(Text(f"{path} can't be read ({reason})", f"{path} 无法读取（{reason}）")) from error
     found = reader(text)
     if len(found.entries) > MAX_ENTRIES:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from zimage_app.domain.errors import StorageError
+from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.service.pictures.history.pixels import read_pixels
 from zimage_app.service.storage.atomic_files import write_whole
@@ -52,7 +52,7 @@ def write_sheets(folder: Path, pictures: Pictures, labels: Labels) -> tuple[list
             paths.append(path)
         write_whole(folder / "index.html", _page(folder, pictures, labels).encode())
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise StorageError(
             Text(f"The sheet can't be written to {folder} ({reason}).", f"无法将拼图写入 {folder}（{reason}）。")
         ) from error

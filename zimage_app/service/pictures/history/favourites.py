@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from zimage_app.domain.errors import StorageError
+from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.service.pictures.gallery import is_id
@@ -59,7 +59,7 @@ class Favourites:
                 text = json.dumps({"version": 1, "ids": sorted(starred)}, indent=0)
                 write_whole(self._path, text.encode())
             except OSError as error:
-                reason = error.strerror or str(error)
+                reason = system_reason(error)
                 raise StorageError(
                     Text(
                         f"The favourite could not be kept in {self._path.name}: {reason}.",

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zimage_app.domain.errors import StorageError
+from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.service.pictures.gallery import Gallery, is_id, read_head, stage_files
 from zimage_app.service.pictures.history.archive import zip_stream
@@ -289,7 +289,7 @@ def _worded(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = system_reason(error)
         raise StorageError(
             Text(f"{path.name} could not be moved or deleted: {reason}.", f"无法移动或删除 {path.name}：{reason}。")
         ) from error
