@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zimage_app.domain.dotted import plain_value, put
+from zimage_app.domain.dotted import field_title, plain_value, put
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.plan import GenerationPlan
-from zimage_app.domain.text import Text
+from zimage_app.domain.plan import GenerationPlan, StagePlan
+from zimage_app.domain.text import Language, Text
 
 MOST_CELLS = 400
 _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
@@ -22,8 +22,16 @@ _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:/({_NUMBER}))?")
 _REPLACE = "prompt~"
 
 Data = dict[str, Any]
+Labels = tuple[tuple[str, ...], ...]
+"""Of columns, rows and sheets."""
 Apply = Callable[[Data, Any], Data]
 """(a request's plain data, an axis' value) -> the data with it."""
+
+
+_TITLES = {"lora": Text("LoRA", "LoRA"), "preset": Text("Preset", "预设"), "size": Text("Size", "尺寸")}
+"""Of what is applied otherwise than by a path."""
+_LONGEST_LABEL = 80
+"""Characters of a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +41,38 @@ class Axis:
     name: str
     """Its dotted path, a name of what is applied otherwise (``lora``, ``preset``, ``size``), or ``prompt~WORD``."""
     values: tuple[Any, ...]
+    called: str = "axis"
+    """What it is called where it was asked for, as in ``--x``: errors name it so."""
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def labels(self) -> tuple[Text, ...]:
         """What stands at the sheet's edge."""
-        title = "prompt" if self.name.startswith(_REPLACE) else self.name
-        return tuple(f"{title} = {_shown(value)}" for value in self.values)
+        title = _title(self.name)
+        shown = [_shown(value) for value in self.values]
+        short = [text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…" for text in shown]
+        return tuple(Text(f"{title.en} = {text}", f"{title.zh} = {text}") for text in short)
+
+    def names(self, field: str) -> bool:
+        """Whether it is what set a request's field, or a part of it."""
+        path = "prompt" if self.name.startswith(_REPLACE) else "loras" if self.name == "lora" else self.name
+        return path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.")
+
+
+def _title(name: str) -> Text:
+    """The name of a setting in words, with its stage; one that has none is called by its path."""
+    if name in _TITLES:
+        return _TITLES[name]
+    path = "prompt" if name.startswith(_REPLACE) else name
+    try:
+        title = field_title(path)
+    except KeyError:
+        return Text(path, path)
+    first, _, rest = path.partition(".")
+    number = rest.partition(".")[0]
+    if first != "stages" or not number.isdecimal():
+        return title
+    stage = int(number) + 1
+    return Text(f"Stage {stage}, {title.en}", f"第 {stage} 阶段 {title.zh}")
 
 
 NO_AXIS = Axis("", ("",))
@@ -54,29 +88,40 @@ class Cell:
     data: Data
 
 
-def parse_axis(text: str) -> Axis:
+def parse_axis(text: str, called: str = "axis") -> Axis:
     """``NAME=VALUES``: values between commas, a JSON list, or numbers ``FROM..TO/STEP``; ``prompt~WORD=a,b`` puts each
     of them in the place of WORD.
 
     Raises:
-        RequestError: of ``axis``: it is none of these.
+        RequestError: of ``called``: it is none of these.
     """
     name, equals, values = text.partition("=")
-    if not equals or not name.strip() or not values.strip():
-        raise _wrong(text, Text("write NAME=VALUE,VALUE,…", "请写成 名称=值,值,…"))
-    return Axis(name.strip(), tuple(_values(text, values.strip())))
+    try:
+        if not equals or not name.strip() or not values.strip():
+            raise _wrong(text, Text("write NAME=VALUE,VALUE,…", "请写成 名称=值,值,…"))
+        return Axis(name.strip(), tuple(_values(text, values.strip())), called)
+    except RequestError as error:
+        raise error.at(called) from error
+
+
+def sheet_labels(axes: Sequence[Axis], language: Language) -> Labels:
+    """What stands beside columns, rows and sheets; one empty label where nothing varies."""
+    across, down, deep = (*axes, *[NO_AXIS] * (3 - len(axes)))
+    return tuple(
+        ("",) if axis is NO_AXIS else tuple(text.to(language) for text in axis.labels) for axis in (across, down, deep)
+    )
 
 
 def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[str, Apply]) -> list[Cell]:
     """All cells of one to three axes: columns, rows, sheets. ``special`` are the names that are no dotted paths.
 
     Raises:
-        RequestError: of ``axis``: there are too many cells, or a name or word isn't there.
+        RequestError: there are too many cells; or, of the axis, its name or word isn't there.
     """
     x, y, z = (*axes, *[NO_AXIS] * (3 - len(axes)))
     count = math.prod(len(axis.values) for axis in axes)
     if count > MOST_CELLS:
-        raise _wrong(str(count), Text(f"cells; at most {MOST_CELLS}", f"格；最多 {MOST_CELLS}"))
+        raise RequestError("axes", Text(f"{count} cells; at most {MOST_CELLS}", f"共 {count} 格；最多 {MOST_CELLS} 格"))
     found = []
     for (k, deep), (j, down), (i, across) in itertools.product(*(enumerate(axis.values) for axis in (z, y, x))):
         data = copy.deepcopy(dict(settings))
@@ -86,27 +131,31 @@ def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[st
     return found
 
 
-def saved_evaluations(plans: Sequence[GenerationPlan], keys: Sequence[Sequence[str]]) -> tuple[int, int]:
-    """(evaluations of all plans, those of them that stage memory saves), given each plan's keys of its stages."""
-    whole = saved = 0
+def remembered_stages(
+    plans: Sequence[GenerationPlan], keys: Sequence[Sequence[str]]
+) -> Iterator[tuple[StagePlan, bool]]:
+    """Every stage of plans that run one after another, and whether it comes from stage memory, given their keys."""
     seen: set[str] = set()
     for plan, known in zip(plans, keys, strict=True):
         going = True
         for number, (stage, key) in enumerate(zip(plan.stages, known, strict=True)):
-            whole += stage.evaluations
             going = going and key in seen and number < len(plan.stages) - 1
-            saved += stage.evaluations if going else 0
+            yield stage, going
         seen.update(key for key in known if key)
-    return whole, saved
 
 
 def _applied(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Data:
-    if axis is NO_AXIS:
-        return data
+    try:
+        return data if axis is NO_AXIS else _set(axis, value, data, special)
+    except RequestError as error:
+        raise RequestError(axis.called, error.text) from error
+
+
+def _set(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Data:
     if axis.name.startswith(_REPLACE):
         word = axis.name.removeprefix(_REPLACE)
         if word not in str(data["prompt"]):
-            raise _wrong(axis.name, Text(f"the prompt doesn't hold {word}", f"提示词中没有 {word}"))
+            raise RequestError("prompt", Text(f"doesn't hold {word}", f"其中没有 {word}"))
         return data | {"prompt": str(data["prompt"]).replace(word, _shown(value))}
     if axis.name in special:
         return special[axis.name](data, value)

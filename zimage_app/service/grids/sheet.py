@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.text import Text
 from zimage_app.service.files import write_whole
+from zimage_app.service.grids.axes import Labels
 from zimage_app.service.history.pixels import read_pixels
 
 _FONTS = (
@@ -28,16 +30,16 @@ _FONTS = (
 _LARGEST_CELL = 512
 """Pixels of a cell's longer side on the sheet; in full size it is a file of its own."""
 _GAP = 8
-_INK, _PAPER = (24, 24, 24), (255, 255, 255)
+_INK, _PAPER, _NOTHING = (24, 24, 24), (255, 255, 255), (232, 232, 232)
 
 Pictures = Mapping[tuple[int, int, int], Path]
 """Files by column, row and sheet."""
-Labels = tuple[Sequence[str], Sequence[str], Sequence[str]]
-"""Of columns, rows and sheets."""
 
 
 def write_sheets(folder: Path, pictures: Pictures, labels: Labels) -> tuple[list[Path], Text | None]:
     """Write ``sheet-1.png`` … and ``index.html`` into a folder; gives their paths, and a word where a font is missing.
+
+    A cell without a picture stays grey, and a sheet without any is left out.
 
     Raises:
         StorageError: a cell can't be read, or a file not written.
@@ -46,9 +48,11 @@ def write_sheets(folder: Path, pictures: Pictures, labels: Labels) -> tuple[list
     paths = []
     try:
         for number in range(len(labels[2])):
-            cells = {place[:2]: read_pixels(path) for place, path in pictures.items() if place[2] == number}
+            cells = {place[:2]: _small(path) for place, path in pictures.items() if place[2] == number}
+            if not cells:
+                continue
             path = folder / f"sheet-{number + 1}.png"
-            _sheet({place: Image.fromarray(each) for place, each in cells.items()}, labels, number, font).save(path)
+            _sheet(cells, labels, number, font).save(path)
             paths.append(path)
         write_whole(folder / "index.html", _page(folder, pictures, labels).encode())
     except OSError as error:
@@ -59,13 +63,19 @@ def write_sheets(folder: Path, pictures: Pictures, labels: Labels) -> tuple[list
     return [*paths, folder / "index.html"], note
 
 
+def _small(path: Path) -> Image.Image:
+    """A picture as it stands on the sheet; small ones stay as they are."""
+    image = Image.fromarray(read_pixels(path))
+    image.thumbnail((_LARGEST_CELL, _LARGEST_CELL), Image.Resampling.LANCZOS)
+    return image
+
+
 def _sheet(
     cells: Mapping[tuple[int, int], Image.Image], labels: Labels, number: int, font: ImageFont.FreeTypeFont
 ) -> Image.Image:
     across, down, deep = labels
-    scale = min(1.0, _LARGEST_CELL / max(max(cell.size) for cell in cells.values()))
-    width = round(max(cell.width for cell in cells.values()) * scale)
-    height = round(max(cell.height for cell in cells.values()) * scale)
+    width = max(cell.width for cell in cells.values())
+    height = max(cell.height for cell in cells.values())
     line = round(font.size * 1.6)
     rows = [_folded(label, font, width * 2 // 3) for label in down]
     left = max(int(font.getlength(part)) for row in rows for part in row) + 2 * _GAP if any(down) else _GAP
@@ -83,9 +93,9 @@ def _sheet(
     for j, words in enumerate(rows):
         for place, text in enumerate(words):
             draw.text((_GAP, top + j * (height + _GAP) + place * line), text, _INK, font)
-    for (i, j), cell in cells.items():
-        small = cell.resize((round(cell.width * scale), round(cell.height * scale)), Image.Resampling.LANCZOS)
-        sheet.paste(small, (left + i * (width + _GAP), top + j * (height + _GAP)))
+    for i, j in itertools.product(range(len(across)), range(len(down))):
+        cell = cells.get((i, j)) or Image.new("RGB", (width, height), _NOTHING)
+        sheet.paste(cell, (left + i * (width + _GAP), top + j * (height + _GAP)))
     return sheet
 
 
