@@ -46,7 +46,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(client: TestClient,
     assert told["saved_evaluations"] == 4 * 6
     assert told["evaluations"] > told["saved_evaluations"]
     assert told["labels"] == [
-        [f"Stage 2, Denoise = {value}" for value in (0.4, 0.5, 0.6)],
+        [f"Stage 2: Denoise = {value}" for value in (0.4, 0.5, 0.6)],
         ["Seed = 1", "Seed = 2"],
         [""],
     ]

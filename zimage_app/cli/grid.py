@@ -15,7 +15,6 @@ from zimage_app.cli.places import add_alone_flag, config_of
 from zimage_app.cli.presets import preset_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, ModelError
-from zimage_app.domain.meaning import seconds_words
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
 from zimage_app.domain.request import GenerationRequest
@@ -99,14 +98,12 @@ def _items(
 def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfig, source: ModelSource) -> None:
     """How many cells and evaluations there are, how many of these stage memory saves, and how long it takes."""
     timed = Pace(config.outputs).of(source.card.name)
-    cost = cost_of([item.plan for item in left], timed, memory=config.stage_memory > 0)
-    done, seconds = len(items) - len(left), seconds_words(cost.seconds)
+    words = cost_of([item.plan for item in left], timed, memory=config.stage_memory > 0).words
+    done = len(items) - len(left)
     tell(
         Text(
-            f"{len(items)} cells, {done} done already; {cost.evaluations - cost.saved} evaluations"
-            f" (stage memory saves {cost.saved} of {cost.evaluations}), {seconds.en}.",
-            f"共 {len(items)} 格，已完成 {done} 格；需 {cost.evaluations - cost.saved} 次求值"
-            f"（阶段缓存省去 {cost.evaluations} 次中的 {cost.saved} 次），{seconds.zh}。",
+            f"{len(items)} cells, {done} done already; {words.en}.",
+            f"共 {len(items)} 格，已完成 {done} 格；{words.zh}。",
         )
     )
 

@@ -6,10 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, Stage, knob_of
+from zimage_app.domain.request import STAGE_GROUPS
 from zimage_app.domain.text import Text
 
 MOST_DIGITS = 100
@@ -22,20 +20,6 @@ def plain_value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def field_title(path: str) -> Text:
-    """The title of the setting at a path, as in ``stages.1.easycache.threshold``; KeyError where it has none."""
-    first, *rest = path.split(".")
-    owner: type[BaseModel] = GenerationRequest
-    if first == "stages" and len(rest) > 1:
-        owner = Stage if len(rest) == 2 else STAGE_GROUPS[rest[1]]
-    elif rest:
-        raise KeyError(path)
-    name = rest[-1] if rest else first
-    if name not in owner.model_fields:
-        raise KeyError(path)
-    return knob_of(owner, name).title
 
 
 def put(data: dict[str, Any], path: str, value: Any) -> None:

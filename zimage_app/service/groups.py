@@ -154,6 +154,12 @@ class Groups:
                 break
         return found
 
+    def open(self, may_see: Callable[[str], bool]) -> list[GroupView]:
+        """The groups that are not finished, oldest first, whose owner's mark is one that ``may_see``."""
+        with self._turn:
+            records = [record for record, _ in self._open.values()]
+        return [self._shown(record) for record in records if may_see(record.owner)]
+
     def find(self, group_id: str, may_see: Callable[[str], bool]) -> GroupView | None:
         """A group by its id; None where there is none that may be seen."""
         if not _ID.fullmatch(group_id):

@@ -18,7 +18,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.dotted import field_title
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.many import counted
 from zimage_app.domain.request import (
@@ -45,6 +44,7 @@ from zimage_app.ui.stages import edited, in_shape
 from zimage_app.ui.values import (
     COUNT,
     Values,
+    field_title,
     knob_path,
     page_stages,
     request_data,

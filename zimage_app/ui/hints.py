@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from zimage_app.domain.dotted import field_title
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.meaning import PlanMeaning, meaning, seconds_words
 from zimage_app.domain.plan import make_plan
@@ -13,7 +12,7 @@ from zimage_app.domain.request import GenerationRequest, LoraUse, parse_request
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.loras import LoraEntry
 from zimage_app.service.studio import Studio
-from zimage_app.ui.values import request_data
+from zimage_app.ui.values import field_title, request_data
 
 Data = dict[str, Any]
 

@@ -18,6 +18,7 @@ from zimage_app.domain.text import Language, Text
 from zimage_app.ui.drop_words import DROP_WORDS
 from zimage_app.ui.history_words import HISTORY_WORDS
 from zimage_app.ui.lora_words import LORA_WORDS
+from zimage_app.ui.many_words import MANY_WORDS
 from zimage_app.ui.mask_words import MASK_WORDS
 from zimage_app.ui.monitor_words import MONITOR_WORDS
 from zimage_app.ui.negative_words import NEGATIVE_WORDS
@@ -127,6 +128,7 @@ WORDS: dict[str, Text] = {
     **DROP_WORDS,
     **HISTORY_WORDS,
     **LORA_WORDS,
+    **MANY_WORDS,
     **MASK_WORDS,
     **MONITOR_WORDS,
     **NEGATIVE_WORDS,

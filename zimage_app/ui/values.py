@@ -22,6 +22,7 @@ from zimage_app.domain.request import (
     LoraUse,
     Stage,
     StartPicture,
+    knob_of,
 )
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import split_words
@@ -68,6 +69,13 @@ def knob_path(path: str) -> str:
     if first == "stages" and name in stage_knobs:
         return f"stages.{number}.{name}"
     return first if first in (*REQUEST_FIELDS, COUNT) else ""
+
+
+def field_title(path: str) -> Text:
+    """The title of the knob at a path that ``knob_path`` gave."""
+    names = path.split(".")
+    owner = STAGE_GROUPS[names[2]] if len(names) == 4 else Stage if len(names) == 3 else GenerationRequest
+    return knob_of(owner, names[-1]).title
 
 
 def takes_word_or_number(model: type[BaseModel], field: str) -> bool:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zimage_app.domain.dotted import field_title, plain_value, put
+from zimage_app.domain.dotted import plain_value, put
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import GenerationPlan, StagePlan
+from zimage_app.domain.preset import setting_title
 from zimage_app.domain.text import Language, Text
 
 MOST_CELLS = 400
@@ -47,7 +48,7 @@ class Axis:
     @property
     def labels(self) -> tuple[Text, ...]:
         """What stands at the sheet's edge."""
-        title = _title(self.name)
+        title = axis_title(self.name)
         shown = [_shown(value) for value in self.values]
         short = [text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…" for text in shown]
         return tuple(Text(f"{title.en} = {text}", f"{title.zh} = {text}") for text in short)
@@ -58,21 +59,13 @@ class Axis:
         return path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.")
 
 
-def _title(name: str) -> Text:
-    """The name of a setting in words, with its stage; one that has none is called by its path."""
-    if name in _TITLES:
-        return _TITLES[name]
+def axis_title(name: str) -> Text:
+    """What varies in words, with its stage; what has no words is called by its name."""
     path = "prompt" if name.startswith(_REPLACE) else name
     try:
-        title = field_title(path)
-    except KeyError:
+        return _TITLES.get(path) or setting_title(path)
+    except (LookupError, ValueError, StopIteration):
         return Text(path, path)
-    first, _, rest = path.partition(".")
-    number = rest.partition(".")[0]
-    if first != "stages" or not number.isdecimal():
-        return title
-    stage = int(number) + 1
-    return Text(f"Stage {stage}, {title.en}", f"第 {stage} 阶段 {title.zh}")
 
 
 NO_AXIS = Axis("", ("",))
@@ -170,7 +163,7 @@ def _values(text: str, values: str) -> Iterator[Any]:
             raise _wrong(text, Text("is no JSON list of values", "不是 JSON 值列表"))
         yield from listed
         return
-    for part in values.split(","):
+    for part in re.split("[,，]", values):
         if found := _RANGE.fullmatch(part.strip()):
             yield from _range(text, *found.groups())
         elif part.strip():

@@ -9,11 +9,12 @@ from typing import Any
 
 from zimage_app.domain.errors import LoraError, RequestError
 from zimage_app.domain.lora_text import lora_use
-from zimage_app.domain.meaning import TimedStage, estimate
+from zimage_app.domain.meaning import TimedStage, estimate, seconds_words
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.preset import applied
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.sizes import sized_data
+from zimage_app.domain.text import Text
 from zimage_app.service.batch.items import BatchItem
 from zimage_app.service.grids.axes import Apply, Axis, Cell, Data, cells, remembered_stages
 from zimage_app.service.presets import PresetLibrary
@@ -32,6 +33,16 @@ class Cost:
     """Those of them that stage memory saves."""
     seconds: float | None
     """For the others; None where the model's pace isn't known."""
+
+    @property
+    def words(self) -> Text:
+        """Evaluations, what stage memory saves of them, and the time."""
+        seconds = seconds_words(self.seconds)
+        left, all_, saved = self.evaluations - self.saved, self.evaluations, self.saved
+        return Text(
+            f"{left} evaluations (stage memory saves {saved} of {all_}), {seconds.en}",
+            f"需 {left} 次求值（阶段缓存省去 {all_} 次中的 {saved} 次），{seconds.zh}",
+        )
 
 
 def grid_items(
