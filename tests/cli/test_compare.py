@@ -83,9 +83,6 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path, capsys: pytest.CaptureF
     assert words in capsys.readouterr().err
 
 
-STAGES = [{"width": 64, "height": 64, "steps": 1}, {"width": 96, "height": 96, "steps": 2, "denoise": 0.6}]
-
-
 def test_two_settings_are_made_and_compared(
     models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +90,8 @@ def test_two_settings_are_made_and_compared(
     sides = []
     for name, denoise in (("a", 0.6), ("b", 0.7)):
         sides.append(tmp_path / f"{name}.json")
-        stages = [STAGES[0], STAGES[1] | {"denoise": denoise}]
+        first, second = {"width": 64, "height": 64}, {"width": 96, "height": 96, "denoise": denoise}
+        stages = [first | {"steps": 1}, second | {"steps": 2}]
         sides[-1].write_text(json.dumps({"prompt": "a boat", "stages": stages}), encoding="utf-8")
     places = ["--models-dir", str(models_dir), "--outputs", str(tmp_path / "out"), "--model", "tiny", "--alone"]
     assert main(["compare", *map(str, sides), *places]) == 0

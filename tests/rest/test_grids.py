@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
@@ -21,7 +20,7 @@ from zimage_app.rest.app import rest_routes
 GRID = {"prompt": "a red boat", "x": "stages.1.denoise=0.4..0.6/0.1", "y": "seed=1,2"}
 
 
-def finished(client: httpx.Client, group_id: str) -> dict[str, Any]:
+def finished(client: TestClient, group_id: str) -> dict[str, Any]:
     """Wait until a group has all its files."""
     end = time.monotonic() + PATIENCE
     while not (group := client.get(f"/api/groups/{group_id}").json())["finished"]:

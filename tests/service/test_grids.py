@@ -62,7 +62,7 @@ def test_a_sheet_holds_every_cell_beside_its_labels(tmp_path: Path) -> None:
     for place, colour in colours.items():
         pictures[place] = tmp_path / f"{place}.png"
         Image.new("RGB", (64, 96), colour).save(pictures[place])
-    labels = (["denoise = 0.4", "采样器 = euler", "<b>"], ["一行", "two"], [""])
+    labels = (("denoise = 0.4", "采样器 = euler", "<b>"), ("一行", "two"), ("",))
     (sheet, page), _ = write_sheets(tmp_path, pictures, labels)
     pixels = np.asarray(Image.open(sheet)).reshape(-1, 3)
     for colour in colours.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -109,7 +110,7 @@ def _axes(body: GridBody) -> list[Axis]:
     ]
 
 
-def _answer(many: Many, id_: str | None, group: str | None, tasks: list[str | None] | list[str]) -> GridAnswer:
+def _answer(many: Many, id_: str | None, group: str | None, tasks: Sequence[str | None]) -> GridAnswer:
     cells = [
         GridCell(column=i + 1, row=j + 1, sheet=k + 1, seed=int(item.plan.request.seed), task_id=task)
         for (i, j, k), item, task in zip(many.places, many.items, tasks, strict=True)

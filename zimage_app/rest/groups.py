@@ -17,6 +17,7 @@ from zimage_app.service.permissions import may_see
 router = APIRouter(prefix="/groups", tags=["groups"])
 
 _LISTED = 50
+_KINDS: dict[str, object] = {"image/png": {}, "text/html": {}, "text/plain": {}}
 _NONE = Text("There is no such group, or no such file in it.", "没有这一组，或其中没有这个文件。")
 
 
@@ -73,7 +74,7 @@ def remove(view: Own, caller: Calling) -> Group:
     return _answer(view)
 
 
-@router.get("/{group_id}/{name}", response_class=FileResponse)
+@router.get("/{group_id}/{name}", response_class=FileResponse, responses={200: {"content": _KINDS}})
 def file(view: Own, name: Annotated[str, Path(max_length=200)], caller: Calling) -> FileResponse:
     """A file of a group: one of its list, or a cell's picture as in x1-y2-z1.png."""
     path = caller.studio.groups.file(view, name)

@@ -154,7 +154,7 @@ class Groups:
                 break
         return found
 
-    def open(self, may_see: Callable[[str], bool]) -> list[GroupView]:
+    def unfinished(self, may_see: Callable[[str], bool]) -> list[GroupView]:
         """The groups that are not finished, oldest first, whose owner's mark is one that ``may_see``."""
         with self._turn:
             records = [record for record, _ in self._open.values()]
@@ -199,11 +199,12 @@ class Groups:
     def _shown(self, record: GroupRecord) -> GroupView:
         folder = self._folder(record)
         states = Counter(_ended(Manifest.of(folder), record))
+        done, failed, cancelled = (states[name] for name in _ENDED)
         sheets = sorted(path.name for path in folder.glob("sheet-*.png"))
         names = [MANIFEST, *sorted(sheets, key=len), "index.html"]
         files = tuple(name for name in names if (folder / name).is_file())
         finished = not (folder / _OPEN).exists()
-        return GroupView(record, *(states[name] for name in _ENDED), finished=finished, files=files)
+        return GroupView(record, done, failed, cancelled, finished, files)
 
     def _follow(self, record: GroupRecord) -> None:
         with self._turn:

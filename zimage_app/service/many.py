@@ -5,12 +5,13 @@ The command line plans with the same functions (``batch/items.py``, ``grids/plan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from zimage_app.domain.errors import ModelError, RequestError
+from zimage_app.domain.errors import ModelError, RequestError, StorageError
 from zimage_app.domain.plan import GenerationPlan, draw_seed
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Language, Text
@@ -58,11 +59,11 @@ def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis],
     """
     if not axes:
         raise RequestError("x", Text("give at least one axis", "请至少给出一个轴"))
+    _check_count(studio, math.prod(len(axis.values) for axis in axes), "axes")
     data = _with_stages(studio, settings, asker.model)
     if not isinstance(data.get("seed"), int):
         data["seed"] = draw_seed()  # once, so that cells differ in nothing but what varies
     cells, items = grid_items(axes, data, _planner(studio, asker), studio.presets)
-    _check_count(studio, len(items), "axes")
     return Many(
         "grid",
         items[0].plan.request.full_prompt,
@@ -93,10 +94,10 @@ def plan_batch(studio: Studio, entries: Entries, asker: Asker) -> Many:
         BatchError: everything that is wrong, at once, with file, line and field.
         RequestError: there are too many entries, or the model isn't here.
     """
+    _check_count(studio, len(entries.batch.entries), "items")
     settings = _with_stages(studio, entries.settings, asker.model)
     options = BatchOptions(settings, _planner(studio, asker), entries.seed, entries.seed_mode)
     items, notes = batch_items(entries.title, entries.batch, options)
-    _check_count(studio, len(items), "items")
     return Many("batch", entries.title, tuple(items), _cost(studio, items, asker.model), tuple(notes))
 
 
@@ -117,7 +118,12 @@ def start(studio: Studio, many: Many, asker: Asker, group: str = "") -> GroupRec
     now = datetime.now().astimezone()
     mark = owner_mark(asker.owner)
     record = GroupRecord(group_id, many.kind, many.title, mark, group or group_id, now, items, many.labels)
-    studio.groups.keep(record)
+    try:
+        studio.groups.keep(record)
+    except StorageError:
+        for job in jobs:
+            studio.cancel(job)
+        raise
     return record
 
 

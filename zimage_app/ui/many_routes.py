@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.dotted import MOST_DIGITS
-from zimage_app.domain.errors import ForbiddenError, RequestError, StudioError
+from zimage_app.domain.errors import BusyError, ForbiddenError, RequestError, StudioError
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.batch.items import BatchItem
@@ -20,6 +19,7 @@ from zimage_app.service.grids.axes import axis_title, parse_axis
 from zimage_app.service.groups import GroupView
 from zimage_app.service.many import Asker, Entries, Many, plan_batch, plan_grid, start
 from zimage_app.service.permissions import for_strangers, may_see
+from zimage_app.service.slow_work import HANDED_IN
 from zimage_app.service.studio import Studio
 from zimage_app.ui.history_routes import order_of
 from zimage_app.ui.i18n import WORDS, say
@@ -53,7 +53,10 @@ def many_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
         given = order if isinstance(order, dict) else {}
         language = language_of(request, first)
         work = _Orders(studio, owner_of(request), language, given).carry_out
-        return await run_in_threadpool(answer, request, work)
+        try:
+            return await HANDED_IN.run(answer, request, work)
+        except BusyError as error:
+            return JSONResponse({"error": error.to(language)}, 503, headers=_HEADERS)
 
     def file(request: Request) -> Response:
         view = _own(studio, owner_of(request), request.path_params["group_id"])
@@ -198,8 +201,9 @@ def _titled(error: RequestError) -> Text:
         return _joined(axis_title(error.field), error.reason)
     axis = Text(*(say("many_axis", each, axis=_AXES[error.field]) for each in ("en", "zh")))
     cause = error.__cause__
-    of_setting = isinstance(cause, RequestError) and cause.field not in ("axis", error.field)
-    return _joined(axis, _titled(cause) if of_setting else error.reason)
+    if isinstance(cause, RequestError) and cause.field not in ("axis", error.field):
+        return _joined(axis, _titled(cause))
+    return _joined(axis, error.reason)
 
 
 def _joined(title: Text, reason: Text) -> Text:

@@ -18,6 +18,7 @@ MANY_WORDS: dict[str, Text] = {
     "many_unused": Text("Nothing", "不使用"),
     "many_whole": Text("Whole picture", "整体"),
     "many_stage": Text("Stage {stage}", "第 {stage} 阶段"),
+    "many_knob": Text("Stage {stage}: {title}", "第 {stage} 阶段 {title}"),
     "many_replace": Text("Prompt: replace a word", "提示词：替换词语"),
     "many_lora": Text("LoRA", "LoRA"),
     "many_preset": Text("Preset", "预设"),

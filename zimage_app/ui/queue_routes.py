@@ -70,7 +70,7 @@ def _open_groups(studio: Studio, owner: str) -> list[Data]:
     """Batches and grids of this visitor that are being made."""
     return [
         {"title": view.record.title, "done": view.done, "total": len(view.record.items)}
-        for view in studio.groups.open(lambda mark: may_see(mark, owner, shared=studio.shared))
+        for view in studio.groups.unfinished(lambda mark: may_see(mark, owner, shared=studio.shared))
     ]
 
 

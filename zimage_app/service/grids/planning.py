@@ -19,6 +19,8 @@ from zimage_app.service.batch.items import BatchItem
 from zimage_app.service.grids.axes import Apply, Axis, Cell, Data, cells, remembered_stages
 from zimage_app.service.presets import PresetLibrary
 
+_UNTIMED = Text("time not known yet", "用时未知")
+
 Plan = Callable[[GenerationRequest], GenerationPlan]
 
 
@@ -37,7 +39,7 @@ class Cost:
     @property
     def words(self) -> Text:
         """Evaluations, what stage memory saves of them, and the time."""
-        seconds = seconds_words(self.seconds)
+        seconds = _UNTIMED if self.seconds is None else seconds_words(self.seconds)
         left, all_, saved = self.evaluations - self.saved, self.evaluations, self.saved
         return Text(
             f"{left} evaluations (stage memory saves {saved} of {all_}), {seconds.en}",

@@ -16,17 +16,17 @@ from zimage_app.service.grids.axes import Labels
 from zimage_app.service.history.pixels import read_pixels
 
 _FONTS = (
-    "NotoSansCJK-Regular.ttc",
-    "NotoSansCJKsc-Regular.otf",
-    "NotoSerifCJK-Regular.ttc",
-    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/opentype/noto/NotoSerifCJK-Regular.ttc",
-    "wqy-microhei.ttc",
-    "PingFang.ttc",
-    "/System/Library/Fonts/PingFang.ttc",
-    "msyh.ttc",
+    ("NotoSansCJK-Regular.ttc", 2),
+    ("NotoSansCJKsc-Regular.otf", 0),
+    ("NotoSerifCJK-Regular.ttc", 2),
+    ("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc", 2),
+    ("/usr/share/fonts/opentype/noto/NotoSerifCJK-Regular.ttc", 2),
+    ("wqy-microhei.ttc", 0),
+    ("PingFang.ttc", 0),
+    ("/System/Library/Fonts/PingFang.ttc", 0),
+    ("msyh.ttc", 0),
 )
-"""With Chinese letters, as systems have them."""
+"""With Chinese letters, as systems have them; of a collection, the face whose letters are drawn as in China."""
 _LARGEST_CELL = 512
 """Pixels of a cell's longer side on the sheet; in full size it is a file of its own."""
 _GAP = 8
@@ -113,9 +113,9 @@ def _folded(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 def _font(text: str) -> tuple[ImageFont.FreeTypeFont, Text | None]:
     """A font that has the text's letters, where the system has one."""
     size = 22
-    for name in _FONTS:
+    for name, face in _FONTS:
         try:
-            return ImageFont.truetype(name, size), None
+            return ImageFont.truetype(name, size, face), None
         except OSError:
             continue
     plain = ImageFont.load_default(size)

@@ -49,7 +49,8 @@ function choices() {
   const name = (each) => say(titles[each] || `GenerationRequest_${each}_title`);
   const groups = [list(say("many_whole"), whole.map((each) => new Option(name(each), each)))];
   for (let stage = 0; stage < stages; stage++) {
-    const options = knobs().map((knob) => new Option(say(knob.title), `stages.${stage}.${knob.name}`));
+    const knob = (each) => say("many_knob", { stage: stage + 1, title: say(each.title) });
+    const options = knobs().map((each) => new Option(knob(each), `stages.${stage}.${each.name}`));
     groups.push(list(say("many_stage", { stage: stage + 1 }), options));
   }
   return [new Option(say("many_unused"), ""), ...groups];
@@ -121,20 +122,26 @@ const gridOrder = (what) => ({
   ...Object.fromEntries([...part(".axes").children].map((row) => [row.dataset.axis, written(row)])),
 });
 
-const grid = { seed: "", timer: 0, turn: 0 };
+const grid = { seed: "", turn: 0 };
+let planning = 0;
 
 function planLater() {
-  clearTimeout(grid.timer);
+  clearTimeout(planning);
   grid.seed = "";
   part(".grid .begin").disabled = true;
-  grid.timer = setTimeout(planGrid, quiet);
+  if (shown) planning = setTimeout(plan, quiet);
+}
+
+function plan() {
+  planGrid();
+  if (file) planBatch();
 }
 
 async function planGrid() {
   grid.turn += 1;
   const { turn } = grid;
   const order = settings && gridOrder("plan_grid");
-  if (!shown || !order || !axes.some((axis) => order[axis])) {
+  if (!order || !axes.some((axis) => order[axis])) {
     tell(part(".grid"), {});
     return;
   }
@@ -299,7 +306,6 @@ document.addEventListener("studio:settings", (event) => {
     for (const row of part(".axes").children) row.fill();
   }
   planLater();
-  if (file) planBatch();
 });
 
 document.addEventListener("studio:view", (event) => {
