@@ -90,8 +90,8 @@ def test_two_settings_are_made_and_compared(
     sides = []
     for name, denoise in (("a", 0.6), ("b", 0.7)):
         sides.append(tmp_path / f"{name}.json")
-        first, second = {"width": 64, "height": 64}, {"width": 96, "height": 96, "denoise": denoise}
-        stages = [first | {"steps": 1}, second | {"steps": 2}]
+        draft = {"width": 64, "height": 64, "steps": 1}
+        stages = [draft, {"width": 96, "height": 96, "steps": 2, "denoise": denoise}]
         sides[-1].write_text(json.dumps({"prompt": "a boat", "stages": stages}), encoding="utf-8")
     places = ["--models-dir", str(models_dir), "--outputs", str(tmp_path / "out"), "--model", "tiny", "--alone"]
     assert main(["compare", *map(str, sides), *places]) == 0

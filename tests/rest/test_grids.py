@@ -61,7 +61,7 @@ def test_a_grid_is_a_group_with_cells_sheet_page_and_manifest(client: TestClient
     assert len({each.record.request.seed for each in records if each}) == 1
     group = finished(client, told["id"])
     assert (group["total"], group["done"], group["failed"]) == (4, 4, 0)
-    assert [each["name"] for each in group["files"]] == ["manifest.jsonl", "sheet-1.png", "index.html"]
+    assert [each["name"] for each in group["files"]] == ["sheet-1.png", "index.html", "manifest.jsonl"]
     files = {each["name"]: client.get(each["download_url"]) for each in group["files"]}
     assert Image.open(io.BytesIO(files["sheet-1.png"].content)).width > 2 * 336
     assert "第 2 阶段" in files["index.html"].text

@@ -36,5 +36,5 @@ def test_a_killed_app_still_lays_the_sheet_out(tmp_path: Path) -> None:
             assert time.monotonic() < end
             time.sleep(0.005)
     assert (view.done, view.failed, view.cancelled) == (8, 0, 0)
-    assert view.files == ("manifest.jsonl", "sheet-1.png", "index.html")
+    assert view.files == ("sheet-1.png", "index.html", "manifest.jsonl")
     assert len(list(tmp_path.glob("2*/*.png"))) == len(list(manifest.parent.glob("x*.png"))) == 8

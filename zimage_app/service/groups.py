@@ -84,7 +84,7 @@ class GroupView:
     finished: bool
     """All that will be in its folder is there."""
     files: tuple[str, ...]
-    """Manifest and sheets, as far as there are any, by their names."""
+    """Sheets, page and manifest, as far as there are any, by their names."""
 
 
 _READER = TypeAdapter(GroupRecord)
@@ -108,6 +108,7 @@ class Groups:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._trouble = ""
 
     def start(self) -> None:
         """Go on with the groups that were not finished when the app ended."""
@@ -201,7 +202,7 @@ class Groups:
         states = Counter(_ended(Manifest.of(folder), record))
         done, failed, cancelled = (states[name] for name in _ENDED)
         sheets = sorted(path.name for path in folder.glob("sheet-*.png"))
-        names = [MANIFEST, *sorted(sheets, key=len), "index.html"]
+        names = [*sorted(sheets, key=len), "index.html", MANIFEST]
         files = tuple(name for name in names if (folder / name).is_file())
         finished = not (folder / _OPEN).exists()
         return GroupView(record, done, failed, cancelled, finished, files)
@@ -226,7 +227,9 @@ class Groups:
                         with self._turn:
                             del self._open[record.id]
                 except (StudioError, OSError) as error:  # tried again
-                    log.warning("group %s: %s", record.id, error)
+                    if str(error) != self._trouble:  # said once, not at every try
+                        self._trouble = str(error)
+                        log.warning("group %s: %s", record.id, error)
                 except Exception:
                     log.exception("group %s can't be finished", record.id)
                     with self._turn:

@@ -100,9 +100,12 @@ def _sheet(
 
 
 def _folded(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """A text in lines of at most that width, broken at spaces where there are some, else between letters."""
+    """A text in lines of at most that width, broken at spaces where there are some, else between letters.
+
+    A value stays beside its sign of equality where both fit into a line.
+    """
     lines = [""]
-    for letter in text:
+    for letter in text.replace(" = ", " =\u00a0"):
         if lines[-1] and font.getlength(lines[-1] + letter) > width:
             head, space, tail = lines[-1].rpartition(" ")
             lines[-1:] = [head, tail] if space else [lines[-1], ""]
