@@ -22,7 +22,7 @@ from zimage_app.models.spec import find_model, list_models
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
 from zimage_app.service.details import Section, details
-from zimage_app.service.gallery import Gallery, owner_mark
+from zimage_app.service.gallery import Gallery
 from zimage_app.service.groups import Groups
 from zimage_app.service.history import History, Search
 from zimage_app.service.inputs import PictureInputs
