@@ -17,13 +17,13 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.batch.items import BatchItem, BatchOptions, SeedMode, batch_items
 from zimage_app.service.batch.reading import BatchFile
-from zimage_app.service.gallery import owner_mark
+from zimage_app.service.permissions import owner_mark
 from zimage_app.service.grids.axes import Axis, Labels, sheet_labels
 from zimage_app.service.grids.planning import Cost, cost_of, grid_items
 from zimage_app.service.groups import GroupItem, GroupRecord, Kind, new_group_id
 from zimage_app.service.studio import Studio
 
-Place = tuple[int, int, int]
+Cell = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Many:
     cost: Cost
     notes: tuple[Text, ...] = ()
     """What has no effect."""
-    places: tuple[Place, ...] = ()
+    places: tuple[Cell, ...] = ()
     """Of a grid: the column, row and sheet of each item."""
     labels: Labels = ()
 
@@ -110,7 +110,7 @@ def start(studio: Studio, many: Many, asker: Asker, group: str = "") -> GroupRec
     group_id = new_group_id()
     requests = [item.plan.request for item in many.items]
     jobs = studio.submit_group(requests, asker.model, asker.owner, group or group_id)
-    places: Sequence[Place | None] = many.places or [None] * len(jobs)
+    places: Sequence[Cell | None] = many.places or [None] * len(jobs)
     items = tuple(
         GroupItem(item.index, item.id, item.key, item.name, item.text, job, place)
         for item, job, place in zip(many.items, jobs, places, strict=True)
