@@ -53,6 +53,7 @@ _WORDS = {
     "trajectory.jpg": "a picture of three stages, and of one trajectory below it",
     "loras.jpg": "one picture plain and with each of the LoRAs that are shipped",
     "BATCH.md": "many pictures from one file: its forms, the flags, what is kept",
+    "GRIDS.md": "settings varied in a grid, what is kept of groups, two settings compared",
     "HOW-IT-COMPUTES.md": "the mathematics that the code cites: schedules, samplers, EasyCache, LoRA",
     "INPAINTING.md": "redrawing a part, larger canvases, one trajectory over all sizes",
     "MODELS.md": "where models come from, and which file to take",

@@ -81,3 +81,55 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path, capsys: pytest.CaptureF
     }[case]
     assert main(["compare", *map(str, pair)]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_two_settings_are_made_and_compared(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    sides = []
+    for name, denoise in (("a", 0.6), ("b", 0.7)):
+        sides.append(tmp_path / f"{name}.json")
+        draft = {"width": 64, "height": 64, "steps": 1}
+        stages = [draft, {"width": 96, "height": 96, "steps": 2, "denoise": denoise}]
+        sides[-1].write_text(json.dumps({"prompt": "a boat", "stages": stages}), encoding="utf-8")
+    places = ["--models-dir", str(models_dir), "--outputs", str(tmp_path / "out"), "--model", "tiny", "--alone"]
+    assert main(["compare", *map(str, sides), *places]) == 0
+    told = capsys.readouterr()
+    first, second, mean = told.out.splitlines()
+    assert first == "stage 1: PSNR inf dB, SSIM 1.0000, 0.00% differ by up to 0"
+    assert second.startswith("result: PSNR ")
+    assert "inf" not in second
+    assert mean.startswith("mean: ")
+    pictures = sorted((tmp_path / "out").glob("2*/*.png"))
+    made = [str(path) for path in pictures if ".stage" not in path.name]
+    assert main(["compare", *made, "--make", "--prompt", "a car", *places]) == 0
+    assert "result: PSNR" in capsys.readouterr().out
+    assert main(["compare", "no-such-preset", str(sides[0]), *places]) == 2
+    assert "no-such-preset" in capsys.readouterr().err
+
+
+def test_lpips_is_used_where_it_is_and_told_where_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    package = tmp_path / "site" / "lpips"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").write_text(
+        "import torch\n\n\nclass LPIPS(torch.nn.Module):\n"
+        "    def __init__(self, net, verbose):\n        super().__init__()\n\n"
+        "    def forward(self, first, second):\n        return (first - second).abs().mean().reshape(1, 1, 1, 1)\n"
+    )
+    monkeypatch.syspath_prepend(str(package.parent))
+    greys = {"a": 100, "b": 200}
+    pair = [str(write(tmp_path / f"{name}.png", np.full((64, 48, 3), grey, np.uint8))) for name, grey in greys.items()]
+    assert main(["compare", *pair]) == 0
+    assert "put alexnet-owt-7be5be79.pth into" in capsys.readouterr().err
+    weights = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    assert main(["compare", *pair]) == 0
+    told = capsys.readouterr()
+    assert "LPIPS 0.7843," in told.out  # 100 of 127.5
+    assert "LPIPS" not in told.err

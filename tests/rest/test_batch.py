@@ -13,6 +13,12 @@ def test_a_batch_is_one_group_of_tasks(client: TestClient, studio: QuickPageStud
         "tweets": [{"id": "a", "image_prompt": "red"}, {"scene_hint": "blue", "stages.0.steps": 1}],
         "seed": 5,
     }
+    planned = client.post("/api/batch", json=body | {"dry_run": True}).json()
+    assert [(task["prompt"], task["seed"], task["task_id"]) for task in planned["tasks"]] == [
+        ("xiaomei, red", 5, None),
+        ("xiaomei, blue", 6, None),
+    ]
+    assert client.get("/api/groups").json() == []
     answer = client.post("/api/batch", json=body)
     assert answer.status_code == 200, answer.text
     told = answer.json()
@@ -21,6 +27,8 @@ def test_a_batch_is_one_group_of_tasks(client: TestClient, studio: QuickPageStud
     pictures = [finish(studio, task["task_id"]).picture for task in told["tasks"]]
     requests = [picture.record.request for picture in pictures if picture]
     assert [(each.full_prompt, each.seed) for each in requests] == [("xiaomei, red", 5), ("xiaomei, blue", 6)]
+    (group,) = client.get("/api/groups").json()
+    assert (group["id"], group["kind"], group["total"]) == (told["id"], "batch", 2)
     studio.pause_queue(True)
     waiting = client.post("/api/batch", json={"items": ["x", "y", "z"]}).json()
     assert client.delete(f"/api/queue/groups/{waiting['group']}").json() == {"cancelled": 3}

@@ -34,7 +34,7 @@ UNHURRIED = settings(
 KEY = "key-0123456789abcdef"
 CASES = {"POST /generate": 60, "GET /history": 40}
 """How many of each kind, right and wrong; of the others, which take a name or nothing, 10."""
-BARE = dict.fromkeys(("/models", "/loras", "/presets", "/system/status", "/images/latest", "/queue"), "GET")
+BARE = dict.fromkeys(("/models", "/loras", "/presets", "/system/status", "/images/latest", "/queue", "/groups"), "GET")
 BARE |= {"/queue/pause": "POST", "/queue/resume": "POST"}
 """What takes nothing that could be wrong, and its method."""
 ANY_BYTES = ("/inputs",)
@@ -42,6 +42,10 @@ ANY_BYTES = ("/inputs",)
 OPERATIONS = [
     ("POST", "/generate"),
     ("POST", "/batch"),
+    ("POST", "/grid"),
+    ("GET", "/groups/{group_id}"),
+    ("DELETE", "/groups/{group_id}"),
+    ("GET", "/groups/{group_id}/{name}"),
     ("POST", "/inputs"),
     ("GET", "/generate/{task_id}"),
     ("DELETE", "/generate/{task_id}"),

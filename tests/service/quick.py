@@ -24,8 +24,10 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
+from zimage_app.service.group_orders import Asker, plan_grid, start
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, QueueView
+from zimage_app.service.many.grids.axes import parse_axis
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
 
@@ -142,7 +144,7 @@ def plan_of(request: GenerationRequest) -> GenerationPlan:
 
 def main(outputs: str, mode: str, first_seed: str) -> None:
     """``submit``: ask for pictures for ever and print each accepted job with its seed. ``finish``: make what is left in
-    the queue, then end."""
+    the queue, then end. ``grid``: ask for a grid of 8, print its id and make it until the program is killed."""
     studio = QuickStudio(Path(outputs), pause=0.01)
     studio.start()
     if mode == "finish":
@@ -150,6 +152,13 @@ def main(outputs: str, mode: str, first_seed: str) -> None:
             time.sleep(0.05)
         studio.close()
         return
+    if mode == "grid":
+        settings = {"prompt": "船", "stages": [{"width": 64, "height": 64, "steps": 9}]}
+        asker = Asker("a" * 32, MODEL)
+        many = plan_grid(studio, settings, [parse_axis("seed=1..8")], asker)
+        sys.stdout.write(f"{start(studio, many, asker).id}\n")
+        sys.stdout.flush()
+        threading.Event().wait()
     for seed in itertools.count(int(first_seed)):
         job_id = studio.submit(quick_request(seed), MODEL, owner=f"{seed % 3}")
         sys.stdout.write(f"{job_id} {seed}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import signal
 import sys
@@ -46,12 +45,12 @@ from zimage_app.service.jobs.folder_lock import running_app
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.many.batch.items import NAME, BatchItem, BatchOptions, batch_items
+from zimage_app.service.many.batch.keeping import keep, left_of
 from zimage_app.service.many.batch.manifest import Manifest
 from zimage_app.service.many.batch.reading import read_batch
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.setup.config import StudioConfig
-from zimage_app.service.storage.atomic_files import write_whole
 
 INTERRUPTED = 130
 _FOLDER = "batches"
@@ -104,7 +103,8 @@ def make_batch(options: argparse.Namespace) -> int:
     _say_counts(items, left, options.limit)
     left = left[: options.limit]
     if options.dry_run:
-        show_items(left, source, config)
+        show_items(left)
+        _say_seconds(left, source, config)
         return 0
     return make_items(left, options, source, config, manifest) if left else 0
 
@@ -174,21 +174,6 @@ def _first_stages(stages: list[dict[str, Any]], count: int) -> list[dict[str, An
     return stages[:count]
 
 
-def left_of(items: list[BatchItem], manifest: Manifest) -> list[BatchItem]:
-    """Those that are still to be made."""
-    return [item for item in items if not _is_done(item, manifest)]
-
-
-def file_of(item: BatchItem, manifest: Manifest) -> Path:
-    """Where an item's picture is or will be."""
-    return manifest.folder / f"{item.name}.png"
-
-
-def _is_done(item: BatchItem, manifest: Manifest) -> bool:
-    line = manifest.last.get(item.key)
-    return line is not None and line["state"] == "done" and (manifest.folder / str(line["file"])).is_file()
-
-
 def _say_counts(items: list[BatchItem], left: list[BatchItem], limit: int | None) -> None:
     done, now = len(items) - len(left), len(left[:limit])
     tell(
@@ -199,15 +184,19 @@ def _say_counts(items: list[BatchItem], left: list[BatchItem], limit: int | None
     )
 
 
-def show_items(items: list[BatchItem], source: ModelSource, config: StudioConfig) -> None:
-    """What would be made, a line each, and how long all of it takes."""
-    timed = Pace(config.outputs).of(source.card.name)
-    seconds = [meaning(item.plan, timed).seconds for item in items]
+def show_items(items: list[BatchItem]) -> None:
+    """What would be made, a line each."""
     for item in items:
         last = item.plan.stages[-1].settings
         prompt = " ".join(item.plan.request.full_prompt.split())
         short = prompt if len(prompt) <= _SHOWN_PROMPT else f"{prompt[: _SHOWN_PROMPT - 1]}…"
         sys.stdout.write(f"{item.name}.png  {last.width}x{last.height}  {item.plan.request.seed}  {short}\n")
+
+
+def _say_seconds(items: list[BatchItem], source: ModelSource, config: StudioConfig) -> None:
+    """How long all of it takes."""
+    timed = Pace(config.outputs).of(source.card.name)
+    seconds = [meaning(item.plan, timed).seconds for item in items]
     known = [each for each in seconds if each is not None]
     whole = seconds_words(sum(known) if len(known) == len(items) else None)
     tell(Text(f"All of it: {whole.en}.", f"合计：{whole.zh}。"))
@@ -257,7 +246,8 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
             if saved is None:
                 tell(Text("Stopped; run again to go on.", "已停止；再次运行即可继续。"))
                 return INTERRUPTED
-            _keep(item, saved, manifest)
+            sys.stdout.write(f"{keep(item, saved, manifest)}\n")
+            sys.stdout.flush()
     if failed:
         tell(Text(f"{failed} failed; run again to try them anew.", f"{failed} 张失败；再次运行可重试。"))
     return 1 if failed else 0
@@ -271,35 +261,6 @@ def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> Saved
     """The picture of an item that was saved just before the batch was killed."""
     line = manifest.last.get(item.key)
     return gallery.find(str(line["picture"])) if line is not None and line["state"] == "saving" else None
-
-
-def _keep(item: BatchItem, saved: SavedPicture, manifest: Manifest) -> None:
-    """Put the picture under its name, and into the manifest."""
-    path = file_of(item, manifest)
-    _link(saved, path)
-    manifest.add(
-        "done",
-        item.key,
-        index=item.index,
-        id=item.id,
-        file=path.name,
-        picture=saved.record.id,
-        seed=saved.record.request.seed,
-        prompt=saved.record.request.full_prompt,
-        seconds=saved.record.seconds,
-        **({"text": item.text} if item.text else {}),
-    )
-    sys.stdout.write(f"{path}\n")
-    sys.stdout.flush()
-
-
-def _link(saved: SavedPicture, path: Path) -> None:
-    """One file under two names where the disk can do that, else a copy."""
-    path.unlink(missing_ok=True)
-    try:
-        os.link(saved.path, path)
-    except OSError:
-        write_whole(path, saved.read())
 
 
 @contextmanager

@@ -12,8 +12,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from zimage_app.cli.folders import add_alone_flag
+from zimage_app.cli.request_flags import add_setting_flags
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
-from zimage_app.domain.errors import StorageError
+from zimage_app.cli.two_settings import pictures_of
+from zimage_app.domain.errors import LoraError, ModelError, StorageError
 from zimage_app.domain.text import Text
 
 if TYPE_CHECKING:
@@ -24,28 +27,39 @@ def add_compare_command(commands: Any) -> None:
     """Add ``compare`` to the program's commands."""
     parser = commands.add_parser(
         "compare",
-        help="how far two pictures, or the pictures of two folders, are apart",
-        description="Compare two PNG files, with the stages kept beside both, or the files of the same name in two"
-        " folders: PSNR, SSIM and the share of pixels that differ. LPIPS is left out: its weights are not part of this"
-        " program.",
+        help="how far two pictures, the pictures of two folders, or of two settings are apart",
+        description="Compare two PNG files, with the stages kept beside both, the files of the same name in two"
+        " folders, or two settings, of each of which a picture is made: PSNR, SSIM, the share of pixels that differ,"
+        " and LPIPS where its package and weights are here. Settings are a preset's name or a file that generate --from"
+        " reads; of a picture, with --make.",
     )
     parser.set_defaults(run=compare)
-    parser.add_argument("first", metavar="A", type=Path, help="a PNG file or a folder")
+    parser.add_argument("first", metavar="A", type=Path, help="a PNG file, a folder, or settings")
     parser.add_argument("second", metavar="B", type=Path, help="what it is compared with, of the same kind")
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="write a page with the pictures and their difference"
     )
+    parser.add_argument("--make", action="store_true", help="A and B are settings, also where they are pictures")
+    parser.add_argument("--prompt", metavar="TEXT", help="of settings that have none; counts for more than theirs")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    add_alone_flag(parser)
+    add_setting_flags(parser)
 
 
 def compare(options: argparse.Namespace) -> int:
     """Prints a line for each pair, and the mean of several; status 0 also where the pictures differ."""
     from zimage_app.service.pictures.comparison import distances, write_report  # imports scipy: a second
+    from zimage_app.service.pictures.perceptual import perceptual_distance
 
+    metric = perceptual_distance()
+    if isinstance(metric, Text):
+        tell(metric)
     try:
-        found = distances(options.first, options.second)
+        pair = (options.first, options.second)
+        first, second = pair if _are_pictures(*pair) and not options.make else pictures_of(options)
+        found = distances(first, second, None if isinstance(metric, Text) else metric)
         report = write_report(options.report, found) if options.report else None
-    except StorageError as error:
+    except (StorageError, ModelError, LoraError) as error:
         return complain(error, BAD_INPUT)
     if options.json:
         rows = [asdict(each) | {"first": str(each.first), "second": str(each.second)} for each in found]
@@ -58,9 +72,15 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _are_pictures(*sides: Path) -> bool:
+    """Whether all are compared as they are: folders and PNG files, there or not."""
+    return all(side.is_dir() or side.suffix.lower() == ".png" for side in sides)
+
+
 def _lines(found: Sequence[Distance]) -> Iterator[str]:
     for each in found:
-        yield f"{each.name}: {_numbers(each.psnr, each.ssim)}, {each.share:.2%} differ by up to {each.most}"
+        lpips = "" if each.lpips is None else f", LPIPS {each.lpips:.4f}"
+        yield f"{each.name}: {_numbers(each.psnr, each.ssim)}{lpips}, {each.share:.2%} differ by up to {each.most}"
     if len(found) > 1:
         yield f"mean: {_numbers(fmean(each.psnr for each in found), fmean(each.ssim for each in found))}"
 

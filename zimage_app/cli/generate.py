@@ -50,11 +50,16 @@ def make_picture(options: argparse.Namespace) -> int:
     for text in (*plan.warnings, *(() if exact else remarks(plan.request, asked.loras))):
         tell(text)
 
-    app = None if options.alone else running_app(asked.config.state)
-    make = partial(generate_there, app, asked, options) if app else _maker_here(asked)
+    make = maker_of(asked, options)
     for each in asked.plans:
         _say(make(each), options, exact=exact)
     return 0
+
+
+def maker_of(asked: ResolvedCommand, options: argparse.Namespace) -> Callable[[GenerationPlan], SavedPicture]:
+    """What makes and saves the pictures: the running app where there is one, else a model in this process."""
+    app = None if options.alone else running_app(asked.config.state)
+    return partial(generate_there, app, asked, options) if app else _maker_here(asked)
 
 
 def _say(saved: SavedPicture, options: argparse.Namespace, *, exact: bool) -> None:

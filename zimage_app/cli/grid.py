@@ -9,26 +9,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zimage_app.cli.batch import file_of, left_of, make_items, show_items
+from zimage_app.cli.batch import make_items, show_items
 from zimage_app.cli.folders import add_alone_flag, config_of
-from zimage_app.cli.lora_flags import lora_use
 from zimage_app.cli.presets import preset_of
 from zimage_app.cli.request_flags import add_setting_flags, meant_model, settings_data
-from zimage_app.cli.terminal import BAD_INPUT, complain, tell
-from zimage_app.domain.errors import LoraError, ModelError, RequestError
+from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.domain.errors import LoraError, ModelError
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
-from zimage_app.domain.preset import applied
-from zimage_app.domain.request import parse_request
-from zimage_app.domain.sizes import sized_data
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_source import ModelSource
+from zimage_app.service.generation.pace import Pace
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.presets import PresetLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.many.batch.items import BatchItem
+from zimage_app.service.many.batch.keeping import file_of, left_of
 from zimage_app.service.many.batch.manifest import Manifest
-from zimage_app.service.many.grids.axes import Axis, Cell, Data, cells, parse_axis
+from zimage_app.service.many.grids.axes import Axis, Cell, parse_axis, sheet_labels
+from zimage_app.service.many.grids.planning import cost_of, grid_items
 from zimage_app.service.setup.config import StudioConfig
 
 _FOLDER = "grids"
@@ -57,7 +57,7 @@ def add_grid_command(commands: Any) -> None:
 def make_grid(options: argparse.Namespace) -> int:
     """``grid``: status as of ``batch``; prints the paths of the cells, then of the sheets."""
     config = config_of(options)
-    axes = [_axis(f"--{name}", text) for name in "xyz" if (text := getattr(options, name))]
+    axes = [parse_axis(text, f"--{name}") for name in "xyz" if (text := getattr(options, name))]
     given = json.dumps([options.prompt, options.x, options.y, options.z, options.settings, options.model])
     usual = config.outputs / _FOLDER / hashlib.sha256(given.encode()).hexdigest()[:12]
     manifest = Manifest.of(options.to or usual)
@@ -66,9 +66,9 @@ def make_grid(options: argparse.Namespace) -> int:
     except (ModelError, LoraError) as error:
         return complain(error, BAD_INPUT)
     left = left_of(items, manifest)
-    _say_cost(items, left, config)
+    _say_cost(items, left, config, source)
     if options.dry_run:
-        show_items(left, source, config)
+        show_items(left)
         return 0
     if manifest.seed is None:
         manifest.add("begun", seed=items[0].plan.request.seed, model=source.card.name)
@@ -76,13 +76,6 @@ def make_grid(options: argparse.Namespace) -> int:
     if status == 0:
         _lay_out(axes, found, items, manifest)
     return status
-
-
-def _axis(flag: str, text: str) -> Axis:
-    try:
-        return parse_axis(text)
-    except RequestError as error:
-        raise error.at(flag) from error
 
 
 def _items(
@@ -94,60 +87,32 @@ def _items(
     if not isinstance(settings.get("seed"), int):
         settings["seed"] = draw_seed() if manifest.seed is None else manifest.seed
     loras, wildcard = LoraLibrary(config.loras), WildcardLibrary(config.wildcards).lines
-    presets = PresetLibrary(config.presets)
-    special = {
-        "lora": _with_lora,
-        "size": _with_size,
-        "preset": lambda data, name: applied(presets.load(str(name)).settings, data),
-    }
-    found = cells(axes, settings, special)
-    items = []
-    for index, cell in enumerate(found, 1):
-        request = parse_request(cell.data)
+
+    def planned(request: GenerationRequest) -> GenerationPlan:
         request = with_nag(request) if options.nag else request
-        plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
-        name = "-".join(f"{axis}{number + 1}" for axis, number in zip("xyz", cell.place, strict=True))
-        key = hashlib.sha256(plan.request.model_dump_json().encode()).hexdigest()[:24]
-        items.append(BatchItem(index, name, f"{key}-{name}", name, plan))
-    return source, found, items
+        return make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
+
+    return source, *grid_items(axes, settings, planned, PresetLibrary(config.presets))
 
 
-def _with_lora(data: Data, text: Any) -> Data:
-    return data if text in ("none", None) else data | {"loras": [*data.get("loras", []), lora_use(str(text))]}
-
-
-def _with_size(data: Data, text: Any) -> Data:
-    return data | {"stages": sized_data(data["stages"], str(text))}
-
-
-def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfig) -> None:
-    """How many cells and evaluations there are, and how many of these stage memory saves."""
-    whole, saved = _evaluations([item.plan for item in left], config)
+def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfig, source: ModelSource) -> None:
+    """How many cells and evaluations there are, how many of these stage memory saves, and how long it takes."""
+    timed = Pace(config.outputs).of(source.card.name)
+    words = cost_of([item.plan for item in left], timed, memory=config.stage_memory > 0).words
+    done = len(items) - len(left)
     tell(
         Text(
-            f"{len(items)} cells, {len(items) - len(left)} done already; {whole - saved} evaluations"
-            f" (stage memory saves {saved} of {whole}).",
-            f"共 {len(items)} 格，已完成 {len(items) - len(left)} 格；需 {whole - saved} 次求值"
-            f"（阶段缓存省去 {whole} 次中的 {saved} 次）。",
+            f"{len(items)} cells, {done} done already; {words.en}.",
+            f"共 {len(items)} 格，已完成 {done} 格；{words.zh}。",
         )
     )
-
-
-def _evaluations(plans: list[GenerationPlan], config: StudioConfig) -> tuple[int, int]:
-    from zimage_app.engine.stage_memory import stage_keys  # imports torch: seconds
-    from zimage_app.service.many.grids.axes import saved_evaluations
-
-    keys = [stage_keys(plan) for plan in plans]
-    whole, saved = saved_evaluations(plans, keys)
-    return whole, saved if config.stage_memory else 0
 
 
 def _lay_out(axes: list[Axis], found: list[Cell], items: list[BatchItem], manifest: Manifest) -> None:
     from zimage_app.service.many.grids.sheet import write_sheets
 
     pictures = {cell.place: file_of(item, manifest) for cell, item in zip(found, items, strict=True)}
-    across, down, deep = (axes[place].labels if place < len(axes) else ("",) for place in range(3))
-    paths, note = write_sheets(manifest.folder, pictures, (across, down, deep))
+    paths, note = write_sheets(manifest.folder, pictures, sheet_labels(axes, language()))
     if note:
         tell(note)
     sys.stdout.write("".join(f"{path}\n" for path in paths))

@@ -8,15 +8,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from zimage_app.domain.errors import LoraError, ModelError, RequestError
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.request import Seed
 from zimage_app.rest.caller import Calling, told_owner
 from zimage_app.rest.contract import MAX_GROUP, MAX_NAME
 from zimage_app.rest.schema import CHECKS
-from zimage_app.service.many.batch.items import BatchError, BatchOptions, batch_items
+from zimage_app.service.group_orders import Asker, Entries, plan_batch, start
+from zimage_app.service.many.batch.items import BatchError, BatchItem
 from zimage_app.service.many.batch.reading import batch_of
-from zimage_app.service.studio import new_group
 
 router = APIRouter(tags=["generate"])
 
@@ -37,6 +36,7 @@ class BatchBody(BaseModel):
     seed_mode: Literal["count", "fixed", "random"] = "count"
     model: Annotated[str | None, Field(min_length=1, max_length=MAX_NAME)] = None
     group: Annotated[str, Field(max_length=MAX_GROUP)] = ""
+    dry_run: Annotated[bool, Field(description="Only say what would be made.")] = False
 
 
 class BatchTask(BaseModel):
@@ -44,15 +44,19 @@ class BatchTask(BaseModel):
 
     index: Annotated[int, Field(description="The entry's place, from 1.")]
     id: Annotated[str, Field(description="As the entry has it, else its place.")]
-    task_id: str
+    prompt: str
+    seed: int
+    task_id: Annotated[str | None, Field(description="null in a dry run.")]
 
 
 class BatchAccepted(BaseModel):
     """A batch that waits for its turn."""
 
-    group: Annotated[str, Field(description="To be given to DELETE /api/queue/groups/GROUP.")]
+    id: Annotated[str | None, Field(description="For GET /api/groups/ID; null in a dry run.")]
+    group: Annotated[str | None, Field(description="To be given to DELETE /api/queue/groups/GROUP.")]
     tasks: list[BatchTask]
     notes: Annotated[list[str], Field(description="What has no effect.")]
+    seconds: Annotated[float | None, Field(description="Estimated; null while the model's pace isn't known.")]
 
 
 @router.post("/batch")
@@ -61,24 +65,31 @@ def batch(body: BatchBody, caller: Calling, request: Request, response: Response
     studio = caller.studio
     if studio.borrows_gpu:
         raise HTTPException(501)
-    model = body.model or studio.default_model
+    owner = caller.owner if body.dry_run else told_owner(caller, request, response)
+    asker = Asker(owner, body.model or studio.default_model, caller.language)
+    seed = draw_seed() if body.seed is None else body.seed
     try:
-        settings = {"stages": [stage.model_dump(mode="json") for stage in studio.card(model).stages], **body.settings}
-        seed = draw_seed() if body.seed is None else body.seed
-        options = BatchOptions(settings, lambda each: studio.plan(each, model), seed, body.seed_mode)
         with CHECKS:
-            items, notes = batch_items("", batch_of(_entries(body)), options)
-        owner = told_owner(caller, request, response)
-        group = body.group or new_group()
-        ids = studio.submit_group([item.plan.request for item in items], model, owner, group)
-    except ModelError as error:
-        raise RequestError("model", error.text) from error
+            entries = Entries("", batch_of(_entries(body)), body.settings, seed, body.seed_mode)
+            many = plan_batch(studio, entries, asker)
     except BatchError as error:
         raise error.at("items") from error
-    except LoraError as error:
-        raise RequestError("loras", error.text) from error
-    tasks = [BatchTask(index=item.index, id=item.id, task_id=task) for item, task in zip(items, ids, strict=True)]
-    return BatchAccepted(group=group, tasks=tasks, notes=[note.to(caller.language) for note in notes])
+    record = None if body.dry_run else start(studio, many, asker, body.group)
+    jobs = [item.job for item in record.items] if record else [None] * len(many.items)
+    return BatchAccepted(
+        id=record.id if record else None,
+        group=record.group if record else None,
+        tasks=[_task(item, job) for item, job in zip(many.items, jobs, strict=True)],
+        notes=[note.to(caller.language) for note in many.notes],
+        seconds=many.cost.seconds,
+    )
+
+
+def _task(item: BatchItem, job: str | None) -> BatchTask:
+    request = item.plan.request
+    return BatchTask(
+        index=item.index, id=item.id, prompt=request.full_prompt, seed=int(item.plan.request.seed), task_id=job
+    )
 
 
 def _entries(body: BatchBody) -> object:

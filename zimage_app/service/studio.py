@@ -24,6 +24,7 @@ from zimage_app.service.diagnostics.monitor import Monitor
 from zimage_app.service.generation.model_slot import LoadedModel, ModelSlot
 from zimage_app.service.generation.pace import Pace
 from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.groups import Groups
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import Tracked
@@ -94,6 +95,7 @@ class Studio:
         )
         rules = JobRules(config.allowed, shared=config.shared, interrupted=config.interrupted)
         self._jobs = Dispatcher(config.state, self._gallery, [self._runner], rules)
+        self.groups = Groups(config.outputs, self.view)
         self.default_model = find_model(default_model(config), config.shelves).card.name
 
     def cards(self) -> tuple[ModelCard, ...]:
@@ -156,6 +158,7 @@ class Studio:
             FolderInUse: another running app has the folder of pictures.
         """
         self._jobs.start()
+        self.groups.start()
         self.history.start()
 
     def announce(self, address: str, key: str) -> None:
@@ -180,9 +183,7 @@ class Studio:
         if device:
             require_home("models", shared=self.shared)
         limits = self._config.allowed
-        plan = self.plan(request, model)
-        check_plan(plan, limits)
-        self.inputs.check(plan.request.start, owner)
+        plan = self.checked_plan(request, model, owner)
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
         job_id, mark = secrets.token_hex(8), owner_mark(owner)
         cost = sum(stage.cost for stage in plan.stages)
@@ -199,6 +200,23 @@ class Studio:
         context = copy_context() if self._config.borrowed_gpu else None
         self._jobs.submit(job, Tracked(view, plan, context))
         return job_id
+
+    def checked_plan(self, request: GenerationRequest, model: str, owner: str) -> GenerationPlan:
+        """What a request comes to, where it is allowed; raises StudioError where it isn't, or can't be planned."""
+        plan = self.plan(request, model)
+        check_plan(plan, self._config.allowed)
+        self.inputs.check(plan.request.start, owner)
+        return plan
+
+    @property
+    def most_waiting(self) -> int:
+        """Jobs of one owner that may wait at once."""
+        return self._config.allowed.waiting_of_owner
+
+    @property
+    def remembers_stages(self) -> bool:
+        """Whether a loaded model remembers stages."""
+        return self._config.stage_memory > 0
 
     def submit_group(
         self,
@@ -359,6 +377,7 @@ class Studio:
     def close(self) -> None:
         """Stop the running job and end all threads. What ran and what waits stays in the queue."""
         self.models.close()
+        self.groups.close()
         self._jobs.close()
         self.history.close()
 

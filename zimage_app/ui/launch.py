@@ -21,6 +21,7 @@ from zimage_app.ui.canvas.picture_routes import picture_routes
 from zimage_app.ui.drop.drop import import_routes
 from zimage_app.ui.history.history_routes import history_routes
 from zimage_app.ui.loras.lora_picker import lora_routes
+from zimage_app.ui.many.many_routes import many_routes
 from zimage_app.ui.page.page import build_page
 from zimage_app.ui.page.theme import studio_theme
 from zimage_app.ui.queue.queue_routes import queue_routes
@@ -50,6 +51,7 @@ _STYLES = (
     "stages",
     "start",
     "history",
+    "many",
     "mask",
     "drop",
 )
@@ -146,6 +148,7 @@ def page_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
         *picture_routes(studio, first),
         *history_routes(studio, first),
         *lora_routes(studio, first),
+        *many_routes(studio, first),
         *import_routes(studio, first),
         *monitor_routes(studio, first),
         *queue_routes(studio, first),

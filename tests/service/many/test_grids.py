@@ -48,9 +48,9 @@ def test_cells_are_columns_rows_and_sheets_and_share_nothing() -> None:
 
 def test_cells_have_a_limit_and_names_must_be_there() -> None:
     many = parse_axis("seed=1..21")
-    with pytest.raises(RequestError, match="441: cells; at most 400"):
+    with pytest.raises(RequestError, match="axes: 441 cells; at most 400"):
         cells([many, many], SETTINGS, {})
-    with pytest.raises(RequestError, match="the prompt doesn't hold dog"):
+    with pytest.raises(RequestError, match="axis: prompt: doesn't hold dog"):
         cells([parse_axis("prompt~dog=a,b")], SETTINGS, {})
     with pytest.raises(RequestError, match="there is no entry 5"):
         cells([parse_axis("stages.5.steps=1,2")], SETTINGS, {})
@@ -62,7 +62,7 @@ def test_a_sheet_holds_every_cell_beside_its_labels(tmp_path: Path) -> None:
     for place, colour in colours.items():
         pictures[place] = tmp_path / f"{place}.png"
         Image.new("RGB", (64, 96), colour).save(pictures[place])
-    labels = (["denoise = 0.4", "采样器 = euler", "<b>"], ["一行", "two"], [""])
+    labels = (("denoise = 0.4", "采样器 = euler", "<b>"), ("一行", "two"), ("",))
     (sheet, page), _ = write_sheets(tmp_path, pictures, labels)
     pixels = np.asarray(Image.open(sheet)).reshape(-1, 3)
     for colour in colours.values():

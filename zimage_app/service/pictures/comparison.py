@@ -17,6 +17,7 @@ from zimage_app.domain.events import Picture
 from zimage_app.domain.text import Text
 from zimage_app.service.pictures.gallery import stage_files
 from zimage_app.service.pictures.history.pixels import read_pixels
+from zimage_app.service.pictures.perceptual import Metric
 from zimage_app.service.storage.atomic_files import write_whole
 
 AMPLIFIED = 8
@@ -46,6 +47,8 @@ class Distance:
     """Of pixels that differ at all, 0 to 1."""
     most: int
     """The largest difference of a channel, of 255."""
+    lpips: float | None = None
+    """See ``perceptual.py``; None where it can't be had."""
 
 
 def psnr(first: Picture, second: Picture) -> float:
@@ -76,8 +79,8 @@ def _ssim(x: Numbers, y: Numbers) -> float:
     return float(similarity[_EDGE:-_EDGE, _EDGE:-_EDGE].mean())
 
 
-def distance(name: str, first: Path, second: Path) -> Distance:
-    """The distance of two PNG files.
+def distance(name: str, first: Path, second: Path, perceptual: Metric | None = None) -> Distance:
+    """The distance of two PNG files; ``perceptual`` is LPIPS, where it can be had.
 
     Raises:
         StorageError: one can't be read, or they can't be compared because of their sizes.
@@ -94,10 +97,11 @@ def distance(name: str, first: Path, second: Path) -> Distance:
         )
     difference = np.abs(one.astype(np.int16) - other).max(-1)
     share, most = float((difference > 0).mean()), int(difference.max())
-    return Distance(name, first, second, psnr(one, other), ssim(one, other), share, most)
+    lpips = None if perceptual is None else perceptual(one, other)
+    return Distance(name, first, second, psnr(one, other), ssim(one, other), share, most, lpips)
 
 
-def distances(first: Path, second: Path) -> list[Distance]:
+def distances(first: Path, second: Path, perceptual: Metric | None = None) -> list[Distance]:
     """Two files with the stages that both have kept, or the files of the same name in two folders and below.
 
     Raises:
@@ -107,9 +111,9 @@ def distances(first: Path, second: Path) -> list[Distance]:
         names = sorted(
             path.relative_to(first) for path in first.rglob("*.png") if (second / path.relative_to(first)).is_file()
         )
-        found = [distance(name.as_posix(), first / name, second / name) for name in names]
+        found = [distance(name.as_posix(), first / name, second / name, perceptual) for name in names]
     else:
-        found = [distance(name, *files) for name, files in _stages_and_result(first, second)]
+        found = [distance(name, *files, perceptual) for name, files in _stages_and_result(first, second)]
     if not found:
         raise StorageError(
             Text(
@@ -136,7 +140,9 @@ def write_report(folder: Path, found: Sequence[Distance]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         rows = [_row(folder, number, each) for number, each in enumerate(found, 1)]
-        head = "".join(f"<th>{title}</th>" for title in ("", "PSNR (dB)", "SSIM", "A", "B", f"|A−B| × {AMPLIFIED}"))
+        head = "".join(
+            f"<th>{title}</th>" for title in ("", "PSNR (dB)", "SSIM", "LPIPS", "A", "B", f"|A−B| × {AMPLIFIED}")
+        )
         style = (
             "body{font-family:sans-serif}img{max-width:320px;display:block}td,th{vertical-align:top;text-align:left}"
         )
@@ -160,4 +166,6 @@ def _row(folder: Path, number: int, each: Distance) -> str:
         name = f"{number:03}-{letter}.png"
         Image.fromarray(picture).save(folder / name)
         cells.append(f'<td><a href="{name}"><img src="{name}" alt="" loading="lazy"></a></td>')
-    return f"<tr><th>{html.escape(each.name)}</th><td>{each.psnr:.2f}</td><td>{each.ssim:.4f}</td>{''.join(cells)}</tr>"
+    lpips = "–" if each.lpips is None else f"{each.lpips:.4f}"
+    numbers = f"<td>{each.psnr:.2f}</td><td>{each.ssim:.4f}</td><td>{lpips}</td>"
+    return f"<tr><th>{html.escape(each.name)}</th>{numbers}{''.join(cells)}</tr>"

@@ -170,7 +170,9 @@ addEventListener(
     event.stopPropagation();
     overlay.hidden = true;
     const files = [...event.dataTransfer.files];
-    if (event.target.closest?.(".start")) document.dispatchEvent(new CustomEvent("studio:start", { detail: files[0] }));
+    const into = (place) => event.target.closest?.(place);
+    if (into(".many .batch")) document.dispatchEvent(new CustomEvent("studio:batch", { detail: files[0] }));
+    else if (into(".start")) document.dispatchEvent(new CustomEvent("studio:start", { detail: files[0] }));
     else read(files, { dropped: true });
   },
   true

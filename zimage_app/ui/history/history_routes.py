@@ -107,12 +107,12 @@ class _Reader:
             return JSONResponse({"error": error.to(language_of(request, self._first))}, status, headers=_NOW)
 
 
-async def order_of(request: Request) -> object:
-    """What a script sends as JSON; None, which no order is, where it can't be read."""
+async def order_of(request: Request, most: int = _MAX_ORDER) -> object:
+    """What a script sends as JSON; None, which no order is, where it can't be read or has more than ``most`` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MAX_ORDER:
+        if len(body) > most:
             break
     try:
         return json.loads(bytes(body))

@@ -54,6 +54,7 @@ def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Bloc
                     canvas = _drawn("canvas")
                     _drawn("compare")
                     _drawn("history")
+                    _drawn("many", form=stage_form())
             viewer = _drawn("viewer")
             _drawn("mask", bounds=mask_bounds())
         widgets = builder.widgets(canvas)

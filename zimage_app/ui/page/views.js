@@ -1,9 +1,9 @@
-// The three views of the right column: which of canvas, compare and history is seen. Others ask for one by the event
+// The views of the right column: which of canvas, compare, history, and grids and batches is seen. Others ask for one by the event
 // studio:show, and are told by studio:view.
 const page = window.studio;
 const { makeButton, say } = page;
 const root = element.querySelector(".views");
-const names = ["canvas", "compare", "history"];
+const names = ["canvas", "compare", "history", "many"];
 
 const tabs = names.map((name) => {
   const tab = makeButton("view", say(`view_${name}`), "", () => show(name));

@@ -48,13 +48,15 @@
     head.append(heading, close);
     const foot = make("footer");
     foot.append(note, clear, pause);
-    panel.append(head, list, foot);
+    const groups = make("div", "groups");
+    panel.append(head, groups, list, foot);
 
     function draw(data) {
       if (data.error) {
         note.textContent = data.error;
         return;
       }
+      groups.replaceChildren(...data.groups.map((each) => make("p", "", say("queue_group", each))));
       const focus = document.activeElement;
       const job = list.contains(focus) ? focus.closest("li").dataset.job : null;
       list.replaceChildren(...data.jobs.map((each, place) => makeRow(data, each, place, change)));

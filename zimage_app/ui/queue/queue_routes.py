@@ -52,6 +52,7 @@ def queue_data(studio: Studio, owner: str) -> Data:
         "paused": queue.paused,
         "others": max(0, queue.running + queue.waiting - len(views)),
         "home": not studio.shared,
+        "groups": _open_groups(studio, owner),
         "jobs": [
             {
                 "id": view.id,
@@ -63,6 +64,14 @@ def queue_data(studio: Studio, owner: str) -> Data:
             for view in views
         ],
     }
+
+
+def _open_groups(studio: Studio, owner: str) -> list[Data]:
+    """Batches and grids of this visitor that are being made."""
+    return [
+        {"title": view.record.title, "done": view.done, "total": len(view.record.items)}
+        for view in studio.groups.unfinished(lambda mark: may_see(mark, owner, shared=studio.shared))
+    ]
 
 
 def _carry_out(studio: Studio, owner: str, order: object) -> None:

@@ -18,6 +18,7 @@ from zimage_app.domain.text import Language, Text
 from zimage_app.ui.words.drop import DROP_WORDS
 from zimage_app.ui.words.history import HISTORY_WORDS
 from zimage_app.ui.words.loras import LORA_WORDS
+from zimage_app.ui.words.many import MANY_WORDS
 from zimage_app.ui.words.mask import MASK_WORDS
 from zimage_app.ui.words.negatives import NEGATIVE_WORDS
 from zimage_app.ui.words.presets import PRESET_WORDS
@@ -127,6 +128,7 @@ WORDS: dict[str, Text] = {
     **DROP_WORDS,
     **HISTORY_WORDS,
     **LORA_WORDS,
+    **MANY_WORDS,
     **MASK_WORDS,
     **MONITOR_WORDS,
     **NEGATIVE_WORDS,

@@ -22,6 +22,7 @@ QUEUE_WORDS: dict[str, Text] = {
     "queue_first": Text("Make it next", "置顶"),
     "queue_cancel": Text("Cancel", "取消"),
     "queue_cancel_group": Text("Cancel the group of {count}", "取消整组（{count} 个）"),
+    "queue_group": Text("{title}: {done} of {total} done", "{title}：已完成 {done} / {total}"),
     "queue_waiting": Text("waiting", "排队中"),
     "queue_loading": Text("loading", "加载中"),
     "queue_running": Text("{percent} %", "{percent}%"),

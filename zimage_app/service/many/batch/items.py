@@ -62,19 +62,25 @@ class BatchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchItem:
-    """One picture of a batch."""
+class Item:
+    """What one picture of a batch or a grid is called."""
 
     index: int
-    """Its place in the file, from 1."""
+    """Its place, from 1."""
     id: str
     key: str
     """The same as long as what is asked for is; the second of two equal ones has another."""
     name: str
     """Of its file, without the ending."""
+    text: str
+    """Of a post; else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem(Item):
+    """One picture, and how it is made."""
+
     plan: GenerationPlan
-    text: str = ""
-    """Of a post."""
 
 
 def batch_items(source: str, batch: BatchFile, options: BatchOptions) -> tuple[list[BatchItem], list[Text]]:
@@ -133,7 +139,7 @@ def _item(index: int, entry: Entry, persona: Mapping[str, Any], options: BatchOp
     plan = options.plan(request)
     id_ = str(values.get("id", index))
     name = _file_name(options.name, index=index, id=id_, seed=plan.request.seed)
-    return BatchItem(index, id_, f"{digest}-{seen[digest]}", name, plan, str(values.get("text", "")))
+    return BatchItem(index, id_, f"{digest}-{seen[digest]}", name, str(values.get("text", "")), plan)
 
 
 def _data(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from zimage_app.models.disk.regular_file import read_regular
 NAME = "manifest.jsonl"
 _MAX_BYTES = 256 * 2**20
 
-Happened = Literal["begun", "asked", "saving", "done", "failed"]
+Happened = Literal["begun", "asked", "saving", "done", "failed", "cancelled"]
 """``begun``: the batch, with its first seed. ``asked``: an app was, for this ``task``. The others are a picture's."""
 
 

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -49,27 +49,33 @@ class _Found:
 
 
 def read_batch(path: Path) -> BatchFile:
-    """Read a batch's file; its ending says which form it has.
-
-    Raises:
-        RequestError: of ``FILE``: it can't be read, or is of no form that is known.
-    """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        known = ", ".join(_READERS)
-        raise _file_error(Text(f"{path}: a batch is one of {known}", f"{path}：批量文件须为 {known} 之一"))
+    """Read a batch's file; raises RequestError of ``FILE`` where it can't be read, or as ``parse_batch`` does."""
     try:
-        text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _file_error(Text(f"{path} is not UTF-8; save it as that", f"{path} 不是 UTF-8 编码，请另存")) from error
+        return parse_batch(str(path), read_regular(path, MAX_BYTES))
     except OSError as error:
         reason = system_reason(error)
         raise _file_error(Text(f"{path} can't be read ({reason})", f"{path} 无法读取（{reason}）")) from error
+
+
+def parse_batch(name: str, data: bytes) -> BatchFile:
+    """A batch's file from its bytes; the ending of its ``name`` says which form it has.
+
+    Raises:
+        RequestError: of ``FILE``: it is no text, or is of no form that is known.
+    """
+    reader = _READERS.get(PurePath(name).suffix.lower())
+    if reader is None:
+        known = ", ".join(_READERS)
+        raise _file_error(Text(f"{name}: a batch is one of {known}", f"{name}：批量文件须为 {known} 之一"))
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _file_error(Text(f"{name} is not UTF-8; save it as that", f"{name} 不是 UTF-8 编码，请另存")) from error
     found = reader(text)
     if len(found.entries) > MAX_ENTRIES:
-        raise _file_error(Text(f"{path} has more than {MAX_ENTRIES} entries", f"{path} 超过 {MAX_ENTRIES} 项"))
+        raise _file_error(Text(f"{name} has more than {MAX_ENTRIES} entries", f"{name} 超过 {MAX_ENTRIES} 项"))
     if not found.entries and not found.problems:
-        raise _file_error(Text(f"{path} asks for no picture", f"{path} 中没有任何条目"))
+        raise _file_error(Text(f"{name} asks for no picture", f"{name} 中没有任何条目"))
     return found
 
 

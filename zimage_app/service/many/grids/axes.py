@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.plan import GenerationPlan, StagePlan
+from zimage_app.domain.preset import setting_title
 from zimage_app.domain.setting_paths import plain_value, put
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Language, Text
 
 MAX_CELLS = 400
 _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
@@ -22,8 +23,16 @@ _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:/({_NUMBER}))?")
 _REPLACE = "prompt~"
 
 Data = dict[str, Any]
+Labels = tuple[tuple[str, ...], ...]
+"""Of columns, rows and sheets."""
 Apply = Callable[[Data, Any], Data]
 """(a request's plain data, an axis' value) -> the data with it."""
+
+
+_TITLES = {"lora": Text("LoRA", "LoRA"), "preset": Text("Preset", "预设"), "size": Text("Size", "尺寸")}
+"""Of what is applied otherwise than by a path."""
+_MAX_LABEL = 80
+"""Characters of a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +42,30 @@ class Axis:
     name: str
     """Its dotted path, a name of what is applied otherwise (``lora``, ``preset``, ``size``), or ``prompt~WORD``."""
     values: tuple[Any, ...]
+    called: str = "axis"
+    """What it is called where it was asked for, as in ``--x``: errors name it so."""
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def labels(self) -> tuple[Text, ...]:
         """What stands at the sheet's edge."""
-        title = "prompt" if self.name.startswith(_REPLACE) else self.name
-        return tuple(f"{title} = {_shown(value)}" for value in self.values)
+        title = axis_title(self.name)
+        shown = [_shown(value) for value in self.values]
+        short = [text if len(text) <= _MAX_LABEL else f"{text[: _MAX_LABEL - 1]}…" for text in shown]
+        return tuple(Text(f"{title.en} = {text}", f"{title.zh} = {text}") for text in short)
+
+    def names(self, field: str) -> bool:
+        """Whether it is what set a request's field, or a part of it."""
+        path = "prompt" if self.name.startswith(_REPLACE) else "loras" if self.name == "lora" else self.name
+        return path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.")
+
+
+def axis_title(name: str) -> Text:
+    """What varies in words, with its stage; what has no words is called by its name."""
+    path = "prompt" if name.startswith(_REPLACE) else name
+    try:
+        return _TITLES.get(path) or setting_title(path)
+    except (LookupError, ValueError, StopIteration):
+        return Text(path, path)
 
 
 NO_AXIS = Axis("", ("",))
@@ -54,31 +81,42 @@ class Cell:
     data: Data
 
 
-def parse_axis(text: str) -> Axis:
+def parse_axis(text: str, called: str = "axis") -> Axis:
     """Read an axis as users write it: ``NAME=VALUES``.
 
     Values stand between commas, in a JSON list, or are numbers ``FROM..TO/STEP``; ``prompt~WORD=a,b`` puts each of them
     in the place of WORD.
 
     Raises:
-        RequestError: of ``axis``: it is none of these.
+        RequestError: of ``called``: it is none of these.
     """
     name, equals, values = text.partition("=")
-    if not equals or not name.strip() or not values.strip():
-        raise _wrong(text, Text("write NAME=VALUE,VALUE,…", "请写成 名称=值,值,…"))
-    return Axis(name.strip(), tuple(_values(text, values.strip())))
+    try:
+        if not equals or not name.strip() or not values.strip():
+            raise _wrong(text, Text("write NAME=VALUE,VALUE,…", "请写成 名称=值,值,…"))
+        return Axis(name.strip(), tuple(_values(text, values.strip())), called)
+    except RequestError as error:
+        raise error.at(called) from error
+
+
+def sheet_labels(axes: Sequence[Axis], language: Language) -> Labels:
+    """What stands beside columns, rows and sheets; one empty label where nothing varies."""
+    across, down, deep = (*axes, *[NO_AXIS] * (3 - len(axes)))
+    return tuple(
+        ("",) if axis is NO_AXIS else tuple(text.to(language) for text in axis.labels) for axis in (across, down, deep)
+    )
 
 
 def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[str, Apply]) -> list[Cell]:
     """All cells of one to three axes: columns, rows, sheets. ``special`` are the names that are no dotted paths.
 
     Raises:
-        RequestError: of ``axis``: there are too many cells, or a name or word isn't there.
+        RequestError: there are too many cells; or, of the axis, its name or word isn't there.
     """
     x, y, z = (*axes, *[NO_AXIS] * (3 - len(axes)))
     count = math.prod(len(axis.values) for axis in axes)
     if count > MAX_CELLS:
-        raise _wrong(str(count), Text(f"cells; at most {MAX_CELLS}", f"格；最多 {MAX_CELLS}"))
+        raise RequestError("axes", Text(f"{count} cells; at most {MAX_CELLS}", f"共 {count} 格；最多 {MAX_CELLS} 格"))
     found = []
     for (k, deep), (j, down), (i, across) in itertools.product(*(enumerate(axis.values) for axis in (z, y, x))):
         data = copy.deepcopy(dict(settings))
@@ -88,27 +126,31 @@ def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[st
     return found
 
 
-def saved_evaluations(plans: Sequence[GenerationPlan], keys: Sequence[Sequence[str]]) -> tuple[int, int]:
-    """(evaluations of all plans, those of them that stage memory saves), given each plan's keys of its stages."""
-    whole = saved = 0
+def remembered_stages(
+    plans: Sequence[GenerationPlan], keys: Sequence[Sequence[str]]
+) -> Iterator[tuple[StagePlan, bool]]:
+    """Every stage of plans that run one after another, and whether it comes from stage memory, given their keys."""
     seen: set[str] = set()
     for plan, known in zip(plans, keys, strict=True):
         going = True
         for number, (stage, key) in enumerate(zip(plan.stages, known, strict=True)):
-            whole += stage.evaluations
             going = going and key in seen and number < len(plan.stages) - 1
-            saved += stage.evaluations if going else 0
+            yield stage, going
         seen.update(key for key in known if key)
-    return whole, saved
 
 
 def _applied(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Data:
-    if axis is NO_AXIS:
-        return data
+    try:
+        return data if axis is NO_AXIS else _set(axis, value, data, special)
+    except RequestError as error:
+        raise RequestError(axis.called, error.text) from error
+
+
+def _set(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Data:
     if axis.name.startswith(_REPLACE):
         word = axis.name.removeprefix(_REPLACE)
         if word not in str(data["prompt"]):
-            raise _wrong(axis.name, Text(f"the prompt doesn't hold {word}", f"提示词中没有 {word}"))
+            raise RequestError("prompt", Text(f"doesn't hold {word}", f"其中没有 {word}"))
         return data | {"prompt": str(data["prompt"]).replace(word, _shown(value))}
     if axis.name in special:
         return special[axis.name](data, value)
@@ -123,7 +165,7 @@ def _values(text: str, values: str) -> Iterator[Any]:
             raise _wrong(text, Text("is no JSON list of values", "不是 JSON 值列表"))
         yield from listed
         return
-    for part in values.split(","):
+    for part in re.split("[,，]", values):
         if found := _RANGE.fullmatch(part.strip()):
             yield from _range(text, *found.groups())
         elif part.strip():

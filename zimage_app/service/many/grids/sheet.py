@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.text import Text
+from zimage_app.service.many.grids.axes import Labels
 from zimage_app.service.pictures.history.pixels import read_pixels
 from zimage_app.service.storage.atomic_files import write_whole
 
 _FONTS = (
-    "NotoSansCJK-Regular.ttc",
-    "NotoSansCJKsc-Regular.otf",
-    "NotoSerifCJK-Regular.ttc",
-    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/opentype/noto/NotoSerifCJK-Regular.ttc",
-    "wqy-microhei.ttc",
-    "PingFang.ttc",
-    "/System/Library/Fonts/PingFang.ttc",
-    "msyh.ttc",
+    ("NotoSansCJK-Regular.ttc", 2),
+    ("NotoSansCJKsc-Regular.otf", 0),
+    ("NotoSerifCJK-Regular.ttc", 2),
+    ("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc", 2),
+    ("/usr/share/fonts/opentype/noto/NotoSerifCJK-Regular.ttc", 2),
+    ("wqy-microhei.ttc", 0),
+    ("PingFang.ttc", 0),
+    ("/System/Library/Fonts/PingFang.ttc", 0),
+    ("msyh.ttc", 0),
 )
-"""With Chinese letters, as systems have them."""
+"""With Chinese letters, as systems have them; of a collection, the face whose letters are drawn as in China."""
 _MAX_CELL = 512
 """Pixels of a cell's longer side on the sheet; in full size it is a file of its own."""
 _GAP = 8
-_INK, _PAPER = (24, 24, 24), (255, 255, 255)
+_INK, _PAPER, _NOTHING = (24, 24, 24), (255, 255, 255), (232, 232, 232)
 
 Pictures = Mapping[tuple[int, int, int], Path]
 """Files by column, row and sheet."""
-Labels = tuple[Sequence[str], Sequence[str], Sequence[str]]
-"""Of columns, rows and sheets."""
 
 
 def write_sheets(folder: Path, pictures: Pictures, labels: Labels) -> tuple[list[Path], Text | None]:
     """Write ``sheet-1.png`` … and ``index.html`` into a folder; gives their paths, and a word where a font is missing.
+
+    A cell without a picture stays grey, and a sheet without any is left out.
 
     Raises:
         StorageError: a cell can't be read, or a file not written.
@@ -46,9 +48,11 @@ def write_sheets(folder: Path, pictures: Pictures, labels: Labels) -> tuple[list
     paths = []
     try:
         for number in range(len(labels[2])):
-            cells = {place[:2]: read_pixels(path) for place, path in pictures.items() if place[2] == number}
+            cells = {place[:2]: _small(path) for place, path in pictures.items() if place[2] == number}
+            if not cells:
+                continue
             path = folder / f"sheet-{number + 1}.png"
-            _sheet({place: Image.fromarray(each) for place, each in cells.items()}, labels, number, font).save(path)
+            _sheet(cells, labels, number, font).save(path)
             paths.append(path)
         write_whole(folder / "index.html", _page(folder, pictures, labels).encode())
     except OSError as error:
@@ -59,13 +63,19 @@ def write_sheets(folder: Path, pictures: Pictures, labels: Labels) -> tuple[list
     return [*paths, folder / "index.html"], note
 
 
+def _small(path: Path) -> Image.Image:
+    """A picture as it stands on the sheet; small ones stay as they are."""
+    image = Image.fromarray(read_pixels(path))
+    image.thumbnail((_MAX_CELL, _MAX_CELL), Image.Resampling.LANCZOS)
+    return image
+
+
 def _sheet(
     cells: Mapping[tuple[int, int], Image.Image], labels: Labels, number: int, font: ImageFont.FreeTypeFont
 ) -> Image.Image:
     across, down, deep = labels
-    scale = min(1.0, _MAX_CELL / max(max(cell.size) for cell in cells.values()))
-    width = round(max(cell.width for cell in cells.values()) * scale)
-    height = round(max(cell.height for cell in cells.values()) * scale)
+    width = max(cell.width for cell in cells.values())
+    height = max(cell.height for cell in cells.values())
     line = round(font.size * 1.6)
     rows = [_folded(label, font, width * 2 // 3) for label in down]
     left = max(int(font.getlength(part)) for row in rows for part in row) + 2 * _GAP if any(down) else _GAP
@@ -83,16 +93,19 @@ def _sheet(
     for j, words in enumerate(rows):
         for place, text in enumerate(words):
             draw.text((_GAP, top + j * (height + _GAP) + place * line), text, _INK, font)
-    for (i, j), cell in cells.items():
-        small = cell.resize((round(cell.width * scale), round(cell.height * scale)), Image.Resampling.LANCZOS)
-        sheet.paste(small, (left + i * (width + _GAP), top + j * (height + _GAP)))
+    for i, j in itertools.product(range(len(across)), range(len(down))):
+        cell = cells.get((i, j)) or Image.new("RGB", (width, height), _NOTHING)
+        sheet.paste(cell, (left + i * (width + _GAP), top + j * (height + _GAP)))
     return sheet
 
 
 def _folded(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """A text in lines of at most that width, broken at spaces where there are some, else between letters."""
+    """A text in lines of at most that width, broken at spaces where there are some, else between letters.
+
+    A value stays beside its sign of equality where both fit into a line.
+    """
     lines = [""]
-    for letter in text:
+    for letter in text.replace(" = ", " =\u00a0"):
         if lines[-1] and font.getlength(lines[-1] + letter) > width:
             head, space, tail = lines[-1].rpartition(" ")
             lines[-1:] = [head, tail] if space else [lines[-1], ""]
@@ -103,9 +116,9 @@ def _folded(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 def _font(text: str) -> tuple[ImageFont.FreeTypeFont, Text | None]:
     """A font that has the text's letters, where the system has one."""
     size = 22
-    for name in _FONTS:
+    for name, face in _FONTS:
         try:
-            return ImageFont.truetype(name, size), None
+            return ImageFont.truetype(name, size, face), None
         except OSError:
             continue
     plain = ImageFont.load_default(size)

@@ -1,0 +1,165 @@
+"""Grids and batches on the page: planned before they are begun, followed, and their files fetched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from tests.service.quick import PATIENCE
+from tests.ui.conftest import Visit, served
+from tests.ui.doubles import QUICK, QuickPageStudio
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.ui.fields.values import request_values
+from zimage_app.ui.many.many_routes import many_routes
+from zimage_app.ui.queue.queue_routes import queue_data
+from zimage_app.web.owner import OWNER_COOKIE
+
+OWNER = "a" * 32
+ENGLISH = {"accept-language": "en"}
+TWEETS = (
+    '{"persona": {"trigger_word": "xiaomei"}, "tweets": [{"id": "p1", "image_prompt": "早安"}, {"scene_hint": "雨"}]}'
+)
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[QuickPageStudio]:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0)) as studio:
+        yield studio
+
+
+@pytest.fixture
+def client(studio: QuickPageStudio) -> TestClient:
+    app = Starlette(routes=many_routes(studio, "auto"))
+    return TestClient(app, base_url="http://127.0.0.1", cookies={OWNER_COOKIE: OWNER}, headers=ENGLISH)
+
+
+def settings(prompt: str = "a red boat") -> dict[str, Any]:
+    """What the page's fields hold."""
+    usual = request_values(GenerationRequest(prompt="-"), QUICK)
+    return usual | {"prompt": prompt, "model": QUICK.name, "count": 1}
+
+
+def test_a_batch_is_a_table_first_then_a_group_with_a_manifest(client: TestClient, studio: QuickPageStudio) -> None:
+    order = {"settings": settings(), "name": "posts.json", "text": TWEETS}
+    planned = client.post("/many.json", json=order | {"do": "plan_batch"}).json()
+    seed = int(planned["seed"])
+    assert planned["rows"] == [
+        ["1", f"001-p1-{seed}.png", "336×432", str(seed), "xiaomei, 早安"],
+        ["2", f"002-2-{seed + 1}.png", "336×432", str(seed + 1), "xiaomei, 雨"],
+    ]
+    assert planned["told"].startswith("2 pictures; ")
+    assert client.get("/many.json").json() == {"groups": []}
+    studio.pause_queue(True)
+    (group,) = client.post("/many.json", json=order | {"do": "start_batch", "seed": planned["seed"]}).json()["groups"]
+    assert (group["title"], group["total"], group["finished"]) == ("posts.json", 2, False)
+    assert queue_data(studio, OWNER)["groups"] == [{"title": "posts.json", "done": 0, "total": 2}]
+    refused = client.post("/many.json", json={"do": "remove", "id": group["id"]})
+    assert refused.json() == {"error": "Its pictures are still being made; cancel them first, or wait."}
+    client.post("/many.json", json={"do": "cancel", "id": group["id"]})
+    assert _finished(client)["cancelled"] == 2
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ({"x": "stages.0.cfg=1,99"}, "X axis: Stage 1: CFG: 99"),
+        ({"x": "seed=1,2", "y": "steps"}, "Y axis: steps: write NAME=VALUE"),
+        ({}, "give at least one axis"),
+        ({"x": "seed=1", "settings": settings("")}, "Prompt: "),
+        ({"x": "seed=1", "settings": None}, "settings: must be a group"),
+        ({"do": "plan_batch", "name": "a.xls", "text": "x"}, "a.xls: a batch is one of .txt"),
+        (
+            {"do": "plan_batch", "name": "a.csv", "text": "prompt,stages.0.cfg\nx,99\n,1\n"},
+            "a.csv, line 2, stages.0.cfg: 99",
+        ),
+        ({"do": "fly"}, "must be one of plan_grid"),
+        ({"do": "remove", "id": "../x"}, "no longer there"),
+    ],
+)
+def test_what_is_wrong_is_told_in_the_pages_words(
+    order: dict[str, Any], words: str, client: TestClient, studio: QuickPageStudio
+) -> None:
+    answer = client.post("/many.json", json={"do": "plan_grid", "settings": settings()} | order)
+    assert answer.status_code == 422
+    assert words in answer.json()["error"]
+    assert studio.queue().waiting == 0
+
+
+def test_all_that_is_wrong_with_a_file_is_told_at_once(client: TestClient) -> None:
+    text = "prompt,stages.0.cfg,colour\nx,99,\n,1,\ny,1,red\n"
+    order = {"do": "plan_batch", "settings": settings(), "name": "a.csv", "text": text}
+    lines = client.post("/many.json", json=order).json()["error"].splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "a.csv, line 2, stages.0.cfg",
+        "a.csv, line 3, prompt",
+        "a.csv, line 4, colour",
+    ]
+
+
+def test_files_are_served_to_whose_they_are(client: TestClient) -> None:
+    order = {"do": "start_grid", "settings": settings(), "x": "seed=1,2"}
+    client.post("/many.json", json=order)
+    group = _finished(client)
+    sheet = client.get(f"/many/{group['id']}/sheet-1.png?download")
+    assert (sheet.status_code, sheet.headers["content-disposition"][:10]) == (200, "attachment")
+    assert client.get(f"/many/{group['id']}/group.json").status_code == 404
+    assert client.post("/many.json", json={"do": "remove", "id": group["id"]}).json() == {"groups": []}
+
+
+def test_the_view_in_a_browser(visitor: Visit, tmp_path: Path) -> None:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0)) as studio, served(studio) as address:
+        page = visitor(address)
+        page.locator("#knob-prompt textarea").fill("红色小船")
+        page.locator("#view-many").click()
+        _axis(page, "x", "stages.1.denoise", "0.4，0.6")
+        _axis(page, "y", "prompt~", "红色, 蓝色")
+        expect(page.locator(".many .grid .told")).to_contain_text("共 4 张；需")
+        _axis(page, "z", "stages.0.cfg", "99")
+        expect(page.locator(".many .grid .told")).to_contain_text("Z 轴：第 1 阶段 CFG：99")
+        expect(page.locator(".many .grid .begin")).to_be_disabled()
+        _axis(page, "z", "", "")
+        page.locator(".many .grid .begin").click()
+        expect(page.locator(".many .groups .state")).to_have_text("已完成 4 / 4")
+        expect(page.locator(".many .groups .sheet img")).to_have_js_property("complete", True)
+        with page.expect_download() as download:
+            page.locator(".many .groups .acts a").filter(has_text="拼图").click()
+        assert download.value.suggested_filename == "sheet-1.png"
+        prompts = {item.record.request.prompt for item in studio.today(_owner(page))}
+        assert prompts == {"红色小船", "蓝色小船"}
+        page.locator(".many .batch input").set_input_files(
+            {"name": "prompts.txt", "mimeType": "text/plain", "buffer": "# 注释\n猫\n狗\n".encode()}
+        )
+        expect(page.locator(".many .rows tbody tr")).to_have_count(2)
+        page.locator(".many .batch .begin").click()
+        expect(page.locator(".many .groups li").first.locator(".state")).to_have_text("已完成 2 / 2")
+        with page.expect_download() as download:
+            page.locator(".many .groups li").first.get_by_role("link", name="清单").click()
+        assert download.value.path().read_text("utf-8").count('"done"') == 2
+
+
+def _finished(client: TestClient) -> dict[str, Any]:
+    """The newest group, once all of its files are there."""
+    end = time.monotonic() + PATIENCE
+    while not (group := client.get("/many.json").json()["groups"][0])["finished"]:
+        assert time.monotonic() < end, group
+        time.sleep(0.02)
+    return dict(group)
+
+
+def _axis(page: Page, axis: str, field: str, values: str) -> None:
+    row = page.locator(f".many .axis[data-axis={axis}]")
+    row.locator("select").select_option(field)
+    if field:
+        row.locator("input").fill(values)
+
+
+def _owner(page: Page) -> str:
+    return next(str(each["value"]) for each in page.context.cookies() if each["name"] == OWNER_COOKIE)

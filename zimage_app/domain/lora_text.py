@@ -1,0 +1,56 @@
+"""``ink=0.8@1,2``: a LoRA with its strength and stages, as it is written in one line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.text import Text
+
+_STAGES = re.compile(r"@([\d,]*)$")
+_MAX_DIGITS = 9
+
+
+def lora_use(text: str, usual: float = 1.0) -> dict[str, Any]:
+    """NAME, NAME=STRENGTH or NAME=STRENGTH@STAGES as plain data; bounds are for the request's own check.
+
+    ``usual`` is the strength where none is given.
+
+    Raises:
+        RequestError: of ``lora``: no name, or a strength or stages that are no numbers.
+    """
+    match = _STAGES.search(text)
+    name, equals, strength = (text[: match.start()] if match else text).rpartition("=")
+    if not equals:
+        name, strength = strength, str(usual)
+    use: dict[str, Any] = {"name": name.strip(), "strength": _number(strength, text)}
+    if match:
+        use["stages"] = [_stage(part, text) for part in match[1].split(",")]
+    if not use["name"]:
+        raise _wrong(text)
+    return use
+
+
+def _number(text: str, whole: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise _wrong(whole) from error
+
+
+def _stage(text: str, whole: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > _MAX_DIGITS:
+        raise _wrong(whole)
+    return int(text)
+
+
+def _wrong(text: str) -> RequestError:
+    shown = text if len(text) <= 60 else f"{text[:59]}…"
+    return RequestError(
+        "lora",
+        Text(
+            f"{shown!r}: write NAME, NAME=STRENGTH or NAME=STRENGTH@STAGES, as in ink=0.8@1,2",
+            f"{shown!r}：请写成 名称、名称=强度 或 名称=强度@阶段，例如 ink=0.8@1,2",
+        ),
+    )

@@ -1,0 +1,127 @@
+"""Grids in one call: a picture with one to three settings varied, queued as one group whose sheets the app lays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.rest.caller import Calling, told_owner
+from zimage_app.rest.contract import MAX_NAME
+from zimage_app.rest.schema import CHECKS
+from zimage_app.service.group_orders import Asker, Many, plan_grid, start
+from zimage_app.service.many.grids.axes import MAX_CELLS, Axis, parse_axis
+
+router = APIRouter(tags=["generate"])
+
+_MAX_AXIS = 8000
+"""Characters."""
+
+
+class AxisBody(BaseModel):
+    """A setting and the values that it takes in turn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_NAME,
+            description="As in stages.2.denoise; lora, preset, size; or prompt~WORD, whose place the values take.",
+        ),
+    ]
+    values: Annotated[list[Any], Field(min_length=1, max_length=MAX_CELLS)]
+
+
+_Axis = Annotated[
+    Annotated[str, Field(min_length=1, max_length=_MAX_AXIS)] | AxisBody | None,
+    Field(description="NAME=VALUES as on the command line, as in stages.2.denoise=0.4..0.6/0.1; or in two parts."),
+]
+
+
+class GridBody(BaseModel):
+    """What varies, and what does not."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"prompt": "雪山下的小屋", "x": "stages.2.denoise=0.4..0.6/0.1"}]},
+    )
+
+    prompt: Annotated[str, Field(min_length=1, description=GenerationRequest.model_fields["prompt"].description)]
+    x: _Axis
+    y: _Axis = None
+    z: _Axis = None
+    settings: Annotated[dict[str, Any], Field(description="Of a request; what an axis says counts for more.")] = {}
+    model: Annotated[str | None, Field(min_length=1, max_length=MAX_NAME)] = None
+    dry_run: Annotated[bool, Field(description="Only say what would be made and what it costs.")] = False
+
+
+class GridCell(BaseModel):
+    """One picture of a grid."""
+
+    column: Annotated[int, Field(description="From 1, as row and sheet.")]
+    row: int
+    sheet: int
+    seed: int
+    task_id: Annotated[str | None, Field(description="null in a dry run.")]
+
+
+class GridAnswer(BaseModel):
+    """A grid, and what it costs."""
+
+    id: Annotated[str | None, Field(description="For GET /api/groups/ID; null in a dry run.")]
+    group: Annotated[str | None, Field(description="To be given to DELETE /api/queue/groups/GROUP.")]
+    pictures: int
+    evaluations: Annotated[int, Field(description="Of the model, at most, without stage memory.")]
+    saved_evaluations: Annotated[int, Field(description="Those of them that stage memory saves.")]
+    seconds: Annotated[float | None, Field(description="Estimated; null while the model's pace isn't known.")]
+    labels: Annotated[list[list[str]], Field(description="Of columns, rows and sheets.")]
+    cells: list[GridCell]
+
+
+@router.post("/grid")
+def grid(body: GridBody, caller: Calling, request: Request, response: Response) -> GridAnswer:
+    """Ask for a picture for each cell, all of them or none. When the last one ends, the app lays out the sheets."""
+    studio = caller.studio
+    if studio.borrows_gpu:
+        raise HTTPException(501)
+    owner = caller.owner if body.dry_run else told_owner(caller, request, response)
+    asker = Asker(owner, body.model or studio.default_model, caller.language)
+    with CHECKS:
+        many = plan_grid(studio, body.settings | {"prompt": body.prompt}, _axes(body), asker)
+    if body.dry_run:
+        return _answer(many, None, None, [None] * len(many.items))
+    record = start(studio, many, asker)
+    return _answer(many, record.id, record.group, [item.job for item in record.items])
+
+
+def _axes(body: GridBody) -> list[Axis]:
+    given = {name: axis for name in "xyz" if (axis := getattr(body, name)) is not None}
+    return [
+        parse_axis(axis, name) if isinstance(axis, str) else Axis(axis.name, tuple(axis.values), name)
+        for name, axis in given.items()
+    ]
+
+
+def _answer(many: Many, id_: str | None, group: str | None, tasks: Sequence[str | None]) -> GridAnswer:
+    cells = [
+        GridCell(column=i + 1, row=j + 1, sheet=k + 1, seed=int(item.plan.request.seed), task_id=task)
+        for (i, j, k), item, task in zip(many.places, many.items, tasks, strict=True)
+    ]
+    return GridAnswer(
+        id=id_,
+        group=group,
+        pictures=many.cost.pictures,
+        evaluations=many.cost.evaluations,
+        saved_evaluations=many.cost.saved,
+        seconds=many.cost.seconds,
+        labels=[list(each) for each in many.labels],
+        cells=cells,
+    )

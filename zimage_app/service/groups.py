@@ -1,0 +1,299 @@
+"""What the app keeps of jobs that were asked for together: named pictures, a manifest and, of a grid, its sheets.
+
+Each group has a folder below outputs/, written when its jobs are in the queue. A thread puts every picture into it as
+its job ends, and lays the sheets out when the last one has; after a restart it goes on with the folders that say of
+themselves that they are not finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from zimage_app.domain.errors import GenerationError, StorageError, StudioError, system_reason
+from zimage_app.domain.text import Text
+from zimage_app.models.disk.regular_file import read_regular
+from zimage_app.service.jobs.state import JobState
+from zimage_app.service.jobs.view import JobView
+from zimage_app.service.many.batch.items import Item
+from zimage_app.service.many.batch.keeping import file_of, keep
+from zimage_app.service.many.batch.manifest import NAME as MANIFEST
+from zimage_app.service.many.batch.manifest import Manifest
+from zimage_app.service.storage.atomic_files import write_whole
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["batch", "grid"]
+_FOLDERS: dict[Kind, str] = {"batch": "batches", "grid": "grids"}
+"""Below outputs/."""
+_RECORD, _OPEN = "group.json", ".open"
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+_MAX_BYTES = 16 * 2**20
+_TICK = 0.5
+"""Seconds between two looks at the jobs of groups that are not finished, and two tries to write what can't be."""
+_ENDED = ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class GroupItem(Item):
+    """One picture of a group."""
+
+    job: str
+    place: tuple[int, int, int] | None = None
+    """Column, row and sheet in a grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecord:
+    """What a group is, as its folder says; never changed."""
+
+    id: str
+    kind: Kind
+    title: str
+    owner: str
+    """``gallery.owner_mark`` of who asked."""
+    group: str
+    """Of its jobs."""
+    created: datetime
+    items: tuple[GroupItem, ...]
+    labels: tuple[tuple[str, ...], ...] = ()
+    """Of a grid's columns, rows and sheets."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """A group at one moment."""
+
+    record: GroupRecord
+    done: int
+    failed: int
+    cancelled: int
+    finished: bool
+    """All that will be in its folder is there."""
+    files: tuple[str, ...]
+    """Sheets, page and manifest, as far as there are any, by their names."""
+
+
+_READER = TypeAdapter(GroupRecord)
+
+
+def new_group_id() -> str:
+    """Time to the second, then chance: names sort by time and can't be guessed."""
+    return f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+class Groups:
+    """The folders of all groups. Its methods are safe from any thread."""
+
+    def __init__(self, outputs: Path, view: Callable[[str], JobView | None]) -> None:
+        """``view`` gives a job as it is now, None for one that isn't known any more."""
+        self._outputs = outputs
+        self._view = view
+        self._open: dict[str, tuple[GroupRecord, Manifest]] = {}
+        self._turn = threading.Lock()
+        """Held while the thread is begun, and ``_open`` changed."""
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._trouble = ""
+
+    def start(self) -> None:
+        """Go on with the groups that were not finished when the app ended."""
+        for path in self._outputs.glob(f"*/*/{_OPEN}"):
+            record = _read(path.parent)
+            if record is not None:
+                self._follow(record)
+
+    def close(self) -> None:
+        """End the thread; what isn't finished is when the app starts again."""
+        with self._turn:
+            self._closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def keep(self, record: GroupRecord) -> None:
+        """Keep a group whose jobs are in the queue; when this returns, it survives the app's end.
+
+        Raises:
+            StorageError: its folder can't be written.
+        """
+        folder = self._folder(record)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / _OPEN).touch()
+            write_whole(folder / _RECORD, _READER.dump_json(record, indent=1))
+        except OSError as error:
+            reason = system_reason(error)
+            raise StorageError(
+                Text(f"{folder} can't be written ({reason}).", f"无法写入 {folder}（{reason}）。")
+            ) from error
+        self._follow(record)
+
+    def newest(self, may_see: Callable[[str], bool], count: int) -> list[GroupView]:
+        """The newest groups whose owner's mark is one that ``may_see``."""
+        folders = [path for name in _FOLDERS.values() for path in (self._outputs / name).glob("*") if _is_id(path)]
+        found: list[GroupView] = []
+        for folder in sorted(folders, key=lambda path: path.name, reverse=True):
+            record = _read(folder)
+            if record is not None and may_see(record.owner):
+                found.append(self._shown(record))
+            if len(found) == count:
+                break
+        return found
+
+    def unfinished(self, may_see: Callable[[str], bool]) -> list[GroupView]:
+        """The groups that are not finished, oldest first, whose owner's mark is one that ``may_see``."""
+        with self._turn:
+            records = [record for record, _ in self._open.values()]
+        return [self._shown(record) for record in records if may_see(record.owner)]
+
+    def find(self, group_id: str, may_see: Callable[[str], bool]) -> GroupView | None:
+        """A group by its id; None where there is none that may be seen."""
+        if not _ID.fullmatch(group_id):
+            return None
+        for name in _FOLDERS.values():
+            record = _read(self._outputs / name / group_id)
+            if record is not None and may_see(record.owner):
+                return self._shown(record)
+        return None
+
+    def file(self, view: GroupView, name: str) -> Path | None:
+        """A file of a group: manifest, sheet, page or a picture by its item's name; None where there is none."""
+        names = {*view.files, *(f"{item.name}.png" for item in view.record.items)}
+        path = self._folder(view.record) / name
+        return path if name in names and path.is_file() else None
+
+    def remove(self, view: GroupView) -> None:
+        """Take a group's folder away; the pictures stay in the history.
+
+        Raises:
+            GenerationError: its pictures are still being made.
+        """
+        if not view.finished:
+            raise GenerationError(
+                Text(
+                    "Its pictures are still being made; cancel them first, or wait.",
+                    "其中的图片仍在生成；请先取消或等待完成。",
+                )
+            )
+        shutil.rmtree(self._folder(view.record), ignore_errors=True)
+
+    # Parts.
+
+    def _folder(self, record: GroupRecord) -> Path:
+        return self._outputs / _FOLDERS[record.kind] / record.id
+
+    def _shown(self, record: GroupRecord) -> GroupView:
+        folder = self._folder(record)
+        states = Counter(_ended(Manifest.of(folder), record))
+        done, failed, cancelled = (states[name] for name in _ENDED)
+        sheets = sorted(path.name for path in folder.glob("sheet-*.png"))
+        names = [*sorted(sheets, key=len), "index.html", MANIFEST]
+        files = tuple(name for name in names if (folder / name).is_file())
+        finished = not (folder / _OPEN).exists()
+        return GroupView(record, done, failed, cancelled, finished, files)
+
+    def _follow(self, record: GroupRecord) -> None:
+        with self._turn:
+            if self._closed:
+                return
+            self._open[record.id] = record, Manifest.of(self._folder(record))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="studio-groups", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def _work(self) -> None:
+        while not self._closed:
+            self._wake.wait(_TICK if self._open else None)
+            self._wake.clear()
+            for record, manifest in list(self._open.values()):
+                try:
+                    if self._settled(record, manifest):
+                        with self._turn:
+                            del self._open[record.id]
+                except (StudioError, OSError) as error:  # tried again
+                    if str(error) != self._trouble:  # said once, not at every try
+                        self._trouble = str(error)
+                        log.warning("group %s: %s", record.id, error)
+                except Exception:
+                    log.exception("group %s can't be finished", record.id)
+                    with self._turn:
+                        del self._open[record.id]
+
+    def _settled(self, record: GroupRecord, manifest: Manifest) -> bool:
+        """Put what has ended since the last look into the folder; says whether the group is finished."""
+        if not manifest.folder.is_dir():  # it was taken away
+            return True
+        for item in record.items:
+            if self._closed:
+                return False
+            if manifest.last.get(item.key, {}).get("state") not in _ENDED:
+                self._put(item, manifest)
+        if len(list(_ended(manifest, record))) < len(record.items):
+            return False
+        if record.kind == "grid":
+            _lay_out(record, manifest)
+        (manifest.folder / _OPEN).unlink(missing_ok=True)
+        return True
+
+    def _put(self, item: GroupItem, manifest: Manifest) -> None:
+        view = self._view(item.job)
+        if view is not None and not view.over:
+            return
+        facts: dict[str, Any] = {"index": item.index, "id": item.id, "job": item.job}
+        if view is not None and view.picture is not None:
+            keep(item, view.picture, manifest)
+        elif view is not None and view.state is JobState.CANCELLED:
+            manifest.add("cancelled", item.key, **facts)
+        else:
+            reason = "it is gone" if view is None or view.error is None else str(view.error)
+            manifest.add("failed", item.key, **facts, error=reason)
+
+
+def _ended(manifest: Manifest, record: GroupRecord) -> Iterator[str]:
+    for item in record.items:
+        state = manifest.last.get(item.key, {}).get("state")
+        if state in _ENDED:
+            yield state
+
+
+def _lay_out(record: GroupRecord, manifest: Manifest) -> None:
+    from zimage_app.service.many.grids.sheet import write_sheets  # imports Pillow's fonts
+
+    done = [item for item in record.items if manifest.last[item.key]["state"] == "done"]
+    pictures = {item.place: path for item in done if item.place and (path := file_of(item, manifest)).is_file()}
+    if pictures:
+        write_sheets(manifest.folder, pictures, record.labels)
+
+
+def _is_id(path: Path) -> bool:
+    return _ID.fullmatch(path.name) is not None
+
+
+def _read(folder: Path) -> GroupRecord | None:
+    """What a folder says of itself; None where that is nothing, or damaged."""
+    if not (folder / _RECORD).is_file():
+        return None
+    with suppress(OSError, ValidationError):
+        return _read_once(folder)
+    return None
+
+
+@lru_cache(maxsize=256)
+def _read_once(folder: Path) -> GroupRecord:
+    return _READER.validate_json(read_regular(folder / _RECORD, _MAX_BYTES))

@@ -1,0 +1,118 @@
+"""What a grid comes to before it is made: a plan for each cell, and what all of them cost. Knows no queue."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from zimage_app.domain.errors import LoraError, RequestError
+from zimage_app.domain.lora_text import lora_use
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.plan_summary import TimedStage, estimate, seconds_words
+from zimage_app.domain.preset import applied
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.sizes import sized_data
+from zimage_app.domain.text import Text
+from zimage_app.service.library.presets import PresetLibrary
+from zimage_app.service.many.batch.items import BatchItem
+from zimage_app.service.many.grids.axes import Apply, Axis, Cell, Data, cells, remembered_stages
+
+_UNTIMED = Text("time not known yet", "用时未知")
+
+Plan = Callable[[GenerationRequest], GenerationPlan]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What pictures take that are made one after another."""
+
+    pictures: int
+    evaluations: int
+    """Of the model, for all stages, at most."""
+    saved: int
+    """Those of them that stage memory saves."""
+    seconds: float | None
+    """For the others; None where the model's pace isn't known."""
+
+    @property
+    def words(self) -> Text:
+        """Evaluations, what stage memory saves of them, and the time."""
+        seconds = _UNTIMED if self.seconds is None else seconds_words(self.seconds)
+        left, all_, saved = self.evaluations - self.saved, self.evaluations, self.saved
+        return Text(
+            f"{left} evaluations (stage memory saves {saved} of {all_}), {seconds.en}",
+            f"需 {left} 次求值（阶段缓存省去 {all_} 次中的 {saved} 次），{seconds.zh}",
+        )
+
+
+def grid_items(
+    axes: Sequence[Axis], settings: Mapping[str, Any], plan: Plan, presets: PresetLibrary
+) -> tuple[list[Cell], list[BatchItem]]:
+    """The cells of one to three axes, each with its picture. ``settings`` is a request as plain data, with its seed.
+
+    Raises:
+        RequestError: names the axis whose value isn't allowed, or the setting.
+    """
+    found = cells(axes, settings, _special(presets))
+    return found, [_item(index, cell, axes, plan) for index, cell in enumerate(found, 1)]
+
+
+def cost_of(plans: Iterable[GenerationPlan], timed: Sequence[TimedStage], *, memory: bool) -> Cost:
+    """What plans cost; ``timed`` are earlier runs of their model, ``memory`` says whether stages are remembered."""
+    from zimage_app.engine.stage_memory import stage_keys  # imports torch: seconds
+
+    named = [_with_names(plan) for plan in plans]
+    stages = list(remembered_stages(named, [stage_keys(plan) for plan in named]))
+    known = [stage for stage, remembered in stages if remembered and memory]
+    run = [stage for stage, remembered in stages if not (remembered and memory)]
+    seconds = [estimate(stage, timed) for stage in run]
+    told = [each for each in seconds if each is not None]
+    return Cost(
+        len(named),
+        sum(stage.evaluations for stage, _ in stages),
+        sum(stage.evaluations for stage in known),
+        sum(told) if len(told) == len(seconds) else None,
+    )
+
+
+def _item(index: int, cell: Cell, axes: Sequence[Axis], plan: Plan) -> BatchItem:
+    try:
+        planned = plan(parse_request(cell.data))
+    except RequestError as error:
+        raise _of_axis(error, axes) from error
+    except LoraError as error:
+        raise _of_axis(RequestError("loras", error.text), axes) from error
+    name = "-".join(f"{axis}{number + 1}" for axis, number in zip("xyz", cell.place, strict=True))
+    key = hashlib.sha256(planned.request.model_dump_json().encode()).hexdigest()[:24]
+    return BatchItem(index, name, f"{key}-{name}", name, "", planned)
+
+
+def _of_axis(error: RequestError, axes: Sequence[Axis]) -> RequestError:
+    """The refusal, with the axis that asked for it, where one did."""
+    axis = next((each for each in axes if each.names(error.field)), None)
+    return error if axis is None else RequestError(axis.called, error.text)
+
+
+def _special(presets: PresetLibrary) -> dict[str, Apply]:
+    """What may vary beside a request's own settings."""
+
+    def with_preset(data: Data, name: Any) -> Data:
+        return applied(presets.load(str(name)).settings, data)
+
+    return {"lora": _with_lora, "size": _with_size, "preset": with_preset}
+
+
+def _with_lora(data: Data, text: Any) -> Data:
+    return data if text in ("none", None) else data | {"loras": [*data.get("loras", []), lora_use(str(text))]}
+
+
+def _with_size(data: Data, text: Any) -> Data:
+    return data | {"stages": sized_data(data["stages"], str(text))}
+
+
+def _with_names(plan: GenerationPlan) -> GenerationPlan:
+    """A plan whose LoRAs are told apart by their names, where their files were not hashed yet."""
+    loras = tuple(use if use.sha256 else use.model_copy(update={"sha256": use.name}) for use in plan.request.loras)
+    return replace(plan, request=plan.request.model_copy(update={"loras": loras}))

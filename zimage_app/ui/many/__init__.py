@@ -1,0 +1,1 @@
+"""Grids and batches on the page, and their routes."""

@@ -1,0 +1,316 @@
+// The view of grids and batches: what varies, or a file of entries; what that comes to, before anything is queued; and
+// what was asked for, with its sheets. The server judges everything (many_routes.py); props.form says which knobs a
+// stage has, as for the stages' own tabs.
+const page = window.studio;
+const { make, makeButton, say } = page;
+const root = element.querySelector(".many");
+const part = (selector) => root.querySelector(selector);
+const quiet = 500; // milliseconds without typing before the server is asked
+const pace = 1000; // between two looks at groups that are being made
+const largest = 3 * 2 ** 20; // of a file
+const axes = ["x", "y", "z"];
+const whole = ["prompt~", "prompt", "negative", "lora", "preset", "size", "seed", "variation_strength"];
+const hints = { "prompt~": "replace", lora: "lora", size: "size" };
+
+let settings = null; // what the fields at the left hold
+let stages = 0; // how many of them the lists offer
+let shown = false; // this view is on the screen
+let file = null; // the batch file: name, text, and the seed that its plan drew
+
+async function ask(order) {
+  const headers = { "content-type": "application/json" };
+  const post = { method: "POST", headers, body: JSON.stringify(order) };
+  const answer = await fetch("many.json", order ? post : { cache: "no-store" }).catch(() => null);
+  return (await answer?.json().catch(() => null)) || { error: say("many_unreachable") };
+}
+
+function tell(box, answer) {
+  const told = box.querySelector(".told");
+  told.dataset.kind = answer.error ? "error" : "";
+  told.textContent = answer.error || [answer.told, ...(answer.notes || [])].filter(Boolean).join(" ");
+}
+
+// Grids: the lists of what can vary
+
+const titles = { "prompt~": "many_replace", lora: "many_lora", preset: "many_preset", size: "many_size" };
+
+function knobs() {
+  const all = Object.values(props.form.sections).flat();
+  return all.flatMap((knob) => knob.group || [knob]);
+}
+
+function choices() {
+  const list = (label, options) => {
+    const group = make("optgroup");
+    group.label = label;
+    group.append(...options);
+    return group;
+  };
+  const name = (each) => say(titles[each] || `GenerationRequest_${each}_title`);
+  const groups = [list(say("many_whole"), whole.map((each) => new Option(name(each), each)))];
+  for (let stage = 0; stage < stages; stage++) {
+    const knob = (each) => say("many_knob", { stage: stage + 1, title: say(each.title) });
+    const options = knobs().map((each) => new Option(knob(each), `stages.${stage}.${each.name}`));
+    groups.push(list(say("many_stage", { stage: stage + 1 }), options));
+  }
+  return [new Option(say("many_unused"), ""), ...groups];
+}
+
+function hint(name) {
+  if (hints[name]) return say(`many_hint_${hints[name]}`);
+  const knob = name.startsWith("stages.") && knobs().find((each) => each.name === name.split(".").slice(2).join("."));
+  if (knob?.kind === "number") return say("many_hint_number", knob);
+  if (knob?.kind === "choice") return say("many_hint_choice", { choices: knob.choices.join(", ") });
+  if (knob?.kind === "switch") return say("many_hint_choice", { choices: "true, false" });
+  return say("many_hint_text");
+}
+
+function makeAxis(axis) {
+  const row = make("div", "axis");
+  row.dataset.axis = axis;
+  const letter = axis.toUpperCase();
+  const field = make("select");
+  field.setAttribute("aria-label", say("many_field", { axis: letter }));
+  const values = make("input");
+  values.maxLength = 4000;
+  values.autocomplete = "off";
+  values.setAttribute("aria-label", say("many_values", { axis: letter }));
+  const help = make("small");
+  help.id = `many-hint-${axis}`;
+  values.setAttribute("aria-describedby", help.id);
+  const change = () => {
+    values.disabled = !field.value;
+    help.textContent = field.value ? hint(field.value) : "";
+    planLater();
+  };
+  field.onchange = () => {
+    values.value = "";
+    change();
+    values.focus();
+  };
+  values.oninput = planLater;
+  row.append(make("b", "", letter), field, values, help);
+  row.fill = () => {
+    const before = field.value;
+    field.replaceChildren(...choices());
+    field.value = before;
+    if (field.selectedIndex < 0) field.value = "";
+    change();
+  };
+  return row;
+}
+
+// NAME=VALUES as the server reads them; of words that are replaced, the first value is the word.
+function written(row) {
+  const name = row.querySelector("select").value;
+  const values = row.querySelector("input").value.trim();
+  if (!name || !values) return "";
+  if (name !== "prompt~") return `${name}=${values}`;
+  let word = values.split(/[,，]/)[0].trim();
+  try {
+    word = String(JSON.parse(values)[0]);
+  } catch {
+    // no JSON list
+  }
+  return `prompt~${word}=${values}`;
+}
+
+const gridOrder = (what) => ({
+  do: what,
+  settings,
+  seed: grid.seed,
+  ...Object.fromEntries([...part(".axes").children].map((row) => [row.dataset.axis, written(row)])),
+});
+
+const grid = { seed: "", turn: 0 };
+let planning = 0;
+
+function planLater() {
+  clearTimeout(planning);
+  grid.seed = "";
+  part(".grid .begin").disabled = true;
+  if (shown) planning = setTimeout(plan, quiet);
+}
+
+function plan() {
+  planGrid();
+  if (file) planBatch();
+}
+
+async function planGrid() {
+  grid.turn += 1;
+  const { turn } = grid;
+  const order = settings && gridOrder("plan_grid");
+  if (!order || !axes.some((axis) => order[axis])) {
+    tell(part(".grid"), {});
+    return;
+  }
+  const answer = await ask(order);
+  if (turn !== grid.turn) return;
+  tell(part(".grid"), answer);
+  grid.seed = answer.seed || "";
+  part(".grid .begin").disabled = Boolean(answer.error);
+}
+
+async function begin(box, order, button) {
+  button.disabled = true;
+  const answer = await ask(order);
+  button.disabled = false;
+  if (answer.error) return tell(box, answer);
+  document.dispatchEvent(new CustomEvent("studio:queue"));
+  draw(answer);
+  part(".groups").scrollIntoView({ block: "nearest" });
+}
+
+// Batches
+
+async function take(given) {
+  if (!given) return;
+  file = null;
+  drawRows([]);
+  if (given.size > largest) return tell(part(".batch"), { error: say("many_too_big", given) });
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await given.arrayBuffer());
+    file = { name: given.name, text, seed: "" };
+  } catch {
+    return tell(part(".batch"), { error: say("many_no_text", given) });
+  }
+  part(".choose").textContent = given.name;
+  planBatch();
+}
+
+const batchOrder = (what) => ({ do: what, settings, ...file });
+
+async function planBatch() {
+  const mine = file;
+  const answer = await ask(batchOrder("plan_batch"));
+  if (mine !== file) return;
+  file.seed = answer.seed || "";
+  tell(part(".batch"), answer);
+  drawRows(answer.rows || []);
+}
+
+function drawRows(rows) {
+  const line = (tag, texts) => {
+    const row = make("tr");
+    row.append(...texts.map((text) => make(tag, "", text)));
+    return row;
+  };
+  part(".rows").hidden = part(".batch .begin").hidden = !rows.length;
+  const columns = ["index", "name", "size", "seed", "prompt"].map((each) => say(`many_column_${each}`));
+  part("thead").replaceChildren(line("th", columns));
+  part("tbody").replaceChildren(...rows.map((row) => line("td", row)));
+  part(".batch .begin").textContent = say("many_start_batch", { count: rows.length });
+}
+
+// What was asked for
+
+let looking = 0;
+
+function makeGroup(group) {
+  const row = make("li");
+  row.dataset.group = group.id;
+  const bar = make("progress");
+  bar.max = group.total;
+  bar.value = group.done + group.failed + group.cancelled;
+  const numbers = [say("many_progress", group)];
+  for (const name of ["failed", "cancelled"]) if (group[name]) numbers.push(say(`many_${name}`, { count: group[name] }));
+  bar.setAttribute("aria-label", numbers[0]);
+  const head = make("div", "head");
+  head.append(make("b", "", group.title || say(`many_${group.kind}`)), make("span", "time", group.time));
+  const state = make("span", "state", numbers.join(" · "));
+  const acts = make("div", "acts");
+  const sheets = group.files.filter((name) => name.startsWith("sheet-"));
+  for (const name of group.files) acts.append(makeLink(group, name, sheets));
+  if (group.finished) {
+    acts.append(makeButton("remove", say("many_remove"), say("many_remove_about"), () => change("remove", group.id)));
+  } else {
+    acts.append(makeButton("cancel", say("many_cancel"), "", () => change("cancel", group.id)));
+  }
+  row.append(head, bar, state, acts);
+  if (group.finished && sheets.length) row.append(...sheets.map((name) => makeSheet(group, name)));
+  return row;
+}
+
+const address = (group, name) => `many/${group.id}/${name}`;
+
+function makeLink(group, name, sheets) {
+  const number = sheets.indexOf(name) + 1;
+  const words = number ? say("many_sheet", { number }) : say(name === "index.html" ? "many_page" : "many_manifest");
+  const link = make("a", "download", words);
+  link.href = address(group, name) + (name === "index.html" ? "" : "?download");
+  if (name === "index.html") link.target = "_blank";
+  return link;
+}
+
+function makeSheet(group, name) {
+  const link = make("a", "sheet");
+  link.href = address(group, name);
+  link.target = "_blank";
+  const picture = make("img");
+  picture.src = link.href;
+  picture.loading = "lazy";
+  picture.alt = `${say("many_grid")}: ${group.title}`;
+  link.append(picture);
+  return link;
+}
+
+function draw(data) {
+  tell(part(".groups"), data);
+  if (data.error) return;
+  const list = part(".groups ul");
+  const told = JSON.stringify(data);
+  if (list.dataset.told !== told) {
+    const focus = list.contains(document.activeElement) && document.activeElement;
+    const row = focus && focus.closest("li").dataset.group;
+    list.replaceChildren(...data.groups.map(makeGroup));
+    if (row) list.querySelector(`[data-group="${row}"] .${focus.className}`)?.focus();
+    list.dataset.told = told;
+  }
+  part(".none").hidden = data.groups.length > 0;
+  clearTimeout(looking);
+  if (shown && data.groups.some((group) => !group.finished)) looking = setTimeout(look, pace);
+}
+
+const look = async () => draw(await ask());
+
+async function change(what, id) {
+  draw(await ask({ do: what, id }));
+  document.dispatchEvent(new CustomEvent("studio:queue"));
+}
+
+// All of it
+
+for (const name of ["grid", "batch", "groups"]) part(`.${name} h2`).textContent = say(`many_${name}`);
+for (const name of ["grid", "batch"]) part(`.${name} .about`).textContent = say(`many_${name}_about`);
+part(".none").textContent = say("many_none");
+part(".grid .begin").textContent = say("many_start_grid");
+part(".axes").append(...axes.map(makeAxis));
+part(".grid .begin").onclick = () => begin(part(".grid"), gridOrder("start_grid"), part(".grid .begin"));
+part(".batch .begin").onclick = () => begin(part(".batch"), batchOrder("start_batch"), part(".batch .begin"));
+
+const chooser = part("input[type=file]");
+part(".choose").textContent = say("many_choose");
+part(".choose").onclick = () => chooser.click();
+chooser.setAttribute("aria-label", say("many_choose"));
+chooser.onchange = () => {
+  take(chooser.files[0]);
+  chooser.value = "";
+};
+document.addEventListener("studio:batch", (event) => take(event.detail));
+
+document.addEventListener("studio:settings", (event) => {
+  settings = event.detail;
+  if (settings.stages?.length !== stages) {
+    stages = settings.stages?.length || 0;
+    for (const row of part(".axes").children) row.fill();
+  }
+  planLater();
+});
+
+document.addEventListener("studio:view", (event) => {
+  shown = event.detail === "many";
+  if (!shown) return;
+  planLater();
+  look();
+});

@@ -1,0 +1,210 @@
+"""Grids and batches over HTTP, for the page's own script: planned, begun, looked at, cancelled, taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from zimage_app.domain.errors import BusyError, ForbiddenError, RequestError, StudioError
+from zimage_app.domain.plan import draw_seed
+from zimage_app.domain.setting_paths import MAX_DIGITS
+from zimage_app.domain.text import Language, Text
+from zimage_app.service.group_orders import Asker, Entries, Many, plan_batch, plan_grid, start
+from zimage_app.service.groups import GroupView
+from zimage_app.service.many.batch.items import BatchItem
+from zimage_app.service.many.batch.reading import parse_batch
+from zimage_app.service.many.grids.axes import axis_title, parse_axis
+from zimage_app.service.rules.permissions import for_strangers, may_see
+from zimage_app.service.studio import Studio
+from zimage_app.ui.fields.values import request_data
+from zimage_app.ui.history.history_routes import order_of
+from zimage_app.ui.words.i18n import WORDS, say
+from zimage_app.web.guard import MAX_BODY
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import owner_of
+from zimage_app.web.slow_work import HANDED_IN
+
+Data = dict[str, Any]
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_LISTED = 12
+_AXES = {"x": "X", "y": "Y", "z": "Z"}
+
+
+def many_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+    """``/many.json``: GET the visitor's groups, POST an order; ``/many/GROUP/FILE``: what is in a group's folder."""
+
+    def answer(request: Request, work: Callable[[], Data]) -> Response:
+        language = language_of(request, first)
+        try:
+            return JSONResponse(work(), headers=_HEADERS)
+        except StudioError as error:
+            status = 422 if isinstance(error, RequestError) else 500
+            return JSONResponse({"error": _sentence(studio, error, language)}, status, headers=_HEADERS)
+
+    def show(request: Request) -> Response:
+        return answer(request, lambda: groups_data(studio, owner_of(request)))
+
+    async def change(request: Request) -> Response:
+        order = await order_of(request, MAX_BODY)
+        given = order if isinstance(order, dict) else {}
+        language = language_of(request, first)
+        work = _Orders(studio, owner_of(request), language, given).carry_out
+        try:
+            return await HANDED_IN.run(answer, request, work)
+        except BusyError as error:
+            return JSONResponse({"error": error.to(language)}, 503, headers=_HEADERS)
+
+    def file(request: Request) -> Response:
+        view = _own(studio, owner_of(request), request.path_params["group_id"])
+        path = studio.groups.file(view, request.path_params["name"]) if view else None
+        if path is None:
+            return PlainTextResponse(say("many_gone", language_of(request, first)), 404, headers=_HEADERS)
+        kind = "attachment" if "download" in request.query_params else "inline"
+        return FileResponse(path, filename=path.name, content_disposition_type=kind, headers=_HEADERS)
+
+    return [
+        Route("/many.json", show),
+        Route("/many.json", change, methods=["POST"]),
+        Route("/many/{group_id}/{name}", file),
+    ]
+
+
+def groups_data(studio: Studio, owner: str) -> Data:
+    """The newest groups of a visitor."""
+    views = studio.groups.newest(lambda mark: may_see(mark, owner, shared=studio.shared), _LISTED)
+    return {"groups": [_group_data(view) for view in views]}
+
+
+class _Orders:
+    """What a script may ask for, by its name ``do``. A start says again what its plan was for."""
+
+    def __init__(self, studio: Studio, owner: str, language: Language, order: Mapping[str, Any]) -> None:
+        self._studio = studio
+        self._owner = owner
+        self._language = language
+        self._order = order
+
+    def carry_out(self) -> Data:
+        """Raises StudioError for an order that there isn't, or that can't be carried out."""
+        orders: dict[str, Callable[[], Data]] = {
+            "plan_grid": lambda: self._planned(self._grid()),
+            "start_grid": lambda: self._begun(self._grid()),
+            "plan_batch": lambda: self._planned(self._batch()),
+            "start_batch": lambda: self._begun(self._batch()),
+            "cancel": self._cancel,
+            "remove": self._remove,
+        }
+        do = self._order.get("do")
+        if not isinstance(do, str) or do not in orders:
+            raise RequestError("do", Text(f"must be one of {', '.join(orders)}", f"必须是 {'、'.join(orders)} 之一"))
+        return orders[do]()
+
+    def _grid(self) -> Many:
+        settings, asker = self._settings()
+        given = {name: str(text) for name in _AXES if (text := self._order.get(name))}
+        axes = [parse_axis(text, name) for name, text in given.items()]
+        return plan_grid(self._studio, settings, axes, asker)
+
+    def _batch(self) -> Many:
+        settings, asker = self._settings()
+        del settings["prompt"]
+        name, text = str(self._order.get("name") or ""), str(self._order.get("text") or "")
+        seed = settings.pop("seed")
+        batch = parse_batch(name, text.encode(errors="replace"))
+        seed = seed if isinstance(seed, int) else draw_seed()
+        return plan_batch(self._studio, Entries(name, batch, settings, seed), asker)
+
+    def _settings(self) -> tuple[Data, Asker]:
+        """The page's settings as a request's plain data, with the seed that the plan drew."""
+        if self._studio.borrows_gpu:
+            raise ForbiddenError(WORDS["many_no_gpu"])
+        values = self._order.get("settings")
+        if not isinstance(values, Mapping):
+            raise RequestError("settings", Text("must be a group of settings", "必须是一组设置"))
+        try:
+            settings = request_data(values)
+        except KeyError as error:
+            raise RequestError(str(error.args[0]), Text("is missing", "缺少")) from error
+        drawn = str(self._order.get("seed") or "")
+        if settings["seed"] == "random" and drawn.isdecimal() and len(drawn) <= MAX_DIGITS:
+            settings["seed"] = int(drawn)
+        model = str(values.get("model") or self._studio.default_model)
+        return settings, Asker(self._owner, model, self._language)
+
+    def _planned(self, many: Many) -> Data:
+        words = many.cost.words.to(self._language)
+        return {
+            "told": say("many_pictures", self._language, count=len(many.items), words=words),
+            "notes": [note.to(self._language) for note in many.notes],
+            "seed": str(many.items[0].plan.request.seed),
+            "rows": [_row(item) for item in many.items] if many.kind == "batch" else [],
+        }
+
+    def _begun(self, many: Many) -> Data:
+        start(self._studio, many, self._settings()[1])
+        return groups_data(self._studio, self._owner)
+
+    def _cancel(self) -> Data:
+        self._studio.cancel_group(self._named().record.group, self._owner, shared=self._studio.shared)
+        return groups_data(self._studio, self._owner)
+
+    def _remove(self) -> Data:
+        self._studio.groups.remove(self._named())
+        return groups_data(self._studio, self._owner)
+
+    def _named(self) -> GroupView:
+        view = _own(self._studio, self._owner, str(self._order.get("id", "")))
+        if view is None:
+            raise RequestError("id", WORDS["many_gone"])
+        return view
+
+
+def _own(studio: Studio, owner: str, group_id: str) -> GroupView | None:
+    return studio.groups.find(group_id, lambda mark: may_see(mark, owner, shared=studio.shared))
+
+
+def _group_data(view: GroupView) -> Data:
+    record = view.record
+    return {
+        "id": record.id,
+        "kind": record.kind,
+        "title": record.title,
+        "time": f"{record.created:%Y-%m-%d %H:%M}",
+        "total": len(record.items),
+        "done": view.done,
+        "failed": view.failed,
+        "cancelled": view.cancelled,
+        "finished": view.finished,
+        "files": list(view.files),
+    }
+
+
+def _row(item: BatchItem) -> list[str]:
+    request, last = item.plan.request, item.plan.stages[-1].settings
+    return [str(item.index), f"{item.name}.png", f"{last.width}×{last.height}", str(request.seed), request.full_prompt]
+
+
+def _sentence(studio: Studio, error: StudioError, language: Language) -> str:
+    """A refusal in the page's words: axes and settings by their titles."""
+    text = _titled(error) if isinstance(error, RequestError) else error.text
+    return (for_strangers(text) if studio.shared else text).to(language)
+
+
+def _titled(error: RequestError) -> Text:
+    if error.field == "FILE":
+        return error.reason
+    if error.field not in _AXES:
+        return _joined(axis_title(error.field), error.reason)
+    axis = Text(*(say("many_axis", each, axis=_AXES[error.field]) for each in ("en", "zh")))
+    cause = error.__cause__
+    if isinstance(cause, RequestError) and cause.field not in ("axis", error.field):
+        return _joined(axis, _titled(cause))
+    return _joined(axis, error.reason)
+
+
+def _joined(title: Text, reason: Text) -> Text:
+    return Text(f"{title.en}: {reason.en}", f"{title.zh}：{reason.zh}")
