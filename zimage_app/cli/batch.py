@@ -46,7 +46,7 @@ from zimage_app.service.batch.reading import read_batch
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.files import write_whole
 from zimage_app.service.gallery import Gallery
-from zimage_app.service.inputs import PictureInputs
+from zimage_app.service.inputs import inputs_of
 from zimage_app.service.jobs.folder_lock import running_app
 from zimage_app.service.loras import LoraLibrary
 from zimage_app.service.pace import Pace
@@ -136,7 +136,7 @@ def _items(
     if options.stages is not None:
         settings["stages"] = _first_stages(settings["stages"], options.stages)
     loras, wildcard = LoraLibrary(config.loras), WildcardLibrary(config.wildcards).lines
-    inputs = PictureInputs(config.outputs)
+    inputs = inputs_of(config)
 
     def planned(request: GenerationRequest) -> GenerationPlan:
         inputs.check(request.start)

@@ -18,7 +18,7 @@ from zimage_app.service.batch.items import BatchItem
 from zimage_app.service.batch.manifest import Manifest
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import Gallery
-from zimage_app.service.inputs import PictureInputs
+from zimage_app.service.inputs import inputs_of
 from zimage_app.service.jobs.folder_lock import RunningApp
 from zimage_app.service.jobs.state import OVER, JobState
 from zimage_app.service.loras import LoraLibrary
@@ -65,7 +65,7 @@ class LocalMaker:
             LoraLibrary(config.loras),
             Loading(config.device, memory=config.stage_memory),
             WildcardLibrary(config.wildcards).lines,
-            PictureInputs(config.outputs),
+            inputs_of(config),
         )
         for text in self._generator.about:
             tell(text)

@@ -13,10 +13,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StudioError
+from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StorageError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
+from zimage_app.domain.upscaling import Upscaling, upscaled
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model, list_models
 from zimage_app.service.config import StudioConfig
@@ -24,7 +25,7 @@ from zimage_app.service.defaults import default_model
 from zimage_app.service.details import Section, details
 from zimage_app.service.gallery import Gallery, owner_mark
 from zimage_app.service.history import History, Search
-from zimage_app.service.inputs import PictureInputs
+from zimage_app.service.inputs import inputs_of
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import Tracked
@@ -79,7 +80,7 @@ class Studio:
         """Strangers can reach the page, who see only what is theirs and change nothing that all use."""
         self.borrows_gpu = config.borrowed_gpu
         """The GPU is lent to each visitor for a run, so that only what a visitor does on the page has one."""
-        self.inputs = PictureInputs(config.outputs, shared=config.shared)
+        self.inputs = inputs_of(config, shared=config.shared)
         self._slot = ModelSlot(
             self.loras,
             self.inputs,
@@ -199,6 +200,23 @@ class Studio:
         context = copy_context() if self._config.borrowed_gpu else None
         self._jobs.submit(job, Tracked(view, plan, context))
         return job_id
+
+    def upscaled(self, picture: SavedPicture, asked: Upscaling, model: str, owner: str = "") -> GenerationRequest:
+        """The request that enlarges a picture of the history.
+
+        Raises:
+            RequestError: it would become too large.
+            StorageError: its file has gone, or can't be kept as a start picture.
+            ModelError: the model isn't here.
+        """
+        try:
+            data = picture.read()
+        except OSError as error:
+            raise StorageError(
+                Text(f"{picture.path.name} is no longer there.", f"{picture.path.name} 已不存在。")
+            ) from error
+        kept = self.inputs.keep(data, picture.path.name, owner)
+        return upscaled(picture.record.request, kept.sha256, (kept.width, kept.height), self.card(model), asked)
 
     def submit_group(
         self,

@@ -17,6 +17,7 @@ from zimage_app.service.history import History
 from zimage_app.service.slow_work import THUMBNAILS
 from zimage_app.service.studio import Studio
 from zimage_app.service.thumbnails import saved_thumbnail
+from zimage_app.service.upscalers import UpscalerLibrary
 from zimage_app.service.views import SavedPicture
 from zimage_app.ui.history import MOST_SIDES, change, known_ids, page_data, picture_data, sides_data
 from zimage_app.ui.i18n import say
@@ -30,7 +31,7 @@ _LONGEST_ORDER = 2**20
 
 def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """``/history``: GET a page, POST a change; a picture, its stages, its trashed thumbnail; sides; a ZIP."""
-    reader = _Reader(studio.history, first)
+    reader = _Reader(studio.history, studio.inputs.upscalers, first)
     return [
         Route("/history", reader.page),
         Route("/history", reader.change, methods=["POST"]),
@@ -45,8 +46,9 @@ def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 class _Reader:
     """Answers for one history."""
 
-    def __init__(self, history: History, first: LanguageChoice) -> None:
+    def __init__(self, history: History, upscalers: UpscalerLibrary, first: LanguageChoice) -> None:
         self._history = history
+        self._upscalers = upscalers
         self._first = first
 
     def page(self, request: Request) -> Response:
@@ -65,7 +67,9 @@ class _Reader:
         found = self._found(request.path_params["picture_id"], request)
         if found is None:
             return self._missing(request)
-        return self._answer(request, lambda: picture_data(self._history, found, language_of(request, self._first)))
+        upscalers = {"upscalers": list(self._upscalers.names())}
+        language = language_of(request, self._first)
+        return self._answer(request, lambda: picture_data(self._history, found, language) | upscalers)
 
     async def trashed(self, request: Request) -> Response:
         found = await run_in_threadpool(self._found, request.path_params["picture_id"], request, trashed=True)

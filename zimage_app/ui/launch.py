@@ -49,6 +49,7 @@ _STYLES = (
     "presets",
     "stages",
     "start",
+    "size",
     "history",
     "mask",
     "drop",
