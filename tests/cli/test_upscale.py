@@ -81,7 +81,7 @@ def test_an_upscaler_is_remembered_with_its_hash_and_another_file_is_refused(
     assert Image.open(lanczos["path"]).tobytes() != Image.open(first["path"]).tobytes()
     torch.save(old_names(weights(seed=1)), file)
     assert main(again) != 0
-    assert f"4x-some.pth is another file than the one in these settings" in capsys.readouterr().err
+    assert "4x-some.pth is another file than the one in these settings" in capsys.readouterr().err
     file.unlink()
     assert main(again) == 2
     assert "there is no '4x-some.pth' in models/upscalers/" in capsys.readouterr().err
@@ -107,9 +107,7 @@ def test_what_cannot_be_is_one_sentence(
     assert said.count("\n") == 1
 
 
-def test_a_file_that_is_no_picture_is_refused(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_is_no_picture_is_refused(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["upscale", __file__, *flags(models, tmp_path)]) == 2
     assert "PICTURE: " in capsys.readouterr().err
     assert main(["upscale", str(tmp_path / "none.png"), *flags(models, tmp_path)]) == 2

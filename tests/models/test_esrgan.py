@@ -70,7 +70,11 @@ def _bomb() -> bytes:
         ("a.pth", _bomb(), "unpacks to more than"),
         ("a.pth", _saved({"conv_first.weight": torch.zeros(1).expand(10**6)}), "unpacks to more than"),
         ("a.pth", _saved({"other.weight": torch.zeros(3)}), "is no upscaler of the ESRGAN kind"),
-        ("a.pth", _saved(weights() | {"body.7.rdb1.conv1.weight": torch.zeros(1)}), "is no upscaler of the ESRGAN kind"),
+        (
+            "a.pth",
+            _saved(weights() | {"body.7.rdb1.conv1.weight": torch.zeros(1)}),
+            "is no upscaler of the ESRGAN kind",
+        ),
         ("a.pth", _saved(weights(doublings=0)), "is no upscaler of the ESRGAN kind"),
     ],
 )

@@ -20,7 +20,7 @@ def weights(doublings: int = 2, shuffle: int = 1, seed: int = 0) -> dict[str, Te
         for conv in (1, 2, 3, 4, 5):
             out = FEATURES if conv == 5 else GROWTH
             sizes[f"body.0.rdb{block}.conv{conv}"] = (FEATURES + (conv - 1) * GROWTH, out)
-    sizes |= {name: (FEATURES, FEATURES) for name in ("conv_body", *(f"conv_up{n + 1}" for n in range(doublings)))}
+    sizes |= dict.fromkeys(("conv_body", *(f"conv_up{n + 1}" for n in range(doublings))), (FEATURES, FEATURES))
     sizes |= {"conv_hr": (FEATURES, FEATURES), "conv_last": (FEATURES, 3)}
     made: dict[str, Tensor] = {}
     for name, (inputs, outputs) in sizes.items():

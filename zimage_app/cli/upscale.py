@@ -39,7 +39,9 @@ def add_upscale_command(commands: Any) -> None:
         "--upscaler", metavar="FILE", help="a model of the ESRGAN kind in models/upscalers/ (default: Lanczos)"
     )
     parser.add_argument("--denoise", type=float, help="how much is redrawn, up to 1 (default: 0.3)")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of that (default: as suits the model, at least 8)")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="steps of that (default: as suits the model, at least 8)"
+    )
     parser.add_argument("--negative", help="what to keep out")
     parser.add_argument("--seed", help="a whole number (default: the picture's own)")
     parser.add_argument("--model", help="model by name, or a folder (default: the picture's own)")

@@ -31,8 +31,8 @@ REQUEST_FIELDS = tuple(name for name in GenerationRequest.model_fields if name n
 SETTINGS = ("model", *REQUEST_FIELDS, "size", "lora_strength")
 """What a preset may hold. ``model`` is a model's name or its family's; with it and without stages, that model's own
 are meant. ``lora_strength`` is given to whichever LoRAs are chosen, for a workflow whose LoRA is the user's own.
-``size`` is the picture's, as in 672x864 or 3:4: the preset's stages that give none follow it; without stages, those that
-are chosen do."""
+``size`` is the picture's, as in 672x864 or 3:4: the preset's stages that give none follow it; without stages, those
+that are chosen do."""
 NO_WORDS = Text("", "")
 _OFF = Stage(enabled=False)
 _ANY_PROMPT = "-"

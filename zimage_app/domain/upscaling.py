@@ -68,8 +68,8 @@ def upscaled(
         request: of the picture, whose prompts, words, LoRAs and seed are taken; None where it isn't known.
         picture: the SHA-256 of its file, which was handed in.
         size: its width and height.
-        card: of the model that redraws it; sampler, scheduler, shift and CFG are those that its makers recommend for
-            a single stage, else those of its last one.
+        card: of the model that redraws it; sampler, scheduler and CFG are those that its makers recommend for a single
+            stage, else those of its last one, with the model's own shift: a higher one would redraw more.
         asked: how.
 
     Raises:
@@ -83,6 +83,7 @@ def upscaled(
         "height": height,
         "steps": asked.steps or max(_FEWEST_STEPS, math.ceil(usual.steps * asked.denoise)),
         "denoise": asked.denoise,
+        "shift": card.shift,
         "easycache": None,
         "seed": "follow",
     }

@@ -22,7 +22,11 @@ MARGIN = 32
 
 @torch.inference_mode()
 def enlarged(
-    picture: Picture, upscaler: Upscaler, device: torch.device, cancelled: Callable[[], bool], tiles: tuple[int, ...] = TILES
+    picture: Picture,
+    upscaler: Upscaler,
+    device: torch.device,
+    cancelled: Callable[[], bool],
+    tiles: tuple[int, ...] = TILES,
 ) -> Picture:
     """The picture, ``upscaler.scale`` times as large.
 
@@ -42,9 +46,7 @@ def enlarged(
     raise out_of_memory("")
 
 
-def _in_tiles(
-    picture: Picture, network: nn.Module, scale: int, tile: int, cancelled: Callable[[], bool]
-) -> Picture:
+def _in_tiles(picture: Picture, network: nn.Module, scale: int, tile: int, cancelled: Callable[[], bool]) -> Picture:
     height, width, channels = picture.shape
     result = np.empty((height * scale, width * scale, channels), np.uint8)
     for rows in _spans(height, tile):

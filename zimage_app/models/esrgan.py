@@ -200,7 +200,7 @@ def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
         weights = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     except ModelError:
         raise
-    except Exception as error:  # noqa: BLE001 - what a damaged pickle raises is written nowhere
+    except Exception as error:
         raise _refused(
             path, "is damaged, or no file of weights; download it again", "已损坏或不是权重文件；请重新下载"
         ) from error

@@ -92,7 +92,7 @@ class UpscaleBody(Upscaling):
         Field(
             min_length=1,
             max_length=LONGEST_NAME,
-            description="A name of GET /api/models. Left out: the picture's own, else the one that the page starts with.",
+            description="A name of GET /api/models. Left out: the picture's own, else the page's.",
         ),
     ] = None
 
@@ -111,9 +111,7 @@ class GivenUpscaling(GivenBody):
         return body
 
 
-UpscaleRequest = Annotated[
-    GivenUpscaling, PlainValidator(GivenUpscaling, json_schema_input_type=UpscaleBody), Body()
-]
+UpscaleRequest = Annotated[GivenUpscaling, PlainValidator(GivenUpscaling, json_schema_input_type=UpscaleBody), Body()]
 GenerateRequest = Annotated[GivenBody, PlainValidator(GivenBody, json_schema_input_type=GenerateBody), Body()]
 
 

@@ -1,4 +1,4 @@
-"""The files of models that enlarge pictures: which there are, and the one that a name means. Reads none but that one."""
+"""The files of models that enlarge pictures: which there are, and which one a name means."""
 
 from __future__ import annotations
 

@@ -77,7 +77,9 @@ def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any]
     """The page values that a preset sets. ``card`` is the model's that it asks for, None where that isn't here."""
     settings = preset.settings
     stages = preset.stages or (card.stages if card and "model" in settings else None)
-    plain = {name: value for name, value in settings.items() if name not in ("model", "stages", "size", "lora_strength")}
+    plain = {
+        name: value for name, value in settings.items() if name not in ("model", "stages", "size", "lora_strength")
+    }
     asked = parse_request({"prompt": "-"} | plain)
     values: Values = {} if stages is None else stages_values(stages)
     filled = request_values(asked.model_copy(update={"stages": stages}), card or _NO_CARD)

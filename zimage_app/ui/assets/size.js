@@ -1,7 +1,7 @@
 // The final picture's size, which all stages follow in proportion: the server works their sizes out (stages.py).
 const page = window.studio;
 const { makeButton, say } = page;
-const root = element.querySelector(".size");
+const root = element.querySelector(".picture-size");
 const find = (selector) => root.querySelector(selector);
 const ratios = ["7:9", "1:1", "2:3", "3:4", "9:16"];
 const { low, high, step } = props.bounds;
