@@ -68,7 +68,7 @@ document.addEventListener("studio:settings", (event) => {
   }
   sizes = next;
   final = stages.findLastIndex(({ enabled }) => enabled !== false);
-  const held = document.activeElement?.closest(".size .ratios") ? document.activeElement.textContent : "";
+  const held = document.activeElement?.closest(".picture-size .ratios") ? document.activeElement.textContent : "";
   draw();
   if (held) [...root.querySelectorAll(".ratio")].find((button) => button.textContent === held)?.focus();
 });
