@@ -123,7 +123,7 @@ def test_all_stages_follow_the_pictures_size_and_come_back_exactly() -> None:
     page = PLAIN | stages_values(REFERENCE_STAGES)
     base = sizes(page)
     square = resized(page, "1:1", base)
-    assert sizes(square) == [[192, 192], [384, 384], [768, 768]]
+    assert sizes(square) == [[208, 208], [384, 384], [768, 768]]
     narrow = resized(page | square, "512x1024", base)
     assert sizes(narrow) == [[128, 272], [256, 512], [512, 1024]]
     assert sizes(resized(page | narrow, "7:9", base)) == base
