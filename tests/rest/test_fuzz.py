@@ -43,6 +43,7 @@ OPERATIONS = [
     ("POST", "/generate"),
     ("POST", "/batch"),
     ("POST", "/inputs"),
+    ("POST", "/upscale"),
     ("GET", "/generate/{task_id}"),
     ("DELETE", "/generate/{task_id}"),
     ("GET", "/generate/{task_id}/events"),

@@ -125,7 +125,7 @@ def _start_text(start: StartPicture, language: Language) -> str:
     if start.upscaler is not None:
         digest = f" ({start.upscaler.sha256[:10]})" if start.upscaler.sha256 else ""
         lines.append(f"{title('upscaler')}: {start.upscaler.name}{digest}")
-    else:
+    elif not start.keeps:
         lines.append(say("start_resized", language, by="Lanczos"))
     if start.mask:
         lines.append(f"{title('mask')}: {start.mask[:10]}")
