@@ -25,15 +25,17 @@ function draw() {
     const field = find(`.${name}`);
     if (document.activeElement !== field) field.value = side ?? "";
   }
-  const turned = isTurned();
+  const shown = isTurned() ? ratios.map((ratio) => ratio.split(":").reverse().join(":")) : ratios;
+  // The grid is coarse, so a side may be a step off; the nearest ratio is meant.
+  const off = shown.map((ratio) => {
+    const [across, along] = ratio.split(":").map(Number);
+    return Math.abs(width - (height * across) / along);
+  });
+  const nearest = Math.min(...off);
   find(".ratios").replaceChildren(
-    ...ratios.map((ratio) => {
-      const shown = turned ? ratio.split(":").reverse().join(":") : ratio;
-      const [across, along] = shown.split(":").map(Number);
-      const button = makeButton("ratio", shown, "", () => ask(shown));
-      // The grid of 16 pixels is coarse: a side may be half a step off.
-      const near = Math.abs(width - (height * across) / along) <= step;
-      button.setAttribute("aria-pressed", String(near));
+    ...shown.map((ratio, place) => {
+      const button = makeButton("ratio press", ratio, "", () => ask(ratio));
+      button.setAttribute("aria-pressed", String(off[place] === nearest && nearest <= step));
       return button;
     }),
   );
