@@ -20,6 +20,9 @@ OWN_CHECKPOINTS = {
 }
 """They read what the same tools wrote: checkpoints to go on from, snapshots to judge; the app imports none of them."""
 
+TENSORS_ONLY = ROOT / "zimage_app" / "models" / "esrgan.py"
+"""Reads weights out of pickles, as most upscalers are, by the reader that makes tensors and plain values only."""
+
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 NAMES = {"eval", "exec", "compile", "__import__"}
 LOADERS = {
@@ -151,7 +154,20 @@ def test_x3_nothing_runs_what_it_is_given() -> None:
     assert len(wrong) > 150
     allowed = {path: names for path, names in wrong.items() if path in OWN_CHECKPOINTS and set(names) == {"torch.load"}}
     assert set(allowed) <= OWN_CHECKPOINTS
+    assert wrong.pop(TENSORS_ONLY) == ["torch.load"]
     assert {path: names for path, names in wrong.items() if names and path not in allowed} == {}
+
+
+def test_x3_pickles_of_upscalers_are_read_for_their_tensors_only() -> None:
+    calls = [
+        node
+        for node in ast.walk(ast.parse(TENSORS_ONLY.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert [ast.unparse(each.value) for call in calls for each in call.keywords if each.arg == "weights_only"] == [
+        "True"
+    ] * len(calls)
+    assert calls
 
 
 def test_x3_texts_come_into_the_page_as_texts() -> None:

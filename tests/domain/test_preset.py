@@ -153,3 +153,29 @@ def test_a_model_suits_by_its_name_or_its_family() -> None:
 def test_a_presets_stages_are_there_where_it_names_some() -> None:
     assert Preset("a", Text("a", "a"), settings=checked({"stages": [stage_data(SINGLE)]})).stages == (SINGLE,)
     assert Preset("a", Text("a", "a")).stages is None
+
+
+def test_a_size_is_written_out_in_the_stages_that_give_none() -> None:
+    stages = [{"steps": 9}, {"steps": 4, "width": 320, "height": 320}, {"steps": 16}]
+    settings = checked({"size": "864x672", "stages": stages})
+    assert "size" not in settings
+    assert [(stage["width"], stage["height"]) for stage in settings["stages"]] == [(224, 176), (320, 320), (864, 672)]
+
+
+def test_a_size_alone_is_given_to_the_stages_that_are_chosen() -> None:
+    settings = checked({"size": " 3:4 "})
+    assert settings == {"size": "3:4"}
+    chosen = request(stages=REFERENCE_STAGES)
+    made = parse_request(applied(settings, chosen.model_dump(mode="json")))
+    assert made.stages is not None
+    assert [(stage.width, stage.height) for stage in made.stages] == [(176, 224), (320, 448), (656, 880)]
+    (found,) = differences(settings, chosen, Z_IMAGE_TURBO)
+    assert found == Difference("size", "656x880", "672x864")
+    assert found.title == Text("Size", "尺寸")
+    assert differences(settings, made, Z_IMAGE_TURBO) == ()
+
+
+@pytest.mark.parametrize("data", [{"size": "big"}, {"size": 184}, {"size": "670x864", "stages": [{}]}])
+def test_what_is_no_size_is_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match=r"^size: "):
+        checked(data)

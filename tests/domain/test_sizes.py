@@ -6,7 +6,7 @@ import pytest
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES
-from zimage_app.domain.sizes import size_from, sized
+from zimage_app.domain.sizes import size_from, sized, with_sizes
 
 REFERENCE = [(176, 224), (336, 432), (672, 864)]
 
@@ -66,3 +66,18 @@ def test_other_sizes_are_refused_with_what_is_possible(text: str, words: str) ->
     with pytest.raises(RequestError, match=words) as refused:
         size_from(text, REFERENCE_STAGES)
     assert refused.value.field == "size"
+
+
+def test_stages_without_a_size_follow_the_pictures() -> None:
+    def followed(count: int, size: str, **first: object) -> list[tuple[object, object]]:
+        stages = with_sizes([first, *({"steps": 4} for _ in range(count - 1))], size)
+        return [(stage["width"], stage["height"]) for stage in stages]
+
+    assert followed(3, "672x864") == followed(3, "7:9") == REFERENCE
+    assert followed(4, "1344x1728") == [(176, 224), (352, 448), (672, 864), (1344, 1728)]
+    assert followed(1, "1024x768") == [(1024, 768)]
+    assert followed(2, "1024x1024", width=256, height=240) == [(256, 240), (1024, 1024)]
+    assert followed(2, "1024x1024", width=256) == [(256, 512), (1024, 1024)]
+    off = with_sizes([{}, {}, {"enabled": False}], "672x864")
+    assert [stage["width"] for stage in off] == [336, 672, 672]
+    assert with_sizes(["nonsense"], "672x864") == ["nonsense"]

@@ -47,6 +47,7 @@ OPERATIONS = [
     ("DELETE", "/groups/{group_id}"),
     ("GET", "/groups/{group_id}/{name}"),
     ("POST", "/inputs"),
+    ("POST", "/upscale"),
     ("GET", "/generate/{task_id}"),
     ("DELETE", "/generate/{task_id}"),
     ("GET", "/generate/{task_id}/events"),

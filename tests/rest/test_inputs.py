@@ -50,4 +50,8 @@ def test_part_of_a_picture_is_redrawn(client: TestClient, studio: QuickPageStudi
     picture = finish(studio, asked.json()["task_id"]).picture
     assert picture is not None
     assert picture.record.request.start is not None
-    assert picture.record.request.start.model_dump() == start | {"fit": "crop", "extend": (0, 0, 0, 0)}
+    assert picture.record.request.start.model_dump() == start | {
+        "fit": "crop",
+        "upscaler": None,
+        "extend": (0, 0, 0, 0),
+    }

@@ -9,7 +9,7 @@ from tests.ui.doubles import QUICK, THREE
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
-from zimage_app.domain.request import GenerationRequest, LoraUse, Nag, StartPicture
+from zimage_app.domain.request import GenerationRequest, LoraUse, Nag, StartPicture, Upscaler
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, StageView
@@ -105,5 +105,11 @@ def test_what_of_a_start_picture_was_kept_and_how_is_told() -> None:
         request = REQUEST.model_copy(update={"start": start.model_copy(update={"paste": paste})})
         text = _rows(RECORD.model_copy(update={"request": request}))["起始图片"]
         assert text == f"aaaaaaaaaa @3\n蒙版: bbbbbbbbbb\n扩展画布: 0/0/64/0\n{words}"
+    enlarged = StartPicture(picture="a" * 64, upscaler=Upscaler(name="4x.pth", sha256="c" * 64))
+    request = REQUEST.model_copy(update={"start": enlarged})
+    assert (
+        _rows(RECORD.model_copy(update={"request": request}))["起始图片"]
+        == "aaaaaaaaaa @1\n放大模型: 4x.pth (cccccccccc)"
+    )
     whole = REQUEST.model_copy(update={"start": StartPicture(picture="a" * 64, stage=2)})
-    assert _rows(RECORD.model_copy(update={"request": whole}))["起始图片"] == "aaaaaaaaaa @2"
+    assert _rows(RECORD.model_copy(update={"request": whole}))["起始图片"] == "aaaaaaaaaa @2\n缩放：Lanczos"

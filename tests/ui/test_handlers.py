@@ -170,6 +170,19 @@ def test_a_picture_that_is_gone_is_told(page: _Page, picture: object) -> None:
     assert page.notice(page.do.reuse(_visitor(), _event(id=picture))) == "This picture's file is no longer there."
 
 
+def test_a_picture_is_made_twice_as_large(page: _Page, studio: QuickPageStudio) -> None:
+    before = finish(studio, studio.submit(GenerationRequest(prompt="x", seed=7), "quick", OWNER)).picture
+    assert before is not None
+    updates = page.do.upscale(_visitor(), _event(id=before.record.id, upscaler=""))
+    assert page.notice(updates).startswith("Enlarged to 672 x 864 with Lanczos")
+    made = finish(studio, updates[page.at.asked]).picture
+    assert made is not None
+    assert (made.record.width, made.record.height, made.record.request.seed) == (672, 864, 7)
+    assert page.notice(page.do.upscale(_visitor(), _event(id="nothing"))) == "This picture's file is no longer there."
+    gone = page.do.upscale(_visitor(), _event(id=before.record.id, upscaler="4x.pth"))
+    assert "there is no '4x.pth'" in page.notice(gone)
+
+
 def _follow(page: _Page, visitor: gr.Request, asked: str = "") -> list[Updates]:
     async def all_updates() -> list[Updates]:
         return [updates async for updates in page.do.follow(visitor, asked)]

@@ -19,8 +19,8 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES, Stage
 from zimage_app.domain.stages import shaped
 from zimage_app.service.generation.start_pictures import FOLDER, PictureInputs
+from zimage_app.ui.fields.stage_edits import in_shape
 from zimage_app.ui.fields.values import stages_values
-from zimage_app.ui.stages.stages import in_shape
 from zimage_app.ui.start.start_picture import start_routes
 
 WIDTH, HEIGHT = 240, 160

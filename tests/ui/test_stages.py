@@ -14,8 +14,8 @@ from tests.ui.doubles import QuickPageStudio
 from tests.ui.page_values import with_values
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES, LoraUse, Stage, parse_request
+from zimage_app.ui.fields.stage_edits import edited, resized
 from zimage_app.ui.fields.values import lora_values, request_data, stages_values
-from zimage_app.ui.stages.stages import edited
 
 PLAIN: dict[str, Any] = {"prompt": "小船", "negative": "", "triggers": "", "loras": [], "seed": ""}
 
@@ -113,6 +113,80 @@ def test_what_cannot_be_is_refused(edit: str, stage: object, count: int, words: 
 
 def expect_tabs(page: Page, *names: str) -> None:
     expect(page.locator("#knob-stages [role=tab]")).to_have_text([re.compile(rf"^\s*{name}\s*$") for name in names])
+
+
+def sizes(values: dict[str, Any]) -> list[list[int]]:
+    return [[stage["width"], stage["height"]] for stage in values["stages"]]
+
+
+def test_all_stages_follow_the_pictures_size_and_come_back_exactly() -> None:
+    page = PLAIN | stages_values(REFERENCE_STAGES)
+    base = sizes(page)
+    square = resized(page, "1:1", base)
+    assert sizes(square) == [[208, 208], [384, 384], [768, 768]]
+    narrow = resized(page | square, "512x1024", base)
+    assert sizes(narrow) == [[128, 272], [256, 512], [512, 1024]]
+    assert sizes(resized(page | narrow, "7:9", base)) == base
+    assert sizes(resized(page, "864x672", "nonsense")) == [[224, 176], [432, 336], [864, 672]]
+    assert narrow["stages"][2]["sampler"] == "dpmpp_sde"
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [("670x864", "size: 670x864: 670 is not a multiple of 16; use 656 or 672"), (None, "size: None: write")],
+)
+def test_what_is_no_size_is_refused(size: object, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        resized(PLAIN | stages_values(REFERENCE_STAGES), size, None)
+
+
+# In Chromium.
+
+
+def test_one_place_gives_the_picture_its_size(visit: Visit, scripted: QuickPageStudio) -> None:
+    page = visit()
+    page.locator("#fill-reference").click()
+    width, height = page.locator(".picture-size .width"), page.locator(".picture-size .height")
+    expect(width).to_have_value("672")
+    ratio = page.locator(".picture-size .ratio")
+    expect(ratio.filter(has_text="7:9")).to_have_attribute("aria-pressed", "true")
+    ratio.filter(has_text="2:3").click()
+    expect(width).to_have_value("624")
+    expect(height).to_have_value("928")
+    expect(ratio.filter(has_text="2:3")).to_have_attribute("aria-pressed", "true")
+    page.locator(".picture-size .swap").click()
+    expect(width).to_have_value("928")
+    expect(ratio.filter(has_text="9:7")).to_be_visible()
+    width.fill("930")
+    width.press("Enter")
+    expect(page.locator(".notice")).to_contain_text("930 不是 16 的倍数")
+    ratio.filter(has_text="9:7").click()
+    expect(width).to_have_value("864")
+    page.locator(".picture-size .swap").click()
+    expect(width).to_have_value("672")
+    ask(page, "尺寸")
+    expect_state(page, "done")
+    made = scripted.today()[0].record.request
+    assert made.stages == REFERENCE_STAGES
+
+
+def test_a_picture_is_made_larger_from_the_canvas_and_from_the_history(visit: Visit, scripted: QuickPageStudio) -> None:
+    page = visit()
+    ask(page, "放大")
+    expect_state(page, "done")
+    small = scripted.today()[0].record
+    page.locator(".facts .upscale").click()
+    expect(page.locator(".notice")).to_contain_text(f"用 Lanczos 放大到 {2 * small.width} × {2 * small.height}")
+    expect(page.locator(".facts")).to_contain_text("缩放：Lanczos")
+    expect_state(page, "done")
+    first = scripted.today()[0].record
+    assert (first.width, first.height) == (2 * small.width, 2 * small.height)
+    page.locator("#view-history").click()
+    page.locator(f".card[data-picture='{small.id}'] .open").click()
+    page.locator(".viewer .upscale").click()
+    page.wait_for_function("document.querySelector('.viewer').open === false")
+    expect(page.locator(".notice")).to_contain_text("用 Lanczos 放大到")
+    expect_state(page, "done")
 
 
 def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted: QuickPageStudio) -> None:

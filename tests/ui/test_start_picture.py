@@ -18,8 +18,8 @@ from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state
 from tests.ui.doubles import QUICK, QuickPageStudio
 from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, StartPicture, parse_request
 from zimage_app.service.generation.start_pictures import FOLDER, MAX_BYTES
+from zimage_app.ui.fields.stage_edits import edited
 from zimage_app.ui.fields.values import request_data, request_values, stages_values
-from zimage_app.ui.stages.stages import edited
 from zimage_app.ui.start.start_picture import start_routes
 
 PLAIN: dict[str, Any] = {"prompt": "小船", "negative": "", "triggers": "", "loras": [], "seed": ""}

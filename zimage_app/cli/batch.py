@@ -40,7 +40,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.pace import Pace
-from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.jobs.folder_lock import running_app
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
@@ -136,7 +136,7 @@ def _items(
     if options.stages is not None:
         settings["stages"] = _first_stages(settings["stages"], options.stages)
     loras, wildcard = LoraLibrary(config.loras), WildcardLibrary(config.wildcards).lines
-    inputs = PictureInputs(config.outputs)
+    inputs = inputs_of(config)
 
     def planned(request: GenerationRequest) -> GenerationPlan:
         inputs.check(request.start)

@@ -43,13 +43,16 @@ def make_picture(options: argparse.Namespace) -> int:
         asked = settled(options)
     except (ModelError, LoraError) as error:
         return complain(error, BAD_INPUT)
-    found, plan = asked.found, asked.plan
-    exact = found is not None and found.exact
-    if found and not exact:
-        sys.stderr.write("".join(f"{line}\n" for line in report(found)))
-    for text in (*plan.warnings, *(() if exact else remarks(plan.request, asked.loras))):
-        tell(text)
+    if asked.found and not asked.found.exact:
+        sys.stderr.write("".join(f"{line}\n" for line in report(asked.found)))
+    return make_pictures(asked, options)
 
+
+def make_pictures(asked: ResolvedCommand, options: argparse.Namespace) -> int:
+    """Make what was asked for, here or in the running app, save it, and print where it lies."""
+    exact = asked.found is not None and asked.found.exact
+    for text in (*asked.plan.warnings, *(() if exact else remarks(asked.plan.request, asked.loras))):
+        tell(text)
     make = maker_of(asked, options)
     for each in asked.plans:
         _say(make(each), options, exact=exact)

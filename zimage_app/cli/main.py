@@ -24,6 +24,7 @@ from zimage_app.cli.presets import add_presets_command
 from zimage_app.cli.status import add_status_command
 from zimage_app.cli.support import add_support_command
 from zimage_app.cli.terminal import BAD_INPUT, CarefulStream, complain
+from zimage_app.cli.upscale import add_upscale_command
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.version import __version__
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_presets_command(commands)
     add_status_command(commands)
     add_support_command(commands)
+    add_upscale_command(commands)
     add_wildcards_command(commands)
     return parser
 

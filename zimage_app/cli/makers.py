@@ -14,7 +14,7 @@ from zimage_app.domain.events import Cancelled, Failed, Finished, StageDone, Ste
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_source import ModelSource
-from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.jobs.folder_lock import RunningApp
 from zimage_app.service.jobs.state import OVER, JobState
 from zimage_app.service.library.loras import LoraLibrary
@@ -65,7 +65,7 @@ class LocalMaker:
             LoraLibrary(config.loras),
             Loading(config.device, memory=config.stage_memory),
             WildcardLibrary(config.wildcards).lines,
-            PictureInputs(config.outputs),
+            inputs_of(config),
         )
         for text in self._generator.about:
             tell(text)

@@ -107,7 +107,8 @@ def diff_preset(options: argparse.Namespace) -> int:
     preset = library.load(options.name)
     other = _settings_of(options.other, library, whole=True)
     card = _card(str(other.get("model") or preset.settings.get("model") or ""))
-    request = parse_request(applied(other, {"prompt": "-"}))
+    stages = [stage.model_dump(mode="json") for stage in card.stages]
+    request = parse_request(applied(other, {"prompt": "-", "stages": stages}))
     named = _card(str(preset.settings.get("model") or ""))
     found = [*differences(preset.settings, request, card, named.stages), *_strengths(preset.settings, other)]
     spoken = language()

@@ -29,7 +29,7 @@ from zimage_app.domain.sizes import sized_data
 from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
-from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.generation.start_pictures import KeptPicture, PictureInputs, inputs_of
 from zimage_app.service.imports import Imported
 from zimage_app.service.library.default_model import default_model
 from zimage_app.service.library.loras import LoraLibrary
@@ -96,6 +96,11 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
         help="any setting by its path, as in stages.1.denoise=0.6; stages count from 0; may be repeated",
     )
     parser.add_argument("--single-stage", action="store_true", help="straight to the final size, without the stages")
+    add_location_flags(parser)
+
+
+def add_location_flags(parser: argparse.ArgumentParser) -> None:
+    """Where pictures are kept, where LoRAs and models lie, and where they compute."""
     parser.add_argument(
         "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
     )
@@ -191,7 +196,7 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
     preset = preset_of(options)
     source = meant_model(config, options.model or (found.model if found else None), preset)
     request = found.request() if found else build_request(options, source.card, preset)
-    inputs = PictureInputs(config.outputs)
+    inputs = inputs_of(config)
     request = _started(request, options, inputs)
     wildcard = WildcardLibrary(config.wildcards).lines
 
@@ -225,10 +230,10 @@ def _started(request: GenerationRequest, options: argparse.Namespace, inputs: Pi
     if options.start is not None:
         start = {_START_FLAGS[flag]: value for flag, value in given.items()}
         if "mask" in start:
-            start["mask"] = _kept("--mask", options.mask, inputs)
+            start["mask"] = keep_input("--mask", options.mask, inputs).sha256
         if "extend" in start:
             start["extend"] = [_whole_number(part) for part in options.extend.split(",")]
-        start["picture"] = _kept("--picture", options.start, inputs)
+        start["picture"] = keep_input("--picture", options.start, inputs).sha256
         request = parse_request(request.model_dump(mode="json") | {"start": start})
     elif given:
         flags = ", ".join("--no-paste" if flag == "paste" else f"--{flag}" for flag in given)
@@ -237,9 +242,10 @@ def _started(request: GenerationRequest, options: argparse.Namespace, inputs: Pi
     return request
 
 
-def _kept(flag: str, path: Path, inputs: PictureInputs) -> str:
+def keep_input(flag: str, path: Path, inputs: PictureInputs) -> KeptPicture:
+    """A picture that a flag names, kept to be started from; raises RequestError where it is none."""
     try:
-        return inputs.keep_file(path).sha256
+        return inputs.keep_file(path)
     except ImportedFileError as error:
         raise RequestError(flag, error.text) from error
 
@@ -265,8 +271,10 @@ def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset |
     """What preset and flags say, as a request's plain data; raises RequestError for a wrong flag."""
     settings = preset.settings if preset else {}
     data = applied(settings, {"stages": [stage.model_dump(mode="json") for stage in card.stages]})
+    size = options.size
     if options.single_stage:
         data["stages"] = [stage.model_dump(mode="json") for stage in card.single_stage]
+        size = size or settings.get("size")
     if getattr(options, "prompt", None) is not None:  # a batch has its prompts elsewhere
         data["prompt"] = options.prompt
     data["negative"] = negative_text(options.negative or data.get("negative", ""), options.negatives)
@@ -274,10 +282,10 @@ def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset |
     strength = settings.get("lora_strength", 1.0)
     data["loras"] = [*data.get("loras", []), *(lora_use(text, strength) for text in options.loras_used)]
     if options.seed is not None:
-        data["seed"] = _seed(options.seed)
-    if options.size is not None:
+        data["seed"] = parsed_seed(options.seed)
+    if size is not None:
         try:
-            data["stages"] = sized_data(data["stages"], options.size)
+            data["stages"] = sized_data(data["stages"], size)
         except RequestError as error:
             raise error.at("--size") from error
     data |= _variation(options)
@@ -291,10 +299,11 @@ def _variation(options: argparse.Namespace) -> dict[str, Any]:
     if options.variation_seed is None:
         return {} if strength is None else {"variation_strength": strength}
     return {
-        "variation_seed": _seed(options.variation_seed),
+        "variation_seed": parsed_seed(options.variation_seed),
         "variation_strength": _VARIATION if strength is None else strength,
     }
 
 
-def _seed(text: str) -> int | str:
+def parsed_seed(text: str) -> int | str:
+    """What ``--seed`` says; what is no whole number is left for the request's check to refuse."""
     return "random" if text in ("random", "-1", "") else _whole_number(text)

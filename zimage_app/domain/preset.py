@@ -15,6 +15,7 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import unread_options
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import (
+    REFERENCE_STAGES,
     STAGE_GROUPS,
     STRONGEST,
     GenerationRequest,
@@ -23,12 +24,15 @@ from zimage_app.domain.request import (
     knob_of,
     parse_request,
 )
+from zimage_app.domain.sizes import final_stage, size_from, sized_data, with_sizes
 from zimage_app.domain.text import Text
 
 REQUEST_FIELDS = tuple(name for name in GenerationRequest.model_fields if name not in ("template", "start"))
-SETTINGS = ("model", *REQUEST_FIELDS, "lora_strength")
+SETTINGS = ("model", *REQUEST_FIELDS, "size", "lora_strength")
 """What a preset may hold. ``model`` is a model's name or its family's; with it and without stages, that model's own
-are meant. ``lora_strength`` is given to whichever LoRAs are chosen, for a workflow whose LoRA is the user's own."""
+are meant. ``lora_strength`` is given to whichever LoRAs are chosen, for a workflow whose LoRA is the user's own.
+``size`` is the picture's, as in 672x864 or 3:4: the preset's stages that give none follow it; without stages, those
+that are chosen do."""
 NO_WORDS = Text("", "")
 _OFF = Stage(enabled=False)
 _ANY_PROMPT = "-"
@@ -76,6 +80,8 @@ def setting_title(path: str) -> Text:
     parts = path.split(".")
     if parts == ["model"]:
         return Text("Model", "模型")
+    if parts == ["size"]:
+        return Text("Size", "尺寸")
     if parts == ["lora_strength"]:
         return knob_of(LoraUse, "strength").title
     owner = STAGE_GROUPS[parts[2]] if len(parts) == 4 else Stage if len(parts) == 3 else GenerationRequest
@@ -106,6 +112,13 @@ def checked(data: Mapping[str, Any]) -> Settings:
             raise RequestError("model", Text("must be a model's name", "必须是模型名称"))
         settings["model"] = data["model"].strip()
     given = {name: data[name] for name in REQUEST_FIELDS if name in data}
+    if "size" in data:
+        size = str(data["size"]).strip()
+        size_from(size, REFERENCE_STAGES)
+        if isinstance(given.get("stages"), list | tuple):
+            given["stages"] = with_sizes(given["stages"], size)
+        else:
+            settings["size"] = size
     request = parse_request({"prompt": _ANY_PROMPT} | given)
     plain = request.model_dump(mode="json", exclude_defaults=True)
     settings |= {name: plain.get(name, given[name]) for name in given}
@@ -155,8 +168,10 @@ def request_settings(model: str, request: GenerationRequest, *, whole: bool) -> 
 
 
 def applied(settings: Mapping[str, Any], data: Mapping[str, Any]) -> Settings:
-    """A request's plain data with a preset's settings in it."""
+    """A request's plain data, which has stages, with a preset's settings in it."""
     result = dict(data) | {name: settings[name] for name in REQUEST_FIELDS if name in settings}
+    if "size" in settings:
+        result["stages"] = sized_data(result.get("stages") or [], settings["size"])
     if "lora_strength" in settings:
         result["loras"] = with_strength(result.get("loras"), settings["lora_strength"])
     return result
@@ -185,6 +200,11 @@ def differences(
     if strength is not None and any(use.strength != strength for use in request.loras):
         used = ", ".join(f"{use.name} {use.strength:g}" for use in request.loras)
         found.append(Difference("lora_strength", f"{strength:g}", used))
+    if "size" in settings:
+        given = request.stages or card.stages
+        last, (width, height) = final_stage(given), size_from(settings["size"], given)
+        if (last.width, last.height) != (width, height):
+            found.append(Difference("size", f"{width}x{height}", f"{last.width}x{last.height}"))
     stages = preset.stages or (own if "model" in settings else None)
     if stages is not None:
         found += _stages(stages, request.stages or card.stages)

@@ -199,6 +199,9 @@ class ImageRecord(BaseModel):
 
 def _start_facts(start: StartPicture) -> dict[str, object]:
     facts: dict[str, object] = {"Start picture": f"{start.picture[:_SHORT_HASH]} (stage {start.stage})"}
+    facts["Start picture resized by"] = "Lanczos" if start.upscaler is None else start.upscaler.name
+    if start.upscaler is not None and start.upscaler.sha256:
+        facts["Upscaler hash"] = start.upscaler.sha256[:_SHORT_HASH]
     if start.mask is not None:
         facts["Mask"] = start.mask[:_SHORT_HASH]
     if any(start.extend):

@@ -728,6 +728,31 @@ MAX_MARGIN = 2048
 Margin = Annotated[int, Field(ge=0, le=MAX_MARGIN)]
 
 
+class Upscaler(BaseModel):
+    """A file that enlarges a start picture before it is brought to its stage's size."""
+
+    model_config = _STRICT
+
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=400),
+        Knob(
+            Text("Upscaler", "放大模型"),
+            Text("Name of a file under models/upscalers/.", "models/upscalers/ 下的文件名。"),
+        ),
+    ]
+    sha256: Annotated[
+        Digest | None,
+        Knob(
+            Text("SHA-256", "SHA-256"),
+            Text(
+                "Of the file that is meant; in a finished picture's settings always given.",
+                "所指文件的校验值；已生成图片的参数中总会写明。",
+            ),
+        ),
+    ] = None
+
+
 class StartPicture(BaseModel):
     """A picture to begin with instead of noise alone (image-to-image). Stages before ``stage`` are left out.
 
@@ -759,6 +784,16 @@ class StartPicture(BaseModel):
             Text("crop cuts what is too much off evenly; stretch distorts.", "crop 居中裁剪，stretch 直接拉伸。"),
         ),
     ] = "crop"
+    upscaler: Annotated[
+        Upscaler | None,
+        Knob(
+            Text("Upscaler", "放大模型"),
+            Text(
+                "A model of the ESRGAN kind that enlarges the picture first; left out: Lanczos alone.",
+                "先用 ESRGAN 类模型放大图片；不填则只用 Lanczos。",
+            ),
+        ),
+    ] = None
     mask: Annotated[
         Digest | None,
         Knob(
@@ -822,6 +857,17 @@ class StartPicture(BaseModel):
     def keeps(self) -> bool:
         """Whether part of the picture is kept."""
         return self.mask is not None or any(self.extend)
+
+    @model_validator(mode="after")
+    def _whole_where_enlarged(self) -> Self:
+        if self.upscaler is not None and self.keeps:
+            raise refusal(
+                Text(
+                    "an upscaler goes with a whole picture; leave it or the mask and the margins out",
+                    "放大模型只用于整张图片；请去掉放大模型，或去掉蒙版和扩展",
+                )
+            )
+        return self
 
 
 class GenerationRequest(BaseModel):

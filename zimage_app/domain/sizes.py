@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_SIDE, Stage, parse_stage
+from zimage_app.domain.request import MAX_SIDE, REFERENCE_STAGES, Stage, parse_stage
 from zimage_app.domain.text import Text
 
 GRID = 16
 """Every side is a multiple of it."""
-_LEAST_SIDE = 64
+LEAST_SIDE = 64
 _SIZE = re.compile(r"([0-9]{1,5})\s*[xX×*]\s*([0-9]{1,5})")
 _RATIO = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:：]\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)")
 
@@ -64,18 +64,41 @@ def size_from(text: str, stages: Sequence[Stage]) -> tuple[int, int]:
     return width, height
 
 
+def with_sizes(stages: Sequence[Any], size: str) -> list[Any]:
+    """Stages as plain data, in which those that give no size of their own follow that of the picture.
+
+    The last three have the reference's shares of it, as 672x864, 336x432, 176x224; before them each has half of the
+    next one's. What is no stage at all is left for the request's check. Raises RequestError as ``size_from`` does.
+    """
+    width, height = size_from(size, REFERENCE_STAGES)
+    on = [place for place, stage in enumerate(stages) if not isinstance(stage, Mapping) or stage.get("enabled", True)]
+    last = on[-1] if on else len(stages) - 1
+    sides = [_following(max(0, last - place), width, height) for place in range(len(stages))]
+    return [
+        {"width": across, "height": along} | dict(stage) if isinstance(stage, Mapping) else stage
+        for stage, (across, along) in zip(stages, sides, strict=True)
+    ]
+
+
+def _following(place: int, width: int, height: int) -> tuple[int, int]:
+    """The size of the stage that stands so many places before the last, for a picture of this size."""
+    last, known = REFERENCE_STAGES[-1], min(place, len(REFERENCE_STAGES) - 1)
+    stage = REFERENCE_STAGES[-1 - known]
+    return _share(stage, last, width, height, 2.0 ** (known - place))
+
+
 def final_stage(stages: Sequence[Stage]) -> Stage:
     """The stage that gives the picture: the last one that is on."""
     return next((stage for stage in reversed(stages) if stage.enabled), stages[-1])
 
 
-def _share(stage: Stage, last: Stage, width: int, height: int) -> tuple[int, int]:
+def _share(stage: Stage, last: Stage, width: int, height: int, times: float = 1.0) -> tuple[int, int]:
     if (stage.width, stage.height) == (last.width, last.height):
         return width, height
-    share = math.sqrt(stage.width * stage.height / (last.width * last.height))
+    share = times * math.sqrt(stage.width * stage.height / (last.width * last.height))
     return (
-        min(max(_on_grid(width * share), _LEAST_SIDE), MAX_SIDE),
-        min(max(_on_grid(height * share), _LEAST_SIDE), MAX_SIDE),
+        min(max(_on_grid(width * share), LEAST_SIDE), MAX_SIDE),
+        min(max(_on_grid(height * share), LEAST_SIDE), MAX_SIDE),
     )
 
 
@@ -93,11 +116,11 @@ def _check_side(text: str, side: int) -> None:
                 f"{text}：{side} 不是 {GRID} 的倍数；可用 {below} 或 {below + GRID}",
             ),
         )
-    if not _LEAST_SIDE <= side <= MAX_SIDE:
+    if not LEAST_SIDE <= side <= MAX_SIDE:
         raise RequestError(
             "size",
             Text(
-                f"{text}: comes to a side of {side}; allowed are {_LEAST_SIDE} to {MAX_SIDE} pixels",
-                f"{text}：边长为 {side}；允许 {_LEAST_SIDE} 到 {MAX_SIDE} 像素",
+                f"{text}: comes to a side of {side}; allowed are {LEAST_SIDE} to {MAX_SIDE} pixels",
+                f"{text}：边长为 {side}；允许 {LEAST_SIDE} 到 {MAX_SIDE} 像素",
             ),
         )

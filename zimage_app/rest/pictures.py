@@ -71,14 +71,15 @@ def latest(caller: Calling) -> Picture:
     return picture_answer(saved)
 
 
-def _own(image_id: Annotated[str, Path(max_length=64)], caller: Calling) -> SavedPicture:
+def own_picture(image_id: Annotated[str, Path(max_length=64)], caller: Calling) -> SavedPicture:
+    """A picture that the caller may see; raises NotFoundError."""
     saved = caller.studio.picture(image_id, caller.owner)
     if saved is None:
         raise NotFoundError(Text("There is no such picture.", "没有这张图片。"))
     return saved
 
 
-Own = Annotated[SavedPicture, Depends(_own)]
+Own = Annotated[SavedPicture, Depends(own_picture)]
 
 
 @router.get("/images/{image_id}")

@@ -11,9 +11,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import GenerationRequest, Seed, parse_as
+from zimage_app.domain.request import Digest, GenerationRequest, Seed, parse_as
 from zimage_app.domain.text import Text
-from zimage_app.rest.contract import GenerateInput, asked_request
+from zimage_app.domain.upscaling import Upscaling
+from zimage_app.rest.contract import MAX_NAME, GenerateInput, asked_request
 from zimage_app.service.jobs.state import JobState
 
 
@@ -77,6 +78,42 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**64 else value
 
 
+class UpscaleBody(Upscaling):
+    """A picture, and how it is enlarged."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"image": "20260131-120000-0a1b2c3d", "factor": 2.0}]})
+
+    image: Annotated[
+        str | None, Field(min_length=1, max_length=64, description="The id of a picture of the history.")
+    ] = None
+    picture: Annotated[
+        Digest | None, Field(description="Instead: the SHA-256 of a picture that was handed in; needs a prompt.")
+    ] = None
+    model: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=MAX_NAME,
+            description="A name of GET /api/models. Left out: the picture's own, else the page's.",
+        ),
+    ] = None
+
+
+class GivenUpscaling(GivenBody):
+    """As ``GivenBody``, of a picture to be enlarged."""
+
+    @cached_property
+    def upscaling(self) -> UpscaleBody:
+        """The same, checked; raises RequestError."""
+        body = parse_as(UpscaleBody, self._settings)
+        if (body.image is None) == (body.picture is None):
+            raise RequestError(
+                "image", Text("name one picture, by image or by picture", "请用 image 或 picture 之一指定图片")
+            )
+        return body
+
+
+UpscaleRequest = Annotated[GivenUpscaling, PlainValidator(GivenUpscaling, json_schema_input_type=UpscaleBody), Body()]
 GenerateRequest = Annotated[GivenBody, PlainValidator(GivenBody, json_schema_input_type=GenerateBody), Body()]
 
 

@@ -14,10 +14,12 @@ from starlette.exceptions import HTTPException
 from zimage_app.domain.errors import GenerationError, LoraError, ModelError, RequestError
 from zimage_app.domain.many import counted
 from zimage_app.domain.text import Text
+from zimage_app.domain.upscaling import resized_by, upscaled
 from zimage_app.rest.answers import data_uri, task_answer
 from zimage_app.rest.caller import Calling, told_owner
+from zimage_app.rest.pictures import own_picture
 from zimage_app.rest.problems import NotFoundError
-from zimage_app.rest.schema import Accepted, GenerateRequest, Progress, Task
+from zimage_app.rest.schema import Accepted, GenerateRequest, Progress, Task, UpscaleRequest
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import new_group
@@ -48,6 +50,31 @@ def generate(body: GenerateRequest, caller: Calling, request: Request, response:
         raise RequestError("model", error.text) from error
     except LoraError as error:
         raise RequestError("loras", error.text) from error
+
+
+@router.post("/upscale")
+def upscale(body: UpscaleRequest, caller: Calling, request: Request, response: Response) -> Accepted:
+    """Ask for a picture to be enlarged, and redrawn a little by one stage at the new size; the answer comes at once."""
+    if caller.studio.borrows_gpu:
+        raise HTTPException(501)
+    owner = told_owner(caller, request, response)
+    studio, asked = caller.studio, body.upscaling
+    try:
+        if asked.picture is not None:
+            model, kept = asked.model or studio.default_model, studio.inputs.kept(asked.picture, owner)
+            size = (kept.width, kept.height)
+            enlarging = upscaled(None, asked.picture, size, studio.card(model), asked)
+        else:
+            saved = own_picture(str(asked.image), caller)
+            model = asked.model or saved.record.model
+            enlarging = studio.upscaled(saved, asked, model, owner)
+        task_id = studio.submit(enlarging, model, owner)
+    except ModelError as error:
+        raise RequestError("model", error.text) from error
+    except LoraError as error:
+        raise RequestError("loras", error.text) from error
+    note = resized_by(enlarging).to(caller.language)
+    return Accepted(task_id=task_id, task_ids=[task_id], group="", notes=[note])
 
 
 def _own(task_id: Annotated[str, Path(max_length=64)], caller: Calling) -> JobView:

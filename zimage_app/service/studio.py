@@ -13,17 +13,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StudioError
+from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StorageError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
+from zimage_app.domain.upscaling import Upscaling, upscaled
 from zimage_app.models.find.catalogue import find_model, list_models
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.diagnostics.details import Section, details
 from zimage_app.service.diagnostics.monitor import Monitor
 from zimage_app.service.generation.model_slot import LoadedModel, ModelSlot
 from zimage_app.service.generation.pace import Pace
-from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.groups import Groups
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
@@ -80,7 +81,7 @@ class Studio:
         """Strangers can reach the page, who see only what is theirs and change nothing that all use."""
         self.borrows_gpu = config.borrowed_gpu
         """The GPU is lent to each visitor for a run, so that only what a visitor does on the page has one."""
-        self.inputs = PictureInputs(config.outputs, shared=config.shared)
+        self.inputs = inputs_of(config, shared=config.shared)
         self._slot = ModelSlot(
             self.loras,
             self.inputs,
@@ -217,6 +218,23 @@ class Studio:
     def remembers_stages(self) -> bool:
         """Whether a loaded model remembers stages."""
         return self._config.stage_memory > 0
+
+    def upscaled(self, picture: SavedPicture, asked: Upscaling, model: str, owner: str = "") -> GenerationRequest:
+        """The request that enlarges a picture of the history.
+
+        Raises:
+            RequestError: it would become too large.
+            StorageError: its file has gone, or can't be kept as a start picture.
+            ModelError: the model isn't here.
+        """
+        try:
+            data = picture.read()
+        except OSError as error:
+            raise StorageError(
+                Text(f"{picture.path.name} is no longer there.", f"{picture.path.name} 已不存在。")
+            ) from error
+        kept = self.inputs.keep(data, picture.path.name, owner)
+        return upscaled(picture.record.request, kept.sha256, (kept.width, kept.height), self.card(model), asked)
 
     def submit_group(
         self,

@@ -50,6 +50,7 @@ _STYLES = (
     "presets",
     "stages",
     "start",
+    "size",
     "history",
     "many",
     "mask",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from zimage_app.domain.card import ModelCard
@@ -16,6 +17,7 @@ from zimage_app.domain.events import Cancelled, Event, Failed, Finished, Warned
 from zimage_app.domain.plan import GenerationPlan, StagePlan, make_plan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcard_expansion import no_wildcards
 from zimage_app.domain.wildcards import Lines
@@ -27,8 +29,10 @@ from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.load.loader import LoadProgress, load_components
 from zimage_app.models.load.memory_plan import plan_memory
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.generation.masks import fitted
+from zimage_app.service.generation.start_pictures import PictureInputs, inputs_of
 from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.upscalers import enlarged_start
 from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.setup.config import ROOT, StudioConfig
@@ -45,8 +49,6 @@ class Generated:
 
     def save(self, outputs: Path = ROOT / "outputs") -> Path:
         """Write the PNG with its settings inside, under ``outputs/YYYY-MM-DD/``; gives its path."""
-        import numpy as np
-
         return Gallery(outputs).save(np.asarray(self.image), self.record).path
 
 
@@ -104,7 +106,7 @@ class Generator:
                 plan = request if isinstance(request, GenerationPlan) else self.plan(request)
                 plan, warnings = self._settled(plan, cancelled)
                 prepare, more = self._loras_by_stage(plan.request)
-                start = self._start_images(plan)
+                plan, start = self._started(plan, cancelled)
             except StudioError as error:
                 yield Cancelled() if cancelled() else Failed(error)
                 return
@@ -131,14 +133,22 @@ class Generator:
         request = plan.request.model_copy(update={"loras": tuple(use for use, _ in settled)})
         return replace(plan, request=request), [warning for _, warning in settled if warning]
 
-    def _start_images(self, plan: GenerationPlan) -> StartImages:
-        """The start picture for the first stage that runs; where part of it is kept, for all."""
+    def _started(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> tuple[GenerationPlan, StartImages]:
+        """The start picture for the first stage that runs; where part of it is kept, for all.
+
+        The plan comes back with the hash of the file that enlarged it, where one did.
+        """
         start = plan.request.start
         if start is None:
-            return {}
+            return plan, {}
         stages = plan.stages if start.keeps else plan.stages[:1]
         sizes = {stage.number: (stage.settings.width, stage.settings.height) for stage in stages}
-        return {number: self._inputs.start_image(start, size) for number, size in sizes.items()}
+        if start.upscaler is None:
+            return plan, {number: self._inputs.start_image(start, size) for number, size in sizes.items()}
+        picture, device = self._inputs.image(start.picture), self._components.transformer.device
+        start, enlarged = enlarged_start(start, picture, self._inputs.upscalers, device, cancelled)
+        images = {number: StartImage(np.asarray(fitted(enlarged, size, start.fit))) for number, size in sizes.items()}
+        return replace(plan, request=plan.request.model_copy(update={"start": start})), images
 
     def _loras_by_stage(self, request: GenerationRequest) -> tuple[PrepareStage, list[Text]]:
         """What puts a stage's LoRAs on the model. All files are read and checked now, before anything is drawn."""
@@ -177,7 +187,7 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
     """
     config = config or StudioConfig()
     source, loras = find_model(model, config.shelves), LoraLibrary(config.loras)
-    wildcard, inputs = WildcardLibrary(config.wildcards).lines, PictureInputs(config.outputs)
+    wildcard, inputs = WildcardLibrary(config.wildcards).lines, inputs_of(config)
     return load_source(source, loras, Loading(config.device, memory=config.stage_memory), wildcard, inputs)
 
 

@@ -23,8 +23,10 @@ from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular, read_regular
 from zimage_app.service.generation.masks import grey_mask, start_image
+from zimage_app.service.library.upscalers import UpscalerLibrary
 from zimage_app.service.pictures.decoding import MAX_PIXELS, Decoded, TooManyPixels, UnreadablePicture, Wanted, decode
 from zimage_app.service.rules.permissions import owner_mark
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.storage.atomic_files import write_whole
 
 FOLDER = ".inputs"
@@ -66,8 +68,16 @@ class PictureInputs:
     handed it in; an empty file beside it names each by their mark.
     """
 
-    def __init__(self, outputs: Path, most_kept: int = MAX_KEPT, *, shared: bool = False) -> None:
+    def __init__(
+        self,
+        outputs: Path,
+        most_kept: int = MAX_KEPT,
+        *,
+        shared: bool = False,
+        upscalers: UpscalerLibrary | None = None,
+    ) -> None:
         self._folder = outputs / FOLDER
+        self.upscalers = upscalers or UpscalerLibrary()
         self._shared = shared
         self._most_kept = most_kept
         self._turn = threading.Lock()
@@ -121,19 +131,25 @@ class PictureInputs:
         return self.keep(data, path.name)
 
     def check(self, start: StartPicture | None, owner: str = "") -> None:
-        """See to it that a picture and its mask are there, and will be for a while.
+        """See to it that a picture, its mask and its upscaler are there, and the first two will be for a while.
 
         Raises:
             RequestError: one of them is gone, or the mask is none for the picture.
         """
         if start is None:
             return
+        self.upscalers.check(start.upscaler)
         for field, digest in (("start.picture", start.picture), ("start.mask", start.mask)):
             if digest is not None:
                 with suppress(OSError):  # of another's file: it may still be read
                     self._own(digest, owner, field).touch()
         if start.mask is not None:
-            self._mask(start.mask, self._image(start.picture, "start.picture").size)
+            self._mask(start.mask, self.image(start.picture).size)
+
+    def kept(self, digest: str, owner: str = "") -> KeptPicture:
+        """A picture that was handed in before; raises RequestError where it is gone, or another's."""
+        self._own(digest, owner)
+        return KeptPicture(digest, *self.image(digest).size)
 
     def load(self, start: StartPicture, size: tuple[int, int]) -> Picture:
         """A picture brought to ``size`` (width, height): turned upright, on white, resized with Lanczos.
@@ -157,7 +173,7 @@ class PictureInputs:
         """
         if not start.keeps:
             return StartImage(self.load(start, size))
-        picture = self._image(start.picture, "start.picture")
+        picture = self.image(start.picture)
         mask = None if start.mask is None else self._mask(start.mask, picture.size)
         return start_image(start, picture, mask, size)
 
@@ -184,8 +200,8 @@ class PictureInputs:
             return None
         return path, next((kind for start, kind in _STARTS.items() if begin.startswith(start)), "image/webp")
 
-    def _image(self, digest: str, field: str) -> Image.Image:
-        """A picture's pixels; raises RequestError where it is gone or damaged."""
+    def image(self, digest: str, field: str = "start.picture") -> Image.Image:
+        """A picture's pixels, turned upright; raises RequestError where it is gone or damaged."""
         path = self._path(digest, field)
         try:
             decoded = _decoded(read_regular(path, MAX_BYTES), path.name[:10], _WHOLE)
@@ -194,7 +210,7 @@ class PictureInputs:
         return Image.frombytes("RGB", (decoded.width, decoded.height), decoded.data)
 
     def _mask(self, digest: str, picture: tuple[int, int]) -> Image.Image:
-        return grey_mask(np.asarray(self._image(digest, "start.mask")), picture)
+        return grey_mask(np.asarray(self.image(digest, "start.mask")), picture)
 
     def _path(self, digest: str, field: str = "start.picture") -> Path:
         path = self._folder / digest
@@ -226,6 +242,11 @@ class PictureInputs:
             for each in (*self._claims(path.name), self._small(path.name), path):
                 each.unlink(missing_ok=True)
             too_much -= sizes[path]
+
+
+def inputs_of(config: StudioConfig, *, shared: bool = False) -> PictureInputs:
+    """The pictures handed in, and what enlarges them, where the configuration says."""
+    return PictureInputs(config.outputs, shared=shared, upscalers=UpscalerLibrary(config.upscaler_roots))
 
 
 def _decoded(data: bytes, name: str, wanted: Wanted) -> Decoded:

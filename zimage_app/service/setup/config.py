@@ -67,6 +67,12 @@ class StudioConfig:
         return Shelves(self.models, self.named_models, self.comfyui, self.shipped)
 
     @property
+    def upscaler_roots(self) -> tuple[Path, ...]:
+        """The folders of models in which a folder of upscalers may lie."""
+        comfyui = () if self.comfyui is None else (self.comfyui / "models", self.comfyui)
+        return (self.models, *comfyui)
+
+    @property
     def visitors_shelves(self) -> Shelves:
         """Where the models are looked for that somebody on the page names; strangers choose from the list only."""
         return replace(self.shelves, listed_only=self.shared)

@@ -228,6 +228,7 @@ function drawFacts() {
   find(".facts dl").replaceChildren(...rows);
   find(".download").href = `pictures/${picture}.png?download`;
   for (const button of root.querySelectorAll(".facts .button")) button.hidden = Boolean(facts.missing);
+  page.fillUpscalers(find(".upscaler"), facts.upscalers || []);
   find(".stages").hidden = picture !== job.picture || stageSources().length < 2;
 }
 
@@ -237,6 +238,8 @@ find(".reuse").textContent = say("reuse");
 find(".copy").textContent = say("copy_seed");
 find(".again").textContent = say("again");
 find(".again").onclick = () => trigger("again", { id: facts.id });
+find(".upscale").textContent = say("upscale");
+find(".upscale").onclick = () => trigger("upscale", { id: facts.id, upscaler: find(".upscaler").value });
 find(".stages").textContent = say("compare_stages");
 find(".stages").onclick = () => document.dispatchEvent(new CustomEvent("studio:compare", { detail: { sources: stageSources() } }));
 find(".reuse").onclick = () => trigger("reuse", { id: facts.id });

@@ -125,6 +125,11 @@ def _start_text(start: StartPicture, language: Language) -> str:
         return knob_of(StartPicture, field).title.to(language)
 
     lines = [f"{start.picture[:10]} @{start.stage}"]
+    if start.upscaler is not None:
+        digest = f" ({start.upscaler.sha256[:10]})" if start.upscaler.sha256 else ""
+        lines.append(f"{title('upscaler')}: {start.upscaler.name}{digest}")
+    elif not start.keeps:
+        lines.append(say("start_resized", language, by="Lanczos"))
     if start.mask:
         lines.append(f"{title('mask')}: {start.mask[:10]}")
     if any(start.extend):

@@ -53,7 +53,9 @@ def picture_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
         saved = found(request)
         if saved is None:
             return missing(request)
-        return JSONResponse(facts_data(saved.record, language_of(request, first)), headers=_NOW)
+        upscalers = list(studio.inputs.upscalers.names())
+        data = facts_data(saved.record, language_of(request, first)) | {"upscalers": upscalers}
+        return JSONResponse(data, headers=_NOW)
 
     return [
         Route("/pictures/{picture_id}.png", png),

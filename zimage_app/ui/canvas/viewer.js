@@ -60,13 +60,20 @@ function drawActs() {
       trigger("again", { id });
       root.close();
     }),
+    act("upscale", "upscale", () => {
+      trigger("upscale", { id, upscaler: find(".upscaler").value });
+      root.close();
+    }),
+    make("select", "upscaler"),
     save,
     act("compare", "viewer_compare", compareWithOther),
     act("delete", "history_delete", remove),
   );
+  page.fillUpscalers(find(".upscaler"), []);
 }
 
 function drawFacts() {
+  page.fillUpscalers(find(".upscaler"), facts.upscalers || []);
   if (facts.missing) {
     find(".spoken").textContent = say("picture_gone");
     return;

@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import RequestError, StorageError, StudioError
+from zimage_app.service.library.upscalers import UpscalerLibrary
 from zimage_app.service.pictures.history import History
 from zimage_app.service.pictures.thumbnails import saved_thumbnail
 from zimage_app.service.pictures.views import SavedPicture
@@ -30,7 +31,7 @@ _MAX_ORDER = 2**20
 
 def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """``/history``: GET a page, POST a change; a picture, its stages, its trashed thumbnail; sides; a ZIP."""
-    reader = _Reader(studio.history, first)
+    reader = _Reader(studio.history, studio.inputs.upscalers, first)
     return [
         Route("/history", reader.page),
         Route("/history", reader.change, methods=["POST"]),
@@ -45,8 +46,9 @@ def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 class _Reader:
     """Answers for one history."""
 
-    def __init__(self, history: History, first: LanguageChoice) -> None:
+    def __init__(self, history: History, upscalers: UpscalerLibrary, first: LanguageChoice) -> None:
         self._history = history
+        self._upscalers = upscalers
         self._first = first
 
     def page(self, request: Request) -> Response:
@@ -65,7 +67,9 @@ class _Reader:
         found = self._found(request.path_params["picture_id"], request)
         if found is None:
             return self._missing(request)
-        return self._answer(request, lambda: picture_data(self._history, found, language_of(request, self._first)))
+        upscalers = {"upscalers": list(self._upscalers.names())}
+        language = language_of(request, self._first)
+        return self._answer(request, lambda: picture_data(self._history, found, language) | upscalers)
 
     async def trashed(self, request: Request) -> Response:
         found = await run_in_threadpool(self._found, request.path_params["picture_id"], request, trashed=True)

@@ -24,10 +24,12 @@ from zimage_app.domain.request import (
     REFERENCE_STAGES,
     GenerationRequest,
     Stage,
+    parse_as,
     parse_request,
     parse_stage,
 )
 from zimage_app.domain.text import Language, Text
+from zimage_app.domain.upscaling import Upscaling, resized_by
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixels
@@ -37,6 +39,7 @@ from zimage_app.service.studio import Studio, new_group
 from zimage_app.ui.canvas.canvas import Data, idle_data, job_data, lost_data, strip_data
 from zimage_app.ui.drop.drop import imported_values
 from zimage_app.ui.fields.controls import element_id
+from zimage_app.ui.fields.stage_edits import edited, in_shape, resized
 from zimage_app.ui.fields.values import (
     COUNT,
     Values,
@@ -51,7 +54,6 @@ from zimage_app.ui.fields.values import (
 )
 from zimage_app.ui.negatives.negative_picker import guide_values
 from zimage_app.ui.presets.preset_bar import preset_card, preset_values
-from zimage_app.ui.stages.stages import edited, in_shape
 from zimage_app.ui.words.i18n import card_key, say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -127,6 +129,22 @@ class Handlers:
                 return {self._at.notice: _notice("error", say("picture_gone", self._language(request)))}
             job_id = self._studio.submit(before.record.request, before.record.model, owner)
             return {self._at.asked: job_id, self._at.remade: [picture_id, job_id], self._at.notice: NO_NOTICE}
+
+        return self._guarded(queued, request)
+
+    def upscale(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Queue a picture to be made twice as large."""
+
+        def queued() -> Updates:
+            owner, language = owner_of(_visitor(request)), self._language(request)
+            before = self._studio.picture(str(getattr(event, "id", "")), owner)
+            if before is None:
+                return {self._at.notice: _notice("error", say("picture_gone", language))}
+            asked = parse_as(Upscaling, {"upscaler": getattr(event, "upscaler", None) or None})
+            model = before.record.model
+            enlarging = self._studio.upscaled(before, asked, model, owner)
+            job_id = self._studio.submit(enlarging, model, owner)
+            return {self._at.asked: job_id, self._at.notice: _notice("info", resized_by(enlarging).to(language))}
 
         return self._guarded(queued, request)
 
@@ -221,6 +239,15 @@ class Handlers:
         def settings() -> Updates:
             sides = (getattr(event, name, None) for name in ("width", "height"))
             return self._filled(in_shape(self._values(inputs), *sides))
+
+        return self._guarded(settings, request)
+
+    def resize_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+        """Give the picture another size; all stages follow in proportion."""
+
+        def settings() -> Updates:
+            size, base = (getattr(event, name, None) for name in ("size", "base"))
+            return self._filled(resized(self._values(inputs), size, base)) | {self._at.notice: NO_NOTICE}
 
         return self._guarded(settings, request)
 

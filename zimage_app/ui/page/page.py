@@ -12,7 +12,7 @@ from gradio.components import Component
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.many import MAX_COUNT
-from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.service.studio import Studio
 from zimage_app.ui.asset import asset
 from zimage_app.ui.fields.controls import bounds, element_id, stage_form
@@ -127,6 +127,7 @@ class _Controls:
                     self._text("negative", lines=2, max_lines=6)
                     _drawn("hints", server=self._answers.hints)
                     self.negatives = _drawn("negatives", server=self._answers.negatives)
+                    self._size()
                     self._seed()
                     self.presets = _drawn("presets", server=self._answers.presets)
                     self._stages()
@@ -174,6 +175,10 @@ class _Controls:
         self.fields["loras"] = _drawn(
             "loras", [], self._answers.save_note, elem_id=element_id("loras"), limits=limits()
         )
+
+    def _size(self) -> None:
+        low, high, step = bounds(Stage, "width")
+        self.size = _drawn("size", bounds={"low": low, "high": high, "step": step})
 
     def _seed(self) -> None:
         with gr.Row(elem_id="seeds"):
@@ -235,6 +240,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(controls.presets, "apply")(do.apply_preset, fields, filled, preprocess=False, **plain)
     _event(controls.presets, "reset")(do.reset, model, filled, **plain)
     _event(at.fields["stages"], "edit")(do.edit_stages, fields, filled, preprocess=False, **plain)
+    _event(controls.size, "resize")(do.resize_stages, fields, filled, preprocess=False, **plain)
     _event(at.fields["start"], "shape")(do.shape_stages, fields, filled, preprocess=False, **plain)
     _event(controls.drop, "fill")(do.fill_in, model, filled, **plain)
     _event(controls.drop, "undo")(do.put_back, None, filled, **plain)
@@ -246,6 +252,7 @@ def _wire_viewer(viewer: gr.HTML, at: Widgets, do: Handlers) -> None:
     filled = [*at.fields.values(), at.examples, at.notice]
     for source in (at.canvas, viewer):
         _event(source, "reuse")(do.reuse, None, filled, **_PRIVATE, queue=False)
+        _event(source, "upscale")(do.upscale, None, [at.asked, at.notice], **_PRIVATE, queue=False)
         queued = _event(source, "again")(do.again, None, [at.asked, at.remade, at.notice], **_PRIVATE, queue=False)
         queued.then(do.compare, at.remade, [at.remade, at.notice], **_PRIVATE)
 

@@ -36,3 +36,12 @@ window.studio.copy = async (text, button) => {
   button.textContent = window.studio.words.copied;
   setTimeout(() => (button.textContent = button.dataset.says), 1500);
 };
+
+// What enlarges a picture: Lanczos, or one of the upscalers' files; not shown where there are none.
+window.studio.fillUpscalers = (select, names) => {
+  const now = select.value;
+  select.replaceChildren(new Option("Lanczos", ""), ...names.map((name) => new Option(name, name)));
+  if (names.includes(now)) select.value = now;
+  select.hidden = !names.length;
+  select.setAttribute("aria-label", window.studio.say("upscale_by"));
+};

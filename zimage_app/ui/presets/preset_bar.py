@@ -15,6 +15,7 @@ from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.rules.permissions import require_home
 from zimage_app.service.studio import Studio
+from zimage_app.ui.fields.stage_edits import resized
 from zimage_app.ui.fields.values import Values, request_data, request_values, stages_values
 
 Data = dict[str, Any]
@@ -76,11 +77,15 @@ def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any]
     """The page values that a preset sets. ``card`` is the model's that it asks for, None where that isn't here."""
     settings = preset.settings
     stages = preset.stages or (card.stages if card and "model" in settings else None)
-    plain = {name: value for name, value in settings.items() if name not in ("model", "stages", "lora_strength")}
+    plain = {
+        name: value for name, value in settings.items() if name not in ("model", "stages", "size", "lora_strength")
+    }
     asked = parse_request({"prompt": "-"} | plain)
     values: Values = {} if stages is None else stages_values(stages)
     filled = request_values(asked.model_copy(update={"stages": stages}), card or _NO_CARD)
     values |= {name: filled[name] for name in plain}
+    if "size" in settings:
+        values |= resized({"stages": values.get("stages", now.get("stages"))}, settings["size"], None)
     if "lora_strength" in settings:
         values["loras"] = with_strength(values.get("loras", now.get("loras")), settings["lora_strength"])
     return values

@@ -1,10 +1,17 @@
-"""The words of the start picture, in Chinese and English. Knows no components."""
+"""The words of the start picture and of the picture's size, in Chinese and English. Knows no components."""
 
 from __future__ import annotations
 
 from zimage_app.domain.text import Text
 
 START_WORDS: dict[str, Text] = {
+    "start_resized": Text("resized by {by}", "缩放：{by}"),
+    "size_final": Text("Size of the picture", "成片尺寸"),
+    "size_help": Text(
+        "Of the finished picture; all stages follow in proportion. Multiples of 16.",
+        "成片的尺寸，所有阶段按比例跟随；须为 16 的倍数。",
+    ),
+    "size_swap": Text("Swap width and height", "宽高互换"),
     "start_choose": Text("Start from a picture…", "从图片开始（图生图）…"),
     "start_hint": Text(
         "PNG, JPEG or WebP; or drop one here. A stage redraws it, as much as its denoise says.",

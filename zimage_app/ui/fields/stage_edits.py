@@ -1,4 +1,4 @@
-"""Adding, copying, moving and removing stages: page values in, page values out. Knows no components."""
+"""Adding, copying, moving, removing and resizing stages: page values in, page values out. Knows no components."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import StartPicture, parse_request, parse_stage
+from zimage_app.domain.sizes import size_from, sized
 from zimage_app.domain.stages import EDITS, Edit, Places, following, places_after, renumbered, shaped
 from zimage_app.domain.text import Text
 from zimage_app.ui.fields.values import Values, lora_values, page_stages, stage_data, stage_values, start_value
@@ -46,6 +47,28 @@ def in_shape(values: Mapping[str, Any], width: object, height: object) -> Values
         across, along = shaped(parse_stage(stage_data(stage)), width, height)
         stages.append(stage | {"width": across, "height": along})
     return {"stages": stages}
+
+
+def resized(values: Mapping[str, Any], size: object, base: object) -> Values:
+    """The sizes of all stages for a picture of ``size``, as in ``672x864`` or ``3:4``.
+
+    ``base`` are the stages' widths and heights of which each stage's share is taken; the present ones where it doesn't
+    fit them.
+
+    Raises:
+        RequestError: it is no size, or a stage's settings are not valid.
+    """
+    stages = page_stages(values)
+    sizes = base if isinstance(base, list) and len(base) == len(stages) else [None] * len(stages)
+    shares = [
+        parse_stage(stage_data(stage | (dict(zip(_SIDES, sides, strict=False)) if isinstance(sides, list) else {})))
+        for stage, sides in zip(stages, sizes, strict=True)
+    ]
+    changed = sized(shares, *size_from(str(size), shares))
+    return {"stages": [stage | new.model_dump(include=set(_SIDES)) for stage, new in zip(stages, changed, strict=True)]}
+
+
+_SIDES = ("width", "height")
 
 
 def _moved_start(start: StartPicture | None, places: Places) -> StartPicture | None:

@@ -1,0 +1,153 @@
+"""A finished picture as the start of a larger one: enlarged, then redrawn a little by one stage at the new size. Pure.
+
+What is asked for in short (``Upscaling``), and the request that it comes to, which is all that a record keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import (
+    MAX_PROMPT,
+    MAX_SIDE,
+    GenerationRequest,
+    LoraUse,
+    Seed,
+    Stage,
+    StartPicture,
+    Upscaler,
+    parse_request,
+)
+from zimage_app.domain.sizes import GRID, LEAST_SIDE
+from zimage_app.domain.text import Text
+
+_FEWEST_STEPS = 8
+
+
+class Upscaling(BaseModel):
+    """How a picture is enlarged, and how much of it is redrawn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    factor: Annotated[float, Field(gt=1.0, le=8.0, description="How many times as wide and high.")] = 2.0
+    upscaler: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=400,
+            description="A file under models/upscalers/, of the ESRGAN kind, that enlarges it. Left out: Lanczos.",
+        ),
+    ] = None
+    denoise: Annotated[float, Field(ge=0.01, le=1.0, description="How much is redrawn then.")] = 0.3
+    steps: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=200,
+            description="Left out: the model's own of a whole picture, as far as denoise goes; at least 8.",
+        ),
+    ] = None
+    prompt: Annotated[
+        str | None, Field(min_length=1, max_length=MAX_PROMPT, description="Left out: the picture's own.")
+    ] = None
+    negative: Annotated[str | None, Field(max_length=MAX_PROMPT, description="Left out: the picture's own.")] = None
+    seed: Annotated[Literal["random"] | Seed | None, Field(description="Left out: the picture's own.")] = None
+
+
+def upscaled(
+    request: GenerationRequest | None, picture: str, size: tuple[int, int], card: ModelCard, asked: Upscaling
+) -> GenerationRequest:
+    """The request that enlarges a picture.
+
+    Args:
+        request: of the picture, whose prompts, words, LoRAs and seed are taken; None where it isn't known.
+        picture: the SHA-256 of its file, which was handed in.
+        size: its width and height.
+        card: of the model that redraws it; sampler, scheduler and CFG are those that its makers recommend for a single
+            stage, else those of its last one, with the model's own shift: a higher one would redraw more.
+        asked: how.
+
+    Raises:
+        RequestError: of ``factor``, the picture would become too large; of ``prompt``, there is none.
+    """
+    request = _with_words(request, asked)
+    width, height = _enlarged(size, asked.factor)
+    usual = card.single or card.stages[-1]
+    settings = {
+        "width": width,
+        "height": height,
+        "steps": asked.steps or max(_FEWEST_STEPS, math.ceil(usual.steps * asked.denoise)),
+        "denoise": asked.denoise,
+        "shift": card.shift,
+        "easycache": None,
+        "seed": "follow",
+    }
+    last = request.running[-1] if request.running else None
+    guidance = {} if last is None else {name: getattr(last[1], name) for name in ("nag", "negpip")}
+    upscaler = None if asked.upscaler is None else Upscaler(name=asked.upscaler)
+    changes = {
+        "stages": (usual.model_copy(update=settings | guidance),),
+        "start": StartPicture(picture=picture, upscaler=upscaler),
+        "loras": request.loras if last is None else _acting(request.loras, last[0]),
+        "variation_strength": 0.0,
+        "variation_seed": "random",
+        "keep_stages": False,
+    }
+    return request.model_copy(update=changes)
+
+
+def _with_words(request: GenerationRequest | None, asked: Upscaling) -> GenerationRequest:
+    """The picture's request with the prompts and the seed that are asked for in their place."""
+    names = ("prompt", "negative", "seed")
+    given = {name: value for name in names if (value := getattr(asked, name)) is not None}
+    if request is None:
+        if asked.prompt is None:
+            raise RequestError(
+                "prompt",
+                Text(
+                    "is missing: this picture holds no settings that say what it shows; give one",
+                    "缺少提示词：这张图片里没有说明画面的参数；请写出提示词",
+                ),
+            )
+        return parse_request(given)
+    return request.model_copy(update=given | ({"template": None} if given else {}))
+
+
+def resized_by(request: GenerationRequest) -> Text:
+    """A sentence on a request of ``upscaled``: what enlarges the picture, and to which size."""
+    stage: Stage = request.running[0][1]
+    upscaler = request.start.upscaler if request.start else None
+    name = "Lanczos" if upscaler is None else upscaler.name
+    return Text(
+        f"Enlarged to {stage.width} x {stage.height} with {name}, then redrawn with denoise {stage.denoise:g} in"
+        f" {stage.steps} steps.",
+        f"用 {name} 放大到 {stage.width} × {stage.height}，再以重绘幅度 {stage.denoise:g}、{stage.steps} 步重绘。",
+    )
+
+
+def _acting(uses: tuple[LoraUse, ...], stage: int) -> tuple[LoraUse, ...]:
+    """The LoRAs that act in a stage, for a request that has no other."""
+    return tuple(use.model_copy(update={"stages": None}) for use in uses if use.acts_in(stage))
+
+
+def _enlarged(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Width and height on the grid; raises RequestError where a stage can't be so large."""
+    width, height = (max(round(side * factor / GRID) * GRID, LEAST_SIDE) for side in size)
+    longest = max(width, height)
+    if longest > MAX_SIDE:
+        most = math.floor(MAX_SIDE / max(size) * 100) / 100
+        shown = f"{size[0]} x {size[1]}"
+        raise RequestError(
+            "factor",
+            Text(
+                f"{factor:g} times {shown} has a side of {longest} pixels; at most {MAX_SIDE} are possible, which is a"
+                f" factor of {most:g}",
+                f"{shown} 放大 {factor:g} 倍后边长为 {longest}，最多 {MAX_SIDE}，即最多 {most:g} 倍",
+            ),
+        )
+    return width, height

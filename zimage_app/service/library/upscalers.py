@@ -1,0 +1,112 @@
+"""The files of models that enlarge pictures: which there are, and which one a name means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import MAX_SIDE, StartPicture, Upscaler
+from zimage_app.domain.text import Text
+
+if TYPE_CHECKING:
+    import torch
+
+FIELD = "start.upscaler"
+FOLDERS = ("upscalers", "upscale_models")
+"""Below a folder of models; the second is ComfyUI's."""
+SUFFIXES = (".safetensors", ".pth")
+_MAX_PIXELS = (4 * MAX_SIDE) ** 2
+"""Of an enlarged picture, before it is brought to the stage's size."""
+
+
+class UpscalerLibrary:
+    """The upscalers in some folders, the first of which counts where two have a file of the same name."""
+
+    def __init__(self, roots: Sequence[Path] = ()) -> None:
+        self._folders = tuple(root / name for root in roots for name in FOLDERS)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of the files, sorted."""
+        return tuple(sorted(self._files()))
+
+    def check(self, upscaler: Upscaler | None) -> None:
+        """See to it that a file is there; raises RequestError as ``find`` does."""
+        if upscaler is not None:
+            self.find(upscaler.name)
+
+    def find(self, name: str) -> Path:
+        """The file of a name; raises RequestError where there is none."""
+        files = self._files()
+        if name not in files:
+            here = ", ".join(sorted(files)) or "-"
+            raise RequestError(
+                FIELD,
+                Text(
+                    f"there is no {name!r} in models/{FOLDERS[0]}/; there are: {here}; leave it out for Lanczos",
+                    f"models/{FOLDERS[0]}/ 中没有 {name!r}；现有：{here}；不填则使用 Lanczos",
+                ),
+            )
+        return files[name]
+
+    def _files(self) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for folder in self._folders:
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if path.suffix.lower() in SUFFIXES:
+                    found.setdefault(path.name, path)
+        return found
+
+
+def enlarged_start(
+    start: StartPicture,
+    picture: Image.Image,
+    library: UpscalerLibrary,
+    device: torch.device,
+    cancelled: Callable[[], bool],
+) -> tuple[StartPicture, Image.Image]:
+    """A start picture as its upscaler enlarges it, and itself with the hash of the upscaler's file.
+
+    Raises:
+        RequestError: there is no such file, it is another than the one that was meant, or the picture is too large.
+        ModelError: the file can't be used.
+        LoadingCancelled: ``cancelled`` said so.
+        GenerationError: memory ran out.
+    """
+    import numpy as np  # these take seconds
+
+    from zimage_app.engine.enlarge import enlarged
+    from zimage_app.models.networks.esrgan import read_upscaler
+
+    wanted = start.upscaler
+    assert wanted is not None
+    upscaler = read_upscaler(library.find(wanted.name))
+    if wanted.sha256 not in (None, upscaler.sha256):
+        raise RequestError(FIELD, _another_file(wanted.name, str(wanted.sha256), upscaler.sha256))
+    pixels = picture.width * picture.height * upscaler.scale**2
+    if pixels > _MAX_PIXELS:
+        raise RequestError(FIELD, _too_many(wanted.name, picture.size, pixels))
+    known = start.model_copy(update={"upscaler": wanted.model_copy(update={"sha256": upscaler.sha256})})
+    return known, Image.fromarray(enlarged(np.asarray(picture), upscaler, device, cancelled))
+
+
+def _another_file(name: str, wanted: str, found: str) -> Text:
+    return Text(
+        f"{name} is another file than the one in these settings ({found[:10]} instead of {wanted[:10]}); put that one"
+        " back, or leave its sha256 out to use this one",
+        f"{name} 与参数中记录的不是同一个文件（现为 {found[:10]}，原为 {wanted[:10]}）；"
+        "请放回原文件，或去掉 sha256 以使用现在的文件",
+    )
+
+
+def _too_many(name: str, size: tuple[int, int], pixels: int) -> Text:
+    width, height = size
+    return Text(
+        f"{name} would make {pixels / 1e6:.0f} million pixels of {width} x {height}; at most"
+        f" {_MAX_PIXELS / 1e6:.0f} million are possible, so leave it out or make the picture smaller",
+        f"{name} 会把 {width} × {height} 放大到 {pixels / 1e6:.0f} 百万像素，最多 {_MAX_PIXELS / 1e6:.0f} 百万；"
+        "请不使用放大模型，或先缩小图片",
+    )

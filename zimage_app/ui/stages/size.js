@@ -1,0 +1,76 @@
+// The final picture's size, which all stages follow in proportion: the server works their sizes out (stages.py).
+const page = window.studio;
+const { makeButton, say } = page;
+const root = element.querySelector(".picture-size");
+const find = (selector) => root.querySelector(selector);
+const ratios = ["7:9", "1:1", "2:3", "3:4", "9:16"];
+const { low, high, step } = props.bounds;
+
+let sizes = []; // of all stages: [width, height]
+let final = -1; // the stage that gives the picture
+let base = null; // the sizes before the first change made here, so that going back gives them exactly
+let asked = ""; // the sizes come from here
+
+const isTurned = () => sizes[final] && sizes[final][0] > sizes[final][1];
+
+function ask(size) {
+  base ??= sizes;
+  asked = size;
+  trigger("resize", { size, base });
+}
+
+function draw() {
+  const [width, height] = sizes[final] || [];
+  for (const [name, side] of [["width", width], ["height", height]]) {
+    const field = find(`.${name}`);
+    if (document.activeElement !== field) field.value = side ?? "";
+  }
+  const shown = isTurned() ? ratios.map((ratio) => ratio.split(":").reverse().join(":")) : ratios;
+  // The grid is coarse, so a side may be a step off; the nearest ratio is meant.
+  const off = shown.map((ratio) => {
+    const [across, along] = ratio.split(":").map(Number);
+    return Math.abs(width - (height * across) / along);
+  });
+  const nearest = Math.min(...off);
+  find(".ratios").replaceChildren(
+    ...shown.map((ratio, place) => {
+      const button = makeButton("ratio press", ratio, "", () => ask(ratio));
+      button.setAttribute("aria-pressed", String(off[place] === nearest && nearest <= step));
+      return button;
+    }),
+  );
+}
+
+function typed() {
+  const [width, height] = [find(".width").value, find(".height").value];
+  if (width && height) ask(`${width}x${height}`);
+}
+
+for (const name of ["width", "height"]) {
+  const field = find(`.${name}`);
+  Object.assign(field, { min: low, max: high, step });
+  field.onchange = typed;
+  field.previousElementSibling.textContent = page.words[`Stage_${name}_title`];
+}
+find(".swap").onclick = () => {
+  const [width, height] = sizes[final] || [];
+  if (width) ask(`${height}x${width}`);
+};
+find(".swap").title = say("size_swap");
+find(".swap").setAttribute("aria-label", say("size_swap"));
+root.setAttribute("aria-label", say("size_final"));
+root.title = say("size_help");
+
+document.addEventListener("studio:settings", (event) => {
+  const stages = event.detail.stages || [];
+  const next = stages.map(({ width, height }) => [width, height]);
+  if (JSON.stringify(next) !== JSON.stringify(sizes)) {
+    if (!asked) base = null;
+    asked = "";
+  }
+  sizes = next;
+  final = stages.findLastIndex(({ enabled }) => enabled !== false);
+  const held = document.activeElement?.closest(".picture-size .ratios") ? document.activeElement.textContent : "";
+  draw();
+  if (held) [...root.querySelectorAll(".ratio")].find((button) => button.textContent === held)?.focus();
+});
