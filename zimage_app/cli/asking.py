@@ -31,7 +31,7 @@ from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
-from zimage_app.service.imports import Imported
+from zimage_app.service.imports import Imported, StartAsked
 from zimage_app.service.inputs import PictureInputs
 from zimage_app.service.loras import LoraLibrary
 from zimage_app.service.wildcards import WildcardLibrary
@@ -192,7 +192,7 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
     source = meant_model(config, options.model or (found.model if found else None), preset)
     request = found.request() if found else build_request(options, source.card, preset)
     inputs = PictureInputs(config.outputs)
-    request = _started(request, options, inputs)
+    request = _started(request, options, inputs, found.start if found else None)
     wildcard = WildcardLibrary(config.wildcards).lines
 
     def planned(asked: GenerationRequest) -> GenerationPlan:
@@ -219,8 +219,13 @@ _START_FLAGS = {"at": "stage"} | {name: name for name in ("fit", "mask", "extend
 """Flags that go with ``--picture``, and what they are called in a request."""
 
 
-def _started(request: GenerationRequest, options: argparse.Namespace, inputs: PictureInputs) -> GenerationRequest:
-    """The request with the picture that ``--picture`` names; one that it has already must be there."""
+def _started(
+    request: GenerationRequest, options: argparse.Namespace, inputs: PictureInputs, asked: StartAsked | None
+) -> GenerationRequest:
+    """The request with the picture that ``--picture`` names; one that it has already must be there.
+
+    ``asked``: the settings for it in the file that ``--from`` names; flags count for more.
+    """
     given = {flag: getattr(options, flag) for flag in _START_FLAGS if getattr(options, flag) is not None}
     if options.start is not None:
         start = {_START_FLAGS[flag]: value for flag, value in given.items()}
@@ -228,7 +233,8 @@ def _started(request: GenerationRequest, options: argparse.Namespace, inputs: Pi
             start["mask"] = _kept("--mask", options.mask, inputs)
         if "extend" in start:
             start["extend"] = [_whole_number(part) for part in options.extend.split(",")]
-        start["picture"] = _kept("--picture", options.start, inputs)
+        picture = _kept("--picture", options.start, inputs)
+        start = {**(asked or StartAsked()).begun(picture), **start}
         request = parse_request(request.model_dump(mode="json") | {"start": start})
     elif given:
         flags = ", ".join("--no-paste" if flag == "paste" else f"--{flag}" for flag in given)
