@@ -1,4 +1,4 @@
-"""The picture that a graph begins with, and its mask, as settings that wait for the files, which the graph only names."""
+"""The picture that a graph begins with, and its mask, as settings that wait for the files that the graph only names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from zimage_app.service.imports.draft import Draft, StartAsked, shown
 _MASK = knob_of(StartPicture, "mask").title
 _DIFFERENTIAL = knob_of(StartPicture, "differential").title
 _UNNAMED = Text(
-    "the picture that stage 1 begins with is not in this file; choose it as start picture, or stage 1 draws from nothing",
+    "the picture that stage 1 begins with is not in this file; choose it as start picture, or stage 1 draws from"
+    " nothing",
     "第 1 阶段的起始图片不在这个文件里；请将它选为起始图片，否则第 1 阶段将从零开始画",
 )
 _CANVAS = Text(
