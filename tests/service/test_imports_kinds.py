@@ -114,12 +114,12 @@ def test_a_value_is_the_one_of_the_output_that_is_linked(chosen: list[int], seed
 
 # Start pictures, which a graph names and does not hold.
 
-LOADED = {
+LOADED: dict[str, Any] = {
     "10": ["LoadImage", {"image": "beach.png [input]"}],
     "11": ["VAEEncode", {"pixels": ["10", 0], "vae": ["8", 0]}],
 }
-OTHER_MASK = {"14": ["LoadImageMask", {"image": "sky.png", "channel": "red"}]}
-PADDED = {
+OTHER_MASK: dict[str, Any] = {"14": ["LoadImageMask", {"image": "sky.png", "channel": "red"}]}
+PADDED: dict[str, Any] = {
     "16": ["ImagePadForOutpaint",
            {"image": ["10", 0], "left": 0, "top": 8, "right": 160, "bottom": 0, "feathering": 40}]
 }  # fmt: skip
@@ -198,7 +198,7 @@ def test_a_start_picture_waits_for_its_files(
 
 
 def test_inpaint_conditioning_hands_its_prompts_on() -> None:
-    nodes = OTHER_MASK | {
+    nodes: dict[str, Any] = OTHER_MASK | {
         "12": [INPAINT, {"positive": ["3", 0], "negative": ["4", 0], "pixels": ["10", 0], "mask": ["14", 0],
                          "noise_mask": True}],
         "6": {"positive": ["12", 0], "negative": ["12", 1], "latent_image": ["12", 2]},

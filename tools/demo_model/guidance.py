@@ -26,12 +26,12 @@ SEEDS = range(1, 9)
 SEEN = (84, 108)
 """Pixels of the copies that are compared."""
 PROMPTS = ("湖", "a blue boat on the sea", "草地上的一座红色小房子")
-STRENGTHS = (0.1, 0.3, 1.0)
+STRENGTHS = (0.1, 1.0)
 """Of seed variance; the first is its default."""
 SHOWN: tuple[tuple[str, str, int], ...] = (("湖", "鸟", 1),)
 """Prompt, negative prompt and seed of the rows of the sheet."""
 COLUMNS: tuple[dict[str, Any], ...] = ({}, {"nag": Nag()}, {"negpip": NegPip()}, {"variance": Variance(strength=1.0)})
-THUMBNAIL = (224, 288)
+THUMBNAIL = (176, 224)
 
 
 class Runs:
@@ -93,8 +93,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="models/demo", help="folder of the model")
     parser.add_argument("--out", type=Path, required=True, help="folder for the table and the sheet")
-    parser.add_argument("--pairs", type=int, default=5, help="runs with and without NAG that are timed")
-    parser.add_argument("--stages", type=int, default=2, help="of the first stages, for distances and the sheet")
+    parser.add_argument("--pairs", type=int, default=4, help="whole runs with and without NAG that are timed")
+    parser.add_argument("--stages", type=int, default=1, help="of the first stages, for distances and the sheet")
     args = parser.parse_args()
     torch.set_num_threads(1)
     generator = load_generator(args.model)

@@ -294,8 +294,8 @@ def _coloured(image: Image.Image, wanted: Wanted) -> Image.Image:
         return image.convert("RGB")
     clear = image.convert("RGBA")
     opaque = clear.getchannel("A")
-    if wanted.mask and opaque.getextrema()[0] < 255:
-        return ImageOps.invert(opaque).convert("RGB")
+    if wanted.mask and (redrawn := ImageOps.invert(opaque)).getbbox():
+        return redrawn.convert("RGB")
     page = Image.new("RGB", clear.size, wanted.paper)
     page.paste(clear, mask=opaque)
     return page
