@@ -23,10 +23,13 @@ from PIL import Image
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Stage
 from zimage_app.service.comparison import psnr, ssim
+from zimage_app.service.config import StudioConfig
 from zimage_app.service.generation import Generator, load_generator
+from zimage_app.service.presets import PresetLibrary
 
-STEPS = {False: 14, True: 9}
-"""Of the whole trajectory, beside the model's own stages and beside the reference workflow."""
+STEPS = 14
+"""Of the whole trajectory beside the model's own stages."""
+PRESET = "one-trajectory"
 SEED = 7
 DELTA = 0.1
 SHOWN = (224, 288)
@@ -40,9 +43,16 @@ def halved(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     )
 
 
-def one_trajectory(own: tuple[Stage, ...], steps: int, delta: float) -> tuple[Stage, ...]:
-    """The same sizes and guidance, as one trajectory."""
-    shared = {"steps": steps, "denoise": 1.0, "sampler": "euler", "scheduler": "simple", "shift": 3.0}
+def preset_stages() -> tuple[Stage, ...]:
+    """The preset's."""
+    stages = PresetLibrary(StudioConfig().presets).load(PRESET).stages
+    assert stages is not None
+    return stages
+
+
+def one_trajectory(own: tuple[Stage, ...], delta: float) -> tuple[Stage, ...]:
+    """The model's own sizes and guidance, as one trajectory."""
+    shared = {"steps": STEPS, "denoise": 1.0, "sampler": "euler", "scheduler": "simple", "shift": 3.0}
     return tuple(
         stage.model_copy(update=shared | {"handover": "spectral", "delta": delta, "easycache": None}) for stage in own
     )
@@ -84,9 +94,10 @@ def _seen(picture: Image.Image) -> NDArray[np.float64]:
 def main(arguments: list[str]) -> int:
     """Measure, print, and draw the pairs where a file is named."""
     generator = load_generator("demo")
-    reference = "--reference" in arguments
-    prompts, stages = generator.card.examples, halved(REFERENCE_STAGES if reference else generator.card.stages)
-    trajectory = one_trajectory(stages, STEPS[reference], DELTA)
+    prompts, stages = generator.card.examples, halved(generator.card.stages)
+    trajectory = one_trajectory(stages, DELTA)
+    if "--reference" in arguments:
+        stages, trajectory = halved(REFERENCE_STAGES), halved(preset_stages())
     own = [make(generator, prompt, stages) for prompt in prompts]
     one = [make(generator, prompt, trajectory) for prompt in prompts]
     others = [make(generator, prompt, stages, SEED + 1) for prompt in prompts]

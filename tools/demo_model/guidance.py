@@ -28,7 +28,7 @@ SEEN = (84, 108)
 PROMPTS = ("湖", "a blue boat on the sea", "草地上的一座红色小房子")
 STRENGTHS = (0.1, 1.0)
 """Of seed variance; the first is its default."""
-SHOWN: tuple[tuple[str, str, int], ...] = (("湖", "鸟", 1),)
+SHOWN = (("湖", "鸟", 0), ("草地上的一座红色小房子", "太阳", 0), ("a lake by day", "birds", 0))
 """Prompt, negative prompt and seed of the rows of the sheet."""
 COLUMNS: tuple[dict[str, Any], ...] = ({}, {"nag": Nag()}, {"negpip": NegPip()}, {"variance": Variance(strength=1.0)})
 THUMBNAIL = (176, 224)
