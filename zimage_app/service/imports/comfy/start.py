@@ -7,7 +7,7 @@ from typing import Any
 from zimage_app.domain.request import StartPicture, knob_of
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.stages import tell
-from zimage_app.service.imports.comfy.values import Mask, Picture, Plain, Start, note_of
+from zimage_app.service.imports.comfy.values import Mask, Missing, Picture, Plain, Start, note_of
 from zimage_app.service.imports.draft import Draft, StartAsked, shown
 
 _MASK = knob_of(StartPicture, "mask").title
@@ -52,8 +52,8 @@ def add_start(draft: Draft, picture: Picture) -> None:
     settings["paste"] = False
     if isinstance(strength, Plain):
         settings["differential"] = strength.data
-    elif strength is not None:
-        draft.leave(_DIFFERENTIAL, getattr(strength, "reason", _UNMASKED))
+    elif isinstance(strength, Missing):
+        draft.leave(_DIFFERENTIAL, strength.reason)
     _tell_of_mask(draft, start, mask, len(picture.passes))
     own = _is_own(start, mask)
     draft.start = StartAsked(start.file, settings, "" if own else mask.file, own_mask=own)

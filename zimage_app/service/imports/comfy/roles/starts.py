@@ -9,14 +9,14 @@ from dataclasses import replace
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.roles.pictures import made_of, picture_of, remake
-from zimage_app.service.imports.comfy.values import Mask, Model, Note, Picture, Plain, Start, Value
+from zimage_app.service.imports.comfy.values import Mask, Note, Picture, Plain, Start, Value
 
 _SIZE_UNKNOWN = Text("the size of the picture that it loads isn't known", "无法得知它读取的图片的尺寸")
 _PLACE = re.compile(r"\s*\[(?:input|output|temp)\]\s*$")
 """Behind a file's name: the folder that it is in."""
 _NO_START = Text(
-    "left out: only a part of a start picture can be redrawn, and here no picture is loaded before the first sampler",
-    "没有带过来：只能重绘起始图片的一部分，而这里第一次采样之前没有读取图片",
+    "left out: only a part of a start picture can be redrawn, and what is masked here is none",
+    "没有带过来：只能重绘起始图片的一部分，而这里的蒙版不是针对起始图片的",
 )
 _NO_MASK = Text("left out: where its mask comes from isn't known", "没有带过来：无法得知它的蒙版来自哪里")
 _RULES = {
@@ -106,8 +106,7 @@ def picture_as_mask(at: At) -> Mapping[str, Value]:
 
 def differential(at: At) -> Mapping[str, Value]:
     """Differential diffusion, for the sampler whose latent is masked."""
-    model: Model = replace(at.model(), differential=at.plain("strength") or Plain(1.0))
-    return {"model": model}
+    return {"model": replace(at.model(), differential=at.plain("strength") or Plain(1.0))}
 
 
 ROLES = {
