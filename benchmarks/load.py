@@ -30,11 +30,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zimage_app.models.card_file import plain_card
+from zimage_app.models.device import best_device, named_device
 from zimage_app.models.files import open_file, open_folder, read_json
 from zimage_app.models.layout import CONFIGS, PartFiles
 from zimage_app.models.loader import load_components
-from zimage_app.models.memory import MemoryPlan, best_device, named_device, plan_for
 from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Kind, open_part
+from zimage_app.models.placement import MemoryPlan, plan_for
 from zimage_app.models.sources import diffusers_source
 from zimage_app.models.tiny import write_tiny_model
 from zimage_app.models.transformer import FastTransformer

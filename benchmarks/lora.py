@@ -26,11 +26,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.load import LAYOUTS, Memory, load, shapes_of
+from zimage_app.models.device import best_device, named_device
 from zimage_app.models.files import read_json
 from zimage_app.models.layout import CONFIGS
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.models.memory import best_device, named_device, plan_for
 from zimage_app.models.parts import TRANSFORMER
+from zimage_app.models.placement import plan_for
 from zimage_app.models.transformer import FastTransformer
 
 SIZE = (54, 42)

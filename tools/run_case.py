@@ -39,9 +39,10 @@ from zimage_app.engine.guidance.negpip import TEMPLATE_AFTER, TEMPLATE_BEFORE
 from zimage_app.engine.run import sample
 from zimage_app.engine.stage_memory import StageResult
 from zimage_app.models.components import Components, LatentFormat
+from zimage_app.models.device import named_device
 from zimage_app.models.loader import FLUX_PREVIEW, load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.models.memory import MemoryPlan, named_device
+from zimage_app.models.placement import MemoryPlan
 
 POSITIVE, NEGATIVE = "positive", "negative"
 _NO_FILE = "0" * 64

@@ -22,7 +22,7 @@ from zimage_app.domain.events import Finished, Warned
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.models.memory import plan_memory
+from zimage_app.models.memory_plan import plan_memory
 from zimage_app.models.spec import find_model
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import read_record

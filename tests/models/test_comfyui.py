@@ -21,8 +21,8 @@ from zimage_app.domain.errors import ModelError
 from zimage_app.models.comfyui import card_of_file, find_comfy_models
 from zimage_app.models.layout import part_files
 from zimage_app.models.loader import load_transformer
-from zimage_app.models.memory import plan_for
 from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, open_part
+from zimage_app.models.placement import plan_for
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import Shelves, find_model, list_models
 from zimage_app.models.text import load_tokenizer

@@ -19,7 +19,7 @@ from zimage_app.domain.errors import ModelError
 from zimage_app.models.components import Components
 from zimage_app.models.formats import vae_names
 from zimage_app.models.loader import load_components
-from zimage_app.models.memory import plan_for
+from zimage_app.models.placement import plan_for
 from zimage_app.models.spec import find_model
 from zimage_app.models.tiny import TINY_VAE
 

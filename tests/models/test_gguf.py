@@ -21,8 +21,8 @@ from zimage_app.models.files import Reader, open_file
 from zimage_app.models.formats import GGUF_BLOCKS
 from zimage_app.models.layout import PartFiles
 from zimage_app.models.loader import load_transformer
-from zimage_app.models.memory import MemoryPlan
 from zimage_app.models.parts import TEXT_ENCODER, open_part
+from zimage_app.models.placement import MemoryPlan
 from zimage_app.models.quantised import GgufWeight, QuantisedEmbedding, quantised_linears, unpacked
 from zimage_app.models.tiny import TINY_TEXT
 

@@ -23,11 +23,12 @@ from zimage_app.models.components import Components, LatentFormat
 from zimage_app.models.files import open_file, read_json
 from zimage_app.models.layout import CONFIGS
 from zimage_app.models.loader import FLUX_PREVIEW, LoadProgress, load_components, load_transformer
-from zimage_app.models.memory import MemoryPlan, plan_for, plan_memory
+from zimage_app.models.memory_plan import plan_memory
 from zimage_app.models.parts import TEXT_ENCODER as TEXT_KIND
 from zimage_app.models.parts import TRANSFORMER as TRANSFORMER_KIND
 from zimage_app.models.parts import VAE as VAE_KIND
 from zimage_app.models.parts import Kind
+from zimage_app.models.placement import MemoryPlan, plan_for
 from zimage_app.models.spec import find_model
 
 CPU = plan_for(1, torch.device("cpu"))
@@ -119,7 +120,7 @@ def test_loading_needs_no_network(tiny_folder: Path, monkeypatch: pytest.MonkeyP
 
 def test_importing_the_loader_is_cheap() -> None:
     code = (
-        "import sys; import zimage_app.models.loader, zimage_app.models.memory, zimage_app.models.spec;"
+        "import sys; import zimage_app.models.loader, zimage_app.models.memory_plan, zimage_app.models.spec;"
         " assert not {'diffusers', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

@@ -19,7 +19,7 @@ from zimage_app.domain.text import Text
 from zimage_app.engine.guidance.nag import Extrapolation
 from zimage_app.models.loader import load_transformer
 from zimage_app.models.lora import LoraManager, ResolvedLora, applied
-from zimage_app.models.memory import MemoryPlan
+from zimage_app.models.placement import MemoryPlan
 from zimage_app.models.quantised import quantised_linears
 from zimage_app.models.transformer import FastTransformer
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from zimage_app.domain.errors import ModelError
-from zimage_app.models.memory import device_names, named_device, plan_for, plan_memory
+from zimage_app.models.device import device_names, named_device
+from zimage_app.models.memory_plan import plan_memory
+from zimage_app.models.placement import plan_for
 from zimage_app.models.spec import find_model
 
 CPU = torch.device("cpu")

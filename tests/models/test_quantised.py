@@ -17,8 +17,8 @@ from zimage_app.domain.text import Text
 from zimage_app.models.files import open_file
 from zimage_app.models.layout import PartFiles
 from zimage_app.models.loader import load_transformer
-from zimage_app.models.memory import Holding, MemoryPlan
 from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, open_part
+from zimage_app.models.placement import Holding, MemoryPlan
 from zimage_app.models.quantised import quantised_linears
 from zimage_app.models.tiny import TINY_TEXT
 from zimage_app.models.transformer import FastTransformer

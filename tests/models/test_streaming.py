@@ -12,7 +12,8 @@ from torch import nn
 
 from zimage_app.models.layout import model_files
 from zimage_app.models.loader import load_components
-from zimage_app.models.memory import MemoryPlan, fitted, plan_for, plan_memory
+from zimage_app.models.memory_plan import fitted, plan_memory
+from zimage_app.models.placement import MemoryPlan, plan_for
 from zimage_app.models.quantised import Float8Weight, QuantisedLinear
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model

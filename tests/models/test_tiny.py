@@ -9,7 +9,7 @@ import torch
 from tests.models.stock import normal, rel
 from zimage_app.models.components import Components
 from zimage_app.models.loader import load_components
-from zimage_app.models.memory import plan_memory
+from zimage_app.models.memory_plan import plan_memory
 from zimage_app.models.spec import find_model
 from zimage_app.models.tiny import tiny_card, tiny_components
 

@@ -109,10 +109,10 @@ def test_packages_are_held_against_the_requirements(
 def test_a_gpu_that_torch_cannot_use_is_a_problem(config: StudioConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from zimage_app.models import memory
+    from zimage_app.models import device
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(memory, "best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(device, "best_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(system, "NvidiaGpus", lambda: NvidiaGpus(FakeNvml(("RTX",))))
     (words,) = found(system.check_accelerator(config, False), "problem")
     assert "RTX with driver 999.1" in words

@@ -19,12 +19,13 @@ from PIL import Image
 from tests.service.records import a_picture, a_record
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.request import Template
-from zimage_app.service.gallery import Gallery, owner_mark
+from zimage_app.service.gallery import Gallery
 from zimage_app.service.history import History, Search
 from zimage_app.service.history.favourites import NAME as FAVOURITES
 from zimage_app.service.history.folders import PictureFile
 from zimage_app.service.history.history import INDEX_NAME
 from zimage_app.service.history.index import Index
+from zimage_app.service.permissions import owner_mark
 
 SMALL = a_picture()[:32, :24]
 SECRET = "0123456789abcdef" * 2

@@ -16,8 +16,8 @@ from PIL import Image
 
 from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
 from zimage_app.domain.request import StartPicture
-from zimage_app.service.gallery import owner_mark
 from zimage_app.service.inputs import FOLDER, MAX_BYTES, PictureInputs
+from zimage_app.service.permissions import owner_mark
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

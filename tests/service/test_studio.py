@@ -16,7 +16,8 @@ from PIL import Image
 
 from zimage_app.domain.errors import BusyError, GenerationError, ModelError, RequestError
 from zimage_app.domain.request import GenerationRequest, Stage
-from zimage_app.models.memory import MemoryPlan, plan_memory
+from zimage_app.models.memory_plan import plan_memory
+from zimage_app.models.placement import MemoryPlan
 from zimage_app.models.sources import ModelSource
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.gallery import read_record

@@ -136,7 +136,7 @@ def test_a_hub_that_says_no_is_quoted(hub: FakeHub, studio: Studio, visitor: Vis
 def test_the_device_is_chosen_where_there_are_two(
     visit: Visit, scripted: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zimage_app.models.memory.device_names", lambda: {"cuda:0": "Card", "cpu": "CPU"})
+    monkeypatch.setattr("zimage_app.models.device.device_names", lambda: {"cuda:0": "Card", "cpu": "CPU"})
     try:
         page = visit(locale="en-US")
         page.locator(".models summary").click()
@@ -155,7 +155,7 @@ def test_the_device_is_chosen_where_there_are_two(
 def test_with_one_device_there_is_nothing_to_choose(
     visit: Visit, scripted: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zimage_app.models.memory.device_names", lambda: {"cpu": "CPU"})
+    monkeypatch.setattr("zimage_app.models.device.device_names", lambda: {"cpu": "CPU"})
     page = visit(locale="en-US")
     page.locator(".models summary").click()
     expect(page.locator(".models")).to_have_attribute("data-devices", "2")

@@ -16,7 +16,7 @@ from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.events import Warned
 from zimage_app.domain.text import Text
 from zimage_app.models.components import Components, Offloadable, TiledCodec
-from zimage_app.models.memory import empty_cache
+from zimage_app.models.device import empty_cache
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")

@@ -21,8 +21,8 @@ from zimage_app.models.components import Components, LatentFormat, PreviewFactor
 from zimage_app.models.files import damaged, open_file, read_json
 from zimage_app.models.folders import shown
 from zimage_app.models.layout import ModelFiles, PartFiles, model_files
-from zimage_app.models.memory import MemoryPlan
 from zimage_app.models.parts import TEXT_ENCODER, TRANSFORMER, VAE, Part, open_part
+from zimage_app.models.placement import MemoryPlan
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.streaming import StreamedLayer
 from zimage_app.models.text import Qwen3TextEncoder, Tokenizer, load_tokenizer

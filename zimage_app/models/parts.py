@@ -31,8 +31,8 @@ from zimage_app.models.formats import (
 )
 from zimage_app.models.layout import PartFiles
 from zimage_app.models.libraries import FIRST_IMPORT
-from zimage_app.models.memory import Holding, MemoryPlan
 from zimage_app.models.pieces import Contents, Piece
+from zimage_app.models.placement import Holding, MemoryPlan
 from zimage_app.models.quantised import GgufWeight, PackedWeight, QuantisedEmbedding, QuantisedLinear
 from zimage_app.models.text import shortened, without_norm
 

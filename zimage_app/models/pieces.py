@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zimage_app.models.files import Reader, Weights, damaged
 from zimage_app.models.formats import GGUF_BLOCKS, Stored, unpacks_first
-from zimage_app.models.memory import Holding, MemoryPlan
+from zimage_app.models.placement import Holding, MemoryPlan
 from zimage_app.models.quantised import GgufWeight, PackedWeight, packed_weight
 
 

@@ -117,7 +117,7 @@ def _model(loaded: LoadedModel | None) -> Iterable[Row]:
         _scrubbed(Text("; ".join(t.en for t in loaded.about), "；".join(t.zh for t in loaded.about))),
     )
     if "torch" in sys.modules:
-        from zimage_app.models.memory import attention_kernels
+        from zimage_app.models.device import attention_kernels
 
         kernels = ", ".join(attention_kernels())
         yield Row(Text("Attention", "注意力后端"), _same(f"PyTorch SDPA ({kernels})"))

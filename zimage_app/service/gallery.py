@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from zimage_app.domain.events import Picture
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
 from zimage_app.service.files import write_whole
+from zimage_app.service.permissions import owner_mark
 from zimage_app.service.picture_files import UnreadablePicture, opened_picture
 from zimage_app.service.views import SavedPicture
 
@@ -36,11 +36,6 @@ class Head:
     record: ImageRecord
     owner: str
     """Its owner's mark; empty where it has none."""
-
-
-def owner_mark(owner: str) -> str:
-    """What is written of an owner. The id itself, which lets a browser in, is in no file."""
-    return hashlib.sha256(owner.encode()).hexdigest() if owner else ""
 
 
 def is_id(text: str) -> bool:

@@ -24,7 +24,7 @@ from zimage_app.engine.stage_memory import StageMemory
 from zimage_app.models.components import Components
 from zimage_app.models.loader import LoadProgress, load_components
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.models.memory import plan_memory
+from zimage_app.models.memory_plan import plan_memory
 from zimage_app.models.sources import ModelSource
 from zimage_app.models.spec import find_model
 from zimage_app.service.config import ROOT, StudioConfig

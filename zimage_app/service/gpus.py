@@ -112,7 +112,7 @@ def _known_to_torch() -> tuple[GpuStatus, ...]:
     """AMD's, Intel's and Apple's: torch tells their memory, once a picture was begun on them."""
     if "torch" not in sys.modules:
         return ()
-    from zimage_app.models.memory import device_use
+    from zimage_app.models.device import device_use
 
     try:
         use = device_use()

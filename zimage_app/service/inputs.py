@@ -24,8 +24,8 @@ from zimage_app.domain.text import Text
 from zimage_app.models.regular_file import open_regular, read_regular
 from zimage_app.service.decoding import MOST_PIXELS, Decoded, TooManyPixels, UnreadablePicture, Wanted, decode
 from zimage_app.service.files import write_whole
-from zimage_app.service.gallery import owner_mark
 from zimage_app.service.masks import grey_mask, start_image
+from zimage_app.service.permissions import owner_mark
 
 FOLDER = ".inputs"
 """Below the pictures that are made."""

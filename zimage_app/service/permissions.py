@@ -6,12 +6,12 @@ use together is changed by whoever runs the app, at home.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Literal
 
 from zimage_app.domain.errors import ForbiddenError
 from zimage_app.domain.text import Text
-from zimage_app.service.gallery import owner_mark
 
 Change = Literal["presets", "negatives", "models", "notes", "queue"]
 
@@ -36,6 +36,11 @@ _PLACE = re.compile(r"""(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,'"，。：；、（）]
 def for_strangers(text: Text) -> Text:
     """A sentence that tells nothing of where things lie on this machine: of paths, only the last step is left."""
     return Text(_PLACE.sub(r"…/\1", text.en), _PLACE.sub(r"…/\1", text.zh))
+
+
+def owner_mark(owner: str) -> str:
+    """What is written of an owner. The id itself, which lets a browser in, is in no file."""
+    return hashlib.sha256(owner.encode()).hexdigest() if owner else ""
 
 
 def may_see(job_owner: str, owner: str, *, shared: bool) -> bool:

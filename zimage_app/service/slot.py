@@ -92,7 +92,7 @@ class ModelSlot:
         if self._generator is None:
             return
         self._generator = None
-        from zimage_app.models.memory import empty_cache
+        from zimage_app.models.device import empty_cache
 
         empty_cache()
 

@@ -22,7 +22,7 @@ from zimage_app.models.spec import find_model, list_models
 from zimage_app.service.config import StudioConfig
 from zimage_app.service.defaults import default_model
 from zimage_app.service.details import Section, details
-from zimage_app.service.gallery import Gallery, owner_mark
+from zimage_app.service.gallery import Gallery
 from zimage_app.service.history import History, Search
 from zimage_app.service.inputs import PictureInputs
 from zimage_app.service.jobs.core import JobRules
@@ -39,7 +39,7 @@ from zimage_app.service.models import ModelLibrary
 from zimage_app.service.monitor import Monitor
 from zimage_app.service.negatives import NegativeLibrary
 from zimage_app.service.pace import Pace
-from zimage_app.service.permissions import may_see, require_home
+from zimage_app.service.permissions import may_see, owner_mark, require_home
 from zimage_app.service.presets import PresetLibrary
 from zimage_app.service.slot import LoadedModel, ModelSlot
 from zimage_app.service.tokens import TokenCounter
@@ -321,7 +321,7 @@ class Studio:
             GenerationError: a picture is being made.
             ForbiddenError: strangers can reach the page, who may not choose.
         """
-        from zimage_app.models.memory import named_device  # imports torch: seconds
+        from zimage_app.models.device import named_device  # imports torch: seconds
 
         require_home("models", shared=self.shared)
         if name is not None:

@@ -76,7 +76,7 @@ def _do(studio: Studio, order: Mapping[str, Any], language: Language) -> Data:
 
 def _devices(studio: Studio, language: Language) -> Data:
     """The devices to choose from, and the one that is chosen."""
-    from zimage_app.models.memory import device_names  # imports torch: seconds, so only an open panel asks
+    from zimage_app.models.device import device_names  # imports torch: seconds, so only an open panel asks
 
     devices = [{"name": "", "title": say("device_auto", language)}]
     devices += [{"name": name, "title": f"{name} · {title}"} for name, title in device_names().items()]

@@ -110,7 +110,7 @@ def check_settings(config: StudioConfig, deep: bool) -> Iterator[Finding]:
 def check_accelerator(config: StudioConfig, deep: bool) -> Iterator[Finding]:
     """Whether torch computes on the accelerator that the driver knows of."""
     del config, deep
-    from zimage_app.models.memory import best_device, free_memory  # takes torch: seconds
+    from zimage_app.models.device import best_device, free_memory  # takes torch: seconds
 
     about = Text("Accelerator", "加速设备")
     nvidia = NvidiaGpus()

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.text import Text
-from zimage_app.service.gallery import Gallery, is_id, owner_mark, read_head, stage_files
+from zimage_app.service.gallery import Gallery, is_id, read_head, stage_files
 from zimage_app.service.history.archive import zip_stream
 from zimage_app.service.history.favourites import Favourites
 from zimage_app.service.history.folders import TRASH, Folders, picture_file
 from zimage_app.service.history.index import HistoryPage, Index, Search
+from zimage_app.service.permissions import owner_mark
 from zimage_app.service.views import SavedPicture
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,9 @@ from typing import Any
 
 from zimage_app.domain.errors import StorageError
 from zimage_app.service.database import Database, Migration
-from zimage_app.service.gallery import Head, is_id, owner_mark, read_head
+from zimage_app.service.gallery import Head, is_id, read_head
 from zimage_app.service.history.folders import TRASH, Listing, PictureFile
+from zimage_app.service.permissions import owner_mark
 
 log = logging.getLogger(__name__)
 

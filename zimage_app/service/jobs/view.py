@@ -47,7 +47,7 @@ class JobView:
 
     id: str
     owner: str
-    """``gallery.owner_mark`` of who asked."""
+    """``owner_mark`` of who asked."""
     model: str
     prompt: str = ""
     group: str = ""
