@@ -1,8 +1,10 @@
-"""One trajectory over rising sizes beside the model's own three stages: what it costs and how like the pictures are.
+"""One trajectory over rising sizes beside three stages: what it costs and how like the pictures are.
 
     python -m benchmarks.trajectory [OUT.jpg]
+    python -m benchmarks.trajectory --reference [OUT.jpg]
 
-On the demo model, with its own prompts. Prints a table; OUT.jpg shows the pictures in pairs.
+On the demo model at half sizes, with its own prompts: beside its own stages, or the preset "Progressive in one
+trajectory" beside the reference workflow. Prints a table; OUT.jpg shows the pictures in pairs.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Stage
 from zimage_app.service.generation.generator import Generator, load_generator
+from zimage_app.service.library.presets import PresetLibrary
+from zimage_app.service.pictures.comparison import psnr, ssim
+from zimage_app.service.setup.config import StudioConfig
 
 STEPS = 14
+"""Of the whole trajectory beside the model's own stages."""
+PRESET = "one-trajectory"
 SEED = 7
-PROMPTS = 3
 DELTA = 0.1
 SHOWN = (224, 288)
 
@@ -35,6 +41,13 @@ def halved(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         stage.model_copy(update={"width": stage.width // 32 * 16, "height": stage.height // 32 * 16})
         for stage in stages
     )
+
+
+def preset_stages() -> tuple[Stage, ...]:
+    """The preset's."""
+    stages = PresetLibrary(StudioConfig().presets).load(PRESET).stages
+    assert stages is not None
+    return stages
 
 
 def one_trajectory(own: tuple[Stage, ...], delta: float) -> tuple[Stage, ...]:
@@ -53,15 +66,16 @@ class Made:
     cost: float
     """Evaluations of one latent cell."""
     seconds: float
+    """Of the processor."""
 
 
 def make(generator: Generator, prompt: str, stages: tuple[Stage, ...], seed: int = SEED) -> Made:
     """One picture, timed."""
     request = GenerationRequest(prompt=prompt, seed=seed, stages=stages)
     cost = sum(stage.cost for stage in make_plan(request, generator.card).stages)
-    begun = time.perf_counter()
+    begun = time.process_time()
     picture = generator.generate(request).image
-    return Made(picture, cost, time.perf_counter() - begun)
+    return Made(picture, cost, time.process_time() - begun)
 
 
 def likeness(one: Image.Image, other: Image.Image) -> float:
@@ -80,21 +94,30 @@ def _seen(picture: Image.Image) -> NDArray[np.float64]:
 def main(arguments: list[str]) -> int:
     """Measure, print, and draw the pairs where a file is named."""
     generator = load_generator("demo")
-    prompts, stages = generator.card.examples[:PROMPTS], halved(generator.card.stages)
+    prompts, stages = generator.card.examples, halved(generator.card.stages)
+    trajectory = one_trajectory(stages, DELTA)
+    if "--reference" in arguments:
+        stages, trajectory = halved(REFERENCE_STAGES), halved(preset_stages())
     own = [make(generator, prompt, stages) for prompt in prompts]
-    one = [make(generator, prompt, one_trajectory(stages, DELTA)) for prompt in prompts]
+    one = [make(generator, prompt, trajectory) for prompt in prompts]
     others = [make(generator, prompt, stages, SEED + 1) for prompt in prompts]
-    rows = {"own stages": own, "one trajectory": one, "own stages, another seed": others}
-    sys.stdout.write("| | work | seconds | likeness to own stages |\n|---|---|---|---|\n")
+    rows = {"three stages": own, "one trajectory": one, "three stages, another seed": others}
+    sys.stdout.write("| | work | CPU seconds | correlation | PSNR, dB | SSIM |\n|---|---|---|---|---|---|\n")
     facts: list[dict[str, float | str]] = []
     for name, made in rows.items():
-        work = statistics.mean(each.cost for each in made) / statistics.mean(each.cost for each in own)
-        seconds = statistics.median(each.seconds for each in made)
-        alike = statistics.mean(likeness(a.picture, b.picture) for a, b in zip(own, made, strict=True))
-        sys.stdout.write(f"| {name} | {work:.2f} | {seconds:.1f} | {alike:.2f} |\n")
-        facts.append({"name": name, "work": work, "seconds": seconds, "likeness": alike})
-    if arguments:
-        draw(own, one, Path(arguments[0]))
+        pairs = [(a.picture, b.picture) for a, b in zip(own, made, strict=True)]
+        arrays = [(np.asarray(a), np.asarray(b)) for a, b in pairs]
+        fact = {
+            "work": statistics.mean(each.cost for each in made) / statistics.mean(each.cost for each in own),
+            "seconds": statistics.median(each.seconds for each in made),
+            "likeness": statistics.mean(likeness(*pair) for pair in pairs),
+            "psnr": statistics.mean(psnr(*pair) for pair in arrays),
+            "ssim": statistics.mean(ssim(*pair) for pair in arrays),
+        }
+        sys.stdout.write(f"| {name} | " + " | ".join(f"{value:.2f}" for value in fact.values()) + " |\n")
+        facts.append({"name": name, **fact})
+    if files := [argument for argument in arguments if argument != "--reference"]:
+        draw(own, one, Path(files[0]))
     sys.stdout.write(json.dumps(facts) + "\n")
     return 0
 

@@ -50,6 +50,7 @@ _WORDS = {
     "card.yaml": "title, recommended stages, example prompts",
     "preview.json": "latent to RGB, fitted to this VAE",
     "inpainting.jpg": "a picture, the mask painted on it, what came of it, and a larger canvas",
+    "guidance.jpg": "three prompts without guidance, with NAG, with NegPiP and with seed variance",
     "trajectory.jpg": "a picture of three stages, and of one trajectory below it",
     "loras.jpg": "one picture plain and with each of the LoRAs that are shipped",
     "BATCH.md": "many pictures from one file: its forms, the flags, what is kept",

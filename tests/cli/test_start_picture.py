@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.service.imports.test_kinds import graph_of
 from zimage_app.cli.main import main
 from zimage_app.service.generation.start_pictures import FOLDER
 
@@ -83,6 +84,35 @@ def test_part_of_a_picture_is_redrawn_and_can_be_made_again(
     mask.unlink()
     assert main(make(models_dir, tmp_path, "--from", first["path"])) == 0
     assert json.loads(capsys.readouterr().out)["identical"] is True
+
+
+def test_a_workflow_is_given_the_picture_and_the_mask_that_it_only_names(
+    models_dir: Path, tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask, workflow = tmp_path / "sky.png", tmp_path / "workflow.json"
+    Image.new("L", (120, 90), 255).save(mask)
+    nodes = graph_of(
+        {
+            "10": ["LoadImage", {"image": "photo.jpg"}],
+            "14": ["LoadImageMask", {"image": "sky.png", "channel": "red"}],
+            "12": ["VAEEncodeForInpaint", {"pixels": ["10", 0], "mask": ["14", 0], "grow_mask_by": 8}],
+            "5": ["EmptySD3LatentImage", {}],
+            "6": {"latent_image": ["12", 0], "steps": 2, "denoise": 0.5},
+        }
+    )
+    workflow.write_text(json.dumps(nodes), encoding="utf-8")
+    files = ["--picture", str(photo), "--mask", str(mask)]
+    assert main(make(models_dir, tmp_path, "--from", str(workflow), *files)) == 0
+    out, told = capsys.readouterr()
+    start = json.loads(out)["request"]["start"]
+    assert (start["feather"], start["paste"]) == (4, False)
+    assert (tmp_path / "out" / FOLDER / start["mask"]).read_bytes() == mask.read_bytes()
+    assert "sky.png is not in this file; choose it as mask" in told
+    del nodes["10"], nodes["12"]
+    nodes["6"]["inputs"]["latent_image"] = ["5", 0]
+    workflow.write_text(json.dumps(nodes), encoding="utf-8")
+    assert main(make(models_dir, tmp_path, "--from", str(workflow), *files)) == 2
+    assert "--from: makes a picture again as it was" in capsys.readouterr().err
 
 
 def test_a_picture_is_extended(

@@ -59,7 +59,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "x", "stages": [{"nag": {"sigma_end": 1, "sigma_start": 0.5}}]}, "stages.0.nag", "not be below"),
     ({"prompt": "x", "stages": [{"nag": {"scale": 0.5}}]}, "stages.0.nag.scale", "at least 1"),
     ({"prompt": "x", "stages": [{"nag": {"rows": "caption"}}]}, "stages.0.nag.rows", "'picture' or 'all'"),
-    ({"prompt": "x", "stages": [{"negpip": {"weight": 9}}]}, "stages.0.negpip.weight", "at most 5"),
+    ({"prompt": "x", "stages": [{"negpip": {"weight": 21}}]}, "stages.0.negpip.weight", "at most 20"),
     ({"prompt": "x", "stages": [{"cfg_limit": {"most": 0}}]}, "stages.0.cfg_limit.most", "above 0"),
     ({"prompt": "x", "stages": [{"variance": {"share": 2}}]}, "stages.0.variance.share", "at most 1"),
     ({"prompt": "x", "loras": [{"name": "a", "strength": 9}]}, "loras.0.strength", "at most 2"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.service.imports.test_imports import DATA, graph, picture
+from tests.service.imports.test_kinds import graph_of
 from tests.ui.conftest import Visit
 from tests.ui.doubles import THREE, QuickPageStudio
 from zimage_app.domain.request import REFERENCE_STAGES
@@ -66,8 +68,9 @@ def test_what_a_file_does_not_say_is_as_the_model_recommends_and_the_prompt_stay
 
 # In Chromium.
 
-DROP = """([name, text]) => {
+DROP = """([name, text, ...others]) => {
   const files = new DataTransfer();
+  for (const [other, data] of others) files.items.add(new File([Uint8Array.from(data)], other));
   files.items.add(new File([text], name));
   for (const kind of ["dragenter", "dragover", "drop"]) {
     const event = new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true });
@@ -128,6 +131,38 @@ def test_the_button_takes_a_picture_and_a_wrong_file_is_told_in_one_sentence(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.locator(".drop .close").click()
     expect(page.locator(".drop .found")).to_be_hidden()
+
+
+def test_files_that_a_workflow_names_are_taken_where_they_are_dropped_with_it(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
+    page = visit(locale="en-US")
+    page.evaluate("document.addEventListener('studio:settings', (event) => (window.now = event.detail))")
+    nodes = graph_of(
+        {
+            "10": ["LoadImage", {"image": "clipspace/beach.png [input]"}],
+            "14": ["LoadImageMask", {"image": "sky.png", "channel": "red"}],
+            "12": ["VAEEncodeForInpaint", {"pixels": ["10", 0], "mask": ["14", 0], "grow_mask_by": 8}],
+            "13": ["DifferentialDiffusion", {"model": ["1", 0], "strength": 0.5}],
+            "6": {"latent_image": ["12", 0], "model": ["13", 0]},
+        }
+    )
+    beach, sky = picture({}, (48, 32)), picture({}, (48, 30))
+    page.evaluate(DROP, ["flow.json", json.dumps(nodes), ["sky.png", list(sky)], ["beach.png", list(beach)]])
+    expect(page.locator(".drop .note")).to_have_text("It begins with clipspace/beach.png: choose it as start picture.")
+    expect(page.locator("#knob-prompt textarea")).to_have_value("two herons")
+    page.locator(".drop .start-from").click()
+    page.wait_for_function("window.now?.start?.picture")
+    start = page.evaluate("window.now.start")
+    assert (start["stage"], start["feather"], start["differential"], start["paste"]) == (1, 4, 0.5, False)
+    assert start["picture"] == hashlib.sha256(beach).hexdigest()
+    assert start["mask"] == hashlib.sha256(sky).hexdigest()
+    expect(page.locator(".start .kept")).to_have_text("A part is redrawn")
+    page.locator(".start .remove").click()
+    page.locator(".start input").set_input_files({"name": "b.png", "mimeType": "image/png", "buffer": beach})
+    page.wait_for_function("window.now.start?.picture")
+    assert not page.evaluate("window.now.start.mask")  # what the workflow says was for one picture
+    assert scripted.inputs.original(hashlib.sha256(sky).hexdigest())
 
 
 def test_one_press_puts_every_field_back_as_it_was(visit: Visit, scripted: QuickPageStudio) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def show_import(options: argparse.Namespace) -> int:
     if options.json:
         data = {"source": imported.source.to(language()), "exact": imported.exact, "model": imported.model}
         lists = {name: [text.to(language()) for text in getattr(imported, name)] for name, _ in _LISTS}
-        whole = {**data, "settings": imported.settings, **lists}
+        start = None if imported.start is None else asdict(imported.start)
+        whole = {**data, "settings": imported.settings, "start": start, **lists}
         sys.stdout.write(json.dumps(whole, ensure_ascii=False, indent=1) + "\n")
     else:
         sys.stdout.write("".join(f"{line}\n" for line in report(imported)))

@@ -18,7 +18,7 @@ def original(options: argparse.Namespace) -> Imported:
 
     Raises:
         RequestError: there is no such file, it holds no settings that can be read, or flags that change settings stand
-            beside it.
+            beside it. A start picture may, where the file names one that it doesn't hold.
     """
     texts = (options.prompt, options.negative, options.negatives, options.trigger)
     changes = (
@@ -32,22 +32,28 @@ def original(options: argparse.Namespace) -> Imported:
         options.count != 1,
         options.variation_seed,
         options.variation_strength,
-        options.start,
     )
     if any(changes):
-        raise RequestError(
-            "--from",
-            Text(
-                "makes a picture again as it was; leave out the prompt and the flags that change settings",
-                "会原样重新生成图片；请不要同时给出提示词或修改参数的选项",
-            ),
-        )
+        raise _as_it_was()
     if not options.picture.is_file():
         raise RequestError("--from", Text(f"there is no file {options.picture}", f"没有文件 {options.picture}"))
     try:
-        return read_file(options.picture)
+        found = read_file(options.picture)
     except ImportedFileError as error:
         raise RequestError("--from", error.text) from error
+    if options.start is not None and found.start is None:
+        raise _as_it_was()
+    return found
+
+
+def _as_it_was() -> RequestError:
+    return RequestError(
+        "--from",
+        Text(
+            "makes a picture again as it was; leave out the prompt and the flags that change settings",
+            "会原样重新生成图片；请不要同时给出提示词或修改参数的选项",
+        ),
+    )
 
 
 def compare(path: Path, again: Picture) -> bool:

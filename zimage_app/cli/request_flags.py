@@ -30,7 +30,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.start_pictures import KeptPicture, PictureInputs, inputs_of
-from zimage_app.service.imports import Imported
+from zimage_app.service.imports import Imported, StartAsked
 from zimage_app.service.library.default_model import default_model
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
@@ -197,7 +197,7 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
     source = meant_model(config, options.model or (found.model if found else None), preset)
     request = found.request() if found else build_request(options, source.card, preset)
     inputs = inputs_of(config)
-    request = _started(request, options, inputs)
+    request = _started(request, options, inputs, found.start if found else None)
     wildcard = WildcardLibrary(config.wildcards).lines
 
     def planned(asked: GenerationRequest) -> GenerationPlan:
@@ -224,8 +224,13 @@ _START_FLAGS = {"at": "stage"} | {name: name for name in ("fit", "mask", "extend
 """Flags that go with ``--picture``, and what they are called in a request."""
 
 
-def _started(request: GenerationRequest, options: argparse.Namespace, inputs: PictureInputs) -> GenerationRequest:
-    """The request with the picture that ``--picture`` names; one that it has already must be there."""
+def _started(
+    request: GenerationRequest, options: argparse.Namespace, inputs: PictureInputs, asked: StartAsked | None
+) -> GenerationRequest:
+    """The request with the picture that ``--picture`` names; one that it has already must be there.
+
+    ``asked``: the settings for it in the file that ``--from`` names; flags count for more.
+    """
     given = {flag: getattr(options, flag) for flag in _START_FLAGS if getattr(options, flag) is not None}
     if options.start is not None:
         start = {_START_FLAGS[flag]: value for flag, value in given.items()}
@@ -233,7 +238,8 @@ def _started(request: GenerationRequest, options: argparse.Namespace, inputs: Pi
             start["mask"] = keep_input("--mask", options.mask, inputs).sha256
         if "extend" in start:
             start["extend"] = [_whole_number(part) for part in options.extend.split(",")]
-        start["picture"] = keep_input("--picture", options.start, inputs).sha256
+        picture = keep_input("--picture", options.start, inputs).sha256
+        start = {**(asked or StartAsked()).begun(picture), **start}
         request = parse_request(request.model_dump(mode="json") | {"start": start})
     elif given:
         flags = ", ".join("--no-paste" if flag == "paste" else f"--{flag}" for flag in given)

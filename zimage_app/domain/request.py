@@ -241,7 +241,7 @@ class NegPip(BaseModel):
 
     weight: Annotated[
         float,
-        Field(ge=0.0, le=5.0),
+        Field(ge=0.0, le=20.0),
         Knob(
             Text("NegPiP weight", "NegPiP 权重"),
             Text(

@@ -121,6 +121,15 @@ def test_a_smaller_mask_of_the_same_shape_is_enlarged() -> None:
     assert (np.asarray(mask)[48:80, 48:80] == 255).all()
 
 
+def test_what_is_transparent_in_a_photo_is_redrawn(inputs: PictureInputs) -> None:
+    holed = np.dstack([photo(), 255 - middle()])
+    image = inputs.start_image(start(inputs, holed), SIZE)
+    np.testing.assert_array_equal(image.mask, middle() / np.float32(255))
+    opaque = np.dstack([rgb(middle()), np.full((128, 128), 255, np.uint8)])
+    image = inputs.start_image(start(inputs, opaque), SIZE)
+    np.testing.assert_array_equal(image.mask, middle() / np.float32(255))
+
+
 # What a stage begins with.
 
 

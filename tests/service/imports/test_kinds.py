@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.service.imports.test_imports import english, read
-from zimage_app.service.imports import Imported
+from zimage_app.domain.request import parse_request
+from zimage_app.service.imports import Imported, StartAsked
 from zimage_app.service.imports.comfy.arithmetic import worked_out
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.catalogue import catalogue
@@ -109,6 +110,122 @@ def test_a_value_is_the_one_of_the_output_that_is_linked(chosen: list[int], seed
     name = fields[names[place]]
     found = imported.settings["seed"] if name == "seed" else imported.settings["stages"][0][name]
     assert found == given_values[names[place]]
+
+
+# Start pictures, which a graph names and does not hold.
+
+LOADED: dict[str, Any] = {
+    "10": ["LoadImage", {"image": "beach.png [input]"}],
+    "11": ["VAEEncode", {"pixels": ["10", 0], "vae": ["8", 0]}],
+}
+OTHER_MASK: dict[str, Any] = {"14": ["LoadImageMask", {"image": "sky.png", "channel": "red"}]}
+PADDED: dict[str, Any] = {
+    "16": ["ImagePadForOutpaint",
+           {"image": ["10", 0], "left": 0, "top": 8, "right": 160, "bottom": 0, "feathering": 40}]
+}  # fmt: skip
+INPAINT = "InpaintModelConditioning"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "latent", "expected", "words"),
+    [
+        ({}, "11", StartAsked("beach.png"), "stage 1 begins with the picture beach.png"),
+        (
+            {"12": ["SetLatentNoiseMask", {"samples": ["11", 0], "mask": ["10", 1]}]},
+            "12",
+            StartAsked("beach.png", {"paste": False}, own_mask=True),
+            "Mask: what is transparent in beach.png",
+        ),
+        (
+            OTHER_MASK
+            | {"12": ["VAEEncodeForInpaint", {"pixels": ["10", 0], "mask": ["14", 0], "grow_mask_by": 6}]},
+            "12",
+            StartAsked("beach.png", {"feather": 3, "paste": False}, "sky.png"),
+            "grow_mask_by; similar, not equal",
+        ),
+        (
+            OTHER_MASK
+            | {
+                "15": ["InvertMask", {"mask": ["14", 0]}],
+                "12": ["SetLatentNoiseMask", {"samples": ["11", 0], "mask": ["15", 0]}],
+                "13": ["DifferentialDiffusion", {"model": ["1", 0], "strength": 0.75}],
+                "6": {"model": ["13", 0]},
+            },
+            "12",
+            StartAsked("beach.png", {"paste": False, "differential": 0.75}, "sky.png"),
+            "InvertMask #15: what it does to the mask is not carried over",
+        ),
+        (
+            PADDED | {"12": ["VAEEncodeForInpaint", {"pixels": ["16", 0], "mask": ["16", 1], "grow_mask_by": 6}]},
+            "12",
+            StartAsked("beach.png", {"extend": [0, 8, 160, 0], "feather": 40, "paste": False}),
+            "ImagePadForOutpaint #16: → a larger canvas",
+        ),
+        (PADDED, "11", StartAsked("beach.png"), "begins with the picture beach.png"),
+        (
+            PADDED | {"11": ["VAEEncode", {"pixels": ["16", 0]}]},
+            "11",
+            StartAsked("beach.png"),
+            "its larger canvas is not carried over",
+        ),
+        (
+            {
+                "12": ["ImageScale", {"image": ["10", 0], "width": 640, "height": 960, "crop": "disabled"}],
+                "11": ["VAEEncode", {"pixels": ["12", 0]}],
+            },
+            "11",
+            StartAsked("beach.png", {"fit": "stretch"}),
+            "Stage 1: Width 640, Height 960",
+        ),
+        (
+            {"12": ["ImageSharpen", {"image": ["10", 0]}], "11": ["VAEEncode", {"pixels": ["12", 0]}]},
+            "11",
+            StartAsked("beach.png"),
+            "ImageSharpen #12: what it does to the start picture is not carried over",
+        ),
+    ],
+    ids=["no mask", "own mask", "greyed", "another mask, changed", "padded", "pad aside", "pad unmasked", "fit",
+         "changed"],
+)  # fmt: skip
+def test_a_start_picture_waits_for_its_files(
+    nodes: dict[str, Any], latent: str, expected: StartAsked, words: str
+) -> None:
+    sampler = {"latent_image": [latent, 0], **nodes.get("6", {})}
+    imported = read(graph_of(LOADED | nodes | {"6": sampler}))
+    assert imported.start == expected
+    assert words in lines(imported)
+    parse_request({"prompt": "-", "start": expected.begun("0" * 64)})
+
+
+def test_inpaint_conditioning_hands_its_prompts_on() -> None:
+    nodes: dict[str, Any] = OTHER_MASK | {
+        "12": [INPAINT, {"positive": ["3", 0], "negative": ["4", 0], "pixels": ["10", 0], "mask": ["14", 0],
+                         "noise_mask": True}],
+        "6": {"positive": ["12", 0], "negative": ["12", 1], "latent_image": ["12", 2]},
+    }  # fmt: skip
+    imported = read(graph_of(LOADED | nodes))
+    assert (imported.settings["prompt"], imported.settings["negative"]) == ("two herons", "fog")
+    assert imported.start == StartAsked("beach.png", {"paste": False}, "sky.png")
+    off = read(graph_of(LOADED | nodes | {"12": [INPAINT, nodes["12"][1] | {"noise_mask": False}]}))
+    assert off.start == StartAsked("beach.png")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ({"12": ["SetLatentNoiseMask", {"samples": ["11", 0], "mask": ["20", 0]}], "20": ["DrawMask", {}]},
+         "where its mask comes from isn't known"),
+        ({"12": ["SetLatentNoiseMask", {"samples": ["5", 0], "mask": ["10", 1]}]}, "only a part of a start picture"),
+        ({"12": ["VAEEncode", {"pixels": ["10", 0]}], "13": ["DifferentialDiffusion", {"model": ["1", 0]}],
+          "6": {"model": ["13", 0]}}, "Differential diffusion: has no effect without a mask"),
+    ],
+    ids=["unknown", "nothing loaded", "differential alone"],
+)  # fmt: skip
+def test_a_mask_that_cannot_come_over_is_told(nodes: dict[str, Any], words: str) -> None:
+    sampler = {"latent_image": ["12", 0], **nodes.get("6", {})}
+    imported = read(graph_of(LOADED | nodes | {"6": sampler}))
+    assert words in english(imported.left)
+    assert imported.start is None or imported.start.settings == {}
 
 
 # The editor's form.

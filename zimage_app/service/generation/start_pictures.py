@@ -10,7 +10,7 @@ import hashlib
 import re
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ _SMALL = "-small.jpg"
 """What the thumbnail's name ends with, beside the picture; it is made once, when that is handed in."""
 _THUMBNAIL = Wanted((320, 320), "inside")
 _WHOLE = Wanted((MAX_PIXELS, MAX_PIXELS), "inside", packed=False)
+_MASK = replace(_WHOLE, mask=True)
 _MAX_THUMBNAIL = 2**20
 """Bytes."""
 _TAKEN = Text("take a PNG, JPEG or WebP picture", "请使用 PNG、JPEG 或 WebP 图片")
@@ -200,17 +201,17 @@ class PictureInputs:
             return None
         return path, next((kind for start, kind in _STARTS.items() if begin.startswith(start)), "image/webp")
 
-    def image(self, digest: str, field: str = "start.picture") -> Image.Image:
+    def image(self, digest: str, field: str = "start.picture", wanted: Wanted = _WHOLE) -> Image.Image:
         """A picture's pixels, turned upright; raises RequestError where it is gone or damaged."""
         path = self._path(digest, field)
         try:
-            decoded = _decoded(read_regular(path, MAX_BYTES), path.name[:10], _WHOLE)
+            decoded = _decoded(read_regular(path, MAX_BYTES), path.name[:10], wanted)
         except (OSError, ImportedFileError) as error:
             raise _gone(digest, field) from error
         return Image.frombytes("RGB", (decoded.width, decoded.height), decoded.data)
 
     def _mask(self, digest: str, picture: tuple[int, int]) -> Image.Image:
-        return grey_mask(np.asarray(self.image(digest, "start.mask")), picture)
+        return grey_mask(np.asarray(self.image(digest, "start.mask", _MASK)), picture)
 
     def _path(self, digest: str, field: str = "start.picture") -> Path:
         path = self._folder / digest

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zimage_app.domain.errors import ImportedFileError, RequestError
@@ -23,6 +23,7 @@ from zimage_app.domain.request import (
     GenerationRequest,
     LoraUse,
     Stage,
+    StartPicture,
     knob_of,
     parse_request,
     parse_stage,
@@ -38,8 +39,27 @@ _MAX_PROMPT = 10 * MAX_PROMPT
 _GRID = 16
 _EXPECTED = ("steps", "cfg", "sampler", "scheduler")
 """What every stage of a file is expected to say."""
+_ANY_DIGEST = "0" * 64
 _LEAST = 64
 """Pixels of a side."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartAsked:
+    """A start picture that a file names and does not hold."""
+
+    file: str = ""
+    """Its name there; empty where it isn't known."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Those of ``StartPicture`` that are said, but for the picture and its mask."""
+    mask_file: str = ""
+    """The name of its mask's file there."""
+    own_mask: bool = False
+    """Whether its transparent part is the mask."""
+
+    def begun(self, picture: str) -> dict[str, Any]:
+        """``start`` of a request with the picture of that SHA-256."""
+        return {**self.settings, "picture": picture, **({"mask": picture} if self.own_mask else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +78,7 @@ class Imported:
     """What could not be carried over, with the reason."""
     exact: bool = False
     """Whether this app wrote them, so that they make the same picture again."""
+    start: StartAsked | None = None
 
     def request(self) -> GenerationRequest:
         """As a request; raises RequestError where no prompt was found."""
@@ -77,6 +98,7 @@ class Draft:
     """From first to last; each holds only what was found."""
     loras: list[dict[str, Any]] = field(default_factory=list)
     model: object = None
+    start: StartAsked | None = None
     prompt_choices: bool = False
     """Whether ``{a|b}`` in the prompt is meant to be drawn; else it was drawn before it was written down."""
     negative_choices: bool = False
@@ -119,9 +141,21 @@ class Draft:
             raise nothing_found(self.source)
         model = shown(self.model) if isinstance(self.model, str) else ""
         taken = tuple(taken_lines(settings, ""))  # whether the model is taken, what is here decides
-        return Imported(self.source, settings, model, taken, _few(self.translated), _few(self.left))
+        start = self._start()
+        taken += tuple(_start_lines(start.settings)) if start else ()
+        return Imported(self.source, settings, model, taken, _few(self.translated), _few(self.left), start=start)
 
     # Parts.
+
+    def _start(self) -> StartAsked | None:
+        if self.start is None:
+            return None
+        allowed = {
+            name: value
+            for name, value in self.start.settings.items()
+            if self._allowed({"start": {"picture": _ANY_DIGEST, name: value}}, knob_of(StartPicture, name).title)
+        }
+        return replace(self.start, settings=allowed)
 
     def _texts(self, settings: dict[str, Any]) -> None:
         for name in ("prompt", "negative"):
@@ -325,6 +359,12 @@ def _whole(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,20}\s*", value, re.ASCII):
         return int(value)
     return value
+
+
+def _start_lines(settings: Mapping[str, Any]) -> Iterator[Text]:
+    for name, value in settings.items():
+        title = knob_of(StartPicture, name).title
+        yield _line(Text(f"Start picture, {title.en}", f"起始图片，{title.zh}"), value)
 
 
 def _few(lines: list[Text]) -> tuple[Text, ...]:

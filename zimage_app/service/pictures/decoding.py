@@ -68,6 +68,8 @@ class Wanted:
     """As JPEG; else the plain numbers, three bytes a pixel."""
     paper: tuple[int, int, int] = _WHITE
     """Behind what is transparent."""
+    mask: bool = False
+    """White where it is transparent, black where not; a picture without transparency as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ def _bound_seconds(seconds: int) -> None:
 
 
 def _answer(data: bytes, said: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    wanted = Wanted(tuple(said["size"]), said["fit"], said["packed"], tuple(said["paper"]))
+    wanted = Wanted(tuple(said["size"]), said["fit"], said["packed"], tuple(said["paper"]), said["mask"])
     try:
         with opened_picture(io.BytesIO(data), FORMATS, MAX_PIXELS) as image:
             width, height = image.size
@@ -265,10 +267,10 @@ def _made(image: Image.Image, wanted: Wanted) -> bytes:
         image.draft("RGB", (2 * side, 2 * side))
         picture = _eight_bits(image)
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-        picture = _on_paper(ImageOps.exif_transpose(picture), wanted.paper)
+        picture = _coloured(ImageOps.exif_transpose(picture), wanted)
         picture.thumbnail(wanted.size, Image.Resampling.LANCZOS)
     else:
-        picture = _on_paper(ImageOps.exif_transpose(_eight_bits(image)), wanted.paper)
+        picture = _coloured(ImageOps.exif_transpose(_eight_bits(image)), wanted)
         resize = ImageOps.fit if wanted.fit == "crop" else Image.Image.resize
         picture = resize(picture, wanted.size, Image.Resampling.LANCZOS)
     if not wanted.packed:
@@ -286,12 +288,16 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
 
-def _on_paper(image: Image.Image, paper: tuple[int, int, int]) -> Image.Image:
+def _coloured(image: Image.Image, wanted: Wanted) -> Image.Image:
+    """RGB: on paper, or what a mask says."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     clear = image.convert("RGBA")
-    page = Image.new("RGB", clear.size, paper)
-    page.paste(clear, mask=clear.getchannel("A"))
+    opaque = clear.getchannel("A")
+    if wanted.mask and (redrawn := ImageOps.invert(opaque)).getbbox():
+        return redrawn.convert("RGB")
+    page = Image.new("RGB", clear.size, wanted.paper)
+    page.paste(clear, mask=opaque)
     return page
 
 

@@ -43,7 +43,13 @@ document.addEventListener("studio:settings", (event) => (present = event.detail)
 function fill(found) {
   before = present;
   trigger("fill", { settings: found.settings, model: found.model });
+  expectStart(found.start);
   offerUndo(true);
+}
+
+// Settings of a start picture that the file only names wait for it in start.js.
+function expectStart(start) {
+  document.dispatchEvent(new CustomEvent("studio:start-asked", { detail: start }));
 }
 
 function offerUndo(filled) {
@@ -66,12 +72,14 @@ function show(file, found, count) {
   part(".take-settings").onclick = () => fill(found);
   part(".undo").onclick = () => {
     trigger("undo", { values: before });
+    expectStart(null);
     offerUndo(false);
     part(".take-settings").focus();
   };
   fill(found);
   openCard(say("drop_from", { name, source: found.source }), [
     count > 1 ? say("drop_one", { count }) : "",
+    found.start?.file ? say("drop_start", { file: found.start.file }) : "",
     found.left.length ? "" : say("drop_all"),
   ]);
 }
@@ -92,8 +100,14 @@ function offerStart(file) {
   };
 }
 
+// Of files that come together, the one that another one's settings name, wherever that had it.
+function together(files, name) {
+  const last = name.split(/[\\/]/).pop();
+  return files.find((file) => file.name === last) || null;
+}
+
 async function read(files, { dropped = false } = {}) {
-  const file = files[0];
+  const file = files.find((one) => one.name.endsWith(".json")) || files[0];
   if (!file) return;
   const isPicture = /\.(png|jpe?g|webp)$/i.test(file.name);
   if (file.size > largest) return complain(say("drop_too_big", { name: file.name }));
@@ -112,8 +126,10 @@ async function read(files, { dropped = false } = {}) {
   // A second file may have come meanwhile.
   if (turn !== newest) return;
   part(".choose").textContent = say("drop_choose");
-  offerStart(isPicture ? file : null);
-  if (!found.error) return show(file, found, files.length);
+  const start = found.start;
+  if (start) start.mask = together(files, start.mask_file);
+  offerStart(start ? together(files, start.file) : isPicture ? file : null);
+  if (!found.error) return show(file, found, start ? 1 : files.length);
   if (isPicture && dropped) return showPlain(file, found.error);
   complain(found.error);
 }

@@ -7,6 +7,7 @@ are checked again like anything that a browser says.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
@@ -74,7 +75,14 @@ def _data(imported: Imported, language: Language) -> Data:
     said = {name: [text.to(language) for text in texts] for name, texts in lists.items()}
     # As text: a browser would round seeds above 2^53.
     settings = json.dumps(imported.settings)
-    return {"source": imported.source.to(language), "model": imported.model, "settings": settings, **said}
+    start = None if imported.start is None else asdict(imported.start)
+    return {
+        "source": imported.source.to(language),
+        "model": imported.model,
+        "settings": settings,
+        "start": start,
+        **said,
+    }
 
 
 def imported_values(given: object, card: ModelCard) -> Values:

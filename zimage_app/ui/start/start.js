@@ -8,6 +8,8 @@ const largest = 32 * 2 ** 20;
 
 let settings = {};
 let newest = 0;
+// What a dropped file says of the start picture that it names, until that is chosen.
+let asked = null;
 
 const chosen = () => (props.value && typeof props.value.picture === "string" ? props.value : null);
 
@@ -57,6 +59,15 @@ function complain(text) {
   if (text) root.scrollIntoView({ block: "nearest" });
 }
 
+async function handIn(file) {
+  try {
+    const reply = await fetch(`inputs?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    return await reply.json();
+  } catch {
+    return { error: say("start_unreachable") };
+  }
+}
+
 async function take(file) {
   if (!file) return;
   if (file.size > largest) return complain(say("start_too_big", { name: file.name }));
@@ -64,20 +75,17 @@ async function take(file) {
   const turn = newest;
   complain("");
   part(".choose").textContent = say("start_reading", { name: file.name });
-  let answer;
-  try {
-    const reply = await fetch(`inputs?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
-    answer = await reply.json();
-  } catch {
-    answer = { error: say("start_unreachable") };
-  }
+  const answer = await handIn(file);
+  const masked = asked?.mask && !answer.error ? await handIn(asked.mask) : null;
   // A second file may have come meanwhile.
   if (turn !== newest) return;
   part(".choose").textContent = say("start_choose");
-  if (answer.error) return complain(answer.error);
-  const stage = chosen()?.stage || usualStage();
+  if (answer.error || masked?.error) return complain(answer.error || masked.error);
+  const { picture } = answer;
+  const stage = asked ? 1 : chosen()?.stage || usualStage();
   // A mask belongs to the picture that it was painted on.
-  change({ picture: answer.picture, stage, fit: chosen()?.fit || "crop" });
+  change({ fit: chosen()?.fit || "crop", ...asked?.settings, mask: asked?.own_mask ? picture : masked?.picture, picture, stage });
+  asked = null;
   root.scrollIntoView({ block: "nearest" });
   part(".at select").focus({ preventScroll: true });
 }
@@ -113,6 +121,7 @@ part(".remove").onclick = () => {
 };
 
 document.addEventListener("studio:start", (event) => take(event.detail));
+document.addEventListener("studio:start-asked", (event) => (asked = event.detail));
 document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
   const value = chosen();

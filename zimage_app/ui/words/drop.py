@@ -24,6 +24,7 @@ DROP_WORDS: dict[str, Text] = {
     "drop_translated": Text("Translated ({count})", "已转换（{count}）"),
     "drop_left": Text("Not carried over ({count})", "未带入（{count}）"),
     "drop_all": Text("Everything was carried over.", "全部参数都已带入。"),
+    "drop_start": Text("It begins with {file}: choose it as start picture.", "它从 {file} 开始：请将其选为起始图片。"),
     "drop_one": Text("Of {count} files the first was read.", "共 {count} 个文件，只读取了第一个。"),
     "drop_close": Text("Close", "关闭"),
     "drop_too_big": Text("{name} is bigger than 64 MB.", "{name} 超过 64 MB。"),

@@ -15,15 +15,12 @@ from zimage_app.service.imports.comfy.evaluate import Worked
 from zimage_app.service.imports.comfy.graph import api_graph
 from zimage_app.service.imports.comfy.outputs import Output, chosen_output
 from zimage_app.service.imports.comfy.stages import add_stages, tell
+from zimage_app.service.imports.comfy.start import add_start
 from zimage_app.service.imports.comfy.values import Size, note_of
 from zimage_app.service.imports.draft import Draft, Imported, nothing_found
 
 COMFYUI = Text("ComfyUI", "ComfyUI")
 _AFTER = Text("it changes the finished picture, which has no place here", "它处理的是成品图，这里没有对应项")
-_BEGINS = Text(
-    "the picture that stage 1 begins with is not in this file; stage 1 draws from nothing",
-    "第 1 阶段的起始图片不在这个文件里；第 1 阶段将从零开始画",
-)
 
 
 def read_graph(data: Mapping[str, Any], picture: Size | None) -> Imported:
@@ -39,6 +36,7 @@ def read_graph(data: Mapping[str, Any], picture: Size | None) -> Imported:
     draft = Draft(COMFYUI)
     _tell_of_output(draft, output)
     add_stages(draft, output.picture.passes, picture)
+    add_start(draft, output.picture)
     return draft.settled()
 
 
@@ -46,7 +44,5 @@ def _tell_of_output(draft: Draft, output: Output) -> None:
     if output.others:
         draft.turn(Text("Pictures in this workflow", "这个工作流中的图片"), f"{output.others + 1}", output.node.name)
     picture = output.picture
-    if picture.begins_with:
-        tell(draft, [note_of(picture.begins_with, _BEGINS)])
     tell(draft, picture.notes)
     tell(draft, [note_of(name, _AFTER) for name in (*picture.resizes, *picture.changes)])

@@ -15,6 +15,7 @@ from zimage_app.service.imports.comfy.values import (
     Clip,
     Conditioning,
     Foreign,
+    Mask,
     Missing,
     Model,
     Note,
@@ -37,7 +38,7 @@ _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _PREFIXES: tuple[tuple[str, type[Value]], ...] = (
     ("model", Model), ("unet", Model), ("clip", Clip), ("vae", Vae), ("positive", Conditioning),
     ("negative", Conditioning), ("conditioning", Conditioning), ("latent", Picture), ("samples", Picture),
-    ("image", Picture), ("pixels", Picture),
+    ("image", Picture), ("pixels", Picture), ("mask", Mask),
 )  # fmt: skip
 """What inputs and outputs carry, by how their names begin; in all packs they do."""
 _CHANGED: dict[type[Value], Text] = {
@@ -170,6 +171,8 @@ def _through(foreign: Foreign, wanted: type[Flow], name: str) -> Flow | None:
         return _unknown(wanted, missing(foreign.node))
     if isinstance(found, Picture):
         return _kept(found.changed_by(foreign.node, missing(foreign.node).reason), wanted)
+    if isinstance(found, Mask):
+        return _kept(found.changed_by(foreign.node), wanted)
     reason = _CHANGED.get(wanted)
     return found.noted(note_of(foreign.node, reason)) if reason else found
 

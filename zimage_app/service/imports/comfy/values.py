@@ -96,6 +96,8 @@ class Model(Value):
     easycache: Mapping[str, Value] | None = None
     loras: tuple[Lora, ...] = ()
     guidance: Settings = field(default_factory=dict)
+    differential: Value | None = None
+    """Strength of differential diffusion, which acts where there is a mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,39 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
+class Mask(Value):
+    """Which part of a picture is redrawn."""
+
+    file: str = ""
+    """Of the picture that it comes from; empty where it comes from none, or its name isn't known."""
+    of_colours: bool = False
+    """Whether it is how bright that picture is; else how transparent."""
+    extend: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Pixels of the canvas on the left, top, right and bottom that are redrawn beside what the file says."""
+    feather: int = 0
+    changes: tuple[str, ...] = ()
+    """Nodes that change it."""
+
+    def changed_by(self, node: str) -> Self:
+        """With a node on its way that changes it."""
+        return replace(self, changes=(*self.changes, node)[:_MAX_NOTES])
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A picture of the user's that the first pass begins with."""
+
+    node: str
+    """The node that loads it."""
+    file: str = ""
+    """Its name there; empty where it isn't known."""
+    fit: str = "crop"
+    padded_by: str = ""
+    """The node that makes its canvas larger."""
+    mask: Mask | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Picture(Value):
     """A latent or the picture of one: how it came about, and what happened since the last sampler."""
 
@@ -187,8 +222,8 @@ class Picture(Value):
     passes: tuple[Pass, ...] = ()
     method: Value | None = None
     decoded_by: str = ""
-    begins_with: str = ""
-    """The node of a picture that it begins with, rather than with nothing."""
+    start: Start | None = None
+    """What it begins with, rather than with nothing."""
     changes: tuple[str, ...] = ()
     """Nodes since the last sampler that do something without a place here."""
     resizes: tuple[str, ...] = ()

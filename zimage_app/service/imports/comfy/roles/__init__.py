@@ -16,6 +16,7 @@ from zimage_app.service.imports.comfy.roles import (
     samplers,
     schedules,
     sizes,
+    starts,
     switches,
     texts,
 )
@@ -34,6 +35,7 @@ ROLES: dict[str, Role] = {
     **guidance.ROLES,
     **loaders.ROLES,
     **pictures.ROLES,
+    **starts.ROLES,
     **schedules.ROLES,
     **samplers.ROLES,
 }

@@ -34,7 +34,7 @@ def picture_of(at: At) -> Picture:
     return next((found for name in names if (found := at.flow(name, Picture)) is not None), Picture())
 
 
-def _made(at: At, picture: Picture, **more: Value) -> Mapping[str, Value]:
+def made_of(at: At, picture: Picture, **more: Value) -> Mapping[str, Value]:
     """By the outputs' names."""
     if picture.size:
         more |= {"width": Plain(picture.size[0]), "height": Plain(picture.size[1])}
@@ -44,29 +44,24 @@ def _made(at: At, picture: Picture, **more: Value) -> Mapping[str, Value]:
 
 def passes(at: At) -> Mapping[str, Value]:
     """Hands the picture on as it is."""
-    return _made(at, picture_of(at))
+    return made_of(at, picture_of(at))
 
 
 def decode(at: At) -> Mapping[str, Value]:
     """Latent to pixels."""
     vae = at.flow("vae", Vae)
     picture = picture_of(at)
-    return _made(at, replace(picture, decoded_by=at.name).noted(*(vae.notes if vae else ())))
-
-
-def load(at: At) -> Mapping[str, Value]:
-    """A picture of the user's, which the file doesn't hold."""
-    return _made(at, Picture(begins_with=at.name, size_reason=at.missing(_SIZE_UNKNOWN).reason))
+    return made_of(at, replace(picture, decoded_by=at.name).noted(*(vae.notes if vae else ())))
 
 
 def change(at: At) -> Mapping[str, Value]:
     """Changes a picture, and not its size."""
-    return _made(at, picture_of(at).changed_by(at.name))
+    return made_of(at, picture_of(at).changed_by(at.name))
 
 
 def remake(at: At) -> Mapping[str, Value]:
     """Changes a picture, and its size in a way that isn't known."""
-    return _made(at, picture_of(at).changed_by(at.name, at.missing(_SIZE_UNKNOWN).reason))
+    return made_of(at, picture_of(at).changed_by(at.name, at.missing(_SIZE_UNKNOWN).reason))
 
 
 def resize(at: At) -> Mapping[str, Value]:
@@ -80,7 +75,9 @@ def resize(at: At) -> Mapping[str, Value]:
         size = _within(picture.size, size)
     made = _resized(at, picture, size, lost.reason if lost else None)
     crops = str(at.known("crop", "disabled")).lower() in ("center", "crop", "fill / crop", "true")
-    return _made(at, made.noted(at.note(_CROPS)) if crops else made)
+    if made.start and not made.passes:
+        return made_of(at, replace(made, start=replace(made.start, fit="crop" if crops else "stretch")))
+    return made_of(at, made.noted(at.note(_CROPS)) if crops else made)
 
 
 def _keeps_shape(at: At) -> bool:
@@ -119,14 +116,14 @@ def scale(at: At) -> Mapping[str, Value]:
         factor = _factor_in(at, at.option("factor_in"))
     picture = picture_of(at)
     if isinstance(factor, Missing):
-        return _made(at, _resized(at, picture, None, factor.reason))
+        return made_of(at, _resized(at, picture, None, factor.reason))
     number = _as_number(factor.data if factor else at.option("factor"))
     size = None
     if picture.size and number is not None and 0.01 <= number <= 64:
         unit = 8 if at.option("latent") else 1
         sides = [pixels(round(each // unit * number) * unit) for each in picture.size]
         size = (sides[0], sides[1]) if sides[0] and sides[1] else None
-    return _made(at, _resized(at, picture, size, None))
+    return made_of(at, _resized(at, picture, size, None))
 
 
 def _factor_in(at: At, name: str) -> Plain | None:
@@ -150,7 +147,7 @@ def to_area(at: At) -> Mapping[str, Value]:
     if picture.size and area and 0.01 <= area <= 100:
         factor = (area * 1024 * 1024 / (picture.size[0] * picture.size[1])) ** 0.5
         size = (round(picture.size[0] * factor), round(picture.size[1] * factor))
-    return _made(at, _resized(at, picture, size, None))
+    return made_of(at, _resized(at, picture, size, None))
 
 
 def to_side(at: At) -> Mapping[str, Value]:
@@ -161,7 +158,7 @@ def to_side(at: At) -> Mapping[str, Value]:
         measure = max if at.option("longest", True) else min
         factor = length / measure(picture.size)
         size = (max(1, round(picture.size[0] * factor)), max(1, round(picture.size[1] * factor)))
-    return _made(at, _resized(at, picture, size, None))
+    return made_of(at, _resized(at, picture, size, None))
 
 
 def _resized(at: At, picture: Picture, size: Size | None, why: Text | None) -> Picture:
@@ -180,7 +177,6 @@ def upscaler(at: At) -> Mapping[str, Value]:
 ROLES = {
     "pass picture": passes,
     "decode": decode,
-    "load picture": load,
     "change picture": change,
     "remake picture": remake,
     "resize": resize,

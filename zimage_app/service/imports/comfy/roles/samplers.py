@@ -49,6 +49,10 @@ _SCRIPT = Text(
     "the script that is linked to it (HighRes-Fix, noise, tiling) does not exist here; only its own pass is taken",
     "连接的脚本（HighRes-Fix、噪声、分块等）这里没有；只取它自己的一次采样",
 )
+_BEFORE = Text(
+    "what it does to the start picture is not carried over; do it before you choose the picture",
+    "它对起始图片的处理没有带过来；请先处理好图片再选择",
+)
 _BETWEEN = Text("what it does between the samplers does not exist here", "它在两次采样之间的处理这里没有")
 
 
@@ -59,7 +63,8 @@ def run(at: At, latent: Picture, fields: Mapping[str, Value], notes: tuple[Note,
     fields = {**_of_parts(guider, sampler, sigmas, noise), **fields}
     if (noise and noise.off) or at.known("add_noise") in ("disable", False):
         notes = (*notes, at.note(_NO_NOISE))
-    between = [note_of(name, _BETWEEN) for name in latent.changes] if latent.passes else []
+    reason = _BETWEEN if latent.passes else _BEFORE
+    between = [note_of(name, reason) for name in latent.changes] if latent.passes or latent.start else []
     notes = merged(notes, latent.notes, between, *(part.notes for part in (guider, sampler, sigmas) if part))
     own, told = nag(at)
     model, positive = (guider.model, guider.positive) if guider else (at.model(), at.conditioning("positive"))
@@ -79,7 +84,7 @@ def run(at: At, latent: Picture, fields: Mapping[str, Value], notes: tuple[Note,
         guidance,
     )
     passes = (*latent.passes, done)[:_MAX_PASSES]
-    return Picture(size=latent.size, size_reason=latent.size_reason, passes=passes, begins_with=latent.begins_with)
+    return Picture(size=latent.size, size_reason=latent.size_reason, passes=passes, start=latent.start)
 
 
 def _of_parts(

@@ -1,0 +1,119 @@
+"""Pictures of the user's that a graph begins with, and which part of them is redrawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.at import At
+from zimage_app.service.imports.comfy.roles.pictures import made_of, picture_of, remake
+from zimage_app.service.imports.comfy.values import Mask, Note, Picture, Plain, Start, Value
+
+_SIZE_UNKNOWN = Text("the size of the picture that it loads isn't known", "无法得知它读取的图片的尺寸")
+_PLACE = re.compile(r"\s*\[(?:input|output|temp)\]\s*$")
+"""Behind a file's name: the folder that it is in."""
+_NO_START = Text(
+    "left out: only a part of a start picture can be redrawn, and what is masked here is none",
+    "没有带过来：只能重绘起始图片的一部分，而这里的蒙版不是针对起始图片的",
+)
+_NO_MASK = Text("left out: where its mask comes from isn't known", "没有带过来：无法得知它的蒙版来自哪里")
+_RULES = {
+    "noise mask": Text("→ the start picture's mask, by the same rule", "→ 起始图片的蒙版，规则相同"),
+    "conditioning": Text(
+        "→ the start picture's mask, by the same rule; what it adds for inpainting models means nothing to Z-Image",
+        "→ 起始图片的蒙版，规则相同；它为重绘专用模型附加的内容对 Z-Image 没有意义",
+    ),
+    "grey": Text(
+        "→ the start picture's mask, with a feather in place of grow_mask_by; similar, not equal: what is masked is"
+        " not made grey before it is encoded",
+        "→ 起始图片的蒙版，以羽化代替 grow_mask_by；相近，但不完全相同：编码前不会把蒙版区域变灰",
+    ),
+}
+"""What to tell of the ways to mask a latent, by the row's ``rule``."""
+_PADS = Text(
+    "→ a larger canvas of the start picture; similar, not equal: what is added begins with the picture's edges and not"
+    " with grey, and the feather is another curve",
+    "→ 扩展起始图片的画布；相近，但不完全相同：新增部分以图片边缘而非灰色开始，羽化曲线也不同",
+)
+_GROWN = 6
+"""ComfyUI's grow_mask_by where the file doesn't say it."""
+
+
+def load(at: At) -> Mapping[str, Value]:
+    """A picture, or of it a mask alone, which the file doesn't hold."""
+    name = at.known("image")
+    file = _PLACE.sub("", name).strip() if isinstance(name, str) else ""
+    of_colours = str(at.known("channel", "alpha")).lower() in ("red", "green", "blue")
+    picture = Picture(start=Start(at.name, file), size_reason=at.missing(_SIZE_UNKNOWN).reason)
+    return made_of(at, picture, mask=Mask(file, of_colours))
+
+
+def pad(at: At) -> Mapping[str, Value]:
+    """A larger canvas for a start picture, and the added part as a mask."""
+    picture = picture_of(at)
+    start, size = picture.start, picture.size
+    sides = [side for name in ("left", "top", "right", "bottom") if isinstance(side := at.known(name, 0), int)]
+    if start is None or picture.passes or start.padded_by or len(sides) < 4:
+        return remake(at)
+    left, top, right, bottom = sides
+    feather = at.known("feathering", 0)
+    larger = None if size is None else (size[0] + left + right, size[1] + top + bottom)
+    made = replace(picture, start=replace(start, padded_by=at.name), size=larger).noted(at.note(_PADS, translated=True))
+    added = Mask(extend=(left, top, right, bottom), feather=feather if isinstance(feather, int) else 0)
+    return made_of(at, made, mask=added)
+
+
+def mask_latent(at: At) -> Mapping[str, Value]:
+    """Keeps what isn't masked of a picture: a noise mask."""
+    picture = picture_of(at)
+    if at.known("noise_mask", True) is not False:
+        mask, note = _mask(at, picture)
+        picture = picture.noted(note)
+        if picture.start and mask:
+            picture = replace(picture, start=replace(picture.start, mask=mask))
+    return {**at.passed(), **made_of(at, picture)}
+
+
+def _mask(at: At, picture: Picture) -> tuple[Mask | None, Note]:
+    if picture.start is None or picture.passes:
+        return None, at.note(_NO_START)
+    mask = at.flow("mask", Mask)
+    if mask is None:
+        return None, at.note(_NO_MASK)
+    rule = at.option("rule")
+    if rule == "grey":
+        grown = at.known("grow_mask_by", _GROWN)
+        mask = replace(mask, feather=max(mask.feather, grown // 2 if isinstance(grown, int) else 0))
+    return mask, at.note(_RULES[rule], translated=True)
+
+
+def change_mask(at: At) -> Mapping[str, Value]:
+    """Changes a mask."""
+    mask = at.flow("mask", Mask)
+    return {} if mask is None else {"mask": mask.changed_by(at.name)}
+
+
+def picture_as_mask(at: At) -> Mapping[str, Value]:
+    """A loaded picture's brightness, or transparency, as a mask."""
+    picture = picture_of(at)
+    if picture.start is None or picture.passes:
+        return {}
+    of_colours = str(at.known("channel", "red")).lower() != "alpha"
+    return {"mask": Mask(picture.start.file, of_colours, changes=picture.changes)}
+
+
+def differential(at: At) -> Mapping[str, Value]:
+    """Differential diffusion, for the sampler whose latent is masked."""
+    return {"model": replace(at.model(), differential=at.plain("strength") or Plain(1.0))}
+
+
+ROLES = {
+    "load picture": load,
+    "pad": pad,
+    "mask latent": mask_latent,
+    "change mask": change_mask,
+    "picture as mask": picture_as_mask,
+    "differential": differential,
+}
