@@ -119,6 +119,8 @@ def test_check_says_what_applies_and_why_not(loras: Path, tiny: str, capfd: pyte
         (["generate", "x", "--lora", "ink=7"], "loras.0.strength: 7.0 must be at most 2"),
         (["generate", "x", "--lora", "ink=1@9"], "loras.0.stages.0: 9 must be at most 8"),
         (["generate", "x", "--lora", "ink=1@4"], "there is no stage 4"),
+        (["generate", "x", "--lora", "k=1"], "did you mean ink"),
+        (["generate", "x", "--out", "boat.png"], "boat.png is a picture's name; give a folder"),
         (["generate", "--from", "nothing.png"], "there is no file nothing.png"),
         (["generate", "x", "--from", "nothing.png"], "leave out the prompt"),
         (["generate", "--seed", "3", "--from", "nothing.png"], "leave out the prompt"),
@@ -137,6 +139,18 @@ def test_bad_input_is_status_2_and_one_sentence(
     assert words in printed.err
     assert len(printed.err.splitlines()) == 1
     assert printed.out == ""
+
+
+def test_a_part_of_a_name_that_fits_one_lora_is_enough_and_is_told(
+    loras: Path, tiny: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_lora(loras / "style" / "ink-line.safetensors")
+    assert main(["loras", "check", "line", "--model", tiny, "--loras", str(loras)]) == 0
+    assert "LoRA line: using style/ink-line" in capfd.readouterr().err
+    assert main(["plan", "x", "--model", tiny, "--loras", str(loras), "--lora", "SNOW=0.5"]) == 0
+    assert "LoRA SNOW: using style/[snow]" in capfd.readouterr().err
+    assert main(["plan", "x", "--model", tiny, "--loras", str(loras), "--lora", "in=0.5"]) == 2
+    assert "ink, style/ink-line" in capfd.readouterr().err
 
 
 def test_a_picture_is_made_with_loras_and_made_again(

@@ -7,6 +7,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.text import Text
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.setup.settings import settle
 
@@ -20,6 +22,7 @@ _FLAGS = {
     "device": "device",
 }
 """Parsed options by what they say of the configuration."""
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> None:
@@ -41,7 +44,16 @@ def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
     """The app's configuration with the places that a command's flags name.
 
     Raises:
-        StudioError: the environment or studio.yaml holds what is no setting; says where.
+        StudioError: the environment or studio.yaml holds what is no setting, or ``--out`` names a picture.
     """
     given = {field: value for flag, field in _FLAGS.items() if (value := getattr(options, flag, None))}
+    outputs = given.get("outputs")
+    if outputs is not None and outputs.suffix.lower() in _PICTURES and not outputs.is_dir():
+        raise RequestError(
+            "--out",
+            Text(
+                f"{outputs.name} is a picture's name; give a folder, in which pictures are named by date and number",
+                f"{outputs.name} 是图片文件名；请指定文件夹，图片会在其中按日期和编号命名",
+            ),
+        )
     return replace(settle({}, os.environ).config, **given)

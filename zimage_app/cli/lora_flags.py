@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
+from zimage_app.cli.terminal import tell
 from zimage_app.domain import lora_text
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.loras.scan import SUFFIX
 
 
 def lora_use(text: str, usual: float = 1.0) -> dict[str, Any]:
@@ -18,6 +21,14 @@ def lora_use(text: str, usual: float = 1.0) -> dict[str, Any]:
         return lora_text.lora_use(text, usual)
     except RequestError as error:
         raise error.at("--lora") from error
+
+
+def meant_lora(name: str, loras: LoraLibrary) -> str:
+    """The full name of a LoRA of which the user may have typed a part, who is told then; raises LoraError."""
+    full = loras.meant(name)
+    if PurePath(full).name.casefold() != PurePath(name.strip().removesuffix(SUFFIX)).name.casefold():
+        tell(Text(f"LoRA {name}: using {full}", f"LoRA {name}：使用 {full}"))
+    return full
 
 
 def remarks(request: GenerationRequest, loras: LoraLibrary) -> Iterator[Text]:

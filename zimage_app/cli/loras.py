@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zimage_app.cli.folders import config_of
+from zimage_app.cli.lora_flags import meant_lora
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, StudioError
 from zimage_app.domain.text import Text
@@ -79,7 +80,9 @@ def check_loras(options: argparse.Namespace) -> int:
     library = LoraLibrary(config.loras)
     try:
         source = find_model(options.model or default_model(config), config.shelves)
-        entries = [library.find(name) for name in options.names] if options.names else library.entries()
+        entries = (
+            [library.find(meant_lora(name, library)) for name in options.names] if options.names else library.entries()
+        )
     except StudioError as error:
         return complain(error, BAD_INPUT)
 

@@ -13,7 +13,7 @@ from typing import Any
 from zimage_app.cli.assignments import assign
 from zimage_app.cli.folders import add_place_flags, config_of
 from zimage_app.cli.imports import as_here
-from zimage_app.cli.lora_flags import lora_use
+from zimage_app.cli.lora_flags import lora_use, meant_lora
 from zimage_app.cli.negatives import negative_text
 from zimage_app.cli.presets import preset_model, preset_of
 from zimage_app.cli.remake import original
@@ -286,7 +286,10 @@ def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset |
     data["negative"] = negative_text(options.negative or data.get("negative", ""), options.negatives)
     data["triggers"] = [*data.get("triggers", []), *options.trigger]
     strength = settings.get("lora_strength", 1.0)
-    data["loras"] = [*data.get("loras", []), *(lora_use(text, strength) for text in options.loras_used)]
+    typed = [lora_use(text, strength) for text in options.loras_used]
+    if typed:
+        library = LoraLibrary(config_of(options).loras)
+        data["loras"] = [*data.get("loras", []), *(use | {"name": meant_lora(use["name"], library)} for use in typed)]
     if options.seed is not None:
         data["seed"] = parsed_seed(options.seed)
     if size is not None:

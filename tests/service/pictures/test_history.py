@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.service.records import a_picture, a_record
 from zimage_app.domain.errors import StorageError
-from zimage_app.domain.request import Template
+from zimage_app.domain.request import LoraUse, Template
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History, Search
 from zimage_app.service.pictures.history.favourites import NAME as FAVOURITES
@@ -110,6 +110,14 @@ def test_an_empty_or_missing_folder_has_no_pictures(folder: Path) -> None:
 def test_search_looks_at_prompts_and_settings_in_both_languages(folder: Path, text: str, fits: bool) -> None:
     save(folder, 1, "一艘红色小船, a Red boat, 100%")
     assert (listed(History(folder), Search(text)) != []) is fits
+
+
+@pytest.mark.parametrize(("word", "fits"), [("ink", True), ("wash", True), ("风格", True), ("sh", False)])
+def test_a_lora_is_found_by_each_word_of_its_name(folder: Path, word: str, fits: bool) -> None:
+    record = a_record(an_id(1, 2))
+    named = record.request.model_copy(update={"loras": (LoraUse(name="风格/demo-ink_wash"),)})
+    Gallery(folder).save(SMALL, record.model_copy(update={"request": named}))
+    assert (listed(History(folder), Search(f"lora:{word}")) != []) is fits
 
 
 def test_search_finds_what_was_typed_and_what_was_drawn(folder: Path) -> None:

@@ -74,6 +74,23 @@ class LoraLibrary:
             raise _fault(name, entry.problem)
         return entry
 
+    def meant(self, name: str) -> str:
+        """The full name of the LoRA of which somebody typed a part, as in ``ink`` for ``demo-ink-wash``.
+
+        For what is typed now. A name in a file or a record means that LoRA and no other: ask ``find``.
+
+        Raises:
+            LoraError: what ``find`` raises, and for a part of several names.
+        """
+        try:
+            return self.find(name).name
+        except LoraError:
+            part = name.strip().casefold()
+            names = [each for each in self._index() if part and part in PurePosixPath(each).name.casefold()]
+            if len(names) == 1:
+                return self.find(names[0]).name
+            raise
+
     def name_of(self, name: str) -> str:
         """A LoRA's name in full; raises what ``find`` raises."""
         return self.find(name).name

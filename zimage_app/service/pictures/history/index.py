@@ -49,6 +49,8 @@ _MIGRATIONS: tuple[Migration, ...] = (
         "ALTER TABLE files ADD COLUMN device TEXT NOT NULL DEFAULT ''",
         "DELETE FROM files",
     ),
+    # LoRAs are found by any word of their names.
+    ("DELETE FROM files",),
 )
 _SHOW = (
     "UPDATE files SET shown = (path = (SELECT path FROM files AS copy WHERE copy.id = files.id"
@@ -281,6 +283,7 @@ def _sum(row: Row) -> int:
 # What is searched.
 
 _TERM = re.compile(r'"([^"]+)(?:"|$)|([^\s"]+)')
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
 _PLACES = {
     "种子": "seed",
     "種子": "seed",
@@ -304,7 +307,7 @@ def search_text(head: Head, day: str) -> str:
         request.template.prompt if request.template else "",
         request.negative,
         *request.triggers,
-        *(f"lora:{use.name}" for use in request.loras if use.strength),
+        *(f"lora:{part}" for use in request.loras if use.strength for part in _name_parts(use.name)),
         *(word for use in request.loras if use.strength for word in use.triggers),
         f"model:{record.model}",
         f"seed:{request.seed}",
@@ -314,6 +317,11 @@ def search_text(head: Head, day: str) -> str:
         record.id,
     ]
     return folded("\n".join(words))
+
+
+def _name_parts(name: str) -> list[str]:
+    """A name from each of its words on, so that a search finds ``ink`` in ``demo-ink-wash``."""
+    return [name, *(name[found.end() :] for found in _BETWEEN_WORDS.finditer(name))]
 
 
 def folded(text: str) -> str:
