@@ -93,8 +93,8 @@ def _items(
     settings = settings_data(options, source.card, preset)
     if not isinstance(settings.get("seed"), int):
         settings["seed"] = draw_seed() if manifest.seed is None else manifest.seed
-    loras, wildcard = LoraLibrary(config.loras), WildcardLibrary(config.wildcards).lines
-    presets = PresetLibrary(config.presets)
+    loras, wildcard = LoraLibrary(*config.lora_folders), WildcardLibrary(*config.wildcard_folders).lines
+    presets = PresetLibrary(*config.preset_folders)
     special = {
         "lora": _with_lora,
         "size": _with_size,

@@ -186,14 +186,14 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
         StudioError: what is asked for can't be done; says which flag or file and why.
     """
     config = config_of(options)
-    loras = LoraLibrary(config.loras)
+    loras = LoraLibrary(*config.lora_folders)
     found = as_here(original(options), config, loras) if options.picture else None
     preset = preset_of(options)
     source = meant_model(config, options.model or (found.model if found else None), preset)
     request = found.request() if found else build_request(options, source.card, preset)
     inputs = PictureInputs(config.outputs)
     request = _started(request, options, inputs)
-    wildcard = WildcardLibrary(config.wildcards).lines
+    wildcard = WildcardLibrary(*config.wildcard_folders).lines
 
     def planned(asked: GenerationRequest) -> GenerationPlan:
         return make_plan(asked, source.card, lora_name=loras.name_of, wildcard=wildcard)
