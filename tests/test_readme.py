@@ -111,7 +111,7 @@ def test_both_languages_say_the_same() -> None:
 
 def outline(text: str) -> dict[str, list[str]]:
     """What of a page is the same in every language."""
-    prose = re.sub(r"^```.*?^```", "", text.partition("\n# ")[2], flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```.*?^```", "", text[text.index("# Z-Image") :], flags=re.MULTILINE | re.DOTALL)
     links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)]+)\)", prose)
     return {
         "headings": re.findall(r"^(#+) ", prose, re.MULTILINE),
