@@ -81,6 +81,21 @@ def test_a_list_of_models_needs_nothing_but_the_package(installed: Path, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_python_finds_what_ships_as_the_command_does(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "from zimage_app.models.find.catalogue import find_model;"
+        " from zimage_app.service.setup.config import StudioConfig;"
+        " config = StudioConfig(); print(find_model('demo', config.shelves).folder, *config.lora_folders, sep='\\n')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(installed), "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    shipped = installed / "zimage_app" / "shipped"
+    folders = [shipped / "models" / "demo", tmp_path / "zimage-studio" / "loras", shipped / "loras"]
+    assert done.stdout.splitlines() == [str(folder) for folder in folders]
+
+
 def test_the_folder_of_the_user_counts_beside_what_ships(installed: Path, tmp_path: Path) -> None:
     lists = tmp_path / "zimage-studio" / "presets" / "wildcards"
     lists.mkdir(parents=True)

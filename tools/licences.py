@@ -7,7 +7,7 @@ python tools/licences.py --write  puts it into docs/
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
@@ -46,9 +46,9 @@ def page() -> str:
 def licence_of(package: Distribution) -> str:
     """The licence's name: the expression, the short text or the classifiers, whichever there is first."""
     metadata = package.metadata
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
-    short = str(metadata.get("License") or "").strip()
+    expression, short = (str(*(metadata.get_all(name) or ())[:1]).strip() for name in ("License-Expression", "License"))
+    if expression:
+        return expression
     if short not in ("", "UNKNOWN") and "\n" not in short and len(short) <= _LONGEST:
         return short
     marks = [
@@ -57,7 +57,7 @@ def licence_of(package: Distribution) -> str:
     return ", ".join(mark for mark in marks if mark != "OSI Approved") or "see the package"
 
 
-def _table(title: str, names: list[str]) -> Iterator[str]:
+def _table(title: str, names: Sequence[str]) -> Iterator[str]:
     yield f"## {title}\n"
     yield "| package | licence |"
     yield "|---|---|"

@@ -25,9 +25,9 @@ class StudioConfig:
 
     outputs: Path = HOME_FOLDER / "outputs"
     models: Path = HOME_FOLDER / "models"
-    shipped: Path | None = None
+    shipped: Path | None = None if HOME_FOLDER == SHIPPED else SHIPPED / "models" / "demo"
     """The demo model's folder, where ``models`` is another than the one it lies in."""
-    beside: Path | None = None
+    beside: Path | None = None if HOME_FOLDER == SHIPPED else SHIPPED
     """What comes with the app, where that is not the user's folder: its loras/ and presets/ are read beside these."""
     loras: Path = HOME_FOLDER / "loras"
     named_models: Path = HOME_FOLDER / "presets" / "models"

@@ -16,14 +16,14 @@ from zimage_app.domain.version import SERVICE
 from zimage_app.service.diagnostics.details import installed
 from zimage_app.service.diagnostics.doctor.finding import Finding
 from zimage_app.service.diagnostics.gpus import NvidiaGpus
-from zimage_app.service.setup.config import SHIPPED, StudioConfig
+from zimage_app.service.setup.config import ROOT, SHIPPED, StudioConfig
 from zimage_app.service.setup.network import DEFAULT_PORT, choose_port
 from zimage_app.service.setup.settings import strange_variables
 
 REQUIREMENTS = SHIPPED / "requirements.txt"
 OLDEST_PYTHON = (3, 11)
 _LOCAL = "127.0.0.1"
-_INSTALL = "pip install -r requirements.txt"
+_INSTALL = f"pip install -r {REQUIREMENTS.name if SHIPPED == ROOT else REQUIREMENTS}"
 
 
 def check_python(config: StudioConfig, deep: bool) -> Iterator[Finding]:
