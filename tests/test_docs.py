@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,18 @@ def test_every_package_that_is_asked_for_has_its_licence() -> None:
     assert [name for name, _ in asked] == [canonicalize_name(each.name) for each in direct()]
     assert len(needed) > 20
     assert all(licence.strip() for _, licence in (*asked, *needed))
+
+
+def test_the_documents_become_a_site_without_a_warning(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # an advertisement of another program
+    done = subprocess.run(build, cwd=ROOT, env={**os.environ, **quiet}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all((tmp_path / name).is_file() for name in ("index.html", "zh.html", "presets/index.html", "FAQ.html"))
+    page = (tmp_path / "index.html").read_text("utf-8")
+    loaded = re.findall(r'<script src="([^"]+)"|<link rel="stylesheet" href="([^"]+)"', page)
+    assert loaded
+    assert not [address for pair in loaded for address in pair if "//" in address]
 
 
 def _folders(tree: str) -> list[str]:

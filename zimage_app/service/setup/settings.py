@@ -111,9 +111,9 @@ class Settings(BaseModel):
         _Place,
         _about("your folder: outputs, models, LoRAs and presets lie in it", "DIR", "the checkout, or ~/zimage-studio"),
     ] = HOME_FOLDER
-    outputs: Annotated[_Place, _below_home("outputs", "where pictures go")]
-    models_dir: Annotated[_Place, _below_home("models", "where models lie")]
-    loras: Annotated[_Place, _below_home("loras", "where LoRAs lie")]
+    outputs: _Place = _below_home("outputs", "where pictures go")
+    models_dir: _Place = _below_home("models", "where models lie")
+    loras: _Place = _below_home("loras", "where LoRAs lie")
     comfyui: Annotated[_Place | None, _about("a ComfyUI whose models are offered too", "DIR")] = None
     offline: Annotated[bool, _about("never use the network")] = False
     stage_memory: Annotated[
