@@ -33,12 +33,14 @@ if not exist .venv\Scripts\python.exe (
     exit /b 2
   )
 )
-set "wanted=%ZIMAGE_TORCH% %ZIMAGE_TORCH_INDEX%"
+set "wanted=%ZIMAGE_TORCH%;%ZIMAGE_TORCH_INDEX%"
 set "installed="
 if exist .venv\installed set /p installed=<.venv\installed
 fc requirements.txt .venv\requirements.txt >nul 2>&1 || set "installed="
 if not "%installed%"=="%wanted%" (
   echo Installing; the first time this takes minutes. 正在安装，首次需要几分钟。
+  rem pip takes any build of the same version for the right one
+  if exist .venv\installed .venv\Scripts\python -m pip uninstall --quiet --yes torch
   if defined ZIMAGE_TORCH_INDEX (
     for /f "delims=" %%t in ('findstr /b "torch==" requirements.txt') do (
       .venv\Scripts\python -m pip install --quiet --index-url "%ZIMAGE_TORCH_INDEX%" "%%t" || exit /b 1

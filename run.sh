@@ -60,9 +60,13 @@ if [ ! -x .venv/bin/python ]; then
   python="$(python_found)"
   "$python" -m venv .venv
 fi
-wanted="$build $index $(cksum <requirements.txt)"
+wanted="$build $index
+$(cksum <requirements.txt)"
 if [ "$(cat .venv/installed 2>/dev/null || true)" != "$wanted" ]; then
   say "Installing; the first time this takes minutes. / 正在安装，首次需要几分钟。"
+  if [ -f .venv/installed ] && [ "$(head -n 1 .venv/installed)" != "$build $index" ]; then
+    .venv/bin/python -m pip uninstall --quiet --yes torch # pip takes any build of the same version for the right one
+  fi
   if [ -n "$index" ]; then
     .venv/bin/python -m pip install --quiet --index-url "$index" "$(grep '^torch==' requirements.txt)"
   fi

@@ -74,6 +74,13 @@ def test_the_build_of_pytorch_comes_from_where_it_was_said_to_be(checkout: Path)
     assert calls(checkout)[0] == f"-m pip install --quiet --index-url https://example.com/rocm {torch}"
 
 
+def test_another_build_takes_the_place_of_the_one_before(checkout: Path) -> None:
+    for build in ("cuda", "cpu"):
+        run(checkout, ZIMAGE_TORCH=build)
+    again = ["-m pip uninstall --quiet --yes torch", "-m pip install --quiet -r requirements.txt", "app.py"]
+    assert calls(checkout)[2:] == again
+
+
 def test_the_card_is_found_and_told(checkout: Path) -> None:
     tool = checkout / "bin" / "nvidia-smi"
     tool.write_text("#!/bin/sh\nexit 0\n")

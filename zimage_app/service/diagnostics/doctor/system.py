@@ -132,8 +132,9 @@ def check_accelerator(config: StudioConfig, deep: bool) -> Iterator[Finding]:
             about,
             Text(
                 f"{names} with driver {nvidia.driver()} is here, but PyTorch {torch} can't use it: install PyTorch's"
-                " CUDA build as pytorch.org describes, or a newer driver.",
-                f"检测到 {names}（驱动 {nvidia.driver()}），但 PyTorch {torch} 无法使用它：请按 pytorch.org 的说明安装"
+                " CUDA build with ./run.sh (run.bat) or as pytorch.org says, or a newer driver.",
+                f"检测到 {names}（驱动 {nvidia.driver()}），但 PyTorch {torch} 无法使用它："
+                "请用 ./run.sh（run.bat）或按 pytorch.org 的说明安装"
                 " CUDA 版 PyTorch，或更新显卡驱动。",
             ),
         )
