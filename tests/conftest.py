@@ -12,6 +12,33 @@ from zimage_app.models.tiny import write_tiny_model
 
 torch.set_num_threads(1)
 
+ROOT = Path(__file__).parent
+SLOW = (
+    "test_house.py",
+    "test_package.py",
+    "test_readme.py",
+    "test_serve.py",
+    "test_share.py",
+    "test_space.py",
+    "reliability/",
+    "rest/test_fuzz.py",
+    "service/test_faults.py",
+    "tools/",
+    "ui/test_main_job.py",
+    "web/test_attacks.py",
+    "web/test_network.py",
+)
+"""Files and folders whose tests start whole programs or judge whole pictures."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that open a browser and the slow ones, so that both can be left out."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "playwright" in item.fixturenames:
+            item.add_marker("browser")
+        if item.path.is_relative_to(ROOT) and item.path.relative_to(ROOT).as_posix().startswith(SLOW):
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:

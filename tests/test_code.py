@@ -20,7 +20,7 @@ OWN_CHECKPOINTS = {
 }
 """They read what the same tools wrote: checkpoints to go on from, snapshots to judge; the app imports none of them."""
 
-TENSORS_ONLY = ROOT / "zimage_app" / "models" / "esrgan.py"
+TENSORS_ONLY = ROOT / "zimage_app" / "models" / "networks" / "esrgan.py"
 """Reads weights out of pickles, as most upscalers are, by the reader that makes tensors and plain values only."""
 
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

@@ -210,3 +210,18 @@ def test_below_a_path_everything_is_there(tmp_path: Path) -> None:
             assert client.get(path).status_code == 200, f"{path}, of a proxy that takes the path off"
         assert client.get("/studio/config").json()["root"] == f"{app.address}/studio"
         assert '"/studio/api/openapi.json"' in client.get("/studio/docs").text.replace("'", '"')
+
+
+def test_page_rest_events_and_documentation_lie_below_the_path_of_a_proxy(tmp_path: Path) -> None:
+    with (
+        running(tmp_path, prefix="/studio") as app,
+        httpx.Client(base_url=f"{app.address}/studio", timeout=60) as client,
+    ):
+        for path in ("/", "/health", "/docs", "/api/openapi.json", "/api/history", "/api/system/status"):
+            assert client.get(path).status_code == 200, path
+        assert "/studio/api/openapi.json" in client.get("/docs").text
+        task = client.post("/api/generate", json={"prompt": "a boat"}).json()["task_id"]
+        with client.stream("GET", f"/api/generate/{task}/events") as events:
+            last = [line for line in events.iter_lines() if line.startswith("data:")][-1]
+        assert '"status":"completed"' in last
+        assert client.get(client.get(f"/api/generate/{task}").json()["result"]["download_url"]).content[1:4] == b"PNG"

@@ -1,4 +1,4 @@
-"""The README is true: its commands run as they stand, its tree names every file, its options exist."""
+"""The README is true: its commands run as they stand, its options exist, its two languages say the same."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from tools.tree import replaced
-
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+MAX_LINES = 280
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 COMMANDS = [line for language, text in BLOCKS if not language for line in text.splitlines() if line.startswith("p")]
 
@@ -82,22 +82,44 @@ def test_the_command_that_runs_the_tests_is_the_one_that_ci_runs() -> None:
     assert script.rstrip().splitlines()[-1].replace(" --quiet", "") == TEST
 
 
-def test_the_tree_is_todays() -> None:
-    assert replaced(README) == README, "run: python tools/tree.py --write"
+def options_in(text: str) -> set[str]:
+    """Whole flags: ``--log-json``, never ``--log`` for it. A switch's ``--no-…`` is its other side."""
+    return {name for name in _OPTION.findall(text) if not name.startswith("--no-")}
 
 
-def test_every_option_of_the_app_is_in_the_table() -> None:
+def test_the_table_of_options_has_those_that_the_app_has() -> None:
     help_text = subprocess.run(
         [sys.executable, "app.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    options = {name for name in _OPTION.findall(help_text) if not name.startswith("--no-")} - {"--help"}
-    assert {"--log-json", "--auth-file", "--port"} <= options
-    assert options <= set(_OPTION.findall(README))
+    table = [line for line in (ROOT / "docs" / "OPTIONS.md").read_text("utf-8").splitlines() if line.startswith("| `")]
+    named = options_in("\n".join(line.split("|")[1].replace("\\", "|") for line in table))
+    assert {"--log-json", "--auth-file", "--port"} <= named
+    assert named == options_in(help_text) - {"--help"}
 
 
-def test_the_pictures_exist() -> None:
-    for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
-        assert (ROOT / target).is_file(), target
+@pytest.mark.parametrize("text", [README, CHINESE], ids=["English", "Chinese"])
+def test_it_is_short(text: str) -> None:
+    assert len(text.splitlines()) <= MAX_LINES
+
+
+def test_both_languages_say_the_same() -> None:
+    """As far as that can be counted: headings, commands, rows of tables, and where links lead."""
+    english, chinese = (outline(text) for text in (README, CHINESE))
+    assert len(english["headings"]) >= 8
+    assert english == chinese
+
+
+def outline(text: str) -> dict[str, list[str]]:
+    """What of a page is the same in every language."""
+    prose = re.sub(r"^```.*?^```", "", text[text.index("# Z-Image") :], flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)]+)\)", prose)
+    return {
+        "headings": re.findall(r"^(#+) ", prose, re.MULTILINE),
+        "commands": re.findall(r"^```.*?^```", text, re.MULTILINE | re.DOTALL),
+        "tables": [str(line.replace("\\|", "").count("|")) for line in prose.splitlines() if line.startswith("|")],
+        "links": sorted(link for link in links if not link.startswith("README")),
+        "options": sorted(options_in(prose)),
+    }
 
 
 @pytest.mark.timeout(300)

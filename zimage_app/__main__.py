@@ -1,14 +1,25 @@
-"""``python -m zimage_app``."""
+"""``python -m zimage_app``, and ``zimage`` where the package is installed."""
 
 from __future__ import annotations
 
 import io
 import sys
 
-from zimage_app.cli.main import main
+from zimage_app.cli.main import APP, main
 
-if __name__ == "__main__":
+
+def run() -> int:
+    """The command line, or the page for ``app``; gives the exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows would otherwise choke on Chinese
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    sys.exit(main())
+    if sys.argv[1:2] != [APP]:
+        return main()
+    from zimage_app.serve import main as serve  # takes Gradio: seconds
+
+    serve(sys.argv[2:])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from zimage_app.rest.app import rest_routes
 from zimage_app.service.diagnostics.housekeeping import begin_tidying
 from zimage_app.service.diagnostics.logs import LogSettings, start_logging
 from zimage_app.service.library.first_fetch import fetch_first
+from zimage_app.service.setup.config import ROOT
 from zimage_app.service.setup.network import DEFAULT_PORT, choose_port
 from zimage_app.service.setup.settings import Settings, add_flags, settle, strange_variables
 from zimage_app.service.setup.space import begin_borrowing, on_space, on_zero_gpu
@@ -56,9 +58,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> Settings:
     Raises:
         StudioError: a setting is out of bounds; says which, where it was given, and what is allowed.
     """
-    parser = _Parser(prog="app.py", description="Z-Image Progressive Studio: the page.")
+    parser = _Parser(prog=_program(), description="Z-Image Progressive Studio: the page.")
     add_flags(parser)
     return settle(vars(parser.parse_args(arguments)), os.environ)
+
+
+def _program() -> str:
+    return "zimage app" if Path(sys.argv[0]).stem == "zimage" else "app.py"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             require_mcp()
         port = choose_port(settings.host, settings.port)
         start_logging(LogSettings(settings.outputs, settings.log_level, settings.log_json))
+        if settings.home != ROOT:
+            _tell(Text(f"Your folder: {settings.home}", f"数据目录：{settings.home}"), language)
         for text in strange_variables(os.environ):
             _tell(text, language)
         if settings.fetch:

@@ -135,7 +135,7 @@ def _items(
         settings["negative"] = "，".join(filter(None, (settings["negative"], _negative(options.negative_prompt_file))))
     if options.stages is not None:
         settings["stages"] = _first_stages(settings["stages"], options.stages)
-    loras, wildcard = LoraLibrary(config.loras), WildcardLibrary(config.wildcards).lines
+    loras, wildcard = LoraLibrary(*config.lora_folders), WildcardLibrary(*config.wildcard_folders).lines
     inputs = inputs_of(config)
 
     def planned(request: GenerationRequest) -> GenerationPlan:

@@ -86,13 +86,13 @@ def _items(
     settings = settings_data(options, source.card, preset)
     if not isinstance(settings.get("seed"), int):
         settings["seed"] = draw_seed() if manifest.seed is None else manifest.seed
-    loras, wildcard = LoraLibrary(config.loras), WildcardLibrary(config.wildcards).lines
+    loras, wildcard = LoraLibrary(*config.lora_folders), WildcardLibrary(*config.wildcard_folders).lines
 
     def planned(request: GenerationRequest) -> GenerationPlan:
         request = with_nag(request) if options.nag else request
         return make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
 
-    return source, *grid_items(axes, settings, planned, PresetLibrary(config.presets))
+    return source, *grid_items(axes, settings, planned, PresetLibrary(*config.preset_folders))
 
 
 def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfig, source: ModelSource) -> None:

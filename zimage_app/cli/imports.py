@@ -43,7 +43,7 @@ def show_import(options: argparse.Namespace) -> int:
     """``import``: exit status 2 where nothing can be read."""
     config = config_of(options)
     try:
-        imported = as_here(read_file(options.file), config, LoraLibrary(config.loras))
+        imported = as_here(read_file(options.file), config, LoraLibrary(*config.lora_folders))
     except ImportedFileError as error:
         return complain(error, BAD_INPUT)
     if options.json:

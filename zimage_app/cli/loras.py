@@ -56,7 +56,7 @@ def add_loras_command(commands: Any) -> None:
 
 def list_loras(options: argparse.Namespace) -> int:
     """``loras``: everything that is known of each file, broken ones too."""
-    library = LoraLibrary(_config(options).loras)
+    library = LoraLibrary(*_config(options).lora_folders)
     entries = library.entries()
     if options.json:
         data = [_data(entry, library.known_sha256(entry)) for entry in entries]
@@ -77,7 +77,7 @@ def check_loras(options: argparse.Namespace) -> int:
     from zimage_app.service.library.default_model import default_model
 
     config = _config(options)
-    library = LoraLibrary(config.loras)
+    library = LoraLibrary(*config.lora_folders)
     try:
         source = find_model(options.model or default_model(config), config.shelves)
         entries = (

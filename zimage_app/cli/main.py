@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import NoReturn
 
 from zimage_app.cli.batch import add_batch_command
@@ -27,9 +29,13 @@ from zimage_app.cli.terminal import BAD_INPUT, CarefulStream, complain
 from zimage_app.cli.upscale import add_upscale_command
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.errors import RequestError, StudioError
+from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
+from zimage_app.service.setup.settings import variable_of
 
 INTERRUPTED = 130
+APP = "app"
+"""The command that starts the page; it is carried out outside the command line, which knows no page."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,9 +47,12 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """Every flag of every command."""
-    parser = _Parser(prog="python -m zimage_app", description="Three-stage progressive pictures with Z-Image.")
+    parser = _Parser(prog=_program(), description="Three-stage progressive pictures with Z-Image.")
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--home", type=Path, metavar="DIR", help="your folder, as ZIMAGE_HOME names it too")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    page = commands.add_parser(APP, help="start the page; its flags: app --help", add_help=False)
+    page.set_defaults(run=_app_elsewhere)
     add_generate_command(commands)
     add_batch_command(commands)
     add_doctor_command(commands)
@@ -64,6 +73,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _app_elsewhere(options: argparse.Namespace) -> int:
+    del options
+    raise RequestError(APP, Text("stands first; write app --home DIR", "必须写在最前面，如 app --home 目录"))
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).stem
+    return name if name == "zimage" else "python -m zimage_app"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     with redirect_stdout(CarefulStream(sys.stdout)), redirect_stderr(CarefulStream(sys.stderr)):
@@ -71,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.home is not None:
+        os.environ[variable_of("home")] = str(options.home)  # read by the command, and by processes that it starts
     try:
         status: int = options.run(options)
         return status

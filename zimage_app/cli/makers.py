@@ -62,9 +62,9 @@ class LocalMaker:
         config = self._config
         self._generator = load_source(
             self._source,
-            LoraLibrary(config.loras),
+            LoraLibrary(*config.lora_folders),
             Loading(config.device, memory=config.stage_memory),
-            WildcardLibrary(config.wildcards).lines,
+            WildcardLibrary(*config.wildcard_folders).lines,
             inputs_of(config),
         )
         for text in self._generator.about:

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from zimage_app.cli.folders import config_of
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, combine
 from zimage_app.domain.text import Text
 from zimage_app.service.library.negatives import NegativeLibrary
-from zimage_app.service.setup.config import StudioConfig
 
 
 def add_negatives_command(commands: Any) -> None:
@@ -30,7 +30,7 @@ def add_negatives_command(commands: Any) -> None:
 
 def list_negatives(options: argparse.Namespace) -> int:
     """``negatives``: by category; broken files are told with their reason. Exit status 1 when nothing is found."""
-    library = NegativeLibrary(StudioConfig().negatives)
+    library = NegativeLibrary(*config_of().negative_folders)
     search = " ".join(options.search)
     for category in library.categories():
         if category.problem is not None:
@@ -52,7 +52,7 @@ def negative_text(text: str, names: Sequence[str]) -> str:
     Raises:
         RequestError: a name is no entry.
     """
-    library = NegativeLibrary(StudioConfig().negatives)
+    library = NegativeLibrary(*config_of().negative_folders)
     try:
         return combine([library.find(name).text for name in names], text)
     except RequestError as error:

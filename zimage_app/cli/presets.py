@@ -143,7 +143,7 @@ def preset_model(preset: Preset | None, default: ModelCard | None) -> str | None
 
 
 def _library() -> PresetLibrary:
-    return PresetLibrary(config_of().presets)
+    return PresetLibrary(*config_of().preset_folders)
 
 
 def _settings_of(what: str, library: PresetLibrary, *, whole: bool) -> Settings:

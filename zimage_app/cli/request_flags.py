@@ -191,14 +191,14 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
         StudioError: what is asked for can't be done; says which flag or file and why.
     """
     config = config_of(options)
-    loras = LoraLibrary(config.loras)
+    loras = LoraLibrary(*config.lora_folders)
     found = as_here(original(options), config, loras) if options.picture else None
     preset = preset_of(options)
     source = meant_model(config, options.model or (found.model if found else None), preset)
     request = found.request() if found else build_request(options, source.card, preset)
     inputs = inputs_of(config)
     request = _started(request, options, inputs, found.start if found else None)
-    wildcard = WildcardLibrary(config.wildcards).lines
+    wildcard = WildcardLibrary(*config.wildcard_folders).lines
 
     def planned(asked: GenerationRequest) -> GenerationPlan:
         return make_plan(asked, source.card, lora_name=loras.name_of, wildcard=wildcard)
@@ -288,7 +288,7 @@ def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset |
     strength = settings.get("lora_strength", 1.0)
     typed = [lora_use(text, strength) for text in options.loras_used]
     if typed:
-        library = LoraLibrary(config_of(options).loras)
+        library = LoraLibrary(*config_of(options).lora_folders)
         data["loras"] = [*data.get("loras", []), *(use | {"name": meant_lora(use["name"], library)} for use in typed)]
     if options.seed is not None:
         data["seed"] = parsed_seed(options.seed)

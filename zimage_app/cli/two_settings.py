@@ -50,7 +50,7 @@ def _made(side: ResolvedCommand, make: Callable[[GenerationPlan], SavedPicture])
 
 def _settled(side: Path, options: argparse.Namespace, seed: int) -> ResolvedCommand:
     config = config_of(options)
-    loras, inputs = LoraLibrary(config.loras), PictureInputs(config.outputs)
+    loras, inputs = LoraLibrary(*config.lora_folders), PictureInputs(config.outputs)
     preset = _settings(side, config, loras)
     source = meant_model(config, options.model, preset)
     data = settings_data(options, source.card, preset) | {"keep_stages": True}
@@ -61,7 +61,7 @@ def _settled(side: Path, options: argparse.Namespace, seed: int) -> ResolvedComm
     request = parse_request(data)
     request = with_nag(request) if options.nag else request
     inputs.check(request.start)
-    wildcard = WildcardLibrary(config.wildcards).lines
+    wildcard = WildcardLibrary(*config.wildcard_folders).lines
     plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
     return ResolvedCommand(config, loras, inputs, source, None, plan, (plan,))
 
@@ -69,7 +69,7 @@ def _settled(side: Path, options: argparse.Namespace, seed: int) -> ResolvedComm
 def _settings(side: Path, config: StudioConfig, loras: LoraLibrary) -> Preset:
     """The settings inside a file, or the preset of that name."""
     if not side.is_file():
-        return PresetLibrary(config.presets).load(str(side))
+        return PresetLibrary(*config.preset_folders).load(str(side))
     try:
         found = as_here(read_file(side), config, loras)
     except ImportedFileError as error:

@@ -71,7 +71,7 @@ def upscale_picture(options: argparse.Namespace) -> int:
 def _settled(options: argparse.Namespace) -> ResolvedCommand:
     """The plan that the flags come to; raises StudioError."""
     config = config_of(options)
-    loras, inputs = LoraLibrary(config.loras), inputs_of(config)
+    loras, inputs = LoraLibrary(*config.lora_folders), inputs_of(config)
     kept = keep_input("PICTURE", options.picture, inputs)
     found = _settings_inside(options.picture, config, loras)
     source = meant_model(config, options.model or (found.model if found else None), None)
@@ -83,7 +83,7 @@ def _settled(options: argparse.Namespace) -> ResolvedCommand:
     request = upscaled(_shown(found), kept.sha256, size, source.card, parse_as(Upscaling, given))
     request = _assigned(request, options.settings)
     inputs.check(request.start)
-    wildcard = WildcardLibrary(config.wildcards).lines
+    wildcard = WildcardLibrary(*config.wildcard_folders).lines
     plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
     return ResolvedCommand(config, loras, inputs, source, None, plan, (plan,))
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from zimage_app.cli.folders import config_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import draw_seed
@@ -15,7 +16,6 @@ from zimage_app.domain.request import MAX_SEED
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import combinations, draw, parse
 from zimage_app.service.library.wildcards import WildcardLibrary, WildcardList
-from zimage_app.service.setup.config import StudioConfig
 
 _SAMPLES = 3
 _MAX_TRIES = 1000
@@ -38,7 +38,7 @@ def add_wildcards_command(commands: Any) -> None:
 
 def run_wildcards(options: argparse.Namespace) -> int:
     """``wildcards``: exit status 2 for a wildcard that isn't there or syntax that is wrong."""
-    library = WildcardLibrary(StudioConfig().wildcards)
+    library = WildcardLibrary(*config_of().wildcard_folders)
     try:
         if options.prompt is not None:
             return _try_out(options, library)

@@ -68,13 +68,13 @@ class Studio:
 
     def __init__(self, config: StudioConfig) -> None:
         self._config = config
-        self.loras = LoraLibrary(config.loras)
+        self.loras = LoraLibrary(*config.lora_folders)
         self.models = ModelLibrary(config)
         self.monitor = Monitor(config.outputs)
         self.history = History(config.outputs, shared=config.shared)
-        self.negatives = NegativeLibrary(config.negatives)
-        self.presets = PresetLibrary(config.presets)
-        self.wildcards = WildcardLibrary(config.wildcards)
+        self.negatives = NegativeLibrary(*config.negative_folders)
+        self.presets = PresetLibrary(*config.preset_folders)
+        self.wildcards = WildcardLibrary(*config.wildcard_folders)
         self.pace = Pace(config.outputs)
         self._tokens = TokenCounter()
         self.shared = config.shared

@@ -90,6 +90,32 @@ def test_the_demo_model_is_offered_wherever_models_lie(tmp_path: Path) -> None:
     assert settled([]).config.shipped is None
 
 
+def test_another_home_holds_what_is_the_users_and_what_ships_is_read_beside_it(tmp_path: Path) -> None:
+    for flags, environment in ((["--home", str(tmp_path)], {}), ([], {"ZIMAGE_HOME": str(tmp_path)})):
+        config = settled(flags, environment).config
+        assert [config.outputs, config.models] == [tmp_path / "outputs", tmp_path / "models"]
+        assert config.lora_folders == (tmp_path / "loras", ROOT / "loras")
+        assert config.preset_folders == (tmp_path / "presets", ROOT / "presets")
+        assert config.negative_folders[0] == tmp_path / "presets" / "negative"
+        assert config.wildcard_folders[1] == ROOT / "presets" / "wildcards"
+        assert {"demo", "z-image-turbo"} <= {source.card.name for source in list_models(config.shelves)}
+    assert settled(["--home", str(tmp_path), "--outputs", "here"]).config.outputs == Path("here")
+    assert settled([]).config.lora_folders == (ROOT / "loras",)
+
+
+def test_a_home_that_is_none_is_told_once() -> None:
+    with pytest.raises(RequestError, match="--home"):
+        settled(["--home", "."])
+
+
+def test_the_file_of_settings_lies_in_the_users_folder(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text("port: 1001\n")
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    assert settle(vars(parser.parse_args(["--home", str(tmp_path)])), {}).port == 1001
+    assert settle({}, {"ZIMAGE_HOME": str(tmp_path)}).port == 1001
+
+
 def test_no_time_limit_is_a_time_limit_of_none() -> None:
     assert settled(["--time-limit", "0"]).config.allowed.seconds is None
 

@@ -37,6 +37,8 @@ class Shelves:
     """A ComfyUI installation, or its models folder."""
     shipped: Path | None = None
     """The folder of the model that comes with the app, where ``models`` is another than the one it lies in."""
+    shipped_names: Path | None = None
+    """YAML files as in ``named``, that come with the app; ``named`` counts for more."""
     listed_only: bool = False
     """Whether only names in the list mean a model: no paths, and no repositories that somebody fetched elsewhere."""
 
@@ -126,8 +128,8 @@ def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
         makers[shelves.shipped.name] = partial(_folder_source, shelves.shipped)
     folders = [folder for folder in _subfolders(shelves.models) if is_model(folder)]
     makers |= {folder.name: partial(_folder_source, folder) for folder in folders}
-    if shelves.named is not None and shelves.named.is_dir():
-        for path in sorted(shelves.named.glob(f"*{SUFFIX}")):
+    for named in (shelves.shipped_names, shelves.named):
+        for path in sorted(named.glob(f"*{SUFFIX}")) if named is not None and named.is_dir() else ():
             makers[path.stem] = partial(_named_source, path, shelves)
     own = [folder for folder in folders if not (folder / "model_index.json").is_file()]
     return makers | {folder.name: partial(_folder_source, folder) for folder in own}

@@ -35,7 +35,7 @@ from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.upscalers import enlarged_start
 from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.pictures.gallery import Gallery
-from zimage_app.service.setup.config import ROOT, StudioConfig
+from zimage_app.service.setup.config import HOME_FOLDER, StudioConfig
 
 EventStream = collections.abc.Generator[Event, None, None]
 
@@ -47,7 +47,7 @@ class Generated:
     image: Image.Image
     record: ImageRecord
 
-    def save(self, outputs: Path = ROOT / "outputs") -> Path:
+    def save(self, outputs: Path = HOME_FOLDER / "outputs") -> Path:
         """Write the PNG with its settings inside, under ``outputs/YYYY-MM-DD/``; gives its path."""
         return Gallery(outputs).save(np.asarray(self.image), self.record).path
 
@@ -70,7 +70,7 @@ class Generator:
     ) -> None:
         """``memory``: bytes of stages that are remembered."""
         self._components = components
-        self._inputs = inputs or PictureInputs(ROOT / "outputs")
+        self._inputs = inputs or PictureInputs(HOME_FOLDER / "outputs")
         self.about = about
         """Where and in what the model computes, and how its weights are held."""
         self._loras = loras
@@ -186,8 +186,8 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
         ModelError: there is no such model, or its files are not whole; says which and what to do.
     """
     config = config or StudioConfig()
-    source, loras = find_model(model, config.shelves), LoraLibrary(config.loras)
-    wildcard, inputs = WildcardLibrary(config.wildcards).lines, inputs_of(config)
+    source, loras = find_model(model, config.shelves), LoraLibrary(*config.lora_folders)
+    wildcard, inputs = WildcardLibrary(*config.wildcard_folders).lines, inputs_of(config)
     return load_source(source, loras, Loading(config.device, memory=config.stage_memory), wildcard, inputs)
 
 

@@ -70,7 +70,7 @@ class BorrowedGenerator(Generator):
 
     def _run(self, plan: GenerationPlan) -> EventStream:
         """In the other process, whose copies of locks may be held by threads that it doesn't have."""
-        self._loras = LoraLibrary(self._loras.folder)
+        self._loras = LoraLibrary(*self._loras.folders)
         self._busy = threading.Lock()
         yield from super().stream(plan)
 

@@ -48,8 +48,9 @@ class WildcardList:
 class WildcardLibrary:
     """Safe to use from any thread. Files that were edited are read again at the next question."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *shipped: Path) -> None:
         self.folder = folder
+        self._folders = (*shipped, folder)
         self._lock = threading.Lock()
         self._read: dict[Path, tuple[_Stamp, WildcardList]] = {}
         self._files: dict[str, Path] = {}
@@ -89,11 +90,8 @@ class WildcardLibrary:
         return found.lines
 
     def _look(self) -> None:
-        """List the folder. Links that lead out of it are passed over."""
-        root = self.folder.resolve()
-        inside = (path for path in _texts(self.folder) if path.resolve().is_relative_to(root))
-        named = ((path.relative_to(self.folder).as_posix()[: -len(SUFFIX)], path) for path in islice(inside, MAX_FILES))
-        self._files = {unicodedata.normalize("NFC", name): path for name, path in named}
+        """List the folders; of two lists of one name the user's own counts."""
+        self._files = {name: path for folder in self._folders for name, path in islice(_named(folder), MAX_FILES)}
         self._read = {path: each for path, each in self._read.items() if path in self._files.values()}
         self._listed = time.monotonic()
 
@@ -127,6 +125,14 @@ def _unknown(name: str, names: list[str]) -> RequestError:
             rf"没有通配符 __{name}__；{there.zh}；普通下划线请写成 \__",
         ),
     )
+
+
+def _named(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The lists of a folder. Links that lead out of it are passed over."""
+    root = folder.resolve()
+    for path in _texts(folder):
+        if path.resolve().is_relative_to(root):
+            yield unicodedata.normalize("NFC", path.relative_to(folder).as_posix()[: -len(SUFFIX)]), path
 
 
 def _texts(folder: Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,25 +11,32 @@ from zimage_app.models.find.catalogue import Shelves
 from zimage_app.service.rules.limits import HOME, PUBLIC, Limits
 
 ROOT = Path(__file__).resolve().parents[3]
-"""The checkout: models/, loras/, presets/ and outputs/ lie here unless told otherwise."""
+"""The checkout, or the folder that the package was installed into."""
+_INSTALLED = Path(__file__).resolve().parents[2] / "shipped"
+SHIPPED = _INSTALLED if _INSTALLED.is_dir() else ROOT
+"""Where the demo model, LoRAs and presets lie that come with the app: the checkout, or in the installed package."""
+HOME_FOLDER = ROOT if SHIPPED == ROOT else Path(os.path.expanduser("~/zimage-studio"))
+"""The user's folder unless told otherwise: models/, loras/, presets/ and outputs/ lie in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudioConfig:
     """How one process of the app is set up."""
 
-    outputs: Path = ROOT / "outputs"
-    models: Path = ROOT / "models"
-    shipped: Path | None = None
+    outputs: Path = HOME_FOLDER / "outputs"
+    models: Path = HOME_FOLDER / "models"
+    shipped: Path | None = None if HOME_FOLDER == SHIPPED else SHIPPED / "models" / "demo"
     """The demo model's folder, where ``models`` is another than the one it lies in."""
-    loras: Path = ROOT / "loras"
-    named_models: Path = ROOT / "presets" / "models"
+    beside: Path | None = None if HOME_FOLDER == SHIPPED else SHIPPED
+    """What comes with the app, where that is not the user's folder: its loras/ and presets/ are read beside these."""
+    loras: Path = HOME_FOLDER / "loras"
+    named_models: Path = HOME_FOLDER / "presets" / "models"
     """YAML files that name models and the places of their parts."""
-    presets: Path = ROOT / "presets"
+    presets: Path = HOME_FOLDER / "presets"
     """YAML files of settings; the user's own lie in ``my/``."""
-    negatives: Path = ROOT / "presets" / "negative"
+    negatives: Path = HOME_FOLDER / "presets" / "negative"
     """YAML files of negative prompts, one for each category."""
-    wildcards: Path = ROOT / "presets" / "wildcards"
+    wildcards: Path = HOME_FOLDER / "presets" / "wildcards"
     """Text files of wildcards, one entry a line."""
     comfyui: Path | None = None
     """A ComfyUI installation whose models are offered too."""
@@ -57,6 +65,29 @@ class StudioConfig:
         return PUBLIC if self.shared else HOME
 
     @property
+    def lora_folders(self) -> tuple[Path, ...]:
+        """Where LoRAs lie: the user's own folder, then what comes with the app."""
+        return self._with_shipped(self.loras, "loras")
+
+    @property
+    def preset_folders(self) -> tuple[Path, ...]:
+        """Where presets lie, as ``lora_folders``."""
+        return self._with_shipped(self.presets, "presets")
+
+    @property
+    def negative_folders(self) -> tuple[Path, ...]:
+        """Where negative prompts lie, as ``lora_folders``."""
+        return self._with_shipped(self.negatives, "presets/negative")
+
+    @property
+    def wildcard_folders(self) -> tuple[Path, ...]:
+        """Where wildcards lie, as ``lora_folders``."""
+        return self._with_shipped(self.wildcards, "presets/wildcards")
+
+    def _with_shipped(self, own: Path, below: str) -> tuple[Path, ...]:
+        return (own,) if self.beside is None else (own, self.beside / below)
+
+    @property
     def state(self) -> Path:
         """The folder of the queue and the index."""
         return self.outputs / ".state"
@@ -64,7 +95,8 @@ class StudioConfig:
     @property
     def shelves(self) -> Shelves:
         """Where models are looked for."""
-        return Shelves(self.models, self.named_models, self.comfyui, self.shipped)
+        named = None if self.beside is None else self.beside / "presets" / "models"
+        return Shelves(self.models, self.named_models, self.comfyui, self.shipped, shipped_names=named)
 
     @property
     def upscaler_roots(self) -> tuple[Path, ...]:

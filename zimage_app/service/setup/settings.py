@@ -25,12 +25,12 @@ from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
 from zimage_app.models.disk.yaml_file import YamlReader
 from zimage_app.service.rules.limits import HOME
-from zimage_app.service.setup.config import ROOT, StudioConfig
+from zimage_app.service.setup.config import HOME_FOLDER, SHIPPED, StudioConfig
 from zimage_app.service.setup.space import DATA, space_settings
 
 CONFIG = "config"
 FILE_NAME = "studio.yaml"
-"""Read from the app's folder where ``--config`` names no other."""
+"""Read from the user's folder where ``--config`` names no other."""
 _PREFIX = "ZIMAGE_"
 _MAX_FILE = 64 * 2**10
 """Bytes."""
@@ -61,6 +61,15 @@ def _about(text: str, metavar: str = "", default: str = "", secret: bool = False
     """A setting's help; ``secret`` ones stand in no configuration file, which others may read."""
     extra: dict[str, Any] = {"metavar": metavar, "default": default, "secret": secret}
     return Field(description=text, json_schema_extra={key: value for key, value in extra.items() if value})
+
+
+def _below_home(name: str, text: str) -> Any:
+    """A folder that lies in ``home`` unless it is named."""
+    return Field(
+        default_factory=lambda given: given["home"] / name,
+        description=text,
+        json_schema_extra={"metavar": "DIR", "default": name},
+    )
 
 
 class Settings(BaseModel):
@@ -98,9 +107,13 @@ class Settings(BaseModel):
         Field(pattern=r"^(/[A-Za-z0-9._~-]+)*/?$"),
         _about("path that a proxy serves the app below, as /studio", "PATH"),
     ] = ""
-    outputs: Annotated[_Place, _about("where pictures go", "DIR", "outputs")] = ROOT / "outputs"
-    models_dir: Annotated[_Place, _about("where models lie", "DIR", "models")] = ROOT / "models"
-    loras: Annotated[_Place, _about("where LoRAs lie", "DIR", "loras")] = ROOT / "loras"
+    home: Annotated[
+        _Place,
+        _about("your folder: outputs, models, LoRAs and presets lie in it", "DIR", "the checkout, or ~/zimage-studio"),
+    ] = HOME_FOLDER
+    outputs: _Place = _below_home("outputs", "where pictures go")
+    models_dir: _Place = _below_home("models", "where models lie")
+    loras: _Place = _below_home("loras", "where LoRAs lie")
     comfyui: Annotated[_Place | None, _about("a ComfyUI whose models are offered too", "DIR")] = None
     offline: Annotated[bool, _about("never use the network")] = False
     stage_memory: Annotated[
@@ -125,11 +138,17 @@ class Settings(BaseModel):
     @property
     def config(self) -> StudioConfig:
         """What the service needs to know of it."""
+        presets = self.home / "presets"
         config = StudioConfig(
             outputs=self.outputs,
             models=self.models_dir,
-            shipped=None if self.models_dir == ROOT / "models" else ROOT / "models" / "demo",
+            shipped=None if self.models_dir == SHIPPED / "models" else SHIPPED / "models" / "demo",
+            beside=None if self.home == SHIPPED else SHIPPED,
             loras=self.loras,
+            named_models=presets / "models",
+            presets=presets,
+            negatives=presets / "negative",
+            wildcards=presets / "wildcards",
             comfyui=self.comfyui,
             model=self.model,
             device=None if self.device == "auto" else self.device,
@@ -167,15 +186,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag_of(name), default=argparse.SUPPRESS, help=_help(field), **more)
 
 
-def settle(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path = ROOT) -> Settings:
+def settle(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Settings:
     """The settings, from the least to the most: defaults, those of a Space, file, environment, flags.
+
+    Without ``folder`` the file lies in the user's folder.
 
     Raises:
         RequestError: a flag or a variable; named, with its value and what is allowed.
         StorageError: the file; with line and column.
     """
     given = {name: value for name, value in flags.items() if name != CONFIG}
-    file = _file(flags.get(CONFIG) or environment.get(variable_of(CONFIG)), folder)
+    home = Path(given.get("home") or environment.get(variable_of("home")) or HOME_FOLDER).expanduser()
+    file = _file(flags.get(CONFIG) or environment.get(variable_of(CONFIG)), folder or home)
     settled = space_settings(environment)
     settled |= {} if file is None else read_file(file)
     settled |= _checked(_from_environment(environment), variable_of)

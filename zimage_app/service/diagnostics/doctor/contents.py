@@ -19,18 +19,18 @@ _Problem = tuple[str, Text | None]
 def check_lists(config: StudioConfig, deep: bool) -> Iterator[Finding]:
     """Presets, negative prompts and wildcards: each file read strictly."""
     del deep
-    presets = ((preset.name, preset.problem) for preset in PresetLibrary(config.presets).presets())
+    presets = ((preset.name, preset.problem) for preset in PresetLibrary(*config.preset_folders).presets())
     yield from _summed(Text("Presets", "预设"), presets)
-    categories = NegativeLibrary(config.negatives).categories(refresh=True)
+    categories = NegativeLibrary(*config.negative_folders).categories(refresh=True)
     yield from _summed(Text("Negative prompts", "反向词库"), ((each.title.en, each.problem) for each in categories))
-    lists = WildcardLibrary(config.wildcards).lists()
+    lists = WildcardLibrary(*config.wildcard_folders).lists()
     yield from _summed(Text("Wildcards", "通配符"), ((each.name, each.problem) for each in lists))
 
 
 def check_loras(config: StudioConfig, deep: bool) -> Iterator[Finding]:
     """Each LoRA's header."""
     del deep
-    entries = LoraLibrary(config.loras).entries(refresh=True)
+    entries = LoraLibrary(*config.lora_folders).entries(refresh=True)
     yield from _summed(Text("LoRAs", "LoRA"), ((entry.name, entry.problem) for entry in entries))
 
 

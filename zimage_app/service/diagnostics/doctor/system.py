@@ -16,14 +16,14 @@ from zimage_app.domain.version import SERVICE
 from zimage_app.service.diagnostics.details import installed
 from zimage_app.service.diagnostics.doctor.finding import Finding
 from zimage_app.service.diagnostics.gpus import NvidiaGpus
-from zimage_app.service.setup.config import ROOT, StudioConfig
+from zimage_app.service.setup.config import ROOT, SHIPPED, StudioConfig
 from zimage_app.service.setup.network import DEFAULT_PORT, choose_port
 from zimage_app.service.setup.settings import strange_variables
 
-REQUIREMENTS = ROOT / "requirements.txt"
+REQUIREMENTS = SHIPPED / "requirements.txt"
 OLDEST_PYTHON = (3, 11)
 _LOCAL = "127.0.0.1"
-_INSTALL = "pip install -r requirements.txt"
+_INSTALL = f"pip install -r {REQUIREMENTS.name if SHIPPED == ROOT else REQUIREMENTS}"
 
 
 def check_python(config: StudioConfig, deep: bool) -> Iterator[Finding]:
@@ -132,8 +132,9 @@ def check_accelerator(config: StudioConfig, deep: bool) -> Iterator[Finding]:
             about,
             Text(
                 f"{names} with driver {nvidia.driver()} is here, but PyTorch {torch} can't use it: install PyTorch's"
-                " CUDA build as pytorch.org describes, or a newer driver.",
-                f"检测到 {names}（驱动 {nvidia.driver()}），但 PyTorch {torch} 无法使用它：请按 pytorch.org 的说明安装"
+                " CUDA build with ./run.sh (run.bat) or as pytorch.org says, or a newer driver.",
+                f"检测到 {names}（驱动 {nvidia.driver()}），但 PyTorch {torch} 无法使用它："
+                "请用 ./run.sh（run.bat）或按 pytorch.org 的说明安装"
                 " CUDA 版 PyTorch，或更新显卡驱动。",
             ),
         )

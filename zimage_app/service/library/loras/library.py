@@ -45,8 +45,10 @@ def _to_nobody(text: Text) -> None:
 class LoraLibrary:
     """Safe to use from any thread. Constructing it opens nothing; the first question looks into the folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *shipped: Path) -> None:
         self.folder = folder
+        self.folders = (folder, *shipped)
+        """Of two LoRAs of one name, that in the folder before counts."""
         self._lock = threading.Lock()
         self._cache: Cache | None = None
         self._entries: dict[str, LoraEntry] | None = None
@@ -190,11 +192,12 @@ class LoraLibrary:
         return self._cache
 
     def _cache_name(self, entry: LoraEntry) -> str:
-        return readable(entry.path.relative_to(self.folder).as_posix())
+        folder = next(each for each in self.folders if entry.path.is_relative_to(each))
+        return readable(entry.path.relative_to(folder).as_posix())
 
     def _look(self) -> dict[str, LoraEntry]:
         cache = self._opened()
-        found = list(scan(self.folder))
+        found = list({files.lora.name: files for folder in reversed(self.folders) for files in scan(folder)}.values())
         entries = (entry_of(_read(files, cache)) for files in found)
         index = {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.name.casefold(), entry.name))}
         cache.keep_only(file.name for files in found for file in (files.lora, *files.companions))

@@ -33,8 +33,9 @@ class _Index:
 class NegativeLibrary:
     """Safe to use from any thread. Constructing it opens nothing; the first question looks into the folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *shipped: Path) -> None:
         self.folder = folder
+        self._shipped = shipped
         self._lock = threading.Lock()
         self._index: _Index | None = None
 
@@ -142,9 +143,9 @@ class NegativeLibrary:
             return self._index
 
     def _look(self) -> _Index:
-        paths = sorted(self.folder.glob("*.yaml")) if self.folder.is_dir() else []
-        shown = [path for path in paths if not path.name.startswith(".")]
-        categories = [_read(path) for path in sorted(shown, key=lambda path: path.stem != MINE)]
+        files = (path for folder in (*self._shipped, self.folder) for path in folder.glob("*.yaml"))
+        shown = {path.name: path for path in files if not path.name.startswith(".")}  # the user's own counts for more
+        categories = [_read(path) for path in sorted(shown.values(), key=lambda path: (path.stem != MINE, path.name))]
         try:
             favourites = read_names(self.folder / _FAVOURITES)
         except StorageError as error:

@@ -30,8 +30,9 @@ _MAX_CANDIDATES = 3
 class PresetLibrary:
     """Safe to use from any thread. Nothing is kept: a preset that is edited by hand is new at the next question."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *shipped: Path) -> None:
         self.folder = folder
+        self._shipped = shipped
         self._lock = threading.Lock()
 
     def presets(self) -> tuple[Preset, ...]:
@@ -111,7 +112,8 @@ class PresetLibrary:
     def _files(self) -> dict[str, tuple[Path, bool]]:
         """Every preset's file by its key, and whether it is the user's own."""
         found: dict[str, tuple[Path, bool]] = {}
-        for folder, mine in ((self.folder, False), (self.folder / MINE, True)):
+        for folder in (*self._shipped, self.folder, self.folder / MINE):
+            mine = folder == self.folder / MINE
             for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
                 if not path.name.startswith("."):
                     found.setdefault(_key(path.stem), (path, mine))
