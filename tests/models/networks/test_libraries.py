@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 _WHO_HOLDS = """
 import sys, threading
 from pathlib import Path
-from zimage_app.models import libraries, parts, text
+from zimage_app.models.networks import libraries, networks, text_encoder
 held = []
 class Finder:
     def find_spec(self, name, path=None, target=None):
@@ -19,8 +19,8 @@ class Finder:
             held.append((name, libraries.FIRST_IMPORT.locked()))
         return None
 sys.meta_path.insert(0, Finder())
-text.load_tokenizer(Path(sys.argv[1]))
-for outline in (parts._text_outline, parts._vae_outline, parts._transformer_outline):
+text_encoder.load_tokenizer(Path(sys.argv[1]))
+for outline in (networks._text_outline, networks._vae_outline, networks._transformer_outline):
     try:
         outline({})
     except (ValueError, KeyError):
