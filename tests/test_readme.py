@@ -28,7 +28,7 @@ COMMANDS = [line for language, text in BLOCKS if not language for line in text.s
 RUN = "pip install -r requirements.txt && python app.py"
 _OPTION = re.compile(r"--[a-z]+(?:-[a-z]+)*(?![\w-])")
 """An option's whole name."""
-TEST = "pip install -r requirements-dev.txt && python -m pytest"
+TEST = "pip install -r requirements-dev.txt && python -m pytest -n auto --dist worksteal"
 
 
 @contextmanager
