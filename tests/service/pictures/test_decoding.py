@@ -95,7 +95,7 @@ def test_what_a_decoder_dies_of_is_a_refusal_and_the_next_picture_is_made(monkey
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds on memory are the system's")
 def test_memory_is_bounded_in_the_process() -> None:
     code = (
-        "from zimage_app.service import decoding; decoding._bound_memory()\n"
+        "from zimage_app.service.pictures import decoding; decoding._bound_memory()\n"
         "try: bytearray(decoding.MAX_MEMORY)\n"
         "except MemoryError: print('bounded')"
     )
@@ -112,7 +112,7 @@ def test_the_process_loads_neither_torch_nor_numpy() -> None:
 
 def test_the_process_ends_with_its_parent() -> None:
     code = (
-        "import os, sys\nfrom zimage_app.service import decoding\n"
+        "import os, sys\nfrom zimage_app.service.pictures import decoding\n"
         "decoding.decode(sys.stdin.buffer.read(), decoding.Wanted((8, 8), 'inside'))\n"
         "print(decoding._PROCESSES._idle[0]._program.pid, flush=True)\nos._exit(1)"
     )
