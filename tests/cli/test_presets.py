@@ -104,9 +104,9 @@ def test_a_preset_comes_before_the_flags(folder: Path) -> None:
     )
     full = made("full")
     assert (full["prompt"], full["negative"], full["triggers"], full["seed"]) == ("a boat", "模糊", ["水墨"], 5)
-    more = made("full", "--seed", "9", "--trigger", "雪", "--lora", "snow", "--negative-preset", "水印")
+    more = made("full", "--seed", "9", "--trigger", "雪", "--lora", "demo-snow", "--negative-preset", "水印")
     assert (more["negative"], more["triggers"], more["seed"]) == ("模糊，水印", ["水墨", "雪"], 9)
-    assert [use["name"] for use in more["loras"]] == ["ink", "snow"]  # type: ignore[attr-defined]
+    assert [use["name"] for use in more["loras"]] == ["ink", "demo-snow"]  # type: ignore[attr-defined]
     assert made("full", "--negative", "别的")["negative"] == "别的"
     assert build_request(generate(), Z_IMAGE_TURBO, preset(folder, "full")).prompt == "雪山"
     with pytest.raises(RequestError, match="PROMPT: is missing"):

@@ -423,6 +423,8 @@ def test_the_views_are_tabs_that_the_arrows_move(visit: Visit, scripted: QuickPa
     page = visit()
     page.locator("#view-canvas").focus()
     page.keyboard.press("ArrowLeft")
+    expect(page.locator("#view-many")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
     expect(page.locator("#view-history")).to_be_focused()
     expect(page.locator("#view-history")).to_have_attribute("aria-selected", "true")
     expect(page.get_by_role("tabpanel", name="历史")).to_be_visible()

@@ -8,6 +8,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from tests.loops import run_async
 from zimage_app.domain.errors import BusyError
 from zimage_app.web.slow_work import Pool
 
@@ -29,7 +30,7 @@ def test_others_are_answered_however_much_slow_work_waits() -> None:
             assert not begun.acquire(blocking=False), "only two are at work"
             go.set()
 
-    anyio.run(crowd)
+    run_async(crowd())
 
 
 def test_more_than_may_wait_are_told_to_come_again() -> None:
@@ -45,4 +46,4 @@ def test_more_than_may_wait_are_told_to_come_again() -> None:
             assert not caught.value.own
             go.set()
 
-    anyio.run(crowd)
+    run_async(crowd())

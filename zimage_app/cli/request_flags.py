@@ -287,9 +287,8 @@ def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset |
     data["triggers"] = [*data.get("triggers", []), *options.trigger]
     strength = settings.get("lora_strength", 1.0)
     typed = [lora_use(text, strength) for text in options.loras_used]
-    if typed:
-        library = LoraLibrary(*config_of(options).lora_folders)
-        data["loras"] = [*data.get("loras", []), *(use | {"name": meant_lora(use["name"], library)} for use in typed)]
+    library = LoraLibrary(*config_of(options).lora_folders)
+    data["loras"] = [*data.get("loras", []), *(use | {"name": meant_lora(use["name"], library)} for use in typed)]
     if options.seed is not None:
         data["seed"] = parsed_seed(options.seed)
     if size is not None:
