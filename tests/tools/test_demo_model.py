@@ -316,7 +316,9 @@ class ToyCorpus(Corpus):
 
 
 def toy_recipe(steps: int) -> Recipe:
-    return Recipe(steps=steps, warm_up=2, batch={176: 4, 336: 2, 672: 1}, compiled=False, layers=1, bfloat16=False)
+    return Recipe(
+        steps=steps, warm_up=2, batch={176: 4, 336: 2, 672: 1}, compiled=False, layers=1, muon_steps=1, bfloat16=False
+    )
 
 
 def test_training_lowers_the_loss(tokenizer: Any, tmp_path: Path) -> None:
@@ -357,7 +359,14 @@ def test_two_processes_average_their_gradients_and_go_on_together(
     out = tmp_path / "run"
     arguments = ["train", "--latents", str(tmp_path), "--tokenizer", str(MODEL / "tokenizer"), "--out", str(out)]
     recipe = json.dumps(
-        {"compiled": False, "layers": 1, "bfloat16": False, "warm_up": 2, "batch": {"176": 2, "336": 1, "672": 1}}
+        {
+            "compiled": False,
+            "layers": 1,
+            "muon_steps": 1,
+            "bfloat16": False,
+            "warm_up": 2,
+            "batch": {"176": 2, "336": 1, "672": 1},
+        }
     )
     for steps in (3, 5):
         monkeypatch.setattr(sys, "argv", [*arguments, "--steps", str(steps), "--processes", "2", "--recipe", recipe])

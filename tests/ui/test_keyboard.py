@@ -27,14 +27,18 @@ def start_slowly(page: Page, scripted: QuickPageStudio) -> None:
     expect_state(page, "running")
 
 
-@pytest.mark.parametrize("where", ["#knob-prompt textarea", "#knob-negative textarea", ".triggers input", "body"])
 @pytest.mark.parametrize("keys", ["Control+Enter", "Meta+Enter"])
-def test_generate_from_anywhere(visit: Visit, where: str, keys: str) -> None:
+def test_generate_from_anywhere(visit: Visit, keys: str) -> None:
     page = visit()
-    page.locator("#knob-prompt textarea").fill("小船")
-    page.locator(where).press(keys)
-    expect_state(page, "done")
-    expect(page.locator("#knob-prompt textarea")).to_have_value("小船")
+    canvas, last = page.locator(".canvas"), ""
+    for where in ("#knob-prompt textarea", "#knob-negative textarea", ".triggers input", "body"):
+        page.locator("#knob-prompt textarea").fill("小船")
+        page.locator(where).press(keys)
+        expect(canvas).not_to_have_attribute("data-job", last)
+        expect_state(page, "done")
+        expect(page.locator("#knob-prompt textarea")).to_have_value("小船")
+        last = canvas.get_attribute("data-job") or ""
+        assert last, where
 
 
 def test_escape_stops_a_run(visit: Visit, scripted: QuickPageStudio) -> None:

@@ -100,6 +100,8 @@ class Recipe:
     compiled: bool = True
     layers: int = 5
     """Main blocks of the transformer."""
+    muon_steps: int = 5
+    """Newton-Schulz iterations of the optimiser, which are in bfloat16 whatever the rest is."""
     bfloat16: bool = True
     """Whether products are computed in it. On a CPU without arithmetic for it, float32 is quicker."""
 
@@ -303,7 +305,14 @@ class Trainer:
         outer = [p for name, p in self.parameters.items() if not hidden(name, p)]
         rate = self.recipe.learning_rate
         return [
-            torch.optim.Muon(inner, lr=rate, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.Muon(
+                inner,
+                lr=rate,
+                weight_decay=0.02,
+                momentum=0.95,
+                adjust_lr_fn="match_rms_adamw",
+                ns_steps=self.recipe.muon_steps,
+            ),
             torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
         ]
 
