@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ LINK = "https://0123456789abcdef.gradio.live"
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the app tidies up the common one, and says so
     with kept_logging():
         yield
 

@@ -218,7 +218,9 @@ function drawFacts() {
   const picture = shownPicture();
   find(".facts").hidden = !picture;
   if (!picture) return;
-  if (!facts || facts.id !== picture) {
+  const loaded = facts && facts.id === picture;
+  find(".copy").disabled = !loaded;
+  if (!loaded) {
     loadFacts(picture);
     return;
   }
@@ -237,12 +239,12 @@ find(".download").setAttribute("download", "");
 find(".reuse").textContent = say("reuse");
 find(".copy").textContent = say("copy_seed");
 find(".again").textContent = say("again");
-find(".again").onclick = () => trigger("again", { id: facts.id });
+find(".again").onclick = () => trigger("again", { id: shownPicture() });
 find(".upscale").textContent = say("upscale");
-find(".upscale").onclick = () => trigger("upscale", { id: facts.id, upscaler: find(".upscaler").value });
+find(".upscale").onclick = () => trigger("upscale", { id: shownPicture(), upscaler: find(".upscaler").value });
 find(".stages").textContent = say("compare_stages");
 find(".stages").onclick = () => document.dispatchEvent(new CustomEvent("studio:compare", { detail: { sources: stageSources() } }));
-find(".reuse").onclick = () => trigger("reuse", { id: facts.id });
+find(".reuse").onclick = () => trigger("reuse", { id: shownPicture() });
 find(".copy").onclick = () => page.copy(facts.seed, find(".copy"));
 
 // History strip
