@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Error, Page, Playwright, Request, expect, sync_playwright
 
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.serve import open_page
@@ -98,29 +98,79 @@ def visit(_scripted_page: tuple[str, QuickPageStudio], visitor: Visit) -> Visit:
     return open_page
 
 
+class IdlePages:
+    """Pages of finished tests, wiped and kept for the next ones.
+
+    A page that is loaded into a new browser context compiles all of Gradio's scripts again, which takes longer than
+    most tests. A wiped page has no cookies and no storage, so that the server and the scripts take it for a new
+    visitor's.
+    """
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._idle: dict[str, list[Page]] = {}
+
+    def take(self, options: dict[str, Any]) -> Page:
+        """An empty page with these options of a browser context."""
+        idle = self._idle.get(repr(options))
+        return idle.pop() if idle else self._browser.new_context(**options).new_page()
+
+    def give_back(self, page: Page, options: dict[str, Any]) -> None:
+        """Wipe a page and keep it, or close it where a test opened or closed something beside it."""
+        context = page.context
+        if page.is_closed() or context.pages != [page]:
+            context.close()
+            return
+        page.unroute_all()
+        origin = page.evaluate("location.origin")
+        page.goto("about:blank")
+        page.set_viewport_size(options["viewport"])
+        session = context.new_cdp_session(page)
+        session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+        session.send("Emulation.setTouchEmulationEnabled", {"enabled": options.get("has_touch", False)})
+        session.detach()
+        context.clear_cookies()
+        self._idle.setdefault(repr(options), []).append(page)
+
+
+@pytest.fixture(scope="session")
+def idle_pages(browser: Browser) -> IdlePages:
+    """The pages that tests of one process share, one after the other."""
+    return IdlePages(browser)
+
+
 @pytest.fixture
-def visitor(browser: Browser) -> Iterator[Visit]:
+def visitor(idle_pages: IdlePages) -> Iterator[Visit]:
     """Open an address as a new browser, and see to it that no request leaves this machine and no script fails."""
-    contexts: list[BrowserContext] = []
+    used: list[tuple[Page, dict[str, Any]]] = []
     wrong: list[str] = []
 
-    def note(request: Request) -> None:
+    def note_request(request: Request) -> None:
         if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
             wrong.append(f"a request left the machine: {request.url}")
 
+    def note_error(error: Error) -> None:
+        wrong.append(f"a script failed: {error}")
+
+    def note_dialog(dialog: Dialog) -> None:
+        wrong.append(f"a dialog opened: {dialog.message}")
+
+    listeners: dict[Any, Any] = {"request": note_request, "pageerror": note_error, "dialog": note_dialog}
+
     def open_page(address: str, **context: Any) -> Page:
-        options = {"locale": "zh-CN", "viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
-        contexts.append(browser.new_context(**{**options, **context}))
-        contexts[-1].on("request", note)
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: wrong.append(f"a script failed: {error}"))
-        page.on("dialog", lambda dialog: wrong.append(f"a dialog opened: {dialog.message}"))
+        options = {"locale": "zh-CN", "viewport": {"width": 1440, "height": 900}, "color_scheme": "light", **context}
+        page = idle_pages.take(options)
+        used.append((page, options))
+        for event, listener in listeners.items():
+            page.on(event, listener)
         arrive(page, address)
         return page
 
     yield open_page
-    for each in contexts:
-        each.close()
+    for page, options in used:
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
+        idle_pages.give_back(page, options)
     assert wrong == []
 
 
