@@ -16,7 +16,7 @@ from tests.reliability.memory import begin_peak, peak, settled
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
 
-FEW = 300
+FEW = 100
 """Of each goal in the normal run: seconds."""
 MANY = 5000
 """Of each goal in the long one."""

@@ -73,12 +73,13 @@ def relative_l2(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
 
-@pytest.mark.parametrize("mode", ["off", "on", "on_warm"])
+@pytest.mark.parametrize(("mode", "stages"), [("off", 3), ("on", 3), ("on_warm", 2)])
 def test_a_whole_run_is_comfyuis(
-    mode: str, folder: Path, expected: dict[str, torch.Tensor], modes: dict[str, Any]
+    mode: str, stages: int, folder: Path, expected: dict[str, torch.Tensor], modes: dict[str, Any]
 ) -> None:
-    latents, stages = run_case(a_case(mode), folder)
-    for number, counts in enumerate(stages, start=1):
+    """A warm run differs from a cold one in stage 2 alone: the window's shift of EasyCache."""
+    latents, counted = run_case(a_case(mode, stages), folder)
+    for number, counts in enumerate(counted, start=1):
         name = f"stage{number}"
         reference = modes[mode].get(name) or modes["off"][name]
         assert counts["calls"] == reference["calls"]

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.request import Seed
-from zimage_app.rest.caller import Calling, told_owner
+from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_GROUP, MAX_NAME
+from zimage_app.rest.orders import GroupAnswer, group_asker, queue_group
 from zimage_app.rest.schema import CHECKS
-from zimage_app.service.group_orders import Asker, Entries, plan_batch, start
+from zimage_app.service.group_orders import Entries, plan_batch
 from zimage_app.service.many.batch.items import BatchError, BatchItem
 from zimage_app.service.many.batch.reading import batch_of
 
@@ -49,37 +49,29 @@ class BatchTask(BaseModel):
     task_id: Annotated[str | None, Field(description="null in a dry run.")]
 
 
-class BatchAccepted(BaseModel):
+class BatchAccepted(GroupAnswer):
     """A batch that waits for its turn."""
 
-    id: Annotated[str | None, Field(description="For GET /api/groups/ID; null in a dry run.")]
-    group: Annotated[str | None, Field(description="To be given to DELETE /api/queue/groups/GROUP.")]
     tasks: list[BatchTask]
     notes: Annotated[list[str], Field(description="What has no effect.")]
-    seconds: Annotated[float | None, Field(description="Estimated; null while the model's pace isn't known.")]
 
 
 @router.post("/batch")
 def batch(body: BatchBody, caller: Calling, request: Request, response: Response) -> BatchAccepted:
     """Ask for a picture for each entry, all of them or none; what is wrong is told at once, a line each."""
-    studio = caller.studio
-    if studio.borrows_gpu:
-        raise HTTPException(501)
-    owner = caller.owner if body.dry_run else told_owner(caller, request, response)
-    asker = Asker(owner, body.model or studio.default_model, caller.language)
+    asker = group_asker(caller, body.model, body.dry_run, (request, response))
     seed = draw_seed() if body.seed is None else body.seed
     try:
         with CHECKS:
             entries = Entries("", batch_of(_entries(body)), body.settings, seed, body.seed_mode)
-            many = plan_batch(studio, entries, asker)
+            many = plan_batch(caller.studio, entries, asker)
     except BatchError as error:
         raise error.at("items") from error
-    record = None if body.dry_run else start(studio, many, asker, body.group)
-    jobs = [item.job for item in record.items] if record else [None] * len(many.items)
+    queued = queue_group(caller, many, asker, body.dry_run, body.group)
     return BatchAccepted(
-        id=record.id if record else None,
-        group=record.group if record else None,
-        tasks=[_task(item, job) for item, job in zip(many.items, jobs, strict=True)],
+        id=queued.id,
+        group=queued.group,
+        tasks=[_task(item, job) for item, job in zip(many.items, queued.jobs, strict=True)],
         notes=[note.to(caller.language) for note in many.notes],
         seconds=many.cost.seconds,
     )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 
 from zimage_app.domain.request import GenerationRequest
-from zimage_app.rest.caller import Calling, told_owner
+from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_NAME
+from zimage_app.rest.orders import GroupAnswer, Queued, group_asker, queue_group
 from zimage_app.rest.schema import CHECKS
-from zimage_app.service.group_orders import Asker, Many, plan_grid, start
+from zimage_app.service.group_orders import Many, plan_grid
 from zimage_app.service.many.grids.axes import MAX_CELLS, Axis, parse_axis
 
 router = APIRouter(tags=["generate"])
@@ -73,15 +72,12 @@ class GridCell(BaseModel):
     task_id: Annotated[str | None, Field(description="null in a dry run.")]
 
 
-class GridAnswer(BaseModel):
+class GridAnswer(GroupAnswer):
     """A grid, and what it costs."""
 
-    id: Annotated[str | None, Field(description="For GET /api/groups/ID; null in a dry run.")]
-    group: Annotated[str | None, Field(description="To be given to DELETE /api/queue/groups/GROUP.")]
     pictures: int
     evaluations: Annotated[int, Field(description="Of the model, at most, without stage memory.")]
     saved_evaluations: Annotated[int, Field(description="Those of them that stage memory saves.")]
-    seconds: Annotated[float | None, Field(description="Estimated; null while the model's pace isn't known.")]
     labels: Annotated[list[list[str]], Field(description="Of columns, rows and sheets.")]
     cells: list[GridCell]
 
@@ -89,17 +85,10 @@ class GridAnswer(BaseModel):
 @router.post("/grid")
 def grid(body: GridBody, caller: Calling, request: Request, response: Response) -> GridAnswer:
     """Ask for a picture for each cell, all of them or none. When the last one ends, the app lays out the sheets."""
-    studio = caller.studio
-    if studio.borrows_gpu:
-        raise HTTPException(501)
-    owner = caller.owner if body.dry_run else told_owner(caller, request, response)
-    asker = Asker(owner, body.model or studio.default_model, caller.language)
+    asker = group_asker(caller, body.model, body.dry_run, (request, response))
     with CHECKS:
-        many = plan_grid(studio, body.settings | {"prompt": body.prompt}, _axes(body), asker)
-    if body.dry_run:
-        return _answer(many, None, None, [None] * len(many.items))
-    record = start(studio, many, asker)
-    return _answer(many, record.id, record.group, [item.job for item in record.items])
+        many = plan_grid(caller.studio, body.settings | {"prompt": body.prompt}, _axes(body), asker)
+    return _answer(many, queue_group(caller, many, asker, body.dry_run))
 
 
 def _axes(body: GridBody) -> list[Axis]:
@@ -110,14 +99,14 @@ def _axes(body: GridBody) -> list[Axis]:
     ]
 
 
-def _answer(many: Many, id_: str | None, group: str | None, tasks: Sequence[str | None]) -> GridAnswer:
+def _answer(many: Many, queued: Queued) -> GridAnswer:
     cells = [
         GridCell(column=i + 1, row=j + 1, sheet=k + 1, seed=int(item.plan.request.seed), task_id=task)
-        for (i, j, k), item, task in zip(many.places, many.items, tasks, strict=True)
+        for (i, j, k), item, task in zip(many.places, many.items, queued.jobs, strict=True)
     ]
     return GridAnswer(
-        id=id_,
-        group=group,
+        id=queued.id,
+        group=queued.group,
         pictures=many.cost.pictures,
         evaluations=many.cost.evaluations,
         saved_evaluations=many.cost.saved,

@@ -28,7 +28,7 @@ from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.limits import HOME
 
-SEQUENCES = int(os.environ.get("JOB_SEQUENCES", "200"))
+SEQUENCES = int(os.environ.get("JOB_SEQUENCES", "60"))
 BROKEN = StorageError(Text("the disk is full", "磁盘已满"))
 
 
