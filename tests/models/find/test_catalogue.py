@@ -218,9 +218,9 @@ def test_a_wrong_card_is_refused_with_its_line(tmp_path: Path, text: str, line: 
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ModelError) as caught:
         read_card(path, "mine")
-    assert f"card.yaml, line {line}: " in caught.value.text.en
+    assert f"card.yaml, line {line}, column " in caught.value.text.en
     assert says in caught.value.text.en
-    assert f"card.yaml 第 {line} 行：" in caught.value.text.zh
+    assert f"card.yaml 第 {line} 行" in caught.value.text.zh
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a/" + "x" * 300, "~nobody-of-this-name", "a\0b"])

@@ -121,14 +121,14 @@ def test_a_wrong_file_is_refused_with_its_line(
 ) -> None:
     with pytest.raises(ModelError) as caught:
         read_named(written(tmp_path, extra, **changes), tmp_path)
-    assert f"mix.yaml, line {line}: " in caught.value.text.en
+    assert f"mix.yaml, line {line}, column " in caught.value.text.en
     assert says in caught.value.text.en
-    assert f"mix.yaml 第 {line} 行：" in caught.value.text.zh
+    assert f"mix.yaml 第 {line} 行" in caught.value.text.zh
 
 
 def test_a_folder_called_like_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mix.yaml").mkdir()
-    with pytest.raises(ModelError, match=r"mix\.yaml, line 1: cannot be read \(Is a directory\)"):
+    with pytest.raises(ModelError, match=r"mix\.yaml can't be read \(Is a directory\)"):
         read_named(tmp_path / "mix.yaml", tmp_path)
 
 

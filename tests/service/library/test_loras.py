@@ -498,7 +498,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(folder: Path, monkey
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("zimage_app.service.library.loras.sidecar.write_whole", refuse)
+    monkeypatch.setattr("zimage_app.service.storage.yaml_files.write_whole", refuse)
     with pytest.raises(LoraError, match=r"ink\.yaml can't be written \(Permission denied\)"):
         LoraLibrary(folder).write_notes("ink", Notes(note="x"))
 

@@ -1,7 +1,7 @@
 """YAML files that people write by hand, read strictly.
 
-No aliases, no key twice, none unknown, nothing but plain data; errors name the line. Whatever is in a file, reading it
-takes a moment and little memory.
+No aliases, no key twice, none unknown, nothing but plain data; errors name line and column. Whatever is in a file,
+reading it takes a moment and little memory.
 
 Knows nothing of what the keys mean.
 """
@@ -75,8 +75,6 @@ class YamlReader:
     """Reads one file, and says where something is wrong in it."""
 
     path: Path
-    columns: bool = False
-    """Whether errors name the column too."""
     longest: int = _LONGEST
     """Bytes."""
 
@@ -87,10 +85,9 @@ class YamlReader:
     def wrong_at(self, mark: Any, en: str, zh: str) -> ModelError:
         """An error at a YAML mark; at the file's first line where there is none."""
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        column_en, column_zh = (f", column {column}", f"第 {column} 列") if self.columns else ("", "")
         en, zh = _short(en, _MAX_REASON), _short(zh, _MAX_REASON)
-        place = f"{shown(self.path)}, line {line}{column_en}"
-        return ModelError(Text(f"{place}: {en}.", f"{shown(self.path)} 第 {line} 行{column_zh}：{zh}。"))
+        place = f"{shown(self.path)}, line {line}, column {column}"
+        return ModelError(Text(f"{place}: {en}.", f"{shown(self.path)} 第 {line} 行第 {column} 列：{zh}。"))
 
     def tree(self) -> yaml.Node:
         """The whole file as YAML nodes."""
@@ -112,7 +109,8 @@ class YamlReader:
             ) from error
         except OSError as error:
             reason = system_reason(error)
-            raise self.wrong_at(None, f"cannot be read ({reason})", f"无法读取（{reason}）") from error
+            name = shown(self.path)
+            raise ModelError(Text(f"{name} can't be read ({reason}).", f"{name} 无法读取（{reason}）。")) from error
         except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or numbers that are none in a directive
             problem = _short(str(error))
             raise self.wrong_at(

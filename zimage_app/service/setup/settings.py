@@ -20,20 +20,19 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from zimage_app.domain.errors import ModelError, RequestError, StorageError, system_reason
+from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
 from zimage_app.models.disk.yaml_file import YamlReader
 from zimage_app.service.rules.limits import HOME
 from zimage_app.service.setup.config import HOME_FOLDER, SHIPPED, StudioConfig
 from zimage_app.service.setup.space import DATA, space_settings
+from zimage_app.service.storage.yaml_files import reading
 
 CONFIG = "config"
 FILE_NAME = "studio.yaml"
 """Read from the user's folder where ``--config`` names no other."""
 _PREFIX = "ZIMAGE_"
-_MAX_FILE = 64 * 2**10
-"""Bytes."""
 
 
 def _named(path: Path) -> Path:
@@ -211,17 +210,10 @@ def read_file(path: Path) -> dict[str, Any]:
     Raises:
         StorageError: names the file, the line, the column and what is wrong there.
     """
-    reader = YamlReader(path, columns=True)
-    try:
-        if path.stat().st_size > _MAX_FILE:
-            raise reader.wrong_at(None, "the file is too long for settings", "文件太长，不像设置文件")
+    with reading():
+        reader = YamlReader(path)
         nodes = reader.fields(reader.tree(), tuple(_writable()))
         return {name: _value(reader, name, node) for name, node in nodes.items()}
-    except ModelError as error:
-        raise StorageError(error.text) from error
-    except OSError as error:
-        reason = system_reason(error)
-        raise StorageError(Text(f"{path} can't be read ({reason}).", f"{path} 无法读取（{reason}）。")) from error
 
 
 def strange_variables(environment: Mapping[str, str]) -> list[Text]:

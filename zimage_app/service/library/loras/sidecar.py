@@ -16,18 +16,14 @@ from typing import Annotated
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from zimage_app.domain.errors import LoraError, ModelError, RequestError, system_reason
+from zimage_app.domain.errors import LoraError, ModelError, RequestError, StorageError
 from zimage_app.domain.request import STRONGEST, Triggers
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import request_error
-from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.disk.yaml_file import YamlReader
-from zimage_app.service.storage.atomic_files import write_whole
+from zimage_app.service.storage.yaml_files import unwritable, write_yaml
 
 SIDECAR = ".yaml"
-_MAX_FILE = 64 * 2**10
-"""Bytes."""
-_MAX_BRACKETS = 200
 
 
 def _stripped(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -65,12 +61,6 @@ def read_notes(path: Path) -> Notes:
         LoraError: the file can't be read, or holds something that is not allowed; names the line or the key.
     """
     try:
-        with open_regular(path) as file:
-            data = file.read(_MAX_FILE + 1)
-        if len(data) > _MAX_FILE:
-            raise _wrong(path, Text("is too long for notes; shorten it", "太长，不像备注；请缩短"))
-        if data.count(b"[") + data.count(b"{") > _MAX_BRACKETS:  # of thousands, PyYAML takes seconds to complain
-            raise _wrong(path, Text("is nested too deeply for notes", "嵌套过深，不像备注"))
         reader = YamlReader(path)
         fields = reader.fields(reader.tree(), tuple(Notes.model_fields))
         if "triggers" in fields and not isinstance(fields["triggers"], yaml.ScalarNode):
@@ -81,9 +71,6 @@ def read_notes(path: Path) -> Notes:
         raise LoraError(error.text) from error
     except RequestError as error:
         raise LoraError(Text(f"{path.name}, {error.text.en}.", f"{path.name} 中 {error.text.zh}。")) from error
-    except OSError as error:
-        reason = system_reason(error)
-        raise _wrong(path, Text(f"can't be read ({reason})", f"无法读取（{reason}）")) from error
 
 
 def write_notes(path: Path, notes: Notes) -> None:
@@ -94,21 +81,11 @@ def write_notes(path: Path, notes: Notes) -> None:
     """
     data = notes.model_dump(mode="json", exclude_defaults=True)
     try:
-        if not data:
+        if data:
+            write_yaml(path, data)
+        else:
             path.unlink(missing_ok=True)
-            return
-        text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
-        write_whole(path, text.encode())
+    except StorageError as error:
+        raise LoraError(error.text) from error
     except OSError as error:
-        reason = system_reason(error)
-        raise _wrong(
-            path,
-            Text(
-                f"can't be written ({reason}); the folder must be writable and the disk not full",
-                f"无法写入（{reason}）；请检查文件夹权限和磁盘空间",
-            ),
-        ) from error
-
-
-def _wrong(path: Path, reason: Text) -> LoraError:
-    return LoraError(Text(f"{path.name} {reason.en}.", f"{path.name} {reason.zh}。"))
+        raise LoraError(unwritable(path, error).text) from error

@@ -16,11 +16,10 @@ from typing import Any
 
 import yaml
 
-from zimage_app.domain.errors import ModelError, StorageError, system_reason
 from zimage_app.domain.negatives import SEPARATORS, NegativeCategory, NegativeEntry
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.yaml_file import YamlReader
-from zimage_app.service.storage.atomic_files import write_whole
+from zimage_app.service.storage.yaml_files import reading, write_yaml
 
 MAX_TEXT = 200
 _MAX_FILE = 128 * 2**10
@@ -33,15 +32,11 @@ def read_category(path: Path) -> NegativeCategory:
     Raises:
         StorageError: names the file, the line, the column and what is wrong there.
     """
-    try:
-        reader = _opened(path)
+    with reading():
+        reader = YamlReader(path, longest=_MAX_FILE)
         fields = reader.fields(reader.tree(), ("title", "entries"))
         title = reader.text(fields["title"]) if "title" in fields else Text(path.stem, path.stem)
         entries = _entries(reader, fields["entries"]) if "entries" in fields else ()
-    except ModelError as error:
-        raise StorageError(error.text) from error
-    except OSError as error:
-        raise unreadable(path, error) from error
     return NegativeCategory(path.stem, title, entries)
 
 
@@ -49,31 +44,21 @@ def write_category(path: Path, category: NegativeCategory) -> None:
     """Keep a category in a file; raises StorageError where that can't be."""
     entries = {entry.text: _entry_data(entry) for entry in category.entries}
     data = {"title": {"en": category.title.en, "zh": category.title.zh}, "entries": entries}
-    _write(path, data)
+    write_yaml(path, data)
 
 
 def read_names(path: Path) -> tuple[str, ...]:
     """A file that is a plain list of texts; empty where there is none. Raises StorageError as ``read_category``."""
     if not path.is_file():
         return ()
-    try:
-        reader = _opened(path)
+    with reading():
+        reader = YamlReader(path, longest=_MAX_FILE)
         return tuple(dict.fromkeys(reader.string(node).strip() for node in reader.items(reader.tree())))
-    except ModelError as error:
-        raise StorageError(error.text) from error
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def write_names(path: Path, names: Iterable[str]) -> None:
     """Keep a plain list of texts; raises StorageError where that can't be."""
-    _write(path, list(names))
-
-
-def unreadable(path: Path, error: OSError) -> StorageError:
-    """A file that the system doesn't let us read."""
-    reason = system_reason(error)
-    return StorageError(Text(f"{path.name} can't be read ({reason}).", f"{path.name} 无法读取（{reason}）。"))
+    write_yaml(path, list(names))
 
 
 def problem_of(text: str) -> Text | None:
@@ -89,13 +74,6 @@ def problem_of(text: str) -> Text | None:
             f"{text!r} 应为不含逗号的单个词组；请分成多个词条",
         )
     return None
-
-
-def _opened(path: Path) -> YamlReader:
-    reader = YamlReader(path, columns=True, longest=_MAX_FILE)
-    if path.stat().st_size > _MAX_FILE:
-        raise reader.wrong_at(None, "the file is too long; split it", "文件太长；请拆分")
-    return reader
 
 
 def _entries(reader: YamlReader, node: yaml.Node) -> tuple[NegativeEntry, ...]:
@@ -125,17 +103,3 @@ def _entry_data(entry: NegativeEntry) -> dict[str, Any]:
     if entry.when is not None:
         data["when"] = {"en": entry.when.en, "zh": entry.when.zh}
     return data
-
-
-def _write(path: Path, data: object) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, yaml.safe_dump(data, allow_unicode=True, sort_keys=False).encode())
-    except OSError as error:
-        reason = system_reason(error)
-        raise StorageError(
-            Text(
-                f"{path.name} can't be written ({reason}); the folder must be writable and the disk not full.",
-                f"{path.name} 无法写入（{reason}）；请检查文件夹权限和磁盘空间。",
-            )
-        ) from error

@@ -16,16 +16,14 @@ from pathlib import Path
 
 import yaml
 
-from zimage_app.domain.errors import ModelError, RequestError, StorageError, system_reason
+from zimage_app.domain.errors import RequestError
 from zimage_app.domain.preset import NO_WORDS, SETTINGS, Preset, checked
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.yaml_file import YamlReader
-from zimage_app.service.storage.atomic_files import write_whole
+from zimage_app.service.storage.yaml_files import reading, write_yaml
 
 SUFFIX = ".yaml"
 _WORDS = ("title", "description")
-_MAX_FILE = 64 * 2**10
-"""Bytes."""
 
 
 def read_preset(path: Path, *, mine: bool) -> Preset:
@@ -34,15 +32,8 @@ def read_preset(path: Path, *, mine: bool) -> Preset:
     Raises:
         StorageError: names the file, the line, the column and what is wrong there.
     """
-    try:
+    with reading():
         return _read(path, mine=mine)
-    except ModelError as error:
-        raise StorageError(error.text) from error
-    except OSError as error:
-        reason = system_reason(error)
-        raise StorageError(
-            Text(f"{path.name} can't be read ({reason}).", f"{path.name} 无法读取（{reason}）。")
-        ) from error
 
 
 def write_preset(path: Path, preset: Preset) -> None:
@@ -50,29 +41,11 @@ def write_preset(path: Path, preset: Preset) -> None:
     unsaid = (NO_WORDS, Text(preset.name, preset.name))
     words = {"title": preset.title, "description": preset.description}
     given = {key: {"en": text.en, "zh": text.zh} for key, text in words.items() if text not in unsaid}
-    text = yaml.safe_dump(given | preset.settings, allow_unicode=True, sort_keys=False, width=120)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode())
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def unwritable(path: Path, error: OSError) -> StorageError:
-    """A file that the system doesn't let us write or take away."""
-    reason = system_reason(error)
-    return StorageError(
-        Text(
-            f"{path.name} can't be written ({reason}); the folder must be writable and the disk not full.",
-            f"{path.name} 无法写入（{reason}）；请检查文件夹权限和磁盘空间。",
-        )
-    )
+    write_yaml(path, given | preset.settings)
 
 
 def _read(path: Path, *, mine: bool) -> Preset:
-    reader = YamlReader(path, columns=True)
-    if path.stat().st_size > _MAX_FILE:
-        raise reader.wrong_at(None, "the file is too long for a preset", "文件太长，不像预设")
+    reader = YamlReader(path)
     root = reader.tree()
     fields = reader.fields(root, (*_WORDS, *SETTINGS))
     title, description = (reader.text(fields[name]) if name in fields else None for name in _WORDS)

@@ -15,7 +15,8 @@ from typing import Any
 from zimage_app.domain.errors import RequestError, StorageError
 from zimage_app.domain.preset import Preset, checked
 from zimage_app.domain.text import Text
-from zimage_app.service.library.presets.file import SUFFIX, read_preset, unwritable, write_preset
+from zimage_app.service.library.presets.file import SUFFIX, read_preset, write_preset
+from zimage_app.service.storage.yaml_files import unwritable
 
 MINE = "my"
 """The folder of the user's own."""
