@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
+from tools.docs_pages import DOCS, described_roles
+from tools.docs_pages import PAGES as MADE
 from tools.licences import direct
+from zimage_app.service.imports.comfy.roles import ROLES
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "presets", "loras", "models", "outputs", "tools", "benchmarks", "tests", "zimage_app", ".github")
@@ -53,6 +56,15 @@ def test_every_page_can_be_found_from_the_readme() -> None:
         links = (link.partition("#")[0] for link in _LINK.findall(page.read_text("utf-8")))
         waiting += [path for link in links if link and (path := (page.parent / link).resolve()).is_file()]
     assert set((ROOT / "docs").glob("*.md")) <= seen
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_page_that_is_made_from_the_apps_tables_is_todays(name: str) -> None:
+    assert (DOCS / name).read_text("utf-8") == MADE[name](), "python tools/docs_pages.py --write"
+
+
+def test_the_page_of_nodes_says_what_becomes_of_each() -> None:
+    assert described_roles() == set(ROLES)
 
 
 def test_the_folders_in_the_architecture_are_those_that_there_are() -> None:
