@@ -37,3 +37,7 @@ def test_what_the_user_wrote_is_never_converted() -> None:
     assert error.to("zh-Hant") == "prompt：沒有萬用字元 __时间__；可用：软件, 云"
     kept = Text("已用 {seconds} s of 内存.+", "内存里已用 {seconds} 秒，内存.+")
     assert kept.to("zh-Hant") == "内存裡已用 {seconds} 秒，内存.+"
+
+
+def test_a_text_without_chinese_is_english_everywhere() -> None:
+    assert [Text("a boat").to(language) for language in ("en", "zh", "zh-Hant")] == ["a boat"] * 3

@@ -44,16 +44,20 @@ def language_named(name: object) -> Language:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The same sentence in English and in simplified Chinese, from which the traditional one is made."""
+    """The same sentence in English and in simplified Chinese, from which the traditional one is made.
+
+    The Chinese may be missing while a text is being written, and English is shown then; ``tools/release.py`` lists
+    such texts and makes no release with them.
+    """
 
     en: str
-    zh: str
+    zh: str = ""
 
     def to(self, language: Language) -> str:
         """The sentence in one language."""
-        if language == "zh-Hant":
-            return traditional(self.zh, self.en)
-        return self.zh if language == "zh" else self.en
+        if language == "en" or not self.zh:
+            return self.en
+        return self.zh if language == "zh" else traditional(self.zh, self.en)
 
     def __str__(self) -> str:
         return self.en
