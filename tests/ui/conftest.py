@@ -100,7 +100,10 @@ def visit(_scripted_page: tuple[str, QuickPageStudio], visitor: Visit) -> Visit:
 
 @pytest.fixture
 def visitor(browser: Browser) -> Iterator[Visit]:
-    """Open an address as a new browser, and see to it that no request leaves this machine and no script fails."""
+    """Open an address as a new browser, and see to it that no request leaves this machine and no script fails.
+
+    The stages are open, as this browser would have left them, unless everything is ``folded``.
+    """
     contexts: list[BrowserContext] = []
     wrong: list[str] = []
 
@@ -108,10 +111,12 @@ def visitor(browser: Browser) -> Iterator[Visit]:
         if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
             wrong.append(f"a request left the machine: {request.url}")
 
-    def open_page(address: str, **context: Any) -> Page:
+    def open_page(address: str, *, folded: bool = False, **context: Any) -> Page:
         options = {"locale": "zh-CN", "viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
         contexts.append(browser.new_context(**{**options, **context}))
         contexts[-1].on("request", note)
+        if not folded:
+            contexts[-1].add_init_script("localStorage.setItem('studio_everything', 'open')")
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: wrong.append(f"a script failed: {error}"))
         page.on("dialog", lambda dialog: wrong.append(f"a dialog opened: {dialog.message}"))
@@ -144,6 +149,18 @@ def ask(page: Page, prompt: str) -> None:
     """Type a prompt and press Generate."""
     page.locator("#knob-prompt textarea").fill(prompt)
     page.locator("#generate").click()
+
+
+def choose_model(page: Page, title: str) -> None:
+    """Choose a model by its title; it brings its stages along."""
+    page.locator("#knob-model input").click()
+    page.get_by_role("option", name=title).click()
+
+
+def apply_preset(page: Page, name: str) -> None:
+    """Choose a preset by its name and put it in."""
+    page.locator(".presets select").select_option(name)
+    page.locator(".presets .apply").click()
 
 
 def set_number(page: Page, name: str, value: float) -> None:

@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state
+from tests.ui.conftest import PHONE, Visit, arrive, ask, choose_model, expect_state
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES, Stage
@@ -133,7 +133,7 @@ def newest_mask(studio: QuickPageStudio) -> np.ndarray:
 
 def test_a_part_is_painted_with_the_mouse_and_used(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
-    page.locator("#fill-reference").click()
+    choose_model(page, "三个阶段")
     begin(page)
     expect(page.locator(".mask-editor .state")).to_have_text("没有选择区域：将重绘整张图片。")
     expect(page.locator(".mask-editor .feather span")).to_have_text("羽化: 16")

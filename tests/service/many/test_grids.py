@@ -24,6 +24,11 @@ SETTINGS = {"prompt": "a red cat", "stages": [{"steps": 9}, {"steps": 9}]}
         ("stages.0.sampler=euler, dpmpp_sde", "stages.0.sampler", ("euler", "dpmpp_sde")),
         ('prompt=["a, b", "c"]', "prompt", ("a, b", "c")),
         ("lora=ink=0.8,none", "lora", ("ink=0.8", "none")),
+        ("negative=1,2", "negative", ("1", "2")),
+        ("negative=[1, true]", "negative", ("1", "true")),
+        ("prompt~cat=007,1.50,2..3", "prompt~cat", ("007", "1.50", "2", "3")),
+        ("stages.0.scheduler=1", "stages.0.scheduler", ("1",)),
+        ("stages.0.easycache.start=1", "stages.0.easycache.start", (1,)),
     ],
 )
 def test_an_axis_is_a_name_and_its_values(text: str, name: str, values: tuple[object, ...]) -> None:

@@ -1,4 +1,4 @@
-// "Generate for ever": while it is on, Generate is pressed again whenever this browser's queue is through, until Stop is
+// "Generate forever": while it is on, Generate is pressed again whenever this browser's queue is through, until Stop is
 // pressed, something fails or is refused, or it is switched off. props.value counts the rounds, by which seeds count on.
 const page = window.studio;
 const button = element.querySelector(".forever");

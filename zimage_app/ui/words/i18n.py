@@ -83,7 +83,7 @@ WORDS: dict[str, Text] = {
     "undo": Text("Undo", "撤销"),
     "undone": Text("It is as it was before.", "已恢复为之前的状态。"),
     "count": Text("Pictures", "张数"),
-    "forever": Text("Generate for ever: begin again whenever the queue is through", "无限生成：队列完成后自动继续"),
+    "forever": Text("Generate forever: starts again whenever the queue is done", "无限生成：队列完成后自动继续"),
     "generate": Text("Generate", "开始生成"),
     "stop": Text("Stop", "停止"),
     "stopping": Text("Stopping…", "正在停止…"),
