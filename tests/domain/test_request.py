@@ -155,7 +155,7 @@ def test_upscale_methods_are_the_five() -> None:
     ("data", "sentence"),
     [
         ({"prompt": ""}, "prompt：不能为空"),
-        ({"prompt": "x", "seed": "often"}, 'seed："often"，必须是整数，或 random（随机）'),
+        ({"prompt": "x", "seed": "often"}, 'seed："often"，必须是 random（随机），或整数'),
     ],
 )
 def test_refusals_are_good_chinese(data: dict[str, Any], sentence: str) -> None:

@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.service.imports.test_imports import picture
 from tests.ui.conftest import PHONE, Visit, ask, choose_model, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.ui.page.fonts import FAMILY, WEIGHTS
@@ -115,7 +116,7 @@ def test_seeds_that_stages_fix_are_told_at_the_seed_and_on_the_picture(visit: Vi
     page.locator("#knob-stages [role=tab]").nth(1).click()
     page.locator("#stage-1 summary", has_text="高级").click()
     page.locator("#knob-stages-1-seed input").fill("12")
-    expect(note).to_contain_text("上方的种子不起作用")
+    expect(note).to_contain_text("种子由各阶段固定")
     ask(page, "固定")
     expect_state(page, "done")
     expect(page.locator(".facts")).to_contain_text("11 / 12（由各阶段固定）")
@@ -124,6 +125,7 @@ def test_seeds_that_stages_fix_are_told_at_the_seed_and_on_the_picture(visit: Vi
     assert ", Seed: 11," in record.parameters_text
     note.locator("button").click()
     expect(note).to_be_hidden()
+    page.locator("#knob-stages [role=tab]").first.click()
     expect(seed).to_have_value("跟随")
     undo(page)
     expect(seed).to_have_value("11")
@@ -163,11 +165,26 @@ def test_words_that_a_small_model_has_never_seen_are_named_at_the_prompt(
     del scripted
     page = visit()
     note = page.locator("#notes-prompt")
-    page.locator("#knob-prompt textarea").fill("竹林里的熊猫，两只 boats and a cat")
+    page.locator("#knob-prompt textarea").fill("竹林里的熊猫，boats and a cat")
     choose_model(page, "三个阶段")
-    expect(note).to_contain_text("这个模型没有学过：竹林、熊猫、两只、cat。它只会画：小船。")
+    expect(note).to_contain_text("这个模型没有学过：竹林、熊猫、cat。它只会画：小船。")
     page.locator("#knob-prompt textarea").fill("红色的小船")
     expect(note).to_be_hidden()
+
+
+def test_a_second_file_takes_the_place_of_the_first(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    for place, name in enumerate(("第一张", "第二张")):
+        text = f"{name}\nSteps: 5, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Seed: {place}, Size: 512x512"
+        png = {"name": f"{place}.png", "mimeType": "image/png", "buffer": picture({"parameters": text})}
+        page.locator(".drop input").set_input_files(png)
+        expect(page.locator(".drop h2")).to_contain_text(f"{place}.png")
+        expect(page.locator("#knob-prompt textarea")).to_have_value(name)
+        expect(page.locator("#knob-seed input")).to_have_value(str(place))
+        expect(page.locator(".summary")).to_contain_text("512×512 · 5 步")
+    page.locator(".drop .undo").click()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("第一张")
 
 
 def test_shift_goes_in_steps_of_a_tenth(visit: Visit, scripted: QuickPageStudio) -> None:

@@ -160,7 +160,10 @@ def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
     inputs = [values[name] for name in page.at.fields]
     updates = page.do.edit_stages(_visitor(), _event(edit="remove", stage=0), *inputs)
     assert [stage["width"] for stage in page.value(updates, "stages")] == [336]
-    assert page.notice(updates) == "LoRA ink acted in the removed stage only; it is switched off (strength 0)."
+    assert (
+        page.notice(updates)
+        == "Stage 1 was removed. LoRA ink acted in the removed stage only; it is switched off (strength 0)."
+    )
     updates = page.do.edit_stages(_visitor(), _event(edit="remove"), *inputs)
     assert page.notice(updates).startswith("Stages: ")
 

@@ -110,6 +110,16 @@ def test_refusals_come_in_the_pages_language_and_strangers_change_nothing(studio
 # In Chromium.
 
 
+def test_a_search_lists_the_category_with_most_that_fits_first(visit: Visit, folder: Path) -> None:
+    page = visit()
+    things = "title: {en: Things, zh: 物件}\nentries: {手机界面: {en: phone interface}}\n"
+    (folder / "40-things.yaml").write_text(things, encoding="utf-8")
+    open_library(page)
+    page.locator(".negatives .refresh").click()
+    page.locator(".negatives input[type=search]").fill("手")
+    expect(page.locator(".negatives .put")).to_have_text(["多余的手指", "缺失的手指", "手机界面"])
+
+
 def open_library(page: Page, category: str = "") -> None:
     page.locator(".negatives summary").click()
     if category:

@@ -50,7 +50,7 @@ function inPromptsLanguage(words) {
 function add(entry) {
   if (uses.length >= most) return;
   const use = { name: entry.name, strength: entry.strength ?? 1 };
-  const words = inPromptsLanguage(entry.preset);
+  const words = entry.mine.triggers ? [...entry.preset] : inPromptsLanguage(entry.preset);
   if (words.length) use.triggers = words;
   change([...uses, use]);
 }

@@ -1,47 +1,53 @@
-// "Generate forever": while it is on, Generate is pressed again whenever this browser's queue is through, until Stop is
-// pressed, something fails or is refused, or it is switched off. props.value counts the rounds, by which seeds count on.
+// "Generate forever": while it is on, Generate is pressed again whenever this browser's queue is done, until Stop is pressed,
+// something fails or is refused, or it is switched off. props.value counts the rounds, by which seeds count on.
 const page = window.studio;
 const button = element.querySelector(".forever");
+const pace = 1000; // milliseconds between two looks at the queue
 const isOn = () => button.getAttribute("aria-pressed") === "true";
-let again = false; // the press of Generate is ours
-let asked = false; // something was asked for since it was switched on
-
-function set(on) {
-  button.setAttribute("aria-pressed", String(on));
-  count(0);
-  asked = false;
-}
+let asked = false; // something was asked for since it was switched on, and is in the queue or was
+let ours = false; // the press of Generate is ours
+let timer = 0;
 
 function count(rounds) {
   props.value = rounds;
   trigger("change");
 }
 
-function next() {
-  if (!isOn() || !asked) return;
+function set(on) {
+  clearInterval(timer);
+  button.setAttribute("aria-pressed", String(on));
+  asked = on && !document.querySelector("#stop").disabled; // what runs already counts
+  count(0);
+  if (on) timer = setInterval(look, pace);
+}
+
+async function look() {
+  if (!asked) return;
+  const answer = await fetch("queue.json", { cache: "no-store" }).catch(() => null);
+  const queue = await answer?.json().catch(() => null);
+  if (queue?.jobs?.length === 0 && asked && isOn()) again();
+}
+
+function again() {
+  asked = false;
   count(props.value + 1);
-  again = true;
   // What handlers get is up to date when the page has settled.
-  setTimeout(() => document.querySelector("#generate").click());
+  setTimeout(() => {
+    ours = true;
+    document.querySelector("#generate").click();
+    ours = false;
+  });
+}
+
+function pressed(event) {
+  if (event.target.closest?.("#stop")) set(false);
+  if (event.target.closest?.("#generate") && !ours && props.value) count(0);
 }
 
 button.title = page.say("forever");
 button.setAttribute("aria-label", page.say("forever"));
 button.onclick = () => set(!isOn());
-
-document.addEventListener(
-  "click",
-  (event) => {
-    if (event.target.closest?.("#stop")) set(false);
-    if (!event.target.closest?.("#generate")) return;
-    if (isOn() && !again) count(0);
-    asked = true;
-    again = false;
-  },
-  true,
-);
-document.addEventListener("studio:job", (event) => {
-  if (["failed", "cancelled"].includes(event.detail)) set(false);
-  if (event.detail === "done") next();
-});
-document.addEventListener("studio:refused", () => set(false));
+document.addEventListener("click", pressed, true);
+document.addEventListener("studio:asked", () => (asked = isOn()));
+document.addEventListener("studio:refused", () => isOn() && set(false));
+document.addEventListener("studio:job", (event) => ["failed", "cancelled"].includes(event.detail) && isOn() && set(false));

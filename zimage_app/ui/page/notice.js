@@ -37,12 +37,12 @@ function draw() {
   notice.dataset.kind = kind;
   sentence.textContent = text;
   undo.hidden = !values;
+  undo.textContent = values ? say("undo") : "";
   undo.onclick = () => trigger("undo", { values });
   if (kind === "error") document.dispatchEvent(new CustomEvent("studio:refused"));
   unpaint();
   if (field) paint(field);
 }
 
-undo.textContent = say("undo");
 watch("value", draw);
 draw();

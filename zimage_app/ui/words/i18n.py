@@ -76,7 +76,9 @@ WORDS: dict[str, Text] = {
     "stage_refine": Text("Refine", "细化"),
     "stage_final": Text("Final", "成片"),
     "everything": Text("Stages and everything else", "各阶段与更多参数"),
-    "seeds_fixed": Text("Fixed by the stages: the seed above has no part.", "种子由各阶段固定，上方的种子不起作用。"),
+    "seeds_fixed": Text(
+        "Fixed by the stages: the seed above has no part in the noise.", "种子由各阶段固定，上方的种子不影响噪声。"
+    ),
     "seeds_fixed_some": Text("Stages with a seed of their own: {stages}", "自带固定种子的阶段：{stages}"),
     "seeds_release": Text("Release them", "改为跟随"),
     "seeds_released": Text("All stages follow the picture's seed now.", "所有阶段都已跟随整图的种子。"),

@@ -19,7 +19,7 @@ PRESET_WORDS: dict[str, Text] = {
     ),
     "presets_shipped": Text("Come with the app", "自带"),
     "presets_mine": Text("My own", "我的"),
-    "presets_apply": Text("Apply", "应用"),
+    "presets_apply": Text("Apply", "套用"),
     "presets_more": Text("Save, rename, delete", "保存、改名、删除"),
     "presets_same": Text("All of it is set.", "当前参数与预设一致。"),
     "presets_differ": Text("Settings that differ: {count}", "{count} 项与预设不同"),
