@@ -14,10 +14,21 @@ from pathlib import Path
 
 import yaml
 
-from tools.demo_model.captions import CHINESE_COUNTS, CLASSIFIERS, MOONS, SUNS, ZH, caption
+from tools.demo_model.captions import (
+    BEFORE,
+    BEHIND,
+    CHINESE_COUNTS,
+    CLASSIFIERS,
+    MOONS,
+    SUNS,
+    ZH,
+    chatty_caption,
+    listed_caption,
+    long_caption,
+)
 from tools.demo_model.scene import sample_scene
 
-CAPTIONS = 20_000
+SCENES = 4_000
 SEED = 7
 THINGS = {
     "en": "boats, houses, lighthouses, pagodas, balloons, bridges; lake, sea, desert, meadow, snow; mountains, trees,"
@@ -34,6 +45,7 @@ def chinese_phrases() -> Iterator[str]:
     for table in (*tables, SUNS["zh"], MOONS["zh"], CLASSIFIERS, CHINESE_COUNTS):
         for phrases in table.values():
             yield from phrases
+    yield from (*BEFORE["zh"], *BEHIND["zh"])
     for phrases in (ZH.clouds, ZH.birds, ZH.many_stars, ZH.some_stars, ZH.reflection, ZH.style, ZH.filler):
         yield from phrases
 
@@ -41,11 +53,12 @@ def chinese_phrases() -> Iterator[str]:
 def vocabulary() -> list[str]:
     """Every word once, sorted."""
     rng = random.Random(SEED)
-    texts = [caption(sample_scene(rng), rng) for _ in range(CAPTIONS)]
+    kinds = (chatty_caption, listed_caption, long_caption)
+    texts = [make(sample_scene(rng), rng) for _ in range(SCENES) for make in kinds]
     words = {word for text in texts for word in re.findall(r"[a-z]+", text.lower())}
     words |= {letter for text in texts for letter in re.findall(r"[\u3400-\u9fff]", text)}
     for phrase in chinese_phrases():
-        parts = re.split(r"[的有是，：、\s]", phrase)
+        parts = re.split(r"[的有是，：、！。\s]", phrase)
         words |= {part for part in (phrase, *parts) if re.fullmatch(r"[\u3400-\u9fff]+", part)}
     return sorted(words)
 
