@@ -62,7 +62,8 @@ function offerUndo(filled) {
 function look(file) {
   URL.revokeObjectURL(part(".look").src);
   part(".look").hidden = !file;
-  part(".look").src = file ? URL.createObjectURL(file) : "";
+  if (file) part(".look").src = URL.createObjectURL(file);
+  else part(".look").removeAttribute("src");
 }
 
 function openCard(title, notes) {

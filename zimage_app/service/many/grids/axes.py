@@ -156,7 +156,7 @@ def _set(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Da
         return data | {"prompt": str(data["prompt"]).replace(word, _shown(value))}
     if axis.name in special:
         return special[axis.name](data, value)
-    put(data, axis.name, value)
+    put(data, axis.name, _shown(value) if is_text(axis.name) else value)
     return data
 
 
@@ -165,12 +165,11 @@ def _values(text: str, values: str, read: Callable[[str], Any]) -> Iterator[Any]
         listed = plain_value(values)
         if not isinstance(listed, list) or not listed:
             raise _wrong(text, Text("is no JSON list of values", "不是 JSON 值列表"))
-        yield from (_shown(value) for value in listed) if read is str else listed
+        yield from listed
         return
     for part in re.split("[,，]", values):
         if found := _RANGE.fullmatch(part.strip()):
-            numbers = _range(text, *found.groups())
-            yield from map(_shown, numbers) if read is str else numbers
+            yield from _range(text, *found.groups())
         elif part.strip():
             yield read(part.strip())
 
