@@ -80,7 +80,8 @@ def test_all_stages_take_it() -> None:
 def begin(page: Page) -> Locator:
     """Hand a picture in and open the editor; gives its surface."""
     file: Any = {"name": "photo.png", "mimeType": "image/png", "buffer": a_photo()}
-    page.locator(".start input").set_input_files(file)
+    page.locator(".drop input").set_input_files(file)
+    page.locator(".drop .start-from").click()
     expect(page.locator(".start .chosen")).to_be_visible()
     return reopen(page)
 
@@ -259,7 +260,8 @@ def test_leaving_changes_nothing_and_another_picture_takes_the_mask_off(
     page.locator(".mask-editor .apply").click()
     expect(page.locator(".start .kept")).not_to_be_empty()
     other: Any = {"name": "other.png", "mimeType": "image/png", "buffer": a_photo("WEBP")}
-    page.locator(".start input").set_input_files(other)
+    page.locator(".drop input").set_input_files(other)
+    page.locator(".drop .start-from").click()
     expect(page.locator(".start .kept")).to_be_empty()
 
 
