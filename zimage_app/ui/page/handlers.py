@@ -212,8 +212,9 @@ class Handlers:
             if edit != "remove":
                 return self._filled(values) | {self._at.notice: _notice("info", " ".join(sentences))}
             sentences.insert(0, say("stage_removed", language, stage=int(str(stage)) + 1))
-            undo = {"undo": {name: before[name] for name in ("model", *values)}}
-            return self._filled(values) | {self._at.notice: _notice("info", " ".join(sentences)) | undo}
+            return self._filled(values) | {
+                self._at.notice: _notice("info", " ".join(sentences)) | _undo(before, values)
+            }
 
         return self._guarded(settings, request)
 
@@ -240,10 +241,9 @@ class Handlers:
 
         def settings() -> Updates:
             before = self._values(inputs)
-            stages = [stage | {"seed": "follow"} for stage in page_stages(before)]
+            values: Values = {"stages": [stage | {"seed": "follow"} for stage in page_stages(before)]}
             said = _notice("info", say("seeds_released", self._language(request)))
-            undo = {"undo": {"model": before["model"], "stages": before["stages"]}}
-            return self._filled({"stages": stages}) | {self._at.notice: said | undo}
+            return self._filled(values) | {self._at.notice: said | _undo(before, values)}
 
         return self._guarded(settings, request)
 
@@ -404,7 +404,8 @@ class Handlers:
             updates |= self._card_updates(card, language)
         said = "presets_applied" if card else "presets_no_model"
         words = {"title": preset.title.to(language), "model": preset.settings.get("model")}
-        return updates | {self._at.notice: _notice("info", say(said, language, **words))}
+        notice = _notice("info", say(said, language, **words)) | _undo(now, values)
+        return updates | {self._at.notice: notice}
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:
         about = self._word(card, "description", language)
@@ -478,6 +479,11 @@ def _visitor(request: gr.Request) -> HTTPConnection:
     if request.request is None:
         raise RuntimeError("called without a visitor's request")
     return request.request
+
+
+def _undo(before: Values, changed: Values) -> Data:
+    """What a notice's button puts back: the model, and the fields that were changed as they were before."""
+    return {"undo": {name: before[name] for name in ("model", *changed)}}
 
 
 def _notice(kind: str, text: str) -> Data:
