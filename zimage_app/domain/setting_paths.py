@@ -25,8 +25,8 @@ def plain_value(text: str) -> Any:
 def is_text(path: str) -> bool:
     """Whether the setting at a path, as in ``negative`` or ``stages.1.sampler``, is plain text."""
     *parents, field = path.split(".")
-    model = {0: GenerationRequest, 2: Stage}.get(len(parents))
-    known = model.model_fields.get(field) if model else None
+    fields = {0: GenerationRequest.model_fields, 2: Stage.model_fields}.get(len(parents), {})
+    known = fields.get(field)
     return known is not None and known.annotation is str
 
 

@@ -95,7 +95,7 @@ def parse_axis(text: str, called: str = "axis") -> Axis:
         if not equals or not name.strip() or not values.strip():
             raise _wrong(text, Text("write NAME=VALUE,VALUE,…", "请写成 名称=值,值,…"))
         name = name.strip()
-        read = str if name.startswith(_REPLACE) or is_text(name) else plain_value
+        read: Callable[[str], Any] = str if name.startswith(_REPLACE) or is_text(name) else plain_value
         return Axis(name, tuple(_values(text, values.strip(), read)), called)
     except RequestError as error:
         raise error.at(called) from error
