@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -177,7 +178,7 @@ def test_a_second_file_takes_the_place_of_the_first(visit: Visit, scripted: Quic
     page = visit()
     for place, name in enumerate(("第一张", "第二张")):
         text = f"{name}\nSteps: 5, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Seed: {place}, Size: 512x512"
-        png = {"name": f"{place}.png", "mimeType": "image/png", "buffer": picture({"parameters": text})}
+        png: Any = {"name": f"{place}.png", "mimeType": "image/png", "buffer": picture({"parameters": text})}
         page.locator(".drop input").set_input_files(png)
         expect(page.locator(".drop h2")).to_contain_text(f"{place}.png")
         expect(page.locator("#knob-prompt textarea")).to_have_value(name)
