@@ -25,6 +25,7 @@ OTHERS = (
     "outputs/README.md",
     "presets/README.md",
     "tools/demo_model/README.md",
+    "zimage_app/ui/page/fonts/OFL.txt",
 )
 """The same path on the site as in the repository."""
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)\s#]+)")

@@ -18,12 +18,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "LICENCES.md"
 _INTRO = """# Licences of packages / 依赖包的许可
 
-The app is under Apache-2.0 ([LICENSE](../LICENSE)) and contains no code of others. It runs with these packages, which
+The app is under Apache-2.0 ([LICENSE](../LICENSE)) and contains no code of others; its font, IBM Plex Sans, is under
+the SIL Open Font License 1.1 ([OFL.txt](../zimage_app/ui/page/fonts/OFL.txt)). It runs with these packages, which
 `pip` installs and which have licences of their own; each licence is what the package itself says.
 `python tools/licences.py --write` makes this page again. PyTorch's CUDA build brings NVIDIA's libraries along, which
 are under NVIDIA's licence. Models have licences of their own too: see the page of the hub that each is fetched from.
 
-本程序采用 Apache-2.0 许可，不含他人的代码；运行时由 `pip` 安装下列依赖包，许可以各包自身的说明为准。
+本程序采用 Apache-2.0 许可，不含他人的代码；界面字体 IBM Plex Sans 采用 SIL OFL 1.1 许可。
+运行时由 `pip` 安装下列依赖包，许可以各包自身的说明为准。
 CUDA 版 PyTorch 会一并安装 NVIDIA 的库，适用 NVIDIA 的许可。模型另有各自的许可，见其发布页面。
 """
 _LONGEST = 60

@@ -80,6 +80,7 @@ def _visit(browser: Browser, look: Look, address: str) -> Page:
     page.goto(address)
     page.wait_for_selector("#canvas .tile")
     page.wait_for_function("window.studio.restored === true")
+    page.locator("#everything button").click()
     page.locator("#knob-keep_stages input").check()
     for seed, prompt in enumerate(look.prompts, 5):
         _run(page, prompt, seed)
@@ -123,7 +124,7 @@ def _canvas(page: Page) -> None:
 
 def _stages(page: Page) -> None:
     page.locator("#knob-stages [role=tab]").nth(1).click()
-    page.locator("#knob-stages").evaluate("node => node.scrollIntoView({ block: 'start' })")
+    page.locator("#everything").evaluate("node => node.scrollIntoView({ block: 'start' })")
 
 
 def _history(page: Page) -> None:

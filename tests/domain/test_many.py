@@ -18,6 +18,13 @@ def test_seeds_count_up_those_of_stages_too() -> None:
     ]
 
 
+def test_rounds_go_on_where_the_last_ended() -> None:
+    request = GenerationRequest(prompt="x", seed=5, stages=(Stage(seed=7),))
+    asked = [each for turn in range(3) for each in counted(request, 2, turn)]
+    assert asked == counted(request, 6)
+    assert counted(GenerationRequest(prompt="x"), 1, 4) == [GenerationRequest(prompt="x")]
+
+
 def test_choices_are_drawn_anew_for_each_seed() -> None:
     drawn = GenerationRequest(prompt="red", seed=1, template=Template(prompt="{red|blue}"))
     first, second = counted(drawn, 2)

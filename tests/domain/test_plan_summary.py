@@ -17,6 +17,14 @@ def plan_of(*stages: Stage) -> tuple[StagePlan, ...]:
     return make_plan(GenerationRequest(prompt="x", stages=stages, seed=1), Z_IMAGE_TURBO).stages
 
 
+def test_numbers_in_one_line() -> None:
+    plan = make_plan(GenerationRequest(prompt="x", seed=1), Z_IMAGE_TURBO)
+    assert meaning(plan).summary().zh == "672×864 · 41 步"
+    timed = [TimedStage(cells=84 * 108, cached=True, pace=1e-5)]
+    assert meaning(plan, timed).summary(4).en == "4 × 672×864 · 41 steps · about 13 s"
+    assert meaning(plan, timed).stages[0].summary.en == "176×224 · 9 steps · about 0.1 s"
+
+
 def test_the_reference_workflow_in_numbers() -> None:
     first, second, third = meaning(make_plan(GenerationRequest(prompt="x", seed=1), Z_IMAGE_TURBO)).stages
     assert (first.steps, first.scheduled, first.evaluations, first.conditions) == (9, 9, 18, 2)

@@ -149,3 +149,16 @@ def test_upscale_methods_are_the_five() -> None:
         "area",
         "bislerp",
     }
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"prompt": ""}, "prompt：不能为空"),
+        ({"prompt": "x", "seed": "often"}, 'seed："often"，必须是 random（随机），或整数'),
+    ],
+)
+def test_refusals_are_good_chinese(data: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_request(data)
+    assert caught.value.text.zh == sentence

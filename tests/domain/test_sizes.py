@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import REFERENCE_STAGES
-from zimage_app.domain.sizes import size_from, sized, with_sizes
+from zimage_app.domain.plan import make_plan
+from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest
+from zimage_app.domain.sizes import same_shape, size_from, sized, with_sizes
+from zimage_app.domain.text import Remark
 
 REFERENCE = [(176, 224), (336, 432), (672, 864)]
 
@@ -81,3 +84,18 @@ def test_stages_without_a_size_follow_the_pictures() -> None:
     off = with_sizes([{}, {}, {"enabled": False}], "672x864")
     assert [stage["width"] for stage in off] == [336, 672, 672]
     assert with_sizes(["nonsense"], "672x864") == ["nonsense"]
+
+
+@pytest.mark.parametrize("size", ["672x864", "864x672", "512x1024", "768x768", "1008x432"])
+def test_stages_that_follow_have_the_pictures_shape(size: str) -> None:
+    stages = sized(REFERENCE_STAGES, *size_from(size, REFERENCE_STAGES))
+    assert all(same_shape(stage, stages[-1]) for stage in stages)
+
+
+def test_a_turned_stage_has_another_shape_and_is_told() -> None:
+    turned = REFERENCE_STAGES[0].model_copy(update={"width": 224, "height": 176})
+    assert not same_shape(turned, REFERENCE_STAGES[-1])
+    stages = (turned, *REFERENCE_STAGES[1:])
+    warnings = make_plan(GenerationRequest(prompt="x", seed=1, stages=stages), Z_IMAGE_TURBO).warnings
+    assert [text.field for text in warnings if isinstance(text, Remark)] == ["size"]
+    assert "Stage 1 (224×176) has another shape than the picture (672×864)" in warnings[0].en

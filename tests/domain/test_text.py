@@ -30,6 +30,11 @@ def test_traditional_chinese_is_made_of_simplified_phrases_too() -> None:
     assert text.to("zh-Hant") == "軟體無法儲存，請檢查網路和記憶體，然後按一下「開始」"
 
 
+def test_words_of_the_trade_are_those_of_taiwan() -> None:
+    text = Text("", "高级：局部重绘，扩展画布，蒙版，初始噪声，卸载模型")
+    assert text.to("zh-Hant") == "進階：局部重繪，擴展畫布，遮罩，初始雜訊，卸載模型"
+
+
 def test_what_the_user_wrote_is_never_converted() -> None:
     error = RequestError(
         "prompt", Text("there is no wildcard __时间__; there are 软件, 云", "没有通配符 __时间__；可用：软件, 云")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from PIL import Image
 from transformers import AutoTokenizer, Qwen3Model
@@ -49,6 +50,7 @@ from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, KINDS_ON, TIMES, Sce
 from tools.demo_model.styles import STYLES, WINTER
 from tools.demo_model.train import Corpus, Peers, Recipe, Trainer, handover, main, sparse_tokens
 from tools.demo_model.vae import build_vae, psnr, set_encoder
+from tools.demo_model.vocabulary import THINGS, vocabulary
 from zimage_app.domain.request import MAX_PROMPT
 from zimage_app.models.find.card_file import read_card
 from zimage_app.service.library.loras import LoraLibrary
@@ -596,3 +598,8 @@ def test_the_shipped_model_understands_both_languages(tokenizer: Any) -> None:
     night, day, night_zh, day_zh = rgb[:, :, :10].mean((1, 2, 3)).tolist()
     assert night < day - 0.4
     assert night_zh < day_zh - 0.4
+
+
+def test_the_list_of_words_is_that_of_the_captions() -> None:
+    listed = yaml.safe_load((MODEL / "words.yaml").read_text("utf-8"))
+    assert (listed["things"], listed["words"]) == (THINGS, vocabulary())

@@ -110,12 +110,16 @@ class IdlePages:
         self._browser = browser
         self._idle: dict[str, list[Page]] = {}
 
-    def take(self, options: dict[str, Any]) -> Page:
-        """An empty page with these options of a browser context."""
-        idle = self._idle.get(repr(options))
-        return idle.pop() if idle else self._browser.new_context(**options).new_page()
+    def take(self, options: dict[str, Any], folded: bool) -> Page:
+        """An empty page with these options of a browser context; its stages are shown folded or open."""
+        if idle := self._idle.get(repr((options, folded))):
+            return idle.pop()
+        context = self._browser.new_context(**options)
+        if not folded:
+            context.add_init_script("location.host && localStorage.setItem('studio_everything', 'open')")
+        return context.new_page()
 
-    def give_back(self, page: Page, options: dict[str, Any]) -> None:
+    def give_back(self, page: Page, options: dict[str, Any], folded: bool) -> None:
         """Wipe a page and keep it, or close it where a test opened or closed something beside it."""
         context = page.context
         if page.is_closed() or context.pages != [page]:
@@ -130,7 +134,7 @@ class IdlePages:
         session.send("Emulation.setTouchEmulationEnabled", {"enabled": options.get("has_touch", False)})
         session.detach()
         context.clear_cookies()
-        self._idle.setdefault(repr(options), []).append(page)
+        self._idle.setdefault(repr((options, folded)), []).append(page)
 
 
 @pytest.fixture(scope="session")
@@ -141,8 +145,11 @@ def idle_pages(browser: Browser) -> IdlePages:
 
 @pytest.fixture
 def visitor(idle_pages: IdlePages) -> Iterator[Visit]:
-    """Open an address as a new browser, and see to it that no request leaves this machine and no script fails."""
-    used: list[tuple[Page, dict[str, Any]]] = []
+    """Open an address as a new browser, and see to it that no request leaves this machine and no script fails.
+
+    The stages are open, as this browser would have left them, unless everything is ``folded``.
+    """
+    used: list[tuple[Page, dict[str, Any], bool]] = []
     wrong: list[str] = []
 
     def note_request(request: Request) -> None:
@@ -157,20 +164,20 @@ def visitor(idle_pages: IdlePages) -> Iterator[Visit]:
 
     listeners: dict[Any, Any] = {"request": note_request, "pageerror": note_error, "dialog": note_dialog}
 
-    def open_page(address: str, **context: Any) -> Page:
+    def open_page(address: str, *, folded: bool = False, **context: Any) -> Page:
         options = {"locale": "zh-CN", "viewport": {"width": 1440, "height": 900}, "color_scheme": "light", **context}
-        page = idle_pages.take(options)
-        used.append((page, options))
+        page = idle_pages.take(options, folded)
+        used.append((page, options, folded))
         for event, listener in listeners.items():
             page.on(event, listener)
         arrive(page, address)
         return page
 
     yield open_page
-    for page, options in used:
+    for page, options, folded in used:
         for event, listener in listeners.items():
             page.remove_listener(event, listener)
-        idle_pages.give_back(page, options)
+        idle_pages.give_back(page, options, folded)
     assert wrong == []
 
 
@@ -194,6 +201,18 @@ def ask(page: Page, prompt: str) -> None:
     """Type a prompt and press Generate."""
     page.locator("#knob-prompt textarea").fill(prompt)
     page.locator("#generate").click()
+
+
+def choose_model(page: Page, title: str) -> None:
+    """Choose a model by its title; it brings its stages along."""
+    page.locator("#knob-model input").click()
+    page.get_by_role("option", name=title).click()
+
+
+def apply_preset(page: Page, name: str) -> None:
+    """Choose a preset by its name and put it in."""
+    page.locator(".presets select").select_option(name)
+    page.locator(".presets .apply").click()
 
 
 def set_number(page: Page, name: str, value: float) -> None:

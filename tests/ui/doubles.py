@@ -19,6 +19,7 @@ from zimage_app.domain.errors import LoadingCancelled, ModelError, StudioError
 from zimage_app.domain.events import Event, Picture, StageDone
 from zimage_app.domain.request import Stage
 from zimage_app.domain.text import Text
+from zimage_app.domain.vocabulary import Vocabulary
 from zimage_app.service.generation.model_slot import LoadedModel
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import QueueView
@@ -38,7 +39,12 @@ QUICK = ModelCard(
     stages=(Stage(width=176, height=224, steps=3, cfg=2.0), Stage(width=336, height=432, steps=3, cfg=2.0)),
     examples=("红色小船", "<b>bold</b> example"),
 )
-THREE = ModelCard(name="three", title=Text("Three stages", "三个阶段"), description=Text("As ComfyUI.", "同 ComfyUI。"))
+THREE = ModelCard(
+    name="three",
+    title=Text("Three stages", "三个阶段"),
+    description=Text("As ComfyUI.", "同 ComfyUI。"),
+    vocabulary=Vocabulary(frozenset({"boat", "红色", "小船", "图", "片"}), Text("boats", "小船")),
+)
 
 
 class _Gradients(QuickGenerator):

@@ -73,7 +73,8 @@ def dialogs(page: Page, check: Checker) -> None:
     check.look("shortcuts", "dialog[open]")
     page.keyboard.press("Escape")
     file: Any = {"name": "x.png", "mimeType": "image/png", "buffer": a_photo()}
-    page.locator(".start input").set_input_files(file)
+    page.locator(".drop input").set_input_files(file)
+    page.locator(".drop .start-from").click()
     page.locator(".start .part").click()
     expect(page.locator(".mask-editor .show")).to_be_visible()
     check.look("mask editor", "dialog[open]")

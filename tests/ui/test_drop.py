@@ -115,7 +115,11 @@ def test_the_button_takes_a_picture_and_a_wrong_file_is_told_in_one_sentence(
     with page.expect_file_chooser() as chooser:
         page.locator(".drop .choose").press("Enter")
     chooser.value.set_files({"name": "photo.png", "mimeType": "image/png", "buffer": picture({})})
-    expect(page.locator(".drop .problem")).to_contain_text("photo.png holds no settings")
+    expect(page.locator(".drop h2")).to_have_text("Start from this picture?")
+    expect(page.locator(".drop .note")).to_contain_text("photo.png holds no settings")
+    expect(page.locator(".drop .problem")).to_be_empty()
+    page.locator(".drop input").set_input_files({"name": "x.json", "mimeType": "application/json", "buffer": b"milk"})
+    expect(page.locator(".drop .problem")).to_contain_text("x.json")
     expect(page.locator(".drop .found")).to_be_hidden()
     assert value_of(page, "prompt") == "kept"
     text = "a boat\nSteps: 5, Sampler: Euler a, CFG scale: 1, Seed: 3, Size: 512x512, Clip skip: 2"
@@ -159,7 +163,8 @@ def test_files_that_a_workflow_names_are_taken_where_they_are_dropped_with_it(
     assert start["mask"] == hashlib.sha256(sky).hexdigest()
     expect(page.locator(".start .kept")).to_have_text("A part is redrawn")
     page.locator(".start .remove").click()
-    page.locator(".start input").set_input_files({"name": "b.png", "mimeType": "image/png", "buffer": beach})
+    page.locator(".drop input").set_input_files({"name": "b.png", "mimeType": "image/png", "buffer": beach})
+    page.locator(".drop .start-from").click()
     page.wait_for_function("window.now.start?.picture")
     assert not page.evaluate("window.now.start.mask")  # what the workflow says was for one picture
     assert scripted.inputs.original(hashlib.sha256(sky).hexdigest())
@@ -181,7 +186,7 @@ def test_one_press_puts_every_field_back_as_it_was(visit: Visit, scripted: Quick
     expect(page.locator(".drop .take-settings")).to_be_hidden()
     page.locator(".drop .undo").click()
     expect(page.locator("#knob-prompt textarea")).to_have_value("mine, {red|blue}")
-    expect(page.locator("#notice")).to_contain_text("as it was before the file")
+    expect(page.locator("#notice")).to_contain_text("It is as it was before.")
     page.wait_for_function("(before) => JSON.stringify(window.now) === JSON.stringify(before)", arg=before)
     expect(page.locator(".drop .undo")).to_be_hidden()
     page.locator(".drop .take-settings").click()

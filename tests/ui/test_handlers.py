@@ -160,7 +160,10 @@ def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
     inputs = [values[name] for name in page.at.fields]
     updates = page.do.edit_stages(_visitor(), _event(edit="remove", stage=0), *inputs)
     assert [stage["width"] for stage in page.value(updates, "stages")] == [336]
-    assert page.notice(updates) == "LoRA ink acted in the removed stage only; it is switched off (strength 0)."
+    assert (
+        page.notice(updates)
+        == "Stage 1 was removed. LoRA ink acted in the removed stage only; it is switched off (strength 0)."
+    )
     updates = page.do.edit_stages(_visitor(), _event(edit="remove"), *inputs)
     assert page.notice(updates).startswith("Stages: ")
 
@@ -230,21 +233,21 @@ def _inputs(page: _Page, **given: object) -> list[object]:
 
 
 def test_several_pictures_are_asked_for_at_once_as_a_group(page: _Page, studio: QuickPageStudio) -> None:
-    last = page.do.generate(_visitor(), *_inputs(page, prompt="x", seed="7", count=3))[page.at.asked]
+    last = page.do.generate(_visitor(), 0, *_inputs(page, prompt="x", seed="7", count=3))[page.at.asked]
     finish(studio, last)
     assert sorted(picture.record.request.seed for picture in studio.today()) == [7, 8, 9]
 
 
 @pytest.mark.parametrize("count", [0, 101, None, 2.5])
 def test_a_count_that_is_none_is_named(page: _Page, studio: QuickPageStudio, count: object) -> None:
-    updates = page.do.generate(_visitor(), *_inputs(page, prompt="x", count=count))
+    updates = page.do.generate(_visitor(), 0, *_inputs(page, prompt="x", count=count))
     assert page.notice(updates).startswith("Pictures: ")
     assert updates[page.at.notice]["field"] == "knob-count"
     assert studio.queue() == QueueView(0, 0)
 
 
 def test_a_refused_request_names_its_field(page: _Page, studio: QuickPageStudio) -> None:
-    updates = page.do.generate(_visitor(), *_inputs(page))
+    updates = page.do.generate(_visitor(), 0, *_inputs(page))
     assert page.notice(updates).startswith("Prompt: ")
     assert updates[page.at.notice]["field"] == "knob-prompt"
     assert studio.queue() == QueueView(0, 0)
@@ -254,7 +257,7 @@ def test_what_is_asked_for_while_something_runs_waits_and_is_shown_in_turn(
     page: _Page, studio: QuickPageStudio
 ) -> None:
     studio.loading = threading.Event()
-    asked = [page.do.generate(_visitor(), *_inputs(page, prompt=f"{n}"))[page.at.asked] for n in range(3)]
+    asked = [page.do.generate(_visitor(), 0, *_inputs(page, prompt=f"{n}"))[page.at.asked] for n in range(3)]
     assert studio.queue() == QueueView(1, 2)
     studio.loading.set()
     shown = [updates[page.at.job] for updates in _follow(page, _visitor(), asked[-1]) if page.at.job in updates]

@@ -14,8 +14,19 @@ COMPOSING = """([where, key, ctrlKey]) => document.querySelector(where).dispatch
   new KeyboardEvent("keydown", { key, ctrlKey, isComposing: true, bubbles: true, cancelable: true }))"""
 
 READ = (
-    *("#topbar", "#knob-prompt", "#prompt", "#examples", "#knob-model", "#knob-loras", "#triggers"),
-    *("#knob-negative", "#negatives", "#seeds", "#presets", "#actions"),
+    *(
+        "#topbar",
+        "#knob-prompt",
+        "#prompt",
+        "#examples",
+        "#drop",
+        "#size",
+        "#seeds",
+        "#buttons",
+        "#summary",
+        "#knob-loras",
+    ),
+    *("#triggers", "#knob-negative", "#negatives", "#knob-model", "#models", "#presets", "#everything"),
 )
 """Places of the left column, in the order in which they are read."""
 
@@ -131,7 +142,7 @@ def test_tab_goes_through_the_page_in_the_order_in_which_it_is_read(visit: Visit
         )
         if where and where not in places:
             places.append(where)
-        if where == "#actions":
+        if where == "#everything":
             break
     assert places == list(READ)
 

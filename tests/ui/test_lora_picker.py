@@ -135,27 +135,27 @@ def test_what_the_model_reads_is_told_where_it_is_not_the_prompt(studio: QuickPa
         page = {"settings": settings | stages_values(studio.card("quick").stages) | values, "language": "en"}
         answer = prompt_tools({"do": "reads"} | page)
         reads = None if answer.get("same", True) else {name: answer[name] for name in ("text", "loras")}
-        return {"hints": hints(page)["hints"], "reads": reads}
+        return {"notes": hints(page)["notes"], "reads": reads}
 
     ink = {"name": "风格/水墨 ink", "triggers": ["水墨"]}
-    assert told("a boat") == {"hints": [], "reads": None}
-    assert told("a boat", loras=[ink]) == {"hints": [], "reads": {"text": "水墨, a boat", "loras": []}}
-    assert told("水墨 boat", loras=[ink]) == {"hints": [], "reads": None}
-    assert told("雪景 <lora:snow:0.5>") == {"hints": [], "reads": {"text": "雪景", "loras": ["snow 0.5"]}}
+    assert told("a boat") == {"notes": {}, "reads": None}
+    assert told("a boat", loras=[ink]) == {"notes": {}, "reads": {"text": "水墨, a boat", "loras": []}}
+    assert told("水墨 boat", loras=[ink]) == {"notes": {}, "reads": None}
+    assert told("雪景 <lora:snow:0.5>") == {"notes": {}, "reads": {"text": "雪景", "loras": ["snow 0.5"]}}
     assert told("a <lora:snow:0.5>") == {
-        "hints": ["LoRA snow: none of its trigger words is in the prompt: 雪景"],
+        "notes": {"loras": ["LoRA snow: none of its trigger words is in the prompt: 雪景"]},
         "reads": {"text": "a", "loras": ["snow 0.5"]},
     }
     answer = told("a <lora:large:0.5:stages=2>")
     assert answer == {
-        "hints": [f"LoRA large: made for a model of width 3840; the chosen one has {WIDTH}"],
+        "notes": {"loras": [f"LoRA large: made for a model of width 3840; the chosen one has {WIDTH}"]},
         "reads": {"text": "a", "loras": ["large 0.5 @2"]},
     }
-    assert told("a <lora:snow:0.5") == {"hints": [], "reads": None}
-    assert told("", loras=[ink]) == {"hints": [], "reads": None}
+    assert told("a <lora:snow:0.5") == {"notes": {}, "reads": None}
+    assert told("", loras=[ink]) == {"notes": {}, "reads": None}
     answer = told("a <lora:snou>")
     assert isinstance(answer, dict)
-    assert "did you mean snow" in answer["hints"][0]
+    assert "did you mean snow" in answer["notes"]["loras"][0]
 
 
 # In Chromium.
@@ -215,9 +215,17 @@ def test_a_lora_is_searched_for_chosen_set_and_used(visit: Visit, scripted: Quic
     expect(row).to_contain_text("水墨 ink")
     expect(page.locator(".reading")).not_to_be_visible()
     page.locator("#knob-prompt textarea").fill("小船")
-    expect(page.locator(".reading .text")).to_have_text("水墨, ink wash, 小船")
-    row.locator(".words button", has_text="ink wash").click()
+    # Of its words in two languages it brings those of the prompt's, or of the page's.
     expect(page.locator(".reading .text")).to_have_text("水墨, 小船")
+    row.locator(".words button", has_text="ink wash").click()
+    expect(page.locator(".reading .text")).to_have_text("水墨, ink wash, 小船")
+    row.locator(".remove").click()
+    page.locator("#knob-prompt textarea").fill("a boat")
+    choose(page, "风格/水墨 ink")
+    expect(page.locator(".reading .text")).to_have_text("ink wash, a boat")
+    row.locator(".words button", has_text="水墨").click()
+    row.locator(".words button", has_text="ink wash").click()
+    expect(page.locator(".reading .text")).to_have_text("水墨, a boat")
     row.locator("input[type=number]").fill("0.55")
     row.locator(".where button", has_text="2").click()
     assert run(page, scripted) == (LoraUse(name="风格/水墨 ink", strength=0.55, stages=(1,), triggers=("水墨",)),)

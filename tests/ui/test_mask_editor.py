@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state
+from tests.ui.conftest import PHONE, Visit, arrive, ask, choose_model, expect_state
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES, Stage
@@ -80,7 +80,8 @@ def test_all_stages_take_it() -> None:
 def begin(page: Page) -> Locator:
     """Hand a picture in and open the editor; gives its surface."""
     file: Any = {"name": "photo.png", "mimeType": "image/png", "buffer": a_photo()}
-    page.locator(".start input").set_input_files(file)
+    page.locator(".drop input").set_input_files(file)
+    page.locator(".drop .start-from").click()
     expect(page.locator(".start .chosen")).to_be_visible()
     return reopen(page)
 
@@ -133,7 +134,7 @@ def newest_mask(studio: QuickPageStudio) -> np.ndarray:
 
 def test_a_part_is_painted_with_the_mouse_and_used(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
-    page.locator("#fill-reference").click()
+    choose_model(page, "三个阶段")
     begin(page)
     expect(page.locator(".mask-editor .state")).to_have_text("没有选择区域：将重绘整张图片。")
     expect(page.locator(".mask-editor .feather span")).to_have_text("羽化: 16")
@@ -259,7 +260,8 @@ def test_leaving_changes_nothing_and_another_picture_takes_the_mask_off(
     page.locator(".mask-editor .apply").click()
     expect(page.locator(".start .kept")).not_to_be_empty()
     other: Any = {"name": "other.png", "mimeType": "image/png", "buffer": a_photo("WEBP")}
-    page.locator(".start input").set_input_files(other)
+    page.locator(".drop input").set_input_files(other)
+    page.locator(".drop .start-from").click()
     expect(page.locator(".start .kept")).to_be_empty()
 
 

@@ -133,6 +133,20 @@ def test_a_hub_that_says_no_is_quoted(hub: FakeHub, studio: Studio, visitor: Vis
         expect(row(page, "z-image-turbo").get_by_role("button", name="Start")).to_be_disabled()
 
 
+def test_without_a_network_the_panel_points_at_its_own_choice_of_sources(
+    hub: FakeHub, studio: Studio, visitor: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del hub
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with served(studio) as address:
+        page = visitor(address, locale="en-US")
+        open_panel(page)
+        row(page, "z-image-turbo").get_by_role("button", name="Fetch…").click()
+        expect(page.locator(".models li.wrong")).to_contain_text("or choose another source below")
+        expect(page.locator(".models li.wrong")).not_to_contain_text("--")
+        expect(row(page, "z-image-turbo").get_by_label("Where from")).to_be_visible()
+
+
 def test_the_device_is_chosen_where_there_are_two(
     visit: Visit, scripted: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:

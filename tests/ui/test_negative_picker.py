@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
+from tests.ui.conftest import Visit, apply_preset, arrive, ask, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio
 from tests.ui.page_values import with_values
 from zimage_app.domain.request import Nag, Stage
@@ -110,6 +110,16 @@ def test_refusals_come_in_the_pages_language_and_strangers_change_nothing(studio
 # In Chromium.
 
 
+def test_a_search_lists_the_category_with_most_that_fits_first(visit: Visit, folder: Path) -> None:
+    page = visit()
+    things = "title: {en: Things, zh: 物件}\nentries: {手机界面: {en: phone interface}}\n"
+    (folder / "40-things.yaml").write_text(things, encoding="utf-8")
+    open_library(page)
+    page.locator(".negatives .refresh").click()
+    page.locator(".negatives input[type=search]").fill("手")
+    expect(page.locator(".negatives .put")).to_have_text(["多余的手指", "缺失的手指", "手机界面"])
+
+
 def open_library(page: Page, category: str = "") -> None:
     page.locator(".negatives summary").click()
     if category:
@@ -193,12 +203,12 @@ def test_favourites_own_entries_and_new_files(visit: Visit, folder: Path) -> Non
 def test_without_guidance_the_page_offers_it(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit(locale="en-US")
     field(page).fill("blurry")
-    page.locator("#fill-single_stage").click()
+    apply_preset(page, "model:single_stage")
     # What is typed before the single stage has been filled in would be overwritten by it.
     expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("336")
     expect(page.locator(".negatives .guide")).to_be_hidden()
     set_number(page, "stages-0-cfg", 1)
-    expect(page.locator(".hints")).to_contain_text("no effect")
+    expect(page.locator("#notes-negative")).to_contain_text("no effect")
     guide = page.locator(".negatives .guide button")
     expect(guide).to_have_text(re.compile(r"Without effect in stage 1\. Switch NAG on there \(about \d+ % more time\)"))
     page.locator("#stage-0 summary", has_text="Guidance").click()
@@ -207,7 +217,7 @@ def test_without_guidance_the_page_offers_it(visit: Visit, scripted: QuickPageSt
     guide.click()
     expect(page.locator("#knob-stages-0-nag input")).to_be_checked()
     expect(strength).to_be_visible()
-    expect(page.locator(".hints")).not_to_contain_text("no effect")
+    expect(page.locator("#notes-negative")).not_to_contain_text("no effect")
     expect(guide).to_be_hidden()
     ask(page, "boat")
     expect_state(page, "done")

@@ -8,7 +8,7 @@ import threading
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state, set_number
+from tests.ui.conftest import PHONE, Visit, apply_preset, arrive, ask, choose_model, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
@@ -284,9 +284,9 @@ def test_a_negative_prompt_without_effect_is_told_at_once(visit: Visit, scripted
     for stage in (0, 1):
         page.locator("#knob-stages [role=tab]").nth(stage).click()
         set_number(page, f"stages-{stage}-cfg", 1)
-    expect(page.locator(".hints")).to_contain_text("反向提示词没有作用")
+    expect(page.locator("#notes-negative")).to_contain_text("反向提示词没有作用")
     set_number(page, "stages-1-cfg", 2)
-    expect(page.locator(".hints li")).to_have_count(0)
+    expect(page.locator("#notes-negative li")).to_have_count(0)
 
 
 def test_a_model_brings_its_settings_and_examples(visit: Visit, scripted: QuickPageStudio) -> None:
@@ -295,23 +295,18 @@ def test_a_model_brings_its_settings_and_examples(visit: Visit, scripted: QuickP
     expect(page.locator(".examples button")).to_have_text(["红色小船", "<b>bold</b> example"])
     page.locator(".examples button").nth(1).click()
     expect(page.locator("#knob-prompt textarea")).to_have_value("<b>bold</b> example")
-    page.locator("#knob-model input").click()
-    page.get_by_role("option", name="三个阶段").click()
+    choose_model(page, "三个阶段")
     expect(page.locator(".examples button")).to_have_count(0)
     expect(page.locator("#knob-model")).to_contain_text("同 ComfyUI。")
     expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("9")
     page.locator("#knob-stages [role=tab]").nth(2).click()
     expect(page.locator("#knob-stages-2-scheduler select")).to_have_value("beta")
     set_number(page, "stages-2-steps", 3)
-    page.locator("#fill-recommended").click()
+    apply_preset(page, "model:recommended")
     expect(page.locator("#knob-stages-2-steps input[type=number]")).to_have_value("16")
-    page.locator("#fill-single_stage").click()
+    apply_preset(page, "model:single_stage")
     expect(page.locator("#knob-stages [role=tab]")).to_have_count(1)
     expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("672")
-    page.locator("#fill-reference").click()
-    expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("176")
-    page.locator("#knob-stages [role=tab]").nth(2).click()
-    expect(page.locator("#knob-stages-2-denoise input[type=number]")).to_have_value("0.6")
 
 
 def test_knobs_without_effect_are_greyed_out(visit: Visit, scripted: QuickPageStudio) -> None:
@@ -394,7 +389,7 @@ def test_a_phone_scrolls_only_up_and_down(visit: Visit, scripted: QuickPageStudi
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
     expect(page.locator(".big")).to_be_in_viewport()
-    page.locator("#fill-recommended").scroll_into_view_if_needed()
+    page.locator(".presets .apply").scroll_into_view_if_needed()
     expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
 
 
@@ -421,6 +416,6 @@ def test_nothing_of_the_settings_is_painted_over_the_bars_of_a_phone(visit: Visi
     page = visit(**PHONE)
     layers = """(selector) => Math.max(...[...document.querySelectorAll(selector)]
       .map((node) => Number(getComputedStyle(node).zIndex) || 0))"""
-    highest = page.evaluate(layers, "#compose *, #settings *")
-    assert page.evaluate(layers, "#actions") > highest
+    highest = page.evaluate(layers, "#compose *, #shape *, #settings *")
+    assert page.evaluate(layers, "#go") > highest
     assert page.evaluate(layers, "#topbar, #topbar *") > highest

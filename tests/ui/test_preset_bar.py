@@ -68,10 +68,12 @@ def page_values(**values: Any) -> dict[str, Any]:
 def test_presets_are_told_in_the_pages_language(studio: QuickPageStudio) -> None:
     do = bar_function(studio)
     listed = {each["name"]: each for each in do({"do": "list", "language": "zh"})["presets"]}
-    assert (listed["fast"]["title"], listed["fast"]["about"], listed["fast"]["mine"]) == ("快速", "一个阶段。", False)
+    assert [listed["fast"][part] for part in ("title", "about", "group")] == ["快速", "一个阶段。", "shipped"]
     assert "bad.yaml 第 2 行第 13 列" in listed["bad"]["problem"]
     english = do({"do": "list", "language": "en"})
-    assert (english["allowed"], english["presets"][1]["title"]) == (True, "Fast")
+    assert (english["allowed"], english["presets"][3]["title"]) == (True, "Fast")
+    assert [each["title"] for each in english["presets"][:2]] == ["Recommended settings", "Single stage"]
+    assert listed["model:recommended"]["group"] == "model"
 
 
 def test_the_state_says_what_differs(studio: QuickPageStudio) -> None:
@@ -90,6 +92,9 @@ def test_the_state_says_what_differs(studio: QuickPageStudio) -> None:
     assert state("three", model="three", **stages_values(THREE.stages)) == {"differences": []}
     assert state("fast", **{"stages.0.steps": "x"}) == {"differences": None}
     assert do({"do": "state", "name": "fast"}) == {"differences": None}
+    assert state("model:recommended", model="three", **stages_values(THREE.stages)) == {"differences": []}
+    single = state("model:single_stage", model="three", **stages_values(THREE.stages))["differences"]
+    assert single[-1] == {"title": "Stage 3: Use this stage", "preset": "✗", "given": "✓"}
     assert "is no preset" in state("none")["error"]
     assert "bad.yaml, line 2, column 13" in state("bad")["error"]
 
@@ -158,9 +163,14 @@ def test_a_preset_is_chosen_compared_applied_and_used(visit: Visit, scripted: Qu
     expect(page.locator(".presets .problems li")).to_contain_text("bad.yaml 第 2 行第 13 列")
     page.locator(".presets .apply").click()
     expect(summary).to_have_text("当前参数与预设一致。")
-    expect(page.locator(".notice")).to_have_text("已填入预设「快速」。")
+    expect(page.locator(".notice span")).to_have_text("已填入预设「快速」。")
     expect(page.locator("#knob-negative textarea")).to_have_value("模糊")
     expect(page.locator("#knob-triggers input")).to_have_value("留白")
+    page.locator(".notice .undo").click()
+    expect(summary).to_have_text("5 项与预设不同")
+    expect(page.locator("#knob-negative textarea")).to_have_value("")
+    page.locator(".presets .apply").click()
+    expect(summary).to_have_text("当前参数与预设一致。")
     set_number(page, "stages-0-steps", 4)
     expect(summary).to_have_text("1 项与预设不同")
     page.wait_for_timeout(300)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state, served, set_number
+from tests.ui.conftest import PHONE, Visit, arrive, ask, choose_model, expect_state, served, set_number
 from tests.ui.doubles import QuickPageStudio
 from tests.ui.page_values import with_values
 from zimage_app.domain.errors import RequestError
@@ -145,7 +145,7 @@ def test_what_is_no_size_is_refused(size: object, words: str) -> None:
 
 def test_one_place_gives_the_picture_its_size(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
-    page.locator("#fill-reference").click()
+    choose_model(page, "三个阶段")
     width, height = page.locator(".picture-size .width"), page.locator(".picture-size .height")
     expect(width).to_have_value("672")
     ratio = page.locator(".picture-size .ratio")
@@ -234,11 +234,12 @@ def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scr
     expect(meaning).to_contain_text("至多 6 (3 × 2)")
     expect(meaning).to_contain_text("EasyCache")
     page.locator("#knob-stages-0-enabled input").uncheck()
-    expect(meaning).to_have_text("本阶段不会执行。")
+    expect(meaning).to_be_hidden()
+    expect(page.locator("#knob-stages .idle")).to_have_text("本阶段不会执行。")
     page.locator("#knob-stages [role=tab]").nth(1).click()
     expect(meaning).to_contain_text("潜变量42×54")
     set_number(page, "stages-1-width", 100)
-    expect(meaning).to_be_empty()
+    expect(meaning).to_be_hidden()
 
 
 def test_how_long_it_will_take_is_known_after_the_first_run(visitor: Visit, tmp_path: Path) -> None:

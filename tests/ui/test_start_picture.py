@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.service.imports.test_imports import picture
-from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state
+from tests.ui.conftest import PHONE, Visit, apply_preset, arrive, ask, choose_model, expect_state
 from tests.ui.doubles import QUICK, QuickPageStudio
 from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, StartPicture, parse_request
 from zimage_app.service.generation.start_pictures import FOLDER, MAX_BYTES
@@ -104,15 +104,16 @@ def expect_shown(page: Page) -> None:
 
 def test_a_picture_that_is_chosen_starts_at_a_stage(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
-    page.locator("#fill-reference").click()
+    choose_model(page, "三个阶段")
     expect(page.locator("#knob-stages [role=tab]")).to_have_count(3)
     with page.expect_file_chooser() as chooser:
-        page.locator(".start .choose").press("Enter")
+        page.locator(".drop .choose").press("Enter")
     chooser.value.set_files({"name": "photo.png", "mimeType": "image/png", "buffer": a_photo()})
+    page.locator(".drop .start-from").click()
     expect_shown(page)
     expect(page.locator(".start .at select")).to_have_value("2")  # the first that redraws a part only
     expect(page.locator(".start .denoise")).to_have_text("重绘幅度 0.7")
-    expect(page.locator("#knob-stages .meaning")).to_have_text("本阶段不会执行。")
+    expect(page.locator("#knob-stages .idle")).to_have_text("本阶段不会执行。")
     expect(page.locator("#knob-stages [role=tab]").first).to_contain_text("跳过")
     expect(page.locator("#knob-stages [role=tab]").nth(1)).to_contain_text("构图")
     page.locator(".start .at select").select_option("3")
@@ -124,12 +125,12 @@ def test_a_picture_that_is_chosen_starts_at_a_stage(visit: Visit, scripted: Quic
     assert made.request.start is not None
     assert (made.request.start.stage, made.request.start.fit) == (3, "stretch")
     assert [stage.number for stage in made.stages] == [2]
-    expect(page.locator("#canvas .tile")).to_have_count(1)
+    expect(page.locator("#canvas .tile b")).to_have_text(["3 成片"])
     expect(page.locator(".facts")).to_contain_text(f"{made.request.start.picture[:10]} @3")
     arrive(page)
     expect_shown(page)
     page.locator(".start .remove").click()
-    expect(page.locator(".start .choose")).to_be_focused()
+    expect(page.locator(".drop .choose")).to_be_focused()
     page.locator(".strip .thumb").first.click()
     page.locator(".facts .reuse").click()
     expect_shown(page)
@@ -157,10 +158,11 @@ def test_a_dropped_picture_fills_in_its_settings_and_may_be_started_from(
     expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
 
 
-def test_a_picture_dropped_on_its_place_starts_at_once_also_on_a_phone(visit: Visit, scripted: QuickPageStudio) -> None:
+def test_a_picture_dropped_on_another_takes_its_place_on_a_phone(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit(**PHONE)
-    drop(page, ".start .choose", "photo.png", a_photo("blue"))
+    drop(page, "#canvas", "photo.png", a_photo("blue"))
+    page.locator(".drop .start-from").tap()
     expect_shown(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     drop(page, ".start .chosen", "no.png", b"milk")
@@ -170,14 +172,15 @@ def test_a_picture_dropped_on_its_place_starts_at_once_also_on_a_phone(visit: Vi
 
 def test_a_picture_or_stage_that_is_gone_is_named_at_its_place(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
-    page.locator(".start input").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": a_photo("lime")})
+    page.locator(".drop input").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": a_photo("lime")})
+    page.locator(".drop .start-from").click()
     expect_shown(page)
     page.locator(".start .at select").select_option("2")
-    page.locator("#fill-single_stage").click()
+    apply_preset(page, "model:single_stage")
     expect(page.locator(".start .at option:checked")).to_have_text("2（不存在）")
-    expect(page.locator(".hints")).to_contain_text("起始图片：2：没有这个阶段；可用 1 到 1")
+    expect(page.locator("#notes-start")).to_contain_text("起始图片：2：没有这个阶段；可用 1 到 1")
     page.locator(".start .at select").select_option("1")
-    expect(page.locator(".hints")).to_contain_text("起始图片没有作用")
+    expect(page.locator("#notes-start")).to_contain_text("起始图片没有作用")
     digest = page.locator(".start img").get_attribute("src") or ""
     (scripted._config.outputs / FOLDER / digest.removeprefix("inputs/").removesuffix(".jpg")).unlink()
     ask(page, "图片不见了")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from zimage_app.domain.request import REFERENCE_STAGES, Stage
 from zimage_app.domain.text import Text
+from zimage_app.domain.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class ModelCard:
     """None where nothing is known of them."""
     family: str = ""
     """The published model that it is, or is a copy of; empty where that is not known."""
+    vocabulary: Vocabulary | None = None
+    """The words that a small model was trained on; None where there is no list of them."""
 
     @property
     def single_stage(self) -> tuple[Stage, ...]:

@@ -83,7 +83,15 @@ class ModelError(StudioError):
 
 
 class FetchError(StudioError):
-    """Files could not be fetched; names the host or the file, and the cure."""
+    """Files could not be fetched; names the host or the file, and the cure.
+
+    Args:
+        on_page: the same where the cure is not a flag but something on the page.
+    """
+
+    def __init__(self, text: Text, on_page: Text | None = None) -> None:
+        super().__init__(text)
+        self.on_page = on_page or text
 
 
 class LoadingCancelled(ModelError):

@@ -11,8 +11,10 @@ MAX_COUNT = 100
 """Pictures of one request."""
 
 
-def counted(request: GenerationRequest, count: object) -> list[GenerationRequest]:
+def counted(request: GenerationRequest, count: object, rounds: int = 0) -> list[GenerationRequest]:
     """``count`` requests: one as it is, of several the first with a number for a seed, and the others' counted up.
+
+    ``rounds`` are the times that the same was asked for before: the seeds go on where theirs ended.
 
     The base seed counts up by one, and so does each stage's seed that is a number of its own: else a workflow with
     fixed seeds would give the same picture again. Choices and wildcards are drawn anew for each seed.
@@ -27,7 +29,8 @@ def counted(request: GenerationRequest, count: object) -> list[GenerationRequest
         )
     if count > 1 and request.seed == "random":
         request = request.model_copy(update={"seed": draw_seed()})
-    return [request, *(with_turn(request.typed, turn) for turn in range(1, count))]
+    turns = range(rounds * count, (rounds + 1) * count)
+    return [with_turn(request.typed, turn) if turn else request for turn in turns]
 
 
 def with_turn(request: GenerationRequest, turn: int) -> GenerationRequest:

@@ -22,7 +22,8 @@ from zimage_app.domain.prompt_tags import plain_name, take_tags
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage, StartPicture
 from zimage_app.domain.schedules import as_float32, percent_to_sigma, stage_sigmas
 from zimage_app.domain.seeded_random import GOLDEN, splitmix64
-from zimage_app.domain.text import Text
+from zimage_app.domain.sizes import same_shape
+from zimage_app.domain.text import Remark, Text
 from zimage_app.domain.trajectory import Size, Takeover, fill_seed, growth, raised, switch_sigma, switch_step
 from zimage_app.domain.wildcard_expansion import drawn, no_wildcards
 from zimage_app.domain.wildcards import Lines
@@ -341,9 +342,10 @@ def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text,
     warnings: list[Text] = []
     if request.negative.strip() and not any(negative_acts(plan.settings) for plan in plans):
         warnings.append(
-            Text(
+            Remark(
                 "The negative prompt has no effect: CFG is 1 in every stage, and neither NAG nor NegPiP is on.",
                 "反向提示词没有作用：所有阶段的 CFG 都是 1，且未启用 NAG 或 NegPiP。",
+                "negative",
             )
         )
     first = plans[0]
@@ -351,33 +353,52 @@ def _warnings(request: GenerationRequest, plans: list[StagePlan]) -> tuple[Text,
         warnings.extend(_start_warnings(request.start, first))
     elif first.settings.denoise < 1.0:
         warnings.append(
-            Text(
+            Remark(
                 f"Stage {first.number + 1} starts from an empty latent with denoise {first.settings.denoise:g};"
                 " use 1 to draw the whole picture.",
                 f"第 {first.number + 1} 阶段从空白潜变量开始，而重绘幅度只有 {first.settings.denoise:g}；"
                 "想画整张图请设为 1。",
+                "stages",
             )
         )
-    return tuple(warnings)
+    return (*warnings, *_odd_shapes(plans))
+
+
+def _odd_shapes(plans: Sequence[StagePlan]) -> Iterator[Text]:
+    """Stages whose pictures the next ones stretch, because they have another shape than the last."""
+    last = plans[-1].settings
+    odd = [plan for plan in plans if not same_shape(plan.settings, last)]
+    if odd:
+        shown = _listed(f"{plan.settings.width}×{plan.settings.height}" for plan in odd)
+        yield Remark(
+            f"Stage {_places(odd)} ({shown}) has another shape than the picture ({last.width}×{last.height}), which is"
+            " stretched for it; give all stages one shape.",
+            f"第 {_places(odd)} 阶段（{shown}）与成片（{last.width}×{last.height}）比例不同，画面会被拉伸；"
+            "请让各阶段比例一致。",
+            "size",
+        )
 
 
 def _start_warnings(start: StartPicture, first: StagePlan) -> Iterator[Text]:
     number = first.number + 1
     if number != start.stage:
-        yield Text(
+        yield Remark(
             f"Stage {start.stage} is switched off, so the picture starts at stage {number}.",
             f"第 {start.stage} 阶段已关闭，图片从第 {number} 阶段开始。",
+            "start",
         )
     if first.settings.denoise >= 1.0 and not start.keeps:
-        yield Text(
+        yield Remark(
             f"The start picture has no effect: denoise is 1 in stage {number}, which redraws all of it;"
             " lower it to keep some.",
             f"起始图片没有作用：第 {number} 阶段的重绘幅度为 1，会全部重画；想保留画面请调低。",
+            "start",
         )
     if start.differential is not None and not start.keeps:
-        yield Text(
+        yield Remark(
             "Differential diffusion has no effect: there is no mask, so all of the picture is redrawn.",
             "差分扩散没有作用：没有蒙版，整张图片都会重绘。",
+            "start",
         )
 
 
@@ -441,9 +462,10 @@ def _lora_warnings(request: GenerationRequest, plans: list[StagePlan]) -> list[T
         if use.strength and not any(use.acts_in(plan.number) for plan in plans):
             shown = ", ".join(map(str, numbers))
             warnings.append(
-                Text(
+                Remark(
                     f"LoRA {use.name} has no effect: it acts in stage {shown} only, which does not run.",
                     f"LoRA {use.name} 没有作用：它只作用于第 {shown} 阶段，而该阶段不会执行。",
+                    "loras",
                 )
             )
     return warnings

@@ -92,6 +92,12 @@ class StageMeaning:
         lines.append((Text("Time", "用时"), seconds_words(self.seconds)))
         return tuple(lines)
 
+    @property
+    def summary(self) -> Text:
+        """The same in one line."""
+        width, height = (8 * side for side in self.latent)
+        return _joined(_same(f"{width}×{height}"), _steps_words(self.steps), _known(self.seconds))
+
     def _steps(self) -> Text:
         if self.scheduled == self.steps:
             return _same(str(self.steps))
@@ -116,6 +122,13 @@ class PlanMeaning:
         """Of all stages; None where one of them is not known."""
         known = [stage.seconds for stage in self.stages if stage.seconds is not None]
         return sum(known) if len(known) == len(self.stages) else None
+
+    def summary(self, count: int = 1) -> Text:
+        """``count`` such pictures in one line: size, steps of all stages, time of all pictures where it is known."""
+        width, height = (8 * side for side in self.stages[-1].latent)
+        steps = sum(stage.steps for stage in self.stages)
+        size = _same(f"{count} × {width}×{height}" if count > 1 else f"{width}×{height}")
+        return _joined(size, _steps_words(steps), _known(self.seconds and count * self.seconds))
 
 
 def meaning(plan: GenerationPlan, timed: Sequence[TimedStage] = ()) -> PlanMeaning:
@@ -160,6 +173,21 @@ def seconds_words(seconds: float | None) -> Text:
         return Text(f"about {seconds / 60:.1f} min", f"约 {seconds / 60:.1f} 分钟")
     shown = f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
     return Text(f"about {shown} s", f"约 {shown} 秒")
+
+
+def _steps_words(steps: int) -> Text:
+    return Text(f"{steps} step{'s' * (steps != 1)}", f"{steps} 步")
+
+
+def _known(seconds: float | None) -> Text:
+    """An estimated time, or nothing."""
+    return _same("") if seconds is None else seconds_words(seconds)
+
+
+def _joined(*parts: Text) -> Text:
+    return Text(
+        *(" · ".join(filter(None, texts)) for texts in zip(*((each.en, each.zh) for each in parts), strict=True))
+    )
 
 
 def _stage(stage: StagePlan, timed: Sequence[TimedStage]) -> StageMeaning:

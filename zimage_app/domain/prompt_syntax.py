@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from zimage_app.domain.text import Text, shortened
+from zimage_app.domain.text import Remark, Text, shortened
 
 _NUMBER = r"\s*-?\d+(?:\.\d+)?\s*"
 WEIGHT = re.compile(rf"(?<!\\)[(（][^()（）]*[^()（）\d\s][:：]{_NUMBER}[)）]")
@@ -23,7 +23,7 @@ _SHOWN = 40
 _WHERE = {"prompt": Text("prompt", "提示词"), "negative": Text("negative prompt", "反向提示词")}
 
 
-def unread_syntax(text: str, field: Literal["prompt", "negative"]) -> Iterator[Text]:
+def unread_syntax(text: str, field: Literal["prompt", "negative"]) -> Iterator[Remark]:
     """A sentence for each kind of syntax in ``text`` that means nothing to the model."""
     where = _WHERE[field]
     kinds = (
@@ -41,7 +41,8 @@ def unread_syntax(text: str, field: Literal["prompt", "negative"]) -> Iterator[T
         found = pattern.search(text)
         if found:
             shown = shortened(found[0], _SHOWN)
-            yield Text(
+            yield Remark(
                 f"{shown} in the {where.en} is read as plain text: {reason.en}.",
                 f"{where.zh}中的 {shown} 会当作普通文字：{reason.zh}。",
+                field,
             )

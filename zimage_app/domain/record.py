@@ -124,6 +124,17 @@ class ImageRecord(BaseModel):
         asked = self.request.stages or ()
         return sum(asked[stage.number].steps for stage in self.stages)
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that acted, each once: the request's where a stage follows it, and stages' own.
+
+        What was drawn for choices and wildcards follows the request's too.
+        """
+        asked = self.request.stages or ()
+        base = int(self.request.seed)
+        acted = [base if asked[stage.number].seed == "follow" else stage.seed for stage in self.stages]
+        return tuple(dict.fromkeys([*acted, base] if self.request.template else acted))
+
     def to_json(self) -> str:
         """One line of JSON."""
         return self.model_dump_json()
@@ -168,7 +179,7 @@ class ImageRecord(BaseModel):
             "Sampler": last.sampler,
             "Schedule type": last.scheduler,
             "CFG scale": f"{last.cfg:g}",
-            "Seed": self.request.seed,
+            "Seed": self.seeds[0],
             "Size": f"{self.width}x{self.height}",
             "Model": self.model,
             "Denoising strength": f"{last.denoise:g}",

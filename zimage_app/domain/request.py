@@ -118,7 +118,7 @@ class EasyCache(BaseModel):
             Text("EasyCache window shift", "EasyCache 窗口 shift"),
             Text(
                 "auto: the shift of the stage before, as a full ComfyUI run has it; or a number.",
-                "auto：取前一阶段的 shift（与 ComfyUI 完整运行一致）；也可填数字。",
+                "自动（auto）：取前一阶段的 shift（与 ComfyUI 完整运行一致）；也可填数字。",
             ),
         ),
     ] = "auto"
@@ -471,7 +471,7 @@ class Stage(BaseModel):
             Text("Stage seed", "本阶段种子"),
             Text(
                 "follow: worked out from the base seed; random: drawn anew each time; or a fixed number.",
-                "follow：由主种子推出；random：每次随机；也可填固定数字。",
+                "跟随（follow）：由整图种子推出；随机（random）：每次随机；也可填固定数字。",
             ),
         ),
     ] = "follow"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import STAGE_GROUPS
+from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, Stage
 from zimage_app.domain.text import Text
 
 MAX_DIGITS = 100
@@ -20,6 +20,14 @@ def plain_value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+def is_text(path: str) -> bool:
+    """Whether the setting at a path, as in ``negative`` or ``stages.1.sampler``, is plain text."""
+    *parents, field = path.split(".")
+    fields = {0: GenerationRequest.model_fields, 2: Stage.model_fields}.get(len(parents), {})
+    known = fields.get(field)
+    return known is not None and known.annotation is str
 
 
 def put(data: dict[str, Any], path: str, value: Any) -> None:

@@ -87,6 +87,13 @@ def _following(place: int, width: int, height: int) -> tuple[int, int]:
     return _share(stage, last, width, height, 2.0 ** (known - place))
 
 
+def same_shape(one: Stage, other: Stage) -> bool:
+    """Whether the sides of one are those of the other enlarged or reduced, as nearly as the grid allows."""
+    scale = math.sqrt(one.width * one.height / (other.width * other.height))
+    off = (abs(one.width - other.width * scale), abs(one.height - other.height * scale))
+    return max(off) <= 0.75 * GRID * max(1.0, scale)
+
+
 def final_stage(stages: Sequence[Stage]) -> Stage:
     """The stage that gives the picture: the last one that is on."""
     return next((stage for stage in reversed(stages) if stage.enabled), stages[-1])

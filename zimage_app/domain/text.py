@@ -61,3 +61,11 @@ class Text:
 
     def __str__(self) -> str:
         return self.en
+
+
+@dataclass(frozen=True, slots=True)
+class Remark(Text):
+    """A sentence about one field of a request."""
+
+    field: str
+    """As the request names it; ``size`` where it is about the stages' sizes."""

@@ -39,10 +39,12 @@ _RULES: dict[str, Text] = {
     "date_from_datetime_inexact": Text("must be a day as in 2026-01-31", "必须是日期，如 2026-01-31"),
     "tuple_type": Text("must be a list", "必须是列表"),
     "model_type": Text("must be a group of settings", "必须是一组设置"),
-    "literal_error": Text("must be {expected}", "只能是 {expected}"),
+    "literal_error": Text("must be {expected}", "必须是 {expected}"),
     _SAID: Text("{en}", "{zh}"),
 }
 
+
+_MEANINGS = {"random": "随机", "follow": "跟随", "auto": "自动"}
 
 _UNREADABLE = Text(
     "holds half a character or is nested too deeply, and cannot be read; type it again",
@@ -110,8 +112,16 @@ def _rules(details: Sequence[ErrorDetails]) -> Text:
     filled = [(rule, {key: _number(value) for key, value in context.items()}) for rule, context in rules]
     return Text(
         en=" or ".join(rule.en.format(**context) for rule, context in filled).replace(" or must be ", " or "),
-        zh="，或".join(rule.zh.format(**context) for rule, context in filled).replace(" or ", " 或 "),
+        zh="，或".join(_chinese(rule, context) for rule, context in filled).replace("，或必须是", "，或"),
     )
+
+
+def _chinese(rule: Text, context: Mapping[str, str]) -> str:
+    """The rule in Chinese; words that may be typed are explained."""
+    text = rule.zh.format(**context).replace(" or ", " 或 ")
+    for word, meaning in _MEANINGS.items():
+        text = text.replace(f"'{word}'", f"{word}（{meaning}）")
+    return text
 
 
 def _number(value: object) -> str:
@@ -121,7 +131,7 @@ def _number(value: object) -> str:
 def _value(detail: ErrorDetails) -> str:
     value = detail["input"]
     a_group = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
-    if detail["type"] in ("missing", "extra_forbidden") or a_group:
+    if value == "" or detail["type"] in ("missing", "extra_forbidden") or a_group:
         return ""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return _shortened(text)

@@ -78,7 +78,6 @@ def task_status(state: JobState) -> TaskStatus:
 def picture_answer(saved: SavedPicture) -> Picture:
     """A picture with its settings."""
     record = saved.record
-    seed = record.request.seed
     return Picture(
         id=record.id,
         filename=saved.path.name,
@@ -92,7 +91,7 @@ def picture_answer(saved: SavedPicture) -> Picture:
         generation_time_ms=round(1000 * record.seconds),
         download_url=download_path(record.id),
         model=record.model,
-        seed=seed if isinstance(seed, int) else 0,
+        seed=record.seeds[0],
         settings=record.request.model_dump(mode="json"),
     )
 

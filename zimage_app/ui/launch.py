@@ -22,6 +22,7 @@ from zimage_app.ui.drop.drop import import_routes
 from zimage_app.ui.history.history_routes import history_routes
 from zimage_app.ui.loras.lora_picker import lora_routes
 from zimage_app.ui.many.many_routes import many_routes
+from zimage_app.ui.page.fonts import font_faces, font_routes
 from zimage_app.ui.page.page import build_page
 from zimage_app.ui.page.theme import studio_theme
 from zimage_app.ui.queue.queue_routes import queue_routes
@@ -87,7 +88,7 @@ def start(
         page.launch(
             i18n=words,
             theme=studio_theme(),
-            css="".join(asset(f"{name}.css") for name in _STYLES),
+            css=font_faces() + "".join(asset(f"{name}.css") for name in _STYLES),
             favicon_path=Path(__file__).parent / "page" / "favicon.svg",
             footer_links=[],
             app_kwargs={
@@ -146,6 +147,7 @@ def _our_server(proxies: Sequence[str]) -> Iterator[None]:
 def page_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """What the page's own scripts and links ask for, beside Gradio's routes."""
     return [
+        *font_routes(),
         *picture_routes(studio, first),
         *history_routes(studio, first),
         *lora_routes(studio, first),

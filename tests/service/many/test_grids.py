@@ -24,6 +24,10 @@ SETTINGS = {"prompt": "a red cat", "stages": [{"steps": 9}, {"steps": 9}]}
         ("stages.0.sampler=euler, dpmpp_sde", "stages.0.sampler", ("euler", "dpmpp_sde")),
         ('prompt=["a, b", "c"]', "prompt", ("a, b", "c")),
         ("lora=ink=0.8,none", "lora", ("ink=0.8", "none")),
+        ("negative=1,2", "negative", ("1", "2")),
+        ("prompt~cat=007,1.50,2..3", "prompt~cat", ("007", "1.50", 2, 3)),
+        ("stages.0.scheduler=1", "stages.0.scheduler", ("1",)),
+        ("stages.0.easycache.start=1", "stages.0.easycache.start", (1,)),
     ],
 )
 def test_an_axis_is_a_name_and_its_values(text: str, name: str, values: tuple[object, ...]) -> None:
@@ -34,6 +38,11 @@ def test_an_axis_is_a_name_and_its_values(text: str, name: str, values: tuple[ob
 def test_what_is_no_axis_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match="axis"):
         parse_axis(text)
+
+
+@pytest.mark.parametrize("axis", [parse_axis("negative=1,2"), Axis("negative", (1, 2))])
+def test_values_of_a_text_are_text(axis: Axis) -> None:
+    assert [cell.data["negative"] for cell in cells([axis], SETTINGS, {})] == ["1", "2"]
 
 
 def test_cells_are_columns_rows_and_sheets_and_share_nothing() -> None:

@@ -16,9 +16,11 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import MAX_STAGES, REFERENCE_STAGES, STAGE_GROUPS, Stage, parse_stage
 from zimage_app.domain.text import Text
+from zimage_app.domain.vocabulary import Vocabulary
 from zimage_app.models.disk.yaml_file import YamlReader
 
 CARD_KEYS = ("title", "description", "stages", "examples")
+_VOCABULARY_KEYS = ("things", "words")
 
 
 def read_card(path: Path, name: str) -> ModelCard:
@@ -43,6 +45,22 @@ def card_from(reader: YamlReader, fields: Mapping[str, yaml.Node], base: ModelCa
     if "examples" in fields:
         card = replace(card, examples=tuple(reader.string(node) for node in reader.items(fields["examples"])))
     return card
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """The words of a small model in a file: ``things`` that it can draw, and ``words``, those of its captions.
+
+    Raises:
+        ModelError: names the file, the line and what is wrong there.
+    """
+    reader = YamlReader(path)
+    root = reader.tree()
+    fields = reader.fields(root, _VOCABULARY_KEYS)
+    for key in _VOCABULARY_KEYS:
+        if key not in fields:
+            raise reader.wrong(root, f"{key!r} is missing", f"缺少 {key!r}")
+    words = frozenset(reader.string(node) for node in reader.items(fields["words"]))
+    return Vocabulary(words, reader.text(fields["things"]))
 
 
 def plain_card(name: str) -> ModelCard:

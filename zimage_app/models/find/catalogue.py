@@ -14,7 +14,7 @@ from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import is_model
 from zimage_app.models.disk.yaml_file import YamlReader
-from zimage_app.models.find.card_file import CARD_KEYS, card_from, plain_card, read_card
+from zimage_app.models.find.card_file import CARD_KEYS, card_from, plain_card, read_card, read_vocabulary
 from zimage_app.models.find.comfyui import find_comfy_models
 from zimage_app.models.find.model_source import PARTS, ModelSource, comfy_source, diffusers_source, repo_folder
 from zimage_app.models.find.model_yaml import SUFFIX, hub_source, is_repo, read_named
@@ -22,6 +22,7 @@ from zimage_app.models.find.model_yaml import SUFFIX, hub_source, is_repo, read_
 log = logging.getLogger(__name__)
 
 _CARD_FILE = "card.yaml"
+_WORDS_FILE = "words.yaml"
 _MAX_SHOWN = 80
 
 
@@ -153,6 +154,8 @@ def _folder_source(folder: Path) -> ModelSource:
     card = plain_card(name) if family is None else replace(family, name=name)
     if (folder / _CARD_FILE).is_file():
         card = read_card(folder / _CARD_FILE, name)
+    if (folder / _WORDS_FILE).is_file():
+        card = replace(card, vocabulary=read_vocabulary(folder / _WORDS_FILE))
     return diffusers_source(card, folder) if (folder / "model_index.json").is_file() else comfy_source(card, folder)
 
 

@@ -16,7 +16,11 @@ def no_network(host: str, other: Text) -> FetchError:
         Text(
             f"{host} cannot be reached: check the network or the proxy, or {other.en}.",
             f"无法连接 {host}：请检查网络或代理，或{other.zh}。",
-        )
+        ),
+        Text(
+            f"{host} cannot be reached: check the network or the proxy, or choose another source below.",
+            f"无法连接 {host}：请检查网络或代理，或在下方换一个下载来源。",
+        ),
     )
 
 

@@ -64,14 +64,14 @@ function drawRail() {
 
 function drawTile(tile, stage, index) {
   const [image, name, note, done] = ["img", "b", ".note", "i"].map((part) => tile.querySelector(part));
-  const label = say("stage_picture", { stage: index + 1, name: stage.name });
+  const label = say("stage_picture", { stage: stage.number, name: stage.name });
   tile.setAttribute("aria-label", label);
   tile.setAttribute("aria-pressed", String(shownStage() === index));
   tile.disabled = !stageSource(index);
   tile.querySelector(".thumb").style.aspectRatio = `${stage.width} / ${stage.height}`;
   setImage(image, isLast(index) && job.picture ? `pictures/${job.picture}.jpg` : stage.preview);
   image.alt = "";
-  name.textContent = `${index + 1} ${stage.name}`;
+  name.textContent = `${stage.number} ${stage.name}`;
   const running = job.state === "running" && job.current === index;
   const size = `${stage.width}×${stage.height}`;
   const taken = stage.seconds ? `${stage.seconds.toFixed(1)} s` : running ? `${stage.step}/${stage.steps}` : size;

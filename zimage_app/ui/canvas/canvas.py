@@ -69,10 +69,9 @@ def strip_data(pictures: Iterable[SavedPicture]) -> list[Data]:
 
 def facts_data(record: ImageRecord, language: Language) -> Data:
     """What the facts panel says of a saved picture."""
-    request = record.request
     stages = _stages_of(record)
     rows = [
-        *_request_rows(request, language),
+        *_request_rows(record, language),
         (say("model", language), record.model),
         (say("fact_size", language), " → ".join(f"{stage.width}×{stage.height}" for stage in stages)),
         *(_stage_row(name, stages, language) for name in ("steps", "cfg", "denoise", "shift", "sampler", "scheduler")),
@@ -87,14 +86,16 @@ def facts_data(record: ImageRecord, language: Language) -> Data:
         rows.insert(-2, (knob.title.to(language), f"{say('fact_skipped', language)} {skips}"))
     return {
         "id": record.id,
-        "seed": str(request.seed),
+        "seed": str(record.seeds[0]),
         "width": record.width,
         "height": record.height,
         "rows": [{"title": title, "text": text} for title, text in rows],
     }
 
 
-def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[str, str]]:
+def _request_rows(record: ImageRecord, language: Language) -> list[tuple[str, str]]:
+    request = record.request
+
     def title(field: str) -> str:
         return knob_of(GenerationRequest, field).title.to(language)
 
@@ -109,9 +110,14 @@ def _request_rows(request: GenerationRequest, language: Language) -> list[tuple[
         (title("prompt"), request.prompt),
         *([(title("template"), typed)] if (typed := _typed(request)) else []),
         *((title(field), text) for field, text in optional if text),
-        (title("seed"), str(request.seed)),
+        (title("seed"), _seed_text(record, language)),
         *([(title("variation_strength"), _variation_text(request))] if request.variation_strength else []),
     ]
+
+
+def _seed_text(record: ImageRecord, language: Language) -> str:
+    seeds = " / ".join(map(str, record.seeds))
+    return seeds if record.request.seed in record.seeds else say("fact_fixed", language, seeds=seeds)
 
 
 def _variation_text(request: GenerationRequest) -> str:
@@ -190,6 +196,7 @@ def _times(record: ImageRecord, language: Language) -> str:
 def _tile(stage: StageView, place: int, count: int, language: Language) -> Data:
     return {
         "name": say(stage_word(place, count), language),
+        "number": stage.number + 1,
         "width": stage.width,
         "height": stage.height,
         "step": stage.step,

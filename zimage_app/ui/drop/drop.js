@@ -1,6 +1,6 @@
-// Settings from a file that is dropped anywhere on the page or chosen with the button: the server reads it (drop.py),
-// they are put in at once, and the lists of what became of them are shown here with a button that puts every field back
-// as it was. A picture may be meant to start from (start.js) as well, so that is offered.
+// A file that is dropped anywhere on the page or chosen with the button. The server reads its settings (drop.py), they are
+// put in at once, and the lists of what became of them are shown here with a button that puts every field back as it was.
+// A picture may be meant to start from (start.js) as well, so that is offered; without settings it is all that is.
 const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".drop");
@@ -48,13 +48,22 @@ function fill(found) {
 }
 
 // Settings of a start picture that the file only names wait for it in start.js.
+let awaited = "";
 function expectStart(start) {
+  awaited = start?.file ? lastName(start.file) : "";
   document.dispatchEvent(new CustomEvent("studio:start-asked", { detail: start }));
 }
 
 function offerUndo(filled) {
   part(".undo").hidden = !filled || !before;
   part(".take-settings").hidden = filled;
+}
+
+function look(file) {
+  URL.revokeObjectURL(part(".look").src);
+  part(".look").hidden = !file;
+  if (file) part(".look").src = URL.createObjectURL(file);
+  else part(".look").removeAttribute("src");
 }
 
 function openCard(title, notes) {
@@ -92,24 +101,33 @@ function showPlain(file, reason) {
 }
 
 function offerStart(file) {
+  look(file);
   part(".start-from").hidden = !file;
   part(".start-from").onclick = () => {
     part(".start-from").hidden = true;
     if (part(".undo").hidden && part(".take-settings").hidden) close();
-    document.dispatchEvent(new CustomEvent("studio:start", { detail: file }));
+    begin(file);
   };
 }
 
-// Of files that come together, the one that another one's settings name, wherever that had it.
+// Of a file that settings name, wherever they had it.
+const lastName = (path) => path.split(/[\\/]/).pop();
+
+// Of files that come together, the one that another one's settings name.
 function together(files, name) {
-  const last = name.split(/[\\/]/).pop();
-  return files.find((file) => file.name === last) || null;
+  return files.find((file) => file.name === lastName(name)) || null;
 }
 
-async function read(files, { dropped = false } = {}) {
+function begin(file) {
+  awaited = "";
+  document.dispatchEvent(new CustomEvent("studio:start", { detail: file }));
+}
+
+async function read(files) {
   const file = files.find((one) => one.name.endsWith(".json")) || files[0];
   if (!file) return;
   const isPicture = /\.(png|jpe?g|webp)$/i.test(file.name);
+  if (isPicture && file.name === awaited) return begin(file);
   if (file.size > largest) return complain(say("drop_too_big", { name: file.name }));
   newest += 1;
   const turn = newest;
@@ -130,7 +148,7 @@ async function read(files, { dropped = false } = {}) {
   if (start) start.mask = together(files, start.mask_file);
   offerStart(start ? together(files, start.file) : isPicture ? file : null);
   if (!found.error) return show(file, found, start ? 1 : files.length);
-  if (isPicture && dropped) return showPlain(file, found.error);
+  if (isPicture) return showPlain(file, found.error);
   complain(found.error);
 }
 
@@ -188,8 +206,8 @@ addEventListener(
     const files = [...event.dataTransfer.files];
     const into = (place) => event.target.closest?.(place);
     if (into(".many .batch")) document.dispatchEvent(new CustomEvent("studio:batch", { detail: files[0] }));
-    else if (into(".start")) document.dispatchEvent(new CustomEvent("studio:start", { detail: files[0] }));
-    else read(files, { dropped: true });
+    else if (into(".start")) begin(files[0]);
+    else read(files);
   },
   true
 );

@@ -12,7 +12,7 @@ from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS, STAGE_O
 from zimage_app.domain.request import MAX_STAGES, STAGE_GROUPS, Stage, knob_of
 from zimage_app.domain.schedules import SCHEDULERS
 from zimage_app.ui.fields.layout import GROUPS, SECTIONS
-from zimage_app.ui.fields.values import takes_word_or_number
+from zimage_app.ui.fields.values import takes_word_or_number, words_of
 from zimage_app.ui.words.i18n import knob_key
 
 Data = dict[str, Any]
@@ -65,7 +65,7 @@ def knob_data(model: type[BaseModel], field: str, name: str) -> Data:
     if choices:
         return common | {"kind": "choice", "choices": list(choices)}
     if takes_word_or_number(model, field):
-        return common | {"kind": "text"}
+        return common | {"kind": "text", "words": words_of(model, field)}
     low, high, step = bounds(model, field)
     return common | {"kind": "number", "low": low, "high": high, "step": step}
 

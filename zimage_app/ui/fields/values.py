@@ -80,7 +80,13 @@ def field_title(path: str) -> Text:
 
 def takes_word_or_number(model: type[BaseModel], field: str) -> bool:
     """Whether the field is a union of words and a number, which the page asks for in one text field."""
-    return any(get_origin(member) is Literal for member in get_args(model.model_fields[field].annotation))
+    return bool(words_of(model, field))
+
+
+def words_of(model: type[BaseModel], field: str) -> list[str]:
+    """The words that a field takes beside a number."""
+    members = get_args(model.model_fields[field].annotation)
+    return [word for member in members if get_origin(member) is Literal for word in get_args(member)]
 
 
 def page_stages(values: Mapping[str, Any]) -> list[Values]:

@@ -72,7 +72,7 @@ def sides_data(pictures: Iterable[SavedPicture], language: Language) -> Data:
                 "id": picture.record.id,
                 "label": shortened(picture.record.request.prompt, _LABEL_LENGTH),
                 "time": _time(picture.record.created),
-                "seed": str(picture.record.request.seed),
+                "seed": str(picture.record.seeds[0]),
                 "width": picture.record.width,
                 "height": picture.record.height,
             }

@@ -38,10 +38,20 @@ function update(index, changes, options) {
   change(uses.with ? uses.with(index, use) : uses.map((each, place) => (place === index ? use : each)), options);
 }
 
+// Of trigger words that are said in Chinese and in English, those of the prompt's language; of the page's without one.
+function inPromptsLanguage(words) {
+  const chinese = (text) => /\p{Script=Han}/u.test(text);
+  const prompt = document.querySelector("#knob-prompt textarea").value;
+  const wanted = prompt.trim() ? chinese(prompt) : page.language !== "en";
+  const spoken = words.filter((word) => chinese(word) === wanted);
+  return spoken.length ? spoken : [...words];
+}
+
 function add(entry) {
   if (uses.length >= most) return;
   const use = { name: entry.name, strength: entry.strength ?? 1 };
-  if (entry.preset.length) use.triggers = [...entry.preset];
+  const words = entry.mine.triggers ? [...entry.preset] : inPromptsLanguage(entry.preset);
+  if (words.length) use.triggers = words;
   change([...uses, use]);
 }
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from zimage_app.domain.errors import StudioError
+from zimage_app.domain.errors import FetchError, StudioError
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.library.models import SOURCES, FetchView, ModelView
@@ -45,7 +45,7 @@ def panel_function(studio: Studio) -> Callable[[Mapping[str, Any]], Data]:
         try:
             extra = _do(studio, order, language)
         except StudioError as error:
-            extra = {"notice": error.to(language)}
+            extra = {"notice": _said(error).to(language)}
         except Exception:
             log.exception("the model panel failed")
             extra = {"notice": say("internal", language)}
@@ -124,7 +124,7 @@ def _row(view: ModelView, language: Language, about: tuple[Text, ...]) -> Data:
 def _progress(fetch: FetchView, titles: Mapping[str, str], language: Language) -> Data:
     progress = fetch.progress
     if fetch.error is not None:
-        text = fetch.error.to(language)
+        text = _said(fetch.error).to(language)
     elif fetch.state == "fetching" and progress is not None:
         text = progress.text.to(language)
     else:
@@ -137,6 +137,10 @@ def _progress(fetch: FetchView, titles: Mapping[str, str], language: Language) -
         "fraction": progress.fraction if progress else 0.0,
         "text": text,
     }
+
+
+def _said(error: StudioError) -> Text:
+    return error.on_page if isinstance(error, FetchError) else error.text
 
 
 def _headline(

@@ -66,10 +66,17 @@ async function change(order) {
   return true;
 }
 
+// Categories with more that fits stand first: for 手, hands before a phone.
+function byHits(entries) {
+  const hits = new Map();
+  for (const { of } of entries) hits.set(of, (hits.get(of) || 0) + 1);
+  return entries.sort((one, other) => hits.get(other.of) - hits.get(one.of));
+}
+
 function shown() {
   const words = plain(part("input[type=search]").value).split(" ").filter(Boolean);
   const all = library.categories.flatMap((each) => each.entries.map((entry) => ({ ...entry, of: each })));
-  if (words.length) return all.filter((entry) => words.every((word) => plain(entry.search).includes(word)));
+  if (words.length) return byHits(all.filter((entry) => words.every((word) => plain(entry.search).includes(word))));
   if (category !== starred) return all.filter((entry) => entry.of.name === category);
   return library.favourites.map((text) => all.find((entry) => entry.text === text)).filter(Boolean);
 }

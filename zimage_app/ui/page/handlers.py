@@ -21,9 +21,7 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.many import counted
 from zimage_app.domain.request import (
-    REFERENCE_STAGES,
     GenerationRequest,
-    Stage,
     parse_as,
     parse_request,
     parse_stage,
@@ -53,7 +51,7 @@ from zimage_app.ui.fields.values import (
     stages_values,
 )
 from zimage_app.ui.negatives.negative_picker import guide_values
-from zimage_app.ui.presets.preset_bar import preset_card, preset_values
+from zimage_app.ui.presets.preset_bar import preset_card, preset_named, preset_values
 from zimage_app.ui.words.i18n import card_key, say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -66,13 +64,6 @@ _PATIENCE = 0.5
 """Seconds between two signs of life; a closed tab is noticed within this time."""
 _STRIP_LENGTH = 24
 NO_NOTICE: Data = {"text": ""}
-
-RECIPES: dict[str, Callable[[ModelCard], tuple[Stage, ...]]] = {
-    "recommended": lambda card: card.stages,
-    "reference": lambda _: REFERENCE_STAGES,
-    "single_stage": lambda card: card.single_stage,
-}
-"""Whole settings of all stages, by the name of their button."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +95,14 @@ class Handlers:
         """Models whose words are in ``words``; others have come while the page was up."""
         self._first = first
 
-    def generate(self, request: gr.Request, *inputs: Any) -> Updates:
-        """Queue what the fields say; ``follow`` shows it."""
+    def generate(self, request: gr.Request, rounds: object, *inputs: Any) -> Updates:
+        """Queue what the fields say; ``follow`` shows it. Seeds count on over ``rounds`` of the same before it."""
 
         def queued() -> Updates:
             values = self._values(inputs)
             asked, count = parse_request(request_data(values)), values[COUNT]
             model, owner = str(values["model"]), owner_of(_visitor(request))
-            requests = counted(asked, count)
+            requests = counted(asked, count, rounds if isinstance(rounds, int) else 0)
             group = new_group() if len(requests) > 1 else ""
             ids = self._studio.submit_group(requests, model, owner, group)
             return {self._at.asked: ids[-1], self._at.notice: NO_NOTICE}
@@ -210,26 +201,20 @@ class Handlers:
         choices = self._choices(self._language(request))
         return self._guarded(lambda: {self._at.fields["model"]: gr.update(choices=choices)}, request)
 
-    def stage_filler(self, recipe: str) -> Callable[[gr.Request, str], Updates]:
-        """The handler that puts one of the ``RECIPES`` for a model into the stage tabs; everything else stays."""
-
-        def fill_in(request: gr.Request, name: str) -> Updates:
-            def settings() -> Updates:
-                stages = RECIPES[recipe](self._studio.card(name))
-                return {self._at.notice: NO_NOTICE} | self._filled(stages_values(stages))
-
-            return self._guarded(settings, request)
-
-        return fill_in
-
     def edit_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
-        """Add, copy, move or remove a stage tab."""
+        """Add, copy, move or remove a stage tab; a removed one can be had back."""
 
         def settings() -> Updates:
             edit, stage = str(getattr(event, "edit", "")), getattr(event, "stage", None)
-            values, said = edited(self._values(inputs), edit, stage)
-            sentences = " ".join(text.to(self._language(request)) for text in said)
-            return self._filled(values) | {self._at.notice: _notice("info", sentences)}
+            before, language = self._values(inputs), self._language(request)
+            values, said = edited(before, edit, stage)
+            sentences = [text.to(language) for text in said]
+            if edit != "remove":
+                return self._filled(values) | {self._at.notice: _notice("info", " ".join(sentences))}
+            sentences.insert(0, say("stage_removed", language, stage=int(str(stage)) + 1))
+            return self._filled(values) | {
+                self._at.notice: _notice("info", " ".join(sentences)) | _undo(before, values)
+            }
 
         return self._guarded(settings, request)
 
@@ -248,6 +233,17 @@ class Handlers:
         def settings() -> Updates:
             size, base = (getattr(event, name, None) for name in ("size", "base"))
             return self._filled(resized(self._values(inputs), size, base)) | {self._at.notice: NO_NOTICE}
+
+        return self._guarded(settings, request)
+
+    def release_seeds(self, request: gr.Request, *inputs: Any) -> Updates:
+        """Have all stages follow the picture's seed."""
+
+        def settings() -> Updates:
+            before = self._values(inputs)
+            values: Values = {"stages": [stage | {"seed": "follow"} for stage in page_stages(before)]}
+            said = _notice("info", say("seeds_released", self._language(request)))
+            return self._filled(values) | {self._at.notice: said | _undo(before, values)}
 
         return self._guarded(settings, request)
 
@@ -283,7 +279,7 @@ class Handlers:
             pictures = self._today(request, 1)
             if not pictures:
                 return {self._at.notice: _notice("info", say("seed_none_yet", self._language(request)))}
-            seed = str(pictures[0].record.request.seed)
+            seed = str(pictures[0].record.seeds[0])
             return self._filled({"seed": seed}) | {self._at.notice: NO_NOTICE}
 
         return self._guarded(seed, request)
@@ -307,7 +303,7 @@ class Handlers:
         return self._guarded(settings, request)
 
     def put_back(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Put every field back as the page says that it was before a file was put in."""
+        """Put fields back as the page says that they were before a change."""
 
         def settings() -> Updates:
             given = getattr(event, "values", None)
@@ -317,7 +313,7 @@ class Handlers:
             name = str(values.pop("model", ""))
             card = self._studio.card(name if name in names else self._studio.default_model)
             updates = self._filled(values) | self._card_updates(card, language)
-            return updates | {self._at.notice: _notice("info", say("drop_undone", language))}
+            return updates | {self._at.notice: _notice("info", say("undone", language))}
 
         return self._guarded(settings, request)
 
@@ -399,8 +395,8 @@ class Handlers:
 
     def _apply(self, name: str, now: Values, request: gr.Request) -> Updates:
         language = self._language(request)
-        preset = self._studio.presets.load(name)
         present = self._studio.card(str(now["model"]))
+        preset = preset_named(self._studio, name, present)
         card = preset_card(self._studio, preset, present)
         values = preset_values(preset, card, now)
         updates = self._filled(values)
@@ -408,7 +404,8 @@ class Handlers:
             updates |= self._card_updates(card, language)
         said = "presets_applied" if card else "presets_no_model"
         words = {"title": preset.title.to(language), "model": preset.settings.get("model")}
-        return updates | {self._at.notice: _notice("info", say(said, language, **words))}
+        notice = _notice("info", say(said, language, **words)) | _undo(now, values)
+        return updates | {self._at.notice: notice}
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:
         about = self._word(card, "description", language)
@@ -482,6 +479,11 @@ def _visitor(request: gr.Request) -> HTTPConnection:
     if request.request is None:
         raise RuntimeError("called without a visitor's request")
     return request.request
+
+
+def _undo(before: Values, changed: Values) -> Data:
+    """What a notice's button puts back: the model, and the fields that were changed as they were before."""
+    return {"undo": {name: before[name] for name in ("model", *changed)}}
 
 
 def _notice(kind: str, text: str) -> Data:

@@ -1,5 +1,9 @@
-// One sentence about the fields: what is wrong with them or what was done to them; paints the field it names.
+// One sentence about the fields: what is wrong with them or what was done to them, with a button that undoes it where that
+// can be; paints the field it names.
+const { say } = window.studio;
 const notice = element.querySelector(".notice");
+const sentence = notice.querySelector("span");
+const undo = notice.querySelector(".undo");
 
 function unpaint() {
   for (const node of document.querySelectorAll(".studio-wrong")) {
@@ -12,8 +16,10 @@ function unpaint() {
 function reveal(id) {
   const stage = /^knob-stages-(\d+)/.exec(id);
   if (stage) document.getElementById(`stage-tab-${stage[1]}`)?.click();
-  const section = document.getElementById(id)?.closest("details");
+  const node = document.getElementById(id);
+  const section = node?.closest("details");
   if (section) section.open = true;
+  if (node?.closest("#rest")) document.dispatchEvent(new CustomEvent("studio:unfold"));
 }
 
 function paint(id) {
@@ -26,10 +32,14 @@ function paint(id) {
 }
 
 function draw() {
-  const { kind = "", text = "", field = "" } = props.value || {};
+  const { kind = "", text = "", field = "", undo: values = null } = props.value || {};
   notice.hidden = !text;
   notice.dataset.kind = kind;
-  notice.textContent = text;
+  sentence.textContent = text;
+  undo.hidden = !values;
+  undo.textContent = values ? say("undo") : "";
+  undo.onclick = () => trigger("undo", { values });
+  if (kind === "error") document.dispatchEvent(new CustomEvent("studio:refused"));
   unpaint();
   if (field) paint(field);
 }

@@ -20,7 +20,7 @@ from zimage_app.ui.fields.values import COUNT, stages_values
 from zimage_app.ui.loras.lora_picker import limits, note_function
 from zimage_app.ui.models.model_panel import panel_function
 from zimage_app.ui.negatives.negative_picker import library_function
-from zimage_app.ui.page.handlers import RECIPES, Handlers, Widgets
+from zimage_app.ui.page.handlers import Handlers, Widgets
 from zimage_app.ui.presets.preset_bar import bar_function
 from zimage_app.ui.prompt.hints import hint_function
 from zimage_app.ui.prompt.prompt_tools import prompt_function
@@ -78,11 +78,16 @@ def _drawn(name: str, value: object = None, server: Callable[[Data], object] | N
     )
 
 
+def _notes(field: str) -> None:
+    """The place of what is to be said of one field's settings as they stand; of no field's where that is empty."""
+    _drawn("notes", elem_id=f"notes-{field or 'all'}", field=field)
+
+
 @dataclass(frozen=True)
 class _Answers:
     """What the scripts of the left column may call."""
 
-    hints: Callable[..., object]
+    summary: Callable[..., object]
     save_note: Callable[..., object]
     models: Callable[..., object]
     negatives: Callable[..., object]
@@ -92,7 +97,7 @@ class _Answers:
 
 def _answers(studio: Studio) -> _Answers:
     return _Answers(
-        hints=hint_function(studio),
+        summary=hint_function(studio),
         save_note=note_function(studio),
         models=panel_function(studio),
         negatives=library_function(studio),
@@ -111,38 +116,58 @@ class _Controls:
         self.fields: dict[str, Component] = {}
 
     def column(self, cards: Iterable[ModelCard]) -> None:
-        """Prompt, model, words, seed, stages, and the action bar."""
-        with gr.Column(elem_id="left"):
-            with gr.Column(elem_id="scroll"):
-                with gr.Column(elem_id="compose"):
-                    self._text("prompt", lines=4, max_lines=10, placeholder=self._words("prompt_hint"), autofocus=True)
-                    _drawn("prompt", server=self._answers.prompt)
-                    self.examples = _drawn("examples", list(self._card.examples))
-                    self.drop = _drawn("drop")
-                with gr.Column(elem_id="settings"):
-                    self._model(cards)
-                    self._loras()
-                    self._text("triggers", max_lines=1, placeholder=self._words("triggers_hint"))
-                    _drawn("triggers")
-                    self._text("negative", lines=2, max_lines=6)
-                    _drawn("hints", server=self._answers.hints)
-                    self.negatives = _drawn("negatives", server=self._answers.negatives)
+        """In the order of use: prompt; shape, seed, count and Generate; words; the model and everything else."""
+        with gr.Column(elem_id="left"), gr.Column(elem_id="scroll"):
+            with gr.Column(elem_id="compose"):
+                self._compose()
+            with gr.Column(elem_id="actions"):
+                with gr.Column(elem_id="shape"):
                     self._size()
                     self._seed()
-                    self.presets = _drawn("presets", server=self._answers.presets)
-                    self._stages()
-            with gr.Column(elem_id="actions"):
-                self.notice = _drawn("notice", {})
-                self.asked = _drawn("asked", "")
-                with gr.Row(elem_id="buttons"):
-                    self.fields[COUNT] = gr.Number(
-                        1, label=self._words("count"), precision=0, minimum=1, maximum=MAX_COUNT, step=1, scale=1,
-                        min_width=76, elem_id=element_id(COUNT),
-                    )  # fmt: skip
-                    self.generate = gr.Button(self._words("generate"), variant="primary", elem_id="generate", scale=5)
-                    self.stop = gr.Button(
-                        self._words("stop"), variant="stop", elem_id="stop", scale=2, min_width=90, interactive=False
-                    )
+                with gr.Column(elem_id="go"):
+                    self._go()
+            with gr.Column(elem_id="settings"):
+                self._words_column()
+                self._model(cards)
+                self.presets = _drawn("presets", server=self._answers.presets)
+                _drawn("everything")
+                with gr.Column(elem_id="rest"):
+                    self._rest()
+
+    def _compose(self) -> None:
+        self._text("prompt", lines=4, max_lines=10, placeholder=self._words("prompt_hint"), autofocus=True)
+        _drawn("prompt", server=self._answers.prompt)
+        _notes("prompt")
+        self.examples = _drawn("examples", list(self._card.examples))
+        self.drop = _drawn("drop")
+        self.fields["start"] = _drawn("start", None, elem_id=element_id("start"))
+        _notes("start")
+
+    def _go(self) -> None:
+        self.notice = _drawn("notice", {})
+        self.asked = _drawn("asked", "")
+        with gr.Row(elem_id="buttons"):
+            self.fields[COUNT] = gr.Number(
+                1, label=self._words("count"), precision=0, minimum=1, maximum=MAX_COUNT, step=1, scale=1,
+                min_width=64, elem_id=element_id(COUNT),
+            )  # fmt: skip
+            self.generate = gr.Button(self._words("generate"), variant="primary", elem_id="generate", scale=5)
+            self.rounds = _drawn("forever", 0)
+            self.stop = gr.Button(
+                self._words("stop"), variant="stop", elem_id="stop", scale=2, min_width=72, interactive=False
+            )
+        _drawn("summary", server=self._answers.summary)
+        _notes("")
+
+    def _words_column(self) -> None:
+        """LoRAs, trigger words and the negative prompt."""
+        self._loras()
+        _notes("loras")
+        self._text("triggers", max_lines=1, placeholder=self._words("triggers_hint"))
+        _drawn("triggers")
+        self._text("negative", lines=2, max_lines=6)
+        _notes("negative")
+        self.negatives = _drawn("negatives", server=self._answers.negatives)
 
     def widgets(self, canvas: Component) -> Widgets:
         """All that handlers write to."""
@@ -179,30 +204,26 @@ class _Controls:
     def _size(self) -> None:
         low, high, step = bounds(Stage, "width")
         self.size = _drawn("size", bounds={"low": low, "high": high, "step": step})
+        _notes("size")
 
     def _seed(self) -> None:
         with gr.Row(elem_id="seeds"):
-            self._text("seed", max_lines=1, placeholder=self._words("seed_hint"), scale=4, min_width=150)
+            self._text("seed", max_lines=1, placeholder=self._words("seed_hint"), scale=4, min_width=120)
             self.seed_random = gr.Button(self._words("seed_random"), size="sm", elem_id="seed-random", min_width=60)
             self.seed_last = gr.Button(self._words("seed_last"), size="sm", elem_id="seed-last", min_width=60)
+        self.fixed_seeds = _drawn("fixed_seeds")
+
+    def _rest(self) -> None:
+        """What is set seldom: the stages, the seed's variation, what is kept."""
+        stages = stages_values(self._card.stages)["stages"]
+        self.fields["stages"] = _drawn("stages", stages, elem_id=element_id("stages"), form=stage_form())
         with gr.Row(elem_id="variation"):
             low, high, step = bounds(GenerationRequest, "variation_strength")
             self.fields["variation_strength"] = gr.Slider(
                 low, high, value=low, step=step, buttons=[], min_width=150, scale=4, **self._named("variation_strength")
             )
             self._text("variation_seed", max_lines=1, placeholder=self._words("seed_hint"), scale=3, min_width=120)
-
-    def _stages(self) -> None:
-        with gr.Accordion(self._words("stages"), open=True, elem_classes="section"):
-            with gr.Row(elem_id="recipes"):
-                self.recipes = {
-                    name: gr.Button(self._words(name), size="sm", elem_id=f"fill-{name}", min_width=60)
-                    for name in RECIPES
-                }
-            self.fields["start"] = _drawn("start", None, elem_id=element_id("start"))
-            stages = stages_values(self._card.stages)["stages"]
-            self.fields["stages"] = _drawn("stages", stages, elem_id=element_id("stages"), form=stage_form())
-            self.fields["keep_stages"] = gr.Checkbox(container=False, **self._named("keep_stages"))
+        self.fields["keep_stages"] = gr.Checkbox(container=False, **self._named("keep_stages"))
 
     def _named(self, field: str) -> dict[str, Any]:
         return {
@@ -223,7 +244,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     prompt, model = at.fields["prompt"], at.fields["model"]
     starts = [controls.generate.click, _event(prompt, "submit")]
     queued = [at.asked, at.notice]
-    gr.on(starts, do.generate, fields, queued, trigger_mode="multiple", preprocess=False, **plain)
+    gr.on(starts, do.generate, [controls.rounds, *fields], queued, trigger_mode="multiple", preprocess=False, **plain)
     # One handler of a tab shows its jobs; what is asked for meanwhile has it look again when it is through.
     watched = [at.job, at.notice, at.canvas, at.stop]
     shows = [page.load, _event(at.asked, "submit")]
@@ -231,10 +252,9 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     controls.stop.click(do.stop, at.job, at.stop, **plain)
     _event(model, "input")(do.choose_model, model, filled, **plain)
     _event(controls.models, "arrived")(do.models_arrived, None, model, **plain)
-    for name, button in controls.recipes.items():
-        button.click(do.stage_filler(name), model, filled, **plain)
     controls.seed_random.click(lambda: "", None, at.fields["seed"], **plain)
     controls.seed_last.click(do.last_seed, None, [at.fields["seed"], at.notice], **plain)
+    _event(controls.fixed_seeds, "release")(do.release_seeds, fields, filled, preprocess=False, **plain)
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
     _event(controls.negatives, "guide")(do.guide, fields, fields, preprocess=False, **plain)
     _event(controls.presets, "apply")(do.apply_preset, fields, filled, preprocess=False, **plain)
@@ -243,7 +263,8 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(controls.size, "resize")(do.resize_stages, fields, filled, preprocess=False, **plain)
     _event(at.fields["start"], "shape")(do.shape_stages, fields, filled, preprocess=False, **plain)
     _event(controls.drop, "fill")(do.fill_in, model, filled, **plain)
-    _event(controls.drop, "undo")(do.put_back, None, filled, **plain)
+    for source in (controls.drop, controls.notice):
+        _event(source, "undo")(do.put_back, None, filled, **plain)
     _remember(page, at, do, plain)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 from gradio.themes.utils.colors import Color
-from gradio.themes.utils.fonts import LocalFont
+
+from zimage_app.ui.page.fonts import FAMILY
 
 _CINNABAR = Color(
     name="cinnabar",
@@ -35,7 +36,7 @@ _INK = Color(
     c950="#121110",
 )
 _FONTS = (
-    LocalFont("IBM Plex Sans", weights=(400, 600)),
+    FAMILY,
     "system-ui",
     "-apple-system",
     "Segoe UI",
@@ -133,7 +134,7 @@ _BUTTONS = {
 
 
 def studio_theme() -> gr.themes.Base:
-    """The theme of the page, light and dark, with fonts that come with Gradio or the reader's system."""
+    """The theme of the page, light and dark, with fonts that come with the app or the reader's system."""
     theme = gr.themes.Base(
         primary_hue=_CINNABAR,
         secondary_hue=_CINNABAR,

@@ -10,13 +10,22 @@ from typing import Any
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError, StudioError
-from zimage_app.domain.preset import Difference, Preset, differences, request_settings, suits, with_strength
+from zimage_app.domain.preset import (
+    Difference,
+    Preset,
+    differences,
+    request_settings,
+    stage_data,
+    suits,
+    with_strength,
+)
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.rules.permissions import require_home
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.stage_edits import resized
 from zimage_app.ui.fields.values import Values, request_data, request_values, stages_values
+from zimage_app.ui.words.i18n import WORDS
 
 Data = dict[str, Any]
 
@@ -37,7 +46,8 @@ def bar_function(studio: Studio) -> Callable[[Data], Data]:
                 found = state(studio, str(order.get("name") or ""), order.get("settings"))
                 return {"differences": None if found is None else [_difference_data(each, language) for each in found]}
             chosen = "" if order.get("do") == "list" else _change(studio, order)
-            listed = [_preset_data(preset, language) for preset in studio.presets.presets()]
+            every = (*_of_the_model(studio.card(studio.default_model)), *studio.presets.presets())
+            listed = [_preset_data(preset, language) for preset in every]
             return {"presets": listed, "allowed": not studio.shared, "chosen": chosen}
         except RequestError as error:
             return {"error": (error.reason if error.field == "preset" else error.text).to(language)}
@@ -53,15 +63,39 @@ def state(studio: Studio, name: str, settings: object) -> tuple[Difference, ...]
     Raises:
         StudioError: there is no such preset, or its file is damaged.
     """
-    preset = studio.presets.load(name)
     try:
         values = settings if isinstance(settings, Mapping) else {}
         request = _request(values)
         card = studio.card(str(values["model"]))
     except (KeyError, StudioError):
         return None
+    preset = preset_named(studio, name, card)
     wanted = preset_card(studio, preset, card)
     return differences(preset.settings, request, card, wanted.stages if wanted else None)
+
+
+def preset_named(studio: Studio, name: str, card: ModelCard) -> Preset:
+    """A preset of the library, or one of the two that every model brings itself; ``card`` is the chosen model's.
+
+    Raises:
+        StudioError: there is no such preset, or its file is damaged.
+    """
+    own = next((each for each in _of_the_model(card) if each.name == name), None)
+    return own or studio.presets.load(name)
+
+
+def _of_the_model(card: ModelCard) -> tuple[Preset, ...]:
+    """What a model brings itself. Their names are none that a file can have."""
+    alternatives = {"recommended": card.stages, "single_stage": card.single_stage}
+    return tuple(
+        Preset(
+            name=f"{_OWN}{name}",
+            title=WORDS[f"presets_{name}"],
+            description=WORDS[f"presets_{name}_about"],
+            settings={"stages": [stage_data(stage) for stage in stages]},
+        )
+        for name, stages in alternatives.items()
+    )
 
 
 def preset_card(studio: Studio, preset: Preset, now: ModelCard) -> ModelCard | None:
@@ -92,6 +126,7 @@ def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any]
 
 
 _NO_CARD = ModelCard("", Text("", ""), Text("", ""))
+_OWN = "model:"
 
 
 def _change(studio: Studio, order: Mapping[str, Any]) -> str:
@@ -124,7 +159,7 @@ def _preset_data(preset: Preset, language: Language) -> Data:
         "name": preset.name,
         "title": preset.title.to(language),
         "about": preset.description.to(language),
-        "mine": preset.mine,
+        "group": "mine" if preset.mine else "model" if preset.name.startswith(_OWN) else "shipped",
         "problem": preset.problem.to(language) if preset.problem else "",
     }
 

@@ -74,8 +74,7 @@ function draw() {
   const select = part("select");
   select.replaceChildren(
     new Option(say("presets_choose"), ""),
-    ...group(say("presets_shipped"), presets.filter((preset) => !preset.mine)),
-    ...group(say("presets_mine"), presets.filter((preset) => preset.mine))
+    ...["model", "shipped", "mine"].flatMap((name) => group(say(`presets_${name}`), presets.filter((preset) => preset.group === name)))
   );
   if (!current() || current().problem) chosen = "";
   select.value = chosen;
@@ -83,7 +82,7 @@ function draw() {
   part(".about").hidden = !preset?.about;
   part(".about").textContent = preset?.about || "";
   part(".problems").replaceChildren(...presets.filter((each) => each.problem).map((each) => make("li", "", each.problem)));
-  for (const name of [".replace", ".rename", ".delete"]) part(name).hidden = !preset?.mine;
+  for (const name of [".replace", ".rename", ".delete"]) part(name).hidden = preset?.group !== "mine";
   part(".keep .row").hidden = part(".keep label").hidden = !allowed;
   part(".delete").textContent = say("presets_delete");
   part(".apply").disabled = !preset;

@@ -2,54 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
+from zimage_app.domain.many import MAX_COUNT
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.plan_summary import PlanMeaning, meaning, seconds_words
 from zimage_app.domain.request import GenerationRequest, LoraUse, parse_request
-from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.domain.text import Language, Remark, Text, language_named
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import field_title, request_data
 
 Data = dict[str, Any]
 
+NOTED = ("prompt", "negative", "loras", "start", "size")
+"""The fields that have a place of their own for what is to be said of them."""
+
 
 def hint_function(studio: Studio) -> Callable[[Data], Data]:
     """What the hints' script calls, with the page's ``settings`` by name and its ``language``."""
 
     def hints(page: Data) -> Data:
-        """``hints``, sentences to show, and ``stages``, what they mean in numbers; none while a field is half-typed."""
+        """``notes``, sentences by the field that they are about, and ``stages``, what they mean in numbers.
+
+        Neither while a field is half-typed.
+        """
         values = page["settings"]
         language = language_named(page["language"])
         blank = not str(values["prompt"] or "").strip()
         try:
             asked = parse_request(request_data(values | ({"prompt": "-"} if blank else {})))
+            card = studio.card(str(values["model"]))
             plan = make_plan(
                 asked,
-                studio.card(str(values["model"])),
+                card,
                 lora_name=studio.loras.name_of,
                 wildcard=studio.wildcards.lines,
             )
         except LoraError as error:
-            return {"hints": [error.to(language)], "stages": None}
+            return {"notes": {"loras": [error.to(language)]}, "stages": None}
         except RequestError as error:
-            said = [_refusal(error, language)] if error.field.startswith(("loras.", "start.")) else []
-            return {"hints": said, "stages": None}
+            field = error.field.partition(".")[0]
+            said = {field: [_refusal(error, language)]} if error.field.startswith(("loras.", "start.")) else {}
+            return {"notes": said, "stages": None}
         except StudioError:  # half-typed; the button's own check names the field
-            return {"hints": [], "stages": None}
+            return {"notes": {}, "stages": None}
         by_tags = named_by_tags(asked, plan.request)
         width = studio.width(str(values["model"]))
         remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
+        unseen = card.vocabulary.remark("" if blank else plan.request.prompt) if card.vocabulary else None
         means = meaning(plan, studio.pace.of(str(values["model"])))
         return {
-            "hints": [text.to(language) for text in (*plan.warnings, *remarks)],
-            "stages": meaning_data(means, language),
+            "notes": notes_data(filter(None, (unseen, *plan.warnings, *remarks)), language),
+            "stages": meaning_data(means, values.get("count"), language),
         }
 
     return hints
+
+
+def notes_data(texts: Iterable[Text], language: Language) -> dict[str, list[str]]:
+    """Sentences by the field that has a place for them; those of no such field by the empty name."""
+    notes: dict[str, list[str]] = {}
+    for text in texts:
+        field = text.field if isinstance(text, Remark) and text.field in NOTED else ""
+        notes.setdefault(field, []).append(text.to(language))
+    return notes
 
 
 def named_by_tags(asked: GenerationRequest, settled: GenerationRequest) -> list[LoraUse]:
@@ -58,13 +77,20 @@ def named_by_tags(asked: GenerationRequest, settled: GenerationRequest) -> list[
     return [use for use in settled.loras if use.strength and (use.name, use.strength, use.stages) not in listed]
 
 
-def meaning_data(means: PlanMeaning, language: Language) -> Data:
-    """The numbers of the stages that run, by the stage's number from 0, and the time of all of them."""
+def meaning_data(means: PlanMeaning, count: object, language: Language) -> Data:
+    """The numbers of the stages that run, by the stage's number from 0, and in one line; ``count`` pictures in one."""
     lines = {
         str(stage.number): [[title.to(language), value.to(language)] for title, value in stage.lines]
         for stage in means.stages
     }
-    return {"lines": lines, "total": seconds_words(means.seconds).to(language)}
+    summaries = {str(stage.number): stage.summary.to(language) for stage in means.stages}
+    pictures = count if isinstance(count, int) and 1 <= count <= MAX_COUNT else 1
+    return {
+        "lines": lines,
+        "summaries": summaries,
+        "summary": means.summary(pictures).to(language),
+        "total": seconds_words(means.seconds).to(language),
+    }
 
 
 def _refusal(error: RequestError, language: Language) -> str:
@@ -76,4 +102,4 @@ def _refusal(error: RequestError, language: Language) -> str:
 def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:
     """What is odd about a LoRA that only a tag names, so that it has no row to say so."""
     for text in filter(None, (*entry.remarks(width), entry.unheard(request.full_prompt))):
-        yield Text(f"LoRA {entry.name}: {text.en}", f"LoRA {entry.name}：{text.zh}")
+        yield Remark(f"LoRA {entry.name}: {text.en}", f"LoRA {entry.name}：{text.zh}", "loras")

@@ -189,7 +189,7 @@ def _task(view: JobView, language: Language) -> Data:
         record = view.picture.record
         task["picture"] = {
             "id": record.id,
-            "seed": record.request.seed,
+            "seed": record.seeds[0],
             "model": record.model,
             "settings": record.request.model_dump(mode="json"),
             "file": _file(view.picture),

@@ -1,6 +1,6 @@
 // The final picture's size, which all stages follow in proportion: the server works their sizes out (stages.py).
 const page = window.studio;
-const { makeButton, say } = page;
+const { make, makeButton, say } = page;
 const root = element.querySelector(".picture-size");
 const find = (selector) => root.querySelector(selector);
 const ratios = ["7:9", "1:1", "2:3", "3:4", "9:16"];
@@ -26,6 +26,7 @@ function draw() {
     if (document.activeElement !== field) field.value = side ?? "";
   }
   const shown = isTurned() ? ratios.map((ratio) => ratio.split(":").reverse().join(":")) : ratios;
+  root.classList.toggle("turned", Boolean(isTurned()));
   // The grid is coarse, so a side may be a step off; the nearest ratio is meant.
   const off = shown.map((ratio) => {
     const [across, along] = ratio.split(":").map(Number);
@@ -34,7 +35,10 @@ function draw() {
   const nearest = Math.min(...off);
   find(".ratios").replaceChildren(
     ...shown.map((ratio, place) => {
-      const button = makeButton("ratio press", ratio, "", () => ask(ratio));
+      const button = makeButton("ratio press", "", "", () => ask(ratio));
+      const shape = make("i");
+      shape.style.aspectRatio = ratio.replace(":", " / ");
+      button.append(shape, make("span", "", ratio));
       button.setAttribute("aria-pressed", String(off[place] === nearest && nearest <= step));
       return button;
     }),
@@ -58,6 +62,13 @@ find(".swap").onclick = () => {
 };
 find(".swap").title = say("size_swap");
 find(".swap").setAttribute("aria-label", say("size_swap"));
+// Pictures of another shape are stretched on the way to the last stage; the server tells which.
+find(".one-shape").textContent = say("size_one_shape");
+find(".one-shape").onclick = () => {
+  base = null;
+  ask(sizes[final].join("x"));
+};
+document.addEventListener("studio:notes", (event) => (find(".one-shape").hidden = !event.detail.size));
 root.setAttribute("aria-label", say("size_final"));
 root.title = say("size_help");
 

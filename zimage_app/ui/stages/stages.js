@@ -87,8 +87,10 @@ function drawMeaning() {
     item.append(make("dt", "", title), make("dd", "", value));
     return item;
   });
-  if (meaning && !lines.length) items.push(make("div", "", say("stage_idle")));
-  root.querySelector(".meaning").replaceChildren(...items);
+  root.querySelector(".meaning").hidden = !lines.length;
+  root.querySelector(".meaning summary").textContent = meaning?.summaries[chosen] || "";
+  root.querySelector(".meaning dl").replaceChildren(...items);
+  root.querySelector(".idle").textContent = meaning && !lines.length ? say("stage_idle") : "";
 }
 
 function draw() {
@@ -132,17 +134,21 @@ const fields = {
     read: (field) => field.value,
     show: (field, value) => (field.value = value),
   },
+  // A number or one of some words, which stand in the page's language.
   text: {
     make: () => makeInput("text"),
-    read: (field) => field.value,
-    show: (field, value) => (field.value = value ?? ""),
+    read: (field, { words }) => words.find((word) => say(`word_${word}`) === field.value.trim()) || field.value,
+    show: (field, value, { words }) => (field.value = words.includes(value) ? say(`word_${value}`) : value ?? ""),
   },
   number: {
-    make: (knob) => Object.assign(makeInput("number"), { min: knob.low, step: knob.step }),
+    make: (knob) => Object.assign(makeInput("number"), { min: onGrid(knob.low, knob.step), step: knob.step }),
     read: (field) => (field.value === "" ? null : Number(field.value)),
     show: (field, value) => (field.value = value ?? ""),
   },
 };
+
+// Steps are counted from the least value, which may be no multiple of them: from 0.01 on, 3 would go to 3.11.
+const onGrid = (low, step) => Math.floor(low / step + 1e-9) * step;
 
 function makeInput(type) {
   const field = make("input");
@@ -160,7 +166,7 @@ function makeKnob(stage, knob) {
   field.id = title.htmlFor = `${box.id}-field`;
   help.id = `${box.id}-help`;
   field.setAttribute("aria-describedby", help.id);
-  field.oninput = () => set(stage, knob.name, fields[knob.kind].read(field));
+  field.oninput = () => set(stage, knob.name, fields[knob.kind].read(field, knob));
   box.append(...(knob.kind === "switch" ? [field, title, help] : [title, field, help]));
   if (knob.kind === "number") box.append(makeSlider(stage, knob));
   return box;
@@ -169,9 +175,9 @@ function makeKnob(stage, knob) {
 // The same number, for mouse and finger; the keyboard has the field.
 function makeSlider(stage, knob) {
   const slider = makeInput("range");
-  Object.assign(slider, { min: knob.low, max: knob.high, step: knob.step, tabIndex: -1 });
+  Object.assign(slider, { min: onGrid(knob.low, knob.step), max: knob.high, step: knob.step, tabIndex: -1 });
   slider.setAttribute("aria-label", page.words[knob.title]);
-  slider.oninput = () => set(stage, knob.name, Number(slider.value));
+  slider.oninput = () => set(stage, knob.name, Math.max(knob.low, Number(slider.value)));
   return slider;
 }
 
@@ -214,11 +220,11 @@ function showKnob(stage, knob) {
   const value = stages[stage][knob.name];
   const [field, slider] = box.querySelectorAll("input, select");
   const kind = fields[knob.kind];
-  if (kind.read(field) !== value) kind.show(field, value);
+  if (kind.read(field, knob) !== value) kind.show(field, value, knob);
   field.disabled = !hasEffect(stage, knob.name);
   if (!slider) return;
   slider.disabled = field.disabled;
-  slider.min = Math.min(knob.low, value ?? knob.low);
+  slider.min = onGrid(Math.min(knob.low, value ?? knob.low), knob.step);
   slider.max = Math.max(knob.high, value ?? knob.high);
   slider.value = value ?? knob.low;
 }

@@ -1,5 +1,5 @@
-// The picture to start from. props.value is null or a request's "start" as plain data; the file itself is handed to the
-// server once, which gives its hash. What of it is redrawn is painted in the mask editor (mask.js).
+// The picture to start from. props.value is null or a request's "start" as plain data; the file, which drop.js brings, is
+// handed to the server once, which gives its hash. What of it is redrawn is painted in the mask editor (mask.js).
 const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".start");
@@ -41,7 +41,6 @@ function drawStages(value) {
 
 function draw() {
   const value = chosen();
-  part(".choose").hidden = Boolean(value);
   part(".chosen").hidden = !value;
   if (!value) return;
   const image = part("img");
@@ -74,12 +73,12 @@ async function take(file) {
   newest += 1;
   const turn = newest;
   complain("");
-  part(".choose").textContent = say("start_reading", { name: file.name });
+  part(".reading").textContent = say("start_reading", { name: file.name });
   const answer = await handIn(file);
   const masked = asked?.mask && !answer.error ? await handIn(asked.mask) : null;
   // A second file may have come meanwhile.
   if (turn !== newest) return;
-  part(".choose").textContent = say("start_choose");
+  part(".reading").textContent = "";
   if (answer.error || masked?.error) return complain(answer.error || masked.error);
   const { picture } = answer;
   const stage = asked ? 1 : chosen()?.stage || usualStage();
@@ -90,15 +89,6 @@ async function take(file) {
   part(".at select").focus({ preventScroll: true });
 }
 
-const chooser = part("input");
-part(".choose").textContent = say("start_choose");
-part(".choose").title = say("start_hint");
-part(".choose").onclick = () => chooser.click();
-chooser.setAttribute("aria-label", say("start_choose"));
-chooser.onchange = () => {
-  take(chooser.files[0]);
-  chooser.value = "";
-};
 part("img").alt = say("start_alt");
 part("img").onload = () => complain("");
 part("img").onerror = () => chosen() && complain(say("start_gone"));
@@ -117,7 +107,7 @@ part(".remove").title = say("start_remove");
 part(".remove").onclick = () => {
   complain("");
   change(null);
-  part(".choose").focus();
+  document.querySelector("#drop .choose").focus();
 };
 
 document.addEventListener("studio:start", (event) => take(event.detail));

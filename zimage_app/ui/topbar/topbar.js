@@ -46,7 +46,7 @@ help.hidden = true;
 document.body.append(help);
 
 function showHelp(event) {
-  const block = event.target.closest?.("#settings :is(.block, .knob)[id^=knob-]");
+  const block = event.target.closest?.(":is(#actions, #settings) :is(.block, .knob)[id^=knob-]");
   const text = block?.querySelector("[class*=info-text]")?.textContent;
   help.hidden = !text || block.id === "knob-model";
   if (help.hidden) return;

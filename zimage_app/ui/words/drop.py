@@ -5,19 +5,21 @@ from __future__ import annotations
 from zimage_app.domain.text import Text
 
 DROP_WORDS: dict[str, Text] = {
-    "drop_choose": Text("Settings from a picture or workflow…", "从图片或工作流导入参数…"),
+    "drop_choose": Text("Picture or workflow: drop or choose", "图片或工作流：拖入或选择"),
     "drop_hint": Text(
-        "Pictures of ours, ComfyUI, A1111/Forge, SD.Next, SwarmUI, InvokeAI and others; ComfyUI workflows (JSON)."
+        "To take settings over, or to start from a picture. Pictures of ours, ComfyUI, A1111/Forge, SD.Next, SwarmUI,"
+        " InvokeAI and others; ComfyUI workflows (JSON)."
         " Drop one anywhere, too.",
+        "导入参数，或以图生图。"
         "支持本程序、ComfyUI、A1111/Forge、SD.Next、SwarmUI、InvokeAI 等程序的图片和 ComfyUI 工作流（JSON）；"
         "也可拖到页面任意位置。",
     ),
-    "drop_here": Text("Drop it: take its settings, or start from it", "松开：导入参数，或以此图为起点"),
+    "drop_here": Text("Drop it: take its settings, or start from it", "松开：导入参数，或以此图生图"),
     "drop_choices": Text("What to do with this picture", "如何使用这张图片"),
     "drop_undo": Text("Undo", "撤销"),
     "drop_use": Text("Use its settings", "使用其参数"),
-    "drop_plain": Text("Start from this picture?", "以此图为起点？"),
-    "drop_begin": Text("Start from this picture", "以此图为起点"),
+    "drop_plain": Text("Start from this picture?", "以此图生图？"),
+    "drop_begin": Text("Start from this picture", "以此图生图"),
     "drop_reading": Text("Reading {name}…", "正在读取 {name}…"),
     "drop_from": Text("{name}: settings of {source}", "{name}：{source} 的参数"),
     "drop_taken": Text("Taken ({count})", "已取用（{count}）"),
@@ -30,5 +32,4 @@ DROP_WORDS: dict[str, Text] = {
     "drop_too_big": Text("{name} is bigger than 64 MB.", "{name} 超过 64 MB。"),
     "drop_unreachable": Text("The file could not be read; the app may have stopped.", "文件无法读取，程序可能已停止。"),
     "drop_filled": Text("The file's settings were put in.", "已填入文件中的参数。"),
-    "drop_undone": Text("Every field is as it was before the file.", "所有参数已恢复为导入之前的状态。"),
 }

@@ -7,9 +7,19 @@ from zimage_app.domain.text import Text
 PRESET_WORDS: dict[str, Text] = {
     "presets": Text("Presets", "预设"),
     "presets_choose": Text("Choose a preset…", "选择预设…"),
+    "presets_model": Text("Of the chosen model", "当前模型"),
+    "presets_recommended": Text("Recommended settings", "推荐参数"),
+    "presets_recommended_about": Text(
+        "All stages as the chosen model's card recommends them; everything else stays.",
+        "各阶段采用当前模型的推荐参数，其余设置不变。",
+    ),
+    "presets_single_stage": Text("Single stage", "单阶段直出"),
+    "presets_single_stage_about": Text(
+        "Straight to the picture's size in one stage; everything else stays.", "一个阶段直接出图，其余设置不变。"
+    ),
     "presets_shipped": Text("Come with the app", "自带"),
     "presets_mine": Text("My own", "我的"),
-    "presets_apply": Text("Apply", "应用"),
+    "presets_apply": Text("Apply", "套用"),
     "presets_more": Text("Save, rename, delete", "保存、改名、删除"),
     "presets_same": Text("All of it is set.", "当前参数与预设一致。"),
     "presets_differ": Text("Settings that differ: {count}", "{count} 项与预设不同"),

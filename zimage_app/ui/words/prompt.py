@@ -39,6 +39,7 @@ PROMPT_WORDS: dict[str, Text] = {
     "prompt_ways": Text("{ways} combinations of {drawn}", "{drawn} 共 {ways} 种组合"),
     "prompt_tokens": Text("{tokens} tokens", "{tokens} 词元"),
     "prompt_tokens_of": Text("{tokens} of at most {limit} tokens", "{tokens} 个词元，最多 {limit} 个"),
+    "summary_open": Text("Show the stages", "查看各阶段参数"),
     "reads": Text("The model reads:", "模型读到："),
     "reads_example": Text("For example:", "例如："),
     "reads_another": Text("Another example", "换一个例子"),

@@ -8,6 +8,7 @@ STAGE_WORDS: dict[str, Text] = {
     "stage_off": Text("off", "关闭"),
     "stage_skipped": Text("skipped", "跳过"),
     "stage_add": Text("Add a stage", "添加阶段"),
+    "stage_removed": Text("Stage {stage} was removed.", "已删除第 {stage} 阶段。"),
     "stage_idle": Text("This stage does not run.", "本阶段不会执行。"),
     "stage_total": Text("All stages", "全部阶段"),
     "stage_copy": Text("Copy", "复制"),

@@ -11,12 +11,8 @@ START_WORDS: dict[str, Text] = {
         "Of the finished picture; all stages follow in proportion. Multiples of 16.",
         "成片的尺寸，所有阶段按比例跟随；须为 16 的倍数。",
     ),
+    "size_one_shape": Text("Give all stages this shape", "各阶段统一为此比例"),
     "size_swap": Text("Swap width and height", "宽高互换"),
-    "start_choose": Text("Start from a picture…", "从图片开始（图生图）…"),
-    "start_hint": Text(
-        "PNG, JPEG or WebP; or drop one here. A stage redraws it, as much as its denoise says.",
-        "支持 PNG、JPEG、WebP，也可拖到这里；由所选阶段按其重绘幅度重绘。",
-    ),
     "start_reading": Text("Taking {name}…", "正在读取 {name}…"),
     "start_stage": Text("Starts at stage", "起始阶段"),
     "start_stage_gone": Text("{stage} (not there)", "{stage}（不存在）"),

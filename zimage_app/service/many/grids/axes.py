@@ -14,7 +14,7 @@ from typing import Any
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.preset import setting_title
-from zimage_app.domain.setting_paths import plain_value, put
+from zimage_app.domain.setting_paths import is_text, plain_value, put
 from zimage_app.domain.text import Language, Text
 
 MAX_CELLS = 400
@@ -85,7 +85,7 @@ def parse_axis(text: str, called: str = "axis") -> Axis:
     """Read an axis as users write it: ``NAME=VALUES``.
 
     Values stand between commas, in a JSON list, or are numbers ``FROM..TO/STEP``; ``prompt~WORD=a,b`` puts each of them
-    in the place of WORD.
+    in the place of WORD. Those of a setting that is text stay as they were written.
 
     Raises:
         RequestError: of ``called``: it is none of these.
@@ -94,7 +94,9 @@ def parse_axis(text: str, called: str = "axis") -> Axis:
     try:
         if not equals or not name.strip() or not values.strip():
             raise _wrong(text, Text("write NAME=VALUE,VALUE,…", "请写成 名称=值,值,…"))
-        return Axis(name.strip(), tuple(_values(text, values.strip())), called)
+        name = name.strip()
+        read: Callable[[str], Any] = str if name.startswith(_REPLACE) or is_text(name) else plain_value
+        return Axis(name, tuple(_values(text, values.strip(), read)), called)
     except RequestError as error:
         raise error.at(called) from error
 
@@ -154,11 +156,11 @@ def _set(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Da
         return data | {"prompt": str(data["prompt"]).replace(word, _shown(value))}
     if axis.name in special:
         return special[axis.name](data, value)
-    put(data, axis.name, value)
+    put(data, axis.name, _shown(value) if is_text(axis.name) else value)
     return data
 
 
-def _values(text: str, values: str) -> Iterator[Any]:
+def _values(text: str, values: str, read: Callable[[str], Any]) -> Iterator[Any]:
     if values.startswith("["):
         listed = plain_value(values)
         if not isinstance(listed, list) or not listed:
@@ -169,7 +171,7 @@ def _values(text: str, values: str) -> Iterator[Any]:
         if found := _RANGE.fullmatch(part.strip()):
             yield from _range(text, *found.groups())
         elif part.strip():
-            yield plain_value(part.strip())
+            yield read(part.strip())
 
 
 def _range(text: str, start: str, end: str, step: str | None) -> Iterator[int | float]:

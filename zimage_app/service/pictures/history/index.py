@@ -51,6 +51,8 @@ _MIGRATIONS: tuple[Migration, ...] = (
     ),
     # LoRAs are found by any word of their names.
     ("DELETE FROM files",),
+    # Seeds are those that acted.
+    ("DELETE FROM files",),
 )
 _SHOW = (
     "UPDATE files SET shown = (path = (SELECT path FROM files AS copy WHERE copy.id = files.id"
@@ -242,7 +244,7 @@ class Index:
         record = head.record
         day = f"{record.id[:4]}-{record.id[4:6]}-{record.id[6:8]}"
         made = (record.id, head.owner, day, record.created.timestamp(), record.model, record.request.prompt)
-        size = (str(record.request.seed), record.width, record.height, record.seconds)
+        size = (str(record.seeds[0]), record.width, record.height, record.seconds)
         return (*place, *made, *size, search_text(head, day), record.steps, record.surroundings.device)
 
 
@@ -310,7 +312,7 @@ def search_text(head: Head, day: str) -> str:
         *(f"lora:{part}" for use in request.loras if use.strength for part in _name_parts(use.name)),
         *(word for use in request.loras if use.strength for word in use.triggers),
         f"model:{record.model}",
-        f"seed:{request.seed}",
+        *(f"seed:{seed}" for seed in record.seeds),
         *sorted({f"sampler:{stage.sampler}" for stage in used} | {f"scheduler:{stage.scheduler}" for stage in used}),
         f"{record.width}x{record.height}",
         f"date:{day}",

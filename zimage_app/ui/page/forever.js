@@ -1,0 +1,53 @@
+// "Generate forever": while it is on, Generate is pressed again whenever this browser's queue is done, until Stop is pressed,
+// something fails or is refused, or it is switched off. props.value counts the rounds, by which seeds count on.
+const page = window.studio;
+const button = element.querySelector(".forever");
+const pace = 1000; // milliseconds between two looks at the queue
+const isOn = () => button.getAttribute("aria-pressed") === "true";
+let asked = false; // something was asked for since it was switched on, and is in the queue or was
+let ours = false; // the press of Generate is ours
+let timer = 0;
+
+function count(rounds) {
+  props.value = rounds;
+  trigger("change");
+}
+
+function set(on) {
+  clearInterval(timer);
+  button.setAttribute("aria-pressed", String(on));
+  asked = on && !document.querySelector("#stop").disabled; // what runs already counts
+  count(0);
+  if (on) timer = setInterval(look, pace);
+}
+
+async function look() {
+  if (!asked) return;
+  const answer = await fetch("queue.json", { cache: "no-store" }).catch(() => null);
+  const queue = await answer?.json().catch(() => null);
+  if (queue?.jobs?.length === 0 && asked && isOn()) again();
+}
+
+function again() {
+  asked = false;
+  count(props.value + 1);
+  // What handlers get is up to date when the page has settled.
+  setTimeout(() => {
+    ours = true;
+    document.querySelector("#generate").click();
+    ours = false;
+  });
+}
+
+function pressed(event) {
+  if (event.target.closest?.("#stop")) set(false);
+  if (event.target.closest?.("#generate") && !ours && props.value) count(0);
+}
+
+button.title = page.say("forever");
+button.setAttribute("aria-label", page.say("forever"));
+button.onclick = () => set(!isOn());
+document.addEventListener("click", pressed, true);
+document.addEventListener("studio:asked", () => (asked = isOn()));
+document.addEventListener("studio:refused", () => isOn() && set(false));
+document.addEventListener("studio:job", (event) => ["failed", "cancelled"].includes(event.detail) && isOn() && set(false));
