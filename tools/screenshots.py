@@ -78,7 +78,7 @@ def _visit(browser: Browser, look: Look, address: str) -> Page:
         viewport={"width": width, "height": height},
     )
     page.goto(address)
-    page.wait_for_selector("#canvas .tile")
+    page.wait_for_selector(".canvas[data-ready]")
     page.wait_for_function("window.studio.restored === true")
     page.locator("#knob-keep_stages input").check()
     for seed, prompt in enumerate(look.prompts, 5):

@@ -49,7 +49,7 @@
     const foot = make("footer");
     foot.append(note, clear, pause);
     const groups = make("div", "groups");
-    panel.append(head, groups, list, foot);
+    panel.append(head, groups, list, window.studio.makeSignals(), foot);
 
     function draw(data) {
       if (data.error) {

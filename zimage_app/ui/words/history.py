@@ -62,11 +62,6 @@ HISTORY_WORDS: dict[str, Text] = {
     "viewer_next": Text("Next picture", "下一张"),
     "viewer_close": Text("Close", "关闭"),
     "viewer_stages": Text("Stages", "各阶段"),
-    "viewer_compare_stages": Text("Compare the stages", "对比各阶段"),
-    "viewer_compare": Text("Compare with the next", "与下一张对比"),
-    "upscale": Text("Upscale 2×", "放大 2 倍"),
-    "upscale_by": Text("Enlarge with", "放大方式"),
-    "again": Text("Make it again", "重新生成"),
     "again_same": Text("Made again: {sentence}", "已重新生成：{sentence}"),
     # Compare.
     "compare_none": Text(

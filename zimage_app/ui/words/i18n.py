@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Language, Text
+from zimage_app.ui.words.canvas import CANVAS_WORDS
 from zimage_app.ui.words.drop import DROP_WORDS
 from zimage_app.ui.words.history import HISTORY_WORDS
 from zimage_app.ui.words.loras import LORA_WORDS
@@ -114,17 +115,14 @@ WORDS: dict[str, Text] = {
     "stage_picture": Text("Stage {stage}: {name}", "第 {stage} 阶段：{name}"),
     "zoom": Text("Show in full size", "放大查看"),
     "facts": Text("Settings used", "本次参数"),
-    "download": Text("Download PNG", "下载 PNG"),
-    "reuse": Text("Use these settings", "使用这些参数"),
-    "copy_seed": Text("Copy seed", "复制种子"),
     "copied": Text("Copied", "已复制"),
-    "today": Text("Today", "今天"),
     "progress": Text("Progress", "进度"),
     "fact_size": Text("Size", "尺寸"),
     "fact_time": Text("Time", "用时"),
     "from_memory": Text("from memory", "取自缓存"),
     "fact_skipped": Text("Skipped", "跳过"),
     "fact_created": Text("Made at", "生成于"),
+    **CANVAS_WORDS,
     **DROP_WORDS,
     **HISTORY_WORDS,
     **LORA_WORDS,
