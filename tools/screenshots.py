@@ -83,7 +83,6 @@ def _visit(browser: Browser, look: Look, address: str) -> Page:
     page.locator("#knob-keep_stages input").check()
     for seed, prompt in enumerate(look.prompts, 5):
         _run(page, prompt, seed)
-    page.wait_for_selector(".facts dd")
     page.wait_for_function("document.querySelector('.big').naturalWidth === 672")
     return page
 
@@ -134,11 +133,12 @@ def _history(page: Page) -> None:
 
 def _viewer(page: Page) -> None:
     page.locator(".history .card .open").first.click()
-    page.wait_for_selector(".viewer .compare-stages")
+    page.wait_for_selector(".viewer .stages img")
 
 
 def _compare(page: Page) -> None:
-    page.locator(".viewer .compare-stages").click()
+    page.locator(".viewer .acts .compare").click()
+    page.locator(".studio-menu [role=menuitem]").first.click()
     page.wait_for_selector(".compare .modes:not([hidden])")
     page.locator(".compare .mode[data-mode=beside]").click()
 

@@ -100,29 +100,30 @@ def test_a_deleted_picture_leaves_the_canvas_and_comes_back(visit: Visit, script
 
 
 def test_another_seed_variations_and_a_kept_composition(visit: Visit, scripted: QuickPageStudio) -> None:
-    before = made(scripted, "再来一张").record.request
+    before = made(scripted, "再来一张")
     page = visit()
+    known = {picture.record.id for picture in scripted.today(limit=1000)}
 
-    def newest(count: int) -> GenerationRequest:
-        page.wait_for_function(f"fetch('history').then((a) => a.json()).then((data) => data.total >= {count})")
-        expect_state(page, "done")
-        return scripted.today()[0].record.request
+    def new() -> GenerationRequest:
+        page.wait_for_function(f"fetch('history').then((a) => a.json()).then((data) => data.total > {len(known)})")
+        (fresh,) = [each.record for each in scripted.today(limit=1000) if each.record.id not in known]
+        known.add(fresh.id)
+        page.locator(f".strip [data-picture='{before.record.id}'] .thumb").click()
+        expect(page.locator(".big")).to_have_attribute("src", f"pictures/{before.record.id}.png")
+        return fresh.request
 
-    total = len(scripted.today(limit=1000))
-    page.locator(".canvas .acts .another").click()
-    other = newest(total + 1)
+    row_of(page).locator(".another").click()
+    other = new()
     assert (other.prompt, other.seed != 7) == ("再来一张", True)
-    page.locator(f".strip [data-picture='{scripted.today()[1].record.id}'] .thumb").click()
     choose(page, row_of(page).locator(".vary"), "小幅变化")
-    varied = newest(total + 2)
+    varied = new()
     assert (varied.seed, varied.variation_strength) == (7, LITTLE)
-    page.locator(f".strip [data-picture='{scripted.today()[2].record.id}'] .thumb").click()
     choose(page, row_of(page).locator(".vary"), "保留构图")
-    kept = newest(total + 3)
+    kept = new()
     assert kept.seed == 7
     assert kept.stages is not None
-    assert before.stages is not None
-    assert kept.stages[0] == before.stages[0]
+    assert before.record.request.stages is not None
+    assert kept.stages[0] == before.record.request.stages[0]
     assert isinstance(kept.stages[1].seed, int)
 
 

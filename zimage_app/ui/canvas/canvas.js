@@ -267,7 +267,12 @@ async function loadFacts(picture) {
   const found = await page.facts(picture);
   if (picture !== shownPicture() || facts === found) return;
   facts = found;
-  draw();
+  if (facts.missing && pin?.picture) {
+    page.tell(facts.missing);
+    look({});
+  } else {
+    draw();
+  }
 }
 
 function drawFacts() {

@@ -54,6 +54,7 @@ from zimage_app.ui.fields.values import (
     stage_data,
     stage_values,
     stages_values,
+    start_value,
 )
 from zimage_app.ui.history.history import item_data
 from zimage_app.ui.negatives.negative_picker import guide_values
@@ -176,7 +177,7 @@ class Handlers:
             stage = getattr(event, "stage", 1)
             start = parse_as(StartPicture, {"picture": self._studio.kept_input(before, owner).sha256, "stage": stage})
             said = _notice("info", say("started_from", language, stage=start.stage))
-            return self._filled({"start": start.model_dump(mode="json")}) | {self._at.notice: said}
+            return self._filled({"start": start_value(start)}) | {self._at.notice: said}
 
         return self._guarded(settings, request)
 

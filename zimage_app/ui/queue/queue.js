@@ -87,7 +87,10 @@
       document.dispatchEvent(new CustomEvent("studio:queue"));
     }
 
-    panel.onclick = (event) => event.target === panel && panel.close();
+    // Not an arrow that gives what it compares: false would take the press from the switches.
+    panel.onclick = (event) => {
+      if (event.target === panel) panel.close();
+    };
     panel.onclose = () => {
       clearTimeout(timer);
       panel.remove();
