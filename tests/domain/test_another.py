@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ui.doubles import THREE
 from zimage_app.domain.another import LITTLE, MUCH, Another, another
+from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest
+from zimage_app.domain.text import Text
 
+THREE = ModelCard(name="three", title=Text("Three", "三"), description=Text("As ComfyUI.", "同 ComfyUI。"))
 MADE = make_plan(GenerationRequest(prompt="一艘船", seed=7, stages=REFERENCE_STAGES), THREE).request
 """Settled, with seeds of the stages' own."""
 

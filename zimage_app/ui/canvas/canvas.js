@@ -57,7 +57,11 @@ function shownTiles() {
 
 function shownStage(tiles) {
   if (pin?.stage !== undefined && tiles[pin.stage]?.src) return pin.stage;
-  const newest = ofRun() && !job.picture ? job.current ?? 0 : tiles.length - 1;
+  const open = ofRun() && !job.picture;
+  const newest = open ? job.current ?? 0 : tiles.length - 1;
+  const whole = tiles.findLastIndex((tile) => tile.src && tile.seconds);
+  // Of a run that broke off, what was finished, rather than what was begun.
+  if (open && !busy(job.state) && whole >= 0) return whole;
   for (let index = newest; index >= 0; index -= 1) if (tiles[index]?.src) return index;
   return -1;
 }
@@ -267,12 +271,11 @@ async function loadFacts(picture) {
   const found = await page.facts(picture);
   if (picture !== shownPicture() || facts === found) return;
   facts = found;
-  if (facts.missing && pin?.picture) {
+  if (facts.missing) {
     page.tell(facts.missing);
-    look({});
-  } else {
-    draw();
+    forget([picture]);
   }
+  draw();
 }
 
 function drawFacts() {
@@ -336,13 +339,20 @@ function drawStrip() {
   }
 }
 
+// Pictures that are gone
+function forget(ids) {
+  strip = strip.filter((item) => !ids.includes(item.id));
+  if (ids.includes(pin?.picture)) look({});
+  if (!ids.includes(job.picture)) return;
+  sessionStorage.removeItem("studio-asked");
+  job = { id: "", state: "idle", stages: [], examples: job.examples };
+}
+
 document.addEventListener("studio:pictures", (event) => {
   const { what, ids } = event.detail;
   facts = null;
   filled = "";
-  if (what === "delete") strip = strip.filter((item) => !ids.includes(item.id));
-  if (what === "delete" && ids.includes(job.picture)) job = { id: "", state: "idle", stages: [], examples: job.examples };
-  if (what === "delete" && ids.includes(pin?.picture)) pin = null;
+  if (what === "delete") forget(ids);
   draw();
   if (what === "undo") askStrip();
 });
@@ -422,7 +432,8 @@ function take() {
   root.dataset.ready = "";
   const begun = job.id !== before.id;
   if (first) lookAgain();
-  else if (begun || (busy(before.state) && !busy(job.state))) look({});
+  // A picture that is looked at stays; a stage was the other run's, or is now followed by the result.
+  else if (!pin?.picture && (begun || (busy(before.state) && !busy(job.state)))) look({});
   if (begun && busy(job.state)) showOnPhone();
   if (job.state !== before.state) {
     document.dispatchEvent(new CustomEvent("studio:run-stages", { detail: stageSources(job.stages.map(runTile)) }));
@@ -431,6 +442,9 @@ function take() {
   document.dispatchEvent(new CustomEvent("studio:progress", { detail: { state: job.state, progress: job.progress || 0 } }));
   draw();
 }
+
+// Who presses Generate wants to see what comes.
+document.addEventListener("studio:asked", () => look({}));
 
 watch("value", take);
 take();

@@ -95,7 +95,9 @@ WORDS: dict[str, Text] = {
     "elapsed": Text("{seconds} s", "已用 {seconds} 秒"),
     "remaining": Text("about {seconds} s left", "约剩 {seconds} 秒"),
     "done": Text("Done in {seconds} s", "完成，用时 {seconds} 秒"),
-    "cancelled": Text("Stopped. What was finished is kept.", "已停止，已完成的阶段仍可查看。"),
+    "cancelled": Text(
+        "Stopped. Finished stages can be saved, or gone on from.", "已停止，已完成的阶段可以保存，或从那里继续。"
+    ),
     "failed": Text("This run failed", "这次生成失败了"),
     "gone": Text("This run is no longer known; the app was restarted.", "找不到这次任务，程序可能已重启。"),
     "internal": Text(

@@ -22,7 +22,7 @@ class Example:
 
     def thumbnail(self, language: Language) -> Path:
         """The JPEG of what the prompt in this language gives; traditional Chinese shows the simplified one's."""
-        return Path(__file__).parent / f"{self.name}-{'en' if language == 'en' else 'zh'}.jpg"
+        return Path(__file__).parent / "thumbnails" / f"{self.name}-{'en' if language == 'en' else 'zh'}.jpg"
 
 
 EXAMPLES = {
