@@ -62,6 +62,8 @@ def test_a_tile_pins_its_stage_and_the_strip_its_picture(visit: Visit, scripted:
     expect(page.locator(".big")).to_have_attribute("src", re.compile("^data:image/jpeg"))
     expect(page.locator(".facts")).to_be_visible()
     assert page.locator(".frame").bounding_box() == before
+    page.locator(".facts .close").click()
+    expect(page.locator(".facts")).to_be_hidden()
     page.locator(f".strip [data-picture='{first}']").click()
     expect(page.locator(".big")).to_have_attribute("src", f"pictures/{first}.png")
     expect(page.locator(".facts")).to_contain_text("第一张")

@@ -39,7 +39,7 @@
     const answer = await fetch(`pictures/${id}.json`).catch(() => null);
     if (answer?.ok) return answer.json();
     known.delete(id);
-    return { id, rows: [], stages: [], upscalers: [], missing: answer ? await answer.text() : say("history_unreachable") };
+    return { id, rows: [], stages: [], upscalers: [], missing: answer ? await answer.text() : "" };
   }
 
   studio.facts = (id) => {

@@ -6,6 +6,7 @@
   const NOTES = [660, 880]; // hertz
   const LOUDNESS = 0.08;
   const working = (state) => ["loading", "running", "saving", "stopping"].includes(state);
+  const open = (state) => state === "waiting" || working(state);
   const wants = (what) => localStorage.getItem(`studio-signal-${what}`) === "on";
   let title = "";
   let icon = "";
@@ -142,9 +143,9 @@
   document.addEventListener("studio:progress", (event) => {
     const before = now;
     now = event.detail;
-    const ended = working(before.state) && ["done", "failed"].includes(now.state);
+    const ended = open(before.state) && ["done", "failed"].includes(now.state);
     if (ended && document.hidden) unseen = now.state;
-    if (working(now.state)) unseen = "";
+    if (open(now.state)) unseen = "";
     if (ended) notify(now.state);
     if (ended && wants("sound")) play();
     draw();
