@@ -103,7 +103,7 @@
 
   studio.putBack = async (ids) => {
     const back = await studio.order("undo", ids);
-    if (back) studio.tell(say("history_restored", { count: back.length }));
+    if (back?.length) studio.tell(say("history_restored", { count: back.length }));
     return back;
   };
 

@@ -21,7 +21,7 @@ from zimage_app.ui.words.i18n import say
 
 Data = dict[str, Any]
 
-_LABEL_LENGTH = 160
+LABEL_LENGTH = 160
 """Characters of a prompt that a thumbnail's label shows."""
 
 
@@ -63,7 +63,7 @@ def picture_data(picture: SavedPicture, kept: Iterable[int], language: Language)
     count = len(record.stages)
     settings = zip(record.stages, _stages_of(record), strict=True)
     return facts_data(record, language) | {
-        "label": shortened(record.request.prompt, _LABEL_LENGTH),
+        "label": shortened(record.request.prompt, LABEL_LENGTH),
         "time": shown_time(record.created),
         "parameters": record.parameters_text,
         "stages": [

@@ -15,7 +15,7 @@ from zimage_app.domain.text import Language, Text, shortened
 from zimage_app.service.pictures.gallery import is_id
 from zimage_app.service.pictures.history import History, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
-from zimage_app.ui.canvas.canvas import shown_time
+from zimage_app.ui.canvas.canvas import LABEL_LENGTH, shown_time
 
 Data = dict[str, Any]
 
@@ -23,7 +23,6 @@ PAGE_SIZE = 60
 MAX_SIDES = 6
 """Pictures that can be compared at once."""
 _MAX_IDS = 20_000
-_LABEL_LENGTH = 160
 _MAX_SEARCH = 400
 
 
@@ -58,7 +57,7 @@ def sides_data(pictures: Iterable[SavedPicture], language: Language) -> Data:
         "pictures": [
             {
                 "id": picture.record.id,
-                "label": shortened(picture.record.request.prompt, _LABEL_LENGTH),
+                "label": shortened(picture.record.request.prompt, LABEL_LENGTH),
                 "time": shown_time(picture.record.created),
                 "seed": str(picture.record.request.seed),
                 "width": picture.record.width,
@@ -102,7 +101,7 @@ def item_data(item: HistoryItem) -> Data:
     return {
         "id": item.id,
         "day": item.day,
-        "label": shortened(item.prompt, _LABEL_LENGTH),
+        "label": shortened(item.prompt, LABEL_LENGTH),
         "time": shown_time(item.created),
         "seed": str(item.seed),
         "width": item.width,
