@@ -81,8 +81,6 @@ HISTORY_WORDS: dict[str, Text] = {
     "compare_setting": Text("Setting", "参数"),
     "compare_only": Text("Only what differs", "只看不同"),
     "compare_all_same": Text("All settings are the same.", "参数完全相同。"),
-    "compare_stage": Text("Stage {stage}", "第 {stage} 阶段"),
-    "compare_final": Text("Final", "成片"),
     "compare_picture": Text("{time} · {seed}", "{time} · {seed}"),
     "compare_stages": Text("Compare stages", "对比各阶段"),
     "compare_at_most": Text("{count} pictures at most can be compared.", "最多同时对比 {count} 张图片。"),
