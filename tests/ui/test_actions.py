@@ -38,6 +38,20 @@ def choose(page: Page, act: Locator, entry: str) -> None:
     page.get_by_role("menuitem", name=entry).click()
 
 
+def until(page: Page, promised: str, given: object = None) -> str:
+    """What a function promises, asked again until it is something; ``wait_for_function`` takes a promise for it."""
+    again = """async ([promised, given]) => {
+      for (let tries = 0; tries < 200; tries += 1) {
+        const found = await eval(promised)(given);
+        if (found) return found;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }"""
+    found = page.evaluate(again, [promised, given])
+    assert found, promised
+    return str(found)
+
+
 def row_of(page: Page) -> Locator:
     return page.locator(".canvas .acts")
 
@@ -102,15 +116,12 @@ def test_a_deleted_picture_leaves_the_canvas_and_comes_back(visit: Visit, script
 def test_another_seed_variations_and_a_kept_composition(visit: Visit, scripted: QuickPageStudio) -> None:
     before = made(scripted, "再来一张")
     page = visit()
-    ids = "fetch('history').then((answer) => answer.json()).then((data) => data.items.map((item) => item.id))"
-    known = page.evaluate(ids)
+    newest = "fetch('history').then((answer) => answer.json()).then((data) => data.items.map((item) => item.id))"
+    known: list[str] = page.evaluate(newest)
 
     def new() -> GenerationRequest:
         """What was made since, after which the first picture is looked at again."""
-        fresh = page.wait_for_function(
-            f"(known) => {ids}.then((all) => all.find((id) => !known.includes(id)))", arg=known
-        )
-        known.append(fresh.json_value())
+        known.append(until(page, f"(known) => {newest}.then((ids) => ids.find((id) => !known.includes(id)))", known))
         page.locator(f".strip [data-picture='{before.record.id}'] .thumb").click()
         expect(page.locator(".big")).to_have_attribute("src", f"pictures/{before.record.id}.png")
         picture = scripted.picture(known[-1])
@@ -164,7 +175,7 @@ def test_seed_prompt_and_picture_are_copied(visit: Visit, scripted: QuickPageStu
         expect(page.locator(".studio-toast")).to_contain_text("已复制")
         assert page.evaluate("navigator.clipboard.readText()") == text
     choose(page, row_of(page).locator(".copy"), "图片")
-    page.wait_for_function("navigator.clipboard.read().then((items) => items[0].types.includes('image/png'))")
+    until(page, "() => navigator.clipboard.read().then((items) => items[0].types.includes('image/png'))")
 
 
 def test_menus_and_rows_work_with_the_keyboard(visit: Visit, scripted: QuickPageStudio) -> None:
