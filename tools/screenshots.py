@@ -78,13 +78,12 @@ def _visit(browser: Browser, look: Look, address: str) -> Page:
         viewport={"width": width, "height": height},
     )
     page.goto(address)
-    page.wait_for_selector("#canvas .tile")
+    page.wait_for_selector(".canvas[data-ready]")
     page.wait_for_function("window.studio.restored === true")
     page.locator("#everything button").click()
     page.locator("#knob-keep_stages input").check()
     for seed, prompt in enumerate(look.prompts, 5):
         _run(page, prompt, seed)
-    page.wait_for_selector(".facts dd")
     page.wait_for_function("document.querySelector('.big').naturalWidth === 672")
     return page
 
@@ -135,11 +134,12 @@ def _history(page: Page) -> None:
 
 def _viewer(page: Page) -> None:
     page.locator(".history .card .open").first.click()
-    page.wait_for_selector(".viewer .compare-stages")
+    page.wait_for_selector(".viewer .stages img")
 
 
 def _compare(page: Page) -> None:
-    page.locator(".viewer .compare-stages").click()
+    page.locator(".viewer .acts .compare").click()
+    page.locator(".studio-menu [role=menuitem]").first.click()
     page.wait_for_selector(".compare .modes:not([hidden])")
     page.locator(".compare .mode[data-mode=beside]").click()
 

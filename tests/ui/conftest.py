@@ -187,8 +187,7 @@ def arrive(page: Page, address: str | None = None) -> None:
         page.reload()
     else:
         page.goto(address)
-    expect(page.locator("#canvas .tile").first).to_be_visible()
-    expect(page.locator("#canvas .tile b").first).not_to_be_empty()
+    expect(page.locator(".canvas[data-ready]")).to_have_count(1)
     page.wait_for_function("window.studio.restored === true")
 
 

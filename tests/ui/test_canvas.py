@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.ui.doubles import QUICK, THREE
+from tests.ui.doubles import THREE
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
@@ -14,7 +14,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.pictures.views import SavedPicture
-from zimage_app.ui.canvas.canvas import facts_data, idle_data, job_data, strip_data
+from zimage_app.ui.canvas.canvas import facts_data, idle_data, job_data, picture_data
 
 SEED = 2**64 - 1
 REQUEST = make_plan(
@@ -88,15 +88,20 @@ def test_a_job_speaks_the_readers_language() -> None:
     assert job_data(view, "en")["error"] == "broke"
 
 
-def test_an_idle_canvas_shows_the_models_stages() -> None:
-    tiles = idle_data(QUICK, "en")["stages"]
-    assert [(tile["name"], tile["width"]) for tile in tiles] == [("Draft", 176), ("Final", 336)]
+def test_an_idle_canvas_offers_the_examples_in_the_readers_language() -> None:
+    data = idle_data("zh-Hant")
+    assert (data["state"], data["stages"], len(data["examples"])) == ("idle", [], 6)
+    assert data["examples"][0] == {"name": "boat", "prompt": "夕陽下平靜的湖面上一艘紅色小船，遠處雪山"}
 
 
-def test_the_strip_cuts_long_prompts() -> None:
-    record = RECORD.model_copy(update={"request": REQUEST.model_copy(update={"prompt": "长" * 500})})
-    (item,) = strip_data([SavedPicture(Path("x.png"), record)])
-    assert (item["id"], len(item["label"])) == (RECORD.id, 120)
+def test_a_picture_tells_which_of_its_stages_were_kept() -> None:
+    data = picture_data(SavedPicture(Path("x.png"), RECORD), [1], "zh")
+    assert [(each["number"], each["name"], each["kept"]) for each in data["stages"]] == [
+        (1, "构图", True),
+        (2, "细化", False),
+        (3, "成片", False),
+    ]
+    assert data["parameters"] == RECORD.parameters_text
 
 
 def test_what_of_a_start_picture_was_kept_and_how_is_told() -> None:

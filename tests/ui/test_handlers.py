@@ -34,6 +34,10 @@ class _Broken(QuickPageStudio):
         del owner, limit
         raise RuntimeError("secret path /home/somebody")
 
+    def current(self, owner: str) -> str | None:
+        self.today(owner)
+        return None
+
 
 class _Page:
     """Handlers with plain components to write to, and what they wrote."""
@@ -171,6 +175,38 @@ def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
 @pytest.mark.parametrize("picture", ["", "nothing", None])
 def test_a_picture_that_is_gone_is_told(page: _Page, picture: object) -> None:
     assert page.notice(page.do.reuse(_visitor(), _event(id=picture))) == "This picture's file is no longer there."
+
+
+@pytest.mark.parametrize("order", [{"id": "nothing"}, {"job": "nothing"}, {"job": ["x"]}, {}])
+def test_another_of_what_is_gone_is_told(page: _Page, order: dict[str, object]) -> None:
+    for update in (
+        page.do.another(_visitor(), _event(how="seed", **order)),
+        page.do.reuse(_visitor(), _event(**order)),
+    ):
+        assert page.notice(update) == "This picture's file is no longer there."
+
+
+@pytest.mark.parametrize("order", [{}, {"how": "other"}, {"how": "keep", "kept": 2}, {"how": "keep", "kept": "1"}])
+def test_another_that_makes_no_sense_is_refused(page: _Page, studio: QuickPageStudio, order: dict[str, object]) -> None:
+    picture = _saved(studio, GenerationRequest(prompt="x"))
+    updates = page.do.another(_visitor(), _event(id=picture, **order))
+    assert page.at.asked not in updates
+    assert updates[page.at.notice]["kind"] == "error"
+
+
+def test_a_run_of_another_visitor_is_nobodys_to_go_on_with(tmp_path: Path) -> None:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0, shared=True)) as studio:
+        page = _Page(studio)
+        job = studio.submit(GenerationRequest(prompt="mine"), "quick", "a" * 32)
+        finish(studio, job)
+        updates = page.do.another(_visitor(), _event(job=job, how="same"))
+        assert page.notice(updates) == "This picture's file is no longer there."
+        assert page.at.asked in page.do.another(_visitor("a" * 32), _event(job=job, how="same"))
+
+
+def test_an_example_that_there_is_not_is_refused(page: _Page) -> None:
+    updates = page.do.make_example(_visitor(), _event(name="../x"), *_inputs(page))
+    assert updates[page.at.notice]["kind"] == "error"
 
 
 def test_a_picture_is_made_twice_as_large(page: _Page, studio: QuickPageStudio) -> None:

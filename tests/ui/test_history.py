@@ -24,6 +24,7 @@ from zimage_app.domain.record import StageRecord
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History
+from zimage_app.ui.canvas.picture_routes import picture_routes
 from zimage_app.ui.history.history import MAX_SIDES, PAGE_SIZE
 from zimage_app.ui.history.history_routes import history_routes
 from zimage_app.web.owner import OWNER_COOKIE
@@ -66,7 +67,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def client_of(studio: QuickPageStudio, owner: str = OWNER) -> TestClient:
-    return TestClient(Starlette(routes=history_routes(studio, "auto")), cookies={OWNER_COOKIE: owner})
+    routes = [*history_routes(studio, "auto"), *picture_routes(studio, "auto")]
+    return TestClient(Starlette(routes=routes), cookies={OWNER_COOKIE: owner})
 
 
 def test_a_page_has_what_fits_and_what_there_is_to_choose_from(studio: QuickPageStudio, folder: Path) -> None:
@@ -101,10 +103,10 @@ def test_changes_are_made_and_undone(studio: QuickPageStudio, folder: Path) -> N
 
     assert change("star", one, "20260101-000000-00000000", "../x") == [one]
     assert client.get("/history?starred=1").json()["total"] == 1
-    assert client.get(f"/history/{one}.json").json()["starred"] is True
+    assert client.get(f"/pictures/{one}.json").json()["starred"] is True
     assert change("unstar", one) == [one]
     assert change("delete", one, one) == [one]
-    assert client.get(f"/history/{one}.json").status_code == 404
+    assert client.get(f"/pictures/{one}.json").status_code == 404
     assert client.get(f"/history/trash/{one}.jpg").headers["content-type"] == "image/jpeg"
     assert [item["id"] for item in client.get("/history?trash=1").json()["items"]] == [one]
     assert change("undo", one, two) == [one]
@@ -138,8 +140,9 @@ def test_strangers_reach_nothing_of_each_other(studio: QuickPageStudio, folder: 
     for client in (client_of(studio), client_of(studio, ""), client_of(studio, "x")):
         seen = [item["id"] for item in client.get("/history").json()["items"]]
         assert seen == ([mine] if client.cookies.get(OWNER_COOKIE) == OWNER else [])
-        for path in (f"{theirs}.json", f"{theirs}/stage1.png", f"trash/{theirs}.jpg"):
-            assert client.get(f"/history/{path}").status_code == 404
+        paths = ("/pictures/{}.json", "/pictures/{}/saved.webp", "/history/{}/stage1.png", "/history/trash/{}.jpg")
+        for path in paths:
+            assert client.get(path.format(theirs)).status_code == 404
         assert theirs not in client.get(f"/history/sides?ids={theirs},{mine}").text
         for do in ("star", "delete", "undo"):
             assert client.post("/history", json={"do": do, "ids": [theirs]}).json() == {"ids": []}
@@ -174,7 +177,8 @@ def test_kept_stages_are_told_and_sent(studio: QuickPageStudio, folder: Path) ->
     for number in (2, 1):
         Gallery(folder).path_of(one).with_name(f"{one}.stage{number}.png").write_bytes(b"%d" % number)
     client = client_of(studio)
-    assert client.get(f"/history/{one}.json").json()["stages"] == [1, 2]
+    (data,) = [client.get(f"/pictures/{one}.json").json()]
+    assert [(stage["number"], stage["kept"]) for stage in data["stages"]] == [(1, True), (2, True)]
     assert client.get(f"/history/{one}/stage2.png").content == b"2"
     assert client.get(f"/history/{one}/stage3.png").status_code == 404
 
@@ -245,12 +249,12 @@ def test_the_keyboard_moves_selects_stars_and_deletes(visit: Visit, pictures: li
     expect(page.locator(".selection b")).to_have_text("2 selected")
     page.keyboard.press("Delete")
     expect(cards).to_have_count(6)
-    expect(page.locator(".history .said")).to_have_text("2 moved to the trash.")
+    expect(page.locator(".studio-toast")).to_contain_text("2 moved to the trash.")
     expect(page.locator(".history .selection")).to_be_hidden()
     assert at() == pictures[2]
     page.keyboard.press("Control+z")
     expect(cards).to_have_count(8)
-    expect(page.locator(".history .said")).to_have_text("2 restored.")
+    expect(page.locator(".studio-toast")).to_contain_text("2 restored.")
     page.locator(".history .starred").click()
     expect(cards).to_have_count(1)
     page.locator(".history .starred").click()
@@ -300,7 +304,8 @@ def test_a_picture_opens_large_and_its_settings_are_put_in(visit: Visit, picture
     page.keyboard.press("s")
     expect(viewer.locator(".star")).to_have_attribute("aria-pressed", "false")
     with page.expect_download() as download:
-        viewer.locator(".download").click()
+        viewer.locator(".acts .save").click()
+        viewer.get_by_role("menuitem", name="PNG（原图）").click()
     assert download.value.suggested_filename == f"{pictures[3]}.png"
     viewer.locator(".reuse").click()
     expect(viewer).to_be_hidden()
@@ -319,7 +324,7 @@ def test_a_picture_made_again_is_compared_pixel_by_pixel(visit: Visit, scripted:
     page = visit()
     ask(page, "again and again")
     expect_state(page, "done")
-    page.locator(".facts .again").click()
+    page.locator(".canvas .acts .again").click()
     expect(page.locator("#notice")).to_contain_text("已重新生成：逐像素完全一致。")
     scripted.step_seconds = 0.0
     cards = history_of(page)
@@ -338,7 +343,7 @@ def test_two_pictures_are_compared_with_a_divider_and_their_settings(visit: Visi
         cards.nth(number).hover()
         cards.nth(number).locator(".pick").check()
     page.locator(".selection .compare").click()
-    compare = page.locator(".compare")
+    compare = page.locator("#compare .compare")
     expect(compare.locator(".slider")).to_be_visible()
     expect(compare.locator(".over")).to_have_attribute("src", f"pictures/{pictures[0]}.png")
     divider = compare.get_by_label("Divider")
@@ -366,8 +371,9 @@ def test_the_stages_of_a_run_are_compared(visit: Visit, scripted: QuickPageStudi
     page.locator("#view-canvas").click()
     ask(page, "stages")
     expect_state(page, "done")
-    page.locator(".facts .stages").click()
-    compare = page.locator(".compare")
+    page.locator(".canvas .acts .compare").click()
+    page.get_by_role("menuitem", name="对比各阶段").click()
+    compare = page.locator("#compare .compare")
     expect(compare.locator(".names span").first).to_have_text("1 构图")
     expect(compare.locator(".names span").nth(1)).to_have_text("2 成片")
     expect(compare.locator(".settings")).to_be_hidden()
@@ -413,7 +419,8 @@ def test_on_a_phone_nothing_scrolls_sideways(visit: Visit, pictures: list[str]) 
     cards.first.locator(".open").click()
     expect(page.locator(".viewer dd").first).to_have_text("小船 0")
     assert page.locator(".viewer").evaluate("node => node.scrollWidth") <= 390
-    page.locator(".viewer .compare").click()
+    page.locator(".viewer .acts .compare").click()
+    page.get_by_role("menuitem", name="与相邻的一张对比").click()
     expect(page.locator(".compare .slider")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
@@ -434,8 +441,8 @@ def test_the_views_are_tabs_that_the_arrows_move(visit: Visit, scripted: QuickPa
 
 def test_the_words_of_the_data_are_json(studio: QuickPageStudio, folder: Path) -> None:
     one = save(folder, 1, MARKUP)
-    for path in ("", f"/{one}.json", f"/sides?ids={one}"):
-        answer = client_of(studio).get(f"/history{path}")
+    for path in ("/history", f"/pictures/{one}.json", f"/history/sides?ids={one}"):
+        answer = client_of(studio).get(path)
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["x-content-type-options"] == "nosniff"
         json.loads(answer.text)

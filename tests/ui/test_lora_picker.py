@@ -392,7 +392,7 @@ def test_a_pictures_loras_come_back_and_another_file_is_told(
     run(page, scripted, "a boat <lora:风格/水墨 ink:0.3>")
     _record_another_file(scripted)
     use(page, "snow").locator(".remove").click()
-    page.locator(".facts .reuse").click()
+    page.locator(".canvas .acts .reuse").click()
     expect(page.locator(".use")).to_have_count(2)
     expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")
     expect(use(page, "风格/水墨 ink").locator("input[type=number]")).to_have_value("0.3")

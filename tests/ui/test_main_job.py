@@ -86,7 +86,7 @@ def test_the_same_settings_make_the_same_pixels(visitor: Visit, address: str, st
     page = visitor(address)
     page.locator(".strip .thumb").first.click()
     expect(page.locator(".facts")).to_contain_text(PROMPT)
-    page.locator(".facts .reuse").click()
+    page.locator(".canvas .acts .reuse").click()
     expect(page.locator("#knob-prompt textarea")).to_have_value(PROMPT)
     page.locator("#generate").click()
     expect(page.locator(".strip .thumb")).to_have_count(2, timeout=LONG)

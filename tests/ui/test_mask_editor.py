@@ -155,7 +155,7 @@ def test_a_part_is_painted_with_the_mouse_and_used(visit: Visit, scripted: Quick
     assert (start.feather, start.paste, start.differential) == (16, True, None)
     arrive(page)
     page.locator(".strip .thumb").first.click()
-    page.locator(".facts .reuse").click()
+    page.locator(".canvas .acts .reuse").click()
     expect(page.locator(".start .part")).to_have_text("编辑蒙版…")
     reopen(page)
     assert (applied(page, scripted) == mask).all(), "what is opened again is what was painted"

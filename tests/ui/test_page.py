@@ -42,7 +42,8 @@ def test_a_run_shows_every_stage_then_the_saved_picture(visit: Visit, scripted: 
     expect(page.locator(".facts")).to_contain_text(str(saved.record.request.seed))
     expect(page.locator(".strip img").first).to_have_attribute("src", f"pictures/{saved.record.id}.jpg")
     with page.expect_download() as download:
-        page.locator(".facts .download").click()
+        page.locator(".canvas .acts .save").click()
+        page.get_by_role("menuitem", name="PNG（原图）").click()
     assert download.value.suggested_filename == saved.path.name
     assert download.value.path().read_bytes() == saved.path.read_bytes()
 
@@ -53,10 +54,15 @@ def test_a_tile_pins_its_stage_and_the_strip_its_picture(visit: Visit, scripted:
     expect_state(page, "done")
     first = scripted.today()[0].record.id
     ask(page, "第二张")
-    expect(page.locator(".strip .thumb")).to_have_count(len(scripted.today()))
     expect(page.locator(".facts")).to_contain_text("第二张")
+    page.locator(".acts .details").click()
+    expect(page.locator(".facts")).to_be_visible()
+    before = page.locator(".frame").bounding_box()
     page.locator(".tile").first.click()
     expect(page.locator(".big")).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    expect(page.locator(".facts")).to_be_visible()
+    assert page.locator(".frame").bounding_box() == before
+    page.locator(".facts .close").click()
     expect(page.locator(".facts")).to_be_hidden()
     page.locator(f".strip [data-picture='{first}']").click()
     expect(page.locator(".big")).to_have_attribute("src", f"pictures/{first}.png")
@@ -78,11 +84,11 @@ def test_use_these_settings_and_last_seed(visit: Visit, scripted: QuickPageStudi
     expect(page.locator("#knob-seed input")).to_have_value("18446744073709551615")
     page.locator("#knob-prompt textarea").fill("别的")
     set_number(page, "stages-0-steps", 2)
-    page.locator(".facts .reuse").click()
+    page.locator(".canvas .acts .reuse").click()
     expect(page.locator("#knob-prompt textarea")).to_have_value("原来的提示词")
     expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("5")
     ask(page, "原来的提示词")
-    newest = page.locator(".strip .thumb").first
+    newest = page.locator(".strip .cell").first
     expect(newest).not_to_have_attribute("data-picture", record.id)
     assert scripted.today()[0].record.request == record.request
 
@@ -99,7 +105,7 @@ def test_settings_that_no_slider_could_make_come_back_exactly(visit: Visit, scri
     arrive(page)
     page.locator(".strip .thumb").first.click()
     expect(page.locator(".facts")).to_contain_text("精确")
-    page.locator(".facts .reuse").click()
+    page.locator(".canvas .acts .reuse").click()
     expect(page.locator("#knob-prompt textarea")).to_have_value("精确")
     _open_advanced(page, 0)
     _open_advanced(page, 1)
@@ -353,7 +359,6 @@ def test_language_and_darkness_are_remembered(visit: Visit, scripted: QuickPageS
     expect(page.locator("body")).not_to_have_class("dark")
     page.locator(".bar [data-language=zh]").click()
     expect(page.locator("#generate")).to_have_text("开始生成")
-    expect(page.locator(".canvas .empty")).to_contain_text("写下提示词")
     page.locator(".bar .theme").click()
     colour = page.locator("#left").evaluate("(node) => getComputedStyle(node).backgroundColor")
     assert colour == "rgb(27, 26, 24)"
@@ -385,8 +390,10 @@ def test_a_phone_scrolls_only_up_and_down(visit: Visit, scripted: QuickPageStudi
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     ask(page, "手机上的小船")
     expect_state(page, "done")
-    expect(page.locator(".facts")).to_be_visible()
+    page.locator(".acts .details").click()
+    expect(page.locator(".facts")).to_be_in_viewport()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.locator(".acts .details").click()
     expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
     expect(page.locator(".big")).to_be_in_viewport()
     page.locator(".presets .apply").scroll_into_view_if_needed()

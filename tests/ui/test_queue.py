@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.service import faults
 from tests.service.quick import quick_request
-from tests.ui.conftest import Visit, arrive, ask
+from tests.ui.conftest import Visit, ask
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.service.pictures.gallery import read_record
 from zimage_app.ui.queue.queue_routes import queue_routes
@@ -52,13 +52,16 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
         expect(page.locator("dialog.queue")).to_have_count(0)
         program.kill()
         program.wait()
+        expect(page.locator(".canvas .message")).to_have_text("连接已断开，正在重连…任务仍在队列中。")
+        page.locator("#knob-prompt textarea").fill("断线时写的")
     with faults.served(tmp_path, port=port):
-        arrive(page, address)
+        expect(page.locator(".canvas .message")).to_have_text("即将开始…", timeout=PATIENCE)  # found again by itself
+        expect(page.locator("#knob-prompt textarea")).to_have_value("断线时写的")
         page.locator(".bar .jobs").click()
         expect(page.locator("dialog.queue li .prompt")).to_have_text(["第二张", "第一张"])
         page.get_by_role("button", name="继续队列").click()
         expect(page.locator("dialog.queue li.empty")).to_have_text("队列为空。", timeout=PATIENCE)
-        expect(page.locator(".bar .jobs")).to_be_hidden()
+        expect(page.locator(".bar .jobs")).to_have_text("任务队列")
     records = sorted((read_record(path) for path in tmp_path.glob("*/*.png")), key=lambda record: record.created)
     assert [record.request.prompt for record in records] == ["第二张", "第一张"]
 

@@ -175,7 +175,7 @@ def test_a_picture_is_made_larger_from_the_canvas_and_from_the_history(visit: Vi
     ask(page, "放大")
     expect_state(page, "done")
     small = scripted.today()[0].record
-    page.locator(".facts .upscale").click()
+    page.locator(".canvas .acts .upscale").click()
     expect(page.locator(".notice")).to_contain_text(f"用 Lanczos 放大到 {2 * small.width} × {2 * small.height}")
     expect(page.locator(".facts")).to_contain_text("缩放：Lanczos")
     expect_state(page, "done")

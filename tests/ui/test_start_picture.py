@@ -132,7 +132,7 @@ def test_a_picture_that_is_chosen_starts_at_a_stage(visit: Visit, scripted: Quic
     page.locator(".start .remove").click()
     expect(page.locator(".drop .choose")).to_be_focused()
     page.locator(".strip .thumb").first.click()
-    page.locator(".facts .reuse").click()
+    page.locator(".canvas .acts .reuse").click()
     expect_shown(page)
     expect(page.locator(".start .at select")).to_have_value("3")
 

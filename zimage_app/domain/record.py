@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -126,14 +127,8 @@ class ImageRecord(BaseModel):
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds that acted, each once: the request's where a stage follows it, and stages' own.
-
-        What was drawn for choices and wildcards follows the request's too.
-        """
-        asked = self.request.stages or ()
-        base = int(self.request.seed)
-        acted = [base if asked[stage.number].seed == "follow" else stage.seed for stage in self.stages]
-        return tuple(dict.fromkeys([*acted, base] if self.request.template else acted))
+        """``seeds_that_acted`` in this picture."""
+        return seeds_that_acted(self.request, [stage.number for stage in self.stages])
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -172,40 +167,65 @@ class ImageRecord(BaseModel):
     @property
     def parameters_text(self) -> str:
         """The A1111 ``parameters`` text, which many other tools read."""
-        stages = self.request.stages or ()
-        last = stages[self.stages[-1].number]
-        facts = {
-            "Steps": last.steps,
-            "Sampler": last.sampler,
-            "Schedule type": last.scheduler,
-            "CFG scale": f"{last.cfg:g}",
-            "Seed": self.seeds[0],
-            "Size": f"{self.width}x{self.height}",
-            "Model": self.model,
-            "Denoising strength": f"{last.denoise:g}",
-            "Shift": f"{last.shift:g}",
-            "Stages": " > ".join(f"{stages[s.number].width}x{stages[s.number].height}" for s in self.stages),
-            "Version": f"{SERVICE} {self.surroundings.app}",
-        }
-        if self.request.variation_strength:
-            facts["Variation seed"] = self.request.variation_seed
-            facts["Variation seed strength"] = f"{self.request.variation_strength:g}"
-        if self.request.start is not None:
-            facts |= _start_facts(self.request.start)
-        if self.request.template is not None:
-            facts["Template"] = json.dumps(self.request.template.prompt, ensure_ascii=False)
-        on = [use for use in self.request.loras if use.strength]
-        hashes = {f"lora:{use.name}": use.sha256[:_SHORT_HASH] for use in on if use.sha256}
-        if hashes:
-            facts["Hashes"] = json.dumps(hashes, ensure_ascii=False)
-        # In quotes, as A1111 writes what has commas, so that other tools read past it.
-        whole = self.request.model_dump_json(exclude_unset=True)
-        facts["Studio"] = json.dumps(whole, ensure_ascii=False)
-        lines = [self.request.full_prompt + "".join(f" {tag_of(use)}" for use in on)]
-        if self.request.negative:
-            lines.append(f"Negative prompt: {self.request.negative}")
-        lines.append(", ".join(f"{key}: {value}" for key, value in facts.items()))
-        return "\n".join(lines)
+        ran = [stage.number for stage in self.stages]
+        return parameters_text(self.request, ran, (self.width, self.height), self.model, self.surroundings.app)
+
+
+def seeds_that_acted(request: GenerationRequest, ran: Sequence[int]) -> tuple[int, ...]:
+    """The seeds that acted in the stages that ran, each once: the request's where a stage follows it, and stages' own.
+
+    What was drawn for choices and wildcards follows the request's too. The request is settled.
+    """
+    stages = request.stages or ()
+    base = int(request.seed)
+    acted = [base if (seed := stages[number].seed) == "follow" else int(seed) for number in ran]
+    return tuple(dict.fromkeys([*acted, base] if request.template else acted))
+
+
+def parameters_text(request: GenerationRequest, ran: Sequence[int], size: tuple[int, int], model: str, app: str) -> str:
+    """The A1111 ``parameters`` text of a picture.
+
+    Args:
+        request: settled.
+        ran: the stages that ran, by their numbers from 0; the last one gave the picture.
+        size: (width, height) of the picture.
+        model: the model's name.
+        app: this app's version.
+    """
+    stages = request.stages or ()
+    last = stages[ran[-1]]
+    facts = {
+        "Steps": last.steps,
+        "Sampler": last.sampler,
+        "Schedule type": last.scheduler,
+        "CFG scale": f"{last.cfg:g}",
+        "Seed": seeds_that_acted(request, ran)[0],
+        "Size": f"{size[0]}x{size[1]}",
+        "Model": model,
+        "Denoising strength": f"{last.denoise:g}",
+        "Shift": f"{last.shift:g}",
+        "Stages": " > ".join(f"{stages[number].width}x{stages[number].height}" for number in ran),
+        "Version": f"{SERVICE} {app}",
+    }
+    if request.variation_strength:
+        facts["Variation seed"] = request.variation_seed
+        facts["Variation seed strength"] = f"{request.variation_strength:g}"
+    if request.start is not None:
+        facts |= _start_facts(request.start)
+    if request.template is not None:
+        facts["Template"] = json.dumps(request.template.prompt, ensure_ascii=False)
+    on = [use for use in request.loras if use.strength]
+    hashes = {f"lora:{use.name}": use.sha256[:_SHORT_HASH] for use in on if use.sha256}
+    if hashes:
+        facts["Hashes"] = json.dumps(hashes, ensure_ascii=False)
+    # In quotes, as A1111 writes what has commas, so that other tools read past it.
+    whole = request.model_dump_json(exclude_unset=True)
+    facts["Studio"] = json.dumps(whole, ensure_ascii=False)
+    lines = [request.full_prompt + "".join(f" {tag_of(use)}" for use in on)]
+    if request.negative:
+        lines.append(f"Negative prompt: {request.negative}")
+    lines.append(", ".join(f"{key}: {value}" for key, value in facts.items()))
+    return "\n".join(lines)
 
 
 def _start_facts(start: StartPicture) -> dict[str, object]:

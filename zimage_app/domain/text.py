@@ -67,5 +67,5 @@ class Text:
 class Remark(Text):
     """A sentence about one field of a request."""
 
-    field: str
+    field: str = ""
     """As the request names it; ``size`` where it is about the stages' sizes."""

@@ -24,7 +24,7 @@ from zimage_app.service.diagnostics.details import Section, details
 from zimage_app.service.diagnostics.monitor import Monitor
 from zimage_app.service.generation.model_slot import LoadedModel, ModelSlot
 from zimage_app.service.generation.pace import Pace
-from zimage_app.service.generation.start_pictures import inputs_of
+from zimage_app.service.generation.start_pictures import KeptPicture, inputs_of
 from zimage_app.service.groups import Groups
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
@@ -194,6 +194,7 @@ class Studio:
             mark,
             model,
             prompt=plan.request.prompt,
+            seed=None if plan.request.seed == "random" else plan.request.seed,
             group=group,
             stages=stage_views(plan.request),
             warnings=plan.warnings,
@@ -227,14 +228,18 @@ class Studio:
             StorageError: its file has gone, or can't be kept as a start picture.
             ModelError: the model isn't here.
         """
+        kept = self.kept_input(picture, owner)
+        return upscaled(picture.record.request, kept.sha256, (kept.width, kept.height), self.card(model), asked)
+
+    def kept_input(self, picture: SavedPicture, owner: str = "") -> KeptPicture:
+        """A picture of the history, kept to be started from; raises StorageError where it has gone or can't be kept."""
         try:
             data = picture.read()
         except OSError as error:
             raise StorageError(
                 Text(f"{picture.path.name} is no longer there.", f"{picture.path.name} 已不存在。")
             ) from error
-        kept = self.inputs.keep(data, picture.path.name, owner)
-        return upscaled(picture.record.request, kept.sha256, (kept.width, kept.height), self.card(model), asked)
+        return self.inputs.keep(data, picture.path.name, owner)
 
     def submit_group(
         self,
@@ -257,6 +262,13 @@ class Studio:
     def view(self, job_id: str) -> JobView | None:
         """The job as it is now, or None for an id that isn't known (any more)."""
         return self._jobs.view(job_id)
+
+    def run_of(self, job_id: str, owner: str) -> tuple[JobView, GenerationPlan] | None:
+        """A run with its plan, as long as it is remembered; None also where this owner may not see it."""
+        tracked = self._jobs.progress.get(job_id)
+        if tracked is None or tracked.plan is None or not may_see(tracked.view.owner, owner, shared=self.shared):
+            return None
+        return tracked.view, tracked.plan
 
     def wait(self, job_id: str, version: int, timeout: float) -> JobView:
         """Wait up to ``timeout`` seconds for a view newer than ``version``; gives the newest either way.

@@ -40,6 +40,9 @@ from zimage_app.web.watchdog import Watchdog
 
 _STYLES = (
     "page",
+    "actions",
+    "canvas",
+    "viewer",
     "topbar",
     "queue",
     "prompt",

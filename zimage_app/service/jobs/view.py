@@ -50,6 +50,8 @@ class JobView:
     """``owner_mark`` of who asked."""
     model: str
     prompt: str = ""
+    seed: int | None = None
+    """As it was settled; None where that isn't known any more."""
     group: str = ""
     """The same for jobs that were asked for together; empty for one that stands alone."""
     state: JobState = JobState.WAITING

@@ -1,19 +1,74 @@
-// The canvas: stage rail, big picture, progress, facts and history strip. It draws props.value, which is
-// {job, strip} as canvas.py makes it, and decides nothing. Every text goes in through textContent.
+// The canvas: the picture, its stages, what can be done with it, its settings and the latest pictures. It draws
+// props.value, which is {job, strip} as canvas.py makes it, and decides nothing. Every text goes in through textContent.
 const page = window.studio;
-const { make, say } = page;
+const { make, makeButton, say } = page;
 const root = element.querySelector(".canvas");
 const find = (selector) => root.querySelector(selector);
 const busy = (state) => ["waiting", "loading", "running", "stopping", "saving"].includes(state);
+const DETAILS = "studio-details"; // in the browser's storage: whether the settings are shown
+const LOOKING = "studio-looking"; // in the tab's storage: what the reader has chosen to look at
 
-let job = { state: "idle", stages: [] };
+const STRIP = 24; // latest pictures
+
+let job = { id: "", state: "idle", stages: [] };
+let strip = [];
 let received = 0; // when the newest snapshot came, so that the clock runs on between two
-let pin = null; // {stage} or {picture}: what the reader has chosen to look at
+let pin = null; // {picture, stage} that the reader has chosen to look at, each may be left out
 let facts = null; // of the picture on show
+let lost = false; // nothing has been heard of the run for long
 
 function setImage(image, source) {
   if (!source) image.removeAttribute("src");
   else if (image.getAttribute("src") !== source) image.setAttribute("src", source);
+}
+
+// What is looked at: the run's stages, or a picture of before with those of its stages that were kept.
+
+function shownPicture() {
+  if (pin?.picture) return pin.picture;
+  return job.picture || (job.state === "idle" && strip[0]?.id) || "";
+}
+
+// A run that an app before this one made is known by its picture alone.
+const ofRun = () => !shownPicture() || (shownPicture() === job.picture && job.stages.some((stage) => stage.preview));
+
+function runTile(stage, index) {
+  const last = index === job.stages.length - 1;
+  const running = job.state === "running" && job.current === index;
+  const counted = running ? `${stage.step}/${stage.steps}` : `${stage.width}×${stage.height}`;
+  return {
+    ...stage,
+    src: last && job.picture ? `pictures/${job.picture}.png` : stage.preview,
+    thumb: last && job.picture ? `pictures/${job.picture}.jpg` : stage.preview,
+    note: stage.note || (stage.seconds ? `${stage.seconds.toFixed(1)} s` : counted),
+    done: stage.step / (stage.steps || 1),
+  };
+}
+
+function keptTile(stage) {
+  return { ...stage, thumb: stage.src, note: stage.note || `${stage.seconds.toFixed(1)} s`, done: 1 };
+}
+
+function shownTiles() {
+  if (ofRun()) return job.stages.map(runTile);
+  const sources = facts?.id === shownPicture() ? page.stageSources(facts) : [];
+  return sources.length > 1 ? sources.map(keptTile) : [];
+}
+
+function shownStage(tiles) {
+  if (pin?.stage !== undefined && tiles[pin.stage]?.src) return pin.stage;
+  const open = ofRun() && !job.picture;
+  const newest = open ? job.current ?? 0 : tiles.length - 1;
+  const whole = tiles.findLastIndex((tile) => tile.src && tile.seconds);
+  // Of a run that broke off, what was finished, rather than what was begun.
+  if (open && !busy(job.state) && whole >= 0) return whole;
+  for (let index = newest; index >= 0; index -= 1) if (tiles[index]?.src) return index;
+  return -1;
+}
+
+// The stages that can be looked at, for the compare view.
+function stageSources(tiles = shownTiles()) {
+  return tiles.flatMap(({ src, name, width, height }, index) => (src ? [{ src, label: `${index + 1} ${name}`, width, height }] : []));
 }
 
 // Rail
@@ -29,104 +84,105 @@ function makeTile(index) {
   line.append(make("i"));
   tile.append(frame, caption, line);
   tile.onclick = () => {
-    pin = pin && pin.stage === index ? null : { stage: index };
-    draw();
+    const picture = pin?.picture;
+    look(pin?.stage === index ? { picture } : { picture, stage: index });
   };
   return tile;
 }
 
-function isLast(index) {
-  return index === job.stages.length - 1;
-}
-
-function stageSource(index) {
-  const stage = job.stages[index];
-  if (!stage) return "";
-  return isLast(index) && job.picture ? `pictures/${job.picture}.png` : stage.preview;
-}
-
-// The stages that can be looked at, for the compare view.
-function stageSources() {
-  return job.stages.flatMap(({ name, width, height }, index) => {
-    const src = stageSource(index);
-    return src ? [{ src, label: `${index + 1} ${name}`, width, height }] : [];
-  });
-}
-
-function drawRail() {
+function drawRail(tiles, shown) {
   const rail = find(".rail");
-  const count = Math.max(job.stages.length, 1);
-  while (rail.children.length > count) rail.lastChild.remove();
-  while (rail.children.length < count) rail.append(makeTile(rail.children.length));
-  root.style.setProperty("--tiles", count);
-  job.stages.forEach((stage, index) => drawTile(rail.children[index], stage, index));
+  rail.hidden = tiles.length < 2 && !(tiles.length && busy(job.state));
+  while (rail.children.length > tiles.length) rail.lastChild.remove();
+  while (rail.children.length < tiles.length) rail.append(makeTile(rail.children.length));
+  root.style.setProperty("--tiles", Math.max(tiles.length, 1));
+  tiles.forEach((tile, index) => drawTile(rail.children[index], tile, index, index === shown));
 }
 
-function drawTile(tile, stage, index) {
-  const [image, name, note, done] = ["img", "b", ".note", "i"].map((part) => tile.querySelector(part));
-  const label = say("stage_picture", { stage: stage.number, name: stage.name });
-  tile.setAttribute("aria-label", label);
-  tile.setAttribute("aria-pressed", String(shownStage() === index));
-  tile.disabled = !stageSource(index);
-  tile.querySelector(".thumb").style.aspectRatio = `${stage.width} / ${stage.height}`;
-  setImage(image, isLast(index) && job.picture ? `pictures/${job.picture}.jpg` : stage.preview);
+function drawTile(node, tile, index, pressed) {
+  const [image, name, note, done] = ["img", "b", ".note", "i"].map((part) => node.querySelector(part));
+  node.setAttribute("aria-label", say("stage_picture", { stage: tile.number, name: tile.name }));
+  node.setAttribute("aria-pressed", String(pressed));
+  node.disabled = !tile.src;
+  node.querySelector(".thumb").style.aspectRatio = `${tile.width} / ${tile.height}`;
+  setImage(image, tile.thumb);
   image.alt = "";
-  name.textContent = `${stage.number} ${stage.name}`;
-  const running = job.state === "running" && job.current === index;
-  const size = `${stage.width}×${stage.height}`;
-  const taken = stage.seconds ? `${stage.seconds.toFixed(1)} s` : running ? `${stage.step}/${stage.steps}` : size;
-  note.textContent = stage.note || taken;
-  done.style.width = `${(100 * stage.step) / (stage.steps || 1)}%`;
+  name.textContent = `${tile.number} ${tile.name}`;
+  note.textContent = tile.note;
+  done.style.width = `${100 * tile.done}%`;
 }
 
 // Big picture
 
-function shownStage() {
-  if (pin) return pin.stage ?? null;
-  if (job.picture) return job.stages.length - 1;
-  for (let index = job.current ?? 0; index >= 0; index -= 1) if (stageSource(index)) return index;
-  return null;
-}
-
-function shownPicture() {
-  if (pin && pin.picture) return pin.picture;
-  return job.picture && shownStage() === job.stages.length - 1 ? job.picture : "";
-}
-
-function drawPicture() {
+function drawPicture(tiles, shown) {
   const picture = shownPicture();
-  const index = shownStage();
-  const stage = job.stages[index ?? job.stages.length - 1];
-  const known = picture && facts && facts.id === picture && facts.width;
-  const size = known ? facts : stage || { width: 672, height: 864 };
-  root.style.setProperty("--aspect", size.width / size.height);
+  const whole = picture && (shown < 0 || shown === tiles.length - 1);
+  const source = whole ? `pictures/${picture}.png` : tiles[shown]?.src;
+  const known = facts?.id === picture ? facts : strip.find((item) => item.id === picture);
+  // The shape is the finished picture's all the while, so that nothing moves from stage to stage.
+  const size = tiles.at(-1) || known || { width: 672, height: 864 };
+  if (size.width) root.style.setProperty("--aspect", size.width / size.height);
   const big = find(".big");
-  setImage(big, picture ? `pictures/${picture}.png` : index === null ? "" : stageSource(index));
-  big.alt = picture ? say("picture") : index === null ? "" : say("stage_picture", { stage: index + 1, name: stage.name });
-  find(".zoom").disabled = !big.hasAttribute("src");
-  const live = job.state === "running" && index !== null;
-  find(".badge").textContent = live
-    ? say("badge", { stage: index + 1, stages: job.stages.length, name: stage.name })
-    : "";
+  setImage(big, source);
+  big.alt = whole ? say("picture") : shown < 0 ? "" : say("stage_picture", { stage: shown + 1, name: tiles[shown].name });
+  find(".zoom").disabled = !source;
+  const live = job.state === "running" && shown >= 0 && ofRun();
+  find(".badge").textContent = live ? say("badge", { stage: shown + 1, stages: tiles.length, name: tiles[shown].name }) : "";
 }
 
 find(".zoom").setAttribute("aria-label", say("zoom"));
 find(".zoom").onclick = () => {
-  const dialog = make("dialog", "studio-zoom");
-  const image = make("img");
-  image.src = find(".big").src;
-  image.alt = find(".big").alt;
-  dialog.append(image);
-  dialog.onclick = () => dialog.close();
-  dialog.onclose = () => dialog.remove();
-  document.body.append(dialog);
-  dialog.showModal();
+  const tiles = shownTiles();
+  const shown = shownStage(tiles);
+  const picture = shownPicture();
+  const whole = picture && (shown < 0 || shown === tiles.length - 1);
+  const items = whole ? strip.filter((item) => item.id) : stageSources(tiles);
+  const index = items.findIndex((item) => (whole ? item.id === picture : item.src === tiles[shown].src));
+  const alone = { id: picture, label: facts?.label || "", time: facts?.time || "", seed: facts?.seed || "" };
+  const list = index < 0 ? { items: [alone], index: 0 } : { items, index };
+  document.dispatchEvent(new CustomEvent("studio:open", { detail: list }));
 };
+
+// What can be done with it
+
+let filled = "";
+
+function drawActs(tiles, shown) {
+  const picture = shownPicture();
+  const stage = !picture && ["cancelled", "failed"].includes(job.state) && tiles[shown]?.seconds ? tiles[shown] : null;
+  const key = picture ? `${picture} ${strip[0]?.id} ${tiles.length}` : stage ? `${job.id}/${stage.number}` : "";
+  const row = find(".acts");
+  row.classList.toggle("none", !key);
+  if (filled === key) return;
+  filled = key;
+  if (!key) {
+    row.replaceChildren();
+  } else if (picture) {
+    const at = strip.findIndex((item) => item.id === picture);
+    const sources = ofRun() ? stageSources(tiles) : undefined;
+    const item = { ...strip[at], id: picture, seed: strip[at]?.seed || job.seed, sources };
+    const neighbour = (strip[at + 1] || strip[at - 1])?.id;
+    page.fillActs(row, item, { neighbour, details: toggleDetails, detailed: detailed() });
+  } else {
+    const { number, src } = stage;
+    page.fillActs(row, { job: job.id, number, src, seed: job.seed, sources: stageSources(tiles) });
+  }
+}
+
+const detailed = () => localStorage.getItem(DETAILS) === "open";
+
+function toggleDetails() {
+  localStorage.setItem(DETAILS, detailed() ? "" : "open");
+  draw();
+  if (detailed() && innerWidth <= 860) find(".facts").scrollIntoView({ block: "nearest" });
+  return detailed();
+}
 
 // Progress
 
 function message() {
   const stage = job.stages[job.current] || {};
+  const last = job.current === job.stages.length - 1;
   switch (job.state) {
     case "waiting":
       return job.ahead ? say("waiting", { ahead: job.ahead }) : say("waiting_next");
@@ -134,7 +190,7 @@ function message() {
       return job.loading || say("loading");
     case "running":
       if (!job.current && !stage.step) return say("starting");
-      if (isLast(job.current) && stage.step === stage.steps) return say("saving");
+      if (last && stage.step === stage.steps) return say("saving");
       return say("step", { stage: job.current + 1, stages: job.stages.length, step: stage.step, steps: stage.steps });
     case "stopping":
       return say("stopping");
@@ -143,7 +199,7 @@ function message() {
     case "done":
       return say("done", { seconds: job.elapsed.toFixed(1) });
     case "cancelled":
-      return say("cancelled");
+      return say(job.stages.some((each) => each.seconds) ? "cancelled" : "cancelled_early");
     case "failed":
       return job.error || say("failed");
     default:
@@ -154,6 +210,10 @@ function message() {
 function drawClock() {
   const since = (performance.now() - received) / 1000;
   const parts = [];
+  if (lost) {
+    find(".clock").textContent = "";
+    return;
+  }
   if (job.state === "running" || job.state === "loading") {
     parts.push(say("elapsed", { seconds: Math.floor(job.elapsed + since) }));
   }
@@ -168,14 +228,16 @@ function drawClock() {
 
 function drawProgress() {
   const percent = Math.round(100 * (job.progress || 0));
+  const said = lost ? say("reconnecting") : message();
   find(".fill").style.width = job.state === "waiting" || job.state === "loading" ? "" : `${percent}%`;
+  find(".progress").hidden = job.state === "idle";
   find(".progress").setAttribute("aria-valuenow", percent);
   find(".progress").setAttribute("aria-label", say("progress"));
-  find(".message").textContent = message();
-  find(".empty p").textContent = job.state === "idle" ? say("idle") : message();
+  find(".message").textContent = said;
+  find(".empty p").textContent = job.state === "idle" ? say("idle") : said;
   find(".warnings").replaceChildren(...(job.warnings || []).map((text) => make("li", "", text)));
   // Spoken once per stage and state, not at every step.
-  const spoken = job.state === "running" ? say("badge", stageWords()) : message();
+  const spoken = job.state === "running" && !lost ? say("badge", stageWords()) : said;
   if (find(".spoken").textContent !== spoken) find(".spoken").textContent = spoken;
   drawClock();
 }
@@ -186,109 +248,163 @@ function stageWords() {
 
 setInterval(() => busy(job.state) && drawClock(), 500);
 
-// A server that was started again knows the job, but not this page. When nothing has been heard of a run for long and
-// the server answers, the page is loaded anew, which shows the run again. What was typed before is remembered; what was
-// typed while nobody listened is not, so then the page stays.
-const SILENCE = 15e3;
-const ONCE_IN = 60e3;
-let typed = 0;
-document.addEventListener("input", () => (typed = performance.now()), true);
+// While a run goes on, its server says something twice a second. When it has been silent for a while, that is told; when
+// it answers again, it may be another process, which knows the run but not this page: the page is loaded anew, shows the
+// run again, and what was typed.
+const SILENCE = 5e3;
 
-async function reattach() {
-  if (!busy(job.state) || document.hidden || performance.now() - received < SILENCE || typed > received) return;
-  const before = Number(sessionStorage.getItem("studio-reattached")) || 0;
-  if (Date.now() - before < ONCE_IN) return;
+async function listen() {
+  if (!busy(job.state) || document.hidden || performance.now() - received < SILENCE) return;
+  if (!lost) {
+    lost = true;
+    root.dataset.lost = "";
+    draw();
+  }
   const answer = await fetch("health", { cache: "no-store" }).catch(() => null);
-  if (!answer || !answer.ok) return;
-  sessionStorage.setItem("studio-reattached", Date.now());
-  location.reload();
+  if (answer?.ok && lost) location.reload();
 }
-setInterval(reattach, 3e3);
+setInterval(listen, 1e3);
 
 // Facts
 
 async function loadFacts(picture) {
-  const answer = await fetch(`pictures/${picture}.json`).catch(() => null);
-  if (!answer || picture !== shownPicture()) return;
-  facts = answer.ok ? await answer.json() : { id: picture, rows: [], missing: await answer.text() };
+  const found = await page.facts(picture);
+  if (picture !== shownPicture() || facts === found) return;
+  facts = found;
+  if (facts.missing) {
+    page.tell(facts.missing);
+    forget([picture]);
+  }
   draw();
 }
 
 function drawFacts() {
   const picture = shownPicture();
-  find(".facts").hidden = !picture;
+  const open = Boolean(picture) && detailed();
+  find(".facts").hidden = !open;
+  root.toggleAttribute("data-details", open);
   if (!picture) return;
-  const loaded = facts && facts.id === picture;
-  find(".copy").disabled = !loaded;
-  if (!loaded) {
+  if (facts?.id !== picture) {
     loadFacts(picture);
     return;
   }
+  if (find(".facts").dataset.picture === picture) return;
   find(".facts").dataset.picture = picture;
   find(".facts h2").textContent = facts.missing || say("facts");
-  const rows = facts.rows.flatMap((row) => [make("dt", "", row.title), make("dd", "", row.text)]);
-  find(".facts dl").replaceChildren(...rows);
-  find(".download").href = `pictures/${picture}.png?download`;
-  for (const button of root.querySelectorAll(".facts .button")) button.hidden = Boolean(facts.missing);
-  page.fillUpscalers(find(".upscaler"), facts.upscalers || []);
-  find(".stages").hidden = picture !== job.picture || stageSources().length < 2;
+  find(".facts dl").replaceChildren(...facts.rows.flatMap((row) => [make("dt", "", row.title), make("dd", "", row.text)]));
 }
 
-find(".download").textContent = say("download");
-find(".download").setAttribute("download", "");
-find(".reuse").textContent = say("reuse");
-find(".copy").textContent = say("copy_seed");
-find(".again").textContent = say("again");
-find(".again").onclick = () => trigger("again", { id: shownPicture() });
-find(".upscale").textContent = say("upscale");
-find(".upscale").onclick = () => trigger("upscale", { id: shownPicture(), upscaler: find(".upscaler").value });
-find(".stages").textContent = say("compare_stages");
-find(".stages").onclick = () => document.dispatchEvent(new CustomEvent("studio:compare", { detail: { sources: stageSources() } }));
-find(".reuse").onclick = () => trigger("reuse", { id: shownPicture() });
-find(".copy").onclick = () => page.copy(facts.seed, find(".copy"));
+find(".facts .close").onclick = () => {
+  toggleDetails();
+  find(".acts .details")?.setAttribute("aria-expanded", "false");
+  find(".acts .details")?.focus();
+};
+find(".facts .close").setAttribute("aria-label", say("facts_close"));
+find(".facts .close").title = say("facts_close");
 
-// History strip
+// The latest pictures
 
 function makeThumb(item) {
-  const button = make("button", "thumb");
-  button.type = "button";
-  button.dataset.picture = item.id;
+  const cell = make("div", "cell");
+  cell.dataset.picture = item.id;
+  const button = makeButton("thumb", "", "", () => {
+    look({ picture: item.id });
+    showOnPhone();
+  });
   const image = make("img");
   image.src = `pictures/${item.id}.jpg`;
   image.alt = item.label;
   image.loading = "lazy";
   button.title = item.label;
   button.append(image);
-  button.onclick = () => {
-    pin = { picture: item.id };
-    draw();
-    showOnPhone();
+  const around = () => {
+    const at = strip.findIndex((each) => each.id === item.id);
+    return { neighbour: (strip[at + 1] || strip[at - 1])?.id };
   };
-  return button;
+  cell.append(button, page.makeMore(cell, item, around));
+  return cell;
 }
 
-function drawStrip(items) {
-  find(".strip").hidden = !items.length;
-  find(".strip h2").textContent = say("today");
+function drawStrip() {
+  find(".strip").hidden = !strip.length;
+  find(".strip h2").textContent = say("latest");
   const box = find(".pictures");
   const known = new Map([...box.children].map((node) => [node.dataset.picture, node]));
-  const wanted = items.map((item) => known.get(item.id) || makeThumb(item));
+  const wanted = strip.map((item) => known.get(item.id) || makeThumb(item));
   if (wanted.length !== box.children.length || wanted.some((node, index) => node !== box.children[index])) {
     box.replaceChildren(...wanted);
   }
-  for (const node of wanted) node.setAttribute("aria-pressed", String(node.dataset.picture === shownPicture()));
+  for (const node of wanted) {
+    node.querySelector(".thumb").setAttribute("aria-pressed", String(node.dataset.picture === shownPicture()));
+  }
+}
+
+// Pictures that are gone
+function forget(ids) {
+  strip = strip.filter((item) => !ids.includes(item.id));
+  if (ids.includes(pin?.picture)) look({});
+  if (!ids.includes(job.picture)) return;
+  sessionStorage.removeItem("studio-asked");
+  job = { id: "", state: "idle", stages: [], examples: job.examples };
+}
+
+document.addEventListener("studio:pictures", (event) => {
+  const { what, ids } = event.detail;
+  facts = null;
+  filled = "";
+  if (what === "delete") forget(ids);
+  draw();
+  if (what === "undo") askStrip();
+});
+
+async function askStrip() {
+  const answer = await fetch("history").catch(() => null);
+  if (!answer?.ok) return;
+  strip = (await answer.json()).items.slice(0, STRIP);
+  draw();
+}
+
+// Examples, before the first picture
+
+function drawOffer() {
+  const offered = (job.state === "idle" && !strip.length && job.examples) || [];
+  find(".offer").hidden = !offered.length;
+  find(".frame").hidden = offered.length > 0;
+  if (find(".cards").children.length === offered.length) return;
+  find(".offer h2").textContent = say("offer");
+  find(".offer p").textContent = say("offer_about");
+  const cards = offered.map(({ name, prompt }) => {
+    const card = makeButton("card", "", "", () => page.act("example", { name }));
+    const image = make("img");
+    image.src = `examples/${name}.jpg`;
+    image.alt = "";
+    card.append(image, make("span", "", prompt));
+    return card;
+  });
+  find(".cards").replaceChildren(...cards);
 }
 
 // All of it
 
+function look(at) {
+  pin = at;
+  if (at.picture || at.stage !== undefined) sessionStorage.setItem(LOOKING, JSON.stringify({ job: job.id, ...at }));
+  else sessionStorage.removeItem(LOOKING);
+  draw();
+}
+
 function draw() {
   root.dataset.state = job.state;
   root.dataset.job = job.id || "";
-  drawRail();
-  drawPicture();
+  const tiles = shownTiles();
+  const shown = shownStage(tiles);
+  drawRail(tiles, shown);
+  drawPicture(tiles, shown);
   drawProgress();
+  drawActs(tiles, shown);
   drawFacts();
-  drawStrip((props.value && props.value.strip) || []);
+  drawStrip();
+  drawOffer();
 }
 
 // Where the columns stand below one another, the picture may be out of sight.
@@ -296,17 +412,39 @@ function showOnPhone() {
   if (innerWidth <= 860) find(".stand").scrollIntoView({ block: "start" });
 }
 
+// What was looked at before the page was loaded again, for another language or a server that was started again.
+function lookAgain() {
+  const before = JSON.parse(sessionStorage.getItem(LOOKING) || "null");
+  if (before?.picture || (before && before.job === job.id)) pin = { picture: before.picture, stage: before.stage };
+}
+
 function take() {
+  const value = props.value;
+  if (!value?.job) return;
   const before = job;
-  job = (props.value && props.value.job) || before;
+  const first = !received;
+  job = value.job;
+  if (first && job.lost) job = { id: "", state: "idle", stages: [] };
+  strip = value.strip || strip;
   received = performance.now();
+  lost = false;
+  delete root.dataset.lost;
+  root.dataset.ready = "";
   const begun = job.id !== before.id;
-  if (begun || (busy(before.state) && !busy(job.state))) pin = null;
+  if (first) lookAgain();
+  // A picture that is looked at stays; a stage was the other run's, or is now followed by the result.
+  else if (!pin?.picture && (begun || (busy(before.state) && !busy(job.state)))) look({});
   if (begun && busy(job.state)) showOnPhone();
-  if (job.state !== before.state) document.dispatchEvent(new CustomEvent("studio:run-stages", { detail: stageSources() }));
-  if (job.state !== before.state) document.dispatchEvent(new CustomEvent("studio:job", { detail: job.state }));
+  if (job.state !== before.state) {
+    document.dispatchEvent(new CustomEvent("studio:run-stages", { detail: stageSources(job.stages.map(runTile)) }));
+    document.dispatchEvent(new CustomEvent("studio:job", { detail: job.state }));
+  }
+  document.dispatchEvent(new CustomEvent("studio:progress", { detail: { state: job.state, progress: job.progress || 0 } }));
   draw();
 }
+
+// Who presses Generate wants to see what comes.
+document.addEventListener("studio:asked", () => look({}));
 
 watch("value", take);
 take();

@@ -7,31 +7,27 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
-from zimage_app.domain.card import ModelCard
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, LoraUse, Stage, StartPicture, knob_of
 from zimage_app.domain.text import Language, shortened
 from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.ui.canvas.examples import examples_data
 from zimage_app.ui.fields.layout import stage_word
 from zimage_app.ui.words.i18n import say
 
 Data = dict[str, Any]
 
-_LABEL_LENGTH = 120
+LABEL_LENGTH = 160
 """Characters of a prompt that a thumbnail's label shows."""
 
 
-def idle_data(card: ModelCard, language: Language) -> Data:
-    """The canvas before the first run: the empty rail of the model's own stages."""
-    stages = [stage for stage in card.stages if stage.enabled]
-    tiles = [
-        _tile(StageView(number, stage.width, stage.height, stage.steps), number, len(stages), language)
-        for number, stage in enumerate(stages)
-    ]
-    return {"id": "", "state": "idle", "stages": tiles}
+def idle_data(language: Language) -> Data:
+    """The canvas before the first run of a visit; where there is no picture yet, it offers the examples."""
+    return {"id": "", "state": "idle", "stages": [], "examples": examples_data(language)}
 
 
 def job_data(view: JobView, language: Language) -> Data:
@@ -51,20 +47,43 @@ def job_data(view: JobView, language: Language) -> Data:
         "error": view.error.to(language) if view.error else "",
         "warnings": [text.to(language) for text in view.warnings],
         "picture": view.picture.record.id if view.picture else "",
+        "seed": "" if view.seed is None else str(view.seed),
     }
 
 
 def lost_data(language: Language) -> Data:
     """The canvas of a job that nobody knows any more."""
-    return {"id": "", "state": "failed", "stages": [], "error": say("gone", language)}
+    return {"id": "", "state": "failed", "stages": [], "error": say("gone", language), "lost": True}
 
 
-def strip_data(pictures: Iterable[SavedPicture]) -> list[Data]:
-    """The history strip, in the order given."""
-    return [
-        {"id": picture.record.id, "label": shortened(picture.record.request.prompt, _LABEL_LENGTH)}
-        for picture in pictures
-    ]
+def picture_data(picture: SavedPicture, kept: Iterable[int], language: Language) -> Data:
+    """What canvas and viewer show of a saved picture; ``kept`` are its stages, from 1, of which there are pictures."""
+    record = picture.record
+    kept = set(kept)
+    count = len(record.stages)
+    settings = zip(record.stages, _stages_of(record), strict=True)
+    return facts_data(record, language) | {
+        "label": shortened(record.request.prompt, LABEL_LENGTH),
+        "time": shown_time(record.created),
+        "parameters": record.parameters_text,
+        "stages": [
+            {
+                "number": done.number + 1,
+                "name": say(stage_word(place, count), language),
+                "width": stage.width,
+                "height": stage.height,
+                "seconds": done.seconds,
+                "note": say("from_memory", language) if done.from_memory else "",
+                "kept": done.number + 1 in kept,
+            }
+            for place, (done, stage) in enumerate(settings)
+        ],
+    }
+
+
+def shown_time(moment: datetime) -> str:
+    """A moment as pages show it, in this machine's time."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def facts_data(record: ImageRecord, language: Language) -> Data:
@@ -77,7 +96,7 @@ def facts_data(record: ImageRecord, language: Language) -> Data:
         *(_stage_row(name, stages, language) for name in ("steps", "cfg", "denoise", "shift", "sampler", "scheduler")),
         *_guidance_rows(stages, language),
         (say("fact_time", language), _times(record, language)),
-        (say("fact_created", language), f"{record.created.astimezone():%Y-%m-%d %H:%M:%S}"),
+        (say("fact_created", language), shown_time(record.created)),
     ]
     skipped = [stage.skipped_calls for stage in record.stages]
     if any(skipped):
@@ -86,6 +105,7 @@ def facts_data(record: ImageRecord, language: Language) -> Data:
         rows.insert(-2, (knob.title.to(language), f"{say('fact_skipped', language)} {skips}"))
     return {
         "id": record.id,
+        "prompt": record.request.prompt,
         "seed": str(record.seeds[0]),
         "width": record.width,
         "height": record.height,
@@ -195,8 +215,8 @@ def _times(record: ImageRecord, language: Language) -> str:
 
 def _tile(stage: StageView, place: int, count: int, language: Language) -> Data:
     return {
-        "name": say(stage_word(place, count), language),
         "number": stage.number + 1,
+        "name": say(stage_word(place, count), language),
         "width": stage.width,
         "height": stage.height,
         "step": stage.step,

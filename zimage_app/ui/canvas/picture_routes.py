@@ -1,8 +1,12 @@
-"""Saved pictures over HTTP, byte for byte, and a sign of life. Knows no components; only ids lead to files."""
+"""Pictures over HTTP: saved ones byte for byte or converted, a run's stages, examples; and a sign of life.
+
+Knows no components; only ids lead to files.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -10,11 +14,15 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import StorageError
-from zimage_app.domain.version import SERVICE
+from zimage_app.domain.record import parameters_text
+from zimage_app.domain.version import SERVICE, __version__
+from zimage_app.service.pictures.formats import MEDIA_TYPES, converted, with_parameters
+from zimage_app.service.pictures.picture_files import UnreadablePicture
 from zimage_app.service.pictures.thumbnails import saved_thumbnail
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.studio import Studio
-from zimage_app.ui.canvas.canvas import facts_data
+from zimage_app.ui.canvas.canvas import picture_data
+from zimage_app.ui.canvas.examples import EXAMPLES
 from zimage_app.ui.words.i18n import say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -27,42 +35,111 @@ _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def picture_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``/pictures/ID.png`` (with ``?download`` as a file to keep), ``.jpg``, ``.json``, and ``/health``."""
+    """``/pictures/ID.png`` (with ``?download`` as a file to keep) and others of one picture, and ``/health``.
 
-    def found(request: Request) -> SavedPicture | None:
+    ``ID.jpg`` is a thumbnail, ``ID.json`` what pages show, ``ID/saved.jpg`` and ``ID/saved.webp`` the picture with its
+    settings. ``/runs/JOB/stage1.jpg`` is a finished stage of a run that is remembered, ``/examples/NAME.jpg`` a sample.
+    """
+    reader = _Reader(studio, first)
+    return [
+        Route("/pictures/{picture_id}.png", reader.png),
+        Route("/pictures/{picture_id}.jpg", reader.thumbnail),
+        Route("/pictures/{picture_id}.json", reader.facts),
+        Route("/pictures/{picture_id}/saved.{kind}", reader.saved_as),
+        Route("/runs/{job_id}/stage{number:int}.jpg", reader.stage),
+        Route("/examples/{name}.jpg", reader.example),
+        Route("/health", _health),
+    ]
+
+
+class _Reader:
+    """Answers for one studio."""
+
+    def __init__(self, studio: Studio, first: LanguageChoice) -> None:
+        self._studio = studio
+        self._first = first
+
+    def png(self, request: Request) -> Response:
+        saved = self._found(request)
+        if saved is None:
+            return self._missing(request)
+        return _whole(saved, "attachment" if "download" in request.query_params else "inline")
+
+    async def thumbnail(self, request: Request) -> Response:
+        saved = await run_in_threadpool(self._found, request)
+        return (None if saved is None else await _small(saved)) or self._missing(request)
+
+    def facts(self, request: Request) -> Response:
+        saved = self._found(request)
+        if saved is None:
+            return self._missing(request)
+        history = self._studio.history
+        kept = [number for number, _ in history.stages(saved)]
+        data = picture_data(saved, kept, language_of(request, self._first))
+        more = {
+            "starred": history.is_favourite(saved.record.id),
+            "upscalers": list(self._studio.inputs.upscalers.names()),
+        }
+        return JSONResponse(data | more, headers=_NOW)
+
+    async def saved_as(self, request: Request) -> Response:
+        saved, kind = await run_in_threadpool(self._found, request), request.path_params["kind"]
+        if saved is None or kind not in MEDIA_TYPES:
+            return self._missing(request)
+
+        def work() -> bytes:
+            return converted(saved.read(), kind, saved.record.parameters_text)
+
+        return await self._file(request, work, f"{saved.record.id}.{kind}")
+
+    async def stage(self, request: Request) -> Response:
+        number, job_id = request.path_params["number"], request.path_params["job_id"]
+        run = self._studio.run_of(job_id, owner_of(request))
+        stages = run[0].stages if run else ()
+        done = [stage for stage in stages if stage.number == number - 1 and stage.seconds is not None]
+        if run is None or not done or done[0].preview is None:
+            return self._missing(request)
+        view, plan = run
+        preview, size = done[0].preview, (done[0].width, done[0].height)
+        ran = [stage.number for stage in stages if stage.number < number]
+        # The stages after it are off, so that the settings give this very picture.
+        settings = tuple(
+            stage.model_copy(update={"enabled": False}) if at >= number else stage
+            for at, stage in enumerate(plan.request.stages or ())
+        )
+        request_of_it = plan.request.model_copy(update={"stages": settings})
+
+        def work() -> bytes:
+            return with_parameters(preview, parameters_text(request_of_it, ran, size, view.model, __version__))
+
+        return await self._file(request, work, f"{job_id}-stage{number}.jpg")
+
+    def example(self, request: Request) -> Response:
+        example = EXAMPLES.get(request.path_params["name"])
+        if example is None:
+            return self._missing(request)
+        return FileResponse(example.thumbnail(language_of(request, self._first)), headers=_NOW)
+
+    async def _file(self, request: Request, work: Callable[[], bytes], name: str) -> Response:
+        """What ``work`` gives, as a file to keep."""
         try:
-            return studio.picture(request.path_params["picture_id"], owner_of(request))
+            data = await THUMBNAILS.run(work)
+        except (OSError, UnreadablePicture):
+            return self._missing(request)
+        except StorageError as error:
+            return PlainTextResponse(error.to(language_of(request, self._first)), 422, headers=_NOW)
+        kept = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers=_NOW | kept)
+
+    def _found(self, request: Request) -> SavedPicture | None:
+        try:
+            return self._studio.picture(request.path_params["picture_id"], owner_of(request))
         except StorageError as error:
             log.warning("%s", error)
             return None
 
-    def missing(request: Request) -> Response:
-        return PlainTextResponse(say("picture_gone", language_of(request, first)), 404, headers=_NOW)
-
-    def png(request: Request) -> Response:
-        saved = found(request)
-        if saved is None:
-            return missing(request)
-        return _whole(saved, "attachment" if "download" in request.query_params else "inline")
-
-    async def jpg(request: Request) -> Response:
-        saved = await run_in_threadpool(found, request)
-        return (None if saved is None else await _small(saved)) or missing(request)
-
-    def facts(request: Request) -> Response:
-        saved = found(request)
-        if saved is None:
-            return missing(request)
-        upscalers = list(studio.inputs.upscalers.names())
-        data = facts_data(saved.record, language_of(request, first)) | {"upscalers": upscalers}
-        return JSONResponse(data, headers=_NOW)
-
-    return [
-        Route("/pictures/{picture_id}.png", png),
-        Route("/pictures/{picture_id}.jpg", jpg),
-        Route("/pictures/{picture_id}.json", facts),
-        Route("/health", _health),
-    ]
+    def _missing(self, request: Request) -> Response:
+        return PlainTextResponse(say("picture_gone", language_of(request, self._first)), 404, headers=_NOW)
 
 
 def _whole(saved: SavedPicture, kind: str) -> Response:

@@ -1,116 +1,63 @@
-// One picture of the history, large, with its facts and what can be done with it. Opened by the event studio:open,
-// which brings the list that it stands in.
+// One picture, as large as the window, with what can be done with it and its settings. Opened by the event studio:open,
+// which brings the list that it stands in: pictures by their id, or stages {src, label, width, height}.
 const page = window.studio;
-const { make, makeButton, say } = page;
+const { make, say } = page;
 const root = element.querySelector(".viewer");
 const find = (selector) => root.querySelector(selector);
+const DETAILS = "studio-viewer-details"; // in the browser's storage: whether the settings are shown
 
 let list = { items: [], index: 0 };
-let facts = null;
 const item = () => list.items[list.index];
-
-async function loadFacts() {
-  const id = item().id;
-  const answer = await fetch(`history/${id}.json`).catch(() => null);
-  if (!root.open || id !== item()?.id) return;
-  facts = answer?.ok ? await answer.json() : { id, rows: [], stages: [], missing: true };
-  drawFacts();
-}
+const detailed = () => localStorage.getItem(DETAILS) !== "closed";
 
 function draw() {
-  const { id, label, time, width, height } = item();
-  facts = null;
-  root.dataset.picture = id;
+  const { id, src, label, time = "", seed, width, height } = item();
+  root.dataset.picture = id || "";
   const image = find(".scale img");
-  image.src = `pictures/${id}.png`;
-  image.width = width;
-  image.height = height;
+  image.src = src || `pictures/${id}.png`;
   image.alt = label;
+  image.style.setProperty("--width", `${width || 0}px`);
+  image.style.aspectRatio = width ? `${width} / ${height}` : "";
   find(".scale").classList.remove("actual");
-  find("h2").textContent = time;
-  find(".place").textContent = `#${item().seed}`;
+  find("h2").textContent = id ? time : label;
+  find(".place").textContent = id ? `#${seed}` : `${width}×${height}`;
+  find(".previous").disabled = list.index === 0 && !list.turn;
+  find(".next").disabled = list.index === list.items.length - 1 && !list.turn;
   find("dl").replaceChildren();
   find(".kept").hidden = true;
-  drawStar();
+  find("aside").hidden = !id || !detailed();
   drawActs();
-  loadFacts();
+  if (id) drawFacts(id);
   list.toldOf?.(id);
 }
 
-function drawStar() {
-  const { starred } = item();
-  const button = find(".star");
-  button.setAttribute("aria-pressed", String(starred));
-  button.title = say(starred ? "history_unstar" : "history_star");
-  button.setAttribute("aria-label", button.title);
-}
-
 function drawActs() {
-  const { id } = item();
-  const save = make("a", "download", say("download"));
-  save.href = `pictures/${id}.png?download`;
-  save.setAttribute("download", "");
-  const act = (name, key, what) => makeButton(name, say(key), "", what);
-  find(".acts").replaceChildren(
-    act("reuse", "reuse", () => {
-      trigger("reuse", { id });
-      root.close();
-    }),
-    act("again", "again", () => {
-      trigger("again", { id });
-      root.close();
-    }),
-    act("upscale", "upscale", () => {
-      trigger("upscale", { id, upscaler: find(".upscaler").value });
-      root.close();
-    }),
-    make("select", "upscaler"),
-    save,
-    act("compare", "viewer_compare", compareWithOther),
-    act("delete", "history_delete", remove),
-  );
-  page.fillUpscalers(find(".upscaler"), []);
+  find(".acts").replaceChildren();
+  if (!item().id) return;
+  const neighbour = (list.items[list.index + 1] || list.items[list.index - 1])?.id;
+  page.fillActs(find(".acts"), item(), { neighbour, details: toggleDetails, detailed: detailed(), leave: () => root.close() });
 }
 
-function drawFacts() {
-  page.fillUpscalers(find(".upscaler"), facts.upscalers || []);
-  if (facts.missing) {
-    find(".spoken").textContent = say("picture_gone");
-    return;
-  }
+function toggleDetails() {
+  localStorage.setItem(DETAILS, detailed() ? "closed" : "open");
+  find("aside").hidden = !detailed();
+  return detailed();
+}
+
+async function drawFacts(id) {
+  const facts = await page.facts(id);
+  if (!root.open || id !== item()?.id) return;
+  find(".spoken").textContent = facts.missing || "";
   find("dl").replaceChildren(...facts.rows.flatMap((row) => [make("dt", "", row.title), make("dd", "", row.text)]));
-  find(".kept").hidden = !facts.stages.length;
-  const { id } = facts;
-  const pictures = facts.stages.map((stage) => {
+  const kept = page.stageSources(facts).filter((stage) => !stage.last);
+  find(".kept").hidden = !kept.length;
+  const images = kept.map((stage) => {
     const image = make("img");
-    image.src = `history/${id}/stage${stage}.png`;
-    image.alt = say("compare_stage", { stage });
+    image.src = stage.src;
+    image.alt = stage.label;
     return image;
   });
-  const all = makeButton("compare-stages", say("viewer_compare_stages"), "", compareStages);
-  find(".stages").replaceChildren(...pictures, all);
-}
-
-function compareStages() {
-  const { id, width, height } = facts;
-  const sources = facts.stages.map((stage) => ({
-    src: `history/${id}/stage${stage}.png`,
-    label: say("compare_stage", { stage }),
-    width,
-    height,
-  }));
-  sources.push({ src: `pictures/${id}.png`, label: say("compare_final"), width, height });
-  tell("studio:compare", { sources });
-}
-
-function compareWithOther() {
-  const other = list.items[list.index + 1] || list.items[list.index - 1];
-  tell("studio:compare", { ids: [other?.id, item().id].filter(Boolean) });
-}
-
-function tell(name, detail) {
-  root.close();
-  document.dispatchEvent(new CustomEvent(name, { detail }));
+  find(".stages").replaceChildren(...images);
 }
 
 async function move(step) {
@@ -125,39 +72,39 @@ async function move(step) {
   draw();
 }
 
-async function remove() {
-  const { id } = item();
-  const gone = await list.remove([id]);
-  if (!gone.length) return;
-  const rest = list.items.filter((each) => each.id !== id);
-  if (!rest.length) {
-    root.close();
-    return;
+// What was deleted or starred, here or elsewhere
+document.addEventListener("studio:pictures", (event) => {
+  const { what, ids } = event.detail;
+  if (!root.open) return;
+  if (what === "star" || what === "unstar") {
+    for (const each of list.items) if (ids.includes(each.id)) each.starred = what === "star";
   }
-  list.items = rest;
-  list.index = Math.min(list.index, rest.length - 1);
-  draw();
-  find(".spoken").textContent = say("history_deleted", { count: 1 });
-}
-
-async function star() {
-  const here = item();
-  if (!(await list.star([here.id], !here.starred)).length) return;
-  here.starred = !here.starred;
-  drawStar();
-}
+  if (what === "delete") {
+    const rest = list.items.filter((each) => !ids.includes(each.id));
+    list.items = rest;
+    list.index = Math.min(list.index, rest.length - 1);
+    if (!rest.length) root.close();
+  }
+  if (item()) draw();
+});
 
 find(".previous").onclick = () => move(-1);
 find(".next").onclick = () => move(1);
 find(".close").onclick = () => root.close();
-find(".star").onclick = star;
 find(".scale").onclick = () => find(".scale").classList.toggle("actual");
 root.onclick = (event) => {
   if (event.target === root) root.close();
 };
 root.onkeydown = (event) => {
-  const keys = { ArrowLeft: () => move(-1), ArrowRight: () => move(1), Delete: remove, s: star, S: star };
-  if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+  const press = (name) => find(`.acts .${name}`)?.click();
+  const keys = {
+    ArrowLeft: () => move(-1),
+    ArrowRight: () => move(1),
+    Delete: () => press("delete"),
+    s: () => press("star"),
+    S: () => press("star"),
+  };
+  if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("[role=menu]")) return;
   event.preventDefault();
   keys[event.key]();
 };
@@ -171,8 +118,8 @@ find(".scale").setAttribute("aria-label", say("zoom"));
 find(".kept h3").textContent = say("viewer_stages");
 
 document.addEventListener("studio:open", (event) => {
-  list = event.detail;
+  list = { ...event.detail, items: [...event.detail.items] };
   if (!item()) return;
-  draw();
   if (!root.open) root.showModal();
+  draw();
 });

@@ -22,7 +22,8 @@ async function takePictures(ids) {
   const data = answer?.ok ? await answer.json() : { pictures: [], rows: [] };
   if (turn !== newest) return;
   const found = data.pictures.map(({ id, time, seed, width, height }) => {
-    return { src: `pictures/${id}.png`, label: say("compare_picture", { time, seed: `#${seed}` }), width, height };
+    const label = say("compare_picture", { time, seed: `#${seed}` });
+    return { id, seed, src: `pictures/${id}.png`, label, width, height };
   });
   take(found, data.rows);
 }
@@ -36,6 +37,12 @@ function take(found, settings = []) {
   root.dataset.mode = sources.length > 2 ? "beside" : "slider";
   draw();
 }
+
+document.addEventListener("studio:pictures", (event) => {
+  const { what, ids } = event.detail;
+  const rest = sources.filter((source) => !ids.includes(source.id));
+  if (what === "delete" && rest.length < sources.length) takePictures(rest.map((source) => source.id));
+});
 
 async function takeNewest() {
   const answer = await fetch("history?page=1").catch(() => null);
@@ -79,10 +86,19 @@ function drawSlider() {
     if (image.getAttribute("src") !== source.src) image.setAttribute("src", source.src);
     image.alt = source.label;
   }
-  const [first, second] = find(".names").children;
-  first.textContent = one.label;
-  second.textContent = other.label;
+  find(".names").replaceChildren(makeName("span", one), makeName("span", other));
   divide();
+}
+
+// Which picture it is, and what can be done with it
+function makeName(tag, source) {
+  const name = make(tag, "", source.label);
+  if (source.id) name.append(page.makeMore(name, source));
+  return name;
+}
+
+function openViewer(source) {
+  document.dispatchEvent(new CustomEvent("studio:open", { detail: { items: sources, index: sources.indexOf(source) } }));
 }
 
 function divide() {
@@ -96,7 +112,9 @@ function drawBeside() {
     image.src = source.src;
     image.alt = source.label;
     image.style.aspectRatio = `${source.width} / ${source.height}`;
-    figure.append(image, make("figcaption", "", source.label));
+    const open = makeButton("open", "", say("zoom"), () => openViewer(source));
+    open.append(image);
+    figure.append(open, makeName("figcaption", source));
     return figure;
   });
   find(".beside").replaceChildren(...figures);

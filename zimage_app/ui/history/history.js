@@ -16,6 +16,7 @@ let lastPicked = "";
 let typing = 0;
 let undoable = []; // what was deleted last
 const selected = new Map();
+const seen = () => document.querySelector("#right")?.dataset.view === "history";
 
 // Talking to the server
 
@@ -44,16 +45,6 @@ async function load() {
   if (data.reading) setTimeout(load, 700);
 }
 
-async function order(what, ids) {
-  const body = JSON.stringify({ do: what, ids });
-  const headers = { "content-type": "application/json" };
-  const answer = await fetch("history", { method: "POST", body, headers }).catch(() => null);
-  const data = answer ? await answer.json().catch(() => null) : null;
-  if (data && !data.error) return data.ids;
-  told(data?.error || say("history_unreachable"));
-  return null;
-}
-
 function told(text, ...offers) {
   find(".said").textContent = text;
   find(".offers").replaceChildren(...offers);
@@ -63,41 +54,30 @@ function told(text, ...offers) {
 
 async function remove(ids) {
   const index = items.findIndex((item) => item.id === current);
-  const gone = await order("delete", ids);
-  if (!gone) return [];
-  for (const id of gone) selected.delete(id);
-  current = items.slice(Math.max(index, 0)).find((item) => !gone.includes(item.id))?.id || "";
-  const undo = makeButton("undo", say("history_undo"), "", () => putBack(gone));
-  told(say("history_deleted", { count: gone.length }), undo, dismiss());
-  undoable = gone;
+  const next = items.slice(Math.max(index, 0)).find((item) => !ids.includes(item.id))?.id;
+  const gone = await page.remove(ids);
+  if (gone) current = next || "";
+}
+
+// What was changed, here or elsewhere
+document.addEventListener("studio:pictures", async (event) => {
+  const { what, ids } = event.detail;
+  if (what === "delete") undoable = ids;
+  if (what === "delete" || what === "undo") for (const id of ids) selected.delete(id);
+  if (what === "undo") undoable = [];
+  if (what === "undo") current = ids[0] || current;
+  told("");
+  if (!seen()) return;
   await load();
   if (root.contains(document.activeElement) || document.activeElement === document.body) focusCard();
-  return gone;
-}
+});
 
-async function putBack(ids) {
-  undoable = [];
-  const back = await order("undo", ids);
-  if (!back) return;
-  selected.clear();
-  told(say("history_restored", { count: back.length }), dismiss());
-  current = back[0] || current;
-  await load();
-  focusCard();
-}
-
-async function star(ids, on) {
-  const changed = await order(on ? "star" : "unstar", ids);
-  if (changed) await load();
-  return changed || [];
-}
+const star = (ids, on) => page.order(on ? "star" : "unstar", ids);
 
 function askToEmpty() {
   const sure = makeButton("sure", say("history_empty_sure", { count: Number(root.dataset.total) }), "", async () => {
-    const gone = await order("empty", []);
-    if (!gone) return;
-    told(say("history_emptied", { count: gone.length }), dismiss());
-    load();
+    const gone = await page.order("empty", []);
+    if (gone) page.tell(say("history_emptied", { count: gone.length }));
   });
   told("", sure, dismiss());
   sure.focus();
@@ -130,7 +110,7 @@ function compare(ids) {
 }
 
 function open(id) {
-  const show = { items, index: items.findIndex((item) => item.id === id), turn, remove, star, toldOf: moveTo };
+  const show = { items, index: items.findIndex((item) => item.id === id), turn, toldOf: moveTo };
   document.dispatchEvent(new CustomEvent("studio:open", { detail: show }));
 }
 
@@ -147,6 +127,11 @@ function moveTo(id) {
   rove();
 }
 
+function beside(id) {
+  const index = items.findIndex((item) => item.id === id);
+  return (items[index + 1] || items[index - 1])?.id;
+}
+
 // Drawing
 
 function makeCard(item) {
@@ -157,7 +142,9 @@ function makeCard(item) {
   image.src = wanted.trash ? `history/trash/${item.id}.jpg` : `pictures/${item.id}.jpg`;
   image.loading = "lazy";
   image.alt = "";
-  button.append(image, make("span", "seed", `#${item.seed}`));
+  const about = make("span", "about");
+  about.append(make("span", "prompt", item.label), make("span", "seed", `#${item.seed}`));
+  button.append(image, about);
   button.onfocus = () => moveTo(item.id);
   const mark = make("span", "mark", "★");
   mark.setAttribute("aria-hidden", "true");
@@ -165,6 +152,7 @@ function makeCard(item) {
   pick.type = "checkbox";
   pick.onclick = (event) => toggle(item.id, event.shiftKey);
   card.append(button, mark, pick);
+  if (!wanted.trash) card.append(page.makeMore(card, item, () => ({ neighbour: beside(item.id) })));
   return card;
 }
 
@@ -252,7 +240,7 @@ function drawSelection() {
     button("delete", "history_delete", () => remove(ids)),
   ];
   acts[0].disabled = ids.length < 2;
-  const back = [button("restore", "history_restore", () => putBack(ids)), button("discard", "history_empty", askToEmpty)];
+  const back = [button("restore", "history_restore", () => page.putBack(ids)), button("discard", "history_empty", askToEmpty)];
   back[0].disabled = !ids.length;
   const focused = bar.contains(document.activeElement) ? document.activeElement.className : "";
   bar.replaceChildren(...some, ...(wanted.trash ? back : acts));
@@ -320,7 +308,7 @@ function clear() {
 function rove() {
   const all = cards();
   const here = all.find((card) => card.dataset.picture === current) || all[0];
-  for (const card of all) for (const node of [".open", ".pick"]) card.querySelector(node).tabIndex = card === here ? 0 : -1;
+  for (const card of all) for (const node of card.querySelectorAll("button, input")) node.tabIndex = card === here ? 0 : -1;
 }
 
 function focusCard() {
@@ -390,7 +378,7 @@ root.onkeydown = (event) => {
   const typed = event.target.closest("input:not([type=checkbox])");
   if (event.key === "z" && (event.ctrlKey || event.metaKey) && undoable.length && !typed) {
     event.preventDefault();
-    putBack(undoable);
+    page.putBack(undoable);
   }
 };
 
@@ -426,7 +414,6 @@ find(".trash").textContent = say("history_trash");
 find(".keys").textContent = say("history_keys");
 
 // It is asked for when it is looked at, and again when a picture has come since.
-const seen = () => document.querySelector("#right")?.dataset.view === "history";
 document.addEventListener("studio:view", (event) => event.detail === "history" && load());
 document.addEventListener("studio:job", (event) => {
   if (event.detail === "done" && seen()) load();

@@ -7,7 +7,6 @@ Everything is text or number; the scripts (``history.js``, ``viewer.js``, ``comp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
@@ -16,7 +15,7 @@ from zimage_app.domain.text import Language, Text, shortened
 from zimage_app.service.pictures.gallery import is_id
 from zimage_app.service.pictures.history import History, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
-from zimage_app.ui.canvas.canvas import facts_data
+from zimage_app.ui.canvas.canvas import LABEL_LENGTH, shown_time
 
 Data = dict[str, Any]
 
@@ -24,7 +23,6 @@ PAGE_SIZE = 60
 MAX_SIDES = 6
 """Pictures that can be compared at once."""
 _MAX_IDS = 20_000
-_LABEL_LENGTH = 160
 _MAX_SEARCH = 400
 
 
@@ -41,24 +39,13 @@ def page_data(history: History, owner: str, asked: Mapping[str, str]) -> Data:
     number = asked.get("page", "1")
     found = history.page(owner, search, int(number) if number.isascii() and number.isdigit() else 1, PAGE_SIZE)
     return {
-        "items": [_item_data(item) for item in found.items],
+        "items": [item_data(item) for item in found.items],
         "total": found.total,
         "page": found.page,
         "pages": found.pages,
         "reading": found.reading,
         "days": [{"name": name, "count": count} for name, count in history.days(owner)],
         "models": [{"name": name, "count": count} for name, count in history.models(owner)],
-    }
-
-
-def picture_data(history: History, picture: SavedPicture, language: Language) -> Data:
-    """One picture: its facts, whether it is starred, and which of its stages were kept."""
-    record = picture.record
-    return facts_data(record, language) | {
-        "label": shortened(record.request.prompt, _LABEL_LENGTH),
-        "time": _time(record.created),
-        "starred": history.is_favourite(record.id),
-        "stages": [number for number, _ in history.stages(picture)],
     }
 
 
@@ -70,8 +57,8 @@ def sides_data(pictures: Iterable[SavedPicture], language: Language) -> Data:
         "pictures": [
             {
                 "id": picture.record.id,
-                "label": shortened(picture.record.request.prompt, _LABEL_LENGTH),
-                "time": _time(picture.record.created),
+                "label": shortened(picture.record.request.prompt, LABEL_LENGTH),
+                "time": shown_time(picture.record.created),
                 "seed": str(picture.record.seeds[0]),
                 "width": picture.record.width,
                 "height": picture.record.height,
@@ -109,18 +96,15 @@ def known_ids(given: object) -> list[str]:
     return [each for each in parts if isinstance(each, str) and is_id(each)][:_MAX_IDS]
 
 
-def _item_data(item: HistoryItem) -> Data:
+def item_data(item: HistoryItem) -> Data:
+    """A picture in a list: of the history, or on the canvas' strip."""
     return {
         "id": item.id,
         "day": item.day,
-        "label": shortened(item.prompt, _LABEL_LENGTH),
-        "time": _time(item.created),
+        "label": shortened(item.prompt, LABEL_LENGTH),
+        "time": shown_time(item.created),
         "seed": str(item.seed),
         "width": item.width,
         "height": item.height,
         "starred": item.favourite,
     }
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"

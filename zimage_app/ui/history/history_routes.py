@@ -13,12 +13,11 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import RequestError, StorageError, StudioError
-from zimage_app.service.library.upscalers import UpscalerLibrary
 from zimage_app.service.pictures.history import History
 from zimage_app.service.pictures.thumbnails import saved_thumbnail
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.studio import Studio
-from zimage_app.ui.history.history import MAX_SIDES, change, known_ids, page_data, picture_data, sides_data
+from zimage_app.ui.history.history import MAX_SIDES, change, known_ids, page_data, sides_data
 from zimage_app.ui.words.i18n import say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -30,15 +29,14 @@ _MAX_ORDER = 2**20
 
 
 def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``/history``: GET a page, POST a change; a picture, its stages, its trashed thumbnail; sides; a ZIP."""
-    reader = _Reader(studio.history, studio.inputs.upscalers, first)
+    """``/history``: GET a page, POST a change; a picture's stages, its trashed thumbnail; sides; a ZIP."""
+    reader = _Reader(studio.history, first)
     return [
         Route("/history", reader.page),
         Route("/history", reader.change, methods=["POST"]),
         Route("/history/zip", reader.zip, methods=["POST"]),
         Route("/history/sides", reader.sides),
         Route("/history/trash/{picture_id}.jpg", reader.trashed),
-        Route("/history/{picture_id}.json", reader.picture),
         Route("/history/{picture_id}/stage{number:int}.png", reader.stage),
     ]
 
@@ -46,9 +44,8 @@ def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 class _Reader:
     """Answers for one history."""
 
-    def __init__(self, history: History, upscalers: UpscalerLibrary, first: LanguageChoice) -> None:
+    def __init__(self, history: History, first: LanguageChoice) -> None:
         self._history = history
-        self._upscalers = upscalers
         self._first = first
 
     def page(self, request: Request) -> Response:
@@ -62,14 +59,6 @@ class _Reader:
         ids = known_ids(request.query_params.get("ids", ""))[:MAX_SIDES]
         pictures = [found for each in dict.fromkeys(ids) if (found := self._found(each, request))]
         return self._answer(request, lambda: sides_data(pictures, language_of(request, self._first)))
-
-    def picture(self, request: Request) -> Response:
-        found = self._found(request.path_params["picture_id"], request)
-        if found is None:
-            return self._missing(request)
-        upscalers = {"upscalers": list(self._upscalers.names())}
-        language = language_of(request, self._first)
-        return self._answer(request, lambda: picture_data(self._history, found, language) | upscalers)
 
     async def trashed(self, request: Request) -> Response:
         found = await run_in_threadpool(self._found, request.path_params["picture_id"], request, trashed=True)

@@ -17,11 +17,13 @@ from gradio.components import Component
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
+from zimage_app.domain.another import Another, another
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.many import counted
 from zimage_app.domain.request import (
     GenerationRequest,
+    StartPicture,
     parse_as,
     parse_request,
     parse_stage,
@@ -34,7 +36,8 @@ from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixe
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.permissions import for_strangers
 from zimage_app.service.studio import Studio, new_group
-from zimage_app.ui.canvas.canvas import Data, idle_data, job_data, lost_data, strip_data
+from zimage_app.ui.canvas.canvas import Data, idle_data, job_data, lost_data
+from zimage_app.ui.canvas.examples import EXAMPLES
 from zimage_app.ui.drop.drop import imported_values
 from zimage_app.ui.fields.controls import element_id
 from zimage_app.ui.fields.stage_edits import edited, in_shape, resized
@@ -49,7 +52,9 @@ from zimage_app.ui.fields.values import (
     stage_data,
     stage_values,
     stages_values,
+    start_value,
 )
+from zimage_app.ui.history.history import item_data
 from zimage_app.ui.negatives.negative_picker import guide_values
 from zimage_app.ui.presets.preset_bar import preset_card, preset_named, preset_values
 from zimage_app.ui.words.i18n import card_key, say
@@ -109,6 +114,21 @@ class Handlers:
 
         return self._guarded(queued, request)
 
+    def make_example(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+        """Put in an example's prompt, and queue it with the seed of its thumbnail."""
+
+        def queued() -> Updates:
+            example = EXAMPLES.get(str(getattr(event, "name", "")))
+            if example is None:
+                raise RequestError("name", Text("is no example", "没有这个示例"))
+            prompt = example.prompt.to(self._language(request))
+            values = self._values(inputs) | {"prompt": prompt}
+            asked = parse_request(request_data(values) | {"seed": example.seed})
+            job_id = self._studio.submit(asked, str(values["model"]), owner_of(_visitor(request)))
+            return self._filled({"prompt": prompt}) | {self._at.asked: job_id, self._at.notice: NO_NOTICE}
+
+        return self._guarded(queued, request)
+
     def again(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Queue a picture to be made again as it was; ``compare`` says whether its pixels are the same."""
         picture_id = str(getattr(event, "id", ""))
@@ -122,6 +142,35 @@ class Handlers:
             return {self._at.asked: job_id, self._at.remade: [picture_id, job_id], self._at.notice: NO_NOTICE}
 
         return self._guarded(queued, request)
+
+    def another(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Queue another picture like one that was made, or what is left of a run that was stopped."""
+
+        def queued() -> Updates:
+            source = self._source(request, event)
+            if source is None:
+                return {self._at.notice: _notice("error", say("picture_gone", self._language(request)))}
+            before, model = source
+            given = {name: value for name in Another.model_fields if (value := getattr(event, name, None)) is not None}
+            job_id = self._studio.submit(another(before, parse_as(Another, given)), model, owner_of(_visitor(request)))
+            return {self._at.asked: job_id, self._at.notice: NO_NOTICE}
+
+        return self._guarded(queued, request)
+
+    def start_from(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Put in a picture of the history as the one to start from, at a stage."""
+
+        def settings() -> Updates:
+            owner, language = owner_of(_visitor(request)), self._language(request)
+            before = self._studio.picture(str(getattr(event, "id", "")), owner)
+            if before is None:
+                return {self._at.notice: _notice("error", say("picture_gone", language))}
+            stage = getattr(event, "stage", 1)
+            start = parse_as(StartPicture, {"picture": self._studio.kept_input(before, owner).sha256, "stage": stage})
+            said = _notice("info", say("started_from", language, stage=start.stage))
+            return self._filled({"start": start_value(start)}) | {self._at.notice: said}
+
+        return self._guarded(settings, request)
 
     def upscale(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Queue a picture to be made twice as large."""
@@ -169,9 +218,8 @@ class Handlers:
         async def run() -> AsyncIterator[Updates]:
             job_id = self._current(request) or asked
             if not job_id:
-                card = self._studio.card(self._studio.default_model)
                 strip = await run_in_threadpool(self._strip, request)
-                yield {self._at.canvas: {"job": idle_data(card, self._language(request)), "strip": strip}}
+                yield {self._at.canvas: {"job": idle_data(self._language(request)), "strip": strip}}
             while job_id:
                 async for updates in self._watch(job_id, request):
                     yield updates
@@ -276,7 +324,8 @@ class Handlers:
         """Put in the seed of this browser's newest picture."""
 
         def seed() -> Updates:
-            pictures = self._today(request, 1)
+            owner = owner_of(_visitor(request))
+            pictures = self._studio.today(owner, 1) if owner else ()
             if not pictures:
                 return {self._at.notice: _notice("info", say("seed_none_yet", self._language(request)))}
             seed = str(pictures[0].record.seeds[0])
@@ -285,8 +334,8 @@ class Handlers:
         return self._guarded(seed, request)
 
     def reuse(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Put in the settings of the picture on show."""
-        return self._guarded(lambda: self._reuse(str(getattr(event, "id", "")), request), request)
+        """Put in the settings of a picture, or of a run that was stopped."""
+        return self._guarded(lambda: self._reuse(request, event), request)
 
     def fill_in(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
         """Put in the settings of a file; its model where that is here, else the present one stays."""
@@ -371,16 +420,25 @@ class Handlers:
         updates = self._filled(values) | self._card_updates(card, language)
         return updates | {self._at.notice: notice}
 
-    def _reuse(self, picture_id: str, request: gr.Request) -> Updates:
+    def _source(self, request: gr.Request, event: gr.EventData) -> tuple[GenerationRequest, str] | None:
+        """The settled request and model of the picture or run that an event names; None where it has gone."""
+        owner, job_id = owner_of(_visitor(request)), getattr(event, "job", None)
+        if job_id is None:
+            saved = self._studio.picture(str(getattr(event, "id", "")), owner)
+            return None if saved is None else (saved.record.request, saved.record.model)
+        run = self._studio.run_of(str(job_id), owner)
+        return None if run is None else (run[1].request, run[0].model)
+
+    def _reuse(self, request: gr.Request, event: gr.EventData) -> Updates:
         language = self._language(request)
-        saved = self._studio.picture(picture_id, owner_of(_visitor(request)))
-        if saved is None:
+        source = self._source(request, event)
+        if source is None:
             return {self._at.notice: _notice("error", say("picture_gone", language))}
-        record = saved.record
-        card = self._studio.card(record.model)
-        values: Values = request_values(record.request, card)
+        settled, model = source
+        card = self._studio.card(model)
+        values: Values = request_values(settled, card)
         updates = self._filled(values) | self._card_updates(card, language)
-        sentences = [say("reused", language), *self._other_files(record.request, language)]
+        sentences = [say("reused", language), *self._other_files(settled, language)]
         return updates | {self._at.notice: _notice("info", " ".join(sentences))}
 
     def _other_files(self, request: GenerationRequest, language: Language) -> Iterator[str]:
@@ -426,12 +484,10 @@ class Handlers:
         return text.to(language)
 
     def _strip(self, request: gr.Request) -> list[Data]:
-        return strip_data(self._today(request, _STRIP_LENGTH))
-
-    def _today(self, request: gr.Request, limit: int) -> tuple[SavedPicture, ...]:
         # Visitors who keep no cookies can't be told apart, so none of them is shown what the others made.
         owner = owner_of(_visitor(request))
-        return self._studio.today(owner, limit) if owner else ()
+        found = self._studio.history.page(owner, page_size=_STRIP_LENGTH).items if owner else ()
+        return [item_data(item) for item in found]
 
     def _values(self, inputs: tuple[Any, ...]) -> Values:
         return dict(zip(self._at.fields, inputs, strict=True))

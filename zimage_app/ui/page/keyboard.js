@@ -8,7 +8,7 @@
 
   // While any of these is open, Escape belongs to it; a choice list of Gradio's is in the page only while it is open.
   const opened = (node) =>
-    document.querySelector("dialog[open], ul[role=listbox]") || node.closest?.("details[open] > :not(summary)") || (node.type === "search" && node.value);
+    document.querySelector("dialog[open], .studio-menu:popover-open, .studio-acts:popover-open, ul[role=listbox]") || node.closest?.("details[open] > :not(summary)") || (node.type === "search" && node.value);
 
   function stop(event) {
     if (!button("stop") || button("stop").disabled || opened(event.target)) return;

@@ -35,6 +35,8 @@ _MEMORY = "zimage-studio-settings"
 """Name and key in the browser's storage. Left out, Gradio draws them at every start, and nothing is found again."""
 _UPLOADS = (600, 3600)
 """Seconds between two looks at Gradio's temporary files, and the age from which on they go."""
+_ASKED = "(asked) => [asked || sessionStorage.getItem('studio-asked') || '']"
+"""The job that this tab asked for last, also before the page was loaded again."""
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -55,13 +57,14 @@ def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Bloc
                     _drawn("compare")
                     _drawn("history")
                     _drawn("many", form=stage_form())
-            viewer = _drawn("viewer")
+            _drawn("viewer")
+            pictures = _drawn("picture_events")
             _drawn("mask", bounds=mask_bounds())
         widgets = builder.widgets(canvas)
         add_public_functions(studio, first)  # before the page's own, which Gradio would name the same
         do = Handlers(studio, widgets, words, first)
         _wire(page, builder, widgets, do)
-        _wire_viewer(viewer, widgets, do)
+        _wire_pictures(pictures, widgets, do)
     page.queue(default_concurrency_limit=None)
     return page
 
@@ -248,7 +251,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     # One handler of a tab shows its jobs; what is asked for meanwhile has it look again when it is through.
     watched = [at.job, at.notice, at.canvas, at.stop]
     shows = [page.load, _event(at.asked, "submit")]
-    gr.on(shows, do.follow, at.asked, watched, trigger_mode="always_last", **_PRIVATE)
+    gr.on(shows, do.follow, at.asked, watched, trigger_mode="always_last", js=_ASKED, **_PRIVATE)
     controls.stop.click(do.stop, at.job, at.stop, **plain)
     _event(model, "input")(do.choose_model, model, filled, **plain)
     _event(controls.models, "arrived")(do.models_arrived, None, model, **plain)
@@ -268,14 +271,19 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _remember(page, at, do, plain)
 
 
-def _wire_viewer(viewer: gr.HTML, at: Widgets, do: Handlers) -> None:
-    """What can be done with a picture, on the canvas and in the history."""
-    filled = [*at.fields.values(), at.examples, at.notice]
-    for source in (at.canvas, viewer):
-        _event(source, "reuse")(do.reuse, None, filled, **_PRIVATE, queue=False)
-        _event(source, "upscale")(do.upscale, None, [at.asked, at.notice], **_PRIVATE, queue=False)
-        queued = _event(source, "again")(do.again, None, [at.asked, at.remade, at.notice], **_PRIVATE, queue=False)
-        queued.then(do.compare, at.remade, [at.remade, at.notice], **_PRIVATE)
+def _wire_pictures(pictures: gr.HTML, at: Widgets, do: Handlers) -> None:
+    """What can be done with a picture, wherever it is seen."""
+    fields = list(at.fields.values())
+    filled = [*fields, at.examples, at.notice]
+    plain: dict[str, Any] = _PRIVATE | {"queue": False}
+    queued = [at.asked, at.notice]
+    _event(pictures, "reuse")(do.reuse, None, filled, **plain)
+    _event(pictures, "start")(do.start_from, None, [at.fields["start"], at.notice], **plain)
+    _event(pictures, "upscale")(do.upscale, None, queued, **plain)
+    _event(pictures, "another")(do.another, None, queued, **plain)
+    _event(pictures, "example")(do.make_example, fields, [at.fields["prompt"], *queued], preprocess=False, **plain)
+    again = _event(pictures, "again")(do.again, None, [at.asked, at.remade, at.notice], **plain)
+    again.then(do.compare, at.remade, [at.remade, at.notice], **_PRIVATE)
 
 
 def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any]) -> None:

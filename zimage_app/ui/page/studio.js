@@ -17,31 +17,27 @@ window.studio.makeButton = (className, text, label, act) => {
 
 window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
-// Copies a text, and says so on the button for a moment. Over plain http on a local network there is no clipboard to
-// write to, so the old way is kept.
-window.studio.copy = async (text, button) => {
+// Copies a text. Over plain http on a local network there is no clipboard to write to, so the old way is kept.
+window.studio.writeText = async (text) => {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
+    const before = document.activeElement;
     const field = window.studio.make("textarea");
     field.value = text;
     field.style.cssText = "position: fixed; opacity: 0;";
-    (button.closest("dialog") || document.body).append(field);
+    (document.querySelector("dialog[open]") || document.body).append(field);
     field.select();
     document.execCommand("copy");
     field.remove();
-    button.focus();
+    before?.focus();
   }
+};
+
+// Copies a text, and says so on the button for a moment.
+window.studio.copy = async (text, button) => {
+  await window.studio.writeText(text);
   button.dataset.says ??= button.textContent;
   button.textContent = window.studio.words.copied;
   setTimeout(() => (button.textContent = button.dataset.says), 1500);
-};
-
-// What enlarges a picture: Lanczos, or one of the upscalers' files; not shown where there are none.
-window.studio.fillUpscalers = (select, names) => {
-  const now = select.value;
-  select.replaceChildren(new Option("Lanczos", ""), ...names.map((name) => new Option(name, name)));
-  if (names.includes(now)) select.value = now;
-  select.hidden = !names.length;
-  select.setAttribute("aria-label", window.studio.say("upscale_by"));
 };

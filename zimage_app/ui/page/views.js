@@ -4,6 +4,7 @@ const page = window.studio;
 const { makeButton, say } = page;
 const root = element.querySelector(".views");
 const names = ["canvas", "compare", "history", "many"];
+const VIEW = "studio-view"; // in the tab's storage: what was seen before the page was loaded again
 
 const tabs = names.map((name) => {
   const tab = makeButton("view", say(`view_${name}`), "", () => show(name));
@@ -17,6 +18,7 @@ function show(name) {
   const column = document.querySelector("#right");
   const before = column.dataset.view;
   column.dataset.view = name;
+  sessionStorage.setItem(VIEW, name);
   for (const [index, tab] of tabs.entries()) {
     const on = names[index] === name;
     tab.setAttribute("aria-selected", String(on));
@@ -48,4 +50,7 @@ document.addEventListener("studio:asked", () => show("canvas"));
 
 root.setAttribute("aria-label", say("views"));
 root.append(...tabs);
+const before = sessionStorage.getItem(VIEW);
 show("canvas");
+// The other views' scripts have begun by then.
+if (before && before !== "canvas") setTimeout(() => show(before));

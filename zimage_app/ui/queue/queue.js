@@ -49,7 +49,7 @@
     const foot = make("footer");
     foot.append(note, clear, pause);
     const groups = make("div", "groups");
-    panel.append(head, groups, list, foot);
+    panel.append(head, groups, list, window.studio.makeSignals(), foot);
 
     function draw(data) {
       if (data.error) {
@@ -87,7 +87,10 @@
       document.dispatchEvent(new CustomEvent("studio:queue"));
     }
 
-    panel.onclick = (event) => event.target === panel && panel.close();
+    // Not an arrow that gives what it compares: false would take the press from the switches.
+    panel.onclick = (event) => {
+      if (event.target === panel) panel.close();
+    };
     panel.onclose = () => {
       clearTimeout(timer);
       panel.remove();

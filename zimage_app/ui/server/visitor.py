@@ -19,6 +19,9 @@ from zimage_app.web.guard import with_nonce
 from zimage_app.web.language import LANGUAGE_COOKIE, LOCALES, LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_cookie, owner_of
 
+_SCRIPTS = ("studio.js", "actions.js", "signals.js", "keyboard.js", "queue.js")
+"""What all of the page's other scripts call."""
+
 
 class VisitorMiddleware:
     """Gives every page load an owner's cookie and the page's language and words."""
@@ -75,7 +78,7 @@ class _PageSend:
         return (
             f"<script>window.studio={_script_json(page)};document.documentElement.lang={_script_json(LOCALES[language])};"
             f"Object.defineProperty(navigator,'language',{{get:()=>{_script_json(LOCALES[language])},configurable:true}});"
-            f"{asset('studio.js')}{asset('keyboard.js')}{asset('queue.js')}</script>"
+            f"{''.join(map(asset, _SCRIPTS))}</script>"
         ).encode()
 
 

@@ -66,6 +66,7 @@ const { make, makeButton, say } = page;
 const pace = 5000; // milliseconds between two questions
 const gauges = bar.querySelector(".gauges");
 const pill = bar.querySelector(".jobs");
+pill.textContent = say("queue_heading");
 pill.onclick = () => page.showQueue();
 let timer = 0;
 let asked = 0;
@@ -87,9 +88,9 @@ async function look() {
     .catch(() => null);
   if (turn !== asked) return;
   const jobs = data?.chips.find((chip) => chip.name === "jobs");
-  pill.hidden = !jobs;
-  pill.textContent = jobs?.text || "";
-  pill.title = jobs?.title || "";
+  pill.classList.toggle("none", !jobs);
+  pill.textContent = jobs?.text || say("queue_heading");
+  pill.title = jobs?.title || say("queue_empty");
   gauges.replaceChildren(...(data?.chips || []).filter((chip) => chip !== jobs).map(makeChip));
   gauges.disabled = !data?.details;
   gauges.title = data?.details ? say("monitor_open") : "";

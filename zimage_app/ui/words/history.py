@@ -62,11 +62,6 @@ HISTORY_WORDS: dict[str, Text] = {
     "viewer_next": Text("Next picture", "下一张"),
     "viewer_close": Text("Close", "关闭"),
     "viewer_stages": Text("Stages", "各阶段"),
-    "viewer_compare_stages": Text("Compare the stages", "对比各阶段"),
-    "viewer_compare": Text("Compare with the next", "与下一张对比"),
-    "upscale": Text("Upscale 2×", "放大 2 倍"),
-    "upscale_by": Text("Enlarge with", "放大方式"),
-    "again": Text("Make it again", "重新生成"),
     "again_same": Text("Made again: {sentence}", "已重新生成：{sentence}"),
     # Compare.
     "compare_none": Text(
@@ -86,8 +81,6 @@ HISTORY_WORDS: dict[str, Text] = {
     "compare_setting": Text("Setting", "参数"),
     "compare_only": Text("Only what differs", "只看不同"),
     "compare_all_same": Text("All settings are the same.", "参数完全相同。"),
-    "compare_stage": Text("Stage {stage}", "第 {stage} 阶段"),
-    "compare_final": Text("Final", "成片"),
     "compare_picture": Text("{time} · {seed}", "{time} · {seed}"),
     "compare_stages": Text("Compare stages", "对比各阶段"),
     "compare_at_most": Text("{count} pictures at most can be compared.", "最多同时对比 {count} 张图片。"),

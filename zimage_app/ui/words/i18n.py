@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, Stage, knob_of
 from zimage_app.domain.text import Language, Text
+from zimage_app.ui.words.canvas import CANVAS_WORDS
 from zimage_app.ui.words.drop import DROP_WORDS
 from zimage_app.ui.words.history import HISTORY_WORDS
 from zimage_app.ui.words.loras import LORA_WORDS
@@ -101,7 +102,9 @@ WORDS: dict[str, Text] = {
     "elapsed": Text("{seconds} s", "已用 {seconds} 秒"),
     "remaining": Text("about {seconds} s left", "约剩 {seconds} 秒"),
     "done": Text("Done in {seconds} s", "完成，用时 {seconds} 秒"),
-    "cancelled": Text("Stopped. What was finished is kept.", "已停止，已完成的阶段仍可查看。"),
+    "cancelled": Text(
+        "Stopped. Finished stages can be saved, or gone on from.", "已停止，已完成的阶段可以保存，或从那里继续。"
+    ),
     "failed": Text("This run failed", "这次生成失败了"),
     "gone": Text("This run is no longer known; the app was restarted.", "找不到这次任务，程序可能已重启。"),
     "internal": Text(
@@ -121,11 +124,7 @@ WORDS: dict[str, Text] = {
     "stage_picture": Text("Stage {stage}: {name}", "第 {stage} 阶段：{name}"),
     "zoom": Text("Show in full size", "放大查看"),
     "facts": Text("Settings used", "本次参数"),
-    "download": Text("Download PNG", "下载 PNG"),
-    "reuse": Text("Use these settings", "使用这些参数"),
-    "copy_seed": Text("Copy seed", "复制种子"),
     "copied": Text("Copied", "已复制"),
-    "today": Text("Today", "今天"),
     "progress": Text("Progress", "进度"),
     "fact_size": Text("Size", "尺寸"),
     "fact_fixed": Text("{seeds} (fixed by the stages)", "{seeds}（由各阶段固定）"),
@@ -136,6 +135,7 @@ WORDS: dict[str, Text] = {
     "from_memory": Text("from memory", "取自缓存"),
     "fact_skipped": Text("Skipped", "跳过"),
     "fact_created": Text("Made at", "生成于"),
+    **CANVAS_WORDS,
     **DROP_WORDS,
     **HISTORY_WORDS,
     **LORA_WORDS,

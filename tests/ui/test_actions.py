@@ -1,0 +1,387 @@
+"""The row of what can be done with a picture, on the canvas, its strip, the history and the viewer, in Chromium."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from tests.ui.conftest import PHONE, Visit, ask, expect_state, served
+from tests.ui.doubles import QuickPageStudio, finish
+from zimage_app.domain.another import LITTLE
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.service.imports.read import read_settings
+from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.ui.canvas.examples import EXAMPLES
+from zimage_app.ui.canvas.picture_routes import picture_routes
+from zimage_app.web.owner import OWNER_COOKIE
+
+ROW = ("保存", "收藏", "重新生成", "换种子", "变体", "图生图", "放大", "对比", "用此参数", "复制", "删除")
+
+
+def made(studio: QuickPageStudio, prompt: str, **settings: object) -> SavedPicture:
+    """A picture that was made before the page is opened."""
+    studio.step_seconds = 0.0
+    request = GenerationRequest.model_validate({"prompt": prompt, "seed": 7, **settings})
+    view = finish(studio, studio.submit(request, "quick"))
+    assert view.picture is not None
+    return view.picture
+
+
+def choose(page: Page, act: Locator, entry: str) -> None:
+    act.click()
+    page.get_by_role("menuitem", name=entry).click()
+
+
+def until(page: Page, promised: str, given: object = None) -> str:
+    """What a function promises, asked again until it is something; ``wait_for_function`` takes a promise for it."""
+    again = """async ([promised, given]) => {
+      for (let tries = 0; tries < 200; tries += 1) {
+        const found = await eval(promised)(given);
+        if (found) return found;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }"""
+    found = page.evaluate(again, [promised, given])
+    assert found, promised
+    return str(found)
+
+
+def row_of(page: Page) -> Locator:
+    return page.locator(".canvas .acts")
+
+
+def test_the_row_is_the_same_wherever_a_picture_is_seen(visit: Visit, scripted: QuickPageStudio) -> None:
+    made(scripted, "同一行")
+    page = visit()
+    names = list(ROW)
+    names.insert(-1, "详情")
+    expect(row_of(page).get_by_role("button")).to_have_text(names)
+    page.locator(".strip .cell").first.hover()
+    page.locator(".strip .cell").first.locator(".more").click()
+    expect(page.locator(".studio-acts").get_by_role("button")).to_have_text(list(ROW))
+    page.keyboard.press("Escape")
+    page.locator(".zoom").click()
+    expect(page.locator(".viewer .acts").get_by_role("button")).to_have_text(names)
+    page.keyboard.press("Escape")
+    page.locator("#view-history").click()
+    page.locator(".history .card").first.click(button="right")
+    expect(page.locator(".studio-acts").get_by_role("button")).to_have_text(list(ROW))
+    expect(page.locator(".studio-acts .save")).to_be_focused()
+
+
+@pytest.mark.parametrize(("entry", "ending"), [("JPEG", "jpg"), ("WebP", "webp")])
+def test_a_picture_is_saved_in_another_format_with_its_settings(
+    visit: Visit, scripted: QuickPageStudio, entry: str, ending: str
+) -> None:
+    saved = made(scripted, "存为别的格式")
+    page = visit()
+    with page.expect_download() as download:
+        choose(page, row_of(page).locator(".save"), entry)
+    assert download.value.suggested_filename == f"{saved.record.id}.{ending}"
+    found = read_settings(download.value.path().read_bytes(), "x")
+    assert found.settings["prompt"] == "存为别的格式"
+    assert found.settings["seed"] == 7
+
+
+def test_a_star_is_seen_in_every_view(visit: Visit, scripted: QuickPageStudio) -> None:
+    made(scripted, "收藏我")
+    page = visit()
+    row_of(page).locator(".star").click()
+    expect(row_of(page).locator(".star")).to_have_attribute("aria-pressed", "true")
+    page.locator(".zoom").click()
+    expect(page.locator(".viewer .star")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("s")
+    expect(page.locator(".viewer .star")).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("Escape")
+    expect(row_of(page).locator(".star")).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_deleted_picture_leaves_the_canvas_and_comes_back(visit: Visit, scripted: QuickPageStudio) -> None:
+    older, newer = made(scripted, "旧的"), made(scripted, "新的")
+    page = visit()
+    expect(page.locator(".big")).to_have_attribute("src", f"pictures/{newer.record.id}.png")
+    row_of(page).locator(".delete").click()
+    expect(page.locator(".big")).to_have_attribute("src", f"pictures/{older.record.id}.png")
+    page.locator(".studio-toast .undo").click()
+    expect(page.locator(".big")).to_have_attribute("src", f"pictures/{newer.record.id}.png")
+    expect(page.locator(".strip .cell").first).to_have_attribute("data-picture", newer.record.id)
+
+
+def test_another_seed_variations_and_a_kept_composition(visit: Visit, scripted: QuickPageStudio) -> None:
+    before = made(scripted, "再来一张")
+    page = visit()
+    newest = "fetch('history').then((answer) => answer.json()).then((data) => data.items.map((item) => item.id))"
+    known: list[str] = page.evaluate(newest)
+
+    def new() -> GenerationRequest:
+        """What was made since, after which the first picture is looked at again."""
+        known.append(until(page, f"(known) => {newest}.then((ids) => ids.find((id) => !known.includes(id)))", known))
+        page.locator(f".strip [data-picture='{before.record.id}'] .thumb").click()
+        expect(page.locator(".big")).to_have_attribute("src", f"pictures/{before.record.id}.png")
+        picture = scripted.picture(known[-1])
+        assert picture is not None
+        return picture.record.request
+
+    row_of(page).locator(".another").click()
+    other = new()
+    assert (other.prompt, other.seed != 7) == ("再来一张", True)
+    choose(page, row_of(page).locator(".vary"), "小幅变化")
+    varied = new()
+    assert (varied.seed, varied.variation_strength) == (7, LITTLE)
+    choose(page, row_of(page).locator(".vary"), "保留构图")
+    kept = new()
+    assert kept.seed == 7
+    assert kept.stages is not None
+    assert before.record.request.stages is not None
+    assert kept.stages[0] == before.record.request.stages[0]
+    assert isinstance(kept.stages[1].seed, int)
+
+
+def test_a_picture_is_started_from_at_the_chosen_stage(visit: Visit, scripted: QuickPageStudio) -> None:
+    made(scripted, "起点")
+    page = visit()
+    choose(page, row_of(page).locator(".start"), "从第 2 阶段开始")
+    expect(page.locator(".notice")).to_contain_text("从第 2 阶段开始")
+    ask(page, "从它开始")
+    expect_state(page, "done")
+    start = scripted.today()[0].record.request.start
+    assert start is not None
+    assert start.stage == 2
+
+
+def test_two_pictures_are_chosen_for_comparing_one_after_the_other(visit: Visit, scripted: QuickPageStudio) -> None:
+    ids = [made(scripted, f"比 {number}").record.id for number in range(3)]
+    page = visit()
+    choose(page, row_of(page).locator(".compare"), "选为对比图")
+    page.locator(f".strip [data-picture='{ids[0]}'] .thumb").click()
+    choose(page, row_of(page).locator(".compare"), "与选定的对比图对比")
+    expect(page.locator("#compare .over")).to_have_attribute("src", f"pictures/{ids[2]}.png")
+    expect(page.locator("#compare .under")).to_have_attribute("src", f"pictures/{ids[0]}.png")
+    page.locator("#compare .names .more").first.click()
+    expect(page.locator(".studio-acts .save")).to_be_focused()
+
+
+def test_seed_prompt_and_picture_are_copied(visit: Visit, scripted: QuickPageStudio) -> None:
+    made(scripted, "复制我")
+    page = visit(permissions=["clipboard-read", "clipboard-write"])
+    for entry, text in (("种子", "7"), ("提示词", "复制我")):
+        choose(page, row_of(page).locator(".copy"), entry)
+        expect(page.locator(".studio-toast")).to_contain_text("已复制")
+        assert page.evaluate("navigator.clipboard.readText()") == text
+    choose(page, row_of(page).locator(".copy"), "图片")
+    until(page, "() => navigator.clipboard.read().then((items) => items[0].types.includes('image/png'))")
+
+
+def test_menus_and_rows_work_with_the_keyboard(visit: Visit, scripted: QuickPageStudio) -> None:
+    made(scripted, "键盘")
+    page = visit()
+    row_of(page).locator(".save").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("menuitem").first).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("menuitem", name="JPEG")).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_role("menuitem", name="WebP")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator(".studio-menu")).to_be_hidden()
+    expect(row_of(page).locator(".save")).to_be_focused()
+
+
+def test_on_a_phone_the_whole_row_is_in_reach(visit: Visit, scripted: QuickPageStudio) -> None:
+    made(scripted, "手机")
+    page = visit(**PHONE)
+    for button in row_of(page).get_by_role("button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert box["height"] >= 44
+    row_of(page).locator(".vary").tap()
+    expect(page.get_by_role("menuitem").first).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (1920, 1080)])
+def test_the_picture_has_most_of_the_height(visit: Visit, scripted: QuickPageStudio, size: tuple[int, int]) -> None:
+    made(scripted, "大图")
+    page = visit(viewport={"width": size[0], "height": size[1]})
+    box = page.locator(".frame").bounding_box()
+    assert box is not None
+    assert box["height"] > 0.75 * size[1]
+    expect(row_of(page).locator(".delete")).to_be_in_viewport(ratio=1)
+
+
+# Stages of runs that were stopped, and of pictures of before.
+
+
+def test_finished_stages_of_a_stopped_run_are_results(visit: Visit, scripted: QuickPageStudio) -> None:
+    scripted.step_seconds = 0.5
+    page = visit()
+    page.locator("#knob-seed input").fill("11")
+    ask(page, "停在第二阶段")
+    expect(page.locator(".canvas .message")).to_contain_text("第 2/2 阶段")
+    page.locator("#stop").click()
+    expect_state(page, "cancelled")
+    expect(page.locator(".canvas .message")).to_contain_text("已完成的阶段")
+    row = row_of(page)
+    page.locator(".canvas .tile").first.click()
+    expect(row.get_by_role("button")).to_have_text(["继续生成", "换种子", "保存", "对比", "用此参数", "复制"])
+    with page.expect_download() as download:
+        row.locator(".save").click()
+    found = read_settings(download.value.path().read_bytes(), "x.jpg").settings
+    assert [stage.get("enabled", True) for stage in found["stages"]] == [True, False]
+    assert (found["seed"], found["prompt"]) == (11, "停在第二阶段")
+    page.locator("#knob-prompt textarea").fill("别的")
+    row.locator(".reuse").click()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("停在第二阶段")
+    scripted.step_seconds = 0.0
+    row.locator(".on").click()
+    expect_state(page, "done")
+    assert scripted.today()[0].record.request.seed == 11
+
+
+def test_a_run_that_was_stopped_at_once_has_nothing_to_keep(visit: Visit, scripted: QuickPageStudio) -> None:
+    scripted.loading = threading.Event()
+    page = visit()
+    ask(page, "马上停")
+    expect_state(page, "loading")
+    page.locator("#stop").click()
+    scripted.loading.set()
+    expect_state(page, "cancelled")
+    expect(page.locator(".canvas .message")).to_have_text("已停止，没有已完成的阶段。")
+    expect(row_of(page)).to_be_hidden()
+
+
+def test_an_older_picture_shows_the_stages_that_were_kept_and_no_empty_ones(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
+    kept, plain = made(scripted, "留着阶段", keep_stages=True), made(scripted, "不留")
+    page = visit()
+    expect(page.locator(".big")).to_have_attribute("src", f"pictures/{plain.record.id}.png")
+    expect(page.locator(".rail")).to_be_hidden()
+    page.locator(f".strip [data-picture='{kept.record.id}'] .thumb").click()
+    expect(page.locator(".tile")).to_have_count(2)
+    page.locator(".tile").first.click()
+    expect(page.locator(".big")).to_have_attribute("src", f"history/{kept.record.id}/stage1.png")
+    page.locator(".zoom").click()
+    image = page.locator(".viewer .scale img")
+    expect(image).to_have_attribute("src", f"history/{kept.record.id}/stage1.png")
+    box = image.bounding_box()
+    assert box is not None
+    assert box["height"] > 700, "a small picture is scaled up"
+    page.keyboard.press("ArrowRight")
+    expect(image).to_have_attribute("src", f"pictures/{kept.record.id}.png")
+
+
+def test_a_stage_is_only_its_owners(tmp_path: Path) -> None:
+    studio = QuickPageStudio(tmp_path, step_seconds=0.0, shared=True)
+    mine, other = "a" * 32, "b" * 32
+    job = studio.submit(GenerationRequest(prompt="mine"), "quick", mine)
+    finish(studio, job)
+    app = Starlette(routes=picture_routes(studio, "auto"))
+    statuses = [
+        TestClient(app, cookies={OWNER_COOKIE: owner}).get(f"/runs/{job}/stage{number}.jpg").status_code
+        for owner in (mine, other)
+        for number in (1, 9)
+    ]
+    studio.close()
+    assert statuses == [200, 404, 404, 404]
+
+
+# Before the first picture, and after another start of the page.
+
+
+def test_the_first_visit_offers_examples_that_one_press_makes(visitor: Visit, tmp_path: Path) -> None:
+    studio = QuickPageStudio(tmp_path, step_seconds=0.0)
+    with served(studio) as address:
+        page = visitor(address, locale="en-US")
+        cards = page.locator(".offer .card")
+        expect(cards).to_have_count(6)
+        page.wait_for_function("[...document.querySelectorAll('.offer img')].every((image) => image.naturalWidth)")
+        example = EXAMPLES["lighthouse"]
+        page.get_by_role("button", name=example.prompt.en).click()
+        expect_state(page, "done")
+        expect(cards).to_have_count(0)
+        expect(page.locator("#knob-prompt textarea")).to_have_value(example.prompt.en)
+        record = studio.today()[0].record
+        assert (record.request.prompt, record.request.seed) == (example.prompt.en, example.seed)
+    studio.close()
+
+
+def test_thumbnails_are_small_and_there_in_both_languages() -> None:
+    files = [example.thumbnail(language) for example in EXAMPLES.values() for language in ("en", "zh")]
+    assert len(set(files)) == 12
+    assert sum(path.stat().st_size for path in files) < 150_000
+
+
+def test_another_language_keeps_view_and_picture(visit: Visit, scripted: QuickPageStudio) -> None:
+    older = made(scripted, "语言之一").record.id
+    made(scripted, "语言之二")
+    page = visit()
+    page.locator(f".strip [data-picture='{older}'] .thumb").click()
+    page.locator(".bar [data-language=en]").click()
+    expect(page.locator("#generate")).to_have_text("Generate")
+    expect(page.locator(".big")).to_have_attribute("src", f"pictures/{older}.png")
+    page.locator("#view-history").click()
+    page.locator(".bar [data-language=zh]").click()
+    expect(page.locator("#generate")).to_have_text("开始生成")
+    expect(page.locator("#view-history")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".history .card").first).to_be_visible()
+
+
+# Signals
+
+
+def test_the_title_tells_how_far_a_picture_is(visit: Visit, scripted: QuickPageStudio) -> None:
+    scripted.step_seconds = 0.5
+    page = visit()
+    title = page.title()
+    ask(page, "标题")
+    page.wait_for_function("/^[1-9][0-9]?% · /.test(document.title)")
+    assert str(page.locator("link[rel~=icon]").first.get_attribute("href")).startswith("data:image/png")
+    scripted.step_seconds = 0.0
+    expect_state(page, "done")
+    expect(page).to_have_title(title)
+
+
+def test_sound_and_notifications_are_off_until_they_are_switched_on(visit: Visit, scripted: QuickPageStudio) -> None:
+    page = visit(permissions=["notifications"])
+    page.evaluate(
+        """() => {
+          window.heard = 0;
+          const create = AudioContext.prototype.createOscillator;
+          AudioContext.prototype.createOscillator = function () { window.heard += 1; return create.call(this); };
+        }"""
+    )
+    ask(page, "安静")
+    expect_state(page, "done")
+    assert page.evaluate("window.heard") == 0
+    page.locator(".bar .jobs").click()
+    notify, sound = page.get_by_label("完成时发送通知"), page.get_by_label("完成时播放提示音")
+    expect(notify).not_to_be_checked()
+    sound.check()
+    assert page.evaluate("window.heard") == 2
+    notify.check()
+    expect(page.locator(".signals .said")).to_be_empty()
+    page.keyboard.press("Escape")
+    scripted.step_seconds = 0.2
+    ask(page, "有声")
+    page.wait_for_function("window.heard === 4")
+
+
+def test_history_tiles_show_the_picture_alone_until_they_are_looked_at(visit: Visit, scripted: QuickPageStudio) -> None:
+    made(scripted, "只看图")
+    page = visit()
+    page.locator("#view-history").click()
+    about = page.locator(".history .card .about").first
+    expect(about).to_have_css("opacity", "0")
+    page.locator(".history .card .open").first.focus()
+    expect(about).to_have_css("opacity", "1")
+    expect(about).to_have_text(re.compile("只看图.*#7"))

@@ -1,0 +1,80 @@
+"""Another picture like one that was made: of another seed, varied, or with its composition kept. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import MAX_STAGES, GenerationRequest
+from zimage_app.domain.text import Text
+
+LITTLE, MUCH = 0.15, 0.4
+"""Variation strengths: the same scene with other details; another scene that still resembles it."""
+
+
+class Another(BaseModel):
+    """How the next picture differs from the one that was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    how: Literal["same", "seed", "little", "much", "keep"]
+    """``keep`` runs the stages after the first ``kept`` with new seeds; those before come from the stage memory."""
+    kept: Annotated[int, Field(ge=1, le=MAX_STAGES)] = 1
+
+
+def another(request: GenerationRequest, asked: Another) -> GenerationRequest:
+    """What to run next; ``request`` is settled, and so is what was drawn for its wildcards.
+
+    Raises:
+        RequestError: no stage would be left to run anew.
+    """
+    return _CHANGES[asked.how](request, asked)
+
+
+def _same(request: GenerationRequest, asked: Another) -> GenerationRequest:
+    del asked
+    return request
+
+
+def _of_another_seed(request: GenerationRequest, asked: Another) -> GenerationRequest:
+    """Stages with seeds of their own follow the new one, or they would draw the same again."""
+    del asked
+    stages = tuple(stage.model_copy(update={"seed": "follow"}) for stage in request.stages or ())
+    return request.model_copy(
+        update={"seed": "random", "variation_strength": 0.0, "variation_seed": "random", "stages": stages}
+    )
+
+
+def _varied(request: GenerationRequest, asked: Another) -> GenerationRequest:
+    strength = LITTLE if asked.how == "little" else MUCH
+    return request.model_copy(update={"variation_strength": strength, "variation_seed": "random"})
+
+
+def _with_stages_kept(request: GenerationRequest, asked: Another) -> GenerationRequest:
+    redone = {number for number, _ in request.running[asked.kept :]}
+    if not redone:
+        count = len(request.running)
+        raise RequestError(
+            "kept",
+            Text(
+                f"{asked.kept}: of {count} stages, at most {count - 1} can be kept",
+                f"{asked.kept}：共 {count} 个阶段，最多保留 {count - 1} 个",
+            ),
+        )
+    stages = tuple(
+        stage.model_copy(update={"seed": "random"}) if number in redone else stage
+        for number, stage in enumerate(request.stages or ())
+    )
+    return request.model_copy(update={"stages": stages})
+
+
+_CHANGES: dict[str, Callable[[GenerationRequest, Another], GenerationRequest]] = {
+    "same": _same,
+    "seed": _of_another_seed,
+    "little": _varied,
+    "much": _varied,
+    "keep": _with_stages_kept,
+}

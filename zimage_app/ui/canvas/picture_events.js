@@ -1,0 +1,6 @@
+// Hands what the scripts want done with a picture (studio:act) to the page's handlers.
+const orders = ["reuse", "again", "another", "start", "upscale", "example"];
+
+document.addEventListener("studio:act", (event) => {
+  if (orders.includes(event.detail.what)) trigger(event.detail.what, event.detail);
+});
