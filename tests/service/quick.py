@@ -53,7 +53,10 @@ def drawn(seed: int, prompt: str, width: int = 64, height: int = 64) -> Picture:
 
 
 class QuickGenerator:
-    """Stands for a loaded model; ``pause`` seconds are slept before every step."""
+    """Stands for a loaded model; ``pause`` seconds are slept before every step of the stages from ``slow_from`` on.
+
+    A stop, or a shorter pause, ends the sleep.
+    """
 
     about: tuple[Text, ...] = ()
     on_accelerator = False
@@ -61,6 +64,7 @@ class QuickGenerator:
     def __init__(self, card: ModelCard, pause: float) -> None:
         self.card = card
         self.pause = pause
+        self.slow_from = 0
         self.failure: Callable[[Event], object] | None = None
         """Called with every event before it is given; may raise."""
         self._turn = threading.Lock()
@@ -88,12 +92,17 @@ class QuickGenerator:
                 if cancelled():
                     yield Cancelled()
                     return
-                time.sleep(self.pause)
+                self._sleep(stage.number, cancelled)
                 yield StepDone(stage, step, np.zeros((8, 8, 3), np.uint8))
             size = stage.settings.width, stage.settings.height
             picture = self.draw(cast(int, plan.request.seed), plan.request.prompt, *size)
             yield StageDone(stage, picture, 0.01, stage.steps, ())
         yield Finished(picture, record_of(plan, self.card.name))
+
+    def _sleep(self, stage: int, cancelled: Callable[[], bool]) -> None:
+        begun = time.monotonic()
+        while stage >= self.slow_from and (left := begun + self.pause - time.monotonic()) > 0 and not cancelled():
+            time.sleep(min(left, 0.02))
 
 
 def record_of(plan: GenerationPlan, model: str) -> ImageRecord:

@@ -97,12 +97,18 @@ class QuickPageStudio(Studio):
         for generator in self.generators.values():
             generator.pause = seconds
 
+    def slow_from(self, stage: int) -> None:
+        """Let steps take that long in the stages from this one on, counted from 0."""
+        for generator in self.generators.values():
+            generator.slow_from = stage
+
     def settle(self) -> None:
         """Stop all jobs and be as new, but for the pictures."""
         shutil.rmtree(self.loras.folder, ignore_errors=True)
         self.loras.entries(refresh=True)
         self.failure = None
         self.step_seconds = 0.02
+        self.slow_from(0)
         if self.loading is not None:
             self.loading.set()
             self.loading = None

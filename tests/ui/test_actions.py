@@ -222,7 +222,8 @@ def test_the_picture_has_most_of_the_height(visit: Visit, scripted: QuickPageStu
 
 
 def test_finished_stages_of_a_stopped_run_are_results(visit: Visit, scripted: QuickPageStudio) -> None:
-    scripted.step_seconds = 0.5
+    scripted.step_seconds = 60.0
+    scripted.slow_from(1)
     page = visit()
     page.locator("#knob-seed input").fill("11")
     ask(page, "停在第二阶段")
@@ -340,7 +341,8 @@ def test_another_language_keeps_view_and_picture(visit: Visit, scripted: QuickPa
 
 
 def test_the_title_tells_how_far_a_picture_is(visit: Visit, scripted: QuickPageStudio) -> None:
-    scripted.step_seconds = 0.5
+    scripted.step_seconds = 60.0
+    scripted.slow_from(1)
     page = visit()
     title = page.title()
     ask(page, "标题")
