@@ -1,4 +1,4 @@
-"""Small sums as nodes hold them, ``a * 2`` or ``round(a / 64) * 64``: worked out without running anything."""
+"""Evaluates arithmetic expressions of nodes, such as ``round(a / 64) * 64``, safely by walking their syntax tree."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CALLS: dict[str, Callable[..., Number]] = {
 
 
 def worked_out(expression: str, names: Mapping[str, Number]) -> Number | None:
-    """The number that an expression comes to; None for anything but plain arithmetic of numbers and ``names``."""
+    """Return the value of an expression; None for anything but arithmetic of numbers and ``names``."""
     if len(expression) > _LONGEST:
         return None
     try:
