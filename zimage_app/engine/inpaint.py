@@ -26,7 +26,7 @@ from zimage_app.engine.start import noised
 
 _LAST_PERCENT = 0.999
 """Share of the sampling (0…1) whose sigma is taken as the model's lowest noise level."""
-_NARROWEST = 1e-6
+_MIN_SPAN = 1e-6
 """Lower bound of the sigma span that is divided by; a stage with little denoise may have a smaller or empty span."""
 
 
@@ -42,7 +42,7 @@ def differential_mask(mask: Tensor, stage: StagePlan, strength: float, sigma: fl
     """
     high = stage.sigmas[0]
     low = max(percent_to_sigma(stage.settings.shift, _LAST_PERCENT), stage.sigmas[-1])
-    joined = (mask >= (sigma - low) / max(high - low, _NARROWEST)).float()
+    joined = (mask >= (sigma - low) / max(high - low, _MIN_SPAN)).float()
     return joined if strength in (0.0, 1.0) else strength * joined + (1.0 - strength) * mask
 
 

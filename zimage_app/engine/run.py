@@ -236,7 +236,9 @@ class _Model:
         """Return the text refined by the transformer's current weights; cached."""
         if text not in self._prompts:
             prompt = self._components.transformer.prompt
-            self._prompts[text] = _asked_in(text.field, lambda given: prompt(given, text.value_scale), text.features)
+            self._prompts[text] = _naming_field(
+                text.field, lambda given: prompt(given, text.value_scale), text.features
+            )
         return self._prompts[text]
 
     def _evaluation(
@@ -284,7 +286,7 @@ def _encode_texts(stages: Sequence[StagePlan], plan: GenerationPlan, components:
 
     @cache
     def features(field: str, text: str) -> TextFeatures:
-        return TextFeatures(field, _asked_in(field, components.text.encode, text))
+        return TextFeatures(field, _naming_field(field, components.text.encode, text))
 
     def texts(stage: StagePlan) -> StageTexts:
         negative = features("negative", plan.request.negative) if reads_negative(stage.settings) else None
@@ -294,7 +296,7 @@ def _encode_texts(stages: Sequence[StagePlan], plan: GenerationPlan, components:
     return {stage.number: texts(stage) for stage in stages}
 
 
-def _asked_in(field: str, work: Callable[[_Given], _Made], given: _Given) -> _Made:
+def _naming_field(field: str, work: Callable[[_Given], _Made], given: _Given) -> _Made:
     """Return ``work(given)``; a RequestError that it raises gets ``field`` as its field."""
     try:
         return work(given)

@@ -21,7 +21,7 @@ _SEEDS = 2**64
 def relative(features: Tensor, strength: float, share: float, seed: int) -> Tensor:
     """Return noise (tokens, channels) scaled by the features' standard deviation, as InvokeAI calibrates it."""
     uniform = torch.rand(features.shape, generator=torch.Generator().manual_seed(seed))
-    hit = _hits(features.shape, share, torch.Generator().manual_seed((seed + 1) % _SEEDS))
+    hit = _random_mask(features.shape, share, torch.Generator().manual_seed((seed + 1) % _SEEDS))
     return (2.0 * uniform - 1.0) * (strength * features.std()) * hit
 
 
@@ -29,10 +29,10 @@ def absolute(features: Tensor, strength: float, share: float, seed: int) -> Tens
     """Return noise (tokens, channels) of absolute size, as ComfyUI's SeedVarianceEnhancer calibrates it."""
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(features.shape, generator=generator)
-    return (2.0 * uniform * strength - strength) * _hits(features.shape, share, generator)
+    return (2.0 * uniform * strength - strength) * _random_mask(features.shape, share, generator)
 
 
-def _hits(shape: torch.Size, share: float, generator: torch.Generator) -> Tensor:
+def _random_mask(shape: torch.Size, share: float, generator: torch.Generator) -> Tensor:
     return torch.bernoulli(torch.full(shape, share), generator=generator)
 
 

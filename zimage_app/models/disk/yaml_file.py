@@ -20,9 +20,9 @@ from zimage_app.models.disk.regular_file import open_regular
 
 _PLAIN_MAPPING = "tag:yaml.org,2002:map"
 _PLAIN_LIST = "tag:yaml.org,2002:seq"
-_DEEPEST = 50
+_MAX_DEPTH = 50
 """Maximum nesting. PyYAML would take a minute to reject thousands of levels."""
-_LONGEST = 64 * 2**10
+_MAX_BYTES = 64 * 2**10
 """Maximum size of a file in bytes; PyYAML parses about 200,000 bytes per second of dense YAML."""
 _MAX_TEXT = 1000
 """Maximum length of a title or a description in characters."""
@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise _Refused(mark, Text("aliases are not allowed; write the value out", "不允许使用别名；请直接写出内容"))
-        if self._depth >= _DEEPEST:
+        if self._depth >= _MAX_DEPTH:
             raise _Refused(None, _TOO_DEEP)
         self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
@@ -73,7 +73,7 @@ class YamlReader:
     """Reads one file and makes errors that name line and column."""
 
     path: Path
-    longest: int = _LONGEST
+    longest: int = _MAX_BYTES
     """Maximum size of the file in bytes."""
 
     def wrong(self, node: yaml.Node, en: str, zh: str) -> ModelError:
@@ -95,7 +95,7 @@ class YamlReader:
             if len(data) > self.longest:
                 raise self.wrong_at(None, "the file is too long", "文件太长")
             text = data.decode("utf-8")
-            if _depth(text) > _DEEPEST:
+            if _depth(text) > _MAX_DEPTH:
                 raise _Refused(None, _TOO_DEEP)
             root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
         except _Refused as error:

@@ -127,7 +127,7 @@ def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
     makers: dict[str, Callable[[], ModelSource]] = {}
     for source in _comfy_sources(shelves):
         name = source.card.name
-        makers[name] = partial(_itself, source)
+        makers[name] = partial(_unchanged, source)
     if shelves.shipped is not None and is_model(shelves.shipped):
         makers[shelves.shipped.name] = partial(_folder_source, shelves.shipped)
     folders = [folder for folder in _subfolders(shelves.models) if is_model(folder)]
@@ -139,7 +139,7 @@ def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
     return makers | {folder.name: partial(_folder_source, folder) for folder in own}
 
 
-def _itself(source: ModelSource) -> ModelSource:
+def _unchanged(source: ModelSource) -> ModelSource:
     return source
 
 

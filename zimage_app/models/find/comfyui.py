@@ -86,7 +86,7 @@ def find_comfy_models(root: Path, models: Path) -> list[ModelSource]:
     home = comfy_models(root)
     found = {part: list(_search(part, _folders(home, part))) for part in _FOLDERS}
     sources = (_source(home, transformer, found, models) for transformer in found["transformer"])
-    return _named_apart(list(sources), home)
+    return _with_unique_names(list(sources), home)
 
 
 def _folders(home: Path, part: str) -> Iterator[Path]:
@@ -106,9 +106,9 @@ def _extra_folders(path: Path, part: str) -> Iterator[Path]:
         return
     for group in _nodes(groups).values():
         fields = _nodes(group)
-        lines = [line.strip() for name in _FOLDERS[part] for line in _said(fields.get(name)).splitlines()]
+        lines = [line.strip() for name in _FOLDERS[part] for line in _scalar_text(fields.get(name)).splitlines()]
         try:
-            base = path.parent / Path(_said(fields.get("base_path"))).expanduser()
+            base = path.parent / Path(_scalar_text(fields.get("base_path"))).expanduser()
         except RuntimeError as error:  # expanduser: unknown user
             log.warning("%s: %s", path, error)
             continue
@@ -121,7 +121,7 @@ def _nodes(node: yaml.Node) -> dict[str, yaml.Node]:
     return {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
 
 
-def _said(node: yaml.Node | None) -> str:
+def _scalar_text(node: yaml.Node | None) -> str:
     """Return a scalar's text; empty for null, a missing node and other kinds of nodes."""
     return str(node.value) if isinstance(node, yaml.ScalarNode) and not node.tag.endswith(":null") else ""
 
@@ -134,7 +134,7 @@ def _search(part: str, folders: Iterator[Path]) -> Iterator[Found]:
                 continue
             seen.add(path.resolve())
             state = path.stat()
-            found = _judge(path, state.st_size, state.st_mtime_ns)
+            found = _identify(path, state.st_size, state.st_mtime_ns)
             if found is not None and found.part == part:
                 yield found
 
@@ -152,7 +152,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 @lru_cache(maxsize=4096)
-def _judge(path: Path, size: int, changed: int) -> Found | None:  # noqa: ARG001 - part of the cache's key
+def _identify(path: Path, size: int, changed: int) -> Found | None:  # noqa: ARG001 - part of the cache's key
     """Identify a file by its header; None if it isn't a part of a Z-Image model."""
     from zimage_app.models.weights.weight_file import open_file  # imports torch, which takes a second
 
@@ -250,7 +250,7 @@ def _plain(stem: str) -> str:
     return re.sub(r"[^a-z0-9]", "", stem.lower())
 
 
-def _named_apart(sources: list[ModelSource], home: Path) -> list[ModelSource]:
+def _with_unique_names(sources: list[ModelSource], home: Path) -> list[ModelSource]:
     """Add folder names to the model names of files that have the same name in different folders."""
     names = [source.card.name for source in sources]
 

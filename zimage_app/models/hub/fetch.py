@@ -32,10 +32,10 @@ from zimage_app.models.hub.receipt import checksum_of, note
 from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
 from zimage_app.models.hub.transfer import Stopped, Task, Transfer, size_of
 
-_AT_ONCE = 3
+_MAX_PARALLEL = 3
 """Files downloaded at a time: one connection rarely uses the whole bandwidth, and hubs throttle many connections."""
 _LOCKS = ".locks"
-_SPARE = 64_000_000
+_MIN_FREE = 64_000_000
 """Bytes of disk space to leave free."""
 _WINDOW = 5.0
 """Seconds over which the speed is averaged."""
@@ -77,7 +77,7 @@ class FetchPlan:
     @property
     def left(self) -> int:
         """Bytes that remain to be downloaded."""
-        return self.size - sum(_here(errand, file) for errand in self.errands for file in errand.files)
+        return self.size - sum(_bytes_on_disk(errand, file) for errand in self.errands for file in errand.files)
 
     @property
     def weights(self) -> int:
@@ -86,7 +86,7 @@ class FetchPlan:
         return sum(file.size for errand in self.errands for file in errand.files if file.path.endswith(names))
 
 
-def _here(errand: Errand, file: RepoFile) -> int:
+def _bytes_on_disk(errand: Errand, file: RepoFile) -> int:
     """Return how many bytes of a file are on disk, complete or as a partial download."""
     if size_of(errand.folder / file.path) == file.size:
         return file.size
@@ -156,8 +156,8 @@ def fetch(
     patience, stopped = patience or RetryPolicy(), stopped or threading.Event()
     with ExitStack() as stack:
         for errand in plan.errands:
-            stack.enter_context(_alone(errand.folder))
-        _make_sure_of_room(plan)
+            stack.enter_context(_download_lock(errand.folder))
+        _check_disk_space(plan)
         for errand in plan.errands:
             _begin(errand)
         meter = Meter(FetchProgress(plan.files, plan.size, done=plan.size - plan.left))
@@ -190,7 +190,7 @@ def _end(errand: Errand) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _download_lock(folder: Path) -> Iterator[None]:
     """Hold the folder's download lock; raises FetchError if another program holds it."""
     locks = folder.parent / _LOCKS
     try:
@@ -207,10 +207,10 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _make_sure_of_room(plan: FetchPlan) -> None:
+def _check_disk_space(plan: FetchPlan) -> None:
     for folder in {errand.folder.parent for errand in plan.errands}:
         free = free_space(folder)
-        if free < plan.left + _SPARE:
+        if free < plan.left + _MIN_FREE:
             raise errors.disk_full(folder, plan.left, free)
 
 
@@ -233,7 +233,7 @@ class _Run:
         """Download several files at a time, and the model index after all others."""
         wanted = [(errand, file) for errand in plan.errands for file in errand.files]
         last = [(errand, file) for errand, file in wanted if file.path == INDEX]
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+        with ThreadPoolExecutor(_MAX_PARALLEL, thread_name_prefix="fetch") as pool:
             futures = [pool.submit(self._one, errand, file) for errand, file in wanted if file.path != INDEX]
             try:
                 self._watch(futures)

@@ -105,7 +105,7 @@ class HuggingFace:
             return api.model_info(repo, files_metadata=True, timeout=patience.answer)
 
         try:
-            info = _asked(self, ask)
+            info = _requested(self, ask)
         except GatedRepoError as error:
             raise errors.gated(repo, self.page(repo)) from error
         except (RepositoryNotFoundError, HFValidationError) as error:
@@ -173,7 +173,7 @@ class ModelScope:
             wanted = {"Revision": _REVISION, "Recursive": "true"}
             return httpx.get(url, params=wanted, headers=AGENT, timeout=timeout, follow_redirects=True)
 
-        answer = _asked(self, ask)
+        answer = _requested(self, ask)
         if answer.status_code in Busy.STATUSES:
             raise Busy.of(answer.status_code, answer.headers)
         if answer.status_code in (401, 403, 404):
@@ -263,7 +263,7 @@ def reach(host: Host, seconds: float) -> None:
         raise errors.no_network(host.name, _OTHER[host.key]) from (failures[0] if failures else None)
 
 
-def _asked(host: Host, ask: Callable[[], _Answer]) -> _Answer:
+def _requested(host: Host, ask: Callable[[], _Answer]) -> _Answer:
     """Return ``ask()``; raises FetchError if the request fails at network level."""
     import httpx2  # huggingface_hub's HTTP client
 

@@ -15,7 +15,7 @@ from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
 from zimage_app.models.hub.transfer import feed
 
 NAME = ".fetched.json"
-_LARGEST = 16 * 2**20
+_MAX_BYTES = 16 * 2**20
 """Maximum size of a note in bytes."""
 _WRITING = threading.Lock()
 
@@ -70,7 +70,7 @@ def checksum_of(path: Path, size: int, like: Checksum | None, stopped: threading
 def _read(folder: Path) -> dict[str, Any]:
     """Return the note's content; empty if it is missing or unreadable."""
     try:
-        data = json.loads(read_regular(folder / NAME, _LARGEST))
+        data = json.loads(read_regular(folder / NAME, _MAX_BYTES))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) and isinstance(data.get("files", {}), dict) else {}

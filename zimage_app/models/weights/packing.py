@@ -143,14 +143,14 @@ def stored_tensors(weights: Weights, prefixes: tuple[str, ...]) -> dict[str, Sto
         if prefix + key not in beside and key != _OLD_MARK:
             layer = key.removesuffix(".weight")
             given = companions.pop(layer, {}) if layer != key else {}
-            found[key] = _judged(
+            found[key] = _with_format(
                 weights, Stored(prefix + key, entry.shape, "", given, notes.get(layer, unnoted)), entry
             )
     _refuse_orphans(weights, companions)
     return found
 
 
-def _judged(weights: Weights, stored: Stored, entry: Entry) -> Stored:
+def _with_format(weights: Weights, stored: Stored, entry: Entry) -> Stored:
     """Return the tensor with its format and unpacked shape; raises ModelError for an unsupported format."""
     if entry.packing:
         if entry.packing not in GGUF_BLOCKS:
@@ -168,7 +168,7 @@ def _judged(weights: Weights, stored: Stored, entry: Entry) -> Stored:
     roles = (*FORMATS[name].needs, *FORMATS[name].may_have)
     kept = {role: key for role, key in stored.companions.items() if role in roles}
     try:
-        shape = _numbers(weights, stored, name)
+        shape = _unpacked_shape(weights, stored, name)
     except (ValueError, TypeError, IndexError) as error:
         raise _unreadable(weights) from error
     return Stored(stored.key, shape, name, kept, stored.settings)
@@ -212,7 +212,7 @@ def _check_companions(weights: Weights, stored: Stored, entry: Entry, name: str)
             )
 
 
-def _numbers(weights: Weights, stored: Stored, name: str) -> tuple[int, ...]:
+def _unpacked_shape(weights: Weights, stored: Stored, name: str) -> tuple[int, ...]:
     """Return the unpacked shape (out, in) of a packed weight."""
     if name == "svdquant_w4a4":
         inputs = weights.entries[stored.companions["weight_smooth_factor"]].shape[0]

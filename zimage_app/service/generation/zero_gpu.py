@@ -27,14 +27,14 @@ _BEGIN = 20.0
 _SECONDS_PER_COST = 4e-5
 """Seconds per unit of cost: about twice Z-Image-Turbo's time on half an RTX Pro 6000, because a run that exceeds its
 lease is killed."""
-_LONGEST = 120.0
+_MAX_SECONDS = 120.0
 """Maximum lease in seconds; ZeroGPU refuses more to visitors without an account."""
 
 
 def lease_seconds(plan: GenerationPlan) -> int:
     """Return the seconds for which the GPU is requested; they are charged to the visitor's daily quota."""
     cost = sum(stage.cost for stage in plan.stages)
-    return math.ceil(min(_LONGEST, _BEGIN + cost * _SECONDS_PER_COST))
+    return math.ceil(min(_MAX_SECONDS, _BEGIN + cost * _SECONDS_PER_COST))
 
 
 def _never() -> bool:

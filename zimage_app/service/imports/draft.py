@@ -40,7 +40,7 @@ _GRID = 16
 _EXPECTED = ("steps", "cfg", "sampler", "scheduler")
 """Settings that every stage in a file is expected to have."""
 _ANY_DIGEST = "0" * 64
-_LEAST = 64
+_MIN_SIDE = 64
 """Minimum side in pixels."""
 
 
@@ -265,7 +265,7 @@ class Draft:
             return given
         factor = MAX_SIDE / max(width, height)
         sides = [round(side * factor / _GRID) * _GRID for side in (width, height)]
-        if factor >= 1 or min(sides) < _LEAST:
+        if factor >= 1 or min(sides) < _MIN_SIDE:
             return given
         title = of_stage(number, Text("size", "尺寸"))
         reason = Text(f"sides have at most {MAX_SIDE} pixels", f"边长不超过 {MAX_SIDE} 像素")

@@ -43,11 +43,11 @@ MAX_SECONDS = 30
 """Time limit for one picture; the largest takes two seconds on one slow core."""
 _IDLE_SECONDS = 60
 """Seconds after which an idle worker exits."""
-_AT_ONCE = 2
+_MAX_WORKERS = 2
 """Maximum number of workers; further calls wait."""
 _WHITE = (255, 255, 255)
 _ORIENTATION = 0x0112
-_LYING = (5, 6, 7, 8)
+_SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 _HEAD = struct.Struct(">II")
 """Header of each message: size of its JSON and of the data after it, in bytes."""
@@ -97,7 +97,7 @@ class _Processes:
     """The pool of worker processes. Thread-safe."""
 
     def __init__(self) -> None:
-        self._places = threading.Semaphore(_AT_ONCE)
+        self._places = threading.Semaphore(_MAX_WORKERS)
         self._idle: list[_Process] = []
 
     def decode(self, data: bytes, wanted: Wanted) -> Decoded:
@@ -252,7 +252,7 @@ def _answer(data: bytes, said: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     try:
         with opened_picture(io.BytesIO(data), FORMATS, MAX_PIXELS) as image:
             width, height = image.size
-            if exif_of(image).get(_ORIENTATION) in _LYING:
+            if exif_of(image).get(_ORIENTATION) in _SIDEWAYS:
                 width, height = height, width
             return {"width": width, "height": height}, _made(image, wanted)
     except (UnreadablePicture, MemoryError) as error:

@@ -27,7 +27,7 @@ from zimage_app.service.imports.comfy.values import (
     Value,
 )
 
-_MOST = 64
+_MAX_CARRIED = 64
 _TEXTS = ("text", "prompt", "positive", "positive_prompt", "user_prompt")
 _FILES = ("unet_name", "ckpt_name", "model_name", "model_path", "gguf_name", "diffusion_model", "base_ckpt_name")
 _LATENTS = ("latent_image", "latent", "samples")
@@ -59,7 +59,7 @@ def unknown_node(at: At) -> Foreign:
             carried = {**flow.parts, **carried}
         elif flow is not None and not isinstance(flow, Plain | Missing):
             carried[name] = flow
-        if len(carried) > _MOST:
+        if len(carried) > _MAX_CARRIED:
             break
     made = {**_encoder(at, carried), **_loader(at, carried)}
     made |= _loras(at, {**carried, **made})

@@ -18,7 +18,7 @@ from zimage_app.service.storage.atomic_files import write_whole
 log = logging.getLogger(__name__)
 
 NAME = ".favourites.json"
-_LARGEST = 64 * 2**20
+_MAX_BYTES = 64 * 2**20
 """Maximum size of the file in bytes; enough for two million ids."""
 
 
@@ -81,7 +81,7 @@ class Favourites:
 def _read(path: Path) -> set[str]:
     """Read the ids; empty without a file. Raises ValueError for invalid content, OSError if it can't be read."""
     try:
-        data = json.loads(read_regular(path, _LARGEST))
+        data = json.loads(read_regular(path, _MAX_BYTES))
     except FileNotFoundError:
         return set()
     except RecursionError as error:

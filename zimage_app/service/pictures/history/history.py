@@ -149,7 +149,7 @@ class History:
         gone = [each for each in self.ids(owner, Search(trashed=True)) if self._found(each, owner, trashed=True)]
         for picture_id in gone:
             for path in self._places(picture_id, trashed=True):
-                with _worded(path):
+                with _storage_errors(path):
                     for file in _with_stages(path):
                         file.unlink(missing_ok=True)
         self.refresh(_PATIENCE)
@@ -252,7 +252,7 @@ class History:
         try:
             for path in self._places(picture_id, trashed=trashed):
                 if path.is_file():
-                    with _worded(path):
+                    with _storage_errors(path):
                         moved.append((path, _move_with_stages(path, onto / path.relative_to(base))))
         finally:
             self._tell_moved(moved)
@@ -285,7 +285,7 @@ def _move_with_stages(path: Path, target: Path) -> Path:
 
 
 @contextmanager
-def _worded(path: Path) -> Iterator[None]:
+def _storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

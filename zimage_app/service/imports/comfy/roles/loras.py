@@ -76,7 +76,7 @@ def _is_file(data: object) -> bool:
 
 
 def _numbered(at: At) -> Iterator[Lora]:
-    """Read numbered inputs; options ``file``, ``strength``, ``text`` and ``active`` are patterns, also per ``modes``."""
+    """Read numbered inputs; ``file``, ``strength``, ``text`` and ``active`` are patterns, also inside ``modes``."""
     if (toggle := at.plain("toggle")) is not None and not (isinstance(toggle, Plain) and truth(toggle.data)):
         return
     options = {**at.kind.options, **at.option("modes", {}).get(str(at.known("mode", "")), {})}

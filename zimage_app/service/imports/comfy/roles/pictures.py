@@ -95,17 +95,17 @@ def _within(size: Size | None, box: Size) -> Size | None:
 
 def _to(size: Size | None, width: int, height: int, unit: int) -> Size | None:
     if width and height:
-        return _least(width, unit), _least(height, unit)
+        return _at_least(width, unit), _at_least(height, unit)
     if size is None:
         return None
     if width:
-        return _least(width, unit), _least(round(size[1] * width / size[0]), unit)
+        return _at_least(width, unit), _at_least(round(size[1] * width / size[0]), unit)
     if height:
-        return _least(round(size[0] * height / size[1]), unit), _least(height, unit)
+        return _at_least(round(size[0] * height / size[1]), unit), _at_least(height, unit)
     return size
 
 
-def _least(pixel: int, unit: int) -> int:
+def _at_least(pixel: int, unit: int) -> int:
     return max(64, pixel) // 8 * 8 if unit == 8 else max(1, pixel)
 
 

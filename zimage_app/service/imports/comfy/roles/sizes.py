@@ -11,7 +11,7 @@ from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.roles.switches import truth
 from zimage_app.service.imports.comfy.values import Missing, Note, Picture, Plain, Size, Value
 
-_LARGEST = 100_000
+_MAX_SIDE = 100_000
 _WIDTH_HEIGHT = re.compile(r"(?<!\d)(\d{2,5})\s*[x×*X,]\s*(\d{2,5})(?!\d)")
 _RATIO = re.compile(r"(?<![\d.])(\d{1,4}(?:\.\d{1,4})?)\s*[:：/]\s*(\d{1,4}(?:\.\d{1,4})?)(?![\d.])")
 _NO_SIZE = Text("the size that it gives isn't known", "无法得知它给出的尺寸")
@@ -22,7 +22,7 @@ def pixels(value: object) -> int | None:
     """Return a valid side in pixels, or None."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MAX_SIDE else None
 
 
 def side(at: At, name: str) -> int | Missing | None:
