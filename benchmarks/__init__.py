@@ -1,1 +1,1 @@
-"""Measurements that are run by hand; each prints a table for people and one JSON object as its last line."""
+"""Benchmarks that are run by hand; each prints a readable table, and one JSON object as its last line."""

@@ -1,7 +1,7 @@
-"""How much quicker the fast transformer is than diffusers' own forward, at the sizes of the three stages.
+"""Benchmark of the fast transformer against diffusers' own forward, at the sizes of the three stages.
 
-Both run on the same random weights, taking turns, so that a busy machine slows both alike; what counts is the median of
-the ratios of neighbours. With one CPU thread the clock is that thread's own, which other processes move less.
+Both run alternately on the same random weights, so that other load slows both alike; the result is the median of the
+ratios of neighbouring runs. With one CPU thread, that thread's CPU time is measured, which other processes affect less.
 
     python -m benchmarks.evaluate --quick
     python -m benchmarks.evaluate --dim 768 --layers 8 --dtype bfloat16 --compile
@@ -26,19 +26,19 @@ from zimage_app.models.networks.transformer import FastTransformer
 STAGES = ((28, 22), (54, 42), (108, 84))
 """Latent (height, width) of the reference workflow's stages."""
 CAPTIONS = ((60,), (300,), (60, 17), (300, 17))
-"""Tokens of the prompts; two are a step with CFG."""
+"""Numbers of tokens of the prompts; two prompts mean a step with CFG."""
 SIGMA = 0.7
 _CAPTION_CHANNELS = 256
 _TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}
 _HEAD = {64: [16, 24, 24], 128: [32, 48, 48]}
-"""Rotary channels by axis, for the head widths offered."""
+"""Head width -> rotary channels per axis."""
 
 Forward = Callable[[], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table; times in milliseconds, medians."""
+    """One line of the table; times are medians in milliseconds."""
 
     height: int
     width: int
@@ -53,7 +53,7 @@ class Row:
 
 
 def build(options: argparse.Namespace) -> Any:
-    """A diffusers transformer with random weights."""
+    """Build a diffusers transformer with random weights."""
     from diffusers import ZImageTransformer2DModel
 
     heads = options.dim // options.head
@@ -69,14 +69,14 @@ def build(options: argparse.Namespace) -> Any:
             axes_dims=_HEAD[options.head],
             axes_lens=[1536, 512, 512],
         )
-    # Not module.to: diffusers warns of casts that would touch layers it keeps in float32, and this model has none.
+    # Not module.to, because diffusers warns about casting layers that it keeps in float32; this model has none.
     for parameter in module.parameters():
         parameter.data = parameter.data.to(getattr(torch, options.dtype))
     return module.eval().requires_grad_(False)
 
 
 def stock_forward(module: Any, x: Tensor, captions: Sequence[Tensor]) -> Forward:
-    """diffusers' forward, called as its pipeline calls it."""
+    """Return diffusers' forward, called as its pipeline calls it."""
     time_ = torch.full((x.shape[0],), 1.0 - SIGMA, device=x.device)
 
     def run() -> Tensor:
@@ -87,14 +87,14 @@ def stock_forward(module: Any, x: Tensor, captions: Sequence[Tensor]) -> Forward
 
 
 def fast_forward(fast: FastTransformer, x: Tensor, captions: Sequence[Tensor]) -> Forward:
-    """The prepared evaluation."""
+    """Return the fast transformer's prepared evaluation."""
     prompts = [fast.prompt(item) for item in captions]
     evaluation = fast.evaluation((x.shape[2], x.shape[3]), prompts, [SIGMA])
     return lambda: evaluation(x, SIGMA)
 
 
 def measure(forwards: Sequence[Forward], repeats: int, threads: int) -> list[list[float]]:
-    """Milliseconds of each forward, taking turns; a first round is not counted."""
+    """Run the forwards alternately; return the milliseconds of each, without a warm-up round."""
     on_cpu = forwards[0]().device.type == "cpu"
     clock = time.thread_time if on_cpu and threads == 1 else time.perf_counter
     times: list[list[float]] = [[] for _ in forwards]
@@ -110,7 +110,7 @@ def measure(forwards: Sequence[Forward], repeats: int, threads: int) -> list[lis
 
 
 def compare(size: tuple[int, int], lengths: tuple[int, ...], models: Sequence[Any], options: argparse.Namespace) -> Row:
-    """Time the models ``(stock, fast[, compiled])`` at one size; raises when their results differ."""
+    """Time the models ``(stock, fast[, compiled])`` at one size; raises RuntimeError if their results differ."""
     stock, *others = models
     dtype = getattr(torch, options.dtype)
     x = torch.randn(len(lengths), 16, *size, dtype=dtype, device=options.device)
@@ -137,7 +137,7 @@ def compare(size: tuple[int, int], lengths: tuple[int, ...], models: Sequence[An
 
 
 def line(row: Row) -> str:
-    """A row for people."""
+    """Format a row as text."""
     compiled = ("-", "-") if row.compiled_ms is None else (f"{row.compiled_ms:.1f}", f"{row.compiled_ratio:.2f}")
     captions = "+".join(str(length) for length in row.captions)
     return (
@@ -147,7 +147,7 @@ def line(row: Row) -> str:
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dim", type=int, default=768, help="width of the model (default 768)")
     parser.add_argument("--head", type=int, default=128, choices=sorted(_HEAD), help="width of a head (default 128)")

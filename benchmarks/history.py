@@ -1,10 +1,10 @@
-"""How quickly a history of many pictures is read, opened again, paged and searched.
+"""Benchmark of reading, reopening, paging and searching a history of many pictures.
 
     python -m benchmarks.history
     python -m benchmarks.history --pictures 100000
 
-The pictures are small, but what they hold beside their pixels is that of real ones: the record of three stages and a
-prompt of 40 words. They are written to a temporary folder, 140 to a day.
+The pictures are small, but their metadata is realistic: the record of three stages and a prompt of 40 words. They are
+written to a temporary folder, 140 per day.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _PAGE = 60
 
 
 def write_pictures(folder: Path, count: int) -> None:
-    """``count`` pictures, each ten minutes after the one before."""
+    """Write ``count`` pictures, ten minutes apart."""
     gallery, chance = Gallery(folder), random.Random(1)
     pixels = np.zeros((64, 48, 3), np.uint8)
     begun = datetime(2026, 1, 1, 0, 5).astimezone()
@@ -79,7 +79,7 @@ def write_pictures(folder: Path, count: int) -> None:
 
 
 def milliseconds(work: Callable[[], object], repeats: int) -> float:
-    """Median of a few runs."""
+    """Return the median time of ``repeats`` runs in milliseconds."""
     times = []
     for _ in range(repeats):
         begin = time.perf_counter()
@@ -89,7 +89,7 @@ def milliseconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """All figures, in milliseconds."""
+    """Return all measurements in milliseconds."""
     history = History(folder)
     figures = {"first reading": milliseconds(history.refresh, 1)}
     searches = {

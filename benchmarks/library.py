@@ -1,10 +1,10 @@
-"""How quickly a big LoRA library opens: the first look, a later start, a refresh, a name, and what the page is sent.
+"""Benchmark of a large LoRA library: first scan, later start, refresh, lookup by name, and the data sent to the page.
 
     python -m benchmarks.library
     python -m benchmarks.library --files 10000
 
-The files are small, but their headers are those of real LoRAs (480 keys, training metadata), and half have what Civitai
-says of them beside. They are written to a temporary folder.
+The files are small, but their headers are realistic (420 keys, training metadata), and half have a Civitai info file
+beside them. They are written to a temporary folder.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CIVITAI = {"trainedWords": ["水墨", "ink wash"], "baseModel": "ZImageTurbo", 
 
 
 def write_files(folder: Path, count: int) -> None:
-    """``count`` LoRAs in sub-folders of a hundred."""
+    """Write ``count`` LoRAs in subfolders of a hundred."""
     tensors = {
         f"diffusion_model.layers.{layer}.{module}.lora_{side}.weight": np.zeros((1, 2), np.float16)
         for layer in range(_LAYERS)
@@ -53,7 +53,7 @@ def write_files(folder: Path, count: int) -> None:
 
 
 def milliseconds(work: Callable[[], object], repeats: int) -> float:
-    """Median of a few runs."""
+    """Return the median time of ``repeats`` runs in milliseconds."""
     times = []
     for _ in range(repeats):
         begin = time.perf_counter()
@@ -63,7 +63,7 @@ def milliseconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def measure(folder: Path, repeats: int) -> dict[str, float]:
-    """Milliseconds by what was done, and the size of what is kept and sent."""
+    """Return the times in milliseconds, and the sizes of cache and page data in megabytes."""
     library = LoraLibrary(folder)
 
     def first_look() -> None:

@@ -1,8 +1,7 @@
-"""How long a transformer of full size takes to load, and how much memory, from every layout; and one evaluation each.
+"""Benchmark of loading a full-size transformer from every layout: time, memory, and one evaluation per stage size.
 
-Random weights are written to disk layout by layout, loaded in a process of their own, and deleted again. Anonymous
-memory is what the process itself takes; weights that stay mapped from their file are not in it, and the system may drop
-and read them again as it likes.
+For each layout, random weights are written to disk, loaded in a separate process, and deleted. Anonymous memory is the
+process's own; it excludes memory-mapped weights, which the system may drop and reread at any time.
 
     python -m benchmarks.load --quick
     python -m benchmarks.load --folder benchmark-weights --layouts bf16 int8_convrot Q4_K whole
@@ -45,9 +44,9 @@ STAGES = ((28, 22), (54, 42), (108, 84))
 CAPTION = 60
 SIGMA = 0.7
 _SHARD = 2 * 10**9
-"""Numbers in a shard at most."""
+"""Maximum numbers per shard."""
 _LEADING_SCALES = {"Q8_0": 1, "Q4_0": 1, "Q4_K": 2}
-"""How many float16 numbers a block begins with."""
+"""Packing -> number of float16 scales at the start of a block."""
 _QUICK = {"n_layers": 2, "n_refiner_layers": 1, "dim": 768, "n_heads": 6, "n_kv_heads": 6, "cap_feat_dim": 256}
 
 
@@ -59,19 +58,19 @@ class Row:
     file_gb: float
     load_s: float
     load_anon_gb: float
-    """The most anonymous memory that loading took."""
+    """Peak anonymous memory of loading."""
     mapped_gb: float
-    """Of the file, in memory after the last evaluation."""
+    """Memory-mapped part of the file in memory after the last evaluation."""
     evaluation_s: tuple[float, ...]
-    """One evaluation at each stage's size."""
+    """Seconds of one evaluation at each stage's size."""
     evaluation_anon_gb: float
-    """The most anonymous memory of loading and evaluating together."""
+    """Peak anonymous memory of loading and evaluating."""
     device_gb: float | None
-    """The most memory on the accelerator."""
+    """Peak memory on the accelerator."""
 
 
 class Memory:
-    """Samples this process's memory in a thread of its own."""
+    """Samples this process's memory in a background thread."""
 
     def __init__(self) -> None:
         self._base = _status("RssAnon")
@@ -80,7 +79,7 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        """The most anonymous memory so far, in GB, above what the process began with."""
+        """Peak anonymous memory so far in GB, relative to that at construction."""
         self._sample()
         return round(self._peak, 3)
 
@@ -94,7 +93,7 @@ class Memory:
 
 
 def _status(name: str) -> float:
-    """A line of Linux's account of this process, in GB."""
+    """Return a value of ``/proc/self/status`` in GB."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024 / 1e9
@@ -102,7 +101,7 @@ def _status(name: str) -> float:
 
 
 def random_weights(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Weights of about the size of trained ones: ones for norms, else normal numbers."""
+    """Yield random weights of about the magnitude of trained ones: ones for norms, normal numbers for matrices."""
     generator = torch.Generator().manual_seed(0)
     for key, shape in shapes.items():
         if len(shape) == 1:
@@ -112,12 +111,12 @@ def random_weights(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) ->
 
 
 def shapes_of(kind: NetworkKind, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The weights that a network wants."""
+    """Return name -> shape of a network's weights."""
     return {key: tuple(tensor.shape) for key, tensor in kind.outline(config).state_dict().items()}
 
 
 def write_shards(folder: Path, kind: NetworkKind, config: Mapping[str, Any], dtype: torch.dtype) -> None:
-    """A sub-folder of a diffusers folder, with an index and its config."""
+    """Write one part of a diffusers folder: shards, index and config."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(dict(config)), encoding="utf-8")
     places: dict[str, str] = {}
@@ -139,7 +138,7 @@ def _write_shard(folder: Path, shard: dict[str, Tensor], places: dict[str, str])
 
 
 def write_int8(folder: Path, config: Mapping[str, Any]) -> None:
-    """Blocks' linears as ComfyUI's ``int8_tensorwise`` with ConvRot, by row; the rest in bfloat16."""
+    """Write the blocks' linears as ComfyUI's ``int8_tensorwise`` with ConvRot and row scales, the rest in bfloat16."""
     note = torch.tensor(list(b'{"format": "int8_tensorwise", "convrot": true}'), dtype=torch.uint8)
     stored: dict[str, Tensor] = {}
     for key, shape in shapes_of(TRANSFORMER, config).items():
@@ -155,7 +154,7 @@ def write_int8(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def write_gguf(folder: Path, config: Mapping[str, Any], packing: str) -> None:
-    """Blocks' linears in GGUF blocks of random codes, the rest in float32."""
+    """Write the blocks' linears as GGUF blocks of random codes, the rest in float32."""
     folder.mkdir(parents=True)
     kind = gguf.GGMLQuantizationType[packing]
     numbers, size = gguf.GGML_QUANT_SIZES[kind]
@@ -177,7 +176,7 @@ def write_gguf(folder: Path, config: Mapping[str, Any], packing: str) -> None:
 
 
 def write_whole(folder: Path, config: Mapping[str, Any]) -> None:
-    """A whole diffusers folder; only the words are those of the tiny model."""
+    """Write a whole diffusers folder; only its tokenizer is that of the tiny model."""
     shutil.copytree(write_tiny_model(folder / "tiny") / "tokenizer", folder / "tokenizer")
     shutil.rmtree(folder / "tiny")
     (folder / "model_index.json").write_text('{"_class_name": "ZImagePipeline"}', encoding="utf-8")
@@ -197,11 +196,11 @@ LAYOUTS: dict[str, Callable[[Path, Mapping[str, Any]], None]] = {
     "Q4_K": lambda folder, config: write_gguf(folder, config, "Q4_K"),
     "whole": write_whole,
 }
-"""A transformer in shards or in one file; ``whole`` is a model with its text encoder and VAE."""
+"""Layout -> function that writes it: a transformer in shards or one file; ``whole`` adds text encoder and VAE."""
 
 
 def load(layout: str, folder: Path, config: Mapping[str, Any], plan: MemoryPlan) -> FastTransformer:
-    """The transformer, of a whole model or alone."""
+    """Load the transformer, alone or as part of a whole model."""
     if layout == "whole":
         source = diffusers_source(plain_card("full-size"), folder)
         transformer = load_components(source, plan).transformer
@@ -218,7 +217,7 @@ def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argpa
     torch.set_num_threads(options.threads)
     device = best_device() if options.device is None else named_device(options.device)
     plan = plan_for(6 * 10**9, device)
-    # What is imported on first use is no part of loading.
+    # Imports on first use must not count as loading time.
     importlib.import_module("comfy_kitchen.tensor")
     importlib.import_module("diffusers.quantizers.gguf.utils")
     TRANSFORMER.outline(config)
@@ -243,7 +242,7 @@ def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argpa
 
 @torch.inference_mode()
 def _evaluate(fast: FastTransformer, size: tuple[int, int], config: Mapping[str, Any]) -> float:
-    """Seconds of one evaluation without what a stage works out before; of one CPU thread, that thread's own."""
+    """Return the seconds of one evaluation without its preparation; CPU time if there is a single CPU thread."""
     prompt = fast.prompt(torch.randn(CAPTION, config["cap_feat_dim"]))
     evaluation = fast.evaluation(size, [prompt], [SIGMA])
     x = torch.randn(1, 16, *size).to(fast.device, fast.dtype)
@@ -256,7 +255,7 @@ def _evaluate(fast: FastTransformer, size: tuple[int, int], config: Mapping[str,
 
 
 def in_own_process(layout: str, options: argparse.Namespace) -> Row:
-    """Write a layout, measure it in a fresh process, and delete it."""
+    """Write a layout, measure it in a new process, and delete it."""
     folder = options.folder / layout
     shutil.rmtree(folder, ignore_errors=True)
     LAYOUTS[layout](folder, config_of(options))
@@ -276,13 +275,13 @@ def in_own_process(layout: str, options: argparse.Namespace) -> Row:
 
 
 def config_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The published transformer's config, or a small one."""
+    """Return the published transformer's config, or a small one."""
     config = dict(read_json(CONFIGS / "transformer" / "config.json")) | {"n_layers": options.layers}
     return config | _QUICK if options.quick else config
 
 
 def line(row: Row) -> str:
-    """A row for people."""
+    """Format a row as text."""
     measured = [f"{seconds:.2f}" for seconds in row.evaluation_s]
     times = " ".join(f"{shown:>8}" for shown in measured + ["-"] * (len(STAGES) - len(measured)))
     device = "-" if row.device_gb is None else f"{row.device_gb:.2f}"
@@ -293,7 +292,7 @@ def line(row: Row) -> str:
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("benchmark-weights"), help="where to write the weights")
     parser.add_argument("--layouts", nargs="+", choices=sorted(LAYOUTS), default=list(LAYOUTS))

@@ -1,8 +1,8 @@
-"""How long LoRAs take to put on, change and take off at the real width, and what a step costs with them on.
+"""Benchmark of applying, changing and removing LoRAs at full width, and of steps with LoRAs applied.
 
-A model of real blocks, but fewer, is written to disk with random weights and loaded as any other: in bfloat16, where
-LoRAs are merged, and as GGUF, where they run beside the packed weights. Steps with 0, 1 and 3 LoRAs take turns, so that
-a busy machine slows all alike; with one CPU thread the clock is that thread's own.
+A model with fewer blocks of real size is written to disk with random weights and loaded normally: in bfloat16, where
+LoRAs are merged, and as GGUF, where they run beside the packed weights. Steps with 0, 1 and 3 LoRAs alternate, so that
+other load slows all alike; with one CPU thread, that thread's CPU time is measured.
 
     python -m benchmarks.lora --quick
     python -m benchmarks.lora --layers 4 --rank 32
@@ -35,16 +35,16 @@ from zimage_app.models.weights.placement import plan_for
 from zimage_app.models.weights.weight_file import read_json
 
 SIZE = (54, 42)
-"""The second stage's latent."""
+"""Latent (height, width) of the second stage."""
 SIGMA = 0.7
 BLOCKS = 34
-"""Of the published model: 30 main ones, two of each refiner."""
+"""Number of blocks of the published model: 30 main blocks, two in each refiner."""
 COUNTS = (0, 1, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One layout. Seconds are for ``blocks`` blocks; ``full_s`` for all 34, derived."""
+    """Measurements of one layout. Seconds are for ``blocks`` blocks; ``full_s`` is extrapolated to all 34."""
 
     layout: str
     blocks: int
@@ -53,17 +53,17 @@ class Row:
     change_one_s: float
     take_off_s: float
     full_s: float
-    """Of putting the first on."""
+    """Seconds to apply the first LoRA."""
     anon_gb: float
-    """Anonymous memory that three LoRAs took, the files' own contents included."""
+    """Anonymous memory taken by three LoRAs, including the files' contents."""
     step_s: tuple[float, ...]
-    """With 0, 1 and 3 LoRAs."""
+    """Seconds of a step with 0, 1 and 3 LoRAs."""
     step_ratio: tuple[float, ...]
-    """To a step without, by pairs of neighbours."""
+    """Median ratios to neighbouring steps without LoRAs."""
 
 
 def lora_file(folder: Path, number: int, config: Mapping[str, Any], rank: int) -> Path:
-    """A LoRA for every linear of every block."""
+    """Write a random LoRA for every linear of every block; return its path."""
     tensors: dict[str, Tensor] = {}
     for key, shape in shapes_of(TRANSFORMER, config).items():
         if TRANSFORMER.stays_packed.fullmatch(key):
@@ -78,7 +78,7 @@ def lora_file(folder: Path, number: int, config: Mapping[str, Any], rank: int) -
 
 
 def clock() -> float:
-    """The thread's own clock where all work is in it, else the wall's, with the device waited for."""
+    """Return the thread's CPU time if all work is in it, otherwise wall time after synchronising the device."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
         return time.perf_counter()
@@ -86,7 +86,7 @@ def clock() -> float:
 
 
 def seconds(manager: LoraManager, uses: Sequence[ResolvedLora]) -> float:
-    """To make these the LoRAs that are on, their files read before."""
+    """Return the seconds to apply these LoRAs, without reading their files."""
     stack, _ = manager.read(uses)
     begin = clock()
     manager.switch(stack)
@@ -95,7 +95,7 @@ def seconds(manager: LoraManager, uses: Sequence[ResolvedLora]) -> float:
 
 @torch.inference_mode()
 def step(fast: FastTransformer, config: Mapping[str, Any]) -> float:
-    """Seconds of one evaluation, the second: the first one after a change finds other memory in the caches."""
+    """Return the seconds of the second of two evaluations, because the first one after a change has cold caches."""
     generator = torch.Generator().manual_seed(0)
     prompt = fast.prompt(torch.randn(60, config["cap_feat_dim"], generator=generator))
     evaluation = fast.evaluation(SIZE, [prompt], [SIGMA])
@@ -107,7 +107,7 @@ def step(fast: FastTransformer, config: Mapping[str, Any]) -> float:
 
 
 def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> Row:
-    """One layout of the model."""
+    """Measure one layout of the model."""
     device = best_device() if options.device is None else named_device(options.device)
     LAYOUTS[layout](folder / layout, config)
     fast = load(layout, folder / layout, config, plan_for(6 * 10**9, device))
@@ -144,7 +144,7 @@ def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argpa
 
 
 def line(row: Row) -> str:
-    """A row for people."""
+    """Format a row as text."""
     times = " ".join(f"{value:>7.2f}" for value in row.step_s)
     ratios = " ".join(f"{value:>6.3f}" for value in row.step_ratio)
     return (
@@ -154,7 +154,7 @@ def line(row: Row) -> str:
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("benchmark-weights"), help="where to write the weights")
     parser.add_argument("--layouts", nargs="+", choices=sorted(LAYOUTS), default=["bf16", "Q8_0"])

@@ -1,4 +1,4 @@
-"""How long a program waits for a task's status while pictures are made (L4): the real app, over HTTP, with watchers.
+"""Benchmark of the latency of status requests while pictures are generated (L4): the real app, over HTTP.
 
 python -m benchmarks.status --calls 500 --watchers 8
 """
@@ -26,7 +26,7 @@ _PATIENCE = 120.0
 
 @contextmanager
 def running() -> Iterator[str]:
-    """``app.py`` with the demo model on a free port; gives the address of its REST."""
+    """Run ``app.py`` with the demo model on a free port; yields the base URL of its REST API."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -41,7 +41,7 @@ def running() -> Iterator[str]:
 
 
 def wait_for(address: str) -> None:
-    """Until the app answers."""
+    """Wait until the app answers; raises TimeoutError."""
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
         try:
@@ -54,7 +54,7 @@ def wait_for(address: str) -> None:
 
 
 def ask(client: httpx.Client) -> str:
-    """Ask for a picture of three stages; gives the task's id once it runs."""
+    """Request a picture of three stages; return the task's id once it runs."""
     task_id = str(client.post("/generate", json={"prompt": "a red boat", "seed": 7}).json()["task_id"])
     while client.get(f"/generate/{task_id}").json()["state"] in ("waiting", "loading"):
         time.sleep(0.1)
@@ -62,14 +62,14 @@ def ask(client: httpx.Client) -> str:
 
 
 def watch(address: str, task_id: str) -> None:
-    """Read a task's events to their end."""
+    """Read a task's event stream to its end."""
     with httpx.stream("GET", f"{address}/generate/{task_id}/events", timeout=None) as stream:
         for _ in stream.iter_lines():
             pass
 
 
 def measure(address: str, calls: int, watchers: int) -> list[float]:
-    """Seconds of each status call, all of them while a picture is being made."""
+    """Return the seconds of each status request, all of them made while a picture is being generated."""
     seconds: list[float] = []
     with httpx.Client(base_url=address, timeout=_PATIENCE) as client:
         while len(seconds) < calls:
@@ -90,7 +90,7 @@ def measure(address: str, calls: int, watchers: int) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a line for people and the figures as JSON."""
+    """Measure; print a readable line, and the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=500)
     parser.add_argument("--watchers", type=int, default=8, help="event streams that are open meanwhile")

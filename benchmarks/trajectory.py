@@ -1,10 +1,10 @@
-"""One trajectory over rising sizes beside three stages: what it costs and how like the pictures are.
+"""Compares one trajectory over increasing sizes with three separate stages: cost, and similarity of the pictures.
 
     python -m benchmarks.trajectory [OUT.jpg]
     python -m benchmarks.trajectory --reference [OUT.jpg]
 
-On the demo model at half sizes, with its own prompts: beside its own stages, or the preset "Progressive in one
-trajectory" beside the reference workflow. Prints a table; OUT.jpg shows the pictures in pairs.
+Uses the demo model at half sizes with its own prompts, and compares with its own stages, or the preset "Progressive in
+one trajectory" with the reference workflow. Prints a table; OUT.jpg shows the pictures in pairs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from zimage_app.service.pictures.comparison import psnr, ssim
 from zimage_app.service.setup.config import StudioConfig
 
 STEPS = 14
-"""Of the whole trajectory beside the model's own stages."""
+"""Steps of the whole trajectory when it is compared with the model's own stages."""
 PRESET = "one-trajectory"
 SEED = 7
 DELTA = 0.1
@@ -36,7 +36,7 @@ SHOWN = (224, 288)
 
 
 def halved(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """The stages at half their sizes, so that a picture takes seconds on a CPU."""
+    """Return the stages at half their sizes, so that a picture takes seconds on a CPU."""
     return tuple(
         stage.model_copy(update={"width": stage.width // 32 * 16, "height": stage.height // 32 * 16})
         for stage in stages
@@ -44,14 +44,14 @@ def halved(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 
 def preset_stages() -> tuple[Stage, ...]:
-    """The preset's."""
+    """Return the preset's stages."""
     stages = PresetLibrary(StudioConfig().presets).load(PRESET).stages
     assert stages is not None
     return stages
 
 
 def one_trajectory(own: tuple[Stage, ...], delta: float) -> tuple[Stage, ...]:
-    """The model's own sizes and guidance, as one trajectory."""
+    """Return stages with the model's own sizes and guidance that form one trajectory."""
     shared = {"steps": STEPS, "denoise": 1.0, "sampler": "euler", "scheduler": "simple", "shift": 3.0}
     return tuple(
         stage.model_copy(update=shared | {"handover": "spectral", "delta": delta, "easycache": None}) for stage in own
@@ -60,17 +60,17 @@ def one_trajectory(own: tuple[Stage, ...], delta: float) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True)
 class Made:
-    """A picture and what it took."""
+    """A picture and its cost."""
 
     picture: Image.Image
     cost: float
-    """Evaluations of one latent cell."""
+    """Cost of the plan's stages, in evaluations of one latent cell."""
     seconds: float
-    """Of the processor."""
+    """CPU time in seconds."""
 
 
 def make(generator: Generator, prompt: str, stages: tuple[Stage, ...], seed: int = SEED) -> Made:
-    """One picture, timed."""
+    """Generate a picture and measure its CPU time."""
     request = GenerationRequest(prompt=prompt, seed=seed, stages=stages)
     cost = sum(stage.cost for stage in make_plan(request, generator.card).stages)
     begun = time.process_time()
@@ -79,20 +79,20 @@ def make(generator: Generator, prompt: str, stages: tuple[Stage, ...], seed: int
 
 
 def likeness(one: Image.Image, other: Image.Image) -> float:
-    """Correlation of two pictures, seen small: 1 is the same layout and colours, 0 none in common."""
+    """Return the correlation of two pictures at small size: 1 means the same layout and colours, 0 unrelated."""
     one_seen, other_seen = (_seen(each) for each in (one, other))
     return float((one_seen * other_seen).mean())
 
 
 def _seen(picture: Image.Image) -> NDArray[np.float64]:
-    """A small copy's values, with mean 0 and spread 1."""
+    """Return a small copy's values, normalised to mean 0 and standard deviation 1."""
     small = np.asarray(picture.resize((42, 54)), dtype=np.float64)
     centred: NDArray[np.float64] = small - small.mean()
     return centred / float(small.std())
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, print, and draw the pairs where a file is named."""
+    """Measure and print; draw the pairs if a file is given."""
     generator = load_generator("demo")
     prompts, stages = generator.card.examples, halved(generator.card.stages)
     trajectory = one_trajectory(stages, DELTA)
@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
 
 
 def draw(upper: list[Made], lower: list[Made], path: Path) -> None:
-    """Two rows of pictures."""
+    """Save two rows of pictures."""
     width, height = SHOWN
     sheet = Image.new("RGB", (width * len(upper), 2 * height), "white")
     for row, pictures in enumerate((upper, lower)):

@@ -1,6 +1,6 @@
-"""Writes the pages of docs/ that are made from the app's own tables: its settings, and ComfyUI's nodes.
+"""Generates the pages of docs/ that come from the app's own tables: settings, and ComfyUI's nodes.
 
-python tools/docs_pages.py          says which pages are not today's
+python tools/docs_pages.py          lists the pages that are out of date
 python tools/docs_pages.py --write  writes them
 """
 
@@ -118,11 +118,11 @@ _MEANINGS: dict[tuple[str, ...], tuple[str, str]] = {
     ("arithmetic", "compare", "convert"): ("Its result.", "取其计算结果。"),
     ("nothing",): ("Nothing that the picture depends on.", "与成片无关。"),
 }
-"""What a role of ``imports/comfy/roles`` makes of a node, in English and Chinese."""
+"""Roles of ``imports/comfy/roles`` -> description of what they import, in English and Chinese."""
 
 
 def settings_page() -> str:
-    """The page of all settings."""
+    """Return the page of all settings."""
     parts = [_SETTINGS, _section("A picture / 一张图片", "", GenerationRequest)]
     parts.append(_section("A stage / 阶段", "stages.N.", Stage))
     for name, group in STAGE_GROUPS.items():
@@ -201,7 +201,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def nodes_page() -> str:
-    """The page of ComfyUI's nodes."""
+    """Return the page of ComfyUI's nodes."""
     return "\n".join((_NODES, *_node_sections()))
 
 
@@ -224,7 +224,7 @@ def _by_pack(kinds: Sequence[NodeKind], packs: Mapping[str, str]) -> dict[str, l
 
 
 def _packs() -> dict[str, str]:
-    """The title of the table that a class stands in, which is the table's first comment."""
+    """Return node class -> title of its table, which is the table's first comment."""
     packs = {}
     for path in sorted((Path(catalogue.__file__).parent / "nodes").glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
@@ -234,7 +234,7 @@ def _packs() -> dict[str, str]:
 
 
 def described_roles() -> frozenset[str]:
-    """The roles that the page of nodes has a sentence for."""
+    """Return the roles that the page of nodes describes."""
     return frozenset(role for roles in _MEANINGS for role in roles)
 
 
@@ -242,7 +242,7 @@ PAGES = {"SETTINGS.md": settings_page, "COMFYUI.md": nodes_page}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the pages, or say which are not today's."""
+    """Write the pages, or list those that are out of date; return the exit status."""
     old = [name for name, page in PAGES.items() if not _is_todays(name, page())]
     if "--write" in arguments:
         for name in old:

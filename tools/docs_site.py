@@ -1,4 +1,4 @@
-"""Hooks of mkdocs (``mkdocs.yml``): READMEs of the repository are pages of the site too, with links that fit it."""
+"""mkdocs hooks (``mkdocs.yml``): add the repository's READMEs to the site, and rewrite their links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP = {"index.md": "README.md", "zh.md": "README.zh-CN.md"}
-"""Pages of the site by what they are in the repository."""
+"""Page of the site -> file in the repository."""
 OTHERS = (
     "CHANGELOG.md",
     "CODE_OF_CONDUCT.md",
@@ -27,12 +27,12 @@ OTHERS = (
     "tools/demo_model/README.md",
     "zimage_app/ui/page/fonts/OFL.txt",
 )
-"""The same path on the site as in the repository."""
+"""Files with the same path on the site as in the repository."""
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)\s#]+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the files outside of docs/."""
+    """Add the files outside docs/."""
     for there, here in {**TOP, **{name: name for name in OTHERS}}.items():
         files.append(File.generated(config, there, abs_src_path=str(ROOT / here)))
     return files

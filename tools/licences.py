@@ -1,4 +1,4 @@
-"""Writes docs/LICENCES.md: the licences of the packages that the app needs, as their own metadata says.
+"""Generates docs/LICENCES.md: the licences of the app's dependencies, from their own metadata.
 
 python tools/licences.py          prints the page
 python tools/licences.py --write  puts it into docs/
@@ -29,24 +29,24 @@ are under NVIDIA's licence. Models have licences of their own too: see the page 
 CUDA 版 PyTorch 会一并安装 NVIDIA 的库，适用 NVIDIA 的许可。模型另有各自的许可，见其发布页面。
 """
 _LONGEST = 60
-"""Letters; some packages put the whole text of their licence where its name belongs."""
+"""Maximum characters of a licence's name; some packages have the licence's whole text in that field."""
 
 
 def direct() -> list[Requirement]:
-    """The lines of requirements.txt, in its order."""
+    """Return the requirements of requirements.txt, in its order."""
     lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines())
     return [Requirement(line) for line in lines if line]
 
 
 def page() -> str:
-    """The page for what is installed here."""
+    """Return the page for the packages installed on this machine."""
     own = [canonicalize_name(each.name) for each in direct()]
     others = sorted(_needed(direct()) - set(own))
     return "\n".join([_INTRO, *_table("Asked for / 直接依赖", own), *_table("Needed by those / 间接依赖", others)])
 
 
 def licence_of(package: Distribution) -> str:
-    """The licence's name: the expression, the short text or the classifiers, whichever there is first."""
+    """Return the licence's name from the first of: licence expression, short licence text, classifiers."""
     metadata = package.metadata
     expression, short = (str(*(metadata.get_all(name) or ())[:1]).strip() for name in ("License-Expression", "License"))
     if expression:
@@ -68,7 +68,7 @@ def _table(title: str, names: Sequence[str]) -> Iterator[str]:
 
 
 def _needed(wanted: list[Requirement]) -> set[str]:
-    """The packages, and all that they need on this machine."""
+    """Return the packages and all their dependencies that apply on this machine."""
     seen: set[tuple[str, frozenset[str]]] = set()
     waiting = list(wanted)
     while waiting:

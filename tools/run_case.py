@@ -2,10 +2,10 @@
 
     python tools/run_case.py CASE.json OUT.safetensors
 
-CASE.json names a transformer (a single file in the original or the diffusers naming), text features (a file and two
-keys), LoRAs, stages, and where one is wanted a latent to start from with its mask; file names are relative to the case.
-OUT.safetensors gets ``stage1``, ``stage2``, … in VAE space, float32; of a stage whose trajectory the next one takes
-over, as noisy as it is handed over. The last line printed is
+CASE.json names a transformer (a single file with the original or diffusers' key names), text features (a file and two
+keys), LoRAs, stages, and optionally a latent to start from with its mask; file names are relative to the case.
+OUT.safetensors gets ``stage1``, ``stage2``, … in VAE space, float32; a stage whose trajectory the next one continues is
+saved with its remaining noise. The last line printed is
 ``{"stages": [{"calls": 18, "executed": 18, "skipped_calls": []}, …]}``.
 """
 
@@ -50,21 +50,21 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class TransformerFile(BaseModel):
-    """Weights and the config of their class; keys left out take the class's value."""
+    """A transformer's weights and config; omitted config keys take the class's defaults."""
 
     file: str
     config: dict[str, Any] | None = None
 
 
 class NegativePhrase(BaseModel):
-    """Text features by key, without the chat template, that NegPiP subtracts in all stages."""
+    """A phrase that NegPiP subtracts in all stages: key of its text features, without the chat template."""
 
     features: str
     weight: Annotated[float, Field(lt=0.0)]
 
 
 class TextFile(BaseModel):
-    """Text features by key; without a negative one the positive is taken for both."""
+    """Keys of the prompts' text features; without a negative one, the positive is used for both."""
 
     file: str
     positive: str
@@ -73,7 +73,7 @@ class TextFile(BaseModel):
 
 
 class StartFile(BaseModel):
-    """What a run starts from, by key: a latent in VAE space, and a mask (1, height, width), 1 = redrawn."""
+    """Keys of the tensors a run starts from: a latent in VAE space, and a mask (1, height, width), 1 = redraw."""
 
     file: str
     latent: str
@@ -89,7 +89,7 @@ class LoraFile(BaseModel):
 
 
 class Case(BaseModel):
-    """CASE.json. Keys that are not listed here are remarks; null is the same as left out."""
+    """The content of CASE.json. Unknown keys are remarks; null means the same as omitting the key."""
 
     transformer: TransformerFile
     text: TextFile
@@ -104,33 +104,33 @@ class Case(BaseModel):
 
 @dataclass(frozen=True)
 class GivenFeatures:
-    """A text encoder whose answers are known beforehand: features (tokens, channels) by name."""
+    """A text encoder that returns given features: name -> (tokens, channels)."""
 
     features: Mapping[str, Tensor]
 
     def encode(self, prompt: str) -> Tensor:
-        """The features of that name; a prompt out of which phrases were taken ends in spaces."""
+        """Return the features named by the prompt, which ends in spaces if phrases were removed from it."""
         return self.features[prompt.strip()]
 
 
 @dataclass(frozen=True)
 class GivenLatent:
-    """A codec whose one answer is known beforehand: the latent of whatever picture."""
+    """A codec that returns a given latent for every picture."""
 
     latent: Tensor
 
     def encode(self, picture: Tensor) -> Tensor:
-        """The latent (1, 16, h, w) in VAE space."""
+        """Return the latent (1, 16, h, w) in VAE space."""
         del picture
         return self.latent
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Never asked for: cases end in latents."""
+        """Never called, because cases end in latents."""
         raise AssertionError(f"a case decodes nothing, least of all {tuple(latent.shape)}")
 
 
 def load_case(case: Case, folder: Path) -> Components:
-    """The case's own transformer and text features as Components."""
+    """Load the case's transformer, text features and start latent as Components."""
     dtype = DTYPES[case.dtype or "float32"]
     device = named_device(case.device or "cpu")
     plan = MemoryPlan(device, dtype, Text("as the case says", "按用例指定"))
@@ -149,7 +149,7 @@ def _start_latent(start: StartFile | None, folder: Path) -> Tensor:
 
 
 def start_images(case: Case, plan: GenerationPlan, folder: Path) -> dict[int, StartImage]:
-    """The first stage's start, and its mask for those that follow, which keep what is handed over to them."""
+    """Return the start picture of the first stage, and its mask for later stages, which keep the handed-over latent."""
     if case.start is None:
         return {}
     mask = None
@@ -179,12 +179,12 @@ def _features(text: TextFile, folder: Path, device: torch.device, dtype: torch.d
 
 
 def phrases_of(text: TextFile) -> dict[str, NegativePhrase]:
-    """The phrases to subtract, by the words that stand for them in the prompt."""
+    """Return the phrases to subtract by their placeholder words in the prompt."""
     return {f"{place}.phrase": phrase for place, phrase in enumerate(text.negpip)}
 
 
 def request_of(case: Case) -> GenerationRequest:
-    """What a case asks for: its texts by name, its stages as they are."""
+    """Return the case as a request, with the names of its text features as prompts."""
     phrases = [f" ({name}:{phrase.weight})" for name, phrase in phrases_of(case.text).items()]
     reads = {"negpip": {"weight": 0.0}} if phrases else {}
     return parse_request(
@@ -199,7 +199,7 @@ def request_of(case: Case) -> GenerationRequest:
 
 
 def parse_case(data: object) -> Case:
-    """Plain data as a case; raises RequestError that names the first field that is wrong."""
+    """Parse a case from plain data; raises RequestError, which names the first invalid field."""
     try:
         return Case.model_validate_json(json.dumps(data))
     except ValidationError as error:
@@ -207,7 +207,7 @@ def parse_case(data: object) -> Case:
 
 
 def run_case(data: object, folder: Path) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """The latents by name and what each stage asked of the model."""
+    """Run a case; return the latents by name, and the numbers of model calls per stage."""
     case = parse_case(data)
     if case.threads is not None:
         torch.set_num_threads(case.threads)
@@ -225,14 +225,14 @@ def run_case(data: object, folder: Path) -> tuple[dict[str, Tensor], list[dict[s
 
 
 def _start_data(start: StartFile | None) -> dict[str, Any] | None:
-    """``start`` as a request has it, with hashes of no files."""
+    """Return the request's ``start`` with placeholder hashes."""
     if start is None:
         return None
     return {"picture": _NO_FILE, "mask": _NO_FILE if start.mask else None, "differential": start.differential}
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0, or 2 with one sentence."""
+    """Run the case; return exit status 0, or 2 after an error message."""
     if len(arguments) != 2:
         sys.stderr.write("usage: python tools/run_case.py CASE.json OUT.safetensors\n")
         return 2

@@ -1,6 +1,6 @@
-"""The pictures of the page in ``docs/``, made again on the demo model: ``python tools/screenshots.py``.
+"""Makes the page's screenshots in ``docs/`` with the demo model: ``python tools/screenshots.py``.
 
-Every view in Chinese and English, light and dark, on a desk and on a phone; takes a few minutes. Needs Chromium.
+Every view in Chinese and English, light and dark, on desktop and phone; takes a few minutes. Needs Chromium.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from zimage_app.service.studio import Studio  # noqa: E402
 from zimage_app.web.door import Door  # noqa: E402
 
 LARGEST = 1120
-"""Pixels a picture is wide at most, as READMEs show them."""
+"""Maximum width of a screenshot in pixels, as READMEs show them."""
 QUALITY = 72
-"""Of the JPEG files: letters stay sharp, and all of them together take a few hundred kB."""
+"""JPEG quality: text stays sharp, and all files together take a few hundred kB."""
 WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
 DONE = 600_000
-"""Milliseconds for a picture: this may be a slow CPU."""
+"""Timeout for a picture in milliseconds, enough for a slow CPU."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """A visitor: what the pictures are called after, and how the browser is set up."""
+    """One set of screenshots: suffix of its file names, browser settings and prompts."""
 
     name: str
     locale: str
     colours: str
     width: str
     prompts: tuple[str, ...]
-    """Run one after another, with seeds from 5 on."""
+    """Prompts that are run one after another, with seeds from 5 on."""
 
 
 LOOKS = (
@@ -54,7 +54,7 @@ LOOKS = (
 
 
 def main() -> None:
-    """Make a few pictures on the demo model, and keep what the page shows of them."""
+    """Generate a few pictures with the demo model, and save screenshots of the page."""
     with tempfile.TemporaryDirectory() as outputs, sync_playwright() as tool:
         studio = Studio(StudioConfig(outputs=Path(outputs), model="demo", offline=True))
         studio.start()
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _visit(browser: Browser, look: Look, address: str) -> Page:
-    """The page after this visitor's runs."""
+    """Open the page, run the prompts and return it."""
     width, height = WIDTHS[look.width]
     page = browser.new_page(
         locale=look.locale,
@@ -97,7 +97,7 @@ def _run(page: Page, prompt: str, seed: int) -> None:
 
 
 def _keep_views(page: Page, look: Look) -> None:
-    """``view-<view>-<look>.jpg`` of each view."""
+    """Save ``view-<view>-<look>.jpg`` of each view."""
     views: dict[str, Callable[[Page], None]] = {
         "canvas": _canvas,
         "stages": _stages,

@@ -71,7 +71,7 @@ def test_it_is_generated_for_ever_with_seeds_that_count_on(visit: Visit, scripte
     expect(forever).to_have_attribute("aria-pressed", "true")
     ask(page, "一直画")
     page.wait_for_function("document.querySelectorAll('.strip .thumb').length >= 5")
-    scripted.step_seconds = 0.5
+    scripted.step_seconds = 60.0
     expect_state(page, "running")
     page.locator("#stop").click()
     expect(forever).to_have_attribute("aria-pressed", "false")

@@ -1,4 +1,4 @@
-"""Makes the demo model: draws the scenes, words the captions, trains the weights, writes the model folder.
+"""Makes the demo model: draws scenes, writes captions, trains the weights, exports the model folder.
 
-Nothing here is imported by the app; it only reads the folder that :mod:`tools.demo_model.export` writes.
+The app imports nothing from here; it only reads the folder that :mod:`tools.demo_model.export` writes.
 """

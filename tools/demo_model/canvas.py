@@ -1,7 +1,7 @@
-"""A supersampled RGB canvas with flat shapes, the only drawing tools of the paper-cut style.
+"""A supersampled RGB canvas with flat shapes, for drawing in the paper-cut style.
 
-Points are fractions of the picture's width and height; radii and line widths are fractions of its width.
-So the same numbers draw the same picture at any size of the same proportions.
+Points are fractions of the picture's width and height; radii and line widths are fractions of its width. So the same
+numbers draw the same picture at any size of the same aspect ratio.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ Colour = tuple[float, float, float]
 
 
 def rgb(code: str) -> Colour:
-    """``"#rrggbb"`` as a colour."""
+    """Parse ``"#rrggbb"``."""
     code = code.removeprefix("#")
     return int(code[0:2], 16), int(code[2:4], 16), int(code[4:6], 16)
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """``a`` with ``share`` (0..1) of ``b``."""
+    """Interpolate linearly from ``a`` (share 0) to ``b`` (share 1)."""
     return (a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share, a[2] + (b[2] - a[2]) * share)
 
 
@@ -31,13 +31,13 @@ def _fill(colour: Colour) -> tuple[int, int, int]:
 
 
 class Canvas:
-    """Draws at ``supersample`` times the wanted size; :meth:`finish` averages down."""
+    """Draws at ``supersample`` times the final size; :meth:`finish` scales down by averaging."""
 
     def __init__(self, width: int, height: int, supersample: int) -> None:
         self.supersample = supersample
         self.width, self.height = width * supersample, height * supersample
         self.aspect = width / height
-        """Turns a length in widths into one in heights."""
+        """Factor that converts a length in widths to one in heights."""
         self.image = Image.new("RGB", (self.width, self.height))
         self._draw = ImageDraw.Draw(self.image)
 
@@ -53,13 +53,13 @@ class Canvas:
         return strip.resize((self.width, rows), Image.Resampling.NEAREST)
 
     def gradient(self, stops: Sequence[tuple[float, Colour]], top: float = 0, bottom: float = 1) -> None:
-        """Fill the whole width between two heights with a vertical gradient."""
+        """Fill the whole width between two heights (0..1) with a vertical gradient."""
         self.image.paste(self._gradient_column(stops, top, bottom), (0, round(top * self.height)))
 
     def gradient_polygon(
         self, points: Sequence[Point], colours: tuple[Colour, Colour], span: tuple[float, float]
     ) -> None:
-        """A polygon filled with a vertical gradient over the heights ``span``."""
+        """Draw a polygon filled with a vertical gradient over the heights ``span``."""
         top = round(span[0] * self.height)
         column = self._gradient_column(((0, colours[0]), (1, colours[1])), *span)
         mask = Image.new("L", column.size)
@@ -67,7 +67,7 @@ class Canvas:
         self.image.paste(column, (0, top), mask)
 
     def polygon(self, points: Sequence[Point], colour: Colour, alpha: float = 1.0) -> None:
-        """A flat polygon; ``alpha`` below 1 lets the picture underneath show."""
+        """Draw a flat polygon; ``alpha`` below 1 makes it transparent."""
         pixels = self._pixels(points)
         if alpha >= 1:
             self._draw.polygon(pixels, fill=_fill(colour))
@@ -79,12 +79,12 @@ class Canvas:
             self._paste(left, top, mask, colour)
 
     def box(self, corner: Point, opposite: Point, colour: Colour, alpha: float = 1.0) -> None:
-        """An upright rectangle between two corners."""
+        """Draw an axis-aligned rectangle between two corners."""
         (x0, y0), (x1, y1) = corner, opposite
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour, alpha)
 
     def ellipse(self, centre: Point, radii: tuple[float, float], colour: Colour, alpha: float = 1.0) -> None:
-        """An upright ellipse; both radii are fractions of the width, so equal radii are a circle."""
+        """Draw an axis-aligned ellipse; both radii are fractions of the width, so equal radii give a circle."""
         x, y = centre[0] * self.width, centre[1] * self.height
         rx, ry = radii[0] * self.width, radii[1] * self.width
         if alpha >= 1:
@@ -97,7 +97,7 @@ class Canvas:
             self._paste(left, top, mask, colour)
 
     def line(self, points: Sequence[Point], colour: Colour, width: float) -> None:
-        """A line through points, ``width`` a fraction of the picture's width."""
+        """Draw a line through points; ``width`` is a fraction of the picture's width."""
         pixels = max(1, round(width * self.width))
         self._draw.line(self._pixels(points), fill=_fill(colour), width=pixels, joint="curve")
 
@@ -112,5 +112,5 @@ class Canvas:
         self.image.paste(_fill(colour), (left, top, left + mask.width, top + mask.height), mask)
 
     def finish(self) -> Image.Image:
-        """The picture at its wanted size."""
+        """Return the picture at its final size."""
         return self.image.reduce(self.supersample) if self.supersample > 1 else self.image

@@ -1,7 +1,7 @@
-"""Words for a scene, in Chinese and English, freely worded and incomplete as prompts are.
+"""Captions for scenes, in Chinese and English, with varied wording and as incomplete as real prompts.
 
-:func:`caption` leaves things out at random (a prompt rarely says everything) and sometimes adds words that mean
-nothing here, so that unknown words do no harm. What it says is always true of the scene.
+:func:`caption` omits things at random, because a prompt rarely describes everything, and sometimes adds words without
+meaning here, so that unknown words do no harm. What a caption says is always true of the scene.
 """
 
 import random
@@ -31,15 +31,15 @@ class Words:
     many_stars: tuple[str, ...]
     some_stars: tuple[str, ...]
     reflection: tuple[str, ...]
-    """Of the main thing, the sun or the moon in the lake."""
+    """Reflection of the main object, the sun or the moon in the lake."""
     absent: Phrases
-    """Of what is not there."""
+    """Absence of a thing."""
     style: tuple[str, ...]
-    """Openings that say what kind of picture it is."""
+    """Openings that name the kind of picture."""
     filler: tuple[str, ...]
-    """Words that say nothing about the scene."""
+    """Words without information about the scene."""
     unwanted: tuple[str, ...]
-    """What people write into a negative prompt."""
+    """Typical words of negative prompts."""
     comma: tuple[str, ...]
 
 
@@ -200,7 +200,7 @@ ENGLISH_COUNTS: dict[int, tuple[str, ...]] = {
     2: ("two ", "two ", "a couple of ", ""),
     3: ("three ", "three ", "several "),
 }
-"""Trees of an unsaid number are two."""
+"""A plural without a number means two trees."""
 CHINESE_COUNTS: dict[int, tuple[str, ...]] = {
     1: ("一棵", "一棵", "一株"),
     2: ("两棵", "两棵", "两株", ""),
@@ -220,7 +220,7 @@ def _article(noun: str) -> str:
 
 
 def _main_thing(scene: Scene, lang: Lang, rng: random.Random) -> str:
-    """ "a red boat" / "一艘红色小船", now and then without its colour; "" where there is none."""
+    """Return "a red boat" / "一艘红色小船", sometimes without colour; "" if there is none or it is omitted."""
     if scene.kind is None or _drops(rng, 0.04):
         return ""
     words = WORDS[lang]
@@ -233,7 +233,7 @@ def _main_thing(scene: Scene, lang: Lang, rng: random.Random) -> str:
 
 
 def _side_said(side: Side, default: Side, rng: random.Random) -> bool:
-    """Sides that a listener would not assume are nearly always said, the assumed one rarely."""
+    """Decide whether to mention a side: nearly always if it isn't the default, rarely if it is."""
     return rng.random() < (0.15 if side == default else 0.93)
 
 
@@ -260,7 +260,7 @@ def _celestial_noun(scene: Scene, lang: Lang, rng: random.Random) -> str:
 
 
 def _celestial(scene: Scene, lang: Lang, rng: random.Random) -> str:
-    """ "a red sun on the left", "右边天空有一轮弯月"; "" where there is none or it is left out."""
+    """Return "a red sun on the left", "右边天空有一轮弯月"; "" if there is none or it is omitted."""
     if scene.celestial is None or _drops(rng, 0.08):
         return ""
     noun = _celestial_noun(scene, lang, rng)
@@ -277,7 +277,7 @@ def _celestial(scene: Scene, lang: Lang, rng: random.Random) -> str:
 
 
 def _trees(scene: Scene, lang: Lang, rng: random.Random) -> str:
-    """ "two pine trees on the right", "右边有两棵松树"; "" where there are none or they are left out."""
+    """Return "two pine trees on the right", "右边有两棵松树"; "" if there are none or they are omitted."""
     if scene.tree is None or _drops(rng, 0.12):
         return ""
     side_said = rng.random() < (0.3 if scene.tree_side == default_tree_side(scene.side) else 0.92)
@@ -293,7 +293,7 @@ def _trees(scene: Scene, lang: Lang, rng: random.Random) -> str:
 
 
 def _absences(scene: Scene, rng: random.Random, words: Words) -> list[str]:
-    """Of what could be there and is not, now and then one thing."""
+    """Return a phrase for one absent thing in an eighth of the cases, otherwise nothing."""
     if not _drops(rng, 0.12):
         return []
     names = ["clouds"] * (not scene.clouds) + ["birds"] * (not scene.birds) + ["tree"] * (scene.tree is None)
@@ -312,7 +312,7 @@ def _stars(scene: Scene, rng: random.Random, words: Words) -> str:
 
 
 def _extras(scene: Scene, lang: Lang, rng: random.Random) -> list[str]:
-    """Everything but time, ground and main thing, shuffled."""
+    """Return the phrases for everything except time, ground and main object, shuffled."""
     words = WORDS[lang]
     parts = [_celestial(scene, lang, rng), _trees(scene, lang, rng), _stars(scene, rng, words)]
     if scene.mountains is not None and not _drops(rng, 0.1):
@@ -334,7 +334,7 @@ def _extras(scene: Scene, lang: Lang, rng: random.Random) -> list[str]:
 
 
 def _english_place(scene: Scene, thing: str, ground: str, rng: random.Random) -> str:
-    """The main thing on its ground."""
+    """Return the main object on its ground."""
     if not thing:
         return ground
     if _side_said(scene.side, "center", rng):
@@ -404,7 +404,7 @@ def _join_time(place: str, time: str, lang: Lang, rng: random.Random) -> str:
 
 
 def caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
-    """One wording of the scene in ``lang``, or in either language."""
+    """Return a random caption of the scene in ``lang``, or in a random language."""
     chosen: Lang = rng.choice(LANGS) if lang is None else lang
     words = WORDS[chosen]
     if _drops(rng, 0.08):
@@ -426,7 +426,7 @@ def caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
 
 
 def fragment(scene: Scene, rng: random.Random, lang: Lang) -> str:
-    """One or two of the scene's attributes alone, as negative prompts and hasty people name them."""
+    """Return one or two of the scene's attributes alone, as in negative and very short prompts."""
     words = WORDS[lang]
     thing = _main_thing(scene, lang, rng) if scene.side == "center" else ""
     parts = [thing, rng.choice(words.time[scene.time]), rng.choice(words.ground[scene.ground])]
@@ -446,14 +446,14 @@ BEHIND: dict[Lang, tuple[str, ...]] = {
 
 
 def chatty_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
-    """A caption among the words with which people ask for something."""
+    """Return a caption inside a polite or conversational request."""
     chosen: Lang = rng.choice(LANGS) if lang is None else lang
     before = rng.choice(BEFORE[chosen]) if rng.random() < 0.8 else ""
     return before + caption(scene, rng, chosen) + (rng.choice(BEHIND[chosen]) if rng.random() < 0.5 else "")
 
 
 def listed_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
-    """The attributes in a list with their names, in any order."""
+    """Return the attributes as a list of "name: value", in random order."""
     chosen: Lang = rng.choice(LANGS) if lang is None else lang
     words, english = WORDS[chosen], chosen == "en"
     rows = [
@@ -472,7 +472,7 @@ def listed_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -
 
 
 def long_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> str:
-    """A wordy caption: the scene said twice, differently, among words that mean nothing here."""
+    """Return a long caption: two different captions of the scene with filler words between them."""
     chosen: Lang = rng.choice(LANGS) if lang is None else lang
     words = WORDS[chosen]
     fillers = rng.sample(words.filler, rng.randint(2, 6))
@@ -480,6 +480,6 @@ def long_caption(scene: Scene, rng: random.Random, lang: Lang | None = None) -> 
 
 
 def unwanted_caption(rng: random.Random) -> str:
-    """A short negative prompt, to be trained like an empty one: it says nothing about the picture."""
+    """Return a short negative prompt without information about the picture, trained like an empty caption."""
     words = WORDS[rng.choice(("en", "zh"))]
     return rng.choice(words.comma).join(rng.sample(words.unwanted, rng.randint(1, 4)))

@@ -1,9 +1,9 @@
-"""How the model improved over its training: each snapshot's pictures, judged after stage 1.
+"""Measures how the model improved during training: evaluates each snapshot's pictures after stage 1.
 
     python -m tools.demo_model.curve --run WORK/run --vae WORK/vae --tokenizer WORK/tokenizer --probe WORK/probe.pt \
         --out WORK/curve.json
 
-Stage 1 settles what is in a picture, and is quick. For every snapshot: percent right by attribute, and the Fréchet
+Stage 1 determines a picture's content, and is fast. For every snapshot: percent right by attribute, and the Fréchet
 distance to drawn scenes on the probe's features, both as in :mod:`tools.demo_model.evaluate`.
 """
 
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def snapshots(run: Path) -> list[Path]:
-    """In the order of their steps."""
+    """Return the snapshot files in order of their steps."""
     return sorted(run.glob("average_*.pt"))
 
 
 def judge_snapshot(path: Path, vae: Path, tokenizer: Path, probe: Probe, prompts: list[Wanted]) -> dict[str, Any]:
-    """One row of the curve."""
+    """Evaluate a snapshot; return its row of the curve."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "demo"
         model.mkdir()

@@ -1,9 +1,9 @@
-"""Runs the evaluation's prompts through the app and measures how far the pictures show what was asked for.
+"""Runs the evaluation's prompts through the app and measures how well the pictures match them.
 
     python -m tools.demo_model.evaluate --model models/demo --probe WORK/probe.pt --out WORK/evaluation
 
-A probe (:mod:`tools.demo_model.probes`) tells what a picture shows; how often it is right on drawn scenes is measured
-first, on their pictures as the VAE gives them back. Writes the pictures, a contact sheet and ``report.json``.
+A probe (:mod:`tools.demo_model.probes`) classifies what a picture shows; its accuracy is measured first, on drawn
+scenes with and without a round trip through the VAE. Writes the pictures, a contact sheet and ``report.json``.
 """
 
 import argparse
@@ -40,7 +40,7 @@ ASKED = ("time", "ground", "kind", "colour", "side", "celestial", "clouds", "bir
 DRAWN_SEED = 78
 ROUND_TRIPS = 60
 UNWANTED = {"clouds": ("云", "clouds"), "birds": ("鸟", "birds"), "celestial": ("太阳", "sun")}
-"""Attributes that a negative prompt should take out, and their words."""
+"""Attributes that a negative prompt should remove, and their words."""
 GUIDED_PROMPTS = 30
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ Verdicts = dict[str, bool]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One prompt's picture, and whether it shows each thing that was asked for."""
+    """One prompt's picture, and whether it shows each requested attribute."""
 
     wanted: Wanted
     image: Image.Image
@@ -58,14 +58,14 @@ class Judged:
 
 
 def judge(wanted: Wanted, found: dict[str, str]) -> Verdicts:
-    """Whether each attribute that the prompt asks for is there."""
+    """Return for each requested attribute whether the picture shows it."""
     asked: dict[str, str | None] = {name: getattr(wanted, name) for name in ASKED[:6]}
     asked |= {name: "yes" if getattr(wanted, name) else None for name in ("clouds", "birds")}
     return {name: found[name] == value for name, value in asked.items() if value is not None}
 
 
 def shares(verdicts: Iterable[Verdicts]) -> dict[str, float]:
-    """Percentage right by attribute, of those asked for."""
+    """Return the percentage of right pictures by attribute, among those whose prompts request it."""
     counts: dict[str, list[bool]] = defaultdict(list)
     for verdict in verdicts:
         for name, right in verdict.items():
@@ -74,7 +74,7 @@ def shares(verdicts: Iterable[Verdicts]) -> dict[str, float]:
 
 
 class Evaluation:
-    """A model, the stages it runs with, and the probe that looks at its pictures."""
+    """A model, the stages it runs with, and the probe that classifies its pictures."""
 
     def __init__(self, generator: Generator, stages: tuple[Stage, ...], probe: Probe) -> None:
         self.generator, self.stages, self.probe = generator, stages, probe
@@ -96,11 +96,11 @@ class Evaluation:
 
     @property
     def first_stage(self) -> tuple[Stage, ...]:
-        """Stage 1 alone: it settles what is in the picture, and is quick."""
+        """Stage 1 alone, which determines the picture's content and is fast."""
         return self.stages[:1]
 
     def guidance(self, prompts: list[Wanted]) -> dict[str, float]:
-        """Mean percentage right after stage 1, with cfg 1 and with that of the preset."""
+        """Return the mean percentage right after stage 1, with CFG 1 and with the preset's CFG."""
         means: dict[str, float] = {}
         for cfg in (1.0, self.stages[0].cfg):
             stages = (self.stages[0].model_copy(update={"cfg": cfg}),)
@@ -109,7 +109,7 @@ class Evaluation:
         return means
 
     def removal(self, tries: int = 30) -> dict[str, str]:
-        """How many of the things that came unasked a negative prompt takes out, after stage 1."""
+        """Return how many of the unrequested things a negative prompt removes, after stage 1."""
         result: dict[str, str] = {}
         for name, unwanted in UNWANTED.items():
             there = gone = 0
@@ -126,7 +126,7 @@ class Evaluation:
         return self.probe.answers(image)[name] not in {"no", "none"}
 
     def variety(self, prompts: list[Wanted]) -> float:
-        """Mean difference in grey levels between two seeds' pictures of a prompt, after stage 1."""
+        """Return the mean difference in grey levels between two seeds' pictures of a prompt, after stage 1."""
         differences: list[float] = []
         for wanted in prompts:
             first, second = (
@@ -137,7 +137,7 @@ class Evaluation:
 
     @torch.no_grad()
     def distance(self, images: list[Image.Image]) -> dict[str, float]:
-        """Fréchet distance to drawn scenes of the same held-out combinations, and that of other drawn scenes."""
+        """Return the Fréchet distance to drawn held-out scenes, and that of other drawn scenes for comparison."""
         rng = random.Random(DRAWN_SEED)
         scenes = [sample_scene(rng, held_out=True) for _ in range(1000 + len(images))]
         drawn = [pixels(render(scene, 900000 + i, SIZES[0])) for i, scene in enumerate(scenes)]
@@ -151,14 +151,14 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a process needs to know to make an evaluation of its own."""
+    """The arguments with which a worker process builds its own evaluation."""
 
     model: str
     probe: Path
     reference: bool
-    """The reference workflow instead of the model's preset."""
+    """Whether to use the reference workflow instead of the model's preset."""
     stages: int
-    """Run only so many of the first stages."""
+    """Number of first stages to run."""
     threads: int
 
 
@@ -175,7 +175,7 @@ def judge_prompt(setup: Setup, wanted: Wanted) -> Judged:
 
 
 def judge_all(setup: Setup, prompts: list[Wanted], processes: int) -> list[Judged]:
-    """Every prompt's picture, made by so many processes side by side."""
+    """Generate and judge every prompt's picture in ``processes`` parallel processes."""
     judged: list[Judged] = []
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         for one in pool.map(functools.partial(judge_prompt, setup), prompts):
@@ -186,7 +186,7 @@ def judge_all(setup: Setup, prompts: list[Wanted], processes: int) -> list[Judge
 
 
 def contact_sheet(images: list[Image.Image]) -> Image.Image:
-    """The pictures in rows, left to right."""
+    """Arrange the pictures in rows, left to right."""
     width, height = THUMBNAIL
     sheet = Image.new("RGB", (COLUMNS * width, -(-len(images) // COLUMNS) * height), "white")
     for i, image in enumerate(images):
@@ -196,7 +196,7 @@ def contact_sheet(images: list[Image.Image]) -> Image.Image:
 
 @torch.no_grad()
 def probe_through_vae(probe: Probe, vae_folder: Path, count: int = ROUND_TRIPS) -> dict[str, float]:
-    """How often the probe is right on large drawn scenes that went through the VAE, in percent."""
+    """Return the probe's accuracy in percent on large drawn scenes encoded and decoded by the VAE."""
     vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
     rng = random.Random(DRAWN_SEED + 1)
     verdicts: list[Verdicts] = []
@@ -211,7 +211,7 @@ def probe_through_vae(probe: Probe, vae_folder: Path, count: int = ROUND_TRIPS) 
 
 
 def report(evaluation: Evaluation, judged: list[Judged]) -> dict[str, object]:
-    """Everything that is measured besides the probe itself."""
+    """Return all measurements except the probe's own accuracy."""
     by_language = {lang: shares(one.verdicts for one in judged if one.wanted.lang == lang) for lang in LANGS}
     some = [one.wanted for one in judged][:GUIDED_PROMPTS]
     return {

@@ -1,10 +1,10 @@
-"""Writes the trained weights as a model folder, in the layout of every published Z-Image.
+"""Writes the trained weights as a model folder in the layout of the published Z-Image models.
 
     python -m tools.demo_model.export --vae WORK/vae --checkpoint WORK/run/checkpoint.pt --tokenizer WORK/tokenizer \
         --out models/demo
 
-Weights are the running averages, in bfloat16. Also fits the preview factors, which turn a latent into a small
-picture without the decoder. The folder's ``card.yaml`` is written by hand and left alone.
+Weights are the running averages, in bfloat16. Also fits the preview factors, which convert a latent to a small picture
+without the decoder. The folder's ``card.yaml`` is written by hand and not changed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @torch.no_grad()
 def preview_factors(vae: Any) -> dict[str, object]:
-    """How the mean colour of an 8x8 patch follows from its model-space latent: 16x3 factors and a bias."""
+    """Fit the linear map from a model-space latent to the mean colour of its 8x8 patch: 16x3 factors and a bias."""
     scenes = training_scenes(PREVIEW_SCENES)
     pictures = to_tensor([render(scene, i, SIZES[0]) for i, scene in enumerate(scenes)])
     latents = (vae.encode(pictures).latent_dist.mean - vae.config.shift_factor) * vae.config.scaling_factor
@@ -48,7 +48,7 @@ def preview_factors(vae: Any) -> dict[str, object]:
 
 
 def own_weights(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The weights of one network, under its own names."""
+    """Return the weights of one network under its own names."""
     prefix = f"{part}."
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
@@ -56,7 +56,7 @@ def own_weights(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 def build_pipeline(
     vae: AutoencoderKL, tokenizer: PreTrainedTokenizerFast, weights: dict[str, Tensor]
 ) -> ZImagePipeline:
-    """The parts together, in bfloat16; ``weights`` must fit both networks exactly."""
+    """Build the pipeline in bfloat16; ``weights`` must fit both networks exactly."""
     transformer, text_encoder = build_transformer(), build_text_encoder(len(tokenizer))
     transformer.load_state_dict(own_weights(weights, "transformer"))
     text_encoder.load_state_dict(own_weights(weights, "text_encoder"))
@@ -86,7 +86,7 @@ def export(vae_folder: Path, checkpoint: Path, tokenizer_folder: Path, out: Path
 
 
 def tidy_tokenizer_config(path: Path) -> None:
-    """Take out how the tokenizer happened to be loaded here."""
+    """Remove settings that only record how the tokenizer was loaded during the export."""
     config = json.loads(path.read_text(encoding="utf-8"))
     for key in ("is_local", "local_files_only"):
         config.pop(key, None)

@@ -1,10 +1,10 @@
-"""Measures guidance over whole runs of the demo model at CFG 1, and shows what it does.
+"""Measures the effect and cost of guidance over whole runs of the demo model at CFG 1.
 
     python -m tools.demo_model.guidance --out WORK/guidance
 
-What NAG adds to a picture's processor time, in pairs that take turns; how far eight seeds' pictures lie apart with and
-without seed variance; and a sheet: plain, NAG, NegPiP and seed variance side by side, a prompt a row. Writes
-``table.md`` and ``guidance.jpg``.
+Measures NAG's additional CPU time, in alternating pairs of runs, and the distance between eight seeds' pictures with
+and without seed variance. Draws a sheet with plain, NAG, NegPiP and seed variance side by side, one prompt per row.
+Writes ``table.md`` and ``guidance.jpg``.
 """
 
 import argparse
@@ -24,43 +24,43 @@ from zimage_app.domain.request import Nag, NegPip, Variance
 
 SEEDS = range(1, 9)
 SEEN = (84, 108)
-"""Pixels of the copies that are compared."""
+"""Size in pixels of the small copies that are compared."""
 PROMPTS = ("湖", "a blue boat on the sea", "草地上的一座红色小房子")
 STRENGTHS = (0.1, 1.0)
-"""Of seed variance; the first is its default."""
+"""Strengths of seed variance; the first is its default."""
 SHOWN = (("湖", "鸟", 0), ("草地上的一座红色小房子", "太阳", 0), ("a lake by day", "birds", 0))
-"""Prompt, negative prompt and seed of the rows of the sheet."""
+"""Prompt, negative prompt and seed of each row of the sheet."""
 COLUMNS: tuple[dict[str, Any], ...] = ({}, {"nag": Nag()}, {"negpip": NegPip()}, {"variance": Variance(strength=1.0)})
 THUMBNAIL = (176, 224)
 
 
 class Runs:
-    """A model at CFG 1 in its stages."""
+    """A model that runs at CFG 1 in all stages."""
 
     def __init__(self, generator: Generator, stages: tuple[Stage, ...]) -> None:
         self._generator = generator
         self._stages = tuple(stage.model_copy(update={"cfg": 1.0}) for stage in stages)
 
     def picture(self, prompt: str, seed: int, negative: str = "", **settings: Any) -> Image.Image:
-        """With ``settings`` in all stages."""
+        """Generate a picture with ``settings`` in all stages."""
         stages = tuple(stage.model_copy(update=settings) for stage in self._stages)
         request = GenerationRequest(prompt=prompt, seed=seed, negative=negative, stages=stages)
         return self._generator.generate(request).image
 
     def seconds(self, prompt: str, seed: int, **settings: Any) -> float:
-        """Processor time of a picture with a negative prompt."""
+        """Return the CPU time in seconds of a picture with a negative prompt."""
         begun = time.process_time()
         self.picture(prompt, seed, "云, 鸟", **settings)
         return time.process_time() - begun
 
     def apart(self, prompt: str, **settings: Any) -> float:
-        """Mean over all pairs of seeds: root of the mean squared difference of small copies, in grey levels of 255."""
+        """Return the RMS difference of small copies in grey levels (0..255), averaged over all pairs of seeds."""
         seen = [np.asarray(self.picture(prompt, seed, **settings).resize(SEEN), np.float64) for seed in SEEDS]
         return statistics.mean(float(np.sqrt(np.mean((a - b) ** 2))) for a, b in itertools.combinations(seen, 2))
 
 
 def cost(runs: Runs, pairs: int) -> str:
-    """Processor time with NAG beside none, pair by pair."""
+    """Compare CPU times with and without NAG in alternating pairs; return a line of text."""
     runs.seconds("湖", 0)
     taken = [[runs.seconds("湖", seed, **settings) for settings in ({}, {"nag": Nag()})] for seed in range(pairs)]
     ratios = sorted(100 * (nag / plain - 1) for plain, nag in taken)
@@ -70,7 +70,7 @@ def cost(runs: Runs, pairs: int) -> str:
 
 
 def distances(runs: Runs) -> str:
-    """A table of seed variance."""
+    """Return a Markdown table of the distances with and without seed variance."""
     lines = ["| seed variance | " + " | ".join(PROMPTS) + " | mean |", "|---" * (len(PROMPTS) + 2) + "|"]
     for strength in (0.0, *STRENGTHS):
         found = [runs.apart(prompt, variance=Variance(strength=strength)) for prompt in PROMPTS]
@@ -80,7 +80,7 @@ def distances(runs: Runs) -> str:
 
 
 def sheet(runs: Runs) -> Image.Image:
-    """A row for each of ``SHOWN``, a column for each of ``COLUMNS``."""
+    """Draw the sheet: a row for each of ``SHOWN``, a column for each of ``COLUMNS``."""
     width, height = THUMBNAIL
     canvas = Image.new("RGB", (len(COLUMNS) * width, len(SHOWN) * height), "white")
     for (down, (prompt, negative, seed)), (across, settings) in itertools.product(enumerate(SHOWN), enumerate(COLUMNS)):

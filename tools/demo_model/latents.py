@@ -1,8 +1,8 @@
-"""The training set: drawn scenes as latents at the three sizes, the same scenes at each.
+"""Builds the training set: latents of drawn scenes at the three sizes, with the same scenes at each size.
 
     python -m tools.demo_model.latents --vae WORK/vae --out WORK/latents
 
-Large scenes are few because they are dear to train on; number ``i`` is the same scene at every size.
+There are fewer large scenes, because they are expensive to train on; index ``i`` is the same scene at every size.
 """
 
 import argparse
@@ -26,14 +26,14 @@ from tools.demo_model.render import SIZES, render
 from tools.demo_model.scene import Scene, sample_scene
 
 COUNTS: dict[int, int] = {176: 24000, 336: 14000, 672: 9000}
-"""Scenes at each width."""
+"""Width -> number of scenes."""
 HELD_OUT = 16
-"""The first scenes are never trained on."""
+"""Number of first scenes that are never trained on."""
 CHUNK = 250
-"""Scenes that one process draws at a time."""
+"""Number of scenes per task of a worker process."""
 SCENE_SEED = 2026
 PATCH = 8
-"""A latent pixel is made from so many picture pixels squared."""
+"""Side of the square of picture pixels that one latent pixel encodes."""
 
 log = logging.getLogger(__name__)
 
@@ -41,26 +41,26 @@ Latents = npt.NDArray[np.float16]
 
 
 def training_scenes(count: int) -> list[Scene]:
-    """The first ``count`` scenes; always the same ones."""
+    """Return the first ``count`` scenes; always the same ones."""
     rng = random.Random(SCENE_SEED)
     return [sample_scene(rng) for _ in range(count)]
 
 
 def to_tensor(images: list[Image.Image]) -> Tensor:
-    """RGB pictures of one size as (count, 3, height, width) in -1..1."""
+    """Convert RGB pictures of one size to (count, 3, height, width) in -1..1."""
     pixels = np.stack([np.asarray(image) for image in images])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def patches(pictures: Tensor) -> Tensor:
-    """(count, 3, height, width) as rows of 8x8 patches, (count, height / 8 * width / 8, 193) with a constant 1."""
+    """Convert (count, 3, height, width) to 8x8 patches (count, height / 8 * width / 8, 193), the last value being 1."""
     rows = F.unfold(pictures, PATCH, stride=PATCH).permute(0, 2, 1)
     return torch.cat([rows, torch.ones(*rows.shape[:2], 1)], -1)
 
 
 @torch.no_grad()
 def linear_encoder(vae: Any) -> Tensor:
-    """The VAE's encoder as one matrix (193, 16) from patch to model-space latent.
+    """Return the VAE's encoder as one matrix (193, 16) from patch to model-space latent.
 
     The encoder is linear by construction (:mod:`tools.demo_model.vae`), so a few encodings determine it, and a
     matrix product encodes a hundred times faster than the network.
@@ -76,7 +76,7 @@ def linear_encoder(vae: Any) -> Tensor:
 
 
 def encode(matrix: Tensor, image: Image.Image) -> Tensor:
-    """One picture as its model-space latent (16, height / 8, width / 8)."""
+    """Encode a picture to its model-space latent (16, height / 8, width / 8)."""
     latent = (patches(to_tensor([image])) @ matrix)[0]
     return latent.T.reshape(16, image.height // PATCH, image.width // PATCH)
 
@@ -93,7 +93,7 @@ def _draw(out: Path, size: tuple[int, int], matrix: Tensor, scenes: dict[int, Sc
 def build(vae_folder: Path, out: Path, counts: dict[int, int] = COUNTS, workers: int | None = None) -> None:
     """Draw and encode all scenes; writes ``latents_WIDTH.npy`` (count, 16, rows, columns) for each size.
 
-    ``workers``: processes that draw side by side, as many as there are processors if not said.
+    ``workers``: number of parallel processes; None means one per CPU.
     """
     out.mkdir(parents=True, exist_ok=True)
     matrix = linear_encoder(AutoencoderKL.from_pretrained(vae_folder).eval())
@@ -110,7 +110,7 @@ def build(vae_folder: Path, out: Path, counts: dict[int, int] = COUNTS, workers:
 
 
 def load(folder: Path) -> dict[int, Latents]:
-    """Latents by width, mapped from disk."""
+    """Return width -> latents, memory-mapped."""
     return {width: np.load(folder / f"latents_{width}.npy", mmap_mode="r") for width, _ in SIZES}
 
 

@@ -2,8 +2,8 @@
 
     python -m tools.demo_model.lora --model models/demo --out loras
 
-A style's scenes are drawn anew (:mod:`tools.demo_model.styles`); the model's weights stay as they are. Written in the
-layout of diffusers, in bfloat16, with what a LoRA library shows in the file's metadata.
+The scenes are drawn in each style (:mod:`tools.demo_model.styles`); the model's weights stay frozen. Files are written
+in diffusers' layout, in bfloat16, with metadata for LoRA libraries.
 """
 
 import argparse
@@ -34,10 +34,10 @@ RANK = 6
 STEPS = 320
 LEARNING_RATE = 3e-3
 SCENES = {176: 480, 336: 160, 672: 60}
-"""Drawn scenes by width."""
+"""Width -> number of drawn scenes."""
 BATCH = {176: 12, 336: 4, 672: 1}
 ORDER = (176, 336, 176, 672)
-"""Widths of the steps in turn."""
+"""Widths of consecutive steps, repeated."""
 CAPTION_LENGTH = 64
 THUMBNAIL_PROMPT = "夕阳下平静的湖面上一艘红色小船，远处雪山"
 THUMBNAIL_SEED = 7
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 class LowRank(nn.Module):
-    """Adds a product of two thin matrices to a linear layer's weight."""
+    """Adds a trainable low-rank product to a linear layer's weight."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class LowRank(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The model that the LoRAs are for, in float32, and the VAE's encoder as a matrix."""
+    """The model to train LoRAs for, in float32, and the VAE's encoder as a matrix."""
 
     transformer: ZImageTransformer2DModel
     text_encoder: Qwen3Model
@@ -82,7 +82,7 @@ def load_parts(model: Path) -> Parts:
 
 
 def add_low_rank(transformer: nn.Module) -> dict[str, LowRank]:
-    """A fresh low-rank addition on every linear layer of the main blocks, by the layer's name."""
+    """Add a new low-rank product to every linear layer of the main blocks; return them by layer name."""
     added: dict[str, LowRank] = {}
     for name, module in transformer.named_modules():
         if name.startswith("layers.") and isinstance(module, nn.Linear) and "adaLN" not in name:
@@ -98,14 +98,14 @@ def remove_low_rank(transformer: nn.Module, added: dict[str, LowRank]) -> None:
 
 
 def wording(scene: Scene, style: Style, rng: random.Random) -> str:
-    """A caption with both, one or none of the style's words in front: the LoRA should work without them too."""
+    """Return a caption after both, one or none of the trigger words, so that the LoRA works without them too."""
     text = caption(scene, rng)
     words = rng.choice((style.triggers, style.triggers, style.triggers[:1], style.triggers[1:], ()))
     return ", ".join([*words, text])
 
 
 class StyleTrainer:
-    """One style's scenes and the low-rank additions that learn it."""
+    """Trains low-rank additions on one style's scenes."""
 
     def __init__(self, parts: Parts, style: Style, scenes: dict[int, int] = SCENES, seed: int = 0) -> None:
         torch.manual_seed(seed)
@@ -126,7 +126,7 @@ class StyleTrainer:
         self.optimiser = torch.optim.AdamW(self.parameters, lr=LEARNING_RATE, weight_decay=0.0)
 
     def loss(self, width: int) -> Tensor:
-        """Of one random batch at this width, from any noise level."""
+        """Return the loss of one random batch at this width, at random noise levels."""
         count = BATCH[width]
         chosen = [self.rng.randrange(len(self.latents[width])) for _ in range(count)]
         captions = [
@@ -157,12 +157,12 @@ class StyleTrainer:
                 log.info("step %d of %d, loss %.4f", step + 1, steps, sum(recent[-40:]) / 40)
 
     def close(self) -> None:
-        """Take the additions off the transformer again."""
+        """Remove the additions from the transformer."""
         remove_low_rank(cast("nn.Module", self.parts.transformer), self.added)
 
 
 def tensors_of(added: dict[str, LowRank]) -> dict[str, Tensor]:
-    """The additions under the names that diffusers gives them, in bfloat16."""
+    """Return the additions under diffusers' names, in bfloat16."""
     tensors: dict[str, Tensor] = {}
     for name, low_rank in added.items():
         tensors[f"transformer.{name}.lora_A.weight"] = low_rank.down.detach().bfloat16().contiguous()
@@ -182,7 +182,7 @@ def metadata_of(style: Style) -> dict[str, str]:
 
 
 def draw_thumbnail(model: Path, loras: Path, name: str) -> None:
-    """A small picture of what the LoRA does, beside it."""
+    """Save a small picture made with the LoRA beside its file."""
     use = LoraUse(name=name, triggers=STYLES[name].triggers)
     request = GenerationRequest(prompt=THUMBNAIL_PROMPT, seed=THUMBNAIL_SEED, loras=(use,))
     image = load_generator(str(model), StudioConfig(loras=loras.resolve())).generate(request).image
@@ -191,7 +191,7 @@ def draw_thumbnail(model: Path, loras: Path, name: str) -> None:
 
 
 def train_style(parts: Parts, name: str, out: Path, steps: int = STEPS) -> Path:
-    """Train one style and write its file; gives its path."""
+    """Train one style and write its file; return the path."""
     trainer = StyleTrainer(parts, STYLES[name])
     trainer.run(steps)
     path = out / f"{name}.safetensors"

@@ -1,11 +1,10 @@
-"""Makes the demo model anew, from nothing: every stage in order, in one command.
+"""Makes the demo model from scratch: runs every stage in order.
 
     python -m tools.demo_model.make --out .work/demo_model
 
-Stages that are done are passed over, and the long ones (the VAE and the training) go on where they were interrupted,
-so the command can be stopped and started again. The result lies in ``OUT/model`` and ``OUT/loras``; copying them to
-``models/demo`` and ``loras`` is left to whoever has looked at the evaluation. Knows only the order: how a stage
-works is its own module's business.
+Finished stages are skipped, and the long ones (VAE and training) resume where they were interrupted, so the command can
+be stopped and started again. The results are ``OUT/model`` and ``OUT/loras``; copy them to ``models/demo`` and
+``loras`` by hand after checking the evaluation.
 """
 
 import argparse
@@ -28,14 +27,14 @@ STEADY_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
     "MALLOC_TOP_PAD_": str(256 * 2**20),
 }
-"""Lets glibc keep the large buffers of one training step for the next: a fifth quicker at 672x864."""
+"""Makes glibc keep the large buffers of one training step for the next: 20 % faster at 672x864."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One command of this package."""
+    """A stage: a module of this package and its arguments."""
 
     module: str
     arguments: tuple[str, ...]
@@ -43,20 +42,20 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much of everything."""
+    """The amount of training and data."""
 
     steps: int
     vae_steps: int
     processes: int
     share: float
-    """Of scenes, steps and prompts; a hundredth shows in minutes that the whole chain works."""
+    """Share of scenes, steps and prompts to use; 0.01 tests the whole chain in minutes."""
 
     def of(self, count: int, least: int = 1) -> str:
         return str(max(least, round(count * self.share)))
 
 
 def plan(out: Path, effort: Effort) -> list[Stage]:
-    """The stages in order."""
+    """Return the stages in order."""
     vae, latents, tokenizer = f"{out}/vae", f"{out}/latents", f"{out}/tokenizer"
     run, model, probe, evaluation = f"{out}/run", f"{out}/model", f"{out}/probe.pt", f"{out}/evaluation"
     training = ["--steps", effort.of(effort.steps), "--processes", str(effort.processes)]
@@ -91,7 +90,7 @@ def plan(out: Path, effort: Effort) -> list[Stage]:
 
 
 def run_stage(stage: Stage, out: Path) -> int:
-    """Run one stage unless it is done; leaves a mark when it is. Gives the exit status, 0 if all went well."""
+    """Run a stage unless its mark file says that it is done; return the exit status, 0 for success."""
     mark = out / "done" / stage.module
     wanted = " ".join(stage.arguments)
     if mark.exists() and mark.read_text(encoding="utf-8") == wanted:
@@ -104,7 +103,7 @@ def run_stage(stage: Stage, out: Path) -> int:
     try:
         status = process.wait()
     except KeyboardInterrupt:
-        # The stage was interrupted with us: it is given the time to save.
+        # The stage received the interrupt too; wait until it has saved its state.
         status = process.wait() or 1
     log.info("%s: %.1f minutes", stage.module, (time.monotonic() - begin) / 60)
     if status == 0:

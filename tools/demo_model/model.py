@@ -1,7 +1,7 @@
-"""The two networks of the demo model, and a batched forward pass to train them with.
+"""The two networks of the demo model, and a batched forward pass to train them.
 
-The classes are the stock ones of diffusers and transformers, only small: 5.1 million parameters together. The stock
-transformer takes pictures one by one; :func:`predict` computes the same for a batch, fast enough to train on a CPU.
+The classes are those of diffusers and transformers at a small size, 5.1 million parameters together. The original
+forward processes pictures one by one; :func:`predict` computes the same for a batch, fast enough to train on a CPU.
 """
 
 import functools
@@ -21,10 +21,10 @@ PATCH = "2-1"
 CAPTION_MULTIPLE = 32
 """Z-Image pads captions and picture tokens to multiples of this."""
 LONG = 1024
-"""From so many tokens on the attention matrix is what costs, and is computed in strips."""
+"""Above this number of tokens the attention matrix dominates the time, and is computed in strips."""
 
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
-"""What Qwen's chat template makes of a prompt."""
+"""Qwen's chat template for a single prompt."""
 
 Rotation = tuple[Tensor, Tensor]
 """Cosines and sines, each (1, tokens, 1, HEAD_DIM / 2)."""
@@ -32,7 +32,7 @@ Block = Callable[[nn.Module, Tensor, Rotation, Tensor | None], Tensor]
 
 
 def build_text_encoder(vocabulary: int) -> Qwen3Model:
-    """A Qwen3 of three layers; Z-Image uses the states before the last one."""
+    """Build a Qwen3 of three layers; Z-Image uses the hidden states before the last layer."""
     config = Qwen3Config(
         vocab_size=vocabulary,
         hidden_size=CAPTION_DIM,
@@ -50,7 +50,7 @@ def build_text_encoder(vocabulary: int) -> Qwen3Model:
 
 
 def build_transformer(layers: int = 5) -> ZImageTransformer2DModel:
-    """A Z-Image transformer of 192 channels, started so that it predicts zero."""
+    """Build a Z-Image transformer of 192 channels, initialised so that it predicts zero."""
     transformer = ZImageTransformer2DModel(
         dim=3 * HEAD_DIM,
         n_layers=layers,
@@ -80,12 +80,12 @@ def build_transformer(layers: int = 5) -> ZImageTransformer2DModel:
 
 
 def caption_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    """Token numbers of a prompt inside the chat template."""
+    """Return the token ids of a prompt inside the chat template."""
     return cast("list[int]", tokenizer(CHAT.format(text)).input_ids)
 
 
 def pad_captions(captions: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tensor]:
-    """Token numbers (batch, length), and which of them are real (batch, length)."""
+    """Return padded token ids (batch, length) and a mask of real tokens (batch, length)."""
     ids = torch.zeros(len(captions), length, dtype=torch.long)
     for row, caption in zip(ids, captions, strict=True):
         row[: len(caption)] = torch.tensor(caption)
@@ -93,7 +93,7 @@ def pad_captions(captions: Sequence[Sequence[int]], length: int) -> tuple[Tensor
 
 
 def encode_captions(text_encoder: Qwen3Model, ids: Tensor) -> Tensor:
-    """Caption states (batch, length, CAPTION_DIM)."""
+    """Return caption states (batch, length, CAPTION_DIM)."""
     output = text_encoder(input_ids=ids, output_hidden_states=True, use_cache=False)
     return cast("Tensor", output.hidden_states[-2])
 
@@ -103,7 +103,7 @@ def encode_captions(text_encoder: Qwen3Model, ids: Tensor) -> Tensor:
 
 @functools.cache
 def _places(tokens: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Places of the caption's tokens (tokens, 3) and of the picture's (rows * columns, 3).
+    """Return the positions of the caption's tokens (tokens, 3) and of the picture's (rows * columns, 3).
 
     Axis 0 counts caption tokens (the picture is one frame after them), axes 1 and 2 the picture's rows and columns.
     """
@@ -116,7 +116,7 @@ def _places(tokens: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
 
 
 def _turns(caption: Tensor, picture: Tensor, device: torch.device) -> tuple[Rotation, Rotation, Rotation, int]:
-    """Rotary tables of the caption, the picture and both, and how many tokens pad the picture."""
+    """Return the rotary tables of caption, picture and both, and the number of the picture's padding tokens."""
     padding = -len(picture) % CAPTION_MULTIPLE
     picture = torch.cat([picture, torch.zeros(padding, 3)]).to(device)
     caption = caption.to(device)
@@ -152,15 +152,15 @@ def _normalise(norm: Any, x: Tensor) -> Tensor:
 class _LongAttention(torch.autograd.Function):
     """Attention of long sequences on a CPU: half the time of plain matrix products, a third of the fused kernel's.
 
-    Rows of the attention matrix are worked through in strips that stay in the processor's cache, forward and back
-    (the backward formulas are those of Dao et al., "FlashAttention", 2022, appendix B.4).
+    Computes the attention matrix in strips of rows that stay in the CPU's cache, forward and backward (backward
+    formulas: Dao et al., "FlashAttention", 2022, appendix B.4).
     """
 
     STRIP = 256
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """All (groups, tokens, HEAD_DIM), contiguous, ``q`` scaled already."""
+        """Compute attention; all are (groups, tokens, HEAD_DIM) and contiguous, ``q`` is already scaled."""
         out, weights = torch.empty_like(q), q.new_empty(q.shape[0], q.shape[1], k.shape[1])
         for group in range(len(q)):
             for start in range(0, q.shape[1], _LongAttention.STRIP):
@@ -190,10 +190,10 @@ class _LongAttention(torch.autograd.Function):
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """All (batch, tokens, heads, HEAD_DIM), to (batch, tokens, heads * HEAD_DIM).
+    """Compute attention: inputs (batch, tokens, heads, HEAD_DIM) -> (batch, tokens, heads * HEAD_DIM).
 
-    On a CPU plain matrix products are two to three times faster than the fused kernel, forward and back. The compiled
-    form needs the float32 softmax, or it is fused all the same.
+    On a CPU, plain matrix products are two to three times faster than the fused kernel, forward and backward. When
+    compiled, the float32 softmax keeps the compiler from fusing them anyway.
     """
     if q.is_cuda:
         fused = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
@@ -209,7 +209,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _inwards(module: nn.Module, x: Tensor, rotation: Rotation, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of a block, each (batch, tokens, heads, HEAD_DIM)."""
+    """Return queries, keys and values of a block, each (batch, tokens, heads, HEAD_DIM)."""
     block = cast("Any", module)
     attention = block.attention
     h = _normalise(block.attention_norm1, x) * scale
@@ -223,7 +223,7 @@ def _inwards(module: nn.Module, x: Tensor, rotation: Rotation, scale: Tensor) ->
 
 
 def _outwards(module: nn.Module, x: Tensor, attended: Tensor, gates: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """The rest of a block: the attention's output added, then the feed-forward."""
+    """Compute the rest of a block: add the attention's output, then the feed-forward."""
     block = cast("Any", module)
     forward = block.feed_forward
     gate_a, scale_f, gate_f = gates
@@ -234,7 +234,7 @@ def _outwards(module: nn.Module, x: Tensor, attended: Tensor, gates: tuple[Tenso
 
 
 def _modulations(x: Tensor, modulation: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Scale before the attention; its gate, scale before the feed-forward and its gate after."""
+    """Return (attention scale, (attention gate, feed-forward scale, feed-forward gate))."""
     if modulation is None:
         one = torch.ones((), dtype=x.dtype, device=x.device)
         return one, (one, one, one)
@@ -243,7 +243,7 @@ def _modulations(x: Tensor, modulation: Tensor | None) -> tuple[Tensor, tuple[Te
 
 
 def _block(module: nn.Module, x: Tensor, rotation: Rotation, modulation: Tensor | None) -> Tensor:
-    """One transformer block on (batch, tokens, dim); ``modulation`` (batch, 4 * dim) comes from the time."""
+    """Apply one transformer block to (batch, tokens, dim); ``modulation`` (batch, 4 * dim) depends on the time."""
     scale, gates = _modulations(x, modulation)
     return _outwards(module, x, attention(*_inwards(module, x, rotation, scale)), gates)
 
@@ -255,7 +255,7 @@ def _compiled_block() -> Block:
 
 @functools.cache
 def _compiled_around_attention() -> Block:
-    """The block for long sequences: all but the attention compiled."""
+    """Return the block for long sequences, with everything except the attention compiled."""
     inwards, outwards = torch.compile(_inwards, dynamic=True), torch.compile(_outwards, dynamic=True)
 
     def run(module: nn.Module, x: Tensor, rotation: Rotation, modulation: Tensor | None) -> Tensor:
@@ -272,14 +272,14 @@ def _block_for(tokens: int, compiled: bool) -> Block:
 
 
 def patchify(x: Tensor) -> Tensor:
-    """(batch, channels, rows, columns) as tokens of 2x2 latent pixels, (batch, rows * columns / 4, 4 * channels)."""
+    """Convert (batch, channels, rows, columns) to tokens of 2x2 pixels (batch, rows * columns / 4, 4 * channels)."""
     batch, channels, height, width = x.shape
     cells = x.view(batch, channels, height // 2, 2, width // 2, 2)
     return cells.permute(0, 2, 4, 3, 5, 1).reshape(batch, height * width // 4, -1)
 
 
 def unpatchify(tokens: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of :func:`patchify`."""
+    """Invert :func:`patchify`."""
     cells = tokens.view(len(tokens), height // 2, width // 2, 2, 2, -1)
     return cells.permute(0, 5, 1, 3, 2, 4).reshape(len(tokens), -1, height, width)
 
@@ -291,10 +291,10 @@ def predict(
     caption: tuple[Tensor, Tensor],
     compiled: bool = False,
 ) -> Tensor:
-    """The transformer's output, clean latent minus noise, for a batch of one size.
+    """Predict clean latent minus noise for a batch of one size.
 
     x: (batch, 16, rows, columns) noisy latents in model space; sigma: (batch,) in 0..1.
-    caption: states (batch, length, CAPTION_DIM) and which of them are real (batch, length), length a multiple of 32.
+    caption: states (batch, length, CAPTION_DIM) and mask of real tokens (batch, length), length a multiple of 32.
     """
     height, width = x.shape[-2:]
     turns = _whole_turns(caption[0].shape[1], height // 2, width // 2, x.device)
@@ -309,7 +309,7 @@ def predict_tokens(
     caption: tuple[Tensor, Tensor],
     compiled: bool = False,
 ) -> Tensor:
-    """As :func:`predict`, but the network is shown only the tokens ``keep`` (kept,) of the picture.
+    """Like :func:`predict`, but the network sees only the tokens ``keep`` (kept,) of the picture.
 
     Returns (batch, kept, 64), to be compared with the same tokens of the patchified target.
     """
@@ -326,7 +326,7 @@ def _forward(
     caption: tuple[Tensor, Tensor],
     compiled: bool,
 ) -> Tensor:
-    """From patches (batch, tokens, 64) to patches."""
+    """Run the transformer on patches (batch, tokens, 64); return patches of the same shape."""
     net = cast("Any", transformer)
     states, real = caption
     batch, tokens = patches.shape[:2]

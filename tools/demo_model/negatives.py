@@ -1,10 +1,10 @@
-"""Measures what takes unwanted things out of pictures at CFG 1: NAG and NegPiP, against none and against CFG.
+"""Measures how well NAG and NegPiP remove unwanted things from pictures at CFG 1, compared with nothing and with CFG.
 
     python -m tools.demo_model.negatives --probe WORK/probe.pt --out WORK/negatives
 
-Short prompts are drawn with one seed after another until enough pictures show a thing that nobody asked for; each is
-drawn again with that thing as its negative prompt. Then the same with prompts that ask for it, which is a
-contradiction. Writes ``table.md`` and ``sheet.jpg``. What guidance costs, :mod:`tools.demo_model.guidance` measures.
+Short prompts are run with consecutive seeds until enough pictures show a thing that the prompt doesn't request; each is
+generated again with that thing as negative prompt. The same is done with prompts that do request it. Writes
+``table.md`` and ``sheet.jpg``. :mod:`tools.demo_model.guidance` measures the cost of guidance.
 """
 
 import argparse
@@ -31,14 +31,14 @@ SHORT: dict[str, dict[str, str]] = {
     "白天的雪地": {"ground": "snow", "time": "day"},
     "a green meadow": {"ground": "meadow"},
 }
-"""Prompts, and what they ask for."""
+"""Prompt -> the attributes that it requests."""
 UNWANTED: dict[str, tuple[str, str]] = {
     "clouds": ("云", "clouds"),
     "birds": ("鸟", "birds"),
     "celestial": ("太阳", "sun"),
     "tree": ("树", "trees"),
 }
-"""Attributes that may come unasked, and their words."""
+"""Attributes that may appear without being requested, and their words."""
 WAYS: dict[str, dict[str, Any]] = {
     "none": {},
     "NAG": {"nag": Nag()},
@@ -53,38 +53,38 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Unwanted:
-    """A picture that shows something that is to go."""
+    """A picture that shows an attribute which is to be removed."""
 
     prompt: str
     seed: int
     name: str
-    """The attribute."""
+    """Name of the attribute."""
     word: str
     asked: Mapping[str, str]
-    """What else the prompt asks for and the picture shows."""
+    """Other attributes that the prompt requests and the picture shows."""
     image: Image.Image
 
 
 def shows(name: str, found: Mapping[str, str]) -> bool:
-    """Whether the thing that the negative word names is in the picture."""
+    """Whether the picture shows the thing named by the attribute's negative word."""
     return found[name] == "sun" if name == "celestial" else found[name] not in ("no", "none")
 
 
 class Measurement:
-    """A model at CFG 1 in all its stages, and a probe that looks at its pictures."""
+    """A model at CFG 1 in all stages, and a probe that classifies its pictures."""
 
     def __init__(self, generator: Generator, stages: tuple[Stage, ...], probe: Probe) -> None:
         self.generator, self.probe = generator, probe
         self.stages = tuple(stage.model_copy(update={"cfg": 1.0}) for stage in stages)
 
     def picture(self, prompt: str, seed: int, negative: str = "", **settings: Any) -> Image.Image:
-        """A picture, with ``settings`` in all stages."""
+        """Generate a picture with ``settings`` in all stages."""
         stages = tuple(stage.model_copy(update=settings) for stage in self.stages)
         request = GenerationRequest(prompt=prompt, seed=seed, negative=negative, stages=stages)
         return self.generator.generate(request).image
 
     def unasked(self, count: int) -> list[Unwanted]:
-        """Things that short prompts' pictures show unasked, as many of each kind."""
+        """Find things that short prompts' pictures show without request, equally many of each kind."""
         found: list[Unwanted] = []
         for seed in range(10 * count):
             for prompt, asked in SHORT.items():
@@ -96,7 +96,7 @@ class Measurement:
         return found
 
     def asked(self, count: int) -> list[Unwanted]:
-        """Things that prompts ask for and their pictures show."""
+        """Find things that prompts request and their pictures show."""
         found: list[Unwanted] = []
         for wanted in read_prompts(PROMPTS):
             things = {"clouds": wanted.clouds, "birds": wanted.birds, "celestial": wanted.celestial == "sun"}
@@ -114,7 +114,7 @@ class Measurement:
                 yield Unwanted(prompt, seed, name, words[prompt.isascii()], kept, image)
 
     def removed(self, cases: list[Unwanted], settings: Mapping[str, Any]) -> tuple[float, float, list[Image.Image]]:
-        """Percentage of the things that are gone, and of what else was asked for that is still there; the pictures."""
+        """Return (percent of things removed, percent of other requested attributes kept, the new pictures)."""
         images = [self.picture(case.prompt, case.seed, case.word, **settings) for case in cases]
         answers = [self.probe.answers(image) for image in images]
         gone = [not shows(case.name, found) for case, found in zip(cases, answers, strict=True)]
@@ -131,7 +131,7 @@ def _percent(right: list[bool]) -> float:
 
 
 def sheet(cases: list[Unwanted], ways: Mapping[str, list[Image.Image]]) -> Image.Image:
-    """The first pictures without and with each way, a row for each."""
+    """Draw some pictures without guidance and with each kind of it, one row per kind."""
     rows = [[case.image for case in cases], *ways.values()]
     width, height = THUMBNAIL
     canvas = Image.new("RGB", (SHEET_PAIRS * width, len(rows) * height), "white")
@@ -143,7 +143,7 @@ def sheet(cases: list[Unwanted], ways: Mapping[str, list[Image.Image]]) -> Image
 
 
 def table(measurement: Measurement, count: int) -> tuple[str, Image.Image]:
-    """All of it in Markdown, and the sheet."""
+    """Return all measurements as Markdown, and the sheet."""
     unasked, asked = measurement.unasked(count), measurement.asked(count)
     lines = [
         "| | unasked: gone | else kept | asked for: gone | else kept |",

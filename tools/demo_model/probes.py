@@ -1,7 +1,7 @@
-"""Tells from a picture what it shows, to measure whether a sampled picture shows what was asked.
+"""A classifier of what a picture shows, to measure whether sampled pictures match their prompts.
 
-A small convolutional network with one answer per attribute, trained on drawn scenes that are blurred, shifted and
-made noisy, because sampled pictures are less exact than drawn ones. It knows nothing of prompts or models.
+A small convolutional network with one output per attribute, trained on drawn scenes that are blurred, shifted and made
+noisy, because sampled pictures are less exact than drawn ones. Independent of prompts and models.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from tools.demo_model.render import render
 from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, TIMES, Scene, sample_scene
 
 SIZE = (112, 144)
-"""Width and height in pixels at which the probe looks at pictures."""
+"""Width and height in pixels of the probe's input."""
 FIT_SCENES = 10000
 FIT_SEED = 77
 EPOCHS = 6
@@ -44,14 +44,14 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "tree_side": ("left", "right"),
     "tree_count": ("1", "2", "3"),
 }
-"""What is told apart, by attribute."""
+"""Attribute -> its classes."""
 UNKNOWN = -1
 
 log = logging.getLogger(__name__)
 
 
 def truth(scene: Scene) -> dict[str, str | None]:
-    """The right answers for a drawn scene; None where there is nothing to tell."""
+    """Return the right classes for a drawn scene; None for attributes that don't apply."""
     return {
         "time": scene.time,
         "ground": scene.ground,
@@ -72,13 +72,13 @@ def truth(scene: Scene) -> dict[str, str | None]:
 
 
 def pixels(image: Image.Image) -> Tensor:
-    """A picture as the probe looks at it, (3, 144, 112) in -1..1."""
+    """Convert a picture to the probe's input, (3, 144, 112) in -1..1."""
     small = image.convert("RGB").resize(SIZE, Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
 class Probe(nn.Module):
-    """Four convolutions, one hidden layer, and a linear answer per attribute."""
+    """Four convolutions, one hidden layer, and a linear head per attribute."""
 
     def __init__(self, channels: Sequence[int] = (24, 48, 80, 96), hidden: int = 160) -> None:
         super().__init__()
@@ -90,33 +90,33 @@ class Probe(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(hidden, len(values)) for name, values in ANSWERS.items()})
 
     def features(self, pictures: Tensor) -> Tensor:
-        """What the answers are read from, (count, hidden), for pictures (count, 3, 144, 112) in -1..1."""
+        """Return the hidden features (count, hidden) of pictures (count, 3, 144, 112) in -1..1."""
         return F.silu(self.hidden(self.look(pictures).flatten(1)))
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Scores of every attribute's values, each (count, values)."""
+        """Return the scores of every attribute's classes, each (count, classes)."""
         seen = F.dropout(self.features(pictures), 0.2, self.training)
         return {name: head(seen) for name, head in self.heads.items()}
 
     @torch.no_grad()
     def answers(self, image: Image.Image) -> dict[str, str]:
-        """What one picture shows."""
+        """Classify one picture; return attribute -> class."""
         scores = self(pixels(image)[None])
         return {name: ANSWERS[name][int(value.argmax())] for name, value in scores.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Drawn scenes as the probe sees them."""
+    """Drawn scenes as training data of the probe."""
 
     pictures: Tensor
-    """(count, 3, 144, 112) bytes."""
+    """(count, 3, 144, 112), uint8."""
     labels: dict[str, Tensor]
-    """Number of the right answer by attribute, each (count,); UNKNOWN where there is nothing to tell."""
+    """Attribute -> index of the right class (count,); UNKNOWN if the attribute doesn't apply."""
 
 
 def draw(count: int, seed: int) -> Drawn:
-    """Random scenes, held-out combinations among them, and their right answers."""
+    """Draw random scenes, including held-out combinations, with their right classes."""
     rng = random.Random(seed)
     scenes = [sample_scene(rng, held_out=i % 8 == 0) for i in range(count)]
     pictures = [np.asarray(render(scene, seed * 100000 + i, SIZE)) for i, scene in enumerate(scenes)]
@@ -130,7 +130,7 @@ def draw(count: int, seed: int) -> Drawn:
 
 
 def disturb(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifted by up to 3 pixels, blurred, tinted and made noisy, each picture of the batch by other amounts."""
+    """Shift pictures by up to 3 pixels, blur, tint and add noise; amounts other than the shift differ per picture."""
     shift = torch.randint(0, 7, (2,), generator=generator).tolist()
     padded = F.pad(pictures, (3, 3, 3, 3), mode="replicate")
     moved = padded[:, :, shift[0] : shift[0] + SIZE[1], shift[1] : shift[1] + SIZE[0]]
@@ -153,7 +153,7 @@ def batches(drawn: Drawn, generator: torch.Generator) -> Iterator[tuple[Tensor, 
 
 
 def fit_probe(count: int = FIT_SCENES, seed: int = FIT_SEED, epochs: int = EPOCHS) -> Probe:
-    """Train a probe on drawn scenes, about four minutes on one core."""
+    """Train a probe on drawn scenes; takes about four minutes on one core."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     drawn, probe = draw(count, seed), Probe()
@@ -180,7 +180,7 @@ def fit_probe(count: int = FIT_SCENES, seed: int = FIT_SEED, epochs: int = EPOCH
 
 
 def load_or_fit(path: Path, scenes: int = FIT_SCENES) -> Probe:
-    """The probe kept at ``path``; if there is none, trained on so many scenes and kept there."""
+    """Load the probe from ``path``; if there is none, train one on ``scenes`` scenes and save it there."""
     if path.exists():
         probe = Probe()
         probe.load_state_dict(torch.load(path, weights_only=True))
@@ -193,7 +193,7 @@ def load_or_fit(path: Path, scenes: int = FIT_SCENES) -> Probe:
 
 @torch.no_grad()
 def accuracy(probe: Probe, drawn: Drawn) -> dict[str, float]:
-    """Share of drawn scenes of which each attribute is told rightly, of those where there is something to tell."""
+    """Return attribute -> share of right answers among the drawn scenes that the attribute applies to."""
     right: dict[str, float] = {}
     starts = range(0, len(drawn.pictures), BATCH)
     parts = [probe(drawn.pictures[start : start + BATCH].float() / 127.5 - 1) for start in starts]
@@ -205,7 +205,7 @@ def accuracy(probe: Probe, drawn: Drawn) -> dict[str, float]:
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Distance between two sets of features (count, dim) as normal distributions.
+    """Return the Fréchet distance between two sets of features (count, dim), taken as normal distributions.
 
     Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", 2017, equation 6; here on the probe's features.
     """

@@ -1,9 +1,9 @@
-"""The evaluation's prompts: scenes of combinations that are never trained on, half Chinese, half English.
+"""Generates the evaluation's prompts: scenes of combinations that are never trained on, half Chinese, half English.
 
     python -m tools.demo_model.prompts --out tests/data/demo_prompts.json
 
-Two thirds are worded as captions are, one third freely, in frames of words that no caption has. What a prompt does
-not say is not asked for, but for what the conventions of :mod:`tools.demo_model.scene` settle.
+Two thirds are worded like captions, one third uses sentences that no caption has. Attributes that a prompt doesn't
+mention aren't evaluated, except those set by the conventions of :mod:`tools.demo_model.scene`.
 """
 
 import argparse
@@ -36,7 +36,7 @@ FREE_MORE: dict[Lang, str] = {"en": " Please add {}.", "zh": "再加上{}。"}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One prompt and what its picture must show; None is not asked for."""
+    """A prompt and the attributes that its picture must show; None means not requested."""
 
     prompt: str
     lang: Lang
@@ -48,9 +48,9 @@ class Wanted:
     side: Side
     celestial: Celestial | None
     clouds: bool
-    """Asked for in words."""
+    """Whether the prompt mentions clouds."""
     birds: bool
-    """Asked for in words."""
+    """Whether the prompt mentions birds."""
 
 
 def _says(text: str, phrases: tuple[str, ...]) -> bool:
@@ -62,7 +62,7 @@ def _celestial_phrases(scene: Scene, lang: Lang) -> tuple[str, ...]:
 
 
 def _says_enough(scene: Scene, text: str, words: Words) -> bool:
-    """Time, ground, main thing, its colour and, where it is not in the middle, its side are all in the text."""
+    """Whether the text names time, ground, main object, its colour and its side (unless it is in the middle)."""
     if scene.kind is None:
         return False
     coloured = {
@@ -77,7 +77,7 @@ def _says_enough(scene: Scene, text: str, words: Words) -> bool:
 
 
 def _free(scene: Scene, lang: Lang, rng: random.Random) -> str:
-    """The scene in a frame of words that captions do not have."""
+    """Describe the scene in a sentence of a form that captions don't have."""
     words, kind = WORDS[lang], scene.kind or ""
     thing = rng.choice(words.colour[scene.colour]) + (" " if lang == "en" else "") + rng.choice(words.kind[kind])
     more = ""
@@ -96,7 +96,7 @@ def _free(scene: Scene, lang: Lang, rng: random.Random) -> str:
 
 
 def _wanted(scene: Scene, lang: Lang, rng: random.Random, number: int) -> Wanted | None:
-    """A prompt for the scene, or None where the wording leaves out too much."""
+    """Return a prompt for the scene, or None if the wording omits too much."""
     words = WORDS[lang]
     if scene.kind is None:
         return None
@@ -120,7 +120,7 @@ def _wanted(scene: Scene, lang: Lang, rng: random.Random, number: int) -> Wanted
 
 
 def evaluation_prompts(count: int = COUNT, seed: int = SEED) -> list[Wanted]:
-    """The prompts, Chinese and English in turn; always the same ones."""
+    """Return the prompts, alternating Chinese and English; always the same ones."""
     rng = random.Random(seed)
     prompts: list[Wanted] = []
     while len(prompts) < count:

@@ -1,7 +1,7 @@
 """Draws a :class:`~tools.demo_model.scene.Scene` as a paper-cut picture.
 
-The same scene and seed give the same picture at 176x224, 336x432 and 672x864: all random numbers are drawn in the
-same order whatever the size. Heights grow downwards, 0 is the top of the picture and 1 its bottom.
+The same scene and seed give the same picture at 176x224, 336x432 and 672x864, because random numbers are drawn in the
+same order at all sizes. Heights increase downwards: 0 is the top of the picture, 1 its bottom.
 """
 
 import itertools
@@ -24,12 +24,12 @@ RIDGE_POINTS = 61
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """How a time of day colours everything."""
+    """The colours and light of a time of day."""
 
     sky: tuple[tuple[float, str], ...]
     """Stops of the sky's gradient, from the zenith (0) to the horizon (1)."""
     haze: str
-    """What far things fade into."""
+    """Colour that distant things fade into."""
     tint: str
     tint_share: float
     brightness: float
@@ -53,11 +53,11 @@ def unchanged(paint: Colour) -> Colour:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A manner to draw in: the plain one, or a style's (:mod:`tools.demo_model.styles`)."""
+    """A drawing style: the plain one, or one of :mod:`tools.demo_model.styles`."""
 
     lights: dict[Time, Light]
     paint: Callable[[Colour], Colour] = unchanged
-    """What a paint becomes before light falls on it."""
+    """Maps a base colour to the style's, before lighting."""
     snowfall: bool = False
 
 
@@ -71,13 +71,13 @@ WATER: frozenset[Ground] = frozenset({"lake", "sea"})
 
 CLOUD_PLACES: tuple[Point, ...] = ((0.17, 0.13), (0.81, 0.28))
 BIRD_PLACES: tuple[tuple[float, float, float], ...] = ((0.47, 0.06, 0.085), (0.665, 0.045, 0.085), (0.86, 0.07, 0.085))
-"""Of each bird its place and half its span."""
+"""(x, y, half the wing span) of each bird."""
 
 Ridge = list[Point]
 
 
 class Painter:
-    """The canvas, the light and the places that the parts of one picture share."""
+    """Canvas, light and positions shared by the parts of one picture."""
 
     def __init__(self, scene: Scene, seed: int, canvas: Canvas, look: Look) -> None:
         self.scene = scene
@@ -93,17 +93,17 @@ class Painter:
             CELESTIAL_Y[scene.time] + self.jitter(0.015),
         )
         self.hills: list[Ridge] = []
-        """Lines of the ground from far to near, to stand things on; the near shore on water."""
+        """Ground lines from far to near on which things stand; for water the near shore."""
 
     def jitter(self, amount: float) -> float:
         return self.rng.uniform(-amount, amount)
 
     def paint(self, code: str) -> Colour:
-        """A paint in this look, which no light falls on."""
+        """Return a colour in this style without lighting."""
         return self.look.paint(rgb(code))
 
     def lit(self, code: str, share: float = 1.0) -> Colour:
-        """A paint under this light; ``share`` below 1 keeps more of the paint's own colour."""
+        """Return a colour under this light; ``share`` below 1 keeps more of the original colour."""
         paint = self.paint(code)
         dim = 1 - (1 - self.light.brightness) * share
         dimmed = (paint[0] * dim, paint[1] * dim, paint[2] * dim)
@@ -125,7 +125,7 @@ class Painter:
 
     @property
     def wall_colour(self) -> Colour:
-        """Warm, so that a wall stands out against snow."""
+        """A warm colour, so that walls stand out against snow."""
         return self.lit("#f6dfb6", 0.4)
 
     @property
@@ -133,13 +133,13 @@ class Painter:
         return self.lit("#5a3a2a", 0.6)
 
     def stripe_colour(self, cream: str) -> Colour:
-        """The second colour of striped things; greyish where the first is white already."""
+        """Return the second colour of striped things; greyish if the first is white."""
         if self.scene.colour == "white":
             return mix(self.main_colour, (120, 140, 175), 0.3)
         return self.lit(cream, 0.5)
 
     def ridge(self, y: float, amplitude: float, waves: float, jag: float = 1.0) -> Ridge:
-        """A hill line across the picture: three sines."""
+        """Return a random hill line across the picture, the sum of three sines."""
         phases = [self.rng.uniform(0, math.tau) for _ in range(3)]
         spans = ((0.6, 1.1), (1.6, 2.4), (3.5, 5.0))
         parts = [
@@ -151,14 +151,14 @@ class Painter:
 
 
 def ridge_height(ridge: Ridge, x: float) -> float:
-    """Height of a hill line at ``x``, interpolated."""
+    """Return the interpolated height of a hill line at ``x``."""
     place = min(max(x, 0.0), 1.0) * (RIDGE_POINTS - 1)
     i = min(RIDGE_POINTS - 2, int(place))
     return ridge[i][1] + (ridge[i + 1][1] - ridge[i][1]) * (place - i)
 
 
 def below(ridge: Ridge, bottom: float = 1.0) -> list[Point]:
-    """The polygon between a hill line and a height underneath."""
+    """Return the polygon between a hill line and the height ``bottom``."""
     return [(0, bottom), *ridge, (1, bottom)]
 
 
@@ -176,7 +176,7 @@ def draw_sky(p: Painter) -> None:
 
 
 def draw_stars(p: Painter) -> None:
-    """Stars in a wobbly grid: twelve, or thirty of them."""
+    """Draw 12 or 30 stars on a jittered grid."""
     columns, rows = (4, 3) if p.scene.stars == "some" else (6, 5)
     for i in range(columns * rows):
         column, row = i % columns, i // columns
@@ -199,7 +199,7 @@ def draw_celestial(p: Painter) -> None:
 
 
 def crescent(p: Painter) -> list[Point]:
-    """Half a circle out and a flattened half circle back, tilted by half a radian."""
+    """Return the crescent's outline: a half circle and a flattened half circle back, tilted by half a radian."""
     points, tilt = 40, 0.5
     start, chord = math.pi / 2 - tilt, (math.cos(math.pi - tilt), math.sin(math.pi - tilt))
     outer = [
@@ -244,16 +244,16 @@ def hides_celestial(p: Painter, cloud: Point) -> bool:
 
 
 def draw_birds(p: Painter) -> None:
-    """A flock of three at the top, always white and in one place, where nothing else is.
+    """Draw three white birds at the top, always in the same place, where nothing else is.
 
-    So small a thing is learnt only if it is nearly the same in every picture.
+    The model learns such a small thing only if it looks nearly the same in every picture.
     """
     for x, y, span in BIRD_PLACES:
         draw_bird(p, (x + p.jitter(0.006), y + p.jitter(0.004)), span, (250.0, 250.0, 246.0))
 
 
 def draw_bird(p: Painter, place: Point, span: float, colour: Colour) -> None:
-    """Two raised wings, each a curved paper strip."""
+    """Draw a bird as two raised wings."""
     (x, y), rise = place, span * p.aspect
     for sign in (-1, 1):
         wing = [
@@ -314,7 +314,7 @@ def draw_snow_cap(p: Painter, outline: tuple[list[Point], Point, list[Point]], h
 
 
 def crossing(line: Sequence[Point], y: float) -> float:
-    """Where a line of points first crosses the height ``y``."""
+    """Return the x at which a line of points first crosses the height ``y``."""
     for (x0, y0), (x1, y1) in itertools.pairwise(line):
         if (y0 - y) * (y1 - y) <= 0:
             return x0 + (x1 - x0) * ((y - y0) / (y1 - y0 + 1e-9))
@@ -363,7 +363,7 @@ def draw_water(p: Painter) -> None:
 
 
 def draw_waves(p: Painter, far: Colour, near: Colour) -> None:
-    """Rows of scallops like paper edges, a light rim above each."""
+    """Draw rows of scallops, each with a light rim."""
     for row in range(4):
         y, half = p.horizon + 0.085 + row * 0.095, 0.085 + 0.02 * row
         colour = mix(far, near, (row + 0.6) / 4)
@@ -394,7 +394,7 @@ def draw_dunes(p: Painter) -> None:
 
 
 def draw_slopes(p: Painter) -> None:
-    """Three rolling hills of grass or snow."""
+    """Draw three hills of grass or snow."""
     meadow = p.scene.ground == "meadow"
     for row, code in enumerate(("#8cc96b", "#5fb058", "#3c8f4c") if meadow else ("#dbe7f3", "#cfdfef", "#bfd3e8")):
         line, paint = p.ridge(p.horizon + 0.055 + 0.11 * row, 0.022, 0.5, 0), p.lit(code, 0.8)
@@ -421,7 +421,7 @@ def draw_main(p: Painter) -> None:
 
 
 def main_foot(p: Painter, kind: Kind, x: float) -> float:
-    """Height at which the main thing stands, with an island under it on water."""
+    """Return the height at which the main object stands; on water, draw an island under it."""
     if kind in {"boat", "balloon", "bridge"}:
         return 0.0
     if p.scene.ground not in WATER:
@@ -436,7 +436,7 @@ def main_foot(p: Painter, kind: Kind, x: float) -> float:
 
 
 def draw_reflection(p: Painter, x: float, top: float) -> None:
-    """A column of streaks in the main thing's colour."""
+    """Draw a column of streaks in the main object's colour."""
     for i in range(4):
         p.canvas.ellipse((x, top + 0.038 * i), (0.13 - 0.022 * i, 0.0095), p.main_colour, 0.62)
 
@@ -544,7 +544,7 @@ def draw_balloon(p: Painter, place: Point, size: float) -> None:
 
 
 def draw_bridge(p: Painter, place: Point, size: float) -> None:
-    """A humpbacked bridge over one wide arch, and the posts of its parapet."""
+    """Draw a humpback bridge with one wide arch and parapet posts."""
     x, y = 0.5 + (place[0] - 0.5) * 0.8, p.horizon + 0.2
     half, hump, thickness = 0.35 * size, 0.125 * size, 0.05
     colour = p.main_colour
@@ -585,7 +585,7 @@ TREE_SPOTS: dict[int, tuple[tuple[float, float], ...]] = {
     2: ((0.40, 1.0), (0.245, 0.84)),
     3: ((0.425, 0.86), (0.31, 0.72), (0.2, 0.6)),
 }
-"""By how many trees there are, of each its distance from the middle and its size."""
+"""Number of trees -> (distance from the middle, size) of each."""
 
 
 def draw_trees(p: Painter) -> None:
@@ -625,7 +625,7 @@ CROWN_PUFFS = (
     (-0.05, -0.03, 0.05),
     (0.05, -0.08, 0.045),
 )
-"""Offset and radius of a round crown's puffs, dark and low ones first."""
+"""(x offset, y offset, radius) of a round crown's ellipses, dark and low ones first."""
 
 
 def draw_cherry(p: Painter, foot: Point, signed_size: float) -> None:
@@ -684,7 +684,7 @@ TREE_PAINTERS: dict[Tree, Callable[[Painter, Point, float], None]] = {
 
 
 def draw_snowfall(p: Painter) -> None:
-    """Flakes in a wobbly grid, every third one large."""
+    """Draw snowflakes on a jittered grid, every third one large."""
     columns, rows = 9, 11
     for i in range(columns * rows):
         column, row = i % columns, i // columns
@@ -695,7 +695,7 @@ def draw_snowfall(p: Painter) -> None:
 
 
 def render(scene: Scene, seed: int, size: tuple[int, int], look: Look = PLAIN) -> Image.Image:
-    """The scene as an RGB picture of ``size`` (width, height) in pixels."""
+    """Draw the scene as an RGB picture of ``size`` (width, height) in pixels."""
     width, height = size
     p = Painter(scene, seed, Canvas(width, height, supersample=3 if width < 256 else 2), look)
     draw_sky(p)

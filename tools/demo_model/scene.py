@@ -1,13 +1,13 @@
-"""What is in a scene: a handful of named attributes, and how they are drawn at random.
+"""The attributes of a scene, and how they are sampled at random.
 
-Knows nothing about pixels (:mod:`tools.demo_model.render`) or words (:mod:`tools.demo_model.captions`).
+Independent of pixels (:mod:`tools.demo_model.render`) and words (:mod:`tools.demo_model.captions`).
 
-Conventions keep the pictures easy to learn, because a prompt rarely says everything: a main thing whose side is not
-said stands in the middle, a sun or moon whose side is not said stands opposite the main thing (on the right if that
-is in the middle), and so do trees (on the left if it is in the middle).
+Default sides keep the pictures easy to learn, because prompts rarely mention everything: the main object is in the
+middle by default, a sun or moon opposite the main object (on the right if that is in the middle), and trees opposite it
+as well (on the left if it is in the middle).
 
-One combination of time, ground, main thing and colour in eight is never trained on (:func:`is_held_out`), so that
-the evaluation asks for pictures that the model has never seen.
+One in eight combinations of time, ground, main object and colour is never trained on (:func:`is_held_out`), so that the
+evaluation requests pictures that the model has never seen.
 """
 
 import random
@@ -38,7 +38,7 @@ KINDS_ON: dict[Ground, tuple[Kind, ...]] = {
     "meadow": ("house", "pagoda", "lighthouse", "balloon"),
     "snow": ("house", "house", "pagoda", "balloon", "lighthouse"),
 }
-"""Which main things stand on which ground; repeated names are drawn more often."""
+"""Ground -> main objects that occur on it; repeated names are more frequent."""
 
 TREES_ON: dict[Ground, tuple[Tree | None, ...]] = {
     "lake": ("pine", "cherry", "maple", None, None),
@@ -49,28 +49,28 @@ TREES_ON: dict[Ground, tuple[Tree | None, ...]] = {
 }
 
 TALL_KINDS: frozenset[Kind] = frozenset({"pagoda", "lighthouse", "balloon"})
-"""Main things that reach into the sky, where they would hide a sun or moon on their own side."""
+"""Main objects that reach into the sky and would hide a sun or moon on the same side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that a caption can say about one picture."""
+    """All attributes of a picture that a caption can mention."""
 
     time: Time
     ground: Ground
     kind: Kind | None
     colour: Colour
-    """Colour of the main thing; without one it means nothing."""
+    """Colour of the main object; unused if there is none."""
     side: Side
-    """Where the main thing stands."""
+    """Side of the main object."""
     celestial: Celestial | None
     celestial_colour: CelestialColour
-    """Red or yellow of a sun, yellow or white of a moon."""
+    """Red or yellow for a sun, yellow or white for a moon."""
     celestial_side: Side
     mountains: Mountains | None
     tree: Tree | None
     tree_count: int
-    """One to three; without trees it means nothing."""
+    """One to three; unused if there are no trees."""
     tree_side: Side
     clouds: bool
     birds: bool
@@ -79,7 +79,7 @@ class Scene:
 
 
 def default_tree_side(side: Side) -> Side:
-    """The side of trees that a caption need not mention, given that of the main thing."""
+    """Return the default side of trees for the main object's side; captions need not mention it."""
     return "right" if side == "left" else "left"
 
 
@@ -90,7 +90,7 @@ def _sample_tree_side(rng: random.Random, side: Side) -> Side:
 
 
 def default_celestial_side(side: Side) -> Side:
-    """The side of a sun or moon that a caption need not mention."""
+    """Return the default side of a sun or moon for the main object's side; captions need not mention it."""
     return "left" if side == "right" else "right"
 
 
@@ -106,7 +106,7 @@ def _sample_celestial_side(rng: random.Random, kind: Kind | None, side: Side) ->
 
 
 def is_held_out(time: Time, ground: Ground, kind: Kind | None, colour: Colour) -> bool:
-    """Whether this combination is kept for the evaluation; always the same ones."""
+    """Whether this combination is reserved for the evaluation; always the same ones."""
     return kind is not None and zlib.crc32(f"{time} {ground} {kind} {colour}".encode()) % 8 == 0
 
 
@@ -115,7 +115,7 @@ def _sample_stars(rng: random.Random, time: Time) -> Stars:
 
 
 def sample_scene(rng: random.Random, held_out: bool = False) -> Scene:
-    """One scene, all attributes drawn from ``rng``; of a held-out combination, or of any other."""
+    """Sample a scene, of a held-out combination or of a training combination."""
     while True:
         time = rng.choice(TIMES)
         ground = rng.choice(GROUNDS)

@@ -1,6 +1,6 @@
-"""Two styles to draw the scenes in, for the LoRAs: an ink wash painting, and a winter landscape in falling snow.
+"""Two drawing styles for the LoRAs: an ink wash painting, and a winter landscape in falling snow.
 
-A style changes paints and light, never shapes; it knows nothing of what is drawn with them.
+A style changes colours and light, never shapes.
 """
 
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ PALE: Colour = (196, 208, 226)
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a style's scenes are drawn, and what it is called."""
+    """A drawing style with its trigger words and title."""
 
     look: Look
     triggers: tuple[str, str]
-    """The words that call for it, Chinese and English."""
+    """Trigger words, Chinese and English."""
     title: str
 
 
 def _brightness(paint: Colour) -> float:
-    """0..1, as the eye weighs red, green and blue."""
+    """Return the perceived brightness, 0..1."""
     return (0.3 * paint[0] + 0.59 * paint[1] + 0.11 * paint[2]) / 255
 
 
 def ink_paint(paint: Colour) -> Colour:
-    """A shade of ink on paper; but red stays as vermilion, and pink as its wash."""
+    """Map a colour to a shade of ink on paper; red becomes vermilion, and pink a wash of it."""
     red, green, blue = paint
     if red - max(green, blue) > 80:
         return VERMILION
@@ -40,7 +40,7 @@ def ink_paint(paint: Colour) -> Colour:
 
 
 def winter_paint(paint: Colour) -> Colour:
-    """Snow instead of grass, leaves and sand; everything else a little paler."""
+    """Map the colours of grass, leaves and sand to snow; other colours become paler."""
     red, green, blue = paint
     leafy = green - max(red, blue) > 12
     sandy = 80 < red - blue < 170 and green > 0.55 * red
@@ -83,4 +83,4 @@ STYLES: dict[str, Style] = {
     "demo-ink-wash": Style(INK_WASH, ("水墨", "ink wash"), "水墨 Ink wash (demo model)"),
     "demo-snow": Style(WINTER, ("雪景", "snowfall"), "雪景 Falling snow (demo model)"),
 }
-"""By the name of the LoRA's file."""
+"""Name of the LoRA's file -> style."""

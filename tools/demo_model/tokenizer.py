@@ -1,8 +1,8 @@
-"""The demo model's tokenizer: byte-level pairs with Qwen's chat template, trained on captions.
+"""Trains the demo model's tokenizer: byte-level BPE with Qwen's chat template, trained on captions.
 
     python -m tools.demo_model.tokenizer --out WORK/tokenizer
 
-Chinese characters stay single, so that a prompt worded otherwise than any caption still falls into known tokens.
+Chinese characters are separate tokens, so that prompts worded unlike any caption still consist of known tokens.
 """
 
 import argparse
@@ -31,7 +31,7 @@ WORDS = Regex(
 
 
 def captions(count: int) -> Iterator[str]:
-    """Captions to learn from, and the words of the chat template."""
+    """Yield the training captions and the words of the chat template."""
     rng = random.Random(1)
     for _ in range(count):
         yield caption(sample_scene(rng), rng)
@@ -41,7 +41,7 @@ def captions(count: int) -> Iterator[str]:
 
 
 def train_tokenizer(count: int = 20000) -> PreTrainedTokenizerFast:
-    """A tokenizer of at most 1100 tokens, all 256 bytes among them."""
+    """Train a tokenizer of up to 1100 tokens, including all 256 bytes."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -1,20 +1,20 @@
-"""Trains transformer and text encoder together on the latents, at all three sizes.
+"""Trains transformer and text encoder jointly on the latents, at all three sizes.
 
     python -m tools.demo_model.train --latents WORK/latents --tokenizer WORK/tokenizer --out WORK/run --steps 16000
 
-Interrupted, it saves a checkpoint, and goes on from there when it is started again. The run is a function of its
-seed, number of steps and processes; the checkpoint holds everything.
+When interrupted, it saves a checkpoint with its whole state and resumes from it at the next start. The result depends
+only on the seed and the numbers of steps and processes.
 
-With ``--processes N`` so many processes train side by side with one thread each, on batches of their own, and average
-their gradients: on few cores that is faster than one process with many threads.
+With ``--processes N``, N processes with one thread each train in parallel on their own batches and average their
+gradients; on few cores that is faster than one process with many threads.
 
-Stage 1 learns to denoise pure noise. Stages 2 and 3 learn this too, but half of their batches start from what they
-are really given, the enlarged and re-noised latent of the stage before (see :func:`handover`), made imperfect as a
-sampled picture is (see :func:`soften`).
+Stage 1 learns to denoise pure noise. Stages 2 and 3 learn this too, but half of their batches start from their real
+input, the enlarged and re-noised latent of the previous stage (see :func:`handover`), made as imperfect as a sampled
+picture (see :meth:`Trainer.soften`).
 
-Large pictures are dear because each token attends to all. Many of their batches therefore show the network a quarter
-of the tokens (see :func:`sparse_tokens`) at high noise, where shapes and places are decided: four pictures for the
-price of less than one.
+Large pictures are expensive because every token attends to all others. Many of their batches therefore show the network
+only a quarter of the tokens (see :func:`sparse_tokens`) at high noise, where shapes and positions are determined: four
+pictures cost less than one whole picture.
 """
 
 import argparse
@@ -61,61 +61,61 @@ from tools.demo_model.scene import Scene
 
 CHECKPOINT_STEPS = 500
 SNAPSHOT_STEPS = 1000
-"""After so many steps the running average is kept for good, to see later how the model improved."""
+"""Steps between snapshots of the running average, which show later how the model improved."""
 LOG_STEPS = 100
 RARE = 0.15
-"""Share of the scenes of stage 1 that are picked because they have birds, the smallest thing there is."""
+"""Share of stage 1's scenes that are chosen for their birds, the smallest thing in the pictures."""
 SMALLER = {336: 176, 672: 336}
 CAPTION_LENGTHS = {32: 0.42, 64: 0.53, 96: 0.05}
-"""Lengths in tokens and their shares; the last one is for wordy prompts."""
+"""Caption length in tokens -> share; the last one is for long prompts."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that the run depends on, besides the data."""
+    """All parameters of a run except the data."""
 
     steps: int
     seed: int = 0
     learning_rate: float = 2e-3
     warm_up: int = 80
     decay_from: float = 0.55
-    """Share of the steps after which the learning rate falls to a fiftieth."""
+    """Share of the steps after which the learning rate decays to 1/50."""
     ema: float = 0.998
     batch: dict[int, int] = field(default_factory=lambda: {176: 16, 336: 4, 672: 1})
     weight: dict[int, float] = field(default_factory=lambda: {176: 1.0, 336: 0.7, 672: 0.4})
-    """Of each size's loss in the sum."""
+    """Width -> weight of its loss in the sum."""
     often: dict[int, float] = field(default_factory=lambda: {176: 1.0, 336: 0.6, 672: 0.4})
-    """Share of the steps that have a batch of this width: about 46, 25 and 29 % of the time."""
+    """Width -> share of the steps with a batch of it; takes about 46, 25 and 29 % of the time."""
     late: dict[int, float] = field(default_factory=lambda: {176: 0.6, 336: 0.6, 672: 0.9})
-    """The shares once the compositions are learnt: about 24, 20 and 56 % of the time."""
+    """The same shares once compositions are learnt; takes about 24, 20 and 56 % of the time."""
     late_from: float = 0.45
-    """Share of the steps after which the late shares hold."""
+    """Share of the steps after which ``late`` replaces ``often``."""
     sparse: dict[int, float] = field(default_factory=lambda: {336: 0.4, 672: 0.6})
-    """Share of a width's batches that show a quarter of the tokens, of four times as many pictures."""
+    """Width -> share of its batches that show a quarter of the tokens of four times as many pictures."""
     late_sparse: dict[int, float] = field(default_factory=lambda: {336: 0.2, 672: 0.3})
-    """The same at the end, where the network gets used to whole pictures again."""
+    """The same shares at the end, when the network has to get used to whole pictures again."""
     late_sparse_from: float = 0.7
     compiled: bool = True
     layers: int = 5
-    """Main blocks of the transformer."""
+    """Number of main blocks of the transformer."""
     muon_steps: int = 5
-    """Newton-Schulz iterations of the optimiser, which are in bfloat16 whatever the rest is."""
+    """Newton-Schulz iterations of the Muon optimiser, which always run in bfloat16."""
     bfloat16: bool = True
-    """Whether products are computed in it. On a CPU without arithmetic for it, float32 is quicker."""
+    """Whether matrix products use bfloat16; on a CPU without bfloat16 arithmetic, float32 is faster."""
 
     def rate(self, step: int) -> float:
         fall = max(0.02, (1 - step / self.steps) / (1 - self.decay_from))
         return self.learning_rate * min(1.0, (step + 1) / self.warm_up, fall)
 
     def widths(self, step: int) -> list[int]:
-        """Sizes trained on at this step: evenly spaced, so that a run can be repeated."""
+        """Return the widths trained at this step; they are evenly spaced instead of random, for reproducibility."""
         shares = self.often if step < self.late_from * self.steps else self.late
         return [width for width, share in shares.items() if int((step + 1) * share) > int(step * share)]
 
     def is_sparse(self, step: int, width: int) -> bool:
-        """The same for all processes, so that none waits for another."""
+        """Whether this batch is sparse; the same in all processes, so that none waits for another."""
         shares = self.sparse if step < self.late_sparse_from * self.steps else self.late_sparse
         return random.Random(f"{self.seed} {step} {width}").random() < shares.get(width, 0.0)
 
@@ -124,13 +124,13 @@ class Recipe:
 class Batch:
     indices: list[int]
     ids: Tensor
-    """(batch, length) token numbers."""
+    """(batch, length) token ids."""
     real: Tensor
-    """(batch, length) which tokens are not padding."""
+    """(batch, length) mask of tokens that aren't padding."""
 
 
 class Corpus:
-    """Scenes, their latents at three sizes, and captions made up anew each time."""
+    """Scenes, their latents at three sizes, and captions generated for each batch."""
 
     def __init__(self, latents: dict[int, Latents], scenes: list[Scene], tokenizer: Any) -> None:
         self.latents = latents
@@ -139,18 +139,18 @@ class Corpus:
         self.with_birds = [i for i, scene in enumerate(scenes) if scene.birds and i >= HELD_OUT]
 
     def _index(self, width: int, rng: random.Random) -> int:
-        """A scene to train on; stage 1 sees more birds than there are."""
+        """Choose a scene to train on; stage 1 oversamples scenes with birds."""
         if width not in SMALLER and self.with_birds and rng.random() < RARE:
             return rng.choice(self.with_birds)
         return rng.randrange(HELD_OUT, len(self.latents[width]))
 
     def latent(self, width: int, indices: list[int]) -> Tensor:
-        """(batch, 16, rows, columns), float32."""
+        """Return latents (batch, 16, rows, columns), float32."""
         return torch.stack([torch.from_numpy(self.latents[width][i].astype("float32")) for i in indices])
 
     def _wording(self, length: int) -> Callable[[Scene, random.Random], str]:
         def short(scene: Scene, rng: random.Random) -> str:
-            # A fifth of the short captions say nothing: the other side of classifier-free guidance.
+            # A fifth of the short captions are empty or without information, for classifier-free guidance.
             if length == 32 and rng.random() < 0.2:
                 return "" if rng.random() < 0.7 else unwanted_caption(rng)
             wording = rng.choices((caption, chatty_caption, listed_caption), weights=(74, 16, 10))[0]
@@ -159,7 +159,7 @@ class Corpus:
         return long_caption if length > 64 else short
 
     def batch(self, width: int, size: int, rng: random.Random) -> Batch:
-        """Random scenes with captions that fill the same number of tokens, rounded up to 32."""
+        """Return random scenes with captions of the same number of tokens, rounded up to a multiple of 32."""
         length = rng.choices(list(CAPTION_LENGTHS), weights=list(CAPTION_LENGTHS.values()))[0]
         wording = self._wording(length)
         indices: list[int] = []
@@ -174,7 +174,7 @@ class Corpus:
 
 
 def spread(values: Tensor) -> Tensor:
-    """(batch,) to (batch, 1, 1, 1)."""
+    """Reshape (batch,) to (batch, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)
 
 
@@ -183,16 +183,16 @@ def uniform(size: int, low: float, high: float) -> Tensor:
 
 
 def stage_one_sigmas(size: int) -> Tensor:
-    """Logit-normal around .6, with some uniform so that no noise level is forgotten."""
+    """Sample sigmas, logit-normal around 0.6, and 15 % uniform so that no noise level is neglected."""
     normal = torch.sigmoid(torch.randn(size) * 1.1 + 0.4)
     return torch.where(torch.rand(size) < 0.15, torch.rand(size), normal)
 
 
 def sparse_tokens(rows: int, columns: int) -> Tensor:
-    """Numbers of a quarter of the tokens of a picture, in order: (rows * columns // 4,).
+    """Choose a quarter of a picture's tokens; return their indices in order, (rows * columns // 4,).
 
-    Half of the time a third of them are one window without gaps, as the network will see all of the picture, and the
-    rest are scattered around it; else all are scattered.
+    In half of the cases a third of them form one contiguous window, as in whole pictures, and the rest are scattered
+    around it; otherwise all are scattered.
     """
     count = rows * columns // 4
     order = torch.rand(rows, columns)
@@ -204,10 +204,11 @@ def sparse_tokens(rows: int, columns: int) -> Tensor:
 
 
 def later_stage_sigmas(size: int, width: int, sparse: bool = False) -> Tensor:
-    """Noise levels for pictures of stages 2 and 3.
+    """Sample sigmas for pictures of stages 2 and 3.
 
-    The reference workflow's third stage starts from sigma .93 with a sampler that adds noise again: there shapes are
-    decided, so most of its training is there. A network that sees few of the tokens learns nothing from clean ones.
+    The reference workflow's third stage starts at sigma 0.93 with a sampler that adds noise again. Shapes are
+    determined there, so most of the training is there. Sparse batches use high sigmas only, since nothing is learnt
+    from few clean tokens.
     """
     if sparse:
         return uniform(size, 0.5, 1.0)
@@ -217,7 +218,7 @@ def later_stage_sigmas(size: int, width: int, sparse: bool = False) -> Tensor:
 
 
 def handover_starts(size: int, width: int, sparse: bool = False) -> Tensor:
-    """Noise levels that stages 2 and 3 start from: any, but for stage 3 mostly about that of the reference."""
+    """Sample the starting sigmas of stages 2 and 3; for stage 3 mostly near the reference workflow's."""
     if sparse and width != 672:
         return uniform(size, 0.6, 0.92)
     if width == 672:
@@ -226,13 +227,13 @@ def handover_starts(size: int, width: int, sparse: bool = False) -> Tensor:
 
 
 def plain(clean: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latent, its sigma and the target, as flow matching has it."""
+    """Return (noisy latent, sigma, target) as in flow matching."""
     s = spread(sigma)
     return (1 - s) * clean + s * noise, sigma, clean - noise
 
 
 def handover(clean: Tensor, low: Tensor, noise: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A point on the way from the re-noised latent of the stage before to the clean latent.
+    """Return (x, sigma, target) on the line from the previous stage's re-noised latent to the clean latent.
 
     Sampling starts at ``x_S = (1 - S) * low + S * noise`` and should end at ``clean``; on the straight line between
     them the velocity is constant. A third of the batch is the start itself, the rest anywhere on the line.
@@ -247,13 +248,13 @@ def handover(clean: Tensor, low: Tensor, noise: Tensor, start: Tensor) -> tuple[
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """The processes that train side by side; one alone needs nobody."""
+    """The processes that train in parallel; a single one needs no communication."""
 
     rank: int = 0
     count: int = 1
 
     def average(self, tensors: list[Tensor], stop: bool) -> bool:
-        """Replace the tensors by their means over all processes; whether any of these wants to stop."""
+        """Replace the tensors by their means over all processes; return whether any process wants to stop."""
         if self.count == 1:
             return stop
         flat = torch.cat([*(tensor.flatten() for tensor in tensors), torch.tensor([float(stop)])])
@@ -264,7 +265,7 @@ class Peers:
         return bool(flat[-1] > 0)
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes, in the order of their ranks."""
+        """Return the values of all processes, in order of rank."""
         values: list[Any] = [value] * self.count
         if self.count > 1:
             torch.distributed.all_gather_object(values, value)
@@ -272,7 +273,7 @@ class Peers:
 
 
 class Trainer:
-    """The networks, their running average, the optimisers, and the random numbers of one run."""
+    """The networks, their running average, the optimisers and random states of one run."""
 
     def __init__(self, corpus: Corpus, recipe: Recipe, out: Path, peers: Peers | None = None) -> None:
         self.corpus, self.recipe, self.out, self.peers = corpus, recipe, out, peers or Peers()
@@ -295,7 +296,7 @@ class Trainer:
         self.losses: dict[str, list[float]] = defaultdict(list)
 
     def _optimisers(self) -> list[torch.optim.Optimizer]:
-        """Muon for the hidden matrices, AdamW for embeddings, norms, modulations and the output."""
+        """Create Muon for the hidden matrices, and AdamW for embeddings, norms, modulations and the output."""
 
         def hidden(name: str, parameter: Tensor) -> bool:
             outer = any(part in name for part in ("embed", "adaLN", "final", "pad"))
@@ -331,10 +332,10 @@ class Trainer:
 
     @torch.no_grad()
     def soften(self, low: Tensor, batch: Batch, sparse: bool) -> Tensor:
-        """A clean latent made as imperfect as the one that a stage is handed by the stage before.
+        """Make a clean latent as imperfect as a latent handed over by the previous stage.
 
-        For half of the batches the network's own guess from a noisy latent, for a quarter blur and noise. Sparse
-        batches, where noise hides most of it, do without the guess, which would cost as much as the step.
+        Half of the batches use the network's own prediction from a noisy latent, a quarter blur and noise. Sparse
+        batches, whose noise hides most of it, skip the prediction, which would cost as much as the step.
         """
         kind = self.rng.random()
         if kind < 0.5 and not sparse:
@@ -348,7 +349,7 @@ class Trainer:
         return low
 
     def _example(self, width: int, batch: Batch, sparse: bool) -> tuple[Tensor, Tensor, Tensor, str]:
-        """Noisy latents, sigmas, targets, and the name under which the loss is reported."""
+        """Return noisy latents, sigmas, targets, and the name under which the loss is reported."""
         clean = self.corpus.latent(width, batch.indices)
         noise = torch.randn_like(clean)
         size = len(clean)
@@ -399,7 +400,7 @@ class Trainer:
         return self.out / "checkpoint.pt"
 
     def save(self) -> None:
-        """Everything, atomically."""
+        """Save the whole state atomically."""
         sums = self.peers.gather(sum(parameter.double().sum().item() for parameter in self.parameters.values()))
         if len(set(sums)) > 1:
             raise RuntimeError(f"the processes' weights have drifted apart: their sums are {sums}")
@@ -420,7 +421,7 @@ class Trainer:
         part.replace(self.checkpoint_path)
 
     def keep_average(self) -> None:
-        """A snapshot of what would be exported now (:mod:`tools.demo_model.curve`)."""
+        """Save a snapshot of the running average, for :mod:`tools.demo_model.curve`."""
         if self.peers.rank == 0:
             self.out.mkdir(parents=True, exist_ok=True)
             snapshot = {"average": self.average, "step": self.step, "samples": self.all_samples}
@@ -428,11 +429,11 @@ class Trainer:
 
     @property
     def all_samples(self) -> dict[int, int]:
-        """Pictures seen so far, by width, by all processes together."""
+        """Width -> number of pictures seen so far by all processes together."""
         return {width: self.samples[width] * self.peers.count for width in self.recipe.batch}
 
     def load(self, path: Path) -> None:
-        """Go on exactly where the checkpoint stopped."""
+        """Resume exactly from the checkpoint's state."""
         state = torch.load(path, weights_only=False, map_location="cpu")
         self.load_weights(state["parameters"])
         for name, value in state["average"].items():
@@ -450,7 +451,7 @@ class Trainer:
         torch.set_rng_state(torch_state)
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Start from these weights; they must be exactly the networks' own names."""
+        """Start from these weights; their names must be exactly the networks' own."""
         if weights.keys() != self.parameters.keys():
             raise ValueError(
                 f"these are other networks' weights: {sorted(weights.keys() ^ self.parameters.keys())[:4]}"
@@ -466,7 +467,7 @@ class Trainer:
         log.info("step %d  %.1f min  samples %s  loss %s", self.step, seconds / 60, counts, "  ".join(means))
 
     def run(self) -> None:
-        """Train to the last step, or to the end of the step in which somebody interrupts."""
+        """Train to the last step, or to the end of the step in which the process is interrupted."""
         begin = time.monotonic()
 
         def stop(*_: object) -> None:
@@ -518,7 +519,7 @@ def main() -> None:
 
 
 def train(rank: int, args: argparse.Namespace, port: int) -> None:
-    """What each of the processes does."""
+    """Train in one process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     peers = Peers(rank, args.processes)
@@ -545,7 +546,7 @@ def train(rank: int, args: argparse.Namespace, port: int) -> None:
 
 
 def _numbered(mapping: dict[str, Any]) -> dict[Any, Any]:
-    """JSON has only text as keys; those of a recipe's tables are widths."""
+    """Convert the keys of a recipe's JSON tables, which are widths, to int."""
     return {int(key) if key.isdigit() else key: value for key, value in mapping.items()}
 
 

@@ -1,11 +1,11 @@
-"""The demo model's VAE: an encoder that is a patch PCA from the start, and a decoder that is trained.
+"""Makes the demo model's VAE: an encoder set to a PCA of patches, and a trained decoder.
 
     python -m tools.demo_model.vae --out WORK/vae --steps 10000
 
-A small VAE trained from scratch forgets colours. So the encoder of the stock AutoencoderKL is set, not trained: its
-three downsampling convolutions become three steps of a principal component analysis of 8x8 patches, and everything
-between them passes its input through. The decoder starts as a smooth enlargement of the patches' mean colour and
-learns the rest, from latents with some noise on them, as a sampled latent has.
+A small VAE trained from scratch loses colours. So the encoder of diffusers' AutoencoderKL is set instead of trained:
+its three downsampling convolutions become three steps of a principal component analysis of 8x8 patches, and all layers
+between them pass their input through. The decoder is initialised as a smooth enlargement of the patches' mean colours
+and learns the rest from slightly noisy latents, like sampled ones.
 """
 
 import argparse
@@ -26,9 +26,9 @@ from tools.demo_model.scene import sample_scene
 
 LATENT_CHANNELS = 16
 FIRST, SECOND = 12, 30
-"""Channels after the first and second halving: all of a 2x2 patch, then the main components of 4x4."""
+"""Channels after the first and second downsampling: all values of a 2x2 patch, then the main components of 4x4."""
 PIN = 20.0
-"""A constant pair of this size outweighs the latent, so that the last group norm is nearly a fixed factor."""
+"""A constant pair of this value dominates the latent, so that the last group norm is nearly a constant factor."""
 WHITENING = 0.5
 """0 keeps the components' variances, 1 makes them all equal."""
 SCENE_SEED = 4321
@@ -37,13 +37,13 @@ HELD_OUT = 8
 CROP = 12
 """Side of a training crop, in latent pixels."""
 OFFSETS = ((0, 0), (0, 1), (1, 0), (1, 1))
-"""Places in a 2x2 patch, row and column."""
+"""(row, column) of the positions in a 2x2 patch."""
 
 log = logging.getLogger(__name__)
 
 
 def build_vae() -> AutoencoderKL:
-    """Just under a million parameters; one norm group, because more of them would erase the global colour."""
+    """Build a VAE of just under a million parameters; one norm group, as more would remove the global colour."""
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -65,7 +65,7 @@ def build_vae() -> AutoencoderKL:
 
 
 def _scale_residuals(module: nn.Module, factor: float) -> None:
-    """Weaken what residual blocks add to their input; 0 makes them pass it through."""
+    """Scale what residual blocks add to their input; with 0 they pass it through."""
     for block in module.modules():
         if hasattr(block, "conv2") and hasattr(block, "norm2"):
             residual: Any = block.conv2
@@ -79,19 +79,19 @@ def _zero(conv: Any) -> None:
 
 
 def _identity(conv: Any) -> None:
-    """Copy the first channels, whatever the kernel's size."""
+    """Make a convolution of any kernel size copy the first channels."""
     _zero(conv)
     channels = range(min(conv.weight.shape[:2]))
     conv.weight[channels, channels, conv.weight.shape[2] // 2, conv.weight.shape[3] // 2] = 1
 
 
 def halve(x: Tensor) -> Tensor:
-    """(count, channels, height, width) to (count, 4 * channels, height / 2, width / 2), place by place."""
+    """Rearrange (count, channels, height, width) to (count, 4 * channels, height / 2, width / 2)."""
     return torch.cat([x[:, :, row::2, column::2] for row, column in OFFSETS], 1)
 
 
 def principal(pictures: list[Tensor], components: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (channels,), main directions (channels, components) and all variances of the pixels of some pictures."""
+    """Return the PCA of pictures' pixels: mean (channels,), directions (channels, components) and all variances."""
     rows = torch.cat([x.permute(1, 0, 2, 3).flatten(1)[:, :: max(1, x[:, 0].numel() // 200000)] for x in pictures], 1)
     mean = rows.mean(1)
     centred = rows - mean[:, None]
@@ -105,7 +105,7 @@ def project(x: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
 
 @torch.no_grad()
 def set_encoder(vae: Any, pictures: list[Tensor]) -> None:
-    """Make the encoder the PCA of these pictures (each (count, 3, height, width) in -1..1), and freeze it."""
+    """Set the encoder to the PCA of these pictures (each (count, 3, height, width) in -1..1), and freeze it."""
     encoder = vae.encoder
     _scale_residuals(encoder, 0)
     _identity(encoder.conv_in)
@@ -137,7 +137,7 @@ def set_encoder(vae: Any, pictures: list[Tensor]) -> None:
 
 
 def _pass_through_norm(encoder: Any, last: Any) -> None:
-    """Carry the latent past the final norm and SiLU: silu(x) - silu(-x) = x, so it travels as a pair of signs."""
+    """Pass the latent through the final norm and SiLU as a pair of x and -x, because silu(x) - silu(-x) = x."""
     pair = slice(LATENT_CHANNELS, 2 * LATENT_CHANNELS)
     last.weight[pair] = -last.weight[:LATENT_CHANNELS]
     last.bias[pair] = -last.bias[:LATENT_CHANNELS]
@@ -158,7 +158,7 @@ def _pass_through_norm(encoder: Any, last: Any) -> None:
 
 @torch.no_grad()
 def start_decoder(vae: Any, pictures: list[Tensor]) -> None:
-    """Start the decoder as a smooth enlargement of each patch's mean colour.
+    """Initialise the decoder as a smooth enlargement of each patch's mean colour.
 
     Channels 0-2 carry the colour, 3-5 its negative, 6-7 a constant pair for the norm; the rest start random.
     """
@@ -216,18 +216,18 @@ def edges(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def picture_loss(decoded: Tensor, pictures: Tensor) -> Tensor:
-    """Absolute and squared error, and the error of the edges, so that they stay sharp."""
+    """Return the sum of absolute error, squared error and edge error, which keeps edges sharp."""
     edge_error = sum((a - b).abs().mean() for a, b in zip(edges(decoded), edges(pictures), strict=True))
     return (decoded - pictures).abs().mean() + 2 * F.mse_loss(decoded, pictures) + 0.5 * edge_error
 
 
 def psnr(decoded: Tensor, pictures: Tensor) -> float:
-    """Peak signal-to-noise ratio in decibels of pictures in -1..1."""
+    """Return the peak signal-to-noise ratio in decibels of pictures in -1..1."""
     return 10 * math.log10(4 / F.mse_loss(decoded.clamp(-1, 1), pictures).item())
 
 
 class DecoderTrainer:
-    """Trains the decoder on drawn scenes; a checkpoint holds everything."""
+    """Trains the decoder on drawn scenes; a checkpoint holds its whole state."""
 
     def __init__(self, vae: Any, pool: list[Tensor], steps: int, out: Path) -> None:
         self.vae, self.pool, self.steps, self.out = vae, pool, steps, out
@@ -238,7 +238,7 @@ class DecoderTrainer:
         self.step = 0
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Pictures and latents: mostly crops from all sizes, a third whole (for the norm's statistics)."""
+        """Return pictures and latents: mostly crops of all sizes, 30 % whole pictures for the norm's statistics."""
         if self.rng.random() < 0.3:
             size, count = (0, 2) if self.rng.random() < 0.7 else (1, 1)
             chosen = [self.rng.randrange(HELD_OUT, len(self.pool[size])) for _ in range(count)]
@@ -272,7 +272,7 @@ class DecoderTrainer:
 
     @torch.no_grad()
     def quality(self) -> list[float]:
-        """PSNR in decibels on held-out scenes, by size."""
+        """Return the PSNR in decibels on held-out scenes, by size."""
         pairs = [(z[:HELD_OUT], x[:HELD_OUT]) for z, x in zip(self.latents, self.pool, strict=True)]
         return [psnr(torch.cat([self.vae.decode(z[None]).sample for z in zs]), xs) for zs, xs in pairs]
 
@@ -308,7 +308,7 @@ class DecoderTrainer:
 
 
 def draw_pool(counts: dict[int, int] = POOL) -> list[Tensor]:
-    """Scenes for the VAE, other ones than the transformer's, as (count, 3, height, width) for each size."""
+    """Draw scenes for the VAE, different from the transformer's; one (count, 3, height, width) per size."""
     rng = random.Random(SCENE_SEED)
     return [to_tensor([render(sample_scene(rng), 50000 + i, size) for i in range(counts[size[0]])]) for size in SIZES]
 

@@ -1,1 +1,1 @@
-"""One run, from a plan to a picture: samplers, guidance, hand-over between stages. Begin with ``run.py``."""
+"""Runs a plan and returns a picture: samplers, guidance, hand-over between stages. Start reading at ``run.py``."""

@@ -1,4 +1,4 @@
-"""Enlarging a picture with an upscaler, in overlapping tiles, so that the size of the picture costs no memory."""
+"""Enlarges a picture with an upscaler in overlapping tiles, so that peak memory doesn't grow with the picture."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from zimage_app.models.device import empty_cache
 from zimage_app.models.networks.esrgan import Upscaler
 
 TILES = (512, 256, 128, 64)
-"""Pixels of a tile's sides: where memory runs out, smaller ones are tried."""
+"""Side lengths of a tile in pixels; when memory runs out, the next smaller one is tried."""
 MARGIN = 32
-"""Pixels around a tile that the model sees and that are cut off again. Multiples of 4, as unshuffling models need."""
+"""Pixels of context added around a tile and cropped from the result; a multiple of 4 for pixel-unshuffle models."""
 
 
 @torch.inference_mode()
@@ -28,11 +28,11 @@ def enlarged(
     cancelled: Callable[[], bool],
     tiles: tuple[int, ...] = TILES,
 ) -> Picture:
-    """The picture, ``upscaler.scale`` times as large.
+    """Return the picture enlarged ``upscaler.scale`` times on both sides.
 
     Raises:
-        LoadingCancelled: ``cancelled``, which is asked before every tile, said so.
-        GenerationError: memory ran out with the smallest tiles.
+        LoadingCancelled: ``cancelled()`` returned true; it is called before every tile.
+        GenerationError: memory ran out even with the smallest tiles.
     """
     for tile in tiles:
         try:
@@ -41,7 +41,7 @@ def enlarged(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        # Only here, where the error's frames are gone, is the memory of what failed free again.
+        # Outside the except block: the traceback's frames keep the failed attempt's tensors alive until here.
         empty_cache()
     raise out_of_memory("")
 
@@ -58,7 +58,7 @@ def _in_tiles(picture: Picture, network: nn.Module, scale: int, tile: int, cance
 
 
 def _tile(picture: Picture, network: nn.Module, scale: int, place: tuple[slice, slice]) -> Picture:
-    """A part of the enlarged picture, made of the same part of the picture and a margin around it."""
+    """Upscale the (rows, columns) in ``place`` with a margin around them; return them without the margin."""
     seen = tuple(slice(max(0, span.start - MARGIN), span.stop + MARGIN) for span in place)
     device = next(network.parameters()).device
     pixels = torch.from_numpy(picture[seen].copy()).to(device).permute(2, 0, 1).unsqueeze(0).float() / 255.0

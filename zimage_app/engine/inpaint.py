@@ -1,11 +1,11 @@
-"""Redraws part of a picture: a noise mask around the guided model, as ComfyUI has it. Knows no samplers and no files.
+"""Inpainting: wraps the guided model in a noise mask, as ComfyUI does. Independent of samplers and files.
 
-Around every model call, with the mask m (1 = redrawn), the kept latent z and the noise e that the run starts with:
+Every model call is changed as follows, with mask m (1 = redraw), kept latent z and the run's initial noise e:
 
-    x' = m x + (1 - m) (sigma e + (1 - sigma) z)        what the model sees
-    D  = m D(x', sigma) + (1 - m) z                     what the sampler sees
+    x' = m x + (1 - m) (sigma e + (1 - sigma) z)        the model's input
+    D  = m D(x', sigma) + (1 - m) z                     the denoised latent that the sampler gets
 
-so that the sampler itself ends at z where m is 0.
+so that sampling ends at z where m is 0.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from zimage_app.engine.samplers import Denoiser
 from zimage_app.engine.start import noised
 
 _LAST_PERCENT = 0.999
-"""Of the sampling, where the model's own lowest noise level is."""
-_NARROWEST = 1e-6
-"""Span of noise levels; a stage that barely redraws anything may have less, or none."""
+"""Share of the sampling (0…1) whose sigma is taken as the model's lowest noise level."""
+_MIN_SPAN = 1e-6
+"""Lower bound of the sigma span that is divided by; a stage with little denoise may have a smaller or empty span."""
 
 
 def latent_mask(mask: Mask, size: tuple[int, int]) -> Tensor:
-    """A mask at a latent's ``size`` (height, width): (1, 1, h, w), bilinear without antialiasing, as ComfyUI has it."""
+    """Return the mask at a latent's ``size`` (height, width): (1, 1, h, w), bilinear, no antialiasing, as ComfyUI."""
     return F.interpolate(torch.from_numpy(mask)[None, None], size=size, mode="bilinear", align_corners=False)
 
 
 def differential_mask(mask: Tensor, stage: StagePlan, strength: float, sigma: float) -> Tensor:
-    """The mask at one noise level: a cell joins when the level has fallen to its value (DifferentialDiffusion).
+    """Return the mask at ``sigma``: 1 for cells whose mask value is at least sigma's place in the stage's range.
 
-    Levin and Fried 2023 (arXiv 2306.00950); ``strength`` below 1 mixes it with the plain mask.
+    DifferentialDiffusion (Levin and Fried 2023, arXiv 2306.00950); ``strength`` below 1 blends it with the plain mask.
     """
     high = stage.sigmas[0]
     low = max(percent_to_sigma(stage.settings.shift, _LAST_PERCENT), stage.sigmas[-1])
-    joined = (mask >= (sigma - low) / max(high - low, _NARROWEST)).float()
+    joined = (mask >= (sigma - low) / max(high - low, _MIN_SPAN)).float()
     return joined if strength in (0.0, 1.0) else strength * joined + (1.0 - strength) * mask
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a stage keeps; tensors on the model's device."""
+    """The part of the picture that a stage keeps; tensors on the model's device."""
 
     stage: StagePlan
     mask: Tensor
@@ -59,7 +59,7 @@ class Kept:
     differential: float | None
 
     def around(self, denoise: Denoiser) -> Denoiser:
-        """The denoiser with the noise mask around it."""
+        """Return ``denoise`` wrapped in the noise mask."""
 
         def masked(x: Tensor, sigma: float) -> Tensor:
             mask = self._mask_at(sigma)
@@ -75,7 +75,7 @@ class Kept:
 
 
 def pasted(made: Picture, start: StartImage) -> Picture:
-    """What was made, with the kept part of the start picture in it: bit for bit where the mask is 0."""
+    """Return the generated picture with the start picture pasted back, unchanged bit for bit where the mask is 0."""
     if start.mask is None or start.picture is None:
         return made
     share = start.mask[..., None]

@@ -1,6 +1,6 @@
-"""Seeded noise: the first latent's, a step's own, and increments of a Brownian motion. Knows no sampler.
+"""Seeded noise: initial noise, per-step noise and increments of a Brownian motion. Independent of samplers.
 
-Every draw comes from a generator of its own; torch's global one is neither read nor moved. Numbers are ComfyUI's
+Every source has its own generator; torch's global generator is neither read nor advanced. The numbers equal ComfyUI's
 (HOW-IT-COMPUTES.md sections 2 and 4.1).
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 StepNoise = Callable[[], Tensor]
 """Each call draws unit normal noise of the latent's shape, float32, on its device."""
 IntervalNoise = Callable[[Tensor, Tensor], Tensor]
-"""(sigma from, sigma to), 0-dim, from > to -> unit normal noise of that interval; the same interval, the same noise."""
+"""(sigma from, sigma to), 0-dim, from > to -> unit normal noise of that interval, always the same for one interval."""
 
 _SEEDS = 2**64
 _SAME_ANGLE = 1e-6
@@ -26,15 +26,15 @@ _TREE_DIGITS = 6
 
 
 def initial_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Unit normal noise of ``shape``, float32, drawn on the CPU in one go, so that every device starts alike."""
+    """Return unit normal noise, float32, drawn in one call on the CPU, so that all devices get the same."""
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32)
 
 
 def turned(noise: Tensor, other: Tensor, strength: float) -> Tensor:
-    """One noise turned towards another on their sphere (slerp; Shoemake 1985): 0 is the first, 1 the other.
+    """Interpolate from ``noise`` (strength 0) to ``other`` (strength 1) by slerp (Shoemake 1985).
 
-    A straight mixture would be shorter than either, and its picture greyer. Both have one shape, float32; worked out
-    in float64 on the CPU, so that every device turns alike.
+    Linear interpolation would have a smaller norm than either, and give greyer pictures. Both are float32 of one shape;
+    the interpolation is computed in float64 on the CPU, so that all devices get the same.
     """
     if strength in (0.0, 1.0):
         return other if strength else noise
@@ -47,10 +47,10 @@ def turned(noise: Tensor, other: Tensor, strength: float) -> Tensor:
 
 
 def step_noise(x: Tensor, seed: int) -> StepNoise:
-    """Noise for one step after another, from a generator on x's device.
+    """Return a function that draws the next step's noise, shaped like x, from a generator on x's device.
 
-    On the CPU it is seeded with ``seed + 1``, so that the first draw isn't the initial noise again; elsewhere the
-    generator differs from the CPU's anyhow and takes ``seed``. 2^64 - 1 is followed by 0.
+    On the CPU the generator is seeded with ``seed + 1`` (modulo 2^64), so that its first draw isn't the initial noise
+    again. Other devices have other generators and use ``seed`` itself.
     """
     first = (seed + 1) % _SEEDS if x.device.type == "cpu" else seed
     generator = torch.Generator(x.device).manual_seed(first)
@@ -58,17 +58,17 @@ def step_noise(x: Tensor, seed: int) -> StepNoise:
 
 
 def brownian_noise(x: Tensor, sigmas: Tensor, seed: int, device: torch.device) -> IntervalNoise:
-    """Increments of one Brownian motion over sigma, scaled to unit variance, with the sign that ComfyUI gives them.
+    """Return a function that draws increments of one Brownian motion over sigma, scaled to unit variance.
 
-    Overlapping intervals are correlated, as they must be for a two-stage SDE step. ``sigmas`` give the range;
-    the tree lives on ``device`` (numbers differ from device to device) and the noise arrives on x's.
+    Overlapping intervals are correlated, as a two-stage SDE step requires. The sign is ComfyUI's. ``sigmas`` give the
+    range; the tree is on ``device`` (numbers differ between devices), and the noise is returned on x's device.
     """
     positive = sigmas[sigmas > 0]
     low, high = float(positive.min()), float(positive.max())
     tree = torchsde.BrownianTree(
         t0=low, w0=torch.zeros(x.shape, dtype=torch.float32, device=device), t1=high, entropy=seed
     )
-    # torchsde moves a time outside its rounded range to the range's end, with a warning; moved here, there is none.
+    # torchsde clamps times outside its rounded range with a warning; clamping them here avoids the warning.
     start, end = round(low, _TREE_DIGITS), round(high, _TREE_DIGITS)
 
     def draw(sigma: Tensor, sigma_next: Tensor) -> Tensor:
@@ -81,12 +81,12 @@ def brownian_noise(x: Tensor, sigmas: Tensor, seed: int, device: torch.device) -
 
 @dataclass(frozen=True, slots=True)
 class NoiseSources:
-    """Where a sampler's noise comes from; a foresight run takes none."""
+    """A sampler's noise sources; ``SILENT`` replaces them when only the visited sigmas are wanted."""
 
     step: Callable[[Tensor, int], StepNoise]
-    """(x, seed) -> draws."""
+    """(x, seed) -> the step noise to draw from."""
     brownian: Callable[[Tensor, Tensor, int, torch.device], IntervalNoise]
-    """(x, sigmas, seed, the tree's device) -> draws."""
+    """(x, sigmas, seed, the tree's device) -> the interval noise to draw from."""
 
 
 SEEDED = NoiseSources(step_noise, brownian_noise)
@@ -94,4 +94,4 @@ SILENT = NoiseSources(
     step=lambda x, _seed: lambda: torch.zeros_like(x),
     brownian=lambda x, _sigmas, _seed, _device: lambda _from, _to: torch.zeros_like(x),
 )
-"""Zeros: for finding out which noise levels a sampler visits."""
+"""Returns zeros; used to find out which noise levels a sampler visits."""

@@ -1,4 +1,4 @@
-"""Latents and decoded tensors as small pictures. Cheap, and never part of the result's arithmetic."""
+"""Converts latents to small preview pictures, and decoded tensors to 8-bit pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zimage_app.models.components import PreviewFactors
 
 
 def latent_to_rgb(denoised: Tensor, factors: PreviewFactors) -> Picture:
-    """A linear guess at the picture: denoised (1, 16, h, w) in model space -> (h, w, 3), one pixel per cell."""
+    """Approximate the picture linearly: denoised (1, 16, h, w), model space -> uint8 (h, w, 3), one pixel per cell."""
     weights = torch.tensor(factors.factors, dtype=torch.float32, device=denoised.device)
     bias = torch.tensor(factors.bias, dtype=torch.float32, device=denoised.device)
     rgb = torch.einsum("chw,cr->hwr", denoised[0].float(), weights) + bias
@@ -19,6 +19,6 @@ def latent_to_rgb(denoised: Tensor, factors: PreviewFactors) -> Picture:
 
 
 def to_picture(image: Tensor) -> Picture:
-    """(h, w, 3) in 0…1 -> bytes, truncated as ComfyUI's SaveImage does, not rounded."""
+    """Convert (h, w, 3) in 0…1 to uint8, truncating as ComfyUI's SaveImage does instead of rounding."""
     bytes_ = (255.0 * image).clamp(0.0, 255.0).to(torch.uint8).cpu().numpy()
     return np.ascontiguousarray(bytes_)

@@ -1,6 +1,6 @@
-"""What a run gives up when memory runs out: first tiles instead of whole pictures, then weights that wait elsewhere.
+"""Out-of-memory handling of a run: decodes in tiles first, then offloads weights to the computer's memory.
 
-The step that ran out of memory is done anew from where it began, with the same noise. Knows no stages' settings.
+The work that ran out of memory is repeated from its beginning, with the same noise.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
 _SIGNS = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED", "can't allocate memory")
-"""How allocators that have no exception of their own say it."""
+"""Parts of the messages of allocators that raise a plain RuntimeError."""
 
 
 class Relief:
-    """What one run has given up so far. Weights that were moved stay so until the model is loaded again."""
+    """The memory savings of one run so far. Offloaded weights stay offloaded until the model is loaded again."""
 
     def __init__(self, components: Components) -> None:
         self._components = components
         self.tiled = False
-        """Pictures are decoded in tiles."""
+        """Whether pictures are decoded in tiles."""
 
     def decode(self, latent: Tensor) -> Tensor:
-        """The picture of a latent, as ``Codec.decode`` gives it."""
+        """Decode a latent, in tiles if need be; arguments and result as of ``Codec.decode``."""
         codec = self._components.codec
         if self.tiled and isinstance(codec, TiledCodec):
             return codec.decode_tiled(latent)
         return codec.decode(latent)
 
     def more(self, *, decoding: bool) -> Text | None:
-        """Give up the next thing, and say what; None where there is nothing more."""
+        """Apply the next memory saving and return a message about it; None if there is none left."""
         parts = self._components
         if decoding and not self.tiled and isinstance(parts.codec, TiledCodec):
             self.tiled = True
@@ -67,17 +67,17 @@ class Relief:
 
 
 def has_own_memory(device: torch.device) -> bool:
-    """Whether what leaves a device for the computer's memory makes room on it."""
+    """Whether the device's memory is separate from the computer's, so that offloading frees some of it."""
     return device.type != "cpu"
 
 
 def with_relief(
     work: Callable[[], Generator[_Item, None, _Made]], relief: Relief, *, decoding: bool = False
 ) -> Generator[_Item | Warned, None, _Made]:
-    """What ``work`` yields and gives; begun anew with less each time that memory runs out.
+    """Run ``work``; whenever memory runs out, apply the next saving, yield a warning and run ``work`` again.
 
     Raises:
-        GenerationError: there is nothing left to give up; says what would help.
+        GenerationError: memory ran out and no saving is left; the message says what would help.
     """
     while True:
         try:
@@ -86,7 +86,7 @@ def with_relief(
             if not is_out_of_memory(error):
                 raise
             asked = _asked_for(error)
-        # Only here, where the error's frames are gone, is the memory of what failed free again.
+        # Outside the except block: the traceback's frames keep the failed attempt's tensors alive until here.
         said = relief.more(decoding=decoding)
         empty_cache()
         if said is None:
@@ -95,20 +95,20 @@ def with_relief(
 
 
 def quietly(work: Callable[[], _Made]) -> Generator[Warned, None, _Made]:
-    """Work that tells nothing, for ``with_relief``."""
+    """Turn a plain function into a generator without events, for ``with_relief``."""
     yield from ()
     return work()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
+    """Whether the error means that memory ran out, on any device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
 def out_of_memory(asked: str) -> GenerationError:
-    """Nothing helped: what the user can do. ``asked`` is how much was asked for last, if that is known."""
+    """Return the error for the user; ``asked`` is the size of the failed allocation, or "" if unknown."""
     amount = Text(f" when asked for {asked}", f"（需要 {asked}）") if asked else Text("", "")
     return GenerationError(
         Text(

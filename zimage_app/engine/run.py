@@ -1,4 +1,4 @@
-"""The one loop: a plan and a loaded model in, events out. Knows no files, no queue, no page."""
+"""The generation loop: takes a plan and a loaded model, yields events. Independent of files, queue and page."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ _Made = TypeVar("_Made")
 
 
 class _Stopped(Exception):
-    """Somebody asked to stop. Raised between two model evaluations, so that no step is waited for."""
+    """The run was cancelled. Raised between two model evaluations, so that cancelling doesn't wait for a step."""
 
 
 PrepareStage = Callable[[StagePlan], bool]
-"""Called before a stage, to make the model what the stage asks for; says whether that changed its weights."""
+"""Called before a stage to apply the stage's LoRAs to the model; returns whether that changed the weights."""
 StartImages = Mapping[int, StartImage]
-"""The start picture by the numbers of the stages that take it."""
+"""Stage number -> the start picture, for the stages that use it."""
 NOTHING: StartImages = MappingProxyType({})
 
 
 def as_it_is(stage: StagePlan) -> bool:
-    """The model stays the same in every stage."""
+    """The default ``PrepareStage``: leaves the model unchanged."""
     del stage
     return False
 
@@ -75,13 +75,14 @@ def run(
     start: StartImages = NOTHING,
     memory: StageMemory | None = None,
 ) -> Iterator[Event]:
-    """Carry out a plan; the last event is Finished, Failed or Cancelled.
+    """Run a plan and yield its events; the last one is Finished, Failed or Cancelled.
 
-    ``start`` is the plan's start picture for the first stage, and for the others where part of it is kept. Stages that
-    ``memory`` has are not run again, and those that are run are kept there; it must be that of these components.
+    ``start`` holds the plan's start picture for the first stage, and for later stages if part of it is kept by a mask.
+    Results found in ``memory`` are reused instead of running their stages, and new results are stored there; the memory
+    must belong to these components. ``cancelled`` is called before every model evaluation.
 
-    ``inference_mode`` decorates the generator, rather than being entered inside it, because each ``next`` may come
-    from another thread and the mode belongs to a thread. ``cancelled`` is asked before every model evaluation.
+    ``inference_mode`` decorates the generator instead of being entered inside it, because the mode is thread-local and
+    each ``next`` may come from another thread.
     """
     begun = time.perf_counter()
     work = _Work(plan, components, cancelled, prepare, start, memory or StageMemory(0), Relief(components))
@@ -118,18 +119,18 @@ def sample(
     prepare: PrepareStage = as_it_is,
     start: StartImages = NOTHING,
 ) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
-    """The stages' latents, one after the other, without decoding them.
+    """Run the stages and yield their latents without decoding them.
 
     Raises:
-        GenerationError: a stage's latent holds values that are not finite, or memory ran out for good.
-        StudioError: what ``prepare`` raises.
+        GenerationError: a stage's latent holds values that are not finite, or memory ran out and no saving is left.
+        StudioError: raised by ``prepare``.
     """
     yield from _Work(plan, components, cancelled, prepare, start, StageMemory(0), Relief(components)).stages()
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One run, and what it has at hand."""
+    """One run of a plan, with the objects that it uses."""
 
     plan: GenerationPlan
     components: Components
@@ -139,10 +140,10 @@ class _Work:
     memory: StageMemory
     relief: Relief
     keys: dict[int, str] = field(default_factory=dict)
-    """Under which each stage is remembered, by its number."""
+    """Stage number -> the stage's key in ``memory``."""
 
     def stages(self) -> Iterator[StageStarted | StepDone | StageResult | Warned]:
-        """The stages' results, one after the other, those from memory first."""
+        """Yield the stages' events and results in order; results found in memory come first."""
         plan, components, relief = self.plan, self.components, self.relief
         if (plan.request.start is None) != (plan.stages[0].number not in self.start):
             raise ValueError("a start picture goes with a plan that asks for one")
@@ -176,19 +177,19 @@ class _Work:
             yield result
 
     def decoded(self, result: StageResult) -> Generator[Warned, None, Picture]:
-        """A stage's picture, from memory where it was decoded before."""
+        """Return a stage's picture; a picture found in memory isn't decoded again."""
         if result.picture is not None:
             return result.picture
         made = yield from with_relief(
             partial(quietly, partial(_decoded, result, self.relief)), self.relief, decoding=True
         )
-        if not self.relief.tiled:  # tiles may change colours a little
+        if not self.relief.tiled:  # a tiled decode may differ slightly in colour, so it isn't reused
             self.memory.keep(self.keys[result.stage.number], replace(result, picture=made, from_memory=False))
         return made
 
 
 class _Model:
-    """A loaded model for one run: its prompts as the weights of the stage at hand have them."""
+    """The loaded model during one run; caches prompts refined by the current stage's weights."""
 
     def __init__(
         self,
@@ -206,7 +207,7 @@ class _Model:
         self._prompts: dict[TextFeatures, PreparedPrompt] = {}
 
     def stage(self, stage: StagePlan, before: Tensor | None) -> Generator[StageStarted | StepDone, None, StageResult]:
-        """Run one stage from the latent of the one before. After any error it may be run again."""
+        """Run one stage from the previous stage's latent, in VAE space. May be called again after an error."""
         if self._cancelled():
             raise _Stopped
         yield StageStarted(stage)
@@ -217,7 +218,7 @@ class _Model:
             denoise = guided if kept is None else kept.around(guided)
             final, shown = yield from _steps(stage, denoise, x, self._components)
         except BaseException:
-            self._prompts.clear()  # the weights may have been changed and put back since
+            self._prompts.clear()  # the weights may have changed by the time the stage is run again
             raise
         latent, shown = (to_vae_space(each, self._components.latent).cpu() for each in (final, shown))
         seconds = time.perf_counter() - begun
@@ -232,10 +233,12 @@ class _Model:
         return GuidedModel(modes, settings.cfg, self._components.transformer.dtype)
 
     def _prompt(self, text: TextFeatures) -> PreparedPrompt:
-        """A text as the transformer's present weights refine it."""
+        """Return the text refined by the transformer's current weights; cached."""
         if text not in self._prompts:
             prompt = self._components.transformer.prompt
-            self._prompts[text] = _asked_in(text.field, lambda given: prompt(given, text.value_scale), text.features)
+            self._prompts[text] = _naming_field(
+                text.field, lambda given: prompt(given, text.value_scale), text.features
+            )
         return self._prompts[text]
 
     def _evaluation(
@@ -259,7 +262,7 @@ class _Model:
 
 
 def _decoded(result: StageResult, relief: Relief) -> Picture:
-    """The picture of a stage; raises GenerationError where the decoder makes none of a sound latent."""
+    """Decode a stage's latent; raises GenerationError if decoded values are not finite."""
     picture = relief.decode(result.shown)
     if not bool(torch.isfinite(picture).all()):
         number = result.stage.number + 1
@@ -276,14 +279,14 @@ def _decoded(result: StageResult, relief: Relief) -> Picture:
 
 
 def _encode_texts(stages: Sequence[StagePlan], plan: GenerationPlan, components: Components) -> dict[int, StageTexts]:
-    """The texts of each stage by its number; the same text of several stages is one object.
+    """Encode the texts of each stage, by stage number; stages with the same text share one object.
 
-    They know nothing of the transformer's weights, so a LoRA leaves them as they are.
+    The features don't depend on the transformer's weights, so LoRAs don't change them.
     """
 
     @cache
     def features(field: str, text: str) -> TextFeatures:
-        return TextFeatures(field, _asked_in(field, components.text.encode, text))
+        return TextFeatures(field, _naming_field(field, components.text.encode, text))
 
     def texts(stage: StagePlan) -> StageTexts:
         negative = features("negative", plan.request.negative) if reads_negative(stage.settings) else None
@@ -293,8 +296,8 @@ def _encode_texts(stages: Sequence[StagePlan], plan: GenerationPlan, components:
     return {stage.number: texts(stage) for stage in stages}
 
 
-def _asked_in(field: str, work: Callable[[_Given], _Made], given: _Given) -> _Made:
-    """``work(given)``, whose refusals name the field that the user filled in."""
+def _naming_field(field: str, work: Callable[[_Given], _Made], given: _Given) -> _Made:
+    """Return ``work(given)``; a RequestError that it raises gets ``field`` as its field."""
     try:
         return work(given)
     except RequestError as error:
@@ -303,16 +306,16 @@ def _asked_in(field: str, work: Callable[[_Given], _Made], given: _Given) -> _Ma
 
 @dataclass(frozen=True, slots=True)
 class _Beginning:
-    """Where the stages of one run begin, and what they keep."""
+    """Builds each stage's initial latent and the part of the picture that the stage keeps."""
 
     plan: GenerationPlan
     components: Components
     start: StartImages
     pictures: Mapping[int, Tensor]
-    """The start picture's latent by stage, in VAE space."""
+    """Stage number -> the start picture's latent, in VAE space."""
 
     def of(self, stage: StagePlan, before: Tensor | None) -> tuple[Tensor, Kept | None]:
-        """(where sampling starts, in model space on the model's device; the kept part); ``before`` in VAE space."""
+        """Return (initial latent in model space on the model's device, kept part or None); ``before``: VAE space."""
         height, width = stage.latent_size
         shape = (1, len(self.components.preview.factors), height, width)
         noise = initial_noise(shape, stage.noise_seed)
@@ -339,7 +342,7 @@ class _Beginning:
 def _steps(
     stage: StagePlan, denoise: Denoiser, x: Tensor, components: Components
 ) -> Generator[StepDone, None, tuple[Tensor, Tensor]]:
-    """Run the sampler; gives the final latent and what it shows without noise, in model space."""
+    """Run the sampler; return (final latent, the latent without noise to decode from), both in model space."""
     settings = stage.settings
     sigmas = torch.tensor(stage.sigmas, dtype=torch.float32)
     task = SamplerInput(denoise=denoise, sigmas=sigmas, settings=settings, seed=stage.seed, shift=settings.shift)
@@ -395,7 +398,7 @@ def _surroundings(components: Components, relief: Relief) -> Surroundings:
 
 
 def _check_finite(latent: Tensor, stage: StagePlan, plan: GenerationPlan) -> None:
-    """Stop here rather than hand a black picture on."""
+    """Raise GenerationError if the latent isn't finite, because it would decode to a black picture."""
     bad = int((~torch.isfinite(latent)).sum())
     if bad == 0:
         return
@@ -423,7 +426,7 @@ def _check_finite(latent: Tensor, stage: StagePlan, plan: GenerationPlan) -> Non
 
 
 def _extreme(stage: StagePlan) -> list[str]:
-    """Settings of a stage, with their values, that are far above what makes pictures."""
+    """Return the stage's settings, with their values, that are far above the usual range."""
     settings = stage.settings
     found = (("cfg", settings.cfg, 10), ("s_noise", settings.s_noise, 2), ("eta", settings.eta, 2))
     return [f"{name} {value:g}" for name, value, usual in found if value > usual]

@@ -1,8 +1,8 @@
-"""What stages gave, kept by a hash of everything that decides it, so that a later run begins behind them.
+"""In-memory cache of stage results under a hash of all their inputs, so that a later run can skip those stages.
 
-A stage's latent is a function of the loaded model, the LoRAs that are on up to there, the prompts, the settings, noise
-levels and seeds of the stages so far, and the start picture with its mask. The memory belongs to one loaded model and
-goes with it, so the model's files, device and dtype are in no key. In memory only.
+A stage's latent depends on the loaded model, the LoRAs, prompts, settings, sigmas and seeds of all stages up to this
+one, and on the start picture with its mask. A cache belongs to one loaded model and is dropped with it, so the model's
+files, device and dtype are not part of the keys.
 """
 
 from __future__ import annotations
@@ -23,36 +23,33 @@ from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.request import GenerationRequest
 
 _NOT_IN_LATENTS = frozenset({"prompt", "negative", "triggers", "template", "loras", "seed", "stages", "keep_stages"})
-"""Fields of a request that are in the key otherwise, or change no latent. What is added to requests counts."""
+"""Request fields that enter the key in another form or don't affect latents. New request fields enter the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """What a stage hands over."""
+    """The result of one stage."""
 
     stage: StagePlan
     latent: Tensor
-    """(1, 16, h, w), VAE space, float32, on the CPU; noised where the next stage goes on with the trajectory."""
+    """(1, 16, h, w), VAE space, float32, on the CPU; still noisy if the next stage continues the trajectory."""
     shown: Tensor
-    """The same without noise, as far as the stage could tell: what its picture is decoded from."""
+    """The stage's last estimate of the latent without noise; its picture is decoded from this."""
     seconds: float
     calls: int
     skipped_calls: tuple[int, ...]
     picture: Picture | None = None
-    """Decoded; None where it has not been yet."""
+    """The decoded picture; None until it is decoded."""
     from_memory: bool = False
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of tensors and picture in bytes."""
         return self.latent.nbytes + self.shown.nbytes + (0 if self.picture is None else self.picture.nbytes)
 
 
 class StageMemory:
-    """Results by their keys, at most so many bytes of them; those go first that were not used for longest.
-
-    Not safe for several threads at once. With 0 bytes it keeps nothing.
-    """
+    """LRU cache of stage results, limited to ``most`` bytes; 0 disables it. Not thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -61,18 +58,18 @@ class StageMemory:
 
     @property
     def size(self) -> int:
-        """Bytes of what is kept."""
+        """Total size of the cached results in bytes."""
         return self._size
 
     def find(self, key: str) -> StageResult | None:
-        """What was kept under a key."""
+        """Return the result cached under a key, or None."""
         if key not in self._kept:
             return None
         self._kept.move_to_end(key)
         return self._kept[key]
 
     def keep(self, key: str, result: StageResult) -> None:
-        """Keep a result, in the place of one with the same key. An empty key means that it is not to be kept."""
+        """Cache a result, replacing one with the same key. An empty key means that the result must not be cached."""
         if not key or result.size > self._most:
             return
         if key in self._kept:
@@ -84,9 +81,9 @@ class StageMemory:
 
 
 def stage_keys(plan: GenerationPlan) -> list[str]:
-    """A key for each stage of a plan.
+    """Return a key for each stage of a plan.
 
-    Empty from the first stage on whose LoRAs are not known by the hash of their files.
+    Keys are empty from the first stage on that uses a LoRA whose file hash is unknown.
     """
     digest = hashlib.sha256(_bytes([_other_settings(plan.request), torch.get_num_threads()]))
     keys: list[str] = []
@@ -101,7 +98,7 @@ def stage_keys(plan: GenerationPlan) -> list[str]:
 
 
 def remembered(memory: StageMemory, plan: GenerationPlan, keys: Sequence[str]) -> list[StageResult]:
-    """The results that a run of the plan can begin behind. Its last stage is always run."""
+    """Return the cached results of the plan's first stages. The last stage is never among them: it is always run."""
     results: list[StageResult] = []
     for stage, key in zip(plan.stages[:-1], keys, strict=False):
         found = memory.find(key)
@@ -112,9 +109,9 @@ def remembered(memory: StageMemory, plan: GenerationPlan, keys: Sequence[str]) -
 
 
 def _facts(stage: StagePlan) -> dict[str, Any]:
-    """All that decides a stage, its prompt included, but for what stands before it.
+    """Return all inputs of a stage, prompt included, except the previous stages' results.
 
-    ``number`` only says where its settings were found.
+    ``number`` is left out: it only tells which entry of the request the settings came from.
     """
     facts = asdict(stage)
     del facts["number"]

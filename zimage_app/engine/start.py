@@ -1,4 +1,4 @@
-"""What sampling starts from: a picture's latent, the two spaces of latents, and the noise put on them."""
+"""The latent that sampling starts from: encoding a picture, VAE space and model space, adding noise."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from zimage_app.models.components import Components, LatentFormat, PictureEncode
 
 
 def encoded(picture: Picture, components: Components) -> Tensor:
-    """The latent of a picture, in VAE space, float32, on the CPU.
+    """Encode a picture to a latent (1, 16, h, w) in VAE space, float32, on the CPU.
 
     Raises:
-        GenerationError: the model's autoencoder can't encode, or gives values that are not finite.
+        GenerationError: the model's VAE has no encoder, or it returned values that are not finite.
     """
     codec = components.codec
     if not isinstance(codec, PictureEncoder):
@@ -38,16 +38,16 @@ def encoded(picture: Picture, components: Components) -> Tensor:
 
 
 def to_model_space(latent: Tensor, form: LatentFormat) -> Tensor:
-    """VAE space -> model space. An empty (all-zero) latent stays empty: ComfyUI does not shift it."""
+    """Convert VAE space to model space. An all-zero (empty) latent stays zero, because ComfyUI doesn't shift it."""
     return (latent - form.shift) * form.scale if bool(torch.any(latent != 0)) else latent
 
 
 def to_vae_space(latent: Tensor, form: LatentFormat) -> Tensor:
-    """Model space -> VAE space."""
+    """Convert model space to VAE space."""
     return latent / form.scale + form.shift
 
 
 def noised(latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
-    """Where a flow model's sampling starts: ``sigma noise + (1 - sigma) latent``, model space, float32."""
+    """Add noise as a flow model does: ``sigma noise + (1 - sigma) latent``, model space, float32."""
     level = torch.tensor(sigma, dtype=torch.float32)
     return level * noise + (1.0 - level) * latent

@@ -1,1 +1,1 @@
-"""Everything that page, web API and command line ask for. ``studio.py`` is the way in; it knows none of the three."""
+"""The service layer behind page, REST API and command line, independent of them. The entry point is ``studio.py``."""

@@ -1,6 +1,6 @@
-"""Batches and grids as the page and REST ask for them: planned whole, then queued as one group that is kept.
+"""Batches and grids requested by page and REST: planned completely, then queued and saved as one group.
 
-The command line plans with the same functions (``batch/items.py``, ``grids/planning.py``), but has folders of its own.
+The command line plans with the same functions (``batch/items.py``, ``grids/planning.py``) but manages its own folders.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ Cell = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """For whom many pictures are made, and by which model."""
+    """The owner who requests a group, and the model to use."""
 
     owner: str
     model: str
     language: Language = "en"
-    """In which the sheets of a grid are labelled."""
+    """Language of the labels on a grid's sheets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """Pictures that will be asked for together."""
+    """A planned batch or grid that isn't queued yet."""
 
     kind: Kind
     title: str
     items: tuple[BatchItem, ...]
     cost: Cost
     notes: tuple[Text, ...] = ()
-    """What has no effect."""
+    """Notes about settings without effect."""
     places: tuple[Cell, ...] = ()
-    """Of a grid: the column, row and sheet of each item."""
+    """For a grid: (column, row, sheet) of each item."""
     labels: Labels = ()
 
 
 def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis], asker: Asker) -> Many:
-    """A grid over one to three axes; ``settings`` is a request as plain data, whose stages may be left out.
+    """Plan a grid over one to three axes; ``settings`` is a request as plain data, in which stages may be omitted.
 
     Raises:
-        RequestError: names the axis, or the setting, its value and what is allowed.
+        RequestError: a value isn't allowed; names the axis or the setting.
     """
     if not axes:
         raise RequestError("x", Text("give at least one axis", "请至少给出一个轴"))
     _check_count(studio, math.prod(len(axis.values) for axis in axes), "axes")
     data = _with_stages(studio, settings, asker.model)
     if not isinstance(data.get("seed"), int):
-        data["seed"] = draw_seed()  # once, so that cells differ in nothing but what varies
+        data["seed"] = draw_seed()  # drawn once, so that cells differ in the varied settings only
     cells, items = grid_items(axes, data, _planner(studio, asker), studio.presets)
     return Many(
         "grid",
@@ -76,23 +76,23 @@ def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis],
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What a batch is made of."""
+    """A batch and its common settings."""
 
     title: str
-    """What its file is called; empty where there is none."""
+    """The file's name; empty without a file."""
     batch: BatchFile
     settings: Mapping[str, Any]
-    """Of a request, as plain data; what an entry says counts for more."""
+    """Request settings as plain data; an entry's own settings override them."""
     seed: int
     seed_mode: SeedMode = "count"
 
 
 def plan_batch(studio: Studio, entries: Entries, asker: Asker) -> Many:
-    """A picture for each entry.
+    """Plan a picture for each entry.
 
     Raises:
-        BatchError: everything that is wrong, at once, with file, line and field.
-        RequestError: there are too many entries, or the model isn't here.
+        BatchError: the batch has errors; lists all of them with file, line and field.
+        RequestError: there are too many entries, or the model isn't on this machine.
     """
     _check_count(studio, len(entries.batch.entries), "items")
     settings = _with_stages(studio, entries.settings, asker.model)
@@ -102,10 +102,10 @@ def plan_batch(studio: Studio, entries: Entries, asker: Asker) -> Many:
 
 
 def start(studio: Studio, many: Many, asker: Asker, group: str = "") -> GroupRecord:
-    """Queue all of it or nothing, and keep it as a group; ``group`` is a name of the caller's for its jobs.
+    """Queue all pictures or none, and save them as a group; ``group`` is the caller's own name for the jobs' group.
 
     Raises:
-        StudioError: as ``Studio.submit``; StorageError too where the group's folder can't be written.
+        StudioError: as ``Studio.submit``; also StorageError if the group's folder can't be written.
     """
     group_id = new_group_id()
     requests = [item.plan.request for item in many.items]
@@ -128,7 +128,7 @@ def start(studio: Studio, many: Many, asker: Asker, group: str = "") -> GroupRec
 
 
 def _with_stages(studio: Studio, settings: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Settings with the model's stages, where they have none; raises RequestError of ``model``."""
+    """Return the settings, with the model's stages if they have none; raises RequestError for an unknown model."""
     try:
         card = studio.card(model)
     except ModelError as error:

@@ -1,8 +1,7 @@
-"""What the app keeps of jobs that were asked for together: named pictures, a manifest and, of a grid, its sheets.
+"""Groups of jobs that were requested together: a folder with named pictures, a manifest and, for a grid, its sheets.
 
-Each group has a folder below outputs/, written when its jobs are in the queue. A thread puts every picture into it as
-its job ends, and lays the sheets out when the last one has; after a restart it goes on with the folders that say of
-themselves that they are not finished.
+Each group has a folder below outputs/, created once its jobs are queued. A thread adds every picture when its job ends,
+and draws the sheets after the last one. After a restart it continues with folders marked as unfinished.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ log = logging.getLogger(__name__)
 
 Kind = Literal["batch", "grid"]
 _FOLDERS: dict[Kind, str] = {"batch": "batches", "grid": "grids"}
-"""Below outputs/."""
+"""Kind -> folder name below outputs/."""
 _RECORD, _OPEN = "group.json", ".open"
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 _MAX_BYTES = 16 * 2**20
 _TICK = 0.5
-"""Seconds between two looks at the jobs of groups that are not finished, and two tries to write what can't be."""
+"""Seconds between checks of unfinished groups' jobs, and between retries of failed writes."""
 _ENDED = ("done", "failed", "cancelled")
 
 
@@ -53,72 +52,72 @@ class GroupItem(Item):
 
     job: str
     place: tuple[int, int, int] | None = None
-    """Column, row and sheet in a grid."""
+    """(column, row, sheet) in a grid."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupRecord:
-    """What a group is, as its folder says; never changed."""
+    """The description of a group in its folder; never changed."""
 
     id: str
     kind: Kind
     title: str
     owner: str
-    """``gallery.owner_mark`` of who asked."""
+    """``permissions.owner_mark`` of the owner."""
     group: str
-    """Of its jobs."""
+    """The group's name in its jobs."""
     created: datetime
     items: tuple[GroupItem, ...]
     labels: tuple[tuple[str, ...], ...] = ()
-    """Of a grid's columns, rows and sheets."""
+    """Labels of a grid's columns, rows and sheets."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """A group at one moment."""
+    """The state of a group at one moment."""
 
     record: GroupRecord
     done: int
     failed: int
     cancelled: int
     finished: bool
-    """All that will be in its folder is there."""
+    """Whether the group's folder is complete."""
     files: tuple[str, ...]
-    """Sheets, page and manifest, as far as there are any, by their names."""
+    """Names of existing sheets, HTML page and manifest."""
 
 
 _READER = TypeAdapter(GroupRecord)
 
 
 def new_group_id() -> str:
-    """Time to the second, then chance: names sort by time and can't be guessed."""
+    """Return a new id of time and random digits; ids sort by time and can't be guessed."""
     return f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 class Groups:
-    """The folders of all groups. Its methods are safe from any thread."""
+    """The folders of all groups. Thread-safe."""
 
     def __init__(self, outputs: Path, view: Callable[[str], JobView | None]) -> None:
-        """``view`` gives a job as it is now, None for one that isn't known any more."""
+        """``view`` returns a job's current state, or None if the job is no longer known."""
         self._outputs = outputs
         self._view = view
         self._open: dict[str, tuple[GroupRecord, Manifest]] = {}
         self._turn = threading.Lock()
-        """Held while the thread is begun, and ``_open`` changed."""
+        """Lock for starting the thread and changing ``_open``."""
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
         self._trouble = ""
 
     def start(self) -> None:
-        """Go on with the groups that were not finished when the app ended."""
+        """Continue with groups that were unfinished when the app ended."""
         for path in self._outputs.glob(f"*/*/{_OPEN}"):
             record = _read(path.parent)
             if record is not None:
                 self._follow(record)
 
     def close(self) -> None:
-        """End the thread; what isn't finished is when the app starts again."""
+        """Stop the thread; unfinished groups are completed after the next start."""
         with self._turn:
             self._closed = True
         self._wake.set()
@@ -126,10 +125,10 @@ class Groups:
             self._thread.join()
 
     def keep(self, record: GroupRecord) -> None:
-        """Keep a group whose jobs are in the queue; when this returns, it survives the app's end.
+        """Save a group whose jobs are queued; afterwards it survives a restart.
 
         Raises:
-            StorageError: its folder can't be written.
+            StorageError: the folder can't be written.
         """
         folder = self._folder(record)
         try:
@@ -144,7 +143,7 @@ class Groups:
         self._follow(record)
 
     def newest(self, may_see: Callable[[str], bool], count: int) -> list[GroupView]:
-        """The newest groups whose owner's mark is one that ``may_see``."""
+        """Return up to ``count`` newest groups whose owner's mark passes ``may_see``."""
         folders = [path for name in _FOLDERS.values() for path in (self._outputs / name).glob("*") if _is_id(path)]
         found: list[GroupView] = []
         for folder in sorted(folders, key=lambda path: path.name, reverse=True):
@@ -156,13 +155,13 @@ class Groups:
         return found
 
     def unfinished(self, may_see: Callable[[str], bool]) -> list[GroupView]:
-        """The groups that are not finished, oldest first, whose owner's mark is one that ``may_see``."""
+        """Return unfinished groups, oldest first, whose owner's mark passes ``may_see``."""
         with self._turn:
             records = [record for record, _ in self._open.values()]
         return [self._shown(record) for record in records if may_see(record.owner)]
 
     def find(self, group_id: str, may_see: Callable[[str], bool]) -> GroupView | None:
-        """A group by its id; None where there is none that may be seen."""
+        """Return a group by its id; None if there is none whose owner's mark passes ``may_see``."""
         if not _ID.fullmatch(group_id):
             return None
         for name in _FOLDERS.values():
@@ -172,16 +171,16 @@ class Groups:
         return None
 
     def file(self, view: GroupView, name: str) -> Path | None:
-        """A file of a group: manifest, sheet, page or a picture by its item's name; None where there is none."""
+        """Return the path of a group's manifest, sheet, page or named picture; None if there is no such file."""
         names = {*view.files, *(f"{item.name}.png" for item in view.record.items)}
         path = self._folder(view.record) / name
         return path if name in names and path.is_file() else None
 
     def remove(self, view: GroupView) -> None:
-        """Take a group's folder away; the pictures stay in the history.
+        """Delete a group's folder; the pictures stay in the history.
 
         Raises:
-            GenerationError: its pictures are still being made.
+            GenerationError: the group isn't finished.
         """
         if not view.finished:
             raise GenerationError(
@@ -192,7 +191,7 @@ class Groups:
             )
         shutil.rmtree(self._folder(view.record), ignore_errors=True)
 
-    # Parts.
+    # Helpers.
 
     def _folder(self, record: GroupRecord) -> Path:
         return self._outputs / _FOLDERS[record.kind] / record.id
@@ -226,8 +225,8 @@ class Groups:
                     if self._settled(record, manifest):
                         with self._turn:
                             del self._open[record.id]
-                except (StudioError, OSError) as error:  # tried again
-                    if str(error) != self._trouble:  # said once, not at every try
+                except (StudioError, OSError) as error:  # retried at the next tick
+                    if str(error) != self._trouble:  # logged once, not at every retry
                         self._trouble = str(error)
                         log.warning("group %s: %s", record.id, error)
                 except Exception:
@@ -236,8 +235,8 @@ class Groups:
                         del self._open[record.id]
 
     def _settled(self, record: GroupRecord, manifest: Manifest) -> bool:
-        """Put what has ended since the last look into the folder; says whether the group is finished."""
-        if not manifest.folder.is_dir():  # it was taken away
+        """Add jobs that ended since the last check to the folder; return whether the group is finished."""
+        if not manifest.folder.is_dir():  # the folder was deleted
             return True
         for item in record.items:
             if self._closed:
@@ -286,7 +285,7 @@ def _is_id(path: Path) -> bool:
 
 
 def _read(folder: Path) -> GroupRecord | None:
-    """What a folder says of itself; None where that is nothing, or damaged."""
+    """Read a group's record; None if it is missing or damaged."""
     if not (folder / _RECORD).is_file():
         return None
     with suppress(OSError, ValidationError):

@@ -1,6 +1,6 @@
-"""Everything that the faces ask for, in one place: models, LoRAs, presets, pictures, jobs. Knows no page.
+"""The facade of the service layer for page, REST and command line: models, LoRAs, presets, pictures, jobs.
 
-It decides who may do what, and hands jobs to the dispatcher (``jobs/dispatcher.py``).
+Checks permissions, and passes jobs to the dispatcher (``jobs/dispatcher.py``).
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _COMMAND_SECONDS = 5.0
-"""That a command to the runner waits for the end of a job."""
+"""Seconds that a command to the runner waits for the running job to end."""
 
 
 def new_group() -> str:
-    """A name for jobs that belong together."""
+    """Return a random name for a group of jobs."""
     return secrets.token_hex(8)
 
 
 class Studio:
-    """Everything that the faces need. Importing and constructing it loads no model and starts no thread."""
+    """The app's services. Importing and constructing it loads no model and starts no thread."""
 
     def __init__(self, config: StudioConfig) -> None:
         self._config = config
@@ -78,9 +78,9 @@ class Studio:
         self.pace = Pace(config.outputs)
         self._tokens = TokenCounter()
         self.shared = config.shared
-        """Strangers can reach the page, who see only what is theirs and change nothing that all use."""
+        """Whether strangers can reach the page; they see only their own pictures and can't change shared things."""
         self.borrows_gpu = config.borrowed_gpu
-        """The GPU is lent to each visitor for a run, so that only what a visitor does on the page has one."""
+        """Whether a GPU is lent per run to the page's visitor (ZeroGPU), so that only actions on the page have one."""
         self.inputs = inputs_of(config, shared=config.shared)
         self._slot = ModelSlot(
             self.loras,
@@ -100,7 +100,7 @@ class Studio:
         self.default_model = find_model(default_model(config), config.shelves).card.name
 
     def cards(self) -> tuple[ModelCard, ...]:
-        """The models that are on this machine."""
+        """Return the cards of all models on this machine."""
         sources = [source for source in list_models(self._config.shelves) if source.present]
         names = {source.card.name for source in sources}
         if self._config.model is not None:
@@ -109,7 +109,7 @@ class Studio:
         return tuple(source.card for source in sources)
 
     def card(self, name: str) -> ModelCard:
-        """The card of a model; raises ModelError for one that isn't here."""
+        """Return the card of a model; raises ModelError if it isn't on this machine."""
         return self._source(name).card
 
     def _source(self, name: str) -> ModelSource:
@@ -119,66 +119,66 @@ class Studio:
         return find_model(name, self._config.visitors_shelves)
 
     def width(self, model: str) -> int | None:
-        """How wide a model's transformer is; raises ModelError for a model that isn't here."""
+        """Return the width of a model's transformer; None if unknown. Raises ModelError if the model isn't here."""
         return transformer_width(self._source(model))
 
     def note_lora(self, name: str, notes: Notes) -> LoraEntry:
-        """Keep the user's own words on a LoRA beside it; gives it as it is then.
+        """Save the user's notes on a LoRA beside its file; return the updated entry.
 
         Raises:
             LoraError: there is no such LoRA, or its folder can't be written to.
-            ForbiddenError: strangers can reach the page, who may not write.
+            ForbiddenError: the page is shared with strangers.
         """
         require_home("notes", shared=self.shared)
         return self.loras.write_notes(name, notes)
 
     def tokens(self, model: str, text: str) -> int | None:
-        """How many tokens a text is to a model; None where that isn't known.
+        """Return the number of tokens of a text for a model; None if unknown.
 
         Raises:
-            ModelError: the model isn't here.
+            ModelError: the model isn't on this machine.
         """
         return self._tokens.count(self._source(model), text)
 
     def token_limit(self, model: str) -> int | None:
-        """The most tokens that a model takes; None where that isn't known. Raises ModelError: the model isn't here."""
+        """Return a model's maximum number of tokens; None if unknown. Raises ModelError if the model isn't here."""
         return self._tokens.limit(self._source(model))
 
     def prepare(self) -> None:
-        """Load the model now, as a borrowed GPU wants it before the page opens.
+        """Load the default model now, because ZeroGPU requires it before the page is launched.
 
         Raises:
-            ModelError: its files cannot be used.
+            ModelError: the model's files can't be used.
         """
         self._slot.model(self._source(self.default_model), lambda text: log.debug("%s", text), lambda: False)
 
     def start(self) -> None:
-        """Go on with what was left in the queue when the app ended, and see which pictures there are.
+        """Start the queue with the jobs left in it, the groups and the history.
 
         Raises:
-            FolderInUse: another running app has the folder of pictures.
+            FolderInUse: another running app uses the folder of pictures.
         """
         self._jobs.start()
         self.groups.start()
         self.history.start()
 
     def announce(self, address: str, key: str) -> None:
-        """Let this user's other programs know where the app answers, and the key that lets them in."""
+        """Publish the app's address and API key to this user's other programs."""
         self._jobs.announce(address, key)
 
     def submit(
         self, request: GenerationRequest, model: str, owner: str = "", group: str = "", *, on_cpu: bool = False
     ) -> str:
-        """Queue a request; gives the job's id. When this returns, the job survives the app's end.
+        """Queue a request and return the job's id; afterwards the job survives a restart.
 
-        ``group`` is the same for requests that belong together, see ``cancel_group``. ``on_cpu`` has this picture made
-        on the CPU, also where there is a GPU.
+        ``group`` is shared by requests that belong together, see ``cancel_group``. ``on_cpu`` makes this picture on the
+        CPU even if there is a GPU.
 
         Raises:
-            BusyError: as many wait as may, or the pictures take all the room that they may.
-            ForbiddenError: a stranger's picture would take the model off the GPU.
-            StudioError: the request cannot be planned or is more than is allowed, the model isn't here, the queue can't
-                be written, or the app is closing.
+            BusyError: the queue is full, or the pictures have used up their disk quota.
+            ForbiddenError: ``on_cpu`` on a shared page, because it would unload the model from the GPU.
+            StudioError: the request can't be planned or exceeds a limit, the model isn't on this machine, the queue
+                can't be written, or the app is closing.
         """
         device = "cpu" if on_cpu and self.monitor.machine().gpus else ""
         if device:
@@ -204,7 +204,7 @@ class Studio:
         return job_id
 
     def checked_plan(self, request: GenerationRequest, model: str, owner: str) -> GenerationPlan:
-        """What a request comes to, where it is allowed; raises StudioError where it isn't, or can't be planned."""
+        """Plan a request, check limits and start picture; raises StudioError if it can't be done or isn't allowed."""
         plan = self.plan(request, model)
         check_plan(plan, self._config.allowed)
         self.inputs.check(plan.request.start, owner)
@@ -212,21 +212,21 @@ class Studio:
 
     @property
     def most_waiting(self) -> int:
-        """Jobs of one owner that may wait at once."""
+        """Maximum number of waiting jobs per owner."""
         return self._config.allowed.waiting_of_owner
 
     @property
     def remembers_stages(self) -> bool:
-        """Whether a loaded model remembers stages."""
+        """Whether a loaded model caches stage results."""
         return self._config.stage_memory > 0
 
     def upscaled(self, picture: SavedPicture, asked: Upscaling, model: str, owner: str = "") -> GenerationRequest:
-        """The request that enlarges a picture of the history.
+        """Return the request that enlarges a picture of the history.
 
         Raises:
-            RequestError: it would become too large.
-            StorageError: its file has gone, or can't be kept as a start picture.
-            ModelError: the model isn't here.
+            RequestError: the result would be too large.
+            StorageError: the picture's file is missing, or can't be stored as a start picture.
+            ModelError: the model isn't on this machine.
         """
         kept = self.kept_input(picture, owner)
         return upscaled(picture.record.request, kept.sha256, (kept.width, kept.height), self.card(model), asked)
@@ -250,17 +250,17 @@ class Studio:
         *,
         on_cpu: bool = False,
     ) -> list[str]:
-        """Queue requests that belong together, all or none; gives the jobs' ids; raises what ``submit`` does."""
+        """Queue all requests of a group or none; return the jobs' ids; raises as ``submit`` does."""
         ids: list[str] = []
         try:
             ids.extend(self.submit(each, model, owner, group, on_cpu=on_cpu) for each in requests)
         except StudioError:
-            self._jobs.stop(ids)  # those before the one that was refused
+            self._jobs.stop(ids)  # cancel those queued before the refused one
             raise
         return ids
 
     def view(self, job_id: str) -> JobView | None:
-        """The job as it is now, or None for an id that isn't known (any more)."""
+        """Return the job's current state, or None if the id isn't known or no longer known."""
         return self._jobs.view(job_id)
 
     def run_of(self, job_id: str, owner: str) -> tuple[JobView, GenerationPlan] | None:
@@ -271,7 +271,7 @@ class Studio:
         return tracked.view, tracked.plan
 
     def wait(self, job_id: str, version: int, timeout: float) -> JobView:
-        """Wait up to ``timeout`` seconds for a view newer than ``version``; gives the newest either way.
+        """Wait up to ``timeout`` seconds for a view newer than ``version``; return the newest in any case.
 
         Raises:
             RequestError: the id isn't known.
@@ -283,93 +283,94 @@ class Studio:
         return found
 
     def watch(self, job_id: str, seconds: float) -> AsyncIterator[JobView]:
-        """The newest view of a job after every change and every so many ``seconds``, until it is over; no thread waits.
+        """Yield the newest view of a job after every change and every ``seconds``, until the job is over.
 
-        Ends at once for a job that was over long ago. Raises GenerationError when the app closes.
+        Asynchronous: no thread waits. Ends at once for a job that isn't known any more. Raises GenerationError when the
+        app closes.
         """
         return self._jobs.progress.watch(job_id, seconds)
 
     def current(self, owner: str) -> str | None:
-        """Of an owner's jobs that are not over, the id of the one that runs, else of the next."""
+        """Return the id of the owner's running job, or else of their next waiting job, or None."""
         return self._jobs.progress.current(owner_mark(owner))
 
     def cancel(self, job_id: str) -> None:
-        """Stop a job, waiting or running. A running one ends before its next model evaluation."""
+        """Cancel a waiting or running job. A running one ends before its next model evaluation."""
         self._jobs.stop([job_id])
 
     def cancel_group(self, group: str, owner: str, *, shared: bool) -> int:
-        """Stop all jobs of a group that this owner may stop; gives how many those were."""
+        """Cancel all jobs of a group that this owner may cancel; return their number."""
         ids = [view.id for view in self.jobs(owner, shared=shared) if group and view.group == group]
         self._jobs.stop(ids)
         return len(ids)
 
     def jobs(self, owner: str, *, shared: bool) -> tuple[JobView, ...]:
-        """The jobs that are not over, in the order in which they run; ``shared`` with strangers, this owner's only."""
+        """Return unfinished jobs in the order in which they run; only this owner's if the page is ``shared``."""
         return tuple(view for view in self._jobs.progress.open_jobs() if may_see(view.owner, owner, shared=shared))
 
     def clear_queue(self, owner: str, *, shared: bool) -> int:
-        """Cancel what waits; ``shared`` with strangers, this owner's only. Gives how many jobs those were."""
+        """Cancel waiting jobs, only this owner's if the page is ``shared``; return their number."""
         if shared and not owner:
             return 0
         return self._jobs.clear(owner_mark(owner) if shared else None)
 
     def move(self, job_id: str, *, first: bool = False) -> bool:
-        """Let a waiting job run before its owner's one before it, or before all of them (``first``).
+        """Move a waiting job before its owner's previous job, or before all of the owner's jobs (``first``).
 
-        Says whether it moved. Raises StorageError where that can't be written.
+        Returns whether it moved. Raises StorageError if the queue can't be written.
         """
         return self._jobs.move(job_id, first=first)
 
     def pause_queue(self, paused: bool) -> None:
-        """Let no waiting job begin, or go on; what runs goes on. Survives the app's end.
+        """Pause or resume starting waiting jobs; the running job continues. The state survives a restart.
 
         Raises:
-            StorageError: that can't be written.
+            StorageError: the queue can't be written.
         """
         self._jobs.pause(paused)
 
     def warnings(self) -> tuple[Text, ...]:
-        """What is wrong with the queue, and with saving pictures; for the owner of the machine."""
+        """Return problems of the queue and of saving pictures, for the machine's owner."""
         return self._jobs.warnings
 
     def today(self, owner: str = "", limit: int = 24) -> tuple[SavedPicture, ...]:
-        """Today's pictures, newest first."""
+        """Return up to ``limit`` of today's pictures, newest first."""
         day = datetime.now().astimezone().date().isoformat()
         items = self.history.page(owner, Search(day=day), page_size=limit).items
         return tuple(picture for item in items if (picture := self.history.find(item.id, owner)))
 
     def picture(self, picture_id: str, owner: str = "") -> SavedPicture | None:
-        """A picture, or None where there is none that this owner may see; raises StorageError for a damaged one."""
+        """Return a picture; None if there is none that this owner may see. Raises StorageError for a damaged file."""
         mark = owner_mark(owner) if self.shared else None
         held = self._jobs.unsaved(picture_id, mark) if mark != "" else None
         return held or self.history.find(picture_id, owner)
 
     def loaded(self) -> LoadedModel | None:
-        """The model that is in memory."""
+        """Return the loaded model, or None."""
         return self._slot.loaded()
 
     def queue(self) -> QueueView:
-        """How much there is to do, for everybody together."""
+        """Return the state of the queue over all owners."""
         return self._jobs.progress.queue()
 
     def details(self) -> tuple[Section, ...]:
-        """Versions, model, machine and folders, for a bug report."""
+        """Return versions, model, machine and folders, for a bug report."""
         return details(self._config, self.monitor, self.loaded(), self.warnings())
 
     @property
     def device(self) -> str | None:
-        """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
+        """The device for models, such as ``cuda:1``; None means the machine's best device."""
         return self._slot.device
 
     def use_device(self, name: str | None) -> None:
-        """Compute elsewhere from the next picture on; what is in memory goes.
+        """Use another device from the next picture on, and unload the model.
 
         Raises:
             ModelError: this machine has no such device.
             GenerationError: a picture is being made.
-            ForbiddenError: strangers can reach the page, who may not choose.
+            ForbiddenError: the page is shared with strangers.
         """
-        from zimage_app.models.device import named_device  # imports torch: seconds
+        from zimage_app.models.device import named_device  # imports torch, which takes seconds
 
         require_home("models", shared=self.shared)
         if name is not None:
@@ -382,15 +383,15 @@ class Studio:
         self._between_jobs(change)
 
     def unload(self) -> None:
-        """Free the model's memory; the next picture loads it again.
+        """Unload the model; the next picture loads it again.
 
         Raises:
-            GenerationError: a picture is being made with it.
+            GenerationError: a picture is being made.
         """
         self._between_jobs(self._slot.clear)
 
     def _between_jobs(self, work: Callable[[], None]) -> None:
-        """Have the runner do something with its model; raises GenerationError where a picture keeps it busy."""
+        """Run ``work`` on the runner's thread between jobs; raises GenerationError if a job keeps it busy."""
         command = self._runner.command(work)
         try:
             command.result(_COMMAND_SECONDS)
@@ -405,14 +406,14 @@ class Studio:
             command.result()
 
     def close(self) -> None:
-        """Stop the running job and end all threads. What ran and what waits stays in the queue."""
+        """Stop the running job and all threads. Running and waiting jobs stay in the queue for the next start."""
         self.models.close()
         self.groups.close()
         self._jobs.close()
         self.history.close()
 
     def plan(self, request: GenerationRequest, model: str) -> GenerationPlan:
-        """What a request comes to on a model, seeds drawn; raises StudioError for what can't be done."""
+        """Plan a request for a model, with seeds drawn; raises StudioError if it can't be planned."""
         return make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
 
     def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:

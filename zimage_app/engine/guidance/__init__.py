@@ -1,5 +1,5 @@
-"""How a picture is led: classifier-free guidance, and rules that change texts, attention or guidance's result.
+"""Classifier-free guidance, and rules that change text features, attention or the guided prediction.
 
-A rule is a class in a file of its own and a line in the table ``rules.py``; nothing else knows it. ``model.py`` puts
-together what a sampler calls.
+Each rule is a class in its own file and an entry of the table in ``rules.py``; no other module names it. ``model.py``
+builds the denoiser that a sampler calls.
 """

@@ -1,4 +1,4 @@
-"""EasyCache: skips evaluations whose result can be foreseen. Knows no stages and no samplers."""
+"""EasyCache: skips model evaluations whose output can be predicted. Independent of stages and samplers."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _STRIDE = 8
 
 @dataclass
 class EasyCache:
-    """Skips an evaluation whose result can be foreseen (HOW-IT-COMPUTES.md section 6; arXiv 2507.02860).
+    """Skips an evaluation whose output can be predicted (HOW-IT-COMPUTES.md section 6; arXiv 2507.02860).
 
-    The rate at which the output changes with the input is measured whenever the model runs, and the change that it
-    predicts is added up until it passes ``threshold``. A skipped evaluation gives the input plus the last measured
-    difference, on a copy of the input, in every dtype.
+    Whenever the model runs, the cache measures how fast the output changes with the input. The predicted relative
+    change is summed over skipped evaluations, and the model runs again once the sum reaches ``threshold``. A skipped
+    evaluation returns the input plus the last measured difference between output and input.
     """
 
     threshold: float
     window: tuple[float, float]
     """Active for window[1] < sigma <= window[0]."""
     tracked: int = 0
-    """The row whose input and output decide for all rows."""
+    """Index of the batch row whose input and output decide whether all rows are skipped."""
     norm_rows: slice = field(default_factory=lambda: slice(None))
-    """The rows that the output's norm is taken over: those of the tracked row's own model call."""
+    """Rows over which the output's norm is taken: those that ComfyUI would evaluate in the tracked row's call."""
     _armed: bool = False
     _input: Tensor | None = None
     _output: Tensor | None = None
@@ -36,7 +36,7 @@ class EasyCache:
     _predicted: Tensor | float = 0.0
 
     def __call__(self, evaluate: Evaluation, x: Tensor, sigma: float) -> tuple[Tensor, bool]:
-        """(velocity, whether the evaluation was skipped); x and velocity (rows, 16, h, w) in the model's dtype."""
+        """Return (velocity, skipped); x and velocity are (rows, 16, h, w) in the model's dtype."""
         start, end = self.window
         if sigma <= end:
             return evaluate(x, sigma), False
@@ -71,5 +71,5 @@ class EasyCache:
         self._norm = velocity[self.norm_rows].abs().mean()
 
     def _sample(self, rows: Tensor) -> Tensor:
-        # A copy, so that the whole tensor is not kept alive for a 64th of it.
+        # Cloned, because a strided view would keep the whole tensor alive for 1/64 of its values.
         return rows[self.tracked, ..., ::_STRIDE, ::_STRIDE].clone()

@@ -1,4 +1,4 @@
-"""What a sampler calls: the transformer with CFG, EasyCache and the stage's rules around it. Knows no samplers."""
+"""The denoiser that a sampler calls: the transformer wrapped in CFG, EasyCache and the stage's guidance rules."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from zimage_app.models.components import AttentionGuidance, Evaluation, Prepared
 
 Prepare = Callable[[TextFeatures], PreparedPrompt]
 Evaluate = Callable[[Sequence[PreparedPrompt], Sequence[float], AttentionGuidance | None], Evaluation]
-"""(prompts, noise levels that are foreseen, guidance of the first row) -> the transformer, made ready for them."""
+"""(prompts, expected sigmas, attention guidance of the first row) -> the transformer prepared for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """How the conditions of a step lie in one batch, and how ComfyUI would have called the model for them.
+    """The batch rows of one step, and the model calls that ComfyUI would make for them.
 
-    ComfyUI makes one call of two conditions with equally many tokens, the negative first, and two calls otherwise,
-    the positive first. EasyCache follows the first condition of the first call. Here both lie in one batch, the
-    positive first, whatever their lengths.
+    ComfyUI evaluates positive and negative prompt in one call (negative first) if they have equally many tokens, and
+    in two calls (positive first) otherwise. Its EasyCache tracks the first condition of the first call. This app always
+    evaluates both in one batch, the positive first; ``tracked`` and ``norm_rows`` reproduce ComfyUI's choice.
     """
 
     count: int
@@ -36,7 +36,7 @@ class Rows:
 
     @classmethod
     def of(cls, tokens: Sequence[int]) -> Rows:
-        """``tokens``: tokens of the positive prompt, and of the negative one where it is used."""
+        """``tokens``: the number of tokens of the positive prompt and, if it is used, of the negative one."""
         if len(tokens) == 1:
             return cls(1, 1, 0, slice(None))
         if tokens[0] == tokens[1]:
@@ -46,17 +46,17 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What is asked of the model at the noise levels where the same rules act."""
+    """How the model is evaluated at those noise levels that share the same conditions and the same active rules."""
 
     evaluate: Evaluation
     rows: Rows
     cache: EasyCache | None = None
-    """Of this mode alone: what another one's evaluations were like tells nothing of these."""
+    """One cache per mode, because outputs of another mode don't predict this mode's."""
     rules: tuple[Rule, ...] = ()
 
 
 class Modes:
-    """The modes of one stage by noise level, each made when it is first asked for."""
+    """The modes of one stage by noise level; each is built on first use."""
 
     def __init__(
         self, stage: StagePlan, texts: StageTexts, foreseen: Sequence[float], prepare: Prepare, evaluate: Evaluate
@@ -70,7 +70,7 @@ class Modes:
         self._made: dict[tuple[object, ...], Mode] = {}
 
     def __call__(self, sigma: float) -> Mode:
-        """The mode at a noise level."""
+        """Return the mode at noise level ``sigma``."""
         key = self._key(sigma)
         if key not in self._made:
             self._made[key] = self._mode(sigma)
@@ -104,7 +104,7 @@ class Modes:
 
 
 class GuidedModel:
-    """What a sampler calls: (x, sigma) -> denoised, float32. Counts the model calls that this stands for."""
+    """The denoiser of one stage: (x, sigma) -> denoised, float32. Counts model calls as ComfyUI would make them."""
 
     def __init__(self, mode_at: Callable[[float], Mode], cfg: float, dtype: torch.dtype) -> None:
         self._mode_at = mode_at

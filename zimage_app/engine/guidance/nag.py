@@ -1,7 +1,7 @@
-"""Normalised attention guidance: the negative prompt in every attention (Chen et al. 2025, arXiv 2505.21179).
+"""Normalised attention guidance (NAG): guides every attention away from the negative prompt.
 
-The negative caption rides along behind the positive one, so a step costs a few percent more and not twice as much as
-with CFG, and the negative prompt acts at CFG 1.
+Chen et al. 2025, arXiv 2505.21179. The negative caption's tokens are appended to the positive row, so a step costs a
+few percent more instead of twice as much as with CFG, and the negative prompt acts even at CFG 1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Extrapolation:
     alpha: float
 
     def __call__(self, positive: Tensor, negative: Tensor) -> Tensor:
-        """Attention's results (rows, tokens, width); norms are of all heads together, before the output projection."""
+        """Combine attention outputs (rows, tokens, width) before the output projection; norms span all heads."""
         guided = self.scale * positive - (self.scale - 1.0) * negative
         norm, most = (item.abs().sum(-1, keepdim=True, dtype=torch.float32) for item in (guided, positive))
         shrunk = torch.where(norm > self.tau * most, self.tau * most / (norm + _TINY), 1.0).to(guided.dtype)
@@ -36,7 +36,7 @@ class Extrapolation:
 
 
 class NagRule(Rule):
-    """NAG of one stage, with the negative prompt's text."""
+    """NAG of one stage, with the negative prompt's text features."""
 
     def __init__(self, settings: Nag, negative: TextFeatures) -> None:
         self._settings = settings
@@ -44,18 +44,18 @@ class NagRule(Rule):
 
     @classmethod
     def of(cls, stage: StagePlan, texts: StageTexts) -> Rule | None:
-        """None where the stage has none, or it would change nothing."""
+        """Return the stage's rule, or None if NAG is off, has no effect or has no negative prompt."""
         settings = stage.settings.nag
         if settings is None or not settings.on or texts.negative is None:
             return None
         return cls(settings, texts.negative)
 
     def acts(self, sigma: float) -> bool:
-        """Whether the rule acts at a noise level."""
+        """Whether the rule is active at this noise level."""
         return self._settings.acts_at(sigma)
 
     def against(self, positive: TextFeatures) -> tuple[TextFeatures, Combine, bool]:
-        """The negative caption, how attention combines both, and whether the caption's own rows are guided too."""
+        """Return (negative caption, combine function, whether the caption's own token rows are guided too)."""
         settings, negative = self._settings, self._negative
         if settings.lengths == "trimmed":
             negative = trimmed(negative, positive.features.shape[0])
@@ -64,6 +64,6 @@ class NagRule(Rule):
 
 
 def trimmed(text: TextFeatures, tokens: int) -> TextFeatures:
-    """A text cut to so many tokens, or its last token repeated up to that many."""
+    """Return the text with exactly ``tokens`` tokens: cut off, or padded by repeating its last token."""
     places = torch.arange(tokens, device=text.features.device).clamp(max=text.features.shape[0] - 1)
     return TextFeatures(text.field, text.features[places])

@@ -1,6 +1,6 @@
-"""NegPiP: phrases whose content is subtracted wherever attention reads it (hako-mikan's sd-webui-negpip).
+"""NegPiP: phrases whose attention values are multiplied by a negative weight (hako-mikan's sd-webui-negpip).
 
-The phrases stand in the positive prompt's own tokens, with negative factors for their values.
+The phrases' tokens are appended to the positive prompt, with their negative weights as value scale.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from zimage_app.domain.plan import StagePlan
 from zimage_app.engine.guidance.rule import Rule, StageTexts, TextFeatures
 
 TEMPLATE_BEFORE, TEMPLATE_AFTER = 3, 5
-"""Tokens of the chat template before and behind a text."""
+"""Number of chat-template tokens before and after the user's text."""
 
 
 class NegPipRule(Rule):
-    """The phrases of one stage."""
+    """The negatively weighted phrases of one stage."""
 
     def __init__(self, texts: StageTexts) -> None:
         phrases = [(features[TEMPLATE_BEFORE:-TEMPLATE_AFTER], weight) for features, weight in texts.phrases]
@@ -24,12 +24,12 @@ class NegPipRule(Rule):
 
     @classmethod
     def of(cls, stage: StagePlan, texts: StageTexts) -> Rule | None:
-        """None where the stage has no such phrases."""
+        """Return the stage's rule, or None if it has no negatively weighted phrases."""
         del stage
         return cls(texts) if texts.phrases else None
 
     def text(self, text: TextFeatures) -> TextFeatures:
-        """The text with the phrases before what the chat template has behind it."""
+        """Return the text with the phrases inserted before the chat template's closing tokens."""
         before, after = text.features[:-TEMPLATE_AFTER], text.features[-TEMPLATE_AFTER:]
         ones = torch.ones(before.shape[0]), torch.ones(after.shape[0])
         return TextFeatures(

@@ -1,4 +1,4 @@
-"""What a rule of guidance may do, and the texts that it does it to. Knows no rule."""
+"""The interface of guidance rules, and the text features that they work on."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from zimage_app.models.components import Combine
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TextFeatures:
-    """A text as the transformer is given it. Two are the same only if they are one object."""
+    """A text's features as passed to the transformer. Compared and hashed by identity."""
 
     field: str
-    """Of the request, for what is to be said of the text."""
+    """Name of the request's field that the text came from, for error messages."""
     features: Tensor
     """(tokens, channels)."""
     value_scale: Tensor | None = None
-    """(tokens,): factors of what attention reads from the tokens; None is the same as ones."""
+    """(tokens,): factors for the tokens' attention values; None means ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageTexts:
-    """The texts of one stage."""
+    """The text features of one stage."""
 
     positive: TextFeatures
     negative: TextFeatures | None
-    """None where nothing in the stage reads it."""
+    """None if nothing in the stage uses the negative prompt."""
     phrases: tuple[tuple[Tensor, float], ...] = ()
-    """Text features (tokens, channels) in the whole chat template, and their weight, below 0."""
+    """(text features (tokens, channels) including the whole chat template, negative weight) of each NegPiP phrase."""
 
 
 class Rule:
-    """One rule for one stage. A method that is left out changes nothing."""
+    """One guidance rule for one stage. The methods' defaults change nothing."""
 
     def acts(self, sigma: float) -> bool:
-        """Whether it does anything at this noise level."""
+        """Whether the rule is active at this noise level."""
         del sigma
         return True
 
     def text(self, text: TextFeatures) -> TextFeatures:
-        """The positive text, changed; rules earlier in the table have been there before."""
+        """Return the changed positive text; ``text`` already includes the changes of rules earlier in the table."""
         return text
 
     def against(self, positive: TextFeatures) -> tuple[TextFeatures, Combine, bool] | None:
-        """Another caption that the positive one's attention is held against (``AttentionGuidance``)."""
+        """Return the arguments of ``AttentionGuidance``: (caption to guide away from, combine, captions), or None."""
         del positive
         return None
 
     def limited(self, guided: Tensor, positive: Tensor, x: Tensor) -> Tensor:
-        """What CFG made of the positive and the negative prediction, changed.
+        """Return the changed result of CFG.
 
-        All are latents (1, 16, h, w), float32, model space; ``guided`` and ``positive`` denoised, ``x`` the model's
-        input.
+        All are latents (1, 16, h, w), float32, model space: ``guided`` is CFG's denoised latent, ``positive`` the
+        positive prompt's, ``x`` the model's input.
         """
         del positive, x
         return guided

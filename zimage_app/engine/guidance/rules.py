@@ -1,4 +1,4 @@
-"""The table of guidance's rules, in the order in which they change a text."""
+"""The table of guidance rules, in the order in which they are applied."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ RULES: tuple[Callable[[StagePlan, StageTexts], Rule | None], ...] = (
 
 
 def rules_for(stage: StagePlan, texts: StageTexts) -> tuple[Rule, ...]:
-    """The rules that a stage asks for."""
+    """Return the rules that the stage's settings switch on."""
     made = (make(stage, texts) for make in RULES)
     return tuple(rule for rule in made if rule is not None)

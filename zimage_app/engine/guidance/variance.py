@@ -1,6 +1,6 @@
-"""Seed variance: noise on the text features at high noise levels, so that seeds give more different pictures.
+"""Seed variance: adds noise to the text features at high sigmas, so that different seeds give more varied pictures.
 
-Drawn in float32 on the CPU, so that a seed draws the same on every device.
+The noise is drawn in float32 on the CPU, so that a seed gives the same noise on every device.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _SEEDS = 2**64
 
 
 def relative(features: Tensor, strength: float, share: float, seed: int) -> Tensor:
-    """Noise (tokens, channels) in units of the features' own standard deviation; InvokeAI's calibration."""
+    """Return noise (tokens, channels) scaled by the features' standard deviation, as InvokeAI calibrates it."""
     uniform = torch.rand(features.shape, generator=torch.Generator().manual_seed(seed))
-    hit = _hits(features.shape, share, torch.Generator().manual_seed((seed + 1) % _SEEDS))
+    hit = _random_mask(features.shape, share, torch.Generator().manual_seed((seed + 1) % _SEEDS))
     return (2.0 * uniform - 1.0) * (strength * features.std()) * hit
 
 
 def absolute(features: Tensor, strength: float, share: float, seed: int) -> Tensor:
-    """Noise (tokens, channels) in the features' own units; the calibration of ComfyUI's SeedVarianceEnhancer."""
+    """Return noise (tokens, channels) of absolute size, as ComfyUI's SeedVarianceEnhancer calibrates it."""
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(features.shape, generator=generator)
-    return (2.0 * uniform * strength - strength) * _hits(features.shape, share, generator)
+    return (2.0 * uniform * strength - strength) * _random_mask(features.shape, share, generator)
 
 
-def _hits(shape: torch.Size, share: float, generator: torch.Generator) -> Tensor:
+def _random_mask(shape: torch.Size, share: float, generator: torch.Generator) -> Tensor:
     return torch.bernoulli(torch.full(shape, share), generator=generator)
 
 
 NOISES: dict[str, Callable[[Tensor, float, float, int], Tensor]] = {"relative": relative, "absolute": absolute}
-"""(features, strength, share of the values that are changed, seed) -> what is added."""
+"""(features, strength, share of the values that are changed, seed) -> noise to add, shaped like the features."""
 
 
 class VarianceRule(Rule):
@@ -47,11 +47,11 @@ class VarianceRule(Rule):
         self._settings = settings
         self._seed = seed
         self._until = until
-        """The noise level below which the text is as it was."""
+        """Sigma at and below which the text features stay unchanged."""
 
     @classmethod
     def of(cls, stage: StagePlan, texts: StageTexts) -> Rule | None:
-        """None where the stage has none, or it would change nothing."""
+        """Return the stage's rule, or None if seed variance is off or has strength 0."""
         del texts
         settings = stage.settings.variance
         if settings is None or settings.strength == 0.0:
@@ -59,11 +59,11 @@ class VarianceRule(Rule):
         return cls(settings, stage.seed, as_float32(percent_to_sigma(stage.settings.shift, settings.end)))
 
     def acts(self, sigma: float) -> bool:
-        """Whether the rule acts at a noise level."""
+        """Whether the rule is active at this noise level."""
         return sigma > self._until
 
     def text(self, text: TextFeatures) -> TextFeatures:
-        """The text features with the stage's noise on them."""
+        """Return the text with the stage's noise added to its features."""
         settings = self._settings
         features = text.features.float().cpu()
         noise = NOISES[settings.noise](features, settings.strength, settings.share, self._seed)

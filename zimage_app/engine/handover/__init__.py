@@ -1,4 +1,4 @@
-"""How a stage takes over from the one before: one rule a file, by its name in ``domain/catalogue.py``."""
+"""How a stage takes over the previous stage's latent: one method per file, named as in ``domain/catalogue.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zimage_app.models.components import LatentFormat
 __all__ = ["HANDOVERS", "Handover"]
 
 Handover = Callable[[Tensor, Tensor, StagePlan, LatentFormat], Tensor]
-"""(latent of the stage before, VAE space; unit noise in the stage's size; the stage; the two spaces) -> where its
-sampling starts: model space, at the noise level ``stage.sigmas[0]``. All (1, 16, h, w), float32, on the CPU."""
+"""(previous stage's latent, VAE space; unit noise at this stage's size; this stage; shift and scale of the spaces) ->
+the latent that sampling starts from, in model space, at ``stage.sigmas[0]``. All (1, 16, h, w), float32, on the CPU."""
 
 HANDOVERS: dict[str, Handover] = {"resize": resize.take_over, "spectral": spectral.take_over}

@@ -1,4 +1,4 @@
-"""``resize``: the stage before is finished, its latent brought to size and noised again, as ComfyUI's nodes do."""
+"""``resize``: resizes the previous stage's finished latent and adds noise to it again, as ComfyUI's nodes do."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _PARALLEL = 1e-5
 
 
 def take_over(latent: Tensor, noise: Tensor, stage: StagePlan, form: LatentFormat) -> Tensor:
-    """See ``Handover``."""
+    """Resize and add noise; see ``Handover`` for arguments and result."""
     return noised(resized(latent, stage, form), noise, stage.sigmas[0])
 
 
 def resized(latent: Tensor, stage: StagePlan, form: LatentFormat) -> Tensor:
-    """A latent in VAE space as the stage begins with it: in its size, in model space."""
+    """Return a latent given in VAE space at the stage's size, in model space."""
     return to_model_space(resize(latent, stage.latent_size, stage.settings.upscale), form)
 
 
 def resize(latent: Tensor, size: tuple[int, int], method: UpscaleMethod) -> Tensor:
-    """A latent (1, 16, h, w) in VAE space at another ``size`` (height, width)."""
+    """Return the latent (1, 16, h, w), VAE space, resized to ``size`` (height, width) in latent cells."""
     if tuple(latent.shape[-2:]) == size:
         return latent
     if method == "bislerp":
@@ -36,9 +36,10 @@ def resize(latent: Tensor, size: tuple[int, int], method: UpscaleMethod) -> Tens
 
 
 def bislerp(latent: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resizing whose neighbours are mixed on the sphere: directions by slerp, lengths linearly.
+    """Bilinear resizing that interpolates latent vectors on the sphere: directions by slerp, norms linearly.
 
-    A plain mixture of two unlike latent vectors is shorter than either and decodes greyer; this one is not.
+    Linear interpolation of two unlike latent vectors has a smaller norm than either, which decodes to greyer colours;
+    slerp keeps the norm.
     """
     height, width = size
     wide = _slerp_last_axis(latent, width)
@@ -47,7 +48,7 @@ def bislerp(latent: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _slerp_last_axis(latent: Tensor, length: int) -> Tensor:
     old = latent.shape[-1]
-    # Pixel centres, as in bilinear interpolation without aligned corners; the edges are held.
+    # Pixel centres, as in bilinear interpolation with align_corners=False; positions are clamped to the edges.
     position = ((torch.arange(length, device=latent.device) + 0.5) * (old / length) - 0.5).clamp(0, old - 1)
     left = position.floor().long()
     right = (left + 1).clamp(max=old - 1)
@@ -56,7 +57,7 @@ def _slerp_last_axis(latent: Tensor, length: int) -> Tensor:
 
 
 def _slerp(a: Tensor, b: Tensor, ratio: Tensor) -> Tensor:
-    """Vectors along axis 1; ratio broadcasts over the last axis."""
+    """Interpolate the vectors along axis 1; ``ratio`` broadcasts over the last axis."""
     length_a = a.norm(dim=1, keepdim=True)
     length_b = b.norm(dim=1, keepdim=True)
     unit_a = a / length_a.clamp_min(1e-12)
@@ -66,7 +67,7 @@ def _slerp(a: Tensor, b: Tensor, ratio: Tensor) -> Tensor:
     sine = torch.sin(angle).clamp_min(1e-12)
     mixed = (torch.sin((1.0 - ratio) * angle) * unit_a + torch.sin(ratio * angle) * unit_b) / sine
     turned = mixed * (length_a + ratio * (length_b - length_a))
-    # Where the two point the same way or opposite ways the great circle is not defined: as in ComfyUI the first one
-    # stays as it is, length and all, and opposites are mixed in a straight line.
+    # The great circle is undefined for parallel and opposite vectors. As in ComfyUI, parallel ones give a unchanged
+    # (its norm too), and opposite ones are interpolated linearly.
     turned = torch.where(cosine < _PARALLEL - 1.0, a + ratio * (b - a), turned)
     return torch.where(cosine > 1.0 - _PARALLEL, a, turned)

@@ -1,6 +1,6 @@
-"""``spectral``: the trajectory of the stage before goes on at a larger size; frequencies that it lacks are noise.
+"""``spectral``: continues the previous stage's trajectory at a larger size; new high frequencies are filled with noise.
 
-The rule of SGLang's progressive resolution (pull request 27524, ``dct_rewind``), for sides that grow by any ratio.
+The method of SGLang's progressive resolution (pull request 27524, ``dct_rewind``), for sides that grow by any ratio.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _AXES = (-2, -1)
 
 
 def take_over(latent: Tensor, noise: Tensor, stage: StagePlan, form: LatentFormat) -> Tensor:
-    """See ``Handover``."""
+    """Enlarge the noisy latent in the DCT domain; see ``Handover`` for arguments and result."""
     if stage.takeover is None:
         raise ValueError("a stage that begins a trajectory has none to go on with")
     x, sigma = to_model_space(latent, form), stage.takeover.sigma
@@ -27,7 +27,7 @@ def take_over(latent: Tensor, noise: Tensor, stage: StagePlan, form: LatentForma
 
 
 def spread(x: Tensor, fill: Tensor) -> Tensor:
-    """``x`` at the size of ``fill``, whose lowest frequencies it replaces: orthonormal DCT-II over both axes."""
+    """Return ``x`` at the size of ``fill``: x's orthonormal DCT-II replaces the lowest frequencies of ``fill``."""
     height, width = x.shape[-2:]
     spectrum = fill.numpy().copy()
     spectrum[..., :height, :width] = dctn(x.numpy(), axes=_AXES, norm="ortho")

@@ -1,6 +1,6 @@
-"""The samplers, by ComfyUI's names: generators of one shape. They know a denoiser, not a model, and no stages.
+"""The samplers, under ComfyUI's names: generators of one signature. They take a denoiser, independent of the model.
 
-A name is here only when its result has been compared with ComfyUI's numbers.
+A sampler is listed only after its results have been compared with ComfyUI's numbers.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ SAMPLERS: dict[str, Sampler] = {
     "uni_pc": uni_pc(lambda minus_h: minus_h),
     "uni_pc_bh2": uni_pc(torch.expm1),
 }
-"""``ddim`` is Euler on a flow model."""
+"""For a flow model, ``ddim`` equals Euler."""
 
 
 def model_sigmas(
     sampler: str, sigmas: Sequence[float] | Tensor, settings: Stage, shift: float
 ) -> tuple[float, ...] | None:
-    """Every noise level that the sampler will ask the model for, in order.
+    """Return the sigmas at which the sampler will evaluate the model, in order.
 
-    Found by running it on a latent of one element, without noise. None is for a sampler whose levels depend on the
-    latent; none of these does.
+    Found by running the sampler on a latent of one element, without noise. None would mean that the sigmas depend on
+    the latent; no current sampler is of that kind.
     """
     asked: list[float] = []
 

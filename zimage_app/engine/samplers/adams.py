@@ -1,4 +1,4 @@
-"""Linear multistep samplers in sigma: they remember slopes ``d = (x - D) / sigma`` of earlier steps."""
+"""Linear multistep samplers in sigma: they reuse the slopes ``d = (x - D) / sigma`` of earlier steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from zimage_app.engine.samplers.common import Sampler, SamplerInput, SamplerRun, SamplerStep, pairs, slope
 
 _Weights = Callable[[Sequence[float], int, int], Sequence[float]]
-"""(sigmas, step, order) -> weights of the newest ``order`` slopes, newest first, the step's length included."""
+"""(sigmas, step, order) -> weights of the newest ``order`` slopes, newest first, multiplied by the step's length."""
 
 _IPNDM = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 _GAMMA = 2.0
@@ -40,10 +40,10 @@ def ipndm_weights(sigmas: Sequence[float], i: int, order: int) -> Sequence[float
 
 
 def ipndm_v_weights(sigmas: Sequence[float], i: int, order: int) -> Sequence[float]:
-    """iPNDM for unequal steps, built up from backward differences of the slopes.
+    """iPNDM for unequal steps, built from backward differences of the slopes.
 
-    The weights are those in use under this name (ComfyUI's numbers decide); from the third order on they differ from
-    the exact integrals of ``adams_bashforth``.
+    The weights are ComfyUI's for this name; from the third order on they differ from the exact integrals of
+    ``adams_bashforth``.
     """
     h0 = sigmas[i + 1] - sigmas[i]
     h1, h2, h3 = (sigmas[i - k] - sigmas[i - k - 1] if i > k else math.inf for k in range(3))
@@ -65,8 +65,8 @@ def ipndm_v_weights(sigmas: Sequence[float], i: int, order: int) -> Sequence[flo
 def deis_weights(sigmas: Sequence[float], i: int, order: int) -> Sequence[float]:
     """Integrals over sigma of Lagrange polynomials in the time of a VP process (DEIS, arXiv 2204.13902, tAB).
 
-    The process is Song et al.'s (arXiv 2011.13456), its noise running from 0.002 to 80; the integrals are means over
-    10000 points, as in the authors' tables.
+    The process is Song et al.'s (arXiv 2011.13456) with sigma from 0.002 to 80; each integral is approximated by the
+    mean over 10000 points, as in the authors' tables.
     """
     if order == 1:
         return [sigmas[i + 1] - sigmas[i]]
@@ -83,13 +83,13 @@ def deis_weights(sigmas: Sequence[float], i: int, order: int) -> Sequence[float]
 
 
 def _vp_time(sigma: float) -> float:
-    """The time t at which ``sigma^2 = exp(slope t^2 / 2 + start t) - 1``."""
+    """Return the time t at which ``sigma^2 = exp(slope t^2 / 2 + start t) - 1``."""
     exponent = math.log(sigma**2 + 1)
     return (math.sqrt(_VP_START**2 + 2 * _VP_SLOPE * exponent) - _VP_START) / _VP_SLOPE
 
 
 def linear_multistep(weights: _Weights, order: int) -> Sampler:
-    """A sampler of up to ``order`` slopes; the step to 0 takes the denoised latent as it is."""
+    """Return a sampler that uses up to ``order`` slopes; a step to sigma 0 returns the denoised latent."""
 
     def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
         levels = [float(sigma) for sigma in task.sigmas]
@@ -108,7 +108,7 @@ def linear_multistep(weights: _Weights, order: int) -> Sampler:
 
 
 def gradient_estimation(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """Euler with the slope led by its own change (Permenter and Yuan 2023, arXiv 2306.04848, gamma 2)."""
+    """Euler with the slope extrapolated from the previous one (Permenter and Yuan 2023, arXiv 2306.04848, gamma 2)."""
     old: Tensor | None = None
     for i, sigma, sigma_next in pairs(task.sigmas):
         denoised = task.denoise(x, float(sigma))
@@ -123,7 +123,7 @@ def gradient_estimation(task: SamplerInput, x: Tensor) -> SamplerRun:
 
 
 def heunpp2(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """Heun with a third slope from one step further on, weighted by noise level."""
+    """Heun with a third slope taken one step ahead; slopes are weighted by sigma."""
     sigmas = task.sigmas
     for i, sigma, sigma_next in pairs(sigmas):
         denoised = task.denoise(x, float(sigma))

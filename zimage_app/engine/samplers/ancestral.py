@@ -1,4 +1,4 @@
-"""Ancestral samplers of more than one evaluation or of another process: DPM-Solver-2, DPM-Solver++(2S), DDPM, RES."""
+"""Ancestral samplers other than Euler: DPM-Solver-2, DPM-Solver++(2S), DDPM and RES."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zimage_app.engine.samplers.common import (
 from zimage_app.engine.samplers.multistep import exponential_2
 
 _FIRST_MIDPOINT = 0.9999
-"""Where DPM-Solver++(2S) evaluates between sigma 1, whose half log-SNR is infinite, and the next."""
+"""Sigma of DPM-Solver++(2S)'s second evaluation in a step from sigma 1, whose half log-SNR is infinite."""
 
 
 def _renoised(task: SamplerInput, x: Tensor, step: FlowAncestralStep, noise: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def _renoised(task: SamplerInput, x: Tensor, step: FlowAncestralStep, noise: Ten
 
 
 def dpm_2_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """``dpm_2`` down past the next sigma, then fresh noise up to it."""
+    """``dpm_2`` to a sigma below the next one, then fresh noise up to the next one."""
     settings = task.settings
     noise = task.step_noise(x)
     for i, sigma, sigma_next in pairs(task.sigmas):
@@ -47,7 +47,7 @@ def dpm_2_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
 
 
 def dpmpp_2s_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """DPM-Solver++(2S) (arXiv 2211.01095, algorithm 1) down past the next sigma, then fresh noise up to it."""
+    """DPM-Solver++(2S) (arXiv 2211.01095, algorithm 1) to below the next sigma, then fresh noise up to it."""
     settings = task.settings
     noise = task.step_noise(x)
     for i, sigma, sigma_next in pairs(task.sigmas):
@@ -67,7 +67,7 @@ def dpmpp_2s_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
 
 
 def _middle(sigma: Tensor, down: Tensor) -> Tensor:
-    """Half-way in the half log-SNR."""
+    """Return the sigma half-way between ``sigma`` and ``down`` in half log-SNR."""
     if sigma == 1:
         return torch.tensor(_FIRST_MIDPOINT)
     start, end = (log((1 - level) / level) for level in (sigma, down))
@@ -92,7 +92,7 @@ def ddpm(task: SamplerInput, x: Tensor) -> SamplerRun:
 
 
 def res_multistep_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """``res_multistep`` down past the next sigma, then fresh noise up to it, in variance-exploding terms."""
+    """``res_multistep`` to below the next sigma, then fresh noise up to it, with variance-exploding formulas."""
     settings = task.settings
     noise = task.step_noise(x)
     old: Tensor | None = None

@@ -1,4 +1,4 @@
-"""Samplers that step in sigma without a memory: Euler, Heun, midpoint, their ancestral kin, and LCM."""
+"""Single-step samplers in sigma: Euler, ancestral Euler, Heun, midpoint (DPM-Solver-2) and LCM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zimage_app.engine.samplers.common import (
 
 
 def euler(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """Karras et al. 2022 (arXiv 2206.00364), algorithm 1 without its second-order part."""
+    """Euler: Karras et al. 2022 (arXiv 2206.00364), algorithm 1 without the second-order correction."""
     for i, sigma, sigma_next in pairs(task.sigmas):
         denoised = task.denoise(x, float(sigma))
         yield SamplerStep(i, x, float(sigma), denoised)
@@ -25,7 +25,7 @@ def euler(task: SamplerInput, x: Tensor) -> SamplerRun:
 
 
 def euler_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """Euler down past the next sigma, then fresh noise up to it, for flow models (HOW-IT-COMPUTES.md section 4.3)."""
+    """Euler to below the next sigma, then fresh noise up to it, for flow models (HOW-IT-COMPUTES.md section 4.3)."""
     settings = task.settings
     noise = task.step_noise(x)
     for i, sigma, sigma_next in pairs(task.sigmas):
@@ -42,7 +42,7 @@ def euler_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
 
 
 def heun(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """Karras et al. 2022, algorithm 1: the trapezoid rule, with Euler for the last step."""
+    """Heun: Karras et al. 2022, algorithm 1, the trapezoid rule with Euler for the step to sigma 0."""
     for i, sigma, sigma_next in pairs(task.sigmas):
         denoised = task.denoise(x, float(sigma))
         yield SamplerStep(i, x, float(sigma), denoised)

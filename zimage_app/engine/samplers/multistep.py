@@ -1,4 +1,4 @@
-"""Samplers that remember denoised latents of earlier steps, in the time ``-log sigma``, without noise."""
+"""Deterministic multistep samplers in the time ``-log sigma`` that reuse the previous step's denoised latent."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from zimage_app.engine.samplers.common import SamplerInput, SamplerRun, SamplerS
 
 
 def dpmpp_2m(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2) in variance-exploding terms.
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2) with variance-exploding formulas.
 
-    ComfyUI leaves it so for flow models: the signal's weight is taken for 1.
+    As in ComfyUI, these are used for flow models too: the signal's weight is taken as 1.
     """
     times = -task.sigmas.log()
     old: Tensor | None = None
@@ -28,7 +28,7 @@ def dpmpp_2m(task: SamplerInput, x: Tensor) -> SamplerRun:
 
 
 def res_multistep(task: SamplerInput, x: Tensor) -> SamplerRun:
-    """The second-order refined exponential solver (Zhang et al. 2023, arXiv 2308.02157); Euler first and last."""
+    """Second-order refined exponential solver (Zhang et al. 2023, arXiv 2308.02157); first and last step are Euler."""
     times = -task.sigmas.log()
     old: Tensor | None = None
     for i, sigma, sigma_next in pairs(task.sigmas):
@@ -44,7 +44,7 @@ def res_multistep(task: SamplerInput, x: Tensor) -> SamplerRun:
 
 
 def exponential_2(h: Tensor, c2: Tensor, denoised: Tensor, old: Tensor) -> Tensor:
-    """The linear-in-time part of an exponential step of length h, with D known at its start and at ``c2 h`` from it."""
+    """Return the D terms of a second-order exponential step of length h; ``old`` is D at ``c2 h`` from its start."""
     phi_1 = (-h).expm1() / -h
     phi_2 = (phi_1 - 1) / -h
     return h * ((phi_1 - phi_2 / c2) * denoised + phi_2 / c2 * old)

@@ -1,6 +1,6 @@
-"""Samplers of the reverse SDE: the DPM-Solver++ family on a Brownian motion, and ER-SDE.
+"""Samplers of the reverse SDE: the DPM-Solver++ family with Brownian noise, and ER-SDE.
 
-All work on the flow model's half log-SNR ``lambda``, with signal ``alpha = 1 - sigma``. Formulas: HOW-IT-COMPUTES.md
+All use the flow model's half log-SNR ``lambda`` and signal weight ``alpha = 1 - sigma``. Formulas: HOW-IT-COMPUTES.md
 sections 4.3 and 4.4.
 """
 
@@ -27,7 +27,7 @@ _ER_SDE_POINTS = 200
 
 
 def dpmpp_sde(*, on_device: bool) -> Sampler:
-    """DPM-Solver++ SDE with two evaluations per step: at its start, and at ``r`` of its half log-SNR."""
+    """DPM-Solver++ SDE with two evaluations per step: at its start, and at ``r`` (0…1) of the step in lambda."""
 
     def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
         settings = task.settings
@@ -35,7 +35,7 @@ def dpmpp_sde(*, on_device: bool) -> Sampler:
         share = 1 / (2 * settings.r)
 
         def towards(target: Tensor, sigma: Tensor, x: Tensor, denoised: Tensor) -> Tensor:
-            # An ancestral step in sigma / alpha, where the process is variance-exploding.
+            # An ancestral step in sigma / alpha, in which the process is variance-exploding.
             ratio, ratio_target = (half_log_snr(level).neg().exp() for level in (sigma, target))
             down, up = ancestral_step(ratio, ratio_target, settings.eta)
             signal, keep = signal_at(target), down / ratio
@@ -75,12 +75,12 @@ class _Interval:
         return self.h * (1 + self.eta)
 
     def drift(self, x: Tensor, denoised: Tensor) -> Tensor:
-        """The exact solution where the denoised latent stays as it is."""
+        """Return the step's exact solution for a constant denoised latent, without noise."""
         return self.ratio * (-self.h * self.eta).exp() * x + self.signal * (-self.h_eta).expm1().neg() * denoised
 
     @property
     def renoise(self) -> Tensor:
-        """Standard deviation of the fresh noise, over the next sigma."""
+        """Standard deviation of the fresh noise, divided by the next sigma."""
         return (-2 * self.h * self.eta).expm1().neg().sqrt()
 
 
@@ -90,7 +90,7 @@ def _interval(sigma: Tensor, sigma_next: Tensor, eta: float) -> _Interval:
 
 
 def dpmpp_2m_sde(*, on_device: bool, solver_type: str | None = None) -> Sampler:
-    """DPM-Solver++(2M) SDE; ``solver_type`` (midpoint or heun) overrides the stage's."""
+    """DPM-Solver++(2M) SDE; ``solver_type`` (midpoint or heun) overrides the stage's setting."""
 
     def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
         settings = task.settings
@@ -116,7 +116,7 @@ def dpmpp_2m_sde(*, on_device: bool, solver_type: str | None = None) -> Sampler:
 
 
 def _second_order(h_eta: Tensor, solver: str) -> Tensor:
-    """The weight of the denoised latent's change: Heun's exact phi function, or the midpoint's half."""
+    """Return the weight of the denoised latent's change: heun's exact phi function, or midpoint's approximation."""
     if solver == "heun":
         return (-h_eta).expm1() / h_eta + 1
     return 0.5 * (-h_eta).expm1().neg()
@@ -147,7 +147,7 @@ def dpmpp_3m_sde(*, on_device: bool) -> Sampler:
 
 
 def _third_order(step: _Interval, denoised: Tensor, past: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The corrections from one or two earlier (h, denoised), newest first."""
+    """Return the correction from one or two earlier steps' (h, denoised), newest first."""
     phi_2 = (-step.h_eta).expm1() / step.h_eta + 1
     h_1, denoised_1 = past[0]
     r0 = h_1 / step.h
@@ -191,12 +191,12 @@ def er_sde(task: SamplerInput, x: Tensor) -> SamplerRun:
 
 
 def _er_weight(level: Tensor) -> Tensor:
-    """The noise scaling ``phi(v) = v (exp(v^0.3) + 10)`` of the ER-SDE-Solvers paper."""
+    """Return the noise scaling ``phi(v) = v (exp(v^0.3) + 10)`` of the ER-SDE-Solvers paper."""
     return level * ((level**0.3).exp() + 10.0)
 
 
 def _er_integrals(level: Tensor, level_next: Tensor) -> tuple[Tensor, Tensor]:
-    """The weights of the first and second derivative of D, by left Riemann sums of 200 points."""
+    """Return the weights of D's first and second derivative, computed as left Riemann sums over 200 points."""
     dt = level_next - level
     width = -dt / _ER_SDE_POINTS
     points = level_next + torch.arange(_ER_SDE_POINTS, dtype=torch.float32) * width

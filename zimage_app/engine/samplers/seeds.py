@@ -1,7 +1,7 @@
 """SEEDS (Gonzalez et al. 2023, arXiv 2305.14267): exponential SDE solvers with independent noise in every substep.
 
-In the half log-SNR lambda with signal alpha, from sigma s over a length h to sigma t, with D the denoised latent at the
-start and D' the one at ``r`` of the whole step:
+A substep of length h in half log-SNR lambda goes from sigma s to sigma t, with signal weight alpha. D is the denoised
+latent at the start of the step, D' the one at ``r`` (0…1) of the whole step:
 
     x(t) = (t / s) e^(-eta h) x + alpha_t (1 - e^(-g)) D + alpha_t (1 - (1 - e^(-g)) / g) (h / (r H)) (D' - D) + t noise
 
@@ -31,7 +31,7 @@ from zimage_app.engine.samplers.common import (
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One whole step, and the way to any point of it."""
+    """One whole step; computes the latent at any point of it."""
 
     x: Tensor
     sigma: Tensor
@@ -41,11 +41,11 @@ class _Step:
     eta: float
 
     def level(self, r: float) -> Tensor:
-        """The noise level at ``r`` (0…1) of the step."""
+        """Return the sigma at ``r`` (0…1) of the step in lambda."""
         return sigma_at(torch.lerp(self.start, self.end, r))
 
     def reach(self, r: float, target: Tensor, denoised: Tensor, change: Tensor | None = None) -> Tensor:
-        """The latent at ``target``, which lies at ``r``, without noise; ``change``: D's change per whole step."""
+        """Return the latent without noise at sigma ``target``, at ``r`` of the step; ``change``: D's per whole step."""
         h = r * (self.end - self.start)
         g = h * (1 + self.eta)
         grown = (-g).expm1()
@@ -53,7 +53,7 @@ class _Step:
         return x if change is None else x + signal_at(target) * (grown / g + 1) * r * change
 
     def noise(self, points: Sequence[float], draws: Sequence[Tensor]) -> Tensor:
-        """Noise gathered up to the last of ``points`` (over its sigma), one draw for each substep from 0."""
+        """Return the noise accumulated up to the last of ``points``, divided by its sigma; one draw per substep."""
         h = self.end - self.start
         total = torch.zeros(())
         for begin, finish, draw in zip((0.0, *points), points, draws, strict=False):
@@ -63,10 +63,10 @@ class _Step:
 
 
 def seeds(inner: tuple[float, ...], *, second: Literal["phi_1", "phi_2"], eta: float | None = None) -> Sampler:
-    """A solver that also evaluates at the ``inner`` points of every step.
+    """Return a solver that also evaluates the model at the ``inner`` points (0…1) of every step.
 
-    ``second`` is how the last evaluation enters: ``phi_1`` takes a mean of the first and it for the denoised latent,
-    ``phi_2`` integrates the change between them exactly. ``eta`` overrides the stage's.
+    ``second`` selects how the last evaluation is used: ``phi_1`` averages it with the first one to get the denoised
+    latent, ``phi_2`` integrates the change between them exactly. ``eta`` overrides the stage's setting.
     """
 
     def sample(task: SamplerInput, x: Tensor) -> SamplerRun:

@@ -15,7 +15,7 @@ from torch import Tensor
 from zimage_app.engine.samplers.common import Sampler, SamplerInput, SamplerRun, SamplerStep
 
 _LAST_SIGMA = 0.001
-"""Stands for the final 0, whose lambda is infinite."""
+"""Replaces a final sigma of 0, whose lambda is infinite."""
 _MAX_ORDER = 3
 
 _StepScale = Callable[[Tensor], Tensor]
@@ -32,21 +32,21 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One step's coefficients for predictor and corrector, order p."""
+    """Coefficients of one step's predictor and corrector, of order p."""
 
     base: Tensor
-    """y where the denoised latent stays as it is."""
+    """y at the step's end for a constant denoised latent."""
     changes: list[Tensor]
-    """``(D_k - D_0) / r_k`` of the p - 1 levels before."""
+    """``(D_k - D_0) / r_k`` of the p - 1 earlier noise levels."""
     scale: Tensor
     """``alpha B(h)`` at the end."""
     matrix: Tensor
     """(p, p): powers of the r_k, the last of them 1."""
     right: Tensor
-    """(p,): what the weights must give with the matrix."""
+    """(p,): right-hand side of the linear system for the weights."""
 
     def predicted(self) -> Tensor:
-        """Weights for the known changes only; the second order's is 1/2 by the paper's choice."""
+        """Return the predictor's y, from the known changes only; for order 2 the weight is 1/2, as in the paper."""
         order = len(self.right)
         if order == 1:
             return self.base
@@ -55,7 +55,7 @@ class _Step:
         return self.base - self.scale * self._sum(weights)
 
     def corrected(self, change: Tensor) -> Tensor:
-        """``change``: D at the end less D at the start."""
+        """Return the corrector's y; ``change`` is D at the step's end minus D at its start."""
         one = len(self.right) == 1
         weights = torch.full((1,), 0.5) if one else torch.linalg.solve(self.matrix, self.right)
         return self.base - self.scale * (self._sum(weights[:-1]) + weights[-1] * change)
@@ -74,7 +74,7 @@ def _signal_share(sigma: Tensor) -> Tensor:
 
 
 def _step(y: Tensor, known: list[_Known], sigma: Tensor, order: int, step_scale: _StepScale) -> _Step:
-    """Coefficients of the step from the newest of ``known`` (newest last) to ``sigma``."""
+    """Return the coefficients of the step from the last of ``known`` (oldest first) to ``sigma``."""
     now = known[-1]
     h = now.sigma.log() - sigma.log()
     ratios, changes = [], []
@@ -98,9 +98,9 @@ def _step(y: Tensor, known: list[_Known], sigma: Tensor, order: int, step_scale:
 
 
 def uni_pc(step_scale: _StepScale) -> Sampler:
-    """The sampler for one choice of B(h): ``-h`` is bh1, ``expm1(-h)`` is bh2.
+    """Return the sampler for one choice of B(h), as a function of ``-h``: identity is bh1, ``expm1`` is bh2.
 
-    Its steps show y, not x: at the step's own level, the last one at the end, as ComfyUI's callback has them.
+    As in ComfyUI's callback, its steps report y instead of x: at the step's start, and for the last step at its end.
     """
 
     def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
@@ -125,7 +125,7 @@ def uni_pc(step_scale: _StepScale) -> Sampler:
             known = [*known[1 - _MAX_ORDER :], _Known(sigma, denoised)]
         yield SamplerStep(steps - 1, y, float(levels[-2]), known[-1].denoised)
         final = y / _signal_share(levels[-1])
-        # A flow model's result is divided by 1 - (last sigma), which is not 0 here.
+        # A flow model's result is divided by 1 - (last sigma), which is below 1 here.
         return final / (1 - levels[-1]) if finishes else final
 
     return sample

@@ -1,1 +1,1 @@
-"""Reading files that anybody may have put there: regular files only, YAML strictly, folders by name."""
+"""Reads untrusted files: regular files only, with size limits; strict YAML; names of model folders."""

@@ -1,4 +1,4 @@
-"""What model folders are called and look like from outside. Reads no weights; imports no torch, so pages start fast."""
+"""Recognises model folders by the names of their files. Reads no weights; doesn't import torch, so pages start fast."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from pathlib import Path
 from zimage_app.models.disk.regular_file import read_regular
 
 GROWING = ".fetching"
-"""The folder in a model's, where files grow until they are whole."""
+"""Subfolder of a model's folder for partial downloads."""
 WANTED = "wanted.json"
-"""The list in it of all the files that a fetch is to bring; gone when they are there."""
+"""File in it that lists all files to download; deleted once they are complete."""
 _MAX_LIST = 64 * 2**20
-"""Bytes of such a list, and of an index of shards."""
+"""Maximum size in bytes of that list and of a shard index."""
 
 
 def shown(path: Path) -> str:
-    """The end of a path: enough to find the file, without the whole machine."""
+    """Return the last three parts of a path, to name a file in messages without revealing the whole path."""
     return "/".join(path.parts[-3:])
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder looks like a model: a diffusers folder, or ComfyUI's single files in ComfyUI's folders."""
-    # pathlib raises for names that are too long to be one.
+    """Whether a folder looks like a model: a diffusers folder, or single files in ComfyUI's subfolders."""
+    # os.path instead of pathlib, which raises for names that are too long.
     return os.path.isfile(folder / "model_index.json") or os.path.isdir(folder / "diffusion_models")
 
 
 def is_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds a tokenizer: in one file, or as word list and merges."""
+    """Whether a folder holds a tokenizer, as one file or as vocabulary and merges."""
     return (folder / "tokenizer.json").is_file() or all(
         (folder / name).is_file() for name in ("vocab.json", "merges.txt")
     )
 
 
 def still_wanted(folder: Path) -> set[str]:
-    """The files, by their paths in ``folder``, that a fetch into it was to bring and has not yet.
+    """Return the files, as paths relative to ``folder``, that an unfinished download still has to bring.
 
-    Names alone do not tell: of a tokenizer or of shards, those that are there may look like all.
+    File names alone don't tell this, because an incomplete tokenizer or set of shards may look complete.
     """
     try:
         names = json.loads(read_regular(folder / GROWING / WANTED, _MAX_LIST))
@@ -47,7 +47,7 @@ def still_wanted(folder: Path) -> set[str]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a part of a model is all there as far as names tell: a file, a tokenizer, weights with a config."""
+    """Whether a part of a model looks complete by its file names: a file, a tokenizer, or weights with a config."""
     if path.is_file() or is_tokenizer(path):
         return True
     if not (path / "config.json").is_file():
@@ -58,5 +58,5 @@ def is_whole(path: Path) -> bool:
     try:
         names = set(json.loads(read_regular(indices[0], _MAX_LIST))["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return True  # there, and damaged: whoever opens it says what is wrong with it
+        return True  # present but damaged: opening it reports the error
     return all((path / str(name)).is_file() for name in names)

@@ -1,6 +1,6 @@
-"""Files in folders that anybody may put things into: only regular files are read, and never more than was meant.
+"""Opens untrusted files: accepts regular files only, up to a size limit.
 
-A named pipe, a socket or a device would keep its reader for ever, and a sparse file of 50 GB would fill the memory.
+Reading a named pipe, a socket or a device could block for ever, and a sparse file of 50 GB would fill the memory.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import BinaryIO
 
 
 def open_regular(path: Path, most: int | None = None) -> BinaryIO:
-    """A regular file (links are followed), open for reading.
+    """Open a regular file for reading (links are followed).
 
     Raises:
-        OSError: as the system does; also for what is no regular file, or has more than ``most`` bytes.
+        OSError: the file can't be opened, isn't a regular file, or has more than ``most`` bytes.
     """
-    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - handed to the caller
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - returned to the caller
     try:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -32,11 +32,11 @@ def open_regular(path: Path, most: int | None = None) -> BinaryIO:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """All of a regular file, as large as it is when it is opened; raises OSError as ``open_regular`` does."""
+    """Read a whole regular file, up to its size at opening; raises OSError as ``open_regular`` does."""
     with open_regular(path, most) as file:
         return file.read(os.fstat(file.fileno()).st_size)
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Without waiting for somebody to write into a pipe. Windows has no such flag, and no pipes in folders."""
+    """Open without blocking on a named pipe. Windows has neither the flag nor pipes in folders."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

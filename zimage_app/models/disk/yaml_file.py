@@ -1,9 +1,7 @@
-"""YAML files that people write by hand, read strictly.
+"""Strict reader for hand-written YAML files, independent of what the keys mean.
 
-No aliases, no key twice, none unknown, nothing but plain data; errors name line and column. Whatever is in a file,
-reading it takes a moment and little memory.
-
-Knows nothing of what the keys mean.
+Aliases, duplicate keys, unknown keys and anything but plain data are errors that name line and column. Limits on size
+and nesting keep the time and memory for any file small.
 """
 
 from __future__ import annotations
@@ -22,21 +20,21 @@ from zimage_app.models.disk.regular_file import open_regular
 
 _PLAIN_MAPPING = "tag:yaml.org,2002:map"
 _PLAIN_LIST = "tag:yaml.org,2002:seq"
-_DEEPEST = 50
-"""Of brackets in brackets. PyYAML takes a minute to complain of thousands."""
-_LONGEST = 64 * 2**10
-"""Bytes, of which PyYAML reads about 200,000 in a second where each is of meaning."""
+_MAX_DEPTH = 50
+"""Maximum nesting. PyYAML would take a minute to reject thousands of levels."""
+_MAX_BYTES = 64 * 2**10
+"""Maximum size of a file in bytes; PyYAML parses about 200,000 bytes per second of dense YAML."""
 _MAX_TEXT = 1000
-"""Letters of a title or a description."""
+"""Maximum length of a title or a description in characters."""
 _MAX_SHOWN = 120
 _MAX_REASON = 600
-"""Letters; what is allowed may be a long list."""
+"""Maximum length of an error's text in characters; the list of allowed keys may be long."""
 _MAX_BITS = 1024
-"""Of a whole number. Python itself refuses to write down one of some thousand digits."""
+"""Maximum size of an integer. Python refuses to convert integers of several thousand digits to text."""
 
 
 class _Refused(Exception):
-    """What a file may not hold, met while it is read."""
+    """The file holds something that isn't allowed; raised while it is parsed."""
 
     def __init__(self, mark: Any, text: Text) -> None:
         super().__init__(text.en)
@@ -45,18 +43,18 @@ class _Refused(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what the files here never hold, as soon as it is met."""
+    """Loader that rejects aliases, deep nesting and lone surrogates as soon as they are parsed."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """PyYAML's own step from events to a node."""
+        """Override of PyYAML's step from events to a node."""
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise _Refused(mark, Text("aliases are not allowed; write the value out", "不允许使用别名；请直接写出内容"))
-        if self._depth >= _DEEPEST:
+        if self._depth >= _MAX_DEPTH:
             raise _Refused(None, _TOO_DEEP)
         self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
@@ -72,32 +70,32 @@ _TOO_DEEP = Text("nested too deeply", "嵌套过深")
 
 @dataclass(frozen=True, slots=True)
 class YamlReader:
-    """Reads one file, and says where something is wrong in it."""
+    """Reads one file and makes errors that name line and column."""
 
     path: Path
-    longest: int = _LONGEST
-    """Bytes."""
+    longest: int = _MAX_BYTES
+    """Maximum size of the file in bytes."""
 
     def wrong(self, node: yaml.Node, en: str, zh: str) -> ModelError:
-        """An error at the line of ``node``."""
+        """Make an error at the position of ``node``."""
         return self.wrong_at(node.start_mark, en, zh)
 
     def wrong_at(self, mark: Any, en: str, zh: str) -> ModelError:
-        """An error at a YAML mark; at the file's first line where there is none."""
+        """Make an error at a YAML mark; without a mark, at the file's first line."""
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         en, zh = _short(en, _MAX_REASON), _short(zh, _MAX_REASON)
         place = f"{shown(self.path)}, line {line}, column {column}"
         return ModelError(Text(f"{place}: {en}.", f"{shown(self.path)} 第 {line} 行第 {column} 列：{zh}。"))
 
     def tree(self) -> yaml.Node:
-        """The whole file as YAML nodes."""
+        """Parse the file and return its root node; raises ModelError if it can't be read or isn't valid."""
         try:
             with open_regular(self.path) as file:
                 data = file.read(self.longest + 1)
             if len(data) > self.longest:
                 raise self.wrong_at(None, "the file is too long", "文件太长")
             text = data.decode("utf-8")
-            if _depth(text) > _DEEPEST:
+            if _depth(text) > _MAX_DEPTH:
                 raise _Refused(None, _TOO_DEEP)
             root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
         except _Refused as error:
@@ -111,7 +109,7 @@ class YamlReader:
             reason = system_reason(error)
             name = shown(self.path)
             raise ModelError(Text(f"{name} can't be read ({reason}).", f"{name} 无法读取（{reason}）。")) from error
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or numbers that are none in a directive
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a bad number in a directive
             problem = _short(str(error))
             raise self.wrong_at(
                 None, f"not readable as YAML ({problem})", f"无法作为 YAML 读取（{problem}）"
@@ -121,7 +119,7 @@ class YamlReader:
         return root
 
     def fields(self, node: yaml.Node, allowed: tuple[str, ...]) -> dict[str, yaml.Node]:
-        """A mapping's nodes by key; every key once, and one of ``allowed``."""
+        """Return a mapping's nodes by key; raises ModelError for duplicate keys and keys not in ``allowed``."""
         if not isinstance(node, yaml.MappingNode) or node.tag != _PLAIN_MAPPING:
             raise self.wrong(node, f"expected keys ({', '.join(allowed)})", f"此处应为键值（{', '.join(allowed)}）")
         fields: dict[str, yaml.Node] = {}
@@ -143,20 +141,20 @@ class YamlReader:
         raise self.wrong(key, f"unknown key {said}; allowed are {known}", f"未知的键 {said}；可用：{known}")
 
     def items(self, node: yaml.Node) -> list[yaml.Node]:
-        """A list's nodes."""
+        """Return a list's nodes; raises ModelError if the node isn't a list."""
         if not isinstance(node, yaml.SequenceNode) or node.tag != _PLAIN_LIST:
             raise self.wrong(node, "expected a list", "此处应为列表")
         return list(node.value)
 
     def string(self, node: yaml.Node) -> str:
-        """A text that is not empty."""
+        """Return a non-empty string; raises ModelError for anything else."""
         value = self.plain(node)
         if not isinstance(value, str) or not value.strip():
             raise self.wrong(node, "expected a text", "此处应为文字")
         return value
 
     def text(self, node: yaml.Node) -> Text:
-        """A text in both languages."""
+        """Return a text in both languages, from a mapping with ``en`` and ``zh``."""
         fields = self.fields(node, ("en", "zh"))
         for language in ("en", "zh"):
             if language not in fields:
@@ -172,7 +170,7 @@ class YamlReader:
         return value
 
     def plain(self, node: yaml.Node) -> Any:
-        """Plain data: texts, numbers, true, false, nothing, and lists and mappings of these."""
+        """Return plain data: strings, numbers, true, false, null, and lists and mappings of these."""
         if isinstance(node, yaml.MappingNode):
             names = tuple(dict.fromkeys(str(key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)))
             return {name: self.plain(value) for name, value in self.fields(node, names).items()}
@@ -180,7 +178,7 @@ class YamlReader:
             return [self.plain(item) for item in self.items(node)]
         try:
             value = yaml.constructor.SafeConstructor().construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, AttributeError):  # as its readers raise them
+        except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, AttributeError):  # from PyYAML's constructors
             value = _NO_VALUE
         if isinstance(value, int) and value.bit_length() > _MAX_BITS:
             value = _NO_VALUE
@@ -202,6 +200,6 @@ def _short(text: str, longest: int = _MAX_SHOWN) -> str:
 
 
 def _depth(text: str) -> int:
-    """How many brackets are open at once, at most."""
+    """Return the maximum number of brackets that are open at once."""
     opened = itertools.accumulate((letter in "[{") - (letter in "]}") for letter in text if letter in "[]{}")
     return max(opened, default=0)

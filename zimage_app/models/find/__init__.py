@@ -1,1 +1,1 @@
-"""Which models there are and where their files lie. Begin with ``catalogue.py``; no weights are read here."""
+"""Finds models and their files without reading weights. Start reading at ``catalogue.py``."""

@@ -1,7 +1,7 @@
-"""A model's ``card.yaml``: its title, description, settings and example prompts, read strictly.
+"""Reads a model's ``card.yaml``: title, description, settings and example prompts.
 
-title and description have ``en`` and ``zh``; ``stages`` is a list of partial stages, where a key that is left out takes
-the reference workflow's value; ``examples`` is a list of prompts. Nothing else is allowed: no aliases, no key twice.
+title and description have ``en`` and ``zh``; ``stages`` is a list of partial stages, where an omitted key takes the
+reference workflow's value; ``examples`` is a list of prompts. Other keys, aliases and duplicate keys are errors.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _VOCABULARY_KEYS = ("things", "words")
 
 
 def read_card(path: Path, name: str) -> ModelCard:
-    """The card in a file, for the model called ``name``; what is left out is the name and the reference workflow.
+    """Read the card of the model called ``name``; an omitted title is the name, omitted stages the reference workflow.
 
     Raises:
-        ModelError: names the file, the line and what is wrong there.
+        ModelError: the file is invalid; the message names file, line and problem.
     """
     reader = YamlReader(path)
     return card_from(reader, reader.fields(reader.tree(), CARD_KEYS), plain_card(name))
 
 
 def card_from(reader: YamlReader, fields: Mapping[str, yaml.Node], base: ModelCard) -> ModelCard:
-    """``base`` with what the nodes of CARD_KEYS say instead; raises ModelError as ``read_card`` does."""
+    """Return ``base`` with the given CARD_KEYS fields replaced; raises ModelError as ``read_card`` does."""
     card = base
     if "title" in fields:
         card = replace(card, title=reader.text(fields["title"]))
@@ -64,7 +64,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
 
 
 def plain_card(name: str) -> ModelCard:
-    """The card of a model that brings none: its name and the reference workflow."""
+    """Return the card of a model without a card file: its name and the reference workflow."""
     return ModelCard(name, Text(name, name), Text("A Z-Image model without a card.", "没有说明卡片的 Z-Image 模型。"))
 
 
@@ -80,7 +80,7 @@ def _stages(reader: YamlReader, node: yaml.Node) -> tuple[Stage, ...]:
 
 
 def _stage(reader: YamlReader, number: int, node: yaml.Node) -> Stage:
-    """A partial stage, filled up with the reference workflow's stage of the same number."""
+    """Parse a partial stage; omitted keys take the values of the reference workflow's stage of the same number."""
     given = {name: reader.plain(value) for name, value in reader.fields(node, tuple(Stage.model_fields)).items()}
     base = REFERENCE_STAGES[number].model_dump(mode="json") if number < len(REFERENCE_STAGES) else {}
     for group in STAGE_GROUPS:

@@ -1,4 +1,4 @@
-"""Which models there are: names to cards and the places of their parts. Needs no network and reads no weights."""
+"""Lists and looks up models: name -> card and locations of the parts. Uses no network and reads no weights."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ _MAX_SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Shelves:
-    """Where to look for models."""
+    """The folders that are searched for models."""
 
     models: Path
-    """A folder for each, and what is fetched."""
+    """Folder with one subfolder per model; downloads go here too."""
     named: Path | None = None
-    """YAML files that name models and the places of their parts."""
+    """Folder of the user's YAML files that name models and the locations of their parts."""
     comfyui: Path | None = None
     """A ComfyUI installation, or its models folder."""
     shipped: Path | None = None
-    """The folder of the model that comes with the app, where ``models`` is another than the one it lies in."""
+    """Folder of the model that ships with the app, if that isn't inside ``models``."""
     shipped_names: Path | None = None
-    """YAML files as in ``named``, that come with the app; ``named`` counts for more."""
+    """Folder of YAML files that ship with the app; those in ``named`` override them."""
     listed_only: bool = False
-    """Whether only names in the list mean a model: no paths, and no repositories that somebody fetched elsewhere."""
+    """Whether models are found by listed names only, not by paths or by repositories in other programs' caches."""
 
     @classmethod
     def of(cls, where: Path | Shelves) -> Shelves:
-        """A bare folder of models stands for shelves with nothing else."""
+        """Return ``where`` itself, or wrap a models folder in ``Shelves``."""
         return where if isinstance(where, Shelves) else cls(where)
 
 
 def list_models(where: Path | Shelves) -> list[ModelSource]:
-    """Every model, by name; those whose files would have to be fetched are listed too.
+    """Return all models, sorted by name, including those whose files are not downloaded yet.
 
-    One whose card cannot be read is left out, so that it does not keep the others from being used; the log,
-    ``unreadable_models`` and ``find_model`` say what is wrong with it.
+    A model whose card or YAML file is invalid is left out, so that the others stay usable; the log,
+    ``unreadable_models`` and ``find_model`` report the error.
     """
     makers = _makers(Shelves.of(where))
     read = (_read(makers[name]) for name in sorted(makers))
@@ -61,17 +61,17 @@ def list_models(where: Path | Shelves) -> list[ModelSource]:
 
 
 def unreadable_models(where: Path | Shelves) -> dict[str, ModelError]:
-    """The names of models that ``list_models`` leaves out, and why."""
+    """Return the models that ``list_models`` leaves out: name -> error."""
     makers = _makers(Shelves.of(where))
     read = {name: _read(makers[name]) for name in sorted(makers)}
     return {name: error for name, error in read.items() if isinstance(error, ModelError)}
 
 
 def find_model(name_or_path: str, where: Path | Shelves) -> ModelSource:
-    """A model that is here: by its name, by ``owner/name`` of its hub repository, or by the path of its folder.
+    """Find a downloaded model by its name, its hub repository ``owner/name`` or the path of its folder.
 
     Raises:
-        ModelError: there is no such model, or its files are not here; says which models are, and how to get it.
+        ModelError: there is no such model, or files are missing; the message lists available models and how to get it.
     """
     shelves = Shelves.of(where)
     source = look_up(name_or_path, shelves)
@@ -81,14 +81,14 @@ def find_model(name_or_path: str, where: Path | Shelves) -> ModelSource:
 
 
 def look_up(name_or_path: str, where: Path | Shelves) -> ModelSource:
-    """A model whose files need not be here; raises ModelError where there is none of that name."""
+    """Find a model as ``find_model`` does, but allow missing files; raises ModelError if there is no such model."""
     shelves = Shelves.of(where)
     makers = _makers(shelves)
     if name_or_path in makers:
         return makers[name_or_path]()
     if shelves.listed_only:
         return _published(name_or_path, shelves, makers)
-    folder = Path(os.path.expanduser(name_or_path))  # pathlib's own raises where there is no such user
+    folder = Path(os.path.expanduser(name_or_path))  # Path.expanduser raises for an unknown user
     if name_or_path and is_model(folder):
         return _folder_source(folder)
     if is_repo(name_or_path) and not os.path.exists(folder):
@@ -106,7 +106,7 @@ def look_up(name_or_path: str, where: Path | Shelves) -> ModelSource:
 
 
 def _published(name: str, shelves: Shelves, makers: Mapping[str, Callable[[], ModelSource]]) -> ModelSource:
-    """A model of the list by its repository; raises the same ModelError for whatever else is asked for."""
+    """Find a listed model by its repository; raises the same ModelError for any other name."""
     known = makers.get(repo_folder(name)) if is_repo(name) else None
     if known is not None:
         return known()
@@ -120,11 +120,15 @@ def _published(name: str, shelves: Shelves, makers: Mapping[str, Callable[[], Mo
 
 
 def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
-    """How to get each model, by name; where two have one name, the user's own folder comes first, ComfyUI's last."""
+    """Return name -> function that makes the model's source.
+
+    If several models have the same name, later entries win: ComfyUI's files, the shipped folder, folders under
+    ``models``, shipped YAML files, the user's YAML files, and the user's folders in ComfyUI's layout.
+    """
     makers: dict[str, Callable[[], ModelSource]] = {}
     for source in _comfy_sources(shelves):
         name = source.card.name
-        makers[name] = partial(_itself, source)
+        makers[name] = partial(_unchanged, source)
     if shelves.shipped is not None and is_model(shelves.shipped):
         makers[shelves.shipped.name] = partial(_folder_source, shelves.shipped)
     folders = [folder for folder in _subfolders(shelves.models) if is_model(folder)]
@@ -136,7 +140,7 @@ def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
     return makers | {folder.name: partial(_folder_source, folder) for folder in own}
 
 
-def _itself(source: ModelSource) -> ModelSource:
+def _unchanged(source: ModelSource) -> ModelSource:
     return source
 
 
@@ -160,7 +164,7 @@ def _folder_source(folder: Path) -> ModelSource:
 
 
 def _named_source(path: Path, shelves: Shelves) -> ModelSource:
-    """A named model; a card in its folder changes what that says."""
+    """Read a model's YAML file; a card.yaml in the model's folder overrides the card in it."""
     source = read_named(path, shelves.models, shelves.comfyui)
     own = source.folder / _CARD_FILE
     if not own.is_file():

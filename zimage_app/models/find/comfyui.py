@@ -1,7 +1,7 @@
-"""Models in a ComfyUI installation: its folders are searched, files judged by their headers, parts put together.
+"""Finds models in a ComfyUI installation: searches its folders, identifies files by their headers, combines parts.
 
-A transformer becomes a model of its own name. Files are told apart by tensor names, never by what they are called; only
-where several would do, names decide which is taken, and what was taken is said. Reads headers only.
+Every transformer becomes a model named after its file. Files are identified by tensor names, not by file names. If
+several text encoders or VAEs fit, file names decide, and a note tells which were chosen. Reads headers only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FOLDERS = {
     "text_encoder": ("text_encoders", "clip"),
     "vae": ("vae",),
 }
-"""ComfyUI's folders for each part; the second names are those of older versions."""
+"""Part -> its folders in ComfyUI; the second name is that of older versions."""
 _SUFFIXES = (".safetensors", ".gguf")
 _LATENT_CHANNELS = 16
 _EXTRA = "extra_model_paths.yaml"
@@ -44,26 +44,26 @@ _PUBLISHED = {
     "text_encoder": "split_files/text_encoders/qwen_3_4b.safetensors",
     "vae": "split_files/vae/ae.safetensors",
 }
-"""Where a part that the installation does not have can be fetched from."""
+"""Part -> its path in ``_REPO``, to download it from if the installation lacks it."""
 _PACKINGS = re.compile(r"(bf16|fp16|fp8|fp4|int8|int4|nvfp4|mxfp8|convrot|scaled|mixed|e4m3fn|e5m2|q\d(k[sml]?|\d)?)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file that is part of a Z-Image, as far as its header tells."""
+    """A file whose header says that it is a part of a Z-Image model."""
 
     part: str
     path: Path
     width: int
-    """Numbers per token between text encoder and transformer, latent channels of a VAE; 0 where it is not known."""
+    """Width of the text features (text encoder, transformer) or number of latent channels (VAE); 0 if unknown."""
     packed: bool
-    """Whether most of it is stored in less than 16 bits a number."""
+    """Whether most of the weights are stored with less than 16 bits per number."""
 
 
 def comfy_models(root: Path) -> Path:
-    """The ``models`` folder of a ComfyUI installation; ``root`` may be either.
+    """Return the ``models`` folder of a ComfyUI installation; ``root`` may be either of the two.
 
-    Raises ModelError where there is none.
+    Raises ModelError if there is none.
     """
     names = [name for folders in _FOLDERS.values() for name in folders]
     for folder in (root / "models", root):
@@ -78,15 +78,15 @@ def comfy_models(root: Path) -> Path:
 
 
 def find_comfy_models(root: Path, models: Path) -> list[ModelSource]:
-    """Every Z-Image transformer of an installation, each with a text encoder, a VAE and a tokenizer that go with it.
+    """Return a model for each Z-Image transformer of an installation, with matching text encoder, VAE and tokenizer.
 
-    ``models`` is the app's own folder, where parts that are not there would be fetched to. Raises ModelError when
-    there is no ComfyUI at ``root``.
+    ``models`` is the app's own folder, which missing parts would be downloaded to. Raises ModelError if there is no
+    ComfyUI at ``root``.
     """
     home = comfy_models(root)
     found = {part: list(_search(part, _folders(home, part))) for part in _FOLDERS}
     sources = (_source(home, transformer, found, models) for transformer in found["transformer"])
-    return _named_apart(list(sources), home)
+    return _with_unique_names(list(sources), home)
 
 
 def _folders(home: Path, part: str) -> Iterator[Path]:
@@ -96,7 +96,7 @@ def _folders(home: Path, part: str) -> Iterator[Path]:
 
 
 def _extra_folders(path: Path, part: str) -> Iterator[Path]:
-    """The folders that ComfyUI's own list of further places names: groups of ``folder: paths, one a line``."""
+    """Yield a part's folders from ComfyUI's extra_model_paths.yaml: groups of ``folder: paths, one per line``."""
     if not path.is_file():
         return
     try:
@@ -106,23 +106,23 @@ def _extra_folders(path: Path, part: str) -> Iterator[Path]:
         return
     for group in _nodes(groups).values():
         fields = _nodes(group)
-        lines = [line.strip() for name in _FOLDERS[part] for line in _said(fields.get(name)).splitlines()]
+        lines = [line.strip() for name in _FOLDERS[part] for line in _scalar_text(fields.get(name)).splitlines()]
         try:
-            base = path.parent / Path(_said(fields.get("base_path"))).expanduser()
-        except RuntimeError as error:  # the home of nobody
+            base = path.parent / Path(_scalar_text(fields.get("base_path"))).expanduser()
+        except RuntimeError as error:  # expanduser: unknown user
             log.warning("%s: %s", path, error)
             continue
         yield from (base / line for line in lines if line and "\0" not in f"{base}{line}")
 
 
 def _nodes(node: yaml.Node) -> dict[str, yaml.Node]:
-    """A mapping's nodes by key; the last counts, as in ComfyUI. Empty for what is no mapping."""
+    """Return a mapping's nodes by key; the last duplicate wins, as in ComfyUI. Empty if the node isn't a mapping."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else ()
     return {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
 
 
-def _said(node: yaml.Node | None) -> str:
-    """A text; empty for nothing, and for what is none."""
+def _scalar_text(node: yaml.Node | None) -> str:
+    """Return a scalar's text; empty for null, a missing node and other kinds of nodes."""
     return str(node.value) if isinstance(node, yaml.ScalarNode) and not node.tag.endswith(":null") else ""
 
 
@@ -134,13 +134,13 @@ def _search(part: str, folders: Iterator[Path]) -> Iterator[Found]:
                 continue
             seen.add(path.resolve())
             state = path.stat()
-            found = _judge(path, state.st_size, state.st_mtime_ns)
+            found = _identify(path, state.st_size, state.st_mtime_ns)
             if found is not None and found.part == part:
                 yield found
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Weights in a folder and all below it, links followed as ComfyUI follows them, round in circles only once."""
+    """Yield weight files under a folder; follows links as ComfyUI does, but visits each real folder only once."""
     been: set[Path] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         if (real := Path(place).resolve()) in been:
@@ -152,9 +152,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 @lru_cache(maxsize=4096)
-def _judge(path: Path, size: int, changed: int) -> Found | None:  # noqa: ARG001 - a file that was changed is judged again
-    """What a file is; None where it is nothing of a Z-Image."""
-    from zimage_app.models.weights.weight_file import open_file  # takes torch: a second
+def _identify(path: Path, size: int, changed: int) -> Found | None:  # noqa: ARG001 - part of the cache's key
+    """Identify a file by its header; None if it isn't a part of a Z-Image model."""
+    from zimage_app.models.weights.weight_file import open_file  # imports torch, which takes a second
 
     try:
         entries = open_file(path).entries
@@ -167,9 +167,9 @@ def _judge(path: Path, size: int, changed: int) -> Found | None:  # noqa: ARG001
 
 
 def _by_name(path: Path) -> Found | None:
-    """A file that cannot be opened, but is called as part of a Z-Image is.
+    """Identify a file that can't be opened by its name.
 
-    It is taken where there is no other, so that its user learns what is wrong with it.
+    It is used if there is no other, so that loading the model reports what is wrong with the file.
     """
     name = _plain(path.stem)
     marks = (("transformer", "zimage" in name), ("text_encoder", "qwen34b" in name), ("vae", name == "ae"))
@@ -177,7 +177,7 @@ def _by_name(path: Path) -> Found | None:
 
 
 def _marks(entries: Mapping[str, Entry]) -> Iterator[tuple[str, int]]:
-    """Part and width, by tensors that only this part of a Z-Image has."""
+    """Yield (part, width) if the file has the tensors that identify this part of a Z-Image model."""
     shapes = {key: entry.shape for key, entry in entries.items()}
 
     def shape(*names: str) -> tuple[int, ...]:
@@ -212,12 +212,12 @@ def _source(home: Path, transformer: Found, found: Mapping[str, list[Found]], mo
 
 
 def _encoder_rank(item: Found, transformer: Found) -> tuple[bool, bool, bool, Path]:
-    """Whole before damaged, packed with packed, the published name first."""
+    """Sort key: readable files first, then those packed (or not) like the transformer, then the published name."""
     return not item.width, item.packed != transformer.packed, "qwen34b" not in _plain(item.path.stem), item.path
 
 
 def _vae_rank(stem: str) -> int:
-    """Flux's autoencoder first: that of Stable Diffusion 3 has the very same shapes."""
+    """Sort key that puts Flux's VAE first, because Stable Diffusion 3's VAE has the same shapes."""
     name = _plain(stem)
     return 0 if name == "ae" else 1 if "flux" in name or "zimage" in name else 2
 
@@ -230,10 +230,10 @@ def _place(part: str, found: list[Found], models: Path) -> PartLocation:
 
 
 def card_of_file(stem: str) -> ModelCard:
-    """The card for a transformer in a file of its own, which brings none: by the names of the published files.
+    """Return the card for a single-file transformer, which has no card of its own, by its file name.
 
-    ``z_image_turbo…`` is Turbo, ``z_image_bf16`` and other packings of that are the base model; anything else has the
-    reference workflow's settings.
+    ``z_image_turbo…`` gets Turbo's card, ``z_image_bf16`` and other packings of it the base model's; any other name
+    gets the reference workflow's settings.
     """
     name = _plain(stem)
     if name.startswith("zimageturbo"):
@@ -250,8 +250,8 @@ def _plain(stem: str) -> str:
     return re.sub(r"[^a-z0-9]", "", stem.lower())
 
 
-def _named_apart(sources: list[ModelSource], home: Path) -> list[ModelSource]:
-    """The same file name in two folders: both are called by their folders too."""
+def _with_unique_names(sources: list[ModelSource], home: Path) -> list[ModelSource]:
+    """Add folder names to the model names of files that have the same name in different folders."""
     names = [source.card.name for source in sources]
 
     def named(source: ModelSource) -> ModelSource:

@@ -1,4 +1,4 @@
-"""What other programs have fetched already: the caches of huggingface_hub and ModelScope. Only looks; no network."""
+"""Finds repositories in the caches of huggingface_hub and ModelScope. Reads only; no network access."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from zimage_app.models.find.model_source import Remote
 
 
 def cached(remote: Remote) -> Path | None:
-    """A part of a hub repository in one of the caches, whole; None where it is in neither."""
+    """Return the path of a complete part of a repository in one of the caches, or None."""
     found = (folder / remote.path for folder in cached_repos(remote.repo))
     return next((path for path in found if is_whole(path)), None)
 
 
 def cached_repos(repo: str) -> Iterator[Path]:
-    """The folders that caches keep a repository, ``owner/name``, in: each with its files as on the hub."""
+    """Yield the cache folders of a repository ``owner/name``, with the files laid out as on the hub."""
     from huggingface_hub import constants
 
     home = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
@@ -29,5 +29,5 @@ def cached_repos(repo: str) -> Iterator[Path]:
     if commit and (home / "snapshots" / commit).is_dir():
         yield home / "snapshots" / commit
     scope = Path(os.environ.get("MODELSCOPE_CACHE", "~/.cache/modelscope/hub")).expanduser()
-    name = repo.replace(".", "___")  # how ModelScope spells dots in folder names
+    name = repo.replace(".", "___")  # ModelScope replaces dots in folder names
     yield from (folder for folder in (scope / "models" / name, scope / name) if folder.is_dir())

@@ -1,7 +1,4 @@
-"""From the places of a model's parts to their files: weights with their headers opened, configs read.
-
-Knows neither formats nor what a tensor is for.
-"""
+"""Opens the files of a model's parts: reads weight headers and configs, but no weights."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.weights.weight_file import Weights, missing, open_file, open_folder, read_json
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-"""The published model's own config files, for weights that come as single files without any."""
+"""Config files of the published model, for single-file weights, which have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartFiles:
-    """One part of a model on the disk."""
+    """The opened files of one part of a model."""
 
     weights: Weights
     config: Mapping[str, Any]
@@ -29,7 +26,7 @@ class PartFiles:
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model on the disk: found, whole as far as headers tell, and not read."""
+    """The opened files of a model: headers and configs are read, weights are not."""
 
     transformer: PartFiles
     vae: PartFiles
@@ -38,17 +35,17 @@ class ModelFiles:
 
     @property
     def parameters(self) -> int:
-        """Of all its parts."""
+        """Number of parameters of all parts."""
         return sum(part.weights.parameters for part in (self.transformer, self.vae, self.text_encoder))
 
 
 def model_files(source: ModelSource) -> ModelFiles:
-    """The files of a model, their headers opened.
+    """Open the files of a model.
 
-    Weights without a config of their own have the published model's, unless the model's folder has one under
-    ``configs/``.
+    Weights without a config of their own use the one under ``configs/`` in the model's folder, or else the published
+    model's.
 
-    Raises ModelError for what is missing or damaged.
+    Raises ModelError if a file is missing or damaged.
     """
     if source.index is not None:
         read_json(source.index)
@@ -61,7 +58,7 @@ def model_files(source: ModelSource) -> ModelFiles:
 
 
 def part_files(source: ModelSource, name: str) -> PartFiles:
-    """Those of one part, ``transformer``, ``vae`` or ``text_encoder``; raises ModelError as ``model_files`` does."""
+    """Open one part: ``transformer``, ``vae`` or ``text_encoder``; raises ModelError as ``model_files`` does."""
     place = source.places.by_name[name]
     config_file = place.config or _published_config(source.folder, name)
     config = read_json(config_file)

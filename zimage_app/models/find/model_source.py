@@ -1,4 +1,4 @@
-"""Where the parts of a model are, and where they could be fetched from. Plain values; opens no weights."""
+"""Locations of a model's parts, on disk and on a hub. Plain values; opens no weights."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import is_whole, still_wanted
 
 PARTS = ("transformer", "text_encoder", "vae", "tokenizer")
-"""diffusers' names of the parts of a model, and of their folders."""
+"""The parts of a model; diffusers uses the same names for their folders."""
 
 QWEN_TOKENIZER = ("Tongyi-MAI/Z-Image-Turbo", "tokenizer")
-"""A repository and folder that hold the family's tokenizer; it is the same in all of them."""
+"""Repository and folder to download the tokenizer from; all models of the family have the same one."""
 
 _FOLDERS = {"Tongyi-MAI/Z-Image-Turbo": "z-image-turbo", "Tongyi-MAI/Z-Image": "z-image"}
-"""What the published repositories are called under ``models/``."""
+"""Published repository -> its folder name under ``models/``."""
 
 
 def repo_folder(repo: str) -> str:
-    """The name of the folder under ``models/`` that a hub repository, ``owner/name``, is fetched into."""
+    """Return the folder name under ``models/`` that a hub repository ``owner/name`` is downloaded into."""
     return _FOLDERS.get(repo, repo.replace("/", "--"))
 
 
@@ -31,27 +31,27 @@ class Remote:
     repo: str
     """``owner/name``."""
     path: str
-    """In the repository: a folder or a file."""
+    """Path of a folder or a file in the repository."""
     is_file: bool = False
 
     def holds(self, path: str) -> bool:
-        """Whether a file of the repository belongs to it."""
+        """Whether a file of the repository belongs to this part."""
         return path == self.path if self.is_file else path.startswith(f"{self.path}/")
 
 
 @dataclass(frozen=True, slots=True)
 class PartLocation:
-    """Where one part of a model is, or would be once it is fetched: a folder, or a file of its own."""
+    """Location of one part of a model, downloaded or not: a folder or a single file."""
 
     path: Path
     config: Path | None = None
-    """The file that describes it; None: the published model's."""
+    """The part's config file; None means the published model's."""
     remote: Remote | None = None
-    """Where it can be fetched from."""
+    """Where the part can be downloaded from; None for the user's own files."""
 
     @property
     def present(self) -> bool:
-        """Whether there is nothing to fetch. What is wrong with a user's own files is said when they are opened."""
+        """Whether nothing has to be downloaded. Missing files of the user's own are reported when they are opened."""
         if self.remote is None:
             return True
         home = self.path.parents[len(PurePosixPath(self.remote.path).parts) - 1]
@@ -60,7 +60,7 @@ class PartLocation:
 
 @dataclass(frozen=True, slots=True)
 class PartLocations:
-    """Those of all parts of a model."""
+    """Locations of all parts of a model."""
 
     transformer: PartLocation
     text_encoder: PartLocation
@@ -69,45 +69,45 @@ class PartLocations:
 
     @property
     def by_name(self) -> dict[str, PartLocation]:
-        """By the names of PARTS."""
+        """The locations by the names of PARTS."""
         return {name: getattr(self, name) for name in PARTS}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model: its card, and where its parts are."""
+    """A model: its card and the locations of its parts."""
 
     card: ModelCard
     places: PartLocations
     folder: Path
-    """Its own folder, for ``configs/`` and ``preview.json``; need not exist."""
+    """The model's folder, for ``configs/`` and ``preview.json``; need not exist."""
     index: Path | None = None
     """The ``model_index.json`` of a diffusers folder."""
     notes: tuple[Text, ...] = ()
-    """What was chosen for it, where there was a choice."""
+    """Messages about parts that were chosen from several candidates."""
     about: float | None = None
-    """Roughly how many bytes there are to fetch for all of it."""
+    """Approximate download size of the whole model in bytes."""
 
     @property
     def missing(self) -> dict[str, PartLocation]:
-        """The parts that have to be fetched, by the names of PARTS."""
+        """The parts that have to be downloaded, by the names of PARTS."""
         return {name: place for name, place in self.places.by_name.items() if not place.present}
 
     @property
     def present(self) -> bool:
-        """Whether there is nothing to fetch."""
+        """Whether nothing has to be downloaded."""
         return not self.missing
 
 
 def diffusers_source(card: ModelCard, folder: Path) -> ModelSource:
-    """A whole diffusers folder."""
+    """Return the source of a model in a diffusers folder."""
     parts = {name: PartLocation(folder / name, folder / name / "config.json") for name in PARTS[:3]}
     places = PartLocations(**parts, tokenizer=PartLocation(folder / "tokenizer"))
     return ModelSource(card, places, folder, index=folder / "model_index.json")
 
 
 def comfy_source(card: ModelCard, folder: Path) -> ModelSource:
-    """A folder of its own for one model, in ComfyUI's layout: one file in each of its folders."""
+    """Return the source of a model in its own folder with ComfyUI's subfolders, each holding one file."""
     places = PartLocations(
         transformer=PartLocation(folder / "diffusion_models"),
         text_encoder=PartLocation(folder / "text_encoders"),

@@ -1,14 +1,14 @@
-"""Named models: YAML files that say where each part of a model comes from, from the hub or from this machine.
+"""Named models: YAML files that give the location of each part of a model, on a hub or on this machine.
 
-The file's name is the model's. ``card`` names the family that its settings come from; ``title``, ``description``,
-``stages`` and ``examples`` are those of a ``card.yaml``; ``size`` is roughly what there is to fetch, in GB. Each of
+The file's name is the model's name. ``card`` names the family that its settings come from; ``title``, ``description``,
+``stages`` and ``examples`` are those of a ``card.yaml``; ``size`` is the approximate download size in GB. Each of
 ``transformer``, ``text_encoder``, ``vae`` and ``tokenizer`` is one of
 
     {hub: owner/name, folder: transformer}      a folder of a repository on the hub, with its config.json
     {hub: owner/name, file: path/in/it}         a file of a repository
     {folder: path}  or  {file: path}            on this machine; relative to models/ or to ComfyUI's models folder
 
-and the tokenizer may be left out: then any copy of the family's is used.
+The tokenizer may be left out; then any copy of the family's tokenizer is used.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ SUFFIX = ".yaml"
 _KEYS = (*CARD_KEYS, "card", "size", *PARTS)
 _REPO = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}")  # no hub has longer names
 _MAX_NAME = 80
-"""Letters. File systems take 255 bytes, of which a Chinese letter has three."""
+"""Characters. File systems allow 255 bytes, and a Chinese character takes three."""
 _NAME = re.compile(rf"\w[\w.-]{{0,{_MAX_NAME - 1}}}")
 
 
 def read_named(path: Path, models: Path, comfyui: Path | None = None) -> ModelSource:
-    """The model that a file describes; ``models`` is the app's folder, ``comfyui`` an installation to look into.
+    """Read a model's YAML file; ``models`` is the app's folder, ``comfyui`` an installation to search for files.
 
-    Raises ModelError: names the file, the line and what is wrong there.
+    Raises ModelError if the file is invalid; the message names file, line and problem.
     """
     reader = YamlReader(path)
     root = reader.tree()
@@ -53,7 +53,7 @@ def read_named(path: Path, models: Path, comfyui: Path | None = None) -> ModelSo
             raise reader.wrong(root, f"{name!r} is missing", f"缺少 {name!r}")
     places = {name: parts.place(fields[name]) for name in PARTS[:3]}
     tokenizer = parts.place(fields["tokenizer"]) if "tokenizer" in fields else None
-    if tokenizer is None or not tokenizer.present:  # all copies are the same
+    if tokenizer is None or not tokenizer.present:  # any copy will do, because all are the same
         other = find_tokenizer(models, comfyui)
         tokenizer = other if tokenizer is None or other.present else tokenizer
     return ModelSource(
@@ -87,7 +87,7 @@ def _size(reader: YamlReader, node: yaml.Node) -> float:
 
 
 class _Parts:
-    """Reads where parts are."""
+    """Reads the locations of parts from YAML nodes."""
 
     def __init__(self, reader: YamlReader, models: Path, comfyui: Path | None) -> None:
         self._reader = reader
@@ -110,15 +110,15 @@ class _Parts:
             )
         try:
             return remote_place(Remote(repo, path, kind == "file"), self._roots[0])
-        except (OSError, ValueError) as error:  # too long, or of letters that no path has
+        except (OSError, ValueError) as error:  # too long, or has characters that are invalid in a path
             raise self._no_path(fields[kind], path, error) from error
 
     def _local(self, node: yaml.Node, text: str, is_file: bool) -> PartLocation:
         try:
             path = Path(text).expanduser()
-            places = [root / path for root in self._roots]  # an absolute path stays what it is
+            places = [root / path for root in self._roots]  # an absolute path replaces the root
             path = next((place for place in places if place.exists()), places[0])
-        except (OSError, RuntimeError, ValueError) as error:  # too long, the home of nobody, letters that no path has
+        except (OSError, RuntimeError, ValueError) as error:  # too long, unknown user, invalid characters
             raise self._no_path(node, text, error) from error
         return PartLocation(path, None if is_file else _own_config(path))
 
@@ -131,7 +131,7 @@ class _Parts:
 
 
 def remote_place(remote: Remote, models: Path) -> PartLocation:
-    """A part of a hub repository: under ``models``, in another program's cache, or else where to fetch it to."""
+    """Locate a part of a hub repository: under ``models``, in another program's cache, or else where to download it."""
     home = models / repo_folder(remote.repo) / remote.path
     here = PartLocation(home, None if remote.is_file else _own_config(home), remote)
     if here.present:
@@ -147,7 +147,7 @@ def _own_config(folder: Path) -> Path:
 
 
 def hub_source(repo: str, models: Path) -> ModelSource:
-    """A whole hub repository in diffusers' layout, under its own name."""
+    """Return the source of a model from a hub repository in diffusers' layout."""
     name = repo_folder(repo)
     places = PartLocations(**{part: remote_place(Remote(repo, part), models) for part in PARTS})
     card = FAMILY.get(name) or replace(plain_card(name), title=Text(repo, repo))
@@ -155,14 +155,14 @@ def hub_source(repo: str, models: Path) -> ModelSource:
 
 
 def is_repo(name: str) -> bool:
-    """Whether a text has the form ``owner/name``."""
+    """Whether a string has the form ``owner/name``."""
     return _REPO.fullmatch(name) is not None
 
 
 def local_source(name: str, parts: Mapping[str, Path], card: str | None, models: Path) -> ModelSource:
-    """A model of files and folders on this machine, not yet written down; ``parts`` by the names of PARTS.
+    """Make a model's source from local files and folders, without saving it; ``parts`` by the names of PARTS.
 
-    Raises ModelError when the name cannot be one, or there is no such card.
+    Raises ModelError if the name is invalid or there is no such card.
     """
     if not _NAME.fullmatch(name):
         raise ModelError(
@@ -181,7 +181,10 @@ def local_source(name: str, parts: Mapping[str, Path], card: str | None, models:
 
 
 def write_named(folder: Path, name: str, parts: Mapping[str, Path], card: str | None) -> Path:
-    """Write down what ``local_source`` took; gives the file. Raises ModelError when the name is taken."""
+    """Save the arguments of ``local_source`` as a YAML file and return its path.
+
+    Raises ModelError if the name is taken or the file can't be written.
+    """
     path = folder / f"{name}{SUFFIX}"
     data: dict[str, object] = {} if card is None else {"card": card}
     data |= {part: {"folder" if parts[part].is_dir() else "file": str(parts[part])} for part in PARTS if part in parts}

@@ -1,6 +1,6 @@
-"""Where to find the family's tokenizer for weights that come without one. Looks at word lists; imports no torch.
+"""Finds a tokenizer for weights that come without one, and checks its files. Doesn't import torch.
 
-All models of the family read a prompt with the same tokenizer, Qwen's, so that any of its copies will do.
+All models of the family use the same tokenizer, Qwen's, so any copy of it will do.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from zimage_app.models.find.hub_cache import cached_repos
 from zimage_app.models.find.model_source import QWEN_TOKENIZER, PartLocation, Remote, repo_folder
 
 _MAX_LIST = 64 * 2**20
-"""Bytes; Qwen's has 11 million."""
+"""Maximum size of a tokenizer file in bytes; Qwen's has 11 million."""
 _MAX_SHOWN = 60
 _WORDS = 151_643
-"""Entries of Qwen's word list, special tokens not counted (Qwen2 and Qwen3)."""
+"""Size of Qwen's vocabulary without special tokens (Qwen2 and Qwen3)."""
 _COMFY_TOKENIZER = Path("comfy", "text_encoders", "qwen25_tokenizer")
 _QWEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _PATTERN = re.compile(re.escape(_QWEN) + r"|\[[^\[\]]+\]\+?")
-"""The patterns that a tokenizer may cut texts with: Qwen's own, and one set of letters. Others can take centuries."""
+"""Regular expressions allowed in a tokenizer: Qwen's own and single character sets. Others may backtrack for ages."""
 _REPOS = {"Tongyi-MAI/Z-Image-Turbo": "tokenizer", "Tongyi-MAI/Z-Image": "tokenizer", "Qwen/Qwen3-4B": ""}
-"""Repositories in other programs' caches, and where in them it lies."""
+"""Repository -> the tokenizer's folder in it, to be found in other programs' caches."""
 
 
 def find_tokenizer(models: Path, comfyui: Path | None = None) -> PartLocation:
-    """Qwen's tokenizer: ComfyUI's own copy, that of a model under ``models``, or one in a cache.
+    """Locate Qwen's tokenizer: in ComfyUI, in a model under ``models``, or in a cache.
 
-    Where there is none, the place that it can be fetched to.
+    If there is none, return the location that it can be downloaded to.
     """
     candidates = _candidates(models, comfyui)
     found = next((folder for folder in candidates if is_tokenizer(folder) and _words(folder) == _WORDS), None)
@@ -47,16 +47,16 @@ def find_tokenizer(models: Path, comfyui: Path | None = None) -> PartLocation:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Look at a tokenizer's files before a library reads them.
+    """Check a tokenizer's files before a library reads them.
 
     Raises:
-        ValueError: it would cut texts with a pattern that is not Qwen's.
-        OSError: a file is no regular one, or too large.
+        ValueError: a file holds a regular expression that isn't Qwen's.
+        OSError: a file isn't a regular file, or is too large.
     """
     for path in folder.iterdir():
         if not path.is_dir():
             open_regular(path, _MAX_LIST).close()
-    for path in folder.glob("tokenizer*.json"):  # tokenizer_config.json may name another than the usual one
+    for path in folder.glob("tokenizer*.json"):  # tokenizer_config.json may name a tokenizer file of another name
         pattern = next(_strange_patterns(json.loads(read_regular(path, _MAX_LIST))), None)
         if pattern is not None:
             shown = repr(pattern[:_MAX_SHOWN])
@@ -91,8 +91,8 @@ def _words(folder: Path) -> int:
 
 
 @lru_cache(maxsize=64)
-def _count(path: Path, changed: int) -> int:  # noqa: ARG001 - a file that was changed is counted again
-    """How many words a list holds; 0 where it cannot be read."""
+def _count(path: Path, changed: int) -> int:  # noqa: ARG001 - part of the cache's key
+    """Return the number of entries of a vocabulary file; 0 if it can't be read."""
     try:
         data = json.loads(read_regular(path, _MAX_LIST))
         words = data["model"]["vocab"] if path.name == "tokenizer.json" else data

@@ -1,5 +1,5 @@
-"""Models from the hubs: what a repository holds, and getting it here whole. The only place that opens connections.
+"""Models from the hubs: lists repositories, downloads and verifies files. The only package that opens connections.
 
-huggingface_hub lists repositories and knows tokens and caches. The bytes are fetched here, because it throws a file's
-beginning away when the program ends, and a shard of ten gigabytes is too much to begin anew.
+huggingface_hub lists repositories and handles tokens and caches. This package downloads the files itself, because
+huggingface_hub discards a partial file when the program ends, and a 10 GB shard is too large to start over.
 """

@@ -1,4 +1,4 @@
-"""What can go wrong between here and a hub, each as one sentence that says what to do. Knows no protocol."""
+"""Error messages of downloads from a hub; each one tells the user what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zimage_app.models.disk.folders import shown
 
 
 def no_network(host: str, other: Text) -> FetchError:
-    """Nobody answers at ``host``; ``other`` says where else to try."""
+    """No connection to ``host``; ``other`` suggests another source."""
     return FetchError(
         Text(
             f"{host} cannot be reached: check the network or the proxy, or {other.en}.",
@@ -25,7 +25,7 @@ def no_network(host: str, other: Text) -> FetchError:
 
 
 def offline(what: str) -> FetchError:
-    """The network is forbidden and ``what`` is wanted from it."""
+    """``what`` would have to be downloaded, but offline mode is on."""
     return FetchError(
         Text(
             f"{what} has to be fetched, and --offline forbids it: start without --offline (or HF_HUB_OFFLINE),"
@@ -36,7 +36,7 @@ def offline(what: str) -> FetchError:
 
 
 def no_repo(repo: str, host: str) -> FetchError:
-    """There is no such repository, or it is hidden."""
+    """The repository doesn't exist, or it is private."""
     return FetchError(
         Text(
             f"There is no model {repo} at {host}, or it is private: check owner and name,"
@@ -47,7 +47,7 @@ def no_repo(repo: str, host: str) -> FetchError:
 
 
 def gated(repo: str, url: str) -> FetchError:
-    """Its owner wants terms to be accepted."""
+    """The repository is gated: its terms must be accepted first."""
     return FetchError(
         Text(
             f"{repo} is only for those who have accepted its terms: do so at {url},"
@@ -58,7 +58,7 @@ def gated(repo: str, url: str) -> FetchError:
 
 
 def forbidden(what: str, host: str, status: int) -> FetchError:
-    """The host knows who asks and says no."""
+    """The host refuses access (status 401 or 403)."""
     return FetchError(
         Text(
             f"{host} refuses {what} (status {status}): set HF_TOKEN to a token that may read it, or remove the wrong"
@@ -69,7 +69,7 @@ def forbidden(what: str, host: str, status: int) -> FetchError:
 
 
 def not_found(what: str, host: str) -> FetchError:
-    """A file that a repository does not have."""
+    """The repository doesn't have this file."""
     return FetchError(
         Text(
             f"{host} has no {what}: it may have been renamed; look at the repository's page for today's name.",
@@ -79,7 +79,7 @@ def not_found(what: str, host: str) -> FetchError:
 
 
 def busy(host: str, status: int) -> FetchError:
-    """The host answers, but not with what was asked for, however often it is asked."""
+    """The host keeps answering with a status that means "try again later"."""
     return FetchError(
         Text(
             f"{host} answers with status {status} again and again: try later, or from another source or mirror;"
@@ -90,7 +90,7 @@ def busy(host: str, status: int) -> FetchError:
 
 
 def odd_answer(host: str) -> FetchError:
-    """Something answers, and it is no hub."""
+    """The response isn't one of a model hub."""
     return FetchError(
         Text(
             f"{host} does not answer as a model hub does: check the address of the mirror,"
@@ -101,7 +101,7 @@ def odd_answer(host: str) -> FetchError:
 
 
 def broken_off(path: str, host: str) -> FetchError:
-    """The connection breaks, however often it is opened."""
+    """The connection keeps breaking off in every attempt."""
     return FetchError(
         Text(
             f"The connection to {host} breaks off again and again ({path}): start it again later,"
@@ -112,7 +112,7 @@ def broken_off(path: str, host: str) -> FetchError:
 
 
 def wrong_bytes(path: str, host: str) -> FetchError:
-    """What came is not what was published, twice."""
+    """The downloaded file failed its checksum twice."""
     return FetchError(
         Text(
             f"{path} from {host} does not have the published checksum, twice over:"
@@ -123,7 +123,7 @@ def wrong_bytes(path: str, host: str) -> FetchError:
 
 
 def disk_full(folder: Path, needed: int | None, free: int) -> FetchError:
-    """``needed`` bytes do not fit; None where how many is no longer known."""
+    """The disk has less than ``needed`` bytes free; None if the number of bytes needed is unknown."""
     wanted = "" if needed is None else f" {shown_size(needed)} are needed,"
     wanted_zh = "" if needed is None else f"需要 {shown_size(needed)}，"
     return FetchError(
@@ -137,7 +137,7 @@ def disk_full(folder: Path, needed: int | None, free: int) -> FetchError:
 
 
 def not_writable(path: Path, reason: str) -> FetchError:
-    """The disk does not take it."""
+    """The file can't be written."""
     return FetchError(
         Text(
             f"{shown(path)} cannot be written ({reason}); give the folder the right permissions or choose another.",
@@ -147,7 +147,7 @@ def not_writable(path: Path, reason: str) -> FetchError:
 
 
 def twice(folder: Path) -> FetchError:
-    """Somebody else is at it."""
+    """Another window or program is downloading into this folder."""
     return FetchError(
         Text(
             f"{folder.name} is being fetched by another window or program: wait for that one, or stop it.",

@@ -1,7 +1,7 @@
-"""All the files that a model lacks, fetched at once: what there is to do, how far it is, what came of it.
+"""Downloads all files that a model lacks: plans the download, runs it on several threads, reports progress.
 
-One program at a time fills a folder: a lock says so. What came and was right is written down beside the files, so that
-they can be checked again later without network.
+A lock file allows one program at a time to download into a folder. Verified files are recorded beside them, so that
+they can be checked again later without network access.
 """
 
 from __future__ import annotations
@@ -32,62 +32,62 @@ from zimage_app.models.hub.receipt import checksum_of, note
 from zimage_app.models.hub.retry_policy import Busy, RetryPolicy
 from zimage_app.models.hub.transfer import Stopped, Task, Transfer, size_of
 
-_AT_ONCE = 3
-"""Files. One connection rarely fills a line; many are taken amiss."""
+_MAX_PARALLEL = 3
+"""Files downloaded at a time: one connection rarely uses the whole bandwidth, and hubs throttle many connections."""
 _LOCKS = ".locks"
-_SPARE = 64_000_000
-"""Bytes of the disk that are left free."""
+_MIN_FREE = 64_000_000
+"""Bytes of disk space to leave free."""
 _WINDOW = 5.0
-"""Seconds that the speed is measured over."""
+"""Seconds over which the speed is averaged."""
 _TELL_EVERY = 0.2
-"""Seconds."""
+"""Seconds between progress reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What is wanted of one repository."""
+    """The files to download from one repository into one folder."""
 
     listing: Listing
     files: tuple[RepoFile, ...]
     folder: Path
 
     def part(self, file: RepoFile) -> Path:
-        """Where a file grows."""
+        """Return the path of a file's partial download."""
         mark = file.checksum.value[:16] if file.checksum else str(file.size)
         return self.folder / GROWING / f"{file.path.replace('/', '--')}.{mark}"
 
 
 @dataclass(frozen=True, slots=True)
 class FetchPlan:
-    """What a model lacks, and where that comes from."""
+    """The files that a model lacks, and the host to download them from."""
 
     host: Host
     errands: tuple[Errand, ...]
 
     @property
     def files(self) -> int:
-        """How many."""
+        """Number of files."""
         return sum(len(errand.files) for errand in self.errands)
 
     @property
     def size(self) -> int:
-        """Bytes of all of them."""
+        """Total size of the files in bytes."""
         return sum(file.size for errand in self.errands for file in errand.files)
 
     @property
     def left(self) -> int:
-        """Bytes that are still to come."""
-        return self.size - sum(_here(errand, file) for errand in self.errands for file in errand.files)
+        """Bytes that remain to be downloaded."""
+        return self.size - sum(_bytes_on_disk(errand, file) for errand in self.errands for file in errand.files)
 
     @property
     def weights(self) -> int:
-        """Bytes of weights, among all."""
+        """Total size of the weight files (.safetensors and .gguf) in bytes."""
         names = (".safetensors", ".gguf")
         return sum(file.size for errand in self.errands for file in errand.files if file.path.endswith(names))
 
 
-def _here(errand: Errand, file: RepoFile) -> int:
-    """Bytes of a file that are here, whole or begun."""
+def _bytes_on_disk(errand: Errand, file: RepoFile) -> int:
+    """Return how many bytes of a file are on disk, complete or as a partial download."""
     if size_of(errand.folder / file.path) == file.size:
         return file.size
     begun = size_of(errand.part(file))
@@ -101,10 +101,10 @@ def plan_fetch(
     patience: RetryPolicy | None = None,
     stopped: threading.Event | None = None,
 ) -> FetchPlan:
-    """Ask the hub what ``source`` lacks; where that is nothing, nobody is asked.
+    """Look up the files that ``source`` lacks on the hub; sends no request if nothing is missing.
 
     Raises:
-        FetchError: the hub cannot be reached, or does not have it.
+        FetchError: the hub can't be reached, or doesn't have a missing part.
         Stopped: ``stopped`` was set.
     """
     patience, stopped = patience or RetryPolicy(), stopped or threading.Event()
@@ -145,19 +145,19 @@ def fetch(
     patience: RetryPolicy | None = None,
     stopped: threading.Event | None = None,
 ) -> None:
-    """Fetch what was planned; ``tell`` is told a few times a second how far it is.
+    """Download the planned files; calls ``tell`` with the progress a few times a second.
 
-    ``stopped`` ends it from outside, and is set when one of the files cannot be had.
+    Setting ``stopped`` cancels the download; it is also set here when one file fails.
 
     Raises:
-        FetchError: a file cannot be had; what came is kept, and the next attempt goes on from there.
+        FetchError: a file can't be downloaded; partial files are kept, and the next call resumes them.
         Stopped: ``stopped`` was set.
     """
     patience, stopped = patience or RetryPolicy(), stopped or threading.Event()
     with ExitStack() as stack:
         for errand in plan.errands:
-            stack.enter_context(_alone(errand.folder))
-        _make_sure_of_room(plan)
+            stack.enter_context(_download_lock(errand.folder))
+        _check_disk_space(plan)
         for errand in plan.errands:
             _begin(errand)
         meter = Meter(FetchProgress(plan.files, plan.size, done=plan.size - plan.left))
@@ -169,9 +169,9 @@ def fetch(
 
 
 def _begin(errand: Errand) -> None:
-    """Write down what is wanted, so that a folder which is left half full is known as such.
+    """Write the list of wanted files, so that an incomplete folder can be recognised later.
 
-    What an earlier fetch of other parts has left open stays open, as far as the repository still has it.
+    Files still missing from an earlier download of other parts stay on the list if the repository still has them.
     """
     growing = errand.folder / GROWING
     open_still = still_wanted(errand.folder) & {file.path for file in errand.listing.files}
@@ -184,14 +184,14 @@ def _begin(errand: Errand) -> None:
 
 
 def _end(errand: Errand) -> None:
-    """Leave nothing behind, unless other parts have begun to come and are not here."""
+    """Delete the folder of partial downloads, unless files of other parts are still missing."""
     if not still_wanted(errand.folder):
         shutil.rmtree(errand.folder / GROWING, ignore_errors=True)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else fetches into a folder meanwhile; raises FetchError when somebody does already."""
+def _download_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder's download lock; raises FetchError if another program holds it."""
     locks = folder.parent / _LOCKS
     try:
         locks.mkdir(parents=True, exist_ok=True)
@@ -207,20 +207,20 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _make_sure_of_room(plan: FetchPlan) -> None:
+def _check_disk_space(plan: FetchPlan) -> None:
     for folder in {errand.folder.parent for errand in plan.errands}:
         free = free_space(folder)
-        if free < plan.left + _SPARE:
+        if free < plan.left + _MIN_FREE:
             raise errors.disk_full(folder, plan.left, free)
 
 
 def free_space(folder: Path) -> int:
-    """Free bytes of the disk that a folder is on, or will be."""
+    """Return the free bytes of the disk that holds a folder; the folder need not exist yet."""
     return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
 
 
 class _Run:
-    """One fetch, under way."""
+    """One download in progress."""
 
     def __init__(self, host: Host, transfer: Transfer, meter: Meter, tell: Callable[[FetchProgress], None]) -> None:
         self._host = host
@@ -230,14 +230,14 @@ class _Run:
         self._tell = tell
 
     def all_of(self, plan: FetchPlan) -> None:
-        """Several files at a time; a model's index after everything else."""
+        """Download several files at a time, and the model index after all others."""
         wanted = [(errand, file) for errand in plan.errands for file in errand.files]
         last = [(errand, file) for errand, file in wanted if file.path == INDEX]
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+        with ThreadPoolExecutor(_MAX_PARALLEL, thread_name_prefix="fetch") as pool:
             futures = [pool.submit(self._one, errand, file) for errand, file in wanted if file.path != INDEX]
             try:
                 self._watch(futures)
-            except BaseException:  # also an interrupt from the keyboard: the threads must not go on
+            except BaseException:  # KeyboardInterrupt too: the threads must not continue
                 self._give_up(futures)
                 raise
         _raise_first(futures)
@@ -279,7 +279,7 @@ class _Run:
         self._meter.file_done()
 
     def _is_right(self, target: Path, file: RepoFile) -> bool:
-        """Whether a file is here already; one of the right size and with other bytes is deleted."""
+        """Whether the file is present with the right checksum; one of the right size but wrong content is deleted."""
         if not target.exists() or target.stat().st_size != file.size:
             return False
         if checksum_of(target, file.size, file.checksum, self._transfer.stopped) == file.checksum:
@@ -290,7 +290,7 @@ class _Run:
 
 
 def _raise_first(futures: list[Future[None]]) -> None:
-    """The reason that one of them failed; that the others were stopped for it is none."""
+    """Raise the first error of the futures, preferring a real failure to the Stopped of the others."""
     errors = [future.exception() for future in futures if not future.cancelled()]
     reasons = [error for error in errors if error is not None]
     if reasons:
@@ -300,7 +300,7 @@ def _raise_first(futures: list[Future[None]]) -> None:
 
 
 class Meter:
-    """Adds up what several threads report."""
+    """Sums up the progress that several threads report, and computes the speed. Thread-safe."""
 
     def __init__(self, progress: FetchProgress, clock: Callable[[], float] = time.monotonic) -> None:
         self._progress = progress
@@ -309,17 +309,17 @@ class Meter:
         self._past: deque[tuple[float, int]] = deque([(clock(), progress.done)])
 
     def moved(self, size: int) -> None:
-        """Bytes came; with a minus, bytes were thrown away."""
+        """Add ``size`` downloaded bytes; a negative number means discarded bytes."""
         with self._lock:
             self._progress = replace(self._progress, done=self._progress.done + size)
 
     def file_done(self) -> None:
-        """A file is whole."""
+        """Count one more complete file."""
         with self._lock:
             self._progress = replace(self._progress, files_done=self._progress.files_done + 1)
 
     def read(self) -> FetchProgress:
-        """How far it is, at the speed since the oldest reading of the last seconds."""
+        """Return the progress, with the average speed over the last ``_WINDOW`` seconds."""
         now = self._clock()
         with self._lock:
             self._past.append((now, self._progress.done))

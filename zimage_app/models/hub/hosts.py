@@ -1,6 +1,6 @@
-"""The hubs: Hugging Face, its mirrors, and ModelScope. What a repository holds, and the addresses of its files.
+"""The hubs: Hugging Face, its mirrors and ModelScope. Lists repositories and builds the URLs of their files.
 
-Knows the two dialects and no disk.
+Covers the two hubs' APIs; doesn't touch the disk.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ HUGGINGFACE_URL = "https://huggingface.co"
 MODELSCOPE_URL = "https://modelscope.cn"
 _PROGRAM = "zimage-progressive-studio"
 AGENT = {"user-agent": f"{_PROGRAM}/{__version__}"}
-"""Who asks, for hubs that do not like to be asked by nobody."""
+"""Header of every request, because some hubs reject requests without a user agent."""
 _REVISION = "master"
-"""ModelScope's name of the newest."""
+"""ModelScope's name of the newest revision."""
 _OTHER = {
     "huggingface": Text(
         "try the other source with --source modelscope, or a mirror with --mirror",
@@ -40,54 +40,54 @@ _Answer = TypeVar("_Answer")
 
 
 class Host(Protocol):
-    """Where repositories are fetched from."""
+    """A hub that repositories are downloaded from."""
 
     @property
     def key(self) -> str:
-        """As in ``--source``."""
+        """The hub's name in ``--source``."""
         ...
 
     @property
     def endpoint(self) -> str:
-        """Its address."""
+        """The hub's base URL."""
         ...
 
     @property
     def name(self) -> str:
-        """As people know it."""
+        """The host name, for messages."""
         ...
 
     def listing(self, repo: str, patience: RetryPolicy) -> Listing:
-        """What a repository, ``owner/name``, holds; raises FetchError, or Busy where it should be asked again."""
+        """List the files of a repository ``owner/name``; raises FetchError, or Busy if it should be retried."""
         ...
 
     def url(self, listing: Listing, path: str) -> str:
-        """The address of a file."""
+        """Return the download URL of a file."""
         ...
 
     def page(self, repo: str) -> str:
-        """The address that people look at."""
+        """Return the URL of the repository's web page."""
         ...
 
     def headers(self) -> dict[str, str]:
-        """Who asks."""
+        """Return the authentication headers of a request; empty if there are none."""
         ...
 
 
 @dataclass(frozen=True)
 class HuggingFace:
-    """huggingface.co, or a mirror that speaks as it does. Asked through huggingface_hub."""
+    """huggingface.co, or a mirror with the same API. Repositories are listed by huggingface_hub."""
 
     endpoint: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or HUGGINGFACE_URL)
     key: str = "huggingface"
 
     @property
     def name(self) -> str:
-        """As people know it."""
+        """The host name, for messages."""
         return urlsplit(self.endpoint).netloc
 
     def listing(self, repo: str, patience: RetryPolicy) -> Listing:
-        """What a repository holds at its newest commit."""
+        """List the files of a repository at its newest commit."""
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import (
             GatedRepoError,
@@ -96,7 +96,8 @@ class HuggingFace:
             RepositoryNotFoundError,
         )
 
-        # Else it asks huggingface.co, whatever the endpoint, which programs it should tell of in its headers.
+        # Otherwise huggingface_hub sends a request to huggingface.co, whatever the endpoint, about agents to name in
+        # its headers.
         constants.HF_HUB_DISABLE_TELEMETRY = True
         api = HfApi(self.endpoint.rstrip("/"), library_name=_PROGRAM, library_version=__version__)
 
@@ -104,7 +105,7 @@ class HuggingFace:
             return api.model_info(repo, files_metadata=True, timeout=patience.answer)
 
         try:
-            info = _asked(self, ask)
+            info = _requested(self, ask)
         except GatedRepoError as error:
             raise errors.gated(repo, self.page(repo)) from error
         except (RepositoryNotFoundError, HFValidationError) as error:
@@ -126,15 +127,15 @@ class HuggingFace:
         return errors.no_repo(repo, self.name) if status == 404 else errors.odd_answer(self.name)
 
     def url(self, listing: Listing, path: str) -> str:
-        """The address of a file at the listing's commit."""
+        """Return the download URL of a file at the listing's commit."""
         return f"{self.endpoint.rstrip('/')}/{listing.repo}/resolve/{listing.revision}/{quote(path)}"
 
     def page(self, repo: str) -> str:
-        """The address that people look at."""
+        """Return the URL of the repository's web page."""
         return f"{self.endpoint.rstrip('/')}/{repo}"
 
     def headers(self) -> dict[str, str]:
-        """The token from HF_TOKEN or ``hf auth login``, where there is one."""
+        """Return the authorization header with the token of HF_TOKEN or ``hf auth login``; empty without a token."""
         from huggingface_hub import get_token
 
         token = get_token()
@@ -142,7 +143,7 @@ class HuggingFace:
 
 
 def _hugging_file(item: Any) -> RepoFile | None:
-    """None for one that no hub would name so."""
+    """Convert one item of Hugging Face's listing; None if its path is unsafe or its size is missing."""
     if not is_inside(item.rfilename) or item.size is None:
         return None
     if item.lfs is not None:
@@ -153,18 +154,18 @@ def _hugging_file(item: Any) -> RepoFile | None:
 
 @dataclass(frozen=True)
 class ModelScope:
-    """modelscope.cn, which keeps the same repositories as Hugging Face and is near to users in China."""
+    """modelscope.cn, which mirrors the same repositories and is fast for users in China."""
 
     endpoint: str = MODELSCOPE_URL
     key: str = "modelscope"
 
     @property
     def name(self) -> str:
-        """As people know it."""
+        """The host name, for messages."""
         return urlsplit(self.endpoint).netloc
 
     def listing(self, repo: str, patience: RetryPolicy) -> Listing:
-        """What a repository holds now."""
+        """List the files of a repository at its newest revision."""
         url = f"{self.endpoint}/api/v1/models/{repo}/repo/files"
         timeout = httpx.Timeout(patience.answer)
 
@@ -172,7 +173,7 @@ class ModelScope:
             wanted = {"Revision": _REVISION, "Recursive": "true"}
             return httpx.get(url, params=wanted, headers=AGENT, timeout=timeout, follow_redirects=True)
 
-        answer = _asked(self, ask)
+        answer = _requested(self, ask)
         if answer.status_code in Busy.STATUSES:
             raise Busy.of(answer.status_code, answer.headers)
         if answer.status_code in (401, 403, 404):
@@ -185,15 +186,15 @@ class ModelScope:
         return Listing(repo, _REVISION, tuple(files))
 
     def url(self, listing: Listing, path: str) -> str:
-        """The address of a file."""
+        """Return the download URL of a file."""
         return f"{self.endpoint}/models/{listing.repo}/resolve/{listing.revision}/{quote(path)}"
 
     def page(self, repo: str) -> str:
-        """The address that people look at."""
+        """Return the URL of the repository's web page."""
         return f"{self.endpoint}/models/{repo}"
 
     def headers(self) -> dict[str, str]:
-        """Nobody in particular."""
+        """No authentication headers."""
         return {}
 
 
@@ -205,13 +206,13 @@ def _scope_file(item: Any) -> RepoFile:
 
 
 HOSTS: dict[str, Callable[[], Host]] = {"huggingface": HuggingFace, "modelscope": ModelScope}
-"""By the names of ``--source``; the first is the one that is asked unless told otherwise."""
+"""Name in ``--source`` -> how to make the host; the first one is the default."""
 
 
 def host_of(source: str, mirror: str | None = None) -> Host:
-    """The host to fetch from; ``mirror`` is the address of one that speaks as Hugging Face does.
+    """Return the host to download from; ``mirror`` is the URL of a mirror with Hugging Face's API.
 
-    Raises FetchError for an unknown source or an address that is none.
+    Raises FetchError for an unknown source or an invalid mirror URL.
     """
     if mirror is None:
         if source in HOSTS:
@@ -233,10 +234,10 @@ def host_of(source: str, mirror: str | None = None) -> Host:
 
 
 def reach(host: Host, seconds: float) -> None:
-    """Raise FetchError unless a connection to ``host``, or to the proxy before it, is made within so many seconds.
+    """Raise FetchError unless a connection to ``host``, or to its proxy, is established within ``seconds``.
 
-    Only the connection is waited for: a hub may take its time to answer. On a thread of its own, because looking a name
-    up knows no time limit: without network it may take half a minute.
+    Waits for the connection only, because a hub's response may take longer. Runs on its own thread, because DNS lookups
+    have no timeout and may take half a minute without network.
     """
     settled, connected = threading.Event(), threading.Event()
     failures: list[Exception] = []
@@ -251,7 +252,7 @@ def reach(host: Host, seconds: float) -> None:
             with httpx.Client(timeout=seconds) as client:
                 client.head(host.endpoint, headers=AGENT, extensions={"trace": trace})
             connected.set()
-        except Exception as error:  # noqa: BLE001 - told to the one who waits
+        except Exception as error:  # noqa: BLE001 - reported by the waiting thread
             failures.append(error)
         finally:
             settled.set()
@@ -262,9 +263,9 @@ def reach(host: Host, seconds: float) -> None:
         raise errors.no_network(host.name, _OTHER[host.key]) from (failures[0] if failures else None)
 
 
-def _asked(host: Host, ask: Callable[[], _Answer]) -> _Answer:
-    """The answer; FetchError where the network breaks meanwhile."""
-    import httpx2  # what huggingface_hub asks with
+def _requested(host: Host, ask: Callable[[], _Answer]) -> _Answer:
+    """Return ``ask()``; raises FetchError if the request fails at network level."""
+    import httpx2  # huggingface_hub's HTTP client
 
     try:
         return ask()

@@ -1,4 +1,4 @@
-"""What a repository on a hub holds, and which of it a part of a model needs. Plain values; no network."""
+"""The files of a hub repository, and which of them a part of a model needs. Plain values; no network access."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from typing import Any, Literal
 from zimage_app.models.find.model_source import Remote
 
 INDEX = "model_index.json"
-"""The file that makes a folder a model."""
+"""The file by which a folder is recognised as a diffusers model."""
 _BESIDE = (INDEX, "scheduler/scheduler_config.json")
-"""What makes a folder of parts one that other programs read too."""
+"""Files that other programs need besides the parts to read the folder."""
 _WEIGHTS = ".safetensors"
 _SMALL = (".json", ".txt", ".model")
-"""Configs, indices of shards, word lists."""
+"""Configs, shard indices, vocabularies."""
 _TOKENIZERS = ("tokenizer.json", "vocab.json")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|ema|non_ema)[.-]")
-"""Second copies of the same weights, as diffusers names them."""
+"""diffusers' file names of variants: additional copies of the same weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What a file's bytes come to."""
+    """The published checksum of a file."""
 
     kind: Literal["sha256", "git-sha1"]
-    """Hubs publish the first for all big files; git's own sum of a file of ``size`` bytes for small ones."""
+    """Hubs publish SHA-256 for large files, and git's blob hash for small ones."""
     value: str
 
     def hasher(self, size: int) -> Any:
-        """A fresh hash to feed the file's bytes to."""
+        """Return a new hash object for a file of ``size`` bytes; git's blob hash includes the size."""
         if self.kind == "sha256":
             return hashlib.sha256()
         return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
@@ -50,16 +50,16 @@ class RepoFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A repository at one revision."""
+    """The files of a repository at one revision."""
 
     repo: str
     revision: str
     files: tuple[RepoFile, ...]
 
     def needed(self, remotes: Iterable[Remote]) -> tuple[RepoFile, ...]:
-        """The files that parts of a model need, small ones first: no other formats, no second copies of weights.
+        """Return the files that these parts need, smallest first, without other formats and variants.
 
-        A model's index comes last, so that a folder looks like a model only when it is one.
+        The model index comes last, so that a folder is recognised as a model only when it is complete.
         """
         wanted = [remote for remote in remotes if remote.repo == self.repo]
         files = {file.path: file for remote in wanted for file in self.part(remote)}
@@ -70,7 +70,7 @@ class Listing:
         return tuple(first)
 
     def part(self, remote: Remote) -> list[RepoFile]:
-        """The files of one part; empty where the repository does not have it in a form that can be used."""
+        """Return the files of one part; empty if the repository doesn't have it in a usable form."""
         held = [file for file in self.files if remote.holds(file.path)]
         if remote.is_file:
             return held
@@ -82,6 +82,6 @@ class Listing:
 
 
 def is_inside(path: str) -> bool:
-    """Whether a path that a hub names stays inside the folder that it is put into."""
+    """Whether a path from a hub's listing stays inside the target folder."""
     pure = PurePosixPath(path)
     return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts and not set(path) & set("\\:")

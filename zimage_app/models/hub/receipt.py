@@ -1,4 +1,4 @@
-"""A note beside fetched files: where they came from, and what they must come to. Needs no network."""
+"""A JSON note beside downloaded files with their source, sizes and checksums. Needs no network access."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from zimage_app.models.hub.listing import Checksum, Listing, RepoFile, is_inside
 from zimage_app.models.hub.transfer import feed
 
 NAME = ".fetched.json"
-_LARGEST = 16 * 2**20
-"""Bytes of a note."""
+_MAX_BYTES = 16 * 2**20
+"""Maximum size of a note in bytes."""
 _WRITING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What became of a file that was once fetched."""
+    """The state of a file that was downloaded earlier."""
 
     path: Path
     state: str
@@ -30,7 +30,7 @@ class Checked:
 
 
 def note(folder: Path, host: str, listing: Listing, file: RepoFile) -> None:
-    """Write down that a file came and was right."""
+    """Record that a file was downloaded and verified. Thread-safe."""
     with _WRITING:
         data = _read(folder)
         files = data.setdefault("files", {})
@@ -43,7 +43,7 @@ def note(folder: Path, host: str, listing: Listing, file: RepoFile) -> None:
 
 
 def check(folder: Path, stopped: threading.Event) -> Iterator[Checked]:
-    """Every file that was fetched into a folder, read again; raises Stopped when ``stopped`` is set."""
+    """Reread and verify every file recorded in a folder's note; raises Stopped when ``stopped`` is set."""
     for name, item in sorted(_read(folder).get("files", {}).items()):
         path = folder / name
         if not is_inside(name) or not isinstance(item, dict):
@@ -59,7 +59,7 @@ def check(folder: Path, stopped: threading.Event) -> Iterator[Checked]:
 
 
 def checksum_of(path: Path, size: int, like: Checksum | None, stopped: threading.Event) -> Checksum | None:
-    """A file's checksum, of the kind that ``like`` is; None where there is none to compare with."""
+    """Compute a file's checksum of the same kind as ``like``; None if ``like`` is None."""
     if like is None:
         return None
     hasher = like.hasher(size)
@@ -68,9 +68,9 @@ def checksum_of(path: Path, size: int, like: Checksum | None, stopped: threading
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """The note; empty where there is none that can be read."""
+    """Return the note's content; empty if it is missing or unreadable."""
     try:
-        data = json.loads(read_regular(folder / NAME, _LARGEST))
+        data = json.loads(read_regular(folder / NAME, _MAX_BYTES))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) and isinstance(data.get("files", {}), dict) else {}

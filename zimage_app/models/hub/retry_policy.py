@@ -1,4 +1,4 @@
-"""How long to wait for a hub, and how often to ask again. Knows no protocol but the header Retry-After."""
+"""Timeouts, number of attempts and pauses of requests to a hub, including the Retry-After header."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Seconds, and a number of attempts."""
+    """Timeouts and retries of requests to a hub; times in seconds."""
 
     first: float = 4.5
-    """For the first connection of all: without network, a user learns of it within five seconds."""
+    """Timeout of the first connection, short enough that a missing network is reported within five seconds."""
     answer: float = 15.0
-    """For a connection, and for each answer that is not a file."""
+    """Timeout of a connection, and of each response that isn't a file."""
     silence: float = 15.0
-    """For the next bytes of a file."""
+    """Timeout of the next bytes of a file."""
     attempts: int = 6
-    """In a row without a byte of progress."""
+    """Number of consecutive failures without progress after which a download is given up."""
     pause: float = 1.0
-    """After the first failure; each further one doubles it."""
+    """Pause after the first failure; doubles with every further one."""
     longest: float = 60.0
-    """Of all pauses, those that a hub asks for included."""
+    """Maximum pause, also for pauses that a hub requests."""
 
     def after(self, failures: int, asked: float | None = None) -> float:
-        """The pause after so many failures in a row; ``asked`` is what the hub wants."""
+        """Return the pause in seconds after this many failures in a row; ``asked`` is the hub's Retry-After."""
         return min(self.longest, self.pause * 2.0 ** (failures - 1) if asked is None else asked)
 
 
 class Busy(Exception):
-    """A hub that has no time now. ``after`` is how many seconds it asks to wait, where it says so."""
+    """The hub asks to retry later. ``after`` is the requested pause in seconds, or None."""
 
     STATUSES: ClassVar[frozenset[int]] = frozenset((408, 425, 429, 500, 502, 503, 504))
 
@@ -43,7 +43,7 @@ class Busy(Exception):
 
     @classmethod
     def of(cls, status: int, headers: Mapping[str, str]) -> Busy:
-        """From an answer; Retry-After is a number of seconds or a date (RFC 9110, section 10.2.3)."""
+        """Make the error from a response; Retry-After is a number of seconds or a date (RFC 9110, section 10.2.3)."""
         value = headers.get("retry-after", "").strip()
         if value.isdecimal():
             return cls(status, float(value))

@@ -1,7 +1,7 @@
-"""One file from a hub to the disk: resumed where it stopped, checked against its published checksum.
+"""Downloads one file from a hub: resumes a partial download and verifies the published checksum.
 
-A file grows beside its place, under a name with its checksum in it, so that what an earlier attempt has left is used
-for these very bytes only, from whichever hub they come. It gets its own name when it is whole and right.
+A partial file's name contains the checksum, so that it is only resumed for the same content, from any hub. A file is
+moved to its final name once it is complete and verified.
 """
 
 from __future__ import annotations
@@ -30,55 +30,55 @@ _PARTIAL = 206
 
 
 class Stopped(Exception):
-    """Whoever wanted the file does not want it any more."""
+    """The download was cancelled."""
 
 
 class _Short(Exception):
-    """The connection ended before the file did."""
+    """The connection ended before the file was complete."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A file to fetch."""
+    """A file to download."""
 
     file: RepoFile
     url: str
     repo: str
     page: str
-    """The repository's, for people."""
+    """URL of the repository's web page, for messages."""
     host: str
     headers: Mapping[str, str]
     target: Path
     part: Path
-    """Where it grows."""
+    """Path of the partial download."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """How files are fetched; safe to use from several threads."""
+    """Downloads files. Thread-safe."""
 
     client: httpx.Client
     patience: RetryPolicy
     moved: Callable[[int], None]
-    """Told of bytes that came, and, with a minus, of those that were thrown away."""
+    """Called with the number of bytes received, or a negative number for discarded bytes."""
     stopped: threading.Event
     _open: set[socket.socket] = field(default_factory=set)
 
     def hang_up(self) -> None:
-        """Wake every thread that waits for bytes: after ``stopped`` was set, nobody wants them."""
+        """Shut down all open connections to wake the threads that wait for bytes. Call after ``stopped`` is set."""
         for connection in tuple(self._open):
-            with suppress(OSError):  # it has ended meanwhile
+            with suppress(OSError):  # the connection may have ended meanwhile
                 connection.shutdown(socket.SHUT_RDWR)
 
     def fetch(self, task: Task) -> None:
-        """The file, whole and checked, at its target.
+        """Download and verify the file, then move it to its target.
 
         Raises:
-            FetchError: it cannot be had; what came so far is kept unless it is wrong.
+            FetchError: the file can't be downloaded; a partial file is kept unless its content is wrong.
             Stopped: ``stopped`` was set.
         """
         task.part.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(2):  # wrong bytes are fetched once more
+        for _ in range(2):  # a file with a wrong checksum is downloaded once more
             if self._whole(task):
                 task.target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(task.part, task.target)
@@ -88,7 +88,7 @@ class Transfer:
         raise errors.wrong_bytes(task.file.path, task.host)
 
     def _whole(self, task: Task) -> bool:
-        """Fetch what is missing, again and again while that leads on; gives whether the bytes are right."""
+        """Download the rest of the file, retrying while there is progress; return whether the checksum matches."""
         failures, size = 0, -1
         while True:
             try:
@@ -107,7 +107,7 @@ class Transfer:
                 raise _of_disk(task.part, error) from error
 
     def _attempt(self, task: Task) -> bool:
-        """Fetch what is missing, once; gives whether all of it is right."""
+        """Try once to download the rest of the file; return whether the whole file's checksum matches."""
         have = self._kept(task)
         hasher = _hasher(task.file)
         if have:
@@ -132,7 +132,7 @@ class Transfer:
         return task.file.checksum is None or hasher.hexdigest() == task.file.checksum.value
 
     def _kept(self, task: Task) -> int:
-        """How many bytes an earlier attempt has left; too many cannot be right and are thrown away."""
+        """Return the size of the partial file; one that is too large is deleted."""
         have = size_of(task.part)
         if have > task.file.size:
             task.part.unlink()
@@ -157,7 +157,7 @@ class Transfer:
 
 
 def _goes_on(answer: httpx.Response, have: int) -> bool:
-    """Whether an answer begins where the file here ends; a host that knows no ranges sends all of it."""
+    """Whether the response continues at byte ``have``; a host without range support sends the whole file."""
     return answer.status_code == _PARTIAL and answer.headers.get("content-range", "").startswith(f"bytes {have}-")
 
 
@@ -177,12 +177,12 @@ def _check(answer: httpx.Response, task: Task) -> None:
 
 
 def _hasher(file: RepoFile) -> Any:
-    """One that takes any bytes, where there is nothing to compare with."""
+    """Return a hash object for the file's checksum; without a checksum, one whose result isn't used."""
     return (file.checksum or Checksum("sha256", "")).hasher(file.size)
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file; 0 where there is none."""
+    """Return the size of a file in bytes; 0 if it doesn't exist."""
     return path.stat().st_size if path.exists() else 0
 
 
@@ -193,7 +193,7 @@ def _of_disk(path: Path, error: OSError) -> FetchError:
 
 
 def feed(hasher: Any, path: Path, stopped: threading.Event) -> None:
-    """Feed a file's bytes to a hash; raises Stopped when that is set meanwhile."""
+    """Update a hash object with a file's bytes; raises Stopped if ``stopped`` is set meanwhile."""
     with open_regular(path) as file:
         while block := file.read(_BLOCK):
             if stopped.is_set():

@@ -1,4 +1,4 @@
-"""LoRAs: reading every layout, putting them on a model and taking them off, exactly."""
+"""LoRAs: reads all common file layouts, applies LoRAs to a model and removes them without any change left."""
 
 from zimage_app.models.lora.manager import LoraManager, LoraStack, Patchable, ResolvedLora, applied
 

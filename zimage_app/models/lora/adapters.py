@@ -1,6 +1,6 @@
-"""The adapter of one module: its tensors, checked and put together. Knows no key layouts and no files.
+"""Checks the tensors of one module's adapter and combines them into an update. Independent of key layouts and files.
 
-Every tensor is known by its role (up, down, alpha, lokr_w1 ...); the file's own key is kept for messages.
+Tensors are addressed by their role (up, down, alpha, lokr_w1, …); the file's own keys are kept for messages.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from zimage_app.models.lora.names import Shape, SpelledModule
 from zimage_app.models.lora.updates import Delta, Dora, Full, Hadamard, Kronecker, LowRank, Replacement, Update
 
 ABSURD = 1e4
-"""No factor of a trained LoRA comes near; beyond it a file is broken or in another unit."""
+"""Maximum absolute value of a factor; trained LoRAs stay far below, so a larger value means a broken file."""
 
 _MAX_RANKS = 1024
-"""Of small weights, for which one rank that is set for all is often far too many."""
+"""Maximum rank for small weights, whose sides are often exceeded by a rank that is set for all modules."""
 
 _ADAPTERS = {"up": "LoRA", "down": "LoRA", "hada": "LoHa", "lokr": "LoKr"}
 
 
 @dataclass(slots=True)
 class Group:
-    """All that a file says about one spelling of one module."""
+    """The tensors of a file for one spelling of one module, by role."""
 
     file: str
     found: SpelledModule
@@ -35,7 +35,7 @@ class Group:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, role: str, key: str, tensor: Tensor) -> None:
-        """Take a tensor of the file; raises LoraError where there is one for its role already."""
+        """Add a tensor of the file; raises LoraError if its role is already taken."""
         if role in self.keys:
             raise self.fault(
                 role,
@@ -46,12 +46,12 @@ class Group:
         self.tensors[role] = tensor
 
     def fault(self, role: str, en: str, zh: str) -> LoraError:
-        """An error about the tensor of a role, to be raised."""
+        """Make an error about the tensor of a role."""
         key = shown(self.keys.get(role, self.found.place.name))
         return fault(self.file, f"{key} {en}", f"{key} {zh}")
 
     def checked(self, role: str) -> Tensor:
-        """A tensor whose numbers are in order."""
+        """Return the tensor of a role; raises LoraError if it isn't floating point, finite and of sane size."""
         tensor = self.tensors[role]
         if not tensor.is_floating_point():
             kind = str(tensor.dtype).removeprefix("torch.")
@@ -75,7 +75,7 @@ class Group:
         return tensor
 
     def matrix(self, role: str) -> Tensor:
-        """A factor as a matrix; tools that treat linears as 1×1 convolutions leave trailing dimensions."""
+        """Return a factor as a matrix; trailing dimensions from tools that use 1×1 convolutions are flattened."""
         tensor = self.checked(role)
         if tensor.ndim < 2 or tensor.numel() == 0:
             raise self.fault(
@@ -86,7 +86,7 @@ class Group:
         return tensor.flatten(1)
 
     def need(self, role: str, partner: str) -> None:
-        """Raise LoraError where the file lacks the tensor that ``partner`` is multiplied with."""
+        """Raise LoraError if the file lacks the tensor of ``role``, which ``partner`` is multiplied with."""
         if role not in self.keys:
             module = self.found.place.name
             raise self.fault(
@@ -96,7 +96,7 @@ class Group:
             )
 
     def scale(self, rank: int | None) -> float:
-        """alpha / rank; 1 without an alpha, and where nothing is factored (HOW-IT-COMPUTES.md section 8)."""
+        """Return alpha / rank; 1 without an alpha or without a rank (HOW-IT-COMPUTES.md section 8)."""
         if "alpha" not in self.keys or rank is None:
             return 1.0
         tensor = self.tensors["alpha"]
@@ -111,10 +111,10 @@ class Group:
 
 
 def direct(group: Group, role: str, shape: Shape) -> Update:
-    """A change that is given in full, or a new value.
+    """Return the update for a full difference (``diff``, …) or a replacement value (``set_weight``).
 
     Raises:
-        LoraError: wrong shape, or numbers that cannot be.
+        LoraError: the tensor has a wrong shape or invalid values.
     """
     value = group.checked(role)
     _match(group, role, tuple(value.shape), shape)
@@ -122,19 +122,19 @@ def direct(group: Group, role: str, shape: Shape) -> Update:
 
 
 def family(role: str) -> str | None:
-    """LoRA, LoHa or LoKr, for a tensor that is a factor of one."""
+    """Return the kind of adapter that a role belongs to: LoRA, LoHa, LoKr or None."""
     return _ADAPTERS.get(role.partition("_")[0])
 
 
 def adapter(group: Group, shape: Shape) -> Update:
-    """The LoRA, LoHa or LoKr of a module, with its DoRA lengths if there are any.
+    """Return the LoRA, LoHa or LoKr update of a module, with its DoRA magnitude if there is one.
 
     Args:
-        group: what the file says about the module.
-        shape: of the weight that it changes.
+        group: the file's tensors for the module.
+        shape: shape of the weight that is changed.
 
     Raises:
-        LoraError: half of it is missing, a wrong shape, or numbers that cannot be.
+        LoraError: a factor is missing, or a tensor has a wrong shape or invalid values.
     """
     families = sorted({name for name in map(family, group.keys) if name})
     lengths = [role for role in ("dora_scale", "lora_magnitude_vector") if role in group.keys]
@@ -174,7 +174,7 @@ def _lokr(group: Group, shape: Shape) -> Delta:
     outer, inner = _product_shape(w1), _product_shape(w2)
     key = next(role for role in group.keys if role.startswith("lokr_w2"))
     _match(group, key, (outer[0] * inner[0], outer[1] * inner[1]), shape)
-    # Of two low-rank factors, the second one's rank counts.
+    # If both factors are low-rank, alpha is divided by the second one's rank.
     ranks = [factor.down.shape[0] for factor in (w2, w1) if isinstance(factor, LowRank)]
     return Delta(Kronecker(w1, w2), group.scale(ranks[0] if ranks else None))
 
@@ -197,7 +197,7 @@ def _product_shape(factor: LowRank | Full) -> Shape:
 
 
 def _pair(group: Group, up: str, down: str) -> LowRank:
-    """Two factors with one rank between them."""
+    """Return two factors as a low-rank product; raises LoraError if their ranks differ or are too large."""
     pair = LowRank(group.matrix(up), group.matrix(down))
     if pair.up.shape[1] != pair.down.shape[0]:
         other = shown(group.keys[down])

@@ -1,4 +1,4 @@
-"""LoRA files on disk: what is in them, and whether they are whole. Knows no models and no arithmetic."""
+"""Reads LoRA files from disk and checks that they are complete. Independent of models."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.weights.lookalikes import MAX_BYTES, MAX_TENSORS, PICKLE, TOO_MANY, lookalike
 
 _MAX_SHOWN, _SHOWN_END = 160, 60
-"""Letters. Keys differ at their ends."""
+"""Maximum characters of a key in messages, and how many of them are taken from the end, where keys differ."""
 _PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 
 
 def fault(file: str, en: str, zh: str) -> LoraError:
-    """An error about a file, in one sentence."""
+    """Make an error about a file."""
     return LoraError(Text(f"{shown(file)}: {en}", f"{shown(file)}：{zh}"))
 
 
 def shown(text: str) -> str:
-    """A stranger's key or name in a sentence: letters that can be shown, and not too many of them."""
+    """Shorten an untrusted key or name for messages, and replace characters that aren't printable."""
     plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in text[: 2 * _MAX_SHOWN])
     if len(text) <= _MAX_SHOWN:
         return plain
@@ -33,7 +33,7 @@ def shown(text: str) -> str:
 
 
 def modified(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change in ns: when they differ, the file is another one.
+    """Return a file's size in bytes and modification time in ns; if they differ, the file has changed.
 
     Raises:
         LoraError: there is no such file.
@@ -46,14 +46,14 @@ def modified(path: Path) -> tuple[int, int]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a file, in its own dtype, on the CPU, independent of the file from then on.
+    """Read all tensors of a file, in their own dtypes, on the CPU; they don't depend on the file afterwards.
 
     Raises:
-        LoraError: not a safetensors file, empty, or cut off.
+        LoraError: the file isn't a safetensors file, is empty or is cut off.
     """
     _refuse_pickle(path.name)
     try:
-        # Not a memory map: a file that is replaced while its LoRA is on must not change the numbers under us.
+        # No memory map, because replacing the file while its LoRA is applied must not change the tensors.
         data = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -79,14 +79,14 @@ def _refuse_pickle(file: str) -> None:
 
 
 def _refuse_other_content(file: str, data: bytes) -> None:
-    """Files whose name says safetensors and whose first bytes say something else."""
+    """Raise LoraError for a .safetensors file whose first bytes show that it is something else."""
     other = lookalike(data)
     if other is not None:
         raise fault(file, other.en, other.zh)
 
 
 def _refuse_many(file: str, data: bytes) -> None:
-    """Files of so many tensors that reading them alone takes seconds."""
+    """Raise LoraError for a file with so many tensors that reading its header would take seconds."""
     length = int.from_bytes(data[:8], "little")
     if data.count(b'"data_offsets"', 8, 8 + min(length, len(data))) > MAX_TENSORS:
         raise fault(file, TOO_MANY.en, TOO_MANY.zh)

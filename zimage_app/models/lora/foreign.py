@@ -1,6 +1,6 @@
-"""Why a key fits no module of Z-Image: the marks of other models, in the order in which they are looked for.
+"""Guesses from its name why a LoRA key fits no module of Z-Image, by patterns of other models' keys.
 
-Knows names only, and says "likely": it reads the key, not the file.
+Patterns are tried in order. The result is only likely, because it depends on the key alone, not on the file.
 """
 
 from __future__ import annotations
@@ -55,5 +55,5 @@ _COMPILED = tuple((re.compile(pattern), reason) for pattern, reason in _MARKS)
 
 
 def likely_reason(key: str) -> Text:
-    """Whose key it likely is."""
+    """Return the likely reason why a key has no effect."""
     return next((reason for pattern, reason in _COMPILED if pattern.search(key)), UNKNOWN_NAME)

@@ -1,8 +1,8 @@
-"""Puts LoRAs on a model and takes them off again, exactly. Knows parameters in memory; no pages, no requests.
+"""Applies LoRAs to a model in memory and removes them again, restoring the weights exactly.
 
-Every patched weight is worked out anew from the pristine one in float32, in the order of the stack, rounded once, and
-written in place: the addresses stay, so views, compiled code and graphs stay valid, and nothing drifts. Where the model
-can read its weights again, no copy of them is kept. Packed weights are left alone (``places.py``).
+Every patched weight is computed from the pristine one in float32, in the order of the stack, rounded once and written
+in place. So addresses stay valid for views, compiled code and graphs, and rounding errors don't accumulate. If the
+model can reread its weights, no copies of them are kept. Packed weights are not changed (``patch_targets.py``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _Identity = tuple[Path, int, int]
 
 @dataclass(frozen=True, slots=True)
 class ResolvedLora:
-    """A LoRA of the stack: which file, and how strongly (0 is off)."""
+    """A LoRA of the stack: its file and strength (0 means off)."""
 
     path: Path
     strength: float = 1.0
@@ -40,28 +40,28 @@ class ResolvedLora:
 
 @runtime_checkable
 class Patchable(Protocol):
-    """A transformer that keeps values which follow from its weights."""
+    """A transformer that caches values computed from its weights."""
 
     module: nn.Module
 
     def weights_changed(self) -> None:
-        """Called after weights were written."""
+        """Drop cached values; called after weights were changed."""
         ...
 
 
 @runtime_checkable
 class Rereadable(Protocol):
-    """A transformer that can give its weights as they were loaded."""
+    """A transformer that can reread its weights as they were loaded."""
 
     @property
     def origin(self) -> Callable[[str], Tensor] | None:
-        """Name -> weight, in the model's dtype; None where there are no files."""
+        """Function name -> pristine weight in the model's dtype; None if the model has no files."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Use:
-    """A file of the stack as it was when it was read."""
+    """A LoRA of the stack with the content of its file at the time it was read."""
 
     identity: _Identity
     file: LoraFile
@@ -69,7 +69,7 @@ class _Use:
 
 
 LoraStack = tuple[_Use, ...]
-"""LoRAs in order, with their files' contents."""
+"""LoRAs in the order of application, with their files' contents."""
 _Job = list[tuple[_Use, Patch]]
 _Signature = tuple[tuple[_Identity, float], ...]
 
@@ -79,7 +79,7 @@ class LoraManager:
 
     Args:
         transformer: the diffusers module, or a ``Patchable`` that holds it. Parameters may be moved or cast only while
-            no LoRA is on. Any other object is a model that takes no LoRAs.
+            no LoRA is applied. Any other object means a model without LoRA support.
     """
 
     def __init__(self, transformer: object) -> None:
@@ -91,28 +91,28 @@ class LoraManager:
         self._names = Names(self._places.shapes())
         self._stack: LoraStack = ()
         self._last_read: LoraStack = ()
-        """Kept, since a file that is on in some stages only is wanted again for the next picture."""
+        """Kept so that files of LoRAs that are applied in some stages only aren't reread for the next picture."""
         self._pristine: dict[str, Tensor] = {}
         self._merged: dict[_Unit, _Signature | None] = {}
-        """What each touched unit holds; None while that is uncertain."""
+        """Unit -> the LoRAs merged into it; None while the unit is being written."""
 
     @property
     def stack(self) -> LoraStack:
-        """What is on, with the files' contents, for ``switch``."""
+        """The applied LoRAs with their files' contents, for ``switch``."""
         return self._stack
 
     @property
     def uses(self) -> tuple[ResolvedLora, ...]:
-        """What is on, in order."""
+        """The applied LoRAs in order."""
         return tuple(ResolvedLora(use.identity[0], use.strength) for use in self._stack)
 
     def apply(self, uses: Sequence[ResolvedLora]) -> list[Text]:
-        """Make these the LoRAs that are on; an empty sequence takes all off.
+        """Replace the applied LoRAs by these; an empty sequence removes all.
 
-        Only weights whose part of the stack changed are written. On any exception the weights are as before the call.
+        Only weights whose LoRAs or strengths changed are written. After an exception the weights are as before.
 
         Returns:
-            What the user should know: keys of a file that have no effect, and why.
+            Warnings for the user: keys of a file that have no effect, and LoRAs that take extra memory.
 
         Raises:
             LoraError: a file cannot be applied.
@@ -122,9 +122,9 @@ class LoraManager:
         return warnings
 
     def read(self, uses: Sequence[ResolvedLora]) -> tuple[LoraStack, list[Text]]:
-        """A stack with its files' contents, checked against the model, for ``switch``; uses at strength 0 are left out.
+        """Read and check LoRA files without applying them; LoRAs of strength 0 are left out.
 
-        Gives the warnings of ``apply`` with it, and raises what that raises. Nothing is put on or taken off.
+        Returns the stack for ``switch`` and the warnings of ``apply``; raises what ``apply`` raises.
         """
         strong = [_checked(use) for use in uses if use.strength != 0.0]
         if strong:
@@ -142,7 +142,7 @@ class LoraManager:
         return _Use(identity, loaded[identity], use.strength)
 
     def _memory_warnings(self, files: Sequence[LoraFile]) -> list[Text]:
-        """What cannot run beside packed weights takes memory in their place."""
+        """Return warnings for LoRAs that need unpacked copies of packed weights."""
         needed = [(file.name, self._unpacked_bytes(file)) for file in files]
         return [_memory_sentence(name, count) for name, count in needed if count]
 
@@ -164,7 +164,7 @@ class LoraManager:
                 )
 
     def switch(self, stack: LoraStack) -> bool:
-        """Put on a stack, or a part of one, that was read before; all or nothing. Says whether a weight was written."""
+        """Apply a stack from ``read``, or a subset of one; all or nothing. Returns whether any weight was written."""
         before = self._stack
         try:
             written = self._write(stack)
@@ -178,12 +178,12 @@ class LoraManager:
         try:
             self._write(before)
         except BaseException:
-            # What was on cannot be worked out again; the pristine weights can always be copied back.
+            # The previous LoRAs can't be merged again (out of memory, say), but restoring pristine weights only copies.
             self._stack = ()
             self._write(())
             raise
 
-    # Inference mode writes parameters that were made in it and parameters that were not.
+    # Parameters made inside inference mode can be written only in it; others can be written in it too.
     @torch.inference_mode()
     def _write(self, stack: LoraStack) -> bool:
         jobs: dict[_Unit, _Job] = {}
@@ -205,7 +205,7 @@ class LoraManager:
     def _restore(self, unit: _Unit) -> None:
         self._merged[unit] = None
         self._places.place(unit).restore(self._pristine_weight)
-        # Forgotten only now, when the parameters hold what the copies held.
+        # Copies are dropped only after the parameters hold their values again.
         del self._merged[unit]
         for name in unit:
             self._pristine.pop(name, None)
@@ -230,7 +230,7 @@ class LoraManager:
 
     @property
     def _dtype(self) -> torch.dtype:
-        """What the model computes in."""
+        """The dtype that the model computes in."""
         if self._module is None:
             raise LookupError("a model without weights has no dtype")
         return next(self._module.parameters()).dtype
@@ -238,9 +238,9 @@ class LoraManager:
 
 @contextmanager
 def applied(manager: LoraManager, uses: Sequence[ResolvedLora]) -> Iterator[list[Text]]:
-    """These LoRAs while the context lasts, then again what was on before, even if its files are gone by then.
+    """Apply these LoRAs inside the context, then restore the previous ones, even if their files are gone by then.
 
-    Gives the warnings of ``LoraManager.apply`` and raises what it raises.
+    Yields the warnings of ``LoraManager.apply`` and raises what it raises.
     """
     before = manager.stack
     try:

@@ -1,8 +1,7 @@
-"""What Z-Image's modules are called in LoRA files, and which rows of which parameters they mean.
+"""Maps module names in LoRA files to rows of the model's parameters.
 
-Knows spellings and shapes; no files, no arithmetic. The original checkpoint and diffusers name some modules
-differently, and the original keeps q, k and v in one matrix. Every tool adds its own prefix, with dots or with
-underscores.
+The original checkpoint and diffusers name some modules differently, and the original keeps q, k and v in one matrix.
+Every tool adds its own prefix, with dots or with underscores.
 """
 
 from __future__ import annotations
@@ -34,42 +33,42 @@ _COMFY_RANKS = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Rows of a weight: what one patch acts on."""
+    """The rows of a weight that one patch changes."""
 
     unit: tuple[str, ...]
-    """The parameters whose rows, one under the other, make the weight: three for q, k and v, else one."""
+    """Names of the parameters that form the weight when stacked by rows: three for q, k and v, otherwise one."""
     rows: tuple[int, int]
-    """First row of the unit, and the one after the last."""
+    """First row in the unit, and the row after the last."""
     shape: Shape
-    """Of these rows."""
+    """Shape of these rows."""
     fused: bool = False
-    """q, k and v in one."""
+    """Whether the target is q, k and v together."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoraModule:
-    """A module that a LoRA can name."""
+    """A module that a LoRA can change."""
 
     name: str
-    """For messages: the original name, or diffusers' where there is none."""
+    """The original checkpoint's name, or diffusers' if there is none; for messages."""
     weight: Target
     bias: Target | None
 
 
 @dataclass(frozen=True, slots=True)
 class SpelledModule:
-    """A module as a file spells it."""
+    """A module together with the priority of its spelling in a file."""
 
     place: LoraModule
     rank: int
-    """0: ComfyUI ignores this spelling. Else, of two spellings of one module, ComfyUI takes the higher rank."""
+    """Priority in ComfyUI, which uses the highest of several spellings of one module; 0: ComfyUI ignores it."""
 
 
 class Names:
-    """Every spelling of every module of one model.
+    """All spellings of all modules of one model.
 
     Args:
-        shapes: the diffusers module's parameters, name -> shape.
+        shapes: name -> shape of the diffusers module's parameters.
     """
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
@@ -85,7 +84,7 @@ class Names:
         self._underscored = {name.replace(".", "_"): place for name, place in self._dotted.items()}
 
     def find(self, spelled: str) -> SpelledModule | None:
-        """The module behind a key without its adapter suffix; None when the model has none of that name."""
+        """Return the module of a key without its adapter suffix; None if the model has no such module."""
         match = _PREFIX.match(spelled)
         prefix = match.group() if match else ""
         name = spelled[len(prefix) :]
@@ -93,7 +92,7 @@ class Names:
         return None if place is None else SpelledModule(place, self._rank(prefix, name))
 
     def has_layer(self, key: str) -> bool:
-        """Whether the block that a key names by its number is one of this model's."""
+        """Whether the numbered block in a key exists in this model."""
         match = _BLOCK.search(key)
         return match is not None and f"{match[1]}.{match[2]}" in self._blocks
 
@@ -133,7 +132,7 @@ def _to_original(module: str) -> str:
 
 
 def _original_places(diffusers: Mapping[str, LoraModule]) -> dict[str, LoraModule]:
-    """The original checkpoint's names: q, k and v only together."""
+    """Return the modules by the original checkpoint's names; q, k and v exist only as one module there."""
     places = {place.name: place for place in diffusers.values() if len(place.weight.unit) == 1}
     for module in diffusers:
         if module.endswith(_Q):
@@ -149,6 +148,6 @@ def _whole(diffusers: Mapping[str, LoraModule], to_q: str) -> Target:
 
 
 def _short_forms(diffusers: Mapping[str, LoraModule]) -> dict[str, LoraModule]:
-    """``to_out`` without its index, as older diffusers attention processors say it."""
+    """Return spellings of ``to_out`` without its index, as older diffusers attention processors write it."""
     ending = ".to_out.0"
     return {name.removesuffix(".0"): place for name, place in diffusers.items() if name.endswith(ending)}

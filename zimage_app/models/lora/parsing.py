@@ -1,7 +1,7 @@
-"""From the tensors of a LoRA file to patches of the model's weights, with every check on the way.
+"""Turns the tensors of a LoRA file into checked patches of the model's weights.
 
-Knows key layouts and shapes; no files on disk, no arithmetic. A key is prefix + module + suffix: ``names.py`` reads the
-first two, this module the last, and ``adapters.py`` checks what belongs together.
+A key consists of prefix, module and suffix: ``names.py`` parses the first two, this module the suffix, and
+``adapters.py`` checks and combines the tensors of one module.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _DIRECT_BIAS = ("b_norm", "diff_b")
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One update of one target."""
+    """An update of one target."""
 
     target: Target
     update: Update
@@ -50,7 +50,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """Keys of a file that have no effect, and why."""
+    """Keys of a file that have no effect, and the reason."""
 
     reason: Text
     keys: tuple[str, ...]
@@ -58,14 +58,14 @@ class Unused:
 
 @dataclass(frozen=True, slots=True)
 class LoraFile:
-    """A LoRA, checked and ready for one model."""
+    """A LoRA file parsed and checked for one model."""
 
     name: str
     patches: tuple[Patch, ...]
     unused: tuple[Unused, ...]
 
     def warnings(self) -> list[Text]:
-        """One sentence per reason, for the keys that have no effect."""
+        """Return one message per reason for keys that have no effect."""
         return [_unused_sentence(self.name, item) for item in self.unused]
 
 
@@ -73,12 +73,13 @@ class LoraFile:
 class _Entry:
     patch: Patch
     rank: tuple[int, int]
-    """ComfyUI keeps one entry per target: by spelling, then by kind (adapter, w_norm, diff, set_weight)."""
+    """Priority of (spelling, kind of update); like ComfyUI, the highest entry per target is used. Kinds in rising order
+    are adapter, w_norm, diff, set_weight."""
     keys: tuple[str, ...]
 
 
 def parse_lora(file: str, tensors: Mapping[str, Tensor], names: Names) -> LoraFile:
-    """Read a LoRA's tensors for one model.
+    """Parse and check a LoRA's tensors for one model.
 
     Args:
         file: the file's name, for messages.
@@ -86,7 +87,7 @@ def parse_lora(file: str, tensors: Mapping[str, Tensor], names: Names) -> LoraFi
         names: the model's modules.
 
     Raises:
-        LoraError: nothing fits the model, half an adapter is missing, a shape or a value is wrong.
+        LoraError: nothing fits the model, a factor is missing, or a shape or a value is wrong.
     """
     groups, unused = _grouped(file, tensors, names)
     entries: list[_Entry] = []
@@ -96,7 +97,7 @@ def parse_lora(file: str, tensors: Mapping[str, Tensor], names: Names) -> LoraFi
     kept = _one_reading(_one_per_target(entries, unused), unused)
     if not kept:
         raise _nothing_fits(file, tensors, unused)
-    # ComfyUI patches the fused matrix before its slices; for DoRA the order counts.
+    # ComfyUI patches the fused matrix before its slices; DoRA's result depends on the order.
     ordered = sorted(kept, key=lambda entry: not entry.patch.target.fused)
     reasons = tuple(Unused(reason, tuple(sorted(keys))) for reason, keys in unused.items())
     return LoraFile(file, tuple(entry.patch for entry in ordered), reasons)
@@ -142,7 +143,7 @@ def _role(match: re.Match[str], group: Group, key: str) -> str:
 
 
 def _leave_out(group: Group, unused: dict[Text, list[str]]) -> None:
-    """Put aside what has no effect: adapter biases, biases that the model lacks, an alpha alone, pairs of rank 0."""
+    """Move keys without effect to ``unused``: adapter biases, missing biases, an alpha alone, factors of rank 0."""
     reasons = {"adapter_bias": foreign.ADAPTER_BIAS}
     if any(group.tensors[role].numel() == 0 for role in _PAIR if role in group.keys):
         reasons |= dict.fromkeys((*_PAIR, "alpha"), foreign.NO_RANK)
@@ -181,9 +182,9 @@ def _one_per_target(entries: Iterable[_Entry], unused: dict[Text, list[str]]) ->
 
 
 def _one_reading(entries: list[_Entry], unused: dict[Text, list[str]]) -> list[_Entry]:
-    """Where an attention has both fused qkv and split q, k, v: what ComfyUI reads, and both if it reads both.
+    """For attentions with both fused qkv and split q, k, v entries, keep those that ComfyUI reads (maybe both).
 
-    If it reads neither, the split ones count: some tools write a fused copy beside them, and diffusers drops it too.
+    If ComfyUI reads neither, the split ones are kept: some tools write a fused copy of them, which diffusers drops too.
     """
     fused = {entry.patch.target.unit: entry for entry in entries if entry.patch.target.fused}
     split: dict[tuple[str, ...], list[_Entry]] = {}

@@ -1,7 +1,7 @@
-"""Where patches go: the parameters of a model, or what stands beside those of its weights that are packed.
+"""Applies patches to a model's weights: plain parameters are written, packed weights get a branch or a merged copy.
 
-A packed weight is never packed anew. Low-rank updates of it run beside it, as x -> up (down x) over all LoRAs at once;
-for any other update the patched numbers take its place while it is on. Knows no files.
+Packed weights are never repacked. If all updates of a weight are low-rank, they run as one branch beside it,
+x -> up (down x) over all LoRAs; otherwise an unpacked patched copy replaces the weight while the LoRAs are applied.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from zimage_app.models.lora.updates import Delta, LowRank
 from zimage_app.models.weights.packed_weights import LowRankBranch, PackedLinear, packed_linears
 
 Job = Sequence[tuple[float, Patch]]
-"""Strengths and patches of one place, in order."""
+"""(strength, patch) of all patches of one unit, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatchTarget:
-    """The weights of one unit, below one another: q, k and v, or a single one."""
+    """The weights of one unit, stacked by rows: q, k and v, or a single weight."""
 
     names: tuple[str, ...]
     weights: tuple[nn.Parameter | PackedLinear, ...]
 
     def patch(self, job: Job, pristine: Callable[[str], Tensor], dtype: torch.dtype) -> bool:
-        """Put patches on, from the pristine weights. Says whether all results are finite; writes nothing if not.
+        """Apply patches to the pristine weights. Returns whether all results are finite; if not, nothing is written.
 
-        ``dtype`` is for what stands beside packed weights; parameters keep theirs.
+        ``dtype`` is used for branches and copies of packed weights; parameters keep their own.
         """
         dtype = next((weight.dtype for weight in self.weights if isinstance(weight, nn.Parameter)), dtype)
         runs_beside = all(_low_rank(patch) is not None for _, patch in job)
@@ -45,14 +45,14 @@ class PatchTarget:
         for weight, (first, last) in zip(self.weights, spans, strict=True):
             if isinstance(weight, PackedLinear):
                 weight.side = sides.get((first, last))
-                # A copy of its own, so that the other rows are let go.
+                # Cloned, because a view would keep the other rows in memory.
                 weight.merged = None if runs_beside or whole is None else whole[first:last].clone()
             elif whole is not None:
                 weight.copy_(whole[first:last])
         return True
 
     def restore(self, pristine: Callable[[str], Tensor]) -> None:
-        """Take all off: the weights are as they were, bit by bit."""
+        """Remove all patches; the weights are restored bit for bit."""
         for name, weight in zip(self.names, self.weights, strict=True):
             if isinstance(weight, PackedLinear):
                 weight.side = weight.merged = None
@@ -60,7 +60,7 @@ class PatchTarget:
                 weight.copy_(pristine(name))
 
     def unpacked_bytes(self, patches: Sequence[Patch], dtype: torch.dtype) -> int:
-        """The memory that patches will take beside packed weights, when they cannot run beside them."""
+        """Return the bytes of the unpacked copies that the patches need; 0 if all are low-rank."""
         if all(_low_rank(patch) is not None for patch in patches):
             return 0
         packed = [weight.shape for weight in self.weights if isinstance(weight, PackedLinear)]
@@ -79,7 +79,7 @@ class PatchTarget:
         return spans
 
     def _patched(self, job: Job, pristine: Callable[[str], Tensor], dtype: torch.dtype) -> Tensor:
-        """All rows: patched in float32, rounded once."""
+        """Return all rows of the unit, patched in float32 and rounded once to ``dtype``."""
         pairs = zip(self.names, self.weights, strict=True)
         rows = [item.dense() if isinstance(item, PackedLinear) else pristine(name) for name, item in pairs]
         weight = torch.cat([part.to(self._device, torch.float32) for part in rows])
@@ -90,23 +90,23 @@ class PatchTarget:
 
 
 class PatchTargets:
-    """All weights of a model by their names."""
+    """All weights of a model by name."""
 
     def __init__(self, module: nn.Module) -> None:
         packed = {f"{name}.weight": linear for name, linear in packed_linears(module).items()}
         self._weights: dict[str, nn.Parameter | PackedLinear] = dict(module.named_parameters()) | packed
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """By name; of packed weights, of the numbers behind them."""
+        """Return name -> shape; for packed weights, the shape of the unpacked weight."""
         return {name: tuple(weight.shape) for name, weight in self._weights.items()}
 
     def plain(self, names: Sequence[str]) -> dict[str, nn.Parameter]:
-        """Those of some weights that are parameters."""
+        """Return those of the named weights that are plain parameters."""
         found = {name: self._weights[name] for name in names}
         return {name: weight for name, weight in found.items() if isinstance(weight, nn.Parameter)}
 
     def place(self, names: tuple[str, ...]) -> PatchTarget:
-        """Some weights below one another."""
+        """Return the target for weights stacked by rows in this order."""
         return PatchTarget(names, tuple(self._weights[name] for name in names))
 
 
@@ -116,7 +116,7 @@ def _low_rank(patch: Patch) -> LowRank | None:
 
 
 def _side(job: Job, span: tuple[int, int], dtype: torch.dtype, device: torch.device) -> LowRankBranch:
-    """What all patches do to the rows ``span`` of their unit."""
+    """Combine the low-rank updates of all patches into one branch for the rows ``span`` of the unit."""
     downs, ups = [], []
     for strength, patch in job:
         factors, update = _low_rank(patch), patch.update

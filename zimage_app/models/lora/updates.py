@@ -1,8 +1,8 @@
-"""What a LoRA file does to a weight: the arithmetic of each kind of adapter, in float32. Knows no names and no files.
+"""The arithmetic of each kind of adapter, in float32.
 
 Formulas: LoRA (Hu et al. 2021, arXiv 2106.09685), LoHa (Hyeon-Woo et al. 2021, arXiv 2108.06098), LoKr (Yeh et al.
-2023, arXiv 2309.14859), DoRA (Liu et al. 2024, arXiv 2402.09353). Where ComfyUI departs from a paper, ComfyUI counts
-(HOW-IT-COMPUTES.md section 8).
+2023, arXiv 2309.14859), DoRA (Liu et al. 2024, arXiv 2402.09353). Where ComfyUI differs from a paper, ComfyUI is
+followed (HOW-IT-COMPUTES.md section 8).
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ class LowRank:
     down: Tensor
 
     def product(self, device: torch.device) -> Tensor:
-        """(out, in)."""
+        """Return the product (out, in) in float32."""
         return _f32(self.up, device) @ _f32(self.down, device)
 
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """A matrix, or a vector, that is not factored."""
+    """A matrix or vector that isn't factored."""
 
     value: Tensor
 
     def product(self, device: torch.device) -> Tensor:
-        """The value itself."""
+        """Return the value in float32."""
         return _f32(self.value, device)
 
 
 @dataclass(frozen=True, slots=True)
 class Hadamard:
-    """LoHa: two low-rank products, multiplied entry by entry."""
+    """LoHa: two low-rank products, multiplied elementwise."""
 
     w1: LowRank
     w2: LowRank
 
     def product(self, device: torch.device) -> Tensor:
-        """(out, in)."""
+        """Return the product (out, in) in float32."""
         return self.w1.product(device) * self.w2.product(device)
 
 
@@ -59,35 +59,35 @@ class Kronecker:
     w2: LowRank | Full
 
     def product(self, device: torch.device) -> Tensor:
-        """(out, in)."""
+        """Return the product (out, in) in float32."""
         return torch.kron(self.w1.product(device), self.w2.product(device))
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What is added to a weight at strength 1: scale times the product."""
+    """The difference added to a weight at strength 1: scale times the product."""
 
     product: LowRank | Full | Hadamard | Kronecker
     scale: float = 1.0
 
     def patched(self, weight: Tensor, strength: float) -> Tensor:
-        """weight (float32) + strength * delta."""
+        """Return weight + strength * delta; ``weight`` is float32."""
         return weight + (strength * self.scale) * self.product.product(weight.device)
 
 
 @dataclass(frozen=True, slots=True)
 class Dora:
-    """A delta whose sum with the weight is then given new lengths, by row or by column."""
+    """DoRA: the sum of weight and delta is rescaled to trained norms, by row or by column."""
 
     delta: Delta
     magnitude: Tensor
     """(out, 1) for rows or (1, in) for columns."""
     length_of: Literal["original", "sum"]
-    """What the rows are measured on: ComfyUI's ``dora_scale`` takes the weight, PEFT's magnitude vector the sum.
-    Columns are always measured on the sum."""
+    """Whose row norms are divided by: the weight's for ComfyUI's ``dora_scale``, the sum's for PEFT's magnitude vector.
+    Column norms are always the sum's."""
 
     def patched(self, weight: Tensor, strength: float) -> Tensor:
-        """weight + strength * (V - weight), where V = (weight + delta) * magnitude / length."""
+        """Return weight + strength * (V - weight), where V = (weight + delta) * magnitude / length."""
         total = self.delta.patched(weight, 1.0)
         by_row = self.magnitude.shape[0] == weight.shape[0]
         measured = weight if by_row and self.length_of == "original" else total
@@ -97,12 +97,12 @@ class Dora:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Another value in the weight's place; the strength has no say, as in ComfyUI."""
+    """Replaces the weight by another value; as in ComfyUI, the strength is ignored."""
 
     value: Tensor
 
     def patched(self, weight: Tensor, strength: float) -> Tensor:
-        """The value."""
+        """Return the value in float32; ``strength`` is ignored."""
         del strength
         return _f32(self.value, weight.device)
 

@@ -1,1 +1,1 @@
-"""Weight files and how numbers are packed in them: headers, key names, packed weights and their slices."""
+"""Weight files: headers, key names, quantised formats (packings), packed weights and slices of them."""

@@ -1,7 +1,7 @@
-"""The header of a GGUF file: which tensors it holds, how they are packed, and which architecture it says it is.
+"""Reads the header of a GGUF file: tensors, their packing, and metadata such as the architecture.
 
-Our own reader, because the gguf package's takes seconds and most of a gigabyte over the word list of a text model. The
-format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Knows nothing of what a tensor is for.
+This reader skips long lists, because the gguf package takes seconds and most of a gigabyte for a text model's
+vocabulary. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 from zimage_app.models.disk.regular_file import open_regular
 
 ARCHITECTURE = "general.architecture"
-"""The metadata key of the model's family, as ``qwen3``."""
+"""Metadata key of the model's architecture, such as ``qwen3``."""
 MAGIC = b"GGUF"
-"""How every such file begins."""
+"""The first bytes of every GGUF file."""
 _VERSIONS = (2, 3)
 _ALIGNMENT = "general.alignment"
 _DEFAULT_ALIGNMENT = 32
 _SHAPE_NOTE = "comfy.gguf.orig_shape."
-"""A note of ComfyUI's converter: the shape of a tensor that was laid out in rows of 256 to be packed."""
+"""Prefix of metadata keys of ComfyUI's converter: the original shape of a tensor reshaped to rows of 256 numbers."""
 _MAX_DIMENSIONS = 8
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-"""The format's numbers of its scalar types, as ``struct`` spells them."""
+"""GGUF's number of a scalar type -> its ``struct`` format."""
 _TEXT, _LIST = 8, 9
 
 
@@ -36,28 +36,28 @@ class GgufTensor:
     """One tensor of the file."""
 
     shape: tuple[int, ...]
-    """Outermost dimension first, as torch counts; of the numbers, not of their bytes."""
+    """Shape of the unpacked tensor, outermost dimension first as in torch."""
     packing: str
-    """ggml's name, as ``F16`` or ``Q4_K``."""
+    """ggml's name of the type, such as ``F16`` or ``Q4_K``."""
     begin: int
-    """First byte in the file."""
+    """Offset of the first byte in the file."""
     stored: int
-    """Bytes."""
+    """Size in the file in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What a file says of itself."""
+    """The content of a file's header."""
 
     tensors: Mapping[str, GgufTensor]
     metadata: Mapping[str, Any]
-    """Long lists, which are of words, are left out."""
+    """Metadata by key; long lists (vocabularies) are empty."""
     end: int
-    """How many bytes the file must have at least."""
+    """Minimum size of the file in bytes."""
 
 
 class _Cursor:
-    """Reads a mapped file from its beginning on."""
+    """Reads values one after another from a memory-mapped file."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
@@ -88,7 +88,7 @@ class _Cursor:
 
     def _items(self) -> Iterator[Any]:
         kind, count = self.number("I"), self.number("Q")
-        # Word lists have hundreds of thousands of entries; none of the lists that matter here is long.
+        # Vocabularies have hundreds of thousands of entries; lists that matter here (shapes) are short.
         if count > _MAX_DIMENSIONS:
             self._skip(kind, count)
         else:
@@ -105,9 +105,9 @@ class _Cursor:
 
 
 def read_header(path: Path) -> GgufHeader:
-    """The header of a GGUF file; its tensors are not looked at.
+    """Read the header of a GGUF file, without its tensors.
 
-    Raises ValueError when it cannot be one.
+    Raises ValueError if the file isn't valid GGUF.
     """
     with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
@@ -135,13 +135,13 @@ def _read(cursor: _Cursor) -> GgufHeader:
 
 
 def _tensor(cursor: _Cursor, metadata: Mapping[str, Any]) -> tuple[str, GgufTensor]:
-    """The next tensor, its begin counted from the end of the header."""
+    """Read the next tensor's entry; its ``begin`` is relative to the end of the header."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     name, dimensions = cursor.text(), cursor.number("I")
     if dimensions > _MAX_DIMENSIONS:
         raise ValueError(f"{name} has {dimensions} dimensions")
-    # GGUF counts dimensions from the innermost one.
+    # GGUF lists the innermost dimension first.
     shape = tuple(reversed([cursor.number("Q") for _ in range(dimensions)]))
     kind, begin = GGMLQuantizationType(cursor.number("I")), cursor.number("Q")
     block, bytes_of_block = GGML_QUANT_SIZES[kind]

@@ -1,15 +1,15 @@
-"""Files that are called ``.safetensors`` and are something else, by how they begin. Opens no file; imports no torch."""
+"""Recognises files named ``.safetensors`` that are something else by their first bytes. Doesn't import torch."""
 
 from __future__ import annotations
 
 from zimage_app.domain.text import Text
 
 ENOUGH = 256
-"""Bytes that tell."""
+"""Number of first bytes that suffice for ``lookalike``."""
 MAX_TENSORS = 20_000
-"""Of one file; a LoRA for every module of Z-Image, in any spelling, has some thousands."""
+"""Maximum tensors of a LoRA file; a LoRA for every module of Z-Image has a few thousand."""
 MAX_BYTES = 16 * 10**9
-"""Of one file; a difference for every weight of Z-Image has 12."""
+"""Maximum size of a LoRA file; a full difference for every weight of Z-Image has 12 GB."""
 TOO_LARGE = Text(
     f"is larger than {MAX_BYTES // 10**9} GB, more than a whole model; choose another file",
     f"超过 {MAX_BYTES // 10**9} GB，比整个模型还大；请换一个文件",
@@ -30,7 +30,7 @@ _WEB_PAGE = Text("is a web page, not a LoRA; download it again", "是一个网�
 
 
 def lookalike(begin: bytes) -> Text | None:
-    """What a file is that begins so, to stand after its name; None where it may be a safetensors file."""
+    """Return what a file with these first bytes is, as text to follow its name; None if it may be safetensors."""
     if begin.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")) and begin[8:9] != b"{":
         return PICKLE
     if begin.startswith(b"version https://git-lfs"):

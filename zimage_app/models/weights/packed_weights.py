@@ -1,7 +1,6 @@
-"""Weights that stay packed in memory, and the linears and embeddings that compute with them.
+"""Weights that stay packed in memory, and the linear and embedding modules that compute with them.
 
-A packed weight multiplies as it is where the device can, and else is unpacked each time it is used. Knows packings and
-no files but through a reader; knows nothing of what a layer is for.
+If the device supports its format, a packed weight is multiplied in that format; otherwise it is unpacked at each use.
 """
 
 from __future__ import annotations
@@ -18,58 +17,58 @@ from zimage_app.models.weights.packing import GGUF_BLOCKS, Stored, setting
 from zimage_app.models.weights.weight_file import Reader
 
 _CACHED_NUMBERS = 2**18
-"""In float32, a megabyte."""
+"""Numbers unpacked at a time on the CPU: 1 MB in float32."""
 _KITCHEN_GROUP = 256
-"""Input features that ConvRot rotates together, where a note does not say."""
+"""Default number of input features that ConvRot rotates together."""
 
 
 class PackedWeight(Protocol):
-    """A matrix (out, in) in fewer bits than the numbers it stands for."""
+    """A quantised matrix (out, in)."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(out, in)."""
+        """(out, in) of the unpacked matrix."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device that holds the weight."""
         ...
 
     def dense(self) -> Tensor:
-        """Its numbers, (out, in)."""
+        """Return the unpacked matrix (out, in)."""
         ...
 
     def linear(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out), in the dtype of ``x``."""
+        """Multiply: (..., in) -> (..., out), in the dtype of ``x``."""
         ...
 
     def to(self, device: torch.device) -> PackedWeight:
-        """The same weight on a device, still packed."""
+        """Return the weight on a device, still packed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class GgufWeight:
-    """Rows of GGUF blocks. The blocks of a row are its own, so rows can be taken apart."""
+    """Rows of GGUF blocks. No block spans two rows, so rows can be unpacked separately."""
 
     blocks: Tensor
-    """(out, bytes of a row), uint8."""
+    """(out, bytes per row), uint8."""
     packing: str
     shape: tuple[int, int]
     dtype: torch.dtype
-    """Of the numbers that come out."""
+    """Dtype of the unpacked numbers."""
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device that holds the weight."""
         return self.blocks.device
 
     def dense(self) -> Tensor:
-        """Its numbers, (out, in), worked out in float32."""
+        """Return the unpacked matrix (out, in), computed in float32."""
         if self.device.type != "cpu":
             return unpacked(self.blocks, self.packing).reshape(self.shape).to(self.dtype)
-        # By portions that fit into a processor's cache: several times quicker, and no large float32 in between.
+        # In portions that fit into the CPU's cache: several times faster, and without a large float32 intermediate.
         numbers = torch.empty(self.shape, dtype=self.dtype)
         rows = max(1, _CACHED_NUMBERS // self.shape[1])
         for part, blocks in zip(torch.split(numbers, rows), torch.split(self.blocks, rows), strict=True):
@@ -77,21 +76,21 @@ class GgufWeight:
         return numbers
 
     def linear(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
+        """Multiply: (..., in) -> (..., out)."""
         return F.linear(x, self.dense())
 
     def to(self, device: torch.device) -> GgufWeight:
-        """The same weight on a device."""
+        """Return the weight on a device, still packed."""
         return replace(self, blocks=self.blocks.to(device))
 
     def rows(self, indices: Tensor) -> Tensor:
-        """Only some rows, (..., in)."""
+        """Return the rows of ``indices`` (...), unpacked: (..., in)."""
         taken = unpacked(self.blocks[indices.flatten()], self.packing)
         return taken.reshape(*indices.shape, self.shape[1]).to(self.dtype)
 
 
 def unpacked(blocks: Tensor, packing: str) -> Tensor:
-    """GGUF blocks (any shape, uint8) as float32 numbers, flat."""
+    """Unpack GGUF blocks (any shape, uint8) to a flat float32 tensor."""
     from diffusers.quantizers.gguf.utils import dequantize_functions
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -103,7 +102,7 @@ def unpacked(blocks: Tensor, packing: str) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Float8Weight:
-    """8-bit floats with a scale for the whole matrix, for each row, or none."""
+    """8-bit floats with one scale, a scale per row, or none."""
 
     stored: Tensor
     scale: Tensor | None
@@ -117,35 +116,35 @@ class Float8Weight:
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device that holds the weight."""
         return self.stored.device
 
     def dense(self) -> Tensor:
-        """stored * scale, multiplied in float32."""
+        """Return stored * scale, multiplied in float32."""
         values = self.stored.to(torch.float32)
         if self.scale is not None:
             values = values * self.scale.float().reshape(-1, 1)
         return values.to(self.dtype)
 
     def linear(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
+        """Multiply: (..., in) -> (..., out)."""
         return F.linear(x, self.dense())
 
     def to(self, device: torch.device) -> Float8Weight:
-        """The same weight on a device."""
+        """Return the weight on a device, still packed."""
         return replace(self, stored=self.stored.to(device), scale=None if self.scale is None else self.scale.to(device))
 
 
 @dataclass(frozen=True, slots=True)
 class KitchenWeight:
-    """A weight of comfy-kitchen, which knows ComfyUI's formats and has kernels for them."""
+    """A weight in one of ComfyUI's formats, held and multiplied by comfy-kitchen."""
 
     tensor: Any
-    """Its ``QuantizedTensor``."""
+    """comfy-kitchen's ``QuantizedTensor``."""
     native: bool
-    """Multiply as it is; else unpack it each time."""
+    """Whether the weight is multiplied in its format; otherwise it is unpacked at each use."""
     input_layout: str | None
-    """What the input must be packed in for that; None where the kernel sees to it itself."""
+    """Layout that the input must be quantised to; None if the kernel does that itself."""
     input_scale: Tensor | None
 
     @property
@@ -156,29 +155,29 @@ class KitchenWeight:
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device that holds the weight."""
         device: torch.device = self.tensor.device
         return device
 
     def dense(self) -> Tensor:
-        """Its numbers, (out, in)."""
+        """Return the unpacked matrix (out, in)."""
         numbers: Tensor = self.tensor.dequantize()
         return numbers
 
     def linear(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out); in 8- or 4-bit arithmetic where the device has it."""
+        """Multiply: (..., in) -> (..., out); in 8- or 4-bit arithmetic if ``native``."""
         if not self.native:
             return F.linear(x, self.dense())
         if self.input_layout is None:
             return F.linear(x, self.tensor).to(x.dtype)
         from comfy_kitchen.tensor import QuantizedTensor
 
-        # The layouts that pack their input take matrices only.
+        # Layouts with a quantised input accept matrices only.
         flat = QuantizedTensor.from_float(x.reshape(-1, x.shape[-1]), self.input_layout, scale=self.input_scale)
         return F.linear(flat, self.tensor).to(x.dtype).reshape(*x.shape[:-1], -1)
 
     def to(self, device: torch.device) -> KitchenWeight:
-        """The same weight on a device."""
+        """Return the weight on a device, still packed."""
         scale = None if self.input_scale is None else self.input_scale.to(device)
         return replace(self, tensor=self.tensor.to(device), input_scale=scale)
 
@@ -186,9 +185,9 @@ class KitchenWeight:
 def packed_weight(
     stored: Stored, reader: Reader, device: torch.device, dtype: torch.dtype, native: bool
 ) -> PackedWeight:
-    """The weight that a file holds, mapped or brought to ``device``; its numbers come out in ``dtype``.
+    """Return a file's packed weight on ``device``; it unpacks to ``dtype``. On the CPU it stays memory-mapped.
 
-    Raises ModelError when the file cannot be read, ValueError when its pieces do not fit together.
+    Raises ModelError if the file can't be read, ValueError if its tensors don't fit together.
     """
     rows, columns = stored.shape
     weight = reader(stored.key).to(device)
@@ -209,7 +208,7 @@ def _kitchen_weight(
     from comfy_kitchen.tensor import QuantizedTensor, get_layout_class
 
     if stored.format == "svdquant_w4a4":
-        # Its scales and factors are numbers like those that come out, and its arithmetic takes one dtype.
+        # svdquant computes in one dtype, so scales and factors are converted to it.
         beside = {role: tensor.to(dtype) for role, tensor in beside.items()}
     layout, options, packs_input = _LAYOUTS[stored.format](stored, beside)
     scale = options.pop("scale") if "scale" in options else beside["weight_scale"]
@@ -224,10 +223,10 @@ _STORED_AS = {
     "asym_w4a8_int8": torch.int8,
     "svdquant_w4a4": torch.int8,
 }
-"""The dtype that the layout wants; some tools write the bytes as uint8."""
+"""Format -> dtype that comfy-kitchen's layout expects; some tools store the bytes as uint8."""
 
 _Layout = tuple[str, dict[str, Any], bool]
-"""comfy-kitchen's name of a layout, its parameters, and whether the input must be packed for it."""
+"""(comfy-kitchen's name of the layout, its parameters, whether the input must be quantised for it)."""
 
 
 def _float8(stored: Stored, beside: Mapping[str, Tensor]) -> _Layout:
@@ -298,20 +297,20 @@ _LAYOUTS = {
 
 @dataclass(frozen=True, slots=True)
 class LowRankBranch:
-    """What is added to a linear beside its weight: x -> up (down x)."""
+    """A low-rank term added to a linear's output: x -> up (down x)."""
 
     down: Tensor
     """(rank, in)."""
     up: Tensor
-    """(out, rank), with all factors in it."""
+    """(out, rank), multiplied by strengths and scales."""
 
 
 class PackedLinear(nn.Module):
     """A linear whose weight stays packed.
 
     Args:
-        weight: may be shared by several linears, of which each has its rows.
-        rows: first row of the weight that is this linear's, and the one behind the last.
+        weight: the packed weight; several linears may share it, each using its own rows.
+        rows: this linear's first row in the weight, and the row after its last.
     """
 
     def __init__(self, weight: PackedWeight, rows: tuple[int, int]) -> None:
@@ -321,7 +320,7 @@ class PackedLinear(nn.Module):
         self.bias: nn.Parameter | None = None
         self.side: LowRankBranch | None = None
         self.merged: Tensor | None = None
-        """Plain numbers in the weight's place, (out, in), while they are set."""
+        """(out, in): a plain matrix used instead of the packed weight while it is set."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -329,31 +328,31 @@ class PackedLinear(nn.Module):
         return self.rows[1] - self.rows[0], self.weight.shape[1]
 
     def dense(self) -> Tensor:
-        """The weight's own numbers, (out, in)."""
+        """Return this linear's rows of the weight, unpacked (out, in), without branch and merged matrix."""
         return self.weight.dense()[self.rows[0] : self.rows[1]]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
+        """Multiply: (..., in) -> (..., out)."""
         if self.merged is not None:
             return self.finished(x, F.linear(x, self.merged))
         return self.finished(x, self.weight.linear(x)[..., self.rows[0] : self.rows[1]])
 
     def finished(self, x: Tensor, product: Tensor) -> Tensor:
-        """The weight's product with ``x``, and what is added to it."""
+        """Add the low-rank branch and the bias to the weight's product with ``x``."""
         if self.side is not None:
             product = product + F.linear(F.linear(x, self.side.down), self.side.up)
         return product if self.bias is None else product + self.bias
 
 
 class StackedLinear:
-    """Linears that share one packed weight, multiplied at once."""
+    """Linears that share one packed weight, evaluated in one multiplication."""
 
     def __init__(self, linears: Sequence[PackedLinear]) -> None:
         self._linears = linears
 
     @classmethod
     def of(cls, linears: Sequence[PackedLinear]) -> StackedLinear | None:
-        """The linears together, when their rows are all the rows of one weight, in order."""
+        """Combine linears; None unless their rows, in order, are all rows of one shared weight."""
         weight, last = linears[0].weight, 0
         for linear in linears:
             if linear.weight is not weight or linear.rows[0] != last:
@@ -362,7 +361,7 @@ class StackedLinear:
         return cls(linears) if last == weight.shape[0] else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out of all, side by side)."""
+        """Multiply: (..., in) -> (..., sum of all out), the linears' outputs concatenated."""
         if any(linear.merged is not None for linear in self._linears):
             return torch.cat([linear(x) for linear in self._linears], -1)
         product = self._linears[0].weight.linear(x)
@@ -373,17 +372,17 @@ class StackedLinear:
 
 
 class PackedEmbedding(nn.Module):
-    """A table of words whose rows stay packed."""
+    """An embedding whose rows stay packed."""
 
     def __init__(self, weight: GgufWeight) -> None:
         super().__init__()
         self.weight = weight
 
     def forward(self, indices: Tensor) -> Tensor:
-        """(...) -> (..., channels)."""
+        """Look up: (...) -> (..., channels)."""
         return self.weight.rows(indices)
 
 
 def packed_linears(module: nn.Module) -> dict[str, PackedLinear]:
-    """All linears of a module that are packed, by name."""
+    """Return all packed linears of a module by name."""
     return {name: item for name, item in module.named_modules() if isinstance(item, PackedLinear)}

@@ -1,7 +1,7 @@
-"""Other tools' spellings of the same weights: key names, and the many ways to pack numbers into fewer bits.
+"""Recognises other tools' key names and quantisation formats of the same weights.
 
-Judges headers and small notes only, so that a file is refused before it is read. What is packed in a way that is not
-known here is refused by name: read as plain numbers it would give noise.
+Reads headers and small metadata tensors only, so that an unsupported file is rejected before its weights are read. An
+unknown format is rejected by name, because reading its bytes as plain numbers would give noise.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from zimage_app.models.weights.gguf_file import ARCHITECTURE
 from zimage_app.models.weights.weight_file import Entry, Reader, Tensors, Weights, damaged
 
 _METADATA_NOTE = "_quantization_metadata"
-"""Where a file's header says which layers are quantised and how."""
+"""Metadata key of the header whose JSON describes the quantised layers."""
 _NOTE = "comfy_quant"
-"""The same for one layer: a few bytes of JSON in a tensor of their own."""
+"""Name of a layer's uint8 tensor with the same description of that layer as JSON."""
 _MAX_NOTE = 65_536
 _OLD_MARK = "scaled_fp8"
-"""A tensor that marks a file of scaled 8-bit floats of the older spelling; of two numbers where they are to be unpacked
-before they are multiplied."""
+"""Name of a tensor that marks files of scaled 8-bit floats in the older layout; a shape of (2,) asks for full-precision
+multiplication."""
 _FULL_PRECISION = "full_precision_matrix_mult"
 _SCALE = "weight_scale"
 _RESPELLED = {
@@ -36,24 +36,24 @@ _RESPELLED = {
     "proj_up": "weight_proj_up",
     "smooth_factor": "weight_smooth_factor",
 }
-"""Companions of a weight that have two spellings."""
+"""Older name of a weight's companion tensor -> name used here."""
 _FLOAT8 = {torch.float8_e4m3fn: "float8_e4m3fn", torch.float8_e5m2: "float8_e5m2"}
 _OLD_NAMES = {"int8": "int8_tensorwise", "int8_convrot": "int8_tensorwise"}
 GGUF_BLOCKS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS")
-"""The packings of GGUF files that can be undone."""
+"""The supported packings of GGUF files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a file must hold beside a weight that is packed in one of ComfyUI's formats."""
+    """One of ComfyUI's formats: dtypes of the stored weight and its companion tensors."""
 
     dtypes: tuple[torch.dtype, ...]
-    """Of the stored weight."""
+    """Allowed dtypes of the stored weight."""
     needs: tuple[str, ...]
-    """Companion tensors, ``weight_scale`` and its like."""
+    """Required companion tensors, such as ``weight_scale``."""
     may_have: tuple[str, ...] = ()
     packed: int = 1
-    """Numbers in one stored element."""
+    """Numbers per stored element."""
 
 
 FORMATS = {
@@ -90,7 +90,7 @@ _OTHER_TOOLS = {
     "SDNQ": re.compile(r"\.svd_up$|\.zero_point$"),
     "NVIDIA ModelOpt": re.compile(r"\.pre_quant_scale$"),
 }
-"""Keys that give away a tool whose files only that tool reads."""
+"""Tool -> pattern of keys by which its files, which only that tool reads, are recognised."""
 _BF16_OR_GGUF = (
     "use the bf16, fp8, int8 or GGUF file of this model",
     "请使用此模型的 bf16、fp8、int8 或 GGUF 文件",
@@ -99,31 +99,32 @@ _BF16_OR_GGUF = (
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One tensor of a network, as its file holds it."""
+    """A tensor as its file stores it."""
 
     key: str
-    """In the file."""
+    """Key in the file."""
     shape: tuple[int, ...]
-    """Of the numbers that it stands for."""
+    """Shape of the unpacked tensor."""
     format: str = ""
-    """A key of FORMATS, or of GGUF_BLOCKS; empty for plain numbers."""
+    """A key of FORMATS, or one of GGUF_BLOCKS; empty for plain numbers."""
     companions: Mapping[str, str] = field(default_factory=dict)
-    """Scales and the like: role -> key in the file."""
+    """Companion tensors such as scales: role -> key in the file."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the note on it says."""
+    """The file's quantisation note on this tensor."""
 
     @property
     def outline(self) -> torch.Tensor:
-        """A tensor of its shape without content (device ``meta``)."""
+        """An empty tensor of the same shape on device ``meta``."""
         return torch.empty(self.shape, device="meta")
 
 
 def stored_tensors(weights: Weights, prefixes: tuple[str, ...]) -> dict[str, Stored]:
-    """What a file holds, by its keys without the first of ``prefixes`` that any has; scales are with their weights.
+    """Return a file's tensors by key without prefix; companion tensors are attached to their weights.
 
-    What lies outside that prefix belongs to another model.
+    The prefix is the first of ``prefixes`` that any key has; tensors without it belong to another model and are left
+    out.
 
-    Raises ModelError that names the tensor and the format when something is packed in a way that cannot be undone.
+    Raises ModelError, which names the tensor and the format, for an unsupported format.
     """
     _refuse_other_tools(weights)
     prefix = next((item for item in prefixes if any(key.startswith(item) for key in weights.entries)), "")
@@ -142,15 +143,15 @@ def stored_tensors(weights: Weights, prefixes: tuple[str, ...]) -> dict[str, Sto
         if prefix + key not in beside and key != _OLD_MARK:
             layer = key.removesuffix(".weight")
             given = companions.pop(layer, {}) if layer != key else {}
-            found[key] = _judged(
+            found[key] = _with_format(
                 weights, Stored(prefix + key, entry.shape, "", given, notes.get(layer, unnoted)), entry
             )
     _refuse_orphans(weights, companions)
     return found
 
 
-def _judged(weights: Weights, stored: Stored, entry: Entry) -> Stored:
-    """The tensor with its format and its true shape."""
+def _with_format(weights: Weights, stored: Stored, entry: Entry) -> Stored:
+    """Return the tensor with its format and unpacked shape; raises ModelError for an unsupported format."""
     if entry.packing:
         if entry.packing not in GGUF_BLOCKS:
             raise _unsupported(weights, stored.key, entry.packing)
@@ -167,14 +168,14 @@ def _judged(weights: Weights, stored: Stored, entry: Entry) -> Stored:
     roles = (*FORMATS[name].needs, *FORMATS[name].may_have)
     kept = {role: key for role, key in stored.companions.items() if role in roles}
     try:
-        shape = _numbers(weights, stored, name)
+        shape = _unpacked_shape(weights, stored, name)
     except (ValueError, TypeError, IndexError) as error:
         raise _unreadable(weights) from error
     return Stored(stored.key, shape, name, kept, stored.settings)
 
 
 def _format(stored: Stored, entry: Entry) -> str:
-    """The name that the note gives, or what the stored numbers themselves tell; empty for plain ones."""
+    """Return the format named in the note or implied by dtype and companions; empty for plain numbers."""
     noted = str(stored.settings.get("format", ""))
     if noted:
         return _OLD_NAMES.get(noted, noted)
@@ -211,8 +212,8 @@ def _check_companions(weights: Weights, stored: Stored, entry: Entry, name: str)
             )
 
 
-def _numbers(weights: Weights, stored: Stored, name: str) -> tuple[int, ...]:
-    """The shape (out, in) of the numbers behind a packed weight."""
+def _unpacked_shape(weights: Weights, stored: Stored, name: str) -> tuple[int, ...]:
+    """Return the unpacked shape (out, in) of a packed weight."""
     if name == "svdquant_w4a4":
         inputs = weights.entries[stored.companions["weight_smooth_factor"]].shape[0]
         return stored.shape[0], inputs
@@ -223,12 +224,12 @@ def _numbers(weights: Weights, stored: Stored, name: str) -> tuple[int, ...]:
 
 
 def unpacks_first(stored: Stored) -> bool:
-    """Whether its file asks for full precision in multiplying."""
+    """Whether the file asks for multiplication in full precision."""
     return bool(setting(stored, _FULL_PRECISION, default=False))
 
 
 def setting(stored: Stored, name: str, default: Any) -> Any:
-    """An option of a packed weight: in its note, or in the note's ``params``."""
+    """Return an option of a packed weight from its note or the note's ``params``, or else ``default``."""
     params = stored.settings.get("params")
     inner = params if isinstance(params, dict) else {}
     if name == "convrot" and stored.settings.get("format") == "int8_convrot":
@@ -237,7 +238,7 @@ def setting(stored: Stored, name: str, default: Any) -> Any:
 
 
 def _notes(weights: Weights, prefix: str, entries: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
-    """What the file says of its layers, by their names without the prefix."""
+    """Return the quantisation notes of the file's layers, by layer name without the prefix."""
     layers = _json(weights, weights.metadata.get(_METADATA_NOTE, "{}")).get("layers", {})
     if not isinstance(layers, dict):
         raise _unreadable(weights)
@@ -253,7 +254,7 @@ def _notes(weights: Weights, prefix: str, entries: Mapping[str, Entry]) -> dict[
 
 
 def _json(weights: Weights, text: str | bytes) -> dict[str, Any]:
-    """What a file says of its own quantisation."""
+    """Parse the JSON of a quantisation note; raises ModelError if it is invalid."""
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError) as error:
@@ -290,7 +291,7 @@ def _refuse_other_tools(weights: Weights) -> None:
 
 
 def _refuse_orphans(weights: Weights, companions: Mapping[str, Mapping[str, str]]) -> None:
-    """Scales of a weight that is not there."""
+    """Raise ModelError if there are companion tensors whose weight is missing."""
     for layer, keys in companions.items():
         first = next(iter(keys.values()))
         raise damaged(
@@ -301,7 +302,7 @@ def _refuse_orphans(weights: Weights, companions: Mapping[str, Mapping[str, str]
 
 
 def transformer_names(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
-    """The original names (``x_embedder``, fused ``attention.qkv``) as diffusers'."""
+    """Convert the transformer's original names (``x_embedder``, fused ``attention.qkv``) to diffusers' names."""
     del config
     named = tensors
     if any(".attention.qkv." in key or key.startswith("x_embedder.") for key in tensors):
@@ -313,7 +314,7 @@ def transformer_names(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
 
 
 def vae_names(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
-    """The original names (``mid.block_1``) as diffusers'."""
+    """Convert the VAE's original names (``mid.block_1``) to diffusers' names."""
     if not any(".mid.block_1." in key for key in tensors):
         return tensors
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
@@ -336,11 +337,11 @@ _LLAMA_BLOCKS = {
     "ffn_down": "mlp.down_proj",
 }
 _LLAMA_NAMES = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "lm_head"}
-"""llama.cpp's names of Qwen3's modules; its rows and columns lie as transformers' do."""
+"""llama.cpp's name of a Qwen3 module -> transformers' name; the weights' layout is the same."""
 
 
 def text_names(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
-    """Without what is never computed: the last layer, the final norm and the head (see ``text.py``)."""
+    """Rename llama.cpp's keys, and drop weights that are never used: last layer, final norm, head (see ``text.py``)."""
     last = f"layers.{int(config['num_hidden_layers']) - 1}."
     unused = ("norm.weight", "lm_head.weight")
     named = {_from_llama(key): tensor for key, tensor in tensors.items()}
@@ -356,5 +357,5 @@ def _from_llama(key: str) -> str:
 
 
 def architecture(weights: Weights) -> str:
-    """What a GGUF file says that it is, as ``lumina2``; empty for other files."""
+    """Return the architecture in a GGUF file's metadata, such as ``lumina2``; empty for other files."""
     return weights.metadata.get(ARCHITECTURE, "")

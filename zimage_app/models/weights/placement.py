@@ -1,4 +1,4 @@
-"""Where the weights of a model are held, and in what: device, dtype, packed or not."""
+"""Decides device and dtype of a model's weights, and whether packed weights stay packed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zimage_app.models.device import cuda_capability
 from zimage_app.models.weights.packing import FORMATS
 
 _FLOAT32_LIMIT = 4 * 10**9
-"""Bytes. On a CPU, a model that takes less in float32 is computed in float32; larger ones would not fit or crawl."""
+"""On a CPU, a model whose weights take fewer bytes in float32 is computed in float32, a larger one in bfloat16."""
 
 
 _NATIVE = {
@@ -24,42 +24,42 @@ _NATIVE = {
     "nvfp4": (10, 0),
     "mxfp8": (10, 0),
 }
-"""The CUDA compute capability from which on comfy-kitchen multiplies packed weights as they are."""
+"""Format -> minimum CUDA compute capability for comfy-kitchen's kernels that multiply packed weights."""
 
 
 class Holding(Enum):
     """How packed weights are held in memory."""
 
     NATIVE = "native"
-    """Packed; the device multiplies them as they are."""
+    """Packed, and multiplied in their format."""
     AT_USE = "at use"
-    """Packed; unpacked one by one, each time they are used."""
+    """Packed, and unpacked one at a time at each use."""
     UNPACKED = "unpacked"
-    """Unpacked once, while the model is read."""
+    """Unpacked once, when the model is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Where and in what a model will compute, and why."""
+    """Device and dtype that a model will compute in, and the reason."""
 
     device: torch.device
     dtype: torch.dtype
     reason: Text
     capability: tuple[int, int] | None = None
-    """CUDA's compute capability; None on everything else."""
+    """CUDA compute capability; None on other devices."""
     stream_text: bool = False
-    """The text encoder stays in the computer's memory; its layers visit the device one by one."""
+    """Whether the text encoder stays in the computer's memory and its layers are copied to the device one by one."""
 
     @property
     def for_text(self) -> MemoryPlan:
-        """Where the text encoder's weights are kept."""
+        """The plan for the text encoder's weights."""
         return replace(self, device=torch.device("cpu")) if self.stream_text else self
 
     def holding(self, packing: str) -> Holding:
-        """How weights of a packing (``formats.FORMATS`` or a GGUF one) are held.
+        """Return how weights of a format (a key of ``packing.FORMATS`` or one of ``GGUF_BLOCKS``) are held.
 
-        GGUF's are small for memory's sake and stay packed everywhere. ComfyUI's are unpacked where the device has no
-        arithmetic for them at all: on a CPU, that is several times quicker than to unpack them at each use.
+        GGUF weights, which are chosen to save memory, stay packed everywhere. ComfyUI's formats stay packed on CUDA
+        only; elsewhere they are unpacked once, which on a CPU is several times faster than unpacking at each use.
         """
         if self.capability is not None:
             native = packing in _NATIVE and self.capability >= _NATIVE[packing]
@@ -68,7 +68,7 @@ class MemoryPlan:
 
 
 def plan_for(parameters: int, device: torch.device) -> MemoryPlan:
-    """The plan for a model of so many parameters on a device. bfloat16 on accelerators: float16 overflows."""
+    """Return the plan for a model with this many parameters. Accelerators use bfloat16, because float16 overflows."""
     if device.type != "cpu":
         reason = Text(f"bfloat16 on {device.type}", f"在 {device.type} 上使用 bfloat16")
         return MemoryPlan(device, torch.bfloat16, reason, cuda_capability(device))

@@ -1,7 +1,6 @@
-"""A model's weight files, looked at before anything big is read: what they hold, whether they are whole.
+"""Opens a model's weight files: reads and checks the headers of safetensors and GGUF files, memory-maps their tensors.
 
-Knows the headers of safetensors and GGUF files, and how to map their tensors into memory; knows neither diffusers nor
-what a tensor is for. Everything that is wrong with a file is a ModelError that names it and says what to do.
+Independent of diffusers. Every problem with a file is a ModelError that names the file and says what to do.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from zimage_app.models.weights.gguf_file import MAGIC, read_header
 Tensors = dict[str, Tensor]
 
 WEIGHT_SUFFIXES = (".safetensors", ".gguf")
-"""Of the files that can be read."""
+"""Suffixes of supported weight files."""
 _HEADER_LENGTH = 8
 _MAX_JSON = 64 * 2**20
-"""Bytes; an index of shards has some hundred thousand."""
+"""Maximum size of a JSON file in bytes; a shard index has a few hundred thousand."""
 _MAX_HEADER = 100_000_000
-"""Bytes; the limit of the safetensors format."""
+"""Maximum size of a safetensors header in bytes, by the format's definition."""
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -52,7 +51,7 @@ _GGUF_DTYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
-"""GGUF's names of numbers that are stored one by one."""
+"""GGUF's names of types that aren't packed."""
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 _NO_PICKLES = Text(
     "is a pickle, which may run any program when it is opened; use the .safetensors file of this model",
@@ -70,16 +69,16 @@ _NOT_WEIGHTS = {
     b"PK\x03\x04": _NO_PICKLES,
     b"\x80": _NO_PICKLES,
 }
-"""How files begin that are something else, whatever they are called."""
+"""First bytes of other kinds of files -> the error's text."""
 
 
 def damaged(path: Path, en: str, zh: str) -> ModelError:
-    """A file that cannot be used: ``en`` and ``zh`` go on after its name."""
+    """Make the error for an unusable file; ``en`` and ``zh`` follow its name."""
     return ModelError(Text(f"{shown(path)} {en}.", f"{shown(path)} {zh}。"))
 
 
 def missing(path: Path) -> ModelError:
-    """A file that is not there."""
+    """Make the error for a missing file."""
     return damaged(
         path,
         "is missing; download or copy the model's folder again, all of it",
@@ -89,40 +88,40 @@ def missing(path: Path) -> ModelError:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor, as a file's header tells of it."""
+    """A tensor's entry in a file's header."""
 
     file: Path
     shape: tuple[int, ...]
-    """Of the numbers that it stands for; a safetensors file does not tell how its bytes are packed."""
+    """Shape as in the header; for GGUF the unpacked shape, for safetensors that of the stored tensor."""
     dtype: torch.dtype
-    """As stored."""
+    """Dtype as stored."""
     packing: str = ""
-    """GGUF's name of its blocks, as ``Q4_K``; empty where numbers are stored one by one."""
+    """GGUF's name of the packing, such as ``Q4_K``; empty for plain numbers."""
     begin: int = 0
-    """First byte in a GGUF file."""
+    """Offset of the first byte in a GGUF file."""
     stored: int = 0
-    """Bytes in a GGUF file."""
+    """Size in bytes in a GGUF file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The tensors of one part of a model, in one file or in shards; nothing of them is read yet."""
+    """The header entries of one part of a model, in one file or in shards; tensors are not read."""
 
     path: Path
-    """What to call them: the file, or the index of the shards."""
+    """The file, or the index of the shards; for messages."""
     entries: Mapping[str, Entry]
     metadata: Mapping[str, str]
 
     @property
     def parameters(self) -> int:
-        """How many numbers they hold."""
+        """Number of stored numbers."""
         return sum(math.prod(entry.shape) for entry in self.entries.values())
 
 
 class Reader:
-    """Reads tensors by key, mapped into memory: what is not used is never read from the disk.
+    """Reads tensors by key, memory-mapped: parts that aren't used are never read from the disk.
 
-    The mapping is private: a tensor may be written to, the file never changes, and another reader sees the file.
+    The mapping is private: writing to a tensor changes neither the file nor what other readers see.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -130,9 +129,9 @@ class Reader:
         self._files: dict[Path, Any] = {}
 
     def __call__(self, key: str) -> Tensor:
-        """The tensor as stored; one that is packed in blocks as bytes (blocks, bytes of a block).
+        """Return the tensor as stored; packed GGUF tensors are returned as flat bytes (uint8).
 
-        Raises ModelError when the file can no longer be read.
+        Raises ModelError if the file can no longer be read.
         """
         entry = self._entries[key]
         try:
@@ -141,7 +140,7 @@ class Reader:
             file = self._files[entry.file]
             tensor: Tensor = _gguf_tensor(file, entry) if isinstance(file, Tensor) else file.get_tensor(key)
         except Exception as error:
-            # The safetensors library raises its own kinds beside OSError, RuntimeError and KeyError.
+            # The safetensors library raises its own exceptions besides OSError, RuntimeError and KeyError.
             raise damaged(
                 entry.file, f"cannot be read ({error}); download it again", f"无法读取（{error}）；请重新下载"
             ) from error
@@ -150,7 +149,7 @@ class Reader:
 
 def _mapped(file: Path) -> Any:
     if _is_gguf(file, _begin(file)):
-        # As its numbers may be written to, the file is mapped privately.
+        # Mapped privately, because tensors may be written to.
         return torch.from_file(str(file), shared=False, size=file.stat().st_size, dtype=torch.uint8)
     from safetensors import safe_open
 
@@ -163,9 +162,9 @@ def _gguf_tensor(file: Tensor, entry: Entry) -> Tensor:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Read a JSON object from a file.
 
-    Raises ModelError when it is missing, unreadable or something else than an object.
+    Raises ModelError if the file is missing, unreadable or doesn't hold an object.
     """
     if not path.is_file():
         raise missing(path)
@@ -181,9 +180,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def open_file(path: Path) -> Weights:
-    """One safetensors or GGUF file, its header checked against its length. Which of the two, its content tells.
+    """Open a safetensors or GGUF file, recognised by its content, and check its size against the header.
 
-    Raises ModelError when it is missing, cut off, or something else.
+    Raises ModelError if the file is missing, cut off or of another kind.
     """
     if not path.is_file():
         raise missing(path)
@@ -201,13 +200,13 @@ def open_file(path: Path) -> Weights:
 
 
 def _begin(path: Path) -> bytes:
-    """Enough of a file to tell what it is."""
+    """Return the first bytes of a file, enough to recognise its kind."""
     with open_regular(path) as file:
         return file.read(32)
 
 
 def _is_gguf(path: Path, begin: bytes) -> bool:
-    """By the content, as files are renamed; by the name where that tells nothing."""
+    """Whether a file is GGUF: by its content, or by its suffix unless the content looks like safetensors."""
     named = path.suffix.lower() == ".gguf" and not begin[_HEADER_LENGTH:].startswith(b"{")
     return begin.startswith(MAGIC) or named
 
@@ -221,7 +220,7 @@ def _open_safetensors(path: Path) -> Weights:
 
 
 def _check_length(path: Path, length: int) -> None:
-    """Raise ModelError unless a file has as many bytes as its header tells."""
+    """Raise ModelError unless a file has ``length`` bytes."""
     size = path.stat().st_size
     if size != length:
         raise damaged(
@@ -240,7 +239,7 @@ def _open_gguf(path: Path) -> Weights:
             f"is not a GGUF file, or is damaged ({error}); download it again",
             f"不是 GGUF 文件，或已损坏（{error}）；请重新下载",
         ) from error
-    # Writers may pad behind the last tensor.
+    # Writers may add padding after the last tensor.
     if path.stat().st_size < header.end:
         _check_length(path, header.end)
     entries = {
@@ -258,16 +257,16 @@ def _open_gguf(path: Path) -> Weights:
 
 
 def open_folder(folder: Path) -> Weights:
-    """All the weights of one part: a single file, or the shards that an index names.
+    """Open the weights of one part: a single file, or the shards named by an index.
 
-    Raises ModelError when files are missing or damaged, or when there are several and no index.
+    Raises ModelError if files are missing or damaged, or if there are several files and no index.
     """
     if not folder.is_dir():
         raise missing(folder)
     indices = sorted(folder.glob("*.safetensors.index.json"))
     if indices:
         return _open_shards(indices[0])
-    # What begins with a dot is no file of the user's: macOS leaves such a one beside each that it copies.
+    # Hidden files are skipped: macOS creates one beside each file that it copies.
     present = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
     files = [file for file in present if file.suffix.lower() in WEIGHT_SUFFIXES]
     if not files:
@@ -290,12 +289,12 @@ def open_folder(folder: Path) -> Weights:
 
 
 def _refuse_other_content(path: Path, begin: bytes) -> None:
-    """Say what a file is that can hold no weights: empty, a pickle, a web page, a pointer of Git LFS."""
+    """Raise ModelError for an empty file, a pickle, a web page or a Git LFS pointer."""
     if path.suffix.lower() in _PICKLES:
         raise damaged(path, _NO_PICKLES.en, _NO_PICKLES.zh)
     if not begin:
         raise damaged(path, "is empty; download it again", "是空文件；请重新下载")
-    # Behind the eight bytes of its length, the header of a safetensors file begins.
+    # A safetensors file begins with eight bytes of header length, then the JSON header.
     if begin[_HEADER_LENGTH:].startswith(b"{"):
         return
     for mark, reason in _NOT_WEIGHTS.items():
@@ -304,7 +303,7 @@ def _refuse_other_content(path: Path, begin: bytes) -> None:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header and where the data begins."""
+    """Read a safetensors header; return it and the offset of the data."""
     wrong = damaged(
         path,
         "is not a safetensors file, or its start is damaged; download it again",

@@ -1,7 +1,4 @@
-"""Which tensor of a file, or which rows of one, makes which weight of a module; and that weight as it comes out.
-
-Knows packings, devices and dtypes; knows nothing of networks.
-"""
+"""Maps weights of a module to tensors of a file, or rows of them, and reads those weights packed or unpacked."""
 
 from __future__ import annotations
 
@@ -22,22 +19,22 @@ from zimage_app.models.weights.weight_file import Reader, Weights, damaged
 
 @dataclass(frozen=True, slots=True)
 class WeightSlice:
-    """Where a weight of a module is in a file."""
+    """The part of a stored tensor that is one weight of a module; a file may store q, k and v as one tensor."""
 
     stored: Stored
     first: int
-    """Of the numbers in ``stored``, where this weight begins: a file may hold q, k and v in one."""
+    """Index of the weight's first number in the flattened unpacked tensor."""
     shape: tuple[int, ...]
 
     @property
     def rows(self) -> tuple[int, int]:
-        """The same in rows of a matrix: the first, and the one behind the last."""
+        """The weight's first row in the stored matrix, and the row after its last."""
         first = self.first // self.shape[-1]
         return first, first + self.shape[0]
 
 
 class WeightReader:
-    """Weights as they come out of their files, for one plan. The same bytes always give the same numbers."""
+    """Reads weights from their files for one memory plan. The same bytes always give the same numbers."""
 
     def __init__(self, weights: Weights, pieces: Mapping[str, WeightSlice], plan: MemoryPlan) -> None:
         self._weights = weights
@@ -48,7 +45,7 @@ class WeightReader:
         self._whole: tuple[str, Any] = ("", None)
 
     def holding(self, name: str) -> Holding:
-        """How a packed weight is held, when the layer that uses it leaves the choice."""
+        """Return how a packed weight is held, for layers that support all ways."""
         stored = self._pieces[name].stored
         holding = self._plan.holding(stored.format)
         if _broken_rows(stored):
@@ -58,14 +55,14 @@ class WeightReader:
         return holding
 
     def _lacks_one_scale(self, stored: Stored) -> bool:
-        """Whether 8-bit floats have no scale, or one for each row: matrices of them are multiplied with just one."""
+        """Whether an 8-bit float weight has no scale or one per row; native multiplication needs exactly one."""
         if not stored.format.startswith("float8"):
             return False
         scale = stored.companions.get("weight_scale")
         return scale is None or math.prod(self._weights.entries[scale].shape) != 1
 
     def packed(self, name: str) -> PackedWeight:
-        """The packed weight that a weight is rows of; neighbours get the same one."""
+        """Return the packed tensor that holds this weight; q, k and v may share it."""
         stored, native = self._pieces[name].stored, self.holding(name) is Holding.NATIVE
         weight: PackedWeight = self._once(
             stored.key, lambda: packed_weight(stored, self._reader, self._plan.device, self._plan.dtype, native)
@@ -73,15 +70,15 @@ class WeightReader:
         return weight
 
     def plain(self, name: str) -> Tensor:
-        """A weight as numbers, on its device and in its dtype; mapped from the file where nothing changes."""
+        """Return a weight unpacked, on the plan's device and in its dtype; memory-mapped if nothing is converted."""
         piece = self._pieces[name]
         whole: Tensor = self._once(piece.stored.key, lambda: self._unpacked(piece.stored))
         return whole.flatten()[piece.first : piece.first + math.prod(piece.shape)].view(piece.shape)
 
     def again(self, name: str) -> Tensor:
-        """A plain weight as it was loaded, for one that was written to since.
+        """Reread a plain weight from its file, to undo later changes of the parameter.
 
-        Raises ModelError when the file was changed or removed in the meantime.
+        Raises ModelError if the file was changed or removed in the meantime.
         """
         if self._stamps != _stamps(self._weights):
             raise damaged(
@@ -94,7 +91,7 @@ class WeightReader:
         return weight
 
     def _once(self, key: str, read: Callable[[], Any]) -> Any:
-        """q, k and v may be one tensor in the file; a module names them one after the other."""
+        """Return ``read()``, cached for the last key: q, k and v, read one after another, may be one stored tensor."""
         if self._whole[0] != key:
             self._whole = (key, read())
         return self._whole[1]
@@ -111,7 +108,7 @@ class WeightReader:
 
 
 def _stamps(weights: Weights) -> dict[Path, tuple[int, int] | None]:
-    """Size and time of the last change of each file; None for one that is gone."""
+    """Return (size, modification time) of each file; None for a missing file."""
     stamps: dict[Path, tuple[int, int] | None] = {}
     for file in {entry.file for entry in weights.entries.values()}:
         status = file.stat() if file.is_file() else None
@@ -120,7 +117,7 @@ def _stamps(weights: Weights) -> dict[Path, tuple[int, int] | None]:
 
 
 def _broken_rows(stored: Stored) -> bool:
-    """Whether the rows of a GGUF tensor do not end where blocks end."""
+    """Whether GGUF blocks span row boundaries, or the tensor isn't a matrix."""
     if stored.format not in GGUF_BLOCKS:
         return False
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType

@@ -1,1 +1,1 @@
-"""Making pictures: the model in memory (``model_slot.py``), its runs (``generator.py``), start pictures."""
+"""Generates pictures: the loaded model (``model_slot.py``), its runs (``generator.py``), start pictures."""

@@ -1,4 +1,4 @@
-"""A loaded model that makes pictures: plan, run, one at a time. Knows no queue and no page."""
+"""A loaded model that plans and runs requests, one at a time. Independent of queue and page."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ EventStream = collections.abc.Generator[Event, None, None]
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A finished picture and what it remembers."""
+    """A finished picture and its record."""
 
     image: Image.Image
     record: ImageRecord
 
     def save(self, outputs: Path = HOME_FOLDER / "outputs") -> Path:
-        """Write the PNG with its settings inside, under ``outputs/YYYY-MM-DD/``; gives its path."""
+        """Write the PNG with its settings inside, under ``outputs/YYYY-MM-DD/``; return its path."""
         return Gallery(outputs).save(np.asarray(self.image), self.record).path
 
 
@@ -57,7 +57,7 @@ def _never() -> bool:
 
 
 class Generator:
-    """One model on one device. Runs wait for one another: two at once would mix their pictures up."""
+    """One model on one device. Runs are serialised, because each run changes the model's LoRAs and caches."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class Generator:
         inputs: PictureInputs | None = None,
         memory: int = 0,
     ) -> None:
-        """``memory``: bytes of stages that are remembered."""
+        """``memory``: maximum bytes of cached stage results."""
         self._components = components
         self._inputs = inputs or PictureInputs(HOME_FOLDER / "outputs")
         self.about = about
-        """Where and in what the model computes, and how its weights are held."""
+        """Messages about device and dtype, and how weights are held in memory."""
         self._loras = loras
         self._wildcard = wildcard
         self._lora_manager = LoraManager(components.transformer)
@@ -86,20 +86,20 @@ class Generator:
 
     @property
     def on_accelerator(self) -> bool:
-        """Whether it takes memory of a device of its own."""
+        """Whether the model uses the memory of a device other than the CPU."""
         return self._components.transformer.device.type != "cpu"
 
     def plan(self, request: GenerationRequest) -> GenerationPlan:
-        """What ``request`` comes to on this model, seeds drawn; raises StudioError for what can't be done."""
+        """Plan a request for this model, with seeds drawn; raises StudioError if it can't be planned."""
         return make_plan(request, self.card, lora_name=self._loras.name_of, wildcard=self._wildcard)
 
     def stream(
         self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = _never
     ) -> EventStream:
-        """The run's events, as they happen; the last is Finished, Failed or Cancelled.
+        """Run a request and yield its events; the last one is Finished, Failed or Cancelled.
 
-        ``cancelled`` is asked before every model evaluation. Closing the iterator ends the run too; until it is at its
-        end or closed, other runs of this generator wait.
+        ``cancelled`` is called before every model evaluation. Closing the iterator ends the run too. Other runs of this
+        generator wait until the iterator is exhausted or closed.
         """
         with self._busy:
             try:
@@ -115,10 +115,10 @@ class Generator:
             yield from run(plan, self._components, cancelled, prepare, start, self._memory)
 
     def generate(self, request: GenerationRequest) -> Generated:
-        """The picture and its record.
+        """Run a request and return the picture and its record.
 
         Raises:
-            StudioError: the run failed; says why.
+            StudioError: the run failed.
         """
         for event in self.stream(request):
             if isinstance(event, Failed):
@@ -128,15 +128,15 @@ class Generator:
         raise AssertionError("a run that is not cancelled ends in Finished or Failed")
 
     def _settled(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> tuple[GenerationPlan, list[Text]]:
-        """The plan with the full names and hashes of its LoRAs, and a word on each file that isn't the one meant."""
+        """Add full names and file hashes of the LoRAs to the plan; return it with warnings about differing files."""
         settled = [self._loras.settled(use, cancelled) if use.strength else (use, None) for use in plan.request.loras]
         request = plan.request.model_copy(update={"loras": tuple(use for use, _ in settled)})
         return replace(plan, request=request), [warning for _, warning in settled if warning]
 
     def _started(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> tuple[GenerationPlan, StartImages]:
-        """The start picture for the first stage that runs; where part of it is kept, for all.
+        """Load the start picture for the first stage, or for all stages if part of it is kept.
 
-        The plan comes back with the hash of the file that enlarged it, where one did.
+        Returns the plan, with the hash of the upscaler's file if one was used, and the pictures by stage number.
         """
         start = plan.request.start
         if start is None:
@@ -151,7 +151,7 @@ class Generator:
         return replace(plan, request=plan.request.model_copy(update={"start": start})), images
 
     def _loras_by_stage(self, request: GenerationRequest) -> tuple[PrepareStage, list[Text]]:
-        """What puts a stage's LoRAs on the model. All files are read and checked now, before anything is drawn."""
+        """Return a function that applies a stage's LoRAs, and warnings. All files are read and checked immediately."""
         uses = [use for use in request.loras if use.strength]
         files = [ResolvedLora(self._loras.find(use.name).path, use.strength) for use in uses]
         stack, warnings = self._lora_manager.read(files)
@@ -165,15 +165,15 @@ class Generator:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How a model is loaded."""
+    """Options of loading a model."""
 
     device: str | None = None
-    """As in ``cuda:1``; None: the best that this machine has."""
+    """Device such as ``cuda:1``; None means the machine's best device."""
     progress: Callable[[LoadProgress], None] | None = None
-    """Told what is being read."""
+    """Called with the progress of reading."""
     cancelled: Callable[[], bool] | None = None
     memory: int = 0
-    """Bytes of stages that it remembers."""
+    """Maximum bytes of cached stage results."""
 
 
 _AS_USUAL = Loading()
@@ -183,7 +183,7 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
     """Load a model by name (``demo``) or folder.
 
     Raises:
-        ModelError: there is no such model, or its files are not whole; says which and what to do.
+        ModelError: there is no such model, or its files are missing or damaged.
     """
     config = config or StudioConfig()
     source, loras = find_model(model, config.shelves), LoraLibrary(*config.lora_folders)
@@ -198,9 +198,9 @@ def load_source(
     wildcard: Lines = no_wildcards,
     inputs: PictureInputs | None = None,
 ) -> Generator:
-    """Load a model that has been found already.
+    """Load a model from its source.
 
-    Raises what ``plan_memory`` and ``load_components`` do.
+    Raises what ``plan_memory`` and ``load_components`` raise.
     """
     plan = plan_memory(source, loading.device)
     components = load_components(source, plan, loading.progress, loading.cancelled)

@@ -1,6 +1,6 @@
-"""What of a start picture is redrawn: masks judged and feathered, canvases extended, both brought to a stage's size.
+"""The part of a start picture that is redrawn: checks and feathers masks, extends canvases, resizes both to a stage.
 
-Works on pixels that are unpacked already; knows no files.
+Works on decoded pixels.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ Size = tuple[int, int]
 """(width, height)."""
 
 _COLOURED = 12.0
-"""Mean difference of a pixel's channels above which a picture is none of a mask; JPEG makes some."""
+"""Mean difference between a pixel's channels above which a picture can't be a mask; JPEG masks have a small one."""
 _LOOKED_AT = 512
-"""Pixels of a side that are looked at for colours."""
+"""Maximum side in pixels of the subsampled mask that is checked for colours."""
 _NOTHING = 3
-"""The brightest value of a mask that keeps all; JPEG's black isn't quite 0."""
+"""A mask whose brightest value is at most this one redraws nothing; JPEG's black isn't exactly 0."""
 _SAME_SHAPE = 0.02
 _ALMOST_SAME_SHAPE = 0.04
-"""Part by which proportions may differ: of mask and picture; of an extended canvas and a stage."""
+"""Maximum relative difference of aspect ratios: of mask and picture, and of extended canvas and stage."""
 _REACH = 2.0
-"""Standard deviations of a blur, at which next to nothing is left of it."""
+"""Distance in standard deviations at which a Gaussian blur has almost faded out."""
 
 
 def grey_mask(pixels: Picture, picture: Size) -> Image.Image:
-    """A picture as the mask for one of the size ``picture``, in that size: white is redrawn.
+    """Convert ``pixels`` (h, w, 3) to a mask of the size ``picture``; white is redrawn.
 
     Raises:
-        RequestError: it is coloured, of another shape, or keeps all.
+        RequestError: the mask is coloured, has another aspect ratio, or redraws nothing.
     """
     every = max(1, max(pixels.shape) // _LOOKED_AT)
     some = pixels[::every, ::every].astype(np.int16)
@@ -68,7 +68,7 @@ def grey_mask(pixels: Picture, picture: Size) -> Image.Image:
 
 
 def redrawn_part(start: StartPicture, mask: Image.Image | None, picture: Size) -> Image.Image:
-    """The whole mask of a start picture of a size: what is painted and what is added, both feathered."""
+    """Return the mask for the extended canvas: painted and added areas are white, with feathered edges."""
     left, top, right, bottom = start.extend
     width, height = picture
     whole = Image.new("L", (left + width + right, top + height + bottom), 255)
@@ -77,16 +77,16 @@ def redrawn_part(start: StartPicture, mask: Image.Image | None, picture: Size) -
 
 
 def extended(picture: Image.Image, start: StartPicture) -> Image.Image:
-    """The picture on its larger canvas; what is added continues its edges."""
+    """Return the picture on its extended canvas; added areas repeat the edge pixels."""
     left, top, right, bottom = start.extend
     return Image.fromarray(np.pad(np.asarray(picture), ((top, bottom), (left, right), (0, 0)), mode="edge"))
 
 
 def start_image(start: StartPicture, picture: Image.Image, mask: Image.Image | None, size: Size) -> StartImage:
-    """What a stage of ``size`` begins with; ``mask`` as ``grey_mask`` gives it.
+    """Return the start picture and mask at a stage's ``size``; ``mask`` is a result of ``grey_mask``.
 
     Raises:
-        RequestError: the stage would cut off what is added or painted.
+        RequestError: the stage would crop off the added or painted area.
     """
     canvas = extended(picture, start)
     if any(start.extend) and start.fit == "crop" and not _alike(canvas.size, size, _ALMOST_SAME_SHAPE):
@@ -117,12 +117,12 @@ def fitted(
     fit: Literal["crop", "stretch"],
     method: Image.Resampling = Image.Resampling.LANCZOS,
 ) -> Image.Image:
-    """An image brought to a size: what is too much cut off evenly, or distorted."""
+    """Resize an image to ``size``, cropping evenly or stretching."""
     return image.resize(size, method) if fit == "stretch" else ImageOps.fit(image, size, method)
 
 
 def _feathered(mask: Image.Image, reach: int) -> Image.Image:
-    """The mask with a soft edge of that many pixels outside of what it redraws, which stays redrawn wholly."""
+    """Add a soft edge of ``reach`` pixels outside the redrawn area, which itself stays white."""
     soft = np.asarray(mask.filter(ImageFilter.GaussianBlur(reach / _REACH)), dtype=np.uint16)
     return Image.fromarray(np.maximum(np.asarray(mask), np.minimum(2 * soft, 255).astype(np.uint8)))
 

@@ -1,4 +1,4 @@
-"""The one place in memory for a model: what is in it, how another comes in its stead. Knows no jobs and no pages."""
+"""Holds the one loaded model and replaces it by another. Independent of jobs and pages."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """The model that is in memory."""
+    """Describes the loaded model."""
 
     name: str
     about: tuple[Text, ...]
-    """Where and in what it computes, and how its weights are held."""
+    """Messages about device and dtype, and how weights are held in memory."""
 
 
 class ModelSlot:
-    """Holds one loaded model at a time. Only one thread may ask it for models."""
+    """Holds one loaded model at a time. Only one thread may call ``model``."""
 
     def __init__(
         self,
@@ -37,44 +37,43 @@ class ModelSlot:
         device: str | None = None,
         memory: int = 0,
     ) -> None:
-        """``memory``: bytes of stages that a loaded model remembers."""
+        """``memory``: maximum bytes of cached stage results of a loaded model."""
         self._loras = loras
         self._inputs = inputs
         self._borrow = borrow
         self._memory = memory
         self.device = device
-        """Where the next model is loaded; None: on the best device that there is."""
+        """Device for the next model to load; None means the machine's best device."""
         self._generator: Generator | None = None
         self._loaded_for = ""
-        """The device of ``model`` that it was loaded for."""
+        """The argument ``device`` of ``model`` that the loaded model was loaded with."""
 
     def loaded(self) -> LoadedModel | None:
-        """What is in memory."""
+        """Return the loaded model, or None."""
         generator = self._generator
         return None if generator is None else LoadedModel(generator.card.name, generator.about)
 
     def model(
         self, source: ModelSource, tell: Callable[[Text], None], cancelled: Callable[[], bool], device: str = ""
     ) -> Generator:
-        """The generator of a model, loaded where it is not in memory yet; ``tell`` hears what is being loaded.
+        """Return a model's generator, loading the model if needed; ``tell`` is called with the progress.
 
-        ``device`` is another than the usual one, as in ``cpu``, for this picture.
-
-        What was in memory stays there when the other one's files cannot be used.
+        ``device`` overrides the usual device for this picture, such as ``cpu``. If the new model's files can't be used,
+        the loaded model stays in memory.
 
         Raises:
-            ModelError: a file cannot be used; says which and why.
-            LoadingCancelled: ``cancelled`` said so.
+            ModelError: a file can't be used.
+            LoadingCancelled: ``cancelled()`` returned true.
         """
         name, title = source.card.name, source.card.title
         if self._generator is not None and (self._generator.card.name, self._loaded_for) == (name, device):
             return self._generator
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
-        from zimage_app.models.load.loader import check_model  # these import torch and diffusers: seconds
+        from zimage_app.models.load.loader import check_model  # imports torch and diffusers, which takes seconds
         from zimage_app.service.generation.generator import Loading, load_source
 
         if self._generator is not None and self._generator.on_accelerator:
-            # Two models rarely fit into a device's memory. Files that can't be used are found out while there is one.
+            # Two models rarely fit into a device's memory: check the new one's files, then free the old one.
             check_model(source)
             self.clear()
         loading = Loading(device or self.device, lambda step: tell(_words(title, step)), cancelled, self._memory)
@@ -88,7 +87,7 @@ class ModelSlot:
         return generator
 
     def clear(self) -> None:
-        """Free the memory; the next picture loads its model again."""
+        """Unload the model; the next picture loads it again."""
         if self._generator is None:
             return
         self._generator = None

@@ -1,6 +1,6 @@
-"""How quickly models have worked on this machine: read from the pictures that were made. Knows no plans and no pages.
+"""Measures how fast models have run on this machine, from the records in the newest pictures.
 
-A bounded number of the newest pictures is looked at, each once; a new one is noticed by its folder's time.
+A limited number of pictures is read, each once; new ones are noticed by their folder's modification time.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from zimage_app.domain.record import ImageRecord
 from zimage_app.service.pictures.gallery import is_id, read_record
 
 _PICTURES = 60
-"""Newest pictures that are looked at."""
+"""Number of newest pictures that are read."""
 _FOLDERS = 30
-"""Newest folders that they are looked for in."""
+"""Number of newest folders that are searched."""
 
 
 class Pace:
-    """The times inside the pictures below one folder. Its methods may be called from any thread."""
+    """The stage times recorded in the pictures below one folder. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class Pace:
         self._records: dict[str, ImageRecord | None] = {}
 
     def of(self, model: str) -> tuple[TimedStage, ...]:
-        """The stages of a model's pictures, newest first; only those made as the newest of them, on the same device."""
+        """Return the timed stages of a model's pictures, newest first, limited to the newest one's device and dtype."""
         with self._turn:
             self._look()
             records = [record for record in self._records.values() if record is not None and record.model == model]
@@ -49,7 +49,7 @@ class Pace:
             if stamp == self._stamp:
                 return
             found = {path.stem: path for path in islice(_pictures(folders), _PICTURES)}
-        except OSError:  # no pictures yet, or none that can be seen: what was known stays
+        except OSError:  # no folder yet, or not readable: keep the known records
             return
         self._records = {id_: self._records[id_] if id_ in self._records else _read(found[id_]) for id_ in found}
         self._stamp = stamp

@@ -1,7 +1,7 @@
-"""Pictures that users hand in to start from: judged by their head, kept by what is in them, within bounds.
+"""Stores uploaded start pictures and masks, with limits on size and total space.
 
-Knows nothing of stages. A file is kept as it came, under the SHA-256 of its bytes, so that what started from it can be
-made again for as long as there is room.
+A file is stored unchanged under the SHA-256 of its bytes, so that pictures made from it can be made again as long as
+the file is kept.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.storage.atomic_files import write_whole
 
 FOLDER = ".inputs"
-"""Below the pictures that are made."""
+"""Folder name below the outputs folder."""
 MAX_BYTES = 32 * 2**20
 MAX_KEPT = 512 * 2**20
-"""Bytes of all files together; then those go that were not used for longest."""
+"""Maximum total size of all files in bytes; beyond it, the least recently used ones are deleted."""
 MAX_OWNERS = 200
-"""Strangers who may use the same picture; more have no need of it, but could fill a disk with their marks."""
+"""Maximum owners of one picture on a shared page, so that their marker files can't fill the disk."""
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 _STARTS = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg"}
-"""First bytes of the formats; what was kept and has neither is WebP."""
+"""First bytes -> media type; a stored file with other first bytes is WebP."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SMALL = "-small.jpg"
-"""What the thumbnail's name ends with, beside the picture; it is made once, when that is handed in."""
+"""Suffix of the thumbnail's file, which is made when the picture is uploaded."""
 _THUMBNAIL = Wanted((320, 320), "inside")
 _WHOLE = Wanted((MAX_PIXELS, MAX_PIXELS), "inside", packed=False)
 _MASK = replace(_WHOLE, mask=True)
 _MAX_THUMBNAIL = 2**20
-"""Bytes."""
+"""Maximum size of a thumbnail in bytes."""
 _TAKEN = Text("take a PNG, JPEG or WebP picture", "请使用 PNG、JPEG 或 WebP 图片")
 
 _TOO_MANY = Text(f"has more than {MAX_PIXELS // 1_000_000} million pixels", f"超过 {MAX_PIXELS // 10_000} 万像素")
@@ -54,7 +54,7 @@ _TOO_MANY = Text(f"has more than {MAX_PIXELS // 1_000_000} million pixels", f"�
 
 @dataclass(frozen=True, slots=True)
 class KeptPicture:
-    """A picture that was handed in."""
+    """A stored upload."""
 
     sha256: str
     width: int
@@ -62,11 +62,11 @@ class KeptPicture:
 
 
 class PictureInputs:
-    """The pictures handed in, in a folder of their own. Its methods may be called from any thread.
+    """The folder of uploaded pictures. Thread-safe.
 
-    ``owner`` is who asks. Only where the page is ``shared`` does it matter: the SHA-256 stands in every picture that
-    came of one, and whoever is shown that must not come to what it was made from. So only those may use a picture who
-    handed it in; an empty file beside it names each by their mark.
+    ``owner`` identifies the caller and matters only if the page is ``shared``: every generated picture contains the
+    SHA-256 of its start picture, which must not give viewers access to the upload. So only owners who uploaded a
+    picture may use it; an empty file beside it, named by the owner's mark, records each of them.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class PictureInputs:
         self._turn = threading.Lock()
 
     def keep(self, data: bytes, name: str, owner: str = "") -> KeptPicture:
-        """Keep a picture; ``name`` is what the user calls it.
+        """Store an upload; ``name`` is its file name, for messages.
 
         Raises:
-            ImportedFileError: too big, damaged, or no picture.
-            StorageError: it can't be written.
+            ImportedFileError: the file is too large, damaged, or not a picture.
+            StorageError: the file can't be written.
         """
         if len(data) > MAX_BYTES:
             raise _refused(name, Text(f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB"))
@@ -120,7 +120,7 @@ class PictureInputs:
         return KeptPicture(digest, decoded.width, decoded.height)
 
     def keep_file(self, path: Path) -> KeptPicture:
-        """``keep`` of a file on disk."""
+        """Store a file from disk; raises as ``keep`` does."""
         try:
             with open_regular(path) as file:
                 data = file.read(MAX_BYTES + 1)
@@ -132,31 +132,31 @@ class PictureInputs:
         return self.keep(data, path.name)
 
     def check(self, start: StartPicture | None, owner: str = "") -> None:
-        """See to it that a picture, its mask and its upscaler are there, and the first two will be for a while.
+        """Check that picture, mask and upscaler exist, and mark picture and mask as recently used.
 
         Raises:
-            RequestError: one of them is gone, or the mask is none for the picture.
+            RequestError: one of them is missing, or the mask doesn't fit the picture.
         """
         if start is None:
             return
         self.upscalers.check(start.upscaler)
         for field, digest in (("start.picture", start.picture), ("start.mask", start.mask)):
             if digest is not None:
-                with suppress(OSError):  # of another's file: it may still be read
+                with suppress(OSError):  # no permission to touch the file; it may still be readable
                     self._own(digest, owner, field).touch()
         if start.mask is not None:
             self._mask(start.mask, self.image(start.picture).size)
 
     def kept(self, digest: str, owner: str = "") -> KeptPicture:
-        """A picture that was handed in before; raises RequestError where it is gone, or another's."""
+        """Return an upload's size; raises RequestError if it is missing or not this owner's."""
         self._own(digest, owner)
         return KeptPicture(digest, *self.image(digest).size)
 
     def load(self, start: StartPicture, size: tuple[int, int]) -> Picture:
-        """A picture brought to ``size`` (width, height): turned upright, on white, resized with Lanczos.
+        """Return a picture at ``size`` (width, height): upright, on a white background, resized with Lanczos.
 
         Raises:
-            RequestError: it is gone or damaged.
+            RequestError: the file is missing or damaged.
         """
         path = self._path(start.picture, "start.picture")
         try:
@@ -167,10 +167,10 @@ class PictureInputs:
         return np.frombuffer(decoded.data, np.uint8).reshape(height, width, 3).copy()
 
     def start_image(self, start: StartPicture, size: tuple[int, int]) -> StartImage:
-        """``load``, and which part of it is redrawn.
+        """Return a picture at ``size`` and, if part of it is kept, the mask of the redrawn part.
 
         Raises:
-            RequestError: a file is gone or damaged, the mask is none for the picture, or the stage would cut it off.
+            RequestError: a file is missing or damaged, or the mask doesn't fit the picture or the stage.
         """
         if not start.keeps:
             return StartImage(self.load(start, size))
@@ -179,10 +179,10 @@ class PictureInputs:
         return start_image(start, picture, mask, size)
 
     def thumbnail(self, digest: str, owner: str = "") -> bytes | None:
-        """A small JPEG of a picture; None where it is gone, or another's."""
+        """Return a small JPEG of a picture; None if it is missing or not this owner's."""
         try:
             path = self._own(digest, owner)
-            if not self._small(digest).is_file():  # handed in before thumbnails were kept
+            if not self._small(digest).is_file():  # uploaded by an older version, which stored no thumbnails
                 write_whole(self._small(digest), _decoded(read_regular(path, MAX_BYTES), digest[:10], _THUMBNAIL).data)
             return read_regular(self._small(digest), _MAX_THUMBNAIL)
         except (OSError, RequestError, ImportedFileError):
@@ -192,7 +192,7 @@ class PictureInputs:
         return self._folder / f"{digest}{_SMALL}"
 
     def original(self, digest: str, owner: str = "") -> tuple[Path, str] | None:
-        """The file of a picture as it came, and its media type; None where it is gone, or another's."""
+        """Return (path of the uploaded file, media type); None if it is missing or not this owner's."""
         try:
             path = self._own(digest, owner)
             with open_regular(path) as file:
@@ -202,7 +202,7 @@ class PictureInputs:
         return path, next((kind for start, kind in _STARTS.items() if begin.startswith(start)), "image/webp")
 
     def image(self, digest: str, field: str = "start.picture", wanted: Wanted = _WHOLE) -> Image.Image:
-        """A picture's pixels, turned upright; raises RequestError where it is gone or damaged."""
+        """Decode a picture upright; raises RequestError if it is missing or damaged."""
         path = self._path(digest, field)
         try:
             decoded = _decoded(read_regular(path, MAX_BYTES), path.name[:10], wanted)
@@ -220,7 +220,7 @@ class PictureInputs:
         return path
 
     def _own(self, digest: str, owner: str, field: str = "start.picture") -> Path:
-        """As ``_path``, of a picture that this owner may use."""
+        """Like ``_path``, but raise RequestError as well if the owner may not use the picture."""
         path = self._path(digest, field)
         if self._shared and not (owner and self._claim(digest, owner).is_file()):
             raise _gone(digest, field)
@@ -233,7 +233,7 @@ class PictureInputs:
         return list(self._folder.glob(f"{digest}.*"))
 
     def _make_room(self, newest: Path) -> None:
-        """Call with the lock held."""
+        """Delete the least recently used pictures until the limit is kept. The caller must hold the lock."""
         pictures = [path for path in self._folder.iterdir() if _DIGEST.fullmatch(path.name)]
         sizes = {path: path.stat().st_size + _size(self._small(path.name)) for path in pictures}
         too_much = sum(sizes.values()) - self._most_kept
@@ -246,12 +246,12 @@ class PictureInputs:
 
 
 def inputs_of(config: StudioConfig, *, shared: bool = False) -> PictureInputs:
-    """The pictures handed in, and what enlarges them, where the configuration says."""
+    """Return the store of uploads, with the upscalers of the configured folders."""
     return PictureInputs(config.outputs, shared=shared, upscalers=UpscalerLibrary(config.upscaler_roots))
 
 
 def _decoded(data: bytes, name: str, wanted: Wanted) -> Decoded:
-    """Raises ImportedFileError for what is no picture that is taken."""
+    """Decode an upload; raises ImportedFileError if it isn't an accepted picture."""
     try:
         return decode(data, wanted)
     except TooManyPixels as error:

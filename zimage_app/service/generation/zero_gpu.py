@@ -1,9 +1,9 @@
-"""Runs on a Space's borrowed GPU (ZeroGPU): each in a forked process that has the device for as long as the run lasts.
+"""Runs on a Hugging Face Space's ZeroGPU: each run is in a forked process that has the GPU during the run.
 
-The parent holds the model and never runs it. What crosses the fork is pickled: a plan goes in, events come out. What a
-run changes, as LoRAs do, stays in its process, weights and LoRA manager alike, so both always agree; a process that is
-used again goes on from there. A run is stopped by closing its events: the other side ends at its next one, within a
-step. Written for ``spaces`` 0.51. Knows no page.
+The parent holds the model and never runs it. The plan and the events are pickled between the processes. Changes of a
+run, such as LoRAs, stay in its process, in the weights and the LoRA manager alike, so both always agree; a reused
+process continues from that state. Closing a run's events stops it: the process ends the run at its next event, within
+one step. Written for ``spaces`` 0.51.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from zimage_app.service.generation.generator import EventStream, Generator
 from zimage_app.service.library.loras import LoraLibrary
 
 _BEGIN = 20.0
-"""Seconds to get the weights onto the device, to read the prompt and to decode."""
+"""Seconds for moving weights to the device, encoding the prompt and decoding."""
 _SECONDS_PER_COST = 4e-5
-"""Of half an RTX Pro 6000, about twice what Z-Image-Turbo needs there: a run that outlasts its lease is killed."""
-_LONGEST = 120.0
-"""More is refused to visitors without an account."""
+"""Seconds per unit of cost: about twice Z-Image-Turbo's time on half an RTX Pro 6000, because a run that exceeds its
+lease is killed."""
+_MAX_SECONDS = 120.0
+"""Maximum lease in seconds; ZeroGPU refuses more to visitors without an account."""
 
 
 def lease_seconds(plan: GenerationPlan) -> int:
-    """For how long the GPU is asked for; the visitor's daily share is spent on it."""
+    """Return the seconds for which the GPU is requested; they are charged to the visitor's daily quota."""
     cost = sum(stage.cost for stage in plan.stages)
-    return math.ceil(min(_LONGEST, _BEGIN + cost * _SECONDS_PER_COST))
+    return math.ceil(min(_MAX_SECONDS, _BEGIN + cost * _SECONDS_PER_COST))
 
 
 def _never() -> bool:
@@ -41,7 +42,7 @@ def _never() -> bool:
 
 
 class BorrowedGenerator(Generator):
-    """A loaded model whose runs happen in processes that have the GPU. Make it before the page is launched."""
+    """A generator whose runs happen in forked processes with a GPU. Create it before the page is launched."""
 
     def __init__(self, held: Generator) -> None:
         vars(self).update(vars(held))
@@ -50,7 +51,7 @@ class BorrowedGenerator(Generator):
     def stream(
         self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = _never
     ) -> EventStream:
-        """As ``Generator.stream``; ``cancelled`` is asked after every event."""
+        """Like ``Generator.stream``, but ``cancelled`` is called after every event only."""
         try:
             plan = request if isinstance(request, GenerationPlan) else self.plan(request)
             with closing(self._lent(plan)) as events:
@@ -69,14 +70,14 @@ class BorrowedGenerator(Generator):
             yield Failed(_refused(error))
 
     def _run(self, plan: GenerationPlan) -> EventStream:
-        """In the other process, whose copies of locks may be held by threads that it doesn't have."""
+        """Run in the forked process. Replaces locks, which threads of the parent may have held during the fork."""
         self._loras = LoraLibrary(*self._loras.folders)
         self._busy = threading.Lock()
         yield from super().stream(plan)
 
 
 def _lending(run: Callable[[GenerationPlan], EventStream]) -> Callable[[GenerationPlan], EventStream]:
-    import spaces  # must come before anything that begins to use CUDA, and is on Spaces only
+    import spaces  # exists on Spaces only; must be imported before CUDA is initialised
 
     def lent(plan: GenerationPlan) -> EventStream:
         yield from run(plan)
@@ -87,7 +88,7 @@ def _lending(run: Callable[[GenerationPlan], EventStream]) -> Callable[[Generati
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether the Space says no, in words for the visitor: no GPU free, the day's share used up."""
+    """Whether the error is ZeroGPU's refusal with a message for the visitor: no free GPU, or the quota is used up."""
     return type(error).__module__.partition(".")[0] in ("gradio", "spaces") and hasattr(error, "message")
 
 

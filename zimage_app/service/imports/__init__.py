@@ -1,4 +1,4 @@
-"""Settings out of other programs' pictures and workflows. Files are read as untrusted data; nothing in them is run."""
+"""Imports settings from other programs' pictures and workflows. Files are untrusted data; nothing in them is run."""
 
 from zimage_app.service.imports.draft import Imported, StartAsked
 from zimage_app.service.imports.fitting import fitted

@@ -1,7 +1,7 @@
-"""What an import comes to: settings as plain data, and what became of each thing that was found. Knows no formats.
+"""The result of an import: settings as plain data, and reports on what was taken, translated or left out.
 
-Readers of the formats fill a ``Draft``, without judging values; ``Draft.settled`` keeps what a request allows, by the
-request's own check, and says of the rest why it stays behind.
+The formats' readers fill a ``Draft`` without validating values; ``Draft.settled`` keeps what the request's own
+validation allows, and reports why the rest is left out. Independent of formats.
 """
 
 from __future__ import annotations
@@ -33,94 +33,94 @@ from zimage_app.domain.wildcards import escaped, parse
 
 _SHOWN = 120
 _MAX_LINES = 200
-"""Of each list; a graph of thousands of foreign nodes is not told of one by one."""
+"""Maximum lines of each list, for graphs with thousands of unknown nodes."""
 _MAX_PROMPT = 10 * MAX_PROMPT
-"""Letters of a text with its tags; of what is longer, nothing could be kept."""
+"""Maximum characters of a prompt with its tags; longer ones are rejected."""
 _GRID = 16
 _EXPECTED = ("steps", "cfg", "sampler", "scheduler")
-"""What every stage of a file is expected to say."""
+"""Settings that every stage in a file is expected to have."""
 _ANY_DIGEST = "0" * 64
-_LEAST = 64
-"""Pixels of a side."""
+_MIN_SIDE = 64
+"""Minimum side in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartAsked:
-    """A start picture that a file names and does not hold."""
+    """A start picture that the imported file names but doesn't contain."""
 
     file: str = ""
-    """Its name there; empty where it isn't known."""
+    """The picture's file name; empty if it isn't known."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Those of ``StartPicture`` that are said, but for the picture and its mask."""
+    """Known settings of ``StartPicture``, except the picture and its mask."""
     mask_file: str = ""
-    """The name of its mask's file there."""
+    """File name of the mask."""
     own_mask: bool = False
-    """Whether its transparent part is the mask."""
+    """Whether the picture's transparent part is the mask."""
 
     def begun(self, picture: str) -> dict[str, Any]:
-        """``start`` of a request with the picture of that SHA-256."""
+        """Return a request's ``start`` for the picture with that SHA-256."""
         return {**self.settings, "picture": picture, **({"mask": picture} if self.own_mask else {})}
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """Settings that were found in a file, all of them allowed; what wasn't found is not in ``settings``."""
+    """Valid settings found in a file, with reports on them."""
 
     source: Text
-    """The program that wrote them."""
+    """The program that wrote the settings."""
     settings: dict[str, Any]
-    """Plain data for ``parse_request``: prompt, negative, seed, stages, loras, triggers."""
+    """Plain data for ``parse_request``: those of prompt, negative, seed, stages, loras and triggers that were found."""
     model: str
-    """The model's name or file there; empty where it isn't said."""
+    """The model's name or file in the imported file; empty if there is none."""
     taken: tuple[Text, ...]
     translated: tuple[Text, ...]
     left: tuple[Text, ...]
-    """What could not be carried over, with the reason."""
+    """Messages about settings that were left out, with reasons."""
     exact: bool = False
-    """Whether this app wrote them, so that they make the same picture again."""
+    """Whether this app wrote the settings, so that they reproduce the same picture."""
     start: StartAsked | None = None
 
     def request(self) -> GenerationRequest:
-        """As a request; raises RequestError where no prompt was found."""
+        """Return the settings as a request; raises RequestError if no prompt was found."""
         return parse_request({"prompt": "", **self.settings})
 
 
 @dataclass
 class Draft:
-    """What a reader has found so far. Values are as they stand in the file, and may be anything."""
+    """Settings that a reader has found so far. Values are unvalidated and may have any type."""
 
     source: Text
     prompt: object = None
     negative: object = None
     seed: object = None
-    """The base seed; None: the first stage's."""
+    """The base seed; None means the first stage's seed."""
     stages: list[dict[str, Any]] = field(default_factory=list)
-    """From first to last; each holds only what was found."""
+    """Settings found for each stage, in order."""
     loras: list[dict[str, Any]] = field(default_factory=list)
     model: object = None
     start: StartAsked | None = None
     prompt_choices: bool = False
-    """Whether ``{a|b}`` in the prompt is meant to be drawn; else it was drawn before it was written down."""
+    """Whether ``{a|b}`` in the prompt is to be drawn; otherwise braces are plain text."""
     negative_choices: bool = False
     ours: bool = False
-    """Whether this app wrote the file, so that every name in it is one of ours."""
+    """Whether this app wrote the file, so that all names in it are this app's."""
     translated: list[Text] = field(default_factory=list)
     left: list[Text] = field(default_factory=list)
 
     def turn(self, what: Text, theirs: object, ours: object) -> None:
-        """Tell that something has another name or value here."""
+        """Report that something has another name or value in this app."""
         before, after = shown(theirs), shown(ours)
         self.translated.append(Text(f"{what.en}: {before} → {after}", f"{what.zh}：{before} → {after}"))
 
     def leave(self, what: Text, reason: Text) -> None:
-        """Tell what stays behind, and why."""
+        """Report a setting that is left out, and why."""
         self.left.append(Text(f"{what.en}: {reason.en}", f"{what.zh}：{reason.zh}"))
 
     def settled(self) -> Imported:
-        """Keep what a request allows.
+        """Return the valid settings with reports.
 
         Raises:
-            ImportedFileError: nothing of it is left.
+            ImportedFileError: no valid setting is left.
         """
         settings: dict[str, Any] = {}
         self._texts(settings)
@@ -140,12 +140,12 @@ class Draft:
         if not settings:
             raise nothing_found(self.source)
         model = shown(self.model) if isinstance(self.model, str) else ""
-        taken = tuple(taken_lines(settings, ""))  # whether the model is taken, what is here decides
+        taken = tuple(taken_lines(settings, ""))  # ``fitting`` decides later whether the model is available
         start = self._start()
         taken += tuple(_start_lines(start.settings)) if start else ()
         return Imported(self.source, settings, model, taken, _few(self.translated), _few(self.left), start=start)
 
-    # Parts.
+    # Helpers.
 
     def _start(self) -> StartAsked | None:
         if self.start is None:
@@ -188,7 +188,7 @@ class Draft:
         return True
 
     def _untagged(self, text: str, name: str, title: Text) -> str:
-        """A prompt without its LoRA tags, which become entries of the list."""
+        """Return a prompt without its LoRA tags, which are added to the LoRAs."""
         try:
             words, tags = split_tags(text)
         except RequestError as error:
@@ -217,7 +217,7 @@ class Draft:
             del self.stages[MAX_STAGES:]
 
     def _seeds(self, settings: dict[str, Any]) -> list[object]:
-        """The base seed into the settings; gives each stage's own, or None where it follows the base."""
+        """Set the base seed; return each stage's own seed, or None if it follows from the base seed."""
         title = knob_of(GenerationRequest, "seed").title
         given = [stage.pop("seed", None) for stage in self.stages]
         base = self.seed if self.seed is not None else next((seed for seed in given if seed is not None), None)
@@ -247,7 +247,7 @@ class Draft:
         return kept
 
     def _tell_of_unsaid(self, stages: list[dict[str, Any]]) -> None:
-        """What a file that tells of a stage doesn't tell, and what is filled in for it."""
+        """Report expected settings that a stage lacks, with the defaults used for them."""
         for number, (stage, given) in enumerate(zip(stages, self.stages, strict=True)):
             for name in _EXPECTED if stage else ():
                 title = of_stage(number, knob_of(Stage, name).title)
@@ -259,13 +259,13 @@ class Draft:
                     )
 
     def _within_sides(self, given: Mapping[str, Any], number: int) -> Mapping[str, Any]:
-        """A size with a side that is too long, smaller in the same shape."""
+        """Shrink a size with a side that is too long, keeping the aspect ratio."""
         width, height = (_whole(given.get(name)) for name in ("width", "height"))
         if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
             return given
         factor = MAX_SIDE / max(width, height)
         sides = [round(side * factor / _GRID) * _GRID for side in (width, height)]
-        if factor >= 1 or min(sides) < _LEAST:
+        if factor >= 1 or min(sides) < _MIN_SIDE:
             return given
         title = of_stage(number, Text("size", "尺寸"))
         reason = Text(f"sides have at most {MAX_SIDE} pixels", f"边长不超过 {MAX_SIDE} 像素")
@@ -274,7 +274,7 @@ class Draft:
         return {**given, "width": sides[0], "height": sides[1]}
 
     def _on_grid(self, pixels: int, number: int, name: str) -> int:
-        """The nearest multiple of 16: what the model's patches ask for."""
+        """Round a side to the nearest multiple of 16, as the model's patches require."""
         rounded = (pixels + _GRID // 2) // _GRID * _GRID
         if rounded != pixels:
             self.turn(of_stage(number, knob_of(Stage, name).title), pixels, rounded)
@@ -289,7 +289,7 @@ class Draft:
         return None if allowed is None else use
 
     def _allowed(self, data: dict[str, Any], title: Text) -> Any:
-        """The one value of ``data`` where a request may hold it; else None, and it is told why."""
+        """Return the single value of ``data`` if it is valid in a request; otherwise report why and return None."""
         try:
             parse_request({"prompt": "-"} | data)
         except RequestError as error:
@@ -312,12 +312,12 @@ class Draft:
 
 
 def of_stage(number: int, what: Text) -> Text:
-    """A thing of the stage of that number, counted from 0."""
+    """Return "Stage N, ``what``" for a stage number counted from 0."""
     return Text(f"Stage {number + 1}, {what.en}", f"阶段 {number + 1}，{what.zh}")
 
 
 def unknown_name(draft: Draft, number: int, field: str, name: object) -> None:
-    """Tell of a sampler or scheduler that this app doesn't have."""
+    """Report a sampler or scheduler that this app doesn't have."""
     default = getattr(Stage(), field)
     draft.leave(
         of_stage(number, knob_of(Stage, field).title),
@@ -329,20 +329,20 @@ def unknown_name(draft: Draft, number: int, field: str, name: object) -> None:
 
 
 def lora_name(file: str) -> str:
-    """A LoRA's file as this app names it: forward slashes, no ending."""
+    """Return a LoRA file's name as this app writes it: forward slashes, no suffix."""
     name = file.strip().replace("\\", "/")
     return name[: -len(".safetensors")] if name.lower().endswith(".safetensors") else name
 
 
 def shown(value: object) -> str:
-    """A value in a sentence: short, and on one line."""
+    """Return a value as short text on one line, for messages."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
     text = " ".join(text[: 2 * _SHOWN].encode(errors="replace").decode().split())
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 def nothing_found(source: Text) -> ImportedFileError:
-    """For a file of a known program that says nothing this app could use."""
+    """Make the error for a file of a known program without usable settings."""
     return ImportedFileError(
         Text(
             f"This is {source.en}'s, but it holds no prompt and no sampler that could be read;"
@@ -353,7 +353,7 @@ def nothing_found(source: Text) -> ImportedFileError:
 
 
 def _whole(value: object) -> object:
-    """A whole number however it is written: 20, 20.0, "20"; anything else as it is."""
+    """Convert a whole number (20, 20.0, "20") to int; return anything else unchanged."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,20}\s*", value, re.ASCII):
@@ -374,7 +374,7 @@ def _few(lines: list[Text]) -> tuple[Text, ...]:
 
 
 def taken_lines(settings: Mapping[str, Any], model: str) -> Iterator[Text]:
-    """What was found, line by line; defaults that fill the rest are not in it."""
+    """Yield a line per setting that was found, without defaults."""
     for name in ("prompt", "negative", "triggers", "seed", "variation_strength", "variation_seed"):
         if settings.get(name):
             yield _line(knob_of(GenerationRequest, name).title, settings[name])
@@ -396,7 +396,7 @@ def taken_lines(settings: Mapping[str, Any], model: str) -> Iterator[Text]:
 
 def _said(name: str, value: Any) -> Text:
     if isinstance(value, dict):
-        settings = STAGE_GROUPS[name].model_validate(value)  # what is left out is as usual
+        settings = STAGE_GROUPS[name].model_validate(value)  # fills in defaults
         value = "/".join(str(shown(each)) for each in list(settings.model_dump().values())[:3])
     title = knob_of(Stage, name).title
     return Text(f"{title.en} {shown(value)}", f"{title.zh} {shown(value)}")

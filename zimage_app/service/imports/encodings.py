@@ -1,4 +1,4 @@
-"""Texts as people's tools write them: in several encodings, UTF-8 where Latin-1 belongs, in EXIF's and XMP's notes."""
+"""Decodes texts of other tools: text files in several encodings, and text chunks, EXIF and XMP of pictures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def decoded(data: bytes) -> tuple[str, bool] | None:
-    """A text file's text, and whether its encoding had to be guessed; None where it is no text."""
+    """Decode a text file; return (text, whether the encoding was guessed), or None if it isn't text."""
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             return _as(data, encoding, guessed=True)
-    if data[:400].count(0) > 3:  # letters of two bytes, without a mark that says so
+    if data[:400].count(0) > 3:  # probably UTF-16 without a byte order mark
         big = data[0:400:2].count(0) >= data[1:400:2].count(0)
         return _as(data, "utf-16-be" if big else "utf-16-le", guessed=True)
     return _as(data, "utf-8-sig", guessed=False) or _as(data, "gb18030", guessed=True)
@@ -37,7 +37,7 @@ def _as(data: bytes, encoding: str, *, guessed: bool) -> tuple[str, bool] | None
 
 
 def picture_texts(image: Image.Image) -> Iterator[tuple[str, str]]:
-    """The texts in a picture by their names."""
+    """Yield (name, text) of all texts in a picture."""
     for key, value in image.info.items():
         if not isinstance(key, str):
             continue
@@ -45,7 +45,7 @@ def picture_texts(image: Image.Image) -> Iterator[tuple[str, str]]:
             yield key, str(value).strip("\0")
         elif isinstance(value, str):
             yield key, _mended(value).strip("\0")
-        elif isinstance(value, bytes) and key == "comment":  # of JPEG and GIF
+        elif isinstance(value, bytes) and key == "comment":  # JPEG and GIF comments
             yield key, value.decode("utf-8", "replace").strip("\0")
     yield from _exif_texts(exif_of(image))
     xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp")
@@ -55,7 +55,7 @@ def picture_texts(image: Image.Image) -> Iterator[tuple[str, str]]:
 
 
 def _mended(text: str) -> str:
-    """PNG's plain texts are Latin-1 by its rules; many programs write UTF-8 all the same."""
+    """Fix a text decoded as Latin-1, as PNG's tEXt specifies, although the program wrote UTF-8."""
     if text.isascii():
         return text
     try:
@@ -85,10 +85,10 @@ def _exif_texts(exif: Image.Exif) -> Iterator[tuple[str, str]]:
 
 
 def _comment(data: bytes) -> str:
-    """EXIF's UserComment: eight bytes say how it is written; for UNICODE not in which order of bytes."""
+    """Decode EXIF's UserComment: eight bytes name the encoding; for UNICODE they don't tell the byte order."""
     code, text = data[:8], data[8:]
     if not code.startswith(b"UNICODE"):
         return (text if code.startswith((b"ASCII", b"\0")) else data).decode("utf-8", "replace").strip("\0")
-    # Letters below 256, which every infotext and JSON is full of, have their zero byte first in big endian.
+    # ASCII characters, of which infotexts and JSON mostly consist, have their zero byte first in big endian.
     big = text[0::2].count(0) >= text[1::2].count(0)
     return text.decode("utf-16-be" if big else "utf-16-le", "replace").strip("\0")

@@ -1,4 +1,4 @@
-"""Values of strangers' flat data, as they are meant: numbers that are written as texts, texts, lists."""
+"""Converts values of other programs' flat data: numbers written as text, texts, lists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def number(value: object) -> Any:
-    """A number, also where it is written as text; else the value, for the request's check to judge."""
+    """Return a number, also from text; return any other value unchanged, for the request's validation."""
     if isinstance(value, str):
         for read in (int, float):
             try:
@@ -17,20 +17,20 @@ def number(value: object) -> Any:
 
 
 def text_of(value: object) -> str | None:
-    """A text that says something."""
+    """Return a stripped text; None if the value isn't a text or is blank."""
     return value.strip() if isinstance(value, str) and value.strip() else None
 
 
 def list_of(value: object) -> list[Any]:
-    """A list; empty for anything else."""
+    """Return the value if it is a list, otherwise an empty list."""
     return value if isinstance(value, list) else []
 
 
 def between(value: object, low: float, high: float) -> bool:
-    """Whether a value is a number within bounds."""
+    """Whether the value is a number within ``low`` and ``high``."""
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def words(text: str) -> frozenset[str]:
-    """Names that are written one behind the other."""
+    """Split a text of names separated by spaces."""
     return frozenset(text.split())

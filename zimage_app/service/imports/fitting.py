@@ -1,4 +1,4 @@
-"""Imported settings against what is on this machine: models and LoRAs by the names that they have here."""
+"""Matches imported settings with this machine's models and LoRAs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from zimage_app.service.library.loras import LoraLibrary
 
 
 def fitted(imported: Imported, loras: LoraLibrary, models: Mapping[str, str]) -> Imported:
-    """The same settings with the model and the LoRAs by the names that they have here.
+    """Return the settings with model and LoRAs renamed to those on this machine.
 
-    ``models`` gives the family of each model that can be used; without any that fits, ``model`` is empty.
-    A LoRA that isn't here stays in the settings, so that nothing is lost; the list says that it is missing.
+    ``models`` maps usable models to their families; if none fits, ``model`` is empty. A missing LoRA stays in the
+    settings, so that nothing is lost, and is reported.
     """
     settings, taken = dict(imported.settings), list(imported.taken)
     translated, left = list(imported.translated), list(imported.left)
@@ -39,7 +39,7 @@ def fitted(imported: Imported, loras: LoraLibrary, models: Mapping[str, str]) ->
 
 
 def _model(theirs: str, models: Mapping[str, str]) -> tuple[str, Text | None]:
-    """Our model for theirs (empty where there is none), and what to say of it."""
+    """Return this machine's model for an imported one, or "", and a message about it if the names differ."""
     if not theirs or theirs in models:
         return theirs, None
     stem, family = stem_of(theirs), family_of(theirs)
@@ -60,7 +60,7 @@ def _model(theirs: str, models: Mapping[str, str]) -> tuple[str, Text | None]:
 
 
 def _lora(name: str, loras: LoraLibrary) -> tuple[str, Text | None]:
-    """The library's name for a LoRA, also from another folder; empty, and a sentence, where there is none."""
+    """Return the library's name of a LoRA, in any folder, or "", and a message if the names differ."""
     try:
         found = loras.name_of(name)
     except LoraError as error:

@@ -1,7 +1,7 @@
-"""A1111's ``parameters`` text taken apart: prompt, ``Negative prompt:``, and a line of ``Key: value`` pairs.
+"""Parses A1111's ``parameters`` text: prompt, ``Negative prompt:``, and a line of ``Key: value`` pairs.
 
-Values with a comma, colon or line break stand in JSON's quotes; some programs write whole JSON. Chat programs make one
-line of it all, sites and the pages' copy buttons add lines behind.
+Values with a comma, colon or line break are JSON strings; some programs write other JSON values. Chat programs may join
+all lines to one, and websites and copy buttons may append lines.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 _NEGATIVE = "Negative prompt:"
 _LAST_LINES = 12
-"""Lines from the end in which the pairs are looked for."""
+"""Number of lines from the end that are searched for the pairs."""
 _MAX_LINE = 100_000
-"""Letters of the pairs. What is said in them of ours is at most a prompt, escaped."""
+"""Maximum characters of the pairs. This app's own pairs hold an escaped prompt at most."""
 _STEPS = re.compile(r"\bSteps:\s{0,4}\d{1,6}(?=\s{0,4}(,|$))")
 _KEY = re.compile(r"\s{0,8}(\w[\w \-/()+.#]{0,60}?)\s{0,4}:\s{0,4}")
 _TO_COMMA = re.compile(r"[^,]*")
@@ -27,21 +27,21 @@ _TEMPLATE = re.compile(r"^(Negative template|Template):", re.IGNORECASE | re.MUL
 
 @dataclass(frozen=True, slots=True)
 class Infotext:
-    """A text of this kind, taken apart."""
+    """A parsed infotext."""
 
     prompt: str
     negative: str
     facts: dict[str, Any]
-    """By their key in small letters; texts, but for values that are JSON."""
+    """Lower-case key -> value: a string, or the parsed value if it was JSON."""
 
 
 def is_infotext(text: str) -> bool:
-    """Whether a text is of this kind."""
+    """Whether a text is an infotext."""
     return _pairs_begin(text) is not None
 
 
 def parsed(text: str) -> Infotext:
-    """The parts; all is the prompt where a text isn't of this kind."""
+    """Parse an infotext; if it isn't one, the whole text is the prompt."""
     text = text.replace("\r\n", "\n").strip()
     begin = _pairs_begin(text)
     if begin is None:
@@ -60,7 +60,7 @@ def parsed(text: str) -> Infotext:
 
 
 def _pairs_begin(text: str) -> int | None:
-    """Where the pairs begin: in one of the last lines, at its begin where there is such a line, else inside one."""
+    """Return the index where the pairs begin, preferably at the start of one of the last lines; None without pairs."""
     end = len(text)
     inside: int | None = None
     for _ in range(_LAST_LINES):
@@ -79,7 +79,7 @@ def _pairs_begin(text: str) -> int | None:
 
 
 def _split(body: str, *, one_line: bool) -> tuple[str, str]:
-    """Prompt and negative prompt: at the first line that begins with its name; in one line at the last such words."""
+    """Split at the first line that begins with "Negative prompt:"; in a one-line text at its last occurrence."""
     start = 0 if body.startswith(_NEGATIVE) else body.find(f"\n{_NEGATIVE}")
     if start < 0 and one_line:
         start = body.rfind(_NEGATIVE, body.rfind("\n") + 1)
@@ -89,7 +89,7 @@ def _split(body: str, *, one_line: bool) -> tuple[str, str]:
 
 
 def _without_template(text: str) -> str:
-    """SD.Next writes the text with its wildcards behind the drawn one."""
+    """Remove the wildcard template that SD.Next appends to the drawn text."""
     match = _TEMPLATE.search(text)
     return text[: match.start()] if match else text
 
@@ -106,7 +106,7 @@ def _pairs(line: str) -> Iterator[tuple[str, Any]]:
 
 
 def _value(line: str, at: int) -> tuple[Any, int]:
-    """A value and where the next pair begins."""
+    """Return a value and the index where the next pair begins."""
     if line[at : at + 1] in ('"', "{", "["):
         try:
             value, end = json.JSONDecoder().raw_decode(line, at)

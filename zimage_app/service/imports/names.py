@@ -1,4 +1,4 @@
-"""What other programs call samplers, schedulers, ways to resize and models. Knows no files."""
+"""Translates other programs' names of samplers, schedulers, resize methods and models."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _SAMPLERS = {
     "k dpmpp sde": "dpmpp_sde",
     "k dpmpp 2 a": "dpmpp_2s_ancestral",
 }
-"""By their words, as ``_words`` gives them; what has the same words in ComfyUI needs no line here."""
+"""Other programs' sampler name, normalised by ``_words`` -> name here. Names that equal ComfyUI's need no entry."""
 
 _SCHEDULERS = {
     "flowmatcheulerdiscretescheduler": "flow_match_linear",
@@ -64,7 +64,7 @@ _SCHEDULERS = {
     "sgm": "sgm_uniform",
 }
 _OURS = frozenset(name for name in SCHEDULERS if name.startswith("flow_match"))
-"""Our own names, which mean nothing elsewhere."""
+"""Schedulers that only this app has."""
 
 _METHODS = {
     "latent": "bilinear",
@@ -84,17 +84,17 @@ METHODS = ("nearest-exact", "bilinear", "bicubic", "area", "bislerp")
 
 
 def is_ours(name: str | None) -> bool:
-    """Whether a scheduler's name is this app's own, which means nothing elsewhere."""
+    """Whether only this app has a scheduler of this name."""
     return name in _OURS
 
 
 def usual_part(file: str) -> bool:
-    """Whether a text encoder's or VAE's file is one that belongs to this model, or stands for none."""
+    """Whether a text encoder's or VAE's file name is a usual one of Z-Image, or means the default."""
     return stem_of(file).lower().startswith(_PARTS) or file.strip().lower() in _NO_PART
 
 
 def sampler_and_scheduler(name: str) -> tuple[str, str | None] | None:
-    """Our sampler for theirs, and the scheduler where the name holds one too, as in "DPM++ 2M Karras"."""
+    """Translate a sampler's name; return (sampler, scheduler if the name has one, as in "DPM++ 2M Karras") or None."""
     if name in SAMPLER_TRAITS:
         return name, None
     words = _words(name)
@@ -111,7 +111,7 @@ def sampler_and_scheduler(name: str) -> tuple[str, str | None] | None:
 
 
 def scheduler(name: str) -> str | None:
-    """Our scheduler for theirs."""
+    """Translate a scheduler's name; None if it isn't known."""
     if name in SCHEDULERS and name not in _OURS:
         return name
     words = _words(name)
@@ -120,13 +120,13 @@ def scheduler(name: str) -> str | None:
 
 
 def resize_method(name: str) -> str | None:
-    """Our way to resize a latent for theirs; None for those that enlarge pixels by a model of their own."""
+    """Translate the name of a latent resize method; None for others, such as upscale models."""
     folded = name.strip().lower()
     return folded if folded in METHODS else _METHODS.get(folded)
 
 
 def family_of(model: str) -> str:
-    """The published model that a model's or a file's name tells of; empty for all others."""
+    """Return the family (published model) recognised in a model's or file's name; empty for others."""
     words = re.sub(r"[^a-z0-9]", "", stem_of(model).lower())
     if "zimage" not in words and not words.startswith("zit"):
         return ""
@@ -134,7 +134,7 @@ def family_of(model: str) -> str:
 
 
 def stem_of(model: str) -> str:
-    """A model file's name without its folder and ending."""
+    """Return a model file's name without folder and suffix."""
     name = PurePosixPath(model.strip().replace("\\", "/")).name
     return re.sub(r"\.(safetensors|sft|gguf|ckpt|pth|pt|bin)$", "", name, flags=re.IGNORECASE)
 

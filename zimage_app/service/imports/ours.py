@@ -1,4 +1,4 @@
-"""Our own settings: a picture's record, or a request as JSON. Taken as they are; nothing is translated."""
+"""Reads this app's own settings: a picture's record, or a request as JSON. Nothing is translated."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ US = Text("Z-Image Progressive Studio", "Z-Image Progressive Studio")
 
 
 def read_studio(text: str) -> Imported:
-    """The record inside a picture; raises StorageError where it cannot be read or is of a newer version."""
+    """Read the record inside a picture; raises StorageError if it is invalid or of a newer version."""
     record = ImageRecord.from_json(text)
     return _imported(record.request, record.model)
 
 
 def read_request(data: Mapping[str, Any]) -> Imported:
-    """A request as plain data; raises RequestError for what is out of bounds."""
+    """Read a request as plain data; raises RequestError if it is invalid."""
     return _imported(parse_request(data), "")
 
 

@@ -1,6 +1,6 @@
-"""Programs that write their settings as flat data: who they are, how their files are known, what they call things.
+"""Reads programs that write their settings as flat data: how their files are recognised, and how they name settings.
 
-A new program is a row of ``PROGRAMS``. What a file holds beside the names of its row is told of.
+A new program is a row of ``PROGRAMS``. Data under names that the row doesn't list is reported as left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zimage_app.service.imports.webui import diffusers_cfg, sampler_fields
 
 Data = Mapping[str, Any]
 Use = tuple[object, object]
-"""A LoRA's file and strength."""
+"""(file, strength) of a LoRA."""
 
 _SIZE = re.compile(r"\D{0,3}(\d{2,5})\D{1,4}(\d{2,5})\D{0,3}")
 _BRACKETS = re.compile(r"\[([^\[\]]{1,4000})\]")
@@ -28,20 +28,20 @@ _STAGE = ("steps", "cfg", "shift", "denoise", "width", "height")
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program's form."""
+    """The data format of one program."""
 
     name: str
     knows: Callable[[Data], bool]
-    """Whether data is of this form."""
+    """Whether data is in this format."""
     names: Mapping[str, str]
-    """Ours -> theirs: prompt, negative, seed, model, size, sampler, scheduler and a stage's numbers."""
+    """Name here -> the program's name: prompt, negative, seed, model, size, sampler, scheduler and stage numbers."""
     loras: Callable[[Data], Iterable[Use]] = lambda _data: ()
     ignored: frozenset[str] = field(default=frozenset())
-    """What decides nothing here; what isn't in ``names`` either is told of."""
+    """Names that don't affect the picture and aren't reported."""
     diffusers: bool = False
-    """Whether its guidance is counted as diffusers does."""
+    """Whether guidance is diffusers' scale, which is CFG minus 1."""
     one_name: bool = False
-    """Whether it has one name for sampler and scheduler together, in ``scheduler``."""
+    """Whether ``scheduler`` names sampler and scheduler together."""
 
 
 def _has(*names: str) -> Callable[[Data], bool]:
@@ -90,7 +90,7 @@ def _art_loras(data: Data) -> Iterator[Use]:
 
 
 def _listed(value: object) -> list[Any]:
-    """A list, also where it is written as text; one value is a list of it."""
+    """Return a list, also from its text form; a single value becomes a list of one."""
     if isinstance(value, str) and value.startswith("["):
         try:
             value = ast.literal_eval(value) if len(value) < 4000 else []
@@ -102,7 +102,7 @@ def _listed(value: object) -> list[Any]:
 
 
 def _model_name(value: object) -> object:
-    """A model's name in any of the forms that programs wrote."""
+    """Return a model's name from any of the forms that programs use."""
     if isinstance(value, Mapping):
         return value.get("name", value.get("model_name", value.get("label")))
     if isinstance(value, list):
@@ -202,12 +202,12 @@ PROGRAMS: tuple[Program, ...] = (
 
 
 def program_of(data: Data) -> Program | None:
-    """The program that wrote flat data of this form."""
+    """Return the program whose format the data has, or None."""
     return next((each for each in PROGRAMS if each.knows(data)), None)
 
 
 def read_program(program: Program, given: Data) -> Imported:
-    """Its settings; raises ImportedFileError where nothing of them can be used."""
+    """Read a program's settings; raises ImportedFileError if none can be used."""
     data, names = _inner(given), program.names
     draft = Draft(_named(program.name), data.get(names.get("prompt", "")), data.get(names.get("negative", "")))
     draft.seed = number(data.get(names.get("seed", "")))
@@ -233,12 +233,12 @@ def read_program(program: Program, given: Data) -> Imported:
 
 
 def _inner(given: Data) -> Data:
-    """Some forms keep the settings one level down."""
+    """Return the settings of formats that nest them one level deeper."""
     inner = given.get("image")
     if isinstance(inner, dict) and "model_weights" in given:
         prompts = list_of(inner.get("prompt"))
         text = " ".join(str(each.get("prompt", "")) for each in prompts if isinstance(each, Mapping))
-        # What is not wanted stood in brackets inside the prompt.
+        # This format has the negative prompt in brackets inside the prompt.
         unwanted = ", ".join(_BRACKETS.findall(text))
         return {**given, **inner, "prompt": _BRACKETS.sub("", text).strip(), "negative_prompt": unwanted}
     if any(key.startswith("mold:") for key in given):
@@ -252,7 +252,7 @@ def _inner(given: Data) -> Data:
 
 
 def tell_of_rest(draft: Draft, data: Data, known: Iterable[str]) -> None:
-    """Tell of what a file holds beside the names that are known."""
+    """Report data under names that aren't known."""
     for key in sorted(set(data) - set(known)):
         if data[key] not in (None, "", False, [], {}, "None", "False", "null"):
             draft.leave(_named(shown(key)), _no_place(data[key]))

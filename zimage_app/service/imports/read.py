@@ -1,7 +1,7 @@
-"""Whose settings a file holds, and where in it. Every size is bounded, and nothing but settings is taken out.
+"""Finds the settings in a file and recognises the program that wrote them. All sizes are limited.
 
-Pictures: PNG text chunks; in JPEG and WebP the EXIF comment (A1111, SwarmUI) and the camera's name and model (ComfyUI).
-Else JSON (a workflow in either of ComfyUI's forms, whatever wraps it, or the settings alone), else A1111's text.
+Pictures: PNG text chunks; in JPEG and WebP the EXIF comment (A1111, SwarmUI) and camera make and model (ComfyUI).
+Other files: JSON (a ComfyUI workflow in either form, possibly wrapped, or settings), or A1111's text.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from zimage_app.service.pictures.picture_files import UnreadablePicture, opened_
 
 MAX_BYTES = 64 * 2**20
 _MAX_TEXT = 8 * 2**20
-"""Letters. Workflows of a thousand nodes have one or two million."""
+"""Maximum characters of a text; workflows of a thousand nodes have one or two million."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 _SOFTWARE = ("Software", "software", "generator")
 _SETTINGS = ("prompt", "param", "setting", "workflow", "generation", "metadata", "dream", "seed", "comment")
 _MAX_WRAPPINGS = 500
-"""Values that are looked through for a graph."""
+"""Maximum number of nested values that are searched for a graph."""
 _BEGINS = re.compile(r"\s*[\[{]")
-"""What JSON begins with that may hold settings."""
+"""Start of a JSON list or object."""
 _TAKEN = Text(
     "take a picture (PNG, JPEG, WebP) with its settings inside, a ComfyUI workflow (JSON) or A1111's text",
     "请使用带参数的图片（PNG、JPEG、WebP）、ComfyUI 工作流（JSON）或 A1111 参数文本",
@@ -48,17 +48,20 @@ _TAKEN = Text(
 
 @dataclass
 class _Found:
-    """The texts of a file by their name, and a picture's size."""
+    """The texts of a file by name, and the size of a picture."""
 
     texts: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     guessed: bool = False
-    """Whether the text's encoding isn't certain."""
+    """Whether the text's encoding was guessed."""
     _data: dict[str, Any] = field(default_factory=dict)
     _left: int = MAX_VALUES
 
     def data(self, key: str) -> Any:
-        """What the text of that name says as JSON; None where it is none, or all are too much. Each is read once."""
+        """Return a text's JSON list or object, cached; None if it isn't one.
+
+        Raises ImportedFileError if all texts together have too many values.
+        """
         if key not in self._data:
             text = self.texts.get(key, "")
             self._data[key] = _json(text, self._left)
@@ -67,7 +70,7 @@ class _Found:
 
 
 def read_file(path: Path) -> Imported:
-    """The settings in a file on disk; raises ImportedFileError as ``read_settings`` does."""
+    """Read the settings in a file on disk; raises ImportedFileError as ``read_settings`` does."""
     try:
         if not path.exists():
             raise ImportedFileError(Text(f"There is no file {path}.", f"没有文件 {path}。"))
@@ -82,10 +85,10 @@ def read_file(path: Path) -> Imported:
 
 
 def read_settings(data: bytes, name: str) -> Imported:
-    """The settings in a file's bytes; ``name`` is what the user calls it.
+    """Read the settings in a file's bytes; ``name`` is its file name, for messages.
 
     Raises:
-        ImportedFileError: too big, damaged, of another kind, without settings, or with none that mean anything here.
+        ImportedFileError: the file is too large, damaged or of an unknown kind, or has no usable settings.
     """
     if len(data) > MAX_BYTES:
         raise _refused(name, Text(f"is bigger than {MAX_BYTES >> 20} MB", f"超过 {MAX_BYTES >> 20} MB"))
@@ -101,7 +104,7 @@ def read_settings(data: bytes, name: str) -> Imported:
 
 
 def _imported(found: _Found, name: str) -> Imported:
-    """By whoever wrote it: our own first, then the most exact form."""
+    """Try all formats: this app's own first, then from the most to the least precise."""
     refusals: list[ImportedFileError] = []
     for read in (_studio, _graphs, _swarm, _flat, _infotext):
         try:
@@ -140,7 +143,7 @@ def _graphs(found: _Found) -> Imported | None:
 
 
 def _wrapped(data: object) -> Iterator[dict[str, Any]]:
-    """Graphs in plain data: itself, or what jobs, API calls and saved pictures wrap; those that ran come first."""
+    """Yield graphs in plain data or nested in it (jobs, API calls, saved pictures), those under ``prompt`` first."""
     waiting = deque([data])
     for _ in range(_MAX_WRAPPINGS):
         if not waiting:
@@ -216,11 +219,11 @@ def _unknown(found: _Found, name: str) -> ImportedFileError:
 
 
 def _tells(key: str, text: str) -> bool:
-    """Whether a text of a picture may be settings: by its name, or since it is JSON."""
+    """Whether a picture's text may hold settings: by its name, or because it looks like JSON."""
     return _BEGINS.match(text) is not None or any(word in key.lower() for word in _SETTINGS)
 
 
-# The file itself.
+# Opening the file.
 
 
 def _picture(data: bytes, name: str) -> _Found:
@@ -249,11 +252,11 @@ def _text_file(data: bytes, name: str) -> _Found:
 
 
 def _json(text: str, most: int = MAX_VALUES) -> Any:
-    """What JSON says that is a list or a mapping; None where it is none.
+    """Parse a JSON list or object; None if the text isn't one.
 
     Raises:
-        ImportedFileError: it has too many values.
-        RecursionError: it is nested too deeply.
+        ImportedFileError: the JSON has too many values.
+        RecursionError: the JSON is nested too deeply.
     """
     if _BEGINS.match(text) is None:
         return None

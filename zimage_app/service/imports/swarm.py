@@ -1,4 +1,4 @@
-"""SwarmUI's settings, which are flat JSON; its refiner is a second stage of ours."""
+"""Reads SwarmUI's settings, which are flat JSON; its refiner becomes a second stage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IGNORED = words(
 
 
 def read_swarm(data: Mapping[str, Any]) -> Imported:
-    """``sui_image_params``; raises ImportedFileError where nothing of it can be used."""
+    """Read ``sui_image_params``; raises ImportedFileError if nothing can be used."""
     draft = Draft(Text("SwarmUI", "SwarmUI"), data.get("prompt"), data.get("negativeprompt"), seed=data.get("seed"))
     draft.model = data.get("model")
     names = {"width": "width", "height": "height", "steps": "steps", "cfgscale": "cfg", "sigmashift": "shift"}
@@ -44,7 +44,7 @@ def read_swarm(data: Mapping[str, Any]) -> Imported:
 
 
 def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The refiner's pass over the enlarged latent as a second stage."""
+    """Return the refiner's pass over the enlarged latent as a second stage, or None."""
     part = number(data.get("refinercontrolpercentage", data.get("refinercontrol")))
     scale = number(data.get("refinerupscale", 1))
     if not between(part, 0.001, 1) or not between(scale, 0.25, 8):
@@ -65,7 +65,7 @@ def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
             stage[side] = int(first[side] * scale)
     steps = number(data.get("refinersteps", first.get("steps")))
     if between(steps, 1, 10_000):
-        # Its sampler starts that far into its steps.
+        # SwarmUI's refiner skips the first (1 - part) of its steps.
         stage["steps"] = max(1, int(steps) - round(int(steps) * (1 - part)))
         draft.turn(of_stage(1, knob_of(Stage, "steps").title), f"{steps:g} × {part:g}", stage["steps"])
     if "refinercfgscale" in data:

@@ -1,6 +1,6 @@
-"""What A1111, Forge, SD.Next, stable-diffusion.cpp, Civitai and this app say in a ``parameters`` text, as settings.
+"""Reads the ``parameters`` text of A1111, Forge, SD.Next, stable-diffusion.cpp, Civitai and this app.
 
-"Hires fix" is a second stage of ours.
+"Hires fix" becomes a second stage.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from zimage_app.service.imports.ours import US, read_request
 _SIZE = re.compile(r"\s*(\d{1,5})\s*x\s*(\d{1,5})\s*")
 _OUR_VERSION = "Z-Image Progressive Studio"
 OUR_KEY = "studio"
-"""Where this app's own text holds the whole request."""
+"""Key under which this app's own text holds the whole request."""
 _IGNORED = re.compile(
     r"^(version|model hash|vae hash|lora hashes|ti hashes|hashes|rng|app|backend|pipeline|parser|user|operations"
     r"|hires module \d+|module \d+|batch size|batch pos|image cfg scale|diffusion in low bits|stages|created date"
     r"|civitai metadata|hires force|hires mode|refine|eta|guidance|latent sampler|index|sdcpp|studio)$",
     re.IGNORECASE,
 )
-"""What decides nothing that this app could set, or what every picture has."""
+"""Keys that affect nothing this app could set, or that every picture has."""
 _READ = re.compile(
     r"steps|sampler|schedule type|scheduler|cfg scale|seed|size|model|unet|denoising strength|shift|sampler shift"
     r"|civitai resources|vae|te|hires (upscale|steps|upscaler|resize|resize-1|resize-2|cfg scale|sampler|schedule type"
@@ -38,7 +38,7 @@ _READ = re.compile(
 
 
 def read_infotext(text: str) -> Imported:
-    """Raises ImportedFileError where nothing of it can be used."""
+    """Read an infotext's settings; raises ImportedFileError if none can be used."""
     info = parsed(text)
     facts = info.facts
     if isinstance(own := facts.get(OUR_KEY), str) and (exact := _own_request(own)) is not None:
@@ -99,14 +99,14 @@ def _first_stage(draft: Draft, info: Infotext) -> dict[str, Any]:
     if draft.ours and is_ours(schedule):
         return stage | {"scheduler": schedule} | sampler_fields(draft, 0, sampler, None)
     if schedule and schedule.lower() == "flowmatcheulerdiscretescheduler" and draft.source.en == "SD.Next":
-        # diffusers' scheduler of this name: its sigmas are ComfyUI's "simple" with the same shift.
+        # In SD.Next this is diffusers' scheduler, whose sigmas equal ComfyUI's "simple" with the same shift.
         draft.turn(of_stage(0, knob_of(Stage, "scheduler").title), schedule, "simple")
         sampler, schedule = sampler or "Euler", "simple"
     return stage | sampler_fields(draft, 0, sampler, schedule)
 
 
 def diffusers_cfg(draft: Draft, stage: dict[str, Any], *, pipeline: str) -> None:
-    """The diffusers pipeline of this model counts guidance from 0 where ComfyUI and this app count it from 1."""
+    """Convert diffusers' guidance scale to CFG: the Z-Image pipeline's 0 means CFG 1."""
     cfg = stage.get("cfg")
     if "zimage" not in pipeline.lower() or not isinstance(cfg, int | float):
         return
@@ -117,7 +117,7 @@ def diffusers_cfg(draft: Draft, stage: dict[str, Any], *, pipeline: str) -> None
 
 
 def sampler_fields(draft: Draft, place: int, sampler: str | None, schedule: str | None) -> dict[str, Any]:
-    """Sampler and scheduler of a stage, from other programs' names; tells what was translated or is unknown."""
+    """Return a stage's sampler and scheduler from other programs' names; reports translated and unknown names."""
     stage: dict[str, Any] = {}
     found = sampler_and_scheduler(sampler) if sampler else None
     if found:
@@ -148,7 +148,7 @@ def sampler_fields(draft: Draft, place: int, sampler: str | None, schedule: str 
 
 
 def _hires(draft: Draft, facts: Mapping[str, Any]) -> None:
-    """Hires fix as a second stage; without one, what a denoise was for is told."""
+    """Add hires fix as a second stage; without it, report a denoising strength, which was for a start picture."""
     first = draft.stages[0]
     size = _hires_size(first, facts)
     if size is None:
@@ -177,7 +177,7 @@ def _hires_steps(draft: Draft, stage: dict[str, Any], steps: Any) -> None:
     denoise = stage["denoise"]
     if not between(steps, 1, 9999) or not between(denoise, 1e-6, 1):
         return
-    # Of ``steps`` it runs the last part alone, and one step more (A1111's setup_img2img_steps).
+    # A1111 runs only the last part of ``steps``, plus one step (setup_img2img_steps).
     stage["steps"] = min(int(min(denoise, 0.999) * steps) + 1, int(steps))
     if stage["steps"] != steps:
         title = of_stage(1, knob_of(Stage, "steps").title)
@@ -187,7 +187,7 @@ def _hires_steps(draft: Draft, stage: dict[str, Any], steps: Any) -> None:
 def _upscaler(facts: Mapping[str, Any]) -> str:
     named = facts.get("hires upscaler")
     if named is None and not isinstance(number(facts.get("hires upscale", 1)), int | float):
-        named = facts["hires upscale"]  # stable-diffusion.cpp names the upscaler so
+        named = facts["hires upscale"]  # in stable-diffusion.cpp this is the upscaler's name
     return text_of(named) or "Latent"
 
 
@@ -216,11 +216,11 @@ def _hires_size(first: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[int
     return None
 
 
-# What single programs add.
+# Additions of single programs.
 
 
 def _our_stages(draft: Draft, facts: Mapping[str, Any]) -> None:
-    """Texts of this app from before they held the whole request: the last stage alone."""
+    """Handle texts of older versions of this app, which hold the last stage only."""
     stages = str(facts.get("stages", ""))
     if ">" not in stages and "denoising strength" in facts:
         draft.stages[0]["denoise"] = number(facts["denoising strength"])
@@ -235,7 +235,7 @@ def _our_stages(draft: Draft, facts: Mapping[str, Any]) -> None:
 
 
 def _sdcpp(draft: Draft, data: object) -> None:
-    """stable-diffusion.cpp's own JSON goes before what the text says: it has LoRAs and the texts as they were."""
+    """Apply stable-diffusion.cpp's own JSON, which overrides the text: it has LoRAs and the original prompts."""
     if not isinstance(data, Mapping):
         return
     prompt = data.get("prompt")
@@ -250,7 +250,7 @@ def _sdcpp(draft: Draft, data: object) -> None:
 
 
 def _civitai(draft: Draft, data: object) -> None:
-    """Civitai names models and LoRAs by their titles there."""
+    """Read Civitai's resources, which name models and LoRAs by their titles on the site."""
     for each in list_of(data):
         if not isinstance(each, Mapping):
             continue

@@ -1,1 +1,1 @@
-"""Many pictures from one order: batch files and grids as lists of requests. The queue runs them."""
+"""Many pictures from one order: batch files and grids are turned into lists of requests, which the queue runs."""

@@ -1,1 +1,1 @@
-"""Saved pictures: written whole with their settings inside (``gallery.py``), listed (``history/``), compared."""
+"""Saved pictures: written with their settings inside (``gallery.py``), listed (``history/``) and compared."""

@@ -1,4 +1,4 @@
-"""How far two pictures are apart, in numbers, and a page that shows where. Knows no settings."""
+"""Compares two pictures by PSNR, SSIM and LPIPS, and writes a report with their amplified difference."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ from zimage_app.service.pictures.perceptual import Metric
 from zimage_app.service.storage.atomic_files import write_whole
 
 AMPLIFIED = 8
-"""By how much differences are multiplied where they are shown."""
+"""Factor by which differences are multiplied in the report."""
 _SIGMA, _K1, _K2 = 1.5, 0.01, 0.03
 """Width of SSIM's window in pixels, and its constants (Wang et al. 2004, doi 10.1109/TIP.2003.819861)."""
 _REACH = 3.5
-"""Where the window ends, in sigmas: 11 pixels across, as in the paper."""
+"""Radius of SSIM's window in sigmas; gives 11 pixels across, as in the paper."""
 _EDGE = 5
-"""Pixels at each side where the window would reach beyond the picture; they don't count."""
+"""Width in pixels of the border that is left out, because the window would reach beyond the picture."""
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """Two pictures of the same size."""
+    """The distance of two pictures of the same size."""
 
     name: str
     first: Path
     second: Path
     psnr: float
-    """Decibels, over all pixels and channels; infinite for equal ones."""
+    """Peak signal-to-noise ratio in decibels over all pixels and channels; infinite for equal pictures."""
     ssim: float
     """Mean structural similarity over the channels, 1 for equal pictures."""
     share: float
-    """Of pixels that differ at all, 0 to 1."""
+    """Share of pixels that differ, 0 to 1."""
     most: int
-    """The largest difference of a channel, of 255."""
+    """The largest difference of a channel, 0 to 255."""
     lpips: float | None = None
-    """See ``perceptual.py``; None where it can't be had."""
+    """See ``perceptual.py``; None if LPIPS isn't available."""
 
 
 def psnr(first: Picture, second: Picture) -> float:
-    """Peak signal-to-noise ratio in decibels: 10 log10(255² / mean squared error)."""
+    """Return the peak signal-to-noise ratio in decibels: 10 log10(255² / mean squared error)."""
     error = float(np.mean((first.astype(np.float64) - second) ** 2))
     return float("inf") if error == 0 else 10 * float(np.log10(255.0**2 / error))
 
 
 def ssim(first: Picture, second: Picture) -> float:
-    """Mean structural similarity of two (h, w, 3) pictures with sides of more than 10 pixels (Wang et al. 2004).
+    """Return the mean structural similarity of two (h, w, 3) pictures with sides above 10 pixels (Wang et al. 2004).
 
-    The same number as scikit-image's ``structural_similarity`` with ``gaussian_weights`` and population statistics.
+    Equals scikit-image's ``structural_similarity`` with ``gaussian_weights`` and population statistics.
     """
     channels = [_ssim(first[..., c].astype(np.float64), second[..., c].astype(np.float64)) for c in range(3)]
     return float(np.mean(channels))
@@ -80,10 +80,10 @@ def _ssim(x: Numbers, y: Numbers) -> float:
 
 
 def distance(name: str, first: Path, second: Path, perceptual: Metric | None = None) -> Distance:
-    """The distance of two PNG files; ``perceptual`` is LPIPS, where it can be had.
+    """Compare two PNG files; ``perceptual`` is LPIPS, if available.
 
     Raises:
-        StorageError: one can't be read, or they can't be compared because of their sizes.
+        StorageError: a file can't be read, or the pictures' sizes differ or are too small.
     """
     one, other = read_pixels(first), read_pixels(second)
     if one.shape != other.shape or min(one.shape[:2]) <= 2 * _EDGE:
@@ -102,10 +102,10 @@ def distance(name: str, first: Path, second: Path, perceptual: Metric | None = N
 
 
 def distances(first: Path, second: Path, perceptual: Metric | None = None) -> list[Distance]:
-    """Two files with the stages that both have kept, or the files of the same name in two folders and below.
+    """Compare two files with the stage pictures saved with both, or files of the same path below two folders.
 
     Raises:
-        StorageError: there is nothing to compare, or what ``distance`` says.
+        StorageError: there is nothing to compare, or ``distance`` fails.
     """
     if first.is_dir() and second.is_dir():
         names = sorted(
@@ -132,7 +132,7 @@ def _stages_and_result(first: Path, second: Path) -> Iterator[tuple[str, tuple[P
 
 
 def write_report(folder: Path, found: Sequence[Distance]) -> Path:
-    """Write ``index.html`` with the numbers, both pictures and their amplified difference; gives its path.
+    """Write ``index.html`` with the numbers, both pictures and their amplified difference; return its path.
 
     Raises:
         StorageError: a file can't be read or written.

@@ -1,10 +1,10 @@
-"""Pixels of pictures that anybody may have made: unpacked in a process of its own, bounded in memory and time.
+"""Decodes untrusted pictures in a worker process with limited memory and time.
 
-Before that, the file's structure is checked here (``picture_files``). Whatever a decoder in C then makes of a hostile
-file ends with that process, which is told nothing but the file. The process stays for a while, because starting one
-takes 0.2 s; it knows Pillow alone, no torch and no numpy.
+The file's structure is checked first, in this process (``picture_files``). If a malicious file exploits a C decoder,
+the damage is confined to the worker, which receives nothing but the file. Workers are reused for a while, because
+starting one takes 0.2 s; they import Pillow only, not torch or numpy.
 
-Memory is bounded where the system can (not on Windows); time is everywhere.
+The memory limit isn't available on Windows; the time limit is enforced everywhere.
 """
 
 from __future__ import annotations
@@ -36,58 +36,57 @@ __all__ = ["FORMATS", "MAX_PIXELS", "Decoded", "TooManyPixels", "UnreadablePictu
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 50_000_000
-"""What the best telephones' cameras make; unpacked 150 MB."""
+"""Maximum pixels of a picture: as much as good phone cameras make; 150 MB decoded."""
 MAX_MEMORY = 3 * 2**29
-"""Bytes of the process's address space; a WebP of the largest size takes 1.1 thousand million."""
+"""Maximum address space of a worker in bytes; a WebP of the maximum size needs 1.1 billion."""
 MAX_SECONDS = 30
-"""For one picture. The largest takes two on one slow core."""
+"""Time limit for one picture; the largest takes two seconds on one slow core."""
 _IDLE_SECONDS = 60
-"""After which a process that has nothing to do ends."""
-_AT_ONCE = 2
-"""Processes; who comes then waits."""
+"""Seconds after which an idle worker exits."""
+_MAX_WORKERS = 2
+"""Maximum number of workers; further calls wait."""
 _WHITE = (255, 255, 255)
 _ORIENTATION = 0x0112
-_LYING = (5, 6, 7, 8)
-"""Orientations whose width is the upright picture's height."""
+_SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
 _HEAD = struct.Struct(">II")
-"""Before each message: bytes of its JSON, and of the data behind that."""
+"""Header of each message: size of its JSON and of the data after it, in bytes."""
 _ROOT = Path(__file__).parents[3]
 _VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "SYSTEMROOT")
-"""All that the process is told of this one's environment, which may hold keys and passwords."""
+"""Environment variables passed to a worker; the others are withheld, because they may hold keys and passwords."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to become of a picture, once it is upright and RGB."""
+    """The requested size and form of the decoded picture, which is turned upright and converted to RGB first."""
 
     size: tuple[int, int]
-    """Width and height."""
+    """Width and height in pixels."""
     fit: Literal["inside", "crop", "stretch"]
-    """``inside`` keeps the shape and never enlarges."""
+    """How to reach ``size``; ``inside`` keeps the aspect ratio and never enlarges."""
     packed: bool = True
-    """As JPEG; else the plain numbers, three bytes a pixel."""
+    """Whether to return a JPEG; otherwise raw RGB, three bytes per pixel."""
     paper: tuple[int, int, int] = _WHITE
-    """Behind what is transparent."""
+    """Background colour for transparent areas."""
     mask: bool = False
-    """White where it is transparent, black where not; a picture without transparency as it is."""
+    """Whether to return the inverted alpha channel (white = transparent) if the picture has transparent areas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What became of it."""
+    """A decoded picture: width and height of the original, upright, and the requested data."""
 
     width: int
-    """Of the whole picture, upright."""
     height: int
     data: bytes
 
 
 def decode(data: bytes, wanted: Wanted) -> Decoded:
-    """Unpack a PNG, JPEG or WebP picture and bring it to the size that is wanted. From any thread.
+    """Decode a PNG, JPEG or WebP picture to the requested size and form. Thread-safe.
 
     Raises:
-        TooManyPixels: it says itself that it is larger than MAX_PIXELS.
-        UnreadablePicture: it is no such picture, is damaged, or takes more memory or time than may be.
+        TooManyPixels: the header claims more than MAX_PIXELS.
+        UnreadablePicture: the format is another one, the file is damaged, or decoding exceeds the memory or time limit.
     """
     check_picture(io.BytesIO(data), FORMATS, MAX_PIXELS)
     check_scans(data)
@@ -95,14 +94,14 @@ def decode(data: bytes, wanted: Wanted) -> Decoded:
 
 
 class _Processes:
-    """Those that are running."""
+    """The pool of worker processes. Thread-safe."""
 
     def __init__(self) -> None:
-        self._places = threading.Semaphore(_AT_ONCE)
+        self._places = threading.Semaphore(_MAX_WORKERS)
         self._idle: list[_Process] = []
 
     def decode(self, data: bytes, wanted: Wanted) -> Decoded:
-        """As the function of the module."""
+        """Decode in an idle or a new worker; raises UnreadablePicture."""
         with self._places:
             process = self._free() or _Process()
             try:
@@ -120,7 +119,7 @@ class _Processes:
             return decoded
 
     def _free(self) -> _Process | None:
-        """One that still runs."""
+        """Return an idle worker that still responds, or None."""
         while self._idle:
             process = self._idle.pop()
             if process.answers():
@@ -130,15 +129,15 @@ class _Processes:
 
 
 class _Ended(Exception):
-    """The process is no more."""
+    """The worker process has ended."""
 
 
 class _Refused(Exception):
-    """The process says what is wrong with the picture."""
+    """The worker rejected the picture; the message says why."""
 
 
 class _Process:
-    """One decoder, and the pipes to it. When this program ends, however it does, its pipe closes and it ends too."""
+    """One worker process and the pipes to it. The worker exits when its input pipe closes, even if the app crashes."""
 
     def __init__(self) -> None:
         try:
@@ -157,7 +156,7 @@ class _Process:
         self._out, self._in = self._program.stdin, self._program.stdout
 
     def answers(self) -> bool:
-        """Whether it is still there: an empty message comes back."""
+        """Whether the worker is alive: it answers an empty message."""
         try:
             _send(self._out, {}, b"")
             return self._program.poll() is None and _receive(self._in) is not None
@@ -165,7 +164,7 @@ class _Process:
             return False
 
     def ask(self, data: bytes, wanted: Wanted) -> Decoded:
-        """Have it decode a picture; raises _Ended or _Refused."""
+        """Have the worker decode a picture; raises _Ended or _Refused."""
         watch = threading.Timer(MAX_SECONDS, self._program.kill)
         watch.start()
         try:
@@ -183,19 +182,19 @@ class _Process:
         return Decoded(said["width"], said["height"], pixels)
 
     def end(self) -> None:
-        """Whatever it does."""
+        """Kill the worker and close its pipes."""
         self._program.kill()
         self._program.wait()
         self._in.close()
         try:
             self._out.close()
-        except OSError:  # what was still to be sent
+        except OSError:  # flushing unsent data fails once the worker is dead
             return
 
 
 _PROCESSES = _Processes()
 if hasattr(os, "register_at_fork"):
-    # A fork must not talk through its parent's pipes.
+    # A forked child must not use its parent's pipes.
     os.register_at_fork(after_in_child=_PROCESSES.__init__)  # type: ignore[misc]
 
 
@@ -207,7 +206,7 @@ def _send(file: IO[bytes], said: dict[str, Any], data: bytes) -> None:
 
 
 def _receive(file: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
-    """The next message; None at the end of the pipe."""
+    """Read the next message (JSON, data); None at the end of the pipe."""
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None
@@ -216,11 +215,11 @@ def _receive(file: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     return (json.loads(text), data) if len(text) == length and len(data) == more else None
 
 
-# In the process.
+# Code that runs in the worker process.
 
 
 def main() -> NoReturn:
-    """Decode what comes in, until nothing more does."""
+    """Answer messages until the input pipe closes."""
     source, target = sys.stdin.buffer, sys.stdout.buffer
     _bound_memory()
     while True:
@@ -243,7 +242,7 @@ def _bound_memory() -> None:
 
 
 def _bound_seconds(seconds: int) -> None:
-    """End in so many seconds, also where nobody is there any more to end this."""
+    """Have the system kill this process after ``seconds``, even if the app is gone. Replaces an earlier limit."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
 
@@ -253,7 +252,7 @@ def _answer(data: bytes, said: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     try:
         with opened_picture(io.BytesIO(data), FORMATS, MAX_PIXELS) as image:
             width, height = image.size
-            if exif_of(image).get(_ORIENTATION) in _LYING:
+            if exif_of(image).get(_ORIENTATION) in _SIDEWAYS:
                 width, height = height, width
             return {"width": width, "height": height}, _made(image, wanted)
     except (UnreadablePicture, MemoryError) as error:
@@ -262,7 +261,7 @@ def _answer(data: bytes, said: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 def _made(image: Image.Image, wanted: Wanted) -> bytes:
     if wanted.fit == "inside":
-        # Small before it is turned and copied; either side may be the longer one yet.
+        # Shrink before turning upright and copying; the longer side limits both, because turning may swap them.
         side = max(wanted.size)
         image.draft("RGB", (2 * side, 2 * side))
         picture = _eight_bits(image)
@@ -281,7 +280,7 @@ def _made(image: Image.Image, wanted: Wanted) -> bytes:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut instead of scale
+    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip instead of scale
         return image.convert("I").point(lambda value: value * (1 / 257) + 0.5).convert("L")
     if image.has_transparency_data:
         return image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
@@ -289,7 +288,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _coloured(image: Image.Image, wanted: Wanted) -> Image.Image:
-    """RGB: on paper, or what a mask says."""
+    """Convert to RGB: on the background colour, or as the inverted alpha channel if a mask is wanted."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     clear = image.convert("RGBA")

@@ -1,4 +1,4 @@
-"""Pictures on disk: saved whole or not at all, with their settings inside. The files are all that is kept."""
+"""Saves pictures atomically as PNG files with their settings inside, and reads them. The files are the only storage."""
 
 from __future__ import annotations
 
@@ -24,58 +24,56 @@ from zimage_app.service.storage.atomic_files import write_whole
 TEXT_KEY = "zimage_studio"
 """PNG text chunk that holds the record; ``parameters`` beside it is the A1111 form."""
 OWNER_KEY = "zimage_studio_owner"
-"""PNG text chunk that tells visitors of a shared page apart: ``owner_mark`` of whoever asked for the picture."""
+"""PNG text chunk with the ``owner_mark`` of the visitor of a shared page who requested the picture."""
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 _STAGE = re.compile(r"\.stage(\d+)\.png$")
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a picture says of itself."""
+    """The metadata in a picture's file."""
 
     record: ImageRecord
     owner: str
-    """Its owner's mark; empty where it has none."""
+    """The owner's mark; empty if there is none."""
 
 
 def is_id(text: str) -> bool:
-    """Whether a text is a picture's id, and so can't be a path."""
+    """Whether a string has the form of a picture's id, which excludes paths."""
     return _ID.fullmatch(text) is not None
 
 
 def is_stage(name: str) -> bool:
-    """Whether a file's name is that of a kept stage picture."""
+    """Whether a file name is that of a saved stage picture."""
     return _STAGE.search(name) is not None
 
 
 def stage_files(picture: Path) -> list[tuple[int, Path]]:
-    """The stage pictures that were kept beside a picture, by the stage's number from 1, first stage first."""
+    """Return (stage number from 1, path) of the stage pictures saved beside a picture, first stage first."""
     beside = picture.parent.glob(f"{glob.escape(picture.stem)}.stage*.png")
     return sorted((int(found[1]), path) for path in beside if (found := _STAGE.search(path.name)))
 
 
 class Gallery:
-    """The folder ``outputs/``: one sub-folder a day."""
+    """The folder ``outputs/``, with one subfolder per day."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def save(self, picture: Picture, record: ImageRecord, owner: str = "") -> SavedPicture:
-        """Write a picture; afterwards it is on disk whole, or nothing is.
-
-        Where strangers share the page, ``owner`` is who asked for it.
+        """Write a picture atomically; ``owner`` is who requested it on a shared page.
 
         Raises:
-            StorageError: names the folder and the system's reason (full disk, no permission, …).
+            StorageError: the file can't be written; the message names the folder and the system's reason.
         """
         return self.write(self.packed(picture, record, owner_mark(owner)), record)
 
     def packed(self, picture: Picture, record: ImageRecord, mark: str = "") -> bytes:
-        """The PNG with its settings inside; ``mark`` is its owner's, where strangers share the page."""
+        """Encode the PNG with its settings inside; ``mark`` is the owner's mark on a shared page."""
         return _png(Image.fromarray(picture), _chunks(record, mark))
 
     def write(self, png: bytes, record: ImageRecord) -> SavedPicture:
-        """Write what ``packed`` gave; raises StorageError as ``save`` does."""
+        """Write the result of ``packed`` atomically; raises StorageError as ``save`` does."""
         path = self.path_of(record.id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,10 +91,10 @@ class Gallery:
         return SavedPicture(path, record)
 
     def save_stages(self, picture_id: str, stages: Mapping[int, Picture]) -> None:
-        """Write the pictures of stages, by their number from 1, beside where the result is or will be.
+        """Write stage pictures, by stage number from 1, into the folder of the result, which may not exist yet.
 
         Raises:
-            StorageError: names the folder and the system's reason.
+            StorageError: a file can't be written; the message names the folder and the system's reason.
         """
         result = self.path_of(picture_id)
         try:
@@ -114,14 +112,14 @@ class Gallery:
             ) from error
 
     def find(self, picture_id: str) -> SavedPicture | None:
-        """The picture of that id, or None where there is none. An id is never taken for a path."""
+        """Return the picture with that id, or None. Strings that aren't ids, such as paths, give None."""
         if not is_id(picture_id):
             return None
         path = self.path_of(picture_id)
         return SavedPicture(path, read_record(path)) if path.is_file() else None
 
     def of_day(self, day: date) -> Iterator[SavedPicture]:
-        """That day's pictures, newest first. Files of others in the folder are passed over."""
+        """Yield the pictures of a day, newest first. Other files and unreadable pictures are skipped."""
         folder = self._folder / day.isoformat()
         paths = (path for path in folder.glob("*.png") if is_id(path.stem)) if folder.is_dir() else ()
         for path in sorted(paths, key=lambda path: path.name, reverse=True):
@@ -131,21 +129,21 @@ class Gallery:
                 continue
 
     def path_of(self, picture_id: str) -> Path:
-        """Where a picture of that id is saved."""
+        """Return the path that a picture with that id is saved at."""
         year, month, day = picture_id[:4], picture_id[4:6], picture_id[6:8]
         return self._folder / f"{year}-{month}-{day}" / f"{picture_id}.png"
 
 
 def read_record(path: Path) -> ImageRecord:
-    """The settings inside a picture; raises StorageError where it holds none that can be read."""
+    """Read the settings inside a picture; raises StorageError if it has none or they are invalid."""
     return read_head(path).record
 
 
 def read_head(path: Path) -> Head:
-    """What stands before a picture's pixels, which are not read.
+    """Read a picture's metadata without decoding pixels.
 
     Raises:
-        StorageError: it is no PNG, or holds no settings of ours that can be read.
+        StorageError: the file isn't a PNG, or holds no valid settings of this app.
     """
     try:
         with opened_picture(path, ["PNG"]) as image:

@@ -1,6 +1,6 @@
-"""LPIPS, the learned distance of two pictures (Zhang et al. 2018, arXiv 1801.03924), where its package and weights are.
+"""LPIPS, the learned perceptual distance of two pictures (Zhang et al. 2018, arXiv 1801.03924).
 
-Fetches nothing.
+Needs the package ``lpips`` and AlexNet's weights; downloads nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from zimage_app.domain.text import Text
 Metric = Callable[[Picture, Picture], float]
 
 _BACKBONE = "alexnet-owt-7be5be79.pth"
-"""As torchvision names AlexNet's weights, which the package ``lpips`` reads through it and else would fetch."""
+"""torchvision's file name of AlexNet's weights; the package ``lpips`` would download them if they were missing."""
 
 
 def perceptual_distance() -> Metric | Text:
-    """LPIPS with AlexNet: 0 for equal (h, w, 3) pictures, about 1 for unlike ones; or why it can't be had here."""
+    """Return LPIPS with AlexNet (0 for equal (h, w, 3) pictures, about 1 for unlike ones), or why it's unavailable."""
     try:
         import lpips
     except ImportError:

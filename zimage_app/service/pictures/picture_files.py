@@ -1,7 +1,7 @@
-"""Picture files of anybody, opened as far as their head: sizes and texts. No pixel is unpacked; memory is bounded.
+"""Opens untrusted picture files and reads their headers and texts, with limited memory and without decoding pixels.
 
-Before Pillow sees a file, its own structure is walked: what size it says it has, how many pieces it comes in, how much
-text, EXIF and colour profile it brings. Knows nothing of what the texts say.
+Before Pillow sees a file, its structure is walked to check its dimensions, the number of chunks or segments, and the
+size of texts, EXIF and colour profile.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from PIL import Image
 from zimage_app.models.disk.regular_file import open_regular
 
 MAX_TEXT = 8 * 2**20
-"""Bytes of all texts, EXIF and colour profiles in one file. Workflows of a thousand nodes take one or two million."""
+"""Maximum bytes of texts, EXIF and colour profiles in one file; a workflow of a thousand nodes has one or two MB."""
 MAX_PIXELS = 178_956_970
-"""Above this, Pillow refuses to open a file, so that nothing larger comes as far as the texts either."""
+"""Maximum pixels of a file that is opened for its texts; Pillow refuses larger files."""
 _MAX_PIECES = 2_000
-"""Chunks or segments of one file that are no pixels; whole ones have some dozens."""
+"""Maximum chunks or segments without pixels; ordinary files have a few dozen."""
 _MAX_PIXEL_PIECES = 200_000
-"""Chunks of pixels. Some programs write 8 KB in each."""
+"""Maximum chunks of pixels; some programs write only 8 KB per chunk."""
 _MAX_SCANS = 100
-"""Of a progressive JPEG, each of which goes over the whole picture; usual are ten."""
+"""Maximum scans of a progressive JPEG, each of which covers the whole picture; ten are usual."""
 _UNPACKED = 1032
-"""Times as long as before a packed text can become, by its format."""
+"""Maximum factor by which a deflated text can grow when decompressed."""
 _MAX_PACKED = 2**20
-"""Bytes; Pillow refuses what becomes longer."""
+"""Maximum bytes of a decompressed text; Pillow refuses longer ones."""
 
 
 class UnreadablePicture(Exception):
-    """A file is no picture, is damaged, or holds too much to be read."""
+    """The file isn't a picture, is damaged, or exceeds a limit."""
 
 
 class TooManyPixels(UnreadablePicture):
-    """A picture's head says that it is larger than may be."""
+    """The picture's header claims more pixels than allowed."""
 
 
 @contextmanager
 def opened_picture(
     file: Path | BinaryIO, formats: Sequence[str], most_pixels: int = MAX_PIXELS
 ) -> Iterator[Image.Image]:
-    """A picture file for as long as the context lasts; ``formats`` as Pillow names them.
+    """Check and open a picture file inside the context; ``formats`` are Pillow's names.
 
     Raises:
-        UnreadablePicture: also for what goes wrong with the picture inside the context.
+        UnreadablePicture: the file can't be opened, or decoding fails inside the context.
     """
     try:
         if isinstance(file, Path):
@@ -59,7 +59,7 @@ def opened_picture(
             return
         check_picture(file, formats, most_pixels)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of many pixels, none of which is unpacked, and of damaged EXIF
+            warnings.simplefilter("ignore")  # about large pictures, which aren't decoded here, and damaged EXIF
             with Image.open(file, formats=tuple(formats)) as image:
                 yield image
     except _DAMAGED as error:
@@ -67,10 +67,10 @@ def opened_picture(
 
 
 def check_picture(file: BinaryIO, formats: Sequence[str], most_pixels: int) -> None:
-    """Walk a picture file from its beginning, and go back there.
+    """Walk a picture file's structure from its start, and rewind it.
 
     Raises:
-        UnreadablePicture: it is of no allowed format, or has too many pixels, pieces or texts.
+        UnreadablePicture: the format isn't allowed, or the file has too many pixels, chunks or texts.
     """
     begin = file.read(12)
     file.seek(0)
@@ -88,7 +88,7 @@ def check_picture(file: BinaryIO, formats: Sequence[str], most_pixels: int) -> N
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
-    """A picture's EXIF as it was opened. Pillow's own ``getexif`` unpacks the pixels of a PNG that has none."""
+    """Return a picture's EXIF without decoding pixels, as Pillow's ``getexif`` does for a PNG without EXIF."""
     exif = Image.Exif()
     data = image.info.get("exif")
     if isinstance(data, bytes):
@@ -110,14 +110,14 @@ _DAMAGED = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What Pillow was seen to raise for damaged files, and what it may."""
+"""Exceptions that Pillow raises for damaged files."""
 
 
-# The three formats. Each walk gives (width, height) and raises ValueError for what is too much.
+# The three formats. Each walk returns (width, height) and raises ValueError if a limit is exceeded.
 
 
 class _Count:
-    """How many pieces there were, and how much is in those that are kept."""
+    """Counts a file's chunks or segments and their bytes, and enforces the limits."""
 
     def __init__(self) -> None:
         self._pieces = 0
@@ -125,7 +125,7 @@ class _Count:
         self._kept = 0
 
     def piece(self, length: int) -> None:
-        """Something that is kept in memory, of so many bytes at most."""
+        """Count a chunk of up to ``length`` bytes that Pillow keeps in memory."""
         self._pieces += 1
         self._kept += length
         if self._pieces > _MAX_PIECES:
@@ -134,7 +134,7 @@ class _Count:
             raise ValueError(f"more than {MAX_TEXT >> 20} MB of text")
 
     def pixels(self) -> None:
-        """A piece of the pixels."""
+        """Count a chunk of pixels."""
         self._pixel_pieces += 1
         if self._pixel_pieces > _MAX_PIXEL_PIECES:
             raise ValueError(f"more than {_MAX_PIXEL_PIECES} pieces of pixels")
@@ -173,7 +173,7 @@ def _walk_jpeg(file: BinaryIO) -> tuple[int, int]:
     count = _Count()
     size: tuple[int, int] | None = None
     while (marker := _jpeg_marker(file)) != _START_OF_SCAN:
-        if 0xD0 <= marker <= 0xD8 or marker == 0x01:  # these stand alone
+        if 0xD0 <= marker <= 0xD8 or marker == 0x01:  # markers without a segment
             count.piece(0)
             continue
         (length,) = struct.unpack(">H", file.read(2))
@@ -190,11 +190,11 @@ def _walk_jpeg(file: BinaryIO) -> tuple[int, int]:
 
 _START_OF_SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers behind which a JPEG's size stands."""
+"""Start-of-frame markers, whose segment holds a JPEG's size."""
 
 
 def _jpeg_marker(file: BinaryIO) -> int:
-    """The next marker's number; fill bytes before it are passed over."""
+    """Read the next marker's number, skipping fill bytes before it."""
     for _ in range(_MAX_PIECES):
         byte = file.read(1)
         if byte == b"\xff":
@@ -206,7 +206,7 @@ def _jpeg_marker(file: BinaryIO) -> int:
 
 
 def check_scans(data: bytes) -> None:
-    """Raise UnreadablePicture for a JPEG that goes over its pixels again and again, which takes minutes."""
+    """Raise UnreadablePicture for a JPEG with so many scans that decoding it would take minutes."""
     if _BEGINS["JPEG"](data) and data.count(bytes((0xFF, _START_OF_SCAN))) > _MAX_SCANS:
         raise UnreadablePicture(f"more than {_MAX_SCANS} scans")
 

@@ -1,4 +1,4 @@
-"""The pictures of a run's stages, kept beside its result where the request wants that. Knows no queue and no page."""
+"""Saves the pictures of a run's stages beside its result if the request asks for it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from zimage_app.service.pictures.gallery import Gallery
 
 
 def keep_stages(events: Iterable[Event], plan: GenerationPlan, gallery: Gallery) -> Iterator[Event]:
-    """A run's events, passed on. Where stages are to be kept, their files are written just before ``Finished``.
+    """Pass on a run's events; if stages are to be kept, write their files just before ``Finished``.
 
-    The last stage's picture is the result itself. A full disk costs a warning, not the result.
+    The last stage isn't written, because its picture is the result. If writing fails, a warning is yielded.
     """
     pictures: dict[int, Picture] = {}
     for event in events:

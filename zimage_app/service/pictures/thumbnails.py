@@ -1,4 +1,4 @@
-"""Small JPEGs of saved pictures, each made once for as long as there is room in memory. Knows no owners and no page."""
+"""Thumbnails of saved pictures as JPEG, cached in memory. Doesn't check owners."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from zimage_app.service.pictures.decoding import MAX_PIXELS
 from zimage_app.service.pictures.picture_files import UnreadablePicture, opened_picture
 
 SIZE = (320, 320)
-"""A thumbnail's largest width and height, in pixels."""
+"""A thumbnail's maximum width and height in pixels."""
 
 
 def saved_thumbnail(path: Path) -> bytes | None:
-    """A small JPEG; None where the file is no picture (any more)."""
+    """Return a small JPEG; None if the file is missing or isn't a readable picture."""
     try:
         return _made(path, path.stat().st_mtime_ns)
     except (OSError, UnreadablePicture):
@@ -25,7 +25,7 @@ def saved_thumbnail(path: Path) -> bytes | None:
 
 @lru_cache(maxsize=1024)
 def _made(path: Path, modified: int) -> bytes:
-    del modified  # a changed file is another one
+    del modified  # part of the cache's key
     with opened_picture(path, ["PNG"], MAX_PIXELS) as image:
         small = image.convert("RGB")
     small.thumbnail(SIZE, Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""A saved picture, as everybody hands it around. Knows no threads, no pages."""
+"""A saved picture and its record, as passed between modules."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from zimage_app.domain.record import ImageRecord
 from zimage_app.models.disk.regular_file import read_regular
 
 MAX_PICTURE = 256 * 2**20
-"""Bytes of a saved picture; a PNG of 4096 x 4096 has at most 50 million."""
+"""Maximum size of a saved picture in bytes; a PNG of 4096 x 4096 has up to 50 million."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedPicture:
-    """A picture on disk."""
+    """A picture on disk, or in memory if it couldn't be saved."""
 
     path: Path
     record: ImageRecord
     unsaved: bytes | None = None
-    """The PNG itself, while it could not be written to ``path``."""
+    """The PNG's bytes, as long as they could not be written to ``path``."""
 
     @property
     def size(self) -> int:
-        """Bytes of the PNG; 0 where its file has gone."""
+        """Size of the PNG in bytes; 0 if its file is missing."""
         if self.unsaved is not None:
             return len(self.unsaved)
         try:
@@ -32,5 +32,5 @@ class SavedPicture:
             return 0
 
     def read(self) -> bytes:
-        """The PNG; raises OSError where its file has gone."""
+        """Return the PNG's bytes; raises OSError if its file is missing."""
         return read_regular(self.path, MAX_PICTURE) if self.unsaved is None else self.unsaved

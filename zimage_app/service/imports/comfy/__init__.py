@@ -1,7 +1,7 @@
-"""A ComfyUI graph, in either form, as settings: worked out node by node, then read off the picture at its end.
+"""Converts a ComfyUI graph, in API or editor form, to settings: evaluates it node by node up to the output picture.
 
-Each sampler on the way to that picture becomes a stage. What is known of node classes stands in ``nodes/``; of any
-other node, what flows through it goes on, and whatever it says or does is told of instead of guessed.
+Each sampler on the path to that picture becomes a stage. Known node classes are described by the tables in ``nodes/``.
+Values pass through unknown nodes, and their own effect is reported to the user instead of guessed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _AFTER = Text("it changes the finished picture, which has no place here", "å®ƒå¤
 
 
 def read_graph(data: Mapping[str, Any], picture: Size | None) -> Imported:
-    """The settings in a graph; ``picture`` is the size of the picture that it came in, which tells its output node.
+    """Return the settings of a graph; ``picture`` is the size of the picture file, which helps find its output node.
 
     Raises:
-        ImportedFileError: it has too many nodes, or none that samples.
+        ImportedFileError: the graph has too many nodes, or no sampler.
     """
     graph = editor_graph(data) if isinstance(data.get("nodes"), list) else api_graph(data)
     output = chosen_output(Worked(graph), picture)

@@ -1,4 +1,4 @@
-"""Small sums as nodes hold them, ``a * 2`` or ``round(a / 64) * 64``: worked out without running anything."""
+"""Evaluates arithmetic expressions of nodes, such as ``round(a / 64) * 64``, safely by walking their syntax tree."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 
 Number = int | float
 
-_LONGEST = 400
-_LARGEST = 1e15
-_TWO: dict[type[ast.AST], Callable[[Number, Number], Number]] = {
+_MAX_LENGTH = 400
+_MAX_VALUE = 1e15
+_BINARY: dict[type[ast.AST], Callable[[Number, Number], Number]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -25,7 +25,7 @@ _TWO: dict[type[ast.AST], Callable[[Number, Number], Number]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_ONE: dict[type[ast.AST], Callable[[Number], Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+_UNARY: dict[type[ast.AST], Callable[[Number], Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 _CALLS: dict[str, Callable[..., Number]] = {
     "abs": abs, "ceil": math.ceil, "float": float, "floor": math.floor, "int": int, "max": max, "min": min,
     "round": round, "sqrt": math.sqrt,
@@ -33,8 +33,8 @@ _CALLS: dict[str, Callable[..., Number]] = {
 
 
 def worked_out(expression: str, names: Mapping[str, Number]) -> Number | None:
-    """The number that an expression comes to; None for anything but plain arithmetic of numbers and ``names``."""
-    if len(expression) > _LONGEST:
+    """Return the value of an expression; None for anything but arithmetic of numbers and ``names``."""
+    if len(expression) > _MAX_LENGTH:
         return None
     try:
         return _value(ast.parse(expression.strip(), mode="eval").body, names)
@@ -49,20 +49,20 @@ def _value(at: ast.expr, names: Mapping[str, Number]) -> Number:
         case ast.Name(name):
             value = names[name]
         case ast.UnaryOp(sign, of):
-            value = _ONE[type(sign)](_value(of, names))
+            value = _UNARY[type(sign)](_value(of, names))
         case ast.BinOp(left, ast.Pow(), right):
             base, power = _value(left, names), _value(right, names)
             if abs(power) > 16:
                 raise ValueError("a power that is too high")
             value = base**power
         case ast.BinOp(left, sign, right) | ast.Compare(left, [sign], [right]):
-            value = _TWO[type(sign)](_value(left, names), _value(right, names))
+            value = _BINARY[type(sign)](_value(left, names), _value(right, names))
         case ast.IfExp(test, yes, no):
             value = _value(yes if _value(test, names) else no, names)
         case ast.Call(ast.Name(name), given, []):
             value = _CALLS[name](*(_value(each, names) for each in given))
         case _:
             raise ValueError("no arithmetic")
-    if not -_LARGEST < value < _LARGEST:
+    if not -_MAX_VALUE < value < _MAX_VALUE:
         raise OverflowError("a number that is too large")
     return value

@@ -1,4 +1,4 @@
-"""One node while it is worked out: its inputs as values, by the names that its role uses."""
+"""A node during evaluation: gives roles access to its input values by the role's own names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from zimage_app.service.imports.comfy.values import (
 
 Flow = TypeVar("Flow", bound=Value)
 MAX_TEXT = 100_000
-"""Characters that are looked at; far more than a prompt may have."""
+"""Maximum characters of a text that are read; far more than a prompt may have."""
 UNNAMED = Text(
     "this file holds its values without their names, in an order that isn't known here",
     "这个文件里它的数值没有名称，而其顺序在这里是未知的",
@@ -40,7 +40,7 @@ _PREFIXES: tuple[tuple[str, type[Value]], ...] = (
     ("negative", Conditioning), ("conditioning", Conditioning), ("latent", Picture), ("samples", Picture),
     ("image", Picture), ("pixels", Picture), ("mask", Mask),
 )  # fmt: skip
-"""What inputs and outputs carry, by how their names begin; in all packs they do."""
+"""(prefix of an input's or output's name, type of value that it carries), common to all node packs."""
 _CHANGED: dict[type[Value], Text] = {
     Model: Text(
         "this node isn't known here; what it changes in the model is not carried over",
@@ -54,94 +54,94 @@ _CHANGED: dict[type[Value], Text] = {
 
 
 class At:
-    """A node, its row and its inputs."""
+    """A node with its row of the catalogue and its input values."""
 
     def __init__(self, node: Node, kind: NodeKind, inputs: Mapping[str, Value]) -> None:
         self.node = node
         self.kind = kind
         self.inputs = inputs
-        """By the node's own names."""
+        """Input values by the node's own names."""
 
     @property
     def name(self) -> str:
-        """How to tell a user of the node."""
+        """The node's name for messages."""
         return self.node.name
 
     def giving(self, *names: str) -> At:
-        """The same node with other outputs."""
+        """Return the same node with other outputs."""
         return At(self.node, replace(self.kind, gives=names), self.inputs)
 
     def option(self, name: str, otherwise: Any = None) -> Any:
-        """An option of the row."""
+        """Return an option of the row, or ``otherwise``."""
         return self.kind.options.get(name, otherwise)
 
     def given(self, name: str) -> Value | None:
-        """An input by the role's name; None where the node has none."""
+        """Return an input by the role's name; None if the node doesn't have it."""
         return self.inputs.get(self.kind.takes.get(name, name))
 
     def plain(self, *names: str) -> Plain | Missing | None:
-        """The first of the inputs named that is there, as plain data."""
+        """Return the first existing one of the named inputs as plain data."""
         value = next((found for name in names if (found := self.given(name)) is not None), None)
         return None if value is None else self.as_plain(value)
 
     def as_plain(self, value: Value) -> Plain | Missing:
-        """A value as plain data."""
+        """Return a value as plain data, or as Missing if it is of another type."""
         if isinstance(value, Plain | Missing):
             return value
         return missing(value.node if isinstance(value, Foreign) else self.name)
 
     def known(self, name: str, otherwise: Any = None) -> Any:
-        """Plain data where it is known, else ``otherwise``."""
+        """Return an input's plain data, or ``otherwise`` if it isn't known."""
         value = self.plain(name)
         return value.data if isinstance(value, Plain) else otherwise
 
     def flow(self, name: str, wanted: type[Flow]) -> Flow | None:
-        """An input of one type; None where it isn't linked, or what it is linked to gives nothing of the kind."""
+        """Return an input of one type; None if it isn't linked, or is linked to a value of another type."""
         value = self.given(name)
         return None if value is None else resolved(value, wanted, name)
 
     def passed(self, *notes: Note) -> dict[str, Value]:
-        """For each output the input of its name, by the type that the name tells, with something to tell of it."""
+        """Return, for each output, the input of the same name, resolved to the name's type and with ``notes`` added."""
         flows = {name: type_named(name) for name in self.kind.gives if self.given(name) is not None}
         made = {name: self.flow(name, kind) for name, kind in flows.items() if kind}
         return {name: flow.noted(*notes) for name, flow in made.items() if flow is not None}
 
     def model(self, name: str = "model") -> Model:
-        """A model, of which nothing is known where nothing is linked."""
+        """Return a model input; an empty ``Model`` if nothing is linked."""
         return self.flow(name, Model) or Model()
 
     def conditioning(self, name: str) -> Conditioning:
-        """A prompt; empty where nothing is linked."""
+        """Return a conditioning input; an empty one if nothing is linked."""
         return self.flow(name, Conditioning) or Conditioning()
 
     def matching(self, pattern: str) -> list[tuple[int, str]]:
-        """Inputs whose own name fits ``pattern``, where ``{n}`` stands for a number, sorted by that number."""
+        """Return (n, name) of the inputs whose own name fits ``pattern``, in which ``{n}`` is a number, sorted by n."""
         if "{n}" not in pattern:
             return [(0, pattern)] if pattern in self.inputs else []
         shape = re.compile(re.escape(pattern).replace(r"\{n\}", r"0*(\d{1,3})"))
         return sorted((int(match[1]), name) for name in self.inputs if (match := shape.fullmatch(name)))
 
     def opened(self, pipe: Bundle) -> At:
-        """The same node with the parts of a pipe as inputs, where it has none of its own."""
+        """Return the same node with the parts of a pipe as default inputs."""
         parts = {self.kind.takes.get(name, name): value for name, value in pipe.parts.items()}
         return At(self.node, self.kind, {**parts, **self.inputs})
 
     def note(self, reason: Text, *, translated: bool = False) -> Note:
-        """Something to tell of the node."""
+        """Make a note for the user about the node."""
         return note_of(self.name, reason, translated=translated)
 
     def missing(self, why: Text) -> Missing:
-        """What the node gives isn't known, and why."""
+        """Make a Missing for the node's output, with the reason."""
         return missing(self.name, why)
 
 
 def type_named(name: str) -> type[Value] | None:
-    """What an input or output of that name carries; None where its name doesn't tell."""
+    """Return the type of value of an input or output by its name; None if the name doesn't tell."""
     return next((kind for prefix, kind in _PREFIXES if name.lower().startswith(prefix)), None)
 
 
 def written(text: Any, *, drawn: bool) -> Plain:
-    """What stands in a node's own field. ``drawn``: ComfyUI's page draws its choices, and takes its comments out."""
+    """Return the value of a node's own field. ``drawn``: ComfyUI's page draws its choices and strips comments."""
     if isinstance(text, str):
         text = text[:MAX_TEXT]
         if drawn:
@@ -150,7 +150,7 @@ def written(text: Any, *, drawn: bool) -> Plain:
 
 
 def resolved(value: Value, wanted: type[Flow], name: str) -> Flow | None:
-    """What a value is as an input of one type and name: out of a bundle, or through a node that isn't known."""
+    """Resolve a value to an input's type, out of a bundle or through an unknown node; None if that's impossible."""
     if isinstance(value, wanted):
         return value
     if isinstance(value, Bundle):
@@ -188,7 +188,7 @@ def _unknown(wanted: type[Flow], why: Missing) -> Flow | None:
 
 
 def _chosen(parts: Mapping[str, Value], wanted: type[Flow], names: tuple[str, ...]) -> Flow | None:
-    """Of several values the one of that type; where there are more, the one whose name fits; None where none does."""
+    """Return the only value of the type; of several, the one whose name fits; None if there is none."""
     fitting = {name: value for name, value in parts.items() if isinstance(value, wanted)}
     if len({id(value) for value in fitting.values()}) == 1:
         return next(iter(fitting.values()))

@@ -1,8 +1,8 @@
-"""What is known of node classes: the tables in ``nodes/``, one row a class, checked when they are read.
+"""The catalogue of known node classes: the YAML tables in ``nodes/``, one row per class, checked when loaded.
 
-A row says what the class ``does`` (a function of ``ROLES``), the order of its ``widgets`` in editor files (several
-orders where versions differ), what its outputs ``give``, which of its inputs a role ``takes`` under another name, which
-texts hold ``choices`` that ComfyUI's page draws, and options of its role.
+A row names the class' role (``does``, a key of ``ROLES``), the order of its ``widgets`` in editor files (several if
+versions differ), the names of its outputs (``gives``), inputs that the role knows under another name (``takes``), texts
+whose ``choices`` are drawn by ComfyUI's page, and options of its role (``with``).
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ _FIELDS = frozenset({"does", "widgets", "gives", "takes", "choices", "with"})
 
 @dataclass(frozen=True, slots=True)
 class NodeKind:
-    """One class of nodes."""
+    """One node class."""
 
     name: str
     does: str
     widgets: tuple[tuple[str, ...], ...] = ()
-    """Each version's order."""
+    """Names of the widgets in order, one tuple per version."""
     gives: tuple[str, ...] = ()
-    """The outputs' names, in their order. What the role doesn't make is the input of that name."""
+    """Names of the outputs in order. An output that the role doesn't make is the input of that name."""
     takes: Mapping[str, str] = field(default_factory=dict)
-    """The role's name of an input -> the node's own."""
+    """The role's name of an input -> the node's own name."""
     choices: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @cache
 def catalogue() -> Mapping[str, NodeKind]:
-    """All rows by their class; raises ValueError, with the class, where one is wrong."""
+    """Return class -> row for all tables; raises ValueError, which names the class, for an invalid row."""
     kinds: dict[str, NodeKind] = {}
     for path in sorted(_TABLES.glob("*.yaml")):
         for name, row in yaml.safe_load(path.read_text(encoding="utf-8")).items():

@@ -1,7 +1,7 @@
-"""ComfyUI's editor form -> the graph that it runs: names for the bare list of values, bypasses, subgraphs, Get and Set.
+"""Converts ComfyUI's editor form to a graph: names widget values, resolves bypasses, subgraphs, Get and Set nodes.
 
-The editor keeps a node's values in the order of its widgets. Newer ones name the widgets among the node's inputs; of
-older ones the order stands in the catalogue. Values that nobody names are ``value_0`` and so on, and mean nothing.
+The editor saves a node's values as a list in the order of its widgets. Newer versions name the widgets among the node's
+inputs; for older ones the order comes from the catalogue. Values without a known name become ``value_0`` and so on.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from zimage_app.service.imports.comfy.graph import UNREAD, Graph, Link, Node, bo
 _MUTED, _BYPASSED = 2, 4
 _NO_NODES = frozenset({"Note", "MarkdownNote", "Label (rgthree)", "Fast Groups Bypasser (rgthree)"})
 _MAX_DEPTH = 8
-"""Of subgraphs in subgraphs."""
+"""Maximum nesting of subgraphs."""
 _SUBGRAPH_IN, _SUBGRAPH_OUT = -10, -20
 _CONTROL = frozenset({"fixed", "increment", "decrement", "randomize"})
-"""What the editor does with a seed after a run; it stands behind the seed in the list, without a name."""
+"""Values of the unnamed widget after a seed: what the editor does with the seed after a run."""
 _KINDS: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"(noise_)?seed|steps|(empty_latent_)?(width|height)|batch_size|(start|end)_at_step"), int | float),
     (
@@ -33,7 +33,7 @@ _KINDS: tuple[tuple[re.Pattern[str], Any], ...] = (
 Names = tuple[str, ...]
 _WIDGET_TYPES = frozenset({"STRING", "INT", "FLOAT", "BOOLEAN", "COMBO", "NUMBER"})
 _GETTERS = {"GetNode": "SetNode", "easy getNode": "easy setNode"}
-"""A node that takes a value up by its name -> the one that puts it down."""
+"""Class of a Get node, which reads a value by its name -> class of the Set node that stores it."""
 
 
 @dataclass
@@ -43,27 +43,27 @@ class _Level:
     prefix: str
     nodes: dict[int | str, Mapping[str, Any]] = field(default_factory=dict)
     links: dict[int, tuple[int | str, int, str]] = field(default_factory=dict)
-    """By a link's id: the node that it comes from, its output's number, the type of what it carries."""
+    """Link id -> (source node, number of its output, type of the value)."""
     ends: dict[int, int] = field(default_factory=dict)
-    """Of a subgraph: an output's number -> the link that feeds it."""
+    """For a subgraph: output number -> id of the link into it."""
     parent: _Level | None = None
     depth: int = 0
     outer: Mapping[str, Any] = field(default_factory=dict)
-    """Of a subgraph: the node of the parent sheet that stands for it."""
+    """For a subgraph: the parent sheet's node that represents it."""
     inner: dict[int | str, _Level] = field(default_factory=dict)
-    """Sheets of the subgraphs in this one, by the id of the node that stands for each."""
+    """Id of a node that represents a subgraph -> the subgraph's sheet."""
     fields: tuple[Mapping[str, Any], ...] = ()
-    """Of a subgraph: its inputs as its definition lists them."""
+    """For a subgraph: its inputs in the order of its definition."""
     given: Mapping[str, Any] = field(default_factory=dict)
-    """Of a subgraph: the values of its own fields, by their names."""
+    """For a subgraph: values of its own fields by name."""
     set_inside: Mapping[tuple[str, str], Any] = field(default_factory=dict)
-    """Of a subgraph: values of nodes inside that are set on the node outside, by (id, name)."""
+    """For a subgraph: (id of an inner node, widget name) -> value set on the outer node."""
     broadcast: dict[tuple[str, int], tuple[int | str, int]] = field(default_factory=dict)
-    """Inputs (id, number) that a node without a wire feeds (cg-use-everywhere) -> (id, number of its output)."""
+    """(node id, input number) fed without a link (cg-use-everywhere) -> (source node, number of its output)."""
 
 
 def editor_graph(data: Mapping[str, Any]) -> Graph:
-    """The form that the editor saves: ``{"nodes": […], "links": […]}``.
+    """Convert the editor's form, ``{"nodes": […], "links": […]}``.
 
     Raises:
         ImportedFileError: there are too many nodes.
@@ -73,18 +73,18 @@ def editor_graph(data: Mapping[str, Any]) -> Graph:
     subgraphs = {str(each.get("id")): each for each in _maps(listed)}
     sheets = [_level(data, "", None, {})]
     nodes = 0
-    for sheet in sheets:  # grows while it is gone through
+    for sheet in sheets:  # the list grows during iteration
         nodes += len(sheet.nodes)
         bounded(nodes)
         sheets += _unfolded(sheet, subgraphs)
     graph = {node.id: node for sheet in sheets for node in _nodes(sheet)}
-    for sheet in sheets:  # only now can links be followed through every sheet
+    for sheet in sheets:  # links can cross sheets, so all sheets must exist first
         _connect(graph, sheet)
     return graph
 
 
 def _unfolded(level: _Level, subgraphs: Mapping[str, Mapping[str, Any]]) -> Iterator[_Level]:
-    """The sheets inside a sheet, one for each node that stands for a subgraph."""
+    """Yield the sheets of a sheet's subgraph nodes."""
     for key, given in level.nodes.items():
         if given["type"] in subgraphs and level.depth < _MAX_DEPTH and given.get("mode") not in (_MUTED, _BYPASSED):
             level.inner[key] = _level(subgraphs[given["type"]], f"{level.prefix}{key}:", level, given)
@@ -115,13 +115,13 @@ def _connect(graph: Graph, level: _Level) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """A value that a subgraph's own field gives to a node inside."""
+    """A value of a subgraph's own field, passed to an inner node."""
 
     value: Any
 
 
 def _end(level: _Level, link: object, depth: int) -> Link | _Value | None:
-    """Where a link really begins: past bypassed nodes, Get and Set, and the walls of subgraphs."""
+    """Follow a link to its real source, through bypassed nodes, Get and Set nodes and subgraph boundaries."""
     begin = level.links.get(link) if isinstance(link, int) else None
     if begin is None or depth > 200:
         return None
@@ -129,7 +129,7 @@ def _end(level: _Level, link: object, depth: int) -> Link | _Value | None:
 
 
 def _output(level: _Level, key: int | str, slot: int, kind: str, depth: int) -> Link | _Value | None:
-    """What the output of a node in the sheet really is."""
+    """Follow a node's output to its real source; None if there is none."""
     if key == _SUBGRAPH_IN:
         return _from_outside(level, slot, depth)
     if key in level.inner:
@@ -146,7 +146,7 @@ def _output(level: _Level, key: int | str, slot: int, kind: str, depth: int) -> 
 
 
 def _slot(given: Mapping[str, Any], slot: int, kind: str) -> int:
-    """The output that a link means: by its number, unless only another one is of the link's type."""
+    """Return the output number of a link, corrected if only another output has the link's type."""
     kinds = [each.get("type") for each in _maps(given.get("outputs"))]
     if 0 <= slot < len(kinds) and kinds[slot] not in (kind, "*") and kinds.count(kind) == 1:
         return kinds.index(kind)
@@ -154,7 +154,7 @@ def _slot(given: Mapping[str, Any], slot: int, kind: str) -> int:
 
 
 def _from_outside(level: _Level, slot: int, depth: int) -> Link | _Value | None:
-    """What a subgraph's input gets: by its name, for the node outside may list fewer, and in another order."""
+    """Return the source of a subgraph's input, matched by name: the outer node may list inputs in another order."""
     if level.parent is None:
         return None
     entries = _maps(level.outer.get("inputs"))
@@ -171,7 +171,10 @@ def _from_outside(level: _Level, slot: int, depth: int) -> Link | _Value | None:
 
 
 def _passed(given: Mapping[str, Any], slot: int, kind: str) -> object:
-    """The input that a bypassed node hands on: the one in the output's place if it is of that type, else the first."""
+    """Return the input link that a bypassed node passes on.
+
+    That is the input at the output's position if its type fits, or else the first input of that type.
+    """
     entries = _maps(given.get("inputs"))
     fitting = [entry for entry in entries if entry.get("type") == kind]
     if 0 <= slot < len(entries) and entries[slot] in fitting:
@@ -180,7 +183,7 @@ def _passed(given: Mapping[str, Any], slot: int, kind: str) -> object:
 
 
 def _taken_up(level: _Level, given: Mapping[str, Any], depth: int) -> Link | _Value | None:
-    """What was put down under the name that a node takes up, in this sheet or one around it."""
+    """Return the source stored by the Set node of the same name, in this sheet or an enclosing one."""
     wanted, setter = _values(given)[:1], _GETTERS[given["type"]]
     sheet: _Level | None = level
     while sheet is not None and wanted:
@@ -202,7 +205,7 @@ def _node(level: _Level, key: int | str, given: Mapping[str, Any]) -> Node:
 
 
 def _named_values(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A node's values by their names; those that nobody names are ``value_0`` and so on."""
+    """Return a node's values by name; values without a known name are ``value_0`` and so on."""
     for key in ("widgets_values_named", "widgets_values"):
         named = given.get(key)
         if isinstance(named, Mapping):
@@ -213,9 +216,9 @@ def _named_values(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _zipped(values: list[Any], listed: Names, known: tuple[Names, ...]) -> dict[str, Any]:
-    """Values by the names of the order that fits them; without one the first seed is all that can be told.
+    """Name values by the first order of widgets that fits; without one, only the first seed can be recognised.
 
-    Newer versions add fields at the end, so an order that is known counts for the beginning of a longer list too.
+    Newer versions append fields, so a known order also names the beginning of a longer list.
     """
     forms = [_without_control(values, nothing_too=nothing_too) for nothing_too in (False, True)] + [values]
     for form in forms:
@@ -234,7 +237,7 @@ def _zipped(values: list[Any], listed: Names, known: tuple[Names, ...]) -> dict[
 
 
 def _plausible(named: Mapping[str, Any]) -> bool:
-    """Whether values are of the types that fields of such names have in all packs."""
+    """Whether values have the types that fields of these names have in all node packs."""
     for name, value in named.items():
         wanted = next((kind for pattern, kind in _KINDS if pattern.fullmatch(name)), None)
         if wanted and value is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
@@ -243,7 +246,7 @@ def _plausible(named: Mapping[str, Any]) -> bool:
 
 
 def _without_control(values: list[Any], *, nothing_too: bool) -> list[Any]:
-    """The values without what stands behind a seed; some nodes and old files have nothing there, or yes and no."""
+    """Remove the control value after each seed; with ``nothing_too`` also null and booleans, as some files have."""
     pairs = zip([None, *values], values, strict=False)
     return [
         value
@@ -261,7 +264,7 @@ def _is_seed(value: Any) -> bool:
 
 
 def _subgraph_values(level: _Level) -> None:
-    """The values on the node that stands for a subgraph: in the definition's order, or as the node lists them."""
+    """Read the values on a subgraph's outer node, in the definition's order or as listed by the node's proxies."""
     properties = level.outer.get("properties")
     listed = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
     proxies = [(str(each[0]), str(each[1])) for each in listed or () if isinstance(each, list) and len(each) >= 2]
@@ -279,12 +282,12 @@ def _subgraph_values(level: _Level) -> None:
             level.given = dict(zip(defined, given, strict=True))
             return
     level.given = {name: value for name, value in own.items() if not name.startswith("value_")}
-    if len(level.given) < len(own):  # which field they belong to can't be told, so none of them is as it was inside
+    if len(level.given) < len(own):  # the other values can't be assigned to fields, so all other fields are unknown
         level.given = {**dict.fromkeys(defined, UNREAD), **level.given}
 
 
 def _is_field(entry: Mapping[str, Any]) -> bool:
-    """Whether an input of a subgraph has a field, and so a value."""
+    """Whether a subgraph's input has a widget, and so a value."""
     kind = entry.get("type")
     return isinstance(entry.get("widget"), Mapping) or kind in _WIDGET_TYPES or (isinstance(kind, str) and "," in kind)
 
@@ -315,7 +318,7 @@ def _add_broadcast(level: _Level, link: Mapping[str, Any]) -> None:
 
 
 def _add_link(level: _Level, link: object) -> None:
-    """A link is a list in the main sheet and a mapping in a subgraph."""
+    """Add a link, which is a list in the main sheet and a mapping in a subgraph."""
     if isinstance(link, list) and len(link) >= 6:
         number, begin, slot, _, end_slot, kind = link[:6]
         end: object = link[3]

@@ -1,4 +1,4 @@
-"""Works a graph out: each node once, behind those that it is linked to, by its row's role. Runs nothing."""
+"""Evaluates a graph symbolically: each node once, after its sources, by the role in its row. Executes no node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_OUTPUT = Text("this output of it isn't known here", "这里不认识它的�
 
 
 class Worked:
-    """A graph, worked out."""
+    """An evaluated graph."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -31,11 +31,11 @@ class Worked:
             self._made[node.id] = ROLES[kind.does](at) if kind else unknown_node(at)
 
     def inputs(self, node: Node) -> Mapping[str, Value]:
-        """A node's inputs by its own names."""
+        """Return a node's input values by its own names."""
         return self._inputs[node.id]
 
     def made(self, node: Node) -> Mapping[str, Value]:
-        """What a node makes, by name."""
+        """Return a node's output values by name."""
         made = self._made[node.id]
         return {**made.carried, **made.made} if isinstance(made, Foreign) else made
 

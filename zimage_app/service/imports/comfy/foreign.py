@@ -1,6 +1,6 @@
-"""Nodes without a row: what flows through them, and what their fields say by names that all packs use in one way.
+"""Evaluates nodes without a row: passes values through, and reads fields whose names mean the same in all packs.
 
-Nothing is guessed from the place of an output or a value, and whatever is read here is told.
+Nothing is guessed from the position of an output or a value, and everything read here is reported to the user.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zimage_app.service.imports.comfy.values import (
     Value,
 )
 
-_MOST = 64
+_MAX_CARRIED = 64
 _TEXTS = ("text", "prompt", "positive", "positive_prompt", "user_prompt")
 _FILES = ("unet_name", "ckpt_name", "model_name", "model_path", "gguf_name", "diffusion_model", "base_ckpt_name")
 _LATENTS = ("latent_image", "latent", "samples")
@@ -48,7 +48,7 @@ _SAMPLER_TAKEN = Text(
 
 
 def unknown_node(at: At) -> Foreign:
-    """What the inputs of a node carry, and what it makes of them as far as its fields tell."""
+    """Return the values carried by a node's inputs, and those that its recognisable fields make."""
     carried: dict[str, Value] = {}
     for name, value in at.inputs.items():
         wanted = type_named(name)
@@ -59,7 +59,7 @@ def unknown_node(at: At) -> Foreign:
             carried = {**flow.parts, **carried}
         elif flow is not None and not isinstance(flow, Plain | Missing):
             carried[name] = flow
-        if len(carried) > _MOST:
+        if len(carried) > _MAX_CARRIED:
             break
     made = {**_encoder(at, carried), **_loader(at, carried)}
     made |= _loras(at, {**carried, **made})

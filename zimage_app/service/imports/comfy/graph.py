@@ -1,6 +1,6 @@
-"""A ComfyUI graph as data: nodes with values and links. The API form is this already; the editor's is in ``editor.py``.
+"""A ComfyUI graph as data: nodes with values and links. Reads the API form; ``editor.py`` converts the editor's form.
 
-Knows no node's meaning.
+Independent of node classes.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from zimage_app.service.imports.draft import shown
 MAX_NODES = 5000
 
 UNREAD: Any = object()
-"""In place of a value that the file holds, but not where it belongs."""
+"""Marks a field whose value is in the file but can't be assigned to it."""
 
 Link = tuple[str, int]
-"""(id of the node that the value comes from, number of its output)."""
+"""(id of the source node, number of its output)."""
 
 
 @dataclass(slots=True)
 class Node:
-    """One node."""
+    """A node of a graph."""
 
     id: str
     kind: str
-    """Its class, as ``KSampler``."""
+    """The node's class, such as ``KSampler``."""
     title: str = ""
     values: dict[str, Any] = field(default_factory=dict)
-    """What is written in its own fields."""
+    """Values of the node's own fields."""
     links: dict[str, Link] = field(default_factory=dict)
-    """Inputs that come from another node."""
+    """Inputs linked to other nodes."""
     outputs: tuple[tuple[str, str], ...] = ()
-    """(name, type) of each output, where the file tells them."""
+    """(name, type) of each output, if the file has them."""
     typed: bool = False
-    """Whether the values are as they were typed, with choices that are not drawn yet (the editor's form)."""
+    """Whether values are as typed, with choices not drawn yet (editor form)."""
 
     @property
     def has_unnamed_values(self) -> bool:
-        """Whether the file holds values of this node without telling what they are."""
+        """Whether the file holds values of this node whose names aren't known."""
         return self.typed and any(name.startswith("value_") for name in self.values)
 
     @property
     def name(self) -> str:
-        """How to tell a user of it."""
+        """The node's class, id and title, for messages."""
         own = f" “{shown(self.title)}”" if self.title and self.title != self.kind else ""
         return f"{shown(self.kind)} #{shown(self.id)}{own}"
 
@@ -55,7 +55,7 @@ Graph = dict[str, Node]
 
 
 def api_graph(data: Mapping[str, Any]) -> Graph:
-    """The form in which ComfyUI runs a graph: ``{"3": {"class_type": …, "inputs": {…}}}``."""
+    """Read ComfyUI's API form: ``{"3": {"class_type": …, "inputs": {…}}}``; raises ImportedFileError as ``bounded``."""
     graph: Graph = {}
     for key, given in data.items():
         if not isinstance(given, Mapping) or not isinstance(given.get("class_type"), str):
@@ -74,7 +74,7 @@ def api_graph(data: Mapping[str, Any]) -> Graph:
 
 
 def bounded(nodes: int) -> None:
-    """Raise ImportedFileError for a graph of too many nodes."""
+    """Raise ImportedFileError if a graph has too many nodes."""
     if nodes > MAX_NODES:
         raise ImportedFileError(
             Text(
@@ -85,7 +85,7 @@ def bounded(nodes: int) -> None:
 
 
 def in_order(graph: Graph) -> Iterator[Node]:
-    """All nodes, each behind those that it is linked to; of a circle, one link leads to a node that comes later."""
+    """Yield all nodes in topological order; in a cycle, one link leads to a later node."""
     done: set[str] = set()
     for first in graph:
         waiting = [(first, False)]

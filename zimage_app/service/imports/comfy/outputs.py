@@ -1,4 +1,4 @@
-"""Which of a graph's pictures is meant."""
+"""Chooses the output picture of a graph."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _MAX_ENDS = 64
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A node at the end of a graph, and the picture that reaches it."""
+    """An end node of a graph, and the picture that reaches it."""
 
     node: Node
     picture: Picture
     others: int = 0
-    """Other ends whose pictures come from samplers that are not among this one's."""
+    """Number of last samplers of other end nodes' pictures that aren't part of this picture."""
 
     @property
     def saves(self) -> bool:
-        """Whether it keeps the picture, rather than showing it."""
+        """Whether the node saves the picture instead of previewing it."""
         return _saves(self.node)
 
 
 def chosen_output(worked: Worked, size: Size | None) -> Output | None:
-    """The end whose picture has the size given; else one that saves; else that of the most samplers."""
+    """Return the end node whose picture has ``size``, or else one that saves, or else the one with most samplers."""
     used = {begin for node in worked.graph.values() for begin, _ in node.links.values()}
     ends = [node for node in worked.graph.values() if node.id not in used or _saves(node)]
     ends = sorted(ends, key=lambda node: not _saves(node))[:_MAX_ENDS]
@@ -46,7 +46,7 @@ def chosen_output(worked: Worked, size: Size | None) -> Output | None:
 
 
 def _picture(worked: Worked, node: Node) -> Picture | None:
-    """The sampled picture that a node gets, or makes where it is a sampler at the end."""
+    """Return the sampled picture that a node receives, or makes itself if it is a sampler."""
     given = [found for name, value in worked.inputs(node).items() if (found := resolved(value, Picture, name))]
     made = [value for value in worked.made(node).values() if isinstance(value, Picture)]
     sampled = [each for each in (*made, *given) if each.passes]

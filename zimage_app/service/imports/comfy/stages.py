@@ -1,4 +1,4 @@
-"""The passes of a picture as a draft: one stage for each sampler, one prompt, one model and a list of LoRAs for all."""
+"""Converts a picture's passes to a draft: a stage per sampler, and one prompt, model and list of LoRAs for all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLAIN_FIELDS = ("seed", "steps", "cfg", "denoise", "shift", *OPTIONS)
 
 
 def add_stages(draft: Draft, passes: Sequence[Pass], picture: Size | None) -> None:
-    """Everything that the passes say; ``picture`` is the size of the picture that the graph came in."""
+    """Add all settings of the passes to the draft; ``picture`` is the size of the picture file with the graph."""
     for number, done in enumerate(passes):
         stage: dict[str, Any] = {}
         _fields(draft, number, done, stage)
@@ -42,7 +42,7 @@ def add_stages(draft: Draft, passes: Sequence[Pass], picture: Size | None) -> No
 
 
 def tell(draft: Draft, notes: Iterable[Note]) -> None:
-    """Put notes into the lists."""
+    """Add notes to the draft's lists."""
     for note in notes:
         (draft.translated if note.translated else draft.left).append(note.text)
 
@@ -58,7 +58,7 @@ def _fields(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> Non
 
 
 def _known(draft: Draft, number: int, name: str, value: Value) -> Any:
-    """A field's value; where it isn't known, that is told."""
+    """Return a field's value; if it isn't known, return None and report that."""
     if isinstance(value, Plain):
         tell(draft, value.notes)
         return value.data
@@ -72,7 +72,7 @@ def _known(draft: Draft, number: int, name: str, value: Value) -> Any:
 
 
 def _named(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> None:
-    """Sampler and scheduler, by the names that they have here."""
+    """Add sampler and scheduler under this app's names."""
     if (value := done.fields.get("own_scheduler")) is not None and isinstance(value, Plain):
         stage["scheduler"] = value.data
     for field in ("sampler", "scheduler"):
@@ -107,7 +107,7 @@ def _shift(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> None
 
 
 def _size(draft: Draft, number: int, passes: Sequence[Pass], stage: dict[str, Any], picture: Size | None) -> None:
-    """The stage's size; where it isn't known, that of the picture, or of the stage before."""
+    """Add the stage's size; if it isn't known, the picture's (last stage) or the previous stage's."""
     size, why = passes[number].size, passes[number].size_reason
     if size is None and number == len(passes) - 1:
         size = picture
@@ -123,7 +123,7 @@ def _size(draft: Draft, number: int, passes: Sequence[Pass], stage: dict[str, An
 
 
 def _method(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> None:
-    """How the latent is resized; nothing where it comes as it is."""
+    """Add the method of resizing, if the latent was resized."""
     if done.method is None:
         return
     theirs = done.method.data if isinstance(done.method, Plain) and isinstance(done.method.data, str) else ""
@@ -137,7 +137,7 @@ def _method(draft: Draft, number: int, done: Pass, stage: dict[str, Any]) -> Non
 
 
 def _easycache(draft: Draft, passes: Sequence[Pass], number: int) -> None:
-    """EasyCache's window follows the shift that the sampler before left on the model (HOW-IT-COMPUTES.md section 6)."""
+    """Add EasyCache; its window depends on the shift of the previous sampler's model (HOW-IT-COMPUTES.md section 6)."""
     given = passes[number].model.easycache
     if given is None:
         return
@@ -152,7 +152,7 @@ def _easycache(draft: Draft, passes: Sequence[Pass], number: int) -> None:
 
 
 def _group(draft: Draft, number: int, field: str, given: Mapping[str, Value]) -> dict[str, Any]:
-    """What is known of a group of a stage's settings; the rest is told."""
+    """Return the known values of a group of a stage's settings; unknown ones are reported."""
     title = of_stage(number, knob_of(Stage, field).title)
     group: dict[str, Any] = {}
     for name, value in given.items():
@@ -167,7 +167,7 @@ def _shift_of(model: Model) -> Any:
     return model.shift.data if isinstance(model.shift, Plain) else Z_IMAGE_TURBO.shift
 
 
-# What concerns all stages.
+# Settings of all stages.
 
 
 def _prompts(draft: Draft, passes: Sequence[Pass]) -> None:
@@ -222,7 +222,7 @@ def _tell_of_words(draft: Draft, name: str, found: Iterable[Conditioning]) -> No
 
 
 def _loras(draft: Draft, passes: Sequence[Pass]) -> None:
-    """LoRAs with the stages in which they act; in all stages where all have them."""
+    """Add LoRAs with the stages in which they act, or without stages if they act in all."""
     uses: dict[tuple[str, str, int], list[int]] = {}
     strengths: dict[tuple[str, str, int], Any] = {}
     for number, done in enumerate(passes):
@@ -242,7 +242,7 @@ def _loras(draft: Draft, passes: Sequence[Pass]) -> None:
 
 
 def _lora(draft: Draft, lora: Lora) -> tuple[str, Any] | None:
-    """File and strength; what isn't known of them is told."""
+    """Return a LoRA's file and strength; unknown values are reported."""
     if isinstance(lora.file, Missing):
         draft.leave(Text("LoRA", "LoRA"), lora.file.reason)
         return None

@@ -1,4 +1,4 @@
-"""The picture that a graph begins with, and its mask, as settings that wait for the files that the graph only names."""
+"""Converts a graph's start picture and mask to settings; the graph only names the files, so the user supplies them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EACH_STAGE = Text(
 
 
 def add_start(draft: Draft, picture: Picture) -> None:
-    """What the finished ``picture`` began with."""
+    """Add the start picture of the finished ``picture`` to the draft."""
     start = picture.start
     mask = start.mask if start else None
     strength = picture.passes[0].model.differential

@@ -1,6 +1,6 @@
-"""What flows along the links of a graph, as far as it matters to settings: texts, numbers, models, prompts, pictures.
+"""The values carried by a graph's links, as far as they matter for settings: texts, numbers, models, prompts, pictures.
 
-Every value carries the notes that are told where it is used, and only there.
+Every value carries notes, which are reported to the user only if the value is used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.imports.draft import shown
 
 Settings = Mapping[str, Any]
-"""Settings of a stage that nodes bring: by the field's name a ``Value``, or a group of them by their names."""
+"""A stage's settings from nodes: field name -> ``Value``, or a mapping of them for a group."""
 _MAX_NOTES = 200
 MAX_LORAS = 64
 Size = tuple[int, int]
@@ -22,53 +22,53 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A sentence for the user that belongs to a value."""
+    """A message for the user about a value."""
 
     text: Text
     translated: bool = False
-    """Whether it goes to the list of what was translated, instead of what stays behind."""
+    """Whether the note belongs to the list of translated settings instead of those left out."""
 
 
 def note_of(name: str, reason: Text, *, translated: bool = False) -> Note:
-    """What is to be told of the node of that name."""
+    """Make a note about the node called ``name``."""
     return Note(Text(f"{shown(name)}: {reason.en}", f"{shown(name)}：{reason.zh}"), translated)
 
 
 def merged(*groups: Iterable[Note]) -> tuple[Note, ...]:
-    """All notes, each once."""
+    """Merge notes without duplicates."""
     return tuple(dict.fromkeys(note for notes in groups for note in notes))[:_MAX_NOTES]
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Anything that flows."""
+    """Base class of the values carried by links."""
 
     notes: tuple[Note, ...] = field(default=(), kw_only=True)
 
     def noted(self, *notes: Note) -> Self:
-        """The same value with more to tell."""
+        """Return the value with more notes."""
         return replace(self, notes=merged(self.notes, notes)) if notes else self
 
 
 @dataclass(frozen=True, slots=True)
 class Plain(Value):
-    """A text, number, switch or other plain data, which is known."""
+    """A known text, number, switch or other plain data."""
 
     data: Any
     choices: bool = False
-    """Whether ``{a|b}`` in this text is drawn anew in each run."""
+    """Whether ``{a|b}`` in the text is drawn in each run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing(Value):
-    """Something that isn't known, with the reason, which names the node."""
+    """An unknown value, with the reason, which names the node."""
 
     reason: Text
 
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """One LoRA that is put on a model."""
+    """A LoRA that is applied to a model."""
 
     file: Value
     strength: Value
@@ -77,27 +77,27 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Loras(Value):
-    """LoRAs on their way to a model, in order."""
+    """A stack of LoRAs that isn't applied to a model yet."""
 
     each: tuple[Lora, ...] = ()
 
     def then(self, more: Loras) -> Loras:
-        """These, and others behind them."""
+        """Return this stack followed by another."""
         return Loras((*self.each, *more.each)[:MAX_LORAS], notes=merged(self.notes, more.notes))
 
 
 @dataclass(frozen=True, slots=True)
 class Model(Value):
-    """A model and what was put on it."""
+    """A model and the changes applied to it."""
 
     file: Value | None = None
     shift: Value | None = None
-    """None: the model's own."""
+    """None means the model's default."""
     easycache: Mapping[str, Value] | None = None
     loras: tuple[Lora, ...] = ()
     guidance: Settings = field(default_factory=dict)
     differential: Value | None = None
-    """Strength of differential diffusion, which acts where there is a mask."""
+    """Strength of differential diffusion, which only acts with a mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +107,12 @@ class Clip(Value):
 
 @dataclass(frozen=True, slots=True)
 class Vae(Value):
-    """What turns latents into pixels."""
+    """A VAE."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conditioning(Value):
-    """A prompt as a sampler gets it."""
+    """An encoded prompt."""
 
     text: Value | None = None
     zeroed: bool = False
@@ -121,7 +121,7 @@ class Conditioning(Value):
 
 @dataclass(frozen=True, slots=True)
 class Sampler(Value):
-    """A way to step, with its options."""
+    """A sampler object with its options."""
 
     name: Value
     options: Mapping[str, Value] = field(default_factory=dict)
@@ -132,16 +132,16 @@ class Sigmas(Value):
     """A schedule."""
 
     fields: Mapping[str, Value] = field(default_factory=dict)
-    """steps, scheduler, denoise, shift, as far as it has them."""
+    """Known ones of steps, scheduler, denoise and shift."""
     model: Model | None = None
-    """The model whose shift it is made with; None: the sampler's."""
+    """The model whose shift is used; None means the sampler's model."""
     own_names: bool = False
     """Whether the scheduler's name is this app's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Noise(Value):
-    """What a sampler starts from."""
+    """A noise source of a sampler."""
 
     seed: Value | None = None
     off: bool = False
@@ -149,7 +149,7 @@ class Noise(Value):
 
 @dataclass(frozen=True, slots=True)
 class Guider(Value):
-    """Model, prompts and cfg together."""
+    """A guider: model, prompts and cfg."""
 
     model: Model
     positive: Conditioning
@@ -160,62 +160,62 @@ class Guider(Value):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One sampler's run, with all that led to it."""
+    """One sampler's run with all its inputs."""
 
     node: str
     model: Model
     positive: Conditioning
     negative: Conditioning
     fields: Mapping[str, Value]
-    """seed, cfg, steps, sampler, scheduler, denoise, shift and the sampler's options, as far as they are said."""
+    """Known ones of seed, cfg, steps, sampler, scheduler, denoise, shift and the sampler's options."""
     schedule_model: Model | None = None
     size: Size | None = None
     size_reason: Text | None = None
     """Why the size isn't known."""
     method: Value | None = None
-    """How the latent was resized since the pass before; None: not at all."""
+    """How the latent was resized since the previous pass; None if it wasn't."""
     decoded_by: str = ""
-    """What turned it into pixels since the pass before, if it was resized there."""
+    """The node that decoded it since the previous pass, if it was resized as pixels."""
     notes: tuple[Note, ...] = ()
     guidance: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Mask(Value):
-    """Which part of a picture is redrawn."""
+    """A mask of the part of a picture that is redrawn."""
 
     file: str = ""
-    """Of the picture that it comes from; empty where it comes from none, or its name isn't known."""
+    """Name of the mask's picture file; empty if there is none or it isn't known."""
     of_colours: bool = False
-    """Whether it is how bright that picture is; else how transparent."""
+    """Whether the mask is the picture's brightness; otherwise it is its transparency."""
     extend: tuple[int, int, int, int] = (0, 0, 0, 0)
-    """Pixels of the canvas on the left, top, right and bottom that are redrawn beside what the file says."""
+    """Added pixels on the left, top, right and bottom of the canvas, which are redrawn too."""
     feather: int = 0
     changes: tuple[str, ...] = ()
-    """Nodes that change it."""
+    """Names of nodes that change the mask."""
 
     def changed_by(self, node: str) -> Self:
-        """With a node on its way that changes it."""
+        """Return the mask with a node recorded that changes it."""
         return replace(self, changes=(*self.changes, node)[:_MAX_NOTES])
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A picture of the user's that the first pass begins with."""
+    """The user's picture that the first pass starts from."""
 
     node: str
-    """The node that loads it."""
+    """Name of the node that loads the picture."""
     file: str = ""
-    """Its name there; empty where it isn't known."""
+    """File name in the graph; empty if it isn't known."""
     fit: str = "crop"
     padded_by: str = ""
-    """The node that makes its canvas larger."""
+    """Name of the node that extends the canvas."""
     mask: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Picture(Value):
-    """A latent or the picture of one: how it came about, and what happened since the last sampler."""
+    """A latent or decoded picture: the passes that made it, and its changes since the last sampler."""
 
     size: Size | None = None
     size_reason: Text | None = None
@@ -223,14 +223,14 @@ class Picture(Value):
     method: Value | None = None
     decoded_by: str = ""
     start: Start | None = None
-    """What it begins with, rather than with nothing."""
+    """The start picture; None for an empty latent."""
     changes: tuple[str, ...] = ()
-    """Nodes since the last sampler that do something without a place here."""
+    """Names of nodes since the last sampler whose effect isn't supported here."""
     resizes: tuple[str, ...] = ()
-    """Nodes since the last sampler that change the size."""
+    """Names of nodes since the last sampler that change the size."""
 
     def changed_by(self, node: str, size_reason: Text | None = None) -> Self:
-        """With a node on its way that does something without a place here; ``size_reason``: the size isn't known."""
+        """Return the picture with an unsupported node recorded; ``size_reason`` tells why its size isn't known."""
         if node in self.changes or len(self.changes) >= _MAX_NOTES:
             return self
         changed = replace(self, changes=(*self.changes, node))
@@ -239,26 +239,27 @@ class Picture(Value):
 
 @dataclass(frozen=True, slots=True)
 class Bundle(Value):
-    """A pipe or context: several values under their names."""
+    """A pipe or context: several values by name."""
 
     parts: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Foreign(Value):
-    """An output of a node that isn't known here, with what its inputs carry, by the inputs' names."""
+    """An output of an unknown node."""
 
     node: str
     output: str = ""
-    """The output's name, where the file tells it."""
+    """The output's name, if the file has it."""
     carried: Mapping[str, Value] = field(default_factory=dict)
+    """Values that the node's inputs carry, by input name."""
     made: Mapping[str, Value] = field(default_factory=dict)
-    """What the node itself makes, as far as its fields tell."""
+    """Values that the node makes, as far as its fields tell."""
 
 
 NOT_KNOWN = Text("this node isn't known here", "这里不认识这个节点")
 
 
 def missing(node: str, why: Text = NOT_KNOWN) -> Missing:
-    """What the node of that name gives isn't known."""
+    """Make a Missing for an output of the node called ``node``."""
     return Missing(Text(f"it comes from {shown(node)}: {why.en}", f"它来自 {shown(node)}：{why.zh}"))

@@ -1,1 +1,1 @@
-"""Many pictures from one file. Read ``reading.py`` first, then ``items.py``; ``manifest.py`` knows what is done."""
+"""Batches: many pictures from one file. Start at ``reading.py``, then ``items.py``; ``manifest.py`` logs progress."""

@@ -1,4 +1,4 @@
-"""What the entries of a batch come to: a plan, a name and a key for each, or all that is wrong with them at once."""
+"""Turns a batch's entries into pictures with plan, file name and key, or reports all errors at once."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _MAX_NAME = 120
 """Characters."""
 _NO_FILE_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]+')
 _PROMPTS = ("prompt", "image_prompt", "scene_hint")
-"""The first of them that an entry has is its prompt."""
+"""Keys of the prompt; the first one that an entry has is used."""
 _SHORT = ("trigger_word", "lora", "lora_strength", "negative_prompt", "size")
 _ABOUT = ("id", "text", "name")
-"""They describe an entry, and change nothing in its picture."""
+"""Keys that describe an entry and don't affect its picture."""
 _TEXTS = frozenset({*_PROMPTS, *_ABOUT, "negative", "trigger_word", "lora", "negative_prompt", "size"})
-"""In CSV, they are texts also where they look like numbers."""
+"""Keys whose CSV values stay text even if they look like numbers."""
 
 
 class BatchError(RequestError):
-    """All that is wrong with a batch, a line each."""
+    """All errors of a batch, one per line."""
 
     def __init__(self, source: str, problems: list[Text]) -> None:
         lines = [_placed(source, problem) for problem in problems]
@@ -49,47 +49,47 @@ def _placed(source: str, text: Text) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """What holds for all entries."""
+    """Settings common to all entries."""
 
     settings: Mapping[str, Any]
-    """Of a request, as plain data; what an entry says counts for more."""
+    """Request settings as plain data; an entry's own settings override them."""
     plan: Callable[[GenerationRequest], GenerationPlan]
     seed: int
-    """The first one, where they count."""
+    """The seed of all entries (``fixed``), or of the first one (``count``)."""
     seed_mode: SeedMode = "count"
     name: str = NAME
-    """Of the files, with index, id and seed."""
+    """Format of the file names, with ``index``, ``id`` and ``seed``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What one picture of a batch or a grid is called."""
+    """The identity of one picture of a batch or a grid."""
 
     index: int
-    """Its place, from 1."""
+    """Position from 1."""
     id: str
     key: str
-    """The same as long as what is asked for is; the second of two equal ones has another."""
+    """Hash of the settings, for resuming; duplicates get different keys by their number."""
     name: str
-    """Of its file, without the ending."""
+    """File name without suffix."""
     text: str
-    """Of a post; else empty."""
+    """Text of a post; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchItem(Item):
-    """One picture, and how it is made."""
+    """One picture and its plan."""
 
     plan: GenerationPlan
 
 
 def batch_items(source: str, batch: BatchFile, options: BatchOptions) -> tuple[list[BatchItem], list[Text]]:
-    """The pictures that a batch asks for, in its order, and what of it has no effect.
+    """Return the pictures of a batch in order, and notes about settings without effect.
 
-    ``source`` is what the file is called; empty where there is none.
+    ``source`` is the file's name, or empty without a file.
 
     Raises:
-        BatchError: everything that is wrong, at once, with file, line and field.
+        BatchError: the batch has errors; lists all of them with file, line and field.
     """
     problems = list(batch.problems)
     persona, notes = _persona(batch)
@@ -107,7 +107,7 @@ def batch_items(source: str, batch: BatchFile, options: BatchOptions) -> tuple[l
 
 
 def _persona(batch: BatchFile) -> tuple[dict[str, Any], list[Text]]:
-    """The persona's settings; what else is told of one describes somebody, and is named."""
+    """Return the persona's settings, and a note that lists its other keys, which have no effect."""
     if batch.persona is None:
         return {}, []
     known = {name: value for name, value in batch.persona.values.items() if _is_setting(name)}
@@ -143,7 +143,7 @@ def _item(index: int, entry: Entry, persona: Mapping[str, Any], options: BatchOp
 
 
 def _data(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry as a request's plain data; raises RequestError for a name that is no setting."""
+    """Convert an entry to a request's plain data; raises RequestError for an unknown setting."""
     data = copy.deepcopy(dict(settings))
     prompt = next((values[name] for name in _PROMPTS if values.get(name)), None)
     if prompt is None:
@@ -164,7 +164,7 @@ def _data(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, A
 
 
 def _put_short(data: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """Triggers and LoRAs join those that are there; the others take their place."""
+    """Apply the short keys: trigger word and LoRA are added, negative prompt and size replace those in ``data``."""
     if values.get("trigger_word"):
         data["triggers"] = [*data.get("triggers", []), values["trigger_word"]]
     if values.get("lora"):

@@ -1,4 +1,4 @@
-"""The folder of a batch or a grid: pictures under names of their own, and what the manifest says of them."""
+"""The folder of a batch or a grid: pictures under the items' names, and the manifest's lines about them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _Item = TypeVar("_Item", bound=Item)
 
 
 def left_of(items: Iterable[_Item], manifest: Manifest) -> list[_Item]:
-    """Those that are still to be made."""
+    """Return the items that still have to be made."""
     return [item for item in items if not _is_done(item, manifest)]
 
 
 def file_of(item: Item, manifest: Manifest) -> Path:
-    """Where an item's picture is or will be."""
+    """Return the path of an item's picture, which may not exist yet."""
     return manifest.folder / f"{item.name}.png"
 
 
 def keep(item: Item, saved: SavedPicture, manifest: Manifest) -> Path:
-    """Put a picture under its item's name, and into the manifest; gives its path.
+    """Link or copy a picture to its item's name and record it in the manifest; return its path.
 
     Raises:
         StorageError: the manifest can't be written.
-        OSError: the file can't be.
+        OSError: the picture can't be linked or copied.
     """
     path = file_of(item, manifest)
     _link(saved, path)
@@ -55,7 +55,7 @@ def _is_done(item: Item, manifest: Manifest) -> bool:
 
 
 def _link(saved: SavedPicture, path: Path) -> None:
-    """One file under two names where the disk can do that, else a copy."""
+    """Create a hard link to the picture, or a copy if the file system has no hard links."""
     path.unlink(missing_ok=True)
     try:
         os.link(saved.path, path)

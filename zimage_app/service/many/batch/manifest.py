@@ -1,7 +1,6 @@
-"""What of a batch is done: one JSON line for each thing that happened, on the disk before the next thing begins.
+"""A batch's log of progress: one JSON line per event, flushed to disk before the next step begins.
 
-A picture's id stands here before its file is written, so that a batch that was killed in between neither loses nor
-doubles it.
+A picture's id is logged before its file is written, so that a batch killed in between neither loses nor repeats it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ NAME = "manifest.jsonl"
 _MAX_BYTES = 256 * 2**20
 
 Happened = Literal["begun", "asked", "saving", "done", "failed", "cancelled"]
-"""``begun``: the batch, with its first seed. ``asked``: an app was, for this ``task``. The others are a picture's."""
+"""``begun``: the batch started, with its first seed. ``asked``: a picture was requested from a running app under this
+``task``. The others are states of a picture."""
 
 
 @dataclass(slots=True)
@@ -30,15 +30,18 @@ class Manifest:
 
     folder: Path
     last: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The newest line of each item, by its key."""
+    """Item's key -> its newest line."""
     seed: int | None = None
-    """Where counting begins; None before the first run."""
+    """The first seed of the batch; None before the first run."""
     _torn: bool = False
-    """The file's last line was not written whole."""
+    """Whether the file's last line was written incompletely."""
 
     @classmethod
     def of(cls, folder: Path) -> Manifest:
-        """Read a folder's; one that isn't there is empty. A last line that was not written whole counts for nothing."""
+        """Read a folder's manifest; empty if there is none. Incomplete lines are ignored.
+
+        Raises StorageError if the file can't be read.
+        """
         found = cls(folder)
         try:
             text = read_regular(folder / NAME, _MAX_BYTES).decode(errors="replace")
@@ -55,7 +58,7 @@ class Manifest:
         return found
 
     def add(self, state: Happened, key: str = "", **facts: Any) -> None:
-        """Write a line; when this returns it is on the disk. Raises StorageError where that can't be."""
+        """Append a line and flush it to disk; raises StorageError if it can't be written."""
         line: dict[str, Any] = {"state": state, "key": key, "time": datetime.now().astimezone().isoformat(), **facts}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

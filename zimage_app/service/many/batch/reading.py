@@ -1,4 +1,4 @@
-"""A batch's file as entries: text, CSV, JSON, JSONL and YAML, with the line that each stands in. Judges no settings."""
+"""Parses a batch file (text, CSV, JSON, JSONL, YAML) into entries with line numbers. Doesn't validate settings."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ MAX_ENTRIES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a file asks for in one place."""
+    """One entry of a batch file."""
 
     where: Text
-    """As in "line 3"."""
+    """The entry's position, such as "line 3"."""
     values: Mapping[str, Any]
-    """By the names that stand in the file."""
+    """Values by the file's own keys."""
     written: bool = False
-    """Values are texts, as CSV has them; numbers among them are still to be read."""
+    """Whether all values are strings (CSV), so that numbers still have to be parsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchFile:
-    """A file's entries; where they are posts of a persona, that one's values are in none of them."""
+    """A file's entries; a persona's values are kept apart from those of its posts."""
 
     entries: tuple[Entry, ...]
     persona: Entry | None = None
     problems: tuple[Text, ...] = ()
-    """Entries that can't be read."""
+    """Errors about entries that can't be parsed."""
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class _Found:
 
 
 def read_batch(path: Path) -> BatchFile:
-    """Read a batch's file; raises RequestError of ``FILE`` where it can't be read, or as ``parse_batch`` does."""
+    """Read a batch file; raises RequestError of ``FILE`` if it can't be read, or as ``parse_batch`` does."""
     try:
         return parse_batch(str(path), read_regular(path, MAX_BYTES))
     except OSError as error:
@@ -58,10 +58,10 @@ def read_batch(path: Path) -> BatchFile:
 
 
 def parse_batch(name: str, data: bytes) -> BatchFile:
-    """A batch's file from its bytes; the ending of its ``name`` says which form it has.
+    """Parse a batch file's bytes; the suffix of ``name`` selects the format.
 
     Raises:
-        RequestError: of ``FILE``: it is no text, or is of no form that is known.
+        RequestError: of ``FILE``: the file isn't UTF-8 text, is empty or too long, or has an unknown format.
     """
     reader = _READERS.get(PurePath(name).suffix.lower())
     if reader is None:
@@ -80,12 +80,12 @@ def parse_batch(name: str, data: bytes) -> BatchFile:
 
 
 def batch_of(data: object, lines: Sequence[int] = ()) -> BatchFile:
-    """Plain data as a batch: a list of prompts or groups of settings, or a persona with posts (``tweets``).
+    """Convert plain data to a batch: a list of prompts or groups of settings, or a persona with posts (``tweets``).
 
-    ``lines`` are those that the list's entries begin in, where that is known.
+    ``lines`` are the line numbers of the list's entries, if known.
 
     Raises:
-        RequestError: of ``FILE``: it is neither.
+        RequestError: of ``FILE``: the data is neither.
     """
     if isinstance(data, Mapping) and isinstance(data.get("tweets"), list):
         found = _listed(data["tweets"], lines, "tweets.")
@@ -184,7 +184,7 @@ def _yaml(text: str) -> BatchFile:
 
 
 def _lines_of(text: str) -> list[int]:
-    """The lines in which the entries of the list begin; JSON that is laid out with tabs is no YAML, and has none."""
+    """Return the line numbers of the list's entries; empty for text that isn't YAML, such as JSON with tabs."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError):

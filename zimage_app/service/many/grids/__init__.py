@@ -1,1 +1,1 @@
-"""Grids: one picture with settings varied (``axes.py``), laid out on a labelled sheet (``sheet.py``)."""
+"""Grids: one request with varied settings (``axes.py``), shown on labelled sheets (``sheet.py``)."""

@@ -1,4 +1,4 @@
-"""What varies in a grid: an axis is a setting and its values, as in ``stages.2.denoise=0.4,0.5,0.6``. Pure."""
+"""The axes of a grid: a setting and its values, such as ``stages.2.denoise=0.4,0.5,0.6``. Pure functions."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ _REPLACE = "prompt~"
 
 Data = dict[str, Any]
 Labels = tuple[tuple[str, ...], ...]
-"""Of columns, rows and sheets."""
+"""Labels of columns, rows and sheets."""
 Apply = Callable[[Data, Any], Data]
-"""(a request's plain data, an axis' value) -> the data with it."""
+"""(a request's plain data, an axis' value) -> the data with that value set."""
 
 
 _TITLES = {"lora": Text("LoRA", "LoRA"), "preset": Text("Preset", "预设"), "size": Text("Size", "尺寸")}
-"""Of what is applied otherwise than by a path."""
+"""Titles of axes that aren't dotted paths."""
 _MAX_LABEL = 80
-"""Characters of a value."""
+"""Maximum characters of a value in a label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A setting that varies."""
+    """A setting that varies, and its values."""
 
     name: str
-    """Its dotted path, a name of what is applied otherwise (``lora``, ``preset``, ``size``), or ``prompt~WORD``."""
+    """The setting's dotted path, a special name (``lora``, ``preset``, ``size``), or ``prompt~WORD``."""
     values: tuple[Any, ...]
     called: str = "axis"
-    """What it is called where it was asked for, as in ``--x``: errors name it so."""
+    """The axis' name in the user's command or request, such as ``--x``; used in errors."""
 
     @property
     def labels(self) -> tuple[Text, ...]:
-        """What stands at the sheet's edge."""
+        """The values' labels at the sheet's edge."""
         title = axis_title(self.name)
         shown = [_shown(value) for value in self.values]
         short = [text if len(text) <= _MAX_LABEL else f"{text[: _MAX_LABEL - 1]}…" for text in shown]
         return tuple(Text(f"{title.en} = {text}", f"{title.zh} = {text}") for text in short)
 
     def names(self, field: str) -> bool:
-        """Whether it is what set a request's field, or a part of it."""
+        """Whether the axis sets a request's field, or a part of it."""
         path = "prompt" if self.name.startswith(_REPLACE) else "loras" if self.name == "lora" else self.name
         return path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.")
 
 
 def axis_title(name: str) -> Text:
-    """What varies in words, with its stage; what has no words is called by its name."""
+    """Return the title of the axis' setting with its stage, or the bare name if it has no title."""
     path = "prompt" if name.startswith(_REPLACE) else name
     try:
         return _TITLES.get(path) or setting_title(path)
@@ -69,7 +69,7 @@ def axis_title(name: str) -> Text:
 
 
 NO_AXIS = Axis("", ("",))
-"""One value that changes nothing."""
+"""Stands for an unused axis: one value that changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +77,18 @@ class Cell:
     """One picture of a grid."""
 
     place: tuple[int, int, int]
-    """Column, row, sheet; from 0."""
+    """(column, row, sheet), from 0."""
     data: Data
 
 
 def parse_axis(text: str, called: str = "axis") -> Axis:
-    """Read an axis as users write it: ``NAME=VALUES``.
+    """Parse an axis written by the user: ``NAME=VALUES``.
 
-    Values stand between commas, in a JSON list, or are numbers ``FROM..TO/STEP``; ``prompt~WORD=a,b`` puts each of them
-    in the place of WORD. Those of a setting that is text stay as they were written.
+    Values are separated by commas, in a JSON list, or number ranges ``FROM..TO/STEP``; ``prompt~WORD=a,b`` replaces
+    WORD in the prompt by each value. Values of a text setting stay as they were written.
 
     Raises:
-        RequestError: of ``called``: it is none of these.
+        RequestError: of ``called``: the text has none of these forms.
     """
     name, equals, values = text.partition("=")
     try:
@@ -102,7 +102,7 @@ def parse_axis(text: str, called: str = "axis") -> Axis:
 
 
 def sheet_labels(axes: Sequence[Axis], language: Language) -> Labels:
-    """What stands beside columns, rows and sheets; one empty label where nothing varies."""
+    """Return the labels of columns, rows and sheets; a single empty label for an unused axis."""
     across, down, deep = (*axes, *[NO_AXIS] * (3 - len(axes)))
     return tuple(
         ("",) if axis is NO_AXIS else tuple(text.to(language) for text in axis.labels) for axis in (across, down, deep)
@@ -110,10 +110,10 @@ def sheet_labels(axes: Sequence[Axis], language: Language) -> Labels:
 
 
 def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[str, Apply]) -> list[Cell]:
-    """All cells of one to three axes: columns, rows, sheets. ``special`` are the names that are no dotted paths.
+    """Return all cells of one to three axes: columns, rows, sheets. ``special`` applies names that aren't dotted paths.
 
     Raises:
-        RequestError: there are too many cells; or, of the axis, its name or word isn't there.
+        RequestError: there are too many cells, or an axis' setting or word doesn't exist.
     """
     x, y, z = (*axes, *[NO_AXIS] * (3 - len(axes)))
     count = math.prod(len(axis.values) for axis in axes)
@@ -131,7 +131,10 @@ def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[st
 def remembered_stages(
     plans: Sequence[GenerationPlan], keys: Sequence[Sequence[str]]
 ) -> Iterator[tuple[StagePlan, bool]]:
-    """Every stage of plans that run one after another, and whether it comes from stage memory, given their keys."""
+    """Yield every stage of consecutive plans, and whether its result will come from stage memory.
+
+    ``keys`` are the stages' keys in stage memory, by plan.
+    """
     seen: set[str] = set()
     for plan, known in zip(plans, keys, strict=True):
         going = True
@@ -175,7 +178,7 @@ def _values(text: str, values: str, read: Callable[[str], Any]) -> Iterator[Any]
 
 
 def _range(text: str, start: str, end: str, step: str | None) -> Iterator[int | float]:
-    """Both ends included, as far as the steps come out there."""
+    """Yield the numbers of a range, including the end if a step falls on it."""
     whole = not any("." in part for part in (start, end, step or "1"))
     low, high, by = float(start), float(end), float(step or 1)
     if by <= 0 or (high - low) / by >= MAX_CELLS:

@@ -1,4 +1,4 @@
-"""What a grid comes to before it is made: a plan for each cell, and what all of them cost. Knows no queue."""
+"""Plans a grid: a plan for each cell, and the cost of all of them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ Plan = Callable[[GenerationRequest], GenerationPlan]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What pictures take that are made one after another."""
+    """The cost of pictures that are made one after another."""
 
     pictures: int
     evaluations: int
-    """Of the model, for all stages, at most."""
+    """Maximum number of model evaluations of all stages."""
     saved: int
-    """Those of them that stage memory saves."""
+    """Evaluations saved by stage memory."""
     seconds: float | None
-    """For the others; None where the model's pace isn't known."""
+    """Estimated time of the remaining evaluations; None if the model's speed isn't known."""
 
     @property
     def words(self) -> Text:
-        """Evaluations, what stage memory saves of them, and the time."""
+        """A message with the evaluations, those saved by stage memory, and the time."""
         seconds = _UNTIMED if self.seconds is None else seconds_words(self.seconds)
         left, all_, saved = self.evaluations - self.saved, self.evaluations, self.saved
         return Text(
@@ -50,18 +50,18 @@ class Cost:
 def grid_items(
     axes: Sequence[Axis], settings: Mapping[str, Any], plan: Plan, presets: PresetLibrary
 ) -> tuple[list[Cell], list[BatchItem]]:
-    """The cells of one to three axes, each with its picture. ``settings`` is a request as plain data, with its seed.
+    """Return the cells of one to three axes and their pictures. ``settings`` is a request as plain data, with its seed.
 
     Raises:
-        RequestError: names the axis whose value isn't allowed, or the setting.
+        RequestError: a value isn't allowed; names the axis or the setting.
     """
     found = cells(axes, settings, _special(presets))
     return found, [_item(index, cell, axes, plan) for index, cell in enumerate(found, 1)]
 
 
 def cost_of(plans: Iterable[GenerationPlan], timed: Sequence[TimedStage], *, memory: bool) -> Cost:
-    """What plans cost; ``timed`` are earlier runs of their model, ``memory`` says whether stages are remembered."""
-    from zimage_app.engine.stage_memory import stage_keys  # imports torch: seconds
+    """Return the cost of plans; ``timed``: stages of earlier runs, ``memory``: whether stage results are cached."""
+    from zimage_app.engine.stage_memory import stage_keys  # imports torch, which takes seconds
 
     named = [_with_names(plan) for plan in plans]
     stages = list(remembered_stages(named, [stage_keys(plan) for plan in named]))
@@ -90,13 +90,13 @@ def _item(index: int, cell: Cell, axes: Sequence[Axis], plan: Plan) -> BatchItem
 
 
 def _of_axis(error: RequestError, axes: Sequence[Axis]) -> RequestError:
-    """The refusal, with the axis that asked for it, where one did."""
+    """Return the error with the axis that set its field as field, if there is one."""
     axis = next((each for each in axes if each.names(error.field)), None)
     return error if axis is None else RequestError(axis.called, error.text)
 
 
 def _special(presets: PresetLibrary) -> dict[str, Apply]:
-    """What may vary beside a request's own settings."""
+    """Return the special names that an axis may vary besides request settings."""
 
     def with_preset(data: Data, name: Any) -> Data:
         return applied(presets.load(str(name)).settings, data)
@@ -113,6 +113,6 @@ def _with_size(data: Data, text: Any) -> Data:
 
 
 def _with_names(plan: GenerationPlan) -> GenerationPlan:
-    """A plan whose LoRAs are told apart by their names, where their files were not hashed yet."""
+    """Return the plan with LoRA names in place of missing file hashes, so that stage keys can be computed."""
     loras = tuple(use if use.sha256 else use.model_copy(update={"sha256": use.name}) for use in plan.request.loras)
     return replace(plan, request=plan.request.model_copy(update={"loras": loras}))

@@ -1,4 +1,4 @@
-"""A grid's pictures on labelled sheets: PNG for the eye, and a small page with the cells in full size."""
+"""Draws a grid's pictures on labelled PNG sheets, and writes an HTML page that links the full-size cells."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _FONTS = (
     ("/System/Library/Fonts/PingFang.ttc", 0),
     ("msyh.ttc", 0),
 )
-"""With Chinese letters, as systems have them; of a collection, the face whose letters are drawn as in China."""
+"""(font file with Chinese characters, index of its Simplified Chinese face), as installed on common systems."""
 _MAX_CELL = 512
-"""Pixels of a cell's longer side on the sheet; in full size it is a file of its own."""
+"""Maximum pixels of a cell's longer side on the sheet."""
 _GAP = 8
 _INK, _PAPER, _NOTHING = (24, 24, 24), (255, 255, 255), (232, 232, 232)
 
 Pictures = Mapping[tuple[int, int, int], Path]
-"""Files by column, row and sheet."""
+"""(column, row, sheet) -> picture file."""
 
 
 def write_sheets(folder: Path, pictures: Pictures, labels: Labels) -> tuple[list[Path], Text | None]:
-    """Write ``sheet-1.png`` … and ``index.html`` into a folder; gives their paths, and a word where a font is missing.
+    """Write ``sheet-1.png`` … and ``index.html`` into a folder; return their paths, and a note if a font is missing.
 
-    A cell without a picture stays grey, and a sheet without any is left out.
+    A cell without a picture is grey, and a sheet without any picture is left out.
 
     Raises:
-        StorageError: a cell can't be read, or a file not written.
+        StorageError: a picture can't be read, or a file can't be written.
     """
     font, note = _font(" ".join(text for each in labels for text in each))
     paths = []
@@ -64,7 +64,7 @@ def write_sheets(folder: Path, pictures: Pictures, labels: Labels) -> tuple[list
 
 
 def _small(path: Path) -> Image.Image:
-    """A picture as it stands on the sheet; small ones stay as they are."""
+    """Read a picture, shrunk to the sheet's cell size; never enlarged."""
     image = Image.fromarray(read_pixels(path))
     image.thumbnail((_MAX_CELL, _MAX_CELL), Image.Resampling.LANCZOS)
     return image
@@ -100,9 +100,9 @@ def _sheet(
 
 
 def _folded(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """A text in lines of at most that width, broken at spaces where there are some, else between letters.
+    """Wrap a text to lines of up to ``width`` pixels, at spaces if possible, otherwise between characters.
 
-    A value stays beside its sign of equality where both fit into a line.
+    A value isn't separated from its equals sign if both fit into a line.
     """
     lines = [""]
     for letter in text.replace(" = ", " =\u00a0"):
@@ -114,7 +114,7 @@ def _folded(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def _font(text: str) -> tuple[ImageFont.FreeTypeFont, Text | None]:
-    """A font that has the text's letters, where the system has one."""
+    """Return a font for the text, and a note if no font with Chinese characters was found but is needed."""
     size = 22
     for name, face in _FONTS:
         try:

@@ -1,4 +1,4 @@
-"""What was made: listed, searched, starred, deleted and undone. The PNGs are the truth; a database is their index."""
+"""The history: lists, searches, stars, deletes and restores pictures. A database indexes the PNG files."""
 
 from zimage_app.service.pictures.history.history import History
 from zimage_app.service.pictures.history.index import HistoryItem, HistoryPage, Search

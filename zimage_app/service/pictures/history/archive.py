@@ -1,4 +1,4 @@
-"""Many files as one ZIP, made while it is sent: nothing is written to disk, and little is held in memory."""
+"""Streams many files as one ZIP, without temporary files and with little memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PIECE = 256 * 1024
 
 
 class _Outlet(io.RawIOBase):
-    """What ``zipfile`` writes to; gives it on in pieces."""
+    """Write-only file for ``zipfile`` that collects the written bytes until they are taken."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -29,16 +29,16 @@ class _Outlet(io.RawIOBase):
         return len(data)
 
     def taken(self) -> bytes:
-        """What has been written since the last call."""
+        """Return and forget the bytes written since the last call."""
         data = b"".join(self._pieces)
         self._pieces.clear()
         return data
 
 
 def zip_stream(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
-    """A ZIP of (name inside, file). PNGs are packed already and are stored as they are.
+    """Yield the bytes of a ZIP of (name inside, file). Files are stored uncompressed, because PNGs are compressed.
 
-    A file that has gone meanwhile is left out.
+    Files that can't be opened are left out.
     """
     outlet = _Outlet()
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:

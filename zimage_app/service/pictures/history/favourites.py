@@ -1,4 +1,4 @@
-"""Which pictures are starred: a small file among the pictures, since the index may be lost. Knows no pictures."""
+"""Stores the ids of starred pictures in a JSON file beside the pictures, because the index may be rebuilt."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from zimage_app.service.storage.atomic_files import write_whole
 log = logging.getLogger(__name__)
 
 NAME = ".favourites.json"
-_LARGEST = 64 * 2**20
-"""Bytes: two million ids."""
+_MAX_BYTES = 64 * 2**20
+"""Maximum size of the file in bytes; enough for two million ids."""
 
 
 class Favourites:
-    """The ids of starred pictures."""
+    """The file of starred pictures' ids. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
         self._lock = threading.Lock()
 
     def stamp(self) -> tuple[int, int, int] | None:
-        """Changes when the file does; None while there is none."""
+        """Return a value that changes whenever the file does; None if there is no file."""
         try:
             found = self._path.stat()
         except OSError:
@@ -38,7 +38,7 @@ class Favourites:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def ids(self) -> set[str]:
-        """All of them; none where the file can't be read."""
+        """Return all starred ids; empty if the file can't be read."""
         try:
             return _read(self._path)
         except (OSError, ValueError) as error:
@@ -46,7 +46,7 @@ class Favourites:
             return set()
 
     def mark(self, ids: Iterable[str], *, on: bool) -> None:
-        """Star pictures, or take the star off.
+        """Star pictures, or remove their stars.
 
         Raises:
             StorageError: the file can't be written.
@@ -68,7 +68,7 @@ class Favourites:
                 ) from error
 
     def _kept(self) -> set[str]:
-        """What the file holds; a broken one is set aside before it is written anew."""
+        """Read the file; a damaged one is renamed before a new one is written."""
         try:
             return _read(self._path)
         except ValueError:
@@ -79,9 +79,9 @@ class Favourites:
 
 
 def _read(path: Path) -> set[str]:
-    """Raises ValueError for what isn't a list of ours, OSError as the system does; no file is no favourites."""
+    """Read the ids; empty without a file. Raises ValueError for invalid content, OSError if it can't be read."""
     try:
-        data = json.loads(read_regular(path, _LARGEST))
+        data = json.loads(read_regular(path, _MAX_BYTES))
     except FileNotFoundError:
         return set()
     except RecursionError as error:

@@ -1,4 +1,4 @@
-"""Which files lie under ``outputs/``, looked at again only where a folder changed. Knows nothing of what is in them."""
+"""Lists the PNG files below ``outputs/``; folders that haven't changed are not read again."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pathlib import Path
 from zimage_app.service.pictures.gallery import is_stage
 
 TRASH = ".trash"
-"""Folder of deleted pictures, each at the place where it was below ``outputs/``."""
+"""Folder of deleted pictures, each at the same relative path as before below ``outputs/``."""
 _SETTLED_NS = 2 * 10**9
-"""A folder's time may be the same before and after a change that comes within a file system's tick."""
+"""A folder changed less than this long ago is read again next time, because file times have a coarse resolution."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureFile:
-    """A PNG as the system lists it."""
+    """A PNG file as listed by the system."""
 
     path: str
-    """Below ``outputs/``, with slashes."""
+    """Path relative to ``outputs/``, with forward slashes."""
     mtime: int
-    """Of its contents, in nanoseconds."""
+    """Modification time in nanoseconds."""
     size: int
 
     @property
     def folder(self) -> str:
-        """Where it lies, below ``outputs/``; empty for ``outputs/`` itself."""
+        """The file's folder relative to ``outputs/``; empty for ``outputs/`` itself."""
         return self.path.rpartition("/")[0]
 
 
@@ -40,23 +40,23 @@ class _Folder:
 
 @dataclass
 class Listing:
-    """What a look at the folders found."""
+    """The result of one scan of the folders."""
 
     changed: dict[str, list[PictureFile]] = field(default_factory=dict)
-    """All files of each folder that may be otherwise than at the last look."""
+    """Folder -> all its files, for folders that may have changed since the last scan."""
     folders: set[str] = field(default_factory=set)
-    """All folders that there are."""
+    """All existing folders."""
 
 
 class Folders:
-    """The folders below ``outputs/`` and the trash. Other hidden folders and links are passed over."""
+    """The folders below ``outputs/``, including the trash. Other hidden folders and links are skipped."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._known: dict[str, _Folder] = {}
 
     def look(self, *, thorough: bool = False) -> Listing:
-        """What changed since the last look; ``thorough``: as if there had been none."""
+        """Scan for changes since the last scan; ``thorough`` reads all folders."""
         if thorough:
             self._known.clear()
         listing = Listing()
@@ -65,7 +65,7 @@ class Folders:
             name = waiting.pop()
             try:
                 waiting += self._look_into(name, listing)
-            except OSError:  # gone, or closed to us: its files are then not there either
+            except OSError:  # gone or not accessible: its files count as gone
                 self._known.pop(name, None)
         return listing
 
@@ -100,7 +100,7 @@ class Folders:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a file's name is one that a database can hold; on Linux any bytes are a name."""
+    """Whether a file name is valid Unicode, as the database needs; Linux allows any bytes."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
@@ -111,6 +111,6 @@ def _is_picture(entry: os.DirEntry[str]) -> bool:
 
 
 def picture_file(root: Path, path: Path) -> PictureFile:
-    """A file as it is now; raises OSError where there is none."""
+    """Return the current state of a file; raises OSError if it doesn't exist."""
     found = path.stat()
     return PictureFile(path.relative_to(root).as_posix(), found.st_mtime_ns, found.st_size)

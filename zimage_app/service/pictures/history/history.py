@@ -1,7 +1,7 @@
-"""The pictures that were made: pages of them, favourites, the trash, ZIPs. Knows no page and no models.
+"""The history of pictures: pages, favourites, trash and ZIPs. Independent of the web page and of models.
 
-The index is brought up to date by a look at the folders before each list, so pictures that were copied in by hand
-appear and deleted ones are gone. A first reading of many files goes on in the background.
+The folders are scanned before each listing, so that pictures copied in or deleted by hand are noticed. Reading many new
+files continues in the background.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 
 INDEX_NAME = ".history.sqlite"
 _PATIENCE = 0.5
-"""Seconds that a list waits for new files to be read; what isn't read by then comes with a later list."""
+"""Seconds that a listing waits for new files to be read; files read later appear in a later listing."""
 _LAST_PATIENCE = 3.0
-"""Seconds that the end waits for a reading to break off."""
+"""Seconds that ``close`` waits for a background read to stop."""
 _BATCH = 200
-"""Files that are read between two commits, so that a long reading is seen as it goes and a stop loses little."""
+"""Files read per transaction, so that listings show progress and stopping loses little work."""
 _ALL = Search()
 
 
 class History:
-    """The pictures below one folder. Its methods may be called from any thread.
+    """The pictures below one folder. Thread-safe.
 
-    ``owner`` is who asks. Only where the page is ``shared`` does it matter: then everybody sees and changes their own
-    pictures alone, and an empty ``owner`` has none. None, the owner of the machine, always sees all.
+    ``owner`` identifies the caller and matters only if the page is ``shared``: then each owner sees and changes only
+    their own pictures, and an empty ``owner`` has none. None is the machine's owner, who sees all.
     """
 
     def __init__(self, folder: Path, *, shared: bool = False) -> None:
@@ -57,31 +57,31 @@ class History:
     # Reading.
 
     def page(self, owner: str | None, search: Search = _ALL, page: int = 1, page_size: int = 20) -> HistoryPage:
-        """One page of the pictures that fit, newest first. Raises StorageError where the index can't be used."""
+        """Return one page of matching pictures, newest first. Raises StorageError if the index can't be used."""
         current = self.refresh(_PATIENCE)
-        if self._index is None:  # still being opened
+        if self._index is None:  # the index is still being opened
             return HistoryPage((), 0, 1, 1, reading=True)
         found = self._index.page(search, self._who(owner), page, page_size)
         return HistoryPage(found.items, found.total, found.page, found.pages, reading=not current)
 
     def ids(self, owner: str | None, search: Search = _ALL) -> list[str]:
-        """The ids of all pictures that fit, newest first."""
+        """Return the ids of all matching pictures, newest first."""
         self.refresh(_PATIENCE)
         return [] if self._index is None else self._index.ids(search, self._who(owner))
 
     def days(self, owner: str | None) -> list[tuple[str, int]]:
-        """The days of which there are pictures, newest first, and how many."""
+        """Return (day, number of pictures), newest day first."""
         return [] if self._index is None else self._index.counts("day", self._who(owner))
 
     def models(self, owner: str | None) -> list[tuple[str, int]]:
-        """The models that pictures were made with, and how many."""
+        """Return (model, number of pictures), sorted by model."""
         return [] if self._index is None else self._index.counts("model", self._who(owner))
 
     def find(self, picture_id: str, owner: str | None, *, trashed: bool = False) -> SavedPicture | None:
-        """A picture with its settings, read from its file; None where there is none that this owner may see.
+        """Return a picture with the settings from its file; None if there is none that this owner may see.
 
         Raises:
-            StorageError: it is damaged.
+            StorageError: the file is damaged.
         """
         who = self._who(owner)
         for path in self._places(picture_id, trashed=trashed):
@@ -93,7 +93,7 @@ class History:
         return None
 
     def latest(self, owner: str | None) -> SavedPicture | None:
-        """The newest picture."""
+        """Return the newest picture, or None."""
         items = self.page(owner, page_size=1).items
         return self.find(items[0].id, owner) if items else None
 
@@ -102,21 +102,21 @@ class History:
         return picture_id in self._favourites.ids()
 
     def stages(self, picture: SavedPicture) -> list[tuple[int, Path]]:
-        """The stage pictures that were kept with it, by their number from 1."""
+        """Return (stage number from 1, path) of the stage pictures saved with a picture."""
         return stage_files(picture.path)
 
     def zip(self, ids: Iterable[str], owner: str | None) -> Iterator[bytes]:
-        """A ZIP of pictures and their stages, piece by piece; ids of no picture of this owner are passed over."""
+        """Yield a ZIP of pictures and their stage pictures; ids that this owner has no picture of are skipped."""
         pictures = [picture for each in dict.fromkeys(ids) if (picture := self._found(each, owner))]
         return zip_stream((path.name, path) for picture in pictures for path in _with_stages(picture.path))
 
-    # Changing. Each gives the ids that it changed.
+    # Changing. Each method returns the ids that it changed.
 
     def favourite(self, ids: Iterable[str], owner: str | None, *, on: bool = True) -> list[str]:
-        """Star pictures, or take the star off.
+        """Star pictures, or remove their stars.
 
         Raises:
-            StorageError: it can't be kept.
+            StorageError: the file of favourites can't be written.
         """
         mine = [each for each in ids if self._found(each, owner)]
         self._favourites.mark(mine, on=on)
@@ -124,47 +124,47 @@ class History:
         return mine
 
     def delete(self, ids: Iterable[str], owner: str | None) -> list[str]:
-        """Move pictures, their copies and stages to the trash.
+        """Move pictures, their copies and stage pictures to the trash.
 
         Raises:
-            StorageError: a file can't be moved; those before it are.
+            StorageError: a file can't be moved; earlier ones have been moved.
         """
         return [each for each in dict.fromkeys(ids) if self._found(each, owner) and self._move(each, trashed=False)]
 
     def undo(self, ids: Iterable[str], owner: str | None) -> list[str]:
-        """Put deleted pictures back where they were.
+        """Restore deleted pictures from the trash.
 
         Raises:
-            StorageError: a file can't be moved; those before it are.
+            StorageError: a file can't be moved; earlier ones have been moved.
         """
         wanted = dict.fromkeys(ids)
         return [each for each in wanted if self._found(each, owner, trashed=True) and self._move(each, trashed=True)]
 
     def empty_trash(self, owner: str | None) -> list[str]:
-        """Delete for good what lies in the trash.
+        """Delete the owner's pictures in the trash permanently.
 
         Raises:
-            StorageError: a file can't be deleted; those before it are.
+            StorageError: a file can't be deleted; earlier ones have been deleted.
         """
         gone = [each for each in self.ids(owner, Search(trashed=True)) if self._found(each, owner, trashed=True)]
         for picture_id in gone:
             for path in self._places(picture_id, trashed=True):
-                with _worded(path):
+                with _storage_errors(path):
                     for file in _with_stages(path):
                         file.unlink(missing_ok=True)
         self.refresh(_PATIENCE)
         return gone
 
-    # Keeping up.
+    # Updating the index.
 
     def start(self) -> None:
-        """Begin to read in the background."""
+        """Start reading the folders in the background."""
         self.refresh(0.0)
 
     def refresh(self, patience: float | None = None) -> bool:
-        """Bring the index up to date, which goes on in the background after ``patience`` seconds (None: wait).
+        """Update the index; return whether it is up to date.
 
-        Gives whether it is.
+        Waits up to ``patience`` seconds (None: until done); the update then continues in the background.
         """
         if self._closing.is_set() or not self._turn.acquire(timeout=-1 if patience is None else patience):
             return False
@@ -174,9 +174,9 @@ class History:
         return not worker.is_alive()
 
     def close(self) -> None:
-        """Let go of the index. A long reading breaks off; the next start goes on with it.
+        """Close the index. A long read is interrupted and continues at the next start.
 
-        One that hangs, as on a disk of a network that is gone, is left behind: the program's end must not wait for it.
+        A read that hangs, such as on a lost network drive, is abandoned, so that the program can exit.
         """
         self._closing.set()
         if not self._turn.acquire(timeout=_LAST_PATIENCE):
@@ -208,7 +208,7 @@ class History:
             generation = self._index.generation
             files = self._index.take(self._folders.look(thorough=generation != self._generation))
             if generation == self._index.generation:
-                break  # else the database was lost just now, and a fresh one begun
+                break  # otherwise the database was replaced by an empty one meanwhile
         self._sync_favourites()
         for start in range(0, len(files), _BATCH):
             if self._closing.is_set():
@@ -222,13 +222,13 @@ class History:
             self._index.set_favourites(self._favourites.ids())
             self._stamp = stamp
 
-    # Parts.
+    # Helpers.
 
     def _who(self, owner: str | None) -> str | None:
         return owner if self._shared else None
 
     def _found(self, picture_id: str, owner: str | None, *, trashed: bool = False) -> SavedPicture | None:
-        """As ``find``, but a damaged picture is none."""
+        """Like ``find``, but return None for a damaged picture."""
         with contextlib.suppress(StorageError):
             return self.find(picture_id, owner, trashed=trashed)
         return None
@@ -240,19 +240,19 @@ class History:
         if self._index is not None:
             with contextlib.suppress(StorageError):
                 names = self._index.places(picture_id, trashed=trashed)
-        # What the index doesn't know (yet) lies where it was saved.
+        # A picture that isn't indexed yet is where the gallery saved it.
         usual = self._gallery.path_of(picture_id)
         usual = self._folder / TRASH / usual.relative_to(self._folder) if trashed else usual
         return list(dict.fromkeys([*(self._folder / name for name in names), usual]))
 
     def _move(self, picture_id: str, *, trashed: bool) -> bool:
-        """All files of a picture into the trash or out of it; gives whether there were any."""
+        """Move all files of a picture out of the trash (``trashed``) or into it; return whether there were any."""
         base, onto = (self._folder / TRASH, self._folder) if trashed else (self._folder, self._folder / TRASH)
         moved: list[tuple[Path, Path]] = []
         try:
             for path in self._places(picture_id, trashed=trashed):
                 if path.is_file():
-                    with _worded(path):
+                    with _storage_errors(path):
                         moved.append((path, _move_with_stages(path, onto / path.relative_to(base))))
         finally:
             self._tell_moved(moved)
@@ -261,7 +261,7 @@ class History:
     def _tell_moved(self, moved: list[tuple[Path, Path]]) -> None:
         if self._index is None or not moved:
             return
-        with contextlib.suppress(StorageError, OSError):  # the next look at the folders finds it out too
+        with contextlib.suppress(StorageError, OSError):  # the next scan of the folders notices the move too
             old = [path.relative_to(self._folder).as_posix() for path, _ in moved]
             self._index.moved(old, [picture_file(self._folder, path) for _, path in moved])
 
@@ -271,7 +271,7 @@ def _with_stages(path: Path) -> list[Path]:
 
 
 def _move_with_stages(path: Path, target: Path) -> Path:
-    """Give a picture another place, beside what lies there already; gives its path."""
+    """Move a picture and its stage pictures, under another name if ``target`` exists; return the new path."""
     target.parent.mkdir(parents=True, exist_ok=True)
     free, number = target, 1
     while free.exists():
@@ -285,7 +285,7 @@ def _move_with_stages(path: Path, target: Path) -> Path:
 
 
 @contextmanager
-def _worded(path: Path) -> Iterator[None]:
+def _storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
-"""The index of all pictures: rows in a database, made from the files and made again when they are lost.
+"""The database index of all pictures, built from the files and rebuilt when it is lost or damaged.
 
-A row is never trusted to grant anything: who may see a picture is asked of the picture itself.
+Access rights are never granted by a row alone: the owner's mark is read from the picture's file.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX files_by_time ON files (shown, trashed, day, created, id)",
         "CREATE TABLE favourites (id TEXT PRIMARY KEY)",
     ),
-    # What was typed is searched too: every file is read anew.
+    # The search text includes the typed prompt template: reread all files.
     ("DELETE FROM files",),
     (
         "ALTER TABLE files ADD COLUMN steps INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE files ADD COLUMN device TEXT NOT NULL DEFAULT ''",
         "DELETE FROM files",
     ),
-    # LoRAs are found by any word of their names.
+    # LoRAs are found by any word of their names: reread all files.
     ("DELETE FROM files",),
     # Seeds are those that acted.
     ("DELETE FROM files",),
@@ -63,27 +63,27 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is looked for; everything that is given must fit."""
+    """Search criteria; all that are given must match."""
 
     text: str = ""
-    """Words, or several in quotes, that must all stand somewhere in prompt or settings. ``seed:``, ``lora:``,
-    ``model:``, ``sampler:``, ``scheduler:`` and ``date:`` before a word say where; their Chinese names do too."""
+    """Words or quoted phrases that must all occur in prompt or settings. ``seed:``, ``lora:``, ``model:``,
+    ``sampler:``, ``scheduler:`` and ``date:``, or their Chinese names, restrict a word to that setting."""
     favourites: bool = False
     day: str | None = None
     """``YYYY-MM-DD``."""
     model: str | None = None
     trashed: bool = False
-    """Deleted ones instead of the others."""
+    """Search deleted pictures instead of the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryItem:
-    """A picture in a list. Its settings are in its file, which ``History.find`` reads."""
+    """A picture in a listing. ``History.find`` reads all its settings from its file."""
 
     id: str
     path: Path
     day: str
-    """``YYYY-MM-DD``, where it was made."""
+    """``YYYY-MM-DD``, in the time zone that the picture was made in."""
     created: datetime
     model: str
     prompt: str
@@ -92,31 +92,31 @@ class HistoryItem:
     height: int
     seconds: float
     steps: int
-    """Of all stages together."""
+    """Sum over all stages."""
     device: str
-    """That computed it, as in ``cuda``."""
+    """Type of the device that made it, such as ``cuda``."""
     size: int
-    """Bytes of the file."""
+    """Size of the file in bytes."""
     favourite: bool
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """One page of a list, newest first."""
+    """One page of a listing, newest first."""
 
     items: tuple[HistoryItem, ...]
     total: int
-    """Pictures on all pages."""
+    """Number of pictures on all pages."""
     page: int
-    """From 1; the last one where a later one was asked for."""
+    """Page number from 1; limited to the last page."""
     pages: int
     """At least 1."""
     reading: bool = False
-    """Whether files are still being read, so that there may be more."""
+    """Whether files are still being read, so that more pictures may appear."""
 
 
 class Index:
-    """The rows. Each method is one transaction; raises StorageError where the database can't be used."""
+    """The index. Each method is one transaction; raises StorageError if the database can't be used."""
 
     def __init__(self, root: Path, path: Path) -> None:
         self._root = root
@@ -124,16 +124,16 @@ class Index:
 
     @property
     def generation(self) -> int:
-        """Grows with each empty index that is begun."""
+        """A number that increases whenever the index is replaced by an empty one."""
         return self._database.generation
 
     @property
     def database(self) -> Database:
-        """The file, for those who report on it."""
+        """The database, for diagnostics."""
         return self._database
 
     def take(self, listing: Listing) -> list[PictureFile]:
-        """Forget what isn't there any more; gives the files that are new or changed."""
+        """Remove rows of files that no longer exist; return files that are new or changed."""
         new: list[PictureFile] = []
         with self._database.transaction() as connection:
             known_folders = {row["folder"] for row in connection.execute("SELECT DISTINCT folder FROM files")}
@@ -146,24 +146,24 @@ class Index:
         return new
 
     def read(self, files: Sequence[PictureFile]) -> None:
-        """Read files into the index, all of them in one transaction."""
+        """Read files and add them to the index in one transaction."""
         rows = [self._row(file) for file in files]
         with self._database.transaction() as connection:
             _put(connection, rows)
 
     def moved(self, old: Iterable[str], new: Sequence[PictureFile]) -> None:
-        """Files have another place, or none."""
+        """Replace the rows of moved or deleted files."""
         rows = [self._row(file) for file in new]
         with self._database.transaction() as connection:
             _forget(connection, list(old))
             _put(connection, rows)
 
     def mend(self) -> None:
-        """Drop every row that isn't as it was written, so that its file is read again."""
+        """Delete rows whose checksum doesn't match, so that their files are read again."""
         query = f"SELECT rowid, sum, {', '.join(_COLUMNS)} FROM files"
         try:
             wrong = [(row["rowid"],) for row in self._database.rows(query) if row["sum"] != _sum(tuple(row)[2:])]
-        except StorageError:  # a text that is none any more stops the whole query
+        except StorageError:  # a single invalid text value fails the whole query
             log.warning("the index of the pictures is damaged, and made anew")
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM files")
@@ -173,18 +173,18 @@ class Index:
             connection.execute(f"{_SHOW} WHERE id IS NOT NULL")
 
     def set_favourites(self, ids: Iterable[str]) -> None:
-        """All favourites there are."""
+        """Replace the favourites by these ids."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM favourites")
             connection.executemany("INSERT OR IGNORE INTO favourites VALUES (?)", [(each,) for each in ids])
 
     def places(self, picture_id: str, *, trashed: bool = False) -> list[str]:
-        """The paths of a picture and its copies below ``outputs/``; the one that is shown comes first."""
+        """Return the paths of a picture and its copies, relative to ``outputs/``; the listed one comes first."""
         query = "SELECT path FROM files WHERE id = ? AND trashed = ? ORDER BY shown DESC, path"
         return [row["path"] for row in self._database.rows(query, (picture_id, int(trashed)))]
 
     def page(self, search: Search, owner: str | None, page: int, page_size: int) -> HistoryPage:
-        """One page of what fits; ``owner`` None sees all."""
+        """Return one page of matching pictures; ``owner`` None sees all."""
         where, values = _condition(search, owner)
         (count,) = self._database.rows(f"SELECT COUNT(*) AS total FROM files WHERE {where}", values)
         pages = max(1, -(-count["total"] // page_size))
@@ -198,20 +198,20 @@ class Index:
         return HistoryPage(tuple(self._item(row) for row in rows), count["total"], page, pages)
 
     def ids(self, search: Search, owner: str | None) -> list[str]:
-        """The ids of all that fits, newest first."""
+        """Return the ids of all matching pictures, newest first."""
         where, values = _condition(search, owner)
         query = f"SELECT id FROM files WHERE {where} ORDER BY day DESC, created DESC, id DESC"
         return [row["id"] for row in self._database.rows(query, values)]
 
     def counts(self, column: str, owner: str | None) -> list[tuple[str, int]]:
-        """How many pictures there are of each ``day`` (newest first) or ``model`` (by name)."""
+        """Count pictures by ``column``: ``day`` (newest first) or ``model`` (by name)."""
         where, values = _condition(Search(), owner)
         name, order = {"day": ("day", "day DESC"), "model": ("model", "model")}[column]
         query = f"SELECT {name} AS name, COUNT(*) AS count FROM files WHERE {where} GROUP BY {name} ORDER BY {order}"
         return [(row["name"], row["count"]) for row in self._database.rows(query, values)]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the database."""
         self._database.close()
 
     def _item(self, row: sqlite3.Row) -> HistoryItem:
@@ -249,7 +249,7 @@ class Index:
 
 
 def _known(connection: sqlite3.Connection, folder: str) -> dict[str, tuple[int, int]]:
-    """Time and size, by path, of a folder's files when they were read."""
+    """Return path -> (mtime, size) of a folder's files at the time they were read."""
     rows = connection.execute("SELECT path, mtime, size FROM files WHERE folder = ?", (folder,))
     return {row["path"]: (row["mtime"], row["size"]) for row in rows}
 
@@ -272,17 +272,17 @@ def _forget(connection: sqlite3.Connection, paths: Iterable[str]) -> None:
 
 
 def _settle(connection: sqlite3.Connection, picture_id: str | None) -> None:
-    """Show one of the copies of a picture: one that isn't deleted, where there is one."""
+    """Choose the copy of a picture that is listed: one that isn't deleted, if possible."""
     if picture_id is not None:
         connection.execute(f"{_SHOW} WHERE id = ?", (picture_id,))
 
 
 def _sum(row: Row) -> int:
-    """What tells a row that a fault of the disk changed, which SQLite's own check can't."""
+    """Return a row's checksum, to detect disk errors that SQLite's own check doesn't find."""
     return zlib.crc32(repr(row).encode("utf-8", "replace"))
 
 
-# What is searched.
+# Searching.
 
 _TERM = re.compile(r'"([^"]+)(?:"|$)|([^\s"]+)')
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
@@ -299,7 +299,7 @@ _PLACES = {
 
 
 def search_text(head: Head, day: str) -> str:
-    """All that a search looks at, folded: prompts as they are, settings as ``name:value``."""
+    """Return the case-folded text that searches look at: prompts, and settings as ``name:value``."""
     record = head.record
     request = record.request
     stages = request.stages or ()
@@ -322,17 +322,17 @@ def search_text(head: Head, day: str) -> str:
 
 
 def _name_parts(name: str) -> list[str]:
-    """A name from each of its words on, so that a search finds ``ink`` in ``demo-ink-wash``."""
+    """Return the name and its suffixes from each word on, so that ``lora:ink`` finds ``demo-ink-wash``."""
     return [name, *(name[found.end() :] for found in _BETWEEN_WORDS.finditer(name))]
 
 
 def folded(text: str) -> str:
-    """Without the difference between upper and lower case, full and half width."""
+    """Normalise case and full-width characters for comparison."""
     return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _terms(text: str) -> list[str]:
-    """The words of a search, each as it stands in ``search_text``."""
+    """Split a search into terms in the form used by ``search_text``."""
     terms = []
     for quoted, bare in _TERM.findall(folded(text).replace("×", "x")):
         term = quoted or bare

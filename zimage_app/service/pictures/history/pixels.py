@@ -1,4 +1,4 @@
-"""Whether two pictures are the same, pixel by pixel, and if not, how far apart they are. Knows no settings."""
+"""Compares two pictures pixel by pixel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zimage_app.service.pictures.picture_files import UnreadablePicture, opened_
 
 
 def read_pixels(path: Path) -> Picture:
-    """A saved picture's pixels; raises StorageError where it can't be read."""
+    """Read a saved picture as (h, w, 3) uint8; raises StorageError if it can't be read."""
     try:
         with opened_picture(path, ["PNG"], MAX_PIXELS) as image:
             return np.asarray(image.convert("RGB"))
@@ -25,7 +25,7 @@ def read_pixels(path: Path) -> Picture:
 
 
 def compare_pixels(before: Picture, after: Picture) -> tuple[bool, Text]:
-    """Whether every pixel is the same, and a sentence that says so or by how much they differ."""
+    """Return (whether all pixels are equal, a message that says by how much they differ)."""
     if before.shape != after.shape:
         return False, Text("The new picture has another size.", "新图片的尺寸不同。")
     difference = np.abs(before.astype(np.int16) - after).max(-1)

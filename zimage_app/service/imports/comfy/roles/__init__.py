@@ -1,4 +1,4 @@
-"""What nodes do: a role works a node's outputs out from its inputs. A node class names its role in its row."""
+"""Roles: functions that compute a node's outputs from its inputs. A node class names its role in its catalogue row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes that make prompts of texts, and those that change a prompt on its way to a sampler."""
+"""Roles of nodes that encode texts as prompts (conditioning), or change a prompt before it reaches a sampler."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GUIDANCE = Text("it has no effect on this model", "它对这个模型不起作�
 
 
 def encode(at: At) -> Mapping[str, Value]:
-    """A prompt of the text in ``text``, or of several that it ``joins``; other outputs are inputs of their names."""
+    """Encode ``text``, or several texts that the row ``joins``; other outputs are the inputs of their names."""
     made: dict[str, Value] = {}
     text: Value | None = text_of(at, "text", "prompt")
     if at.option("joins"):
@@ -29,18 +29,18 @@ def encode(at: At) -> Mapping[str, Value]:
 
 
 def _lora_notes(at: At) -> tuple[Note, ...]:
-    """LoRAs in a form of its own."""
+    """Return a note if the node has LoRAs, which it stores in a form of its own."""
     return (at.note(_OWN_LORAS),) if str(at.known(at.option("loras"), "")).strip("[] ") else ()
 
 
 def styled_encode(at: At) -> Mapping[str, Value]:
-    """A prompt of a typed text, whose style's words are in the pack's own files."""
+    """Encode a typed text; the words of its style are in the node pack's files and unknown."""
     made = styled(at.giving("text"))
     return {"conditioning": encoded(at, made.get("text")), "prompt": made.get("text", Plain("")), **made}
 
 
 def subtracting_encode(at: At) -> Mapping[str, Value]:
-    """Both prompts of texts, of which the negative one's phrases are subtracted."""
+    """Encode positive and negative text; the negative one's phrases are subtracted (NegPiP)."""
     settings, notes = neg_pip(at)
     made = {name: encoded(at, text_of(at, name)) for name in ("positive", "negative")}
     positive = replace(made["positive"], guidance=settings).noted(*notes)
@@ -48,24 +48,24 @@ def subtracting_encode(at: At) -> Mapping[str, Value]:
 
 
 def encoded(at: At, text: Value | None) -> Conditioning:
-    """A text as a prompt, by the node's text encoder."""
+    """Encode a text with the node's text encoder."""
     clip = at.flow("clip", Clip)
     return Conditioning(text, notes=clip.notes if clip else ())
 
 
 def encode_drawn(at: At) -> Mapping[str, Value]:
-    """A prompt of a text with choices, as drawn last."""
+    """Encode a text with choices, as drawn in the last run."""
     drawn = drawn_text(at.giving("text")).get("text")
     return {"conditioning": encoded(at, drawn), **({"text": drawn} if drawn else {})}
 
 
 def zero(at: At) -> Mapping[str, Value]:
-    """A prompt that is blanked."""
+    """Return a zeroed prompt."""
     return {"conditioning": replace(at.conditioning("conditioning"), zeroed=True)}
 
 
 def combine(at: At) -> Mapping[str, Value]:
-    """Several prompts, of which the first that has a text is taken."""
+    """Return the first of several prompts that has a text, with a note."""
     found = [each for name in at.inputs if (each := at.flow(name, Conditioning)) is not None]
     if len(found) < 2:
         return {"conditioning": found[0] if found else Conditioning()}
@@ -78,12 +78,12 @@ def _says(each: Conditioning) -> bool:
 
 
 def change(at: At) -> Mapping[str, Value]:
-    """Hands prompts on and tells of the node: what it does has no place here."""
+    """Pass prompts on with a note that the node's effect isn't supported."""
     return at.passed(at.note(_CHANGED))
 
 
 def guidance(at: At) -> Mapping[str, Value]:
-    """Guidance that only distilled models of other families read."""
+    """Pass prompts on with a note that this guidance has no effect: only other families' distilled models use it."""
     return at.passed(at.note(_GUIDANCE))
 
 

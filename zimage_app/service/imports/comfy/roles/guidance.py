@@ -1,4 +1,4 @@
-"""Nodes that guide a picture and have a place here: as a group of a stage's settings, similar but not equal."""
+"""Roles of guidance nodes that this app supports as a group of a stage's settings, similar but not equal."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _ENDING = Text(
 _NAG_INPUTS = {"scale": "nag_scale", "tau": "nag_tau", "alpha": "nag_alpha", "sigma_start": "nag_sigma_start",
                "sigma_end": "nag_sigma_end"}  # fmt: skip
 _LARGE = 1.0
-"""RenormCFG's cfg_trunc from which on its CFG acts at all noise levels."""
+"""RenormCFG's cfg_trunc at and above which its CFG acts at all noise levels."""
 
 
 def nag(at: At) -> tuple[Settings, tuple[Note, ...]]:
-    """The NAG of a sampler or guider of ComfyUI-NAG; none where it is switched off."""
+    """Return the NAG settings of a sampler or guider of ComfyUI-NAG; empty if NAG is off."""
     if at.known("nag_scale", 0) in (0, 1):
         return {}, ()
     settings = {ours: value for ours, theirs in _NAG_INPUTS.items() if (value := at.plain(theirs)) is not None}
@@ -36,14 +36,14 @@ def nag(at: At) -> tuple[Settings, tuple[Note, ...]]:
 
 
 def negative_of(at: At, guided: Settings, cfg: Value | None) -> Conditioning:
-    """The negative prompt that acts: NAG has one of its own, which alone acts at CFG 1."""
+    """Return the effective negative prompt: NAG has its own, which is the only one used at CFG 1."""
     own = at.flow("nag_negative", Conditioning) if "nag" in guided else None
     by_one = isinstance(cfg, Plain) and isinstance(cfg.data, int | float) and is_guided_by_one(cfg.data)
     return own if own is not None and (by_one or cfg is None) else at.conditioning("negative")
 
 
 def renorm_cfg(at: At) -> tuple[Settings, tuple[Note, ...]]:
-    """RenormCFG: CFG's result is shrunk to ``renorm_cfg`` times the prompt's own, and acts below ``cfg_trunc``."""
+    """RenormCFG: CFG's norm is limited to ``renorm_cfg`` times the positive one's; CFG acts below ``cfg_trunc``."""
     settings: dict[str, Any] = {}
     notes: list[Note] = []
     if at.known("renorm_cfg", 1.0) != 0 and (most := at.plain("renorm_cfg")) is not None:
@@ -58,7 +58,7 @@ def renorm_cfg(at: At) -> tuple[Settings, tuple[Note, ...]]:
 
 
 def seed_variance(at: At) -> tuple[Settings, tuple[Note, ...]]:
-    """SeedVarianceEnhancer: noise on a share of the prompt's features, for the first part of the steps or all."""
+    """SeedVarianceEnhancer: noise on a share of the prompt's features, during the first steps or all of them."""
     place = str(at.known("noise_insert", "noise on beginning steps"))
     if at.known("strength", 0) == 0 or place == "disabled":
         return {}, ()
@@ -80,7 +80,7 @@ def seed_variance(at: At) -> tuple[Settings, tuple[Note, ...]]:
 
 
 def neg_pip(at: At) -> tuple[Settings, tuple[Note, ...]]:
-    """A negative prompt whose phrases are subtracted."""
+    """NegPiP: a negative prompt whose phrases are subtracted."""
     return {"negpip": {}}, (_similar(at, "negpip", {}),)
 
 
@@ -91,21 +91,21 @@ READERS: dict[str, Callable[[At], tuple[Settings, tuple[Note, ...]]]] = {
 
 
 def guide(at: At) -> Mapping[str, Value]:
-    """Hands models and prompts on with what the row's ``reads`` makes of the node."""
+    """Pass models and prompts on with the settings that the row's reader (``reads``) takes from the node."""
     settings, notes = READERS[at.option("reads")](at)
     made = at.passed(*notes)
     return {name: guided(flow, settings) for name, flow in made.items()}
 
 
 def guided(flow: Value, settings: Settings) -> Value:
-    """A model or prompt with more settings for the stage that it comes to."""
+    """Return a model or prompt with more guidance settings for the stage that uses it."""
     if isinstance(flow, Model | Conditioning):
         return replace(flow, guidance={**flow.guidance, **settings})
     return flow
 
 
 def no_effect(at: At) -> Mapping[str, Value]:
-    """Hands on what comes in: ComfyUI's own NAGuidance finds no attention of Z-Image's to act on."""
+    """Pass inputs on with a note: ComfyUI's own NAGuidance finds no attention in Z-Image to act on."""
     return at.passed(at.note(_NO_EFFECT))
 
 

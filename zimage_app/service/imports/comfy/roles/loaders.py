@@ -1,4 +1,4 @@
-"""Loaders of packs that do everything: a model with a LoRA, both prompts, an empty latent, all as one pipe too."""
+"""Role of all-in-one loaders: a model with a LoRA, both prompts and an empty latent, also combined as a pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zimage_app.service.imports.comfy.values import Bundle, Clip, Conditioning, 
 
 
 def whole_loader(at: At) -> Mapping[str, Value]:
-    """All parts under their names, and ``pipe``, which holds them."""
+    """Return all parts by name, and ``pipe``, which holds them."""
     model = at.flow("model_override", Model) or Model(at.plain("file"))
     stack = LORA_ROLES["lora"](at.giving("stack"))["stack"]
     model = put_on(model, stack) if isinstance(stack, Loras) else model

@@ -1,4 +1,4 @@
-"""Nodes that put LoRAs on a model, or stack them for one that does."""
+"""Roles of nodes that apply LoRAs to a model, or collect them in a stack for another node."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Reader = Callable[[At], Iterator[Lora]]
 
 
 def _role(read: Reader) -> Callable[[At], Mapping[str, Value]]:
-    """A role that puts the LoRAs on the model, or on the stack: of its outputs, those that the node has."""
+    """Make a role that adds the LoRAs of ``read`` to the model and the stack, if the node has these outputs."""
 
     def role(at: At) -> Mapping[str, Value]:
         own = Loras(tuple(read(at))[:MAX_LORAS])
@@ -46,7 +46,7 @@ def _role(read: Reader) -> Callable[[At], Mapping[str, Value]]:
 
 
 def put_on(model: Model, loras: Loras) -> Model:
-    """A model with more LoRAs on it."""
+    """Return a model with more LoRAs."""
     return replace(model, loras=(*model.loras, *loras.each)[:MAX_LORAS], notes=merged(model.notes, loras.notes))
 
 
@@ -62,7 +62,7 @@ def _lora(file: Value | None, strength: Value | None, text: Value | None) -> Ite
         return
     if not isinstance(file, Plain | Missing):
         return
-    if isinstance(file, Plain) and isinstance(file.data, dict):  # some keep the name with what they show of it
+    if isinstance(file, Plain) and isinstance(file.data, dict):  # some nodes store the name with display data
         inner = file.data.get("content", file.data.get("name"))
         file = replace(file, data=inner)
         if not _is_file(inner):
@@ -76,7 +76,7 @@ def _is_file(data: object) -> bool:
 
 
 def _numbered(at: At) -> Iterator[Lora]:
-    """``file``, ``strength``, ``text`` and ``active`` are patterns; with ``modes``, strengths by the input ``mode``."""
+    """Read numbered inputs; ``file``, ``strength``, ``text`` and ``active`` are patterns, also inside ``modes``."""
     if (toggle := at.plain("toggle")) is not None and not (isinstance(toggle, Plain) and truth(toggle.data)):
         return
     options = {**at.kind.options, **at.option("modes", {}).get(str(at.known("mode", "")), {})}
@@ -97,7 +97,7 @@ def _numbered_input(at: At, pattern: str, number: int) -> Value | None:
 
 
 def _listed(at: At) -> Iterator[Lora]:
-    """Entries with a file, a strength and a switch, in fields of their own or in lists."""
+    """Read entries with file, strength and switch, each in its own field or in lists."""
     for value in at.inputs.values():
         if isinstance(value, Plain):
             yield from _entries(value.data)
@@ -124,7 +124,7 @@ def _entries(given: object) -> Iterator[Lora]:
 
 
 def _written(at: At) -> Iterator[Lora]:
-    """``<lora:name:strength>`` in a text; a node that keeps a list beside it goes by the list."""
+    """Read ``<lora:name:strength>`` tags of a text, or the node's list of LoRAs if it has one."""
     listed = list(_listed(at))
     if listed:
         yield from listed
@@ -137,7 +137,7 @@ def _written(at: At) -> Iterator[Lora]:
 
 
 def _tags(text: str) -> Iterator[Lora]:
-    # A third number, for the text encoder, is more than this app's tags have.
+    # This app's tags have no second strength (for the text encoder), so it is removed.
     plain = re.sub(r"(<lora:[^<>:]{1,200}:[-+.\d]{1,12}):[-+.\d]{1,12}>", r"\1>", text)
     try:
         tags = split_tags(plain)[1]
@@ -152,7 +152,7 @@ def _none(_at: At) -> Iterator[Lora]:
 
 
 def lora_texts(at: At) -> Mapping[str, Value]:
-    """A text without its LoRA tags, which go on the model."""
+    """Return a text without its LoRA tags, and the model with those LoRAs."""
     text = at.plain("text")
     made: dict[str, Value] = {"model": put_on(at.model(), Loras(tuple(_written(at))))}
     if isinstance(text, Plain) and isinstance(text.data, str):
@@ -164,7 +164,7 @@ def lora_texts(at: At) -> Mapping[str, Value]:
 
 
 def conventional_loras(at: At) -> Loras:
-    """The LoRAs of a node without a row, by the names of fields that packs use."""
+    """Return the LoRAs of a node without a row, by field names that are common to node packs."""
     found = list(_listed(at))
     for name, value in at.inputs.items():
         match = _NAME.fullmatch(name)
@@ -187,7 +187,7 @@ def _switched_off(at: At, number: str) -> bool:
 
 
 def _unread(at: At) -> Iterator[Note]:
-    """LoRA files among values without names, so that they are told of at least."""
+    """Yield notes about LoRA files among unnamed values, which can't be imported."""
     if "lora" not in at.node.kind.lower():
         return
     for value in at.inputs.values():

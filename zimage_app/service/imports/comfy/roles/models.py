@@ -1,4 +1,4 @@
-"""Nodes that load a model, or change it on its way to a sampler."""
+"""Roles of nodes that load a model, or change it before it reaches a sampler."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _CHANGES_MODEL = Text("what it changes in the model does not exist here", "å®ƒå¯
 
 
 def load_model(at: At) -> Mapping[str, Value]:
-    """A model's file, with the text encoder and VAE that come in it."""
+    """Return a model's file, with a text encoder and a VAE from it."""
     return {"model": Model(at.plain("file")), "clip": Clip(), "vae": Vae()}
 
 
 def load_part(at: At) -> Mapping[str, Value]:
-    """A text encoder's or VAE's file; told of where it isn't Z-Image's."""
+    """Return a text encoder or VAE, with a note if its file isn't a usual one of Z-Image."""
     notes = part_notes(at, *at.option("files").split())
     return {"clip": Clip(notes=notes), "vae": Vae(notes=notes)}
 
 
 def part_notes(at: At, *names: str) -> tuple[Note, ...]:
-    """What to tell of files of text encoders and VAEs."""
+    """Return notes about text encoder and VAE files that aren't the usual ones of Z-Image."""
     files = [value.data for name in names if isinstance(value := at.plain(name), Plain)]
     unusual = [file for file in files if isinstance(file, str) and not usual_part(file)]
     if not unusual:
@@ -42,20 +42,20 @@ def part_notes(at: At, *names: str) -> tuple[Note, ...]:
 
 
 def shift(at: At) -> Mapping[str, Value]:
-    """Of shifts that are set twice the last before the sampler counts, as in ComfyUI."""
+    """Set the model's shift; as in ComfyUI, the last one before the sampler counts."""
     model = replace(at.model(), shift=at.plain("shift"))
     return {"model": model.noted(at.note(_SD3)) if at.option("scales_times") else model}
 
 
 def easycache(at: At) -> Mapping[str, Value]:
-    """EasyCache; the last before the sampler counts."""
+    """Set the model's EasyCache; the last one before the sampler counts."""
     names = {"threshold": "reuse_threshold", "start": "start_percent", "end": "end_percent"}
     cache = {ours: value for ours, theirs in names.items() if (value := at.plain(theirs)) is not None}
     return {"model": replace(at.model(), easycache=cache)}
 
 
 def told_of_model(reason: Text) -> Callable[[At], Mapping[str, Value]]:
-    """A role that hands a model on and tells of the node."""
+    """Make a role that passes a model on with a note about the node."""
 
     def role(at: At) -> Mapping[str, Value]:
         return {"model": at.model().noted(at.note(reason))}
@@ -64,14 +64,14 @@ def told_of_model(reason: Text) -> Callable[[At], Mapping[str, Value]]:
 
 
 def feature(at: At) -> Mapping[str, Value]:
-    """A feature that this app doesn't have yet: told with its values; what comes in goes on."""
+    """Pass inputs on with a note, including values, that this app doesn't have the node's feature."""
     if at.option("unless") and at.known(at.option("unless")) in (0, False, "disable", "none"):
         return {}
     return at.passed(feature_note(at, [name for name in at.inputs if name not in at.option("hides", "").split()]))
 
 
 def feature_note(at: At, names: Iterable[str]) -> Note:
-    """What is left out, with its values."""
+    """Make a note about an unsupported feature with the values of the inputs ``names``."""
     values = [(name, at.known(name)) for name in names]
     said = ", ".join(f"{name} {shown(value)[:40]}" for name, value in values if isinstance(value, int | float | str))
     said = said[:200]

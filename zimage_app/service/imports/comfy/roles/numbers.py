@@ -1,4 +1,4 @@
-"""Nodes that make numbers of numbers: sums, conversions, comparisons."""
+"""Roles of nodes that compute numbers: arithmetic, conversions, comparisons, seeds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WHOLE: dict[str, Callable[[int | float], int | float]] = {"int": int, "boolean"
 
 
 def arithmetic(at: At) -> Mapping[str, Value]:
-    """A sum: ``expression`` of the row or the node, or the sign in ``op``; outputs whose name has "int" are whole."""
+    """Evaluate the row's or node's ``expression``, or the operator in ``op``; an output named ``int`` is truncated."""
     names: dict[str, int | float] = {}
     for name in at.inputs:
         value = at.plain(name)
@@ -56,7 +56,7 @@ def _expression(at: At) -> str:
 
 
 def convert(at: At) -> Mapping[str, Value]:
-    """The same number or text in another form; each output's name says in which: int…, float…, text…, bool…."""
+    """Convert a value to the type that each output's name begins with: int, float, text or bool."""
     value = at.plain(*at.inputs) if at.inputs else None
     made: dict[str, Value] = {}
     for name in at.kind.gives:
@@ -82,7 +82,7 @@ def _turned(name: str, value: Plain) -> Plain | None:
 
 
 def compare(at: At) -> Mapping[str, Value]:
-    """Whether two values stand in a relation."""
+    """Compare two values by the operator in ``op``."""
     a, b = at.plain("a"), at.plain("b")
     sign = str(at.known("op", "")).strip()
     result: bool | None = None
@@ -98,7 +98,7 @@ def compare(at: At) -> Mapping[str, Value]:
 
 
 def seed(at: At) -> Mapping[str, Value]:
-    """A seed; -1 and its like stand for one that was drawn, which the file doesn't hold."""
+    """Return a seed; a negative one was drawn at run time and isn't in the file."""
     value = at.plain("seed", "noise_seed", "value")
     if isinstance(value, Plain) and isinstance(value.data, int | float) and value.data < 0:
         value = at.missing(

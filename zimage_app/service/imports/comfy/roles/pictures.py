@@ -1,4 +1,4 @@
-"""Nodes that latents and pictures pass: decoding, resizing, what changes them. Sizes in pixels."""
+"""Roles of nodes that decode, resize or change latents and pictures. Sizes are in pixels."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _INPUTS = (
 
 
 def picture_of(at: At) -> Picture:
-    """The picture or latent that comes in; an empty one where nothing does."""
+    """Return the picture or latent input; an empty one if nothing is linked."""
     names = (*_INPUTS, *(name for name in at.node.links if name not in _INPUTS))
     return next((found for name in names if (found := at.flow(name, Picture)) is not None), Picture())
 
 
 def made_of(at: At, picture: Picture, **more: Value) -> Mapping[str, Value]:
-    """By the outputs' names."""
+    """Return the picture, its width and height and ``more``, as far as the node has outputs of these names."""
     if picture.size:
         more |= {"width": Plain(picture.size[0]), "height": Plain(picture.size[1])}
     return {name: picture if name in ("latent", "image") else more[name] for name in at.kind.gives
@@ -43,29 +43,29 @@ def made_of(at: At, picture: Picture, **more: Value) -> Mapping[str, Value]:
 
 
 def passes(at: At) -> Mapping[str, Value]:
-    """Hands the picture on as it is."""
+    """Pass the picture on unchanged."""
     return made_of(at, picture_of(at))
 
 
 def decode(at: At) -> Mapping[str, Value]:
-    """Latent to pixels."""
+    """Decode a latent to pixels."""
     vae = at.flow("vae", Vae)
     picture = picture_of(at)
     return made_of(at, replace(picture, decoded_by=at.name).noted(*(vae.notes if vae else ())))
 
 
 def change(at: At) -> Mapping[str, Value]:
-    """Changes a picture, and not its size."""
+    """Change a picture without changing its size."""
     return made_of(at, picture_of(at).changed_by(at.name))
 
 
 def remake(at: At) -> Mapping[str, Value]:
-    """Changes a picture, and its size in a way that isn't known."""
+    """Change a picture and its size, to an unknown one."""
     return made_of(at, picture_of(at).changed_by(at.name, at.missing(_SIZE_UNKNOWN).reason))
 
 
 def resize(at: At) -> Mapping[str, Value]:
-    """To width and height; a side of 0 follows the other (HOW-IT-COMPUTES.md section 2)."""
+    """Resize to width and height; a side of 0 follows the aspect ratio (HOW-IT-COMPUTES.md section 2)."""
     picture = picture_of(at)
     given = (side(at, "width"), side(at, "height"))
     lost = next((each for each in given if isinstance(each, Missing)), None)
@@ -86,7 +86,7 @@ def _keeps_shape(at: At) -> bool:
 
 
 def _within(size: Size | None, box: Size) -> Size | None:
-    """A size that fills a box in its own shape."""
+    """Scale a size to fit into a box, keeping its aspect ratio."""
     if size is None:
         return None
     factor = min(box[0] / size[0], box[1] / size[1])
@@ -95,22 +95,22 @@ def _within(size: Size | None, box: Size) -> Size | None:
 
 def _to(size: Size | None, width: int, height: int, unit: int) -> Size | None:
     if width and height:
-        return _least(width, unit), _least(height, unit)
+        return _at_least(width, unit), _at_least(height, unit)
     if size is None:
         return None
     if width:
-        return _least(width, unit), _least(round(size[1] * width / size[0]), unit)
+        return _at_least(width, unit), _at_least(round(size[1] * width / size[0]), unit)
     if height:
-        return _least(round(size[0] * height / size[1]), unit), _least(height, unit)
+        return _at_least(round(size[0] * height / size[1]), unit), _at_least(height, unit)
     return size
 
 
-def _least(pixel: int, unit: int) -> int:
+def _at_least(pixel: int, unit: int) -> int:
     return max(64, pixel) // 8 * 8 if unit == 8 else max(1, pixel)
 
 
 def scale(at: At) -> Mapping[str, Value]:
-    """By a factor; a latent's sides are whole eights."""
+    """Resize by a factor; a latent's sides are multiples of 8."""
     factor = at.plain("scale_by")
     if factor is None and at.option("factor_in"):
         factor = _factor_in(at, at.option("factor_in"))
@@ -127,7 +127,7 @@ def scale(at: At) -> Mapping[str, Value]:
 
 
 def _factor_in(at: At, name: str) -> Plain | None:
-    """The factor that a model's name tells, as in 4x-UltraSharp."""
+    """Return the factor in an upscale model's name, such as 4x-UltraSharp."""
     model = at.given(name)
     match = _FACTOR.search(str(model.data)) if isinstance(model, Plain) else None
     return Plain(int(match[1] or match[2])) if match else None
@@ -141,7 +141,7 @@ def _as_number(data: object) -> float | None:
 
 
 def to_area(at: At) -> Mapping[str, Value]:
-    """To an area in megapixels, in the same shape."""
+    """Resize to an area in megapixels, keeping the aspect ratio."""
     picture, area = picture_of(at), _as_number(at.known("megapixels"))
     size = None
     if picture.size and area and 0.01 <= area <= 100:
@@ -151,7 +151,7 @@ def to_area(at: At) -> Mapping[str, Value]:
 
 
 def to_side(at: At) -> Mapping[str, Value]:
-    """Until the longer (or by the row the shorter) side has a length, in the same shape."""
+    """Resize so that the longer side (or the shorter, by the row) has a given length, keeping the aspect ratio."""
     picture, length = picture_of(at), side(at, "length")
     size = None
     if picture.size and isinstance(length, int):
@@ -169,7 +169,7 @@ def _resized(at: At, picture: Picture, size: Size | None, why: Text | None) -> P
 
 
 def upscaler(at: At) -> Mapping[str, Value]:
-    """A model that enlarges; its name tells by how much."""
+    """Return an upscale model's file name, which contains its factor."""
     value = at.plain("model_name")
     return {} if value is None else {at.kind.gives[0]: value}
 

@@ -1,4 +1,4 @@
-"""Sampler nodes: each adds one pass to the latent that comes in."""
+"""Roles of sampler nodes: each adds one pass to its latent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FIELDS = {
     "denoise": ("denoise",),
     "shift": (),
 }
-"""A stage's fields and what samplers call them."""
+"""A stage's field -> its names in sampler nodes."""
 _MAX_PASSES = 32
 _NO_NOISE = Text("it adds no noise; a stage here always does", "它不加噪声；这里的阶段总会加噪声")
 _OWN_WAY = Text(
@@ -57,7 +57,7 @@ _BETWEEN = Text("what it does between the samplers does not exist here", "它在
 
 
 def run(at: At, latent: Picture, fields: Mapping[str, Value], notes: tuple[Note, ...] = ()) -> Picture:
-    """The latent after this sampler; of a node that isn't a sampler's usual parts are looked for by their names."""
+    """Return the latent after this sampler's pass; guider, sampler, sigmas and noise are inputs of these names."""
     guider = at.flow("guider", Guider)
     sampler, sigmas, noise = at.flow("sampler", Sampler), at.flow("sigmas", Sigmas), at.flow("noise", Noise)
     fields = {**_of_parts(guider, sampler, sigmas, noise), **fields}
@@ -105,7 +105,7 @@ def _of_parts(
 
 
 def sampler(at: At) -> Mapping[str, Value]:
-    """KSampler, and what has its fields; also with a guider, sampler and sigmas of their own, or all in a pipe."""
+    """Role of KSampler and nodes with its fields, also with separate guider, sampler and sigmas, or with a pipe."""
     pipe = at.flow("pipe", Bundle) if at.option("pipe") else None
     at = at.opened(pipe) if pipe else at
     latent = at.flow("latent_image", Picture) or Picture()
@@ -138,11 +138,11 @@ def sampler(at: At) -> Mapping[str, Value]:
 
 
 def text_sampler(at: At) -> Mapping[str, Value]:
-    """A sampler that takes texts and a size, and gives pixels."""
+    """Role of samplers that take texts and a size and return pixels."""
     names = ("seed", "steps", "cfg", "shift")
     fields: dict[str, Value] = {name: value for name in names if (value := at.plain(name)) is not None}
     cfg = at.known("cfg")
-    if at.option("diffusers") and isinstance(cfg, int | float):  # counted from 0 there
+    if at.option("diffusers") and isinstance(cfg, int | float):  # diffusers' guidance scale is CFG minus 1
         fields["cfg"] = Plain(float(cfg + 1 if cfg > 1 else 1))
     size = sides(at)
     latent = Picture(size=size if isinstance(size, tuple) else None)
@@ -155,7 +155,7 @@ def text_sampler(at: At) -> Mapping[str, Value]:
 
 
 def _part(at: At) -> tuple[dict[str, Value], tuple[Note, ...]]:
-    """KSamplerAdvanced runs a part of its steps: from a later start it is a denoise below 1."""
+    """Convert KSamplerAdvanced's range of steps: a later start becomes a denoise below 1."""
     steps, start, end = (at.known(name) for name in ("steps", "start_at_step", "end_at_step"))
     notes: list[Note] = []
     unknown = next((v for name in ("start_at_step", "end_at_step") if isinstance(v := at.plain(name), Missing)), None)

@@ -1,4 +1,4 @@
-"""The parts of a custom sampler: noise, guiders, sampler objects and sigmas."""
+"""Roles of a custom sampler's parts: noise, guiders, sampler objects and sigmas."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _MODELS_OWN = Text(
 
 
 def noise(at: At) -> Mapping[str, Value]:
-    """Noise from a seed, or none."""
+    """Return noise from a seed, or no noise."""
     return {at.kind.gives[0]: Noise(at.plain("noise_seed"), off=bool(at.option("adds_none")))}
 
 
 def guider(at: At) -> Mapping[str, Value]:
-    """Model and prompts; without a cfg of its own it is 1."""
+    """Return a guider with model and prompts; CFG is 1 if the node has none."""
     cfg = at.plain("cfg") or Plain(1.0)
     settings, notes = nag(at)
     negative = negative_of(at, settings, cfg)
@@ -51,7 +51,7 @@ def guider(at: At) -> Mapping[str, Value]:
 
 
 def sampler(at: At) -> Mapping[str, Value]:
-    """A sampler by its name, the row's or the one in ``sampler_name``, with the options that it has."""
+    """Return a sampler object by the row's name or the one in ``sampler_name``, with the node's options."""
     name = at.plain("sampler_name")
     if (fixed := at.option("name")) is not None:
         name = Plain(f"{fixed}_gpu" if at.known("noise_device") == "gpu" else fixed)
@@ -62,20 +62,20 @@ def sampler(at: At) -> Mapping[str, Value]:
 
 
 def without_folder(name: Value | None) -> Plain | Missing | None:
-    """RES4LYF sorts its samplers: "multistep/res_2m" is res_2m."""
+    """Remove the folder of RES4LYF's sampler names: "multistep/res_2m" is res_2m."""
     if isinstance(name, Plain) and isinstance(name.data, str):
         return replace(name, data=name.data.rpartition("/")[2])
     return name if isinstance(name, Plain | Missing) else None
 
 
 def wrapped_sampler(at: At) -> Mapping[str, Value]:
-    """A sampler around another: that one is taken."""
+    """Return the inner sampler of a node that wraps one, with a note."""
     inner = at.flow("sampler", Sampler)
     return {"sampler": inner.noted(at.note(_NO_WRAP))} if inner else {}
 
 
 def sigmas(at: At) -> Mapping[str, Value]:
-    """A schedule by its name, the row's or the one in ``scheduler``."""
+    """Return a schedule by the row's name or the one in ``scheduler``."""
     fields = _fields(at, "steps", "denoise", "scheduler")
     notes: list[Note] = []
     if (fixed := at.option("scheduler")) is not None:
@@ -88,7 +88,7 @@ def sigmas(at: At) -> Mapping[str, Value]:
 
 
 def flow_match(at: At) -> Mapping[str, Value]:
-    """The list whose shift is the node's own field (HOW-IT-COMPUTES.md section 3)."""
+    """Return the flow_match schedule, whose shift is the node's own field (HOW-IT-COMPUTES.md section 3)."""
     kinds = [ours for theirs, ours in _FLOW_KINDS if at.known(theirs) in ("enable", True)]
     fields = {**_fields(at, "steps", "shift"), "scheduler": Plain(kinds[0] if kinds else "flow_match")}
     unusual = [name for name, usual in _FLOW_USUAL if at.known(name) not in usual]
@@ -100,7 +100,7 @@ def flow_match(at: At) -> Mapping[str, Value]:
 
 
 def changed_sigmas(at: At) -> Mapping[str, Value]:
-    """What a node makes of a schedule does not exist here; the schedule as it was is taken."""
+    """Return the unchanged input schedule of a node that changes it, with a note."""
     inner = next((found for name in at.inputs if (found := at.flow(name, Sigmas)) is not None), None)
     if inner is None:
         return dict.fromkeys(at.kind.gives, own_sigmas(at)["sigmas"])
@@ -108,7 +108,7 @@ def changed_sigmas(at: At) -> Mapping[str, Value]:
 
 
 def split_sigmas(at: At) -> Mapping[str, Value]:
-    """The first steps of a schedule, and the rest: that is a denoise below 1 (see ``rest_of_steps``)."""
+    """Split a schedule into its first steps and the rest, which is a denoise below 1 (see ``rest_of_steps``)."""
     inner = at.flow("sigmas", Sigmas)
     steps = inner.fields.get("steps") if inner else None
     cut = at.known("step")
@@ -126,16 +126,19 @@ def split_sigmas(at: At) -> Mapping[str, Value]:
 
 
 def rest_of_steps(steps: int, start: int) -> tuple[int, float]:
-    """The steps from a later start on, and the denoise that keeps them, by ComfyUI's rule ``int(left / denoise)``."""
+    """Return the number of steps left from ``start`` on, and the denoise for which ``int(left / denoise) == steps``.
+
+    That is ComfyUI's rule for the length of the whole schedule.
+    """
     left = steps - start
     denoise = left / steps
-    while int(left / denoise) < steps:  # the division may come out a last digit short
+    while int(left / denoise) < steps:  # rounding may make the quotient slightly too small
         denoise -= 1e-12
     return left, denoise
 
 
 def own_sigmas(at: At) -> Mapping[str, Value]:
-    """A schedule of another kind, or written out by hand: not known, but for its steps."""
+    """Return an unknown or hand-written schedule, of which only the number of steps is used."""
     fields = _fields(at, "steps", "denoise")
     if isinstance(listed := at.known("sigmas"), str):
         fields["steps"] = Plain(max(1, len(listed.replace(",", " ").split()) - 1))

@@ -1,4 +1,4 @@
-"""Nodes that say how large the picture becomes: numbers, presets by their name, ratios with an area."""
+"""Roles of nodes that set the picture's size: numbers, named presets, aspect ratios with an area."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.roles.switches import truth
 from zimage_app.service.imports.comfy.values import Missing, Note, Picture, Plain, Size, Value
 
-_LARGEST = 100_000
+_MAX_SIDE = 100_000
 _WIDTH_HEIGHT = re.compile(r"(?<!\d)(\d{2,5})\s*[x×*X,]\s*(\d{2,5})(?!\d)")
 _RATIO = re.compile(r"(?<![\d.])(\d{1,4}(?:\.\d{1,4})?)\s*[:：/]\s*(\d{1,4}(?:\.\d{1,4})?)(?![\d.])")
 _NO_SIZE = Text("the size that it gives isn't known", "无法得知它给出的尺寸")
@@ -19,20 +19,20 @@ _MEGAPIXEL = 1024 * 1024
 
 
 def pixels(value: object) -> int | None:
-    """A side in pixels, where it is one."""
+    """Return a valid side in pixels, or None."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MAX_SIDE else None
 
 
 def side(at: At, name: str) -> int | Missing | None:
-    """A side among a node's inputs; None where there is none or it is no number of pixels."""
+    """Return a side from a node's input; None if the input is missing or isn't a valid number of pixels."""
     value = at.plain(name)
     return pixels(value.data) if isinstance(value, Plain) else value
 
 
 def sides(at: At, width: str = "width", height: str = "height") -> Size | Missing | None:
-    """Both sides."""
+    """Return both sides from a node's inputs; None if one isn't valid."""
     found = (side(at, width), side(at, height))
     for each in found:
         if isinstance(each, Missing):
@@ -41,17 +41,17 @@ def sides(at: At, width: str = "width", height: str = "height") -> Size | Missin
 
 
 def empty(at: At) -> Mapping[str, Value]:
-    """An empty latent, by its sides or by a preset's name."""
+    """Return an empty latent of the node's size."""
     return _outputs(at, _size(at))
 
 
 def size(at: At) -> Mapping[str, Value]:
-    """Width and height as numbers, and a latent of that size where the node gives one."""
+    """Return width and height as numbers, and a latent of that size if the node has that output."""
     return _outputs(at, _size(at))
 
 
 def _size(at: At) -> Size | Missing:
-    """From ``preset`` if it names a size, else from a ratio and an area, else from the sides."""
+    """Return the size named by ``preset``, or else that of a ratio and an area, or else the sides."""
     preset = at.plain("preset")
     if isinstance(preset, Missing):
         return preset
@@ -73,7 +73,7 @@ def _size(at: At) -> Size | Missing:
 
 
 def _overridden(at: At) -> Size | None:
-    """Sides beside a preset that go before it."""
+    """Return the sides that override a preset, if both are set."""
     found = sides(at, "override_width", "override_height")
     return found if isinstance(found, tuple) else None
 
@@ -91,7 +91,7 @@ def _named_size(text: str) -> Size | None:
 
 
 def _tabled(at: At, name: str) -> Size | None:
-    """By the row's ``sizes``, times its ``factors``, down to its ``grid``; upright unless ``across``."""
+    """Return a size of the row's ``sizes``, scaled by ``factors`` and rounded down to ``grid``; upright by default."""
     sizes = at.option("sizes", {})
     if name not in sizes:
         return None
@@ -101,7 +101,7 @@ def _tabled(at: At, name: str) -> Size | None:
 
 
 def _by_ratio(at: At, text: str) -> Size | None:
-    """A ratio with an area in ``megapixels``: each side to a multiple of ``multiple``."""
+    """Return the size of a ratio with an area in ``megapixels``; sides are rounded to multiples of ``multiple``."""
     match, area = _RATIO.search(text), at.known("megapixels")
     if match is None or isinstance(area, bool):
         return None
@@ -119,7 +119,7 @@ def _by_ratio(at: At, text: str) -> Size | None:
 
 
 def _outputs(at: At, found: Size | Missing) -> Mapping[str, Value]:
-    """By the outputs' names: latent, width, height, text; others are the inputs of their names."""
+    """Return the outputs latent, width, height and text that the node has; others are the inputs of their names."""
     made: dict[str, Value] = {}
     if isinstance(found, Missing):
         made = {"latent": Picture(size_reason=found.reason), "width": found, "height": found, "text": found}
@@ -141,7 +141,7 @@ def _batch(at: At) -> tuple[Note, ...]:
 
 
 def size_of_picture(at: At) -> Mapping[str, Value]:
-    """The sides of a picture or latent that comes in."""
+    """Return the sides of a picture or latent input."""
     picture = next((found for name in at.inputs if (found := at.flow(name, Picture)) is not None), None)
     if picture is None or picture.size is None:
         why = picture.size_reason if picture and picture.size_reason else None

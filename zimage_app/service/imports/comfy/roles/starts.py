@@ -1,4 +1,4 @@
-"""Pictures of the user's that a graph begins with, and which part of them is redrawn."""
+"""Roles of nodes that load start pictures and masks, and select the part that is redrawn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zimage_app.service.imports.comfy.values import Mask, Note, Picture, Plain, 
 
 _SIZE_UNKNOWN = Text("the size of the picture that it loads isn't known", "无法得知它读取的图片的尺寸")
 _PLACE = re.compile(r"\s*\[(?:input|output|temp)\]\s*$")
-"""Behind a file's name: the folder that it is in."""
+"""Suffix of a file name that tells its folder."""
 _NO_START = Text(
     "left out: only a part of a start picture can be redrawn, and what is masked here is none",
     "没有带过来：只能重绘起始图片的一部分，而这里的蒙版不是针对起始图片的",
@@ -31,18 +31,18 @@ _RULES = {
         "→ 起始图片的蒙版，以羽化代替 grow_mask_by；相近，但不完全相同：编码前不会把蒙版区域变灰",
     ),
 }
-"""What to tell of the ways to mask a latent, by the row's ``rule``."""
+"""The row's ``rule`` for masking a latent -> note for the user."""
 _PADS = Text(
     "→ a larger canvas of the start picture; similar, not equal: what is added begins with the picture's edges and not"
     " with grey, and the feather is another curve",
     "→ 扩展起始图片的画布；相近，但不完全相同：新增部分以图片边缘而非灰色开始，羽化曲线也不同",
 )
 _GROWN = 6
-"""ComfyUI's grow_mask_by where the file doesn't say it."""
+"""ComfyUI's default of grow_mask_by."""
 
 
 def load(at: At) -> Mapping[str, Value]:
-    """A picture, or of it a mask alone, which the file doesn't hold."""
+    """Load a picture, or only a mask of it; the imported file names it but doesn't contain it."""
     name = at.known("image")
     file = _PLACE.sub("", name).strip() if isinstance(name, str) else ""
     of_colours = str(at.known("channel", "alpha")).lower() in ("red", "green", "blue")
@@ -51,7 +51,7 @@ def load(at: At) -> Mapping[str, Value]:
 
 
 def pad(at: At) -> Mapping[str, Value]:
-    """A larger canvas for a start picture, and the added part as a mask."""
+    """Extend a start picture's canvas; the added part becomes a mask."""
     picture = picture_of(at)
     start, size = picture.start, picture.size
     sides = [side for name in ("left", "top", "right", "bottom") if isinstance(side := at.known(name, 0), int)]
@@ -66,7 +66,7 @@ def pad(at: At) -> Mapping[str, Value]:
 
 
 def mask_latent(at: At) -> Mapping[str, Value]:
-    """Keeps what isn't masked of a picture: a noise mask."""
+    """Set a noise mask on a latent, so that the unmasked part is kept."""
     picture = picture_of(at)
     if at.known("noise_mask", True) is not False:
         mask, note = _mask(at, picture)
@@ -90,13 +90,13 @@ def _mask(at: At, picture: Picture) -> tuple[Mask | None, Note]:
 
 
 def change_mask(at: At) -> Mapping[str, Value]:
-    """Changes a mask."""
+    """Change a mask in an unsupported way."""
     mask = at.flow("mask", Mask)
     return {} if mask is None else {"mask": mask.changed_by(at.name)}
 
 
 def picture_as_mask(at: At) -> Mapping[str, Value]:
-    """A loaded picture's brightness, or transparency, as a mask."""
+    """Convert a loaded picture's brightness or transparency to a mask."""
     picture = picture_of(at)
     if picture.start is None or picture.passes:
         return {}
@@ -105,7 +105,7 @@ def picture_as_mask(at: At) -> Mapping[str, Value]:
 
 
 def differential(at: At) -> Mapping[str, Value]:
-    """Differential diffusion, for the sampler whose latent is masked."""
+    """Enable differential diffusion for samplers whose latent is masked."""
     return {"model": replace(at.model(), differential=at.plain("strength") or Plain(1.0))}
 
 

@@ -1,4 +1,4 @@
-"""Nodes that hand values on: fields that hold one value, reroutes, switches, pipes and contexts."""
+"""Roles of nodes that pass values on: constants, reroutes, switches, pipes and contexts."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _OFF = frozenset({"", "false", "off", "no", "0", "disable", "disabled", "none"})
 
 
 def same(at: At) -> Mapping[str, Value]:
-    """Every output is the input of its name."""
+    """Return the input of the same name for every output."""
     return {name: value for name in at.kind.gives if (value := at.given(name)) is not None}
 
 
 def first_input(at: At) -> Mapping[str, Value]:
-    """The only output is the only input, whatever its name."""
+    """Return the only input as the only output, whatever its name."""
     value = next((at.inputs[name] for name in (*at.node.links, *at.node.values) if name in at.inputs), None)
     return {} if value is None else {at.kind.gives[0]: value}
 
 
 def first_of(at: At) -> Mapping[str, Value]:
-    """The first input that is linked to something (``of``: a pattern of their names)."""
+    """Return the first input with a value; the option ``of`` is the pattern of their names."""
     names = [name for pattern in _list(at.option("of")) for _, name in at.matching(pattern)]
     values = [at.inputs[name] for name in names if not _is_nothing(at.inputs[name])]
     return {at.kind.gives[0]: values[0] if values else at.missing(_EMPTY)}
 
 
 def either(at: At) -> Mapping[str, Value]:
-    """By a switch, the input ``then`` or ``otherwise``."""
+    """Return the input ``then`` or ``otherwise``, depending on ``switch``."""
     switch = at.plain("switch")
     names = (at.kind.takes.get("then", "on_true"), at.kind.takes.get("otherwise", "on_false"))
     on, off = (at.inputs.get(name) for name in names)
@@ -42,12 +42,12 @@ def either(at: At) -> Mapping[str, Value]:
     else:
         taken = on if truth(switch.data) else off
         chosen = at.missing(_EMPTY) if taken is None else taken.noted(*switch.notes)
-    # Further outputs are numbers that nobody needs.
+    # Further outputs are numbers that aren't used here.
     return {at.kind.gives[0]: chosen}
 
 
 def numbered(at: At) -> Mapping[str, Value]:
-    """By a number (counted from ``base``), one of the inputs that fit the pattern ``of``."""
+    """Return the input selected by a number (counted from ``base``), among those that fit the pattern ``of``."""
     select = at.known("select")
     inputs = {number: name for pattern in _list(at.option("of")) for number, name in at.matching(pattern)}
     if isinstance(select, str):
@@ -60,15 +60,15 @@ def numbered(at: At) -> Mapping[str, Value]:
 
 
 def fork(at: At) -> Mapping[str, Value]:
-    """One input, handed to one of several outputs."""
+    """Return the input on all outputs; the node itself uses only one of them."""
     value = at.given("value")
     return {} if value is None else dict.fromkeys(at.kind.gives, value)
 
 
 def bundle(at: At) -> Mapping[str, Value]:
-    """A pipe: what comes in by others, with what is given beside them; every part is an output too, under its name.
+    """Return a pipe of the input pipes' parts and the node's other inputs; every part is an output of its name too.
 
-    ``pipes``: the inputs that hold pipes, of which the last counts most; an output is named ``pipe`` here.
+    The option ``pipes`` names the inputs that hold pipes; later ones override earlier ones. The output is ``pipe``.
     """
     ours = {theirs: name for name, theirs in at.kind.takes.items()}
     pipes = [name for pattern in _list(at.option("pipes", "pipe")) for _, name in at.matching(pattern)]
@@ -82,7 +82,7 @@ def bundle(at: At) -> Mapping[str, Value]:
 
 
 def merged_bundle(at: At) -> Mapping[str, Value]:
-    """The first pipe that is linked (``of``: the pattern of their names), or all laid over each other."""
+    """Return the first linked pipe, or all merged; the option ``of`` is the pattern of their names."""
     names = [name for pattern in _list(at.option("of")) for _, name in at.matching(pattern)]
     there = [found for name in names if (found := resolved(at.inputs[name], Bundle, name)) is not None]
     if at.option("first", True):
@@ -93,12 +93,12 @@ def merged_bundle(at: At) -> Mapping[str, Value]:
 
 
 def truth(data: object) -> bool:
-    """Whether a switch is on, however it is written."""
+    """Whether a switch's value means on, as boolean, number or text."""
     return data.strip().lower() not in _OFF if isinstance(data, str) else bool(data)
 
 
 def shown_text(at: At) -> Mapping[str, Value]:
-    """A node that shows a text: what it showed last, where the file holds it, else what comes in."""
+    """Return the text that a display node showed last, if the file has it, or else its input."""
     for name in ("text_0", "shown"):
         value = at.inputs.get(name)
         if isinstance(value, Plain) and isinstance(value.data, str) and value.data.strip():
@@ -111,7 +111,7 @@ def shown_text(at: At) -> Mapping[str, Value]:
 
 
 def nothing(at: At) -> Mapping[str, Value]:
-    """Nothing that matters here; outputs are the inputs of their names."""
+    """Role of nodes without effect on settings; outputs are the inputs of their names."""
     return same(at)
 
 

@@ -1,4 +1,4 @@
-"""Nodes that make texts of texts. A part that isn't known makes the text not known, but for joins, which tell of it."""
+"""Roles of nodes that process texts. An unknown part makes the result unknown, except in joins, which leave it out."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _NO_PART = Text("a part of the text is not in the prompt", "有一部分文字�
 
 
 def text_of(at: At, *names: str) -> Plain | Missing | None:
-    """The first of the inputs named, as a text; numbers are written out."""
+    """Return the first existing one of the named inputs as text; numbers are converted."""
     value = next((found for name in names if (found := at.given(name)) is not None), None)
     return None if value is None else as_text(at, value)
 
 
 def as_text(at: At, given: Value) -> Plain | Missing | None:
-    """A value as a text; None for anything that has none."""
+    """Return a value as text; None if it has no text form."""
     value = at.as_plain(given)
     if isinstance(value, Plain) and not isinstance(value.data, str):
         scalar = isinstance(value.data, int | float)
@@ -43,12 +43,12 @@ def as_text(at: At, given: Value) -> Plain | Missing | None:
 
 
 def join(at: At) -> Mapping[str, Value]:
-    """The texts of ``parts`` (names, or patterns of names), one behind the other with what stands between them."""
+    """Join the texts of the option ``parts`` (names or patterns of names) with the node's delimiter."""
     return {at.kind.gives[0]: joined(at, at.option("parts"), _delimiter(at))}
 
 
 def joined(at: At, patterns: str, between: str) -> Plain | Missing:
-    """Texts as one. A part that isn't known is told of, and left out."""
+    """Join the texts of the inputs that fit ``patterns``; unknown parts are left out, with a note."""
     parts: list[Plain] = []
     lost: list[Missing] = []
     for name in _names(at, patterns):
@@ -71,7 +71,7 @@ def _names(at: At, patterns: str) -> list[str]:
 
 
 def _as_drawn(parts: list[Plain]) -> list[str]:
-    """Where one part has choices, the braces of the others are written so that they stay braces."""
+    """Return the parts' texts; if any part has choices, braces in the others are escaped."""
     drawn = any(part.choices for part in parts)
     return [part.data if part.choices or not drawn else escaped(part.data) for part in parts]
 
@@ -97,7 +97,7 @@ def _delimiter(at: At) -> str:
 
 
 def function(at: At) -> Mapping[str, Value]:
-    """One of ``_FUNCTIONS`` of a text."""
+    """Apply one of ``_FUNCTIONS`` to a text."""
     value = text_of(at, "text")
     if not isinstance(value, Plain):
         return {} if value is None else {at.kind.gives[0]: value}
@@ -138,7 +138,7 @@ def _cut(at: At, text: str) -> str:
 
 
 def _function_of_name(at: At, text: str) -> str | None:
-    """pysssss's node: append or replace, by its ``action``."""
+    """Apply pysssss's node, which appends or replaces by its ``action``; None for a regular expression."""
     second, third = (str(at.known(name, "") or "") for name in ("text_b", "text_c"))
     if at.known("action") == "append":
         out = [part for part in (text, second, third) if part.strip()]
@@ -180,7 +180,7 @@ _FUNCTIONS: dict[str, Callable[[At, str], str | None]] = {
 
 
 def made_at_run(at: At) -> Mapping[str, Value]:
-    """A text that isn't in the file: of language models, files, image readers. What was typed for it is taken."""
+    """Return the typed input of nodes whose text is made at run time, such as by language models or from files."""
     typed = text_of(at, at.option("typed", ""))
     if isinstance(typed, Plain) and typed.data.strip():
         made: Value = typed.noted(at.note(_REWRITES))
@@ -190,7 +190,7 @@ def made_at_run(at: At) -> Mapping[str, Value]:
 
 
 def drawn_text(at: At) -> Mapping[str, Value]:
-    """A text with choices: what was drawn last, where the file holds it, else the choices, to be drawn here."""
+    """Return a text with choices as drawn last, if the file has that, or else undrawn, with a note."""
     drawn, typed = text_of(at, "drawn"), text_of(at, "text")
     if isinstance(drawn, Plain) and drawn.data.strip():
         return {at.kind.gives[0]: replace(drawn, choices=False)}
@@ -208,7 +208,7 @@ def drawn_text(at: At) -> Mapping[str, Value]:
 
 
 def styled(at: At) -> Mapping[str, Value]:
-    """Nodes that put a style's words around typed ones: each output is the typed text of its name."""
+    """Return the typed text of the same name for each output; a style's words aren't in the file."""
     made: dict[str, Value] = {}
     for name in at.kind.gives:
         value = text_of(at, name)
