@@ -29,7 +29,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Looked up when asked for: the service imports torch, which costs seconds that a page need not wait for.
+    # Imported on first access: the service imports torch, which takes seconds.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -9,13 +9,13 @@ from zimage_app.cli.main import APP, main
 
 
 def run() -> int:
-    """The command line, or the page for ``app``; gives the exit status."""
+    """Run the command line, or the page for ``zimage app``; returns the exit status."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows would otherwise choke on Chinese
+        if isinstance(stream, io.TextIOWrapper):  # otherwise a pipe on Windows can't encode Chinese
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     if sys.argv[1:2] != [APP]:
         return main()
-    from zimage_app.serve import main as serve  # takes Gradio: seconds
+    from zimage_app.serve import main as serve  # imports Gradio, which takes seconds
 
     serve(sys.argv[2:])
     return 0

@@ -1,4 +1,4 @@
-"""``python app.py``: flags, page and REST on one port, the line with the address. Decides nothing about pictures."""
+"""``python app.py``: parses flags, serves page and REST on one port, and prints the address."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ _ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One sentence instead of the usage."""
+        """Exit with one sentence instead of the usage."""
         self.exit(2, f"{self.prog}: {message}; --help lists what is allowed\n")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> Settings:
-    """What flags, environment and file say; ends the program with status 2 and one sentence for an unknown flag.
+    """Settings from flags, environment and file; an unknown flag ends the program with status 2 and one sentence.
 
     Raises:
-        StudioError: a setting is out of bounds; says which, where it was given, and what is allowed.
+        StudioError: a setting is out of bounds; names it, where it was given, and what is allowed.
     """
     parser = _Parser(prog=_program(), description="Z-Image Progressive Studio: the page.")
     add_flags(parser)
@@ -68,7 +68,7 @@ def _program() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Start the page and stay until it is interrupted."""
+    """Start the page and serve it until the process is interrupted."""
     language = _terminal_language("auto")
     try:
         settings = parse_arguments(arguments)
@@ -105,15 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class _Ended(BaseException):
-    """The system asked the program to end."""
+    """SIGTERM arrived."""
 
 
 @contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """Let the system's polite request end the program as Ctrl+C does: the running job goes back to the queue.
+    """End the program on SIGTERM as on Ctrl+C: the running job goes back to the queue.
 
-    What the context holds is closed. Taking apart a page and a model object by object, as Python does at its end, would
-    take seconds of which the system may give none, so that is left out.
+    Contexts inside are closed. The interpreter's own teardown is skipped: freeing a page and a model object by object
+    takes seconds, which the system may not grant.
     """
 
     def end(number: int, frame: object) -> NoReturn:
@@ -137,7 +137,7 @@ def _tell(text: Text, language: Language) -> None:
 
 
 def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
-    share = settings.share and not on_space(os.environ)  # a Space has its address
+    share = settings.share and not on_space(os.environ)  # a Space has a public address already
     network: dict[str, Any] = {"server_name": settings.host, "server_port": port, "share": share}
     page = open_page(studio, settings.lang, entry, mcp=settings.mcp, **network)
     if page.share_url:
@@ -155,14 +155,14 @@ def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
 
 
 def open_page(studio: Studio, first: LanguageChoice, entry: Door, **network: Any) -> Any:
-    """Page and REST on one port behind one door; gives Gradio's ``Blocks``. ``network`` is that of ``start``.
+    """Serve page and REST on one port behind one door; returns Gradio's ``Blocks``. ``network`` goes to ``start``.
 
-    Where a public link was asked for, ``share_url`` of what it gives is the link, or None where none could be had.
+    With ``share``, the result's ``share_url`` is the public link, or None where it could not be made.
     """
-    # Of links, Gradio prints several lines of its own.
+    # Gradio prints several lines about a public link.
     with redirect_stdout(io.StringIO()) if network.get("share") else nullcontext():
         page = start(studio, first, routes=rest_routes(studio, first), door=entry, **network)
-    # With share on, Gradio serves a page that loads its script from abroad; the tunnel works as well with our own.
+    # With share on, Gradio's page loads a script from a foreign host; the tunnel works without it too.
     page.share = False
     return page
 

@@ -1,1 +1,1 @@
-"""The command line: one file a command, each registered in ``main.py``."""
+"""The command line: one file per command, each registered in ``main.py``."""

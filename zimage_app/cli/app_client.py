@@ -1,4 +1,4 @@
-"""The running app of a folder, asked over HTTP by this user's other programs."""
+"""HTTP client by which this user's other programs call the running app of a folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from zimage_app.web.language import LOCALES
 from zimage_app.web.owner import LOCAL_HEADER
 
 _SECONDS = 60.0
-"""That an answer may take."""
+"""Time-out of a call, in seconds."""
 
 
 class AppClient:
-    """Calls of ``/api``. Their errors are StudioErrors with the app's own sentences."""
+    """Calls ``/api`` of the running app. Its errors become StudioErrors with the app's own sentences."""
 
     def __init__(self, app: RunningApp) -> None:
         self.address = app.address
@@ -28,11 +28,15 @@ class AppClient:
         self._client = httpx.Client(base_url=f"{app.address}/api", headers=headers, timeout=_SECONDS, trust_env=False)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._client.close()
 
     def call(self, method: str, path: str, body: object = None, **query: Any) -> Any:
-        """One call; gives its JSON answer, None where the app says that there is no such thing."""
+        """Make one call and return its parsed JSON; None for status 404.
+
+        Raises:
+            StudioError: the app did not answer, or refused the call.
+        """
         content = None if body is None else json.dumps(body)
         headers = {"content-type": "application/json"}
         try:
@@ -46,7 +50,7 @@ class AppClient:
         return answer.json()
 
     def events(self, task_id: str) -> Iterator[dict[str, Any]]:
-        """The states of a task, as they change; the last one is over, but where the app ended."""
+        """Yield a task's state at every change; the last one is final, unless the app ended."""
         try:
             with self._client.stream("GET", f"/generate/{task_id}/events", timeout=None) as answer:
                 for line in answer.iter_lines():

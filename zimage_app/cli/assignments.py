@@ -1,4 +1,4 @@
-"""``--set stages.1.denoise=0.6``: any setting by its path, put into plain data."""
+"""``--set stages.1.denoise=0.6``: sets any setting by its path."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from zimage_app.domain.text import Text
 
 
 def assign(data: dict[str, Any], assignment: str) -> None:
-    """Put ``NAME=VALUE`` into a request's plain data.
+    """Apply ``NAME=VALUE`` to a request's plain data.
 
     Raises:
-        RequestError: there is no ``=``, or nothing of that name.
+        RequestError: the ``=`` is missing, or the path leads nowhere.
     """
     path, equals, value = assignment.partition("=")
     if not equals:

@@ -1,4 +1,4 @@
-"""``batch``: a picture for each entry of a file, in this process or by the running app; what is done stays done."""
+"""``batch``: a picture for each entry of a file, made in this process or by the running app; it can be resumed."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ from zimage_app.service.setup.config import StudioConfig
 
 INTERRUPTED = 130
 _FOLDER = "batches"
-"""Below outputs/."""
+"""Folder below outputs/."""
 _SHOWN_PROMPT = 50
 _MAX_GROUP = 64
-"""Characters."""
+"""Characters of a group's name."""
 _MAX_NEGATIVE = 2**16
-"""Bytes."""
+"""Bytes of a file with a negative prompt."""
 
 
 def add_batch_command(commands: Any) -> None:
@@ -90,7 +90,7 @@ def add_batch_command(commands: Any) -> None:
 
 
 def make_batch(options: argparse.Namespace) -> int:
-    """``batch``: status 0 where all is done, 1 where pictures failed, 130 where it was stopped."""
+    """``batch``: exit status 0 where all pictures are done, 1 where some failed, 130 where it was stopped."""
     config = config_of(options)
     if options.limit is not None and options.limit < 1:
         raise RequestError("--limit", Text(f"{options.limit}: must be at least 1", f"{options.limit}：至少为 1"))
@@ -112,7 +112,7 @@ def make_batch(options: argparse.Namespace) -> int:
 def make_items(
     items: list[BatchItem], options: argparse.Namespace, source: ModelSource, config: StudioConfig, manifest: Manifest
 ) -> int:
-    """Make pictures, by the running app where there is one; gives the exit status."""
+    """Make pictures, by the running app where there is one; returns the exit status."""
     gallery = Gallery(config.outputs)
     with _locked(manifest.folder):
         app = None if options.alone else running_app(config.state)
@@ -127,7 +127,7 @@ def make_items(
 def _items(
     options: argparse.Namespace, config: StudioConfig, manifest: Manifest
 ) -> tuple[ModelSource, list[BatchItem]]:
-    """The model, and the pictures that are asked for, in the order in which they are made."""
+    """The model, and the requested pictures in the order in which they are made."""
     preset = preset_of(options)
     source = meant_model(config, options.model, preset)
     settings = settings_data(options, source.card, preset)
@@ -185,7 +185,7 @@ def _say_counts(items: list[BatchItem], left: list[BatchItem], limit: int | None
 
 
 def show_items(items: list[BatchItem]) -> None:
-    """What would be made, a line each."""
+    """Print one line for each picture that would be made."""
     for item in items:
         last = item.plan.stages[-1].settings
         prompt = " ".join(item.plan.request.full_prompt.split())
@@ -194,7 +194,7 @@ def show_items(items: list[BatchItem]) -> None:
 
 
 def _say_seconds(items: list[BatchItem], source: ModelSource, config: StudioConfig) -> None:
-    """How long all of it takes."""
+    """Print the estimated time of all pictures."""
     timed = Pace(config.outputs).of(source.card.name)
     seconds = [meaning(item.plan, timed).seconds for item in items]
     known = [each for each in seconds if each is not None]
@@ -204,7 +204,7 @@ def _say_seconds(items: list[BatchItem], source: ModelSource, config: StudioConf
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Have the batch's folder alone; raises GenerationError where another run has it."""
+    """Lock the batch's folder; raises GenerationError where another run holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -258,14 +258,14 @@ def _advance(bar: Progress, task: TaskID, done: int, part: float) -> None:
 
 
 def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> SavedPicture | None:
-    """The picture of an item that was saved just before the batch was killed."""
+    """The item's picture where the batch was killed after saving it but before noting it as done."""
     line = manifest.last.get(item.key)
     return gallery.find(str(line["picture"])) if line is not None and line["state"] == "saving" else None
 
 
 @contextmanager
 def _stopping(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C end the batch after the evaluation at hand, and the second at once."""
+    """The first Ctrl-C ends the batch after the current model evaluation, the second immediately."""
 
     def ask(number: int, frame: object) -> None:
         del number, frame

@@ -1,4 +1,4 @@
-"""``compare``: how far pictures are apart, in numbers, and a page that shows where."""
+"""``compare``: measures how much pictures differ, and can write a page that shows where."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def add_compare_command(commands: Any) -> None:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Prints a line for each pair, and the mean of several; status 0 also where the pictures differ."""
-    from zimage_app.service.pictures.comparison import distances, write_report  # imports scipy: a second
+    """Print a line for each pair, and the mean of several; exit status 0 even where pictures differ."""
+    from zimage_app.service.pictures.comparison import distances, write_report  # imports scipy, which takes a second
     from zimage_app.service.pictures.perceptual import perceptual_distance
 
     metric = perceptual_distance()
@@ -73,7 +73,7 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _are_pictures(*sides: Path) -> bool:
-    """Whether all are compared as they are: folders and PNG files, there or not."""
+    """Whether all paths are folders or PNG files (existing or not), which are compared directly."""
     return all(side.is_dir() or side.suffix.lower() == ".png" for side in sides)
 
 

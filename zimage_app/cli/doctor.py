@@ -1,4 +1,4 @@
-"""``doctor``: is everything fit, and what to do where not. A line for each thing; status 1 where something is wrong."""
+"""``doctor``: checks everything the app needs; one line per check, exit status 1 where there is a problem."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_doctor_command(commands: Any) -> None:
 
 
 def show_findings(options: argparse.Namespace) -> int:
-    """``doctor``: exit status 0, or 1 where something is in the way of making pictures."""
+    """``doctor``: exit status 1 where a problem prevents making pictures, else 0."""
     config = config_of(options)
     findings = []
     console = Console(highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Where things lie for a command: as studio.yaml and the environment say for the app, and as its flags say."""
+"""The folders of a command, from its flags and, as for the app, from studio.yaml and the environment."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _FLAGS = {
     "offline": "offline",
     "device": "device",
 }
-"""Parsed options by what they say of the configuration."""
+"""Parsed options and the fields of StudioConfig that they set."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> None:
-    """``--models-dir`` and ``--comfyui``: where models lie."""
+    """Add ``--models-dir`` and ``--comfyui``, the folders of models."""
     parser.add_argument("--models-dir", type=Path, default=default, metavar="DIR", help="default: models/")
     parser.add_argument(
         "--comfyui", type=Path, default=default, metavar="DIR", help="a ComfyUI whose models are offered too"
@@ -34,17 +34,17 @@ def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> 
 
 
 def add_alone_flag(parser: argparse.ArgumentParser) -> None:
-    """``--alone``: the request isn't handed to a running app."""
+    """Add ``--alone``: make the picture in this process, even where the app is running."""
     parser.add_argument(
         "--alone", action="store_true", help="in a process of its own, also where the app is running (it needs memory)"
     )
 
 
 def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
-    """The app's configuration with the places that a command's flags name.
+    """The app's configuration, changed by a command's flags.
 
     Raises:
-        StudioError: the environment or studio.yaml holds what is no setting, or ``--out`` names a picture.
+        StudioError: a setting in the environment or in studio.yaml is invalid, or ``--out`` names a picture.
     """
     given = {field: value for flag, field in _FLAGS.items() if (value := getattr(options, flag, None))}
     outputs = given.get("outputs")

@@ -1,4 +1,4 @@
-"""``generate``: flags in, one request out, a progress bar, the saved path. Decides nothing about pictures."""
+"""``generate``: makes pictures from flags, with a progress bar, and prints the saved paths."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_generate_command(commands: Any) -> None:
 
 
 def add_generate_flags(parser: argparse.ArgumentParser) -> None:
-    """All that ``generate`` may be told."""
+    """Add all flags of ``generate``."""
     parser.set_defaults(run=make_picture)
     add_request_flags(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
@@ -38,7 +38,7 @@ def add_generate_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def make_picture(options: argparse.Namespace) -> int:
-    """``generate``: make one picture, save it, say where."""
+    """``generate``: make and save pictures, and print their paths."""
     try:
         asked = settled(options)
     except (ModelError, LoraError) as error:
@@ -49,7 +49,7 @@ def make_picture(options: argparse.Namespace) -> int:
 
 
 def make_pictures(asked: ResolvedCommand, options: argparse.Namespace) -> int:
-    """Make what was asked for, here or in the running app, save it, and print where it lies."""
+    """Make the requested pictures, here or in the running app, save them, and print their paths."""
     exact = asked.found is not None and asked.found.exact
     for text in (*asked.plan.warnings, *(() if exact else remarks(asked.plan.request, asked.loras))):
         tell(text)
@@ -60,13 +60,13 @@ def make_pictures(asked: ResolvedCommand, options: argparse.Namespace) -> int:
 
 
 def maker_of(asked: ResolvedCommand, options: argparse.Namespace) -> Callable[[GenerationPlan], SavedPicture]:
-    """What makes and saves the pictures: the running app where there is one, else a model in this process."""
+    """A function that makes and saves a picture: by the running app where there is one, else in this process."""
     app = None if options.alone else running_app(asked.config.state)
-    return partial(generate_there, app, asked, options) if app else _maker_here(asked)
+    return partial(generate_there, app, asked, options) if app else _local_maker(asked)
 
 
 def _say(saved: SavedPicture, options: argparse.Namespace, *, exact: bool) -> None:
-    """The picture's path, or with ``--json`` all that is known of it."""
+    """Print the picture's path, or with ``--json`` its whole record."""
     facts: dict[str, Any] = {"path": str(saved.path)}
     if exact:
         facts["identical"] = compare(options.picture, read_pixels(saved.path))
@@ -77,9 +77,9 @@ def _say(saved: SavedPicture, options: argparse.Namespace, *, exact: bool) -> No
     sys.stdout.flush()
 
 
-def _maker_here(asked: ResolvedCommand) -> Callable[[GenerationPlan], SavedPicture]:
-    """Load the model; gives what makes a picture with it in this process."""
-    from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
+def _local_maker(asked: ResolvedCommand) -> Callable[[GenerationPlan], SavedPicture]:
+    """Load the model, and return a function that makes and saves a picture with it in this process."""
+    from zimage_app.cli.progress import watch  # imports torch, so only after all checks of the flags
     from zimage_app.service.generation.generator import Loading, load_source
     from zimage_app.service.pictures.gallery import Gallery
     from zimage_app.service.pictures.stage_pictures import keep_stages

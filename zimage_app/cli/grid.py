@@ -1,4 +1,4 @@
-"""``grid``: the same picture with one to three settings varied, on labelled sheets; what is done stays done."""
+"""``grid``: one picture with one to three settings varied, laid out on labelled sheets; it can be resumed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from zimage_app.service.many.grids.planning import cost_of, grid_items
 from zimage_app.service.setup.config import StudioConfig
 
 _FOLDER = "grids"
-"""Below outputs/."""
+"""Folder below outputs/."""
 
 
 def add_grid_command(commands: Any) -> None:
@@ -55,7 +55,7 @@ def add_grid_command(commands: Any) -> None:
 
 
 def make_grid(options: argparse.Namespace) -> int:
-    """``grid``: status as of ``batch``; prints the paths of the cells, then of the sheets."""
+    """``grid``: prints the paths of the cells, then of the sheets; same exit status as ``batch``."""
     config = config_of(options)
     axes = [parse_axis(text, f"--{name}") for name in "xyz" if (text := getattr(options, name))]
     given = json.dumps([options.prompt, options.x, options.y, options.z, options.settings, options.model])
@@ -96,7 +96,7 @@ def _items(
 
 
 def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfig, source: ModelSource) -> None:
-    """How many cells and evaluations there are, how many of these stage memory saves, and how long it takes."""
+    """Print the number of cells and evaluations, the evaluations that stage memory saves, and the estimated time."""
     timed = Pace(config.outputs).of(source.card.name)
     words = cost_of([item.plan for item in left], timed, memory=config.stage_memory > 0).words
     done = len(items) - len(left)

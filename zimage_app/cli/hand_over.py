@@ -1,4 +1,4 @@
-"""``generate`` where the app is running: it makes the picture, so that no second model is loaded beside its own."""
+"""``generate`` by the running app, so that no second copy of the model is loaded."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.views import SavedPicture
 
 _APPS_OWN = {"device": "--device", "loras": "--loras", "models_dir": "--models-dir", "comfyui": "--comfyui"}
-"""What the running app was told when it started."""
+"""Flags whose values are fixed when the app starts."""
 
 
 def generate_there(
     app: RunningApp, command: ResolvedCommand, options: argparse.Namespace, plan: GenerationPlan
 ) -> SavedPicture:
-    """Have the running app make the picture; gives it as it was saved. Ctrl+C cancels it.
+    """Let the running app make and save the picture. Ctrl+C cancels the task.
 
     Raises:
-        RequestError: a flag was given that only the app's own start can be told.
+        RequestError: a flag was given that only works when the app starts.
         StudioError: the app refuses, or the picture failed.
     """
     refuse_apps_own(app, options)
@@ -47,7 +47,7 @@ def generate_there(
 
 
 def refuse_apps_own(app: RunningApp, options: argparse.Namespace) -> None:
-    """Refuse flags that only the running app's own start can be told; raises RequestError."""
+    """Raise RequestError for flags that only work when the app starts."""
     for name, flag in _APPS_OWN.items():
         if getattr(options, name, None) is not None:
             raise RequestError(
@@ -61,7 +61,7 @@ def refuse_apps_own(app: RunningApp, options: argparse.Namespace) -> None:
 
 
 def _follow(client: AppClient, task_id: str) -> dict[str, Any]:
-    """The task at its end, with a progress bar until then."""
+    """Show a progress bar until the task ends; returns its last state."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     task: dict[str, Any] = {}
@@ -77,7 +77,7 @@ def _follow(client: AppClient, task_id: str) -> dict[str, Any]:
 
 
 def saved_there(task: dict[str, Any], gallery: Gallery) -> SavedPicture:
-    """The picture of a task that is over; raises GenerationError where it has none."""
+    """The picture of a finished task; raises GenerationError where there is none."""
     if task.get("state") == JobState.DONE and (saved := gallery.find(task["result"]["id"])) is not None:
         return saved
     problem = task.get("error") or task.get("message") or ""

@@ -1,4 +1,4 @@
-"""``history``: the pictures that were made: list, search, show, star, delete, undo, pack, compare, make again."""
+"""``history``: lists, searches, shows, stars, deletes, restores, packs, compares and remakes finished pictures."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from zimage_app.service.pictures.history import History, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
 
 _PIPE_WIDTH = 200
-"""Columns where the output is no terminal."""
-_LONGEST = 80
-"""Characters of a prompt that are shown."""
+"""Columns of a table where the output is not a terminal."""
+_MAX_PROMPT = 80
+"""Most characters of a prompt that a table shows."""
 _COLUMNS = (Text("", ""), Text("id", "ID"), Text("seed", "种子"), Text("model", "模型"), Text("prompt", "提示词"))
 _CHANGES = {
     "star": "Mark pictures as favourites.",
@@ -64,7 +64,7 @@ def add_history_command(commands: Any) -> None:
 
 
 def list_pictures(options: argparse.Namespace) -> int:
-    """``history``: one page."""
+    """``history``: print one page of pictures."""
     search = Search(options.search, options.favourites, options.day, options.of_model, options.trash)
     with _history(options) as history:
         found = history.page(None, search, options.page, options.count)
@@ -79,7 +79,13 @@ def list_pictures(options: argparse.Namespace) -> int:
         return 0
     table = _table(column.to(language()) for column in _COLUMNS)
     for item in found.items:
-        cells = ("★" if item.favourite else "", item.id, str(item.seed), item.model, shortened(item.prompt, _LONGEST))
+        cells = (
+            "★" if item.favourite else "",
+            item.id,
+            str(item.seed),
+            item.model,
+            shortened(item.prompt, _MAX_PROMPT),
+        )
         table.add_row(*map(escape, cells))
     if found.items:
         _print(table)
@@ -93,7 +99,7 @@ def list_pictures(options: argparse.Namespace) -> int:
 
 
 def show_pictures(options: argparse.Namespace) -> int:
-    """``history show``: one line of JSON for each, with its path."""
+    """``history show``: print each picture's path and record as one line of JSON."""
     with _history(options) as history:
         for picture in _pictures(history, options.ids):
             facts = {"path": str(picture.path), **json.loads(picture.record.to_json())}
@@ -102,7 +108,7 @@ def show_pictures(options: argparse.Namespace) -> int:
 
 
 def change_pictures(options: argparse.Namespace) -> int:
-    """``history star``, ``unstar``, ``delete`` and ``undo``."""
+    """``history star``, ``unstar``, ``delete`` and ``undo``: print the ids that were changed."""
     with _history(options) as history:
         changes = {
             "star": lambda ids: history.favourite(ids, None, on=True),
@@ -119,7 +125,7 @@ def change_pictures(options: argparse.Namespace) -> int:
 
 
 def empty_trash(options: argparse.Namespace) -> int:
-    """``history empty``."""
+    """``history empty``: delete the pictures in the trash for good."""
     with _history(options) as history:
         gone = history.empty_trash(None)
     tell(Text(f"{_counted(len(gone))} deleted for good.", f"已永久删除 {len(gone)} 张图片。"))
@@ -127,7 +133,7 @@ def empty_trash(options: argparse.Namespace) -> int:
 
 
 def pack_pictures(options: argparse.Namespace) -> int:
-    """``history zip``."""
+    """``history zip``: write pictures into a new ZIP file."""
     with _history(options) as history:
         _pictures(history, options.ids)
         try:
@@ -145,7 +151,7 @@ def pack_pictures(options: argparse.Namespace) -> int:
 
 
 def compare_pictures(options: argparse.Namespace) -> int:
-    """``history compare``: exit status 0 when nothing differs, 1 when something does, as ``diff`` has it."""
+    """``history compare``: exit status 0 where all settings are the same, 1 where any differ, as for ``diff``."""
     with _history(options) as history:
         sides = side_by_side([picture.record for picture in _pictures(history, options.ids)])
     shown = [side for side in sides if options.all or not side.same]
@@ -158,7 +164,7 @@ def compare_pictures(options: argparse.Namespace) -> int:
 
 
 def make_again(options: argparse.Namespace) -> int:
-    """``history again``: as ``generate --from`` does it."""
+    """``history again``: remake a picture as ``generate --from`` does."""
     with _history(options) as history:
         (picture,) = _pictures(history, [options.id])
     parser = argparse.ArgumentParser()
@@ -229,7 +235,7 @@ def _history(options: argparse.Namespace) -> Iterator[History]:
 
 
 def _pictures(history: History, ids: Iterable[str]) -> list[SavedPicture]:
-    """All of these; raises RequestError for the first that isn't there."""
+    """The pictures with these ids; raises RequestError for the first unknown one."""
     pictures = []
     for each in ids:
         picture = history.find(each, None)

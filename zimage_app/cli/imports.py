@@ -1,4 +1,4 @@
-"""``import FILE``: what somebody's picture or workflow would fill in, what is translated, what stays behind."""
+"""``import FILE``: shows the settings in a picture or workflow: taken, translated and left out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_import_command(commands: Any) -> None:
 
 
 def show_import(options: argparse.Namespace) -> int:
-    """``import``: exit status 2 where nothing can be read."""
+    """``import``: exit status 2 where the file holds no readable settings."""
     config = config_of(options)
     try:
         imported = as_here(read_file(options.file), config, LoraLibrary(*config.lora_folders))
@@ -58,7 +58,7 @@ def show_import(options: argparse.Namespace) -> int:
 
 
 def as_here(imported: Imported, config: StudioConfig, loras: LoraLibrary) -> Imported:
-    """With the models and LoRAs named as on this machine. Our own settings mean what they say."""
+    """The settings with models and LoRAs renamed to those on this machine; this app's own settings stay unchanged."""
     if imported.exact:
         return imported
     here = {source.card.name: source.card.family for source in list_models(config.shelves) if source.present}
@@ -66,7 +66,7 @@ def as_here(imported: Imported, config: StudioConfig, loras: LoraLibrary) -> Imp
 
 
 def report(imported: Imported) -> Iterator[str]:
-    """Whose settings they are, and the three lists, line by line; empty lists are left out."""
+    """Lines with the source of the settings and the three lists; empty lists are left out."""
     yield Text(f"Settings of {imported.source.en}", f"{imported.source.zh} 的参数").to(language())
     for name, title in _LISTS:
         lines = getattr(imported, name)

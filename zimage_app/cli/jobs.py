@@ -1,6 +1,6 @@
-"""``jobs``: list, cancel, reorder and pause the queue of the page and REST.
+"""``jobs``: lists, cancels, reorders and pauses the jobs in the queue of page and REST.
 
-Asks the running app, where there is one; else it opens the queue itself.
+It calls the running app where there is one; otherwise it opens the queue's database itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.setup.config import StudioConfig
 
 _PIPE_WIDTH = 200
-"""Columns where the output is no terminal."""
+"""Columns of a table where the output is not a terminal."""
 _COLUMNS = (Text("job", "任务"), Text("state", "状态"), Text("model", "模型"), Text("prompt", "提示词"))
 _STATES = {
     "waiting": Text("waiting", "排队中"),
@@ -41,42 +41,42 @@ _STATES = {
     "saving": Text("saving", "保存中"),
 }
 MAX_PROMPT = 80
-"""Characters of a prompt that are shown."""
+"""Most characters of a prompt that a table shows."""
 
 Row = dict[str, Any]
-"""A job that is not over: job, state, model, prompt, group."""
+"""A waiting or running job, with the keys job, state, model, prompt, group."""
 
 
 class _Queue(Protocol):
-    """The queue of a folder of pictures."""
+    """The queue that belongs to a folder of pictures."""
 
     def rows(self) -> tuple[bool, list[Row]]:
-        """Whether it is paused, and its jobs in the order in which they run."""
+        """Whether the queue is paused, and its jobs in the order in which they run."""
         ...
 
     def state(self, job_id: str) -> str | None:
-        """A job's state; None for one that isn't known."""
+        """A job's state; None for an unknown id."""
         ...
 
     def cancel(self, job_id: str) -> None:
-        """Stop a job."""
+        """Cancel a waiting or running job."""
         ...
 
     def move(self, job_id: str, *, first: bool) -> None:
-        """Let a waiting job run earlier."""
+        """Move a waiting job one place forward, or with ``first`` to the front."""
         ...
 
     def clear(self) -> int:
-        """Cancel what waits; gives how many."""
+        """Cancel all waiting jobs; returns their number."""
         ...
 
     def pause(self, paused: bool) -> None:
-        """Let no waiting job begin, or go on."""
+        """Pause the queue, or resume it."""
         ...
 
 
 class _AppQueue:
-    """That of a running app, which is asked for everything."""
+    """The queue of a running app, over REST."""
 
     def __init__(self, app: AppClient) -> None:
         self._app = app
@@ -104,7 +104,7 @@ class _AppQueue:
 
 
 class _ClosedQueue:
-    """That of a folder which no app has open: the same dispatcher, without runners."""
+    """The queue of a folder that no app has open: the app's dispatcher without runners."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
@@ -164,7 +164,7 @@ def add_jobs_command(commands: Any) -> None:
 
 
 def list_jobs(options: argparse.Namespace) -> int:
-    """``jobs``: in the order in which they run."""
+    """``jobs``: list the jobs in the order in which they run."""
     with _queue(options) as queue:
         paused, rows = queue.rows() if queue else (False, [])
     if options.json:
@@ -187,7 +187,7 @@ def list_jobs(options: argparse.Namespace) -> int:
 
 
 def cancel_jobs(options: argparse.Namespace) -> int:
-    """``jobs cancel``; a running one ends before its next step."""
+    """``jobs cancel``: cancel jobs; a running one stops before its next step."""
     if not options.ids and not options.group:
         raise RequestError("JOB, --group", Text("one of them must be given", "至少需要给出一个"))
     with _queue(options) as queue:
@@ -209,7 +209,7 @@ def cancel_jobs(options: argparse.Namespace) -> int:
 
 
 def clear_jobs(options: argparse.Namespace) -> int:
-    """``jobs clear``."""
+    """``jobs clear``: cancel all waiting jobs."""
     with _queue(options) as queue:
         count = queue.clear() if queue else 0
     tell(Text(f"{count} waiting {'job' if count == 1 else 'jobs'} taken out.", f"已取消 {count} 个排队任务。"))
@@ -217,7 +217,7 @@ def clear_jobs(options: argparse.Namespace) -> int:
 
 
 def move_job(options: argparse.Namespace) -> int:
-    """``jobs up``."""
+    """``jobs up``: move a waiting job forward."""
     with _queue(options) as queue:
         found, state = _known(queue, options.job)
         if state != JobState.WAITING:
@@ -227,7 +227,7 @@ def move_job(options: argparse.Namespace) -> int:
 
 
 def pause_jobs(options: argparse.Namespace) -> int:
-    """``jobs pause`` and ``jobs resume``."""
+    """``jobs pause`` and ``jobs resume``: pause or resume the queue."""
     with _queue(options, make=True) as queue:
         assert queue is not None
         queue.pause(options.paused)
@@ -242,7 +242,7 @@ def pause_jobs(options: argparse.Namespace) -> int:
 
 
 def _known(queue: _Queue | None, job_id: str) -> tuple[_Queue, str]:
-    """The queue and the state of a job that it knows; raises RequestError for another."""
+    """The queue, and the state of a job in it; raises RequestError for an unknown id."""
     state = queue.state(job_id) if queue else None
     if queue is None or state is None:
         text = Text(f"{job_id} is not in the queue; 'jobs' lists what is", f"队列中没有 {job_id}；可用 jobs 命令查看")
@@ -258,7 +258,7 @@ def _add_place_flag(parser: argparse.ArgumentParser, default: object) -> None:
 
 @contextmanager
 def _queue(options: argparse.Namespace, *, make: bool = False) -> Iterator[_Queue | None]:
-    """The queue of a folder of pictures; None where it has none and none is to be made."""
+    """The queue of the folder of pictures; None where it has no queue and ``make`` is false."""
     config = config_of(options)
     app = running_app(config.state)
     if app is not None:

@@ -1,4 +1,4 @@
-"""``--lora ink=0.8@1,2``: a LoRA on the command line."""
+"""``--lora ink=0.8@1,2``: parses a LoRA on the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zimage_app.service.library.loras.scan import SUFFIX
 
 
 def lora_use(text: str, usual: float = 1.0) -> dict[str, Any]:
-    """See ``domain.lora_text.lora_use``; errors are of ``--lora``."""
+    """As ``domain.lora_text.lora_use``, but with errors for ``--lora``."""
     try:
         return lora_text.lora_use(text, usual)
     except RequestError as error:
@@ -24,7 +24,7 @@ def lora_use(text: str, usual: float = 1.0) -> dict[str, Any]:
 
 
 def meant_lora(name: str, loras: LoraLibrary) -> str:
-    """The full name of a LoRA of which the user may have typed a part, who is told then; raises LoraError."""
+    """The full name of a LoRA whose name may be abbreviated; prints it then. Raises LoraError for an unknown one."""
     full = loras.meant(name)
     if PurePath(full).name.casefold() != PurePath(name.strip().removesuffix(SUFFIX)).name.casefold():
         tell(Text(f"LoRA {name}: using {full}", f"LoRA {name}：使用 {full}"))
@@ -32,10 +32,10 @@ def meant_lora(name: str, loras: LoraLibrary) -> str:
 
 
 def remarks(request: GenerationRequest, loras: LoraLibrary) -> Iterator[Text]:
-    """What is odd about the LoRAs that are on.
+    """Warnings about the LoRAs that are on.
 
     Raises:
-        LoraError: a LoRA is not there.
+        LoraError: a LoRA is unknown.
     """
     for use in request.loras:
         if use.strength:

@@ -1,4 +1,4 @@
-"""``loras`` and ``loras check``: what lies under ``loras/``, and what of it a model takes."""
+"""``loras`` and ``loras check``: lists the files under ``loras/``, and checks them against a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zimage_app.models.lora.names import Names
 
 _PIPE_WIDTH = 200
-"""Columns where the output is no terminal."""
+"""Columns of a table where the output is not a terminal."""
 _SHOWN_WORDS = 3
 _COLUMNS = (
     Text("name", "名称"),
@@ -55,7 +55,7 @@ def add_loras_command(commands: Any) -> None:
 
 
 def list_loras(options: argparse.Namespace) -> int:
-    """``loras``: everything that is known of each file, broken ones too."""
+    """``loras``: list every file with its details, broken ones too."""
     library = LoraLibrary(*_config(options).lora_folders)
     entries = library.entries()
     if options.json:
@@ -72,7 +72,7 @@ def list_loras(options: argparse.Namespace) -> int:
 
 
 def check_loras(options: argparse.Namespace) -> int:
-    """``loras check``: exit status 0 when all that were named apply, 1 when one doesn't, 2 for a name that is none."""
+    """``loras check``: exit status 0 where all LoRAs apply, 1 where one does not, 2 for an unknown name."""
     from zimage_app.models.find.catalogue import find_model
     from zimage_app.service.library.default_model import default_model
 
@@ -86,7 +86,7 @@ def check_loras(options: argparse.Namespace) -> int:
     except StudioError as error:
         return complain(error, BAD_INPUT)
 
-    from zimage_app.service.library.loras.check import module_names  # takes torch: names are judged before
+    from zimage_app.service.library.loras.check import module_names  # imports torch: only after checking names
 
     names = module_names(source)
     results = [_checked(entry, names, library) for entry in entries]
@@ -98,7 +98,7 @@ def _config(options: argparse.Namespace) -> StudioConfig:
 
 
 def _checked(entry: LoraEntry, names: Names, library: LoraLibrary) -> bool:
-    """Print what came of one file; gives whether it applies."""
+    """Print the result for one file; returns whether it applies."""
     from zimage_app.service.library.loras.check import check
 
     lines: list[Text] = []

@@ -1,4 +1,4 @@
-"""The command line: its commands, and what becomes of what goes wrong in them. Decides nothing about pictures."""
+"""The command line: its commands, and the exit statuses for their errors."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from zimage_app.service.setup.settings import variable_of
 
 INTERRUPTED = 130
 APP = "app"
-"""The command that starts the page; it is carried out outside the command line, which knows no page."""
+"""The command that starts the page; ``zimage_app/__main__.py`` runs it, because this package can't import the page."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake costs one sentence, not a page of usage."""
+    """An argparse parser whose errors are one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{message}; see {self.prog} --help\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Every flag of every command."""
+    """A parser with every command and its flags."""
     parser = _Parser(prog=_program(), description="Three-stage progressive pictures with Z-Image.")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--home", type=Path, metavar="DIR", help="your folder, as ZIMAGE_HOME names it too")
@@ -84,14 +84,14 @@ def _program() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    """Run one command; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     with redirect_stdout(CarefulStream(sys.stdout)), redirect_stderr(CarefulStream(sys.stderr)):
         return _run(build_parser().parse_args(arguments))
 
 
 def _run(options: argparse.Namespace) -> int:
     if options.home is not None:
-        os.environ[variable_of("home")] = str(options.home)  # read by the command, and by processes that it starts
+        os.environ[variable_of("home")] = str(options.home)  # for the command and its child processes
     try:
         status: int = options.run(options)
         return status

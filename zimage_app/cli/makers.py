@@ -1,4 +1,4 @@
-"""What makes the pictures of a batch: a model in this process, or the running app."""
+"""The two ways to make the pictures of a batch: with a model in this process, or by the running app."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from zimage_app.service.setup.config import StudioConfig
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How a picture that is made and its batch speak to each other."""
+    """Callbacks between a batch and the picture that is being made."""
 
     progress: Callable[[float], None]
-    """Told how far the picture is, 0…1."""
+    """Called with the picture's progress, 0…1."""
     stopped: Callable[[], bool]
-    """Asked before every model evaluation, or once a second."""
+    """Called before every model evaluation, or once a second; returns whether to stop."""
 
 
 class Maker(Protocol):
-    """Makes one picture after another, while its context lasts."""
+    """Makes one picture after another inside its context."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
 
     def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
-        """A picture, as it was saved; None where it was stopped. Raises GenerationError where there is none."""
+        """Make and save a picture; None where it was stopped. Raises GenerationError where it failed."""
         ...
 
 
 class LocalMaker:
-    """A model in this process."""
+    """Makes pictures with a model in this process."""
 
     def __init__(self, source: ModelSource, config: StudioConfig, gallery: Gallery) -> None:
         self._source = source
@@ -57,7 +57,7 @@ class LocalMaker:
         self._generator: Any = None
 
     def __enter__(self) -> Self:
-        from zimage_app.service.generation.generator import Loading, load_source  # imports torch: seconds
+        from zimage_app.service.generation.generator import Loading, load_source  # imports torch, which takes seconds
 
         config = self._config
         self._generator = load_source(
@@ -75,7 +75,7 @@ class LocalMaker:
         self._generator = None
 
     def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
-        """See ``Maker``. The picture's id stands in the manifest before its file is written."""
+        """See ``Maker``. The manifest notes the picture's id before its file is written."""
         from zimage_app.service.pictures.stage_pictures import keep_stages
 
         done = 0.0
@@ -96,7 +96,7 @@ class LocalMaker:
 
 
 class AppMaker:
-    """The running app, which is asked for one picture after another."""
+    """Makes pictures by calls of the running app."""
 
     def __init__(self, app: RunningApp, model: str, group: str, gallery: Gallery) -> None:
         self._client = AppClient(app)
@@ -111,8 +111,8 @@ class AppMaker:
         self._client.close()
 
     def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
-        """See ``Maker``. A task that the batch asked for before it was killed is followed, and not asked for again."""
-        task_id = self._asked_before(item, manifest)
+        """See ``Maker``. A task from before the batch was killed is followed rather than queued again."""
+        task_id = self._queued_before(item, manifest)
         if task_id is None:
             settings = item.plan.request.model_dump(mode="json")
             task_id = self._client.call("POST", "/generate", settings | {"model": self._model, "group": self._group})[
@@ -127,11 +127,11 @@ class AppMaker:
         if task.get("state") == JobState.CANCELLED:
             return None
         if task.get("state") not in OVER:
-            # No failure of the picture: the app still has it in its queue.
+            # The picture did not fail: it is still in the app's queue.
             raise StudioError(Text("The app ended; run again to go on.", "程序已退出；再次运行即可继续。"))
         return saved_there(task, self._gallery)
 
-    def _asked_before(self, item: BatchItem, manifest: Manifest) -> str | None:
+    def _queued_before(self, item: BatchItem, manifest: Manifest) -> str | None:
         line = manifest.last.get(item.key)
         if line is None or line["state"] != "asked":
             return None

@@ -1,4 +1,4 @@
-"""``models``, ``models fetch``, ``check`` and ``add``: what models there are, and how to get one here."""
+"""``models``, ``models fetch``, ``check`` and ``add``: lists, downloads, checks and registers models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.library.models import SOURCES, FetchView, ModelLibrary, ModelView
 
 _PIPE_WIDTH = 200
-"""Columns where the output is no terminal."""
+"""Columns of a table where the output is not a terminal."""
 _COLUMNS = (Text("name", "名称"), Text("state", "状态"), Text("model", "模型"), Text("remarks", "备注"))
 _STATES = {
     "ready": Text("ready", "可用"),
@@ -67,7 +67,7 @@ def add_models_command(commands: Any) -> None:
 
 
 def list_models(options: argparse.Namespace) -> int:
-    """``models``: every model, whether it is here, and what is wrong with it."""
+    """``models``: list every model, whether it is on this machine, and its problems."""
     try:
         views = _library(options).views()
     except StudioError as error:
@@ -82,7 +82,7 @@ def list_models(options: argparse.Namespace) -> int:
 
 
 def fetch_model(options: argparse.Namespace) -> int:
-    """``models fetch``: exit status 0 once it is here, 1 when it cannot be had, 2 for a name that is none."""
+    """``models fetch``: exit status 0 once the model is here, 1 where the download failed, 2 for an unknown name."""
     library = _library(options)
     try:
         library.view(options.name)
@@ -116,7 +116,7 @@ def _agreed() -> bool:
 
 
 def _follow(library: ModelLibrary, view: FetchView) -> FetchView:
-    """Show how far it is until it is over."""
+    """Show the download's progress until it ends; returns its last state."""
     console = Console(stderr=True)
     columns = (BarColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
@@ -130,7 +130,7 @@ def _follow(library: ModelLibrary, view: FetchView) -> FetchView:
 
 
 def check_model(options: argparse.Namespace) -> int:
-    """``models check``: exit status 0 when nothing is wrong, 1 when something is, 2 for a name that is none."""
+    """``models check``: exit status 0 without problems, 1 with problems, 2 for an unknown name."""
     library = _library(options)
     try:
         library.view(options.name)
@@ -145,7 +145,7 @@ def check_model(options: argparse.Namespace) -> int:
 
 
 def add_model(options: argparse.Namespace) -> int:
-    """``models add``: judge the files, then write their names down."""
+    """``models add``: check the files, then write a YAML file that names them."""
     given = {
         "transformer": options.transformer,
         "text_encoder": options.text_encoder,

@@ -1,4 +1,4 @@
-"""``negatives``: the library of negative prompts, listed and searched; ``--negative-preset``: entries of it by name."""
+"""``negatives``: lists and searches the library of negative prompts; ``--negative-preset`` uses its entries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_negatives_command(commands: Any) -> None:
 
 
 def list_negatives(options: argparse.Namespace) -> int:
-    """``negatives``: by category; broken files are told with their reason. Exit status 1 when nothing is found."""
+    """``negatives``: list entries by category, and the reasons of broken files. Exit status 1 where none is found."""
     library = NegativeLibrary(*config_of().negative_folders)
     search = " ".join(options.search)
     for category in library.categories():
@@ -47,10 +47,10 @@ def list_negatives(options: argparse.Namespace) -> int:
 
 
 def negative_text(text: str, names: Sequence[str]) -> str:
-    """What was typed and the named entries, as one negative prompt.
+    """The typed text and the named entries, joined to one negative prompt.
 
     Raises:
-        RequestError: a name is no entry.
+        RequestError: there is no entry with one of the names.
     """
     library = NegativeLibrary(*config_of().negative_folders)
     try:

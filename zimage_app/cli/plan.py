@@ -1,4 +1,4 @@
-"""``plan``: what settings mean in numbers, without making a picture. Knows no torch."""
+"""``plan``: prints a plan in numbers without making a picture. Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_plan_command(commands: Any) -> None:
 
 
 def show_plan(options: argparse.Namespace) -> int:
-    """``plan``: the same flags as ``generate``; says what they come to."""
+    """``plan``: takes the flags of ``generate`` and prints their plan."""
     try:
         asked = settled(options)
     except (ModelError, LoraError) as error:

@@ -1,4 +1,4 @@
-"""``presets``: settings kept under a name: listed, shown, saved, deleted, compared. ``--preset`` uses one."""
+"""``presets``: lists, shows, saves, renames, deletes and compares presets. ``--preset`` uses one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.library.presets import PresetLibrary
 
 _PIPE_WIDTH = 200
-"""Columns where the output is no terminal."""
+"""Columns of a table where the output is not a terminal."""
 _COLUMNS = (Text("name", "名称"), Text("title", "标题"), Text("settings", "包含"), Text("remarks", "备注"))
 
 
@@ -55,7 +55,7 @@ def add_presets_command(commands: Any) -> None:
 
 
 def list_presets(options: argparse.Namespace) -> int:
-    """``presets``: each with what it sets; broken ones with their reason."""
+    """``presets``: list each preset with its settings, broken ones with their reason."""
     presets = _library().presets()
     if options.json:
         sys.stdout.write(json.dumps([_data(preset) for preset in presets], ensure_ascii=False, indent=1) + "\n")
@@ -70,14 +70,14 @@ def list_presets(options: argparse.Namespace) -> int:
 
 
 def show_preset(options: argparse.Namespace) -> int:
-    """``presets show``."""
+    """``presets show``: print a preset's settings as YAML."""
     settings = _library().load(options.name).settings
     sys.stdout.write(yaml.safe_dump(settings, allow_unicode=True, sort_keys=False, width=120))
     return 0
 
 
 def save_preset(options: argparse.Namespace) -> int:
-    """``presets save``."""
+    """``presets save``: store the settings of a picture or a preset under a name."""
     from zimage_app.cli.assignments import assign
 
     library = _library()
@@ -90,19 +90,19 @@ def save_preset(options: argparse.Namespace) -> int:
 
 
 def rename_preset(options: argparse.Namespace) -> int:
-    """``presets rename``."""
+    """``presets rename``: rename one of the user's presets."""
     _library().rename(options.name, options.new)
     return 0
 
 
 def delete_preset(options: argparse.Namespace) -> int:
-    """``presets delete``."""
+    """``presets delete``: delete one of the user's presets."""
     _library().delete(options.name)
     return 0
 
 
 def diff_preset(options: argparse.Namespace) -> int:
-    """``presets diff``: exit status 0 when nothing differs, 1 when something does, as ``diff`` has it."""
+    """``presets diff``: exit status 0 where all settings are the same, 1 where any differ, as for ``diff``."""
     library = _library()
     preset = library.load(options.name)
     other = _settings_of(options.other, library, whole=True)
@@ -124,7 +124,7 @@ def diff_preset(options: argparse.Namespace) -> int:
 
 
 def preset_of(options: argparse.Namespace) -> Preset | None:
-    """The preset that ``generate --preset`` names; raises RequestError where there is none."""
+    """The preset that ``--preset`` names, None without the flag; raises RequestError for an unknown name."""
     if options.preset is None:
         return None
     try:
@@ -134,7 +134,7 @@ def preset_of(options: argparse.Namespace) -> Preset | None:
 
 
 def preset_model(preset: Preset | None, default: ModelCard | None) -> str | None:
-    """The model that a preset asks for; None where it asks for none or the default model is of that kind."""
+    """The model that a preset names; None where it names none, or where the default model matches."""
     wanted = preset.settings.get("model") if preset else None
     return None if wanted is None or (default is not None and suits(default, wanted)) else str(wanted)
 
@@ -147,7 +147,7 @@ def _library() -> PresetLibrary:
 
 
 def _settings_of(what: str, library: PresetLibrary, *, whole: bool) -> Settings:
-    """The settings inside a picture, or a preset's; ``whole`` with prompt and seed."""
+    """The settings inside a picture, or of a preset; ``whole`` includes prompt and seed."""
     path = Path(what)
     if not path.is_file():
         return dict(library.load(what).settings)
@@ -158,13 +158,13 @@ def _settings_of(what: str, library: PresetLibrary, *, whole: bool) -> Settings:
 
 
 def _strengths(preset: Settings, other: Settings) -> list[Difference]:
-    """What two presets say of LoRAs that neither of them names."""
+    """The difference between the ``lora_strength`` of two presets, if any."""
     one, two = (settings.get("lora_strength") for settings in (preset, other))
     return [Difference("lora_strength", f"{one:g}", f"{two:g}")] if one is not None and two not in (None, one) else []
 
 
 def _card(model: str) -> ModelCard:
-    """The card of a model by name, or a plain one where it isn't known here."""
+    """The card of a model by name, or a default card for an unknown model."""
     from zimage_app.models.find.card_file import plain_card
     from zimage_app.models.find.catalogue import look_up
 

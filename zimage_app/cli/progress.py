@@ -1,4 +1,4 @@
-"""A run's events as a progress bar on a terminal; silent where the output is not one."""
+"""Shows a run's events as a progress bar on a terminal; prints nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zimage_app.domain.text import Language, Text
 
 
 def watch(events: Iterator[Event], plan: GenerationPlan, language: Language) -> Finished:
-    """Follow a run to its end.
+    """Show a run's progress until it is finished; returns the last event.
 
     Raises:
         StudioError: the run failed.

@@ -1,4 +1,4 @@
-"""``generate --from FILE``: the settings in a file; of our own pictures also whether the pixels are the same."""
+"""``generate --from FILE``: uses the settings in a file; for pictures of this app, it also compares the pixels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def original(options: argparse.Namespace) -> Imported:
     """The settings inside the file that ``--from`` names.
 
     Raises:
-        RequestError: there is no such file, it holds no settings that can be read, or flags that change settings stand
-            beside it. A start picture may, where the file names one that it doesn't hold.
+        RequestError: the file does not exist or holds no readable settings, or other flags change settings. A start
+            picture is allowed where the file names one that it does not contain.
     """
     texts = (options.prompt, options.negative, options.negatives, options.trigger)
     changes = (
@@ -57,7 +57,7 @@ def _as_it_was() -> RequestError:
 
 
 def compare(path: Path, again: Picture) -> bool:
-    """Say how the picture made again differs from the one in ``path``; gives whether every pixel is the same."""
+    """Print how the remade picture differs from the one in ``path``; returns whether all pixels are the same."""
     same, sentence = compare_pixels(read_pixels(path), again)
     tell(sentence)
     return same

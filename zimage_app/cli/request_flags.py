@@ -1,6 +1,6 @@
-"""What is asked for on the command line: the flags of a request, and the plan that they come to.
+"""The flags of a request on the command line, and the plan made from them.
 
-Knows no torch, so that what is wrong is said at once.
+Imports no torch, so that errors are reported at once.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from zimage_app.service.setup.config import StudioConfig
 
 @dataclass(frozen=True)
 class ResolvedCommand:
-    """What the flags come to."""
+    """Everything that the flags resolve to."""
 
     config: StudioConfig
     loras: LoraLibrary
     inputs: PictureInputs
     source: ModelSource
     found: Imported | None
-    """The settings inside the file that ``--from`` names."""
+    """The settings inside the file that ``--from`` names; None without the flag."""
     plan: GenerationPlan
     plans: tuple[GenerationPlan, ...]
-    """That, and those of the other pictures that ``--count`` asks for."""
+    """``plan``, then the plans of the other pictures of ``--count``."""
 
 
 def add_request_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that say what picture is meant, by which model, and where things lie."""
+    """Add all flags of a single picture: prompt, start picture, settings, model and folders."""
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="what the picture shows, in Chinese or English")
     parser.add_argument(
         "--from",
@@ -80,7 +80,7 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_setting_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that hold for one picture as for many: settings, model, and where things lie."""
+    """Add the flags that single pictures and batches share: settings, model and folders."""
     parser.add_argument(
         "--model", help="model by name, or a folder (default: Z-Image-Turbo where it is here, else demo)"
     )
@@ -100,7 +100,7 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_location_flags(parser: argparse.ArgumentParser) -> None:
-    """Where pictures are kept, where LoRAs and models lie, and where they compute."""
+    """Add the flags for the folders of pictures, LoRAs and models, and for the device."""
     parser.add_argument(
         "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
     )
@@ -185,10 +185,10 @@ def _add_mask_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def settled(options: argparse.Namespace) -> ResolvedCommand:
-    """The plan that the flags come to.
+    """Resolve the flags to a model and plans.
 
     Raises:
-        StudioError: what is asked for can't be done; says which flag or file and why.
+        StudioError: a flag or a file is invalid; names it, and the reason.
     """
     config = config_of(options)
     loras = LoraLibrary(*config.lora_folders)
@@ -212,24 +212,24 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
 
 
 def meant_model(config: StudioConfig, named: str | None, preset: Preset | None) -> ModelSource:
-    """The model that is named, else the preset's, else the usual one; raises ModelError where it isn't here."""
+    """The named model, else the preset's, else the default; raises ModelError where it is not on this machine."""
     source = find_model(named or default_model(config), config.shelves)
     wanted = None if named else preset_model(preset, source.card)
     return find_model(wanted, config.shelves) if wanted else source
 
 
 _VARIATION = 0.2
-"""Its strength where only the seed is given."""
+"""Variation strength where only the variation seed is given."""
 _START_FLAGS = {"at": "stage"} | {name: name for name in ("fit", "mask", "extend", "feather", "differential", "paste")}
-"""Flags that go with ``--picture``, and what they are called in a request."""
+"""Flags that go with ``--picture``, and their field names in a request."""
 
 
 def _started(
     request: GenerationRequest, options: argparse.Namespace, inputs: PictureInputs, asked: StartAsked | None
 ) -> GenerationRequest:
-    """The request with the picture that ``--picture`` names; one that it has already must be there.
+    """The request with the start picture of ``--picture``; checks that the start picture's file exists.
 
-    ``asked``: the settings for it in the file that ``--from`` names; flags count for more.
+    ``asked`` are the start settings in the file of ``--from``; flags override them.
     """
     given = {flag: getattr(options, flag) for flag in _START_FLAGS if getattr(options, flag) is not None}
     if options.start is not None:
@@ -249,7 +249,7 @@ def _started(
 
 
 def keep_input(flag: str, path: Path, inputs: PictureInputs) -> KeptPicture:
-    """A picture that a flag names, kept to be started from; raises RequestError where it is none."""
+    """Store the picture that a flag names as an input; raises RequestError where it can't be read as a picture."""
     try:
         return inputs.keep_file(path)
     except ImportedFileError as error:
@@ -257,12 +257,12 @@ def keep_input(flag: str, path: Path, inputs: PictureInputs) -> KeptPicture:
 
 
 def _whole_number(text: str) -> int | str:
-    """What isn't written as one is left for the request's check to refuse."""
+    """Parse a whole number; other text is returned for the request's validation to refuse."""
     return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else text
 
 
 def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset | None = None) -> GenerationRequest:
-    """The preset and the flags, which count for more, as a request; raises RequestError for what is out of bounds."""
+    """A request from preset and flags, which override the preset; raises RequestError for invalid values."""
     data = settings_data(options, card, preset)
     if data.get("prompt") is None:
         raise RequestError(
@@ -274,14 +274,14 @@ def build_request(options: argparse.Namespace, card: ModelCard, preset: Preset |
 
 
 def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset | None = None) -> dict[str, Any]:
-    """What preset and flags say, as a request's plain data; raises RequestError for a wrong flag."""
+    """The settings of preset and flags as a request's plain data; raises RequestError for an invalid flag."""
     settings = preset.settings if preset else {}
     data = applied(settings, {"stages": [stage.model_dump(mode="json") for stage in card.stages]})
     size = options.size
     if options.single_stage:
         data["stages"] = [stage.model_dump(mode="json") for stage in card.single_stage]
         size = size or settings.get("size")
-    if getattr(options, "prompt", None) is not None:  # a batch has its prompts elsewhere
+    if getattr(options, "prompt", None) is not None:  # a batch takes its prompts from a file
         data["prompt"] = options.prompt
     data["negative"] = negative_text(options.negative or data.get("negative", ""), options.negatives)
     data["triggers"] = [*data.get("triggers", []), *options.trigger]
@@ -313,5 +313,5 @@ def _variation(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def parsed_seed(text: str) -> int | str:
-    """What ``--seed`` says; what is no whole number is left for the request's check to refuse."""
+    """Parse ``--seed``; text that is not a whole number is left for the request's validation to refuse."""
     return "random" if text in ("random", "-1", "") else _whole_number(text)

@@ -1,4 +1,4 @@
-"""``status``: versions, machine and folders on the terminal, as the page's details show them. Loads no model."""
+"""``status``: prints versions, machine and folders, as in the page's details. Loads no model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zimage_app.service.diagnostics.details import as_text, details
 from zimage_app.service.diagnostics.monitor import Monitor
 
 _MOMENT = 0.3
-"""Seconds over which the processors' load is measured."""
+"""Seconds over which the CPU load is measured."""
 
 
 def add_status_command(commands: Any) -> None:
@@ -28,7 +28,7 @@ def add_status_command(commands: Any) -> None:
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """``status``: always exit status 0; what is wrong is ``doctor``'s to say."""
+    """``status``: exit status is always 0; ``doctor`` reports problems."""
     config = config_of(options)
     monitor = Monitor(config.outputs)
     time.sleep(_MOMENT)

@@ -1,4 +1,4 @@
-"""``support``: one ZIP for a bug report, of text that can be read before it is sent."""
+"""``support``: writes one ZIP for a bug report, of text files that can be read before sending."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add_support_command(commands: Any) -> None:
 
 
 def write_support(options: argparse.Namespace) -> int:
-    """``support``: prints the file's name."""
+    """``support``: write the ZIP and print its path."""
     settings = settle({"outputs": options.outputs} if options.outputs else {}, os.environ)
     path = options.out or Path(f"zimage-support-{datetime.now().astimezone():%Y%m%d-%H%M%S}.zip")
     write_bundle(path, settings, language(), with_prompts=options.with_prompts)

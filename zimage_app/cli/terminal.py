@@ -1,4 +1,4 @@
-"""What every command says on the terminal, and in which language."""
+"""Output to the terminal that all commands share, and its language."""
 
 from __future__ import annotations
 
@@ -12,49 +12,52 @@ from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, Text, language_named, visible
 
 BAD_INPUT = 2
-"""Exit status for what the user should ask differently."""
+"""Exit status for invalid input."""
 
 
 class CarefulStream(io.TextIOBase):
-    """A stream to a terminal that prompts and file names of others can't command; colours pass."""
+    """A stream that escapes control characters, so that prompts and file names can't control the terminal.
+
+    ANSI colours pass.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream."""
+        """The encoding of the underlying stream."""
         return self._stream.encoding
 
     def write(self, text: str) -> int:
-        """Write what is safe to show."""
+        """Write the text with control characters escaped."""
         return self._stream.write(visible(text, escapes=True))
 
     def flush(self) -> None:
-        """Pass on."""
+        """Flush the underlying stream."""
         self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Whether the underlying stream is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """The stream's."""
+        """The file descriptor of the underlying stream."""
         return self._stream.fileno()
 
 
 def language() -> Language:
-    """Chinese where the system is, traditional in Taiwan, Hong Kong and Macao."""
+    """The system's language: English, simplified Chinese, or traditional for Taiwan, Hong Kong and Macao."""
     name = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
     return language_named(name)
 
 
 def tell(text: Text) -> None:
-    """A sentence beside the result."""
+    """Print a sentence to stderr, separate from the result on stdout."""
     sys.stderr.write(f"{text.to(language())}\n")
 
 
 def complain(error: StudioError, status: int) -> int:
-    """Say what is wrong; gives ``status``."""
+    """Print an error's sentence; returns ``status``."""
     tell(error.text)
     return status

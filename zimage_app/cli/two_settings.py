@@ -1,4 +1,4 @@
-"""``compare A B`` where they are settings: a picture of each, with the same seed where they leave it open."""
+"""``compare A B`` for two settings: makes a picture of each, with the same seed where they give none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from zimage_app.service.setup.config import StudioConfig
 
 
 def pictures_of(options: argparse.Namespace) -> tuple[Path, Path]:
-    """Make a picture of each side's settings, with its stages kept; gives their paths.
+    """Make a picture with each of the two settings, keeping stage pictures; returns their paths.
 
     Raises:
         StudioError: a side's settings can't be read or used, or a picture failed.
@@ -67,7 +67,7 @@ def _settled(side: Path, options: argparse.Namespace, seed: int) -> ResolvedComm
 
 
 def _settings(side: Path, config: StudioConfig, loras: LoraLibrary) -> Preset:
-    """The settings inside a file, or the preset of that name."""
+    """The settings inside the file ``side``, or of the preset with that name."""
     if not side.is_file():
         return PresetLibrary(*config.preset_folders).load(str(side))
     try:

@@ -1,4 +1,4 @@
-"""``upscale``: a finished picture, or any other, made larger and redrawn a little. Decides nothing about pictures."""
+"""``upscale``: enlarges any picture and partly redraws it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def add_upscale_command(commands: Any) -> None:
 
 
 def upscale_picture(options: argparse.Namespace) -> int:
-    """``upscale``: make one picture, save it, say where."""
+    """``upscale``: make and save the enlarged picture, and print its path."""
     try:
         asked = _settled(options)
     except (ModelError, LoraError) as error:
@@ -69,7 +69,7 @@ def upscale_picture(options: argparse.Namespace) -> int:
 
 
 def _settled(options: argparse.Namespace) -> ResolvedCommand:
-    """The plan that the flags come to; raises StudioError."""
+    """Resolve the flags to a model and a plan; raises StudioError."""
     config = config_of(options)
     loras, inputs = LoraLibrary(*config.lora_folders), inputs_of(config)
     kept = keep_input("PICTURE", options.picture, inputs)
@@ -91,12 +91,12 @@ def _settled(options: argparse.Namespace) -> ResolvedCommand:
 def _settings_inside(picture: Path, config: StudioConfig, loras: LoraLibrary) -> Imported | None:
     try:
         return as_here(read_file(picture), config, loras)
-    except ImportedFileError:  # a photo
+    except ImportedFileError:  # a picture without settings, such as a photo
         return None
 
 
 def _shown(found: Imported | None) -> GenerationRequest | None:
-    """What a picture says of itself; None where it names no prompt."""
+    """The request inside a picture; None where it has no prompt."""
     return found.request() if found and found.settings.get("prompt") else None
 
 

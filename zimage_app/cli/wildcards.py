@@ -1,4 +1,4 @@
-"""``wildcards``: the lists that stand for one of their lines in a prompt, listed, shown, and tried out."""
+"""``wildcards``: lists wildcards, shows their lines, and tries a prompt out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_wildcards_command(commands: Any) -> None:
 
 
 def run_wildcards(options: argparse.Namespace) -> int:
-    """``wildcards``: exit status 2 for a wildcard that isn't there or syntax that is wrong."""
+    """``wildcards``: exit status 2 for an unknown wildcard or invalid syntax."""
     library = WildcardLibrary(*config_of().wildcard_folders)
     try:
         if options.prompt is not None:

@@ -1,4 +1,4 @@
-"""What is known of a model before its weights are read: its name, its words, the settings that suit it."""
+"""Facts about a model that are known before its weights are read: name, description, recommended settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zimage_app.domain.vocabulary import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From ``low`` to ``high``, both of them included."""
+    """The closed interval from ``low`` to ``high``."""
 
     low: float
     high: float
@@ -25,10 +25,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where a model was meant to be used. Settings outside are run all the same, with a warning."""
+    """The ranges that a model's makers recommend. Settings outside them run anyway, with a warning."""
 
     steps: Span
-    """For a picture drawn from nothing: a stage that redraws half of one needs half of them."""
+    """Steps of a stage at denoise 1; a stage at denoise 0.5 needs half as many."""
     cfg: Span
 
 
@@ -37,27 +37,27 @@ class ModelCard:
     """One model of the family."""
 
     name: str
-    """As on the command line: ``--model demo``."""
+    """The name on the command line, as in ``--model demo``."""
     title: Text
     description: Text
     stages: tuple[Stage, ...] = REFERENCE_STAGES
-    """The settings that suit it: what a request without stages gets."""
+    """The recommended stages; a request without stages gets these."""
     shift: float = 3.0
     """The model's own shift, before any stage has set one."""
     examples: tuple[str, ...] = ()
-    """Prompts that show it well."""
+    """Example prompts that suit the model."""
     single: Stage | None = None
-    """One stage for the whole picture, as its makers recommend; None: worked out from ``stages``."""
+    """The single stage that the model's makers recommend; None: derived from ``stages``."""
     limits: Limits | None = None
-    """None where nothing is known of them."""
+    """None where no recommended ranges are known."""
     family: str = ""
-    """The published model that it is, or is a copy of; empty where that is not known."""
+    """Name of the published model that this model is, or is a copy of; empty where unknown."""
     vocabulary: Vocabulary | None = None
     """The words that a small model was trained on; None where there is no list of them."""
 
     @property
     def single_stage(self) -> tuple[Stage, ...]:
-        """Straight to the last stage's size: as the makers recommend, else the way the first stage draws."""
+        """One stage at the last stage's size, with the settings of ``single``, else of the first stage."""
         last = self.stages[-1]
         size = {"width": last.width, "height": last.height}
         return ((self.single or self.stages[0]).model_copy(update=size),)
@@ -71,7 +71,7 @@ Z_IMAGE_TURBO = ModelCard(
     limits=Limits(steps=Span(4, 20), cfg=Span(1.0, 2.0)),
     family="z-image-turbo",
 )
-"""Its single stage is that of ComfyUI's template; its stages are the reference workflow's."""
+"""``single`` follows ComfyUI's template; ``stages`` are the reference workflow's."""
 
 _BASE_STAGE = Stage(steps=30, cfg=4.0, sampler="res_multistep", scheduler="simple", shift=3.0)
 
@@ -90,4 +90,4 @@ Z_IMAGE = ModelCard(
 """Settings of ComfyUI's template: 25 to 50 steps, CFG 3 to 5."""
 
 FAMILY = {card.name: card for card in (Z_IMAGE_TURBO, Z_IMAGE)}
-"""The published models of the family. Others that were announced (Edit, Omni-Base) have no weights to be had."""
+"""The published Z-Image models by name. The announced Edit and Omni-Base models have no published weights."""

@@ -1,7 +1,6 @@
-"""What samplers and hand-over rules are called and what the plan must know of them.
+"""Names of the samplers and hand-over rules, with the traits that a plan needs.
 
-The arithmetic is in the engine, whose tables ``SAMPLERS`` and ``HANDOVERS`` have exactly these names; tests hold them
-together.
+The engine's tables ``SAMPLERS`` and ``HANDOVERS`` hold the arithmetic under the same names; tests compare them.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ _ANCESTRAL = frozenset({"eta", "s_noise"})
 
 @dataclass(frozen=True, slots=True)
 class SamplerTraits:
-    """Facts about a sampler that do not need its formula."""
+    """Traits of a sampler that a plan needs, without its formula."""
 
     evaluations: int = 1
     """Model evaluations per step."""
     ending: tuple[int, ...] = (1,)
-    """Model evaluations of the last steps, which differ: the one to sigma 0 takes one."""
+    """Model evaluations of the last steps, which differ from the others: the step to sigma 0 takes one."""
     options: frozenset[str] = field(default=_NONE)
     """The stage's options that this sampler reads: eta, s_noise, r, solver_type."""
     discards_penultimate: bool = False
-    """Its schedule has one more step, of which the last sigma above 0 is dropped (HOW-IT-COMPUTES.md section 3)."""
+    """Compute the schedule for one more step, then drop the last sigma above 0 (HOW-IT-COMPUTES.md section 3)."""
 
 
 _2M_SDE = frozenset({"eta", "s_noise", "solver_type"})
@@ -70,10 +69,10 @@ prediction; ``dpm_fast`` and ``dpm_adaptive``, which stop before sigma 0; the tw
 
 @dataclass(frozen=True, slots=True)
 class HandoverTraits:
-    """Facts about a rule by which a stage takes over from the one before."""
+    """Traits of a hand-over rule: how a stage takes over from the previous one."""
 
     continues: bool = False
-    """The stage goes on with the trajectory of the one before, which stops short; else it noises a finished latent."""
+    """True: the stage continues the previous stage's unfinished trajectory. False: it noises a finished latent."""
     options: frozenset[str] = field(default=_NONE)
     """The stage's options that this rule reads: upscale, denoise, delta."""
 
@@ -90,5 +89,5 @@ STAGE_OPTIONS = frozenset[str]().union(
 
 
 def unread_options(sampler: str, handover: str) -> frozenset[str]:
-    """The options of a stage that have no effect with these two."""
+    """The stage options that neither this sampler nor this hand-over rule reads."""
     return STAGE_OPTIONS - SAMPLER_TRAITS[sampler].options - HANDOVER_TRAITS[handover].options

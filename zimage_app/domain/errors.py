@@ -1,15 +1,15 @@
-"""What can go wrong, in the words of the person who has to mend it.
+"""The tree of errors that users see; each message says what is wrong and how to fix it.
 
 StudioError
-├── RequestError        what was asked for is out of bounds: names the field, the value and what is allowed
-├── ForbiddenError      something that only whoever runs the app may do
-├── BusyError           too much is waiting: of one owner's, or of all; says when to come back
-├── ModelError          a model's files: missing, cut off, of another model, of an unknown format
-├── FetchError          a download: no network, refused by the hub, damaged on the way, a full disk
-│   └── LoadingCancelled   nobody waits for the model any more
-├── LoraError           a LoRA file: nothing in it matches, a half is missing, numbers that are not finite
-├── GenerationError     the run itself: values that are not finite, memory that ran out
-├── ImportedFileError   a picture or workflow of somebody else's: no settings in it, or none that can be read
+├── RequestError        a field of a request is out of bounds: names the field, the value and what is allowed
+├── ForbiddenError      an action that only the app's operator may take
+├── BusyError           too many jobs wait, of one owner or of all; says when to retry
+├── ModelError          a model's files: missing, truncated, of another model, of an unknown format
+│   └── LoadingCancelled   loading was cancelled, because no job needs the model any more
+├── FetchError          a download: no network, refused by the hub, corrupted in transit, disk full
+├── LoraError           a LoRA file: no key matches the model, half of a pair is missing, non-finite values
+├── GenerationError     a run failed: non-finite values, out of memory
+├── ImportedFileError   an imported picture or workflow: it holds no settings, or unreadable ones
 └── StorageError        a picture or a setting could not be written or read
 
 Every error is one sentence in both languages; ``str(error)`` is the English one.
@@ -35,15 +35,15 @@ class StudioError(Exception):
         self.text = text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Errors cross processes, where Python would make them anew of their English sentence alone."""
-        return _again, (type(self), self.args), self.__dict__
+        """Pickle the attributes too; by default only the English sentence would reach another process."""
+        return _rebuild, (type(self), self.args), self.__dict__
 
     def to(self, language: Language) -> str:
         """The sentence in one language."""
         return self.text.to(language)
 
 
-def _again(kind: type[StudioError], args: tuple[Any, ...]) -> StudioError:
+def _rebuild(kind: type[StudioError], args: tuple[Any, ...]) -> StudioError:
     return kind.__new__(kind, *args)
 
 
@@ -56,20 +56,20 @@ class RequestError(StudioError):
         self.reason = text
 
     def at(self, field: str) -> RequestError:
-        """The same reason, for the field that its cause was asked in."""
+        """A RequestError with the same reason for another field."""
         return RequestError(field, self.reason)
 
 
 class ForbiddenError(StudioError):
-    """Strangers may not do this; says what."""
+    """The caller is not allowed to take an action; names the action."""
 
 
 class BusyError(StudioError):
-    """A job is not taken now, because too much waits or is kept already.
+    """A job is refused for now, because too many jobs wait or too much is stored already.
 
     Args:
-        retry_after: seconds, roughly, after which it may be.
-        own: it is the owner's own share that is used up (HTTP 429), not everybody's (503).
+        retry_after: rough number of seconds after which a retry may succeed.
+        own: True where the owner's own quota is used up (HTTP 429), False where the limit for all is (HTTP 503).
     """
 
     def __init__(self, text: Text, retry_after: float, *, own: bool) -> None:
@@ -79,11 +79,11 @@ class BusyError(StudioError):
 
 
 class ModelError(StudioError):
-    """A model cannot be loaded; names the file and the cure."""
+    """A model cannot be loaded; names the file and how to fix it."""
 
 
 class FetchError(StudioError):
-    """Files could not be fetched; names the host or the file, and the cure.
+    """Files could not be downloaded; names the host or the file, and how to fix it.
 
     Args:
         on_page: the same where the cure is not a flag but something on the page.
@@ -95,7 +95,7 @@ class FetchError(StudioError):
 
 
 class LoadingCancelled(ModelError):
-    """Reading a model was broken off on request; what was read of it is let go."""
+    """Loading a model was cancelled on request; the weights read so far are released."""
 
     def __init__(self) -> None:
         super().__init__(Text("Loading the model was cancelled.", "已取消加载模型。"))
@@ -106,12 +106,12 @@ class LoraError(StudioError):
 
 
 class GenerationError(StudioError):
-    """A run broke off; names the stage and the likely cause."""
+    """A run failed; names the stage and the likely cause."""
 
 
 class ImportedFileError(StudioError):
-    """Settings could not be read from a file of somebody else's; names what is wrong with it and what is taken."""
+    """Settings could not be read from an imported file; names what is wrong and what is accepted."""
 
 
 class StorageError(StudioError):
-    """A file of ours could not be written or read; names the file and the reason."""
+    """One of the app's own files could not be written or read; names the file and the reason."""

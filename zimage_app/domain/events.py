@@ -1,6 +1,6 @@
-"""What happens in a run, in order: Warned? StageStarted StepDone* StageDone … then Finished, Failed or Cancelled.
+"""The events of a run, in order: Warned? StageStarted StepDone* StageDone … then Finished, Failed or Cancelled.
 
-Where memory runs out, Warned says what is done about it, and the stage begins anew with another StageStarted.
+When memory runs out, Warned says how the run adapts, and the stage restarts with another StageStarted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something that was asked for has no effect or only in part, or memory ran out; the run goes on."""
+    """A setting has no effect or only a partial one, or memory ran out; the run continues."""
 
     warnings: tuple[Text, ...]
 
@@ -35,18 +35,18 @@ class StageStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A sampling step is over."""
+    """A sampling step is done."""
 
     stage: StagePlan
     step: int
     """Steps done in this stage, from 1."""
     preview: Picture
-    """Rough and small: latent to RGB, one pixel per latent cell."""
+    """Approximate RGB straight from the latent, one pixel per latent cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageDone:
-    """A stage is over and decoded."""
+    """A stage is done and its latent is decoded."""
 
     stage: StagePlan
     picture: Picture
@@ -54,14 +54,14 @@ class StageDone:
     calls: int
     """Transformer calls that the sampler asked for (two per evaluation for CFG with prompts of unequal length)."""
     skipped_calls: tuple[int, ...]
-    """Which of them EasyCache answered, counted from 0."""
+    """Indices (from 0) of the calls that EasyCache skipped."""
     from_memory: bool = False
-    """It was not run: what it gave before was still known."""
+    """The stage was not run; its cached result from an earlier run was used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last stage's picture is the result."""
+    """The run is complete; the last stage's picture is the result."""
 
     picture: Picture
     record: ImageRecord
@@ -69,14 +69,14 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The run broke off; what was finished before stays."""
+    """The run failed; the stages finished before are kept."""
 
     error: StudioError
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The run was stopped; what was finished before stays."""
+    """The run was stopped; the stages finished before are kept."""
 
 
 Event = Warned | StageStarted | StepDone | StageDone | Finished | Failed | Cancelled

@@ -1,4 +1,4 @@
-"""How far a download is: plain values that page and terminal both show. Knows no network."""
+"""Progress of a download as plain values, for page and terminal. No network access."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from zimage_app.domain.text import Text
 
 @dataclass(frozen=True, slots=True)
 class FetchProgress:
-    """A download at one moment."""
+    """The state of a download at one moment."""
 
     files: int
-    """How many there are in all."""
+    """Number of files in total."""
     size: int
-    """Bytes of all of them."""
+    """Bytes of all files together."""
     files_done: int = 0
-    """Whole and checked."""
+    """Files that are complete and verified."""
     done: int = 0
-    """Bytes that are here, those of an earlier attempt included."""
+    """Bytes downloaded so far, including those of earlier attempts."""
     speed: float = 0.0
-    """Bytes per second over the last seconds; 0 while nothing comes in."""
+    """Bytes per second over the last seconds; 0 while no bytes arrive."""
 
     @property
     def fraction(self) -> float:
-        """0…1, by bytes."""
+        """Downloaded fraction of the bytes, 0…1."""
         return self.done / self.size if self.size else 1.0
 
     @property
     def remaining(self) -> float | None:
-        """Seconds to go at this speed; None while nothing comes in, and at the end."""
+        """Estimated seconds left; None while no bytes arrive and once all have."""
         return (self.size - self.done) / self.speed if self.speed > 0 and self.done < self.size else None
 
     @property
     def text(self) -> Text:
-        """All of it in one line."""
+        """The progress in one line."""
         amount = f"{shown_size(self.done)} / {shown_size(self.size)}"
         speed = f"{shown_size(self.speed)}/s"
         left = "" if self.remaining is None else f", {shown_time(self.remaining)} left"
@@ -46,7 +46,7 @@ class FetchProgress:
 
 
 def shown_size(size: float) -> str:
-    """Bytes for people, in the decimal units that disks are sold in: ``12.3 GB``."""
+    """Bytes in decimal units, as in ``12.3 GB``."""
     for unit in ("B", "kB", "MB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"

@@ -1,6 +1,6 @@
-"""When guidance acts, and what it costs: by a stage's settings alone. Pure; no torch.
+"""When guidance acts and what it costs, judged by a stage's settings alone. Pure; no torch.
 
-How it acts is the engine's (``engine/guidance``).
+``engine/guidance`` implements the guidance itself.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from zimage_app.domain.request import Stage
 from zimage_app.domain.schedules import as_float32
 
 _CAPTION = 64
-"""Tokens of a usual negative prompt, padded."""
+"""Typical token count of a negative prompt, including padding."""
 _WIDTH = 3840
-"""Of Z-Image's tokens."""
+"""Hidden size of Z-Image's transformer."""
 
 
 def is_guided_by_one(cfg: float) -> bool:
@@ -20,23 +20,23 @@ def is_guided_by_one(cfg: float) -> bool:
 
 
 def conditions_for(cfg: float) -> int:
-    """How many prompts a stage evaluates at most: one where CFG comes to 1, else the positive and the negative."""
+    """The most prompts that a step evaluates: 1 where CFG is 1, else 2 (positive and negative)."""
     return 1 if is_guided_by_one(cfg) else 2
 
 
 def conditions_at(stage: Stage, sigma: float) -> int:
-    """How many prompts are evaluated at a noise level: one where CFG does not act."""
+    """The number of prompts evaluated at noise level ``sigma``: 1 where CFG does not act."""
     inside = as_float32(stage.cfg_start) >= sigma >= as_float32(stage.cfg_end)
     return conditions_for(stage.cfg) if inside else 1
 
 
 def reads_negative(stage: Stage) -> bool:
-    """Whether the negative prompt as a whole is asked for: by CFG or by NAG."""
+    """Whether CFG or NAG uses the negative prompt as a whole."""
     return not is_guided_by_one(stage.cfg) or (stage.nag is not None and stage.nag.on)
 
 
 def subtracts_negative(stage: Stage) -> bool:
-    """Whether the negative prompt's phrases are subtracted in the positive one."""
+    """Whether NegPiP subtracts the negative prompt's phrases from the positive prompt."""
     return stage.negpip is not None and stage.negpip.weight > 0.0
 
 
@@ -46,10 +46,10 @@ def negative_acts(stage: Stage) -> bool:
 
 
 def nag_share(stage: Stage) -> float:
-    """How much more an evaluation costs with NAG, roughly: its share of one without.
+    """Rough extra cost of an evaluation with NAG, as a fraction of one without.
 
-    The negative caption goes through every linear, and the picture attends a second time; the numbers of
-    multiplications are those of a model of Z-Image's width.
+    The negative caption passes through every linear layer, and the picture's tokens attend a second time. The terms
+    count multiplications at Z-Image's hidden size.
     """
     tokens = (stage.height // 16) * (stage.width // 16)
     return _CAPTION / (tokens + _CAPTION) + tokens / (tokens + 6 * _WIDTH)

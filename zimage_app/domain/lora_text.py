@@ -1,4 +1,4 @@
-"""``ink=0.8@1,2``: a LoRA with its strength and stages, as it is written in one line."""
+"""Parses ``ink=0.8@1,2``: a LoRA with its strength and stages on one line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _MAX_DIGITS = 9
 
 
 def lora_use(text: str, usual: float = 1.0) -> dict[str, Any]:
-    """NAME, NAME=STRENGTH or NAME=STRENGTH@STAGES as plain data; bounds are for the request's own check.
+    """Parse NAME, NAME=STRENGTH or NAME=STRENGTH@STAGES into plain data; the request's validation checks the bounds.
 
     ``usual`` is the strength where none is given.
 
     Raises:
-        RequestError: of ``lora``: no name, or a strength or stages that are no numbers.
+        RequestError: for ``lora``: the name is missing, or the strength or the stages are not numbers.
     """
     match = _STAGES.search(text)
     name, equals, strength = (text[: match.start()] if match else text).rpartition("=")

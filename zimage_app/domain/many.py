@@ -1,4 +1,4 @@
-"""Several requests of one: the same settings with seeds that count up. Pure."""
+"""Several requests from one: the same settings with seeds that count up. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zimage_app.domain.request import MAX_SEED, GenerationRequest, Stage
 from zimage_app.domain.text import Text
 
 MAX_COUNT = 100
-"""Pictures of one request."""
+"""Maximum number of pictures per request."""
 
 
 def counted(request: GenerationRequest, count: object, rounds: int = 0) -> list[GenerationRequest]:
@@ -20,7 +20,7 @@ def counted(request: GenerationRequest, count: object, rounds: int = 0) -> list[
     fixed seeds would give the same picture again. Choices and wildcards are drawn anew for each seed.
 
     Raises:
-        RequestError: ``count`` is no whole number from 1 to MAX_COUNT.
+        RequestError: ``count`` is not a whole number from 1 to MAX_COUNT.
     """
     if not (isinstance(count, int) and 1 <= count <= MAX_COUNT):
         raise RequestError(
@@ -34,7 +34,7 @@ def counted(request: GenerationRequest, count: object, rounds: int = 0) -> list[
 
 
 def with_turn(request: GenerationRequest, turn: int) -> GenerationRequest:
-    """The request with all seeds that are numbers counted up by ``turn``."""
+    """The request with ``turn`` added to every seed that is a number."""
     stages = request.stages and tuple(_stage(stage, turn) for stage in request.stages)
     return request.model_copy(update={"seed": _counted(request.seed, turn), "stages": stages})
 

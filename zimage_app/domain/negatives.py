@@ -1,6 +1,6 @@
-"""Negative prompts as lists of short phrases: put together without doubles, taken apart again. Knows no files.
+"""Negative prompts as lists of short phrases: joining without duplicates, and splitting. No file access.
 
-Users of these models write such a list with full-width commas, and what they typed themselves stays as it is.
+Phrases are joined with full-width commas, as users of these models write them; text that users typed stays as it is.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from zimage_app.domain.request import GenerationRequest, Nag, Stage
 from zimage_app.domain.text import Text
 
 SEPARATORS = ",，、;；\n"
-"""Each of them ends a phrase, so that none may stand inside one."""
+"""Characters that end a phrase; a phrase can't contain any of them."""
 _JOINT = "，"
 _PIECE = re.compile(f"[^{SEPARATORS}]+")
 
 
 @dataclass(frozen=True, slots=True)
 class NegativeEntry:
-    """One phrase of the library. Its Chinese text is also its name: there is only one of each."""
+    """One phrase of the library. Its Chinese text is unique and serves as its name."""
 
     text: str
-    """What goes into the negative prompt."""
+    """The text that is added to the negative prompt."""
     meaning: str = ""
-    """In English."""
+    """English translation."""
     when: Text | None = None
-    """When it helps."""
+    """When the phrase helps."""
 
     def matches(self, search: str) -> bool:
-        """Whether every word of ``search`` stands somewhere in it, in either language."""
+        """Whether every word of ``search`` occurs in the entry, in either language."""
         when = (self.when.en, self.when.zh) if self.when else ()
         haystack = folded("\n".join((self.text, self.meaning, *when)))
         return all(word in haystack for word in folded(search).split())
@@ -44,30 +44,30 @@ class NegativeCategory:
     """The entries of one file."""
 
     name: str
-    """The file's, without its ending."""
+    """The file's name without its suffix."""
     title: Text
     entries: tuple[NegativeEntry, ...] = ()
     problem: Text | None = None
-    """Why the file can't be read; then there are no entries."""
+    """Why the file can't be read; ``entries`` is then empty."""
 
 
 def folded(text: str) -> str:
-    """Without the difference between upper and lower case, full and half width, one space and several."""
+    """Normalise case, full and half width, and runs of white space, for comparison."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def phrases(text: str) -> tuple[str, ...]:
-    """The phrases of a negative prompt, in their order."""
+    """Split a negative prompt into its phrases, in order."""
     return tuple(piece[0].strip() for piece in _PIECE.finditer(text) if piece[0].strip())
 
 
 def holds_phrase(text: str, phrase: str) -> bool:
-    """Whether a phrase stands in a negative prompt as one of its own, however it is written."""
+    """Whether ``phrase`` is one of the phrases of ``text``; both are compared ``folded``."""
     return folded(phrase) in map(folded, phrases(text))
 
 
 def combine(chosen: Iterable[str], text: str = "") -> str:
-    """``text`` as it was typed, then the chosen phrases that it doesn't hold yet, each once, in their order."""
+    """Append to ``text`` the chosen phrases that it doesn't contain yet, each once, in order."""
     for phrase in chosen:
         if phrase.strip() and not holds_phrase(text, phrase):
             kept = text.rstrip().rstrip(SEPARATORS).rstrip()
@@ -76,7 +76,7 @@ def combine(chosen: Iterable[str], text: str = "") -> str:
 
 
 def without_phrase(text: str, phrase: str) -> str:
-    """A negative prompt without a phrase: every place of it is taken out, with the separator before it."""
+    """Remove every occurrence of ``phrase`` with the separator before it (after it, where the text begins with it)."""
     unwanted = folded(phrase)
     for piece in reversed(list(_PIECE.finditer(text))):
         if folded(piece[0]) != unwanted:
@@ -92,22 +92,22 @@ def without_phrase(text: str, phrase: str) -> str:
 
 
 def toggled(text: str, phrase: str) -> str:
-    """A negative prompt with the phrase if it wasn't there, without it if it was."""
+    """Remove ``phrase`` from ``text`` if it is there, else append it."""
     return without_phrase(text, phrase) if holds_phrase(text, phrase) else combine([phrase], text)
 
 
 @dataclass(frozen=True, slots=True)
 class Help:
-    """What gives a negative prompt an effect where it has none: NAG."""
+    """The stages that need NAG for the negative prompt to have an effect, and what NAG costs there."""
 
     stages: tuple[int, ...]
-    """Running stages in which it has none, from 0."""
+    """Numbers (from 0) of the running stages where the negative prompt has no effect."""
     extra: float
-    """How much longer the whole run takes with it, roughly, as a part of what it takes without."""
+    """Rough extra time of the whole run with NAG in those stages, as a fraction of the time without."""
 
 
 def with_nag(request: GenerationRequest) -> GenerationRequest:
-    """The request, whose negative prompt has an effect in all running stages."""
+    """The request with NAG switched on in each running stage where the negative prompt has no effect."""
     found = helped(request.running)
     if found is None:
         return request
@@ -119,7 +119,7 @@ def with_nag(request: GenerationRequest) -> GenerationRequest:
 
 
 def helped(stages: Iterable[tuple[int, Stage]]) -> Help | None:
-    """How a negative prompt gets an effect in all running ``stages`` (by their numbers); None where it has one.
+    """The stages that need NAG, out of the running (number, stage) pairs; None where the negative prompt acts in all.
 
     Raises:
         RequestError: the stages can't be run.

@@ -1,6 +1,6 @@
 """Phrases to subtract, as NegPiP reads them: ``(text:-1)`` in a prompt, and the parts of a negative prompt. Pure.
 
-The syntax and the text that is left are those of comfyui-negpip-zimage 2.1.1, so that both read the same.
+The syntax and the remaining text match comfyui-negpip-zimage 2.1.1, so that both give the same result.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _ENDING = re.compile(rf"\s*[:：]\s*-?({_NUMBER})\s*$")
 _LINES = re.compile(r",?[^\S\n]*\n\s*")
 _SEPARATORS = ",，、;；"
 _BRACKETS = 1.1
-"""What a pair of brackets without a number is worth."""
+"""Weight of a pair of brackets without a number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Something to subtract."""
+    """A phrase that NegPiP subtracts from the prompt."""
 
     text: str
     weight: float
@@ -30,10 +30,10 @@ class Phrase:
 
 
 def subtracted(prompt: str, negative: str = "", weight: float = 1.0) -> tuple[str, tuple[Phrase, ...]]:
-    """What is left for the text encoder, and the phrases to subtract, those of the negative prompt last.
+    """The text for the text encoder, and the phrases to subtract; those of the negative prompt come last.
 
-    ``weight`` is a factor of the negative prompt's own weights; at 0 it is not read. Each phrase leaves a space
-    behind, and commas stay where they were.
+    ``weight`` multiplies the negative prompt's own weights; at 0 the negative prompt is ignored. A space replaces
+    each phrase, and commas stay where they were.
     """
     text = _one_line(prompt)
     phrases = [Phrase(found[1], -float(found[2])) for found in _NEGATIVE.finditer(text)]
@@ -51,7 +51,7 @@ def _one_line(text: str) -> str:
 
 
 def _parts(text: str) -> Iterator[tuple[str, float]]:
-    """The parts of a negative prompt that brackets divide, with their weights above 0 in two digits."""
+    """Split a negative prompt at its brackets into (phrase, weight) pairs; weights have two significant digits."""
     pieces: list[tuple[str, float]] = []
     opened: list[int] = []
     plain = ""

@@ -1,4 +1,4 @@
-"""JSON of strangers, read only where it can't fill the memory: in it ``[],`` becomes twenty times as long."""
+"""Reads untrusted JSON of bounded size: in memory, a parsed ``[],`` takes twenty times its length."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 MAX_VALUES = 200_000
 """A workflow of a thousand nodes has about fifty thousand."""
 MAX_KEYS = 2000
-"""Of a request or a record, which has some hundreds. pydantic keeps a finding of some kB for each that is unknown."""
+"""Keys of a request or record, which has a few hundred. pydantic keeps an error of some kB for each unknown key."""
 
 
 class TooMuchJson(ValueError):
-    """It has more values than are read."""
+    """The JSON has more values than the limit."""
 
 
 def values_in(text: str) -> int:
-    """How many values JSON holds at most."""
+    """An upper bound of the number of values in JSON text."""
     return 1 + text.count(",") + text.count("[") + text.count("{")
 
 
 def read_json(text: str, most: int = MAX_VALUES) -> Any:
-    """What JSON says.
+    """Parse JSON of at most ``most`` values.
 
     Raises:
         TooMuchJson: it has more than ``most`` values.
-        ValueError: it is no JSON.
+        ValueError: the text is not JSON.
         RecursionError: it is nested too deeply.
     """
     if values_in(text) > most:
@@ -34,7 +34,7 @@ def read_json(text: str, most: int = MAX_VALUES) -> Any:
 
 
 def keys_in(data: object) -> int:
-    """How many keys all mappings in plain data have together."""
+    """The number of keys of all mappings in nested plain data."""
     keys = 0
     waiting = [data]
     while waiting:

@@ -1,4 +1,4 @@
-"""From what was asked to what will be run: seeds drawn, sizes and noise levels settled. Pure; no torch."""
+"""Turns a request into a plan: draws seeds, settles sizes and noise levels. Pure; no torch."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ _SEED_BITS = 50
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """One stage, settled."""
+    """One stage as it will run."""
 
     number: int
     """Which stage of the request this is, counted from 0; stages that are switched off are left out of a plan."""
     settings: Stage
-    """As asked, but with the seed that will be used."""
+    """As requested, except that a random seed is replaced by the drawn number."""
     sigmas: tuple[float, ...]
-    """steps + 1 noise levels, high to low; the last is 0, or where the next stage takes the trajectory over."""
+    """steps + 1 noise levels, high to low; the last is 0, or the one at which the next stage takes over."""
     seed: int
     window: tuple[float, float] | None
     """EasyCache: skipping is allowed for ``window[1] < sigma <= window[0]``; None without EasyCache."""
     takeover: Takeover | None = None
-    """Where it goes on with the trajectory of the stage before; None where it begins one of its own."""
+    """Where this stage continues the previous stage's trajectory; None where it starts its own."""
     text: str = ""
-    """What the text encoder reads; empty where a plan is made for its numbers alone."""
+    """Input of the text encoder; empty in a plan that is made for its numbers alone."""
     phrases: tuple[Phrase, ...] = ()
-    """NegPiP: what is subtracted from it."""
+    """Phrases that NegPiP subtracts from ``text``."""
     variation: tuple[int, float] | None = None
-    """The seed of the noise that its first noise is turned towards, and how far (0…1)."""
+    """Seed of the noise towards which the initial noise is turned, and how far (0…1)."""
 
     @property
     def steps(self) -> int:
@@ -66,37 +66,37 @@ class StagePlan:
 
     @property
     def handover(self) -> str:
-        """The rule by which it takes over; one that goes on with a trajectory needs one to go on with."""
+        """The hand-over rule in effect: ``resize`` where a continuing rule has no trajectory to continue."""
         rule = self.settings.handover
         return "resize" if HANDOVER_TRAITS[rule].continues and self.takeover is None else rule
 
     @property
     def finishes(self) -> bool:
-        """Whether it ends without noise, rather than handing its trajectory on."""
+        """Whether the stage ends at sigma 0 rather than handing its trajectory on."""
         return self.sigmas[-1] == 0.0
 
     @property
     def noise_seed(self) -> int:
-        """The seed of the noise that it starts with; its steps' noise follows ``seed``."""
+        """The seed of the initial noise; the noise that steps add uses ``seed``."""
         return self.seed if self.takeover is None else self.takeover.seed
 
     @property
     def scheduled(self) -> float:
-        """Steps of the whole list that these are a part of: of its trajectory, or before ``denoise`` cut it."""
+        """Steps of the full schedule that this stage runs a part of: the trajectory's, or those before ``denoise``."""
         if self.takeover or not self.finishes:
             return self.settings.steps
         return self.steps / self.settings.denoise
 
     @property
     def conditions(self) -> tuple[int, ...]:
-        """How many prompts each step evaluates."""
+        """The number of prompts that each step evaluates."""
         return tuple(conditions_at(self.settings, sigma) for sigma in self.sigmas[:-1])
 
     @property
     def evaluations(self) -> int:
-        """Model evaluations of one condition each, at most: EasyCache may skip some.
+        """The most model evaluations, each of one condition; EasyCache may skip some.
 
-        Where CFG acts at some noise levels only, those between two steps are taken to be the first one's.
+        Where CFG acts at some noise levels only, all evaluations of a step are counted as at the step's first sigma.
         """
         traits = SAMPLER_TRAITS[self.settings.sampler]
         ending = (traits.ending if self.finishes else traits.ending[:-1])[-self.steps :]
@@ -105,7 +105,7 @@ class StagePlan:
 
     @property
     def nag_extra(self) -> float:
-        """How much longer it takes for its NAG, roughly, as a part of what it takes without."""
+        """Rough extra time of the stage with NAG, as a fraction of its time without; 0 without NAG."""
         nag = self.settings.nag
         if nag is None or not nag.on:
             return 0.0
@@ -113,32 +113,32 @@ class StagePlan:
 
     @property
     def cost(self) -> float:
-        """Rough cost, in evaluations of one latent cell: what progress bars and estimates need."""
+        """Rough cost in evaluations of one latent cell, for progress bars and estimates."""
         height, width = self.latent_size
         return self.evaluations * height * width * (1.0 + self.nag_extra)
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationPlan:
-    """A whole run, settled: nothing in it is left to chance or to a default."""
+    """A whole run, with every seed drawn and every default filled in."""
 
     request: GenerationRequest
-    """The request with all that was open filled in; the same plan comes of it again."""
+    """The request with all open values filled in; planning it again gives the same plan."""
     stages: tuple[StagePlan, ...]
     warnings: tuple[Text, ...]
-    """What the user should know: settings that have no effect, or an odd one."""
+    """Warnings for the user about settings that have no effect or an unusual one."""
 
 
 def draw_seed() -> int:
-    """A fresh random seed."""
+    """A random seed below 2^50."""
     return secrets.randbits(_SEED_BITS)
 
 
 def stage_seed(base: int, number: int) -> int:
-    """The seed of stage ``number`` (from 0) that follows ``base``: the base itself, then splitmix64 of it.
+    """The seed of stage ``number`` (from 0): ``base`` itself for the first, then splitmix64 of base and number.
 
-    A plain ``base + number`` would give the next stage the very noise that an ancestral sampler of this stage draws,
-    because ComfyUI seeds that with ``seed + 1``.
+    A plain ``base + number`` would give the next stage the same noise that an ancestral sampler of this stage draws,
+    because ComfyUI seeds that noise with ``seed + 1``.
     """
     if number == 0:
         return base
@@ -152,10 +152,13 @@ def make_plan(
     lora_name: Callable[[str], str] = plain_name,
     wildcard: Lines = no_wildcards,
 ) -> GenerationPlan:
-    """Settle a request for one model.
+    """Plan a request for one model.
 
-    ``draw`` gives the seeds that are left to chance. ``lora_name`` gives the name in full of a LoRA that is on, and
-    ``wildcard`` the lines of a wildcard; both raise what they have to say where there is none.
+    ``draw`` returns a random seed. ``lora_name`` returns the full name of a LoRA, and ``wildcard`` the lines of a
+    wildcard; each raises its own StudioError for an unknown name.
+
+    Raises:
+        RequestError: the request can't be run; names the field.
     """
     base = draw() if request.seed == "random" else request.seed
     request, tag_warnings = take_tags(drawn(request, base, wildcard), lora_name)
@@ -179,7 +182,7 @@ def make_plan(
 
 
 def _with_seed(stage: Stage, base: int, number: int, draw: Callable[[], int]) -> tuple[Stage, int]:
-    """A stage and its seed. A rule that can be followed again stays a rule; chance becomes a number."""
+    """The stage and its seed. ``follow`` stays, because it is reproducible; ``random`` becomes a number."""
     if stage.seed == "follow":
         return stage, stage_seed(base, number)
     seed = draw() if stage.seed == "random" else stage.seed
@@ -190,7 +193,7 @@ def _first_stage(start: StartPicture | None, stages: Sequence[Stage]) -> int:
     """The first stage that may run, from 0.
 
     Raises:
-        RequestError: the picture's stage isn't there, or it is switched off with all that follow.
+        RequestError: the start picture's stage does not exist, or it and all later stages are switched off.
     """
     if start is None:
         return 0
@@ -214,9 +217,9 @@ def _first_stage(start: StartPicture | None, stages: Sequence[Stage]) -> int:
 
 
 def _texts(request: GenerationRequest, stages: Sequence[Stage]) -> list[tuple[str, tuple[Phrase, ...]]]:
-    """What is read in each stage, and subtracted from it.
+    """For each stage, the text encoder's input and the phrases that NegPiP subtracts.
 
-    Where some stage has NegPiP, ``(text:-1)`` is no part of the text that any of them reads.
+    Where any stage has NegPiP, ``(text:-1)`` is removed from the text of every stage.
     """
     prompt = request.full_prompt
     if not any(stage.enabled and stage.negpip for stage in stages):
@@ -229,17 +232,17 @@ def _texts(request: GenerationRequest, stages: Sequence[Stage]) -> list[tuple[st
 
 
 def _unread(request: GenerationRequest, plans: Sequence[StagePlan]) -> Iterator[Text]:
-    """Syntax that means nothing to the model, where nobody else reads it."""
+    """Warnings about syntax that neither the model nor NegPiP reads."""
     yield from unread_syntax(plans[0].text, "prompt")
     if not any(subtracts_negative(plan.settings) for plan in plans):
         yield from unread_syntax(request.negative, "negative")
 
 
 def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[StagePlan]:
-    """Stages that run one after the other, each as (number, settings, seed); ``shift`` is the model's own.
+    """Plan stages that run one after the other, given as (number, settings, seed); ``shift`` is the model's own.
 
     Raises:
-        RequestError: names what can't be run.
+        RequestError: a stage can't be run; names the field.
     """
     plans: list[StagePlan] = []
     taken: Takeover | None = None
@@ -261,19 +264,19 @@ def stage_plans(stages: Sequence[tuple[int, Stage, int]], shift: float) -> list[
 def running_stages(stages: Iterable[tuple[int, Stage]]) -> list[StagePlan]:
     """Plan stages that run one after the other, each given as (number, settings).
 
-    Seeds, texts and EasyCache's windows are left to the caller.
+    For callers that need no seeds, texts or EasyCache windows: seeds are 0, texts empty, windows those of shift 1.
 
     Raises:
-        RequestError: names what can't be run.
+        RequestError: a stage can't be run; names the field.
     """
     return stage_plans([(number, stage, 0) for number, stage in stages], 1.0)
 
 
 def _handed_on(sigmas: Sequence[float], seed: int, stages: Sequence[tuple[int, Stage, int]]) -> Takeover | None:
-    """Where the second of these ``stages`` takes the first one's trajectory over; None where it doesn't.
+    """Where the second of ``stages`` takes over the first one's trajectory; None where it starts its own.
 
     Raises:
-        RequestError: there is nothing to take over, or the picture would shrink.
+        RequestError: no step is left before the takeover, or the picture would shrink.
     """
     if len(stages) < 2 or not HANDOVER_TRAITS[stages[1][1].handover].continues:
         return None
@@ -304,7 +307,7 @@ def _latent_size(stage: Stage) -> Size:
 
 
 def _sigmas(number: int, stage: Stage, denoise: float) -> tuple[float, ...]:
-    """The noise levels of a whole run of the stage; raises RequestError where some of its steps coincide."""
+    """The stage's noise levels at ``denoise``; raises RequestError where some of them coincide."""
     sigmas = _levels(stage, stage.steps, denoise)
     if len(sigmas) <= stage.steps:
         fewer = range(stage.steps - 1, 0, -1)
@@ -322,15 +325,16 @@ def _sigmas(number: int, stage: Stage, denoise: float) -> tuple[float, ...]:
 
 
 def _levels(stage: Stage, steps: int, denoise: float) -> tuple[float, ...]:
-    """The stage's noise levels for so many steps; fewer than ``steps + 1`` where some of them coincide."""
+    """The stage's noise levels for ``steps`` steps; fewer than ``steps + 1`` where some of them coincide."""
     discards = SAMPLER_TRAITS[stage.sampler].discards_penultimate
     return stage_sigmas(stage.scheduler, stage.shift, steps, denoise, discard_penultimate=discards)
 
 
 def _window(easycache: EasyCache | None, previous_shift: float) -> tuple[float, float] | None:
-    """ComfyUI reads the shift that the sampler before has left on the shared model (HOW-IT-COMPUTES.md section 6).
+    """The (start, end) sigmas between which EasyCache may skip; None without EasyCache.
 
-    It compares in float32, so the ends are rounded as the noise levels are: one that lies on an end must equal it.
+    ComfyUI uses the shift that the previous sampler left on the shared model (HOW-IT-COMPUTES.md section 6). It
+    compares in float32, so both ends are rounded like the noise levels: a level on an end must equal it.
     """
     if easycache is None:
         return None
@@ -403,12 +407,12 @@ def _start_warnings(start: StartPicture, first: StagePlan) -> Iterator[Text]:
 
 
 def _unsuitable(card: ModelCard, plans: list[StagePlan]) -> tuple[Text, ...]:
-    """What the model was not made for, with the stages that it concerns."""
+    """Warnings about settings outside the model's recommended ranges, with the stages concerned."""
     limits = card.limits
     if limits is None:
         return ()
     cfg = [plan for plan in plans if plan.settings.cfg not in limits.cfg]
-    # A stage that redraws part of a picture runs its steps over that part alone.
+    # With denoise below 1 a stage runs only the end of its schedule, so the full schedule's steps are compared.
     few = [plan for plan in plans if plan.scheduled < limits.steps.low]
     many = [plan for plan in plans if plan.steps > limits.steps.high]
     title, warnings = card.title, []
@@ -437,15 +441,15 @@ def _places(plans: list[StagePlan]) -> str:
 
 
 def _listed(words: Iterable[str]) -> str:
-    """Each once, in their order."""
+    """The distinct words in order, joined by commas."""
     return ", ".join(dict.fromkeys(words))
 
 
 def _lora_warnings(request: GenerationRequest, plans: list[StagePlan]) -> list[Text]:
-    """LoRAs that are on, but in no stage that runs.
+    """Warnings about LoRAs that are on but act in no running stage.
 
     Raises:
-        RequestError: a LoRA's stage isn't there.
+        RequestError: a LoRA names a stage that does not exist.
     """
     count = len(request.stages or ())
     warnings: list[Text] = []

@@ -1,6 +1,6 @@
-"""What settings mean in numbers, before anything is run: noise levels, steps, evaluations, sizes, estimated time.
+"""A plan in numbers before it runs: noise levels, steps, evaluations, sizes, estimated time.
 
-One function for every face. Knows no files: how long stages have taken is handed in. Pure; no torch.
+Page, REST and command line share it. Measured times of earlier runs are passed in. Pure; no torch, no files.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from zimage_app.domain.request import Stage
 from zimage_app.domain.text import Text
 
 _NEAREST = 5
-"""Runs whose median makes an estimate."""
+"""Number of runs whose median gives an estimate."""
 _ANY_SHIFT = 1.0
-"""It moves EasyCache's window only."""
+"""A shift for plans whose EasyCache windows are not used; it affects nothing else."""
 
 Line = tuple[Text, Text]
 """Title and value."""
@@ -27,25 +27,25 @@ Line = tuple[Text, Text]
 
 @dataclass(frozen=True, slots=True)
 class TimedStage:
-    """How long a stage took that was run."""
+    """Measured time of a stage that has run."""
 
     cells: int
-    """Of its latent."""
+    """Number of cells of the stage's latent."""
     cached: bool
     """Whether EasyCache was on."""
     pace: float
-    """Seconds for a ``StagePlan.cost`` of 1."""
+    """Seconds per unit of ``StagePlan.cost``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Where EasyCache may skip."""
+    """The part of a stage in which EasyCache may skip."""
 
     sigma_from: float
     sigma_to: float
     """Skipping is allowed for sigma_to < sigma <= sigma_from."""
     steps: tuple[int, int] | None
-    """The first and last step, from 1, that begin inside; None where none does."""
+    """The first and last step, from 1, that begin inside the window; None where no step does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +58,25 @@ class StageMeaning:
     sigma_to: float
     """The noise level of the last step."""
     sigma_end: float
-    """Where that goes: 0, or where the next stage takes the trajectory over."""
+    """The noise level after the last step: 0, or the one at which the next stage takes over."""
     steps: int
     scheduled: int
-    """Steps of the whole list, of which these are a part: the last where denoise cut it."""
+    """Steps of the full schedule; ``steps`` are its last part where denoise is below 1."""
     evaluations: int
-    """Of the model, each for one condition; at most, where there is a window."""
+    """Model evaluations, each of one condition; an upper bound where there is a window."""
     conditions: int
-    """Each evaluation is made for so many prompts; 1 where that differs from step to step."""
+    """Number of prompts that every step evaluates; 1 where it differs from step to step."""
     latent: tuple[int, int]
-    """Width and height."""
+    """(width, height) of the latent."""
     window: Window | None
     nag: float
-    """How much longer the stage takes for its NAG, as a part of what it takes without; 0 without."""
+    """Extra time with NAG, as a fraction of the stage's time without; 0 without NAG."""
     seconds: float | None
-    """Estimated; None where nothing like it has been run."""
+    """Estimated time; None where no run was measured."""
 
     @property
     def lines(self) -> tuple[Line, ...]:
-        """The same in words."""
+        """Titles and values for display."""
         width, height = self.latent
         lines = [
             (Text("Noise σ", "噪声 σ"), _same(f"{self.sigma_from:.3g} → {self.sigma_to:.3g} → {self.sigma_end:.3g}")),
@@ -113,13 +113,13 @@ class StageMeaning:
 
 @dataclass(frozen=True, slots=True)
 class PlanMeaning:
-    """All stages that run."""
+    """All running stages in numbers."""
 
     stages: tuple[StageMeaning, ...]
 
     @property
     def seconds(self) -> float | None:
-        """Of all stages; None where one of them is not known."""
+        """Estimated time of all stages; None where one of them has no estimate."""
         known = [stage.seconds for stage in self.stages if stage.seconds is not None]
         return sum(known) if len(known) == len(self.stages) else None
 
@@ -137,11 +137,11 @@ def meaning(plan: GenerationPlan, timed: Sequence[TimedStage] = ()) -> PlanMeani
 
 
 def timed_stages(record: ImageRecord) -> tuple[TimedStage, ...]:
-    """What a finished picture tells of how long stages take."""
+    """The measured times of a finished picture's stages; empty where its settings can't be planned."""
     settings = record.request.stages or ()
     try:
         plans = stage_plans([(ran.number, settings[ran.number], ran.seed) for ran in record.stages], _ANY_SHIFT)
-    except RequestError:  # settings that nobody can have run
+    except RequestError:  # settings that can't have been run
         return ()
     return tuple(
         TimedStage(_cells(plan.settings), plan.settings.easycache is not None, ran.seconds / plan.cost)
@@ -151,9 +151,9 @@ def timed_stages(record: ImageRecord) -> tuple[TimedStage, ...]:
 
 
 def estimate(stage: StagePlan, timed: Iterable[TimedStage]) -> float | None:
-    """Seconds that a stage will take, from the runs nearest to it in size; None where there is none.
+    """The estimated seconds of a stage, from the runs nearest to it in size; None where there are none.
 
-    A stage with EasyCache is likened to others with it, as far as there are any, because they skip too.
+    Runs with the same EasyCache state (on or off) are preferred, because EasyCache skips evaluations.
     """
     cached, cells = stage.settings.easycache is not None, _cells(stage.settings)
     runs = list(timed)
@@ -166,7 +166,7 @@ def estimate(stage: StagePlan, timed: Iterable[TimedStage]) -> float | None:
 
 
 def seconds_words(seconds: float | None) -> Text:
-    """An estimated time."""
+    """An estimated time in words."""
     if seconds is None:
         return Text("no run yet", "尚无记录")
     if seconds >= 90:
@@ -209,7 +209,7 @@ def _stage(stage: StagePlan, timed: Sequence[TimedStage]) -> StageMeaning:
 
 
 def _conditions(stage: StagePlan) -> int:
-    """How many prompts every evaluation is for; 1 where that differs."""
+    """The number of prompts that every step evaluates; 1 where it differs from step to step."""
     found = set(stage.conditions)
     return found.pop() if len(found) == 1 else 1
 

@@ -1,6 +1,6 @@
-"""Presets: any part of a request, kept under a name; what of them differs from given settings. Knows no files.
+"""Presets: parts of a request under a name, and how they differ from given settings. No file access.
 
-Settings of a preset are plain data by the names of a request's fields; what a preset doesn't name, it leaves alone.
+A preset's settings are plain data under the names of a request's fields; other fields stay as they are.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from zimage_app.domain.text import Text
 
 REQUEST_FIELDS = tuple(name for name in GenerationRequest.model_fields if name not in ("template", "start"))
 SETTINGS = ("model", *REQUEST_FIELDS, "size", "lora_strength")
-"""What a preset may hold. ``model`` is a model's name or its family's; with it and without stages, that model's own
-are meant. ``lora_strength`` is given to whichever LoRAs are chosen, for a workflow whose LoRA is the user's own.
-``size`` is the picture's, as in 672x864 or 3:4: the preset's stages that give none follow it; without stages, those
-that are chosen do."""
+"""Settings that a preset may hold. ``model`` is the name of a model or of a family; without ``stages`` it implies that
+model's own stages. ``lora_strength`` applies to whichever LoRAs are chosen, for workflows where users bring their own.
+``size`` is the picture's, as in 672x864 or 3:4: the preset's stages without a size follow it; without ``stages``, the
+stages in use do."""
 NO_WORDS = Text("", "")
 _OFF = Stage(enabled=False)
 _ANY_PROMPT = "-"
@@ -50,33 +50,33 @@ class Preset:
     description: Text = NO_WORDS
     settings: Settings = field(default_factory=dict)
     mine: bool = False
-    """Whether the user made it; only those can be changed from within the app."""
+    """Whether the user made the preset; only those can be changed from within the app."""
     problem: Text | None = None
-    """Why its file can't be read; then there are no settings."""
+    """Why the preset's file can't be read; ``settings`` is then empty."""
 
     @property
     def stages(self) -> tuple[Stage, ...] | None:
-        """Its stages, where it has any."""
+        """The preset's stages; None where it names none."""
         return parse_request({"prompt": _ANY_PROMPT, "stages": self.settings.get("stages")}).stages
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One setting that a preset has otherwise."""
+    """One setting whose value in a preset differs from the given one."""
 
     path: str
-    """As in a request: ``stages.1.denoise``."""
+    """The setting's path in a request, as in ``stages.1.denoise``."""
     preset: str
     given: str
 
     @property
     def title(self) -> Text:
-        """What the setting is called."""
+        """The setting's title for display."""
         return setting_title(self.path)
 
 
 def setting_title(path: str) -> Text:
-    """What the setting at a path, as in ``stages.1.denoise``, is called."""
+    """The title of the setting at ``path``, as in ``stages.1.denoise``."""
     parts = path.split(".")
     if parts == ["model"]:
         return Text("Model", "模型")
@@ -93,12 +93,12 @@ def setting_title(path: str) -> Text:
 
 
 def checked(data: Mapping[str, Any]) -> Settings:
-    """Settings as they are written down, each of them valid.
+    """Validate a preset's settings and return them as they are stored.
 
-    Stages have the eight numbers and names that everybody looks for, and what isn't as usual.
+    Stages keep eight common knobs, and others where they differ from the default.
 
     Raises:
-        RequestError: names the first that is unknown or out of bounds, and what is allowed.
+        RequestError: a setting is unknown or out of bounds; names the first one, and what is allowed.
     """
     unknown = next((name for name in data if name not in SETTINGS), None)
     if unknown is not None:
@@ -133,28 +133,28 @@ _SHOWN = ("width", "height", "steps", "cfg", "denoise", "sampler", "scheduler", 
 
 
 def stage_data(stage: Stage) -> Settings:
-    """A stage as a person would write it down."""
+    """A stage as plain data: eight common knobs, and others where they differ from the default."""
     if not stage.enabled:
         return stage.model_dump(mode="json", exclude_defaults=True)
     return stage.model_dump(mode="json", include=set(_SHOWN)) | stage.model_dump(mode="json", exclude_defaults=True)
 
 
 def suits(card: ModelCard, model: str) -> bool:
-    """Whether a preset's ``model`` means this one: by its name, or as a copy of that model."""
+    """Whether a preset's ``model`` matches the model of ``card``, by name or by family."""
     return model in (card.name, card.family)
 
 
 def with_strength(loras: object, strength: float) -> list[Any]:
-    """A list of LoRA uses as plain data, all of one strength."""
+    """LoRA uses as plain data, all set to ``strength``."""
     uses = loras if isinstance(loras, list | tuple) else []
     return [{**use, "strength": strength} if isinstance(use, Mapping) else use for use in uses]
 
 
 def request_settings(model: str, request: GenerationRequest, *, whole: bool) -> Settings:
-    """A request as a preset's settings; without prompt, seed and variation unless it is to be ``whole``.
+    """A request as a preset's settings; prompt, seed and variation are left out unless ``whole``.
 
-    Stages at the end that are switched off are left out: it is the same as their not being there. Choices and
-    wildcards are kept, not what was drawn for them.
+    Trailing stages that are switched off are left out, because they change nothing. Choices and wildcards are kept as
+    typed.
     """
     request = request.typed
     names = [name for name in REQUEST_FIELDS if whole or name not in _OF_ONE_PICTURE]
@@ -168,7 +168,7 @@ def request_settings(model: str, request: GenerationRequest, *, whole: bool) -> 
 
 
 def applied(settings: Mapping[str, Any], data: Mapping[str, Any]) -> Settings:
-    """A request's plain data, which has stages, with a preset's settings in it."""
+    """A request's plain data, which has ``stages``, with a preset's settings applied."""
     result = dict(data) | {name: settings[name] for name in REQUEST_FIELDS if name in settings}
     if "size" in settings:
         result["stages"] = sized_data(result.get("stages") or [], settings["size"])
@@ -180,10 +180,10 @@ def applied(settings: Mapping[str, Any], data: Mapping[str, Any]) -> Settings:
 def differences(
     settings: Mapping[str, Any], request: GenerationRequest, card: ModelCard, own: tuple[Stage, ...] | None = None
 ) -> tuple[Difference, ...]:
-    """What ``request``, for the model of ``card``, has otherwise than a preset's settings; nothing else.
+    """The settings of a preset whose value differs in ``request``, which is for the model of ``card``.
 
-    ``own`` are the stages of the model that the preset names, for where it leaves them to it. Knobs that have no
-    effect on either side are left out.
+    ``own`` are the stages of the model that the preset names; they count where the preset has no stages. Knobs that
+    have no effect on either side are left out.
     """
     request = request.typed
     data = {key: value for key, value in settings.items() if key in REQUEST_FIELDS}
@@ -229,7 +229,7 @@ def _stages(preset: tuple[Stage, ...], given: tuple[Stage, ...]) -> Iterator[Dif
 
 
 def stage_knobs(stage: Stage) -> list[str]:
-    """The knobs of a stage that have an effect with its sampler and hand-over; groups and what is in them left out."""
+    """Names of a stage's knobs that have an effect with its sampler and hand-over rule, without the groups' knobs."""
     unused = unread_options(stage.sampler, stage.handover)
     return [name for name in Stage.model_fields if name not in unused and name not in STAGE_GROUPS]
 
@@ -242,7 +242,7 @@ def _fields(prefix: str, ours: BaseModel, theirs: BaseModel, names: Any) -> Iter
 
 
 def shown_value(name: str, value: Any) -> str:
-    """The value of the setting ``name`` as it is compared and shown."""
+    """The value of the setting ``name`` as text, for comparison and display."""
     match value:
         case bool():
             return "✓" if value else "✗"

@@ -1,6 +1,6 @@
-"""What people type into prompts elsewhere and this model reads as plain text, told to them. Knows no wildcards.
+"""Warnings about prompt syntax of other tools that this model reads as plain text; wildcards are not covered.
 
-Z-Image reads whole sentences: in ComfyUI too, ``(word:1.3)`` reaches its text encoder as it stands (HOW-IT-COMPUTES.md
+Z-Image reads whole sentences: in ComfyUI too, ``(word:1.3)`` reaches its text encoder unchanged (HOW-IT-COMPUTES.md
 section 5).
 """
 
@@ -24,7 +24,7 @@ _WHERE = {"prompt": Text("prompt", "提示词"), "negative": Text("negative prom
 
 
 def unread_syntax(text: str, field: Literal["prompt", "negative"]) -> Iterator[Remark]:
-    """A sentence for each kind of syntax in ``text`` that means nothing to the model."""
+    """One warning for each kind of syntax in ``text`` that means nothing to the model."""
     where = _WHERE[field]
     kinds = (
         (

@@ -1,11 +1,12 @@
-"""``<lora:name:0.8>`` in a prompt: taken out of what the model reads and turned into uses of LoRAs. Knows no files.
+"""Removes ``<lora:name:0.8>`` tags from a prompt and turns them into LoRA uses. No file access.
 
 A1111's forms are understood: ``<lora:name>``, ``<lora:name:0.8>``, ``<lora:name:te:unet>`` and ``te=``, ``unet=``; also
-``<lyco:…>`` and the full-width signs ＜ ： ＞ of a Chinese keyboard. ``stages=1,2`` is ours: where it acts, from 1.
-Z-Image's LoRAs change the transformer alone, so of two numbers the second counts and the first has no effect.
+``<lyco:…>`` and the full-width signs ＜ ： ＞ of a Chinese keyboard. ``stages=1,2`` is this
+app's extension: the stages, from 1, in which the LoRA acts. Z-Image's LoRAs change the transformer only, so of two
+numbers the second counts and the first has no effect.
 
-A LoRA that stands in a tag and in the list: the tag's strength counts, and its stages where it gives any; the list's
-trigger words stay. Several tags of one LoRA are several uses and add up, as everywhere in a stack.
+Where a LoRA is in a tag and in the list, the tag's strength applies, and so do its stages if it gives any; the list's
+trigger words stay. Several tags of one LoRA are several uses, whose strengths add up.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from zimage_app.domain.text import Text, shortened
 _TAG = re.compile(r"[<＜]\s*(?:lora|lyco)\s*[:：]([^<>＜＞]*)[>＞]", re.IGNORECASE)
 _BEGUN = re.compile(r"[<＜]\s*(?:lora|lyco)\s*[:：]", re.IGNORECASE)
 _GAP = "\0"
-"""Stands where a tag stood; no prompt holds it."""
+"""Marks the place of a removed tag; occurrences in the prompt itself are replaced by spaces first."""
 _EMPTY_PLACES = re.compile(rf"(?<![\s,，、])[\s,，、]*{_GAP}[\s,，、{_GAP}]*")
 _SEPARATORS = ",，、"
 _SHOWN = 60
@@ -32,32 +33,32 @@ _NAMED = ("te", "unet", "stages")
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One tag, checked."""
+    """One validated tag."""
 
     name: str
     strength: float
     stages: tuple[int, ...] | None
-    """Counted from 1; None where the tag says nothing of them."""
+    """Counted from 1; None where the tag gives no stages."""
     unused: float | None
-    """A strength for the text encoder that differs from the transformer's, and has no effect."""
+    """The strength for the text encoder where it differs from the transformer's; it has no effect."""
 
 
 def plain_name(name: str) -> str:
-    """A LoRA's name without its ending, by which two spellings of one file are known where no folder is at hand."""
+    """A LoRA's name with forward slashes and without its suffix, to compare spellings without file access."""
     return name.strip().replace("\\", "/").removesuffix(".safetensors")
 
 
 def tag_of(use: LoraUse) -> str:
-    """A use of the list as a tag, which ``split_tags`` reads back; trigger words have no place in it."""
+    """A LoRA use as a tag that ``split_tags`` can parse; trigger words are left out."""
     stages = "" if use.stages is None else f":stages={','.join(map(str, use.stages))}"
     return f"<lora:{use.name}:{use.strength:g}{stages}>"
 
 
 def split_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
-    """What a prompt says without its tags, and the tags in order. A prompt without tags comes back as it is.
+    """The prompt without its tags, and the tags in order. A prompt without tags is returned unchanged.
 
     Raises:
-        RequestError: a tag is not closed, has no name, or a number in it is none or out of bounds.
+        RequestError: a tag is not closed or has no name, or one of its numbers is invalid or out of bounds.
     """
     tags = tuple(_tag(match) for match in _TAG.finditer(prompt))
     text = _TAG.sub(_GAP, prompt.replace(_GAP, " ")) if tags else prompt
@@ -71,12 +72,13 @@ def split_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
 def take_tags(
     request: GenerationRequest, name_of: Callable[[str], str] = plain_name
 ) -> tuple[GenerationRequest, tuple[Text, ...]]:
-    """A request whose LoRAs all stand in its list, by the names that ``name_of`` gives, and what to tell the user.
+    """Move the prompt's LoRA tags into the request's list; returns the request and warnings for the user.
 
-    ``name_of`` raises what it has to say of a name. LoRAs at strength 0 are off: what it says of theirs doesn't count.
+    ``name_of`` returns a LoRA's full name. Its LoraError for an unknown name is ignored for LoRAs at strength 0, which
+    are off.
 
     Raises:
-        RequestError: a tag is wrong, stands in the negative prompt, or leaves no prompt or too many LoRAs.
+        RequestError: a tag is invalid or in the negative prompt, or no prompt or too many LoRAs remain.
     """
     prompt, tags = split_tags(request.prompt)
     if split_tags(request.negative)[1]:
@@ -119,7 +121,7 @@ def _named(use: LoraUse, name_of: Callable[[str], str]) -> LoraUse:
 
 
 def _with_tags(listed: list[LoraUse], tagged: list[LoraUse]) -> list[LoraUse]:
-    """The list, in which a LoRA that the prompt names too gives way to its tags, in its place."""
+    """The list with each LoRA that has tags replaced by its tags, followed by the other tags."""
     names = {plain_name(use.name) for use in tagged}
     uses: list[LoraUse] = []
     for use in listed:
@@ -203,7 +205,7 @@ def _stages(text: str, shown: str) -> tuple[int, ...]:
 
 
 def _closed(text: str) -> str:
-    """The text with each tag's place closed: one separator where the tag stood between two things, else none."""
+    """Close the gaps that tags left: one separator between two pieces of text, none at either end."""
 
     def join(match: re.Match[str]) -> str:
         if match.start() == 0 or match.end() == len(text):

@@ -1,4 +1,4 @@
-"""What a finished picture remembers: everything needed to make it again. JSON both ways, with a version number."""
+"""The record of a finished picture: everything needed to make it again, as versioned JSON."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from zimage_app.domain.wildcard_expansion import as_it_stands
 
 SCHEMA_VERSION: Literal[1] = 1
 
-_LONGEST = 2**20
-"""Letters of a record; with all texts as long as they may be, it stays below."""
+_MAX_LENGTH = 2**20
+"""Characters of a record's JSON; a record with all texts at their maximum length stays below."""
 _SHOWN_FIELD = 60
 _SHORT_HASH = 10
 """Digits of a file's SHA-256 by which Civitai finds it (its AutoV2)."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
-# Pictures come from elsewhere too: what lists and indexes count on is checked where it is read.
+# Records may come from other programs, so values that lists and the index rely on are bounded here.
 _Word = Annotated[str, Field(max_length=400)]
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
 _Side = Annotated[int, Field(gt=0, le=100_000)]
@@ -58,7 +58,7 @@ def _settled(request: GenerationRequest) -> GenerationRequest:
 
 
 class StageRecord(BaseModel):
-    """What one stage came to."""
+    """One stage of a finished run."""
 
     model_config = _FROZEN
 
@@ -69,11 +69,11 @@ class StageRecord(BaseModel):
     calls: _Count
     skipped_calls: _Count
     from_memory: bool = False
-    """It was not run: what the same stage of a run before gave was still known. The counts are that one's."""
+    """The stage was not run; the cached result of an earlier run was used, and the counts are that run's."""
 
 
 class Surroundings(BaseModel):
-    """What else decides the exact pixels: same seed and settings elsewhere may differ in the last digit."""
+    """The environment of a run: in another one, the same seed and settings may differ in the last digit."""
 
     model_config = _FROZEN
 
@@ -87,7 +87,7 @@ class Surroundings(BaseModel):
 
 
 class _Version(BaseModel):
-    """What every version of a record has."""
+    """The one field that every schema version of a record has."""
 
     model_config = ConfigDict(strict=True)
 
@@ -121,7 +121,7 @@ class ImageRecord(BaseModel):
 
     @property
     def steps(self) -> int:
-        """Sampling steps of all stages together, as they were asked for."""
+        """Requested sampling steps, summed over the stages that ran."""
         asked = self.request.stages or ()
         return sum(asked[stage.number].steps for stage in self.stages)
 
@@ -131,12 +131,12 @@ class ImageRecord(BaseModel):
         return seeds_that_acted(self.request, [stage.number for stage in self.stages])
 
     def to_json(self) -> str:
-        """One line of JSON."""
+        """The record as one line of JSON."""
         return self.model_dump_json()
 
     @classmethod
     def from_json(cls, text: str) -> ImageRecord:
-        """Read it back; raises StorageError for what is not a record of ours or of a newer version."""
+        """Parse a record; raises StorageError for text that is not a record, or one of a newer version."""
         if _too_much(text):
             raise StorageError(
                 Text("These settings are too long to be this app's.", "这些参数过长，不是本程序写入的。")
@@ -161,7 +161,7 @@ class ImageRecord(BaseModel):
                     f"这不是本程序能读取的参数：{field} 缺失或有误。",
                 )
             ) from error
-        # Pictures from before there were wildcards: what looks like one was read by the model as it stands.
+        # In records older than wildcard support, text that looks like a wildcard reached the model unchanged.
         return record.model_copy(update={"request": as_it_stands(record.request)})
 
     @property
@@ -244,8 +244,8 @@ def _start_facts(start: StartPicture) -> dict[str, object]:
 
 
 def _too_much(text: str) -> bool:
-    """Whether a text would take much memory before it is refused."""
-    if len(text) > _LONGEST:
+    """Whether a text is too large to be validated."""
+    if len(text) > _MAX_LENGTH:
         return True
     try:
         return keys_in(read_json(text)) > MAX_KEYS

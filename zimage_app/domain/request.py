@@ -1,7 +1,7 @@
-"""What can be asked for: every knob, declared once, with its bounds and its words beside it.
+"""The generation request: every knob is declared once, with its bounds, title and help.
 
-Page, command line, checks, records and docs read this file. A request says what was asked; what it comes to for one
-model (seeds drawn, sizes and sigmas settled) is a plan (``plan.py``).
+Page, command line, validation, records and docs are built from these declarations. A request holds what the caller
+asked for; a plan (``plan.py``) is the request settled for one model, with seeds drawn and sizes and sigmas computed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_SIDE = 2048
 """Pixels."""
 MAX_LORAS = 16
 STRONGEST = 2.0
-"""Of a LoRA, up or down."""
+"""Largest absolute strength of a LoRA."""
 MAX_SEED = 2**64 - 1
 
 
@@ -52,10 +52,10 @@ class Knob:
     help: Text
     step: float | None = None
     slider_max: float | None = None
-    """Where the slider ends, when the field itself allows more than a slider can show well."""
+    """The slider's upper end, where the field allows more than a slider can show well."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The words in the schema that REST publishes."""
+        """Add title and help to the JSON schema that REST publishes."""
         return {**handler(schema), "title": self.title.en, "description": self.help.en}
 
 
@@ -77,7 +77,7 @@ UpscaleMethod = Literal["nearest-exact", "bilinear", "bicubic", "area", "bislerp
 
 
 class EasyCache(BaseModel):
-    """When a model evaluation may be skipped and the last change used again (HOW-IT-COMPUTES.md section 6)."""
+    """EasyCache: when to skip a model evaluation and reuse the last change (HOW-IT-COMPUTES.md section 6)."""
 
     model_config = _STRICT
 
@@ -136,9 +136,9 @@ class EasyCache(BaseModel):
 
 
 class Nag(BaseModel):
-    """Normalised attention guidance: the negative prompt in every attention, at CFG 1 too (``engine/guidance/nag.py``).
+    """Normalised attention guidance: the negative prompt acts in every attention layer, at CFG 1 too.
 
-    Where the negative prompt has no tokens of its own, it is held against an empty one, as CFG does.
+    An empty negative prompt is encoded as empty text, as with CFG (``engine/guidance/nag.py``).
     """
 
     model_config = _STRICT
@@ -222,11 +222,11 @@ class Nag(BaseModel):
 
     @property
     def on(self) -> bool:
-        """Whether it changes anything."""
+        """Whether these settings change anything."""
         return self.scale > 1.0 and self.alpha > 0.0
 
     def acts_at(self, sigma: float) -> bool:
-        """Whether it acts at a noise level; both ends belong to it."""
+        """Whether NAG acts at noise level ``sigma``; both ends of the range are included."""
         return as_float32(self.sigma_start) >= sigma >= as_float32(self.sigma_end)
 
     @model_validator(mode="after")
@@ -235,7 +235,7 @@ class Nag(BaseModel):
 
 
 class NegPip(BaseModel):
-    """Phrases whose meaning is subtracted inside the prompt (``engine/guidance/negpip.py``)."""
+    """NegPiP: subtracts the meaning of phrases inside the prompt (``engine/guidance/negpip.py``)."""
 
     model_config = _STRICT
 
@@ -255,7 +255,7 @@ class NegPip(BaseModel):
 
 
 class CfgLimit(BaseModel):
-    """A limit to what CFG makes (``engine/guidance/limit.py``)."""
+    """Limits the length of CFG's result (``engine/guidance/limit.py``)."""
 
     model_config = _STRICT
 
@@ -285,7 +285,7 @@ class CfgLimit(BaseModel):
 
 
 class Variance(BaseModel):
-    """Noise on what the model reads of the prompt, so that seeds differ more (``engine/guidance/variance.py``)."""
+    """Noise added to the encoded prompt, so that seeds differ more (``engine/guidance/variance.py``)."""
 
     model_config = _STRICT
 
@@ -336,7 +336,7 @@ class Variance(BaseModel):
 
 
 def _descending(model: _Model, start: str, end: str) -> _Model:
-    """Refuses a range of noise levels whose start lies below its end."""
+    """Refuse a range of noise levels whose start lies below its end."""
     first, last = getattr(model, start), getattr(model, end)
     if first < last:
         raise refusal(
@@ -349,7 +349,7 @@ def _descending(model: _Model, start: str, end: str) -> _Model:
 
 
 class Stage(BaseModel):
-    """One pass over the picture. Progressive generation is a tuple of these."""
+    """One denoising pass at one size. A progressive generation is a tuple of stages."""
 
     model_config = _STRICT
 
@@ -596,7 +596,7 @@ def _groups(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 
 STAGE_GROUPS = _groups(Stage)
-"""The fields of a stage that are on or off as a whole, and hold knobs of their own."""
+"""The fields of a stage that hold a group of knobs and can be switched off as a whole, with None."""
 
 
 REFERENCE_STAGES = (
@@ -658,7 +658,7 @@ Triggers = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], 
 class LoraUse(BaseModel):
     """One LoRA of the stack: which file, how strongly, and in which stages.
 
-    The same LoRA may stand in the stack more than once; its strengths add up. With other ``stages`` each, it has a
+    The same LoRA may be in the stack more than once: its strengths add up, and with different ``stages`` it gets a
     strength per stage.
     """
 
@@ -706,12 +706,12 @@ class LoraUse(BaseModel):
     ] = None
 
     def acts_in(self, stage: int) -> bool:
-        """Whether it is on in the stage of that number, counted from 0."""
+        """Whether the LoRA is on in stage number ``stage``, counted from 0."""
         return self.strength != 0.0 and (self.stages is None or stage + 1 in self.stages)
 
 
 class Template(BaseModel):
-    """Texts as they were typed, where something was drawn for their choices and wildcards (``wildcards.py``)."""
+    """The texts as typed, with the choices and wildcards that were drawn (``wildcards.py``)."""
 
     model_config = _STRICT
 
@@ -724,12 +724,12 @@ class Template(BaseModel):
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 """The SHA-256 of a file."""
 MAX_MARGIN = 2048
-"""Pixels added on one side of a picture."""
+"""Maximum of pixels added on one side of a picture."""
 Margin = Annotated[int, Field(ge=0, le=MAX_MARGIN)]
 
 
 class Upscaler(BaseModel):
-    """A file that enlarges a start picture before it is brought to its stage's size."""
+    """An upscaling model that enlarges the start picture before it is resized to its stage's size."""
 
     model_config = _STRICT
 
@@ -754,9 +754,9 @@ class Upscaler(BaseModel):
 
 
 class StartPicture(BaseModel):
-    """A picture to begin with instead of noise alone (image-to-image). Stages before ``stage`` are left out.
+    """A picture to start from instead of pure noise (image-to-image). Stages before ``stage`` are skipped.
 
-    With a ``mask``, or margins that extend it, the rest of it is kept (inpainting, outpainting).
+    With a ``mask``, or margins that extend the picture, the rest of it is kept (inpainting, outpainting).
     """
 
     model_config = _STRICT
@@ -871,9 +871,9 @@ class StartPicture(BaseModel):
 
 
 class GenerationRequest(BaseModel):
-    """Everything that makes a picture, as it was asked for.
+    """All settings of a picture, as requested.
 
-    ``stages`` left out means the model's own recommendation; Z-Image-Turbo's is the reference workflow.
+    Without ``stages`` the model's recommended stages apply; Z-Image-Turbo's are those of the reference workflow.
     """
 
     model_config = _STRICT
@@ -978,7 +978,7 @@ class GenerationRequest(BaseModel):
 
     @property
     def running(self) -> tuple[tuple[int, Stage], ...]:
-        """The stages that run, by their numbers from 0: those that are on, from the start picture's stage on."""
+        """(number from 0, stage) of each stage that runs: those that are on, from the start picture's stage onwards."""
         first = self.start.stage - 1 if self.start else 0
         return tuple(
             (number, stage) for number, stage in enumerate(self.stages or ()) if stage.enabled and number >= first
@@ -986,7 +986,7 @@ class GenerationRequest(BaseModel):
 
     @property
     def typed(self) -> GenerationRequest:
-        """As it was typed: where choices or wildcards were drawn, with these again instead of what was drawn."""
+        """The request as typed: drawn texts are replaced by the choices and wildcards they were drawn from."""
         if self.template is None:
             return self
         texts = {name: getattr(self.template, name) for name in Template.model_fields}
@@ -994,18 +994,18 @@ class GenerationRequest(BaseModel):
 
     @property
     def full_prompt(self) -> str:
-        """What the text encoder reads: the trigger words that the prompt doesn't hold yet, then the prompt.
+        """The text encoder's input: the trigger words that the prompt doesn't contain yet, then the prompt.
 
-        LoRA tags must have been taken out before (``prompt_tags.py``), choices made (``drawing.py``).
+        LoRA tags must be removed (``prompt_tags.py``) and choices drawn (``wildcard_expansion.py``) beforehand.
         """
         return ", ".join([*self.joined_words, self.prompt])
 
     @property
     def joined_words(self) -> tuple[str, ...]:
-        """The trigger words in front of the prompt, which doesn't hold them yet.
+        """The trigger words to put in front of the prompt: those that it doesn't contain yet.
 
-        The LoRAs' words come first, in the order of the stack, then the free ones; each once, however it is written
-        (upper case or full width).
+        Words of the LoRAs that are on come first, in stack order, then ``triggers``; each once, ignoring case and full
+        width.
         """
         on = (word for use in self.loras if use.strength for word in use.triggers)
         words: dict[str, str] = {}
@@ -1015,16 +1015,16 @@ class GenerationRequest(BaseModel):
 
 
 _LETTER = r"[^\W\u2e80-\U0010ffff]"
-"""Of a script that separates its words; Chinese does not."""
+"""A letter of a script that separates words by spaces, unlike Chinese."""
 
 
 def _folded(text: str) -> str:
-    """Without the difference between upper and lower case, full and half width, one space and several."""
+    """Normalise case, full and half width, and runs of white space, for comparison."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def holds_word(text: str, word: str) -> bool:
-    """Whether ``word`` stands in ``text``, however it is written, but not inside a longer one as in ``drink``."""
+    """Whether ``text`` has ``word`` as a whole word, ignoring case and width: ``ink`` is not found in ``drink``."""
     text, word = _folded(text), _folded(word)
     before = f"(?<!{_LETTER})" if re.match(_LETTER, word) else ""
     after = f"(?!{_LETTER})" if re.match(_LETTER, word[-1]) else ""
@@ -1032,28 +1032,28 @@ def holds_word(text: str, word: str) -> bool:
 
 
 def knob_of(model: type[BaseModel], name: str) -> Knob:
-    """The Knob that a field was declared with."""
+    """The Knob declared for the field ``name`` of ``model``."""
     return next(item for item in model.model_fields[name].metadata if isinstance(item, Knob))
 
 
 def parse_request(data: Mapping[str, Any]) -> GenerationRequest:
-    """Plain data (a page's values, JSON, YAML) as a request.
+    """Parse plain data (a page's values, JSON, YAML) into a request.
 
     Raises:
-        RequestError: names the first field that is out of bounds, its value and what is allowed.
+        RequestError: a field is invalid; names the first one, its value and what is allowed.
     """
     return parse_as(GenerationRequest, data)
 
 
 def parse_stage(data: Mapping[str, Any]) -> Stage:
-    """Plain data as one stage; raises RequestError as ``parse_request`` does."""
+    """Parse plain data into one stage; raises RequestError as ``parse_request`` does."""
     return parse_as(Stage, data)
 
 
 def parse_as(model: type[_Model], data: Mapping[str, Any]) -> _Model:
-    """Plain data as any strict model; raises RequestError as ``parse_request`` does."""
+    """Parse plain data into any strict model; raises RequestError as ``parse_request`` does."""
     try:
-        # Through JSON, so that lists are taken for tuples and nothing else is bent: strict mode stays strict.
+        # Through JSON, because strict mode then accepts lists for tuples, but still converts nothing else.
         text = json.dumps(data)
         if keys_in(data) > MAX_KEYS:
             raise RequestError(

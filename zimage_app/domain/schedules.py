@@ -1,8 +1,8 @@
-"""Noise schedules: name -> sigmas. Pure arithmetic, as HOW-IT-COMPUTES.md sections 3 and 4.4 write it.
+"""Noise schedules: name -> sigmas. Pure arithmetic, following HOW-IT-COMPUTES.md sections 3 and 4.4.
 
 A schedule function takes ``(shift, steps)`` and returns the noise levels of a whole run, from high to low, ending in 0.
 ``stage_sigmas`` cuts the part that a denoise below 1 leaves. Values are rounded to float32 where ComfyUI rounds them,
-because an index or a comparison further on may depend on the last bit. ``exp``, ``tan`` and ``pow`` are worked out in
+because a later index or comparison may depend on the last bit. ``exp``, ``tan`` and ``pow`` are computed in
 float64 and rounded once, so that every machine gets the same list; torch's own float32 versions differ from one
 processor to the next, by one last bit where the exact value lies almost midway between two float32 numbers.
 """
@@ -64,7 +64,7 @@ def _with_zero(values: Floats) -> Floats:
 
 
 def _flow_match(shift: float, steps: int) -> Floats:
-    """Evenly spaced from 1 to the lowest level of the table, then shifted: so shifted twice at the low end."""
+    """Evenly spaced from 1 to the table's lowest level, then shifted, so that the low end is shifted twice."""
     times = np.linspace(TABLE_SIZE, sigma_table(shift)[0] * TABLE_SIZE, steps) / TABLE_SIZE
     return shifted(shift, times)
 
@@ -75,19 +75,19 @@ def flow_match(shift: float, steps: int) -> Floats:
 
 
 def flow_match_karras(shift: float, steps: int) -> Floats:
-    """The node's ``use_karras_sigmas``: rho 7 between the ends of ``flow_match``."""
+    """The FlowMatchEuler node's ``use_karras_sigmas``: rho 7 between the ends of ``flow_match``."""
     high, low = _flow_match(shift, steps)[[0, -1]] ** (1.0 / _KARRAS_RHO)
     return _with_zero((high + np.linspace(0.0, 1.0, steps) * (low - high)) ** _KARRAS_RHO)
 
 
 def flow_match_exponential(shift: float, steps: int) -> Floats:
-    """The node's ``use_exponential_sigmas``: log-linear between the ends of ``flow_match``."""
+    """The FlowMatchEuler node's ``use_exponential_sigmas``: log-linear between the ends of ``flow_match``."""
     high, low = np.log(_flow_match(shift, steps)[[0, -1]])
     return _with_zero(np.exp(np.linspace(high, low, steps)))
 
 
 def flow_match_beta(shift: float, steps: int) -> Floats:
-    """The node's ``use_beta_sigmas``: quantiles of Beta(0.6, 0.6) between the ends of ``flow_match``."""
+    """The FlowMatchEuler node's ``use_beta_sigmas``: quantiles of Beta(0.6, 0.6) between the ends of ``flow_match``."""
     high, low = _flow_match(shift, steps)[[0, -1]]
     return _with_zero(low + betaincinv(_BETA, _BETA, 1.0 - np.linspace(0.0, 1.0, steps)) * (high - low))
 
@@ -96,7 +96,7 @@ def flow_match_linear(shift: float, steps: int) -> Floats:
     """The list registered for KSampler: dynamic shifting with mu 0, so no shift at all."""
     del shift
     times = np.linspace(TABLE_SIZE, sigma_table(1.0)[0] * TABLE_SIZE, steps) / TABLE_SIZE
-    # Dynamic shifting's own formula; for mu 0 it changes no more than a last bit.
+    # The formula of dynamic shifting; at mu 0 it changes at most the last bit.
     return _with_zero(1.0 / (1.0 + (1.0 / times - 1.0)))
 
 
@@ -107,7 +107,7 @@ def simple(shift: float, steps: int) -> Floats:
 
 
 def _linspace(start: float, end: float, points: int) -> Floats:
-    """Evenly spaced float32 values as torch lays them: from both ends towards the middle, each rounded once."""
+    """Evenly spaced float32 values as ``torch.linspace`` computes them: from both ends inwards, each rounded once."""
     if points == 1:
         return _f32(np.array([start]))
     first, last = np.float32(start), np.float32(end)
@@ -117,7 +117,7 @@ def _linspace(start: float, end: float, points: int) -> Floats:
 
 
 def _uniform(shift: float, points: int) -> Floats:
-    """Linear in time; the low end is shifted twice, because a flow model takes its sigma for the time."""
+    """Linear in time; the low end is shifted twice, because a flow model uses its (shifted) sigma as the time."""
     return _shifted_f32(shift, _linspace(1.0, sigma_table(shift)[0], points).astype(np.float32))
 
 
@@ -127,7 +127,7 @@ def normal(shift: float, steps: int) -> Floats:
 
 
 def sgm_uniform(shift: float, steps: int) -> Floats:
-    """``normal`` with one point more, and the last left out."""
+    """``normal`` with one point more, without the last one."""
     return _with_zero(_uniform(shift, steps + 1)[:-1])
 
 
@@ -139,7 +139,7 @@ def ddim_uniform(shift: float, steps: int) -> Floats:
 
 
 def beta(shift: float, steps: int) -> Floats:
-    """Quantiles of Beta(0.6, 0.6) as indices into the table; neighbours that fall together are dropped."""
+    """Quantiles of Beta(0.6, 0.6) as indices into the table; equal neighbours are dropped."""
     table = sigma_table(shift)
     quantiles = 1.0 - np.linspace(0.0, 1.0, steps, endpoint=False)
     indices = np.rint(betaincinv(_BETA, _BETA, quantiles) * (TABLE_SIZE - 1)).astype(int)
@@ -200,7 +200,7 @@ SCHEDULERS: dict[str, Schedule] = {
 
 
 def list_length(steps: int, denoise: float) -> int:
-    """Steps of the whole list, of which ``denoise`` leaves the last ``steps``: KSampler's and BasicScheduler's rule."""
+    """Steps of the full schedule, whose last ``steps`` ``denoise`` keeps (rule of KSampler and BasicScheduler)."""
     return steps if denoise >= 1.0 else int(steps / denoise)
 
 
@@ -209,9 +209,9 @@ def stage_sigmas(
 ) -> tuple[float, ...]:
     """The noise levels of one stage: float32 values, strictly falling, the last 0.
 
-    ``denoise`` keeps ``steps`` real steps, out of ``int(steps / denoise)`` (KSampler's and BasicScheduler's rule).
-    ``discard_penultimate`` is for the samplers whose list is computed one step longer and whose last non-zero sigma
-    is then dropped. The list is shorter than ``steps + 1`` where the schedule cannot tell so many levels apart.
+    ``denoise`` keeps the last ``steps`` of ``int(steps / denoise)`` steps (KSampler's and BasicScheduler's rule).
+    ``discard_penultimate`` is for samplers whose schedule is computed one step longer and whose last non-zero sigma
+    is then dropped. The result is shorter than ``steps + 1`` where some of the schedule's levels coincide.
     """
     total = list_length(steps, denoise)
     sigmas = SCHEDULERS[scheduler](shift, total + 1 if discard_penultimate else total)
@@ -219,6 +219,6 @@ def stage_sigmas(
         sigmas = np.delete(sigmas, -2)
     # BasicScheduler and KSampler differ for a list longer than steps + 1 at denoise 1; the reference uses the former.
     kept = _f32(sigmas)[-(steps + 1) :]
-    # A level that comes twice is a step of length 0, where a multistep sampler would divide by 0.
+    # A repeated level would be a step of length 0, where a multistep sampler divides by 0.
     falling = np.append(True, kept[1:] < kept[:-1])
     return tuple(float(value) for value in kept[falling])

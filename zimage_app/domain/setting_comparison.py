@@ -1,4 +1,4 @@
-"""The settings of several pictures side by side, and which of them differ. Knows no files."""
+"""The settings of several pictures side by side, and which of them differ. No file access."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _NONE = "—"
 
 @dataclass(frozen=True, slots=True)
 class SettingComparison:
-    """One setting of all the pictures."""
+    """The values of one setting in all compared pictures."""
 
     path: str
-    """As in a request: ``stages.1.denoise``."""
+    """The setting's path in a request, as in ``stages.1.denoise``."""
     values: tuple[str, ...]
-    """In the order of the pictures; a dash where one has no such setting."""
+    """In the order of the pictures; a dash where a picture has no such setting."""
 
     @property
     def title(self) -> Text:
-        """What the setting is called."""
+        """The setting's title for display."""
         return setting_title(self.path)
 
     @property
     def same(self) -> bool:
-        """Whether all pictures have the same."""
+        """Whether all pictures have the same value."""
         return len(set(self.values)) == 1
 
 
 def side_by_side(records: Sequence[ImageRecord]) -> tuple[SettingComparison, ...]:
-    """Every setting that any of the pictures was made with; of stages that didn't run, none."""
+    """Every setting that any of the pictures was made with; stages that didn't run are left out."""
     tables = [dict(_settings(record)) for record in records]
     paths = dict.fromkeys(path for table in tables for path in table)
     common = [path for path in paths if not path.startswith("stages.")]

@@ -1,4 +1,4 @@
-"""Settings by their dotted path, as in ``stages.1.denoise``, put into a request's plain data."""
+"""Sets values in a request's plain data by dotted path, as in ``stages.1.denoise``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, Stage
 from zimage_app.domain.text import Text
 
 MAX_DIGITS = 100
-"""Python refuses to read a number of thousands of digits."""
+"""Digits of an index; Python refuses to parse numbers with thousands of digits."""
 
 
 def plain_value(text: str) -> Any:
-    """JSON where it is JSON (numbers, true, null, lists), else the text itself."""
+    """Parse ``text`` as JSON (numbers, true, null, lists); other text is returned unchanged."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -31,7 +31,11 @@ def is_text(path: str) -> bool:
 
 
 def put(data: dict[str, Any], path: str, value: Any) -> None:
-    """``stages.1.denoise`` = value. A name that isn't there is left for the request's own check to refuse."""
+    """Set the value at ``path``; the request's validation refuses an unknown last name.
+
+    Raises:
+        RequestError: the path leads to a stage that does not exist, or through a value without settings.
+    """
     *parents, last = path.split(".")
     place: Any = data
     for depth, part in enumerate(parents):

@@ -1,4 +1,4 @@
-"""The size of a picture as one thing: the last stage's, which the stages before it follow in proportion."""
+"""The picture's size as one setting: the last stage has that size, and earlier stages follow in proportion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zimage_app.domain.request import MAX_SIDE, REFERENCE_STAGES, Stage, parse_s
 from zimage_app.domain.text import Text
 
 GRID = 16
-"""Every side is a multiple of it."""
+"""Every side is a multiple of this many pixels."""
 LEAST_SIDE = 64
 _SIZE = re.compile(r"([0-9]{1,5})\s*[xX×*]\s*([0-9]{1,5})")
 _RATIO = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:：]\s*([0-9]{1,5}(?:\.[0-9]{1,4})?)")
@@ -21,8 +21,8 @@ _RATIO = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,4})?)\s*[:：]\s*([0-9]{1,5}(?:\.[
 def sized(stages: Sequence[Stage], width: int, height: int) -> tuple[Stage, ...]:
     """The stages for a picture of this size: the last one that is on gets it exactly, the others keep their share.
 
-    A stage's share is the root of its pixels over the last one's, so that all have the picture's proportions as nearly
-    as the grid allows. The reference's sizes come out at 672 x 864.
+    A stage's share is sqrt(its pixels / the last stage's pixels). All stages get the picture's proportions as nearly as
+    the grid allows. 672 x 864 gives the reference workflow's sizes.
     """
     last = final_stage(stages)
     return tuple(
@@ -32,18 +32,18 @@ def sized(stages: Sequence[Stage], width: int, height: int) -> tuple[Stage, ...]
 
 
 def sized_data(stages: Sequence[Mapping[str, Any]], size: str) -> list[dict[str, Any]]:
-    """Stages as plain data, brought to the size that a text means; raises RequestError as ``size_from`` does."""
+    """Stages as plain data, resized to the size in the text ``size``; raises RequestError as ``size_from`` does."""
     parsed = [parse_stage(stage) for stage in stages]
     return [stage.model_dump(mode="json") for stage in sized(parsed, *size_from(size, parsed))]
 
 
 def size_from(text: str, stages: Sequence[Stage]) -> tuple[int, int]:
-    """Width and height that a text means: ``672x864``, or a ratio as in ``3:4``.
+    """Parse a size as in ``672x864``, or a ratio as in ``3:4``, into (width, height) in pixels.
 
-    A ratio keeps the number of pixels of the stages' picture, as nearly as the grid allows.
+    A ratio keeps the number of pixels of the last stage, as nearly as the grid allows.
 
     Raises:
-        RequestError: of ``size``; the text is neither, or a side is off the grid or out of bounds.
+        RequestError: for ``size``: the text is neither, or a side is off the grid or out of bounds.
     """
     if found := _SIZE.fullmatch(text.strip()):
         width, height = int(found[1]), int(found[2])
@@ -65,10 +65,11 @@ def size_from(text: str, stages: Sequence[Stage]) -> tuple[int, int]:
 
 
 def with_sizes(stages: Sequence[Any], size: str) -> list[Any]:
-    """Stages as plain data, in which those that give no size of their own follow that of the picture.
+    """Stages as plain data, with a size filled in where they give none.
 
-    The last three have the reference's shares of it, as 672x864, 336x432, 176x224; before them each has half of the
-    next one's. What is no stage at all is left for the request's check. Raises RequestError as ``size_from`` does.
+    The last three get the reference workflow's shares of the picture's size, as in 672x864, 336x432, 176x224; each
+    earlier one gets half of the next. Items that are not mappings are left for the request's validation. Raises
+    RequestError as ``size_from`` does.
     """
     width, height = size_from(size, REFERENCE_STAGES)
     on = [place for place, stage in enumerate(stages) if not isinstance(stage, Mapping) or stage.get("enabled", True)]
@@ -81,7 +82,7 @@ def with_sizes(stages: Sequence[Any], size: str) -> list[Any]:
 
 
 def _following(place: int, width: int, height: int) -> tuple[int, int]:
-    """The size of the stage that stands so many places before the last, for a picture of this size."""
+    """The size of the stage that is ``place`` places before the last, for a picture of ``width`` x ``height``."""
     last, known = REFERENCE_STAGES[-1], min(place, len(REFERENCE_STAGES) - 1)
     stage = REFERENCE_STAGES[-1 - known]
     return _share(stage, last, width, height, 2.0 ** (known - place))

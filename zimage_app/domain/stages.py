@@ -1,6 +1,6 @@
-"""Stages as a list that is edited: which stage comes after the last, and where LoRAs act when stages change places.
+"""Edits of the list of stages: settings for an added stage, and the LoRAs' stage numbers after stages moved.
 
-Knows no page: an edit is the tuple of the old places (from 0) that the new stages come from.
+The result of an edit is a tuple that gives, for each new stage, the old position (from 0) it comes from.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ _MAX_PIXELS = 2048
 _STEP = 16
 _ENLARGEMENTS = (2.0, 1.5)
 _REDRAWN = 0.6
-"""Denoise of a stage that follows one which draws the whole picture."""
+"""Denoise of a stage that is added after one with denoise 1."""
 
 
 def places_after(edit: Edit, stage: int, count: int) -> Places:
-    """Where the stages come from after an edit of ``stage`` (from 0) of ``count``.
+    """The old position of each new stage, after ``edit`` of ``stage`` (from 0) out of ``count`` stages.
+
+    A move beyond either end changes nothing.
 
     Raises:
-        RequestError: there would be no stage or too many; a move beyond either end leaves all where they are.
+        RequestError: no stage would be left, or there would be too many.
     """
     places = list(range(count))
     if edit in ("add", "duplicate") and count >= MAX_STAGES:
@@ -51,9 +53,9 @@ def places_after(edit: Edit, stage: int, count: int) -> Places:
 
 
 def following(last: Stage) -> Stage:
-    """The stage that suits after ``last``: like it, on a larger picture where there is room, and redrawing part of it.
+    """Settings for a stage added after ``last``: the same, but larger where there is room, and with denoise below 1.
 
-    A seed of its own is left to the base seed, because the same noise twice makes the picture grainy.
+    Its seed follows the base seed, because the same noise twice makes the picture grainy.
     """
     factor = next((each for each in _ENLARGEMENTS if max(last.width, last.height) * each <= _MAX_PIXELS), 1.0)
     size = {name: int(getattr(last, name) * factor) // _STEP * _STEP for name in ("width", "height")}
@@ -62,7 +64,7 @@ def following(last: Stage) -> Stage:
 
 
 def shaped(stage: Stage, width: int, height: int) -> tuple[int, int]:
-    """Width and height of a stage in the proportions of a canvas, with about as many pixels as it has."""
+    """(width, height) of a stage in the proportions of ``width`` x ``height``, with about its number of pixels."""
     factor = math.sqrt(stage.width * stage.height / (width * height))
     sides = (round(side * factor / _STEP) * _STEP for side in (width, height))
     across, along = (min(max(side, _LEAST_PIXELS), _MAX_PIXELS) for side in sides)
@@ -70,9 +72,9 @@ def shaped(stage: Stage, width: int, height: int) -> tuple[int, int]:
 
 
 def renumbered(uses: Iterable[LoraUse], places: Sequence[int]) -> tuple[tuple[LoraUse, ...], tuple[Text, ...]]:
-    """LoRAs whose stages have moved to ``places``: each acts in the same stages as before, and in their copies.
+    """Renumber the LoRAs' stages after an edit, so that each acts in the same stages as before and in their copies.
 
-    One that acted in removed stages only is switched off, which a sentence says.
+    A LoRA that acted in removed stages only is switched off. Returns the LoRAs and a message for each that was.
     """
     kept: list[LoraUse] = []
     said: list[Text] = []

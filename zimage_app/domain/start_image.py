@@ -1,4 +1,4 @@
-"""The start picture as one stage takes it, with the part of it that is redrawn."""
+"""The start picture prepared for one stage, with the mask of the part to redraw."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Mask = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class StartImage:
-    """The start picture as one stage takes it."""
+    """The start picture prepared for one stage."""
 
     picture: Picture | None
-    """In the stage's size; None: what the stage before hands over is taken for it."""
+    """At the stage's size; None: the previous stage's output is used instead."""
     mask: Mask | None = None
-    """In any size; None: all of it is redrawn."""
+    """At any size; None: the whole picture is redrawn."""

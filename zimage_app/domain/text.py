@@ -1,4 +1,4 @@
-"""A sentence for users, in the languages that the app speaks, and what of a text is safe to show."""
+"""Sentences for users in the app's languages, and escaping of characters that are unsafe to show."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _UNPRINTABLE = re.compile(rf"[{_COMMANDS}]")
 
 
 def visible(text: str, *, escapes: bool = False) -> str:
-    """The text with what commands a terminal, breaks lines or turns reading round as ``\\u009b``.
+    """Escape control characters, line separators and bidirectional marks, as in ``\\u009b``.
 
-    Line feed and tab stay; so does what stands below U+0020 with ``escapes``, for text that colours itself.
+    Line feed and tab stay. With ``escapes``, all characters below U+0020 stay, for text with ANSI colours.
     """
     return (_UNPRINTABLE if escapes else _HIDDEN).sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -32,9 +32,9 @@ def shortened(text: str, length: int) -> str:
 
 
 def language_named(name: object) -> Language:
-    """The language that a browser, a system or a page calls so: ``zh-CN``, ``zh_TW.UTF-8``, ``Chinese``, ``en-GB``.
+    """The language for a name from a browser, a system or a page: ``zh-CN``, ``zh_TW.UTF-8``, ``Chinese``, ``en-GB``.
 
-    Of a list, as in ``zh-TW,zh;q=0.9,en``, the first counts.
+    In a list, as in ``zh-TW,zh;q=0.9,en``, the first entry counts.
     """
     first = str(name).partition(",")[0].strip().replace("_", "-")
     if not first.lower().startswith(("zh", "chinese")):
@@ -44,7 +44,7 @@ def language_named(name: object) -> Language:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The same sentence in English and in simplified Chinese, from which the traditional one is made.
+    """A sentence in English and in simplified Chinese, from which the traditional Chinese one is converted.
 
     The Chinese may be missing while a text is being written, and English is shown then; ``tools/release.py`` lists
     such texts and makes no release with them.

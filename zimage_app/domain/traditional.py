@@ -1,6 +1,6 @@
-"""Simplified Chinese sentences of the app's in the traditional characters and words of Taiwan. Knows none of them.
+"""Converts the app's simplified Chinese sentences to the traditional characters and words of Taiwan.
 
-OpenCC's dictionaries do it (https://github.com/BYVoid/OpenCC, Apache-2.0), so that no third text is written by hand.
+OpenCC's dictionaries (https://github.com/BYVoid/OpenCC, Apache-2.0) save writing a third text by hand.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 _CONFIGURATION = "s2twp"
-"""Simplified to Taiwan's, phrases too: 软件 becomes 軟體."""
+"""OpenCC's name for simplified to Taiwanese Chinese, including phrases: 软件 becomes 軟體."""
 _CHINESE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
 _REMEMBERED = 8192
 _OWN_WORDS = {
@@ -37,12 +37,12 @@ _OWN_WORDS = {
     "回車": "Enter",
     "回收站": "資源回收筒",
 }
-"""What OpenCC chooses and a page would say otherwise."""
+"""Corrections: OpenCC's word → the word that suits a page."""
 
 
 @lru_cache(_REMEMBERED)
 def traditional(zh: str, en: str = "") -> str:
-    """``zh`` in traditional Chinese. Chinese that stands in the English sentence too is the user's own, and stays."""
+    """``zh`` in traditional Chinese. Chinese that is in ``en`` too was typed by the user and stays unchanged."""
     own = sorted(set(_CHINESE.findall(en)), key=len, reverse=True)
     if not own:
         return _converted(zh)
@@ -59,6 +59,6 @@ def _converted(text: str) -> str:
 
 @lru_cache(1)
 def _converter() -> Any:
-    from opencc import OpenCC  # its dictionaries take a quarter of a second, and only some visitors need them
+    from opencc import OpenCC  # loading takes a quarter of a second, and only some users need it
 
     return OpenCC(_CONFIGURATION)

@@ -1,6 +1,6 @@
-"""One denoising trajectory over rising resolutions: where it goes on at the next size, and at which noise level.
+"""One denoising trajectory over rising resolutions: when it moves to the next size, and at which noise level.
 
-The rule of SGLang's progressive resolution (pull request 27524), for sides that grow by any ratio. Pure arithmetic.
+Follows SGLang's progressive resolution (pull request 27524), but for any growth ratio. Pure arithmetic.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 _SPECTRUM = 203.615097
 _SPECTRUM_FALL = 1.915461
-"""Of a picture's power spectrum: ``P = 203.615097 w^-1.915461`` at frequency w, fitted there to the VAE's latents."""
+"""A picture's power spectrum, ``P = 203.615097 w^-1.915461`` at frequency w; SGLang fitted it to the VAE's latents."""
 _SEED_STRIDE = 10_000
 _SEEDS = 2**64
 
@@ -21,12 +21,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """The point of a trajectory from which a stage goes on at its own size."""
+    """The point at which a stage takes over the previous stage's trajectory, at its own size."""
 
     sigma: float
-    """Noise level of the latent that is handed over; the stage's first one lies higher."""
+    """Noise level of the latent that is handed over; the stage's first sigma is higher."""
     seed: int
-    """Of the noise that fills the frequencies which the latent doesn't have."""
+    """Seed of the noise that fills the frequencies missing from the smaller latent."""
 
 
 def switch_sigma(size: Size, delta: float) -> float:
@@ -45,18 +45,18 @@ def switch_step(sigmas: Sequence[float], threshold: float) -> int:
 
 
 def growth(before: Size, after: Size) -> float:
-    """How much longer the sides become: the root of the areas' ratio."""
+    """The growth factor of the sides: the square root of the ratio of the areas."""
     return math.sqrt(after[0] * after[1] / (before[0] * before[1]))
 
 
 def raised(sigma: float, ratio: float) -> float:
     """The noise level after sides grew by ``ratio``: ``r s / (1 + (r-1) s)``.
 
-    A picture's coefficients grow with its sides, white noise's don't, so the same latent stands at a higher level.
+    A picture's frequency coefficients grow with its sides, white noise's don't, so the noise level rises.
     """
     return ratio * sigma / (1.0 + (ratio - 1.0) * sigma)
 
 
 def fill_seed(seed: int) -> int:
-    """The seed of a hand-over's noise, after ``seed`` of the trajectory's first noise or of the hand-over before."""
+    """The seed of a hand-over's noise; ``seed`` is that of the initial noise or of the previous hand-over."""
     return (seed + _SEED_STRIDE) % _SEEDS

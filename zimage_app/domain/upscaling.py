@@ -1,6 +1,6 @@
-"""A finished picture as the start of a larger one: enlarged, then redrawn a little by one stage at the new size. Pure.
+"""Upscaling of a finished picture: it is enlarged, then partly redrawn by one stage at the new size. Pure.
 
-What is asked for in short (``Upscaling``), and the request that it comes to, which is all that a record keeps.
+``Upscaling`` holds the options; ``upscaled`` turns them into a request, which is all that a record keeps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FEWEST_STEPS = 8
 
 
 class Upscaling(BaseModel):
-    """How a picture is enlarged, and how much of it is redrawn."""
+    """How to enlarge a picture, and how much of it to redraw."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -65,15 +65,15 @@ def upscaled(
     """The request that enlarges a picture.
 
     Args:
-        request: of the picture, whose prompts, words, LoRAs and seed are taken; None where it isn't known.
-        picture: the SHA-256 of its file, which was handed in.
-        size: its width and height.
-        card: of the model that redraws it; sampler, scheduler and CFG are those that its makers recommend for a single
-            stage, else those of its last one, with the model's own shift: a higher one would redraw more.
-        asked: how.
+        request: the picture's request, whose prompts, trigger words, LoRAs and seed are used; None where unknown.
+        picture: SHA-256 of the picture's uploaded file.
+        size: (width, height) of the picture in pixels.
+        card: the model that redraws it. Sampler, scheduler and CFG are those of its ``single`` stage, else of its last
+            stage; the shift is the model's own, because a higher one would redraw more.
+        asked: the options.
 
     Raises:
-        RequestError: of ``factor``, the picture would become too large; of ``prompt``, there is none.
+        RequestError: for ``factor``: the picture would become too large; for ``prompt``: there is none.
     """
     request = _with_words(request, asked)
     width, height = _enlarged(size, asked.factor)
@@ -102,7 +102,7 @@ def upscaled(
 
 
 def _with_words(request: GenerationRequest | None, asked: Upscaling) -> GenerationRequest:
-    """The picture's request with the prompts and the seed that are asked for in their place."""
+    """The picture's request, with the prompts and the seed that ``asked`` gives instead of its own."""
     names = ("prompt", "negative", "seed")
     given = {name: value for name in names if (value := getattr(asked, name)) is not None}
     if request is None:
@@ -119,7 +119,7 @@ def _with_words(request: GenerationRequest | None, asked: Upscaling) -> Generati
 
 
 def resized_by(request: GenerationRequest) -> Text:
-    """A sentence on a request of ``upscaled``: what enlarges the picture, and to which size."""
+    """A sentence about a request from ``upscaled``: what enlarges the picture, and to which size."""
     stage: Stage = request.running[0][1]
     upscaler = request.start.upscaler if request.start else None
     name = "Lanczos" if upscaler is None else upscaler.name
@@ -131,12 +131,12 @@ def resized_by(request: GenerationRequest) -> Text:
 
 
 def _acting(uses: tuple[LoraUse, ...], stage: int) -> tuple[LoraUse, ...]:
-    """The LoRAs that act in a stage, for a request that has no other."""
+    """The LoRAs that act in ``stage``, made to act in all stages of a request that has only this one."""
     return tuple(use.model_copy(update={"stages": None}) for use in uses if use.acts_in(stage))
 
 
 def _enlarged(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    """Width and height on the grid; raises RequestError where a stage can't be so large."""
+    """The enlarged (width, height), rounded to the grid; raises RequestError where a side exceeds MAX_SIDE."""
     width, height = (max(round(side * factor / GRID) * GRID, LEAST_SIDE) for side in size)
     longest = max(width, height)
     if longest > MAX_SIDE:

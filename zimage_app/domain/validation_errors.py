@@ -1,4 +1,4 @@
-"""pydantic's findings in the users' words, in both languages: field, value, what is allowed."""
+"""Turns pydantic's validation errors into sentences for users: field, value and what is allowed."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ _UNREADABLE = Text(
 
 
 def refusal(text: Text) -> PydanticCustomError:
-    """For a validator of ours to raise: the reason, in both languages."""
+    """The error for the app's own validators to raise, with the reason in both languages."""
     return PydanticCustomError(_SAID, "{en}", {"en": text.en, "zh": text.zh})
 
 
 def request_error(error: ValidationError, data: object = None) -> RequestError:
-    """The first field of ``data`` that was refused, as one sentence."""
+    """A RequestError for the first invalid field of ``data``, as one sentence."""
     details = error.errors(include_url=False)
-    if details[0]["type"] == "json_invalid":  # half a character, or lists too deep: of such a text no field is named
+    if details[0]["type"] == "json_invalid":  # a lone surrogate, or lists nested too deeply: pydantic names no field
         return RequestError(".".join(_broken_text(data, ())) or "request", _UNREADABLE)
     return finding_error(details)
 
 
 def finding_error(details: Sequence[ErrorDetails]) -> RequestError:
-    """The first of pydantic's findings as one sentence."""
+    """A RequestError for the first of pydantic's errors, as one sentence."""
     first = details[0]
     path = _path(first)
-    # A field that may be one thing or another has one finding for each.
+    # A field of a union type has one error per alternative.
     alternatives = [item for item in details if _path(item) == path and len(item["loc"]) > len(path)] or [first]
     field = ".".join(path) or "request"
     place = _place(path)
@@ -84,7 +84,7 @@ def finding_error(details: Sequence[ErrorDetails]) -> RequestError:
 
 
 def _broken_text(data: object, path: tuple[str, ...]) -> tuple[str, ...]:
-    """Where in plain data the first text stands that is no Unicode; empty where all are."""
+    """The path of the first string in plain data with a lone surrogate; empty where there is none."""
     if isinstance(data, str):
         return path if any("\ud800" <= letter <= "\udfff" for letter in data) else ()
     named = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list | tuple) else ()
@@ -93,10 +93,10 @@ def _broken_text(data: object, path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _path(detail: ErrorDetails) -> list[str]:
-    """The field's path; pydantic adds the names of a union's alternatives, which are no fields."""
+    """The field's path, without the names of union alternatives that pydantic adds."""
     path = [str(part) for part in detail["loc"] if isinstance(part, int) or part.isidentifier()]
     unknown = str(detail["loc"][-1]) if detail["type"] == "extra_forbidden" else ""
-    # A name that was made up may be anything at all.
+    # An unknown name comes from the caller and may hold any characters, so it is quoted.
     return [*path, _shortened(json.dumps(unknown, ensure_ascii=False))] if unknown not in ("", *path[-1:]) else path
 
 

@@ -2,4 +2,4 @@
 
 __version__ = "0.1.0"
 SERVICE = "Z-Image Progressive Studio"
-"""What the app calls itself to programs."""
+"""The app's name in the health check and in records."""

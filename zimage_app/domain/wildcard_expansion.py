@@ -1,4 +1,4 @@
-"""A request's choices and wildcards, drawn by its seed, and kept beside what was drawn. Knows no files."""
+"""Draws a request's choices and wildcards by its seed, and keeps the texts as typed beside. No file access."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import Lines, combinations, draw, is_plain, parse
 
 _PROMPT, _NEGATIVE, _TRIGGERS, _LORAS = range(4)
-"""Numbers of the texts: each has draws of its own, so that a choice in one changes nothing in the others."""
+"""Stream numbers of the texts: each has its own draws, so that a choice in one does not change the others."""
 
 
 def no_wildcards(name: str) -> NoReturn:
-    """The wildcards of a place without any; raises RequestError."""
+    """A ``Lines`` function without any wildcards; always raises RequestError."""
     raise RequestError(
         "prompt",
         Text(
@@ -26,12 +26,12 @@ def no_wildcards(name: str) -> NoReturn:
 
 
 def drawn(request: GenerationRequest, seed: int, lines: Lines) -> GenerationRequest:
-    """The request with all choices made, and a template that holds it as it was typed.
+    """The request with all choices drawn, and a template that holds its texts as typed.
 
-    A request without choices comes back as it is, and so does one that has been drawn already.
+    A request without choices, or one that was drawn already, is returned unchanged.
 
     Raises:
-        RequestError: names the field; its syntax is wrong, a wildcard isn't there, or nothing is left of the prompt.
+        RequestError: a text's syntax is wrong, a wildcard is unknown, or the prompt becomes empty; names the field.
     """
     if request.template is not None:
         return request
@@ -49,7 +49,7 @@ def drawn(request: GenerationRequest, seed: int, lines: Lines) -> GenerationRequ
 
 
 def ways(request: GenerationRequest, lines: Lines) -> int:
-    """In how many ways a request can be drawn; raises what ``drawn`` does where something is wrong with its texts."""
+    """The number of ways in which a request can be drawn; raises RequestError for invalid texts, as ``drawn`` does."""
     texts = {"prompt": (request.prompt,), "negative": (request.negative,), "triggers": request.triggers}
     texts |= {f"loras.{place}.triggers": use.triggers for place, use in enumerate(request.loras)}
     if request.template is not None:
@@ -58,7 +58,7 @@ def ways(request: GenerationRequest, lines: Lines) -> int:
 
 
 def as_it_stands(request: GenerationRequest) -> GenerationRequest:
-    """The request so that nothing in it is drawn, for texts from before there was any drawing."""
+    """The request with a template equal to its texts, so that nothing is drawn; for records older than wildcards."""
     words = (*request.triggers, *(word for use in request.loras for word in use.triggers))
     if request.template is not None or all(map(is_plain, (request.prompt, request.negative, *words))):
         return request
@@ -72,7 +72,7 @@ def _drawn_use(use: LoraUse, place: int, seed: int, lines: Lines) -> LoraUse:
 
 
 def _drawn_words(field: str, words: tuple[str, ...], seed: int, lines: Lines, number: int) -> tuple[str, ...]:
-    """Each word's choices made; a word of which nothing is left is left out."""
+    """The words with their choices drawn; words that become empty are dropped."""
     texts = [_drawn(field, word, seed, lines, number + 1000 * place) for place, word in enumerate(words, 1)]
     return tuple(text for text in texts if text.strip())
 
@@ -94,7 +94,7 @@ def _ways(field: str, text: str, lines: Lines) -> int:
 
 
 def _checked(request: GenerationRequest) -> GenerationRequest:
-    """Raises RequestError where what was drawn is more or less than a request may hold."""
+    """Validate the drawn request; raises RequestError where a text became empty or too long."""
     if not request.prompt.strip():
         raise RequestError(
             "prompt",

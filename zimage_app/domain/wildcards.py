@@ -1,13 +1,12 @@
-"""Choices and wildcards in a text: ``{a|b}``, ``{2::a|b}``, ``__name__``; drawn by the seed. Knows no files.
+"""Choices and wildcards in a text: ``{a|b}``, ``{2::a|b}``, ``__name__``; drawn by the seed. No file access.
 
-What ComfyUI's page makes of ``{a|b}`` and of ``\\{``, ``\\}``, ``\\|``, but that the seed decides. Weights are those of
-the Dynamic Prompts extension. ``\\__`` is two plain underscores. Full-width ｛｜｝ of a Chinese keyboard are taken too.
-
-Braces are no choice, and stay as they are, without a ``|``, where they begin with a quoted key and a colon (JSON), and
-where they hold a formula: a LaTeX command, or a relation such as ``>`` between spaces. ``__init__(`` is code. In a text
+``{a|b}`` and the escapes ``\\{``, ``\\}``, ``\\|`` work as on ComfyUI's page, except that the seed decides. Weights
+follow the Dynamic Prompts extension. ``\\__`` is two plain underscores. Full-width ｛｜｝ are accepted too.
+Braces stay plain text without a ``|``, where they begin with a quoted key and a colon (JSON), and where they hold a
+formula: a LaTeX command, or a relation such as ``>`` between spaces. ``__init__(`` stays, because it is code. In a text
 without anything to draw, backslashes stay too.
 
-A wildcard's name stands for one of its lines, which may hold choices and wildcards again.
+A wildcard is replaced by one of its lines, which may contain choices and wildcards.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from zimage_app.domain.seeded_random import Stream
 from zimage_app.domain.text import Text, shortened
 
 Lines = Callable[[str], Sequence[str]]
-"""The lines of the wildcard of a name; raises RequestError, with what there is, where there is none."""
+"""Returns the lines of a wildcard by its name; for an unknown name raises RequestError that lists the known ones."""
 
 DEEPEST = 16
-"""Choices in choices, and wildcards in wildcards."""
+"""Deepest nesting of choices in choices, and of wildcards in wildcards."""
 _MAX_DRAWS = 1000
-"""In one text; wildcards that name each other twice would grow without end."""
-_LONGEST = 100_000
-"""Characters, before the request's own bound is asked; for the same reason."""
+"""Draws per text: where lines refer to two wildcards each, the result would grow exponentially."""
+_MAX_LENGTH = 100_000
+"""Characters of a drawn text, before the request's own limit is checked; for the same reason."""
 _SHOWN = 60
 
 _REFERENCE = re.compile(
@@ -54,35 +53,35 @@ _SEPARATORS = ",，、\n"
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """A name that stands for one line of a list."""
+    """A reference by name to a list, replaced by one of its lines."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several texts is taken, each as often as its weight says."""
+    """Options, one of which is drawn in proportion to the weights."""
 
     options: tuple[Parts, ...]
     weights: tuple[float, ...]
 
 
 Parts = tuple["str | Wildcard | Choice", ...]
-"""A text, taken apart."""
+"""A parsed text."""
 
 
 def parse(text: str) -> Parts:
-    """The plain pieces, choices and wildcards of a text.
+    """Parse a text into plain pieces, choices and wildcards.
 
     Raises:
-        RequestError: for ``prompt``; a choice is not closed, nested too deeply, or has weights that allow nothing.
+        RequestError: for ``prompt``; a choice is not closed, nested too deeply, or has weights of 0 only.
     """
     if not _MARK.search(text):
         return (text,)
     parts = _Reader(text).parts(0)[0]
     unescaped = "".join(part for part in parts if isinstance(part, str))
     nothing_drawn = all(isinstance(part, str) for part in parts)
-    # A backslash is needed only where there would be something to draw without it.
+    # Backslashes are removed only from a text that would have something to draw without them.
     return (text,) if nothing_drawn and unescaped != text and not _draws(unescaped) else parts
 
 
@@ -101,7 +100,7 @@ def _draws(text: str) -> bool:
 
 
 def drawn_pieces(text: str) -> tuple[str, ...]:
-    """What in a text is drawn, as it is written there: choices and wildcards, but none inside others.
+    """The choices and wildcards of a text as written, without those nested in others.
 
     Raises what ``parse`` does.
     """
@@ -111,18 +110,18 @@ def drawn_pieces(text: str) -> tuple[str, ...]:
 
 
 def draw(text: str, seed: int, lines: Lines, number: int = 0) -> str:
-    """The text with all of its choices made; the same for the same seed and ``number``, which tells texts apart.
+    """The text with all choices drawn, determined by ``seed`` and ``number``, the text's stream number.
 
     Raises:
-        RequestError: for ``prompt``; the syntax is wrong, a wildcard isn't there, or names itself.
+        RequestError: for ``prompt``; the syntax is wrong, or a wildcard is unknown or refers to itself.
     """
     parts = parse(text)
-    combinations(parts, lines)  # a mistake is told always, not only when it is drawn
+    combinations(parts, lines)  # reports mistakes in options that are not drawn, too
     return _Draw(Stream(seed, number), lines).text(parts, ())
 
 
 def combinations(parts: Parts, lines: Lines) -> int:
-    """In how many ways the choices can be made; equal lines count as often as they stand there.
+    """The number of ways in which the choices can be drawn; equal lines count separately.
 
     Raises what ``draw`` does.
     """
@@ -130,7 +129,7 @@ def combinations(parts: Parts, lines: Lines) -> int:
 
 
 def wildcards_in(parts: Parts) -> tuple[str, ...]:
-    """The names that stand in a text itself, each once."""
+    """The names of the wildcards that the text itself refers to, each once."""
     names: list[str] = []
     for part in parts:
         match part:
@@ -142,7 +141,7 @@ def wildcards_in(parts: Parts) -> tuple[str, ...]:
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text says the same, letter by letter, after drawing."""
+    """Whether drawing leaves the text unchanged; False for invalid syntax."""
     try:
         return parse(text) == (text,)
     except RequestError:
@@ -150,12 +149,12 @@ def is_plain(text: str) -> bool:
 
 
 def escaped(text: str) -> str:
-    """A text that is meant as it stands, written so that drawing gives it back."""
+    """Escape a literal text, so that drawing returns it unchanged."""
     return text if is_plain(text) else _MARK.sub(lambda match: f"\\{match[0]}", text)
 
 
 def split_words(text: str) -> list[str]:
-    """Words between commas, full-width ones too, and ends of lines; a choice is kept whole."""
+    """Split a text at commas (full-width ones too) and line ends, but not inside a choice."""
     words, depth, word = [], 0, ""
     for place, letter in enumerate(text):
         plain = place > 0 and text[place - 1] == "\\"
@@ -165,22 +164,22 @@ def split_words(text: str) -> list[str]:
             word = ""
         else:
             word += letter
-    if depth:  # never closed: the braces are letters like others
+    if depth:  # never closed, so the braces are plain characters
         return [each for piece in re.split(f"[{_SEPARATORS}]", text) if (each := piece.strip())]
     return [each for piece in (*words, word) if (each := piece.strip())]
 
 
 class _Reader:
-    """One pass over a text, from left to right."""
+    """Parses a text in one pass from left to right."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
         self.drawn: list[tuple[int, int]] = []
-        """Where choices and wildcards stand, but for those inside others."""
+        """(start, end) of each choice and wildcard that is not nested in another."""
 
     def parts(self, depth: int, ends: str = _BAR + _CLOSE) -> tuple[Parts, str]:
-        """Pieces up to the end of the text, or inside braces up to what ends the option; and what ended them."""
+        """Parse to the end of the text or, inside braces, of the option; returns pieces and ending character."""
         found: list[str | Wildcard | Choice] = []
         while self._at < len(self._text):
             if plain := _PLAIN.match(self._text, self._at):
@@ -263,7 +262,7 @@ class _Reader:
             self.drawn.append((begin, end))
 
     def _is_plain_group(self) -> bool:
-        """Whether the braces that open here are JSON or a formula, whose bars mean no choice."""
+        """Whether the braces that open here are JSON or a formula, whose bars do not separate options."""
         start = self._at
         if _KEY.match(self._text, start) or _COMMAND_BEFORE.search(self._text, max(0, start - 24), start):
             return True
@@ -272,7 +271,7 @@ class _Reader:
 
 
 class _Draw:
-    """Makes the choices of one text."""
+    """Draws the choices of one text."""
 
     def __init__(self, stream: Stream, lines: Lines) -> None:
         self._stream = stream
@@ -280,7 +279,7 @@ class _Draw:
         self._draws = 0
 
     def text(self, parts: Parts, inside: tuple[str, ...]) -> str:
-        """``inside`` are the wildcards whose lines are being drawn."""
+        """Draw parsed parts; ``inside`` are the wildcards whose lines are being drawn."""
         pieces: list[str] = []
         for part in parts:
             match part:
@@ -291,7 +290,7 @@ class _Draw:
                 case Wildcard(name):
                     pieces.append(self._option(_choice_of(name, self._lines, inside), (*inside, name)))
         text = "".join(pieces)
-        if self._draws > _MAX_DRAWS or len(text) > _LONGEST:
+        if self._draws > _MAX_DRAWS or len(text) > _MAX_LENGTH:
             raise RequestError(
                 "prompt",
                 Text(
@@ -305,13 +304,13 @@ class _Draw:
         self._draws += 1
         ends = list(accumulate(choice.weights))
         place = bisect_right(ends, self._stream.draw() * ends[-1])
-        # Rounding may end on the sum itself, which is behind the last option.
+        # Rounding may give the sum itself, which lies past the last option.
         last = max(place for place, weight in enumerate(choice.weights) if weight)
         return self.text(choice.options[min(place, last)], inside)
 
 
 class _Count:
-    """Counts the ways of one text; a wildcard is looked through once."""
+    """Counts the ways to draw one text; each wildcard is counted once and cached."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
@@ -336,7 +335,7 @@ class _Count:
 
 
 def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
-    """What a wildcard stands for; ``inside`` are those in whose lines it stands."""
+    """The choice among a wildcard's lines; ``inside`` are the wildcards whose lines led to it."""
     path = " → ".join(f"__{each}__" for each in (*inside, name))
     if name in inside:
         raise RequestError("prompt", Text(f"{path} goes round in a circle", f"{path} 循环引用"))
@@ -362,7 +361,7 @@ def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
 
 
 def _joined(parts: Iterable[str | Wildcard | Choice]) -> Parts:
-    """Neighbouring pieces of plain text as one."""
+    """Join neighbouring pieces of plain text."""
     joined: list[str | Wildcard | Choice] = []
     for plain, run in groupby(parts, lambda part: isinstance(part, str)):
         pieces = list(run)

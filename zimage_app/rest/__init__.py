@@ -1,1 +1,1 @@
-"""The web API for programs. ``app.py`` puts it together; ``schema.py`` says what goes in and out."""
+"""The REST API for programs. ``app.py`` assembles it; ``schema.py`` declares its bodies and responses."""

@@ -1,4 +1,4 @@
-"""The service's values as answers, in the caller's language."""
+"""Converts the service's values to responses, in the caller's language."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATES: dict[str, Text] = {
 
 
 def task_answer(view: JobView, language: Language) -> Task:
-    """A job at one moment."""
+    """The response for the current state of a job."""
     return Task(
         task_id=view.id,
         status=task_status(view.state),
@@ -65,7 +65,7 @@ def _message(view: JobView, language: Language) -> str:
 
 
 def task_status(state: JobState) -> TaskStatus:
-    """A job's state in the words that programs for other web APIs of this kind know."""
+    """A job's state in the terms that clients of similar web APIs expect."""
     words: dict[JobState, TaskStatus] = {
         JobState.WAITING: "pending",
         JobState.DONE: "completed",
@@ -76,7 +76,7 @@ def task_status(state: JobState) -> TaskStatus:
 
 
 def picture_answer(saved: SavedPicture) -> Picture:
-    """A picture with its settings."""
+    """The response for a picture with its settings."""
     record = saved.record
     return Picture(
         id=record.id,
@@ -97,7 +97,7 @@ def picture_answer(saved: SavedPicture) -> Picture:
 
 
 def item_answer(item: HistoryItem) -> Listed:
-    """A line of the history."""
+    """The response for an entry of the history."""
     return Listed(
         id=item.id,
         filename=item.path.name,
@@ -121,12 +121,12 @@ def _on_gpu(device: str) -> bool:
 
 
 def download_path(picture_id: str) -> str:
-    """Where a picture's file is."""
+    """URL path of a picture's file."""
     return f"/api/download/{picture_id}"
 
 
 def queue_answer(queue: QueueView, views: Iterable[JobView]) -> Queue:
-    """The queue, with these jobs listed."""
+    """The response for the queue, listing the jobs ``views``."""
     tasks = [
         QueuedTask(
             task_id=view.id,
@@ -144,5 +144,5 @@ def queue_answer(queue: QueueView, views: Iterable[JobView]) -> Queue:
 
 
 def data_uri(jpeg: bytes) -> str:
-    """A preview that needs no second request."""
+    """A JPEG as a data URI, so that the client needs no second request."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

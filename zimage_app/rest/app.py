@@ -1,4 +1,4 @@
-"""REST as one application to mount at ``/api``, and its documentation at ``/docs``. Knows no page."""
+"""The REST application to mount at ``/api``, and its documentation at ``/docs``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PROBLEMS: dict[int | str, dict[str, object]] = {
 
 
 def rest_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``/api/…``, ``/docs`` and the files that it needs, all served from this machine."""
+    """The routes of ``/api``, ``/docs`` and the files of ``/docs``; nothing loads from other hosts."""
     return [
         Mount("/api", app=rest_app(studio, first)),
         Route("/docs", _docs),
@@ -60,7 +60,7 @@ def rest_app(studio: Studio, first: LanguageChoice = "auto") -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=_PROBLEMS,
-        # Only so that the documentation offers to send them; web/access.py is what checks.
+        # Only so that the documentation has fields for them; web/access.py checks them.
         dependencies=[Depends(bearer), Depends(header)],
     )
     app.state.studio = studio
@@ -73,7 +73,7 @@ def rest_app(studio: Studio, first: LanguageChoice = "auto") -> FastAPI:
 
 
 def _publish(app: FastAPI) -> None:
-    """Have the schema say that problems are JSON also where pictures or events are sent otherwise."""
+    """Declare errors as JSON in the schema, also for endpoints that return pictures or events."""
     schema = app.openapi()
     problem = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
     for methods in schema["paths"].values():
@@ -91,6 +91,6 @@ def _docs(request: Request) -> Response:
         swagger_js_url=f"{root}/docs/files/swagger-ui-bundle.js",
         swagger_css_url=f"{root}/docs/files/swagger-ui.css",
         swagger_favicon_url=f"{root}/docs/files/favicon.png",
-        swagger_ui_parameters={"validatorUrl": None},  # else it asks another machine what it thinks of the schema
+        swagger_ui_parameters={"validatorUrl": None},  # otherwise Swagger UI sends the schema to an online validator
     )
     return HTMLResponse(with_nonce(bytes(page.body), request.scope))

@@ -1,4 +1,4 @@
-"""Many pictures in one call: entries as a batch's file has them, queued as one group."""
+"""Many pictures in one call: entries as in a batch file, queued as one group."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Entries = Annotated[list[str | dict[str, Any]], Field(min_length=1, max_length=
 
 
 class BatchBody(BaseModel):
-    """Entries, and what holds for all of them: either ``items``, or ``tweets`` and the ``persona`` that posts them."""
+    """Entries and their common settings: either ``items``, or ``tweets`` with the ``persona`` that posts them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -50,7 +50,7 @@ class BatchTask(BaseModel):
 
 
 class BatchAccepted(GroupAnswer):
-    """A batch that waits for its turn."""
+    """A queued batch."""
 
     tasks: list[BatchTask]
     notes: Annotated[list[str], Field(description="What has no effect.")]
@@ -58,7 +58,7 @@ class BatchAccepted(GroupAnswer):
 
 @router.post("/batch")
 def batch(body: BatchBody, caller: Calling, request: Request, response: Response) -> BatchAccepted:
-    """Ask for a picture for each entry, all of them or none; what is wrong is told at once, a line each."""
+    """Queue a picture for each entry, all of them or none. An error lists every invalid entry, one per line."""
     asker = group_asker(caller, body.model, body.dry_run, (request, response))
     seed = draw_seed() if body.seed is None else body.seed
     try:

@@ -1,4 +1,4 @@
-"""Who calls and in which language, for the endpoints to depend on."""
+"""Who sent a request and in which language, as a dependency of the endpoints."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from zimage_app.web.owner import OWNER_HEADER, is_local, new_owner, owner_cookie
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One request's side of things."""
+    """The sender of a request."""
 
     studio: Studio
     owner: str
-    """Whose tasks and pictures these are; empty for who can't be told apart."""
+    """The id that the sender's tasks and pictures belong to; empty where the request has none."""
     language: Language
     local: bool = False
-    """It is a program of the user whose app this is."""
+    """Whether the sender is a program of the user who runs the app."""
 
     @property
     def stranger(self) -> bool:
-        """Whether others share the app with this caller, who must not see or change what is theirs."""
+        """Whether the app is shared, so that this caller must not see or change what belongs to others."""
         return self.studio.shared and not self.local
 
 
@@ -40,10 +40,10 @@ Calling = Annotated[Caller, Depends(_caller)]
 
 
 def told_owner(caller: Caller, request: Request, response: Response) -> str:
-    """Whose a thing is that is about to be kept; who comes without an id among strangers is given one, and told."""
+    """The owner for something that is about to be stored; on a shared app, a caller without an id gets a new one."""
     if caller.owner or not caller.stranger:
         return caller.owner
-    # Otherwise nobody could ask for it again: strangers share the address.
+    # Without an id the caller could not find it again, and all callers without one would share it.
     owner = new_owner()
     response.headers[OWNER_HEADER] = owner
     response.headers["set-cookie"] = owner_cookie(request, owner)

@@ -1,4 +1,4 @@
-"""What programs send that were written for other web APIs of this kind, and what it comes to in our own settings."""
+"""Fields that clients of similar web APIs send, and their conversion to this app's settings."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MAX_GROUP = 64
 
 
 class GenerateInput(BaseModel):
-    """What a body may say beside the request's own settings: the model, where it runs, size and steps in short.
+    """Fields of a body besides the request's own settings: model, device, and short forms for size and steps.
 
-    ``asked_request`` says what it comes to.
+    ``asked_request`` applies them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -67,16 +67,16 @@ class GenerateInput(BaseModel):
 
 
 _CPU_SIDE = 512
-"""Pixels of a picture on the CPU whose size was left open."""
+"""Side in pixels of a picture on the CPU without a given size."""
 
 
 def asked_request(
     settings: Mapping[str, Any], asked: GenerateInput, card: ModelCard
 ) -> tuple[GenerationRequest, tuple[Text, ...]]:
-    """The request that a body's ``settings`` and what it says beside them come to, and what its sender should know.
+    """The request from a body's ``settings`` and its other fields ``asked``, and notes for its sender.
 
     Raises:
-        RequestError: names the first field that is out of bounds, or that goes with another one.
+        RequestError: a field is out of bounds or excludes another one; names the first.
     """
     data = dict(settings)
     if "seed" in data and data["seed"] in (None, -1):

@@ -1,4 +1,4 @@
-"""Grids in one call: a picture with one to three settings varied, queued as one group whose sheets the app lays out."""
+"""Grids in one call: pictures with one to three settings varied, queued as one group and laid out on sheets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_AXIS = 8000
 
 
 class AxisBody(BaseModel):
-    """A setting and the values that it takes in turn."""
+    """A setting and its values along one axis."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -44,7 +44,7 @@ _Axis = Annotated[
 
 
 class GridBody(BaseModel):
-    """What varies, and what does not."""
+    """Axes of varied settings, and the settings that all pictures share."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -73,7 +73,7 @@ class GridCell(BaseModel):
 
 
 class GridAnswer(GroupAnswer):
-    """A grid, and what it costs."""
+    """A grid and its cost."""
 
     pictures: int
     evaluations: Annotated[int, Field(description="Of the model, at most, without stage memory.")]
@@ -84,7 +84,7 @@ class GridAnswer(GroupAnswer):
 
 @router.post("/grid")
 def grid(body: GridBody, caller: Calling, request: Request, response: Response) -> GridAnswer:
-    """Ask for a picture for each cell, all of them or none. When the last one ends, the app lays out the sheets."""
+    """Queue a picture for each cell, all of them or none. The sheets are laid out when the last one ends."""
     asker = group_asker(caller, body.model, body.dry_run, (request, response))
     with CHECKS:
         many = plan_grid(caller.studio, body.settings | {"prompt": body.prompt}, _axes(body), asker)

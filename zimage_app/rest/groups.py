@@ -1,4 +1,4 @@
-"""Batches and grids that were asked for: how far they are, their manifest, pictures and sheets."""
+"""Queued batches and grids: their progress, manifest, pictures and sheets."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ Own = Annotated[GroupView, Depends(_own)]
 
 @router.get("")
 def groups(caller: Calling) -> list[Group]:
-    """The newest groups of the caller."""
+    """List the caller's newest groups."""
     return [_answer(view) for view in caller.studio.groups.newest(lambda mark: _visible(caller, mark), _LISTED)]
 
 
 @router.get("/{group_id}")
 def group(view: Own) -> Group:
-    """How far a group is, and its files."""
+    """Get a group's progress and files."""
     return _answer(view)
 
 
 @router.delete("/{group_id}")
 def remove(view: Own, caller: Calling) -> Group:
-    """Take away the folder of a finished group, with its sheets; its pictures stay in the history."""
+    """Delete the folder of a finished group with its sheets; its pictures stay in the history."""
     caller.studio.groups.remove(view)
     return _answer(view)
 
 
 @router.get("/{group_id}/{name}", response_class=FileResponse, responses={200: {"content": _KINDS}})
 def file(view: Own, name: Annotated[str, Path(max_length=200)], caller: Calling) -> FileResponse:
-    """A file of a group: one of its list, or a cell's picture as in x1-y2-z1.png."""
+    """Download a file of a group: one from its list, or a cell's picture as in x1-y2-z1.png."""
     path = caller.studio.groups.file(view, name)
     if path is None:
         raise NotFoundError(_NONE)

@@ -1,4 +1,4 @@
-"""Pictures to start from: handed in here, then named in a request by their hash."""
+"""Uploads of start pictures and masks, which requests then name by their hash."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from zimage_app.web.slow_work import HANDED_IN
 router = APIRouter(tags=["generate"])
 
 _NAME = "picture"
-"""What is handed in has no name of its own."""
+"""Name for uploads, which come without a file name."""
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {"requestBody": {"required": True, "content": dict.fromkeys(MEDIA_TYPES, _PICTURE)}}
 
 
 @router.post("/inputs", openapi_extra=_BODY)
 async def hand_in(request: Request, caller: Calling, response: Response) -> Input:
-    """Hand in a picture to start from, or a mask for one, as the body.
+    """Upload a start picture or a mask as the body.
 
-    Its hash goes into ``start.picture`` or ``start.mask`` of POST /api/generate.
+    Use the returned hash as ``start.picture`` or ``start.mask`` of POST /api/generate.
     """
-    data = await request.body()  # bounded before it comes here
+    data = await request.body()  # its size is bounded by the middleware
     try:
         kept = await HANDED_IN.run(caller.studio.inputs.keep, data, _NAME, told_owner(caller, request, response))
     except ImportedFileError as error:

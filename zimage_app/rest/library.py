@@ -1,4 +1,4 @@
-"""What requests can name: models, LoRAs, presets; and how the machine is."""
+"""The models, LoRAs and presets that requests can name, and the status of app and machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ router = APIRouter(tags=["library"])
 
 @router.get("/models")
 def models(caller: Calling) -> Models:
-    """The models that there are and could be."""
+    """List the models, including those that can be downloaded."""
     studio, language = caller.studio, caller.language
     loaded = studio.loaded()
     listed = [
@@ -22,7 +22,7 @@ def models(caller: Calling) -> Models:
             title=view.card.title.to(language),
             description=view.card.description.to(language),
             state=view.state,
-            # The reason names a file of this machine.
+            # The reason may name a file on this machine.
             reason=view.reason.to(language) if view.reason and not studio.shared else None,
             loaded=loaded is not None and loaded.name == view.name,
         )
@@ -33,7 +33,7 @@ def models(caller: Calling) -> Models:
 
 @router.get("/loras")
 def loras(caller: Calling) -> list[Lora]:
-    """The LoRAs that requests can name."""
+    """List the LoRAs that requests can name."""
     return [
         Lora(
             name=entry.name,
@@ -49,7 +49,7 @@ def loras(caller: Calling) -> list[Lora]:
 
 @router.get("/presets")
 def presets(caller: Calling) -> list[Preset]:
-    """Settings under names: what a request can be begun with."""
+    """List the presets: named settings to start a request from."""
     return [
         Preset(
             name=preset.name,
@@ -65,5 +65,5 @@ def presets(caller: Calling) -> list[Preset]:
 
 @router.get("/system/status", tags=["system"])
 def status(caller: Calling) -> Status:
-    """How many requests run and wait, and how the machine is."""
+    """Get the number of running and waiting requests, and the machine's load."""
     return status_answer(caller.studio)

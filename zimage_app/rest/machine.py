@@ -1,4 +1,4 @@
-"""How busy app and machine are, in the units of the REST contract: GiB, percent, MHz, degrees Celsius."""
+"""Status of app and machine, in the units of the REST contract: GiB, percent, MHz, degrees Celsius."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zimage_app.service.studio import Studio
 
 
 def status_answer(studio: Studio) -> Status:
-    """App and machine now; strangers are told nothing of the machine."""
+    """The current status; on a shared app, without the machine's values."""
     queue, loaded = studio.queue(), studio.loaded()
     machine = None if studio.shared else studio.monitor.machine()
     return Status(

@@ -1,4 +1,4 @@
-"""What batches and grids have in common: who asks, and what was queued."""
+"""Shared parts of the batch and grid endpoints: the sender, and the queued group."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GroupAnswer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The names of a group that was queued and of its jobs, in the order of its pictures; all None in a dry run."""
+    """Ids of a queued group and of its jobs, in the order of its pictures; all None in a dry run."""
 
     id: str | None
     group: str | None
@@ -31,9 +31,9 @@ class Queued:
 
 
 def group_asker(caller: Caller, model: str | None, dry_run: bool, exchange: tuple[Request, Response]) -> Asker:
-    """Who asks for a group; a caller without an owner is given one where something is queued.
+    """The sender of a group; a caller without an owner gets one unless it is a dry run.
 
-    Raises HTTPException 501 where pictures are made within a borrowed GPU's call, which a group outlives.
+    Raises HTTPException 501 where the GPU is borrowed per call, because a group outlasts a call.
     """
     studio = caller.studio
     if studio.borrows_gpu:
@@ -43,7 +43,7 @@ def group_asker(caller: Caller, model: str | None, dry_run: bool, exchange: tupl
 
 
 def queue_group(caller: Caller, many: Many, asker: Asker, dry_run: bool, name: str = "") -> Queued:
-    """Queue a planned group under a name; in a dry run, nothing."""
+    """Queue a planned group under ``name``; a dry run queues nothing."""
     if dry_run:
         return Queued(None, None, (None,) * len(many.items))
     record = start(caller.studio, many, asker, name)

@@ -1,4 +1,4 @@
-"""Pictures that were made: listed, searched and sent, byte for byte."""
+"""Finished pictures: list, search and download."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def _written_day(value: object) -> object:
 
 
 _DAY = (BeforeValidator(_written_day), WithJsonSchema({"type": "string", "format": "date"}))
-"""Written as its schema says; in an address there is no null."""
+"""Validation and schema of a day; the schema has no null, which a query string can't express."""
 
 
 class HistoryQuery(BaseModel):
-    """Which pictures."""
+    """Filters and page of the history."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,11 +48,11 @@ class HistoryQuery(BaseModel):
 
 @router.get("/history")
 def history(caller: Calling, asked: Annotated[HistoryQuery, Query()]) -> Pictures:
-    """Pictures, newest first."""
+    """List pictures, newest first."""
     day = asked.day.isoformat() if asked.day else None
     search = Search(asked.search, asked.favourites, day, asked.model or None)
     found = caller.studio.history.page(caller.owner, search, asked.page, asked.page_size)
-    items = found.items if found.page == asked.page else ()  # behind the last page there is nothing
+    items = found.items if found.page == asked.page else ()  # past the last page, the service gives the last one
     return Pictures(
         images=[item_answer(item) for item in items],
         total=found.total,
@@ -64,7 +64,7 @@ def history(caller: Calling, asked: Annotated[HistoryQuery, Query()]) -> Picture
 
 @router.get("/images/latest")
 def latest(caller: Calling) -> Picture:
-    """The newest picture."""
+    """Get the newest picture with its settings."""
     saved = caller.studio.history.latest(caller.owner)
     if saved is None:
         raise NotFoundError(Text("There is no picture yet.", "还没有图片。"))
@@ -72,7 +72,7 @@ def latest(caller: Calling) -> Picture:
 
 
 def own_picture(image_id: Annotated[str, Path(max_length=64)], caller: Calling) -> SavedPicture:
-    """A picture that the caller may see; raises NotFoundError."""
+    """A picture that the caller may see; raises NotFoundError where there is none with this id."""
     saved = caller.studio.picture(image_id, caller.owner)
     if saved is None:
         raise NotFoundError(Text("There is no such picture.", "没有这张图片。"))
@@ -84,13 +84,13 @@ Own = Annotated[SavedPicture, Depends(own_picture)]
 
 @router.get("/images/{image_id}")
 def image(saved: Own) -> Picture:
-    """A picture's settings."""
+    """Get a picture's settings."""
     return picture_answer(saved)
 
 
 @router.get("/download/{image_id}", response_class=Response, responses={200: {"content": {"image/png": {}}}})
 def download(saved: Own) -> Response:
-    """The PNG as it was saved, with its settings inside."""
+    """Download the PNG as saved, with its settings inside."""
     if saved.unsaved is not None:
         name = f'attachment; filename="{saved.path.name}"'
         return Response(saved.unsaved, media_type="image/png", headers={"content-disposition": name})

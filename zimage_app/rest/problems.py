@@ -1,4 +1,4 @@
-"""What went wrong as an answer: a status, one sentence in the caller's language, and the setting at fault."""
+"""Errors as responses: a status, one sentence in the caller's language, and the setting at fault."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ _INTERNAL = Text(
 
 
 class NotFoundError(StudioError):
-    """What was asked for by name isn't there, or isn't the caller's."""
+    """The named thing does not exist or belongs to another owner."""
 
 
 def answer_problems(app: FastAPI) -> None:
-    """Have every error of the endpoints answered as a ``Problem``."""
+    """Answer every error of the endpoints with a ``Problem``."""
     handlers: dict[Any, Callable[[Request, Any], JSONResponse]] = {
         StudioError: _refused,
         RequestValidationError: _unreadable,
@@ -71,7 +71,7 @@ def answer_problems(app: FastAPI) -> None:
 
 def _answer(request: Request, status: int, text: Text, field: str | None = None, **headers: str) -> JSONResponse:
     sentence = text.to(language_of(request, request.app.state.first))
-    # It may quote what was sent, and half a character can't be sent back.
+    # The sentence may quote the request, and a lone surrogate can't be encoded.
     problem = Problem(detail=sentence.encode(errors="backslashreplace").decode(), field=field)
     return JSONResponse(problem.model_dump(), status, headers=headers)
 
@@ -90,7 +90,7 @@ def _refused(request: Request, error: StudioError) -> JSONResponse:
 
 
 def _unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
-    # Where a value stands (in the body, the address) is no part of its name.
+    # The first part of ``loc`` ("body", "query") is not part of the field's name.
     details = [cast("ErrorDetails", {**item, "loc": item["loc"][1:]}) for item in error.errors()]
     if details[0]["type"] == "json_invalid":
         return _answer(request, 422, _WORDS[400], "request")
@@ -98,20 +98,20 @@ def _unreadable(request: Request, error: RequestValidationError) -> JSONResponse
 
 
 def _plain(request: Request, error: HTTPException) -> JSONResponse:
-    if error.status_code == 400:  # what the framework says of JSON that is nested too deeply
+    if error.status_code == 400:  # FastAPI's status for JSON that is nested too deeply
         return _answer(request, 422, _WORDS[400], "request")
     text = _WORDS.get(error.status_code, Text(str(error.detail), str(error.detail)))
     headers = dict(error.headers or {})
-    if error.status_code == 405:  # the framework names the methods of one route, of several with this address
+    if error.status_code == 405:  # Starlette lists the methods of only one of the routes with this path
         headers["Allow"] = ", ".join(sorted(_methods(request.app.routes, request.scope)))
     return _answer(request, error.status_code, text, **headers)
 
 
 def _methods(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
-    """What can be done at a request's address."""
+    """The methods of all routes with the request's path."""
     found: set[str] = set()
     for route in routes:
-        if hasattr(route, "original_router"):  # FastAPI's way of including others' routes
+        if hasattr(route, "original_router"):  # FastAPI's wrapper of an included router
             found |= _methods(route.original_router.routes, scope)
         elif isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
             found |= route.methods or set()

@@ -1,4 +1,4 @@
-"""The queue as a whole: what is in it, pause and resume it, cancel many tasks at once."""
+"""The queue as a whole: list it, pause and resume it, cancel many tasks at once."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ router = APIRouter(prefix="/queue", tags=["queue"])
 
 @router.get("")
 def queue(caller: Calling) -> Queue:
-    """What runs and waits; among strangers, only the caller's tasks are listed."""
+    """Get the queue; on a shared app, only the caller's tasks are listed."""
     return queue_answer(caller.studio.queue(), caller.studio.jobs(caller.owner, shared=caller.stranger))
 
 
 @router.post("/pause")
 def pause(caller: Calling) -> Queue:
-    """Let no waiting task begin; what runs goes on. Stays so when the app is started again."""
+    """Pause the queue: no waiting task starts, the running one continues. The pause outlasts a restart of the app."""
     return _paused(caller, True)
 
 
 @router.post("/resume")
 def resume(caller: Calling) -> Queue:
-    """Let waiting tasks begin again."""
+    """Resume the queue."""
     return _paused(caller, False)
 
 
 @router.delete("")
 def clear(caller: Calling) -> Cancelled:
-    """Cancel all waiting tasks; among strangers, the caller's."""
+    """Cancel all waiting tasks; on a shared app, only the caller's."""
     return Cancelled(cancelled=caller.studio.clear_queue(caller.owner, shared=caller.stranger))
 
 
 @router.delete("/groups/{group}")
 def cancel_group(group: Annotated[str, Path(max_length=MAX_GROUP)], caller: Calling) -> Cancelled:
-    """Cancel the caller's tasks of one group, waiting or running."""
+    """Cancel the caller's waiting and running tasks of one group."""
     return Cancelled(cancelled=caller.studio.cancel_group(group, caller.owner, shared=caller.stranger))
 
 

@@ -1,4 +1,4 @@
-"""What goes over the wire, as OpenAPI shows it. Answers are made from the service's values; nothing is decided here."""
+"""Request bodies and responses as OpenAPI shows them. ``answers.py`` fills the responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zimage_app.service.jobs.state import JobState
 
 
 class GenerateBody(GenerationRequest, GenerateInput):
-    """A request, and what is to be made of it."""
+    """The settings of a picture, with model, device and number of pictures."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -27,31 +27,31 @@ class GenerateBody(GenerationRequest, GenerateInput):
         }
     )
 
-    # Here null and -1 mean random, too.
+    # In REST, null and -1 mean random, too.
     seed: Annotated[Literal["random", -1] | Seed | None, *GenerationRequest.model_fields["seed"].metadata] = "random"  # type: ignore[assignment]
 
 
 CHECKS = threading.Semaphore(2)
-"""Checks at a time: each holds the interpreter for up to 60 ms, in which no page is answered."""
+"""Concurrent validations: each holds the GIL for up to 60 ms, during which no other request is served."""
 
 
 class GivenBody:
-    """A body; the endpoint has it checked, in a thread of its own."""
+    """An unvalidated body; the endpoint validates it in its own thread."""
 
     def __init__(self, data: object) -> None:
         self._data = data
 
     @cached_property
     def asked(self) -> GenerateInput:
-        """What it says beside the request; raises RequestError."""
+        """The fields besides the request's own settings; raises RequestError."""
         return parse_as(
             GenerateInput, {name: self._settings[name] for name in GenerateInput.model_fields if name in self._settings}
         )
 
     def request(self, card: ModelCard) -> tuple[GenerationRequest, tuple[Text, ...]]:
-        """The request for a model, and what its sender should know.
+        """The request for a model, and notes for its sender.
 
-        The request's own check, so that a refusal reads as on the page; raises RequestError.
+        It uses the request's own validation, so that errors read as on the page; raises RequestError.
         """
         settings = {name: value for name, value in self._settings.items() if name not in GenerateInput.model_fields}
         with CHECKS:
@@ -59,7 +59,7 @@ class GivenBody:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        if isinstance(self._data, bytes):  # as curl sends what it isn't told the kind of
+        if isinstance(self._data, bytes):  # sent without the JSON content type, as curl does by default
             raise RequestError(
                 "request",
                 Text("must be sent with content-type: application/json", "必须以 content-type: application/json 发送"),
@@ -70,7 +70,7 @@ class GivenBody:
 
 
 def _whole(value: Any) -> Any:
-    """Plain data in which ``4092.0`` is 4092: to JSON's schemas both are whole numbers."""
+    """Plain data with floats such as ``4092.0`` as integers; JSON schema treats both as whole numbers."""
     if isinstance(value, dict):
         return {name: _whole(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -79,7 +79,7 @@ def _whole(value: Any) -> Any:
 
 
 class UpscaleBody(Upscaling):
-    """A picture, and how it is enlarged."""
+    """A picture, and how to enlarge it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"image": "20260131-120000-0a1b2c3d", "factor": 2.0}]})
 
@@ -100,11 +100,11 @@ class UpscaleBody(Upscaling):
 
 
 class GivenUpscaling(GivenBody):
-    """As ``GivenBody``, of a picture to be enlarged."""
+    """An unvalidated body of POST /api/upscale."""
 
     @cached_property
     def upscaling(self) -> UpscaleBody:
-        """The same, checked; raises RequestError."""
+        """The validated body; raises RequestError."""
         body = parse_as(UpscaleBody, self._settings)
         if (body.image is None) == (body.picture is None):
             raise RequestError(
@@ -122,14 +122,14 @@ class _Answer(BaseModel):
 
 
 class Problem(_Answer):
-    """What was wrong, in one sentence."""
+    """An error, in one sentence."""
 
     detail: Annotated[str, Field(description="In Chinese or English, by Accept-Language.")]
     field: Annotated[str | None, Field(description="The setting at fault, as in stages.1.denoise.")] = None
 
 
 class Accepted(_Answer):
-    """A request that waits for its turn."""
+    """A request that was queued."""
 
     task_id: Annotated[str, Field(description="The first one's, of several.")]
     task_ids: list[str]
@@ -138,7 +138,7 @@ class Accepted(_Answer):
 
 
 class Input(_Answer):
-    """A picture that was handed in."""
+    """An uploaded picture."""
 
     picture: Annotated[str, Field(description="SHA-256 of its file, for start.picture or start.mask of a request.")]
     width: int
@@ -192,7 +192,7 @@ TaskStatus = Literal["pending", "processing", "completed", "failed", "cancelled"
 
 
 class Task(_Answer):
-    """A request on its way to a picture."""
+    """The state of a queued request."""
 
     task_id: str
     status: TaskStatus
@@ -213,7 +213,7 @@ class Task(_Answer):
 
 
 class QueuedTask(_Answer):
-    """A task that is not over."""
+    """A waiting or running task."""
 
     task_id: str
     status: TaskStatus
@@ -226,7 +226,7 @@ class QueuedTask(_Answer):
 
 
 class Queue(_Answer):
-    """What runs and waits."""
+    """Running and waiting tasks."""
 
     paused: Annotated[bool, Field(description="No waiting task begins until the queue is resumed.")]
     running: Annotated[int, Field(description="Tasks of everybody that run.")]
@@ -241,7 +241,7 @@ class Cancelled(_Answer):
 
 
 class Progress(Task):
-    """A task as the event stream tells of it."""
+    """A task in an event of the event stream."""
 
     preview: Annotated[
         str | None, Field(description="The running stage's newest picture, a JPEG as data URI; null where not new.")
@@ -249,7 +249,7 @@ class Progress(Task):
 
 
 class Model(_Answer):
-    """A model that there is or could be."""
+    """A model that is installed or can be downloaded."""
 
     name: str
     title: str
@@ -260,7 +260,7 @@ class Model(_Answer):
 
 
 class Models(_Answer):
-    """The models, and the one that is taken where none is named."""
+    """The models, and the default one."""
 
     default: str
     models: list[Model]
@@ -278,7 +278,7 @@ class Lora(_Answer):
 
 
 class Preset(_Answer):
-    """Settings under a name."""
+    """A preset: named settings."""
 
     name: str
     title: str
@@ -289,7 +289,7 @@ class Preset(_Answer):
 
 
 class Cpu(_Answer):
-    """The processors; what isn't known is null."""
+    """The processors; unknown values are null."""
 
     usage_percent: float | None
     cores: int
@@ -306,7 +306,7 @@ class Memory(_Answer):
 
 
 class Gpu(_Answer):
-    """The first accelerator; what it doesn't tell is null."""
+    """The first accelerator; unknown values are null."""
 
     available: bool
     name: str
@@ -317,7 +317,7 @@ class Gpu(_Answer):
 
 
 class Disk(_Answer):
-    """Where pictures are saved."""
+    """The disk that pictures are saved on."""
 
     path: str
     total_gb: float
@@ -327,7 +327,7 @@ class Disk(_Answer):
 
 
 class Status(_Answer):
-    """How busy app and machine are. What isn't known of the machine is null, and all of it for strangers."""
+    """Load of app and machine. Unknown values are null; on a shared app, all values of the machine are."""
 
     cpu: Cpu | None
     memory: Memory | None

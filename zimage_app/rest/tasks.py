@@ -1,4 +1,4 @@
-"""Requests on their way to a picture: accepted, asked after, watched, cancelled."""
+"""Generation tasks: queue, query, watch, move and cancel them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from zimage_app.service.studio import new_group
 router = APIRouter(tags=["generate"])
 
 _LOOK = 0.1
-"""Seconds between two events of a task; what came in between is skipped."""
+"""Shortest time in seconds between two events of a task; states in between are skipped."""
 _SECONDS_BETWEEN_SIGNS = 1.0
 
 
 @router.post("/generate")
 def generate(body: GenerateRequest, caller: Calling, request: Request, response: Response) -> Accepted:
-    """Ask for a picture. The answer comes at once; ask after the task, or watch its events."""
+    """Queue a picture. Returns at once; poll the task, or watch its events."""
     if caller.studio.borrows_gpu:
         raise HTTPException(501)
     owner = told_owner(caller, request, response)
@@ -54,7 +54,7 @@ def generate(body: GenerateRequest, caller: Calling, request: Request, response:
 
 @router.post("/upscale")
 def upscale(body: UpscaleRequest, caller: Calling, request: Request, response: Response) -> Accepted:
-    """Ask for a picture to be enlarged, and redrawn a little by one stage at the new size; the answer comes at once."""
+    """Queue the upscaling of a picture: it is enlarged, then lightly redrawn by one stage. Returns at once."""
     if caller.studio.borrows_gpu:
         raise HTTPException(501)
     owner = told_owner(caller, request, response)
@@ -89,27 +89,27 @@ Own = Annotated[JobView, Depends(_own)]
 
 @router.get("/generate/{task_id}")
 def task(view: Own, caller: Calling) -> Task:
-    """How far a task is, and its picture once it is done."""
+    """Get a task's progress, and its picture once it is done."""
     return task_answer(view, caller.language)
 
 
 @router.delete("/generate/{task_id}")
 def cancel(view: Own, caller: Calling) -> Task:
-    """Stop a task, waiting or running; a running one ends before its next model evaluation."""
+    """Cancel a waiting or running task; a running one stops before its next model evaluation."""
     caller.studio.cancel(view.id)
     return task_answer(caller.studio.view(view.id) or view, caller.language)
 
 
 @router.post("/generate/{task_id}/move")
 def move(view: Own, caller: Calling, first: bool = False) -> Task:
-    """Let a waiting task run before the caller's one before it, or before all of them (``first``)."""
+    """Move a waiting task ahead of the caller's previous task, or of all the caller's tasks (``first``)."""
     caller.studio.move(view.id, first=first)
     return task_answer(caller.studio.view(view.id) or view, caller.language)
 
 
 @router.get("/generate/{task_id}/events", response_class=EventSourceResponse)
 async def events(view: Own, caller: Calling) -> AsyncIterator[ServerSentEvent]:
-    """Watch a task: an event ``progress`` with each change, then one ``end``; what comes too fast is skipped."""
+    """Watch a task: one ``progress`` event per change, then one ``end``; changes in quick succession are merged."""
     shown: bytes | None = None
     version = -1
     async for seen in _until_over(view, caller):
@@ -126,8 +126,8 @@ async def events(view: Own, caller: Calling) -> AsyncIterator[ServerSentEvent]:
 
 
 async def _until_over(view: JobView, caller: Calling) -> AsyncIterator[JobView]:
-    """The newest views of a task, at most ten in a second; the last is over, but where the app closes."""
-    if view.over:  # perhaps so long ago that nobody watches it any more
+    """A task's newest states, up to ten per second; the last one is final, unless the app shuts down."""
+    if view.over:  # a task that ended long ago can no longer be watched
         yield view
         return
     with suppress(GenerationError):

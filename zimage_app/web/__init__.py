@@ -1,1 +1,1 @@
-"""What page and web API share of HTTP: the server, and all that a request passes first (``door.py``)."""
+"""HTTP shared by page and REST: the server, and the middleware that each request passes (``door.py``)."""

@@ -1,7 +1,7 @@
-"""Who may come in: visitors with a name and a password, programs with a key, on every route. Knows no owners' things.
+"""Authentication on every route: visitors by name and password, programs by API key. It ignores who owns what.
 
-A login lasts until the app ends or the visitor leaves by ``/logout``. Programs may send the name and password with each
-request instead (HTTP Basic), and Gradio's own client logs in as it does everywhere.
+A login lasts until the app ends or the visitor opens ``/logout``. Programs may send name and password with each
+request instead (HTTP Basic), and Gradio's client can log in through ``/login`` as usual.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from zimage_app.web.refusal import API, is_api, refusal
 
 SESSION_COOKIE = "studio_session"
 _OPEN = ("/health", "/gradio_api/startup-events")
-"""What tells nothing, and must answer before anybody can log in."""
+"""Paths that reveal nothing and must answer without a login."""
 _PUBLISHED = f"{API}/openapi.json"
 _MAX_SESSIONS = 10_000
 _FAILURES = 10
-"""Wrong passwords for one name from one address before these two together have to wait."""
+"""Wrong passwords for one name from one address before that name and address have to wait."""
 _PAUSE = 60.0
 _MAX_COUNTED = 10_000
 _COUNTED_NAME = 64
-"""Letters of a name that are told apart."""
+"""Characters of a name that are counted; longer names with the same beginning share a count."""
 _LOGIN_BODY = 10_000
 
 _NO_KEY = Text(
@@ -55,20 +55,20 @@ _PASSWORD = Text("Password", "密码")
 
 
 class _Failures:
-    """Counts wrong passwords by name and address, so that nobody can try many, nor keep others from their account."""
+    """Counts wrong passwords by name and address, to limit guessing without locking out other addresses."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._counts: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
     def wait(self, name: str, address: str) -> float:
-        """Seconds before this name may be tried again from this address; 0 for at once."""
+        """Seconds before this name may be tried again from this address; 0 if it may be tried now."""
         count, first = self._counts.get((name[:_COUNTED_NAME], address), (0, 0.0))
         left = first + _PAUSE - self._clock()
         return left if count >= _FAILURES and left > 0 else 0.0
 
     def add(self, name: str, address: str) -> None:
-        """One more."""
+        """Count one wrong password."""
         key = (name[:_COUNTED_NAME], address)
         count, first = self._counts.pop(key, (0, self._clock()))
         expired = self._clock() - first > _PAUSE
@@ -78,7 +78,7 @@ class _Failures:
 
 
 class AccessMiddleware:
-    """Lets in who may; everybody else gets 401, or the login page."""
+    """Passes authenticated requests on; others get status 401 or the login page."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class AccessMiddleware:
         self._sessions: OrderedDict[str, None] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or hand it on."""
+        """Answer one request, or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -105,7 +105,7 @@ class AccessMiddleware:
             await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
-        """What turns the request away; None lets it pass."""
+        """The response to a login, a logout or an unauthenticated request; None to pass the request on."""
         path = scope["path"].rstrip("/")
         visitor = HTTPConnection(scope)
         if is_api(scope) and self._credentials.is_local_key(visitor.headers.get(LOCAL_HEADER, "")):
@@ -144,7 +144,7 @@ class AccessMiddleware:
         return refusal(visitor.scope, 401, text, self._first)
 
     def _check(self, visitor: HTTPConnection, name: str, password: str) -> Response | None:
-        """None for a right password, else what to answer."""
+        """None for a correct password, else the response."""
         address = client_of(visitor.scope)
         if wait := self._failures.wait(name, address):
             return refusal(visitor.scope, 429, _SLOW, self._first, **{"retry-after": str(round(wait) + 1)})
@@ -216,6 +216,6 @@ def _basic(visitor: HTTPConnection) -> tuple[str, str] | None:
 
 
 def _inside(path: str) -> str:
-    """The path, where it is one of this app's; else the page."""
+    """``path`` where it stays on this site, else ``/``; prevents open redirects after the login."""
     own = path.startswith("/") and path[1:2] not in ("/", "\\") and path.isprintable()
     return path if own else "/"

@@ -1,4 +1,4 @@
-"""Which address a request is counted under. Knows no limits."""
+"""The client address under which a request is counted. The limits are elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 
 def client_of(scope: Scope) -> str:
-    """The address of who asks; of IPv6 the network, as each customer has a whole one. Empty where it isn't known."""
+    """The client's address; for IPv6 its /64 network, as each customer has a whole one. Empty where unknown."""
     client = scope.get("client")
     try:
         address = ip_address(client[0] if client else "")
@@ -21,18 +21,18 @@ def client_of(scope: Scope) -> str:
 
 
 def is_this_machine(scope: Scope) -> bool:
-    """Whether the request comes from a program of this machine, which may be a proxy that wasn't named."""
+    """Whether the request comes from this machine, possibly through a proxy that the settings don't name."""
     client = scope.get("client")
     try:
         address = ip_address(client[0] if client else "")
     except ValueError:
-        return not client  # a test, or a socket without addresses
+        return not client  # tests, or a socket without addresses
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return (mapped or address).is_loopback
 
 
 def is_proxy(address: str, proxies: Iterable[str]) -> bool:
-    """Whether an address is one of these addresses or networks."""
+    """Whether ``address`` is among ``proxies``, which are addresses or networks."""
     try:
         found = ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Cookies that a browser keeps for us, also in the frame of a Space. Knows no values."""
+"""``Set-Cookie`` headers that also work inside the frame of a Hugging Face Space."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from starlette.requests import HTTPConnection
 
 
 def cookie(connection: HTTPConnection, name: str, value: str, seconds: int | None = None) -> str:
-    """The ``Set-Cookie`` header's value; without ``seconds`` the cookie ends with the browser, with 0 at once."""
-    # In the frame of a Space the page is a third party, whose cookies browsers keep only when they are partitioned.
+    """The ``Set-Cookie`` header's value; without ``seconds`` it is a session cookie, with 0 it is deleted."""
+    # In a Space's frame the page is a third party, whose cookies browsers keep only if they are partitioned.
     frame = "SameSite=None; Secure; Partitioned" if is_secure(connection) else "SameSite=Lax"
     age = "" if seconds is None else f"Max-Age={seconds}; "
     return f"{name}={value}; Path=/; {age}HttpOnly; {frame}"
 
 
 def is_secure(connection: HTTPConnection) -> bool:
-    """Whether the visitor came over HTTPS, perhaps to a proxy in front of us."""
+    """Whether the visitor uses HTTPS, to this app or to a proxy in front of it."""
     forwarded = connection.headers.get("x-forwarded-proto", "")
     return "https" in (connection.url.scheme, forwarded.split(",")[0].strip())

@@ -1,4 +1,4 @@
-"""Names, passwords and the key for programs: where they are given, and whether they fit. Knows no requests."""
+"""Names, passwords and the API key: reading them from flags, file and environment, and comparing them."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from zimage_app.domain.text import Text
 
 AUTH = "ZIMAGE_AUTH"
 API_KEY = "ZIMAGE_API_KEY"
-"""Environment variables: unlike flags they don't stand in the list of processes."""
+"""Environment variables; unlike flags, they don't show in the list of processes."""
 _SHORTEST_PASSWORD = 8
 _SHORTEST_KEY = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Where there is neither name nor key, everybody may come in."""
+    """Names with passwords, and keys. With neither a name nor an API key, access is open to everybody."""
 
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Names with their passwords."""
+    """Passwords by name."""
     api_key: str = field(default="", repr=False)
     local_key: str = field(default="", repr=False)
-    """Lets in the other programs of the user whose app this is: drawn at every start, kept in a file of theirs."""
+    """Admits other programs of the user who runs the app; drawn at every start and kept in a file of that user."""
 
     def fits(self, name: str, password: str) -> bool:
-        """Whether this is the password of somebody of that name. Takes as long for an unknown name."""
+        """Whether ``password`` belongs to ``name``; takes the same time for an unknown name."""
         wanted = self.users.get(name)
         equal = _equal(password, wanted if wanted is not None else secrets.token_hex())
         return equal and wanted is not None
 
     def is_key(self, key: str) -> bool:
-        """Whether this is the key."""
+        """Whether ``key`` is the API key."""
         return bool(self.api_key) and _equal(key, self.api_key)
 
     def is_local_key(self, key: str) -> bool:
-        """Whether this is the key of the user's own programs."""
+        """Whether ``key`` is the key of the user's own programs."""
         return bool(self.local_key) and _equal(key, self.local_key)
 
 
 def _equal(given: str, wanted: str) -> bool:
-    """In constant time, so that the answer's time tells nothing."""
+    """Compare in constant time, so that response times reveal nothing."""
     return secrets.compare_digest(given.encode(errors="replace"), wanted.encode(errors="replace"))
 
 
 def read_credentials(
     auth: Iterable[str], auth_file: Path | None, api_key: str | None, environment: Mapping[str, str]
 ) -> Credentials:
-    """Those of the flags, of the file with a ``USER:PASSWORD`` a line, and of the environment, all together.
+    """Collect the credentials of flags, environment and a file with one ``USER:PASSWORD`` per line.
 
     Raises:
-        RequestError: one has another form or is too short to keep anybody out, or the file can't be read.
+        RequestError: a line has another form, a password or key is too short, or the file can't be read.
     """
     lines = [("--auth", line) for line in auth]
     lines += [(AUTH, line) for line in environment.get(AUTH, "").splitlines() if line.strip()]
@@ -84,7 +84,7 @@ def _file_lines(path: Path) -> list[str]:
 
 
 def _user(source: str, line: str) -> tuple[str, str]:
-    """Never quotes the line: it holds a password."""
+    """Parse USER:PASSWORD; errors never quote the line, because it holds a password."""
     name, colon, password = line.strip().partition(":")
     if not (name and colon):
         raise RequestError(source, Text("must have the form USER:PASSWORD", "格式必须为 用户名:密码"))

@@ -1,4 +1,4 @@
-"""The app's front door: everything that a request passes before page or REST see it, and what it is set up with."""
+"""The middleware that every request passes before page or REST, and its configuration."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from zimage_app.web.prefix import PrefixMiddleware
 from zimage_app.web.traffic import TrafficMiddleware
 
 _SPACES = "https://huggingface.co"
-"""The site that shows Spaces in a frame."""
+"""The site that embeds Spaces in a frame."""
 _LOOPBACK = ("127.0.0.1", "::1")
 _SPACE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", *_LOOPBACK)
-"""Where a Space's requests come from: the platform's own network."""
+"""Networks that a Space's requests come from: the platform's own."""
 
 
 @dataclass(frozen=True)
 class Door:
-    """Who may come in, and under which names the app is called."""
+    """Configuration of the middleware: credentials, host names, prefix, proxies."""
 
     hosts: Hosts = field(default_factory=Hosts)
     credentials: Credentials = field(default_factory=Credentials)
     framed_by: str = ""
-    """The one site beside our own that may show the page in a frame."""
+    """The one other site that may embed the page in a frame."""
     prefix: str = ""
-    """The path that the app is reached below."""
+    """The path below which a proxy serves the app."""
     proxies: tuple[str, ...] = ()
-    """Addresses and networks whose word is taken for who asks."""
+    """Addresses and networks of proxies whose ``X-Forwarded-For`` is trusted."""
     gate: Gate = field(default_factory=Gate)
 
     def middleware(self, first: LanguageChoice) -> list[Middleware]:
-        """Outermost first."""
+        """The middleware, outermost first."""
         return [
             Middleware(PrefixMiddleware, prefix=self.prefix),
             Middleware(GuardMiddleware, hosts=self.hosts, framed_by=self.framed_by, gate=self.gate),
@@ -55,7 +55,7 @@ class Door:
 
 
 def door(settings: Settings, credentials: Credentials, environment: Mapping[str, str]) -> Door:
-    """The door of an app with these settings; a Space's environment says its name."""
+    """The door for these settings; on a Space, the environment gives its host name."""
     space = environment.get("SPACE_HOST")
     names = [*settings.allow_host, *([space] if space else [])]
     return Door(
@@ -68,7 +68,7 @@ def door(settings: Settings, credentials: Credentials, environment: Mapping[str,
 
 
 def _proxies(settings: Settings, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The proxies that come with the way the app is reached: a Space's, and the tunnel's program on this machine."""
+    """The proxies that a deployment implies: a Space's networks, or this machine for a share link's tunnel."""
     if "SPACE_ID" in environment:
         return _SPACE_NETWORKS
     return _LOOPBACK if settings.share else ()
@@ -76,7 +76,7 @@ def _proxies(settings: Settings, environment: Mapping[str, str]) -> tuple[str, .
 
 @contextmanager
 def private_folder() -> Iterator[None]:
-    """Have Gradio and every library keep temporary files in a folder of this app's own, which ends with it."""
+    """Keep temporary files of Gradio and all libraries in a private folder, which is deleted at the end."""
     usual = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}-{os.getpid()}-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = folder

@@ -1,7 +1,6 @@
-"""What no request gets past: foreign names, other sites' pages, odd addresses, large bodies; and a door not yet open.
+"""Refuses requests with a foreign host, from other sites' pages, with odd paths or large bodies, or before startup.
 
-Stands before the page and REST alike, and puts the headers on that keep browsers from reading answers otherwise than
-meant. Knows no owners, no logins and no routes.
+Wraps page and REST alike, and adds the security headers to every response. It ignores owners, logins and routes.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from zimage_app.web.hosts import Hosts
 from zimage_app.web.refusal import refusal
 
 MAX_FILE = 64 * 2**20
-"""Bytes of a request that brings a file: a dropped picture of the largest kind that is read."""
+"""Bytes of a request that uploads a file; the largest picture that is read."""
 TAKES_FILES = ("/import", "/inputs", "/api/inputs")
 MAX_BODY = 4 * 2**20
-"""Bytes of any other request, whatever reads it."""
+"""Bytes of any other request."""
 STARTUP = "/gradio_api/startup-events"
-"""What Gradio calls itself before it is ready."""
+"""The path that Gradio requests from itself before it is ready."""
 PAGES = ("/", "/docs", "/login")
-"""What other sites may link to."""
+"""Paths that other sites may link to."""
 NONCE = "zimage_nonce"
-"""In a request's scope: what inline scripts of the answer have to carry."""
+"""Key in a request's scope: the nonce that inline scripts of the response must have."""
 
 _FOREIGN_HOST = Text(
     "This app doesn't answer under that name. Behind a proxy, start it with --allow-host NAME.",
@@ -48,48 +47,48 @@ _TOO_LARGE = Text(
 )
 _ODD_PATH = re.compile(rb"[\x00-\x1f\x7f\\]|//|/\.{1,2}(/|\Z)")
 _ODD_ESCAPE = re.compile(rb"%(2f|5c|2e|25|[01][0-9a-f]|7f)", re.IGNORECASE)
-"""Escapes that make two addresses of one, or one of two: of slashes, dots, percent and control characters."""
+"""Escaped slashes, dots, percent signs and control characters, which make one path look like another."""
 _FRAME = "base-uri 'self'; form-action 'self'; object-src 'none'; frame-ancestors 'self'"
 _PAGE_POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'nonce-{nonce}' 'unsafe-eval';"
     " style-src 'self' 'unsafe-inline'; " + _FRAME
 )
-"""Gradio builds functions from text and styles inline. Scripts inline need the nonce of their page."""
+"""Gradio needs ``unsafe-eval`` and inline styles; inline scripts need the page's nonce."""
 _FILE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'self'"
-"""Whatever else is sent does nothing when a browser shows it by itself."""
+"""For all other responses: a browser that shows one directly must not run anything in it."""
 
 
 class Gate:
-    """Whether the app answers: not while it starts."""
+    """Whether the app answers requests; closed while it starts."""
 
     def __init__(self) -> None:
         self.is_open = True
 
     def open(self) -> None:
-        """From now on."""
+        """Answer requests from now on."""
         self.is_open = True
 
     def shut(self) -> None:
-        """Until it is opened."""
+        """Answer with status 503 until ``open``."""
         self.is_open = False
 
 
 class GuardMiddleware:
-    """The first to see a request, the last to see its answer."""
+    """Checks each request first, and adds the security headers to its response last."""
 
     def __init__(self, app: ASGIApp, hosts: Hosts, *, framed_by: str = "", gate: Gate | None = None) -> None:
-        """``framed_by`` is the one site beside our own that may show the page in a frame: a Space's."""
+        """``framed_by`` is the one other site that may embed the page in a frame, for a Space."""
         self._app = app
         self._hosts = hosts
         self._framed_by = framed_by
         self._gate = gate or Gate()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or hand it on."""
+        """Answer one request, or pass it on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # there is no WebSocket here
+        if scope["type"] != "http":  # the app has no WebSocket routes
             await send({"type": "websocket.close", "code": 1008})
             return
         scope = {**scope, NONCE: secrets.token_urlsafe(16)}
@@ -103,7 +102,7 @@ class GuardMiddleware:
             return
         try:
             await self._app(scope, _Bounded(receive, _most(scope)), dressed)
-        except HTTPException as error:  # of a body that is too large or too slow, read before any route
+        except HTTPException as error:  # a body that is too large or too slow, read before any route
             if dressed.begun:
                 raise
             await PlainTextResponse(error.detail, error.status_code, headers=error.headers)(scope, receive, dressed)
@@ -119,7 +118,7 @@ class GuardMiddleware:
             return 403, _FOREIGN_ORIGIN
         if is_odd(scope.get("raw_path") or scope["path"].encode()):
             return 404, _NOTHING
-        # Nothing here sends one, and Gradio would write its files down before it looks at them.
+        # The app never sends multipart forms, and Gradio would write their files to disk before any check.
         if headers.get("content-type", "").strip().lower().startswith("multipart/"):
             return 415, _NO_FORMS
         length = headers.get("content-length", "0")
@@ -129,14 +128,14 @@ class GuardMiddleware:
 
 
 def _starting(scope: Scope) -> Response:
-    """What answers until the gate opens. Gradio's own look whether its port can be reached is a HEAD of the page."""
+    """The response until the gate opens. Gradio checks with a HEAD of the page whether its port can be reached."""
     if scope["method"] == "HEAD" and scope["path"] == "/":
         return PlainTextResponse("")
     return refusal(scope, 503, _STARTING, "auto", **{"retry-after": "1"})
 
 
 def _is_foreign(scope: Scope, headers: Headers, *, framed: bool) -> bool:
-    """Whether a browser says that another site's page asks; following a link to a page is allowed."""
+    """Whether the browser's headers say that another site's page sent the request; links to pages are allowed."""
     if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
         return False
     shown = ("document", "iframe") if framed else ("document",)
@@ -145,17 +144,17 @@ def _is_foreign(scope: Scope, headers: Headers, *, framed: bool) -> bool:
 
 
 def is_odd(raw_path: bytes) -> bool:
-    """Whether an address is written otherwise than any of ours: routes, and rules about them, would read it apart."""
+    """Whether a path is written in a way that routes and the rules about them could read differently."""
     return bool(_ODD_ESCAPE.search(raw_path) or _ODD_PATH.search(unquote_to_bytes(raw_path)))
 
 
 def _most(scope: Scope) -> int:
-    """Bytes that a request's body may have."""
+    """Most bytes of the request's body."""
     return MAX_FILE if scope["path"].rstrip("/") in TAKES_FILES else MAX_BODY
 
 
 class _Bounded:
-    """A body that ends the request once it is longer than it may be, whatever length was announced."""
+    """A ``receive`` that raises HTTPException 413 once the body exceeds ``most`` bytes, whatever its header said."""
 
     def __init__(self, receive: Receive, most: int) -> None:
         self._receive = receive
@@ -171,7 +170,7 @@ class _Bounded:
 
 
 class _Dressed:
-    """An answer with the headers that every answer has."""
+    """A ``send`` that adds the security headers to the response."""
 
     def __init__(self, send: Send, framed_by: str, nonce: str) -> None:
         self._send = send
@@ -194,11 +193,11 @@ class _Dressed:
     def _policy(self, kind: str) -> str:
         if not kind.startswith("text/html"):
             return _FILE_POLICY
-        if self._framed_by:  # a Space: its frame brings a script of its own, and only one header can name a site
+        if self._framed_by:  # a Space's frame adds its own script, and only this header can name a site
             return f"{_FRAME} {self._framed_by}"
         return _PAGE_POLICY.format(nonce=self._nonce)
 
 
 def with_nonce(page: bytes, scope: Scope) -> bytes:
-    """A page of ours or Gradio's, whose scripts inline may run; what comes in later may not."""
+    """The page with the request's nonce on its scripts, so that only these run; scripts injected later can't."""
     return page.replace(b"<script", f'<script nonce="{scope.get(NONCE, "")}"'.encode())

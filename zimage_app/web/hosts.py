@@ -1,4 +1,4 @@
-"""Under which names the app may be called. Knows no requests but their ``Host`` and ``Origin``."""
+"""The host names under which the app may be called, for checking ``Host`` and ``Origin`` headers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _HTTP_PORTS = {"http": 80, "https": 443}
 class Hosts:
     """The names of this app.
 
-    A page of a stranger's can give a name of its own this machine's address (DNS rebinding) and then read the app as
-    if it were its own, so names must be known. Numbers are always taken: nobody can make them mean another machine.
+    A foreign page can point its own host name at this machine (DNS rebinding) and then read the app as same-origin, so
+    only known names are accepted. IP addresses are always accepted, because they can't be rebound.
     """
 
     def __init__(self, public: Iterable[str] = ()) -> None:
@@ -23,7 +23,7 @@ class Hosts:
         self._public = {name.lower() for name in public}
 
     def add(self, name: str) -> None:
-        """Another public name, as that of a share link that was just made."""
+        """Add a public name, such as that of a share link."""
         self._public.add(name.lower())
 
     def knows(self, host: str) -> bool:
@@ -32,7 +32,7 @@ class Hosts:
         return name in self._local or name in self._public or _is_number(name)
 
     def same(self, origin: str, host: str) -> bool:
-        """Whether a page of this ``Origin`` is the app's own, which was called as ``host``."""
+        """Whether ``origin`` is the app's own page, when the app was called as ``host``."""
         scheme, name, port = _place(origin)
         if name in self._public:  # a proxy in front may have changed the Host
             return True
@@ -41,7 +41,7 @@ class Hosts:
 
 
 def _place(address: str) -> tuple[str, str, int | None]:
-    """Scheme, name and port; the name is empty where the address can't be read."""
+    """(scheme, name, port) of an address; the name is empty where the address is invalid."""
     try:
         parts = urlsplit(address)
         return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or _HTTP_PORTS.get(parts.scheme)

@@ -1,7 +1,7 @@
-"""JSON that is read before anything else reads it: bounded in bytes, elements, depth and text, off the event loop.
+"""Parses JSON bodies off the event loop, with bounds on bytes, elements, depth and text length.
 
-A body of 4 MB may hold two million elements, which takes the checks behind it ten seconds; so a body is counted with
-patterns first, at some 100 MB a second, and parsed only where it is small. Knows no fields.
+A body of 4 MB can hold two million elements, which take validation ten seconds. So patterns count the elements
+first, at about 100 MB per second, and only small bodies are parsed. Fields are not checked here.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from zimage_app.web.language import LanguageChoice
 from zimage_app.web.refusal import refusal
 
 MAX_JSON = 512 * 2**10
-"""Bytes of a body of JSON. The longest that the page sends are a few texts of 8,000 characters."""
+"""Bytes of a JSON body. The longest bodies that the page sends hold a few texts of 8,000 characters."""
 MAX_ELEMENTS = 5_000
 MAX_DEPTH = 32
 MAX_TEXT = 384 * 2**10
-"""Bytes of one text, as it is written in JSON, where a character may take twelve."""
+"""Bytes of one string as written in JSON, where a character may take twelve."""
 PARSED = "zimage_json"
-"""In a request's scope: its body, parsed; missing where it has none or it isn't JSON."""
+"""Key in a request's scope: the parsed body; missing without a body, or where it isn't JSON."""
 
 _TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-"""A text, or one that has no end: so that each byte is looked at once."""
+"""A string, terminated or not; possessive, so that each byte is read once."""
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _WORKERS = 2
 
@@ -47,22 +47,22 @@ _LONG_TEXT = Text(
 _NOT_UTF8 = Text("The body must be JSON in UTF-8.", "请求内容必须是 UTF-8 编码的 JSON。")
 _BUSY = Text("Too many requests are being read; try again in a second.", "正在读取的请求过多，请稍后重试。")
 _MAX_WAITING = 64
-"""Bodies that may lie in memory until a worker is free."""
+"""Bodies held in memory until a worker is free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why a body isn't read."""
+    """The status and reason with which a body is refused."""
 
     status: int
     text: Text
 
 
 class JsonMiddleware:
-    """Reads the bodies of all requests but those that bring a file, and refuses what is too much."""
+    """Parses the bodies of all requests except file uploads, and refuses bodies above the bounds."""
 
     def __init__(self, app: ASGIApp, files: Sequence[str], first: LanguageChoice = "auto") -> None:
-        """``files`` are the paths whose bodies are no JSON."""
+        """``files`` are the upload paths, whose bodies are not JSON."""
         self._app = app
         self._files = frozenset(files)
         self._first = first
@@ -70,7 +70,7 @@ class JsonMiddleware:
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read one body and hand the request on, or refuse it."""
+        """Read one body and pass the request on, or refuse it."""
         takes_json = scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS")
         if not takes_json or scope["path"].rstrip("/") in self._files:
             await self._app(scope, receive, send)
@@ -87,7 +87,7 @@ class JsonMiddleware:
         await self._app({**scope, **found}, _Replay(body, receive), send)
 
     async def _parsed(self, body: bytes) -> dict[str, Any] | Refused:
-        """What the scope is to hold of the body."""
+        """The entries to add to the scope, or the refusal."""
         if not body:
             return {}
         if self._waiting >= _MAX_WAITING:
@@ -113,13 +113,13 @@ def _parse(body: bytes) -> dict[str, Any] | Refused:
         return Refused(422, reason)
     try:
         return {PARSED: json.loads(body)}
-    except ValueError:  # what reads it says so, with the place
+    except ValueError:  # the endpoint reports it, with the position
         return {}
 
 
 def excess(body: bytes) -> Text | None:
-    """What is too much in a text of JSON; None where it may be parsed. Linear in its length."""
-    if b"\0" in body:  # as in UTF-16 and UTF-32, which parsers read too
+    """The bound that a JSON text exceeds; None where it may be parsed. Linear in its length."""
+    if b"\0" in body:  # UTF-16 and UTF-32, which json.loads accepts too
         return _NOT_UTF8
     longest = max((len(text) for text in _TEXTS.findall(body)), default=0)
     if longest > MAX_TEXT:
@@ -137,7 +137,7 @@ def excess(body: bytes) -> Text | None:
 
 
 class _Replay:
-    """A body that was read, for who reads it next; then whatever the client does."""
+    """A ``receive`` that returns the body already read, then passes on the client's further messages."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
         self._body: bytes | None = body

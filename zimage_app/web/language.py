@@ -1,4 +1,4 @@
-"""Which language a visitor reads. Knows no words but the languages' own names."""
+"""The language of a visitor, from cookie, setting or browser."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from zimage_app.domain.text import Language, language_named
 LanguageChoice = Literal["auto", "zh", "zh-Hant", "en"]
 LANGUAGE_COOKIE = "studio_language"
 LOCALES: dict[Language, str] = {"zh": "zh-CN", "zh-Hant": "zh-TW", "en": "en"}
-"""What the browser is told, because Gradio looks its words up by this name."""
+"""Locale names for the browser; Gradio chooses its own texts by them."""
 
 
 def language_of(connection: HTTPConnection, first: LanguageChoice = "auto") -> Language:
-    """What this visitor reads: the language button's choice, else ``first``, else the browser's first language."""
+    """The visitor's language: the language button's choice, else ``first``, else the browser's first language."""
     chosen = connection.cookies.get(LANGUAGE_COOKIE)
     if chosen in LOCALES:
         return language_named(chosen)

@@ -1,4 +1,4 @@
-"""The app below a path of another site: ``https://example.com/studio/``. Knows no routes."""
+"""Serving the app below a path of another site, as in ``https://example.com/studio/``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 PREFIX = "zimage_prefix"
-"""In a request's scope: the path that the app is reached below; empty where it has a name of its own."""
+"""Key in a request's scope: the path below which the app is served; empty at the root."""
 
 
 class PrefixMiddleware:
-    """Takes the path off before anything sees it, whether or not the proxy has done so already."""
+    """Strips the prefix from the request's path, unless the proxy already did."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
-        """``prefix`` begins with a slash and ends with none, or is empty."""
+        """``prefix`` begins with a slash and does not end with one, or is empty."""
         self._app = app
         self._prefix = prefix
 
@@ -22,7 +22,7 @@ class PrefixMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._prefix and scope["path"] == self._prefix:  # the page's own addresses are relative to a folder
+        if self._prefix and scope["path"] == self._prefix:  # the page's URLs are relative and need the trailing slash
             await RedirectResponse(f"{self._prefix}/", 307)(scope, receive, send)
             return
         raw = scope.get("raw_path") or scope["path"].encode()
@@ -33,5 +33,5 @@ class PrefixMiddleware:
 
 
 def prefix_of(scope: Scope) -> str:
-    """The path that the app is reached below."""
+    """The path below which the app is served."""
     return str(scope.get(PREFIX, ""))

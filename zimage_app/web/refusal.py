@@ -1,4 +1,4 @@
-"""A request that is turned away before anything looks at it: a status and one sentence, as JSON or as text."""
+"""The response of middleware that refuses a request: a status and one sentence, as JSON or as text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ API = "/api"
 
 
 def is_api(scope: Scope) -> bool:
-    """Whether a program asks, not a page."""
+    """Whether the request is for the REST API, not the page."""
     path = str(scope["path"])
     return path == API or path.startswith(f"{API}/")
 
 
 def refusal(scope: Scope, status: int, text: Text, first: LanguageChoice = "auto", **headers: str) -> Response:
-    """The answer to a request that goes no further; over REST in the form of every other problem there."""
+    """The response that refuses a request; for REST in the form of ``Problem``."""
     sentence = text.to(language_of(HTTPConnection(scope), first))
     kept = {"cache-control": "no-store", **headers}
     if is_api(scope):

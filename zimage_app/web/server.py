@@ -1,7 +1,7 @@
-"""The HTTP server with bounds: how many connections, how long a request may take to arrive. Knows no routes.
+"""uvicorn with a bound on connections and on the time for a request's headers to arrive.
 
-uvicorn has no time-out for headers and no bound on idle connections, so a thousand half-sent requests take every file
-that the process may open. Here a connection that asks nothing makes room for a new one.
+uvicorn has no time-out for headers and no bound on idle connections, so a thousand half-sent requests use up the
+process's file descriptors. Here an idle connection is closed to make room for a new one.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from zimage_app.web.client import is_proxy
 
 HEADER_SECONDS = 10.0
-"""Time for the first line and the headers of a request."""
+"""Time for a request's first line and headers to arrive."""
 MAX_CONNECTIONS = 2048
 _FILES_OF_OUR_OWN = 256
-"""Files that the process opens beside connections: models, pictures, databases."""
+"""File descriptors reserved for models, pictures and databases."""
 _BACKLOG = 64
-"""Connections that are accepted at once; they have to fit into the files of our own."""
+"""Connections accepted in one go; they must fit into ``_FILES_OF_OUR_OWN``."""
 _MAX_NEW = 1024
-"""Connections that the system holds until they are accepted, which takes none of our files."""
+"""Connections that the system queues before they are accepted, without using file descriptors of the process."""
 
 
 def most_connections() -> int:
-    """How many connections may be open: as many as the system lets the process have files, and some left over."""
+    """The most open connections: the process's limit of open files, less a reserve, up to MAX_CONNECTIONS."""
     if sys.platform == "win32":
         return MAX_CONNECTIONS
     import resource
@@ -41,7 +41,7 @@ def most_connections() -> int:
 
 
 def server_config(app: ASGIApp, host: str, port: int, proxies: Iterable[str] = ()) -> uvicorn.Config:
-    """What uvicorn is started with; ``X-Forwarded-For`` is believed from ``proxies`` only (addresses or networks)."""
+    """uvicorn's configuration; ``X-Forwarded-For`` is trusted from ``proxies`` (addresses or networks) only."""
     trusted = list(proxies)
 
     class Protocol(BoundedProtocol):
@@ -62,9 +62,9 @@ def server_config(app: ASGIApp, host: str, port: int, proxies: Iterable[str] = (
 
 
 def hold_new_connections(server: uvicorn.Server) -> None:
-    """Let the system hold more new connections than are accepted at once; call when the server has started.
+    """Let the system queue more new connections than are accepted in one go; call after the server has started.
 
-    Those that it has no room for wait a second and more until they are tried again. asyncio takes one number for both.
+    Clients retry connections that don't fit into the queue only after a second. asyncio uses one number for both.
     """
     for each in server.servers:
         for socket in each.sockets:
@@ -73,18 +73,18 @@ def hold_new_connections(server: uvicorn.Server) -> None:
 
 
 class BoundedProtocol(H11Protocol):
-    """A connection that is closed when its request doesn't arrive in time, or when another one needs its place."""
+    """A connection that is closed when its request's headers are late, or when a new connection needs its place."""
 
     most: int
-    """Open connections, of all peers."""
+    """Maximum of open connections, of all peers together."""
     proxies: tuple[str, ...] = ()
     header_seconds = HEADER_SECONDS
 
     _arriving: asyncio.TimerHandle | None = None
-    """Set while the headers of a request are waited for."""
+    """The timer that runs while a request's headers are due."""
 
     def connection_made(self, transport: Any) -> None:
-        """Take a place, where there is one or one can be had."""
+        """Register the connection, and close an idle one where there are too many."""
         super().connection_made(transport)
         self._expect_headers()
         peer = self._peer
@@ -95,25 +95,25 @@ class BoundedProtocol(H11Protocol):
             self._make_room([each for each in self.connections if isinstance(each, BoundedProtocol)])
 
     def data_received(self, data: bytes) -> None:
-        """Pass the bytes on; from the first byte of a request on its headers have to come in time."""
+        """Pass the bytes on; the header timer runs from the first byte of a request."""
         self._expect_headers()
         super().data_received(data)
         if self.is_busy:
             self._stop_expecting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Cancel the timer."""
         self._stop_expecting()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """From here on uvicorn's own timer for idle connections runs."""
+        """Cancel the header timer; uvicorn's own timer for idle connections takes over."""
         self._stop_expecting()
         super().on_response_complete()
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request has arrived that isn't answered yet."""
+        """Whether a received request is not answered yet."""
         return self.cycle is not None and not self.cycle.response_complete
 
     @property
@@ -121,9 +121,9 @@ class BoundedProtocol(H11Protocol):
         return self.client[0] if self.client else ""
 
     def _make_room(self, connections: list[BoundedProtocol]) -> None:
-        """Close the connection that has waited longest without a request; this one where all are busy."""
+        """Close the connection that has been idle longest; this one where all others are busy."""
         idle = [each for each in connections if each is not self and not each.is_busy]
-        # The loop's timers stand in the order of time; one without a timer has just been answered.
+        # The earliest timer belongs to the longest idle connection; one without a timer has just been answered.
         oldest = min(idle, key=lambda each: each._arriving.when() if each._arriving else float("inf"), default=self)
         oldest._close()
 

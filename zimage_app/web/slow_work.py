@@ -1,6 +1,6 @@
-"""Slow work that requests ask for, in small pools of its own: however much of it waits, other requests are answered.
+"""Small thread pools for slow work of requests, so that other requests are still answered.
 
-Who waits here takes no thread, so clients that ask and go away again keep nobody from anything.
+Waiting work uses no thread, so clients that send a request and disconnect don't block others.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _AGAIN_SECONDS = 5.0
 
 
 class Pool:
-    """A few places, and a queue before them that has an end."""
+    """A few threads with a bounded queue."""
 
     def __init__(self, places: int, most_waiting: float = math.inf) -> None:
         self._limiter = anyio.CapacityLimiter(places)
         self._most_waiting = most_waiting
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What ``work`` gives, from a thread.
+        """Run ``work`` in a thread and return its result; its own errors pass through.
 
         Raises:
-            BusyError: as many wait as may. And what ``work`` raises.
+            BusyError: the queue is full.
         """
         if self._limiter.statistics().tasks_waiting >= self._most_waiting:
             raise BusyError(_FULL, _AGAIN_SECONDS, own=False)
@@ -45,8 +45,8 @@ class Pool:
 
 
 HANDED_IN = Pool(places=2, most_waiting=16)
-"""For files that clients send, which are in memory while they wait."""
+"""For uploaded files, which are in memory while they wait."""
 THUMBNAILS = Pool(places=2)
-"""For small pictures that are not made yet."""
+"""For thumbnails that have not been made yet."""
 HASHES = Pool(places=1)
-"""For files of many gigabytes, each of which is hashed once."""
+"""For hashing files of many gigabytes, each once."""

@@ -1,6 +1,6 @@
-"""How much one visitor may ask at once: requests in a second, open streams, files, time for a body.
+"""Limits per visitor: request rate, open streams, uploads, and time for a body to arrive.
 
-Programs of this machine aren't counted by address: behind a proxy that wasn't named they are everybody.
+Requests from this machine aren't counted by address, because behind an unnamed proxy they come from everybody.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from zimage_app.web.owner import owner_of
 from zimage_app.web.refusal import refusal
 
 RATE = 50.0
-"""Requests a second that one address may make in the long run; loading the page takes some 200 at once."""
+"""Sustained requests per second from one address."""
 BURST = 1000.0
+"""Requests in a row before ``RATE`` applies; loading the page takes about 200."""
 OWNER_STREAMS = 64
-"""Open streams of one owner: a tab has one or two."""
+"""Open streams of one owner; a tab has one or two."""
 CLIENT_STREAMS = 256
 ALL_STREAMS = 768
 CLIENT_FILES = 4
-"""Files that arrive or are read at once, of one address. Each is in memory, up to 64 MB of it."""
+"""Concurrent uploads from one address; each takes up to 64 MB of memory."""
 ALL_FILES = 16
 BODY_SECONDS = 30.0
-"""Time for a body to arrive, beside that for its bytes."""
+"""Time for a body to arrive, in addition to its bytes at ``BODY_RATE``."""
 BODY_RATE = 16 * 2**10
-"""Bytes a second that a body has to arrive with at least."""
+"""Lowest rate in bytes per second at which a body must arrive."""
 _MAX_CLIENTS = 10_000
 _STREAM = re.compile(r"/gradio_api/(heartbeat/[^/]+|queue/data|call/[^/]+/[^/]+|mcp(/.*)?)|/api/generate/[^/]+/events")
 
@@ -50,10 +51,10 @@ _TOO_SLOW = Text("The request took too long to arrive.", "请求传输过慢，�
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Requests that are counted for as long as they last."""
+    """Limits for one kind of request that is counted while it is open."""
 
     owner: int
-    """How many one owner may have open."""
+    """Most open requests of one owner; ``client``: of one address; ``all``: together."""
     client: int
     all: int
     too_many: Text
@@ -64,7 +65,7 @@ _FILES = _Kind(ALL_FILES, CLIENT_FILES, ALL_FILES, _TOO_MANY_FILES)
 
 
 class TrafficMiddleware:
-    """Turns away who asks for too much at once."""
+    """Refuses requests above the limits with status 429."""
 
     def __init__(
         self, app: ASGIApp, first: LanguageChoice = "auto", clock: Callable[[], float] = time.monotonic
@@ -75,7 +76,7 @@ class TrafficMiddleware:
         self._open: Counter[tuple[_Kind, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or hand it on."""
+        """Answer one request, or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -109,14 +110,14 @@ class TrafficMiddleware:
 
 
 class _Rates:
-    """Buckets of requests by address, which fill again by time."""
+    """A token bucket of requests per address."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str) -> bool:
-        """Whether this address may ask now; counts it."""
+        """Take a token for one request of this address; False where none is left."""
         now = self._clock()
         left, then = self._left.pop(client, (BURST, now))
         left = min(BURST, left + (now - then) * RATE)
@@ -127,7 +128,7 @@ class _Rates:
 
 
 class _Timed:
-    """A body that has to arrive in time."""
+    """A ``receive`` that raises HTTPException 408 when the body arrives too slowly."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

@@ -1,4 +1,4 @@
-"""Tells in the log where the event loop is stuck: all pages and programs wait while it is. Knows nothing of the app."""
+"""Logs where the event loop is blocked, because all pages and programs wait meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOOK_SECONDS = 0.5
 
 
 class Watchdog:
-    """Looks from a thread of its own whether the loop still turns; one line with the loop's stack for each stall."""
+    """Checks from its own thread whether the event loop runs; logs the loop's stack once per stall."""
 
     def __init__(self, stall: float = STALL_SECONDS, look: float = _LOOK_SECONDS) -> None:
         self._stall = stall
@@ -25,14 +25,14 @@ class Watchdog:
         self._turned = time.monotonic()
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin; call in the loop's thread."""
+        """Start watching; call in the loop's thread."""
         self._turn(loop)
         threading.Thread(
             target=self._run, args=(loop, threading.get_ident()), name="loop watchdog", daemon=True
         ).start()
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._ended.set()
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,1 +1,1 @@
-"""What is seen of the app and its machine: doctor, details, log, monitor, and the ZIP for a bug report."""
+"""Diagnostics of app and machine: doctor, details, log, monitor, and the ZIP for a bug report."""

@@ -1,6 +1,6 @@
-"""What a container lets this process have: Linux control groups of both versions. Elsewhere there are no limits.
+"""Memory and CPU limits of a container, from Linux control groups (versions 1 and 2). Other systems have no limits.
 
-Knows nothing of what the figures are for. Files: https://docs.kernel.org/admin-guide/cgroup-v2.html and ``cgroup-v1/``.
+The files are described in https://docs.kernel.org/admin-guide/cgroup-v2.html and ``cgroup-v1/``.
 """
 
 from __future__ import annotations
@@ -10,36 +10,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _UNLIMITED = 1 << 60
-"""Bytes. Version 1 writes a number near 2^63 where there is no limit."""
+"""Bytes from which a limit counts as none; version 1 writes a number near 2^63 for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryLimit:
-    """Memory that a container may have, and has."""
+    """A container's memory limit and use, in bytes."""
 
     used: int
-    """Bytes, without the cache of files, which the system takes back when it is needed."""
+    """Used bytes without the file cache, which the system reclaims when necessary."""
     total: int
 
 
 @dataclass(frozen=True, slots=True)
 class ControlGroups:
-    """The control groups of this process, where the system has them."""
+    """The control groups of this process; without them, there are no limits."""
 
     mount: Path = Path("/sys/fs/cgroup")
     of_process: Path = Path("/proc/self/cgroup")
 
     def memory(self) -> MemoryLimit | None:
-        """The tightest limit of memory; None where there is none."""
+        """The tightest memory limit; None where there is none."""
         limits = [limit for folder in self._folders("memory") if (limit := _memory(folder))]
         return min(limits, key=lambda limit: limit.total, default=None)
 
     def processors(self) -> float | None:
-        """How many processors' time may be used at once, as in 1.5; None where nothing limits it."""
+        """The CPU limit in processors, as in 1.5; None where there is none."""
         return min(filter(None, map(_processors, self._folders("cpu"))), default=None)
 
     def processor_seconds(self) -> float | None:
-        """Seconds of processor time that the container has used; None where nobody counts."""
+        """Seconds of CPU time that the container has used; None where it is not measured."""
         for folder in self._folders("cpu"):
             if (microseconds := _keyed(folder / "cpu.stat", "usage_usec")) is not None:
                 return microseconds / 1e6
@@ -49,10 +49,10 @@ class ControlGroups:
         return None
 
     def _folders(self, controller: str) -> Iterator[Path]:
-        """This process's group and those around it, innermost first: each of them limits what is inside."""
+        """Folders of this process's group and its parents, innermost first; the limits of all of them apply."""
         for root, inside in ((self.mount, ""), (self.mount / controller, controller)):
             path = root / self._path(inside).lstrip("/")
-            # Inside a container the group's path is the host's, and its files lie at the top.
+            # Inside a container the group's path is that of the host, but its files are at the mount's root.
             group = path if path.is_dir() else root
             for folder in (group, *group.parents):
                 if folder.is_dir():
@@ -61,7 +61,7 @@ class ControlGroups:
                     break
 
     def _path(self, controller: str) -> str:
-        """The group of this process for a controller of version 1; of version 2 for the empty string."""
+        """The path of this process's group for a version 1 controller, or for version 2 with an empty name."""
         for line in _text(self.of_process).splitlines():
             _, _, rest = line.partition(":")
             names, _, path = rest.partition(":")

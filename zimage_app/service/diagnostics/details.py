@@ -1,6 +1,6 @@
-"""What one asks first when something is wrong: versions, machine, model, folders. For a bug report, so it names nobody.
+"""Facts for a bug report: versions, machine, model, folders; without anything that identifies the user.
 
-Folders are called by what they are for; no path of this machine is in it. Imports neither torch nor gradio.
+Folders are named by their purpose, never by their path. Imports neither torch nor gradio.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _PACKAGES = (
     "numpy",
     "pillow",
 )
-_PATIENCE = 2.0
-"""Seconds that may be spent on adding up one folder."""
+_MAX_SECONDS = 2.0
+"""Time limit for adding up the size of one folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fact."""
+    """One fact: its name and value."""
 
     name: Text
     value: Text
@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Facts that belong together."""
+    """Facts under a common title."""
 
     title: Text
     rows: tuple[Row, ...]
@@ -57,7 +57,7 @@ class Section:
 def details(
     config: StudioConfig, monitor: Monitor, loaded: LoadedModel | None, warnings: Sequence[Text] = ()
 ) -> tuple[Section, ...]:
-    """All of it, now. Takes as long as the folders' sizes take, a few seconds at most."""
+    """Collect all sections. Adding up the folders' sizes takes a few seconds at most."""
     notices = tuple(Row(Text("Notice", "提示"), _scrubbed(warning)) for warning in warnings)
     return (
         *((Section(Text("Notices", "提示"), notices),) if notices else ()),
@@ -69,7 +69,7 @@ def details(
 
 
 def as_text(sections: Sequence[Section], language: Language) -> str:
-    """The whole as lines that can be pasted anywhere."""
+    """The sections as plain text."""
     lines: list[str] = []
     for section in sections:
         lines.append(f"[{section.title.to(language)}]")
@@ -96,7 +96,7 @@ def _versions(driver: str | None) -> Iterable[Row]:
 
 
 def installed(package: str) -> str | None:
-    """A package's version, or None where it isn't installed."""
+    """A package's version; None where it isn't installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -156,7 +156,7 @@ def _amount(amount: Amount, show: Callable[[float], str] = shown_size) -> Text:
 
 
 def _binary(size: float) -> str:
-    """Memory in the unit that it is sold in: a card of 16 GB has 16 times 2^30 bytes."""
+    """Memory in units of 2^30 bytes, in which it is sold: a 16 GB card has 16 of them."""
     return f"{size / 2**30:.1f} GB"
 
 
@@ -174,7 +174,7 @@ def _size(folder: Path) -> Text:
     if not folder.is_dir():
         return Text("not there", "不存在")
     files = size = 0
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _MAX_SECONDS
     for each in _file_sizes(folder):
         files += 1
         size += each
@@ -185,7 +185,7 @@ def _size(folder: Path) -> Text:
 
 
 def _file_sizes(folder: Path) -> Iterable[int]:
-    """Bytes of each file in a folder and those in it; links are not followed."""
+    """Yield the bytes of each file below a folder; links are not followed."""
     try:
         entries = list(os.scandir(folder))
     except OSError:

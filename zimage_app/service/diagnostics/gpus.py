@@ -1,6 +1,6 @@
-"""The accelerators of this machine at a moment: NVIDIA's own library where there is a driver, else what torch knows.
+"""The current status of this machine's accelerators: from NVIDIA's NVML where there is a driver, else from torch.
 
-Nothing here takes memory of a device or begins to compute on one, so a picture's memory is never spent on watching it.
+Nothing here allocates device memory or starts a context, so that monitoring costs a picture no memory.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ import pynvml
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """Bytes of something that is limited."""
+    """Used and total bytes of a limited resource."""
 
     used: int
     total: int
 
     @property
     def fraction(self) -> float:
-        """0…1."""
+        """The used fraction, 0…1."""
         return self.used / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class GpuStatus:
-    """One accelerator; what it doesn't tell is None."""
+    """One accelerator; unknown values are None."""
 
     name: str
     load: float | None = None
-    """0…1 over the last moment."""
+    """Current load, 0…1."""
     memory: Amount | None = None
     temperature: int | None = None
     """Degrees Celsius."""
 
 
 class NvidiaGpus:
-    """NVIDIA's GPUs that this process may use, in the order of the bus. Safe to use from any thread."""
+    """NVIDIA GPUs that this process may use, in the order of the bus. Thread-safe."""
 
     def __init__(self, nvml: Any = pynvml) -> None:
         self._nvml = nvml
@@ -48,23 +48,23 @@ class NvidiaGpus:
         self._usable: bool | None = None
 
     def all(self) -> tuple[GpuStatus, ...]:
-        """Each of them, now; none where there is no driver."""
+        """The current status of each GPU; empty without a driver."""
         with self._lock:
-            if not self._begun():
+            if not self._is_usable():
                 return ()
             try:
                 return tuple(self._status(handle) for handle in self._handles())
             except self._nvml.NVMLError:
-                # A driver that was changed under a running program answers no more.
+                # After a driver update, calls fail until the process restarts.
                 self._usable = False
                 return ()
 
     def driver(self) -> str | None:
-        """The driver's version."""
+        """The driver's version; None without a driver."""
         with self._lock:
-            return self._asked("nvmlSystemGetDriverVersion") if self._begun() else None
+            return self._query("nvmlSystemGetDriverVersion") if self._is_usable() else None
 
-    def _begun(self) -> bool:
+    def _is_usable(self) -> bool:
         if self._usable is None:
             try:
                 self._nvml.nvmlInit()
@@ -82,21 +82,21 @@ class NvidiaGpus:
 
     def _handle(self, name: str) -> Any:
         if name.isdecimal():
-            return self._asked("nvmlDeviceGetHandleByIndex", int(name))
-        return self._asked("nvmlDeviceGetHandleByUUID", name)
+            return self._query("nvmlDeviceGetHandleByIndex", int(name))
+        return self._query("nvmlDeviceGetHandleByUUID", name)
 
     def _status(self, handle: Any) -> GpuStatus:
-        load = self._asked("nvmlDeviceGetUtilizationRates", handle)
-        memory = self._asked("nvmlDeviceGetMemoryInfo", handle)
+        load = self._query("nvmlDeviceGetUtilizationRates", handle)
+        memory = self._query("nvmlDeviceGetMemoryInfo", handle)
         return GpuStatus(
-            name=self._asked("nvmlDeviceGetName", handle) or "NVIDIA GPU",
+            name=self._query("nvmlDeviceGetName", handle) or "NVIDIA GPU",
             load=None if load is None else load.gpu / 100,
             memory=None if memory is None else Amount(int(memory.used), int(memory.total)),
-            temperature=self._asked("nvmlDeviceGetTemperature", handle, self._nvml.NVML_TEMPERATURE_GPU),
+            temperature=self._query("nvmlDeviceGetTemperature", handle, self._nvml.NVML_TEMPERATURE_GPU),
         )
 
-    def _asked(self, function: str, *arguments: object) -> Any:
-        """What the library says, or None: a part of a GPU has no load of its own, a laptop's no temperature."""
+    def _query(self, function: str, *arguments: object) -> Any:
+        """The result of an NVML call; None where unsupported, such as the load of a MIG slice."""
         try:
             return getattr(self._nvml, function)(*arguments)
         except self._nvml.NVMLError:
@@ -104,18 +104,18 @@ class NvidiaGpus:
 
 
 def gpus(nvidia: NvidiaGpus) -> tuple[GpuStatus, ...]:
-    """The accelerators that there are to watch."""
+    """The status of all accelerators."""
     return nvidia.all() or _known_to_torch()
 
 
 def _known_to_torch() -> tuple[GpuStatus, ...]:
-    """AMD's, Intel's and Apple's: torch tells their memory, once a picture was begun on them."""
+    """AMD, Intel and Apple devices: torch knows their memory once it has been imported to use them."""
     if "torch" not in sys.modules:
         return ()
     from zimage_app.models.device import device_use
 
     try:
         use = device_use()
-    except RuntimeError:  # a device that is lost; the run that needs it says so
+    except RuntimeError:  # a lost device; the run that needs it reports it
         return ()
     return () if use is None else (GpuStatus(use.name, memory=Amount(use.used, use.total)),)

@@ -1,8 +1,7 @@
-"""What earlier runs left behind, and nobody needs: tidied up in one place, when the app starts.
+"""Deletes leftovers of earlier runs when the app starts.
 
-Half-written files of a killed app, temporary folders of apps that are gone, databases that were set aside long ago.
-What grows while the app runs is bounded where it grows (log, start pictures, thumbnails, uploads). Never touches a
-picture.
+These are half-written files of a killed app, temporary folders of processes that ended, and old broken databases. Log,
+start pictures, thumbnails and uploads are bounded where they are written. Pictures are never touched.
 """
 
 from __future__ import annotations
@@ -26,35 +25,35 @@ from zimage_app.service.setup.config import StudioConfig
 log = logging.getLogger(__name__)
 
 TEMPORARY = "zimage-studio"
-"""Temporary folders of the app are called ``zimage-studio-PID-…``, so that it can be told whose they are."""
+"""Temporary folders of the app are named ``zimage-studio-PID-…``, so that their process is known."""
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.part")
-"""As ``service/storage/atomic_files.py`` names what it has not finished."""
+"""Names of temporary files of ``service/storage/atomic_files.py``."""
 _OLD = 3600.0
-"""Seconds after which what is unfinished will never be finished."""
+"""Age in seconds from which an unfinished file is abandoned."""
 _ASIDE = re.compile(r"(.+)\.broken-[\d-]+")
 _MAX_ASIDE = 3
-"""Of each database."""
+"""Broken files kept per database."""
 
 
 @dataclass(slots=True)
 class Tidied:
-    """What was taken away."""
+    """Number and size of the deleted files."""
 
     files: int = 0
     size: int = 0
-    """Bytes."""
+    """Total bytes."""
 
 
 def begin_tidying(config: StudioConfig) -> Thread:
-    """Tidy up beside the app's start, which doesn't wait for it."""
-    temporary = Path(tempfile.gettempdir())  # now: once the page is open, the app has its own
+    """Run ``tidy`` in a background thread."""
+    temporary = Path(tempfile.gettempdir())  # read now, because the app sets its own folder later
     thread = Thread(target=tidy, args=(config, temporary), name="housekeeping", daemon=True)
     thread.start()
     return thread
 
 
 def tidy(config: StudioConfig, temporary: Path) -> Tidied:
-    """Take away what nobody needs; says how much that was. What can't be taken away stays; raises nothing."""
+    """Delete all leftovers; returns their number and size. Files that can't be deleted stay; raises nothing."""
     done = Tidied()
     for find in (
         lambda: _unfinished(config),
@@ -83,7 +82,7 @@ def _take_away(find: Callable[[], Iterator[Path]], done: Tidied) -> None:
 
 
 def _unfinished(config: StudioConfig) -> Iterator[Path]:
-    """Files that a killed app was writing."""
+    """Yield files that a killed app had begun to write."""
     before = time.time() - _OLD
     for root in (config.outputs, config.presets, config.loras):
         for folder in (root, *(path for path in _entries(root) if path.is_dir() and not path.is_symlink())):
@@ -93,7 +92,7 @@ def _unfinished(config: StudioConfig) -> Iterator[Path]:
 
 
 def _set_aside(config: StudioConfig) -> Iterator[Path]:
-    """All but the newest databases that were found damaged."""
+    """Yield broken databases, except the newest ones of each."""
     for folder in (config.outputs, config.state):
         kept: dict[str, list[Path]] = defaultdict(list)
         for path in _entries(folder):
@@ -104,7 +103,7 @@ def _set_aside(config: StudioConfig) -> Iterator[Path]:
 
 
 def _orphans(temporary: Path) -> Iterator[Path]:
-    """Temporary folders of apps that are no more."""
+    """Yield temporary folders whose process has ended."""
     for path in _entries(temporary):
         name, _, rest = path.name.removeprefix(TEMPORARY).lstrip("-").partition("-")
         ours = path.name.startswith(f"{TEMPORARY}-") and rest and path.is_dir() and not path.is_symlink()

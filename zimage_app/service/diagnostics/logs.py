@@ -1,7 +1,7 @@
-"""What the app writes down of itself: one line for each job, warnings, and errors with their trace in a file.
+"""The log: one line per job, warnings, and errors with their traceback.
 
-The terminal gets one line for each event; the file, which is bounded, the traces too. A line is for people, or with
-``--log-json`` an object for programs. Where strangers share the app no line holds a prompt.
+The terminal gets one line per event; the file, whose size is bounded, also gets tracebacks. With ``--log-json`` each
+line is a JSON object. On a shared app no line contains a prompt.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from typing import Any, TextIO
 from zimage_app.domain.text import visible
 
 FOLDER = ".logs"
-"""In the folder of the pictures."""
+"""Folder below the folder of pictures."""
 FILE_NAME = "studio.log"
 MAX_BYTES = 2 * 10**6
 MAX_FILES = 3
 _FACTS = "facts"
-"""The attribute of a record that holds an event's fields."""
+"""Attribute of a log record with an event's fields."""
 _APP = "zimage_app"
 _PROMPT = "prompt"
 _SHORTEST_PROMPT = 4
-"""Letters. Shorter ones are parts of other words, and give nobody away."""
+"""Characters; shorter prompts occur inside other words, and reveal nothing."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How much is told, and how."""
+    """Where, from which level and in which format to log."""
 
     outputs: Path
     level: str = "info"
@@ -44,12 +44,12 @@ class LogSettings:
 
 
 def log_folder(outputs: Path) -> Path:
-    """Where the log of an app lies that saves its pictures in ``outputs``."""
+    """The folder of the log for an app that saves its pictures in ``outputs``."""
     return outputs / FOLDER
 
 
 def start_logging(settings: LogSettings, terminal: TextIO | None = None) -> None:
-    """Begin to log, to the terminal and the file; in the place of whatever logged before. Raises nothing."""
+    """Set up logging to terminal and file, replacing earlier handlers. Raises nothing."""
     shape = _JsonLine if settings.as_json else _Line
     screen = logging.StreamHandler(terminal or sys.stderr)
     screen.setFormatter(shape(traces=False))
@@ -70,12 +70,12 @@ def start_logging(settings: LogSettings, terminal: TextIO | None = None) -> None
 
 
 def log_event(logger: logging.Logger, words: str, facts: Mapping[str, object]) -> None:
-    """One line with fields, such as a job's end."""
+    """Log one line with fields, such as a job's end."""
     logger.info("%s", words, extra={_FACTS: dict(facts)})
 
 
 def without_prompts(lines: list[str]) -> list[str]:
-    """Lines of either shape without the prompts that they hold, wherever in them one stands again."""
+    """Log lines of either format, with the prompt field removed and repetitions of any prompt masked."""
     cut = [_cut(line) for line in lines]
     known = sorted({form for _, prompt in cut for form in _forms(prompt)}, key=len, reverse=True)
     clean = []
@@ -87,13 +87,13 @@ def without_prompts(lines: list[str]) -> list[str]:
 
 
 def _forms(prompt: str) -> list[str]:
-    """How a prompt may stand in another line: line by line, or escaped."""
+    """The forms in which a prompt may occur in other lines: each of its lines, or escaped."""
     forms = [*prompt.splitlines(), json.dumps(prompt, ensure_ascii=False)[1:-1], repr(prompt)[1:-1]]
     return [form for each in forms for form in {each, visible(each)} if len(form) >= _SHORTEST_PROMPT]
 
 
 def _cut(line: str) -> tuple[str, str]:
-    """A line without its prompt, and the prompt."""
+    """(line without its prompt field, prompt)."""
     if line.startswith("{"):
         try:
             data = json.loads(line)
@@ -111,17 +111,17 @@ def _cut(line: str) -> tuple[str, str]:
 
 
 class _File(RotatingFileHandler):
-    """A full disk or a folder that was taken away must not be told of once for each line."""
+    """A log file that is given up at its first error, so that a full disk isn't reported for each line."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Go without the file from now on."""
+        """Stop logging to the file."""
         del record
         logging.getLogger().removeHandler(self)
         log.warning("the log file can't be written any more: %s", self.baseFilename)
 
 
 class _Line(logging.Formatter):
-    """``2026-01-31 12:00:00 INFO job 1a2b: done model=demo …``; a line break in it becomes a sign."""
+    """Formats ``2026-01-31 12:00:00 INFO job 1a2b: done model=demo …``; line breaks are replaced by ⏎."""
 
     def __init__(self, traces: bool) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class _Line(logging.Formatter):
 
 
 class _JsonLine(logging.Formatter):
-    """One object: time (UTC), level, logger, message, the event's fields, and the trace of an error."""
+    """Formats one JSON object: time (UTC), level, logger, message, the event's fields, an error's traceback."""
 
     def __init__(self, traces: bool) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class _JsonLine(logging.Formatter):
 
 
 def _shown(value: object) -> str:
-    """A field's value in a line: texts with spaces are quoted, seconds have two places."""
+    """A field's value in a line: text with spaces is quoted, floats have two decimals."""
     if isinstance(value, float):
         return f"{value:.2f}"
     if isinstance(value, (list, tuple)):

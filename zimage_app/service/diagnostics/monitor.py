@@ -1,6 +1,6 @@
-"""The machine at a moment: processors, memory, accelerators, disk. Cheap, kept for a second, and it never raises.
+"""The machine's current load: processors, memory, accelerators, disk. Cheap, cached for a second, never raises.
 
-What a machine lacks or doesn't tell is absent, not zero. Knows no pages and no jobs.
+Values that a machine lacks or doesn't report are None, not zero.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from zimage_app.service.diagnostics.cgroups import ControlGroups
 from zimage_app.service.diagnostics.gpus import Amount, GpuStatus, NvidiaGpus, gpus
 
 _FRESH = 1.0
-"""Seconds for which a snapshot is given out again: many open pages cost as much as one."""
+"""Seconds for which a snapshot is cached, so that many open pages cost as much as one."""
 
-_UNTOLD = (OSError, psutil.Error, LookupError, ValueError, RuntimeError)
-"""How systems refuse: no access, files of another form than psutil knows, not implemented."""
+_UNAVAILABLE = (OSError, psutil.Error, LookupError, ValueError, RuntimeError)
+"""Errors for values that a system does not report: no access, unknown file formats, not implemented."""
 
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
-    """What there is of a machine, and how much of it is taken."""
+    """Capacity and load of the machine."""
 
     processors: float
-    """How many this process may use; a container may have one and a half."""
+    """Number of processors that this process may use; a container may have 1.5."""
     processor_load: float | None
-    """0…1 of them since the look before this one."""
+    """Load of these processors since the previous snapshot, 0…1."""
     memory: Amount | None
     disk: Amount | None
-    """Where pictures are saved."""
+    """The disk that pictures are saved on."""
     gpus: tuple[GpuStatus, ...] = ()
     frequency: float | None = None
-    """MHz of the processors now."""
+    """Current clock rate of the processors in MHz."""
 
     def as_data(self) -> dict[str, Any]:
-        """For JSON: bytes, fractions 0…1 and degrees Celsius; what isn't known is null."""
+        """Plain data for JSON: bytes, fractions 0…1 and degrees Celsius; unknown values are null."""
         return asdict(self)
 
 
 class Monitor:
-    """Looks at the machine when asked. Safe to use from any thread."""
+    """Takes snapshots of the machine on request. Thread-safe."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Monitor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.outputs = outputs
-        """The folder whose disk is looked at."""
+        """The folder whose disk is measured."""
         self._groups = groups or ControlGroups()
         self._nvidia = nvidia or NvidiaGpus()
         self._clock = clock
@@ -66,7 +66,7 @@ class Monitor:
         self._load = _LoadMeter(self._groups, clock)
 
     def machine(self) -> MachineStatus:
-        """The machine now, or a second ago."""
+        """The current snapshot, at most a second old."""
         with self._lock:
             if self._last is None or self._clock() - self._seen >= _FRESH:
                 self._last = self._look()
@@ -74,7 +74,7 @@ class Monitor:
             return self._last
 
     def driver(self) -> str | None:
-        """The version of NVIDIA's driver, where there is one."""
+        """The version of NVIDIA's driver; None without one."""
         return self._nvidia.driver()
 
     def _look(self) -> MachineStatus:
@@ -91,7 +91,7 @@ class Monitor:
     def _memory(self) -> Amount | None:
         try:
             whole = psutil.virtual_memory()
-        except _UNTOLD:
+        except _UNAVAILABLE:
             return None
         limit = self._groups.memory()
         if limit is not None and limit.total < whole.total:
@@ -100,13 +100,13 @@ class Monitor:
 
 
 class _LoadMeter:
-    """Processor load since it was last asked for: the container's where one limits it, else the machine's."""
+    """CPU load since the previous call: of the container where it has a CPU limit, else of the machine."""
 
     def __init__(self, groups: ControlGroups, clock: Callable[[], float]) -> None:
         self._groups = groups
         self._clock = clock
         self._before: tuple[float, float] | None = None
-        self.now(1.0)  # a load is a difference: the first look begins it
+        self.now(1.0)  # the load is a difference, so the first call only takes the start
 
     def processors(self) -> float:
         usable = float(_usable_processors())
@@ -128,19 +128,19 @@ class _LoadMeter:
 def _frequency() -> float | None:
     try:
         found = psutil.cpu_freq()
-    except (*_UNTOLD, AttributeError):  # psutil has no such function on some systems
+    except (*_UNAVAILABLE, AttributeError):  # psutil has no such function on some systems
         return None
     return found.current or None if found else None
 
 
 def free_disk(folder: Path) -> Amount | None:
-    """The disk that a folder lies on, or would lie on."""
+    """The disk of a folder, or of its nearest existing parent."""
     for place in (folder.absolute(), *folder.absolute().parents):
         try:
             usage = psutil.disk_usage(str(place))
-        except _UNTOLD:
+        except _UNAVAILABLE:
             continue
-        # Of what is free, a part may be kept for the system: what can be written counts.
+        # A part of the free space may be reserved for the system; only what the user can write counts.
         return Amount(usage.total - usage.free, usage.total)
     return None
 
@@ -152,10 +152,10 @@ def _usable_processors() -> int:
 
 
 def _busy_seconds() -> float | None:
-    """Seconds that the processors this process may use have worked since the machine was started."""
+    """Busy seconds since boot of the processors that this process may use."""
     try:
         times = psutil.cpu_times(percpu=True)
-    except _UNTOLD:
+    except _UNAVAILABLE:
         return None
     mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(len(times))
     busy = [sum(times[place]) - _idle(times[place]) for place in mine if place < len(times)]
@@ -163,5 +163,5 @@ def _busy_seconds() -> float | None:
 
 
 def _idle(times: Any) -> float:
-    # A guest's time is counted in the user's too.
+    # guest time is included in user time, so it is subtracted here
     return float(times.idle + sum(getattr(times, name, 0.0) for name in ("iowait", "guest", "guest_nice")))

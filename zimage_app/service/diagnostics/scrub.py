@@ -1,4 +1,4 @@
-"""Takes out of a text what points at a person: home folders, the user's name, keys. Knows no files."""
+"""Removes personal data from text: home folders, the user's name, keys."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _KEYS = (
 )
 _HOMES = re.compile(r"(?i)(?<![\w.])(?:[a-z]:)?[\\/]+(?:home|users)[\\/]+[^\\/\s\"':]+")
 _SHORTEST_NAME = 3
-"""Letters. Shorter user names are words of every sentence."""
+"""Characters; shorter user names occur as ordinary words."""
 
 
 def scrubbed(text: str) -> str:
-    """The text with home folders as ``~``, the app's own folder as ``.``, keys and the user's name as marks."""
+    """The text with ``~`` for home folders, ``.`` for the app's folder, and marks for keys and the user's name."""
     for folder, mark in _places():
         text = text.replace(folder, mark)
     text = _HOMES.sub("~", text)

@@ -1,7 +1,7 @@
-"""What one sends along with a bug report, as one ZIP: versions, settings, the doctor's findings, the last log lines.
+"""The ZIP for a bug report: versions, settings, the doctor's findings, the last log lines.
 
-No pictures, no keys, no names and home folders, and no prompts unless they are asked for. All of it is text, so that it
-can be read before it is sent.
+It contains no pictures, keys, names or home folders, and no prompts unless requested. All files are text, so that users
+can read them before sending.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from zimage_app.service.storage.atomic_files import write_whole
 
 _MAX_LINES = 3000
 _MAX_LOG = 64 * 2**20
-"""Bytes of a file; they are cut at far fewer."""
+"""Bytes of a log file; rotation keeps it far smaller."""
 _CONTENTS = Text(
     "details.txt: versions, machine, sizes of folders\n"
     "doctor.txt: what was checked, and what was found\n"
@@ -49,10 +49,10 @@ def write_bundle(
     with_prompts: bool = False,
     checks: Callable[..., Iterable[Finding]] = examine,
 ) -> None:
-    """Put it all into a new file.
+    """Write the ZIP to a new file.
 
     Raises:
-        StorageError: the file is there already, or can't be written.
+        StorageError: the file exists already, or can't be written.
     """
     config = settings.config
     prompts = (_WITH if with_prompts else _WITHOUT).to(language)
@@ -78,7 +78,7 @@ def write_bundle(
 
 
 def last_lines(outputs: Path, *, with_prompts: bool) -> list[str]:
-    """The end of the log, oldest line first."""
+    """The last lines of the log, oldest first."""
     newest = log_folder(outputs) / FILE_NAME
     files = [newest.with_name(f"{FILE_NAME}.{number}") for number in range(MAX_FILES - 1, 0, -1)] + [newest]
     lines: list[str] = []
@@ -87,7 +87,7 @@ def last_lines(outputs: Path, *, with_prompts: bool) -> list[str]:
             lines += read_regular(file, _MAX_LOG).decode("utf-8", "replace").splitlines()
         except OSError:
             continue
-    # Prompts are known from their own lines, so they are taken out before lines are left off.
+    # Prompts are known from their own lines, so remove them before cutting lines off.
     return (lines if with_prompts else without_prompts(lines))[-_MAX_LINES:]
 
 

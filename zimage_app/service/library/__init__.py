@@ -1,1 +1,1 @@
-"""What a picture is made with and users keep: models, LoRAs, presets, negative prompts, wildcards."""
+"""The libraries that requests draw on: models, LoRAs, upscalers, presets, negative prompts, wildcards."""

@@ -1,4 +1,4 @@
-"""The model that the app is to begin with, fetched before it begins; says how far it is. Knows no page."""
+"""Downloads the model to start with before the app starts, and reports the progress."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from zimage_app.service.library.models import ModelLibrary
 from zimage_app.service.setup.config import StudioConfig
 
 _PACE = 5.0
-"""Seconds between two lines on how far it is."""
+"""Seconds between two lines of progress."""
 
 
 def fetch_first(config: StudioConfig, tell: Callable[[Text], None]) -> None:
-    """Get ``config.model`` here, where one is named and isn't; ``tell`` hears how far that is.
+    """Download ``config.model`` where it is named but not on this machine; ``tell`` gets the progress.
 
     Raises:
         ModelError: there is no such model.
-        FetchError: it can't be fetched: no network, offline, a full disk; says what to do.
+        FetchError: the download failed (no network, offline mode, full disk); says what to do.
     """
     if config.model is None:
         return

@@ -1,6 +1,6 @@
-"""The models of this machine and those that could be: what state each is in, and getting one here, in the background.
+"""The installed and downloadable models: their states, and downloads in the background.
 
-Page and command line both stand on this. One model is fetched at a time; nothing is fetched that was not asked for.
+Page and command line both use this module. One model is downloaded at a time, and only on request.
 """
 
 from __future__ import annotations
@@ -30,55 +30,55 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SOURCES = ("huggingface", "modelscope")
-"""Where models can be fetched from; the first unless told otherwise."""
+"""Sources of downloads; the first is the default."""
 
 ModelState = Literal["ready", "fetch", "broken"]
 FetchState = Literal["asking", "fetching", "done", "failed", "cancelled"]
 
 _BF16 = {"transformer": 12_309_817_472, "text_encoder": 8_044_936_192, "vae": 167_639_302}
-"""Bytes of the published weights as they stand in memory: what is stored in more bits takes no more than that."""
+"""Bytes of the published weights in memory, as bf16; weights that are stored in more bits take no more."""
 _PACKED = 0.9
-"""Weights that take a smaller part of that are packed in less than 16 bits."""
+"""Weights below this fraction of ``_BF16`` are packed in fewer than 16 bits."""
 _BROKEN = Text("something is wrong with it that the log tells of", "存在问题，详见日志")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """A model as a list shows it."""
+    """A model in a list."""
 
     name: str
-    """What ``--model`` takes."""
+    """The name for ``--model``."""
     card: ModelCard
     state: ModelState
-    """``ready`` to be used, to ``fetch``, or ``broken``."""
+    """``ready`` to use, ``fetch`` where parts must be downloaded, or ``broken``."""
     reason: Text | None = None
-    """What is wrong with a broken one, and the cure."""
+    """Why a model is broken, and how to fix it."""
     missing: tuple[str, ...] = ()
-    """The parts that would be fetched: transformer, text_encoder, vae, tokenizer."""
+    """The parts to download: transformer, text_encoder, vae, tokenizer."""
     about: float | None = None
-    """Roughly how many bytes that would be, where all of it is missing and this is known without asking."""
+    """Approximate bytes to download, where the big parts are missing and the size is known offline."""
     notes: tuple[Text, ...] = ()
-    """What was chosen for it, where there was a choice."""
+    """The files that were chosen, where there was a choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What fetching a model would mean. To be shown, and agreed to, before anything big comes."""
+    """The size of a download, for the user to confirm before it starts."""
 
     model: str
     host: str
     files: int
     size: int
-    """Bytes still to come."""
+    """Bytes left to download."""
     free: int
-    """Bytes of disk that are free where they would go."""
+    """Free bytes of the disk that they go to."""
     memory: int
-    """Bytes of memory that its weights take, all at once, as they are stored."""
+    """Bytes of memory for all weights together, as stored."""
     folders: tuple[Path, ...]
 
     @property
     def text(self) -> Text:
-        """All of it in one sentence."""
+        """The offer in one sentence."""
         unpacked = shown_size(sum(_BF16.values()))
         more = Text("", "")
         if self.memory < _PACKED * sum(_BF16.values()):
@@ -94,31 +94,31 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class FetchView:
-    """A fetch at one moment; ``version`` grows with every change."""
+    """The state of a download; ``version`` grows with every change."""
 
     model: str
     state: FetchState = "asking"
     version: int = 0
     progress: FetchProgress | None = None
-    """None until the hub has said what there is."""
+    """None until the hub has listed the files."""
     error: StudioError | None = None
 
     @property
     def over(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether this state is final."""
         return self.state in ("done", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a check found of one file or part."""
+    """The result of checking one file or part."""
 
     text: Text
     good: bool
 
 
 class ModelLibrary:
-    """Everything that faces need to know and do about models. Making one opens no file and no connection."""
+    """All functions of page, REST and command line for models. The constructor opens no file and no connection."""
 
     def __init__(self, config: StudioConfig, patience: RetryPolicy | None = None) -> None:
         self._config = config
@@ -129,7 +129,7 @@ class ModelLibrary:
         self._thread: threading.Thread | None = None
 
     def views(self) -> tuple[ModelView, ...]:
-        """Every model and its state, by name. Opens the headers of those that are here, and takes no network."""
+        """Every model and its state, by name. Reads the headers of installed models; uses no network."""
         shelves = self._config.shelves
         views = [self._view(source) for source in list_models(shelves)]
         for name, error in unreadable_models(shelves).items():
@@ -137,7 +137,7 @@ class ModelLibrary:
         return tuple(sorted(views, key=lambda view: view.name))
 
     def view(self, name: str) -> ModelView:
-        """One of them, by name, folder, or ``owner/name`` on the hub; raises ModelError for one that is none."""
+        """One model, by name, folder, or ``owner/name`` on the hub; raises ModelError for an unknown one."""
         return self._view(look_up(name, self._config.visitors_shelves))
 
     def _view(self, source: ModelSource) -> ModelView:
@@ -145,7 +145,7 @@ class ModelLibrary:
         if missing:
             about = source.about if set(missing) >= {"transformer", "text_encoder"} else None
             return ModelView(name, source.card, "fetch", missing=missing, about=about, notes=source.notes)
-        from zimage_app.models.find.model_files import model_files  # takes torch: a second
+        from zimage_app.models.find.model_files import model_files  # imports torch, which takes a second
 
         try:
             model_files(source)
@@ -154,11 +154,11 @@ class ModelLibrary:
         return ModelView(name, source.card, "ready", notes=source.notes)
 
     def offer(self, name: str, source: str = SOURCES[0], mirror: str | None = None) -> Offer | None:
-        """Ask the hub what fetching a model would mean; None where there is nothing to fetch.
+        """Ask the hub for the size of a download; None where there is nothing to download.
 
         Raises:
             ModelError: there is no such model.
-            FetchError: the hub cannot be reached (known within five seconds), does not have it, or the app is offline.
+            FetchError: the hub can't be reached within five seconds or lacks the model, or the app is offline.
         """
         model = look_up(name, self._config.visitors_shelves)
         if model.present:
@@ -188,9 +188,9 @@ class ModelLibrary:
         return plan_fetch(model, host_of(source, mirror), self._config.models, self._patience, stopped)
 
     def start(self, name: str, source: str = SOURCES[0], mirror: str | None = None) -> FetchView:
-        """Begin to fetch a model in the background; gives how it stands. What goes wrong is told in the view.
+        """Start to download a model in the background and return the first state. Later errors are in the states.
 
-        Raises FetchError while another one is fetched, ModelError for a model that there is not.
+        Raises FetchError while another model is being downloaded, ModelError for an unknown model.
         """
         model = look_up(name, self._config.visitors_shelves)
         with self._changed:
@@ -211,12 +211,12 @@ class ModelLibrary:
             return self._fetch
 
     def fetching(self) -> FetchView | None:
-        """The fetch that is under way, or was last; None before the first."""
+        """The current or last download; None before the first."""
         with self._changed:
             return self._fetch
 
     def wait(self, version: int, timeout: float) -> FetchView | None:
-        """Wait up to ``timeout`` seconds for a view newer than ``version``; gives the newest either way."""
+        """Wait up to ``timeout`` seconds for a state newer than ``version``; returns the newest either way."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._fetch is not None and (self._fetch.version > version or self._fetch.over), timeout
@@ -224,17 +224,17 @@ class ModelLibrary:
             return self._fetch
 
     def cancel(self) -> None:
-        """Stop the fetch that is under way. Returns at once; what came is kept, and the next one goes on from there."""
+        """Cancel the current download. Returns at once; the files so far are kept, and the next download resumes."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Stop, and wait until the disk is left alone."""
+        """Cancel the download, and wait up to five seconds for its thread to stop writing."""
         self.cancel()
         if self._thread is not None:
             self._thread.join(timeout=5.0)
 
     def _work(self, name: str, model: ModelSource, source: str, mirror: str | None) -> None:
-        """The one place where anything that goes wrong with a fetch is caught."""
+        """Run a download in its thread; every error ends in the state ``failed``."""
         from zimage_app.models.hub.fetch import fetch
         from zimage_app.models.hub.transfer import Stopped
 
@@ -262,9 +262,9 @@ class ModelLibrary:
             self._changed.notify_all()
 
     def check(self, name: str) -> Iterator[Verdict]:
-        """Look closely at a model: every part against the network it belongs to, every fetched file against its sum.
+        """Check every part of a model against its network, and every downloaded file against its checksum.
 
-        Reads all that was fetched, which takes a while. Raises ModelError for a model that there is not.
+        Reads all downloaded files, which takes a while. Raises ModelError for an unknown model.
         """
         model = look_up(name, self._config.visitors_shelves)
         if missing := model.missing:
@@ -290,9 +290,9 @@ class ModelLibrary:
                 yield Verdict(Text(words.en.format(path), words.zh.format(path)), good=checked.state == "right")
 
     def add(self, name: str, parts: Mapping[str, Path], card: str | None = None) -> Path:
-        """Write down a model of files on this machine, by the names of PARTS, once they are judged; gives its file.
+        """Check a model's files, given by part, and register it under a name; returns the YAML file.
 
-        Raises ModelError: a file does not fit, the name is taken or cannot be one, there is no such card.
+        Raises ModelError: a file does not fit, the name is taken or not allowed, or the card is unknown.
         """
         model = local_source(name, parts, card, self._config.models)
         if name in {source.card.name for source in list_models(self._config.shelves)}:
@@ -313,13 +313,13 @@ _SUMS = {
     ),
     "missing": Text("{} was fetched and is gone: fetch the model again.", "{} 曾下载但已不在：请重新下载该模型。"),
 }
-"""By ``receipt.Checked.state``; the braces are the file."""
+"""Sentences by ``receipt.Checked.state``; the braces stand for the file."""
 
 
 def judge(model: ModelSource) -> Iterator[Verdict]:
-    """Each part of a model against the network that it belongs to, and all together; only headers are read.
+    """Check each part of a model against its network, then all together; only headers are read.
 
-    Takes diffusers: seconds.
+    Imports diffusers, which takes seconds.
     """
     from zimage_app.models.find.model_files import part_files
     from zimage_app.models.load.loader import check_model
@@ -355,7 +355,7 @@ def judge(model: ModelSource) -> Iterator[Verdict]:
 
 
 def _memory(model: ModelSource, plan: FetchPlan) -> int:
-    """Bytes that a model's weights will take at most, by what is stored of each part."""
+    """The most bytes of memory that a model's weights take, from the stored size of each part."""
     return sum(min(_stored(model.places.by_name[part], plan), most) for part, most in _BF16.items())
 
 

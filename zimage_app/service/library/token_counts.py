@@ -1,4 +1,4 @@
-"""How many tokens a text is to a model: its own tokenizer is read, never its weights. Knows no prompts and no pages."""
+"""Counts a text's tokens with a model's own tokenizer, without reading its weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from zimage_app.models.networks.text_encoder import Tokenizer
 
 _MAX_CONFIG = 2**20
-"""Bytes."""
+"""Bytes of a config."""
 _PUBLISHED_POSITIONS = 1536
-"""Of the published Z-Image models, whose weights may come without a config."""
+"""Text positions of the published Z-Image models, whose weights may come without a config."""
 
 
 class TokenCounter:
-    """Counts for one model at a time, whose tokenizer it keeps. Safe to use from any thread."""
+    """Counts tokens, caching the tokenizer of the last model. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,19 +30,19 @@ class TokenCounter:
         self._tokenizer: Tokenizer | None = None
 
     def count(self, source: ModelSource, text: str) -> int | None:
-        """The tokens that ``text`` adds to an empty prompt; None where the model's tokenizer can't be used.
+        """The number of tokens that ``text`` adds to an empty prompt; None where the tokenizer can't be loaded.
 
-        The first question for a model takes seconds; loading the model will say what is wrong with a tokenizer.
+        The first call for a model takes seconds; loading the model reports what is wrong with its tokenizer.
         """
         tokenizer = self._tokenizer_of(source)
         return None if tokenizer is None else len(tokenizer.ids(text)) - len(tokenizer.ids(""))
 
     def limit(self, source: ModelSource) -> int | None:
-        """The most tokens that a text may add to an empty prompt; None where that can't be told."""
+        """The most tokens that a text may add to an empty prompt; None where unknown."""
         tokenizer, positions = self._tokenizer_of(source), _positions(source)
         if tokenizer is None or positions is None:
             return None
-        from zimage_app.models.networks.transformer import longest_caption  # takes torch
+        from zimage_app.models.networks.transformer import longest_caption  # imports torch
 
         return longest_caption(positions) - len(tokenizer.ids(""))
 
@@ -50,7 +50,7 @@ class TokenCounter:
         folder = source.places.tokenizer.path
         with self._lock:
             if folder != self._folder:
-                from zimage_app.models.networks.text_encoder import load_tokenizer  # takes torch
+                from zimage_app.models.networks.text_encoder import load_tokenizer  # imports torch
 
                 self._tokenizer = None
                 with contextlib.suppress(ModelError):
@@ -60,7 +60,7 @@ class TokenCounter:
 
 
 def _positions(source: ModelSource) -> int | None:
-    """The transformer's positions along the text; None where its config can't be read."""
+    """The transformer's number of text positions; None where its config can't be read."""
     config = source.places.transformer.config
     if config is None:
         return _PUBLISHED_POSITIONS

@@ -1,4 +1,4 @@
-"""The files of models that enlarge pictures: which there are, and which one a name means."""
+"""The library of upscaling models: listing, finding by name, and enlarging a start picture."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 FIELD = "start.upscaler"
 FOLDERS = ("upscalers", "upscale_models")
-"""Below a folder of models; the second is ComfyUI's."""
+"""Folders below a folder of models; the second is ComfyUI's."""
 SUFFIXES = (".safetensors", ".pth")
 _MAX_PIXELS = (4 * MAX_SIDE) ** 2
-"""Of an enlarged picture, before it is brought to the stage's size."""
+"""Pixels of an enlarged picture, before it is resized to its stage."""
 
 
 class UpscalerLibrary:
-    """The upscalers in some folders, the first of which counts where two have a file of the same name."""
+    """The upscalers in some folders; where two have the same name, the one in the earlier folder is used."""
 
     def __init__(self, roots: Sequence[Path] = ()) -> None:
         self._folders = tuple(root / name for root in roots for name in FOLDERS)
 
     def names(self) -> tuple[str, ...]:
-        """The names of the files, sorted."""
+        """Sorted names of the files."""
         return tuple(sorted(self._files()))
 
     def check(self, upscaler: Upscaler | None) -> None:
-        """See to it that a file is there; raises RequestError as ``find`` does."""
+        """Check that an upscaler's file exists; raises RequestError as ``find`` does."""
         if upscaler is not None:
             self.find(upscaler.name)
 
     def find(self, name: str) -> Path:
-        """The file of a name; raises RequestError where there is none."""
+        """Find a file by name; raises RequestError where there is none."""
         files = self._files()
         if name not in files:
             here = ", ".join(sorted(files)) or "-"
@@ -68,15 +68,15 @@ def enlarged_start(
     device: torch.device,
     cancelled: Callable[[], bool],
 ) -> tuple[StartPicture, Image.Image]:
-    """A start picture as its upscaler enlarges it, and itself with the hash of the upscaler's file.
+    """Enlarge a start picture by its upscaler; returns ``start`` with the upscaler's hash, and the picture.
 
     Raises:
-        RequestError: there is no such file, it is another than the one that was meant, or the picture is too large.
+        RequestError: there is no such file, its hash differs from the given one, or the result would be too large.
         ModelError: the file can't be used.
-        LoadingCancelled: ``cancelled`` said so.
+        LoadingCancelled: ``cancelled`` returned True.
         GenerationError: memory ran out.
     """
-    import numpy as np  # these take seconds
+    import numpy as np  # these imports take seconds
 
     from zimage_app.engine.enlarge import enlarged
     from zimage_app.models.networks.esrgan import read_upscaler

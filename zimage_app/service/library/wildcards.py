@@ -1,7 +1,7 @@
-"""The folder ``presets/wildcards/`` as a library: one text file for each list. Knows no requests and no pages.
+"""The folder ``presets/wildcards/`` as a library, with one text file per list.
 
-A list is called by its path in the folder, without ``.txt``; one entry stands on a line, lines that begin with ``#``
-and empty ones are passed over. Names lead to files only through the folder's own listing, never out of it.
+A list's name is its path in the folder without ``.txt``. Each line is an entry; empty lines and lines that begin with
+``#`` are ignored. Names are looked up in the folder's listing, so they can't lead out of it.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ _COMMENT = "#"
 _MAX_CANDIDATES = 5
 _MAX_SHOWN = 24
 _FRESH = 1.0
-"""Seconds for which the folder is not listed again when the name that is asked for was there."""
+"""Seconds for which the folder is not listed again, if it had the requested name."""
 _Stamp = tuple[int, int]
-"""A file's time of change and its size."""
+"""(modification time in ns, size in bytes) of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class WildcardList:
-    """One list."""
+    """One list of entries."""
 
     name: str
-    """As it is written between the underscores."""
+    """The name as written between the underscores."""
     lines: tuple[str, ...] = ()
     about: str = ""
-    """The comment at its beginning."""
+    """The comment on its first line."""
     problem: Text | None = None
-    """Why the file can't be read; then there are no lines."""
+    """Why the file can't be read; ``lines`` is then empty."""
 
 
 class WildcardLibrary:
-    """Safe to use from any thread. Files that were edited are read again at the next question."""
+    """The wildcards of some folders. Thread-safe; edited files are read again at the next call."""
 
     def __init__(self, folder: Path, *shipped: Path) -> None:
         self.folder = folder
@@ -57,17 +57,17 @@ class WildcardLibrary:
         self._listed = -_FRESH
 
     def lists(self) -> tuple[WildcardList, ...]:
-        """All of them, by name; broken ones too, with their ``problem``."""
+        """All lists, by name; broken ones too, with their ``problem``."""
         with self._lock:
             self._look()
             found = (self._list(name, path) for name, path in self._files.items())
             return tuple(sorted(found, key=lambda each: _key(each.name)))
 
     def lines(self, name: str) -> tuple[str, ...]:
-        """The entries of one list, which is found however its name is written (upper case, full width).
+        """The entries of one list; its name is compared without regard to case and full width.
 
         Raises:
-            RequestError: there is none, or its file can't be read or is empty; says which there are.
+            RequestError: there is no such list (names similar ones), or its file can't be read or is empty.
         """
         with self._lock:
             full = self._full(name) if time.monotonic() - self._listed < _FRESH else None
@@ -90,17 +90,17 @@ class WildcardLibrary:
         return found.lines
 
     def _look(self) -> None:
-        """List the folders; of two lists of one name the user's own counts."""
+        """List the folders; where two lists have the same name, the user's own is used."""
         self._files = {name: path for folder in self._folders for name, path in islice(_named(folder), MAX_FILES)}
         self._read = {path: each for path, each in self._read.items() if path in self._files.values()}
         self._listed = time.monotonic()
 
     def _full(self, name: str) -> str | None:
-        """The name as the folder has it."""
+        """The name as in the folder; None where there is no such list."""
         return next((each for each in self._files if _key(each) == _key(name)), None)
 
     def _list(self, name: str, path: Path) -> WildcardList:
-        """Call with the lock held."""
+        """One list, from the cache or its file. Call with the lock held."""
         try:
             status = path.stat()
             stamp = status.st_mtime_ns, status.st_size
@@ -128,7 +128,7 @@ def _unknown(name: str, names: list[str]) -> RequestError:
 
 
 def _named(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The lists of a folder. Links that lead out of it are passed over."""
+    """Yield (name, path) of the lists in a folder; links that lead out of it are skipped."""
     root = folder.resolve()
     for path in _texts(folder):
         if path.resolve().is_relative_to(root):

@@ -1,1 +1,1 @@
-"""What may be asked for and by whom: limits and permissions. Everything above asks them."""
+"""Limits and permissions, which the rest of the service enforces."""

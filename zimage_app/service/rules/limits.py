@@ -1,4 +1,4 @@
-"""How much may be asked for, at home and in public: the tables, and the checks. Knows no queue and no page."""
+"""Limits on requests, for private and public apps: the tables and the checks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from zimage_app.domain.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on top of those of the request's own fields."""
+    """Limits in addition to the bounds of the request's fields."""
 
     pixels: int
     """Width x height of a stage."""
     steps: int
-    """Of a stage."""
+    """Steps of a stage."""
     stages: int
-    """That are switched on."""
+    """Stages that are switched on."""
     evaluations: int
     """Model evaluations of all stages together."""
     waiting_of_owner: int
@@ -31,13 +31,13 @@ class Limits:
     waiting: int
     """Jobs of all owners that may wait at once."""
     outputs: int | None
-    """Bytes that the pictures may take on the disk; None: as many as it has."""
+    """Bytes that pictures may take on the disk; None: no limit."""
     seconds: float | None = 600.0
-    """A job may run; None: as long as it takes."""
+    """Seconds that a job may run; None: no limit."""
 
 
 _LOOK_AGAIN_SECONDS = 60.0
-"""Between two counts of what the pictures take: many pictures take a tenth of a second to count."""
+"""Seconds between two measurements of disk use, because many pictures take 0.1 s to add up."""
 
 HOME = Limits(
     pixels=2048 * 2048,
@@ -48,7 +48,7 @@ HOME = Limits(
     waiting=2000,
     outputs=None,
 )
-"""One person's own machine: what the fields allow."""
+"""For one person's own machine: whatever the request's fields allow."""
 
 PUBLIC = Limits(
     pixels=1024 * 1024,
@@ -59,14 +59,14 @@ PUBLIC = Limits(
     waiting=60,
     outputs=20 * 10**9,
 )
-"""Strangers share one machine. The reference workflow (65 evaluations) and 50 guided steps at 1024 x 1024 fit."""
+"""For a shared machine. The reference workflow (65 evaluations) and 50 guided steps at 1024 x 1024 fit."""
 
 
 def check_plan(plan: GenerationPlan, limits: Limits) -> None:
-    """Refuse what is more than the limits allow.
+    """Check a plan against the limits.
 
     Raises:
-        RequestError: names the field, its value and what is allowed.
+        RequestError: a limit is exceeded; names the field, its value and what is allowed.
     """
     if len(plan.stages) > limits.stages:
         raise _too_much(
@@ -90,7 +90,7 @@ def check_plan(plan: GenerationPlan, limits: Limits) -> None:
 def _check_stage(stage: StagePlan, limits: Limits) -> None:
     width, height, number = stage.settings.width, stage.settings.height, stage.number
     if width * height > limits.pixels:
-        # The longer side is the one to make smaller.
+        # Name the longer side as the one to reduce.
         raise _too_much(
             f"stages.{number}.{'width' if width > height else 'height'}",
             Text(f"{width} x {height} (stage {number + 1})", f"{width} × {height}（第 {number + 1} 阶段）"),
@@ -115,15 +115,16 @@ def _too_much(field: str, asked: Text, allowed: Text) -> RequestError:
 
 
 def check_places(own: int, all_owners: int, limits: Limits, seconds_each: float) -> None:
-    """Refuse a job more than may wait.
+    """Check whether the queue has room for another job.
 
     Args:
-        own: jobs of this owner that wait.
-        all_owners: jobs of everybody that wait.
-        seconds_each: what a job takes, roughly.
+        own: waiting jobs of this owner.
+        all_owners: waiting jobs of all owners.
+        limits: the limits that apply.
+        seconds_each: rough time of a job.
 
     Raises:
-        BusyError: says how many wait and when to come back.
+        BusyError: the queue is full; says how many jobs wait and when to retry.
     """
     if own >= limits.waiting_of_owner:
         raise BusyError(
@@ -146,10 +147,10 @@ def check_places(own: int, all_owners: int, limits: Limits, seconds_each: float)
 
 
 def check_disk(used: int, limits: Limits) -> None:
-    """Refuse a job for whose picture there is no room.
+    """Check whether the disk quota has room for another picture.
 
     Raises:
-        BusyError: the pictures take as much as they may.
+        BusyError: the pictures use up the quota.
     """
     if limits.outputs is not None and used >= limits.outputs:
         raise BusyError(
@@ -165,7 +166,7 @@ def check_disk(used: int, limits: Limits) -> None:
 
 
 class DiskUse:
-    """What a folder's files take, counted now and then. Safe from any thread."""
+    """Disk use of a folder's files, cached for a minute. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -174,7 +175,7 @@ class DiskUse:
         self._used = 0
 
     def used(self) -> int:
-        """Bytes, as they were at most a minute ago."""
+        """Bytes of all files; the value is at most a minute old."""
         with self._lock:
             now = time.monotonic()
             if self._counted is None or now - self._counted > _LOOK_AGAIN_SECONDS:
@@ -183,7 +184,7 @@ class DiskUse:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all files below a folder; what goes away meanwhile, or is closed to us, counts as nothing."""
+    """Bytes of all files below a folder, without files that vanish meanwhile or can't be read."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:

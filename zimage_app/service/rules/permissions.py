@@ -1,7 +1,7 @@
-"""What strangers may not do where they can reach the app. The one place that decides; whoever changes things asks it.
+"""The permissions of visitors on a shared app, decided here alone.
 
-Everybody may ask for pictures, and see, mark, delete and download their own (``service/history``). What all visitors
-use together is changed by whoever runs the app, at home.
+Everybody may generate pictures, and see, star, delete and download their own (``service/pictures/history``). Presets,
+models and other things that all visitors use can only be changed by the user who runs the app.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ _REFUSALS: dict[Change, Text] = {
 
 
 _PLACE = re.compile(r"""(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,'"，。：；、（）]+)+[\\/]([^\\/\s:;,'"，。：；、（）]+)""")
-"""A path from the root on, of two steps at least; its last step stays."""
+"""An absolute path of at least two components; the group is its last component."""
 
 
 def for_strangers(text: Text) -> Text:
-    """A sentence that tells nothing of where things lie on this machine: of paths, only the last step is left."""
+    """The sentence with absolute paths cut to their last component, so that it reveals no folders."""
     return Text(_PLACE.sub(r"…/\1", text.en), _PLACE.sub(r"…/\1", text.zh))
 
 
 def owner_mark(owner: str) -> str:
-    """What is written of an owner. The id itself, which lets a browser in, is in no file."""
+    """The owner's id as stored in files: a hash, because the id itself is a secret."""
     return hashlib.sha256(owner.encode()).hexdigest() if owner else ""
 
 
 def may_see(job_owner: str, owner: str, *, shared: bool) -> bool:
-    """Whether somebody may follow and stop a job of the owner with the mark ``job_owner``.
+    """Whether ``owner`` may follow and stop a job of the owner with the mark ``job_owner``.
 
-    Where strangers are, only whoever asked for it.
+    On a shared app, only the job's own owner may.
     """
     return not shared or (bool(owner) and job_owner == owner_mark(owner))
 
 
 def require_home(what: Change, *, shared: bool) -> None:
-    """Refuse a change of what all visitors use, where strangers are among them.
+    """Refuse to change things that all visitors use, on a shared app.
 
     Raises:
-        ForbiddenError: says what can't be changed.
+        ForbiddenError: the app is shared; says what can't be changed.
     """
     if shared:
         raise ForbiddenError(_REFUSALS[what])

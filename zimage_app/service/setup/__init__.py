@@ -1,1 +1,1 @@
-"""Settled once at the start: flags, environment, settings file, folders, port, the surroundings of a Space."""
+"""Start-up configuration: flags, environment, settings file, folders, port, Hugging Face Spaces."""

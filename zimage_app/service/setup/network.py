@@ -1,4 +1,4 @@
-"""Which port the page can have on this machine. Opens none for longer than a look."""
+"""Chooses a free port for the page by binding ports briefly."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PORTS_TO_TRY = 100
 
 
 def choose_port(host: str, asked: int | None) -> int:
-    """The port to open: the one asked for, or the first free one from the default on.
+    """The port to open: ``asked``, or the first free one from the default upwards.
 
     Raises:
-        StudioError: the port asked for is taken, none is free, or the host isn't this machine's.
+        StudioError: the given port is taken, no port is free, or ``host`` is not an address of this machine.
     """
     given = asked if asked is not None else _environment_port()
     ports = [given] if given is not None else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TO_TRY)

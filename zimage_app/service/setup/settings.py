@@ -1,8 +1,7 @@
-"""What app.py can be told, each setting declared once: as a flag, in the environment, in a YAML file, by its Space.
+"""The settings of app.py, declared once: from flags, the environment, a YAML file, and defaults for Spaces.
 
-``--time-limit 300``, ``ZIMAGE_TIME_LIMIT=300`` and ``time_limit: 300`` in ``studio.yaml`` are the same; a flag counts
-for more than the environment, the environment for more than the file. Whatever is wrong is told with the place that it
-was given in. Knows what may be asked, not what is done with it.
+``--time-limit 300``, ``ZIMAGE_TIME_LIMIT=300`` and ``time_limit: 300`` in ``studio.yaml`` are the same; flags override
+the environment, which overrides the file. Errors name the place where a value was given.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from zimage_app.service.storage.yaml_files import reading
 
 CONFIG = "config"
 FILE_NAME = "studio.yaml"
-"""Read from the user's folder where ``--config`` names no other."""
+"""Name of the settings file, read from the user's folder unless ``--config`` names another."""
 _PREFIX = "ZIMAGE_"
 
 
@@ -57,13 +56,13 @@ _Network = Annotated[str, AfterValidator(_network)]
 
 
 def _about(text: str, metavar: str = "", default: str = "", secret: bool = False) -> Any:
-    """A setting's help; ``secret`` ones stand in no configuration file, which others may read."""
+    """A setting's help. ``secret`` settings are not allowed in the settings file, which others may be able to read."""
     extra: dict[str, Any] = {"metavar": metavar, "default": default, "secret": secret}
     return Field(description=text, json_schema_extra={key: value for key, value in extra.items() if value})
 
 
 def _below_home(name: str, text: str) -> Any:
-    """A folder that lies in ``home`` unless it is named."""
+    """A folder with the default ``home / name``."""
     return Field(
         default_factory=lambda given: given["home"] / name,
         description=text,
@@ -136,7 +135,7 @@ class Settings(BaseModel):
 
     @property
     def config(self) -> StudioConfig:
-        """What the service needs to know of it."""
+        """The configuration for the service."""
         presets = self.home / "presets"
         config = StudioConfig(
             outputs=self.outputs,
@@ -170,7 +169,7 @@ def variable_of(name: str) -> str:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """A flag for each setting; what isn't given is not in the parsed options."""
+    """Add a flag for each setting; flags that are not given are missing from the parsed options."""
     parser.add_argument(
         flag_of(CONFIG), default=argparse.SUPPRESS, metavar="FILE", help=f"settings in YAML (default: {FILE_NAME})"
     )
@@ -186,13 +185,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def settle(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Settings:
-    """The settings, from the least to the most: defaults, those of a Space, file, environment, flags.
+    """The settings, by rising precedence: defaults, those of a Space, file, environment, flags.
 
-    Without ``folder`` the file lies in the user's folder.
+    Without ``folder`` the settings file is read from the user's folder.
 
     Raises:
-        RequestError: a flag or a variable; named, with its value and what is allowed.
-        StorageError: the file; with line and column.
+        RequestError: a flag or a variable is invalid; names it, its value and what is allowed.
+        StorageError: the file is invalid; with line and column.
     """
     given = {name: value for name, value in flags.items() if name != CONFIG}
     home = Path(given.get("home") or environment.get(variable_of("home")) or HOME_FOLDER).expanduser()
@@ -205,10 +204,10 @@ def settle(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Pat
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The settings in a YAML file, checked; paths in it are meant from its folder on.
+    """The validated settings of a YAML file; relative paths start at its folder.
 
     Raises:
-        StorageError: names the file, the line, the column and what is wrong there.
+        StorageError: the file is invalid; names the file, line, column and problem.
     """
     with reading():
         reader = YamlReader(path)
@@ -217,7 +216,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def strange_variables(environment: Mapping[str, str]) -> list[Text]:
-    """A sentence for each variable that looks like a setting and is none: a slip of the pen is not passed over."""
+    """A warning for each variable with the app's prefix that is not a setting, such as a misspelt one."""
     known = [variable_of(name).removeprefix(_PREFIX) for name in (CONFIG, *Settings.model_fields)]
     given = (name.removeprefix(_PREFIX) for name in environment if name.startswith(_PREFIX) and name != DATA)
     sentences = []
@@ -231,7 +230,7 @@ def strange_variables(environment: Mapping[str, str]) -> list[Text]:
 
 
 def tellable(settings: Settings) -> dict[str, Any]:
-    """All settings as plain data, without those that are secret."""
+    """All settings as plain data, without the secret ones."""
     return settings.model_dump(mode="json", include=set(_writable()))
 
 
@@ -243,7 +242,7 @@ def _file(named: str | None, folder: Path) -> Path | None:
 
 
 def _writable() -> list[str]:
-    """The settings that a file may hold."""
+    """Names of the settings that a file may hold."""
     return [name for name, field in Settings.model_fields.items() if not _extra(field).get("secret")]
 
 
@@ -251,7 +250,7 @@ def _value(reader: YamlReader, name: str, node: yaml.Node) -> Any:
     items = reader.items(node) if _is_list(Settings.model_fields[name]) else []
     plain = [reader.plain(item) for item in items] if items else reader.plain(node)
     try:
-        # Through JSON, which is strict of types and takes a text for a path.
+        # Through JSON: strict mode then checks types, but accepts text for a path.
         checked = Settings.model_validate_json(json.dumps({name: plain}, default=str), strict=True)
     except ValidationError as error:
         reason = request_error(error, {name: plain}).reason
@@ -261,7 +260,7 @@ def _value(reader: YamlReader, name: str, node: yaml.Node) -> Any:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What the variables say. An empty one says nothing; secrets have readers of their own."""
+    """The settings given as variables. Empty ones are ignored; ``read_credentials`` reads the secret ones."""
     found = {}
     for name in _writable():
         text = environment.get(variable_of(name), "").strip()
@@ -271,7 +270,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _checked(given: Mapping[str, Any], place_of: Any) -> dict[str, Any]:
-    """Values that were given as text, one by one, so that an error names its place."""
+    """Validate values that were given as text, one by one, so that an error names its flag or variable."""
     checked: dict[str, Any] = {}
     for name, value in given.items():
         try:

@@ -1,7 +1,7 @@
-"""What the app's surroundings on Hugging Face Spaces mean for its settings. Reads the environment; knows no page.
+"""Settings for Hugging Face Spaces, from environment variables.
 
-A Space is open to everybody, listens on its whole network at port 7860, and forgets its disk when it restarts, unless a
-volume is mounted; then pictures, models and LoRAs live there. https://huggingface.co/docs/hub/spaces-overview
+A Space is public, listens on all interfaces at port 7860, and loses its disk when it restarts, unless a volume is
+mounted; pictures, models and LoRAs then go there. https://huggingface.co/docs/hub/spaces-overview
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zimage_app.domain.text import Text
 SPACE = "SPACE_ID"
 ZERO_GPU = "SPACES_ZERO_GPU"
 DATA = "ZIMAGE_DATA"
-"""Where the Space's volume is mounted, if not at the usual place."""
+"""Variable with the mount point of the Space's volume, if not the usual one."""
 _USUAL_DATA = "/data"
 _PORT = 7860
 
@@ -29,12 +29,12 @@ def on_space(environment: Mapping[str, str]) -> bool:
 
 
 def on_zero_gpu(environment: Mapping[str, str]) -> bool:
-    """Whether the Space borrows a GPU for the length of a call only."""
+    """Whether the Space borrows a GPU per call (ZeroGPU)."""
     return on_space(environment) and environment.get(ZERO_GPU, "").lower() in ("1", "true", "t")
 
 
 def begin_borrowing() -> None:
-    """Let the Space's own package prepare torch, before anything uses a GPU.
+    """Import the ``spaces`` package, which must patch torch before anything uses a GPU.
 
     Raises:
         GenerationError: the package is missing.
@@ -51,7 +51,7 @@ def begin_borrowing() -> None:
 
 
 def space_settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that a Space begins with; none elsewhere. A model that its owner names is fetched where it lacks."""
+    """Default settings on a Space, none elsewhere; with ``fetch``, a model that its owner names is downloaded."""
     if not on_space(environment):
         return {}
     settings: dict[str, Any] = {"host": "0.0.0.0", "port": _PORT, "public": True, "fetch": True}
@@ -62,7 +62,7 @@ def space_settings(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _volume(environment: Mapping[str, str]) -> Path | None:
-    """The folder that outlives a restart, where there is one."""
+    """The folder that survives a restart, where there is one."""
     named = environment.get(DATA)
     folder = Path(named or _USUAL_DATA)
     if named or os.path.ismount(folder):

@@ -1,1 +1,1 @@
-"""Files and databases that stay whole whatever happens. Knows nothing of what is in them."""
+"""Crash-safe files and databases, whatever their content."""

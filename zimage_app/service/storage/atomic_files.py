@@ -1,4 +1,4 @@
-"""Files of ours on disk: written whole or not at all. Knows nothing of what is in them."""
+"""Atomic writes of files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put ``data`` in the place of a file: beside it first, down to the disk, then renamed.
+    """Replace a file atomically: write a temporary file beside it, sync it to disk, then rename it.
 
-    A kill leaves the old state or the new one. Raises OSError as the system does.
+    A crash leaves the old content or the new one. Raises OSError as the system does.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -25,7 +25,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # Windows cannot open a folder, and journals the rename itself
+    if os.name != "posix":  # Windows can't open a folder, and NTFS journals the rename
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

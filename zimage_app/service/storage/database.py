@@ -1,7 +1,8 @@
-"""A SQLite file, opened well: whole, of the right version, safe from any thread. Knows nothing of what is in it.
+"""A SQLite file that is checked and migrated when opened, and can be used from any thread.
 
-An app must run without its databases too, so opening never fails: a broken file is set aside and a fresh one begun, and
-where no file can be had (read-only folder, full disk, a newer version's file) the rows live in memory until one can.
+The app must run without its databases, so opening never fails: a broken file is set aside and a new one is created,
+and where no file can be used (read-only folder, full disk, a newer version's file), the rows are kept in memory until
+one can.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from zimage_app.domain.text import Text
 log = logging.getLogger(__name__)
 
 Migration = tuple[str, ...]
-"""The statements that lead from one version of a database to the next."""
+"""The SQL statements that migrate a database from one version to the next."""
 
 _BUSY_MILLISECONDS = 5000
 _RETRY_SECONDS = 30.0
-"""How often a database in memory looks whether its file can be had by now."""
+"""Seconds between attempts of an in-memory database to open its file."""
 
 _REASONS = {
     sqlite3.SQLITE_FULL: Text("the disk is full", "磁盘已满"),
@@ -42,12 +43,12 @@ _REASONS = {
     sqlite3.SQLITE_NOTADB: Text("it is damaged", "文件已损坏"),
 }
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_SURROUNDINGS = frozenset(_REASONS) - frozenset(_DAMAGED)
-"""Errors that are the system's, not the file's."""
+_SYSTEM_ERRORS = frozenset(_REASONS) - frozenset(_DAMAGED)
+"""Error codes that the system causes, not the file."""
 
 
 class _Broken(Exception):
-    """The file is no database, or not one of ours."""
+    """The file is not a database, or not one of this app."""
 
 
 class _Newer(Exception):
@@ -59,21 +60,21 @@ class _Newer(Exception):
 
 
 class Database:
-    """One database. Its methods may be called from any thread; they wait for one another.
+    """One database. Thread-safe: its methods take turns.
 
     Args:
-        path: the file; its folder is made.
-        migrations: how each version comes about, from an empty file on; only ever appended to.
-        admit: called before the file is opened; raises OSError where it must not be, as when another program has it.
+        path: the file; its folder is created.
+        migrations: the statements for each version, starting from an empty file; only ever appended to.
+        admit: called before the file is opened; raises OSError to prevent it, as when another process uses the file.
     """
 
     def __init__(self, path: Path, migrations: Sequence[Migration], admit: Callable[[], None] = lambda: None) -> None:
         self.path = path
         self._admit = admit
         self.warning: Text | None = None
-        """Why the file was set aside, or why there is none; None while all is well."""
+        """Why the file was set aside, or why there is none; None without problems."""
         self.generation = 0
-        """Grows whenever another database is used than before: what was in that one has to be put in again."""
+        """Grows whenever another database replaces the previous one; callers then have to write their rows again."""
         self._migrations = tuple(migrations)
         self._lock = threading.Lock()
         self._identity: tuple[int, int] | None = None
@@ -83,19 +84,19 @@ class Database:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the rows are in no file and go with the app."""
+        """Whether the rows are in memory only and are lost when the app ends."""
         return self._identity is None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other writer is in; on disk when the context ends, undone when it raises.
+        """An exclusive write transaction; committed to disk at the end of the context, rolled back if it raises.
 
-        Another transaction of the same database must not be opened inside it.
+        Transactions of the same database must not be nested.
 
         Raises:
             StorageError: the database could not be read or written; nothing of the transaction is kept.
         """
-        with self._lock, self._worded():
+        with self._lock, self._as_storage_errors():
             connection = self._current()
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -106,7 +107,7 @@ class Database:
                 raise
 
     def _undo(self, connection: sqlite3.Connection) -> None:
-        """End a transaction that failed; a connection that can't even do that is not used again."""
+        """Roll back a failed transaction; where that fails too, mark the connection for reopening."""
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -114,23 +115,23 @@ class Database:
             self._suspect = True
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """What a query gives.
+        """The rows of a query.
 
         Raises:
             StorageError: the database could not be read.
         """
-        with self._lock, self._worded():
+        with self._lock, self._as_storage_errors():
             return self._current().execute(sql, parameters).fetchall()
 
     def close(self) -> None:
-        """Let go of the file; what was committed is in it."""
+        """Close the connection; committed transactions are in the file."""
         with self._lock:
             self._connection.close()
 
-    # Opening. Call with the lock held.
+    # Opening; call these with the lock held.
 
     def _current(self) -> sqlite3.Connection:
-        """The connection, after another look at the file where that may have changed."""
+        """The connection, reopened where the file may have changed."""
         if self.in_memory:
             self._leave_memory()
         elif self._suspect or self._gone():
@@ -139,7 +140,7 @@ class Database:
         return self._connection
 
     def _leave_memory(self) -> None:
-        """Take the file, where it can be had by now; what memory holds is let go."""
+        """Open the file, if that is possible by now; the rows in memory are dropped."""
         if time.monotonic() - self._tried < _RETRY_SECONDS:
             return
         self._tried = time.monotonic()
@@ -152,11 +153,11 @@ class Database:
             self.warning = None
 
     def _gone(self) -> bool:
-        """Whether somebody took the file away or put another in its place."""
+        """Whether the file was removed or replaced."""
         return self._identity is not None and _identity(self.path) != self._identity
 
     def _open(self) -> sqlite3.Connection:
-        """The file, or what stands in for it. Raises nothing."""
+        """A connection to the file, or to a database in memory. Raises nothing."""
         self._suspect = False
         self._tried = time.monotonic()
         self.warning = None
@@ -189,11 +190,11 @@ class Database:
         return connection
 
     def _file(self) -> sqlite3.Connection:
-        """The file, checked and of the present version.
+        """A connection to the file, checked and migrated.
 
         Raises:
-            OSError, sqlite3.Error: the system doesn't give it, or ``admit`` refuses.
-            _Broken, _Newer: what is in it is not ours to use.
+            OSError, sqlite3.Error: the file can't be opened, or ``admit`` refuses.
+            _Broken, _Newer: its content can't be used.
         """
         self._admit()
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +207,7 @@ class Database:
             self._check_schema(connection)
         except sqlite3.Error as error:
             connection.close()
-            if _code(error) in _SURROUNDINGS:
+            if _code(error) in _SYSTEM_ERRORS:
                 raise
             raise _Broken(str(error)) from error
         except BaseException:
@@ -215,8 +216,8 @@ class Database:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Bring a database to the present version, all in one transaction."""
-        connection.execute("BEGIN IMMEDIATE")  # also finds out whether it may be written to
+        """Migrate a database to the current version, in one transaction."""
+        connection.execute("BEGIN IMMEDIATE")  # also fails if the file is read-only
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > len(self._migrations):
@@ -232,7 +233,7 @@ class Database:
             raise
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
-        """A flipped bit in a table's definition passes SQLite's own check."""
+        """Compare the tables' definitions; SQLite's own check misses a flipped bit in them."""
         fresh = self._memory()
         try:
             if _schema(connection) != _schema(fresh):
@@ -241,7 +242,7 @@ class Database:
             fresh.close()
 
     def _set_aside(self) -> None:
-        """Keep the broken file under another name. Its journal first: it must not be taken for a fresh file's."""
+        """Rename the broken file, its journal first, so that the journal is never applied to a new file."""
         aside = self.path.with_name(f"{self.path.name}.broken-{datetime.now().astimezone():%Y%m%d-%H%M%S}")
         for suffix in ("-shm", "-wal", ""):
             old = self.path.with_name(self.path.name + suffix)
@@ -253,11 +254,11 @@ class Database:
         )
 
     @contextmanager
-    def _worded(self) -> Iterator[None]:
+    def _as_storage_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            # What is found damaged is looked at again, and set aside, before the next use.
+            # A damaged file is checked again, and set aside, before its next use.
             self._suspect = self._suspect or _code(error) in _DAMAGED
             reason = _reason(error)
             raise StorageError(
@@ -269,7 +270,7 @@ class Database:
 
 
 def _connect(place: str) -> sqlite3.Connection:
-    # Python's own transactions are switched off; ours are explicit. The lock makes it safe across threads.
+    # Python's implicit transactions are off; this class begins its own. Its lock makes threads safe.
     connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
@@ -278,7 +279,7 @@ def _connect(place: str) -> sqlite3.Connection:
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    """SQLite's thorough check; the quick one misses broken files that this one finds."""
+    """Run SQLite's full integrity check; the quick one misses some damage."""
     found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
         raise _Broken(str(found))
@@ -290,7 +291,7 @@ def _schema(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file it is; None where there is none, or somebody emptied it."""
+    """(device, inode) of the file; None where there is none, or it is empty."""
     try:
         found = path.stat()
     except OSError:

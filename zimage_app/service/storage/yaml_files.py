@@ -1,4 +1,4 @@
-"""Hand-written YAML files of the user's folder: errors of reading them, and writing them whole."""
+"""YAML files in the user's folder: reading errors as StorageError, and atomic writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zimage_app.service.storage.atomic_files import write_whole
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Errors of a YamlReader, which is the models' too, as those of storage."""
+    """Turn a YamlReader's ModelError into StorageError; the models package uses that reader too."""
     try:
         yield
     except ModelError as error:
@@ -23,9 +23,9 @@ def reading() -> Iterator[None]:
 
 
 def write_yaml(path: Path, data: object) -> None:
-    """Write plain data into a file, whole or not at all; its folder is made where it is missing.
+    """Write plain data to a YAML file atomically; its folder is created where missing.
 
-    Raises StorageError where the system doesn't let us.
+    Raises StorageError where the system refuses.
     """
     text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=120)
     try:
@@ -36,7 +36,7 @@ def write_yaml(path: Path, data: object) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:
-    """A file that the system doesn't let us write or take away."""
+    """The StorageError for a file that can't be written or deleted."""
     reason = system_reason(error)
     return StorageError(
         Text(

@@ -1,6 +1,6 @@
-"""Looks at everything that the app needs, and says what is wrong and what to do. Changes nothing; opens no connection.
+"""Checks everything that the app needs, and says what is wrong and how to fix it. Changes nothing; uses no network.
 
-A check is a function of one shape in one table; each is guarded, so that one that fails hides no other.
+Checks are functions with the same signature in one table. An error in one check does not stop the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["CHECKS", "Finding", "Level", "examine"]
 log = logging.getLogger(__name__)
 
 Check = Callable[[StudioConfig, bool], Iterator[Finding]]
-"""A look at one thing; the flag asks for a deep one, which may read every byte."""
+"""A check of one thing. The flag asks for a deep check, which may read all files to the end."""
 
 CHECKS: tuple[Check, ...] = (
     check_python,
@@ -42,17 +42,17 @@ CHECKS: tuple[Check, ...] = (
     check_lists,
     check_port,
 )
-"""In the order in which one cause hides another."""
+"""In order of cause: a problem in one check may cause those in later ones."""
 
 
 def examine(config: StudioConfig, *, deep: bool = False, checks: tuple[Check, ...] = CHECKS) -> Iterator[Finding]:
-    """All findings, as they are made."""
+    """Run the checks and yield their findings one by one."""
     for check in checks:
         try:
             yield from check(config, deep)
         except StudioError as error:
             yield Finding("problem", _name(check), error.text)
-        except Exception as error:  # a doctor who falls ill himself still looks at the rest
+        except Exception as error:  # a failed check is a finding, and the others still run
             log.exception("%s failed", check.__name__)
             words = f"{type(error).__name__}: {error}"
             yield Finding(

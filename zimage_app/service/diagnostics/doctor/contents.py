@@ -1,4 +1,4 @@
-"""Are the files that people write and collect fit: presets, negative prompts, wildcards, LoRAs?"""
+"""Checks of the user's files: presets, negative prompts, wildcards, LoRAs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.setup.config import StudioConfig
 
 _Problem = tuple[str, Text | None]
-"""The name of a file's contents, and what is wrong with it."""
+"""An item's name, and its problem; None where it is fine."""
 
 
 def check_lists(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Presets, negative prompts and wildcards: each file read strictly."""
+    """Check presets, negative prompts and wildcards by parsing each file."""
     del deep
     presets = ((preset.name, preset.problem) for preset in PresetLibrary(*config.preset_folders).presets())
     yield from _summed(Text("Presets", "预设"), presets)
@@ -28,14 +28,14 @@ def check_lists(config: StudioConfig, deep: bool) -> Iterator[Finding]:
 
 
 def check_loras(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Each LoRA's header."""
+    """Check each LoRA's header."""
     del deep
     entries = LoraLibrary(*config.lora_folders).entries(refresh=True)
     yield from _summed(Text("LoRAs", "LoRA"), ((entry.name, entry.problem) for entry in entries))
 
 
 def _summed(about: Text, items: Iterable[_Problem]) -> Iterator[Finding]:
-    """A line for each that is wrong, and one for how many are right."""
+    """Yield a finding for each broken item, and one with the number of good ones."""
     right = 0
     for name, problem in items:
         if problem is None:

@@ -1,4 +1,4 @@
-"""Is the disk fit: folders that can be written, room, databases that are whole?"""
+"""Checks of the disk: writable folders, free space, intact databases."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from zimage_app.service.diagnostics.doctor.finding import Finding
 from zimage_app.service.diagnostics.monitor import free_disk
 from zimage_app.service.setup.config import StudioConfig
 
-_LITTLE = 2 * 10**9
-"""Bytes. A picture takes about 1 MB; databases and logs want room as well."""
-_TOO_LITTLE = 50 * 10**6
+_LOW_SPACE = 2 * 10**9
+"""Free bytes below which a warning is given. A picture takes about 1 MB; databases and logs need space too."""
+_NO_SPACE = 50 * 10**6
+"""Free bytes below which there is a problem."""
 _MAGIC = b"SQLite format 3\x00"
 _ASIDE = ".broken-"
-"""What ``service/storage/database.py`` calls a file that it set aside."""
+"""Part of the name of a broken file that ``service/storage/database.py`` has renamed."""
 
 
 def check_folders(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Each folder: there, and to be written to where the app writes."""
+    """Check that each folder exists, and can be written to."""
     del deep
     yield from _outputs(config.outputs)
     for about, folder in (
@@ -51,11 +52,11 @@ def _outputs(folder: Path) -> Iterator[Finding]:
         return
     disk = free_disk(folder)
     free = 0 if disk is None else disk.total - disk.used
-    if disk is None or free >= _LITTLE:
+    if disk is None or free >= _LOW_SPACE:
         yield Finding("ok", about, Text(f"{folder}, {shown_size(free)} free", f"{folder}，剩余 {shown_size(free)}"))
         return
     yield Finding(
-        "problem" if free < _TOO_LITTLE else "warning",
+        "problem" if free < _NO_SPACE else "warning",
         about,
         Text(
             f"only {shown_size(free)} are free on the disk of {folder}; free some space, or choose another folder with"
@@ -85,7 +86,7 @@ def _library(about: Text, folder: Path) -> Finding:
 
 
 def _unwritable(folder: Path) -> str | None:
-    """Why no file can be made in a folder, or in the nearest one above it that there is; None where one can."""
+    """Why no file can be created in a folder, or in its nearest existing parent; None where one can."""
     place = next((each for each in (folder.absolute(), *folder.absolute().parents) if each.exists()), folder)
     try:
         with tempfile.TemporaryFile(dir=place):
@@ -95,7 +96,7 @@ def _unwritable(folder: Path) -> str | None:
 
 
 def check_databases(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Queue and index, read from end to end; and what was set aside when it was found broken."""
+    """Check the databases of queue and history in full, and report broken ones that were renamed."""
     del deep
     for path in sorted(_files(config.outputs, config.state)):
         about = Text(path.name, path.name)

@@ -1,4 +1,4 @@
-"""What a look at one thing came to: fine, worth a word, or in the way, and then what to do about it."""
+"""The result of a check: ok, warning or problem, and how to fix it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Level = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's."""
+    """One line of the doctor's report."""
 
     level: Level
     about: Text
-    """What was looked at."""
+    """What was checked."""
     text: Text
-    """What was found; for a warning or a problem with the cure."""
+    """The result; for a warning or a problem, also how to fix it."""

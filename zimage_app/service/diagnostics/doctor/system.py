@@ -1,4 +1,4 @@
-"""Is the system fit: Python, the packages against requirements.txt, the accelerator and its driver, the port?"""
+"""Checks of the system: Python, packages against requirements.txt, settings, accelerator and driver, port."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INSTALL = f"pip install -r {REQUIREMENTS.name if SHIPPED == ROOT else REQUIREME
 
 
 def check_python(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Python's version."""
+    """Check Python's version."""
     del config, deep
     about = Text("Python", "Python")
     version, oldest = (".".join(map(str, each)) for each in (sys.version_info[:3], OLDEST_PYTHON))
@@ -45,7 +45,7 @@ def check_python(config: StudioConfig, deep: bool) -> Iterator[Finding]:
 
 
 def check_packages(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """What is installed, against the ranges that were checked together."""
+    """Check the installed packages against the version ranges in requirements.txt."""
     del config, deep
     wanted = list(_wanted())
     wrong = [finding for requirement in wanted if (finding := _package(requirement))]
@@ -91,7 +91,7 @@ def _package(requirement: Requirement) -> Finding | None:
 
 
 def check_settings(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Variables that are no settings, a ComfyUI that isn't there. What is wrong in studio.yaml stops every command."""
+    """Check for misspelt variables and a missing ComfyUI. Errors in studio.yaml stop every command anyway."""
     del deep
     about = Text("Settings", "设置")
     wrong = strange_variables(os.environ)
@@ -108,9 +108,9 @@ def check_settings(config: StudioConfig, deep: bool) -> Iterator[Finding]:
 
 
 def check_accelerator(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Whether torch computes on the accelerator that the driver knows of."""
+    """Check whether torch can use the accelerator that the driver reports."""
     del config, deep
-    from zimage_app.models.device import best_device, free_memory  # takes torch: seconds
+    from zimage_app.models.device import best_device, free_memory  # imports torch, which takes seconds
 
     about = Text("Accelerator", "加速设备")
     nvidia = NvidiaGpus()
@@ -150,7 +150,7 @@ def check_accelerator(config: StudioConfig, deep: bool) -> Iterator[Finding]:
 
 
 def check_port(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Whether the page can have its usual port."""
+    """Check whether the page's default port is free, or used by this app."""
     del config, deep
     about = Text(f"Port {DEFAULT_PORT}", f"端口 {DEFAULT_PORT}")
     try:

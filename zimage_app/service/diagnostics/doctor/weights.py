@@ -1,4 +1,4 @@
-"""Are the models fit: here, whole, and known to be the published ones?"""
+"""Checks of the models: installed, complete and, where known, identical to the published ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zimage_app.service.setup.config import StudioConfig
 
 
 def check_models(config: StudioConfig, deep: bool) -> Iterator[Finding]:
-    """Every model that is here, by its headers; deep: every part against its network, every fetched file's checksum."""
+    """Check the headers of installed models; deep: every part against its network, every download's checksum."""
     library = ModelLibrary(config)
     views = library.views()
     for view in views:

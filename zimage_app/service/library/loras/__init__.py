@@ -1,4 +1,4 @@
-"""The LoRA library: what lies under ``loras/``, what is known of it, and what a name means."""
+"""The LoRA library: the files under ``loras/``, their details, and finding them by name."""
 
 from zimage_app.service.library.loras.entry import LoraEntry
 from zimage_app.service.library.loras.library import LoraLibrary

@@ -1,7 +1,7 @@
-"""What was read of files before, kept on disk by their size and time, so that a big library opens at once.
+"""A cache on disk of what was read from LoRA files, keyed by size and time, so that a big library opens at once.
 
-Nothing in it matters: a cache that is missing, broken or of another version is begun anew, and one that can't be
-written is done without. It holds only what the last look found, so it doesn't grow.
+The cache is expendable: where it is missing, broken or of another version, a new one is begun, and errors of writing it
+are ignored. It holds only files of the last scan, so it doesn't grow.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from zimage_app.service.storage.atomic_files import write_whole
 log = logging.getLogger(__name__)
 
 VERSION: Literal[4] = 4
-"""Grows whenever the same file would be described differently."""
-_LARGEST = 256 * 2**20
-"""Bytes; nothing of ours comes near."""
+"""Increased whenever the same file would be described differently."""
+_MAX_FILE = 256 * 2**20
+"""Bytes; far more than the app writes."""
 
 Stamp = tuple[int, int]
-"""Size in bytes and time of the last change in ns: when they differ, the file is another one."""
+"""(size in bytes, modification time in ns); a file with another stamp has changed."""
 
 
 class Known(BaseModel):
-    """What is known of one file."""
+    """The cached details of one file."""
 
     model_config = ConfigDict(extra="forbid")
 
     stamp: Stamp
     contents: LoraHeader | None = None
-    """Of a LoRA."""
+    """The header of a LoRA."""
     said: Said | None = None
-    """Of a companion."""
+    """The content of a companion file."""
     sha256: str | None = None
 
 
@@ -50,7 +50,7 @@ class _Saved(BaseModel):
 
 
 class Cache:
-    """What is known of files, by their path below the folder. Not for several threads at once."""
+    """Cached details of files, by their path below the folder. Not thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -58,7 +58,7 @@ class Cache:
         self._changed = False
 
     def of(self, name: str, stamp: Stamp) -> Known:
-        """What is known of a file; nothing yet where it is new or has changed."""
+        """The cached details of a file; empty where it is new or has changed."""
         known = self._files.get(name)
         if known is None or known.stamp != stamp:
             known = self._files[name] = Known(stamp=stamp)
@@ -66,35 +66,35 @@ class Cache:
         return known
 
     def contents(self, name: str, stamp: Stamp, read: Callable[[], LoraHeader]) -> LoraHeader:
-        """A LoRA's contents; read where they aren't known."""
+        """A LoRA's header; ``read`` is called where it is not cached."""
         known = self.of(name, stamp)
         if known.contents is None:
             known.contents, self._changed = read(), True
         return known.contents
 
     def said(self, name: str, stamp: Stamp, read: Callable[[], Said]) -> Said:
-        """What a companion says; read where it isn't known."""
+        """A companion's content; ``read`` is called where it is not cached."""
         known = self.of(name, stamp)
         if known.said is None:
             known.said, self._changed = read(), True
         return known.said
 
     def sha256(self, name: str, stamp: Stamp, read: Callable[[], str]) -> str:
-        """A file's hash; worked out where it isn't known."""
+        """A file's SHA-256; ``read`` is called where it is not cached."""
         known = self.of(name, stamp)
         if known.sha256 is None:
             known.sha256, self._changed = read(), True
         return known.sha256
 
     def keep_only(self, names: Iterable[str]) -> None:
-        """Forget files that are gone."""
+        """Drop all files but ``names`` from the cache."""
         gone = self._files.keys() - set(names)
         for name in gone:
             del self._files[name]
         self._changed |= bool(gone)
 
     def save(self) -> None:
-        """Write to disk what has changed since; a folder that can't be written to is left alone."""
+        """Write the cache to disk if it has changed; errors are logged and ignored."""
         if not self._changed:
             return
         try:
@@ -108,7 +108,7 @@ class Cache:
 
 def _read(path: Path) -> dict[str, Known]:
     try:
-        return _Saved.model_validate_json(read_regular(path, _LARGEST)).files
+        return _Saved.model_validate_json(read_regular(path, _MAX_FILE)).files
     except FileNotFoundError:
         return {}
     except (OSError, ValidationError) as error:

@@ -1,6 +1,6 @@
-"""What a LoRA would do to a model: every key read against the model's own modules, nothing loaded and nothing applied.
+"""Checks a LoRA's keys against a model's modules, without loading or applying weights.
 
-Importing it takes torch and diffusers, unlike the rest of the library.
+Importing this module imports torch and diffusers, unlike the rest of the library.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from zimage_app.service.library.loras.entry import LoraEntry
 
 
 def module_names(source: ModelSource) -> Names:
-    """The modules of a model, by every spelling; its weights are not read.
+    """The names of a model's modules, in every spelling that LoRA files use; weights are not read.
 
     Raises:
         ModelError: the model's files are missing or damaged.
@@ -25,9 +25,9 @@ def module_names(source: ModelSource) -> Names:
 
 
 def check(entry: LoraEntry, names: Names) -> LoraFile:
-    """What of a file applies to the model and what doesn't, with the reasons.
+    """The parts of a file that apply to the model and those that don't, with the reasons.
 
     Raises:
-        LoraError: nothing fits, or the file is damaged; names the key.
+        LoraError: nothing applies, or the file is damaged; names the key.
     """
     return parse_lora(entry.path.name, read_tensors(entry.path), names)

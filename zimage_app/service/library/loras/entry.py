@@ -1,4 +1,4 @@
-"""One LoRA of the library, as lists and pages show it: everything that is known, most trusted first. Opens no file."""
+"""One LoRA of the library as lists and pages show it; details come from the most trusted source. Opens no file."""
 
 from __future__ import annotations
 
@@ -19,55 +19,55 @@ _SHOWN_WORDS = 3
 
 @dataclass(frozen=True, slots=True)
 class LoraEntry:
-    """A file under ``loras/`` and what is known of it."""
+    """A file under ``loras/`` and its details."""
 
     name: str
-    """Path below the folder, with forward slashes and without the ending: what a request calls it."""
+    """Path below the folder, with forward slashes and without the suffix; the name in requests."""
     path: Path
     size: int
-    """Bytes."""
+    """Size in bytes."""
     modified: int
-    """Time of the last change, in ns."""
+    """Modification time in ns."""
     title: str
-    """What others call it; empty where nobody says."""
+    """Title from its metadata; empty where none is given."""
     triggers: tuple[str, ...]
     """Trigger words, most trusted first."""
     preset_triggers: tuple[str, ...]
-    """Those of them that go with it unless told otherwise; guesses never do."""
+    """The trigger words that are used with the LoRA by default; never guesses."""
     strength: float | None
-    """Suggested."""
+    """Suggested strength."""
     base: str
-    """The model that it was trained on, in the file's own words."""
+    """The model that the LoRA was trained on, as the file calls it."""
     note: str
     notes: Notes
-    """What of this the user has written down."""
+    """The user's own notes, which override other sources."""
     kind: str
     """LoRA, LoHa, LoKr, DoRA or diff."""
     spelling: str
-    """The commonest prefix of its keys."""
+    """The most common prefix of its keys."""
     ranks: tuple[int, int] | None
-    """Lowest and highest."""
+    """(lowest, highest) rank."""
     width: int | None
-    """How wide the model is that it was made for."""
+    """Hidden size of the model that the LoRA was made for; None where unknown."""
     thumbnail: Path | None
-    """A picture beside it, or the file itself where it holds one."""
+    """A picture beside the file, or the file itself where one is embedded."""
     thumbnail_modified: int
-    """Time of that file's last change, in ns; 0 where there is none."""
+    """Modification time of ``thumbnail`` in ns; 0 where there is none."""
     problem: Text | None
-    """Why it can't be used at all."""
+    """Why the LoRA can't be used at all."""
     warnings: tuple[Text, ...]
-    """What is odd about it."""
+    """Warnings that don't prevent its use."""
 
     @property
     def rank(self) -> str:
-        """The ranks as text; empty where nothing is factored."""
+        """The ranks as text; empty for a file without low-rank factors."""
         if self.ranks is None:
             return ""
         low, high = self.ranks
         return f"{low}" if low == high else f"{low}–{high}"
 
     def misfit(self, width: int | None) -> Text | None:
-        """Why it can't act on a model of that width; None where it may."""
+        """Why the LoRA can't act on a model of hidden size ``width``; None where it may."""
         if self.width is None or width is None or self.width == width:
             return None
         return Text(
@@ -76,12 +76,12 @@ class LoraEntry:
         )
 
     def remarks(self, width: int | None) -> tuple[Text, ...]:
-        """What is odd about it, to a user of a model of that width."""
+        """Warnings about the LoRA with a model of hidden size ``width``."""
         misfit = self.misfit(width)
         return self.warnings if misfit is None else (*self.warnings, misfit)
 
     def unheard(self, prompt: str) -> Text | None:
-        """What to say where the model reads none of its trigger words, without which it may do little."""
+        """A warning where the prompt has none of the trigger words, without which the LoRA may do little; else None."""
         if not self.preset_triggers or any(holds_word(prompt, word) for word in self.preset_triggers):
             return None
         words = ", ".join(self.preset_triggers[:_SHOWN_WORDS])
@@ -90,7 +90,7 @@ class LoraEntry:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A LoRA file with everything that lies around it, read."""
+    """A LoRA file and the files around it, as read."""
 
     name: str
     path: Path
@@ -99,14 +99,14 @@ class Found:
     contents: LoraHeader
     notes: Notes
     notes_problem: Text | None
-    """Why the user's notes can't be read."""
+    """Why the user's notes can't be read; None where they can."""
     companions: Sequence[Said]
-    """What other files say, most trusted first."""
+    """Contents of companion files, most trusted first."""
     picture: FileAt | None
 
 
 def entry_of(found: Found) -> LoraEntry:
-    """Everything that is known of a file, settled by trust: the user, the file itself, what lies around it."""
+    """Merge all details of a LoRA by trust: the user's notes, then the file itself, then its companions."""
     said = (found.contents.said, *found.companions)
     preset, more = _triggers(found.notes, said)
     strengths = (found.notes.strength, *(each.strength for each in said))
@@ -141,7 +141,7 @@ def _thumbnail(found: Found) -> tuple[Path | None, int]:
 
 
 def _triggers(notes: Notes, said: Sequence[Said]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those that go with it by themselves, and all that may; guesses only where nobody knows better."""
+    """(default trigger words, all trigger words); guesses only where no source names any."""
     named = tuple(word for each in said for word in (*each.phrase, *each.choices))
     if notes.triggers is not None:
         return notes.triggers, named

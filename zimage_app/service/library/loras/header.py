@@ -1,6 +1,6 @@
-"""What a LoRA file's header tells: kind, ranks, spelling, whether it is Z-Image's. Reads no tensor; imports no torch.
+"""Reads a LoRA file's header: kind, ranks, key spelling, whether it is for Z-Image. Reads no tensors; imports no torch.
 
-It only describes, for lists and warnings. Whether a file really applies is for ``models/lora`` to say.
+The result is for lists and warnings only; ``models/lora`` decides whether a file applies to a model.
 """
 
 from __future__ import annotations
@@ -43,37 +43,37 @@ _KINDS = (
     ("diff", re.compile(r"\.(?:diff|diff_b|w_norm|set_weight)$", re.MULTILINE)),
 )
 _TAKES_WIDTH = re.compile(r"(?:attention[._](?:qkv|to_[qkv])|feed_forward[._]w[13])\.(.+)$")
-"""Modules whose input is as wide as the model, and the role of the tensor."""
+"""Modules whose input has the model's hidden size; the group is the role of the tensor."""
 _ENOUGH = 64
-"""Keys that tell how the others are spelled."""
+"""Number of keys that are examined for the spelling."""
 _THUMBNAIL = re.compile(r"data:image/(?:png|jpe?g|webp);base64,", re.IGNORECASE)
 _MAX_THUMBNAIL = 8 * 2**20
-"""Characters of base64."""
+"""Characters of base64 text."""
 
 
 class LoraHeader(BaseModel):
-    """A file in short."""
+    """A summary of a LoRA file's header."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     problem: Text | None = None
-    """Why it can't be read at all."""
+    """Why the file can't be read."""
     kind: str = ""
-    """LoRA, LoHa, LoKr, DoRA, or diff for full differences; empty for a file that is no LoRA."""
+    """LoRA, LoHa, LoKr, DoRA, or diff for full-weight differences; empty for a file that is not a LoRA."""
     spelling: str = ""
-    """The commonest prefix of its keys; empty for bare names."""
+    """The most common prefix of its keys; empty for names without a prefix."""
     ranks: tuple[int, int] | None = None
-    """Lowest and highest."""
+    """(lowest, highest) rank."""
     width: int | None = None
-    """How wide the model is that it was made for."""
+    """Hidden size of the model that the LoRA was made for; None where unknown."""
     for_z_image: bool = False
-    """By the names of its keys."""
+    """Whether the names of its keys are those of Z-Image's modules."""
     has_thumbnail: bool = False
     said: Said = Said()
 
 
 def read_contents(path: Path) -> LoraHeader:
-    """A file's header in short; a file that is no safetensors file gets a ``problem``."""
+    """Read and summarise a file's header; a file that can't be read as safetensors gets a ``problem``."""
     try:
         if path.stat().st_size > MAX_BYTES:
             return LoraHeader(problem=TOO_LARGE)
@@ -87,7 +87,7 @@ def read_contents(path: Path) -> LoraHeader:
         return LoraHeader(problem=_other_content(path) or _broken(str(error)))
     except OSError as error:
         return LoraHeader(problem=_broken(system_reason(error)))
-    names = "\n".join(shapes)  # hundreds of them: one search through all is much quicker than one in each
+    names = "\n".join(shapes)  # one search through the joined names is much faster than hundreds of searches
     kind = next((name for name, pattern in _KINDS if pattern.search(names)), "")
     return LoraHeader(
         kind=kind,
@@ -101,7 +101,7 @@ def read_contents(path: Path) -> LoraHeader:
 
 
 def embedded_thumbnail(path: Path) -> bytes | None:
-    """The picture inside a file's metadata, still encoded as PNG, JPEG or WebP; None where there is none."""
+    """The picture in a file's metadata, encoded as PNG, JPEG or WebP; None where there is none."""
     try:
         with safe_open(path, framework="numpy") as file:
             text: str = (file.metadata() or {}).get("modelspec.thumbnail", "")
@@ -124,7 +124,7 @@ def _ranks(shapes: Mapping[str, Shape]) -> tuple[int, int] | None:
 
 
 def _width(shapes: Mapping[str, Shape]) -> int | None:
-    """From the first module that tells; a Kronecker product's is the product of its factors'."""
+    """The hidden size, from the first module that shows it; for LoKr, the product of both factors' sizes."""
     factors: dict[str, dict[str, int]] = {}
     for key, shape in shapes.items():
         match = _TAKES_WIDTH.search(key)
@@ -142,7 +142,7 @@ def _width(shapes: Mapping[str, Shape]) -> int | None:
 
 
 def _other_content(path: Path) -> Text | None:
-    """What a file is that is no safetensors file, where its beginning tells."""
+    """What kind of file this is instead of safetensors, judged by its first bytes; None where unknown."""
     try:
         with open_regular(path) as file:
             return lookalike(file.read(ENOUGH))

@@ -1,7 +1,7 @@
-"""The folder ``loras/`` as a library: what is in it, which file a name means, its hash, its picture. Knows no models.
+"""The folder ``loras/`` as a library: listing, finding by name, hashes, thumbnails, notes. Independent of models.
 
-A name never leads outside: only files that a look into the folder has found have one. (A link that the user put into
-the folder may itself point anywhere.)
+Names can't lead outside the folder, because only files that a scan found have names. (Links that the user put into the
+folder may point anywhere.)
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ CACHE_FILE = ".zimage-studio-library.json"
 _PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 _MAX_CANDIDATES = 5
 _BLOCK = 4 * 2**20
-_TOLD = 2**28
-"""Bytes that are hashed between two words on how far it is: a second at most."""
+_REPORT_BYTES = 2**28
+"""Bytes hashed between two progress messages; takes a second at most."""
 
 
 def _never() -> bool:
     return False
 
 
-def _to_nobody(text: Text) -> None:
+def _discard(text: Text) -> None:
     del text
 
 
 class LoraLibrary:
-    """Safe to use from any thread. Constructing it opens nothing; the first question looks into the folder."""
+    """The LoRAs of some folders. Thread-safe; the folders are scanned at the first call, not by the constructor."""
 
     def __init__(self, folder: Path, *shipped: Path) -> None:
         self.folder = folder
         self.folders = (folder, *shipped)
-        """Of two LoRAs of one name, that in the folder before counts."""
+        """Where two LoRAs have the same name, the one in the earlier folder is used."""
         self._lock = threading.Lock()
         self._cache: Cache | None = None
         self._entries: dict[str, LoraEntry] | None = None
 
     def entries(self, *, refresh: bool = False) -> tuple[LoraEntry, ...]:
-        """Every LoRA, by name; broken ones too, with their ``problem``. ``refresh`` looks into the folder again."""
+        """Every LoRA, by name; broken ones too, with their ``problem``. ``refresh`` scans the folders again."""
         return tuple(self._index(refresh=refresh).values())
 
     def find(self, name: str) -> LoraEntry:
-        """The LoRA that a name means.
+        """Find a LoRA by name.
 
         ``style/ink`` and ``style/ink.safetensors`` are paths below the folder; a bare ``ink`` is also looked for in
         the sub-folders when the folder itself has none.
@@ -68,7 +68,7 @@ class LoraLibrary:
         """
         asked = _relative(name)
         entry = self._lookup(name, asked, refresh=False)
-        if entry is None or not entry.path.is_file():  # it may have come, or gone elsewhere, since the last look
+        if entry is None or not entry.path.is_file():  # the file may have been added or moved since the last scan
             entry = self._lookup(name, asked, refresh=True)
         if entry is None:
             raise self._not_found(name)
@@ -77,12 +77,12 @@ class LoraLibrary:
         return entry
 
     def meant(self, name: str) -> str:
-        """The full name of the LoRA of which somebody typed a part, as in ``ink`` for ``demo-ink-wash``.
+        """The full name of a LoRA from a part of it, as in ``ink`` for ``demo-ink-wash``.
 
-        For what is typed now. A name in a file or a record means that LoRA and no other: ask ``find``.
+        For names that a user types. Names in files and records are exact: use ``find`` for them.
 
         Raises:
-            LoraError: what ``find`` raises, and for a part of several names.
+            LoraError: as ``find``, and where several names contain the part.
         """
         try:
             return self.find(name).name
@@ -94,19 +94,19 @@ class LoraLibrary:
             raise
 
     def name_of(self, name: str) -> str:
-        """A LoRA's name in full; raises what ``find`` raises."""
+        """A LoRA's full name; raises LoraError as ``find`` does."""
         return self.find(name).name
 
     def sha256(
-        self, entry: LoraEntry, cancelled: Callable[[], bool] = _never, tell: Callable[[Text], None] = _to_nobody
+        self, entry: LoraEntry, cancelled: Callable[[], bool] = _never, tell: Callable[[Text], None] = _discard
     ) -> str:
-        """SHA-256 of the file as it is now, 64 hex digits; worked out once for each state of the file.
+        """SHA-256 of the file's current content, 64 hex digits; cached until the file changes.
 
-        ``tell`` hears how far it is with a big one.
+        ``tell`` gets the progress with a big file.
 
         Raises:
-            LoraError: the file cannot be read.
-            LoadingCancelled: ``cancelled``, which is asked all along, said so.
+            LoraError: the file can't be read.
+            LoadingCancelled: ``cancelled`` returned True; it is called before each block.
         """
         try:
             status = entry.path.stat()
@@ -116,7 +116,7 @@ class LoraLibrary:
                 known = self._opened().of(name, stamp).sha256
             if known is not None:
                 return known
-            digest = _hashed(entry, cancelled, tell)  # seconds for a big one: nobody waits for the lock meanwhile
+            digest = _hashed(entry, cancelled, tell)  # takes seconds for a big file, so without the lock
         except OSError as error:
             reason = system_reason(error)
             raise _fault(entry.name, Text(f"cannot be read ({reason})", f"无法读取（{reason}）")) from error
@@ -127,10 +127,10 @@ class LoraLibrary:
         return digest
 
     def settled(self, use: LoraUse, cancelled: Callable[[], bool] = _never) -> tuple[LoraUse, Text | None]:
-        """A use with its name in full and its file's hash, and what to say where that isn't the file that was meant.
+        """The use with its full name and its file's hash, and a warning where the hash differs from the given one.
 
         Raises:
-            LoraError: as ``find`` and ``sha256`` do.
+            LoraError: as ``find`` and ``sha256``.
         """
         entry = self.find(use.name)
         digest = self.sha256(entry, cancelled)
@@ -143,18 +143,18 @@ class LoraLibrary:
     def hash_files(
         self, uses: Iterable[LoraUse], tell: Callable[[Text], None], cancelled: Callable[[], bool] = _never
     ) -> None:
-        """Work out the hashes of the files that are used, so that they are known; raises what ``settled`` raises."""
+        """Hash the files of all LoRAs that are on, to fill the cache; raises as ``settled`` does."""
         for use in uses:
             if use.strength:
                 self.sha256(self.find(use.name), cancelled, tell)
 
     def known_sha256(self, entry: LoraEntry) -> str | None:
-        """The hash where it has been worked out before; the file isn't read."""
+        """The cached hash, None where there is none; the file isn't read."""
         with self._lock:
             return self._opened().of(self._cache_name(entry), (entry.size, entry.modified)).sha256
 
     def thumbnail(self, name: str) -> bytes | None:
-        """A small JPEG of a LoRA that the last look found; None where there is no picture."""
+        """A small JPEG for a LoRA of the last scan; None where there is no picture."""
         entry = self._index().get(name)
         if entry is None or entry.thumbnail is None:
             return None
@@ -165,15 +165,15 @@ class LoraLibrary:
         return thumbnail(entry.thumbnail, modified)
 
     def write_notes(self, name: str, notes: Notes) -> LoraEntry:
-        """Keep the user's own words on a LoRA beside it; gives the entry as it is then.
+        """Write the user's notes beside a LoRA; returns the updated entry.
 
         Raises:
-            LoraError: there is no such LoRA, its folder can't be written to, or a file of that name lies there which
-                are no notes of ours.
+            LoraError: there is no such LoRA, its folder can't be written to, or another kind of file already has the
+                notes' name.
         """
         path = _notes_path(self.find(name))
         if path.is_file():
-            read_notes(path)  # what we can't read is somebody else's, and stays
+            read_notes(path)  # raises for a file that isn't notes, so that it is not overwritten
         write_notes(path, notes)
         return self._index(refresh=True)[self.find(name).name]
 
@@ -186,7 +186,7 @@ class LoraLibrary:
             return self._entries
 
     def _opened(self) -> Cache:
-        """Call with the lock held."""
+        """The cache, opened at the first call. Call with the lock held."""
         if self._cache is None:
             self._cache = Cache(self.folder / CACHE_FILE)
         return self._cache
@@ -209,7 +209,7 @@ class LoraLibrary:
         index = self._index(refresh=refresh)
         path = asked.as_posix()
         short = path[: -len(SUFFIX)] if path.lower().endswith(SUFFIX) else path
-        # First as it was given: a file's name may begin with a blank.
+        # The unstripped name first: a file's name may begin with a space.
         exact = index.get(name) or index.get(path) or index.get(short)
         if exact is not None or len(asked.parts) > 1:
             return exact
@@ -250,7 +250,7 @@ def _hashed(entry: LoraEntry, cancelled: Callable[[], bool], tell: Callable[[Tex
             if cancelled():
                 raise LoadingCancelled
             digest.update(block)
-            if file.tell() % _TOLD == 0:
+            if file.tell() % _REPORT_BYTES == 0:
                 done = f"{file.tell() / entry.size:.0%}"
                 tell(Text(f"hashing LoRA {entry.name} ({done})", f"正在计算 LoRA {entry.name} 的哈希值（{done}）"))
     return digest.hexdigest()
@@ -265,8 +265,8 @@ def _another_file(name: str, wanted: str, found: str) -> Text:
 
 
 def _relative(name: str) -> PurePosixPath:
-    """A name as a path that stays below the folder: no root, no drive, no step up."""
-    # Some systems take letters with accents apart in files' names, and keyboards don't.
+    """The name as a relative path; raises LoraError for a root, a drive, ``..`` or a pickle's suffix."""
+    # Some systems decompose accented letters in file names (NFD); keyboards give composed ones (NFC).
     relative = PurePosixPath(unicodedata.normalize("NFC", name.strip()).replace("\\", "/"))
     rooted = relative.is_absolute() or bool(PureWindowsPath(name.strip()).drive)
     if rooted or ".." in relative.parts or not relative.parts or "\0" in name:
@@ -316,7 +316,7 @@ def _notes_path(entry: LoraEntry) -> Path:
 
 
 def _notes(file: FileAt | None) -> tuple[Notes, Text | None]:
-    """Read anew each time: they are few and short, and the user's own."""
+    """Read the notes without the cache: they are few and short, and users edit them."""
     try:
         return (Notes() if file is None else read_notes(file.path)), None
     except LoraError as error:

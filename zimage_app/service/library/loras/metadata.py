@@ -1,7 +1,6 @@
-"""What the files around a LoRA say of it: their words, taken out of whatever JSON they are. Knows no folders.
+"""Details of a LoRA from its header's metadata and from JSON files of other tools beside it.
 
-The files are strangers' work: nothing in them is trusted to have a certain type or a sensible length. What doesn't fit
-is passed over, never an error.
+The content is untrusted: values may have any type or length. Values that don't fit are ignored, and never an error.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from zimage_app.domain.request import STRONGEST
 from zimage_app.models.disk.regular_file import open_regular
 
 COMPANIONS = (".civitai.info", ".metadata.json", ".cm-info.json", ".swarm.json", ".json")
-"""Endings behind a LoRA's name, most trusted first: Civitai's own answer (kept by several tools), ComfyUI LoRA Manager,
+"""Suffixes after a LoRA's name, most trusted first: Civitai's response (saved by several tools), ComfyUI LoRA Manager,
 Stability Matrix, SwarmUI, A1111 and Forge."""
 
 MAX_WORD = 200
 MAX_WORDS = 32
 _MAX_FILE = 4 * 2**20
-"""Bytes. Civitai's answers hold the prompts of many pictures and reach some hundred thousand."""
+"""Bytes. Civitai's responses contain the prompts of many pictures and reach some hundred thousand."""
 _MAX_TEXT = 300
 _MAX_NOTE = 2000
 _SEPARATORS = re.compile(r"[,，、;；\n]")
@@ -34,30 +33,30 @@ _TITLES = ("modelspec.title", "model_name", "ModelName")
 _BASES = ("modelspec.architecture", "baseModel", "BaseModel", "base_model", "ss_base_model_version", "sd version")
 _UNKNOWN_BASES = frozenset({"unknown", "other", "none"})
 _FREQUENT = 0.8
-"""A tag counts as likely when it is at least so frequent as this part of the most frequent one."""
+"""Lowest frequency of a guessed tag, as a fraction of the most frequent tag's."""
 _MAX_GUESSES = 3
 
 
 class Said(BaseModel):
-    """What one file says. Empty where it says nothing."""
+    """The details in one file; fields are empty where it gives none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = ""
     base: str = ""
-    """The model that it was trained on, in the file's own words."""
+    """The model that the LoRA was trained on, as the file calls it."""
     phrase: tuple[str, ...] = ()
     """Trigger words that belong together."""
     choices: tuple[str, ...] = ()
-    """Trigger words of which one may be enough (Civitai's list)."""
+    """Alternative trigger words (Civitai's list)."""
     guesses: tuple[str, ...] = ()
-    """What its training pictures have in common."""
+    """Likely trigger words: the most frequent tags of the training pictures."""
     strength: float | None = None
     note: str = ""
 
 
 def read_companion(path: Path) -> Said:
-    """What a companion file says; nothing where it can't be read."""
+    """The details in a companion file; empty where it can't be read."""
     try:
         with open_regular(path) as file:
             data = file.read(_MAX_FILE + 1)
@@ -68,7 +67,7 @@ def read_companion(path: Path) -> Said:
 
 
 def said_in(data: object) -> Said:
-    """What plain data says: a safetensors header's metadata, or any of the COMPANIONS."""
+    """The details in parsed data: a safetensors header's metadata, or any of the COMPANIONS."""
     if not isinstance(data, Mapping):
         return Said()
     model, civitai = (data[key] if isinstance(data.get(key), Mapping) else {} for key in ("model", "civitai"))
@@ -85,7 +84,7 @@ def said_in(data: object) -> Said:
 
 
 def clean_text(value: object, longest: int = _MAX_TEXT) -> str:
-    """Text on one line, without control characters, cut off at ``longest``; empty for what is no text."""
+    """Text on one line, without control characters, cut off at ``longest``; empty for other types."""
     if not isinstance(value, str):
         return ""
     visible = "".join(letter if letter.isprintable() else " " for letter in value[: 4 * longest])
@@ -93,7 +92,7 @@ def clean_text(value: object, longest: int = _MAX_TEXT) -> str:
 
 
 def clean_words(values: Iterable[object]) -> tuple[str, ...]:
-    """Trigger words, each once; what is too long for one is taken apart at its commas."""
+    """Distinct trigger words; a value that is too long for one word is split at its commas."""
     words: list[str] = []
     for value in values:
         text = clean_text(value, _MAX_NOTE).strip(" ,，、;；")
@@ -103,12 +102,12 @@ def clean_words(values: Iterable[object]) -> tuple[str, ...]:
 
 
 def apart(text: object) -> tuple[str, ...]:
-    """A text with trigger words, taken apart at its commas."""
+    """Split a text with trigger words at its commas."""
     return clean_words(_SEPARATORS.split(text[:_MAX_NOTE])) if isinstance(text, str) else ()
 
 
 def usable_strength(value: object) -> float | None:
-    """A suggested strength; None for what is none, or 0, which A1111 writes for "not set"."""
+    """Parse a suggested strength; None where it is invalid or 0, which A1111 writes for "not set"."""
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
     except (ValueError, OverflowError):
@@ -136,7 +135,7 @@ def _base(maps: list[Mapping[Any, Any]]) -> str:
 
 
 def _strength(data: Mapping[Any, Any]) -> float | None:
-    tips = data.get("usage_tips")  # LoRA Manager keeps JSON inside its JSON
+    tips = data.get("usage_tips")  # LoRA Manager stores JSON text inside its JSON
     if isinstance(tips, str) and len(tips) <= _MAX_NOTE:
         try:
             tips = read_json(tips)
@@ -147,7 +146,7 @@ def _strength(data: Mapping[Any, Any]) -> float | None:
 
 
 def _frequent_tags(text: object) -> tuple[str, ...]:
-    """The commonest first tags of kohya's ``ss_tag_frequency``: JSON of folder -> tag -> how many pictures."""
+    """The most frequent tags of kohya's ``ss_tag_frequency``: JSON of folder -> tag -> number of pictures."""
     try:
         folders = read_json(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""Which LoRA files lie under a folder, and which files belong to each. Opens no file.
+"""Finds the LoRA files below a folder and the files that belong to each. Opens no file.
 
-Follows links, also out of the folder, since the user has put them there; a folder that several links lead to is visited
-once, so loops end, and are told.
+Follows links, even out of the folder, because the user put them there. A folder is visited once, even if several links
+lead to it; links in a circle are reported.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _PICTURES = tuple(f"{middle}{ending}" for middle in ("", ".preview") for ending 
 
 @dataclass(frozen=True, slots=True)
 class FileAt:
-    """A file as it was met."""
+    """A file as the scan found it."""
 
     name: str
-    """Path below the folder, with forward slashes, as ``readable`` text."""
+    """Path below the folder, with forward slashes, made ``readable``."""
     path: Path
     stamp: Stamp
 
 
 @dataclass(frozen=True, slots=True)
 class LoraFiles:
-    """A LoRA file with what lies beside it."""
+    """A LoRA file with the files beside it."""
 
     lora: FileAt
     notes: FileAt | None
@@ -42,7 +42,7 @@ class LoraFiles:
     """Most trusted first."""
     picture: FileAt | None
     problem: Text | None = None
-    """Why it is no LoRA at all: a link that leads in a circle. Its name has no suffix then."""
+    """Set for a link that leads in a circle, which is not a LoRA; its name then has no suffix."""
 
 
 _CIRCLE = Text(
@@ -52,7 +52,7 @@ _CIRCLE = Text(
 
 
 def scan(folder: Path) -> Iterator[LoraFiles]:
-    """Every LoRA below a folder; none where there is no folder."""
+    """Yield every LoRA below a folder; none where the folder does not exist."""
     circles: list[str] = []
     for below, files in _folders(folder, circles):
         for name in files:
@@ -65,9 +65,9 @@ def scan(folder: Path) -> Iterator[LoraFiles]:
 
 
 def _folders(root: Path, circles: list[str]) -> Iterator[tuple[str, frozenset[str]]]:
-    """(path below the root, its files' names), real folders before links to them.
+    """Yield (path below the root, names of its files) for each folder; real folders come before linked ones.
 
-    Links to a folder that they lie in are not followed, and come into ``circles``.
+    Links to a folder that contains them are not followed, but added to ``circles``.
     """
     visited: set[tuple[int, int]] = set()
     waiting: list[str] = [""]
@@ -91,13 +91,13 @@ def _folders(root: Path, circles: list[str]) -> Iterator[tuple[str, frozenset[st
                         (linked if entry.is_symlink() else waiting).append(inner)
                     else:
                         files.add(entry.name)
-        except OSError:  # gone meanwhile, or not ours to read
+        except OSError:  # deleted meanwhile, or not readable
             continue
         yield below, frozenset(files)
 
 
 def _is_circle(entry: os.DirEntry[str]) -> bool:
-    """Whether a link leads to itself, or to a folder that it lies in."""
+    """Whether a link leads to itself, or to a folder that contains it."""
     if not entry.is_symlink():
         return False
     try:
@@ -131,13 +131,13 @@ def _file(root: Path, below: str, name: str) -> FileAt | None:
     path = root / inner
     try:
         status = path.stat()
-    except OSError:  # a link to nothing
+    except OSError:  # a dangling link
         return None
-    if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would never end
         return None
     return FileAt(readable(inner), path, (status.st_size, status.st_mtime_ns))
 
 
 def readable(name: str) -> str:
-    """A file's name as text; what is no UTF-8, as in archives from elsewhere, becomes question marks."""
+    """A file's name as valid text; bytes that are not UTF-8 are replaced."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -31,22 +31,22 @@ def _stripped(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Notes(BaseModel):
-    """What the user has written down."""
+    """The user's notes on a LoRA."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     triggers: Annotated[Triggers, AfterValidator(_stripped)] | None = None
-    """Trigger words; None: as found elsewhere, an empty list: none."""
+    """Trigger words; None: those of other sources; empty: none."""
     strength: Annotated[float, Field(ge=-STRONGEST, le=STRONGEST)] | None = None
     """Suggested strength."""
     note: Annotated[str, Field(max_length=2000)] = ""
 
 
 def parse_notes(data: object) -> Notes:
-    """Plain data as notes.
+    """Parse plain data into notes.
 
     Raises:
-        RequestError: names the key that is wrong, and what is allowed.
+        RequestError: a key is invalid; names it, and what is allowed.
     """
     try:
         return Notes.model_validate_json(json.dumps(data))
@@ -55,10 +55,10 @@ def parse_notes(data: object) -> Notes:
 
 
 def read_notes(path: Path) -> Notes:
-    """The notes in a file.
+    """Read the notes in a file.
 
     Raises:
-        LoraError: the file can't be read, or holds something that is not allowed; names the line or the key.
+        LoraError: the file can't be read or is invalid; names the line or the key.
     """
     try:
         reader = YamlReader(path)
@@ -74,7 +74,7 @@ def read_notes(path: Path) -> Notes:
 
 
 def write_notes(path: Path, notes: Notes) -> None:
-    """Keep notes beside a LoRA; empty ones take the file away.
+    """Write notes beside a LoRA; empty notes delete the file.
 
     Raises:
         LoraError: the folder can't be written to.

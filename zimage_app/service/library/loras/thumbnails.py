@@ -1,4 +1,4 @@
-"""Small pictures of LoRAs, made from whatever picture lies beside them or in them; all are strangers' files."""
+"""Thumbnails of LoRAs, from pictures beside them or embedded in them; all of these files are untrusted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zimage_app.service.library.loras.scan import SUFFIX
 from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
 
 SIZE = (256, 320)
-"""Largest width and height, in pixels."""
+"""Maximum (width, height) in pixels."""
 _MAX_FILE = 32 * 2**20
 """Bytes."""
 _WANTED = Wanted(SIZE, "inside", paper=(240, 238, 234))
@@ -19,7 +19,7 @@ _WANTED = Wanted(SIZE, "inside", paper=(240, 238, 234))
 
 @lru_cache(maxsize=512)
 def thumbnail(path: Path, modified: int) -> bytes | None:
-    """A JPEG of at most SIZE, or None where the file is no picture. ``modified`` makes a changed file another one."""
+    """A JPEG within SIZE; None where the file is not a picture. ``modified`` is part of the cache's key."""
     del modified
     try:
         inside = path.name.lower().endswith(SUFFIX)

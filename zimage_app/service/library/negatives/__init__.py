@@ -1,4 +1,4 @@
-"""The library of negative prompts: what lies under ``presets/negative/``, favourites, and entries of one's own."""
+"""The library of negative prompts: the files under ``presets/negative/``, favourites, and the user's entries."""
 
 from zimage_app.service.library.negatives.library import NegativeLibrary
 

@@ -1,4 +1,4 @@
-"""One YAML file of negative prompts, read strictly and written whole.
+"""One YAML file of negative prompts, parsed strictly and written atomically.
 
     title: {en: Anatomy, zh: 人体结构}
     entries:
@@ -27,10 +27,10 @@ _MAX_FILE = 128 * 2**10
 
 
 def read_category(path: Path) -> NegativeCategory:
-    """The entries in a file; a title that is left out is the file's name.
+    """The entries in a file; the title defaults to the file's name.
 
     Raises:
-        StorageError: names the file, the line, the column and what is wrong there.
+        StorageError: the file is invalid; names the file, line, column and problem.
     """
     with reading():
         reader = YamlReader(path, longest=_MAX_FILE)
@@ -41,14 +41,14 @@ def read_category(path: Path) -> NegativeCategory:
 
 
 def write_category(path: Path, category: NegativeCategory) -> None:
-    """Keep a category in a file; raises StorageError where that can't be."""
+    """Write a category to a file; raises StorageError where that fails."""
     entries = {entry.text: _entry_data(entry) for entry in category.entries}
     data = {"title": {"en": category.title.en, "zh": category.title.zh}, "entries": entries}
     write_yaml(path, data)
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """A file that is a plain list of texts; empty where there is none. Raises StorageError as ``read_category``."""
+    """Read a file with a list of texts; empty where there is no file. Raises StorageError as ``read_category``."""
     if not path.is_file():
         return ()
     with reading():
@@ -57,12 +57,12 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 
 def write_names(path: Path, names: Iterable[str]) -> None:
-    """Keep a plain list of texts; raises StorageError where that can't be."""
+    """Write a list of texts; raises StorageError where that fails."""
     write_yaml(path, list(names))
 
 
 def problem_of(text: str) -> Text | None:
-    """What keeps a text from being an entry."""
+    """Why a text is not allowed as an entry; None where it is."""
     if len(text) > MAX_TEXT:
         return Text(
             f"has {len(text)} characters, but an entry may have at most {MAX_TEXT}; shorten it",

@@ -1,6 +1,6 @@
-"""The folder ``presets/negative/`` as a library: categories, favourites, search, entries of one's own.
+"""The folder ``presets/negative/`` as a library: categories, favourites, search, the user's own entries.
 
-Knows no page and no request; one broken file hides none of the others.
+A broken file does not hide the others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Index:
 
 
 class NegativeLibrary:
-    """Safe to use from any thread. Constructing it opens nothing; the first question looks into the folder."""
+    """The negative prompts of some folders. Thread-safe; the folders are read at the first call."""
 
     def __init__(self, folder: Path, *shipped: Path) -> None:
         self.folder = folder
@@ -40,20 +40,20 @@ class NegativeLibrary:
         self._index: _Index | None = None
 
     def categories(self, *, refresh: bool = False) -> tuple[NegativeCategory, ...]:
-        """One for each file, by the files' names; broken ones too, with their ``problem``.
+        """One category per file, the user's own first, then by file name; broken ones too, with their ``problem``.
 
-        ``refresh`` looks into the folder again.
+        ``refresh`` reads the folders again.
         """
         return self._looked(refresh=refresh).categories
 
     def favourites(self) -> tuple[str, ...]:
-        """The texts of the entries that the user has marked, in the order in which that was done."""
+        """The texts of the favourite entries, in the order in which they were marked."""
         return self._looked().favourites
 
     def search(self, text: str) -> tuple[NegativeCategory, ...]:
-        """Find the entries that have every word of ``text`` in their Chinese, their English or their when-to-use.
+        """Find the entries whose Chinese, English or when-to-use text contains every word of ``text``.
 
-        Categories without any are left out.
+        Categories without matching entries are left out.
         """
         found = (
             replace(category, entries=tuple(entry for entry in category.entries if entry.matches(text)))
@@ -62,10 +62,10 @@ class NegativeLibrary:
         return tuple(category for category in found if category.entries)
 
     def find(self, name: str) -> NegativeEntry:
-        """The entry of a Chinese text or of an English meaning.
+        """Find an entry by its Chinese text or English meaning.
 
         Raises:
-            RequestError: there is none; says which are near.
+            RequestError: there is none; lists similar ones.
         """
         entries = [entry for category in self.categories() for entry in category.entries]
         wanted = folded(name)
@@ -88,10 +88,10 @@ class NegativeLibrary:
         )
 
     def add(self, text: str, meaning: str = "") -> None:
-        """Keep an entry of the user's own.
+        """Add an entry to the user's own category.
 
         Raises:
-            RequestError: the text is no single phrase, or is in the library already.
+            RequestError: the text is not a single phrase, or is in the library already.
             StorageError: the user's file is damaged, or can't be written.
         """
         text, meaning = text.strip(), meaning.strip()
@@ -113,14 +113,14 @@ class NegativeLibrary:
             self._index = self._look()
 
     def remove(self, text: str) -> None:
-        """Take an entry of the user's own away; raises StorageError as ``add`` does. Others stay."""
+        """Remove one of the user's own entries; shipped entries stay. Raises StorageError as ``add`` does."""
         with self._lock:
             mine = self._mine()
             write_category(self._path(), replace(mine, entries=tuple(e for e in mine.entries if e.text != text)))
             self._index = self._look()
 
     def mark(self, text: str, *, favourite: bool) -> None:
-        """Mark an entry as a favourite, or no longer.
+        """Mark an entry as a favourite, or remove the mark.
 
         Raises:
             RequestError: there is no such entry.
@@ -144,7 +144,7 @@ class NegativeLibrary:
 
     def _look(self) -> _Index:
         files = (path for folder in (*self._shipped, self.folder) for path in folder.glob("*.yaml"))
-        shown = {path.name: path for path in files if not path.name.startswith(".")}  # the user's own counts for more
+        shown = {path.name: path for path in files if not path.name.startswith(".")}  # the user's own win
         categories = [_read(path) for path in sorted(shown.values(), key=lambda path: (path.stem != MINE, path.name))]
         try:
             favourites = read_names(self.folder / _FAVOURITES)
@@ -158,7 +158,7 @@ class NegativeLibrary:
         return self.folder / f"{MINE}.yaml"
 
     def _mine(self) -> NegativeCategory:
-        """The user's own entries as they are on disk; raises StorageError where they can't be read."""
+        """The user's own category as on disk; raises StorageError where it can't be read."""
         return read_category(self._path()) if self._path().is_file() else NegativeCategory(MINE, _MY_TITLE)
 
 

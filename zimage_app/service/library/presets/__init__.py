@@ -1,4 +1,4 @@
-"""Presets: what lies under ``presets/`` and, of the user's own, under ``presets/my/``."""
+"""The preset library: shipped presets under ``presets/``, the user's own under ``presets/my/``."""
 
 from zimage_app.service.library.presets.library import PresetLibrary
 

@@ -1,4 +1,4 @@
-"""One preset as a YAML file that a person can read and edit: read strictly, written whole.
+"""One preset as a YAML file that users can edit; parsed strictly, written atomically.
 
     title: {en: Turbo 1024², zh: Turbo 1024²}
     description: {en: Eight steps., zh: 八步。}
@@ -7,7 +7,7 @@
     stages:
       - {width: 1024, height: 1024, steps: 8, cfg: 1.0, sampler: res_multistep, scheduler: simple}
 
-Every key may be left out; ``domain/preset.py`` says what settings there are.
+Every key may be left out; ``domain/preset.py`` defines the settings.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _WORDS = ("title", "description")
 
 
 def read_preset(path: Path, *, mine: bool) -> Preset:
-    """The preset in a file; a title that is left out is the file's name.
+    """The preset in a file; the title defaults to the file's name.
 
     Raises:
-        StorageError: names the file, the line, the column and what is wrong there.
+        StorageError: the file is invalid; names the file, line, column and problem.
     """
     with reading():
         return _read(path, mine=mine)
 
 
 def write_preset(path: Path, preset: Preset) -> None:
-    """Keep a preset in a file; raises StorageError where that can't be."""
+    """Write a preset to a file; raises StorageError where that fails."""
     unsaid = (NO_WORDS, Text(preset.name, preset.name))
     words = {"title": preset.title, "description": preset.description}
     given = {key: {"en": text.en, "zh": text.zh} for key, text in words.items() if text not in unsaid}
@@ -64,7 +64,7 @@ def _read(path: Path, *, mine: bool) -> Preset:
 
 
 def _node_at(node: yaml.Node, path: list[str]) -> yaml.Node:
-    """The node of a setting's path, or of as much of the path as there is."""
+    """The node at a setting's path, or at the longest part of the path that exists."""
     for part in path:
         if isinstance(node, yaml.SequenceNode) and part.isdecimal() and int(part) < len(node.value):
             node = node.value[int(part)]

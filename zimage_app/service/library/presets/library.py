@@ -1,6 +1,7 @@
-"""The folder ``presets/`` as a library: list, load, save, rename, delete. Knows no page and runs nothing.
+"""The folder ``presets/`` as a library: list, load, save, rename, delete.
 
-What ships lies in the folder itself and is only read; the user's own lie in ``my/``. One broken file hides no other.
+Shipped presets are in the folder itself and read-only; the user's own are in ``my/``. A broken file does not hide the
+others.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from zimage_app.service.library.presets.file import SUFFIX, read_preset, write_p
 from zimage_app.service.storage.yaml_files import unwritable
 
 MINE = "my"
-"""The folder of the user's own."""
+"""The folder of the user's own presets."""
 _MAX_NAME = 80
 _FORBIDDEN = frozenset('<>:"/\\|?*')
-"""What some system doesn't allow in a file's name."""
+"""Characters that some system does not allow in a file's name."""
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
-"""Names of devices on Windows."""
+"""Device names on Windows, which can't be file names."""
 _MAX_CANDIDATES = 3
 
 
 class PresetLibrary:
-    """Safe to use from any thread. Nothing is kept: a preset that is edited by hand is new at the next question."""
+    """The presets of some folders. Thread-safe; without a cache, so that edits of the files take effect at once."""
 
     def __init__(self, folder: Path, *shipped: Path) -> None:
         self.folder = folder
@@ -37,18 +38,18 @@ class PresetLibrary:
         self._lock = threading.Lock()
 
     def presets(self) -> tuple[Preset, ...]:
-        """Those that ship, then the user's own, each by name; broken ones too, with their ``problem``.
+        """Shipped presets, then the user's own, each by name; broken ones too, with their ``problem``.
 
-        Of two of one name, the one that ships counts.
+        Where two have the same name, the shipped one is used.
         """
         return tuple(_read(path, mine=mine) for path, mine in self._files().values())
 
     def load(self, name: str) -> Preset:
-        """The preset of a name.
+        """Load a preset by name.
 
         Raises:
-            RequestError: there is none; says which are near.
-            StorageError: its file is damaged; says where.
+            RequestError: there is none; lists similar names.
+            StorageError: its file is invalid; says where.
         """
         preset = self._find(name)
         if preset is None:
@@ -58,7 +59,7 @@ class PresetLibrary:
         return preset
 
     def save(self, name: str, settings: Mapping[str, Any], *, overwrite: bool = False) -> Preset:
-        """Keep settings under a name; ``overwrite`` replaces the user's preset of that name but for its words.
+        """Save settings under a name; ``overwrite`` replaces the settings of the user's preset, not its title and text.
 
         Raises:
             RequestError: a setting is out of bounds, or the name is not allowed or taken.
@@ -77,7 +78,7 @@ class PresetLibrary:
             return preset
 
     def rename(self, name: str, new: str) -> Preset:
-        """Give one of the user's presets another name.
+        """Rename one of the user's presets.
 
         Raises:
             RequestError: there is none of that name, it ships with the app, or the new name is not allowed or taken.
@@ -99,11 +100,11 @@ class PresetLibrary:
             return renamed
 
     def delete(self, name: str) -> None:
-        """Take one of the user's presets away.
+        """Delete one of the user's presets.
 
         Raises:
             RequestError: there is none of that name, or it ships with the app.
-            StorageError: the file can't be taken away.
+            StorageError: the file can't be deleted.
         """
         with self._lock:
             self._unlink(self._own(name).name)
@@ -111,7 +112,7 @@ class PresetLibrary:
     # Parts.
 
     def _files(self) -> dict[str, tuple[Path, bool]]:
-        """Every preset's file by its key, and whether it is the user's own."""
+        """(file, whether it is the user's own) of every preset, by key."""
         found: dict[str, tuple[Path, bool]] = {}
         for folder in (*self._shipped, self.folder, self.folder / MINE):
             mine = folder == self.folder / MINE
@@ -161,12 +162,12 @@ def _read(path: Path, *, mine: bool) -> Preset:
 
 
 def _key(name: str) -> str:
-    """Names that differ in upper and lower case only are one file on some systems."""
+    """The name for comparisons: case-folded, because some file systems ignore case."""
     return name.strip().casefold()
 
 
 def _name(text: str) -> str:
-    """A preset's name as the name of its file."""
+    """The stripped name; raises RequestError where it can't be a file's name."""
     name = text.strip()
     if not 1 <= len(name) <= _MAX_NAME:
         raise _wrong(
