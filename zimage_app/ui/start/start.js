@@ -73,12 +73,12 @@ async function take(file) {
   newest += 1;
   const turn = newest;
   complain("");
-  part(".reading").textContent = say("start_reading", { name: file.name });
+  part(".taking").textContent = say("start_reading", { name: file.name });
   const answer = await handIn(file);
   const masked = asked?.mask && !answer.error ? await handIn(asked.mask) : null;
   // A second file may have come meanwhile.
   if (turn !== newest) return;
-  part(".reading").textContent = "";
+  part(".taking").textContent = "";
   if (answer.error || masked?.error) return complain(answer.error || masked.error);
   const { picture } = answer;
   const stage = asked ? 1 : chosen()?.stage || usualStage();
