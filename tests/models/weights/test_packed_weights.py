@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.models.packed_support import PACKERS, WIDE_CONFIG, kitchen, velocity, wide_weights, write_packed
-from tests.models.stock import rel
+from tests.models.stock import hidden_state, rel
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_files import PartFiles
@@ -140,7 +140,7 @@ def test_a_text_encoder_of_mixed_packings(tmp_path: Path, plan: MemoryPlan) -> N
     ids = torch.tensor([[5, 77, 130, 258, 5, 0]])
     with torch.no_grad():
         wanted = stock(ids, output_hidden_states=True).hidden_states[-2]
-        assert rel(model(ids).last_hidden_state, wanted) < 1e-6
+        assert rel(hidden_state(model, ids), wanted) < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,12 @@ _MAX_SHOWN = 60
 _WORDS = 151_643
 """Entries of Qwen's word list, special tokens not counted (Qwen2 and Qwen3)."""
 _COMFY_TOKENIZER = Path("comfy", "text_encoders", "qwen25_tokenizer")
-_QWEN = (
+QWEN_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_PATTERN = re.compile(re.escape(_QWEN) + r"|\[[^\[\]]+\]\+?")
+"""Where Qwen's tokenizer cuts texts."""
+_PATTERN = re.compile(re.escape(QWEN_PATTERN) + r"|\[[^\[\]]+\]\+?")
 """The patterns that a tokenizer may cut texts with: Qwen's own, and one set of letters. Others can take centuries."""
 _REPOS = {"Tongyi-MAI/Z-Image-Turbo": "tokenizer", "Tongyi-MAI/Z-Image": "tokenizer", "Qwen/Qwen3-4B": ""}
 """Repositories in other programs' caches, and where in them it lies."""

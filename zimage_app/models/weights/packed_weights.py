@@ -6,8 +6,8 @@ no files but through a reader; knows nothing of what a layer is for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import torch
@@ -44,8 +44,8 @@ class PackedWeight(Protocol):
         """(..., in) -> (..., out), in the dtype of ``x``."""
         ...
 
-    def to(self, device: torch.device) -> PackedWeight:
-        """The same weight on a device, still packed."""
+    def moved(self, move: Callable[[Tensor], Tensor]) -> PackedWeight:
+        """The same weight of tensors that have been through ``move``, still packed."""
         ...
 
 
@@ -80,9 +80,9 @@ class GgufWeight:
         """(..., in) -> (..., out)."""
         return F.linear(x, self.dense())
 
-    def to(self, device: torch.device) -> GgufWeight:
-        """The same weight on a device."""
-        return replace(self, blocks=self.blocks.to(device))
+    def moved(self, move: Callable[[Tensor], Tensor]) -> GgufWeight:
+        """See ``PackedWeight``."""
+        return replace(self, blocks=move(self.blocks))
 
     def rows(self, indices: Tensor) -> Tensor:
         """Only some rows, (..., in)."""
@@ -131,9 +131,9 @@ class Float8Weight:
         """(..., in) -> (..., out)."""
         return F.linear(x, self.dense())
 
-    def to(self, device: torch.device) -> Float8Weight:
-        """The same weight on a device."""
-        return replace(self, stored=self.stored.to(device), scale=None if self.scale is None else self.scale.to(device))
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Float8Weight:
+        """See ``PackedWeight``."""
+        return replace(self, stored=move(self.stored), scale=None if self.scale is None else move(self.scale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +177,14 @@ class KitchenWeight:
         flat = QuantizedTensor.from_float(x.reshape(-1, x.shape[-1]), self.input_layout, scale=self.input_scale)
         return F.linear(flat, self.tensor).to(x.dtype).reshape(*x.shape[:-1], -1)
 
-    def to(self, device: torch.device) -> KitchenWeight:
-        """The same weight on a device."""
-        scale = None if self.input_scale is None else self.input_scale.to(device)
-        return replace(self, tensor=self.tensor.to(device), input_scale=scale)
+    def moved(self, move: Callable[[Tensor], Tensor]) -> KitchenWeight:
+        """See ``PackedWeight``."""
+        params = self.tensor.params
+        values = {item.name: getattr(params, item.name) for item in fields(params)}
+        moved = {name: move(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+        tensor = type(self.tensor)(move(self.tensor._qdata), self.tensor._layout_cls, type(params)(**moved))
+        scale = None if self.input_scale is None else move(self.input_scale)
+        return replace(self, tensor=tensor, input_scale=scale)
 
 
 def packed_weight(

@@ -49,11 +49,23 @@ class MemoryPlan:
     """CUDA's compute capability; None on everything else."""
     stream_text: bool = False
     """The text encoder stays in the computer's memory; its layers visit the device one by one."""
+    visitors: int = 0
+    """So many of the transformer's main blocks stay in the computer's memory and visit the device."""
+
+    @property
+    def at_home(self) -> MemoryPlan:
+        """The plan for weights that stay in the computer's memory."""
+        return replace(self, device=torch.device("cpu"))
 
     @property
     def for_text(self) -> MemoryPlan:
         """Where the text encoder's weights are kept."""
-        return replace(self, device=torch.device("cpu")) if self.stream_text else self
+        return self.at_home if self.stream_text else self
+
+    def waiting(self, blocks: int) -> frozenset[int]:
+        """Which of so many main blocks are the visitors: evenly spread, so that blocks compute while they come."""
+        count = min(self.visitors, blocks)
+        return frozenset(n for n in range(blocks) if (n + 1) * count // blocks > n * count // blocks)
 
     def holding(self, packing: str) -> Holding:
         """How weights of a packing (``formats.FORMATS`` or a GGUF one) are held.

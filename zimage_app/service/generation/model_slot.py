@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
     from zimage_app.models.load.loader import LoadProgress
@@ -29,20 +30,12 @@ class ModelSlot:
     """Holds one loaded model at a time. Only one thread may ask it for models."""
 
     def __init__(
-        self,
-        loras: LoraLibrary,
-        inputs: PictureInputs | None = None,
-        *,
-        borrow: bool = False,
-        device: str | None = None,
-        memory: int = 0,
+        self, loras: LoraLibrary, inputs: PictureInputs | None = None, config: StudioConfig | None = None
     ) -> None:
-        """``memory``: bytes of stages that a loaded model remembers."""
         self._loras = loras
         self._inputs = inputs
-        self._borrow = borrow
-        self._memory = memory
-        self.device = device
+        self._config = config or StudioConfig()
+        self.device = self._config.device
         """Where the next model is loaded; None: on the best device that there is."""
         self._generator: Generator | None = None
         self._loaded_for = ""
@@ -71,15 +64,20 @@ class ModelSlot:
             return self._generator
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
         from zimage_app.models.load.loader import check_model  # these import torch and diffusers: seconds
-        from zimage_app.service.generation.generator import Loading, load_source
+        from zimage_app.service.generation.generator import load_source, loading_as
 
         if self._generator is not None and self._generator.on_accelerator:
             # Two models rarely fit into a device's memory. Files that can't be used are found out while there is one.
             check_model(source)
             self.clear()
-        loading = Loading(device or self.device, lambda step: tell(_words(title, step)), cancelled, self._memory)
+        loading = replace(
+            loading_as(self._config),
+            device=device or self.device,
+            progress=lambda step: tell(_words(title, step)),
+            cancelled=cancelled,
+        )
         generator = load_source(source, self._loras, loading, inputs=self._inputs)
-        if self._borrow:
+        if self._config.borrowed_gpu:
             from zimage_app.service.generation.zero_gpu import BorrowedGenerator
 
             generator = BorrowedGenerator(generator)

@@ -44,6 +44,10 @@ class StudioConfig:
     """The model to begin with; None: Z-Image-Turbo where it is on this machine, else the demo model."""
     device: str | None = None
     """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
+    device_memory: int | None = None
+    """Bytes of the device's memory that a model may take; None: all that are free."""
+    plain: bool = False
+    """Only torch's own arithmetic, whatever else may be quicker on the device."""
     stage_memory: int = 256 * 2**20
     """Bytes of finished stages that a loaded model remembers; 0: none."""
     offline: bool = False
