@@ -83,7 +83,8 @@ def reading() -> Iterator[tuple[str, float]]:
 
 def _ratio(stock: Callable[[], Tensor], ours: Callable[[], Tensor]) -> float:
     times = measure((stock, ours), _ROUNDS, 1)
-    return statistics.median(a / b for a, b in zip(*times, strict=True))
+    stock_ms, our_ms = times
+    return statistics.median(a / b for a, b in zip(stock_ms, our_ms, strict=True))
 
 
 def fallen(found: Mapping[str, float], kept: Mapping[str, float]) -> dict[str, tuple[float, float]]:

@@ -43,7 +43,7 @@ class _Places:
         """These tensors are on the card from now on."""
         for tensor in _plain(tree_leaves(made)):
             storage = tensor.untyped_storage()
-            self._on_card[storage._cdata] = StorageWeakRef(storage)
+            self._on_card[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether a tensor is on the card."""
@@ -70,13 +70,13 @@ class PlayedCard(TorchFunctionMode):
         self._checks = _Checks(self)
 
     def __enter__(self) -> PlayedCard:
-        super().__enter__()
-        self._checks.__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._checks.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._checks.__exit__(*error)
-        super().__exit__(*error)
+        self._checks.__exit__(*error)  # type: ignore[no-untyped-call]
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -186,7 +186,7 @@ def _numbers(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[st
 
 
 _SPECIAL: dict[Any, Callable[[PlayedCard, Any, Sequence[Any], Mapping[str, Any]], Any]] = {
-    Tensor.device.__get__: _device,  # type: ignore[attr-defined]
+    Tensor.device.__get__: _device,
     "to": _to,
     "cpu": _cpu,
     "numpy": _numbers,

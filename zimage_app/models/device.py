@@ -198,7 +198,7 @@ class CopiesBeside:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream: Any = torch.cuda.Stream(device)
+        self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._written: Any = None
 
     def may_write(self) -> None:

@@ -17,7 +17,7 @@ from zimage_app.models.device import device_names, named_device
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_files import ModelFiles, PartFiles, model_files
 from zimage_app.models.find.sizes import PUBLISHED, ModelSizes, free_of, published_sizes, suggested
-from zimage_app.models.load.memory_plan import evaluations, fitted, needed, plan_memory, sizes_of
+from zimage_app.models.load.memory_plan import fitted, needed, plan_memory, sizes_of
 from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, VAE, NetworkKind
 from zimage_app.models.weights.placement import MemoryPlan, plan_for
 from zimage_app.models.weights.weight_file import open_file, read_json
@@ -116,7 +116,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSizes]:
 )
 def test_plans_for_cards(full: dict[str, ModelSizes], gigabytes: int, name: str, streams: bool, visitors: int) -> None:
     sizes, free = full[name], free_of(gigabytes * 2**30)
-    plan = fitted(CARD, sizes, free, evaluations(Z_IMAGE_TURBO))
+    plan = fitted(CARD, sizes, free, Z_IMAGE_TURBO)
     assert (plan.stream_text, plan.visitors) == (streams, visitors)
     assert needed(plan, sizes) <= free
     words = {"layer by layer": streams, f"{visitors} of 30 blocks": bool(visitors), "per evaluation": bool(visitors)}
@@ -143,11 +143,11 @@ def test_the_file_that_suits_a_card() -> None:
 
 def test_too_small_a_card_is_told(full: dict[str, ModelSizes]) -> None:
     sizes = full["z-image-turbo-bf16"]
-    plan = fitted(CARD, sizes, 2 * 10**9, 31)
+    plan = fitted(CARD, sizes, 2 * 10**9, Z_IMAGE_TURBO)
     assert plan.visitors == 30
     assert "smaller file" in plan.reason.en
     assert "更小的文件" in plan.reason.zh
-    assert fitted(CARD, sizes, None, 31) == CARD, "a device that shares the computer's memory"
+    assert fitted(CARD, sizes, None, Z_IMAGE_TURBO) == CARD, "a device that shares the computer's memory"
 
 
 def test_what_may_be_taken_can_be_limited(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,7 @@ def test_a_candidate_must_be_right_and_quicker(
 
 
 def test_the_quickest_of_several_is_taken_once_per_shape_and_remembered() -> None:
-    makers = {"one": right, "two": right, "three": failing}
+    makers: dict[str, Callable[..., Tensor]] = {"one": right, "two": right, "three": failing}
     played, remembered = Played({"plain": 1.0, "one": 0.9, "two": 0.7, "three": 0.1}, makers), InMemory()
     choice = chosen(played, remembered)
     choice.kernels("a", trial)

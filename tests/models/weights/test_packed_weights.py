@@ -68,6 +68,18 @@ def test_packed_weights_are_multiplied_as_they_are(tmp_path: Path, name: str, di
         assert torch.equal(velocity(native), found)
 
 
+@pytest.mark.parametrize("name", PACKERS)
+def test_blocks_of_packed_weights_visit_a_device_as_they_are(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS[name][0])
+    fast = load_transformer(path, WIDE_CONFIG, OLD_GPU)
+    before = velocity(fast)
+    while fast.offload():
+        pass
+    assert fast.visitors == WIDE_CONFIG["n_layers"]
+    assert torch.equal(velocity(fast), before)
+
+
 @pytest.mark.parametrize(
     ("packing", "capability", "holding"),
     [

@@ -38,14 +38,14 @@ def plan_memory(source: ModelSource, device: str | None = None, most: int | None
     free = free_memory(place)
     if most is not None and place.type != "cpu":
         free = most if free is None else min(free, most)
-    return fitted(plan, sizes_of(files, plan), free, evaluations(source.card))
+    return fitted(plan, sizes_of(files, plan), free, source.card)
 
 
-def fitted(plan: MemoryPlan, sizes: ModelSizes, free: int | None, evaluations: int) -> MemoryPlan:
+def fitted(plan: MemoryPlan, sizes: ModelSizes, free: int | None, card: ModelCard) -> MemoryPlan:
     """The plan that is quickest of those that ``free`` bytes are enough for.
 
     Everything on the device; else the text encoder, which is needed for a moment per prompt, visits it layer by layer;
-    else as many main blocks of the transformer visit it as must. ``evaluations`` are those of a usual picture.
+    else as many main blocks of the transformer visit it as must. ``card`` says what a usual picture is.
     """
     if free is None or sizes.resident + sizes.text <= free:
         return plan
@@ -62,35 +62,32 @@ def fitted(plan: MemoryPlan, sizes: ModelSizes, free: int | None, evaluations: i
     )
     if sizes.resident <= free or not sizes.blocks:
         return text
-    count = _visitors(sizes, free)
-    copied = sum(sizes.blocks) * count / len(sizes.blocks)
+    return _with_visitors(text, sizes, free, _evaluations(card))
+
+
+def _with_visitors(plan: MemoryPlan, sizes: ModelSizes, free: int, evaluations: int) -> MemoryPlan:
+    """The plan with as few visiting blocks as must; ``evaluations`` are those of a usual picture."""
+    everyone = len(sizes.blocks)
+    count = next((n for n in range(1, everyone) if _needed(sizes, n) <= free), everyone)
+    held, copied = _needed(sizes, count), sum(sizes.blocks) * count / everyone
     seconds = copied * evaluations / _COPIED_PER_SECOND
-    held = _needed(sizes, count)
-    all_blocks = len(sizes.blocks)
     en = (
-        f"{count} of {all_blocks} blocks of the transformer wait in the computer's memory and visit it one by one,"
-        f" which copies {_gigabytes(copied)} per evaluation: at least {seconds:.0f} s for a picture of {evaluations}"
-        f" evaluations"
+        f"{count} of {everyone} blocks of the transformer wait in the computer's memory and visit it one by one, which"
+        f" copies {_gigabytes(copied)} per evaluation: at least {seconds:.0f} s for a picture of {evaluations} evaluations"
     )
     zh = (
-        f"变换器 {all_blocks} 层中有 {count} 层存放在内存并逐层调入，每次求值复制 {_gigabytes(copied)}："
+        f"变换器 {everyone} 层中有 {count} 层存放在内存并逐层调入，每次求值复制 {_gigabytes(copied)}："
         f"一张 {evaluations} 次求值的图片至少需要 {seconds:.0f} 秒"
     )
     if held > free:
         en += f"; even so it needs {_gigabytes(held)}: if memory runs out, use a smaller file (docs/MODELS.md)"
         zh += f"；即便如此仍需 {_gigabytes(held)}：如内存不足，请改用更小的文件（见 docs/MODELS.md）"
-    return replace(text, visitors=count, reason=_more(text.reason, en, zh))
+    return replace(plan, visitors=count, reason=_more(plan.reason, en, zh))
 
 
 def needed(plan: MemoryPlan, sizes: ModelSizes) -> int:
     """Bytes that a plan takes on its device."""
     return _needed(sizes, plan.visitors) + (0 if plan.stream_text else sizes.text)
-
-
-def _visitors(sizes: ModelSizes, free: int) -> int:
-    """The fewest blocks that must wait elsewhere; all where even that is too little."""
-    everyone = len(sizes.blocks)
-    return next((count for count in range(1, everyone) if _needed(sizes, count) <= free), everyone)
 
 
 def _needed(sizes: ModelSizes, visitors: int) -> int:
@@ -105,7 +102,7 @@ def _more(reason: Text, en: str, zh: str) -> Text:
     return Text(f"{reason.en}; {en}", f"{reason.zh}；{zh}")
 
 
-def evaluations(card: ModelCard) -> int:
+def _evaluations(card: ModelCard) -> int:
     """Evaluations of the transformer for a picture with a card's own stages, none skipped; both of CFG are one."""
     plan = make_plan(GenerationRequest(prompt="-"), card)
     return sum(stage.evaluations // stage.conditions for stage in meaning(plan).stages)

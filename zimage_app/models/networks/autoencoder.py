@@ -16,7 +16,7 @@ _LEVELS = 4
 """Widths of a network that makes pictures smaller eightfold: it halves them between two levels."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AutoencoderConfig:
     """What a config.json says, under its names; what it leaves out has diffusers' values."""
 

@@ -82,6 +82,8 @@ class Candidate:
     fits: Callable[[torch.device, torch.dtype], bool]
     """Where it is worth a trial."""
     make: Callable[[], Callable[..., Tensor]]
+    compiled: bool = False
+    """It takes seconds when it is first used at a shape: only for a process that makes many pictures."""
 
 
 def _half_on_cuda(device: torch.device, dtype: torch.dtype) -> bool:
@@ -106,7 +108,7 @@ def kitchen_turn() -> Turn:
 
     def turn(x: Tensor, weight: Tensor, rope: Tensor, eps: float) -> Tensor:
         cos, sin = rope.unbind(-1)
-        matrices = torch.stack((cos, -sin, sin, cos), -1).unflatten(-1, (2, 2))
+        matrices = torch.unflatten(torch.stack((cos, -sin, sin, cos), -1), -1, (2, 2))
         turned: Tensor = comfy_kitchen.rms_rope1(x, matrices, weight, eps)
         return turned
 
@@ -123,8 +125,8 @@ CANDIDATES = (
         )
     ),
     Candidate("turn", "comfy-kitchen", partial(_with_package, "comfy_kitchen"), kitchen_turn),
-    Candidate("turn", "compiled", partial(_with_package, "triton"), lambda: torch.compile(_turned)),
-    Candidate("gate", "compiled", partial(_with_package, "triton"), lambda: torch.compile(_gated)),
+    Candidate("turn", "compiled", partial(_with_package, "triton"), lambda: torch.compile(_turned), compiled=True),
+    Candidate("gate", "compiled", partial(_with_package, "triton"), lambda: torch.compile(_gated), compiled=True),
 )
 _TITLES = {
     "attend": Text("attention", "注意力"),

@@ -184,4 +184,4 @@ def _layer(x: Tensor, weights: LayerWeights, rope: tuple[Tensor, Tensor], config
 
 def _heads(x: Tensor, config: Qwen3Config) -> Tensor:
     """(N, heads * head) -> (heads, N, head)."""
-    return x.unflatten(-1, (-1, config.head_dim)).transpose(0, 1)
+    return torch.unflatten(x, -1, (-1, config.head_dim)).transpose(0, 1)

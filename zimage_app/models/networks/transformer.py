@@ -156,14 +156,14 @@ class FastTransformer:
         origin: gives a weight by its name as it was loaded, when one that was written to is to be put back.
     """
 
-    def __init__(self, module: nn.Module, origin: Callable[[str], Tensor] | None = None) -> None:
-        self.module: Any = module
+    def __init__(self, module: Any, origin: Callable[[str], Tensor] | None = None) -> None:
+        self.module = module
         self.origin = origin
         self.kernels: KernelChoice | None = None
         """What chooses how blocks are computed; None: the plain way."""
         self.version = 0
-        self._embed = self.module.all_x_embedder[_HEAD_KEY]
-        self._final = self.module.all_final_layer[_HEAD_KEY]
+        self._embed = module.all_x_embedder[_HEAD_KEY]
+        self._final = module.all_final_layer[_HEAD_KEY]
         self.shape = BlockShape(self.module.n_heads, self.module.layers[0].attention_norm1.eps, _QK_EPS)
         # Tensors made in inference mode could never be written again outside it, and a LoRA does just that.
         with torch.inference_mode(False), torch.no_grad():

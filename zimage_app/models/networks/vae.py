@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _TILE = 48
 """Latent cells along a tile's edge, 384 pixels."""
@@ -19,8 +19,8 @@ _PIXELS = 8
 class VaeCodec:
     """``Autoencoder``, or diffusers' module, which has its parts, behind the Codec protocol."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module: Any = module
+    def __init__(self, module: Any) -> None:
+        self.module = module
         weight = next(module.parameters())
         self._device = weight.device
         self._dtype = weight.dtype

@@ -19,7 +19,7 @@ _SLOWEST = 10000.0
 """Period of the slowest sine, over 2 pi."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ZImageConfig:
     """What a config.json says, under its names; what it leaves out has diffusers' values."""
 
@@ -123,7 +123,7 @@ def checked(config: dict[str, Any]) -> ZImageConfig:
     usual = config.pop("siglip_feat_dim", None) is None and config.pop("qk_norm", True)
     if not usual or config.pop("n_kv_heads", heads) != heads:
         raise ValueError("siglip_feat_dim, qk_norm or n_kv_heads differ from Z-Image's")
-    lists = {name: tuple(config[name]) for name in ("axes_dims", "axes_lens") if name in config}
+    lists: dict[str, Any] = {name: tuple(config[name]) for name in ("axes_dims", "axes_lens") if name in config}
     made = ZImageConfig(**(config | lists))
     width = made.n_heads * sum(made.axes_dims)
     if width != made.dim or len(made.axes_lens) != len(made.axes_dims):

@@ -30,7 +30,7 @@ from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.load.loader import LoadProgress, load_components
 from zimage_app.models.load.memory_plan import plan_memory
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.models.networks.kernels import KernelChoice
+from zimage_app.models.networks.kernels import CANDIDATES, KernelChoice
 from zimage_app.models.networks.transformer import FastTransformer
 from zimage_app.service.generation.kernel_memory import KernelMemory
 from zimage_app.service.generation.masks import fitted
@@ -187,6 +187,8 @@ class Loading:
     """Bytes of the device's memory that may be taken; None: all that are free."""
     kernels: KernelMemory | None = None
     """Where it is kept which kernels are quicker on this machine; None: only the plain ones are used."""
+    lasting: bool = False
+    """Many pictures are expected, so that compiling a kernel may be worth its seconds."""
 
 
 _AS_USUAL = Loading()
@@ -225,6 +227,8 @@ def load_source(
     components = load_components(source, plan, loading.progress, loading.cancelled)
     transformer = components.transformer
     if loading.kernels is not None and isinstance(transformer, FastTransformer):
-        here = loading.kernels.on(device_title(transformer.device), transformer.described)
-        transformer.kernels = KernelChoice(transformer.device, transformer.dtype, here)
+        candidates = [each for each in CANDIDATES if loading.lasting or not each.compiled]
+        kind = f"{transformer.described}, {len(candidates)} candidates"
+        here = loading.kernels.on(device_title(transformer.device), kind)
+        transformer.kernels = KernelChoice(transformer.device, transformer.dtype, here, candidates)
     return Generator(components, loras, (plan.reason, *components.notes), wildcard, inputs, loading.memory)

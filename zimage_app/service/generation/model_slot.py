@@ -75,6 +75,7 @@ class ModelSlot:
             device=device or self.device,
             progress=lambda step: tell(_words(title, step)),
             cancelled=cancelled,
+            lasting=True,
         )
         generator = load_source(source, self._loras, loading, inputs=self._inputs)
         if self._config.borrowed_gpu:

@@ -13,7 +13,7 @@ from zimage_app.models.find.catalogue import list_models
 from zimage_app.models.find.model_files import model_files
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.find.sizes import PUBLISHED, ModelSizes, free_of, published_sizes
-from zimage_app.models.load.memory_plan import evaluations, fitted, needed, sizes_of
+from zimage_app.models.load.memory_plan import fitted, needed, sizes_of
 from zimage_app.models.weights.placement import MemoryPlan
 from zimage_app.service.setup.config import StudioConfig
 
@@ -43,7 +43,7 @@ def fits(config: StudioConfig, memory: int) -> Iterator[Fit]:
     for source in list_models(config.shelves):
         sizes = _sizes(source)
         if sizes is not None:
-            plan = fitted(_PLAN, sizes, free_of(memory), evaluations(source.card))
+            plan = fitted(_PLAN, sizes, free_of(memory), source.card)
             yield Fit(source.card.name, needed(plan, sizes), plan.reason)
 
 
