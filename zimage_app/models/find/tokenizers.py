@@ -17,7 +17,7 @@ from zimage_app.models.disk.regular_file import open_regular, read_regular
 from zimage_app.models.find.hub_cache import cached_repos
 from zimage_app.models.find.model_source import QWEN_TOKENIZER, PartLocation, Remote, repo_folder
 
-_MAX_LIST = 64 * 2**20
+MAX_LIST = 64 * 2**20
 """Bytes; Qwen's has 11 million."""
 _MAX_SHOWN = 60
 _WORDS = 151_643
@@ -56,9 +56,9 @@ def check_tokenizer(folder: Path) -> None:
     """
     for path in folder.iterdir():
         if not path.is_dir():
-            open_regular(path, _MAX_LIST).close()
+            open_regular(path, MAX_LIST).close()
     for path in folder.glob("tokenizer*.json"):  # tokenizer_config.json may name another than the usual one
-        pattern = next(_strange_patterns(json.loads(read_regular(path, _MAX_LIST))), None)
+        pattern = next(_strange_patterns(json.loads(read_regular(path, MAX_LIST))), None)
         if pattern is not None:
             shown = repr(pattern[:_MAX_SHOWN])
             raise ValueError(f"{path.name} cuts texts with {shown}, which is not Qwen's pattern")
@@ -95,7 +95,7 @@ def _words(folder: Path) -> int:
 def _count(path: Path, changed: int) -> int:  # noqa: ARG001 - a file that was changed is counted again
     """How many words a list holds; 0 where it cannot be read."""
     try:
-        data = json.loads(read_regular(path, _MAX_LIST))
+        data = json.loads(read_regular(path, MAX_LIST))
         words = data["model"]["vocab"] if path.name == "tokenizer.json" else data
         return len(words)
     except (OSError, ValueError, KeyError, TypeError):

@@ -73,7 +73,8 @@ def _with_visitors(plan: MemoryPlan, sizes: ModelSizes, free: int, evaluations: 
     seconds = copied * evaluations / _COPIED_PER_SECOND
     en = (
         f"{count} of {everyone} blocks of the transformer wait in the computer's memory and visit it one by one, which"
-        f" copies {_gigabytes(copied)} per evaluation: at least {seconds:.0f} s for a picture of {evaluations} evaluations"
+        f" copies {_gigabytes(copied)} per evaluation: at least {seconds:.0f} s for a picture of {evaluations}"
+        " evaluations"
     )
     zh = (
         f"变换器 {everyone} 层中有 {count} 层存放在内存并逐层调入，每次求值复制 {_gigabytes(copied)}："

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
-from zimage_app.models.find.tokenizers import QWEN_PATTERN, check_tokenizer
+from zimage_app.models.disk.regular_file import read_regular
+from zimage_app.models.find.tokenizers import MAX_LIST, QWEN_PATTERN, check_tokenizer
 from zimage_app.models.networks.qwen3 import Qwen3, features
 from zimage_app.models.weights.packed_weights import PackedEmbedding
 from zimage_app.models.weights.weight_file import damaged
@@ -68,7 +69,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     try:
         check_tokenizer(folder)
         whole = folder / "tokenizer.json"
-        read = tokenizers.Tokenizer.from_file(str(whole)) if whole.is_file() else _from_words(folder)
+        if whole.is_file():
+            read = tokenizers.Tokenizer.from_buffer(read_regular(whole, MAX_LIST))
+        else:
+            read = _from_words(folder)
         read.no_truncation()
         read.no_padding()
         tokenizer = Tokenizer(read)
@@ -91,14 +95,16 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 def _from_words(folder: Path) -> tokenizers.Tokenizer:
     """Qwen's tokenizer of its older files: ``vocab.json``, ``merges.txt`` and the tokens that were added."""
-    words = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    made = tokenizers.Tokenizer(words)
+    lines = read_regular(folder / "merges.txt", MAX_LIST).decode().splitlines()
+    pairs = [line.partition(" ") for line in lines if line and not line.startswith("#version")]
+    merges = [(left, right) for left, _, right in pairs]
+    made = tokenizers.Tokenizer(models.BPE(json.loads(read_regular(folder / "vocab.json", MAX_LIST)), merges))
     made.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(QWEN_PATTERN), "isolated")
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.pre_tokenizer = pre_tokenizers.Sequence([split, letters])
     made.decoder = decoders.ByteLevel()
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config = json.loads(read_regular(folder / "tokenizer_config.json", MAX_LIST))
     added = sorted(config.get("added_tokens_decoder", {}).items(), key=lambda item: int(item[0]))
     for number, token in added:
         made.add_tokens([AddedToken(token["content"], normalized=False, special=bool(token.get("special")))])

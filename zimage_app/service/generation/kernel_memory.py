@@ -9,9 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.service.storage.atomic_files import write_whole
 
 log = logging.getLogger(__name__)
+
+_MAX_FILE = 2**20
+"""Bytes."""
 
 _PACKAGES = ("torch", "comfy-kitchen", "triton")
 """Whose versions decide, beside the device's driver."""
@@ -30,7 +34,7 @@ class KernelMemory:
     def read(self) -> dict[str, Any]:
         """All that is known: by place, then by shape."""
         try:
-            data = json.loads(self._path.read_text(encoding="utf-8"))
+            data = json.loads(read_regular(self._path, _MAX_FILE))
         except (OSError, ValueError):
             return {}
         return data if isinstance(data, dict) else {}
