@@ -95,7 +95,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 def _from_words(folder: Path) -> tokenizers.Tokenizer:
     """Qwen's tokenizer of its older files: ``vocab.json``, ``merges.txt`` and the tokens that were added."""
-    lines = read_regular(folder / "merges.txt", MAX_LIST).decode().splitlines()
+    lines = read_regular(folder / "merges.txt", MAX_LIST).decode().replace("\r\n", "\n").split("\n")
     pairs = [line.partition(" ") for line in lines if line and not line.startswith("#version")]
     merges = [(left, right) for left, _, right in pairs]
     made = tokenizers.Tokenizer(models.BPE(json.loads(read_regular(folder / "vocab.json", MAX_LIST)), merges))
