@@ -72,6 +72,8 @@ def build(options: argparse.Namespace) -> Any:
     # Not module.to, because diffusers warns about casting layers that it keeps in float32; this model has none.
     for parameter in module.parameters():
         parameter.data = parameter.data.to(getattr(torch, options.dtype))
+    for block in (*module.noise_refiner, *module.context_refiner, *module.layers):
+        block.attention.norm_q.eps = block.attention.norm_k.eps = torch.finfo(torch.float32).eps  # as ComfyUI has it
     return module.eval().requires_grad_(False)
 
 

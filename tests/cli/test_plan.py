@@ -30,3 +30,19 @@ def test_a_plan_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_what_is_not_allowed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "x", "--model", "demo", "--set", "stages.0.steps=900"]) == 2
     assert "stages.0.steps" in capsys.readouterr().err
+
+
+def test_how_models_fit_into_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--memory", "12", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "z-image-turbo-bf16: " in said
+    assert "7 of 30 blocks" in said
+    assert "demo: " in said
+    assert said.endswith("python -m zimage_app models fetch z-image-turbo-int8\n")
+    assert main(["plan", "--memory", "12", "--out", str(tmp_path), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["suggested"] == "z-image-turbo-int8"
+    assert data["models"]["z-image-turbo-int8"]["bytes"] < 12 * 2**30
+    with pytest.raises(SystemExit):
+        main(["plan", "--memory", "much"])
+    assert "'much' must be a number of gigabytes from 1 to 1024" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.plan import StagePlan, make_plan
 from zimage_app.domain.plan_summary import TimedStage, estimate, meaning, seconds_words, timed_stages
 from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
-from zimage_app.engine.samplers import model_sigmas
+from zimage_app.engine.samplers import foresight
 
 
 def plan_of(*stages: Stage) -> tuple[StagePlan, ...]:
@@ -52,8 +52,7 @@ def test_the_reference_workflow_in_numbers() -> None:
 def test_evaluations_are_those_that_the_sampler_asks_for(sampler: str, steps: int) -> None:
     stage = Stage(sampler=sampler, steps=steps, cfg=1.0)
     (plan,) = plan_of(stage)
-    asked = model_sigmas(sampler, plan.sigmas, stage, stage.shift)
-    assert asked is not None
+    asked = foresight(sampler, plan.sigmas, stage, stage.shift).levels
     assert plan.evaluations == len(asked)
     (guided,) = plan_of(stage.model_copy(update={"cfg": 2.0}))
     assert guided.evaluations == 2 * len(asked)

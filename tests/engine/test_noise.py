@@ -10,7 +10,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from zimage_app.engine.noise import SILENT, brownian_noise, initial_noise, step_noise
+from zimage_app.domain.request import Stage
+from zimage_app.engine.noise import (
+    SEEDED,
+    SILENT,
+    IntervalNoise,
+    NoiseSources,
+    brownian_noise,
+    foreseeing,
+    initial_noise,
+    step_noise,
+)
+from zimage_app.engine.samplers import SAMPLERS, SamplerInput, foresight
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CPU = torch.device("cpu")
@@ -76,6 +87,47 @@ def test_brownian_increments_add_up_and_repeat() -> None:
     parts = draw(high, middle) * (high - middle).sqrt() + draw(middle, low) * (middle - low).sqrt()
     torch.testing.assert_close(parts / (high - low).sqrt(), whole, rtol=0.0, atol=2e-6)
     assert torch.equal(draw(high, low), whole)
+
+
+def test_noise_that_is_drawn_ahead_is_the_same_in_any_order() -> None:
+    x, sigmas = torch.zeros(1, 16, 8, 8), torch.tensor([0.9, 0.1, 0.0])
+    levels = [0.9, 0.7, 0.55, 0.4, 0.3, 0.1]
+    intervals = [(high, low) for place, high in enumerate(levels) for low in levels[place + 1 :]]
+    asked = intervals[::2] + intervals[1::2][::-1]  # not as foreseen, and some twice
+    plain, ahead = brownian_noise(x, sigmas, 5, CPU), brownian_noise(x, sigmas, 5, CPU, intervals)
+    for high, low in (*intervals, *asked):
+        ends = torch.tensor(high), torch.tensor(low)
+        assert torch.equal(ahead(*ends), plain(*ends))
+
+
+@pytest.mark.parametrize("name", ["dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde"])
+def test_a_sampler_asks_for_the_increments_that_were_foreseen(name: str) -> None:
+    settings, sigmas = Stage(sampler=name), torch.tensor([1.0, 0.8, 0.5, 0.2, 0.0])
+    intervals = foresight(name, sigmas, settings, settings.shift).intervals
+    asked: list[tuple[float, float]] = []
+
+    def brownian(x: Tensor, levels: Tensor, seed: int, device: torch.device) -> IntervalNoise:
+        draw = foreseeing(intervals).brownian(x, levels, seed, device)
+
+        def noted(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+            asked.append((float(sigma), float(sigma_next)))
+            return draw(sigma, sigma_next)
+
+        return noted
+
+    def final(noise: NoiseSources) -> Tensor:
+        task = SamplerInput(lambda x, sigma: x * (1.0 - sigma), sigmas, settings, 7, settings.shift, noise)
+        run = SAMPLERS[name](task, torch.ones(1, 4, 6, 6))
+        while True:
+            try:
+                next(run)
+            except StopIteration as end:
+                result: Tensor = end.value
+                return result
+
+    assert torch.equal(final(NoiseSources(step_noise, brownian)), final(SEEDED))
+    assert tuple(asked) == intervals
+    assert len(intervals) >= 3
 
 
 def test_brownian_noise_takes_all_bits_of_the_seed() -> None:

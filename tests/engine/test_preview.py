@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from zimage_app.engine.preview import latent_to_rgb, to_picture
+from zimage_app.engine.preview import previewer, to_picture
 from zimage_app.models.components import PreviewFactors
 from zimage_app.models.load.loader import FLUX_PREVIEW
 
@@ -19,7 +19,7 @@ def test_the_preview_is_comfyuis_to_the_byte() -> None:
     example = json.loads((GOLDEN / "misc.json").read_text(encoding="utf-8"))["preview"]
     assert [list(row) for row in FLUX_PREVIEW.factors] == example["factors"]
     latent = load_file(GOLDEN / "e2e_i_default.safetensors")[example["input"].split(": ")[1]]
-    picture = latent_to_rgb(latent, FLUX_PREVIEW)
+    picture = previewer(FLUX_PREVIEW, latent.device)(latent)()
     assert [picture.shape[1], picture.shape[0]] == example["size"]
     assert picture[0].reshape(-1).tolist() == example["first_row"]
     assert int(picture.astype(int).sum()) == example["sum"]
@@ -28,7 +28,7 @@ def test_the_preview_is_comfyuis_to_the_byte() -> None:
 def test_a_plain_colour_comes_out_as_it_is() -> None:
     factors = PreviewFactors(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), (0.0, 0.0, 0.0))
     latent = torch.tensor([1.0, 0.0, -1.0]).reshape(1, 3, 1, 1).expand(1, 3, 2, 5)
-    assert latent_to_rgb(latent, factors)[1, 4].tolist() == [255, 127, 0]
+    assert previewer(factors, latent.device)(latent)()[1, 4].tolist() == [255, 127, 0]
 
 
 def test_bytes_are_truncated_not_rounded() -> None:

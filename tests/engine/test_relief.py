@@ -162,7 +162,7 @@ def test_one_thing_is_given_up_after_another_then_advice_is_given(
     shortage = Shortage(ERRORS["cuda"], range(5, 99))  # from the second stage on
     events = events_of(struck(components, "evaluation", shortage), small_request)
     said = [event.warnings[0].en for event in events if isinstance(event, Warned)]
-    assert ["text encoder" in said[0], "transformer's blocks" in said[1], len(said)] == [True, True, 2]
+    assert ["text encoder" in said[0], *("half of the transformer" in each for each in said[1:])] == [True] * 3
     assert len(pictures(events)) == 1
     failed = events[-1]
     assert isinstance(failed, Failed)
@@ -211,8 +211,8 @@ def test_weights_that_were_moved_compute_and_take_loras_as_before(components: Co
         return result
 
     before, parameters = velocity(), list(transformer.module.parameters())
-    assert transformer.offload()
-    assert not transformer.offload(), "nothing is saved a second time"
+    assert [transformer.offload(), transformer.offload()] == [True, True], "one of two blocks at a time"
+    assert not transformer.offload(), "nothing is saved a third time"
     assert torch.equal(velocity(), before)
     assert all(one is other for one, other in zip(transformer.module.parameters(), parameters, strict=True))
     weight = transformer.module.layers[0].attention.to_k.weight

@@ -18,7 +18,7 @@ from torch import Tensor
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.request import Stage
 from zimage_app.engine.noise import SILENT
-from zimage_app.engine.samplers import SAMPLERS, SamplerInput, SamplerRun, SamplerStep, model_sigmas
+from zimage_app.engine.samplers import SAMPLERS, SamplerInput, SamplerRun, SamplerStep, foresight
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "samplers_manifest.json").read_text(encoding="utf-8"))
@@ -136,8 +136,8 @@ def test_final_latents_are_comfyuis(name: str, golden: dict[str, Tensor]) -> Non
 def test_the_third_stage_asks_for_the_references_levels() -> None:
     manifest = json.loads((GOLDEN / "e2e_manifest.json").read_text(encoding="utf-8"))
     stage = manifest["variants"]["i_default"]["modes"]["on"]["stage3"]
-    foreseen = model_sigmas("dpmpp_sde", stage["sigmas"], Stage(shift=7.0), 7.0)
-    assert list(foreseen or ()) == stage["call_sigmas"]
+    foreseen = foresight("dpmpp_sde", stage["sigmas"], Stage(shift=7.0), 7.0).levels
+    assert list(foreseen) == stage["call_sigmas"]
 
 
 def test_the_table_and_the_catalogue_have_the_same_names() -> None:
@@ -163,7 +163,7 @@ def test_any_number_of_steps_runs_as_foreseen(name: str, steps: int, start: floa
     assert torch.isfinite(final).all()
     assert final.shape == x.shape
     assert [step.index for step in seen] == list(range(steps))
-    assert model_sigmas(name, given.tolist(), Stage(), 3.0) == tuple(toy.asked)
+    assert foresight(name, given.tolist(), Stage(), 3.0).levels == tuple(toy.asked)
     most = SAMPLER_TRAITS[name].evaluations
     assert len(toy.asked) <= most * (steps - 1) + 1
     assert torch.equal(sigmas, given)

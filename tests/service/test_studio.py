@@ -289,9 +289,9 @@ def test_the_device_is_chosen(
 ) -> None:
     asked: list[str | None] = []
 
-    def watched(source: ModelSource, device: str | None = None) -> MemoryPlan:
+    def watched(source: ModelSource, device: str | None, most: int | None) -> MemoryPlan:
         asked.append(device)
-        return plan_memory(source, device)
+        return plan_memory(source, device, most)
 
     monkeypatch.setattr("zimage_app.service.generation.generator.plan_memory", watched)
     assert finish(studio, studio.submit(small_request, "tiny")).state == "done"

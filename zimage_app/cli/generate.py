@@ -79,14 +79,13 @@ def _say(saved: SavedPicture, options: argparse.Namespace, *, exact: bool) -> No
 
 def _local_maker(asked: ResolvedCommand) -> Callable[[GenerationPlan], SavedPicture]:
     """Load the model, and return a function that makes and saves a picture with it in this process."""
-    from zimage_app.cli.progress import watch  # imports torch, so only after all checks of the flags
-    from zimage_app.service.generation.generator import Loading, load_source
+    from zimage_app.cli.progress import watch  # from here on torch is needed: checks above answer at once
+    from zimage_app.service.generation.generator import load_source, loading_as
     from zimage_app.service.pictures.gallery import Gallery
     from zimage_app.service.pictures.stage_pictures import keep_stages
 
     config = asked.config
-    loading = Loading(config.device, memory=config.stage_memory)
-    generator = load_source(asked.source, asked.loras, loading, inputs=asked.inputs)
+    generator = load_source(asked.source, asked.loras, loading_as(config), inputs=asked.inputs)
     for text in generator.about:
         tell(text)
     gallery = Gallery(config.outputs)

@@ -57,13 +57,13 @@ class LocalMaker:
         self._generator: Any = None
 
     def __enter__(self) -> Self:
-        from zimage_app.service.generation.generator import Loading, load_source  # imports torch, which takes seconds
+        from zimage_app.service.generation.generator import load_source, loading_as  # imports torch: seconds
 
         config = self._config
         self._generator = load_source(
             self._source,
             LoraLibrary(*config.lora_folders),
-            Loading(config.device, memory=config.stage_memory),
+            loading_as(config),
             WildcardLibrary(*config.wildcard_folders).lines,
             inputs_of(config),
         )

@@ -1,19 +1,22 @@
-"""``plan``: prints a plan in numbers without making a picture. Imports no torch."""
+"""``plan``: what settings mean in numbers, and how models fit into a card's memory, without making a picture."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import asdict
 from typing import Any
 
+from zimage_app.cli.folders import config_of
 from zimage_app.cli.lora_flags import remarks
 from zimage_app.cli.request_flags import add_request_flags, settled
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, ModelError
 from zimage_app.domain.plan_summary import PlanMeaning, StageMeaning, meaning, seconds_words
 from zimage_app.domain.text import Text
+from zimage_app.models.find.sizes import suggested
 from zimage_app.service.generation.pace import Pace
 
 
@@ -26,11 +29,49 @@ def add_plan_command(commands: Any) -> None:
     )
     parser.set_defaults(run=show_plan)
     add_request_flags(parser)
+    parser.add_argument(
+        "--memory",
+        type=_gigabytes,
+        metavar="GB",
+        help="how each model would fit into a card of so much memory, instead",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _gigabytes(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not 1 <= amount <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of gigabytes from 1 to 1024")
+    return amount
+
+
+def show_fits(options: argparse.Namespace) -> int:
+    """``plan --memory``: every model's place in a card's memory, and the copy of Z-Image-Turbo that suits it."""
+    from zimage_app.service.library.cards import fits  # imports torch: seconds
+
+    memory = int(options.memory * 2**30)
+    found, best = list(fits(config_of(options), memory)), suggested(memory)
+    if options.json:
+        models = {fit.name: asdict(fit) for fit in found}
+        sys.stdout.write(json.dumps({"suggested": best, "models": models}, ensure_ascii=False) + "\n")
+        return 0
+    shown = language()
+    lines = [f"{fit.name}: {fit.text.to(shown)}\n" for fit in found]
+    last = Text(
+        f"For a card of {options.memory:g} GB: python -m zimage_app models fetch {best}",
+        f"{options.memory:g} GB 显存建议：python -m zimage_app models fetch {best}",
+    )
+    sys.stdout.write("".join(lines) + last.to(shown) + "\n")
+    return 0
+
+
 def show_plan(options: argparse.Namespace) -> int:
-    """``plan``: takes the flags of ``generate`` and prints their plan."""
+    """``plan``: the same flags as ``generate``; says what they come to."""
+    if options.memory is not None:
+        return show_fits(options)
     try:
         asked = settled(options)
     except (ModelError, LoraError) as error:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 Floats = NDArray[np.float64]
 Schedule = Callable[[float, int], Floats]
@@ -86,10 +85,18 @@ def flow_match_exponential(shift: float, steps: int) -> Floats:
     return _with_zero(np.exp(np.linspace(high, low, steps)))
 
 
+def _beta_quantiles(shares: Floats) -> Floats:
+    """Of Beta(0.6, 0.6)."""
+    from scipy.special import betaincinv  # half a second, which a start without this schedule does not spend
+
+    quantiles: Floats = betaincinv(_BETA, _BETA, shares)
+    return quantiles
+
+
 def flow_match_beta(shift: float, steps: int) -> Floats:
     """The FlowMatchEuler node's ``use_beta_sigmas``: quantiles of Beta(0.6, 0.6) between the ends of ``flow_match``."""
     high, low = _flow_match(shift, steps)[[0, -1]]
-    return _with_zero(low + betaincinv(_BETA, _BETA, 1.0 - np.linspace(0.0, 1.0, steps)) * (high - low))
+    return _with_zero(low + _beta_quantiles(1.0 - np.linspace(0.0, 1.0, steps)) * (high - low))
 
 
 def flow_match_linear(shift: float, steps: int) -> Floats:
@@ -142,7 +149,7 @@ def beta(shift: float, steps: int) -> Floats:
     """Quantiles of Beta(0.6, 0.6) as indices into the table; equal neighbours are dropped."""
     table = sigma_table(shift)
     quantiles = 1.0 - np.linspace(0.0, 1.0, steps, endpoint=False)
-    indices = np.rint(betaincinv(_BETA, _BETA, quantiles) * (TABLE_SIZE - 1)).astype(int)
+    indices = np.rint(_beta_quantiles(quantiles) * (TABLE_SIZE - 1)).astype(int)
     distinct = [index for k, index in enumerate(indices) if k == 0 or index != indices[k - 1]]
     return _with_zero(table[distinct])
 

@@ -6,8 +6,11 @@ Every source has its own generator; torch's global generator is neither read nor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torchsde
@@ -18,6 +21,11 @@ StepNoise = Callable[[], Tensor]
 IntervalNoise = Callable[[Tensor, Tensor], Tensor]
 """(sigma from, sigma to), 0-dim, from > to -> unit normal noise of that interval, always the same for one interval."""
 
+Interval = tuple[float, float]
+"""Of a Brownian motion: from the lower time to the higher one."""
+
+_AHEAD = 2
+"""Increments that are drawn before they are asked for."""
 _SEEDS = 2**64
 _SAME_ANGLE = 1e-6
 """Radians."""
@@ -57,11 +65,15 @@ def step_noise(x: Tensor, seed: int) -> StepNoise:
     return lambda: torch.randn(x.shape, generator=generator, device=x.device, dtype=torch.float32)
 
 
-def brownian_noise(x: Tensor, sigmas: Tensor, seed: int, device: torch.device) -> IntervalNoise:
-    """Return a function that draws increments of one Brownian motion over sigma, scaled to unit variance.
+def brownian_noise(
+    x: Tensor, sigmas: Tensor, seed: int, device: torch.device, foreseen: Sequence[Interval] = ()
+) -> IntervalNoise:
+    """Increments of one Brownian motion over sigma, scaled to unit variance, with the sign that ComfyUI gives them.
 
-    Overlapping intervals are correlated, as a two-stage SDE step requires. The sign is ComfyUI's. ``sigmas`` give the
-    range; the tree is on ``device`` (numbers differ between devices), and the noise is returned on x's device.
+    Overlapping intervals are correlated, as they must be for a two-stage SDE step. ``sigmas`` give the range;
+    the tree lives on ``device`` (numbers differ from device to device) and the noise arrives on x's. On the CPU, those
+    of the ``foreseen`` intervals (sigma, next sigma) are drawn in a thread, which changes no number: an increment
+    follows from its interval alone.
     """
     positive = sigmas[sigmas > 0]
     low, high = float(positive.min()), float(positive.max())
@@ -71,12 +83,44 @@ def brownian_noise(x: Tensor, sigmas: Tensor, seed: int, device: torch.device) -
     # torchsde clamps times outside its rounded range with a warning; clamping them here avoids the warning.
     start, end = round(low, _TREE_DIGITS), round(high, _TREE_DIGITS)
 
+    def within(sigma: float, sigma_next: float) -> Interval:
+        below, above = (min(max(time, start), end) for time in (sigma_next, sigma))
+        return below, above
+
+    increment: Callable[[float, float], Tensor] = tree
+    if foreseen and device.type == "cpu":
+        increment = _Ahead(tree, [within(*interval) for interval in foreseen])
+
     def draw(sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        below, above = (min(max(float(time), start), end) for time in (sigma_next, sigma))
-        increment: Tensor = tree(below, above)
-        return -increment.to(x.device) / (sigma - sigma_next).sqrt()
+        drawn = increment(*within(float(sigma), float(sigma_next)))
+        return -drawn.to(x.device) / (sigma - sigma_next).sqrt()
 
     return draw
+
+
+class _Ahead:
+    """Draws increments in a thread of its own, a few before they are asked for, in the order that is foreseen."""
+
+    def __init__(self, draw: Callable[[float, float], Tensor], foreseen: Sequence[Interval]) -> None:
+        self._draw = draw
+        self._left = deque(foreseen)
+        self._drawn: deque[tuple[Interval, Future[Tensor]]] = deque()
+        self._thread = ThreadPoolExecutor(1, "noise")
+        for _ in range(_AHEAD):
+            self._next()
+
+    def __call__(self, below: float, above: float) -> Tensor:
+        if self._drawn and self._drawn[0][0] == (below, above):
+            drawn = self._drawn.popleft()[1]
+            self._next()
+        else:
+            drawn = self._thread.submit(self._draw, below, above)
+        return drawn.result()
+
+    def _next(self) -> None:
+        if self._left:
+            interval = self._left.popleft()
+            self._drawn.append((interval, self._thread.submit(self._draw, *interval)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +134,13 @@ class NoiseSources:
 
 
 SEEDED = NoiseSources(step_noise, brownian_noise)
+
+
+def foreseeing(intervals: Sequence[Interval]) -> NoiseSources:
+    """``SEEDED``, for a run that asks for these increments of its Brownian motion, as (sigma, next sigma) in order."""
+    return NoiseSources(step_noise, partial(brownian_noise, foreseen=intervals))
+
+
 SILENT = NoiseSources(
     step=lambda x, _seed: lambda: torch.zeros_like(x),
     brownian=lambda x, _sigmas, _seed, _device: lambda _from, _to: torch.zeros_like(x),

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from zimage_app.domain.events import Picture
 from zimage_app.models.components import PreviewFactors
+from zimage_app.models.device import fetch
 
 
-def latent_to_rgb(denoised: Tensor, factors: PreviewFactors) -> Picture:
-    """Approximate the picture linearly: denoised (1, 16, h, w), model space -> uint8 (h, w, 3), one pixel per cell."""
-    weights = torch.tensor(factors.factors, dtype=torch.float32, device=denoised.device)
-    bias = torch.tensor(factors.bias, dtype=torch.float32, device=denoised.device)
-    rgb = torch.einsum("chw,cr->hwr", denoised[0].float(), weights) + bias
-    return to_picture(((rgb + 1.0) / 2.0).clamp(0.0, 1.0))
+def previewer(factors: PreviewFactors, device: torch.device) -> Callable[[Tensor], Callable[[], Picture]]:
+    """What makes previews of latents on a device; made once per stage, because the host waits for it.
+
+    A preview is a linear guess at the picture: denoised (1, 16, h, w) in model space -> (h, w, 3), one pixel per cell.
+    It is begun at once; whoever asks for it waits for it.
+    """
+    weights, bias = _on_device(factors, device)
+
+    def preview(denoised: Tensor) -> Callable[[], Picture]:
+        rgb = torch.einsum("chw,cr->hwr", denoised[0].float(), weights) + bias
+        fetched = fetch(_bytes((rgb + 1.0) / 2.0))
+        return lambda: np.ascontiguousarray(fetched().numpy())
+
+    return preview
+
+
+def _on_device(factors: PreviewFactors, device: torch.device) -> tuple[Tensor, Tensor]:
+    made = torch.tensor((*factors.factors, factors.bias), dtype=torch.float32).to(device)
+    return made[:-1], made[-1]
 
 
 def to_picture(image: Tensor) -> Picture:
-    """Convert (h, w, 3) in 0…1 to uint8, truncating as ComfyUI's SaveImage does instead of rounding."""
-    bytes_ = (255.0 * image).clamp(0.0, 255.0).to(torch.uint8).cpu().numpy()
-    return np.ascontiguousarray(bytes_)
+    """(h, w, 3) in 0…1 -> bytes, truncated as ComfyUI's SaveImage does, not rounded."""
+    return np.ascontiguousarray(_bytes(image).cpu().numpy())
+
+
+def _bytes(image: Tensor) -> Tensor:
+    return (255.0 * image).clamp(0.0, 255.0).to(torch.uint8)

@@ -59,9 +59,9 @@ class Relief:
             )
         if isinstance(parts.transformer, Offloadable) and parts.transformer.offload():
             return Text(
-                "Memory ran out, so the transformer's blocks stay in the computer's memory and visit the device one by"
-                " one: slower, the same picture.",
-                "显存不足，主模型的各层已移至内存并逐层调入显存：速度变慢，图片不变。",
+                "Memory ran out, so half of the transformer's blocks that were on the device wait in the computer's"
+                " memory and visit it one by one: slower, the same picture.",
+                "显存不足，主模型仍在显存中的一半层已移至内存并逐层调入显存：速度变慢，图片不变。",
             )
         return None
 

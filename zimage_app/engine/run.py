@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -37,13 +38,14 @@ from zimage_app.engine.guidance.rule import StageTexts, TextFeatures
 from zimage_app.engine.handover import HANDOVERS
 from zimage_app.engine.handover.resize import resized
 from zimage_app.engine.inpaint import Kept, latent_mask, pasted
-from zimage_app.engine.noise import initial_noise, turned
-from zimage_app.engine.preview import latent_to_rgb, to_picture
+from zimage_app.engine.noise import foreseeing, initial_noise, turned
+from zimage_app.engine.preview import previewer, to_picture
 from zimage_app.engine.relief import Relief, quietly, with_relief
-from zimage_app.engine.samplers import SAMPLERS, Denoiser, SamplerInput, model_sigmas
+from zimage_app.engine.samplers import SAMPLERS, Denoiser, Foresight, SamplerInput, foresight
 from zimage_app.engine.stage_memory import StageMemory, StageResult, remembered, stage_keys
 from zimage_app.engine.start import encoded, to_vae_space
 from zimage_app.models.components import AttentionGuidance, Components, Evaluation, PreparedPrompt
+from zimage_app.models.device import works_ahead
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -213,10 +215,12 @@ class _Model:
         yield StageStarted(stage)
         begun = time.perf_counter()
         try:
-            guided = self._guided(stage)
+            settings = stage.settings
+            foreseen = foresight(settings.sampler, stage.sigmas, settings, settings.shift)
+            guided = self._guided(stage, foreseen.levels)
             x, kept = self._beginning.of(stage, before)
             denoise = guided if kept is None else kept.around(guided)
-            final, shown = yield from _steps(stage, denoise, x, self._components)
+            final, shown = yield from _steps(stage, denoise, (x, foreseen), self._components)
         except BaseException:
             self._prompts.clear()  # the weights may have changed by the time the stage is run again
             raise
@@ -224,12 +228,11 @@ class _Model:
         seconds = time.perf_counter() - begun
         return StageResult(stage, latent, shown, seconds, guided.calls, tuple(guided.skipped_calls))
 
-    def _guided(self, stage: StagePlan) -> GuidedModel:
+    def _guided(self, stage: StagePlan, levels: Sequence[float]) -> GuidedModel:
         if self._prepare(stage):
             self._prompts.clear()
         settings = stage.settings
-        foreseen = model_sigmas(settings.sampler, stage.sigmas, settings, settings.shift) or ()
-        modes = Modes(stage, self._texts[stage.number], foreseen, self._prompt, partial(self._evaluation, stage))
+        modes = Modes(stage, self._texts[stage.number], levels, self._prompt, partial(self._evaluation, stage))
         return GuidedModel(modes, settings.cfg, self._components.transformer.dtype)
 
     def _prompt(self, text: TextFeatures) -> PreparedPrompt:
@@ -340,21 +343,35 @@ class _Beginning:
 
 
 def _steps(
-    stage: StagePlan, denoise: Denoiser, x: Tensor, components: Components
+    stage: StagePlan, denoise: Denoiser, begin: tuple[Tensor, Foresight], components: Components
 ) -> Generator[StepDone, None, tuple[Tensor, Tensor]]:
     """Run the sampler; return (final latent, the latent without noise to decode from), both in model space."""
     settings = stage.settings
-    sigmas = torch.tensor(stage.sigmas, dtype=torch.float32)
-    task = SamplerInput(denoise=denoise, sigmas=sigmas, settings=settings, seed=stage.seed, shift=settings.shift)
+    x, foreseen = begin
+    task = SamplerInput(
+        denoise=denoise,
+        sigmas=torch.tensor(stage.sigmas, dtype=torch.float32),
+        settings=settings,
+        seed=stage.seed,
+        shift=settings.shift,
+        noise=foreseeing(foreseen.intervals),
+    )
     sampler = SAMPLERS[settings.sampler](task, x)
-    denoised = x
+    denoised, preview = x, previewer(components.preview, x.device)
+    # A step's preview is waited for when a device that works ahead has been asked for the next step.
+    ahead = 1 if works_ahead(x.device) else 0
+    begun: deque[tuple[int, Callable[[], Picture]]] = deque()
     while True:
         try:
             step = next(sampler)
         except StopIteration as end:
+            yield from (StepDone(stage, number, shown()) for number, shown in begun)
             return end.value, end.value if stage.finishes else denoised
         denoised = step.denoised
-        yield StepDone(stage, step.index + 1, latent_to_rgb(denoised, components.preview))
+        begun.append((step.index + 1, preview(denoised)))
+        if len(begun) > ahead:
+            number, shown = begun.popleft()
+            yield StepDone(stage, number, shown())
 
 
 def _stage_record(result: StageResult, seconds: float) -> StageRecord:

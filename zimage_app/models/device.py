@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
+import psutil
+import pynvml
 import torch
+from torch import Tensor
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
+
+_Made = TypeVar("_Made")
+_CHUNK = 2**30
+"""Bytes of page-locked memory that are asked for at once: torch rounds up to powers of two."""
+_SPARE_MEMORY = 4 * 10**9
+"""Bytes of the computer's memory that page-locked memory leaves to everything else."""
+_ALIGNMENT = 256
 
 
 def best_device() -> torch.device:
@@ -45,6 +57,18 @@ def named_device(name: str) -> torch.device:
             )
         )
     return torch.device(name)
+
+
+def device_title(device: torch.device) -> str:
+    """A device by its maker's name, with the version of its driver where it has one of its own."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return device.type
+    try:
+        pynvml.nvmlInit()
+        driver = pynvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError:  # AMD's
+        driver = f"HIP {torch.version.hip}"
+    return f"{torch.cuda.get_device_name(device)}, driver {driver}"
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -102,3 +126,138 @@ def empty_cache() -> None:
     for backend, caches in ((torch.cuda, torch.cuda), (torch.xpu, torch.xpu), (torch.backends.mps, torch.mps)):
         if backend.is_available():
             caches.empty_cache()
+
+
+def works_ahead(device: torch.device) -> bool:
+    """Whether a device is asked for work without waiting for it, so that it is best asked for more at once."""
+    return _has_streams(device)
+
+
+def fetch(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begin to bring a tensor to the computer's memory; gives what waits until it is there."""
+    if not works_ahead(tensor.device):
+        home = tensor.cpu()
+        return lambda: home
+    place = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    place.copy_(tensor, non_blocking=True)
+    arrival = torch.cuda.current_stream(tensor.device).record_event()
+
+    def arrived() -> Tensor:
+        arrival.synchronize()
+        return place
+
+    return arrived
+
+
+def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
+    """How long some work takes on a device, with nothing before it left to do."""
+    _finish(device)
+    begun = time.perf_counter()
+    work()
+    _finish(device)
+    return time.perf_counter() - begun
+
+
+def _finish(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+class Copies(Protocol):
+    """Copies to a device, beside its arithmetic where it can do both."""
+
+    def may_write(self) -> None:
+        """What is copied from now on may overwrite all that the arithmetic asked for so far reads."""
+        ...
+
+    def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], _Made]) -> tuple[_Made, object]:
+        """Call ``fill`` with what copies (target, source); gives what it made and what its arrival is known by."""
+        ...
+
+    def wait(self, arrival: object) -> None:
+        """The arithmetic that is asked for from now on comes after an arrival; the host doesn't wait."""
+        ...
+
+
+class CopiesInTurn:
+    """Copies of a device that does one thing after the other."""
+
+    def may_write(self) -> None:
+        """See ``Copies``."""
+
+    def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], _Made]) -> tuple[_Made, object]:
+        """See ``Copies``."""
+        return fill(_copy), None
+
+    def wait(self, arrival: object) -> None:
+        """See ``Copies``."""
+
+
+class CopiesBeside:
+    """CUDA's: in a stream of their own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._written: Any = None
+
+    def may_write(self) -> None:
+        """See ``Copies``."""
+        self._written = torch.cuda.current_stream(self._device).record_event()
+
+    def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], _Made]) -> tuple[_Made, object]:
+        """See ``Copies``."""
+        with torch.cuda.stream(self._stream):
+            if self._written is not None:
+                self._stream.wait_event(self._written)
+            return fill(_copy), self._stream.record_event()
+
+    def wait(self, arrival: Any) -> None:
+        """See ``Copies``."""
+        torch.cuda.current_stream(self._device).wait_event(arrival)
+
+
+def _copy(target: Tensor, source: Tensor) -> None:
+    target.copy_(source, non_blocking=True)
+
+
+def _has_streams(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_available()
+
+
+def copies_to(device: torch.device) -> Copies:
+    """How weights come to a device."""
+    return CopiesBeside(device) if _has_streams(device) else CopiesInTurn()
+
+
+def home_memory(device: torch.device) -> Callable[[Tensor], Tensor]:
+    """What brings weights into the computer's memory, from where they visit a device.
+
+    For CUDA that is page-locked memory, which is copied from beside the arithmetic, as long as enough is left.
+    """
+    return _PageLocked() if _has_streams(device) else lambda tensor: tensor.cpu()
+
+
+class _PageLocked:
+    """Copies tensors into page-locked memory."""
+
+    def __init__(self) -> None:
+        self._chunk = torch.empty(0, dtype=torch.uint8)
+        self._used = 0
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The tensor's copy; in ordinary memory where too little is left, which is slower to copy from."""
+        size = tensor.nbytes
+        if self._used + size > self._chunk.nbytes and not self._more(size):
+            return tensor.cpu()
+        place = self._chunk[self._used : self._used + size].view(tensor.dtype).view(tensor.shape)
+        self._used += -(-size // _ALIGNMENT) * _ALIGNMENT
+        return place.copy_(tensor)
+
+    def _more(self, size: int) -> bool:
+        wanted = max(_CHUNK, size)
+        if psutil.virtual_memory().available < wanted + _SPARE_MEMORY:
+            return False
+        self._chunk = torch.empty(wanted, dtype=torch.uint8, pin_memory=True)
+        self._used = 0
+        return True

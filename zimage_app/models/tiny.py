@@ -1,4 +1,4 @@
-"""The same Components at toy size: diffusers' and transformers' own classes with random weights, for tests.
+"""The same Components at toy size, with random weights of diffusers' and transformers' own classes, for tests.
 
 ``tiny_components`` builds them in memory, ``write_tiny_model`` as a model folder. The same seed gives the same weights
 in both. Pictures are noise, but every piece of the real path is passed through.
@@ -7,6 +7,7 @@ in both. Pictures are noise, but every piece of the real path is passed through.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from zimage_app.domain.request import REFERENCE_STAGES, Stage
 from zimage_app.domain.text import Text
 from zimage_app.models.components import Components, LatentFormat
 from zimage_app.models.load.loader import FLUX_PREVIEW
-from zimage_app.models.networks.networks import TEXT_ENCODER
+from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, VAE, NetworkKind
 from zimage_app.models.networks.text_encoder import Qwen3TextEncoder, Tokenizer
 from zimage_app.models.networks.transformer import FastTransformer
 from zimage_app.models.networks.vae import VaeCodec
-from zimage_app.models.weights.packing import text_names
+from zimage_app.models.weights.weight_file import Tensors
 
 _CAPTION = 32
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -74,18 +75,22 @@ def tiny_card() -> ModelCard:
 def tiny_components(seed: int = 0) -> Components:
     """Components with random weights in float32 on the CPU."""
     transformer, vae, text = _modules(seed)
-    config = text.config.to_dict()
-    shortened = TEXT_ENCODER.outline(config)
-    shortened.load_state_dict(text_names(text.state_dict(), config), strict=True, assign=True)
-    fast = FastTransformer(transformer)
+    encoder = _filled(TEXT_ENCODER, text.config.to_dict(), text.state_dict())
+    fast = FastTransformer(_filled(TRANSFORMER, TINY_TRANSFORMER, transformer.state_dict()))
     return Components(
         card=tiny_card(),
-        text=Qwen3TextEncoder(shortened.eval(), Tokenizer(_tokenizer()), fast.max_tokens, torch.device("cpu")),
+        text=Qwen3TextEncoder(encoder, Tokenizer(_tokenizer()), fast.max_tokens, torch.device("cpu")),
         transformer=fast,
-        codec=VaeCodec(vae),
+        codec=VaeCodec(_filled(VAE, TINY_VAE, vae.state_dict())),
         latent=LatentFormat(vae.config.scaling_factor, vae.config.shift_factor),
         preview=FLUX_PREVIEW,
     )
+
+
+def _filled(kind: NetworkKind, config: Mapping[str, Any], weights: Tensors) -> Any:
+    module = kind.outline(config)
+    module.load_state_dict(kind.names(weights, config), strict=True, assign=True)
+    return module.eval().requires_grad_(False)
 
 
 def write_tiny_model(folder: Path, seed: int = 0) -> Path:
@@ -96,7 +101,10 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     transformer.save_pretrained(folder / "transformer")
     vae.save_pretrained(folder / "vae")
     text.save_pretrained(folder / "text_encoder")
-    _tokenizer().save_pretrained(folder / "tokenizer")
+    (folder / "tokenizer").mkdir()
+    _tokenizer().save(str(folder / "tokenizer" / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "card.yaml").write_text(_card_text(), encoding="utf-8")
     return folder
 
@@ -138,11 +146,10 @@ def _tokenizer() -> Any:
     """Every byte is a token."""
     from tokenizers import Tokenizer as Bytes
     from tokenizers import decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Bytes(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(list(_SPECIAL))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=_SPECIAL[0], eos_token=_SPECIAL[2])
+    return tokenizer

@@ -20,6 +20,7 @@ from zimage_app.domain.text import Text
 from zimage_app.domain.upscaling import Upscaling, upscaled
 from zimage_app.models.find.catalogue import find_model, list_models
 from zimage_app.models.find.model_source import ModelSource
+from zimage_app.models.find.sizes import suggested
 from zimage_app.service.diagnostics.details import Section, details
 from zimage_app.service.diagnostics.monitor import Monitor
 from zimage_app.service.generation.model_slot import LoadedModel, ModelSlot
@@ -82,13 +83,7 @@ class Studio:
         self.borrows_gpu = config.borrowed_gpu
         """Whether a GPU is lent per run to the page's visitor (ZeroGPU), so that only actions on the page have one."""
         self.inputs = inputs_of(config, shared=config.shared)
-        self._slot = ModelSlot(
-            self.loras,
-            self.inputs,
-            borrow=config.borrowed_gpu,
-            device=config.device,
-            memory=config.stage_memory,
-        )
+        self._slot = ModelSlot(self.loras, self.inputs, config)
         self._disk = DiskUse(config.outputs)
         self._gallery = Gallery(config.outputs)
         self._runner = LocalRunner(
@@ -356,6 +351,12 @@ class Studio:
     def details(self) -> tuple[Section, ...]:
         """Return versions, model, machine and folders, for a bug report."""
         return details(self._config, self.monitor, self.loaded(), self.warnings())
+
+    @property
+    def suggested_model(self) -> str | None:
+        """The copy of Z-Image-Turbo that suits this machine's largest card; None where no card tells its memory."""
+        cards = [gpu.memory.total for gpu in self.monitor.machine().gpus if gpu.memory is not None]
+        return suggested(max(cards)) if cards else None
 
     @property
     def device(self) -> str | None:

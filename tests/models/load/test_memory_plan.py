@@ -1,19 +1,30 @@
-"""Device and dtype for a model."""
+"""Device and dtype for a model, and what of it waits elsewhere: from its files' headers alone."""
 
 from __future__ import annotations
 
+import json
+import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
 from zimage_app.models.device import device_names, named_device
 from zimage_app.models.find.catalogue import find_model
-from zimage_app.models.load.memory_plan import plan_memory
-from zimage_app.models.weights.placement import plan_for
+from zimage_app.models.find.model_files import ModelFiles, PartFiles, model_files
+from zimage_app.models.find.sizes import PUBLISHED, ModelSizes, free_of, published_sizes, suggested
+from zimage_app.models.load.memory_plan import fitted, needed, plan_memory, sizes_of
+from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, VAE, NetworkKind
+from zimage_app.models.weights.placement import MemoryPlan, plan_for
+from zimage_app.models.weights.weight_file import open_file, read_json
 
 CPU = torch.device("cpu")
+CARD = MemoryPlan(torch.device("cuda"), torch.bfloat16, plan_for(1, CPU).reason, (8, 9))
+CONFIGS = Path(__file__).parents[3] / "zimage_app" / "models" / "configs"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +46,7 @@ def test_plan(parameters: int, device: str, dtype: torch.dtype) -> None:
 
 def test_plan_of_a_folder(tiny_folder: Path) -> None:
     plan = plan_memory(find_model(str(tiny_folder), tiny_folder.parent), "cpu")
-    assert (plan.device, plan.dtype) == (CPU, torch.float32)
+    assert (plan.device, plan.dtype, plan.stream_text, plan.visitors) == (CPU, torch.float32, False, 0)
 
 
 def test_devices_are_named_as_torch_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,3 +64,99 @@ def test_devices_are_named_as_torch_names_them(monkeypatch: pytest.MonkeyPatch) 
 def test_an_absent_device_is_refused(tiny_folder: Path) -> None:
     with pytest.raises(ModelError, match=r"'xla'.*cpu"):
         plan_memory(find_model(str(tiny_folder), tiny_folder.parent), "xla")
+
+
+def header_only(path: Path, kind: NetworkKind, config: Mapping[str, Any], int8: bool) -> PartFiles:
+    """A weight file of full size without contents: a header, and a hole of the right length."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in kind.outline(config).state_dict().items():
+        packed = int8 and kind.stays_packed.fullmatch(name) is not None and "embed" not in name
+        begin, end = end, end + tensor.numel() * (1 if packed else 2)
+        header[name] = {"dtype": "I8" if packed else "BF16", "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + end)
+    return PartFiles(open_file(path), config, path)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSizes]:
+    """The published model in bfloat16 and in 8 bits, as far as headers tell."""
+    folder, kinds = (
+        tmp_path_factory.mktemp("full"),
+        (("transformer", TRANSFORMER), ("vae", VAE), ("text_encoder", TEXT_ENCODER)),
+    )
+    sizes = {}
+    for name, int8 in (("z-image-turbo-bf16", False), ("z-image-turbo-int8", True)):
+        parts: dict[str, Any] = {
+            part: header_only(
+                folder / f"{part}-{name}.safetensors", kind, read_json(CONFIGS / part / "config.json"), int8
+            )
+            for part, kind in kinds
+        }
+        sizes[name] = sizes_of(ModelFiles(**parts, tokenizer=folder), CARD)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "name", "streams", "visitors"),
+    [
+        (24, "z-image-turbo-bf16", False, 0),
+        (16, "z-image-turbo-bf16", True, 0),
+        (12, "z-image-turbo-bf16", True, 7),
+        (8, "z-image-turbo-bf16", True, 19),
+        (6, "z-image-turbo-bf16", True, 25),
+        (16, "z-image-turbo-int8", False, 0),
+        (12, "z-image-turbo-int8", False, 0),
+        (8, "z-image-turbo-int8", True, 0),
+        (6, "z-image-turbo-int8", True, 14),
+    ],
+)
+def test_plans_for_cards(full: dict[str, ModelSizes], gigabytes: int, name: str, streams: bool, visitors: int) -> None:
+    sizes, free = full[name], free_of(gigabytes * 2**30)
+    plan = fitted(CARD, sizes, free, Z_IMAGE_TURBO)
+    assert (plan.stream_text, plan.visitors) == (streams, visitors)
+    assert needed(plan, sizes) <= free
+    words = {"layer by layer": streams, f"{visitors} of 30 blocks": bool(visitors), "per evaluation": bool(visitors)}
+    assert {word: word in plan.reason.en for word in words} == words
+    assert ("逐层调入" in plan.reason.zh) == streams
+    if visitors:
+        fewer = MemoryPlan(CARD.device, CARD.dtype, CARD.reason, stream_text=True, visitors=visitors - 1)
+        assert needed(fewer, sizes) > free, "no block waits without need"
+
+
+def test_headers_and_the_table_of_published_sizes_agree(full: dict[str, ModelSizes]) -> None:
+    for name, sizes in full.items():
+        known = published_sizes(name)
+        assert len(known.blocks) == len(sizes.blocks) == 30
+        assert abs(known.resident - sizes.resident) < 5e7
+        assert abs(known.text - sizes.text) < 3e8
+
+
+def test_the_file_that_suits_a_card() -> None:
+    found = {gigabytes: suggested(gigabytes * 2**30) for gigabytes in (6, 8, 12, 16, 24)}
+    bf16, int8, q4 = PUBLISHED
+    assert found == {6: q4, 8: int8, 12: int8, 16: bf16, 24: bf16}
+
+
+def test_too_small_a_card_is_told(full: dict[str, ModelSizes]) -> None:
+    sizes = full["z-image-turbo-bf16"]
+    plan = fitted(CARD, sizes, 2 * 10**9, Z_IMAGE_TURBO)
+    assert plan.visitors == 30
+    assert "smaller file" in plan.reason.en
+    assert "更小的文件" in plan.reason.zh
+    assert fitted(CARD, sizes, None, Z_IMAGE_TURBO) == CARD, "a device that shares the computer's memory"
+
+
+def test_what_may_be_taken_can_be_limited(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a device of plenty of memory, of which little is to be used."""
+    monkeypatch.setattr("zimage_app.models.load.memory_plan.named_device", torch.device)
+    monkeypatch.setattr("zimage_app.models.load.memory_plan.free_memory", lambda _: 24 * 10**9)
+    source = find_model(str(tiny_folder), tiny_folder.parent)
+    sizes = sizes_of(model_files(source), plan_for(1, torch.device("xpu")))
+    assert not plan_memory(source, "xpu").stream_text
+    assert plan_memory(source, "xpu", sizes.resident).stream_text
+    assert plan_memory(source, "xpu", sizes.resident - 1).visitors > 0
+    assert plan_memory(source, "cpu", 1).visitors == 0

@@ -39,6 +39,8 @@ class _FeedForward(nn.Module):
 class _Observed:
     """A transformer that counts how often it is told of changes."""
 
+    device = torch.device("cpu")
+
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.told = 0

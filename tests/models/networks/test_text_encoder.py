@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from tests.models.stock import rel
 from zimage_app.domain.errors import ModelError, RequestError
 from zimage_app.models.find.tokenizers import check_tokenizer
 from zimage_app.models.networks.networks import TEXT_ENCODER
 from zimage_app.models.networks.text_encoder import Qwen3TextEncoder, Tokenizer, load_tokenizer
 from zimage_app.models.tiny import TINY_TEXT
+from zimage_app.models.weights.packing import text_names
 
 ROOT = Path(__file__).parents[3]
 QWEN = ROOT.parent / "shared" / "data" / "qwen25_tokenizer"
@@ -40,8 +42,6 @@ def tiny_tokenizer(tiny_folder: Path) -> Tokenizer:
 
 
 def shortened(model: Any) -> Any:
-    from zimage_app.models.weights.packing import text_names
-
     config = model.config.to_dict()
     short = TEXT_ENCODER.outline(config)
     short.load_state_dict(text_names(model.state_dict(), config), strict=True, assign=True)
@@ -99,42 +99,38 @@ def test_features_equal_the_full_models_second_to_last_state(full_model: Any, ti
     ids = torch.tensor([tiny_tokenizer.ids("a boat 船")])
     mask = torch.ones_like(ids)
     states = full_model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
-    assert torch.equal(features, states[-2][0])
-    assert not torch.equal(features, states[-1][0])
-    assert not torch.equal(features, states[-3][0])
+    assert rel(features, states[-2][0]) < 1e-6
+    assert rel(features, states[-1][0]) > 1e-2
+    assert rel(features, states[-3][0]) > 1e-2
     assert features.dtype == torch.float32
 
 
-class _Counting(torch.nn.Module):
-    """A model that counts how often it is asked."""
+class _Counting(Tokenizer):
+    """A tokenizer that counts how often it is asked."""
 
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-        self.embed_tokens = model.embed_tokens
-        self.calls = 0
+    calls = 0
 
-    def forward(self, **inputs: Any) -> Any:
+    def ids(self, prompt: str) -> list[int]:
         """Ask the real one."""
         self.calls += 1
-        return self.model(**inputs)
+        return super().ids(prompt)
 
 
 def test_features_are_remembered_within_bounds(full_model: Any, tiny_tokenizer: Tokenizer) -> None:
-    model: Any = _Counting(shortened(full_model))
-    encoder = Qwen3TextEncoder(model, tiny_tokenizer, max_tokens=600, device=CPU)
+    asked = _Counting(tiny_tokenizer._tokenizer)
+    encoder = Qwen3TextEncoder(shortened(full_model), asked, max_tokens=600, device=CPU)
     first = encoder.encode("0")
     assert encoder.encode("0") is first
-    assert model.calls == 1
+    assert asked.calls == 1
     for number in range(1, 64):
         encoder.encode(str(number))
     encoder.encode("0")  # still there, and now the freshest
     encoder.encode("64")
-    assert model.calls == 65
+    assert asked.calls == 65
     encoder.encode("0")
-    assert model.calls == 65
+    assert asked.calls == 65
     encoder.encode("1")  # the oldest had to go
-    assert model.calls == 66
+    assert asked.calls == 66
 
 
 def test_a_prompt_too_long_is_refused(full_model: Any, tiny_tokenizer: Tokenizer) -> None:
@@ -162,8 +158,7 @@ def test_a_folders_own_code_is_never_run(tmp_path: Path, monkeypatch: pytest.Mon
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n", encoding="utf-8")
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    with pytest.raises(ModelError, match="tokenizer"):
-        load_tokenizer(folder)
+    assert load_tokenizer(folder).ids("a") == load_tokenizer(DEMO).ids("a")
     assert not (tmp_path / "ran").exists()
 
 

@@ -21,6 +21,8 @@ from zimage_app.models.networks import transformer
 from zimage_app.models.networks.transformer import FastTransformer, Prompt, _Layout
 
 TOLERANCE = 1e-5
+COMFYUIS = 2e-6
+"""Of ComfyUI's own numbers, whose distance was 6e-7 to 8e-7 when this was written."""
 FAR = 1e-3
 """What a mistake moves at the very least: a hundred times the tolerance."""
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -55,7 +57,7 @@ def test_comfyui_golden(fast: FastTransformer, case: str) -> None:
     manifest = json.loads((GOLDEN / "forward_manifest.json").read_text(encoding="utf-8"))
     sigma = manifest["cases"][case]["sigma"]
     v = velocity(fast, numbers[f"{case}.x"], sigma, [numbers[f"{case}.cap"][0]])
-    assert rel(v, numbers[f"{case}.v"]) < TOLERANCE
+    assert rel(v, numbers[f"{case}.v"]) < COMFYUIS
 
 
 @pytest.mark.parametrize("length", CAPTIONS)
@@ -195,10 +197,11 @@ def test_a_large_model_on_a_cpu_is_not_copied(stock: Any, monkeypatch: pytest.Mo
     attn.to_q.weight = torch.nn.Parameter(attn.to_q.weight.clone(), requires_grad=False)
     addresses = {name: parameter.data_ptr() for name, parameter in module.named_parameters()}
     fast = FastTransformer(module)
-    weights = fast._main[1].weights
-    assert weights.w13 == (feed.w1.weight, feed.w3.weight)
-    assert weights.qkv == (attn.to_q.weight, attn.to_k.weight, attn.to_v.weight)
-    (whole,) = fast._main[0].weights.qkv
+    weights = fast._main[1]
+    assert all(one is other for one, other in zip(weights.w13, (feed.w1.weight, feed.w3.weight), strict=True))
+    parts = (attn.to_q.weight, attn.to_k.weight, attn.to_v.weight)
+    assert all(one is other for one, other in zip(weights.qkv, parts, strict=True))
+    (whole,) = fast._main[0].qkv
     assert isinstance(whole, Tensor)
     assert whole.data_ptr() == module.layers[0].attention.to_q.weight.data_ptr()
     assert {name: parameter.data_ptr() for name, parameter in module.named_parameters()} == addresses

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.models.stock import normal, rel
+from zimage_app.models.networks.networks import VAE
 from zimage_app.models.networks.vae import VaeCodec
 from zimage_app.models.tiny import TINY_VAE
 
@@ -33,6 +34,36 @@ def test_decodes_the_latent_as_it_is(vae: Any) -> None:
     assert rel(picture, wanted) < 1e-5
     scaled = vae.decode(latent / 0.3611 + 0.1159, return_dict=False)[0]
     assert rel((scaled[0].permute(1, 2, 0) + 1.0) / 2.0, wanted) > 1e-2
+
+
+WIDE: dict[str, Any] = TINY_VAE | {
+    "block_out_channels": [8, 16, 16, 32],
+    "norm_num_groups": 4,
+    "layers_per_block": 2,
+    "mid_block_add_attention": True,
+    "use_quant_conv": True,
+    "use_post_quant_conv": True,
+}
+
+
+@pytest.mark.parametrize("config", [TINY_VAE, WIDE], ids=["tiny", "with attention and shortcuts"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_own_forward_is_diffusers_bit_by_bit(config: dict[str, Any], layout: torch.memory_format) -> None:
+    from diffusers import AutoencoderKL
+
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        stock: Any = AutoencoderKL(**config).eval().requires_grad_(False)
+    own = VAE.outline(config)
+    own.load_state_dict(stock.state_dict(), strict=True, assign=True)
+    latent = normal(1, 16, 6, 10)
+    kept = latent.clone()
+    with torch.no_grad():
+        wanted = stock.decoder.to(memory_format=layout)(latent)
+        picture = own.decoder.to(memory_format=layout)(latent)
+        assert torch.equal(picture, wanted)
+        assert torch.equal(own.encoder(picture), stock.encoder(picture))
+    assert torch.equal(latent, kept)
 
 
 def test_clamps_to_colours(vae: Any) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.golden.make_tiny_weights import tiny_weights
 from tests.models.gguf_support import blocks, packed_as, write_gguf, write_pair
 from tests.models.packed_support import velocity
-from tests.models.stock import GOLDEN_CONFIG, rel
+from tests.models.stock import GOLDEN_CONFIG, hidden_state, rel
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_files import PartFiles
@@ -161,7 +161,7 @@ def test_a_text_encoder_is_read_as_transformers_reads_it(tmp_path: Path, packing
     ids = torch.tensor([[5, 77, 130, 258, 5, 0]])
     with torch.no_grad():
         wanted = stock(ids, output_hidden_states=True).hidden_states[-2]
-        found = model(ids).last_hidden_state
+        found = hidden_state(model, ids)
     assert rel(found, wanted) < 1e-5
 
 

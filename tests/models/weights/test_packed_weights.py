@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.models.packed_support import PACKERS, WIDE_CONFIG, kitchen, velocity, wide_weights, write_packed
-from tests.models.stock import rel
+from tests.models.stock import hidden_state, rel
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_files import PartFiles
@@ -66,6 +66,18 @@ def test_packed_weights_are_multiplied_as_they_are(tmp_path: Path, name: str, di
     assert 1e-5 < rel(found, velocity(unpacked)) < difference
     with torch.inference_mode():
         assert torch.equal(velocity(native), found)
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_blocks_of_packed_weights_visit_a_device_as_they_are(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "packed.safetensors"
+    write_packed(path, PACKERS[name][0])
+    fast = load_transformer(path, WIDE_CONFIG, OLD_GPU)
+    before = velocity(fast)
+    while fast.offload():
+        pass
+    assert fast.visitors == WIDE_CONFIG["n_layers"]
+    assert torch.equal(velocity(fast), before)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +152,7 @@ def test_a_text_encoder_of_mixed_packings(tmp_path: Path, plan: MemoryPlan) -> N
     ids = torch.tensor([[5, 77, 130, 258, 5, 0]])
     with torch.no_grad():
         wanted = stock(ids, output_hidden_states=True).hidden_states[-2]
-        assert rel(model(ids).last_hidden_state, wanted) < 1e-6
+        assert rel(hidden_state(model, ids), wanted) < 1e-6
 
 
 @pytest.mark.parametrize(

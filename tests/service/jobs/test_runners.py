@@ -101,7 +101,7 @@ def test_two_runners_with_a_model_each_work_at_once_and_one_dies(
     both, deaths = threading.Barrier(2), iter([True])
 
     def loader() -> Load:
-        slot, first = ModelSlot(LoraLibrary(tmp_path / "loras"), device="cpu"), True
+        slot, first = ModelSlot(LoraLibrary(tmp_path / "loras"), config=StudioConfig(device="cpu")), True
 
         def load(job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
             nonlocal first

@@ -6,7 +6,6 @@ The method of SGLang's progressive resolution (pull request 27524, ``dct_rewind`
 from __future__ import annotations
 
 import torch
-from scipy.fft import dctn, idctn
 from torch import Tensor
 
 from zimage_app.domain.plan import StagePlan
@@ -27,7 +26,9 @@ def take_over(latent: Tensor, noise: Tensor, stage: StagePlan, form: LatentForma
 
 
 def spread(x: Tensor, fill: Tensor) -> Tensor:
-    """Return ``x`` at the size of ``fill``: x's orthonormal DCT-II replaces the lowest frequencies of ``fill``."""
+    """``x`` at the size of ``fill``, whose lowest frequencies it replaces: orthonormal DCT-II over both axes."""
+    from scipy.fft import dctn, idctn  # a third of a second, for this rule alone
+
     height, width = x.shape[-2:]
     spectrum = fill.numpy().copy()
     spectrum[..., :height, :width] = dctn(x.numpy(), axes=_AXES, norm="ortho")

@@ -6,12 +6,13 @@ A sampler is listed only after its results have been compared with ComfyUI's num
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from zimage_app.domain.request import Stage
-from zimage_app.engine.noise import SILENT
+from zimage_app.engine.noise import SILENT, Interval, IntervalNoise, NoiseSources
 from zimage_app.engine.samplers.adams import (
     adams_bashforth,
     deis_weights,
@@ -29,7 +30,7 @@ from zimage_app.engine.samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
 from zimage_app.engine.samplers.seeds import seeds
 from zimage_app.engine.samplers.uni_pc import uni_pc
 
-__all__ = ["SAMPLERS", "Denoiser", "Sampler", "SamplerInput", "SamplerRun", "SamplerStep", "model_sigmas"]
+__all__ = ["SAMPLERS", "Denoiser", "Sampler", "SamplerInput", "SamplerRun", "SamplerStep", "foresight"]
 
 SAMPLERS: dict[str, Sampler] = {
     "euler": euler,
@@ -69,21 +70,34 @@ SAMPLERS: dict[str, Sampler] = {
 """For a flow model, ``ddim`` equals Euler."""
 
 
-def model_sigmas(
-    sampler: str, sigmas: Sequence[float] | Tensor, settings: Stage, shift: float
-) -> tuple[float, ...] | None:
-    """Return the sigmas at which the sampler will evaluate the model, in order.
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What a sampler will ask for, in order."""
 
-    Found by running the sampler on a latent of one element, without noise. None would mean that the sigmas depend on
-    the latent; no current sampler is of that kind.
-    """
-    asked: list[float] = []
+    levels: tuple[float, ...]
+    """Noise levels of its model evaluations."""
+    intervals: tuple[Interval, ...]
+    """(sigma, next sigma) of the increments of its Brownian motion."""
+
+
+def foresight(sampler: str, sigmas: Sequence[float] | Tensor, settings: Stage, shift: float) -> Foresight:
+    """Found by running the sampler on a latent of one element, without noise; none depends on the latent."""
+    levels: list[float] = []
+    intervals: list[Interval] = []
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
-        asked.append(sigma)
+        levels.append(sigma)
         return torch.zeros_like(x)
 
-    task = SamplerInput(denoise, torch.as_tensor(sigmas, dtype=torch.float32), settings, 0, shift, SILENT)
+    def brownian(x: Tensor, _sigmas: Tensor, _seed: int, _device: torch.device) -> IntervalNoise:
+        def draw(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+            intervals.append((float(sigma), float(sigma_next)))
+            return torch.zeros_like(x)
+
+        return draw
+
+    noise = NoiseSources(SILENT.step, brownian)
+    task = SamplerInput(denoise, torch.as_tensor(sigmas, dtype=torch.float32), settings, 0, shift, noise)
     for _ in SAMPLERS[sampler](task, torch.zeros(1, 1, 1, 1)):
         pass
-    return tuple(asked)
+    return Foresight(tuple(levels), tuple(intervals))

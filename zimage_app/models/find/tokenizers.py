@@ -17,18 +17,19 @@ from zimage_app.models.disk.regular_file import open_regular, read_regular
 from zimage_app.models.find.hub_cache import cached_repos
 from zimage_app.models.find.model_source import QWEN_TOKENIZER, PartLocation, Remote, repo_folder
 
-_MAX_LIST = 64 * 2**20
-"""Maximum size of a tokenizer file in bytes; Qwen's has 11 million."""
+MAX_LIST = 64 * 2**20
+"""Bytes; Qwen's has 11 million."""
 _MAX_SHOWN = 60
 _WORDS = 151_643
 """Size of Qwen's vocabulary without special tokens (Qwen2 and Qwen3)."""
 _COMFY_TOKENIZER = Path("comfy", "text_encoders", "qwen25_tokenizer")
-_QWEN = (
+QWEN_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_PATTERN = re.compile(re.escape(_QWEN) + r"|\[[^\[\]]+\]\+?")
-"""Regular expressions allowed in a tokenizer: Qwen's own and single character sets. Others may backtrack for ages."""
+"""Where Qwen's tokenizer cuts texts."""
+_PATTERN = re.compile(re.escape(QWEN_PATTERN) + r"|\[[^\[\]]+\]\+?")
+"""The patterns that a tokenizer may cut texts with: Qwen's own, and one set of letters. Others can take centuries."""
 _REPOS = {"Tongyi-MAI/Z-Image-Turbo": "tokenizer", "Tongyi-MAI/Z-Image": "tokenizer", "Qwen/Qwen3-4B": ""}
 """Repository -> the tokenizer's folder in it, to be found in other programs' caches."""
 
@@ -55,9 +56,9 @@ def check_tokenizer(folder: Path) -> None:
     """
     for path in folder.iterdir():
         if not path.is_dir():
-            open_regular(path, _MAX_LIST).close()
-    for path in folder.glob("tokenizer*.json"):  # tokenizer_config.json may name a tokenizer file of another name
-        pattern = next(_strange_patterns(json.loads(read_regular(path, _MAX_LIST))), None)
+            open_regular(path, MAX_LIST).close()
+    for path in folder.glob("tokenizer*.json"):  # tokenizer_config.json may name another than the usual one
+        pattern = next(_strange_patterns(json.loads(read_regular(path, MAX_LIST))), None)
         if pattern is not None:
             shown = repr(pattern[:_MAX_SHOWN])
             raise ValueError(f"{path.name} cuts texts with {shown}, which is not Qwen's pattern")
@@ -94,7 +95,7 @@ def _words(folder: Path) -> int:
 def _count(path: Path, changed: int) -> int:  # noqa: ARG001 - part of the cache's key
     """Return the number of entries of a vocabulary file; 0 if it can't be read."""
     try:
-        data = json.loads(read_regular(path, _MAX_LIST))
+        data = json.loads(read_regular(path, MAX_LIST))
         words = data["model"]["vocab"] if path.name == "tokenizer.json" else data
         return len(words)
     except (OSError, ValueError, KeyError, TypeError):

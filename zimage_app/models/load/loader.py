@@ -1,6 +1,6 @@
 """From a model's folder to Components: strict, from local files only, and judged before anything big is read.
 
-Knows layouts and the three networks; knows neither samplers nor pages. Importing it is cheap; to load takes diffusers.
+Knows layouts and the three networks; knows neither samplers nor pages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from zimage_app.domain.errors import LoadingCancelled, ModelError
@@ -21,7 +20,6 @@ from zimage_app.models.disk.folders import shown
 from zimage_app.models.find.model_files import ModelFiles, PartFiles, model_files
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, VAE, Network, open_network
-from zimage_app.models.networks.offload import StreamedLayer
 from zimage_app.models.networks.text_encoder import Qwen3TextEncoder, Tokenizer, load_tokenizer
 from zimage_app.models.networks.transformer import FastTransformer
 from zimage_app.models.networks.vae import VaeCodec
@@ -114,7 +112,7 @@ def load_components(
     parts = _open_parts(files, cancelled)
     tokenizer = _tokenizer(files.tokenizer, parts[0])
     watch = _Watch(parts, progress, cancelled)
-    text = _text_module(parts[0], plan, watch)
+    text = _fill(parts[0], plan.for_text, watch)
     transformer, vae = (_fill(part, plan, watch) for part in parts[1:])
     watch.done()
     fast = FastTransformer(transformer, _origin(parts[1], plan))
@@ -164,14 +162,6 @@ def _fill(part: Network, plan: MemoryPlan, watch: _Watch) -> Any:
             f"could not be read ({reason}); free memory, or download the file again",
             f"读取失败（{reason}）；请释放内存或重新下载该文件",
         ) from error
-    return module
-
-
-def _text_module(part: Network, plan: MemoryPlan, watch: _Watch) -> Any:
-    module = _fill(part, plan.for_text, watch)
-    module.rotary_emb.to(plan.device)
-    if plan.stream_text:
-        module.layers = torch.nn.ModuleList(StreamedLayer(layer, plan.device) for layer in module.layers)
     return module
 
 

@@ -1,63 +1,138 @@
-"""Whether a model fits into the memory of a device, and what to do where it does not."""
+"""Whether a model fits into the memory of a device, and what to do where it does not: decided before it is loaded."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.plan import make_plan
+from zimage_app.domain.plan_summary import meaning
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.models.device import best_device, free_memory, named_device
 from zimage_app.models.find.model_files import ModelFiles, model_files
 from zimage_app.models.find.model_source import ModelSource
-from zimage_app.models.weights.placement import MemoryPlan, plan_for
-from zimage_app.models.weights.weight_file import Weights
+from zimage_app.models.find.sizes import ModelSizes
+from zimage_app.models.weights.placement import Holding, MemoryPlan, plan_for
+from zimage_app.models.weights.weight_file import Entry, Weights
 
-_WORKING = 2 * 10**9
-"""Bytes that a run needs beside the weights: activations and decoding of a 672 x 864 picture take 1.3 GB, the device's
-own context half a gigabyte."""
+_COPIED_PER_SECOND = 25e9
+"""Bytes, from page-locked memory over PCIe 4 with 16 lanes. Derived, not measured."""
+_BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:attention|feed_forward)\.")
+"""Weights of a main block that may wait elsewhere, in every tool's names."""
 
 
-def plan_memory(source: ModelSource, device: str | None = None) -> MemoryPlan:
-    """The device and dtype for a model; ``device`` overrides the choice of device.
+def plan_memory(source: ModelSource, device: str | None = None, most: int | None = None) -> MemoryPlan:
+    """The device and dtype for a model, and where its weights wait.
+
+    ``device`` overrides the choice of device, ``most`` (bytes) what may be taken of its memory.
 
     Raises:
         ModelError: the model's files are not whole, or this machine has no such device.
     """
     place = best_device() if device is None else named_device(device)
     files = model_files(source)
-    return fitted(plan_for(files.parameters, place), files, free_memory(place))
+    plan = plan_for(files.parameters, place)
+    free = free_memory(place)
+    if most is not None and place.type != "cpu":
+        free = most if free is None else min(free, most)
+    return fitted(plan, sizes_of(files, plan), free, source.card)
 
 
-def fitted(plan: MemoryPlan, files: ModelFiles, free: int | None) -> MemoryPlan:
-    """The plan, with the text encoder off the device where ``free`` bytes are too few for everything at once.
+def fitted(plan: MemoryPlan, sizes: ModelSizes, free: int | None, card: ModelCard) -> MemoryPlan:
+    """The plan that is quickest of those that ``free`` bytes are enough for.
 
-    It is needed for a moment per prompt; through it, 12 GB of transformer fit into 16 GB with room to work.
+    Everything on the device; else the text encoder, which is needed for a moment per prompt, visits it layer by layer;
+    else as many main blocks of the transformer visit it as must. ``card`` says what a usual picture is.
     """
-    text = _held(files.text_encoder.weights, plan)
-    others = _held(files.transformer.weights, plan) + _held(files.vae.weights, plan) + _WORKING
-    if free is None or others + text <= free:
+    if free is None or sizes.resident + sizes.text <= free:
         return plan
+    text = replace(
+        plan,
+        stream_text=True,
+        reason=_more(
+            plan.reason,
+            f"the text encoder visits it layer by layer, because all of the model would need"
+            f" {_gigabytes(sizes.resident + sizes.text)} and {_gigabytes(free)} are free",
+            f"文本编码器逐层调入，因为整个模型需要 {_gigabytes(sizes.resident + sizes.text)}，"
+            f"而可用 {_gigabytes(free)}",
+        ),
+    )
+    if sizes.resident <= free or not sizes.blocks:
+        return text
+    return _with_visitors(text, sizes, free, _evaluations(card))
+
+
+def _with_visitors(plan: MemoryPlan, sizes: ModelSizes, free: int, evaluations: int) -> MemoryPlan:
+    """The plan with as few visiting blocks as must; ``evaluations`` are those of a usual picture."""
+    everyone = len(sizes.blocks)
+    count = next((n for n in range(1, everyone) if _needed(sizes, n) <= free), everyone)
+    held, copied = _needed(sizes, count), sum(sizes.blocks) * count / everyone
+    seconds = copied * evaluations / _COPIED_PER_SECOND
     en = (
-        f"{plan.reason.en}; the text encoder visits it layer by layer, because all of the model would need"
-        f" {_gigabytes(others + text)} and {_gigabytes(free)} are free"
+        f"{count} of {everyone} blocks of the transformer wait in the computer's memory and visit it one by one, which"
+        f" copies {_gigabytes(copied)} per evaluation: at least {seconds:.0f} s for a picture of {evaluations}"
+        " evaluations"
     )
     zh = (
-        f"{plan.reason.zh}；文本编码器逐层调入，因为整个模型需要 {_gigabytes(others + text)}，而可用 {_gigabytes(free)}"
+        f"变换器 {everyone} 层中有 {count} 层存放在内存并逐层调入，每次求值复制 {_gigabytes(copied)}："
+        f"一张 {evaluations} 次求值的图片至少需要 {seconds:.0f} 秒"
     )
-    if others > free:
-        en += f"; the rest needs {_gigabytes(others)}: if memory runs out, use a smaller file (docs/MODELS.md)"
-        zh += f"；其余部分仍需 {_gigabytes(others)}：如内存不足，请改用更小的文件（见 docs/MODELS.md）"
-    return replace(plan, reason=Text(en, zh), stream_text=True)
+    if held > free:
+        en += f"; even so it needs {_gigabytes(held)}: if memory runs out, use a smaller file (docs/MODELS.md)"
+        zh += f"；即便如此仍需 {_gigabytes(held)}：如内存不足，请改用更小的文件（见 docs/MODELS.md）"
+    return replace(plan, visitors=count, reason=_more(plan.reason, en, zh))
+
+
+def needed(plan: MemoryPlan, sizes: ModelSizes) -> int:
+    """Bytes that a plan takes on its device."""
+    return _needed(sizes, plan.visitors) + (0 if plan.stream_text else sizes.text)
+
+
+def _needed(sizes: ModelSizes, visitors: int) -> int:
+    """Bytes on the device without the text encoder: visitors have two places there, whatever their number."""
+    if visitors == 0:
+        return sizes.resident
+    staying = sum(sizes.blocks) * (1 - visitors / len(sizes.blocks))
+    return math.ceil(staying + 2 * max(sizes.blocks) + sizes.rest + sizes.working)
+
+
+def _more(reason: Text, en: str, zh: str) -> Text:
+    return Text(f"{reason.en}; {en}", f"{reason.zh}；{zh}")
+
+
+def _evaluations(card: ModelCard) -> int:
+    """Evaluations of the transformer for a picture with a card's own stages, none skipped; both of CFG are one."""
+    plan = make_plan(GenerationRequest(prompt="-"), card)
+    return sum(stage.evaluations // stage.conditions for stage in meaning(plan).stages)
+
+
+def sizes_of(files: ModelFiles, plan: MemoryPlan) -> ModelSizes:
+    """How large a model's weights are on the plan's device, from their files' headers alone."""
+    blocks: dict[int, int] = {}
+    rest = _held(files.vae.weights, plan)
+    for key, entry in files.transformer.weights.entries.items():
+        found = _BLOCK.search(key)
+        if found is None:
+            rest += _bytes(entry, plan)
+        else:
+            blocks[int(found[1])] = blocks.get(int(found[1]), 0) + _bytes(entry, plan)
+    packings = {entry.packing for entry in files.transformer.weights.entries.values() if entry.packing}
+    unpacks = any(plan.holding(packing) is Holding.AT_USE for packing in packings)
+    return ModelSizes(tuple(blocks.values()), rest, _held(files.text_encoder.weights, plan), unpacks)
 
 
 def _held(weights: Weights, plan: MemoryPlan) -> int:
-    """Roughly the bytes that weights take on the device: packed ones as many as in the file, where they stay so."""
-    total = 0
-    for entry in weights.entries.values():
-        numbers = math.prod(entry.shape)
-        packed = bool(entry.packing) or (entry.dtype.itemsize == 1 and plan.capability is not None)
-        total += (entry.stored or numbers) if packed else numbers * plan.dtype.itemsize
-    return total
+    return sum(_bytes(entry, plan) for entry in weights.entries.values())
+
+
+def _bytes(entry: Entry, plan: MemoryPlan) -> int:
+    """Roughly what a weight takes on the device: packed ones as much as in the file, where they stay so."""
+    numbers = math.prod(entry.shape)
+    packed = bool(entry.packing) or (entry.dtype.itemsize == 1 and plan.capability is not None)
+    return (entry.stored or numbers) if packed else numbers * plan.dtype.itemsize
 
 
 def _gigabytes(size: float) -> str:

@@ -44,6 +44,11 @@ class Patchable(Protocol):
 
     module: nn.Module
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
     def weights_changed(self) -> None:
         """Drop cached values; called after weights were changed."""
         ...
@@ -87,7 +92,7 @@ class LoraManager:
         module = transformer.module if isinstance(transformer, Patchable) else transformer
         self._module = module if isinstance(module, nn.Module) else None
         self._origin = transformer.origin if isinstance(transformer, Rereadable) else None
-        self._places = PatchTargets(nn.Module() if self._module is None else self._module)
+        self._places = PatchTargets(nn.Module() if self._module is None else self._module, self._device)
         self._names = Names(self._places.shapes())
         self._stack: LoraStack = ()
         self._last_read: LoraStack = ()
@@ -227,6 +232,14 @@ class LoraManager:
         copies = self._pristine
         # A weight that was never written is itself pristine.
         return copies[name] if name in copies else self._places.plain([name])[name].detach()
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the model computes."""
+        if self._patchable is not None:
+            return self._patchable.device
+        first = None if self._module is None else next(self._module.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -26,6 +26,8 @@ class PatchTarget:
 
     names: tuple[str, ...]
     weights: tuple[nn.Parameter | PackedLinear, ...]
+    device: torch.device
+    """Where the model computes; its weights may wait elsewhere."""
 
     def patch(self, job: Job, pristine: Callable[[str], Tensor], dtype: torch.dtype) -> bool:
         """Apply patches to the pristine weights. Returns whether all results are finite; if not, nothing is written.
@@ -38,7 +40,7 @@ class PatchTarget:
         whole = None
         if not runs_beside or any(isinstance(weight, nn.Parameter) for weight in self.weights):
             whole = self._patched(job, pristine, dtype)
-        sides = {span: _side(job, span, dtype, self._device) for span in spans} if runs_beside else {}
+        sides = {span: _side(job, span, dtype, self.device) for span in spans} if runs_beside else {}
         written = [whole] if whole is not None else []
         if not all(torch.isfinite(item).all() for item in (*written, *(side.up for side in sides.values()))):
             return False
@@ -66,11 +68,6 @@ class PatchTarget:
         packed = [weight.shape for weight in self.weights if isinstance(weight, PackedLinear)]
         return sum(rows * columns for rows, columns in packed) * dtype.itemsize
 
-    @property
-    def _device(self) -> torch.device:
-        weight = self.weights[0]
-        return weight.device if isinstance(weight, nn.Parameter) else weight.weight.device
-
     def _spans(self) -> list[tuple[int, int]]:
         spans, last = [], 0
         for weight in self.weights:
@@ -82,7 +79,7 @@ class PatchTarget:
         """Return all rows of the unit, patched in float32 and rounded once to ``dtype``."""
         pairs = zip(self.names, self.weights, strict=True)
         rows = [item.dense() if isinstance(item, PackedLinear) else pristine(name) for name, item in pairs]
-        weight = torch.cat([part.to(self._device, torch.float32) for part in rows])
+        weight = torch.cat([part.to(self.device, torch.float32) for part in rows])
         for strength, patch in job:
             first, last = patch.target.rows
             weight[first:last] = patch.update.patched(weight[first:last], strength)
@@ -90,9 +87,10 @@ class PatchTarget:
 
 
 class PatchTargets:
-    """All weights of a model by name."""
+    """All weights of a model by their names; it computes on ``device``."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self._device = device
         packed = {f"{name}.weight": linear for name, linear in packed_linears(module).items()}
         self._weights: dict[str, nn.Parameter | PackedLinear] = dict(module.named_parameters()) | packed
 
@@ -106,8 +104,8 @@ class PatchTargets:
         return {name: weight for name, weight in found.items() if isinstance(weight, nn.Parameter)}
 
     def place(self, names: tuple[str, ...]) -> PatchTarget:
-        """Return the target for weights stacked by rows in this order."""
-        return PatchTarget(names, tuple(self._weights[name] for name in names))
+        """Some weights below one another."""
+        return PatchTarget(names, tuple(self._weights[name] for name in names), self._device)
 
 
 def _low_rank(patch: Patch) -> LowRank | None:

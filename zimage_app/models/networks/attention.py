@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from zimage_app.models.components import Combine
+from zimage_app.models.networks.kernels import Attend
 
 
 class Guided(NamedTuple):
@@ -44,20 +44,20 @@ WHOLE = Sequences()
 """Every row is one sequence."""
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, attend: Attend) -> Tensor:
     """Every token attends to its whole sequence."""
     if sequences.value_scale is not None:
         v = v * sequences.value_scale
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if sequences.lengths is None:
-        return _side_by_side(F.scaled_dot_product_attention(q, k, v))
+        return _side_by_side(attend(q, k, v))
     parts = list(zip(*(torch.split(item, list(sequences.lengths), 2) for item in (q, k, v)), strict=True))
     guided = sequences.guided
     done = []
     if guided is not None:
         q, k, v = parts[0]
-        done.append(_guided(q, k, v, guided))
-    done += [_side_by_side(F.scaled_dot_product_attention(*part)) for part in parts[len(done) :]]
+        done.append(_guided((q, k, v), guided, attend))
+    done += [_side_by_side(attend(*part)) for part in parts[len(done) :]]
     return torch.cat(done, 1)
 
 
@@ -66,9 +66,12 @@ def _side_by_side(attended: Tensor) -> Tensor:
     return attended.transpose(1, 2).flatten(2)
 
 
-def _guided(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> Tensor:
-    attend_both = _with_shared_scores if q.device.type in _KERNELS else _in_two_passes
-    own, other = (_side_by_side(part) for part in attend_both(q, k, v, guided))
+def _guided(parts: tuple[Tensor, Tensor, Tensor], guided: Guided, attend: Attend) -> Tensor:
+    if parts[0].device.type in _KERNELS:
+        both = _with_shared_scores(*parts, guided)
+    else:
+        both = _in_two_passes(*parts, guided, attend)
+    own, other = (_side_by_side(part) for part in both)
     rows = guided.picture
     if guided.captions:
         rows += min(guided.caption, other.shape[1] - guided.picture)
@@ -81,11 +84,11 @@ def _beside(x: Tensor, guided: Guided) -> Tensor:
     return torch.cat([x[:, :, : guided.picture], x[:, :, guided.picture + guided.caption :]], 2)
 
 
-def _in_two_passes(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> tuple[Tensor, Tensor]:
+def _in_two_passes(q: Tensor, k: Tensor, v: Tensor, guided: Guided, attend: Attend) -> tuple[Tensor, Tensor]:
     """What [picture, caption] and [picture, other caption] attend to, each by itself."""
     until = guided.picture + guided.caption
-    own = F.scaled_dot_product_attention(q[:, :, :until], k[:, :, :until], v[:, :, :until])
-    return own, F.scaled_dot_product_attention(_beside(q, guided), _beside(k, guided), _beside(v, guided))
+    own = attend(q[:, :, :until], k[:, :, :until], v[:, :, :until])
+    return own, attend(_beside(q, guided), _beside(k, guided), _beside(v, guided))
 
 
 def _with_shared_scores(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> tuple[Tensor, Tensor]:

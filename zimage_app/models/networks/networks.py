@@ -1,16 +1,15 @@
 """The three networks of a model: from a config to an empty module, from a file's tensors to that module's weights.
 
 Modules are built on the device ``meta``, so that files are compared with them before anything is read; then they are
-filled tensor by tensor. diffusers and transformers are imported only when a module is built: that takes seconds.
+filled tensor by tensor.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -19,9 +18,10 @@ from torch import nn
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_files import PartFiles
+from zimage_app.models.networks.autoencoder import Autoencoder, AutoencoderConfig
 from zimage_app.models.networks.config_bounds import check_bounds
-from zimage_app.models.networks.libraries import FIRST_IMPORT
-from zimage_app.models.networks.text_encoder import shortened, without_norm
+from zimage_app.models.networks.qwen3 import Qwen3, Qwen3Config
+from zimage_app.models.networks.zimage import ZImage, ZImageConfig, checked
 from zimage_app.models.weights.packed_weights import GgufWeight, PackedEmbedding, PackedLinear, PackedWeight
 from zimage_app.models.weights.packing import (
     GGUF_BLOCKS,
@@ -68,6 +68,8 @@ class NetworkKind:
     """Other tools' keys -> the module's."""
     stays_packed: re.Pattern[str]
     """Weights that are used packed as they are; others are small, and are unpacked while they are read."""
+    visits: re.Pattern[str]
+    """Weights of the blocks that may wait in the computer's memory; its group is the block's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,13 @@ class Network:
 
         ``each`` is called with every tensor's size before it is read, and may raise. Weights are cast one by one.
         """
-        contents = self.contents(plan)
+        here, away = self.contents(plan), self.contents(plan.at_home)
+        blocks = {name: int(found[1]) for name in self.pieces if (found := self.kind.visits.match(name))}
+        waiting = plan.waiting(len(set(blocks.values())))
         placed: Tensors = {}
         for name, piece in self.pieces.items():
             each(math.prod(piece.shape))
+            contents = away if blocks.get(name) in waiting else here
             if self._may_stay_packed(name) and contents.holding(name) is not Holding.UNPACKED:
                 self._pack(name, contents.packed(name), piece)
             else:
@@ -262,62 +267,59 @@ def _foreign(kind: NetworkKind, weights: Weights) -> ModelError:
     )
 
 
-def _arguments(config: Mapping[str, Any], constructor: type) -> dict[str, Any]:
-    """A diffusers config as all the arguments of its class."""
-    given = config.get("_class_name", constructor.__name__)
-    if given != constructor.__name__:
-        raise ValueError(f"_class_name is {given}, not {constructor.__name__}")
-    parameters = inspect.signature(constructor).parameters
+def _settings(config: Mapping[str, Any], class_name: str, known: set[str]) -> dict[str, Any]:
+    """What a diffusers config says, without what only diffusers needs; raises ValueError for a setting of no model."""
+    given = config.get("_class_name", class_name)
+    if given != class_name:
+        raise ValueError(f"_class_name is {given}, not {class_name}")
     settings = {key: value for key, value in config.items() if key not in _PASSED_OVER}
-    unknown = sorted(set(settings) - set(parameters))
+    unknown = sorted(set(settings) - known)
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]}")
-    return {name: parameter.default for name, parameter in parameters.items()} | settings
+    return settings
 
 
-def _transformer_outline(config: Mapping[str, Any]) -> Any:
-    with FIRST_IMPORT:
-        from diffusers import ZImageTransformer2DModel
+def _names(config: type) -> set[str]:
+    return {item.name for item in fields(config)}
 
-    made = _arguments(config, ZImageTransformer2DModel)
-    width = made["n_heads"] * sum(made["axes_dims"])
-    if list(made["all_patch_size"]) != [2] or list(made["all_f_patch_size"]) != [1]:
-        raise ValueError("only patches of 2 x 2 in one frame are supported")
-    if made["siglip_feat_dim"] is not None or not made["qk_norm"] or made["n_kv_heads"] != made["n_heads"]:
-        raise ValueError("siglip_feat_dim, qk_norm or n_kv_heads differ from Z-Image's")
-    if width != made["dim"] or len(made["axes_lens"]) != len(made["axes_dims"]):
-        raise ValueError(f"n_heads x axes_dims is {width}, but dim is {made['dim']}")
+
+def _transformer_outline(config: Mapping[str, Any]) -> ZImage:
+    known = _names(ZImageConfig) | {"all_patch_size", "all_f_patch_size", "n_kv_heads", "qk_norm", "siglip_feat_dim"}
+    made = checked(_settings(config, "ZImageTransformer2DModel", known))
     with torch.device("meta"):
-        return ZImageTransformer2DModel(**made)
+        return ZImage(made)
 
 
-def _vae_outline(config: Mapping[str, Any]) -> Any:
-    with FIRST_IMPORT:
-        from diffusers import AutoencoderKL
+_VAE_LEVELS = 4
+_VAE_UNUSED = {"sample_size", "force_upcast", "latents_mean", "latents_std"}
 
-    made = _arguments(config, AutoencoderKL)
-    if len(made["block_out_channels"]) != 4 or made["out_channels"] != 3:
+
+def _vae_outline(config: Mapping[str, Any]) -> Autoencoder:
+    kinds = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D", "act_fn": "silu"}
+    settings = _settings(config, "AutoencoderKL", _names(AutoencoderConfig) | _VAE_UNUSED | set(kinds))
+    for name, kind in kinds.items():
+        if set(_listed(settings.pop(name, kind))) != {kind}:
+            raise ValueError(f"{name} differs from {kind}")
+    used = {key: value for key, value in settings.items() if key not in _VAE_UNUSED}
+    widths = tuple(used.pop("block_out_channels", AutoencoderConfig.block_out_channels))
+    made = AutoencoderConfig(**used, block_out_channels=widths)
+    if len(widths) != _VAE_LEVELS or made.out_channels != 3:
         raise ValueError("it must enlarge eightfold and give three colours")
-    with torch.device("meta"):
-        module = AutoencoderKL(**made)
     for name in ("scaling_factor", "shift_factor"):
-        if not isinstance(module.config[name], int | float):
+        if not isinstance(getattr(made, name), int | float):
             raise ValueError(f"{name} is not a number")
-    return module
-
-
-def _text_outline(config: Mapping[str, Any]) -> Any:
-    with FIRST_IMPORT:
-        from transformers import Qwen3Config, Qwen3Model
-
-    if config.get("model_type") != "qwen3":
-        raise ValueError(f"model_type is {config.get('model_type')}, not qwen3")
-    made = shortened(Qwen3Config(**config))
     with torch.device("meta"):
-        module = without_norm(Qwen3Model(made))
-    # Not among the weights: worked out here, and kept in float32, because bfloat16 angles change the features.
-    module.rotary_emb = type(module.rotary_emb)(made)
-    return module
+        return Autoencoder(made)
+
+
+def _listed(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _text_outline(config: Mapping[str, Any]) -> Qwen3:
+    made = Qwen3Config.read(config)
+    with torch.device("meta"):
+        return Qwen3(made)
 
 
 TRANSFORMER = NetworkKind(
@@ -328,12 +330,15 @@ TRANSFORMER = NetworkKind(
     re.compile(
         r"(layers|noise_refiner|context_refiner)\.\d+\.(attention\.(to_[qkv]|to_out\.0)|feed_forward\.w[123])\.weight"
     ),
+    re.compile(r"layers\.(\d+)\.(?:attention|feed_forward)\."),
 )
-VAE = NetworkKind(Text("VAE", "VAE"), ("first_stage_model.", "vae."), _vae_outline, vae_names, re.compile("(?!)"))
+_NONE = re.compile("(?!)")
+VAE = NetworkKind(Text("VAE", "VAE"), ("first_stage_model.", "vae."), _vae_outline, vae_names, _NONE, _NONE)
 TEXT_ENCODER = NetworkKind(
     Text("text encoder", "文本编码器"),
     ("text_encoders.qwen3_4b.transformer.model.", "text_encoder.model.", "model."),
     _text_outline,
     text_names,
     re.compile(r"embed_tokens\.weight|layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight"),
+    _NONE,
 )

@@ -6,23 +6,22 @@ HOW-IT-COMPUTES.md section 5.
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import tokenizers
 import torch
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
-from zimage_app.models.find.tokenizers import check_tokenizer
-from zimage_app.models.networks.libraries import FIRST_IMPORT
-from zimage_app.models.networks.offload import StreamedLayer
-from zimage_app.models.weights.packed_weights import PackedLinear
+from zimage_app.models.disk.regular_file import read_regular
+from zimage_app.models.find.tokenizers import MAX_LIST, QWEN_PATTERN, check_tokenizer
+from zimage_app.models.networks.qwen3 import Qwen3, features
+from zimage_app.models.weights.packed_weights import PackedEmbedding
 from zimage_app.models.weights.weight_file import damaged
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, Qwen3Model
 
 _TEMPLATE = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 """Written out, because the template that comes with a tokenizer may add a system message or an empty thought."""
@@ -33,19 +32,19 @@ _REMEMBERED = 64
 class Tokenizer:
     """The folder's own tokenizer, with ComfyUI's way of reading a prompt."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer: Any = tokenizer
+    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        self._tokenizer = tokenizer
 
     @property
     def size(self) -> int:
         """How many tokens it knows; ids are below."""
-        return len(self._tokenizer)
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     @property
     def knows_chat(self) -> bool:
         """Whether the marks of the chat template are one token each, as they were in training."""
         marks = ("<|im_start|>", "<|im_end|>")
-        return all(len(self._tokenizer(mark, add_special_tokens=False).input_ids) == 1 for mark in marks)
+        return all(len(self._ids(mark)) == 1 for mark in marks)
 
     def ids(self, prompt: str) -> list[int]:
         """Token ids of a prompt in the chat template; nothing padded, nothing cut off.
@@ -56,7 +55,10 @@ class Tokenizer:
         text = _TEMPLATE.format(prompt.replace("\\(", "(").replace("\\)", ")"))
         first, *others = text.split(f" {_EMBEDDING}")
         pieces = [first, *(_EMBEDDING + other for other in others)]
-        return [number for piece in pieces for number in self._tokenizer(piece, add_special_tokens=False).input_ids]
+        return [number for piece in pieces for number in self._ids(piece)]
+
+    def _ids(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -66,11 +68,14 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """
     try:
         check_tokenizer(folder)
-        with FIRST_IMPORT:
-            from transformers import AutoTokenizer
-
-            read = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            tokenizer = Tokenizer(read)
+        whole = folder / "tokenizer.json"
+        if whole.is_file():
+            read = tokenizers.Tokenizer.from_buffer(read_regular(whole, MAX_LIST))
+        else:
+            read = _from_words(folder)
+        read.no_truncation()
+        read.no_padding()
+        tokenizer = Tokenizer(read)
     # The tokenizers library raises bare Exception for a file that it cannot parse.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -88,19 +93,44 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def _from_words(folder: Path) -> tokenizers.Tokenizer:
+    """Qwen's tokenizer of its older files: ``vocab.json``, ``merges.txt`` and the tokens that were added."""
+    lines = read_regular(folder / "merges.txt", MAX_LIST).decode().replace("\r\n", "\n").split("\n")
+    pairs = [line.partition(" ") for line in lines if line and not line.startswith("#version")]
+    merges = [(left, right) for left, _, right in pairs]
+    made = tokenizers.Tokenizer(models.BPE(json.loads(read_regular(folder / "vocab.json", MAX_LIST)), merges))
+    made.normalizer = normalizers.NFC()
+    split = pre_tokenizers.Split(Regex(QWEN_PATTERN), "isolated")
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.pre_tokenizer = pre_tokenizers.Sequence([split, letters])
+    made.decoder = decoders.ByteLevel()
+    config = json.loads(read_regular(folder / "tokenizer_config.json", MAX_LIST))
+    added = sorted(config.get("added_tokens_decoder", {}).items(), key=lambda item: int(item[0]))
+    for number, token in added:
+        made.add_tokens([AddedToken(token["content"], normalized=False, special=bool(token.get("special")))])
+        if made.token_to_id(token["content"]) != int(number):
+            raise ValueError(f"the token {token['content']} cannot have the number {number}")
+    return made
+
+
 class Qwen3TextEncoder:
     """Features of a prompt: hidden state -2 of Qwen3, (tokens, channels) in float32.
 
-    ``model`` has neither the last layer nor the final norm of the full model, so that its output is that state. It
-    computes on ``device``; its layers may visit that one by one (``streaming.py``).
+    It computes on ``device``; layers that are in the computer's memory visit that one by one (``streaming.py``).
     """
 
-    def __init__(self, model: Qwen3Model, tokenizer: Tokenizer, max_tokens: int, device: torch.device) -> None:
-        self.module: Any = model
+    def __init__(self, module: Qwen3, tokenizer: Tokenizer, max_tokens: int, device: torch.device) -> None:
+        self.module = module
         self._device = device
+        self._layers = module.blocks(device)
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self._features: OrderedDict[str, Tensor] = OrderedDict()
+
+    @property
+    def visitors(self) -> int:
+        """How many layers wait in the computer's memory."""
+        return self._layers.visitors
 
     @torch.no_grad()
     def encode(self, prompt: str) -> Tensor:
@@ -117,18 +147,17 @@ class Qwen3TextEncoder:
         return self._features[prompt]
 
     def offload(self) -> bool:
-        """Keep the weights in the computer's memory; the layers visit the device one by one (``streaming.py``)."""
-        if any(isinstance(layer, StreamedLayer) for layer in self.module.layers):
-            return False
-        home = torch.device("cpu")
+        """Keep the weights in the computer's memory, all at once: a prompt is read once. See ``Offloadable``."""
+        saved = False
+        while self._layers.offload():
+            saved = True
+        table = self.module.embed_tokens
         with torch.inference_mode(False), torch.no_grad():
-            self.module.to(home)
-            for item in self.module.modules():
-                if isinstance(item, PackedLinear):
-                    item.weight = item.weight.to(home)
-            self.module.rotary_emb.to(self._device)
-            self.module.layers = torch.nn.ModuleList(StreamedLayer(each, self._device) for each in self.module.layers)
-        return True
+            if isinstance(table, PackedEmbedding):
+                table.weight = table.weight.moved(lambda tensor: tensor.cpu())
+            else:
+                table.to("cpu")
+        return saved
 
     def _encode(self, prompt: str) -> Tensor:
         ids = self._tokenizer.ids(prompt)
@@ -142,19 +171,8 @@ class Qwen3TextEncoder:
             )
         table = self.module.embed_tokens
         # The table may have stayed behind in the computer's memory; what is looked up in it is small.
-        words = table(torch.tensor([ids], device=table.weight.device)).to(self._device)
-        features: Tensor = self.module(inputs_embeds=words, use_cache=False).last_hidden_state[0]
-        return features.float()
-
-
-def shortened(config: Any) -> Any:
-    """A Qwen3 config without its last layer: hidden state -2 of the full model comes before that."""
-    config.num_hidden_layers -= 1
-    config.layer_types = config.layer_types[: config.num_hidden_layers]
-    return config
-
-
-def without_norm(model: Any) -> Any:
-    """The model without its final norm, which hidden state -2 has not been through."""
-    model.norm = torch.nn.Identity()
-    return model
+        words: Tensor = table(torch.tensor(ids, device=table.weight.device)).to(self._device)
+        try:
+            return features(words, self._layers, self.module.config).float()
+        finally:
+            self._layers.release()

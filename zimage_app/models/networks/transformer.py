@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,23 +23,23 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.models.components import AttentionGuidance, PreparedPrompt
 from zimage_app.models.networks.attention import WHOLE, Guided, Sequences, attention
-from zimage_app.models.weights.packed_weights import PackedLinear, StackedLinear
-
-if TYPE_CHECKING:
-    from diffusers import ZImageTransformer2DModel
+from zimage_app.models.networks.kernels import PLAIN, KernelChoice, Kernels
+from zimage_app.models.networks.linears import Weight, linear, linears, weight_of
+from zimage_app.models.networks.streaming import Blocks
+from zimage_app.models.weights.packed_weights import PackedLinear, StackedLinear, packed_linears
 
 TOKEN_MULTIPLE = 32
 """Captions and pictures are padded to this many tokens, with learned vectors that are attended to like any other."""
 _PATCH = 2
+_PIXELS = 8
+"""Along the side of a latent's cell."""
 _HEAD_KEY = "2-1"
 """The module's name for patches of 2 x 2 cells in one frame."""
 _FINAL_EPS = 1e-6
+_QK_EPS = torch.finfo(torch.float32).eps
+"""Of the norms of queries and keys, as ComfyUI has it; diffusers has 1e-5."""
 _COPIED_AT_MOST = 4 * 10**9
 """Bytes of a model on a CPU whose weights are copied to be fused."""
-
-
-Weight = Tensor | Callable[[Tensor], Tensor]
-"""A linear: its matrix (out, in), or something that multiplies by one."""
 
 
 class BlockWeights(NamedTuple):
@@ -60,14 +61,15 @@ class BlockShape(NamedTuple):
     heads: int
     eps: float
     qk_eps: float
+    kernels: Kernels = PLAIN
+    """How its parts are computed."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
-    """A block of the module as the fast forward uses it."""
+class _Norms:
+    """What of a block of the module is used once per stage."""
 
-    weights: BlockWeights
-    norms: tuple[Tensor, Tensor, Tensor, Tensor]
+    weights: tuple[Tensor, Tensor, Tensor, Tensor]
     """Before and after attention, before and after the feed-forward network."""
     adaln: nn.Module | None
     """From the time embedding to this block's modulation; None in the context refiner."""
@@ -110,38 +112,12 @@ class _Layout:
     """What stands behind each picture: its caption, and behind the first one's another that guides it."""
     sequences: Sequences
     """Packed end to end when they are not equally long, or one of them is guided."""
+    kernels: Kernels = PLAIN
 
     @property
     def image_tokens(self) -> int:
         """Tokens of one picture, without padding."""
         return self.grid[0] * self.grid[1]
-
-
-def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Rotary embedding of interleaved pairs (Su et al. 2021, arXiv 2104.09864), in float32.
-
-    ``x`` (rows, N, heads, head), ``rope`` (rows, N, 1, head/2, 2) as cosine and sine.
-    """
-    pairs = x.float().reshape(*x.shape[:-1], -1, 2)
-    if torch.compiler.is_compiling():
-        # The compiler fuses real arithmetic and not complex; run op by op, one complex product is ten times quicker.
-        (a, b), (cos, sin) = pairs.unbind(-1), rope.unbind(-1)
-        turned = torch.stack((a * cos - b * sin, b * cos + a * sin), -1)
-    else:
-        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rope))
-    return turned.flatten(-2).to(x.dtype)
-
-
-def linear(x: Tensor, weight: Weight) -> Tensor:
-    """(..., in) -> (..., out)."""
-    return F.linear(x, weight) if isinstance(weight, Tensor) else weight(x)
-
-
-def linears(x: Tensor, weights: tuple[Weight, ...], count: int) -> Sequence[Tensor]:
-    """What ``count`` linears of one input give, whether their weights are in one or in several."""
-    if len(weights) == 1:
-        return linear(x, weights[0]).chunk(count, -1)
-    return [linear(x, weight) for weight in weights]
 
 
 def block(
@@ -154,16 +130,15 @@ def block(
 ) -> Tensor:
     """One transformer block on ``x`` (rows, N, D), with ``norms`` as (modulated) weights of its four RMS norms."""
     width = (x.shape[-1],)
-    head = (x.shape[-1] // shape.heads,)
     attention_in, attention_out, feed_in, feed_out = norms
     hidden = F.rms_norm(x, width, attention_in, shape.eps)
     q, k, v = (torch.unflatten(part, -1, (shape.heads, -1)) for part in linears(hidden, weights.qkv, 3))
-    q = rotate(F.rms_norm(q, head, weights.norm_q, shape.qk_eps), rope)
-    k = rotate(F.rms_norm(k, head, weights.norm_k, shape.qk_eps), rope)
-    hidden = linear(attention(q, k, v, sequences), weights.out)
+    q = shape.kernels.turn(q, weights.norm_q, rope, shape.qk_eps)
+    k = shape.kernels.turn(k, weights.norm_k, rope, shape.qk_eps)
+    hidden = linear(attention(q, k, v, sequences, shape.kernels.attend), weights.out)
     x = x + F.rms_norm(hidden, width, attention_out, shape.eps)
     gate, up = linears(F.rms_norm(x, width, feed_in, shape.eps), weights.w13, 2)
-    hidden = linear(F.silu(gate) * up, weights.w2)
+    hidden = linear(shape.kernels.gate(gate, up), weights.w2)
     return x + F.rms_norm(hidden, width, feed_out, shape.eps)
 
 
@@ -176,27 +151,33 @@ class FastTransformer:
     part the views, which ``weights_changed`` refuses.
 
     Args:
-        module: its weights may be packed (``quantised.py``).
+        module: ``ZImage``, or diffusers' module, which has its parts; its weights may be packed, and those of main
+            blocks may be in the computer's memory.
         origin: gives a weight by its name as it was loaded, when one that was written to is to be put back.
     """
 
-    def __init__(self, module: ZImageTransformer2DModel, origin: Callable[[str], Tensor] | None = None) -> None:
-        self.module: Any = module
+    def __init__(self, module: Any, origin: Callable[[str], Tensor] | None = None) -> None:
+        self.module = module
         self.origin = origin
+        self.kernels: KernelChoice | None = None
+        """What chooses how blocks are computed; None: the plain way."""
         self.version = 0
-        first = module.layers[0]
-        self.shape = BlockShape(module.n_heads, first.attention_norm1.eps, first.attention.norm_q.eps)
-        # Tensors made in inference mode could never be written again outside it, and a LoRA does just that.
-        with torch.inference_mode(False), torch.no_grad():
-            may_copy = _may_copy(module)
-            self._context = [_fused(item, may_copy) for item in module.context_refiner]
-            self._noise = [_fused(item, may_copy) for item in module.noise_refiner]
-            self._main = [_fused(item, may_copy) for item in module.layers]
-        self._addresses = _addresses(module)
-        self._offloaded = False
-        self._block: Callable[..., Tensor] = block
         self._embed = module.all_x_embedder[_HEAD_KEY]
         self._final = module.all_final_layer[_HEAD_KEY]
+        self.shape = BlockShape(self.module.n_heads, self.module.layers[0].attention_norm1.eps, _QK_EPS)
+        # Tensors made in inference mode could never be written again outside it, and a LoRA does just that.
+        with torch.inference_mode(False), torch.no_grad():
+            join = partial(_joined, may_copy=_may_copy(module))
+            self._context = self._blocks(self.module.context_refiner, join)
+            self._noise = self._blocks(self.module.noise_refiner, join)
+            self._main = self._blocks(self.module.layers, join)
+        self._context_norms = [_norms(item) for item in self.module.context_refiner]
+        self._norms = [_norms(item) for item in (*self.module.noise_refiner, *self.module.layers)]
+        self._addresses = _addresses(module)
+        self._block: Callable[..., Tensor] = block
+
+    def _blocks(self, layers: nn.ModuleList, join: Callable[[BlockWeights], BlockWeights]) -> Blocks[BlockWeights]:
+        return Blocks([_weights(item) for item in layers], self.device, join)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -209,6 +190,13 @@ class FastTransformer:
         """Where it computes."""
         device: torch.device = self._embed.weight.device
         return device
+
+    @property
+    def described(self) -> str:
+        """Its kind, as far as the speed of its blocks depends on it."""
+        packed = next((type(item.weight).__name__ for item in packed_linears(self.module).values()), "plain")
+        config, dtype = self.module.config, str(self.dtype).removeprefix("torch.")
+        return f"{config.dim} wide, {config.n_heads} heads, {dtype}, {packed}"
 
     @property
     def max_tokens(self) -> int:
@@ -224,22 +212,17 @@ class FastTransformer:
             raise RuntimeError("a weight of the transformer was replaced or moved; write weights in place (copy_)")
         self.version += 1
 
-    def offload(self) -> bool:
-        """Keep the matrices of the main blocks, nearly all of the weights, in the computer's memory.
+    @property
+    def visitors(self) -> int:
+        """How many main blocks wait in the computer's memory; each is copied to the device while one computes."""
+        return self._main.visitors
 
-        Each is copied to the device while its block computes. Packed ones stay on the device.
-        """
-        weights = [item.weights for item in self._main]
-        matrices = [part for item in weights for part in (*item.qkv, item.out, *item.w13, item.w2)]
-        if self._offloaded or not all(isinstance(part, Tensor) for part in matrices):
-            return False
-        self._offloaded = True
+    def offload(self) -> bool:
+        """Half of the main blocks that are on the device leave it for the computer's memory. See ``Offloadable``."""
         try:
-            with torch.inference_mode(False), torch.no_grad():
-                self._main = [_at_home(*pair) for pair in zip(self._main, self.module.layers, strict=True)]
+            return self._main.offload()
         finally:
             self._addresses = _addresses(self.module)
-        return True
 
     def compile_blocks(self, **options: Any) -> None:
         """Let torch.compile make one program of a block, used by all layers; ``options`` are torch.compile's."""
@@ -262,8 +245,8 @@ class FastTransformer:
         rope = self._rope(_caption_positions(tokens + pads))[None]
         scale = None if value_scale is None else F.pad(value_scale.to(self.device, self.dtype), (0, pads), value=1.0)
         sequences = WHOLE if scale is None else Sequences(value_scale=scale[None, :, None, None])
-        for item in self._context:
-            hidden = self._block(hidden, item.weights, item.norms, rope, self.shape, sequences)
+        for weights, norms in zip(self._context, self._context_norms, strict=True):
+            hidden = self._block(hidden, weights, norms.weights, rope, self.shape, sequences)
         return Prompt(hidden[0], tokens, self.version, scale)
 
     @torch.no_grad()
@@ -283,7 +266,18 @@ class FastTransformer:
             RequestError: the picture is larger than there are rotary positions.
         """
         mine = [self._own(prompt) for prompt in prompts]
-        return StageEvaluation(self, size, self._layout(size, mine, guidance), sigmas)
+        layout = self._layout(size, mine, guidance)
+        if self.kernels is not None and len(self._noise):
+            layout = replace(layout, kernels=self.kernels.kernels(_described(layout), partial(self._trial, layout)))
+        return StageEvaluation(self, size, layout, sigmas)
+
+    def _trial(self, layout: _Layout, kernels: Kernels) -> Tensor:
+        """What a block of the noise refiner, which is always on the device, makes of a stage's own shape."""
+        generator = torch.Generator(self.device).manual_seed(0)
+        rows, tokens = layout.rope.shape[:2]
+        x = torch.randn(rows, tokens, self.module.config.dim, generator=generator, device=self.device).to(self.dtype)
+        shape = self.shape._replace(kernels=kernels)
+        return block(x, self._noise[0], self._norms[0].weights, layout.rope, shape, layout.sequences)
 
     def _check_caption(self, tokens: int) -> None:
         if tokens > self.max_tokens:
@@ -363,7 +357,7 @@ class FastTransformer:
         """
         time = (1.0 - torch.tensor(list(sigmas), dtype=torch.float32)).to(self.device)
         embedded = self.module.t_embedder(time * self.module.t_scale).to(self.dtype)
-        folded = torch.stack([_fold(item, embedded) for item in (*self._noise, *self._main)], 1)
+        folded = torch.stack([_fold(item, embedded) for item in self._norms], 1)
         final = 1.0 + self._final.adaLN_modulation(embedded)
         return [_Modulation(*pair) for pair in zip(folded.unbind(0), final.unbind(0), strict=True)]
 
@@ -371,13 +365,13 @@ class FastTransformer:
         """v = -net for latents ``x`` (rows, 16, height, width): ComfyUI's sign, denoised = x - sigma v."""
         hidden = self._embed(_patches(x, layout.grid))
         pads = self.module.x_pad_token.expand(layout.rows, layout.image_pads, -1)
+        shape = self.shape._replace(kernels=layout.kernels)
         hidden = torch.cat([hidden, pads], 1)
-        for item, norms in zip(self._noise, modulation.blocks[: len(self._noise)], strict=True):
-            hidden = self._block(hidden, item.weights, norms.unbind(0), layout.image_rope, self.shape, WHOLE)
+        for weights, norms in zip(self._noise, modulation.blocks[: len(self._noise)], strict=True):
+            hidden = self._block(hidden, weights, norms.unbind(0), layout.image_rope, shape, WHOLE)
         hidden = _join(hidden, layout)
-        for item, norms in zip(self._main, modulation.blocks[len(self._noise) :], strict=True):
-            weights = _visiting(item.weights, self.device) if self._offloaded else item.weights
-            hidden = self._block(hidden, weights, norms.unbind(0), layout.rope, self.shape, layout.sequences)
+        for weights, norms in zip(self._main, modulation.blocks[len(self._noise) :], strict=True):
+            hidden = self._block(hidden, weights, norms.unbind(0), layout.rope, shape, layout.sequences)
         hidden = _image_part(hidden, layout)
         hidden = F.layer_norm(hidden, hidden.shape[-1:], None, None, _FINAL_EPS) * modulation.final
         return -_unpatched(self._final.linear(hidden), x.shape, layout.grid)
@@ -411,6 +405,13 @@ class StageEvaluation:
         return self._transformer.velocity(x, self._modulations[sigma], self._layout)
 
 
+def _described(layout: _Layout) -> str:
+    """A stage's shape in words, but for the length of its captions, which changes with each prompt."""
+    width, height = layout.grid[1] * _PATCH * _PIXELS, layout.grid[0] * _PATCH * _PIXELS
+    rows = "" if layout.rows == 1 else f" x {layout.rows}"
+    return f"{width} x {height}{rows}" + ("" if layout.sequences.lengths is None else ", packed")
+
+
 def _may_copy(module: Any) -> bool:
     """Whether fused weights may be copies: on an accelerator, or of a small model.
 
@@ -420,90 +421,46 @@ def _may_copy(module: Any) -> bool:
     return bool(first.device.type != "cpu" or sum(item.nbytes for item in module.parameters()) < _COPIED_AT_MOST)
 
 
-def _fused(module: Any, may_copy: bool) -> _Block:
-    """A block's weights; its q, k, v and w1, w3 become views of two matrices where they may."""
+def _weights(module: Any) -> BlockWeights:
+    """A block's weights as the module has them."""
     attn, feed = module.attention, module.feed_forward
-    weights = BlockWeights(
-        qkv=_stacked((attn.to_q, attn.to_k, attn.to_v), may_copy),
+    return BlockWeights(
+        qkv=(weight_of(attn.to_q), weight_of(attn.to_k), weight_of(attn.to_v)),
         norm_q=attn.norm_q.weight,
         norm_k=attn.norm_k.weight,
-        out=_weight(attn.to_out[0]),
-        w13=_stacked((feed.w1, feed.w3), may_copy),
-        w2=_weight(feed.w2),
+        out=weight_of(attn.to_out[0]),
+        w13=(weight_of(feed.w1), weight_of(feed.w3)),
+        w2=weight_of(feed.w2),
     )
-    norms = (
-        module.attention_norm1.weight,
-        module.attention_norm2.weight,
-        module.ffn_norm1.weight,
-        module.ffn_norm2.weight,
-    )
-    return _Block(weights, norms, module.adaLN_modulation[0] if module.modulation else None)
 
 
-def _weight(layer: Any) -> Weight:
-    weight: Weight = layer if isinstance(layer, PackedLinear) else layer.weight
-    return weight
+def _norms(module: Any) -> _Norms:
+    norms = (module.attention_norm1, module.attention_norm2, module.ffn_norm1, module.ffn_norm2)
+    first, second, third, fourth = (norm.weight for norm in norms)
+    return _Norms((first, second, third, fourth), module.adaLN_modulation[0] if module.modulation else None)
 
 
-def _stacked(layers: tuple[Any, ...], may_copy: bool) -> tuple[Weight, ...]:
-    """The weights of several linears in one matrix, of which each keeps its rows as a view; else one by one."""
-    if all(isinstance(layer, PackedLinear) for layer in layers):
-        together = StackedLinear.of(layers)
-        return layers if together is None else (together,)
-    if any(isinstance(layer, PackedLinear) for layer in layers):
-        return tuple(_weight(layer) for layer in layers)
-    parts = [layer.weight for layer in layers]
-    whole = _contiguous(parts)
+def _joined(weights: BlockWeights, *, may_copy: bool) -> BlockWeights:
+    """A block's q, k, v and its w1, w3 as two matrices, where they are or may become rows of one."""
+    return weights._replace(qkv=_stacked(weights.qkv, may_copy), w13=_stacked(weights.w13, may_copy))
+
+
+def _stacked(parts: tuple[Weight, ...], may_copy: bool) -> tuple[Weight, ...]:
+    """The weights of several linears in one matrix, of which a parameter keeps its rows as a view; else one by one."""
+    packed = [part for part in parts if isinstance(part, PackedLinear)]
+    if packed:
+        together = StackedLinear.of(packed) if len(packed) == len(parts) else None
+        return parts if together is None else (together,)
+    plain = [part for part in parts if isinstance(part, Tensor)]
+    whole = _contiguous(plain)
     if whole is not None:
         return (whole,)
-    if not may_copy:
-        return tuple(parts)
-    whole = torch.cat(parts)
-    rows = torch.split(whole, [part.shape[0] for part in parts])
-    for layer, part in zip(layers, rows, strict=True):
-        layer.weight = nn.Parameter(part, requires_grad=False)
+    if not may_copy or not all(isinstance(part, nn.Parameter) for part in plain):
+        return parts
+    whole = torch.cat(plain)
+    for part, rows in zip(plain, torch.split(whole, [part.shape[0] for part in plain]), strict=True):
+        part.data = rows
     return (whole,)
-
-
-def _at_home(item: _Block, module: Any) -> _Block:
-    """A block whose matrices are in the computer's memory.
-
-    The module's parameters stay the same objects, and views of the fused ones.
-    """
-    attn, feed = module.attention, module.feed_forward
-    qkv = _moved(item.weights.qkv, (attn.to_q, attn.to_k, attn.to_v))
-    w13 = _moved(item.weights.w13, (feed.w1, feed.w3))
-    for layer in (attn.to_out[0], feed.w2):
-        layer.weight.data = layer.weight.data.cpu()
-    return replace(item, weights=item.weights._replace(qkv=qkv, w13=w13))
-
-
-def _moved(weights: tuple[Weight, ...], layers: tuple[Any, ...]) -> tuple[Weight, ...]:
-    whole = weights[0]
-    if len(weights) > 1 or not isinstance(whole, Tensor):
-        for layer in layers:
-            layer.weight.data = layer.weight.data.cpu()
-        return weights
-    home = whole.cpu()
-    for layer, part in zip(layers, torch.split(home, [layer.weight.shape[0] for layer in layers]), strict=True):
-        layer.weight.data = part
-    return (home,)
-
-
-def _visiting(weights: BlockWeights, device: torch.device) -> BlockWeights:
-    """A block's weights on the device, for as long as somebody holds them."""
-
-    def here(weight: Weight) -> Weight:
-        return weight.to(device, non_blocking=True) if isinstance(weight, Tensor) else weight
-
-    return BlockWeights(
-        qkv=tuple(map(here, weights.qkv)),
-        norm_q=weights.norm_q,
-        norm_k=weights.norm_k,
-        out=here(weights.out),
-        w13=tuple(map(here, weights.w13)),
-        w2=here(weights.w2),
-    )
 
 
 def _contiguous(parts: Sequence[Tensor]) -> Tensor | None:
@@ -524,13 +481,13 @@ def _addresses(module: Any) -> list[int]:
     return [parameter.data_ptr() for parameter in module.parameters()]
 
 
-def _fold(item: _Block, embedded: Tensor) -> Tensor:
+def _fold(item: _Norms, embedded: Tensor) -> Tensor:
     """Norm weights (T, 4, D) of one block under the time embeddings (T, channels)."""
     if item.adaln is None:
         raise TypeError("this block has no modulation")
     scale_attention, gate_attention, scale_feed, gate_feed = item.adaln(embedded).float().chunk(4, 1)
     factors = (1.0 + scale_attention, gate_attention.tanh(), 1.0 + scale_feed, gate_feed.tanh())
-    folded = [weight.float() * factor for weight, factor in zip(item.norms, factors, strict=True)]
+    folded = [weight.float() * factor for weight, factor in zip(item.weights, factors, strict=True)]
     return torch.stack(folded, 1).to(embedded.dtype)
 
 

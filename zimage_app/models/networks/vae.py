@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
-
-
 _TILE = 48
-"""Latent cells along a tile's edge: 384 pixels, of which a quarter is blended with the next tile."""
+"""Latent cells along a tile's edge, 384 pixels."""
+_OVERLAP = 12
+"""Latent cells that neighbouring tiles share, and over which they are blended."""
+_PIXELS = 8
+"""Of a latent cell's edge."""
 
 
 class VaeCodec:
-    """diffusers' ``AutoencoderKL`` behind the Codec protocol."""
+    """``Autoencoder``, or diffusers' module, which has its parts, behind the Codec protocol."""
 
-    def __init__(self, module: AutoencoderKL) -> None:
-        self.module: Any = module
-        self.module.tile_latent_min_size = _TILE
-        self.module.tile_sample_min_size = 8 * _TILE
-        self._device: torch.device = module.device
-        self._dtype: torch.dtype = module.dtype
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        weight = next(module.parameters())
+        self._device = weight.device
+        self._dtype = weight.dtype
         # Only image-to-image encodes, so the encoder waits in the computer's memory, and on a CPU in its file.
         self.module.encoder.to("cpu")
         if self._device.type == "cpu":
@@ -37,7 +37,7 @@ class VaeCodec:
         The latent goes straight into the decoder; y in -1…1 becomes (y + 1) / 2, clamped (HOW-IT-COMPUTES.md
         section 2).
         """
-        return self._decoded(latent)
+        return _picture(self._pixels(latent.to(self._device, self._dtype)))
 
     @torch.no_grad()
     def decode_tiled(self, latent: Tensor) -> Tensor:
@@ -45,17 +45,15 @@ class VaeCodec:
 
         Where the latent is larger than a tile, colours differ a little: the decoder's norms see a tile, not the whole.
         """
-        self.module.enable_tiling()
-        try:
-            return self._decoded(latent)
-        finally:
-            self.module.disable_tiling()
-
-    def _decoded(self, latent: Tensor) -> Tensor:
         placed = latent.to(self._device, self._dtype)
-        decoded: Tensor = self.module.decode(placed, return_dict=False)[0]
-        picture = ((decoded[0].float() + 1.0) / 2.0).clamp(0.0, 1.0)
-        return picture.permute(1, 2, 0).contiguous().cpu()
+        rows = [[self._pixels(tile) for tile in _tiles(row, 3)] for row in _tiles(placed, 2)]
+        return _picture(_blended([_blended(row, 3) for row in rows], 2))
+
+    def _pixels(self, latent: Tensor) -> Tensor:
+        if self.module.post_quant_conv is not None:
+            latent = self.module.post_quant_conv(latent)
+        pixels: Tensor = self.module.decoder(latent)
+        return pixels
 
     @torch.no_grad()
     def encode(self, picture: Tensor) -> Tensor:
@@ -72,3 +70,29 @@ class VaeCodec:
         if module.quant_conv is not None:
             moments = module.quant_conv(moments)
         return moments.chunk(2, dim=1)[0].float().cpu()
+
+
+def _picture(pixels: Tensor) -> Tensor:
+    """(1, 3, h, w) in -1…1 -> (h, w, 3) in 0…1, float32 on the CPU."""
+    return ((pixels[0].float() + 1.0) / 2.0).clamp(0.0, 1.0).permute(1, 2, 0).contiguous().cpu()
+
+
+def _tiles(latent: Tensor, axis: int) -> list[Tensor]:
+    """Overlapping pieces along an axis; the last one may be shorter."""
+    length, step = latent.shape[axis], _TILE - _OVERLAP
+    starts = range(0, max(1, length - _OVERLAP), step)
+    return [latent.narrow(axis, start, min(_TILE, length - start)) for start in starts]
+
+
+def _blended(tiles: Sequence[Tensor], axis: int) -> Tensor:
+    """Decoded tiles side by side; where two overlap, one fades into the other."""
+    shared = _OVERLAP * _PIXELS
+    whole = tiles[0]
+    for tile in tiles[1:]:
+        shape = [1, 1, 1, 1]
+        shape[axis] = shared
+        share = (torch.arange(shared, device=tile.device, dtype=tile.dtype) / shared).view(shape)
+        seam = torch.lerp(whole.narrow(axis, whole.shape[axis] - shared, shared), tile.narrow(axis, 0, shared), share)
+        kept = whole.narrow(axis, 0, whole.shape[axis] - shared)
+        whole = torch.cat([kept, seam, tile.narrow(axis, shared, tile.shape[axis] - shared)], axis)
+    return whole

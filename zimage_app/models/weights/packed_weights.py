@@ -5,8 +5,8 @@ If the device supports its format, a packed weight is multiplied in that format;
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import torch
@@ -43,8 +43,8 @@ class PackedWeight(Protocol):
         """Multiply: (..., in) -> (..., out), in the dtype of ``x``."""
         ...
 
-    def to(self, device: torch.device) -> PackedWeight:
-        """Return the weight on a device, still packed."""
+    def moved(self, move: Callable[[Tensor], Tensor]) -> PackedWeight:
+        """The same weight of tensors that have been through ``move``, still packed."""
         ...
 
 
@@ -79,9 +79,9 @@ class GgufWeight:
         """Multiply: (..., in) -> (..., out)."""
         return F.linear(x, self.dense())
 
-    def to(self, device: torch.device) -> GgufWeight:
-        """Return the weight on a device, still packed."""
-        return replace(self, blocks=self.blocks.to(device))
+    def moved(self, move: Callable[[Tensor], Tensor]) -> GgufWeight:
+        """See ``PackedWeight``."""
+        return replace(self, blocks=move(self.blocks))
 
     def rows(self, indices: Tensor) -> Tensor:
         """Return the rows of ``indices`` (...), unpacked: (..., in)."""
@@ -130,9 +130,9 @@ class Float8Weight:
         """Multiply: (..., in) -> (..., out)."""
         return F.linear(x, self.dense())
 
-    def to(self, device: torch.device) -> Float8Weight:
-        """Return the weight on a device, still packed."""
-        return replace(self, stored=self.stored.to(device), scale=None if self.scale is None else self.scale.to(device))
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Float8Weight:
+        """See ``PackedWeight``."""
+        return replace(self, stored=move(self.stored), scale=None if self.scale is None else move(self.scale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +176,14 @@ class KitchenWeight:
         flat = QuantizedTensor.from_float(x.reshape(-1, x.shape[-1]), self.input_layout, scale=self.input_scale)
         return F.linear(flat, self.tensor).to(x.dtype).reshape(*x.shape[:-1], -1)
 
-    def to(self, device: torch.device) -> KitchenWeight:
-        """Return the weight on a device, still packed."""
-        scale = None if self.input_scale is None else self.input_scale.to(device)
-        return replace(self, tensor=self.tensor.to(device), input_scale=scale)
+    def moved(self, move: Callable[[Tensor], Tensor]) -> KitchenWeight:
+        """See ``PackedWeight``."""
+        params = self.tensor.params
+        values = {item.name: getattr(params, item.name) for item in fields(params)}
+        moved = {name: move(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+        tensor = type(self.tensor)(move(self.tensor._qdata), self.tensor._layout_cls, type(params)(**moved))
+        scale = None if self.input_scale is None else move(self.input_scale)
+        return replace(self, tensor=tensor, input_scale=scale)
 
 
 def packed_weight(

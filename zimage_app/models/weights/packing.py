@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.models.weights.gguf_file import ARCHITECTURE
@@ -301,26 +302,78 @@ def _refuse_orphans(weights: Weights, companions: Mapping[str, Mapping[str, str]
         )
 
 
+_TRANSFORMER_NAMES = {
+    "x_embedder.": "all_x_embedder.2-1.",
+    "final_layer.": "all_final_layer.2-1.",
+    ".attention.q_norm.": ".attention.norm_q.",
+    ".attention.k_norm.": ".attention.norm_k.",
+    ".attention.out.": ".attention.to_out.0.",
+}
+"""Parts of the original names, and diffusers' in their stead."""
+_FUSED = ".attention.qkv."
+
+
 def transformer_names(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
     """Convert the transformer's original names (``x_embedder``, fused ``attention.qkv``) to diffusers' names."""
     del config
     named = tensors
-    if any(".attention.qkv." in key or key.startswith("x_embedder.") for key in tensors):
-        from diffusers.loaders.single_file_utils import convert_z_image_transformer_checkpoint_to_diffusers
-
-        named = convert_z_image_transformer_checkpoint_to_diffusers(dict(tensors))
+    if any(_FUSED in key or key.startswith("x_embedder.") for key in tensors):
+        named = {}
+        for key, tensor in tensors.items():
+            named |= _transformer_weight(key, tensor)
     pads = ("x_pad_token", "cap_pad_token")
     return {key: tensor[None] if key in pads and tensor.ndim == 1 else tensor for key, tensor in named.items()}
+
+
+def _transformer_weight(key: str, tensor: Tensor) -> Tensors:
+    if key == "norm_final.weight":  # in the files, and used by nobody
+        return {}
+    if _FUSED in key:
+        parts = zip(("to_q", "to_k", "to_v"), tensor.chunk(3), strict=True)
+        return {key.replace("qkv", name): part for name, part in parts}
+    for old, new in _TRANSFORMER_NAMES.items():
+        if key.startswith(old) or (old.startswith(".") and old in key):
+            return {key.replace(old, new, 1): tensor}
+    return {key: tensor}
+
+
+_VAE_NAMES = {
+    r"(encoder|decoder)\.mid\.block_1\.": r"\1.mid_block.resnets.0.",
+    r"(encoder|decoder)\.mid\.block_2\.": r"\1.mid_block.resnets.1.",
+    r"(encoder|decoder)\.mid\.attn_1\.norm\.": r"\1.mid_block.attentions.0.group_norm.",
+    r"(encoder|decoder)\.mid\.attn_1\.([qkv])\.": r"\1.mid_block.attentions.0.to_\2.",
+    r"(encoder|decoder)\.mid\.attn_1\.proj_out\.": r"\1.mid_block.attentions.0.to_out.0.",
+    r"(encoder|decoder)\.norm_out\.": r"\1.conv_norm_out.",
+    r"encoder\.down\.(\d)\.block\.(\d)\.": r"encoder.down_blocks.\1.resnets.\2.",
+    r"encoder\.down\.(\d)\.downsample\.": r"encoder.down_blocks.\1.downsamplers.0.",
+    r"decoder\.up\.(\d)\.block\.(\d)\.": r"decoder.up_blocks.\1.resnets.\2.",
+    r"decoder\.up\.(\d)\.upsample\.": r"decoder.up_blocks.\1.upsamplers.0.",
+}
+"""How the original names begin, and diffusers' in their stead."""
 
 
 def vae_names(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
     """Convert the VAE's original names (``mid.block_1``) to diffusers' names."""
     if not any(".mid.block_1." in key for key in tensors):
         return tensors
-    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+    last = len(config.get("block_out_channels", ())) - 1
+    named = {_vae_name(key, last): tensor for key, tensor in tensors.items()}
+    # There, the attention's matrices are convolutions of one pixel.
+    flat = re.compile(r"(en|de)coder\.mid_block\.attentions\.0\.to_.*weight")
+    return {
+        key: tensor[..., 0, 0] if tensor.ndim == 4 and flat.fullmatch(key) else tensor for key, tensor in named.items()
+    }
 
-    converted: Tensors = convert_ldm_vae_checkpoint(dict(tensors), config)
-    return converted
+
+def _vae_name(key: str, last: int) -> str:
+    # The original counts the decoder's levels from the picture's size, diffusers from the latent's.
+    key = re.sub(r"^decoder\.up\.(\d)\.", lambda found: f"decoder.up.{last - int(found[1])}.", key)
+    key = key.replace(".nin_shortcut.", ".conv_shortcut.")
+    for pattern, name in _VAE_NAMES.items():
+        new, found = re.subn(f"^{pattern}", name, key)
+        if found:
+            return new
+    return key
 
 
 _LLAMA_BLOCKS = {
@@ -341,7 +394,7 @@ _LLAMA_NAMES = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "
 
 
 def text_names(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
-    """Rename llama.cpp's keys, and drop weights that are never used: last layer, final norm, head (see ``text.py``)."""
+    """Without what is never computed: the last layer, the final norm and the head (``networks/qwen3.py``)."""
     last = f"layers.{int(config['num_hidden_layers']) - 1}."
     unused = ("norm.weight", "lm_head.weight")
     named = {_from_llama(key): tensor for key, tensor in tensors.items()}

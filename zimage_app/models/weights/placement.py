@@ -48,12 +48,24 @@ class MemoryPlan:
     capability: tuple[int, int] | None = None
     """CUDA compute capability; None on other devices."""
     stream_text: bool = False
-    """Whether the text encoder stays in the computer's memory and its layers are copied to the device one by one."""
+    """The text encoder stays in the computer's memory; its layers visit the device one by one."""
+    visitors: int = 0
+    """So many of the transformer's main blocks stay in the computer's memory and visit the device."""
+
+    @property
+    def at_home(self) -> MemoryPlan:
+        """The plan for weights that stay in the computer's memory."""
+        return replace(self, device=torch.device("cpu"))
 
     @property
     def for_text(self) -> MemoryPlan:
-        """The plan for the text encoder's weights."""
-        return replace(self, device=torch.device("cpu")) if self.stream_text else self
+        """Where the text encoder's weights are kept."""
+        return self.at_home if self.stream_text else self
+
+    def waiting(self, blocks: int) -> frozenset[int]:
+        """Which of so many main blocks are the visitors: evenly spread, so that blocks compute while they come."""
+        count = min(self.visitors, blocks)
+        return frozenset(n for n in range(blocks) if (n + 1) * count // blocks > n * count // blocks)
 
     def holding(self, packing: str) -> Holding:
         """Return how weights of a format (a key of ``packing.FORMATS`` or one of ``GGUF_BLOCKS``) are held.

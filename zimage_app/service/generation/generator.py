@@ -24,11 +24,15 @@ from zimage_app.domain.wildcards import Lines
 from zimage_app.engine.run import PrepareStage, StartImages, run
 from zimage_app.engine.stage_memory import StageMemory
 from zimage_app.models.components import Components
+from zimage_app.models.device import device_title
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.load.loader import LoadProgress, load_components
 from zimage_app.models.load.memory_plan import plan_memory
 from zimage_app.models.lora import LoraManager, ResolvedLora
+from zimage_app.models.networks.kernels import CANDIDATES, KernelChoice
+from zimage_app.models.networks.transformer import FastTransformer
+from zimage_app.service.generation.kernel_memory import KernelMemory
 from zimage_app.service.generation.masks import fitted
 from zimage_app.service.generation.start_pictures import PictureInputs, inputs_of
 from zimage_app.service.library.loras import LoraLibrary
@@ -71,13 +75,18 @@ class Generator:
         """``memory``: maximum bytes of cached stage results."""
         self._components = components
         self._inputs = inputs or PictureInputs(HOME_FOLDER / "outputs")
-        self.about = about
-        """Messages about device and dtype, and how weights are held in memory."""
+        self._about = about
         self._loras = loras
         self._wildcard = wildcard
         self._lora_manager = LoraManager(components.transformer)
         self._memory = StageMemory(memory)
         self._busy = threading.Lock()
+
+    @property
+    def about(self) -> tuple[Text, ...]:
+        """Where and in what the model computes, how its weights are held, and which kernels were found quicker."""
+        choice = getattr(self._components.transformer, "kernels", None)
+        return self._about + (() if choice is None else choice.notes)
 
     @property
     def card(self) -> ModelCard:
@@ -173,10 +182,22 @@ class Loading:
     """Called with the progress of reading."""
     cancelled: Callable[[], bool] | None = None
     memory: int = 0
-    """Maximum bytes of cached stage results."""
+    """Bytes of stages that it remembers."""
+    most: int | None = None
+    """Bytes of the device's memory that may be taken; None: all that are free."""
+    kernels: KernelMemory | None = None
+    """Where it is kept which kernels are quicker on this machine; None: only the plain ones are used."""
+    lasting: bool = False
+    """Many pictures are expected, so that compiling a kernel may be worth its seconds."""
 
 
 _AS_USUAL = Loading()
+
+
+def loading_as(config: StudioConfig) -> Loading:
+    """How a process that is set up so loads its model."""
+    kernels = None if config.plain else KernelMemory(config.state / "kernels.json")
+    return Loading(config.device, memory=config.stage_memory, most=config.device_memory, kernels=kernels)
 
 
 def load_generator(model: str = "demo", config: StudioConfig | None = None) -> Generator:
@@ -188,7 +209,7 @@ def load_generator(model: str = "demo", config: StudioConfig | None = None) -> G
     config = config or StudioConfig()
     source, loras = find_model(model, config.shelves), LoraLibrary(*config.lora_folders)
     wildcard, inputs = WildcardLibrary(*config.wildcard_folders).lines, inputs_of(config)
-    return load_source(source, loras, Loading(config.device, memory=config.stage_memory), wildcard, inputs)
+    return load_source(source, loras, loading_as(config), wildcard, inputs)
 
 
 def load_source(
@@ -202,6 +223,12 @@ def load_source(
 
     Raises what ``plan_memory`` and ``load_components`` raise.
     """
-    plan = plan_memory(source, loading.device)
+    plan = plan_memory(source, loading.device, loading.most)
     components = load_components(source, plan, loading.progress, loading.cancelled)
+    transformer = components.transformer
+    if loading.kernels is not None and isinstance(transformer, FastTransformer):
+        candidates = [each for each in CANDIDATES if loading.lasting or not each.compiled]
+        kind = f"{transformer.described}, {len(candidates)} candidates"
+        here = loading.kernels.on(device_title(transformer.device), kind)
+        transformer.kernels = KernelChoice(transformer.device, transformer.dtype, here, candidates)
     return Generator(components, loras, (plan.reason, *components.notes), wildcard, inputs, loading.memory)

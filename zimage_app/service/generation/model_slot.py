@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
     from zimage_app.models.load.loader import LoadProgress
@@ -29,21 +30,13 @@ class ModelSlot:
     """Holds one loaded model at a time. Only one thread may call ``model``."""
 
     def __init__(
-        self,
-        loras: LoraLibrary,
-        inputs: PictureInputs | None = None,
-        *,
-        borrow: bool = False,
-        device: str | None = None,
-        memory: int = 0,
+        self, loras: LoraLibrary, inputs: PictureInputs | None = None, config: StudioConfig | None = None
     ) -> None:
-        """``memory``: maximum bytes of cached stage results of a loaded model."""
         self._loras = loras
         self._inputs = inputs
-        self._borrow = borrow
-        self._memory = memory
-        self.device = device
-        """Device for the next model to load; None means the machine's best device."""
+        self._config = config or StudioConfig()
+        self.device = self._config.device
+        """Where the next model is loaded; None: on the best device that there is."""
         self._generator: Generator | None = None
         self._loaded_for = ""
         """The argument ``device`` of ``model`` that the loaded model was loaded with."""
@@ -69,16 +62,22 @@ class ModelSlot:
         if self._generator is not None and (self._generator.card.name, self._loaded_for) == (name, device):
             return self._generator
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
-        from zimage_app.models.load.loader import check_model  # imports torch and diffusers, which takes seconds
-        from zimage_app.service.generation.generator import Loading, load_source
+        from zimage_app.models.load.loader import check_model  # these import torch and diffusers: seconds
+        from zimage_app.service.generation.generator import load_source, loading_as
 
         if self._generator is not None and self._generator.on_accelerator:
             # Two models rarely fit into a device's memory: check the new one's files, then free the old one.
             check_model(source)
             self.clear()
-        loading = Loading(device or self.device, lambda step: tell(_words(title, step)), cancelled, self._memory)
+        loading = replace(
+            loading_as(self._config),
+            device=device or self.device,
+            progress=lambda step: tell(_words(title, step)),
+            cancelled=cancelled,
+            lasting=True,
+        )
         generator = load_source(source, self._loras, loading, inputs=self._inputs)
-        if self._borrow:
+        if self._config.borrowed_gpu:
             from zimage_app.service.generation.zero_gpu import BorrowedGenerator
 
             generator = BorrowedGenerator(generator)

@@ -43,7 +43,11 @@ class StudioConfig:
     model: str | None = None
     """The model to start with; None: Z-Image-Turbo where it is on this machine, else the demo model."""
     device: str | None = None
-    """Device of the models, as in ``cuda:1``; None: the best available one."""
+    """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
+    device_memory: int | None = None
+    """Bytes of the device's memory that a model may take; None: all that are free."""
+    plain: bool = False
+    """Only torch's own arithmetic, whatever else may be quicker on the device."""
     stage_memory: int = 256 * 2**20
     """Bytes of the cache of finished stages of a loaded model; 0: no cache."""
     offline: bool = False

@@ -84,6 +84,12 @@ class Settings(BaseModel):
         Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d{1,3})?)$"),
         _about("where models compute: auto, cpu, cuda, cuda:1, xpu or mps", "DEVICE", "auto, the best one"),
     ] = None
+    device_memory: Annotated[
+        float | None,
+        Field(ge=1, le=1024),
+        _about("how much of the device's memory a model may take; the rest of it waits elsewhere", "GB", "all"),
+    ] = None
+    plain: Annotated[bool, _about("compute with torch's own kernels only; quicker ones are not looked for")] = False
     host: Annotated[_Name, _about("address to listen on", "ADDRESS")] = "127.0.0.1"
     port: Annotated[int | None, Field(ge=1, le=65535), _about("port", "NUMBER", "7860, or the next free one")] = None
     share: Annotated[bool, _about("make a temporary public link")] = False
@@ -151,6 +157,8 @@ class Settings(BaseModel):
             model=self.model,
             device=None if self.device == "auto" else self.device,
             offline=self.offline,
+            plain=self.plain,
+            device_memory=None if self.device_memory is None else int(self.device_memory * 2**30),
             stage_memory=self.stage_memory * 2**20,
             shared=self.share or self.public,
             interrupted="report" if self.interrupted == "report" else "run again",

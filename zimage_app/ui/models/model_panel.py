@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 Data = dict[str, Any]
 
 _ADVERTISED = "z-image-turbo"
-"""The model that is offered to somebody who has only the demo."""
+"""The model that is offered where there is no card that another one would suit."""
 _DEMO = "demo"
 _PARTS = {
     "transformer": Text("transformer", "变换器"),
@@ -88,20 +88,25 @@ def _devices(studio: Studio, language: Language) -> Data:
 
 def panel_data(studio: Studio, language: Language) -> Data:
     """Everything that the panel shows."""
-    views = sorted(studio.models.views(), key=lambda view: (view.state != "ready", view.name != _ADVERTISED, view.name))
+    suits = studio.suggested_model
+    best = suits or _ADVERTISED
+    views = sorted(studio.models.views(), key=lambda view: (view.state != "ready", view.name != best, view.name))
     loaded = studio.loaded()
     fetch = studio.models.fetching()
     titles = {view.name: view.card.title.to(language) for view in views}
     return {
         "allowed": not studio.shared,
-        "headline": _headline(views, fetch, titles, language, loaded.name if loaded else ""),
-        "models": [_row(view, language, loaded.about if loaded and loaded.name == view.name else ()) for view in views],
+        "headline": _headline((views, best), fetch, titles, language, loaded.name if loaded else ""),
+        "models": [
+            _row(view, language, loaded.about if loaded and loaded.name == view.name else (), suits=view.name == suits)
+            for view in views
+        ],
         "progress": _progress(fetch, titles, language) if fetch else None,
         "sources": list(SOURCES),
     }
 
 
-def _row(view: ModelView, language: Language, about: tuple[Text, ...]) -> Data:
+def _row(view: ModelView, language: Language, about: tuple[Text, ...], *, suits: bool) -> Data:
     if about:
         text = say("model_in_memory", language, where=about[0].to(language))
     elif view.state == "fetch":
@@ -110,6 +115,8 @@ def _row(view: ModelView, language: Language, about: tuple[Text, ...]) -> Data:
         text = known or say("model_incomplete", language, parts=missing)
     else:
         text = say("model_ready" if view.state == "ready" else "model_broken", language)
+    if suits and view.state == "fetch":
+        text = say("model_suits", language, state=text)
     details = [*about[1:], *view.notes] if about else list(view.notes)
     return {
         "name": view.name,
@@ -144,14 +151,19 @@ def _said(error: StudioError) -> Text:
 
 
 def _headline(
-    views: Sequence[ModelView], fetch: FetchView | None, titles: Mapping[str, str], language: Language, loaded: str
+    offers: tuple[Sequence[ModelView], str],
+    fetch: FetchView | None,
+    titles: Mapping[str, str],
+    language: Language,
+    loaded: str,
 ) -> str:
-    """The one line that is seen while the panel is closed."""
+    """The one line that is seen while the panel is closed. Of ``offers``, all models and the one that suits."""
+    views, best = offers
     if fetch is not None and not fetch.over:
         percent = round(100 * fetch.progress.fraction) if fetch.progress else 0
         return say("models_fetching", language, title=titles.get(fetch.model, fetch.model), percent=percent)
     if {view.name for view in views if view.state == "ready"} <= {_DEMO}:
-        offered = next((view for view in views if view.name == _ADVERTISED), None)
+        offered = next((view for view in views if view.name == best), None)
         if offered is not None:
             size = shown_size(offered.about) if offered.about else ""
             return say("models_offer", language, title=offered.card.title.to(language), size=size)

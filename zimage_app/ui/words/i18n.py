@@ -50,6 +50,7 @@ WORDS: dict[str, Text] = {
     "model_ready": Text("ready", "就绪"),
     "model_in_memory": Text("in memory: {where}", "已加载：{where}"),
     "model_absent": Text("not here yet, {size}", "未下载，{size}"),
+    "model_suits": Text("{state}; suits this machine", "{state}，适合本机"),
     "model_incomplete": Text("to be fetched: {parts}", "待下载：{parts}"),
     "model_broken": Text("cannot be used", "无法使用"),
     "fetch": Text("Fetch…", "下载…"),

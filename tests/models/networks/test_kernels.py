@@ -1,0 +1,187 @@
+"""Candidates on a played clock: only one that is right and quicker is taken, and what was found is remembered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.models.stock import golden_module, normal, rel
+from zimage_app.models.networks.kernels import CANDIDATES, PLAIN, Candidate, KernelChoice, Kernels, kitchen_turn
+from zimage_app.models.networks.transformer import FastTransformer
+
+CPU = torch.device("cpu")
+
+
+class InMemory:
+    """What was chosen, in a dictionary."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Mapping[str, str]] = {}
+
+    def get(self, key: str) -> Mapping[str, str]:
+        """See ``Remembered``."""
+        return self.kept.get(key, {})
+
+    def put(self, key: str, names: Mapping[str, str]) -> None:
+        """See ``Remembered``."""
+        self.kept[key] = names
+
+
+class Played:
+    """Candidates for one part, and how long a trial with each is said to take."""
+
+    def __init__(self, seconds: Mapping[str, float], makers: Mapping[str, Callable[..., Tensor]]) -> None:
+        self.asked: list[str] = []
+        self._seconds = seconds
+        self._makers = makers
+        self.last = "plain"
+
+    def candidates(self) -> Iterator[Candidate]:
+        """In the table's form."""
+        for name in self._makers:
+            yield Candidate("gate", name, lambda *_: True, partial(self._noted, name))
+
+    def _noted(self, name: str) -> Callable[..., Tensor]:
+        def gate(*given: Tensor) -> Tensor:
+            self.asked.append(name)
+            self.last = name
+            return self._makers[name](*given)
+
+        return gate
+
+    def clock(self, work: Callable[[], object]) -> float:
+        """The played time of what ran in ``work``."""
+        self.last = "plain"
+        work()
+        return self._seconds[self.last]
+
+
+def wrong(gate: Tensor, up: Tensor) -> Tensor:
+    return F.silu(gate) * up * 1.1
+
+
+def failing(*given: Tensor) -> Tensor:
+    raise RuntimeError(f"no kernel image is available for execution on the device ({len(given)})")
+
+
+def nan(gate: Tensor, up: Tensor) -> Tensor:
+    return gate * up * float("nan")
+
+
+def right(gate: Tensor, up: Tensor) -> Tensor:
+    return up * F.silu(gate)
+
+
+def trial(kernels: Kernels) -> Tensor:
+    return kernels.gate(normal(4, 8), normal(4, 8, seed=1))
+
+
+def chosen(played: Played, remembered: InMemory) -> KernelChoice:
+    return KernelChoice(CPU, torch.float32, remembered, list(played.candidates()), played.clock)
+
+
+@pytest.mark.parametrize(
+    ("name", "maker", "seconds", "taken", "told"),
+    [
+        ("good", right, 0.8, True, ""),
+        ("hardly quicker", right, 0.98, False, ""),
+        ("slower", right, 1.5, False, ""),
+        ("wrong", wrong, 0.1, False, "gate by wrong is wrong here"),
+        ("not a number", nan, 0.1, False, "is wrong here"),
+        ("failing", failing, 0.1, False, "no kernel image"),
+    ],
+)
+def test_a_candidate_must_be_right_and_quicker(
+    name: str, maker: Callable[..., Tensor], seconds: float, taken: bool, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    played, remembered = Played({"plain": 1.0, name: seconds}, {name: maker}), InMemory()
+    choice = chosen(played, remembered)
+    with caplog.at_level(logging.WARNING):
+        kernels = choice.kernels("672 x 864", trial)
+    assert remembered.kept == {"672 x 864": {"gate": name if taken else "plain"}}
+    assert [record.message for record in caplog.records if told and told in record.message] or not told
+    assert bool(caplog.records) == bool(told)
+    played.asked.clear()
+    assert torch.equal(trial(kernels), trial(PLAIN))
+    assert played.asked == ([name] if taken else [])
+    assert [("SwiGLU by good" in note.en, "good" in note.zh) for note in choice.notes] == (
+        [(True, True)] if taken else []
+    )
+
+
+def test_the_quickest_of_several_is_taken_once_per_shape_and_remembered() -> None:
+    makers: dict[str, Callable[..., Tensor]] = {"one": right, "two": right, "three": failing}
+    played, remembered = Played({"plain": 1.0, "one": 0.9, "two": 0.7, "three": 0.1}, makers), InMemory()
+    choice = chosen(played, remembered)
+    choice.kernels("a", trial)
+    tried = len(played.asked)
+    choice.kernels("a", trial)
+    assert len(played.asked) == tried
+    choice.kernels("b", trial)
+    assert len(played.asked) > tried
+    assert remembered.kept == {"a": {"gate": "two"}, "b": {"gate": "two"}}
+    played.asked.clear()
+    again = chosen(played, remembered).kernels("a", trial)
+    assert played.asked == [], "what is known is not tried again"
+    trial(again)
+    assert played.asked == ["two"]
+
+
+def test_on_a_cpu_nothing_is_tried() -> None:
+    def never(kernels: Kernels) -> Tensor:
+        raise AssertionError(kernels)
+
+    assert KernelChoice(CPU, torch.float32, InMemory()).kernels("a", never) is PLAIN
+
+
+def test_the_table_is_sound() -> None:
+    assert {each.part for each in CANDIDATES} == set(Kernels._fields)
+    assert len({(each.part, each.name) for each in CANDIDATES}) == len(CANDIDATES)
+    cuda = torch.device("cuda")
+    assert any(each.fits(cuda, torch.bfloat16) for each in CANDIDATES)
+    assert not any(each.fits(cuda, torch.float32) for each in CANDIDATES)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_comfy_kitchens_norm_and_rotation_are_ours(dtype: torch.dtype) -> None:
+    """Here in its portable form; the fused one is compared on the device."""
+    x, weight = normal(2, 40, 3, 16).to(dtype), normal(16, seed=1).to(dtype)
+    angle = normal(2, 40, 1, 8, seed=2)
+    rope = torch.stack((angle.cos(), angle.sin()), -1)
+    found = kitchen_turn()(x, weight, rope, 1e-6)
+    assert found.dtype == dtype
+    assert rel(found, PLAIN.turn(x, weight, rope, 1e-6)) < (1e-6 if dtype == torch.float32 else 1e-2)
+
+
+def test_a_stage_computes_with_what_was_chosen_for_its_shape() -> None:
+    fast = FastTransformer(golden_module())
+    played = Played({"plain": 1.0, "good": 0.5}, {"good": right})
+    remembered = InMemory()
+    features, x = normal(20, 64), normal(1, 16, 8, 6)
+
+    def velocity() -> Tensor:
+        return fast.evaluation((8, 6), [fast.prompt(features)], [0.5])(x, 0.5)
+
+    wanted = velocity()
+    fast.kernels = chosen(played, remembered)
+    found = velocity()
+    assert remembered.kept == {"48 x 64": {"gate": "good"}}
+    assert rel(found, wanted) < 1e-6
+    played.asked.clear()
+    velocity()
+    assert len(played.asked) == len(fast.module.noise_refiner) + len(fast.module.layers)
+
+
+def test_a_wide_stage_is_another_shape() -> None:
+    fast = FastTransformer(golden_module())
+    fast.kernels = chosen(Played({"plain": 1.0, "good": 0.5}, {"good": right}), remembered := InMemory())
+    prompts: Any = [fast.prompt(normal(length, 64)) for length in (20, 60)]
+    fast.evaluation((8, 6), prompts, [0.5])
+    assert list(remembered.kept) == ["48 x 64 x 2, packed"]

@@ -1,0 +1,140 @@
+"""Blocks that visit a device compute what they computed there, however early or late their copies are carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.played_card import CARD, MixUp, played_card
+from zimage_app.models.device import CopiesInTurn, home_memory
+from zimage_app.models.networks.linears import Weight, linear
+from zimage_app.models.networks.streaming import Blocks
+from zimage_app.models.weights.packed_weights import Float8Weight, PackedLinear
+from zimage_app.models.weights.placement import MemoryPlan, plan_for
+
+CPU = torch.device("cpu")
+Made = TypeVar("Made")
+
+
+class Pair(NamedTuple):
+    """A block of a plain matrix and one that is packed."""
+
+    first: Tensor
+    both: tuple[Weight, ...]
+
+
+def pairs(count: int) -> list[Pair]:
+    """Blocks of random weights, of different sizes."""
+    torch.manual_seed(3)
+    made = []
+    for number in range(count):
+        packed = Float8Weight(torch.randn(4, 4).to(torch.float8_e4m3fn), torch.rand(1), torch.float32)
+        wide = nn.Parameter(torch.randn(4 + number % 3, 4), requires_grad=False)
+        made.append(Pair(wide, (PackedLinear(packed, (0, 4)),)))
+    return made
+
+
+def through(blocks: Blocks[Pair], x: Tensor) -> Tensor:
+    """Some arithmetic with every weight of every block."""
+    for block in blocks:
+        x = linear(x, block.both[0]) + linear(x, block.first)[:, :4]
+    return x
+
+
+class Late(CopiesInTurn):
+    """A device that carries copies out when they are waited for: what is read earlier is not there yet."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self.most = 0
+
+    def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], Made]) -> tuple[Made, object]:
+        """See ``Copies``."""
+        asked: list[tuple[Tensor, Tensor]] = []
+        made = fill(lambda target, source: asked.append((target, source)))
+        number = len(self.open)
+        self.open[number] = asked
+        self.most = max(self.most, sum(bool(each) for each in self.open.values()))
+        return made, number
+
+    def wait(self, arrival: object) -> None:
+        """See ``Copies``."""
+        assert isinstance(arrival, int)
+        for target, source in self.open[arrival]:
+            target.copy_(source)
+        self.open[arrival] = []
+
+
+@pytest.mark.parametrize("away", [1, 2, 3, 7])
+@pytest.mark.parametrize("copies", [CopiesInTurn, Late])
+def test_visitors_compute_as_residents(away: int, copies: Callable[[], CopiesInTurn]) -> None:
+    x = torch.randn(3, 4)
+    wanted = through(Blocks(pairs(7), CPU), x)
+    blocks = Blocks(pairs(7), CPU, copies=copies())
+    while blocks.visitors < away:
+        assert blocks.offload()
+    for _ in range(2):
+        assert torch.equal(through(blocks, x), wanted)
+    blocks.release()
+    assert torch.equal(through(blocks, x), wanted)
+
+
+def test_the_next_visitor_is_sent_for_while_one_computes_and_no_more() -> None:
+    late = Late()
+    blocks = Blocks(pairs(7), CPU, copies=late)
+    while blocks.offload():
+        pass
+    assert blocks.visitors == 7
+    assert not blocks.offload()
+    through(blocks, torch.randn(3, 4))
+    assert late.most == 2
+
+
+def test_what_is_broken_off_can_be_begun_again() -> None:
+    x = torch.randn(3, 4)
+    wanted = through(Blocks(pairs(5), CPU), x)
+    blocks = Blocks(pairs(5), CPU, copies=Late())
+    blocks.offload()
+    next(iter(blocks))
+    assert torch.equal(through(blocks, x), wanted)
+
+
+def test_a_parameter_that_is_away_stays_the_same_object_and_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    with played_card(monkeypatch):
+        own = [Pair(pair.first, pair.both) for pair in pairs(4)]
+        for pair in own:
+            pair.first.data = pair.first.data.to(CARD)
+            packed: Any = pair.both[0]
+            packed.weight = packed.weight.moved(lambda tensor: tensor.to(CARD))
+        blocks, x = Blocks(own, CARD), torch.randn(3, 4).to(CARD)
+        before = through(blocks, x)
+        assert blocks.offload()
+        assert [pair.first.device == CARD for pair in own] == [False, True, False, True]
+        assert torch.equal(through(blocks, x), before)
+        own[0].first.mul_(2.0)
+        assert not torch.equal(through(blocks, x), before)
+        own[2].first.data = own[2].first.data.to(CARD)  # half of a block on either side
+        with pytest.raises(MixUp):
+            linear(x, own[0].first)
+
+
+def test_weights_that_begin_away_are_visitors() -> None:
+    assert Blocks(pairs(3), torch.device("meta")).visitors == 3
+    assert Blocks(pairs(3), CPU).visitors == 0
+
+
+@pytest.mark.parametrize(
+    ("visitors", "waiting"), [(0, []), (1, [5]), (2, [2, 5]), (4, [1, 2, 4, 5]), (9, list(range(6)))]
+)
+def test_visitors_are_spread_evenly(visitors: int, waiting: list[int]) -> None:
+    plan = plan_for(6_000_000_000, torch.device("xpu"))
+    assert sorted(MemoryPlan(plan.device, plan.dtype, plan.reason, visitors=visitors).waiting(6)) == waiting
+
+
+def test_home_is_the_computers_memory() -> None:
+    tensor = torch.ones(2)
+    assert home_memory(torch.device("xpu"))(tensor) is tensor

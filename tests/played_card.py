@@ -1,0 +1,209 @@
+"""A device that is not the CPU, played on it: tensors on it refuse to meet tensors in the computer's memory.
+
+Arithmetic is the CPU's. Which tensors are on the card is known by their storage, so views, parameters and what is
+written in place stay where they are. Plain numbers and tensors of no dimension may meet both, as on real cards.
+``waits`` counts what a real card would have to finish its work for: numbers and pictures that are read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+CARD = torch.device("privateuseone", 0)
+"""A name that torch knows and that no device of this machine has."""
+_ACROSS = {"copy_", "_to_copy", "set_", "detach", "_has_compatible_shallow_copy_type"}
+"""Operations that may be given tensors of both places."""
+
+
+_READ_BACK = {"_local_scalar_dense", "item", "is_nonzero"}
+"""Operations that give a number of a tensor to the program."""
+
+
+class MixUp(RuntimeError):
+    """What torch raises where tensors of two devices meet."""
+
+
+class _Places:
+    """Which storages are on the card."""
+
+    def __init__(self) -> None:
+        self._on_card: dict[int, StorageWeakRef] = {}
+
+    def put(self, made: Any) -> None:
+        """These tensors are on the card from now on."""
+        for tensor in _plain(tree_leaves(made)):
+            storage = tensor.untyped_storage()
+            self._on_card[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a tensor is on the card."""
+        return any(part.untyped_storage()._cdata in self._on_card for part in _plain([tensor]))
+
+
+def _plain(items: Sequence[Any]) -> Iterator[Tensor]:
+    """The tensors among some values; of a packed one, those that it is made of."""
+    for item in items:
+        if isinstance(item, Tensor):
+            if hasattr(item, "_qdata"):
+                yield item._qdata
+            else:
+                yield item
+
+
+class PlayedCard(TorchFunctionMode):
+    """While it is entered, ``CARD`` is a device of this machine, in this thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = _Places()
+        self.waits = 0
+        self._checks = _Checks(self)
+
+    def __enter__(self) -> PlayedCard:
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._checks.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._checks.__exit__(*error)  # type: ignore[no-untyped-call]
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        del types
+        named = dict(kwargs or {})
+        special = _SPECIAL.get(func) or _SPECIAL.get(getattr(func, "__name__", ""))
+        if special is not None and args and isinstance(args[0], Tensor):
+            return special(self, func, args, named)
+        if _is_card(named.get("device")):
+            made = func(*args, **(named | {"device": "cpu"}))
+            self.places.put(made)
+            return made
+        return func(*args, **named)
+
+    def moved(self, tensor: Tensor, device: Any, dtype: torch.dtype | None, *, copy: bool) -> Tensor:
+        """A tensor in another place or of another dtype; the same one where nothing changes."""
+        here = self.places.holds(tensor)
+        there = here if device is None else _is_card(device)
+        if here == there and not copy and dtype in (None, tensor.dtype):
+            return tensor
+        if here and not there:
+            self.waits += 1
+        with self._checks.off():
+            made = tensor.detach().clone() if dtype in (None, tensor.dtype) else tensor.detach().to(dtype)
+        if made.untyped_storage()._cdata == tensor.untyped_storage()._cdata:
+            made = made.clone()
+        if there:
+            self.places.put(made)
+        return made
+
+
+class _Checks(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operation: refuses mixtures, and knows where results are."""
+
+    def __init__(self, card: PlayedCard) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._card = card
+        self._on = True
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Let tensors move."""
+        self._on, before = False, self._on
+        try:
+            yield
+        finally:
+            self._on = before
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        del types
+        named = dict(kwargs or {})
+        if not self._on:
+            return func(*args, **named)
+        name = func.overloadpacket.__name__
+        tensors = [item for item in tree_leaves((args, named)) if isinstance(item, Tensor)]
+        on_card = [self._card.places.holds(tensor) for tensor in tensors]
+        if name in _READ_BACK and any(on_card):
+            self._card.waits += 1
+        strangers = [tensor for tensor, here in zip(tensors, on_card, strict=True) if not here and tensor.ndim > 0]
+        if any(on_card) and strangers and name not in _ACROSS:
+            raise MixUp(f"Expected all tensors to be on the same device: {name} of {CARD} and cpu")
+        made = func(*args, **named)
+        if (name not in _ACROSS and any(on_card)) or (name in _ACROSS and on_card and on_card[0]):
+            self._card.places.put(made)
+        return made
+
+
+def _is_card(device: Any) -> bool:
+    return device is not None and torch.device(device).type == CARD.type
+
+
+def _to(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """``Tensor.to`` in all its spellings."""
+    del func
+    tensor, *others = args
+    device, dtype, copy = named.get("device"), named.get("dtype"), bool(named.get("copy", False))
+    if (like := named.get("other")) is not None:
+        others = [like]
+    for item in others:
+        if isinstance(item, Tensor):
+            device, dtype = (CARD if card.places.holds(item) else "cpu"), item.dtype
+        elif isinstance(item, torch.dtype):
+            dtype = item
+        elif isinstance(item, torch.device | str):
+            device = item
+    if hasattr(tensor, "_qdata"):
+        raise TypeError("move the parts of a packed tensor")
+    return card.moved(tensor, device, dtype, copy=copy)
+
+
+def _cpu(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    del func, named
+    return card.moved(args[0], "cpu", None, copy=False)
+
+
+def _device(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    return CARD if card.places.holds(args[0]) else func(*args, **named)
+
+
+def _numbers(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    if card.places.holds(args[0]):
+        raise TypeError(f"can't convert {CARD} device type tensor to numpy; use Tensor.cpu() first")
+    return func(*args, **named)
+
+
+_SPECIAL: dict[Any, Callable[[PlayedCard, Any, Sequence[Any], Mapping[str, Any]], Any]] = {
+    Tensor.device.__get__: _device,
+    "to": _to,
+    "cpu": _cpu,
+    "numpy": _numbers,
+    "__array__": _numbers,
+    "tolist": _numbers,
+}
+"""Functions of torch, or their names, that know places."""
+
+
+@contextmanager
+def played_card(patch: pytest.MonkeyPatch) -> Iterator[PlayedCard]:
+    """A card that is there, generators of numbers included."""
+    generator = torch.Generator
+
+    def made(device: Any = "cpu") -> torch.Generator:
+        return generator("cpu" if _is_card(device) else device)
+
+    with patch.context() as patched, PlayedCard() as card:
+        patched.setattr(torch, "Generator", made)
+        yield card

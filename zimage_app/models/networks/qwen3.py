@@ -1,0 +1,187 @@
+"""Qwen3's layers: the module that its weights are loaded into, and its forward as plain arithmetic.
+
+Computes hidden state -2 of the published model: the module has neither the last layer nor the final norm, and its
+weights have transformers' names. Knows no tokens and no files. Shapes: ``N`` tokens, ``D`` the model's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zimage_app.models.networks.linears import Weight, linear, weight_of
+from zimage_app.models.networks.streaming import Blocks
+
+_ROPE_THETA = 10000.0
+"""Where a config names none, as transformers has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Qwen3Config:
+    """What a config.json says of a Qwen3 model, under its names; ``layers`` are those that are computed."""
+
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+    rms_norm_eps: float
+    rope_theta: float
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> Qwen3Config:
+        """Raises ValueError for a variant of Qwen3 that is computed otherwise, KeyError for a setting left out."""
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        variants = {
+            "model_type": config.get("model_type") != "qwen3",
+            "hidden_act": config.get("hidden_act", "silu") != "silu",
+            "attention_bias": bool(config.get("attention_bias")),
+            "use_sliding_window": bool(config.get("use_sliding_window")),
+            "rope_type": rope.get("rope_type", "default") != "default",
+        }
+        for name, differs in variants.items():
+            if differs:
+                raise ValueError(f"{name} is {config.get(name, rope.get(name))}, unlike Qwen3-4B's")
+        made = cls(
+            **{name: int(config[name]) for name in _WHOLE},
+            layers=int(config["num_hidden_layers"]) - 1,
+            head_dim=int(config.get("head_dim") or 128),
+            rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
+            rope_theta=float(rope.get("rope_theta", config.get("rope_theta", _ROPE_THETA))),
+        )
+        if made.num_attention_heads % made.num_key_value_heads or made.head_dim % 2:
+            raise ValueError("num_attention_heads must be a multiple of num_key_value_heads, and head_dim even")
+        return made
+
+
+_WHOLE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size")
+
+
+class LayerWeights(NamedTuple):
+    """One layer's weights."""
+
+    attention_norm: Tensor
+    q: Weight
+    k: Weight
+    v: Weight
+    q_norm: Tensor
+    k_norm: Tensor
+    out: Weight
+    feed_norm: Tensor
+    gate: Weight
+    up: Weight
+    down: Weight
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: Qwen3Config) -> None:
+        super().__init__()
+        width, head = config.hidden_size, config.head_dim
+        self.q_proj = nn.Linear(width, config.num_attention_heads * head, bias=False)
+        self.k_proj = nn.Linear(width, config.num_key_value_heads * head, bias=False)
+        self.v_proj = nn.Linear(width, config.num_key_value_heads * head, bias=False)
+        self.o_proj = nn.Linear(config.num_attention_heads * head, width, bias=False)
+        self.q_norm = nn.RMSNorm(head)
+        self.k_norm = nn.RMSNorm(head)
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, config: Qwen3Config) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: Qwen3Config) -> None:
+        super().__init__()
+        self.self_attn = _Attention(config)
+        self.mlp = _FeedForward(config)
+        self.input_layernorm = nn.RMSNorm(config.hidden_size)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size)
+
+    def weights(self) -> LayerWeights:
+        """As the forward takes them."""
+        attention, feed = self.self_attn, self.mlp
+        return LayerWeights(
+            attention_norm=self.input_layernorm.weight,
+            q=weight_of(attention.q_proj),
+            k=weight_of(attention.k_proj),
+            v=weight_of(attention.v_proj),
+            q_norm=attention.q_norm.weight,
+            k_norm=attention.k_norm.weight,
+            out=weight_of(attention.o_proj),
+            feed_norm=self.post_attention_layernorm.weight,
+            gate=weight_of(feed.gate_proj),
+            up=weight_of(feed.up_proj),
+            down=weight_of(feed.down_proj),
+        )
+
+
+class Qwen3(nn.Module):
+    """The model without its last layer, final norm and head."""
+
+    def __init__(self, config: Qwen3Config) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens: Any = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+
+    def blocks(self, device: torch.device) -> Blocks[LayerWeights]:
+        """Its layers, to compute on ``device``."""
+        layers: Any = self.layers
+        return Blocks([layer.weights() for layer in layers], device)
+
+
+def features(words: Tensor, layers: Blocks[LayerWeights], config: Qwen3Config) -> Tensor:
+    """Hidden states (N, D) behind the last of ``layers``, of embedded tokens (N, D) on the layers' device."""
+    rope = _rope(words.shape[0], config, words)
+    x = words
+    for weights in layers:
+        x = _layer(x, weights, rope, config)
+    return x
+
+
+def _rope(tokens: int, config: Qwen3Config, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (N, head) of the angles, taken in float32 and rounded to the dtype of ``like``."""
+    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+    angles = torch.outer(torch.arange(tokens, dtype=torch.float32), 1.0 / config.rope_theta**exponents)
+    angles = torch.cat((angles, angles), -1)
+    return angles.cos().to(like), angles.sin().to(like)
+
+
+def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary embedding of the halves of each head (Su et al. 2021, arXiv 2104.09864); ``x`` (heads, N, head)."""
+    first, second = x.chunk(2, -1)
+    return x * rope[0] + torch.cat((-second, first), -1) * rope[1]
+
+
+def _norm(x: Tensor, weight: Tensor, config: Qwen3Config) -> Tensor:
+    """RMS norm in float32, rounded before it is multiplied by the weight, as Qwen3 was trained."""
+    wide = x.float()
+    return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + config.rms_norm_eps)).to(x.dtype)
+
+
+def _layer(x: Tensor, weights: LayerWeights, rope: tuple[Tensor, Tensor], config: Qwen3Config) -> Tensor:
+    """One layer on ``x`` (N, D): every token attends to itself and those before it."""
+    hidden = _norm(x, weights.attention_norm, config)
+    q, k, v = (_heads(linear(hidden, weight), config) for weight in (weights.q, weights.k, weights.v))
+    q = _rotate(_norm(q, weights.q_norm, config), rope)
+    k = _rotate(_norm(k, weights.k_norm, config), rope)
+    attended = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True, enable_gqa=True)[0]
+    x = x + linear(attended.transpose(0, 1).flatten(1), weights.out)
+    hidden = _norm(x, weights.feed_norm, config)
+    return x + linear(F.silu(linear(hidden, weights.gate)) * linear(hidden, weights.up), weights.down)
+
+
+def _heads(x: Tensor, config: Qwen3Config) -> Tensor:
+    """(N, heads * head) -> (heads, N, head)."""
+    return torch.unflatten(x, -1, (-1, config.head_dim)).transpose(0, 1)

@@ -1,0 +1,76 @@
+"""Which kernels were found quicker on this machine, kept on disk by device, driver and versions. Knows no kernels."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from zimage_app.models.disk.regular_file import read_regular
+from zimage_app.service.storage.atomic_files import write_whole
+
+log = logging.getLogger(__name__)
+
+_MAX_FILE = 2**20
+"""Bytes."""
+
+_PACKAGES = ("torch", "comfy-kitchen", "triton")
+"""Whose versions decide, beside the device's driver."""
+
+
+class KernelMemory:
+    """One file for all devices of this machine. What is not readable there counts as nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on(self, device: str, network: str) -> RememberedHere:
+        """The part for a device, its driver included, and a kind of network, with the present versions."""
+        return RememberedHere(self, ", ".join([device, network, *map(_version, _PACKAGES)]))
+
+    def read(self) -> dict[str, Any]:
+        """All that is known: by place, then by shape."""
+        try:
+            data = json.loads(read_regular(self._path, _MAX_FILE))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def write(self, data: Mapping[str, Any]) -> None:
+        """Keep it; where that fails, kernels are tried anew the next time."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self._path, json.dumps(data, indent=1, sort_keys=True).encode())
+        except OSError as error:
+            log.warning("which kernels are quicker cannot be written to %s: %s", self._path.name, error)
+
+
+class RememberedHere:
+    """What was chosen on one device, by shape (the Remembered protocol of ``kernels.py``)."""
+
+    def __init__(self, memory: KernelMemory, place: str) -> None:
+        self._memory = memory
+        self._place = place
+
+    def get(self, key: str) -> Mapping[str, str]:
+        """See ``Remembered``."""
+        known = self._memory.read().get(self._place)
+        names = known.get(key) if isinstance(known, dict) else None
+        return {str(part): str(name) for part, name in names.items()} if isinstance(names, dict) else {}
+
+    def put(self, key: str, names: Mapping[str, str]) -> None:
+        """See ``Remembered``."""
+        data = self._memory.read()
+        known = data.get(self._place)
+        data[self._place] = (known if isinstance(known, dict) else {}) | {key: dict(names)}
+        self._memory.write(data)
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"no {package}"
