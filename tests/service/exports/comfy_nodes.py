@@ -1,0 +1,116 @@
+"""The nodes of ComfyUI that the app uses: what each must be given, of which type, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NODES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
+    "UNETLoader": ({"unet_name": "FILE", "weight_dtype": "CHOICE"}, ("MODEL",)),
+    "CLIPLoader": ({"clip_name": "FILE", "type": "CHOICE", "device": "CHOICE"}, ("CLIP",)),
+    "VAELoader": ({"vae_name": "FILE"}, ("VAE",)),
+    "LoraLoaderModelOnly": ({"model": "MODEL", "lora_name": "FILE", "strength_model": "FLOAT"}, ("MODEL",)),
+    "ModelSamplingAuraFlow": ({"model": "MODEL", "shift": "FLOAT"}, ("MODEL",)),
+    "EasyCache": (
+        {
+            "model": "MODEL",
+            "reuse_threshold": "FLOAT",
+            "start_percent": "FLOAT",
+            "end_percent": "FLOAT",
+            "verbose": "BOOLEAN",
+        },
+        ("MODEL",),
+    ),
+    "CLIPTextEncode": ({"text": "STRING", "clip": "CLIP"}, ("CONDITIONING",)),
+    "PrimitiveStringMultiline": ({"value": "STRING"}, ("STRING",)),
+    "EmptySD3LatentImage": ({"width": "INT", "height": "INT", "batch_size": "INT"}, ("LATENT",)),
+    "LoadImage": ({"image": "FILE"}, ("IMAGE", "MASK")),
+    "ImageScale": (
+        {"image": "IMAGE", "upscale_method": "CHOICE", "width": "INT", "height": "INT", "crop": "CHOICE"},
+        ("IMAGE",),
+    ),
+    "VAEEncode": ({"pixels": "IMAGE", "vae": "VAE"}, ("LATENT",)),
+    "LatentUpscale": (
+        {"samples": "LATENT", "upscale_method": "CHOICE", "width": "INT", "height": "INT", "crop": "CHOICE"},
+        ("LATENT",),
+    ),
+    "KSampler": (
+        {
+            "model": "MODEL",
+            "seed": "INT",
+            "steps": "INT",
+            "cfg": "FLOAT",
+            "sampler_name": "CHOICE",
+            "scheduler": "CHOICE",
+            "positive": "CONDITIONING",
+            "negative": "CONDITIONING",
+            "latent_image": "LATENT",
+            "denoise": "FLOAT",
+        },
+        ("LATENT",),
+    ),
+    "SamplerCustom": (
+        {
+            "model": "MODEL",
+            "add_noise": "BOOLEAN",
+            "noise_seed": "INT",
+            "cfg": "FLOAT",
+            "positive": "CONDITIONING",
+            "negative": "CONDITIONING",
+            "sampler": "SAMPLER",
+            "sigmas": "SIGMAS",
+            "latent_image": "LATENT",
+        },
+        ("LATENT", "LATENT"),
+    ),
+    "KSamplerSelect": ({"sampler_name": "CHOICE"}, ("SAMPLER",)),
+    "SamplerEulerAncestral": ({"eta": "FLOAT", "s_noise": "FLOAT"}, ("SAMPLER",)),
+    "SamplerDPMPP_2S_Ancestral": ({"eta": "FLOAT", "s_noise": "FLOAT"}, ("SAMPLER",)),
+    "SamplerDPMPP_SDE": (
+        {"eta": "FLOAT", "s_noise": "FLOAT", "r": "FLOAT", "noise_device": "CHOICE"},
+        ("SAMPLER",),
+    ),
+    "SamplerDPMPP_2M_SDE": (
+        {"solver_type": "CHOICE", "eta": "FLOAT", "s_noise": "FLOAT", "noise_device": "CHOICE"},
+        ("SAMPLER",),
+    ),
+    "SamplerDPMPP_3M_SDE": ({"eta": "FLOAT", "s_noise": "FLOAT", "noise_device": "CHOICE"}, ("SAMPLER",)),
+    "SamplerER_SDE": (
+        {"solver_type": "CHOICE", "max_stage": "INT", "eta": "FLOAT", "s_noise": "FLOAT"},
+        ("SAMPLER",),
+    ),
+    "SamplerSEEDS2": (
+        {"solver_type": "CHOICE", "eta": "FLOAT", "s_noise": "FLOAT", "r": "FLOAT"},
+        ("SAMPLER",),
+    ),
+    "BasicScheduler": (
+        {"model": "MODEL", "scheduler": "CHOICE", "steps": "INT", "denoise": "FLOAT"},
+        ("SIGMAS",),
+    ),
+    "ManualSigmas": ({"sigmas": "STRING"}, ("SIGMAS",)),
+    "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ("IMAGE",)),
+    "SaveImage": ({"images": "IMAGE", "filename_prefix": "STRING"}, ()),
+}
+
+_PLAIN: dict[str, type | tuple[type, ...]] = {
+    "FILE": str, "CHOICE": str, "STRING": str, "INT": int, "FLOAT": (int, float), "BOOLEAN": bool,
+}  # fmt: skip
+
+
+def faults(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What ComfyUI's server would refuse of a graph."""
+    found: list[str] = []
+    for key, node in nodes.items():
+        wanted, _ = NODES[node["class_type"]]
+        inputs = node["inputs"]
+        if set(inputs) != set(wanted):
+            found.append(f"{key}: {sorted(set(inputs) ^ set(wanted))}")
+        for name, kind in wanted.items():
+            value = inputs.get(name)
+            if isinstance(value, list):
+                begin, slot = value
+                if NODES[nodes[begin]["class_type"]][1][slot] != kind:
+                    found.append(f"{key}.{name} is linked to another type")
+            elif not isinstance(value, _PLAIN.get(kind, ())):
+                found.append(f"{key}.{name} is {value!r}")
+    return found
