@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +20,8 @@ from zimage_app.domain.errors import LoadingCancelled, ModelError, StudioError
 from zimage_app.domain.events import Event, Picture, StageDone
 from zimage_app.domain.request import Stage
 from zimage_app.domain.text import Text
+from zimage_app.models.find.catalogue import find_model
+from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.model_slot import LoadedModel
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import QueueView
@@ -125,6 +128,9 @@ class QuickPageStudio(Studio):
             if card.name == name:
                 return card
         raise ModelError(Text(f"no model {name}", f"没有模型 {name}"))
+
+    def _source(self, name: str) -> ModelSource:
+        return replace(find_model("demo", self._config.shelves), card=self.card(name))
 
     def width(self, model: str) -> int | None:
         self.card(model)

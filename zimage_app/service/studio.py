@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import copy_context
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StorageError, StudioError
@@ -22,6 +22,8 @@ from zimage_app.models.find.catalogue import find_model, list_models
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.diagnostics.details import Section, details
 from zimage_app.service.diagnostics.monitor import Monitor
+from zimage_app.service.exports.comfy import Form, exported
+from zimage_app.service.exports.comfy.names import file_names
 from zimage_app.service.generation.model_slot import LoadedModel, ModelSlot
 from zimage_app.service.generation.pace import Pace
 from zimage_app.service.generation.start_pictures import inputs_of
@@ -402,6 +404,12 @@ class Studio:
     def plan(self, request: GenerationRequest, model: str) -> GenerationPlan:
         """What a request comes to on a model, seeds drawn; raises StudioError for what can't be done."""
         return make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
+
+    def workflow(self, request: GenerationRequest, model: str, form: Form) -> tuple[dict[str, Any], list[Text]]:
+        """A request as a ComfyUI workflow, and what to know of it; raises what ``plan`` does, and ``exported``."""
+        source = self._source(model)
+        plan = self.plan(request, model)
+        return exported(plan, source.card.name, file_names(source, self.loras, plan.request), form)
 
     def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
         if self._config.borrowed_gpu and job.model != self.default_model:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from zimage_app.domain.catalogue import SAMPLER_TRAITS
+from zimage_app.domain.schedules import SCHEDULERS
+
 NODES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "UNETLoader": ({"unet_name": "FILE", "weight_dtype": "CHOICE"}, ("MODEL",)),
     "CLIPLoader": ({"clip_name": "FILE", "type": "CHOICE", "device": "CHOICE"}, ("CLIP",)),
@@ -89,8 +92,42 @@ NODES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     ),
     "ManualSigmas": ({"sigmas": "STRING"}, ("SIGMAS",)),
     "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ("IMAGE",)),
+    "PreviewImage": ({"images": "IMAGE"}, ()),
     "SaveImage": ({"images": "IMAGE", "filename_prefix": "STRING"}, ()),
 }
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "weight_dtype": ("default", "fp8_e4m3fn"),
+    "type": ("stable_diffusion", "lumina2"),
+    "device": ("default", "cpu"),
+    "upscale_method": ("nearest-exact", "bilinear", "area", "bicubic", "bislerp", "lanczos"),
+    "crop": ("disabled", "center"),
+    "sampler_name": tuple(SAMPLER_TRAITS),
+    "scheduler": tuple(name for name in SCHEDULERS if not name.startswith("flow_match")),
+    "solver_type": ("midpoint", "heun", "ER-SDE", "phi_1"),
+    "noise_device": ("gpu", "cpu"),
+}
+"""Of the fields of type CHOICE, by their names."""
+
+
+def object_info(files: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """What ``GET /object_info`` answers; ``files`` are those of the fields of type FILE, by their names."""
+    lists = {**CHOICES, **files}
+    return {
+        kind: {
+            "input": {"required": {name: _described(name, each, lists) for name, each in wanted.items()}},
+            "output": list(given),
+        }
+        for kind, (wanted, given) in NODES.items()
+    }
+
+
+def _described(name: str, kind: str, lists: Mapping[str, tuple[str, ...]]) -> list[Any]:
+    """Newer nodes have their choices among the options, older ones in the place of the type."""
+    if kind == "CHOICE":
+        return ["COMBO", {"multiselect": False, "options": list(lists[name])}]
+    return [list(lists.get(name, ()))] if kind == "FILE" else [kind, {}]
+
 
 _PLAIN: dict[str, type | tuple[type, ...]] = {
     "FILE": str, "CHOICE": str, "STRING": str, "INT": int, "FLOAT": (int, float), "BOOLEAN": bool,

@@ -1,4 +1,4 @@
-"""Exported workflows: valid graphs of ComfyUI's own nodes, read back exactly, and with the same meaning by their nodes."""
+"""Exported workflows: valid graphs of ComfyUI's own nodes, read back exactly, with the same meaning."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from zimage_app.domain.schedules import SCHEDULERS
 from zimage_app.service.exports.comfy import FORMS, Form, exported
 from zimage_app.service.exports.comfy.names import FileNames
 from zimage_app.service.imports import read_settings
+
 
 class AnyFile(dict[str, str]):
     """Has a file for every LoRA, tags in prompts included."""

@@ -319,7 +319,7 @@ class JobCore:
         for runner in self._runners:
             if self._closing or self._store.paused or len(self._unsaved) >= MAX_UNSAVED:
                 return
-            if runner in self._assigned.values() or not (waiting := self._store.in_turn()):
+            if runner in self._assigned.values() or runner.status().trouble or not (waiting := self._store.in_turn()):
                 continue
             (job,) = self._store.apply([waiting[0].id], JobEvent.CLAIM)
             tracked = self._tracked(job)

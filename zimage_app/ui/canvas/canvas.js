@@ -229,6 +229,7 @@ function drawFacts() {
   const rows = facts.rows.flatMap((row) => [make("dt", "", row.title), make("dd", "", row.text)]);
   find(".facts dl").replaceChildren(...rows);
   find(".download").href = `pictures/${picture}.png?download`;
+  find(".workflow").href = `workflows/${picture}.json`;
   for (const button of root.querySelectorAll(".facts .button")) button.hidden = Boolean(facts.missing);
   page.fillUpscalers(find(".upscaler"), facts.upscalers || []);
   find(".stages").hidden = picture !== job.picture || stageSources().length < 2;
@@ -236,6 +237,7 @@ function drawFacts() {
 
 find(".download").textContent = say("download");
 find(".download").setAttribute("download", "");
+find(".workflow").textContent = say("workflow");
 find(".reuse").textContent = say("reuse");
 find(".copy").textContent = say("copy_seed");
 find(".again").textContent = say("again");

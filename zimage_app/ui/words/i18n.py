@@ -115,6 +115,7 @@ WORDS: dict[str, Text] = {
     "zoom": Text("Show in full size", "放大查看"),
     "facts": Text("Settings used", "本次参数"),
     "download": Text("Download PNG", "下载 PNG"),
+    "workflow": Text("ComfyUI workflow", "ComfyUI 工作流"),
     "reuse": Text("Use these settings", "使用这些参数"),
     "copy_seed": Text("Copy seed", "复制种子"),
     "copied": Text("Copied", "已复制"),

@@ -94,16 +94,17 @@ class _Builder:
                 latent = self._resized(latent, stage.settings)
                 size = stage.latent_size
             latent = self._sampled(latent, stage)
+            self._nodes[str(latent[0])]["_meta"]["title"] = f"Stage {stage.number + 1}"
         picture = self._add("VAEDecode", samples=latent, vae=self._vae)
         self._add("SaveImage", images=picture, filename_prefix="zimage-studio")
         return self._nodes
 
-    def _add(self, kind: str, title: str = "", **inputs: Any) -> Link:
+    def _add(self, kind: str, /, **inputs: Any) -> Link:
         key = json.dumps([kind, inputs], sort_keys=True)
         if key not in self._known:
             number = str(len(self._nodes) + 1)
             self._known[key] = number
-            self._nodes[number] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title or kind}}
+            self._nodes[number] = {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
         return [self._known[key], 0]
 
     def _begin(self, first: Stage) -> Link:
@@ -121,7 +122,7 @@ class _Builder:
         return self._add("LatentUpscale", samples=latent, upscale_method=stage.upscale, **size, crop="disabled")
 
     def _sampled(self, latent: Link, stage: StagePlan) -> Link:
-        settings, title = stage.settings, f"Stage {stage.number + 1}"
+        settings = stage.settings
         common = {
             "model": self._model(stage),
             "positive": self._text(stage.text),
@@ -131,7 +132,6 @@ class _Builder:
         if _is_plain(stage):
             return self._add(
                 "KSampler",
-                title,
                 **common,
                 seed=stage.seed,
                 steps=settings.steps,
@@ -142,7 +142,7 @@ class _Builder:
             )
         parts = {"sampler": self._sampler(settings), "sigmas": self._sigmas(stage, common["model"])}
         noise = {"add_noise": True, "noise_seed": stage.seed}
-        return self._add("SamplerCustom", title, **common, **parts, **noise, cfg=settings.cfg)
+        return self._add("SamplerCustom", **common, **parts, **noise, cfg=settings.cfg)
 
     def _model(self, stage: StagePlan) -> Link:
         model = self._add("UNETLoader", unet_name=self._names.transformer, weight_dtype="default")
@@ -164,7 +164,7 @@ class _Builder:
         )
 
     def _text(self, text: str) -> Link:
-        """A prompt; one that ComfyUI's page would change in the prompt's own field comes from a field for plain text."""
+        """A prompt; what ComfyUI's page would change in the prompt's own field comes from a field for plain text."""
         plain = self._add("PrimitiveStringMultiline", value=text) if _DRAWN.search(text) else text
         return self._add("CLIPTextEncode", text=plain, clip=self._clip)
 

@@ -28,8 +28,10 @@ def note_for(request: GenerationRequest, model: str, graph: Graph) -> dict[str, 
 
 
 def put_note(data: dict[str, Any], note: Mapping[str, Any]) -> dict[str, Any]:
-    """A workflow with its note: the editor's form in ``extra``, which it keeps; ComfyUI's server allows no more keys
-    than nodes, so the other form has it in its last node's ``_meta``.
+    """A workflow with its note.
+
+    The editor keeps what stands in ``extra``. ComfyUI's server takes nothing but nodes, so the other form has the note
+    in its last node's ``_meta``.
     """
     if "nodes" in data:
         return {**data, "extra": {**data.get("extra", {}), _KEY: note}}
