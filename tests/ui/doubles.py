@@ -22,7 +22,7 @@ from zimage_app.domain.request import Stage
 from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
-from zimage_app.service.generation.model_slot import LoadedModel
+from zimage_app.service.generation.model_slot import LoadedModel, ModelSlot
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import QueueView
 from zimage_app.service.pictures.gallery import Gallery
@@ -144,7 +144,10 @@ class QuickPageStudio(Studio):
         self.card(model)
         return 1000
 
-    def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+    def _model(
+        self, slot: ModelSlot, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]
+    ) -> Generator:
+        del slot
         tell(Text("loading: weights", "正在加载：权重"))
         gate, end = self.loading, time.monotonic() + PATIENCE
         while gate is not None and not gate.wait(0.02):

@@ -66,4 +66,4 @@ def presets(caller: Calling) -> list[Preset]:
 @router.get("/system/status", tags=["system"])
 def status(caller: Calling) -> Status:
     """How many requests run and wait, and how the machine is."""
-    return status_answer(caller.studio)
+    return status_answer(caller.studio, caller.language)

@@ -134,13 +134,13 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {
 }  # fmt: skip
 
 
-def faults(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What ComfyUI's server would refuse of a graph."""
+def faults(nodes: Mapping[str, Mapping[str, Any]], undeclared: frozenset[str] = frozenset()) -> list[str]:
+    """What is wrong with a graph; ComfyUI itself ignores inputs that a node does not declare."""
     found: list[str] = []
     for key, node in nodes.items():
         wanted, _ = NODES[node["class_type"]]
         inputs = node["inputs"]
-        if set(inputs) != set(wanted):
+        if set(inputs) - undeclared != set(wanted):
             found.append(f"{key}: {sorted(set(inputs) ^ set(wanted))}")
         for name, kind in wanted.items():
             value = inputs.get(name)

@@ -255,7 +255,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = json.loads(data)
         if self.path == "/prompt":
-            wrong = fake.refuses or "; ".join(faults(body["prompt"]))
+            wrong = fake.refuses or "; ".join(faults(body["prompt"], frozenset({"run"})))
             if wrong:
                 errors = {"3": {"errors": [{"message": "Value not in list", "details": wrong}]}}
                 self._json({"error": {"message": "invalid"}, "node_errors": errors}, 400)

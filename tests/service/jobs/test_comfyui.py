@@ -17,7 +17,7 @@ from tests.service.records import a_picture, a_record
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.plan import GenerationPlan, make_plan
-from zimage_app.domain.request import GenerationRequest, LoraUse, Stage, StartPicture
+from zimage_app.domain.request import EasyCache, GenerationRequest, LoraUse, Stage, StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
@@ -26,8 +26,9 @@ from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import Tracked
 from zimage_app.service.jobs.runners.comfyui.listener import Patience
-from zimage_app.service.jobs.runners.comfyui.runner import ComfyMaking, ComfyRunner
+from zimage_app.service.jobs.runners.comfyui.runner import ComfyRunner
 from zimage_app.service.jobs.runners.fallback import FallbackRunner
+from zimage_app.service.jobs.runners.remote import RemoteMaking
 from zimage_app.service.jobs.runners.runner import Assignment, Reports, RunnerStatus
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
@@ -60,7 +61,7 @@ class Desk:
         self.loras = LoraLibrary(ROOT / "loras")
         self.inputs = PictureInputs(outputs)
         self.gallery = Gallery(outputs)
-        making = ComfyMaking(self.plan, source, self.loras, self.inputs, self.gallery, marked=False)
+        making = RemoteMaking(self.plan, source, self.loras, self.inputs, self.gallery, marked=False)
         self.runners = [ComfyRunner(making, address, QUICKLY) for address in addresses]
         runners = [first(self.runners[0])] if first else self.runners
         self.dispatcher = Dispatcher(outputs / ".state", self.gallery, runners, JobRules(HOME))
@@ -160,6 +161,17 @@ def test_the_server_is_asked_once_what_it_has(tmp_path: Path) -> None:
     assert fake.asked.count("GET /object_info") == 1
 
 
+def test_with_easycache_no_sampler_is_left_out(tmp_path: Path) -> None:
+    stages = tuple(stage.model_copy(update={"easycache": EasyCache()}) for stage in STAGES)
+    fake = FakeComfy()
+    with desk(tmp_path, fake) as there:
+        views = [there.make(request(stages=stages)) for _ in range(2)]
+    assert [view.state for view in views] == ["done", "done"]
+    assert any("EasyCache in stage 1" in text.en for text in views[0].warnings)
+    first, second = (next(n for n in sent.values() if n["class_type"] == "KSampler") for sent in fake.prompts)
+    assert first["inputs"]["run"] != second["inputs"]["run"]
+
+
 def test_a_start_picture_is_handed_in_at_the_stages_size(tmp_path: Path) -> None:
     fake = FakeComfy()
     with desk(tmp_path, fake) as there:
@@ -169,6 +181,17 @@ def test_a_start_picture_is_handed_in_at_the_stages_size(tmp_path: Path) -> None
     assert b"PNG" in fake.uploads[0]
     loader = next(node for node in fake.prompts[0].values() if node["class_type"] == "LoadImage")
     assert loader["inputs"]["image"] == "handed-in.png"
+
+
+def test_a_job_that_somebody_stops_there_is_reported(tmp_path: Path) -> None:
+    fake = FakeComfy(hold=threading.Event())
+    with desk(tmp_path, fake) as there:
+        name = there.ask(request())
+        there.until(name, lambda view: view.state == "running")
+        fake.interrupt({})
+        assert fake.hold is not None
+        fake.hold.set()
+        assert "Stopped by somebody" in error_of(end(there.dispatcher, name))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +255,7 @@ def test_a_redirection_is_not_followed(tmp_path: Path) -> None:
         fake = FakeComfy(redirects=other.address)
         with desk(tmp_path, fake) as there:
             name = there.ask(request())
-            there.until(name, lambda view: there.runners[0].status().trouble is not None)
+            there.until(name, lambda _: there.runners[0].status().trouble is not None)
     assert other.asked == []
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from zimage_app.models.find.catalogue import Shelves
 from zimage_app.service.rules.limits import HOME, PUBLIC, Limits
+from zimage_app.service.setup.runner_choice import LOCAL, RunnerChoice
 
 ROOT = Path(__file__).resolve().parents[3]
 """The checkout, or the folder that the package was installed into."""
@@ -44,6 +45,12 @@ class StudioConfig:
     """The model to begin with; None: Z-Image-Turbo where it is on this machine, else the demo model."""
     device: str | None = None
     """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
+    devices: tuple[str, ...] = ()
+    """Where several copies of a model compute side by side, or ``all``; empty: on ``device`` alone."""
+    runner: RunnerChoice = LOCAL
+    """Who makes the pictures."""
+    fallback: RunnerChoice | None = None
+    """Who makes those whose model can't be used here."""
     stage_memory: int = 256 * 2**20
     """Bytes of finished stages that a loaded model remembers; 0: none."""
     offline: bool = False

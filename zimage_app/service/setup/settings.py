@@ -26,6 +26,7 @@ from zimage_app.domain.validation_errors import refusal, request_error
 from zimage_app.models.disk.yaml_file import YamlReader
 from zimage_app.service.rules.limits import HOME
 from zimage_app.service.setup.config import HOME_FOLDER, SHIPPED, StudioConfig
+from zimage_app.service.setup.runner_choice import runner_choice
 from zimage_app.service.setup.space import DATA, space_settings
 
 CONFIG = "config"
@@ -52,6 +53,15 @@ def _network(text: str) -> str:
     except ValueError:
         allowed = Text("must be an address or a network, as in 10.0.0.0/8", "必须是地址或网段，如 10.0.0.0/8")
         raise refusal(allowed) from None
+
+
+_DEVICE = r"(cpu|mps|(cuda|xpu)(:\d{1,3})?)"
+
+
+def _runner(text: str | None) -> str | None:
+    if text is not None:
+        runner_choice(text)
+    return text
 
 
 _Network = Annotated[str, AfterValidator(_network)]
@@ -83,8 +93,22 @@ class Settings(BaseModel):
     fetch: Annotated[bool, _about("fetch that model first, where it is not here yet")] = False
     device: Annotated[
         str | None,
-        Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d{1,3})?)$"),
-        _about("where models compute: auto, cpu, cuda, cuda:1, xpu or mps", "DEVICE", "auto, the best one"),
+        Field(pattern=rf"^(auto|all|{_DEVICE}(,{_DEVICE}){{0,31}})$"),
+        _about(
+            "where models compute: auto, cpu, cuda, cuda:1, xpu or mps; several with commas, or all",
+            "DEVICE",
+            "auto, the best one",
+        ),
+    ] = None
+    runner: Annotated[
+        str,
+        AfterValidator(_runner),
+        _about("who makes the pictures: local, or comfyui=ADDRESS[,ADDRESS]", "KIND"),
+    ] = "local"
+    fallback: Annotated[
+        str | None,
+        AfterValidator(_runner),
+        _about("makes what the model can't be used for here: comfyui=ADDRESS", "KIND"),
     ] = None
     host: Annotated[_Name, _about("address to listen on", "ADDRESS")] = "127.0.0.1"
     port: Annotated[int | None, Field(ge=1, le=65535), _about("port", "NUMBER", "7860, or the next free one")] = None
@@ -151,13 +175,21 @@ class Settings(BaseModel):
             wildcards=presets / "wildcards",
             comfyui=self.comfyui,
             model=self.model,
-            device=None if self.device == "auto" else self.device,
+            device=None if self.device in ("auto", "all", None) else self.device.partition(",")[0],
+            devices=_several(self.device),
+            runner=runner_choice(self.runner),
+            fallback=None if self.fallback is None else runner_choice(self.fallback),
             offline=self.offline,
             stage_memory=self.stage_memory * 2**20,
             shared=self.share or self.public,
             interrupted="report" if self.interrupted == "report" else "run again",
         )
         return replace(config, limits=replace(config.allowed, seconds=self.time_limit or None))
+
+
+def _several(device: str | None) -> tuple[str, ...]:
+    """The devices, where more than one is meant."""
+    return tuple(device.split(",")) if device == "all" or (device and "," in device) else ()
 
 
 def flag_of(name: str) -> str:

@@ -261,7 +261,7 @@ def _refused(missing: list[Missing]) -> RequestError:
 
 
 def _told(plan: GenerationPlan, names: FileNames) -> Iterator[Text]:
-    request, first = plan.request, plan.stages[0]
+    request = plan.request
     if request.start is not None:
         yield Text(
             f"Put the start picture into ComfyUI's input folder as {names.picture}.",
@@ -274,6 +274,12 @@ def _told(plan: GenerationPlan, names: FileNames) -> Iterator[Text]:
             "The flow_match schedules are written out as noise levels, because ComfyUI itself does not have them.",
             "flow_match 类调度器以噪声序列写出，因为 ComfyUI 自身没有这些调度器。",
         )
+    yield from easycache_told(plan)
+
+
+def easycache_told(plan: GenerationPlan) -> Iterator[Text]:
+    """A word on EasyCache in the first stage, which has no sampler of the same run before it."""
+    first = plan.stages[0]
     if first.settings.easycache is not None:
         yield Text(
             f"EasyCache in stage {first.number + 1}: what it skips there depends on what ComfyUI ran before; only after"

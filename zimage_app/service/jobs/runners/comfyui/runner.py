@@ -8,9 +8,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -18,52 +17,35 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from zimage_app.domain.errors import GenerationError, StudioError
+from zimage_app.domain.errors import GenerationError, LoadingCancelled, StudioError
 from zimage_app.domain.events import Picture, Warned
 from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
-from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
-from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.exports.comfy.names import file_names
-from zimage_app.service.exports.comfy.workflow import Nodes, build
-from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.exports.comfy.workflow import Nodes, build, easycache_told
 from zimage_app.service.jobs.runners.comfyui.listener import Listener, Patience
 from zimage_app.service.jobs.runners.comfyui.offers import fitted
 from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome, ServerGone
-from zimage_app.service.jobs.runners.comfyui.steps import Run, Steps
+from zimage_app.service.jobs.runners.comfyui.steps import SAMPLERS, Run, Steps
+from zimage_app.service.jobs.runners.remote import RemoteMaking
 from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, RunnerStatus
 from zimage_app.service.jobs.runners.work_thread import WorkThread
-from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
-from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.picture_files import opened_picture
 
 log = logging.getLogger(__name__)
 
 KIND = "comfyui"
-
-
-@dataclass(frozen=True, slots=True)
-class ComfyMaking:
-    """What it takes to have pictures made."""
-
-    plan: Callable[[GenerationRequest, str], GenerationPlan]
-    """What a request comes to on a model; raises StudioError."""
-    source: Callable[[str], ModelSource]
-    """A model by its name; its files need not be here. Raises ModelError."""
-    loras: LoraLibrary
-    inputs: PictureInputs
-    gallery: Gallery
-    marked: bool
-    """A picture's file says whose it is, because strangers share the page."""
+_ANEW = "run"
+"""An input that no sampler declares."""
 
 
 class ComfyRunner:
     """One ComfyUI. It takes no job while its server does not answer."""
 
-    def __init__(self, making: ComfyMaking, address: str, patience: Patience | None = None) -> None:
+    def __init__(self, making: RemoteMaking, address: str, patience: Patience | None = None) -> None:
         self._making = making
         self._patience = patience or Patience()
         self._server = ComfyServer(address)
@@ -92,17 +74,21 @@ class ComfyRunner:
         job = assignment.job.id
         sent = False
         try:
-            plan = self._settled(assignment)
+            plan = self._making.settled(assignment)
             nodes = self._prepared(assignment, plan)
             with Listener(self._server, self._patience) as listener:
                 prompt = self._server.submit(nodes, listener.client)
                 sent = True
                 reports.started(job, plan)
-                reports.progressed(job, Warned(tuple(_told(plan))), plan)
+                if told := tuple(_told(plan)):
+                    reports.progressed(job, Warned(told), plan)
                 run = Run(plan, nodes)
                 outcome = self._followed(prompt, run, listener, assignment, reports)
             self._end(outcome, run, assignment, reports)
+        except LoadingCancelled:
+            reports.stopped(job)
         except StudioError as error:
+            self._offers = None  # they may have changed
             reports.failed(job, error)
         except ServerGone as error:
             self._gone(error)
@@ -114,12 +100,6 @@ class ComfyRunner:
 
     # Before the run.
 
-    def _settled(self, assignment: Assignment) -> GenerationPlan:
-        """The plan, with the full names and hashes of its LoRAs; raises StudioError."""
-        plan, loras = assignment.planned(self._making.plan), self._making.loras
-        uses = [loras.settled(use, assignment.token)[0] if use.strength else use for use in plan.request.loras]
-        return replace(plan, request=plan.request.model_copy(update={"loras": tuple(uses)}))
-
     def _prepared(self, assignment: Assignment, plan: GenerationPlan) -> Nodes:
         """The workflow with the server's names; the start picture is handed in. Raises GenerationError, ServerGone."""
         source = self._making.source(assignment.job.model)
@@ -128,6 +108,8 @@ class ComfyRunner:
         last = list(nodes)[-1]
         nodes[last] = {"class_type": "PreviewImage", "inputs": {"images": nodes[last]["inputs"]["images"]}}
         nodes = self._fitted(nodes)
+        if any(stage.settings.easycache for stage in plan.stages):
+            _run_anew(nodes)
         if plan.request.start is not None:
             first = plan.stages[0].settings
             start = self._making.inputs.start_image(plan.request.start, (first.width, first.height))
@@ -159,8 +141,7 @@ class ComfyRunner:
                 for event in steps.events(*message):
                     reports.progressed(assignment.job.id, event, run.plan)
             if assignment.token() and not cancelled:
-                self._server.cancel(prompt)
-                cancelled = True
+                cancelled = listener.asked(lambda: self._server.cancel(prompt)) is True
             if message is None or (isinstance(message, tuple) and message[0].startswith("execution_")):
                 outcome = listener.asked(lambda: self._outcome(prompt))
                 if outcome is not None:
@@ -171,18 +152,20 @@ class ComfyRunner:
         outcome = self._server.outcome(prompt)
         if outcome is None and not self._server.place(prompt):
             outcome = self._server.outcome(prompt)  # it may have ended between the two questions
-            return outcome or Outcome(interrupted=True)
+            return outcome or Outcome(lost=True)
         return outcome
 
     # After the run.
 
     def _end(self, outcome: Outcome, run: Run, assignment: Assignment, reports: Reports) -> None:
         job = assignment.job
-        if outcome.interrupted and assignment.token():
+        if (outcome.interrupted or outcome.lost) and assignment.token():
             reports.stopped(job.id)
             return
-        if outcome.interrupted:  # by somebody there, or the server was started anew and knows it no more
+        if outcome.lost:
             raise ServerGone("it no longer knows the job")
+        if outcome.interrupted:
+            raise GenerationError(_stopped_there(self._server.address))
         if outcome.fault:
             raise GenerationError(_failed(self._server.address, outcome.fault))
         picture = self._picture(outcome, run)
@@ -232,7 +215,7 @@ class ComfyRunner:
 
     def _gone(self, error: ServerGone) -> None:
         log.warning("%s: %s", self._server.address, error)
-        self._offers = None
+        self._offers, self._model = None, ""
         self._trouble = _unreachable(self._server.address, str(error))
         threading.Thread(target=self._wait_for_server, name="studio-comfyui-health", daemon=True).start()
 
@@ -266,12 +249,26 @@ def _plain(nodes: Mapping[str, Any]) -> object:
     return {key: (node.get("class_type"), node.get("inputs")) for key, node in nodes.items()}
 
 
+def _run_anew(nodes: Nodes) -> None:
+    """Have every sampler run: after one whose latent the server still knows, EasyCache would skip other steps.
+
+    An input that the node does not declare has no effect there, but that nothing is known of such a node.
+    """
+    sampler = next(node for node in nodes.values() if node["class_type"] in SAMPLERS)
+    sampler["inputs"][_ANEW] = secrets.token_hex(8)
+
+
 def _told(plan: GenerationPlan) -> Iterator[Text]:
+    yield from easycache_told(plan)
     if plan.request.keep_stages:
         yield Text(
             "Pictures of single stages are not kept: ComfyUI does not give them.",
             "ComfyUI 不提供各阶段的图片，因此不会保留。",
         )
+
+
+def _stopped_there(address: str) -> Text:
+    return Text(f"Stopped by somebody at the ComfyUI at {address}.", f"任务在 {address} 的 ComfyUI 上被人停止。")
 
 
 def _failed(address: str, reason: str) -> Text:

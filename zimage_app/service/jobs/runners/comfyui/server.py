@@ -38,6 +38,9 @@ class Outcome:
     fault: str = ""
     """Why there is none."""
     interrupted: bool = False
+    """It was stopped there."""
+    lost: bool = False
+    """The server knows nothing of it, as after a new start."""
 
 
 Message = tuple[str, dict[str, Any]] | bytes
@@ -107,12 +110,13 @@ class ComfyServer:
                 return place
         return ""
 
-    def cancel(self, prompt: str) -> None:
-        """Stop a job, waiting or running, and no other."""
+    def cancel(self, prompt: str) -> bool:
+        """Stop a job, waiting or running, and no other; always true."""
         if self.place(prompt) == "running":  # older servers interrupt whatever runs
             self._ask("POST", "/interrupt", json={"prompt_id": prompt})
         else:
             self._ask("POST", "/queue", json={"delete": [prompt]})
+        return True
 
     def fetch(self, image: Mapping[str, str]) -> bytes:
         """A picture's file."""

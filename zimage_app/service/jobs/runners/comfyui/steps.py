@@ -16,6 +16,9 @@ from zimage_app.service.exports.comfy.workflow import Nodes
 from zimage_app.service.jobs.progress import RunEvent
 from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
 
+SAMPLERS = ("KSampler", "SamplerCustom")
+"""Classes of the nodes that are stages, in the stages' order."""
+
 
 @dataclass(slots=True)
 class Run:
@@ -74,5 +77,5 @@ class Steps:
 
 
 def _sampler_nodes(run: Run) -> dict[str, StagePlan]:
-    samplers = [key for key, node in run.nodes.items() if node["class_type"] in ("KSampler", "SamplerCustom")]
+    samplers = [key for key, node in run.nodes.items() if node["class_type"] in SAMPLERS]
     return dict(zip(samplers, run.plan.stages, strict=True))
