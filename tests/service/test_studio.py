@@ -345,3 +345,16 @@ def test_models_need_not_be_here_where_another_makes_the_pictures(tmp_path: Path
         ((status, job),) = studio.runners()
         assert (status.kind, status.where, job) == ("comfyui", "http://127.0.0.1:9", None)
         assert studio.details()[-1].rows[0].name.en == "comfyui http://127.0.0.1:9"
+
+
+def test_a_runner_that_does_not_answer_is_told_while_its_pictures_wait(tmp_path: Path) -> None:
+    elsewhere = RunnerChoice("comfyui", ("http://127.0.0.1:9",))
+    with closing(Studio(StudioConfig(outputs=tmp_path, model="demo", runner=elsewhere))) as studio:
+        job = studio.submit(GenerationRequest(prompt="a boat", stages=(Stage(width=64, height=64),)), "demo")
+        view, end = studio.wait(job, -1, 0.0), time.monotonic() + TIMEOUT
+        while not studio.warnings():
+            assert time.monotonic() < end
+            view = studio.wait(job, view.version, 0.1)
+        assert "127.0.0.1:9 does not answer" in studio.warnings()[0].en
+        assert not view.over
+        assert studio.runners()[0][0].trouble is not None

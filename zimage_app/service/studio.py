@@ -343,8 +343,9 @@ class Studio:
         self._jobs.pause(paused)
 
     def warnings(self) -> tuple[Text, ...]:
-        """What is wrong with the queue, and with saving pictures; for the owner of the machine."""
-        return self._jobs.warnings
+        """What is wrong with the queue, with saving pictures and with runners; for the owner of the machine."""
+        troubles = (status.trouble for status, _ in self.runners())
+        return (*self._jobs.warnings, *(trouble for trouble in troubles if trouble is not None))
 
     def today(self, owner: str = "", limit: int = 24) -> tuple[SavedPicture, ...]:
         """Today's pictures, newest first."""

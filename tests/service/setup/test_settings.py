@@ -282,6 +282,11 @@ def test_runners_and_devices() -> None:
     assert (settled(["--device", "auto"]).config.devices, settled(["--device", "cpu"]).config.devices) == ((), ())
 
 
+def test_the_runner_behind_this_one_is_another() -> None:
+    with pytest.raises(RequestError, match=r"--fallback.*must be another runner"):
+        settled(["--fallback", "local"])
+
+
 @pytest.mark.parametrize(
     "runner",
     ["", "comfyui", "comfyui=", "comfyui=ftp://a", "comfyui=http://", "comfyui=http://me:word@a", "local=x", "moon=x",

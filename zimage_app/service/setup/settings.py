@@ -64,6 +64,12 @@ def _runner(text: str | None) -> str | None:
     return text
 
 
+def _elsewhere(text: str | None) -> str | None:
+    if text is not None and runner_choice(text).is_local:
+        raise refusal(Text("must be another runner, as in comfyui=ADDRESS", "必须是另一种生成器，如 comfyui=地址"))
+    return text
+
+
 _Network = Annotated[str, AfterValidator(_network)]
 
 
@@ -103,11 +109,12 @@ class Settings(BaseModel):
     runner: Annotated[
         str,
         AfterValidator(_runner),
-        _about("who makes the pictures: local, or comfyui=ADDRESS[,ADDRESS]", "KIND"),
+        _about("who makes the pictures: local, comfyui=ADDRESS[,ADDRESS] or ray=ADDRESS", "KIND"),
     ] = "local"
     fallback: Annotated[
         str | None,
         AfterValidator(_runner),
+        AfterValidator(_elsewhere),
         _about("makes what the model can't be used for here: comfyui=ADDRESS", "KIND"),
     ] = None
     host: Annotated[_Name, _about("address to listen on", "ADDRESS")] = "127.0.0.1"

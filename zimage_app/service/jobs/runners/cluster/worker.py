@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -137,7 +138,7 @@ class Worker:
     def about(self) -> tuple[str, str]:
         """Its machine with the device, and the model that is loaded."""
         loaded = self._slot.loaded()
-        return f"{os.uname().nodename} {self._device or 'auto'}", loaded.name if loaded else ""
+        return f"{platform.node()} {self._device or 'auto'}", loaded.name if loaded else ""
 
     def _has(self, digest: str) -> bool:
         try:

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 KIND = "comfyui"
 _ANEW = "run"
 """An input that no sampler declares."""
+_DECIDING = ("seed", "noise_seed", "text", "value")
+"""Inputs by which a workflow is told from another."""
 
 
 class ComfyRunner:
@@ -184,8 +186,8 @@ class ComfyRunner:
             raise GenerationError(_another(self._server.address, str(error))) from error
         if (decoded.width, decoded.height) != size:
             raise GenerationError(_another(self._server.address, f"{decoded.width} x {decoded.height}"))
-        written = _workflow_in(data)
-        if written is not None and written != _plain(run.nodes):
+        written = _written_in(data)
+        if written is not None and written != _deciding(run.nodes):
             raise GenerationError(_another(self._server.address, "of another workflow"))
         return np.frombuffer(decoded.data, np.uint8).reshape(last.height, last.width, 3)
 
@@ -236,17 +238,19 @@ def _png(picture: Picture) -> bytes:
     return file.getvalue()
 
 
-def _workflow_in(data: bytes) -> object:
-    """The workflow that a picture says it was made by; None where it doesn't say."""
-    with suppress(UnreadablePicture, ValueError, OSError), opened_picture(io.BytesIO(data), ("PNG",)) as picture:
+def _written_in(data: bytes) -> object:
+    """What decides a picture, by the workflow that it says it was made by; None where it doesn't say."""
+    broken = (UnreadablePicture, ValueError, OSError, AttributeError)
+    with suppress(*broken), opened_picture(io.BytesIO(data), ("PNG",)) as picture:
         text = getattr(picture, "text", {}).get("prompt")
-        return None if text is None else _plain(json.loads(text))
+        return None if text is None else _deciding(json.loads(text))
     return None
 
 
-def _plain(nodes: Mapping[str, Any]) -> object:
-    """A workflow without what has no effect on the picture."""
-    return {key: (node.get("class_type"), node.get("inputs")) for key, node in nodes.items()}
+def _deciding(nodes: Mapping[str, Any]) -> list[str]:
+    """Seeds and texts of a workflow; a newer server may put other nodes in the place of some."""
+    inputs = (entry for node in nodes.values() for entry in node.get("inputs", {}).items())
+    return sorted(repr(value) for name, value in inputs if name in _DECIDING and not isinstance(value, list))
 
 
 def _run_anew(nodes: Nodes) -> None:
