@@ -238,7 +238,7 @@ def described_roles() -> frozenset[str]:
     return frozenset(role for roles in _MEANINGS for role in roles)
 
 
-PAGES = {"SETTINGS.md": settings_page, "COMFYUI.md": nodes_page}
+PAGES = {"SETTINGS.md": settings_page, "NODES.md": nodes_page}
 
 
 def main(arguments: Sequence[str]) -> int:

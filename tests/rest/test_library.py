@@ -71,9 +71,12 @@ def test_what_requests_can_name(client: TestClient) -> None:
 
 def test_the_machine_is_shown_at_home_only(client: TestClient, studio: QuickPageStudio) -> None:
     assert client.get("/api/system/status").json()["cpu"]["cores"] > 0
+    assert client.get("/api/system/status").json()["runners"] == [
+        {"kind": "local", "where": "auto", "model": None, "state": "free", "task_id": None, "problem": None}
+    ]
     studio.shared = True
     status = client.get("/api/system/status").json()
-    assert [status[name] for name in ("cpu", "memory", "gpu", "disk", "version")] == [None] * 5
+    assert [status[name] for name in ("cpu", "memory", "gpu", "disk", "version", "runners")] == [None] * 6
 
 
 def test_the_schema_is_the_requests_own(client: TestClient) -> None:

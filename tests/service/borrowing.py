@@ -79,7 +79,7 @@ def main(models: Path, loras: Path, outputs: Path) -> dict[str, object]:
 
     studio = Studio(StudioConfig(models=models, loras=loras, outputs=outputs, model="tiny", borrowed_gpu=True))
     studio.prepare()
-    transformer = studio._slot._generator._components.transformer.module  # type: ignore[union-attr]
+    transformer = studio._slots[0]._generator._components.transformer.module  # type: ignore[union-attr]
     before = _state(transformer)
     stages = (Stage(width=64, height=96, steps=2), Stage(width=128, height=192, steps=2, denoise=0.7))
     plain = GenerationRequest(prompt="a boat", seed=5, stages=stages)

@@ -24,6 +24,7 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
+from zimage_app.service.generation.model_slot import ModelSlot
 from zimage_app.service.group_orders import Asker, plan_grid, start
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, QueueView
@@ -131,8 +132,10 @@ class QuickStudio(Studio):
         super().__init__(StudioConfig(outputs=outputs, model=MODEL, offline=True, **config))
         self.generator = QuickGenerator(self.card(MODEL), pause)
 
-    def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
-        del job, tell, cancelled
+    def _model(
+        self, slot: ModelSlot, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]
+    ) -> Generator:
+        del slot, job, tell, cancelled
         return cast("Generator", self.generator)
 
 

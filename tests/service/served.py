@@ -15,6 +15,7 @@ from tests.service.quick import QuickStudio
 from zimage_app import serve
 from zimage_app.domain.errors import LoadingCancelled
 from zimage_app.domain.text import Text
+from zimage_app.service.generation.model_slot import ModelSlot
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.setup.config import StudioConfig
 
@@ -30,14 +31,16 @@ class ServedStudio(QuickStudio):
     def __init__(self, config: StudioConfig) -> None:
         super().__init__(config.outputs, PAUSE)
 
-    def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+    def _model(
+        self, slot: ModelSlot, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]
+    ) -> Generator:
         tell(Text("loading", "加载中"))
         end = time.monotonic() + LOADING
         while time.monotonic() < end:
             if cancelled():
                 raise LoadingCancelled
             time.sleep(0.01)
-        return super()._model(job, tell, cancelled)
+        return super()._model(slot, job, tell, cancelled)
 
 
 if __name__ == "__main__":

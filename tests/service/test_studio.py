@@ -7,6 +7,7 @@ import shutil
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from zimage_app.service.jobs.view import JobView
 from zimage_app.service.pictures.gallery import read_record
 from zimage_app.service.rules.limits import HOME
 from zimage_app.service.setup.config import StudioConfig
+from zimage_app.service.setup.runner_choice import RunnerChoice
 from zimage_app.service.studio import Studio
 
 TIMEOUT = 60.0
@@ -196,13 +198,13 @@ def test_the_model_in_memory_stays_when_another_cannot_be_loaded(
     studio = Studio(StudioConfig(models=models, outputs=tmp_path, model="tiny"))
     assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
     assert finish(studio, studio.submit(small_request, "broken")).state == "failed"
-    kept = studio._slot._generator
+    kept = studio._slots[0]._generator
     assert kept is not None
     assert kept.card.name == "tiny"
     assert finish(studio, studio.submit(small_request, "tiny")).state == "done"
-    assert studio._slot._generator is kept
+    assert studio._slots[0]._generator is kept
     assert finish(studio, studio.submit(small_request, "other")).state == "done"
-    assert studio._slot._generator is not kept
+    assert studio._slots[0]._generator is not kept
     studio.close()
 
 
@@ -273,8 +275,8 @@ def test_a_model_is_unloaded_on_request_and_loaded_again(studio: Studio, small_r
     assert loaded(studio) is None
     finish(studio, studio.submit(small_request, "tiny"))
     assert loaded(studio) == "tiny"
-    assert studio._slot._generator is not None
-    model = weakref.ref(studio._slot._generator)
+    assert studio._slots[0]._generator is not None
+    model = weakref.ref(studio._slots[0]._generator)
     studio.unload()
     assert loaded(studio) is None
     assert model() is None, "something still holds the model"
@@ -317,3 +319,42 @@ def test_a_model_at_work_is_not_unloaded(studio: Studio, monkeypatch: pytest.Mon
     studio.cancel(job)
     assert finish(studio, job).state == "cancelled"
     assert loaded(studio) == "tiny"
+
+
+def test_two_devices_make_pictures_side_by_side_as_one_does(tmp_path: Path) -> None:
+    stages = (Stage(width=64, height=64, steps=2),)
+    requests = [GenerationRequest(prompt="a red boat", seed=seed, stages=stages) for seed in (1, 2, 3)]
+
+    def pictures(name: str, *devices: str) -> list[bytes]:
+        config = StudioConfig(outputs=tmp_path / name, model="demo", offline=True, device="cpu", devices=devices)
+        with closing(Studio(config)) as studio:
+            views = [finish(studio, job) for job in [studio.submit(each, "demo") for each in requests]]
+            states = [(status.kind, status.where, status.model) for status, _ in studio.runners()]
+            assert states == [("local", device, "demo") for device in devices or ("cpu",)]
+        saved = [view.picture for view in views]
+        return [Image.open(picture.path).tobytes() for picture in saved if picture is not None]
+
+    assert pictures("two", "cpu", "cpu") == pictures("one")
+
+
+def test_models_need_not_be_here_where_another_makes_the_pictures(tmp_path: Path) -> None:
+    elsewhere = RunnerChoice("comfyui", ("http://127.0.0.1:9",))
+    with closing(Studio(StudioConfig(outputs=tmp_path, model="demo", runner=elsewhere))) as studio:
+        assert "z-image-turbo" in {card.name for card in studio.cards()}
+        assert studio.plan(GenerationRequest(prompt="a boat"), "z-image-turbo").stages
+        ((status, job),) = studio.runners()
+        assert (status.kind, status.where, job) == ("comfyui", "http://127.0.0.1:9", None)
+        assert studio.details()[-1].rows[0].name.en == "comfyui http://127.0.0.1:9"
+
+
+def test_a_runner_that_does_not_answer_is_told_while_its_pictures_wait(tmp_path: Path) -> None:
+    elsewhere = RunnerChoice("comfyui", ("http://127.0.0.1:9",))
+    with closing(Studio(StudioConfig(outputs=tmp_path, model="demo", runner=elsewhere))) as studio:
+        job = studio.submit(GenerationRequest(prompt="a boat", stages=(Stage(width=64, height=64),)), "demo")
+        view, end = studio.wait(job, -1, 0.0), time.monotonic() + TIMEOUT
+        while not studio.warnings():
+            assert time.monotonic() < end
+            view = studio.wait(job, view.version, 0.1)
+        assert "127.0.0.1:9 does not answer" in studio.warnings()[0].en
+        assert not view.over
+        assert studio.runners()[0][0].trouble is not None

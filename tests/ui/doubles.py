@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -20,7 +21,9 @@ from zimage_app.domain.events import Event, Picture, StageDone
 from zimage_app.domain.request import Stage
 from zimage_app.domain.text import Text
 from zimage_app.domain.vocabulary import Vocabulary
-from zimage_app.service.generation.model_slot import LoadedModel
+from zimage_app.models.find.catalogue import find_model
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.service.generation.model_slot import LoadedModel, ModelSlot
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import QueueView
 from zimage_app.service.pictures.gallery import Gallery
@@ -138,6 +141,9 @@ class QuickPageStudio(Studio):
                 return card
         raise ModelError(Text(f"no model {name}", f"没有模型 {name}"))
 
+    def _source(self, name: str) -> ModelSource:
+        return replace(find_model("demo", self._config.shelves), card=self.card(name))
+
     def width(self, model: str) -> int | None:
         self.card(model)
         return WIDTH
@@ -150,7 +156,10 @@ class QuickPageStudio(Studio):
         self.card(model)
         return 1000
 
-    def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+    def _model(
+        self, slot: ModelSlot, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]
+    ) -> Generator:
+        del slot
         tell(Text("loading: weights", "正在加载：权重"))
         gate, end = self.loading, time.monotonic() + PATIENCE
         while gate is not None and not gate.wait(0.02):

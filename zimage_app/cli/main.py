@@ -13,6 +13,7 @@ from typing import NoReturn
 from zimage_app.cli.batch import add_batch_command
 from zimage_app.cli.compare import add_compare_command
 from zimage_app.cli.doctor import add_doctor_command
+from zimage_app.cli.export import add_export_command
 from zimage_app.cli.generate import add_generate_command
 from zimage_app.cli.grid import add_grid_command
 from zimage_app.cli.history import add_history_command
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_generate_command(commands)
     add_batch_command(commands)
     add_doctor_command(commands)
+    add_export_command(commands)
     add_grid_command(commands)
     add_compare_command(commands)
     add_history_command(commands)

@@ -84,6 +84,8 @@ class Surroundings(BaseModel):
     threads: _Count
     tiled: bool = False
     """Memory ran out, so the picture was decoded in tiles."""
+    runner: _Word = ""
+    """What made it, as in ``local`` or ``comfyui 0.33.0``; empty in pictures from before there were several."""
 
 
 class _Version(BaseModel):

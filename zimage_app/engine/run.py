@@ -411,6 +411,7 @@ def _surroundings(components: Components, relief: Relief) -> Surroundings:
         dtype=str(components.transformer.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
         tiled=relief.tiled,
+        runner="local",
     )
 
 

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from zimage_app.domain.version import __version__
-from zimage_app.rest import batch, grids, groups, inputs, library, pictures, queue, tasks
+from zimage_app.rest import batch, grids, groups, inputs, library, pictures, queue, tasks, workflows
 from zimage_app.rest.problems import answer_problems
 from zimage_app.rest.schema import Problem
 from zimage_app.service.studio import Studio
@@ -65,7 +65,7 @@ def rest_app(studio: Studio, first: LanguageChoice = "auto") -> FastAPI:
     )
     app.state.studio = studio
     app.state.first = first
-    for part in (tasks, batch, grids, groups, queue, inputs, pictures, library):
+    for part in (tasks, batch, grids, groups, queue, inputs, pictures, workflows, library):
         app.include_router(part.router)
     answer_problems(app)
     _publish(app)

@@ -65,5 +65,5 @@ def presets(caller: Calling) -> list[Preset]:
 
 @router.get("/system/status", tags=["system"])
 def status(caller: Calling) -> Status:
-    """Get the number of running and waiting requests, and the machine's load."""
-    return status_answer(caller.studio)
+    """How many requests run and wait, and how the machine is."""
+    return status_answer(caller.studio, caller.language)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
+from zimage_app.domain.text import Language
 from zimage_app.domain.version import __version__
-from zimage_app.rest.schema import Cpu, Disk, Gpu, Memory, Status
+from zimage_app.rest.schema import Cpu, Disk, Gpu, Memory, RunnerState, Status
 from zimage_app.service.diagnostics.gpus import Amount, GpuStatus
 from zimage_app.service.diagnostics.monitor import MachineStatus
+from zimage_app.service.jobs.runners.runner import RunnerStatus
 from zimage_app.service.studio import Studio
 
 
-def status_answer(studio: Studio) -> Status:
-    """The current status; on a shared app, without the machine's values."""
+def status_answer(studio: Studio, language: Language) -> Status:
+    """App and machine now; strangers are told nothing of the machine."""
     queue, loaded = studio.queue(), studio.loaded()
     machine = None if studio.shared else studio.monitor.machine()
     return Status(
@@ -26,6 +28,18 @@ def status_answer(studio: Studio) -> Status:
         running=queue.running,
         waiting=queue.waiting,
         loaded=loaded.name if loaded else None,
+        runners=None if studio.shared else [_runner(status, job, language) for status, job in studio.runners()],
+    )
+
+
+def _runner(status: RunnerStatus, job: str | None, language: Language) -> RunnerState:
+    return RunnerState(
+        kind=status.kind,
+        where=status.where,
+        model=status.model or None,
+        state="busy" if job else "away" if status.trouble else "free",
+        task_id=job,
+        problem=status.trouble.to(language) if status.trouble else None,
     )
 
 

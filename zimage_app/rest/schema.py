@@ -326,6 +326,17 @@ class Disk(_Answer):
     usage_percent: float
 
 
+class RunnerState(_Answer):
+    """Who makes pictures, and what it does."""
+
+    kind: Annotated[str, Field(description="local, comfyui …")]
+    where: Annotated[str, Field(description="Its device or address.")]
+    model: Annotated[str | None, Field(description="The model that it has loaded, where that is known.")]
+    state: Literal["free", "busy", "away"]
+    task_id: str | None
+    problem: Annotated[str | None, Field(description="Why it takes no tasks now.")]
+
+
 class Status(_Answer):
     """Load of app and machine. Unknown values are null; on a shared app, all values of the machine are."""
 
@@ -338,3 +349,4 @@ class Status(_Answer):
     running: int
     waiting: int
     loaded: Annotated[str | None, Field(description="The model in memory.")]
+    runners: Annotated[list[RunnerState] | None, Field(description="Null where strangers can reach the app.")]

@@ -5,12 +5,15 @@ Checks permissions, and passes jobs to the dispatcher (``jobs/dispatcher.py``).
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StorageError, StudioError
@@ -18,11 +21,13 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.domain.upscaling import Upscaling, upscaled
-from zimage_app.models.find.catalogue import find_model, list_models
+from zimage_app.models.find.catalogue import Shelves, find_model, list_models, look_up
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.find.sizes import suggested
 from zimage_app.service.diagnostics.details import Section, details
 from zimage_app.service.diagnostics.monitor import Monitor
+from zimage_app.service.exports.comfy import Form, exported
+from zimage_app.service.exports.comfy.names import file_names
 from zimage_app.service.generation.model_slot import LoadedModel, ModelSlot
 from zimage_app.service.generation.pace import Pace
 from zimage_app.service.generation.start_pictures import KeptPicture, inputs_of
@@ -30,7 +35,12 @@ from zimage_app.service.groups import Groups
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import Tracked
+from zimage_app.service.jobs.runners.about import runner_section
+from zimage_app.service.jobs.runners.fallback import FallbackRunner
+from zimage_app.service.jobs.runners.kinds import runners_elsewhere
 from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
+from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.runners.runner import Runner, RunnerStatus
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, QueueView, stage_views
 from zimage_app.service.library.default_model import default_model
@@ -55,8 +65,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_RUNNER_SECONDS = 0.5
+"""For the thread of a runner that others fall back on to end."""
 _COMMAND_SECONDS = 5.0
 """Seconds that a command to the runner waits for the running job to end."""
+
+
+def _devices(config: StudioConfig) -> Sequence[str | None]:
+    if config.devices != ("all",):
+        return config.devices or (config.device,)
+    from zimage_app.models.device import device_names  # imports torch: seconds
+
+    names = list(device_names())
+    return [name for name in names if name != "cpu"] or names
 
 
 def new_group() -> str:
@@ -83,23 +104,23 @@ class Studio:
         self.borrows_gpu = config.borrowed_gpu
         """Whether a GPU is lent per run to the page's visitor (ZeroGPU), so that only actions on the page have one."""
         self.inputs = inputs_of(config, shared=config.shared)
-        self._slot = ModelSlot(self.loras, self.inputs, config)
+        self._slots = [self._new_slot(device) for device in _devices(config)]
         self._disk = DiskUse(config.outputs)
         self._gallery = Gallery(config.outputs)
-        self._runner = LocalRunner(
-            PictureMaking(self.plan, self._model, self.loras.hash_files, self._gallery, marked=config.shared)
-        )
+        self._local = [self._local_runner(slot) for slot in self._slots] if config.runner.is_local else []
+        self._elsewhere = self._runners_elsewhere()
         rules = JobRules(config.allowed, shared=config.shared, interrupted=config.interrupted)
-        self._jobs = Dispatcher(config.state, self._gallery, [self._runner], rules)
+        self._jobs = Dispatcher(config.state, self._gallery, self._all_runners(), rules)
         self.groups = Groups(config.outputs, self.view)
-        self.default_model = find_model(default_model(config), config.shelves).card.name
+        self.default_model = self._found(default_model(config), config.shelves).card.name
 
     def cards(self) -> tuple[ModelCard, ...]:
-        """Return the cards of all models on this machine."""
-        sources = [source for source in list_models(self._config.shelves) if source.present]
+        """The models that are on this machine; where others make the pictures, all that are known."""
+        anywhere = not self._config.runner.is_local
+        sources = [source for source in list_models(self._config.shelves) if source.present or anywhere]
         names = {source.card.name for source in sources}
         if self._config.model is not None:
-            chosen = find_model(self._config.model, self._config.shelves)
+            chosen = self._found(self._config.model, self._config.shelves)
             sources += [] if chosen.card.name in names else [chosen]
         return tuple(source.card for source in sources)
 
@@ -109,9 +130,13 @@ class Studio:
 
     def _source(self, name: str) -> ModelSource:
         given = self._config.model
-        if given is not None and (source := find_model(given, self._config.shelves)).card.name == name:
+        if given is not None and (source := self._found(given, self._config.shelves)).card.name == name:
             return source
-        return find_model(name, self._config.visitors_shelves)
+        return self._found(name, self._config.visitors_shelves)
+
+    def _found(self, name: str, shelves: Shelves) -> ModelSource:
+        """A model; where others make the pictures, its files need not be here. Raises ModelError."""
+        return find_model(name, shelves) if self._config.runner.is_local else look_up(name, shelves)
 
     def width(self, model: str) -> int | None:
         """Return the width of a model's transformer; None if unknown. Raises ModelError if the model isn't here."""
@@ -145,7 +170,7 @@ class Studio:
         Raises:
             ModelError: the model's files can't be used.
         """
-        self._slot.model(self._source(self.default_model), lambda text: log.debug("%s", text), lambda: False)
+        self._slots[0].model(self._source(self.default_model), lambda text: log.debug("%s", text), lambda: False)
 
     def start(self) -> None:
         """Start the queue with the jobs left in it, the groups and the history.
@@ -178,6 +203,14 @@ class Studio:
         device = "cpu" if on_cpu and self.monitor.machine().gpus else ""
         if device:
             require_home("models", shared=self.shared)
+        if on_cpu and not self._local:
+            raise RequestError(
+                "use_gpu",
+                Text(
+                    "false is for pictures that this app makes itself; its runner chooses its own device",
+                    "false 仅用于由本程序自己生成的图片；当前的生成器自行决定设备",
+                ),
+            )
         limits = self._config.allowed
         plan = self.checked_plan(request, model, owner)
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
@@ -325,8 +358,9 @@ class Studio:
         self._jobs.pause(paused)
 
     def warnings(self) -> tuple[Text, ...]:
-        """Return problems of the queue and of saving pictures, for the machine's owner."""
-        return self._jobs.warnings
+        """What is wrong with the queue, with saving pictures and with runners; for the owner of the machine."""
+        troubles = (status.trouble for status, _ in self.runners())
+        return (*self._jobs.warnings, *(trouble for trouble in troubles if trouble is not None))
 
     def today(self, owner: str = "", limit: int = 24) -> tuple[SavedPicture, ...]:
         """Return up to ``limit`` of today's pictures, newest first."""
@@ -341,16 +375,22 @@ class Studio:
         return held or self.history.find(picture_id, owner)
 
     def loaded(self) -> LoadedModel | None:
-        """Return the loaded model, or None."""
-        return self._slot.loaded()
+        """The model that is in memory; of several the first device's that has one."""
+        return next((loaded for slot in self._slots if (loaded := slot.loaded())), None)
+
+    def runners(self) -> tuple[tuple[RunnerStatus, str | None], ...]:
+        """Every runner as it is now, with the id of the job that it has; those that others fall back on come last."""
+        working = self._jobs.runners()
+        behind = [runner.status() for runner in self._elsewhere] if self._local else []
+        return (*working, *((status, None) for status in behind))
 
     def queue(self) -> QueueView:
         """Return the state of the queue over all owners."""
         return self._jobs.progress.queue()
 
     def details(self) -> tuple[Section, ...]:
-        """Return versions, model, machine and folders, for a bug report."""
-        return details(self._config, self.monitor, self.loaded(), self.warnings())
+        """Versions, model, machine and folders, for a bug report."""
+        return (*details(self._config, self.monitor, self.loaded(), self.warnings()), runner_section(self.runners()))
 
     @property
     def suggested_model(self) -> str | None:
@@ -360,16 +400,16 @@ class Studio:
 
     @property
     def device(self) -> str | None:
-        """The device for models, such as ``cuda:1``; None means the machine's best device."""
-        return self._slot.device
+        """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
+        return self._slots[0].device
 
     def use_device(self, name: str | None) -> None:
         """Use another device from the next picture on, and unload the model.
 
         Raises:
             ModelError: this machine has no such device.
-            GenerationError: a picture is being made.
-            ForbiddenError: the page is shared with strangers.
+            GenerationError: a picture is being made, or the devices were settled when the app started.
+            ForbiddenError: strangers can reach the page, who may not choose.
         """
         from zimage_app.models.device import named_device  # imports torch, which takes seconds
 
@@ -378,10 +418,17 @@ class Studio:
             named_device(name)
 
         def change() -> None:
-            self._slot.clear()
-            self._slot.device = name
+            self._slots[0].clear()
+            self._slots[0].device = name
 
-        self._between_jobs(change)
+        if len(self._local) != 1:
+            raise GenerationError(
+                Text(
+                    "Where pictures are made was settled by --device or --runner; start the app anew to change it.",
+                    "生成位置已由 --device 或 --runner 指定；如需更改，请重新启动程序。",
+                )
+            )
+        self._between_jobs(self._local[0], change)
 
     def unload(self) -> None:
         """Unload the model; the next picture loads it again.
@@ -389,11 +436,12 @@ class Studio:
         Raises:
             GenerationError: a picture is being made.
         """
-        self._between_jobs(self._slot.clear)
+        for runner, slot in zip(self._local, self._slots, strict=False):
+            self._between_jobs(runner, slot.clear)
 
-    def _between_jobs(self, work: Callable[[], None]) -> None:
-        """Run ``work`` on the runner's thread between jobs; raises GenerationError if a job keeps it busy."""
-        command = self._runner.command(work)
+    def _between_jobs(self, runner: LocalRunner, work: Callable[[], None]) -> None:
+        """Have a runner do something with its model; raises GenerationError where a picture keeps it busy."""
+        command = runner.command(work)
         try:
             command.result(_COMMAND_SECONDS)
         except TimeoutError:
@@ -411,13 +459,51 @@ class Studio:
         self.models.close()
         self.groups.close()
         self._jobs.close()
+        for runner in self._elsewhere:  # those that others fall back on too, whom the dispatcher doesn't know
+            runner.close(_RUNNER_SECONDS)
         self.history.close()
 
     def plan(self, request: GenerationRequest, model: str) -> GenerationPlan:
         """Plan a request for a model, with seeds drawn; raises StudioError if it can't be planned."""
         return make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
 
-    def _model(self, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]) -> Generator:
+    def workflow(self, request: GenerationRequest, model: str, form: Form) -> tuple[dict[str, Any], list[Text]]:
+        """A request as a ComfyUI workflow, and what to know of it; raises what ``plan`` does, and ``exported``."""
+        source = self._source(model)
+        plan = self.plan(request, model)
+        return exported(plan, source.card.name, file_names(source, self.loras, plan.request), form)
+
+    def _new_slot(self, device: str | None) -> ModelSlot:
+        return ModelSlot(self.loras, self.inputs, replace(self._config, device=device))
+
+    def _local_runner(self, slot: ModelSlot) -> LocalRunner:
+        model, marked = partial(self._model, slot), self._config.shared
+        making = PictureMaking(self.plan, model, self.loras.hash_files, self._gallery, marked=marked)
+
+        def where() -> tuple[str, str]:
+            loaded = slot.loaded()
+            return slot.device or "auto", loaded.name if loaded else ""
+
+        return LocalRunner(making, where)
+
+    def _runners_elsewhere(self) -> list[Runner]:
+        choice = self._config.fallback if self._config.runner.is_local else self._config.runner
+        if choice is None or choice.is_local:
+            return []
+        marked = self._config.shared
+        making = RemoteMaking(self.plan, self._source, self.loras, self.inputs, self._gallery, marked=marked)
+        return runners_elsewhere(choice, making)
+
+    def _all_runners(self) -> list[Runner]:
+        """The runners that are given jobs."""
+        if self._local and self._elsewhere:
+            behind = itertools.cycle(self._elsewhere)
+            return [FallbackRunner(runner, next(behind)) for runner in self._local]
+        return [*self._local, *self._elsewhere]
+
+    def _model(
+        self, slot: ModelSlot, job: Job, tell: Callable[[Text], None], cancelled: Callable[[], bool]
+    ) -> Generator:
         if self._config.borrowed_gpu and job.model != self.default_model:
             raise ModelError(
                 Text(
@@ -425,4 +511,4 @@ class Studio:
                     f"此 Space 只运行 {self.default_model}；请选择该模型。",
                 )
             )
-        return self._slot.model(self._source(job.model), tell, cancelled, job.device)
+        return slot.model(self._source(job.model), tell, cancelled, job.device)

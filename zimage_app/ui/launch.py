@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute
 from zimage_app.service.studio import Studio
 from zimage_app.ui.asset import asset
 from zimage_app.ui.canvas.picture_routes import picture_routes
+from zimage_app.ui.canvas.workflow_route import workflow_route
 from zimage_app.ui.drop.drop import import_routes
 from zimage_app.ui.history.history_routes import history_routes
 from zimage_app.ui.loras.lora_picker import lora_routes
@@ -152,6 +153,7 @@ def page_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     return [
         *font_routes(),
         *picture_routes(studio, first),
+        workflow_route(studio, first),
         *history_routes(studio, first),
         *lora_routes(studio, first),
         *many_routes(studio, first),

@@ -17,12 +17,15 @@ from threading import Thread
 import pytest
 
 from tests.service.diagnostics.test_monitor import FakeNvml
+from tests.service.jobs.fake_comfyui import FakeComfy, serving
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import SERVICE
 from zimage_app.service.diagnostics.doctor import CHECKS, Finding, contents, disk, examine, system, weights
+from zimage_app.service.diagnostics.doctor.runners import check_runners
 from zimage_app.service.diagnostics.gpus import Amount, NvidiaGpus
 from zimage_app.service.setup.config import ROOT, StudioConfig
+from zimage_app.service.setup.runner_choice import RunnerChoice
 
 
 @pytest.fixture
@@ -217,3 +220,12 @@ def test_broken_models_and_none_at_all_are_problems(config: StudioConfig, tmp_pa
     problems = found(weights.check_models(empty, False), "problem")
     assert problems[-1].startswith("Models: there is none")
     assert any("torn" in words for words in problems)
+
+
+def test_runners_that_do_not_answer_are_told(config: StudioConfig) -> None:
+    with serving(FakeComfy()) as fake:
+        away = RunnerChoice("comfyui", (fake.address, "http://127.0.0.1:9"))
+        found = list(check_runners(replace(config, fallback=away), False))
+    assert [finding.level for finding in found] == ["ok", "problem"]
+    assert "127.0.0.1:9" in found[1].about.en
+    assert list(check_runners(config, False)) == []

@@ -15,7 +15,7 @@ from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.core import JobCore, JobRules
 from zimage_app.service.jobs.progress import Progress, RunEvent, Tracked
-from zimage_app.service.jobs.runners.runner import Assignment, Reports
+from zimage_app.service.jobs.runners.runner import Assignment, Reports, RunnerStatus
 from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.pictures.gallery import Gallery
@@ -45,6 +45,9 @@ class HandRunner:
         assert self.held is None, "two jobs at once"
         self.held = assignment
         self.begun.append(assignment.job.id)
+
+    def status(self) -> RunnerStatus:
+        return RunnerStatus("hand", "")
 
     def close(self, seconds: float) -> None:
         del seconds

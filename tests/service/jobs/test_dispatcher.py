@@ -288,13 +288,13 @@ def test_the_model_is_changed_between_jobs_only(studio: QuickStudio) -> None:
     """Unload while one job follows another: no run ever sees the slot being emptied under it."""
     inside, overlaps = threading.Event(), []
     studio.generator.failure = lambda event: inside.set() if isinstance(event, StageStarted) else None
-    clear = studio._slot.clear
+    clear = studio._slots[0].clear
 
     def watched() -> None:
         overlaps.append(studio.generator._turn.locked())
         clear()
 
-    studio._slot.clear = watched  # type: ignore[method-assign]
+    studio._slots[0].clear = watched  # type: ignore[method-assign]
     jobs = [studio.submit(quick_request(seed, steps=10), MODEL) for seed in range(5)]
     for _ in range(3):
         assert inside.wait(PATIENCE)

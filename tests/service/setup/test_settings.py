@@ -13,6 +13,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import list_models
 from zimage_app.service.rules.limits import HOME, PUBLIC
 from zimage_app.service.setup.config import ROOT
+from zimage_app.service.setup.runner_choice import RunnerChoice
 from zimage_app.service.setup.settings import (
     FILE_NAME,
     Settings,
@@ -267,3 +268,30 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
         "time_limit": 60.0,
         "lang": "zh",
     }
+
+
+def test_runners_and_devices() -> None:
+    addresses = "http://127.0.0.1:8188, http://[::1]:8189/"
+    config = settled(["--runner", f"comfyui={addresses}", "--fallback", "comfyui=https://a.example"]).config
+    assert config.runner == RunnerChoice("comfyui", ("http://127.0.0.1:8188", "http://[::1]:8189"))
+    assert config.fallback == RunnerChoice("comfyui", ("https://a.example",))
+    assert settled([]).config.runner.is_local
+    several = settled(["--device", "cuda:0,cuda:1"]).config
+    assert (several.device, several.devices) == ("cuda:0", ("cuda:0", "cuda:1"))
+    assert (settled(["--device", "all"]).config.devices, settled(["--device", "all"]).config.device) == (("all",), None)
+    assert (settled(["--device", "auto"]).config.devices, settled(["--device", "cpu"]).config.devices) == ((), ())
+
+
+def test_the_runner_behind_this_one_is_another() -> None:
+    with pytest.raises(RequestError, match=r"--fallback.*must be another runner"):
+        settled(["--fallback", "local"])
+
+
+@pytest.mark.parametrize(
+    "runner",
+    ["", "comfyui", "comfyui=", "comfyui=ftp://a", "comfyui=http://", "comfyui=http://me:word@a", "local=x", "moon=x",
+     "comfyui=http://a:port", "comfyui=http://a?b"],
+)  # fmt: skip
+def test_a_runner_that_there_is_not_is_refused(runner: str) -> None:
+    with pytest.raises(RequestError, match=r"--runner.*must be local, or comfyui="):
+        settled(["--runner", runner])

@@ -152,6 +152,13 @@ class PictureInputs:
         self._own(digest, owner)
         return KeptPicture(digest, *self.image(digest).size)
 
+    def file(self, digest: str) -> bytes:
+        """The file of a picture as it was handed in; raises RequestError where it is gone."""
+        try:
+            return read_regular(self._path(digest, "start.picture"), MAX_BYTES)
+        except OSError as error:
+            raise _gone(digest, "start.picture") from error
+
     def load(self, start: StartPicture, size: tuple[int, int]) -> Picture:
         """Return a picture at ``size`` (width, height): upright, on a white background, resized with Lanczos.
 

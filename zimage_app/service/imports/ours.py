@@ -19,9 +19,9 @@ def read_studio(text: str) -> Imported:
     return _imported(record.request, record.model)
 
 
-def read_request(data: Mapping[str, Any]) -> Imported:
-    """Read a request as plain data; raises RequestError if it is invalid."""
-    return _imported(parse_request(data), "")
+def read_request(data: Mapping[str, Any], model: str = "") -> Imported:
+    """A request as plain data; raises RequestError for what is out of bounds."""
+    return _imported(parse_request(data), model)
 
 
 def _imported(request: GenerationRequest, model: str) -> Imported:

@@ -20,6 +20,7 @@ from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.job_log import JobTimes, log_job
+from zimage_app.service.jobs.placing import Placing
 from zimage_app.service.jobs.progress import Progress, Tracked
 from zimage_app.service.jobs.runners.runner import Assignment, Reports, Runner
 from zimage_app.service.jobs.state import JobEvent, JobState
@@ -88,6 +89,7 @@ class JobCore:
         self._rules = rules
         self._assigned: dict[str, Runner] = {}
         """The jobs that runners have."""
+        self._placing: Placing[Runner] = Placing(len(self._runners))
         self._changes: deque[_Change] = deque()
         self._unsaved: dict[str, _Unsaved] = {}
         """By the job's id."""
@@ -215,6 +217,11 @@ class JobCore:
     # For any thread.
 
     @property
+    def assigned(self) -> dict[str, Runner]:
+        """The jobs that runners have."""
+        return self._assigned.copy()
+
+    @property
     def warning(self) -> Text | None:
         """Why the newest of the pictures that wait could not be saved; None where none waits."""
         return next((each.problem for each in reversed(list(self._unsaved.values())) if each.problem), None)
@@ -316,12 +323,15 @@ class JobCore:
 
     def _assign(self, reports: Reports) -> None:
         """Give waiting jobs to free runners."""
-        for runner in self._runners:
-            if self._closing or self._store.paused or len(self._unsaved) >= MAX_UNSAVED:
+        while not (self._closing or self._store.paused or len(self._unsaved) >= MAX_UNSAVED):
+            busy = self._assigned.values()
+            free = {runner: runner.status() for runner in self._runners if runner not in busy}
+            loaded = {runner: status.model for runner, status in free.items() if status.trouble is None}
+            waiting = self._store.in_turn()
+            if not loaded or not waiting:
                 return
-            if runner in self._assigned.values() or not (waiting := self._store.in_turn()):
-                continue
-            (job,) = self._store.apply([waiting[0].id], JobEvent.CLAIM)
+            runner, chosen = self._placing.choose(waiting, loaded)
+            (job,) = self._store.apply([chosen.id], JobEvent.CLAIM)
             tracked = self._tracked(job)
             self._assigned[job.id] = runner
             self._show(job, {})

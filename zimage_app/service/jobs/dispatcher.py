@@ -22,7 +22,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.jobs.core import JobCore, JobRules, job_view
 from zimage_app.service.jobs.folder_lock import FolderInUse, FolderLock, running_app
 from zimage_app.service.jobs.progress import Progress, RunEvent, Tracked, closing
-from zimage_app.service.jobs.runners.runner import Runner
+from zimage_app.service.jobs.runners.runner import Runner, RunnerStatus
 from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.pictures.gallery import Gallery
@@ -142,6 +142,11 @@ class Dispatcher:
     def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
         """A finished picture that could not be saved yet; see ``JobCore.unsaved``."""
         return None if self._core is None else self._core.unsaved(picture_id, owner)
+
+    def runners(self) -> tuple[tuple[RunnerStatus, str | None], ...]:
+        """Every runner as it is now, with the id of the job that it has."""
+        assigned = {} if self._core is None else {runner: job for job, runner in self._core.assigned.items()}
+        return tuple((runner.status(), assigned.get(runner)) for runner in self._runners)
 
     @property
     def warnings(self) -> tuple[Text, ...]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from zimage_app.models.find.catalogue import Shelves
 from zimage_app.service.rules.limits import HOME, PUBLIC, Limits
+from zimage_app.service.setup.runner_choice import LOCAL, RunnerChoice
 
 ROOT = Path(__file__).resolve().parents[3]
 """The checkout, or the folder that the package was installed into."""
@@ -48,6 +49,12 @@ class StudioConfig:
     """Bytes of the device's memory that a model may take; None: all that are free."""
     plain: bool = False
     """Only torch's own arithmetic, whatever else may be quicker on the device."""
+    devices: tuple[str, ...] = ()
+    """Where several copies of a model compute side by side, or ``all``; empty: on ``device`` alone."""
+    runner: RunnerChoice = LOCAL
+    """Who makes the pictures."""
+    fallback: RunnerChoice | None = None
+    """Who makes those whose model can't be used here."""
     stage_memory: int = 256 * 2**20
     """Bytes of the cache of finished stages of a loaded model; 0: no cache."""
     offline: bool = False

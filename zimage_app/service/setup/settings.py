@@ -25,6 +25,7 @@ from zimage_app.domain.validation_errors import refusal, request_error
 from zimage_app.models.disk.yaml_file import YamlReader
 from zimage_app.service.rules.limits import HOME
 from zimage_app.service.setup.config import HOME_FOLDER, SHIPPED, StudioConfig
+from zimage_app.service.setup.runner_choice import runner_choice
 from zimage_app.service.setup.space import DATA, space_settings
 from zimage_app.service.storage.yaml_files import reading
 
@@ -50,6 +51,21 @@ def _network(text: str) -> str:
     except ValueError:
         allowed = Text("must be an address or a network, as in 10.0.0.0/8", "必须是地址或网段，如 10.0.0.0/8")
         raise refusal(allowed) from None
+
+
+_DEVICE = r"(cpu|mps|(cuda|xpu)(:\d{1,3})?)"
+
+
+def _runner(text: str | None) -> str | None:
+    if text is not None:
+        runner_choice(text)
+    return text
+
+
+def _elsewhere(text: str | None) -> str | None:
+    if text is not None and runner_choice(text).is_local:
+        raise refusal(Text("must be another runner, as in comfyui=ADDRESS", "必须是另一种生成器，如 comfyui=地址"))
+    return text
 
 
 _Network = Annotated[str, AfterValidator(_network)]
@@ -81,8 +97,23 @@ class Settings(BaseModel):
     fetch: Annotated[bool, _about("fetch that model first, where it is not here yet")] = False
     device: Annotated[
         str | None,
-        Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d{1,3})?)$"),
-        _about("where models compute: auto, cpu, cuda, cuda:1, xpu or mps", "DEVICE", "auto, the best one"),
+        Field(pattern=rf"^(auto|all|{_DEVICE}(,{_DEVICE}){{0,31}})$"),
+        _about(
+            "where models compute: auto, cpu, cuda, cuda:1, xpu or mps; several with commas, or all",
+            "DEVICE",
+            "auto, the best one",
+        ),
+    ] = None
+    runner: Annotated[
+        str,
+        AfterValidator(_runner),
+        _about("who makes the pictures: local, comfyui=ADDRESS[,ADDRESS] or ray=ADDRESS", "KIND"),
+    ] = "local"
+    fallback: Annotated[
+        str | None,
+        AfterValidator(_runner),
+        AfterValidator(_elsewhere),
+        _about("makes what the model can't be used for here: comfyui=ADDRESS", "KIND"),
     ] = None
     device_memory: Annotated[
         float | None,
@@ -155,7 +186,10 @@ class Settings(BaseModel):
             wildcards=presets / "wildcards",
             comfyui=self.comfyui,
             model=self.model,
-            device=None if self.device == "auto" else self.device,
+            device=None if self.device in ("auto", "all", None) else self.device.partition(",")[0],
+            devices=_several(self.device),
+            runner=runner_choice(self.runner),
+            fallback=None if self.fallback is None else runner_choice(self.fallback),
             offline=self.offline,
             plain=self.plain,
             device_memory=None if self.device_memory is None else int(self.device_memory * 2**30),
@@ -164,6 +198,11 @@ class Settings(BaseModel):
             interrupted="report" if self.interrupted == "report" else "run again",
         )
         return replace(config, limits=replace(config.allowed, seconds=self.time_limit or None))
+
+
+def _several(device: str | None) -> tuple[str, ...]:
+    """The devices, where more than one is meant."""
+    return tuple(device.split(",")) if device == "all" or (device and "," in device) else ()
 
 
 def flag_of(name: str) -> str:

@@ -127,7 +127,19 @@
       { text: say("save_png"), href: `pictures/${item.id}.png?download` },
       { text: "JPEG", href: `pictures/${item.id}/saved.jpg` },
       { text: "WebP", href: `pictures/${item.id}/saved.webp` },
+      { text: say("save_workflow"), run: () => saveWorkflow(item.id) },
     ];
+  }
+
+  async function saveWorkflow(id) {
+    const answer = await fetch(`workflows/${id}.json`).catch(() => null);
+    if (!answer?.ok) {
+      studio.tell(answer ? await answer.text() : say("history_failed"));
+      return;
+    }
+    const href = URL.createObjectURL(await answer.blob());
+    choose({ href, name: `${id}.workflow.json` });
+    URL.revokeObjectURL(href);
   }
 
   async function varyMenu(item) {
@@ -312,7 +324,7 @@
     }
     const link = make("a");
     link.href = entry.href;
-    link.download = "";
+    link.download = entry.name || "";
     document.body.append(link);
     link.click();
     link.remove();

@@ -46,6 +46,7 @@ CANVAS_WORDS: dict[str, Text] = {
     "act_on_title": Text("Go on from here; finished stages come from memory", "从这里继续，已完成的阶段取自缓存"),
     # Its menus
     "save_png": Text("PNG (original)", "PNG（原图）"),
+    "save_workflow": Text("ComfyUI workflow", "ComfyUI 工作流"),
     "vary_little": Text(f"A little different (variation {LITTLE:g})", f"小幅变化（变化强度 {LITTLE:g}）"),
     "vary_much": Text(f"Quite different (variation {MUCH:g})", f"大幅变化（变化强度 {MUCH:g}）"),
     "vary_keep": Text("Keep the composition (stage 1), redo the rest", "保留构图（第 1 阶段），重做其余"),

@@ -1,4 +1,6 @@
-"""Checks everything that the app needs, and says what is wrong and how to fix it. Changes nothing; uses no network.
+"""Looks at everything that the app needs, and says what is wrong and what to do. Changes nothing.
+
+It opens connections to the runners that are configured, and to nobody else.
 
 Checks are functions with the same signature in one table. An error in one check does not stop the others.
 """
@@ -13,6 +15,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.diagnostics.doctor.contents import check_lists, check_loras
 from zimage_app.service.diagnostics.doctor.disk import check_databases, check_folders
 from zimage_app.service.diagnostics.doctor.finding import Finding, Level
+from zimage_app.service.diagnostics.doctor.runners import check_runners
 from zimage_app.service.diagnostics.doctor.system import (
     check_accelerator,
     check_packages,
@@ -40,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     check_models,
     check_loras,
     check_lists,
+    check_runners,
     check_port,
 )
 """In order of cause: a problem in one check may cause those in later ones."""

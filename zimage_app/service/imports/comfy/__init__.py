@@ -1,7 +1,8 @@
 """Converts a ComfyUI graph, in API or editor form, to settings: evaluates it node by node up to the output picture.
 
-Each sampler on the path to that picture becomes a stage. Known node classes are described by the tables in ``nodes/``.
-Values pass through unknown nodes, and their own effect is reported to the user instead of guessed.
+Each sampler on the way to that picture becomes a stage. What is known of node classes stands in ``nodes/``; of any
+other node, what flows through it goes on, and whatever it says or does is told of instead of guessed. A workflow that
+this app wrote, and nobody changed, gives its request back (``note.py``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.editor import editor_graph
 from zimage_app.service.imports.comfy.evaluate import Worked
 from zimage_app.service.imports.comfy.graph import api_graph
+from zimage_app.service.imports.comfy.note import noted_request
 from zimage_app.service.imports.comfy.outputs import Output, chosen_output
 from zimage_app.service.imports.comfy.stages import add_stages, tell
 from zimage_app.service.imports.comfy.start import add_start
@@ -30,6 +32,8 @@ def read_graph(data: Mapping[str, Any], picture: Size | None) -> Imported:
         ImportedFileError: the graph has too many nodes, or no sampler.
     """
     graph = editor_graph(data) if isinstance(data.get("nodes"), list) else api_graph(data)
+    if (ours := noted_request(data, graph)) is not None:
+        return ours
     output = chosen_output(Worked(graph), picture)
     if output is None:
         raise nothing_found(COMFYUI)

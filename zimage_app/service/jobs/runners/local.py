@@ -5,23 +5,21 @@ What concerns the model (unload it, choose another device) is a command to this 
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from zimage_app.domain.errors import GenerationError, LoadingCancelled, StudioError
 from zimage_app.domain.events import Cancelled, Failed, Finished
 from zimage_app.domain.plan import GenerationPlan
-from zimage_app.domain.request import GenerationRequest, LoraUse, parse_request
+from zimage_app.domain.request import GenerationRequest, LoraUse
 from zimage_app.domain.text import Text
-from zimage_app.service.jobs.runners.runner import Assignment, Reports
+from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, RunnerStatus
+from zimage_app.service.jobs.runners.work_thread import WorkThread
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.stage_pictures import keep_stages
@@ -33,10 +31,10 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_INTERNAL = Text(
-    "Something went wrong inside the app; the log says what. Please report it.",
-    "程序内部出错，详情见日志，欢迎反馈。",
-)
+KIND = "local"
+
+Where = Callable[[], tuple[str, str]]
+"""Gives a device's name, and the model that is loaded there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +55,15 @@ class PictureMaking:
 class LocalRunner:
     """Runs jobs and commands one after another in a thread, which begins with the first of them."""
 
-    def __init__(self, making: PictureMaking) -> None:
+    def __init__(self, making: PictureMaking, where: Where | None = None) -> None:
+        """``where`` tells its device and the model that is loaded there."""
         self._making = making
-        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._where = where or (lambda: ("", ""))
+        self._thread = WorkThread("studio-runner")
 
     def start(self, assignment: Assignment, reports: Reports) -> None:
         """See ``Runner.start``."""
-        self._order(lambda: self._make(assignment, reports))
+        self._thread.order(lambda: self._make(assignment, reports))
 
     def command(self, work: Callable[[], Result]) -> Future[Result]:
         """Carry out some work between jobs. Where the future is cancelled before its turn, nothing is done."""
@@ -79,25 +77,16 @@ class LocalRunner:
             except Exception as error:  # noqa: BLE001  # it is raised where the command was given
                 future.set_exception(error)
 
-        self._order(carry_out)
+        self._thread.order(carry_out)
         return future
+
+    def status(self) -> RunnerStatus:
+        """See ``Runner.status``."""
+        return RunnerStatus(KIND, *self._where())
 
     def close(self, seconds: float) -> None:
         """See ``Runner.close``."""
-        self._orders.put(None)
-        if self._thread is not None:
-            self._thread.join(seconds)
-
-    def _order(self, work: Callable[[], None]) -> None:
-        with self._starting:
-            self._orders.put(work)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="studio-runner", daemon=True)
-                self._thread.start()
-
-    def _work(self) -> None:
-        while (work := self._orders.get()) is not None:
-            work()
+        self._thread.close(seconds)
 
     def _make(self, assignment: Assignment, reports: Reports) -> None:
         """One job; the one place where anything that goes wrong in it is caught, so that the next one still runs."""
@@ -113,14 +102,14 @@ class LocalRunner:
             reports.failed(job_id, error)
         except Exception:
             log.exception("job %s failed", job_id)
-            reports.failed(job_id, GenerationError(_INTERNAL))
+            reports.failed(job_id, GenerationError(INTERNAL))
         except BaseException:  # no error of the run's, as when something ends this thread
             log.exception("the runner broke down in job %s", job_id)
             reports.died(job_id)
 
     def _run(self, assignment: Assignment, reports: Reports) -> None:
         job, token, making = assignment.job, assignment.token, self._making
-        plan = assignment.plan or making.plan(parse_request(json.loads(job.request)), job.model)
+        plan = assignment.planned(making.plan)
         tell = partial(reports.loading, job.id)
         generator = making.model(job, tell, token)
         making.hash_loras(plan.request.loras, tell, token)

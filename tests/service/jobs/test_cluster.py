@@ -1,0 +1,199 @@
+"""Workers elsewhere: what they need is sent once, what they tell comes back, and one that is lost costs a try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.service.jobs.test_runners import end
+from tests.service.quick import PATIENCE
+from tests.service.records import a_picture, a_record
+from zimage_app.domain.card import ModelCard
+from zimage_app.domain.errors import ModelError
+from zimage_app.domain.plan import GenerationPlan, make_plan
+from zimage_app.domain.request import GenerationRequest, LoraUse, Stage, StartPicture
+from zimage_app.models.find.catalogue import find_model
+from zimage_app.models.find.model_source import ModelSource
+from zimage_app.service.generation.generator import load_generator
+from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.jobs.core import JobRules
+from zimage_app.service.jobs.dispatcher import Dispatcher
+from zimage_app.service.jobs.progress import Tracked
+from zimage_app.service.jobs.runners.cluster.ray_cluster import RayHandle
+from zimage_app.service.jobs.runners.cluster.runner import ClusterRunner, Handle, WorkerLost
+from zimage_app.service.jobs.runners.cluster.worker import Worker
+from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.store import Job
+from zimage_app.service.jobs.view import JobView, stage_views
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.pictures.gallery import Gallery
+from zimage_app.service.rules.limits import HOME
+from zimage_app.service.setup.config import ROOT, StudioConfig
+
+CONFIG = StudioConfig(offline=True)
+STAGES = (Stage(width=64, height=64, steps=2),)
+INK = "demo-ink-wash"
+
+
+def request(seed: int = 1, **more: object) -> GenerationRequest:
+    return GenerationRequest(prompt="a red boat", seed=seed, stages=STAGES).model_copy(update=more)
+
+
+def source(name: str) -> ModelSource:
+    return find_model(name, CONFIG.shelves)
+
+
+class NearHandle:
+    """A worker in this process, which is lost when the test says so."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._worker = Worker(str(cache), "cpu", CONFIG)
+        self.asked: list[str] = []
+        self.loses: list[str] = []
+        """At these questions, once each, it is lost and another takes its place."""
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        self.asked.append(method)
+        if method in self.loses:
+            self.loses.remove(method)
+            self._worker = Worker(str(self._cache), "cpu", CONFIG)
+            raise WorkerLost("unplugged")
+        return getattr(self._worker, method)(*arguments)
+
+    def share(self, data: bytes) -> bytes:
+        return data
+
+
+class Desk:
+    """A dispatcher whose runners are workers elsewhere."""
+
+    def __init__(self, outputs: Path, *handles: Handle) -> None:
+        self.loras, self.inputs = LoraLibrary(ROOT / "loras"), PictureInputs(outputs)
+        self.gallery = Gallery(outputs)
+        self.card: ModelCard = source("demo").card
+        making = RemoteMaking(self.plan, source, self.loras, self.inputs, self.gallery, marked=False)
+        self.runners = [ClusterRunner(making, handle, f"w{n}", again=0.05) for n, handle in enumerate(handles)]
+        self.dispatcher = Dispatcher(outputs / ".state", self.gallery, self.runners, JobRules(HOME))
+        self._asked = 0
+
+    def close(self) -> None:
+        self.dispatcher.close()
+
+    def plan(self, asked: GenerationRequest, model: str) -> GenerationPlan:
+        del model
+        return make_plan(asked, self.card, lora_name=self.loras.name_of)
+
+    def ask(self, asked: GenerationRequest, model: str = "demo") -> str:
+        self._asked += 1
+        plan, name = self.plan(asked, model), f"job{self._asked}"
+        job = Job(name, "", model, plan.request.model_dump_json(), 100.0)
+        self.dispatcher.submit(job, Tracked(JobView(name, "", model, stages=stage_views(plan.request)), plan))
+        return name
+
+    def make(self, asked: GenerationRequest, model: str = "demo") -> JobView:
+        return end(self.dispatcher, self.ask(asked, model))
+
+    def until(self, name: str, is_so: Callable[[JobView], bool]) -> None:
+        view = self.dispatcher.view(name)
+        while view is not None and not is_so(view):
+            assert not view.over, view.error
+            view = self.dispatcher.progress.wait(name, view.version, PATIENCE)
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> NearHandle:
+    return NearHandle(tmp_path / "cache")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, near: NearHandle) -> Iterator[Desk]:
+    with closing(Desk(tmp_path, near)) as made:
+        yield made
+
+
+def pixels(view: JobView) -> Any:
+    assert view.state == "done", view.error
+    assert view.picture is not None
+    return np.asarray(Image.open(view.picture.path))
+
+
+def test_a_worker_makes_the_picture_that_is_made_here(desk: Desk) -> None:
+    asked = request(loras=(LoraUse(name=INK, strength=0.5),))
+    view = desk.make(asked)
+    here = load_generator("demo", CONFIG).generate(asked).image
+    assert np.array_equal(pixels(view), np.asarray(here))
+    assert view.picture is not None
+    assert view.picture.record.surroundings.runner == "ray"
+    assert desk.runners[0].status().model == "demo"
+
+
+def test_what_a_job_needs_is_sent_once(desk: Desk, near: NearHandle) -> None:
+    kept = desk.inputs.keep_file(desk.gallery.save(a_picture(), a_record()).path)
+    stages = (STAGES[0].model_copy(update={"denoise": 0.5}),)
+    asked = request(loras=(LoraUse(name=INK),), start=StartPicture(picture=kept.sha256), stages=stages)
+    for seed in (1, 2):
+        assert desk.make(asked.model_copy(update={"seed": seed})).state == "done"
+    assert near.asked.count("give") == 2
+
+
+def test_a_worker_that_is_lost_in_the_middle_costs_a_second_try(desk: Desk, near: NearHandle) -> None:
+    near.loses = ["news"]
+    assert desk.make(request()).state == "done"
+    assert near.asked.count("begin") == 2
+
+
+def test_a_worker_that_is_lost_twice_is_reported(desk: Desk, near: NearHandle) -> None:
+    near.loses = ["news", "news"]
+    view = desk.make(request())
+    assert view.state == "failed"
+    assert "twice" in str(view.error)
+
+
+def test_a_worker_that_is_lost_before_the_job_began_costs_nothing(desk: Desk, near: NearHandle) -> None:
+    near.loses = ["lacks"] * 3
+    assert desk.make(request()).state == "done"
+
+
+def test_a_model_that_the_worker_does_not_have_is_told(desk: Desk) -> None:
+    view = desk.make(request(), "z-image-turbo")
+    assert isinstance(view.error, ModelError)
+
+
+def test_a_cancelled_job_ends_there(desk: Desk) -> None:
+    stages = (Stage(width=256, height=256, steps=200),)
+    name = desk.ask(request(stages=stages))
+    desk.until(name, lambda view: view.state == "running")
+    desk.dispatcher.stop([name])
+    assert end(desk.dispatcher, name).state == "cancelled"
+
+
+@pytest.mark.slow
+def test_two_actors_of_ray_make_all_pictures_though_one_is_killed(tmp_path: Path) -> None:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        handles = [RayHandle(gpu=False, arguments=(str(tmp_path / "cache"), "cpu", CONFIG)) for _ in range(2)]
+        with closing(Desk(tmp_path, *handles)) as desk:
+            names = [desk.ask(request(seed)) for seed in range(4)]
+            long = desk.ask(request(9, stages=(Stage(width=256, height=256, steps=30),)))
+            desk.until(long, lambda view: view.state == "running")
+            working = {
+                job: runner for runner, job in zip(handles, (j for _, j in desk.dispatcher.runners()), strict=True)
+            }
+            ray.kill(working[long].actor, no_restart=False)
+            assert [end(desk.dispatcher, name).state for name in (*names, long)] == ["done"] * 5
+            store = desk.dispatcher._store
+            assert store is not None
+            found = store.find(long)
+            assert found is not None
+            assert found.attempts == 2
+    finally:
+        ray.shutdown()

@@ -1,0 +1,36 @@
+"""A settled request as a ComfyUI workflow, in both of its forms; what ComfyUI can't do is refused by name.
+
+``workflow.py`` builds the graph that ComfyUI's server runs, ``editor.py`` lays it out for ComfyUI's page. The request
+itself stands in both (``imports/comfy/note.py``), so that importing one gives it back as it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.text import Text
+from zimage_app.service.exports.comfy.editor import unsafe_seeds, with_layout
+from zimage_app.service.exports.comfy.names import FileNames
+from zimage_app.service.exports.comfy.workflow import build
+from zimage_app.service.imports.comfy.graph import api_graph
+from zimage_app.service.imports.comfy.note import note_for, put_note
+
+Form = Literal["editor", "api"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+
+def exported(plan: GenerationPlan, model: str, names: FileNames, form: Form) -> tuple[dict[str, Any], list[Text]]:
+    """A plan as a workflow in one of its forms, and what to know before it is run there.
+
+    ``model`` is the model's name here.
+
+    Raises:
+        RequestError: ComfyUI can't make this picture; names each setting that it has no node for.
+    """
+    workflow = build(plan, names)
+    note = note_for(plan.request, model, api_graph(workflow.nodes))
+    told = list(workflow.told)
+    if form == "api":
+        return put_note(workflow.nodes, note), told
+    return put_note(with_layout(workflow.nodes), note), told + unsafe_seeds(plan)

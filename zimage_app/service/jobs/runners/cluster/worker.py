@@ -1,0 +1,179 @@
+"""What runs on a machine of the cluster: one model on one device, and one job at a time. Knows nothing of Ray.
+
+Models are this machine's own, found by their names as the app finds them; LoRAs and start pictures come with a job,
+by their hashes, and stay.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Literal
+
+from zimage_app.domain.errors import GenerationError, LoadingCancelled, RequestError, StudioError
+from zimage_app.domain.events import Cancelled, Failed, Finished, Picture
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.record import ImageRecord
+from zimage_app.domain.text import Text
+from zimage_app.models.find.catalogue import find_model
+from zimage_app.service.generation.model_slot import ModelSlot
+from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.jobs.progress import RunEvent
+from zimage_app.service.jobs.runners.runner import INTERNAL
+from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.setup.config import StudioConfig
+from zimage_app.service.setup.settings import settle
+from zimage_app.service.storage.atomic_files import write_whole
+
+log = logging.getLogger(__name__)
+
+_WAIT = 0.5
+"""Seconds that a question for news waits for some."""
+_MOST = 100
+"""News in one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job for a worker, with everything that its machine may not have."""
+
+    job: str
+    model: str
+    plan: GenerationPlan
+    loras: Mapping[str, str] = field(default_factory=dict)
+    """File names below the folder of LoRAs -> the files' SHA-256."""
+    pictures: tuple[str, ...] = ()
+    """SHA-256 of the start picture and its mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What is being loaded."""
+
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The picture."""
+
+    picture: Picture
+    record: ImageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """There is no picture: it failed, was stopped, or the worker broke down or knows nothing of the job."""
+
+    how: Literal["failed", "stopped", "died"]
+    error: StudioError | None = None
+
+
+News = Loading | GenerationPlan | RunEvent | Made | Ended
+"""A plan says that the model is loaded and its run begins. The last one is Made or Ended."""
+
+
+class Worker:
+    """Makes the pictures of one device. ``stop`` and ``news`` are asked while a job runs."""
+
+    def __init__(self, cache: str, device: str | None = None, config: StudioConfig | None = None) -> None:
+        """``cache`` is a folder for what comes with jobs; where models lie, the environment says."""
+        self._config = config or settle({}, os.environ).config
+        self._device = device
+        self._files = Path(cache).expanduser()
+        self._loras = LoraLibrary(self._files / "loras")
+        self._inputs = PictureInputs(self._files)
+        self._slot = ModelSlot(self._loras, self._inputs, device=device, memory=self._config.stage_memory)
+        self._known: dict[str, str] = {}
+        """LoRA files that lie here, with their SHA-256."""
+        self._news: dict[str, SimpleQueue[News]] = {}
+        self._stopped: set[str] = set()
+
+    def lacks(self, order: Order) -> list[str]:
+        """The SHA-256 of each file that must be given before a job can begin."""
+        loras = [digest for name, digest in order.loras.items() if self._known.get(name) != digest]
+        return [*loras, *(digest for digest in order.pictures if not self._has(digest))]
+
+    def give(self, order: Order, digest: str, data: bytes) -> None:
+        """Take a file that a job needs."""
+        for name in (name for name, each in order.loras.items() if each == digest):
+            path = self._files / "loras" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, data)
+            self._known[name] = digest
+            self._loras.entries(refresh=True)
+        if digest in order.pictures:
+            self._inputs.keep(data, digest)
+
+    def begin(self, order: Order) -> None:
+        """Begin a job; at once."""
+        self._news = {order.job: SimpleQueue()}
+        threading.Thread(target=self._make, args=(order,), name="studio-worker", daemon=True).start()
+
+    def news(self, job: str) -> Sequence[News]:
+        """What happened since the question before; waits a moment for some."""
+        queue = self._news.get(job)
+        if queue is None:
+            return [Ended("died")]
+        found: list[News] = []
+        try:
+            found.append(queue.get(timeout=_WAIT))
+            while len(found) < _MOST:
+                found.append(queue.get_nowait())
+        except Empty:
+            pass
+        return found
+
+    def stop(self, job: str) -> None:
+        """Have a job end before its next model evaluation."""
+        self._stopped.add(job)
+
+    def about(self) -> tuple[str, str]:
+        """Its machine with the device, and the model that is loaded."""
+        loaded = self._slot.loaded()
+        return f"{platform.node()} {self._device or 'auto'}", loaded.name if loaded else ""
+
+    def _has(self, digest: str) -> bool:
+        try:
+            return bool(self._inputs.file(digest))
+        except RequestError:
+            return False
+
+    def _make(self, order: Order) -> None:
+        tell = self._news[order.job].put
+        try:
+            tell(self._run(order, tell))
+        except LoadingCancelled:
+            tell(Ended("stopped"))
+        except StudioError as error:
+            tell(Ended("failed", error))
+        except Exception:
+            log.exception("job %s failed", order.job)
+            tell(Ended("failed", GenerationError(INTERNAL)))
+
+    def _run(self, order: Order, tell: Callable[[News], None]) -> Made | Ended:
+        def stopped() -> bool:
+            return order.job in self._stopped
+
+        source = find_model(order.model, self._config.shelves)
+        generator = self._slot.model(source, lambda text: tell(Loading(text)), stopped)
+        tell(order.plan)
+        with closing(generator.stream(order.plan, stopped)) as events:
+            for event in events:
+                match event:
+                    case Finished(picture, record):
+                        return Made(picture, record)
+                    case Failed(error):
+                        return Ended("failed", error)
+                    case Cancelled():
+                        return Ended("stopped")
+                    case _:
+                        tell(event)
+        return Ended("died")

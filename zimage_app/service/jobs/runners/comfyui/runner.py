@@ -1,0 +1,290 @@
+"""Runs jobs on a ComfyUI: builds the workflow, follows it, fetches the picture and hands it on as any other."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from zimage_app.domain.errors import GenerationError, LoadingCancelled, StudioError
+from zimage_app.domain.events import Picture, Warned
+from zimage_app.domain.plan import GenerationPlan, StagePlan
+from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
+from zimage_app.domain.text import Text
+from zimage_app.domain.version import __version__
+from zimage_app.service.exports.comfy.names import file_names
+from zimage_app.service.exports.comfy.workflow import Nodes, build, easycache_told
+from zimage_app.service.jobs.runners.comfyui.listener import Listener, Patience
+from zimage_app.service.jobs.runners.comfyui.offers import fitted
+from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome, ServerGone
+from zimage_app.service.jobs.runners.comfyui.steps import SAMPLERS, Run, Steps
+from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, RunnerStatus
+from zimage_app.service.jobs.runners.work_thread import WorkThread
+from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
+from zimage_app.service.pictures.picture_files import opened_picture
+
+log = logging.getLogger(__name__)
+
+KIND = "comfyui"
+_ANEW = "run"
+"""An input that no sampler declares."""
+_DECIDING = ("seed", "noise_seed", "text", "value")
+"""Inputs by which a workflow is told from another."""
+
+
+class ComfyRunner:
+    """One ComfyUI. It takes no job while its server does not answer."""
+
+    def __init__(self, making: RemoteMaking, address: str, patience: Patience | None = None) -> None:
+        self._making = making
+        self._patience = patience or Patience()
+        self._server = ComfyServer(address)
+        self._thread = WorkThread(f"studio-comfyui-{address}")
+        self._offers: Mapping[str, Any] | None = None
+        self._trouble: Text | None = None
+        self._model = ""
+        self._closing = threading.Event()
+
+    def status(self) -> RunnerStatus:
+        """See ``Runner.status``."""
+        return RunnerStatus(KIND, self._server.address, self._model, self._trouble)
+
+    def start(self, assignment: Assignment, reports: Reports) -> None:
+        """See ``Runner.start``."""
+        self._thread.order(partial(self._make, assignment, reports))
+
+    def close(self, seconds: float) -> None:
+        """See ``Runner.close``."""
+        self._closing.set()
+        self._thread.close(seconds)
+        self._server.close()
+
+    def _make(self, assignment: Assignment, reports: Reports) -> None:
+        """One job; whatever goes wrong in it is caught here."""
+        job = assignment.job.id
+        sent = False
+        try:
+            plan = self._making.settled(assignment)
+            nodes = self._prepared(assignment, plan)
+            with Listener(self._server, self._patience) as listener:
+                prompt = self._server.submit(nodes, listener.client)
+                sent = True
+                reports.started(job, plan)
+                if told := tuple(_told(plan)):
+                    reports.progressed(job, Warned(told), plan)
+                run = Run(plan, nodes)
+                outcome = self._followed(prompt, run, listener, assignment, reports)
+            self._end(outcome, run, assignment, reports)
+        except LoadingCancelled:
+            reports.stopped(job)
+        except StudioError as error:
+            self._offers = None  # they may have changed
+            reports.failed(job, error)
+        except ServerGone as error:
+            self._gone(error)
+            # What was not sent yet is as it was; of what was sent nobody knows how far it came.
+            (reports.died if sent else reports.stopped)(job)
+        except Exception:
+            log.exception("job %s failed on %s", job, self._server.address)
+            reports.failed(job, GenerationError(INTERNAL))
+
+    # Before the run.
+
+    def _prepared(self, assignment: Assignment, plan: GenerationPlan) -> Nodes:
+        """The workflow with the server's names; the start picture is handed in. Raises GenerationError, ServerGone."""
+        source = self._making.source(assignment.job.model)
+        names = file_names(source, self._making.loras, plan.request)
+        nodes = build(plan, names).nodes
+        last = list(nodes)[-1]
+        nodes[last] = {"class_type": "PreviewImage", "inputs": {"images": nodes[last]["inputs"]["images"]}}
+        nodes = self._fitted(nodes)
+        if any(stage.settings.easycache for stage in plan.stages):
+            _run_anew(nodes)
+        if plan.request.start is not None:
+            first = plan.stages[0].settings
+            start = self._making.inputs.start_image(plan.request.start, (first.width, first.height))
+            assert start.picture is not None
+            given = self._server.upload(names.picture, _png(start.picture))
+            loader = next(node for node in nodes.values() if node["class_type"] == "LoadImage")
+            loader["inputs"]["image"] = given
+        self._model = assignment.job.model
+        return nodes
+
+    def _fitted(self, nodes: Nodes) -> Nodes:
+        """Asks what the server has once, and again where something isn't there."""
+        if self._offers is not None:
+            with suppress(GenerationError):
+                return fitted(nodes, self._offers, self._server.address)
+        self._offers = self._server.offers()
+        return fitted(nodes, self._offers, self._server.address)
+
+    # The run.
+
+    def _followed(self, prompt: str, run: Run, listener: Listener, assignment: Assignment, reports: Reports) -> Outcome:
+        """What became of the job; reports its steps meanwhile."""
+        cancelled = False
+        steps = Steps(run)
+        for message in listener.messages():
+            if isinstance(message, bytes):
+                steps.preview = message
+            elif message is not None and message[1].get("prompt_id", prompt) == prompt:
+                for event in steps.events(*message):
+                    reports.progressed(assignment.job.id, event, run.plan)
+            if assignment.token() and not cancelled:
+                cancelled = listener.asked(lambda: self._server.cancel(prompt)) is True
+            if message is None or (isinstance(message, tuple) and message[0].startswith("execution_")):
+                outcome = listener.asked(lambda: self._outcome(prompt))
+                if outcome is not None:
+                    return outcome
+        raise AssertionError("messages end with an exception only")
+
+    def _outcome(self, prompt: str) -> Outcome | None:
+        outcome = self._server.outcome(prompt)
+        if outcome is None and not self._server.place(prompt):
+            outcome = self._server.outcome(prompt)  # it may have ended between the two questions
+            return outcome or Outcome(lost=True)
+        return outcome
+
+    # After the run.
+
+    def _end(self, outcome: Outcome, run: Run, assignment: Assignment, reports: Reports) -> None:
+        job = assignment.job
+        if (outcome.interrupted or outcome.lost) and assignment.token():
+            reports.stopped(job.id)
+            return
+        if outcome.lost:
+            raise ServerGone("it no longer knows the job")
+        if outcome.interrupted:
+            raise GenerationError(_stopped_there(self._server.address))
+        if outcome.fault:
+            raise GenerationError(_failed(self._server.address, outcome.fault))
+        picture = self._picture(outcome, run)
+        record = self._record(run, job.model)
+        png = self._making.gallery.packed(picture, record, job.owner if self._making.marked else "")
+        reports.finished(job.id, record, png)
+
+    def _picture(self, outcome: Outcome, run: Run) -> Picture:
+        """The picture, unpacked; raises GenerationError where it is not the one that was asked for."""
+        last = run.plan.stages[-1].settings
+        size = (last.width, last.height)
+        data = self._server.fetch(outcome.images[-1])
+        try:
+            decoded = decode(data, Wanted(size, "stretch", packed=False))
+        except UnreadablePicture as error:
+            raise GenerationError(_another(self._server.address, str(error))) from error
+        if (decoded.width, decoded.height) != size:
+            raise GenerationError(_another(self._server.address, f"{decoded.width} x {decoded.height}"))
+        written = _written_in(data)
+        if written is not None and written != _deciding(run.nodes):
+            raise GenerationError(_another(self._server.address, "of another workflow"))
+        return np.frombuffer(decoded.data, np.uint8).reshape(last.height, last.width, 3)
+
+    def _record(self, run: Run, model: str) -> ImageRecord:
+        now, last = datetime.now().astimezone(), run.plan.stages[-1].settings
+        version, torch, device = self._server.versions()
+        return ImageRecord(
+            id=new_id(now, secrets.token_hex(4)),
+            created=now,
+            model=model,
+            request=run.plan.request,
+            width=last.width,
+            height=last.height,
+            seconds=round(time.monotonic() - run.begun, 3),
+            stages=tuple(_stage_record(stage, run.seconds.get(stage.number, 0.0)) for stage in run.plan.stages),
+            surroundings=Surroundings(
+                app=__version__,
+                torch=torch,
+                device=device,
+                dtype="",
+                threads=0,
+                runner=f"{KIND} {version}".strip(),
+            ),
+        )
+
+    # A server that does not answer.
+
+    def _gone(self, error: ServerGone) -> None:
+        log.warning("%s: %s", self._server.address, error)
+        self._offers, self._model = None, ""
+        self._trouble = _unreachable(self._server.address, str(error))
+        threading.Thread(target=self._wait_for_server, name="studio-comfyui-health", daemon=True).start()
+
+    def _wait_for_server(self) -> None:
+        while not self._closing.wait(self._patience.again):
+            if self._server.alive():
+                self._trouble = None
+                return
+
+
+def _stage_record(stage: StagePlan, seconds: float) -> StageRecord:
+    return StageRecord(number=stage.number, seed=stage.seed, seconds=seconds, calls=stage.evaluations, skipped_calls=0)
+
+
+def _png(picture: Picture) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def _written_in(data: bytes) -> object:
+    """What decides a picture, by the workflow that it says it was made by; None where it doesn't say."""
+    broken = (UnreadablePicture, ValueError, OSError, AttributeError)
+    with suppress(*broken), opened_picture(io.BytesIO(data), ("PNG",)) as picture:
+        text = getattr(picture, "text", {}).get("prompt")
+        return None if text is None else _deciding(json.loads(text))
+    return None
+
+
+def _deciding(nodes: Mapping[str, Any]) -> list[str]:
+    """Seeds and texts of a workflow; a newer server may put other nodes in the place of some."""
+    inputs = (entry for node in nodes.values() for entry in node.get("inputs", {}).items())
+    return sorted(repr(value) for name, value in inputs if name in _DECIDING and not isinstance(value, list))
+
+
+def _run_anew(nodes: Nodes) -> None:
+    """Have every sampler run: after one whose latent the server still knows, EasyCache would skip other steps.
+
+    An input that the node does not declare has no effect there, but that nothing is known of such a node.
+    """
+    sampler = next(node for node in nodes.values() if node["class_type"] in SAMPLERS)
+    sampler["inputs"][_ANEW] = secrets.token_hex(8)
+
+
+def _told(plan: GenerationPlan) -> Iterator[Text]:
+    yield from easycache_told(plan)
+    if plan.request.keep_stages:
+        yield Text(
+            "Pictures of single stages are not kept: ComfyUI does not give them.",
+            "ComfyUI 不提供各阶段的图片，因此不会保留。",
+        )
+
+
+def _stopped_there(address: str) -> Text:
+    return Text(f"Stopped by somebody at the ComfyUI at {address}.", f"任务在 {address} 的 ComfyUI 上被人停止。")
+
+
+def _failed(address: str, reason: str) -> Text:
+    return Text(f"The ComfyUI at {address} failed: {reason}", f"{address} 的 ComfyUI 出错：{reason}")
+
+
+def _another(address: str, what: str) -> Text:
+    return Text(
+        f"The ComfyUI at {address} answered with another picture than was asked for ({what}); it is not taken.",
+        f"{address} 的 ComfyUI 返回的不是所要的图片（{what}），未采用。",
+    )
+
+
+def _unreachable(address: str, reason: str) -> Text:
+    return Text(f"The ComfyUI at {address} does not answer ({reason}).", f"{address} 的 ComfyUI 没有响应（{reason}）。")

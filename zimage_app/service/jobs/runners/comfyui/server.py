@@ -1,0 +1,236 @@
+"""One ComfyUI over HTTP and WebSocket. Opens connections to the address that it was given, and to no other."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import websocket
+
+from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.text import Text
+from zimage_app.service.exports.comfy.workflow import Nodes
+
+_ANSWER_SECONDS = 20.0
+_ALIVE_SECONDS = 3.0
+_MOST = 200 * 2**20
+"""Bytes of an answer."""
+_PREVIEW, _PREVIEW_WITH_FACTS = 1, 4
+"""The kinds of binary messages that hold a preview."""
+_FAULT_LETTERS = 400
+
+
+class ServerGone(Exception):
+    """The server does not answer, or no longer knows the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job."""
+
+    images: tuple[Mapping[str, str], ...] = ()
+    """Where its pictures lie there: filename, subfolder, type."""
+    fault: str = ""
+    """Why there is none."""
+    interrupted: bool = False
+    """It was stopped there."""
+    lost: bool = False
+    """The server knows nothing of it, as after a new start."""
+
+
+Message = tuple[str, dict[str, Any]] | bytes
+"""A message's type and data, or the file of a preview."""
+
+
+class ComfyServer:
+    """A ComfyUI at one address, as in ``http://127.0.0.1:8188``. For one thread, but for ``alive``."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        # Neither proxies nor redirections: nobody but the configured address is asked.
+        self._client = httpx.Client(timeout=_ANSWER_SECONDS, trust_env=False, follow_redirects=False)
+
+    def close(self) -> None:
+        """Let go of its connections."""
+        self._client.close()
+
+    def alive(self) -> bool:
+        """Whether it answers now."""
+        try:
+            answer = httpx.get(f"{self.address}/system_stats", timeout=_ALIVE_SECONDS, trust_env=False)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
+
+    def versions(self) -> tuple[str, str, str]:
+        """Its own version, its torch's, and what kind of device it computes on; empty where it doesn't say."""
+        stats = self._json("GET", "/system_stats")
+        system, devices = stats.get("system") or {}, stats.get("devices") or [{}]
+        version, torch = (str(system.get(name, ""))[:100] for name in ("comfyui_version", "pytorch_version"))
+        return version, torch, str(devices[0].get("type", ""))[:100]
+
+    def offers(self) -> Mapping[str, Any]:
+        """Its node classes with their fields."""
+        return self._json("GET", "/object_info")
+
+    def upload(self, name: str, png: bytes) -> str:
+        """Hand a picture in; gives its name there."""
+        files = {"image": (name, png, "image/png")}
+        answer = self._json("POST", "/upload/image", files=files, data={"overwrite": "true"})
+        return str(answer.get("name", name))
+
+    def submit(self, nodes: Nodes, client: str) -> str:
+        """Queue a workflow; gives its id there.
+
+        Raises:
+            GenerationError: it refuses the workflow; in its own words.
+            ServerGone: it does not answer.
+        """
+        body = {"prompt": nodes, "client_id": client, "extra_data": {"preview_method": "latent2rgb"}}
+        answer = self._ask("POST", "/prompt", json=body)
+        if answer.status_code == 400:
+            raise _refused(self.address, _faults(answer))
+        return str(self._parsed(answer).get("prompt_id"))
+
+    def outcome(self, prompt: str) -> Outcome | None:
+        """What became of a job; None while it waits or runs."""
+        found = self._json("GET", f"/history/{prompt}").get(prompt)
+        return None if found is None else _outcome(found)
+
+    def place(self, prompt: str) -> str:
+        """Where a job is: ``running``, ``pending``, or empty where it is not known, or over."""
+        queue = self._json("GET", "/queue")
+        for place in ("running", "pending"):
+            if any(prompt in entry[1:2] for entry in queue.get(f"queue_{place}", ())):
+                return place
+        return ""
+
+    def cancel(self, prompt: str) -> bool:
+        """Stop a job, waiting or running, and no other; always true."""
+        if self.place(prompt) == "running":  # older servers interrupt whatever runs
+            self._ask("POST", "/interrupt", json={"prompt_id": prompt})
+        else:
+            self._ask("POST", "/queue", json={"delete": [prompt]})
+        return True
+
+    def fetch(self, image: Mapping[str, str]) -> bytes:
+        """A picture's file."""
+        where = {name: str(image.get(name, "")) for name in ("filename", "subfolder", "type")}
+        answer = self._ask("GET", "/view", params=where)
+        if answer.status_code != 200:
+            raise ServerGone(f"the picture is not there (HTTP {answer.status_code})")
+        return answer.content
+
+    def listen(self, client: str, seconds: float) -> Socket:
+        """Its messages for a client; raises ServerGone where it takes no socket."""
+        address = f"ws{self.address.removeprefix('http')}/ws?clientId={client}"
+        try:
+            return Socket(websocket.create_connection(address, timeout=seconds, http_no_proxy=["*"], redirect_limit=0))
+        except (OSError, websocket.WebSocketException) as error:
+            raise ServerGone(str(error)) from error
+
+    def _json(self, method: str, path: str, **more: Any) -> Mapping[str, Any]:
+        return self._parsed(self._ask(method, path, **more))
+
+    def _parsed(self, answer: httpx.Response) -> Mapping[str, Any]:
+        if answer.status_code != 200:
+            raise ServerGone(f"HTTP {answer.status_code}")
+        try:
+            data = answer.json()
+        except ValueError as error:
+            raise ServerGone("it answers with something else than JSON") from error
+        if not isinstance(data, dict):
+            raise ServerGone("it answers with something else than a ComfyUI does")
+        return data
+
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """An answer of bounded size."""
+        try:
+            with self._client.stream(method, f"{self.address}{path}", **more) as answer:
+                content = bytearray()
+                for piece in answer.iter_bytes():
+                    content += piece
+                    if len(content) > _MOST:
+                        raise ServerGone("its answer is too long")
+        except httpx.HTTPError as error:
+            raise ServerGone(str(error) or type(error).__name__) from error
+        return httpx.Response(answer.status_code, content=bytes(content))
+
+
+class Socket:
+    """An open WebSocket."""
+
+    def __init__(self, connection: websocket.WebSocket) -> None:
+        self._connection = connection
+
+    def receive(self) -> Message | None:
+        """The next message; None where none came in time. Raises ServerGone where the socket is lost."""
+        try:
+            kind, data = self._connection.recv_data()
+        except websocket.WebSocketTimeoutException:
+            return None
+        except (OSError, websocket.WebSocketException) as error:
+            raise ServerGone(str(error)) from error
+        if kind == websocket.ABNF.OPCODE_BINARY:
+            return _preview(data)
+        return _message(data) if kind == websocket.ABNF.OPCODE_TEXT else None
+
+    def close(self) -> None:
+        """Close it, whatever state it is in."""
+        with suppress(OSError, websocket.WebSocketException):
+            self._connection.close(timeout=0)
+
+
+def _message(data: bytes) -> Message | None:
+    try:
+        message = json.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(message, dict) or not isinstance(message.get("data"), dict):
+        return None
+    return str(message.get("type")), message["data"]
+
+
+def _preview(data: bytes) -> bytes | None:
+    """The picture file in a binary message; None for a message of another kind."""
+    if len(data) < 8:
+        return None
+    kind, number = struct.unpack_from(">II", data)
+    if kind == _PREVIEW:  # the number is the file's format
+        return data[8:]
+    return data[8 + number :] if kind == _PREVIEW_WITH_FACTS else None  # the number is the length of the facts
+
+
+def _outcome(found: Mapping[str, Any]) -> Outcome:
+    status = found.get("status") or {}
+    messages = {each[0]: each[1] for each in status.get("messages", ()) if isinstance(each, list) and len(each) == 2}
+    if "execution_interrupted" in messages:
+        return Outcome(interrupted=True)
+    if (fault := messages.get("execution_error")) is not None:
+        said = f"{fault.get('node_type', '')}: {fault.get('exception_message', '')}".strip()
+        return Outcome(fault=said[:_FAULT_LETTERS])
+    outputs = (found.get("outputs") or {}).values()
+    images = tuple(image for output in outputs for image in output.get("images", ()) if isinstance(image, dict))
+    return Outcome(images, "" if images else "it made no picture")
+
+
+def _faults(answer: httpx.Response) -> str:
+    """What a server says of a workflow that it refuses."""
+    try:
+        data = answer.json()
+        nodes = data.get("node_errors") or {}
+        said = [f"{fault['message']}: {fault['details']}" for node in nodes.values() for fault in node["errors"]]
+        return "; ".join(said or [str(data["error"]["message"])])[:_FAULT_LETTERS]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return answer.text[:_FAULT_LETTERS]
+
+
+def _refused(address: str, reason: str) -> GenerationError:
+    return GenerationError(
+        Text(f"The ComfyUI at {address} refuses the workflow: {reason}", f"{address} 的 ComfyUI 拒绝了工作流：{reason}")
+    )

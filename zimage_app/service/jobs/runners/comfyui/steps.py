@@ -1,0 +1,81 @@
+"""A ComfyUI's messages as the events of a run: which stage is at work, how far it is, what it looks like."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zimage_app.domain.events import Picture, StageDone, StageStarted, StepDone
+from zimage_app.domain.plan import GenerationPlan, StagePlan
+from zimage_app.service.exports.comfy.workflow import Nodes
+from zimage_app.service.jobs.progress import RunEvent
+from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
+
+SAMPLERS = ("KSampler", "SamplerCustom")
+"""Classes of the nodes that are stages, in the stages' order."""
+
+
+@dataclass(slots=True)
+class Run:
+    """A job on its way."""
+
+    plan: GenerationPlan
+    nodes: Nodes
+    begun: float = field(default_factory=time.monotonic)
+    seconds: dict[int, float] = field(default_factory=dict)
+    """How long each stage took, by its number."""
+
+
+class Steps:
+    """A server's messages as the events of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._stages = _sampler_nodes(run)
+        self._current: StagePlan | None = None
+        self._since = 0.0
+        self._picture: Picture | None = None
+        self.preview: bytes | None = None
+        """The newest preview's file, which isn't unpacked yet."""
+
+    def events(self, kind: str, data: Mapping[str, Any]) -> Iterator[RunEvent]:
+        """What a message tells of the run."""
+        if kind == "executing":
+            yield from self._entered(self._stages.get(str(data.get("node"))))
+        elif kind == "progress" and (stage := self._stages.get(str(data.get("node")))) is not None:
+            yield from self._entered(stage)
+            value, most = data.get("value"), data.get("max")
+            if isinstance(value, int) and isinstance(most, int) and 0 < value <= most:
+                yield StepDone(stage, max(1, round(stage.steps * value / most)), self._shown(stage))
+
+    def _entered(self, stage: StagePlan | None) -> Iterator[RunEvent]:
+        if stage is self._current:
+            return
+        now = time.monotonic()
+        if self._current is not None:
+            seconds = now - self._since
+            self._run.seconds[self._current.number] = round(seconds, 3)
+            yield StageDone(self._current, self._shown(self._current), seconds, self._current.evaluations, ())
+        self._current, self._since, self._picture, self.preview = stage, now, None, None
+        if stage is not None:
+            yield StageStarted(stage)
+
+    def _shown(self, stage: StagePlan) -> Picture:
+        """The newest preview in the latent's size; grey where there is none."""
+        height, width = stage.latent_size
+        if self.preview is not None:
+            with suppress(UnreadablePicture):
+                decoded = decode(self.preview, Wanted((width, height), "stretch", packed=False))
+                self._picture = np.frombuffer(decoded.data, np.uint8).reshape(height, width, 3)
+            self.preview = None
+        return np.full((height, width, 3), 127, np.uint8) if self._picture is None else self._picture
+
+
+def _sampler_nodes(run: Run) -> dict[str, StagePlan]:
+    samplers = [key for key, node in run.nodes.items() if node["class_type"] in SAMPLERS]
+    return dict(zip(samplers, run.plan.stages, strict=True))

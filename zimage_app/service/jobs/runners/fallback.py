@@ -1,0 +1,104 @@
+"""A runner with another behind it, which makes what the first one's model files are refused for; said each time."""
+
+from __future__ import annotations
+
+from zimage_app.domain.errors import ModelError, StudioError
+from zimage_app.domain.events import Warned
+from zimage_app.domain.plan import GenerationPlan
+from zimage_app.domain.record import ImageRecord
+from zimage_app.domain.text import Text
+from zimage_app.service.jobs.progress import RunEvent
+from zimage_app.service.jobs.runners.runner import Assignment, Reports, Runner, RunnerStatus
+
+
+class FallbackRunner:
+    """Starts jobs with ``first``; those that it refuses with ``second``, which takes one after another."""
+
+    def __init__(self, first: Runner, second: Runner) -> None:
+        self._first = first
+        self._second = second
+
+    def start(self, assignment: Assignment, reports: Reports) -> None:
+        """See ``Runner.start``."""
+        self._first.start(assignment, _Refusals(self._second, assignment, reports))
+
+    def status(self) -> RunnerStatus:
+        """Of the first one."""
+        return self._first.status()
+
+    def close(self, seconds: float) -> None:
+        """Of the first one; the second is closed by whom it belongs to."""
+        self._first.close(seconds)
+
+
+class _Handed:
+    """Reports, passed on."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    def loading(self, job_id: str, text: Text) -> None:
+        """See ``Reports``, here and below."""
+        self._reports.loading(job_id, text)
+
+    def started(self, job_id: str, plan: GenerationPlan) -> None:
+        """See ``Reports``."""
+        self._reports.started(job_id, plan)
+
+    def progressed(self, job_id: str, event: RunEvent, plan: GenerationPlan) -> None:
+        """See ``Reports``."""
+        self._reports.progressed(job_id, event, plan)
+
+    def finished(self, job_id: str, record: ImageRecord, png: bytes) -> None:
+        """See ``Reports``."""
+        self._reports.finished(job_id, record, png)
+
+    def failed(self, job_id: str, error: StudioError) -> None:
+        """See ``Reports``."""
+        self._reports.failed(job_id, error)
+
+    def stopped(self, job_id: str) -> None:
+        """See ``Reports``."""
+        self._reports.stopped(job_id)
+
+    def died(self, job_id: str) -> None:
+        """See ``Reports``."""
+        self._reports.died(job_id)
+
+
+class _Refusals(_Handed):
+    """Of the first runner: where it refuses a model, the second one begins."""
+
+    def __init__(self, second: Runner, assignment: Assignment, reports: Reports) -> None:
+        super().__init__(reports)
+        self._second = second
+        self._assignment = assignment
+
+    def failed(self, job_id: str, error: StudioError) -> None:
+        """See ``Reports``."""
+        status = self._second.status()
+        if not isinstance(error, ModelError) or self._assignment.token():
+            super().failed(job_id, error)
+        elif status.trouble is not None:
+            both = Text(f"{error.text.en} {status.trouble.en}", f"{error.text.zh}{status.trouble.zh}")
+            super().failed(job_id, ModelError(both))
+        else:
+            said = Text(
+                f"Made by {status.kind} at {status.where}, because the model can't be used here: {error.text.en}",
+                f"由 {status.where} 的 {status.kind} 生成，因为本机无法使用该模型：{error.text.zh}",
+            )
+            self.loading(job_id, said)
+            self._second.start(self._assignment, _Instead(self._reports, said))
+
+
+class _Instead(_Handed):
+    """Of the second runner: its job begins with why it is there."""
+
+    def __init__(self, reports: Reports, said: Text) -> None:
+        super().__init__(reports)
+        self._said = said
+
+    def started(self, job_id: str, plan: GenerationPlan) -> None:
+        """See ``Reports``."""
+        super().started(job_id, plan)
+        self.progressed(job_id, Warned((self._said,)), plan)

@@ -1,0 +1,28 @@
+"""The kinds of runners elsewhere, each a function in one table; those of this process are the studio's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from zimage_app.service.jobs.runners.comfyui.runner import ComfyRunner
+from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.runners.runner import Runner
+from zimage_app.service.setup.runner_choice import RunnerChoice
+
+
+def _comfyui(making: RemoteMaking, addresses: Sequence[str]) -> list[Runner]:
+    return [ComfyRunner(making, address) for address in addresses]
+
+
+def _ray(making: RemoteMaking, addresses: Sequence[str]) -> list[Runner]:
+    from zimage_app.service.jobs.runners.cluster.ray_cluster import cluster_runners  # needs an extra package
+
+    return cluster_runners(making, addresses[0])
+
+
+KINDS: dict[str, Callable[[RemoteMaking, Sequence[str]], list[Runner]]] = {"comfyui": _comfyui, "ray": _ray}
+
+
+def runners_elsewhere(choice: RunnerChoice, making: RemoteMaking) -> list[Runner]:
+    """The runners of a choice that is not local."""
+    return KINDS[choice.kind](making, choice.addresses)

@@ -1,0 +1,33 @@
+"""A picture's settings as a ComfyUI workflow, to be saved from the page."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from zimage_app.domain.errors import StudioError
+from zimage_app.service.studio import Studio
+from zimage_app.ui.words.i18n import say
+from zimage_app.web.language import LanguageChoice, language_of
+from zimage_app.web.owner import owner_of
+
+_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def workflow_route(studio: Studio, first: LanguageChoice) -> Route:
+    """``/workflows/ID.json``: a file to keep; what ComfyUI can't do is a sentence instead."""
+
+    def workflow(request: Request) -> Response:
+        language = language_of(request, first)
+        try:
+            saved = studio.picture(request.path_params["picture_id"], owner_of(request))
+            if saved is None:
+                return PlainTextResponse(say("picture_gone", language), 404, headers=_NOW)
+            made, _ = studio.workflow(saved.record.request, saved.record.model, "editor")
+        except StudioError as error:
+            return PlainTextResponse(error.to(language), 422, headers=_NOW)
+        named = {"content-disposition": f'attachment; filename="{saved.record.id}.workflow.json"'}
+        return JSONResponse(made, headers=_NOW | named)
+
+    return Route("/workflows/{picture_id}.json", workflow)
