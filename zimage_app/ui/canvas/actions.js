@@ -134,7 +134,7 @@
   async function saveWorkflow(id) {
     const answer = await fetch(`workflows/${id}.json`).catch(() => null);
     if (!answer?.ok) {
-      studio.tell(answer ? await answer.text() : say("history_failed"));
+      studio.tell(answer ? await answer.text() : say("history_unreachable"));
       return;
     }
     const href = URL.createObjectURL(await answer.blob());
