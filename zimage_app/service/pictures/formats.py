@@ -44,7 +44,7 @@ def with_parameters(jpeg: bytes, parameters: str) -> bytes:
     """A JPEG of ours with settings in it, and otherwise as it was; raises StorageError as ``converted`` does."""
     exif = _exif(parameters)
     _check_length(exif)
-    with Image.open(io.BytesIO(jpeg)) as image:
+    with opened_picture(io.BytesIO(jpeg), ["JPEG"], MAX_PIXELS) as image:
         return _written(image, exif, {"format": "JPEG", "quality": "keep"})
 
 
