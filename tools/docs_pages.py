@@ -225,7 +225,7 @@ def _by_pack(kinds: Sequence[NodeKind], packs: Mapping[str, str]) -> dict[str, l
 
 def _packs() -> dict[str, str]:
     """Return node class -> title of its table, which is the table's first comment."""
-    packs = {}
+    packs: dict[str, str] = {}
     for path in sorted((Path(catalogue.__file__).parent / "nodes").glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         title = text.partition("\n")[0].removeprefix("#").strip().rstrip(".")

@@ -14,7 +14,7 @@ from zimage_app.models.disk.yaml_file import YamlReader
 def plain(folder: Path, text: str) -> Any:
     path = folder / "a.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    reader = YamlReader(path, columns=True)
+    reader = YamlReader(path)
     return reader.plain(reader.tree())
 
 

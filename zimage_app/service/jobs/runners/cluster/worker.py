@@ -90,7 +90,7 @@ class Worker:
         self._files = Path(cache).expanduser()
         self._loras = LoraLibrary(self._files / "loras")
         self._inputs = PictureInputs(self._files)
-        self._slot = ModelSlot(self._loras, self._inputs, device=device, memory=self._config.stage_memory)
+        self._slot = ModelSlot(self._loras, self._inputs, replace(self._config, device=device))
         self._known: dict[str, str] = {}
         """LoRA files that lie here, with their SHA-256."""
         self._news: dict[str, SimpleQueue[News]] = {}
