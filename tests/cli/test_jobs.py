@@ -139,3 +139,19 @@ def test_a_picture_is_made_by_the_running_app(
     assert (record["request"]["seed"], record["request"]["prompt"]) == (7, "船")
     assert Path(record["path"]).is_relative_to(outputs)
     assert app.queue().running == 0
+
+
+def test_the_doctor_shows_the_runners_of_a_running_app(
+    app: QuickPageStudio, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["doctor", "--outputs", str(tmp_path / "outputs")])
+    assert "✓ Runner local auto: free\n" in capsys.readouterr().out
+    app.pause_queue(False)
+    app.step_seconds = 60.0
+    job = app.submit(quick_request(1), "quick", "a" * 32)
+    view = app.wait(job, -1, 1.0)
+    while view.state != "running":
+        view = app.wait(job, view.version, 1.0)
+    main(["doctor", "--outputs", str(tmp_path / "outputs")])
+    assert f"✓ Runner local auto: busy, {job}\n" in capsys.readouterr().out
+    app.step_seconds = 0.0

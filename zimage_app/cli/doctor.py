@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text as RichText
 
+from zimage_app.cli.app_client import AppClient
 from zimage_app.cli.folders import add_place_flags, config_of
 from zimage_app.cli.terminal import language, tell
+from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
 from zimage_app.service.diagnostics.doctor import Finding, Level, examine
+from zimage_app.service.jobs.folder_lock import running_app
+from zimage_app.service.setup.config import StudioConfig
 
 _MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
 
@@ -41,7 +48,7 @@ def show_findings(options: argparse.Namespace) -> int:
     config = config_of(options)
     findings = []
     console = Console(highlight=False, soft_wrap=True)
-    for finding in examine(config, deep=options.deep):
+    for finding in itertools.chain(examine(config, deep=options.deep), _working_runners(config)):
         findings.append(finding)
         if not options.json:
             console.print(_line(finding))
@@ -54,6 +61,25 @@ def show_findings(options: argparse.Namespace) -> int:
     else:
         tell(Text("Nothing is in the way of making pictures.", "一切就绪，可以生成图片。"))
     return 1 if wrong else 0
+
+
+def _working_runners(config: StudioConfig) -> Iterator[Finding]:
+    """One finding for each runner of the running app, with its model, state and job; none where no app runs."""
+    app = running_app(config.state)
+    if app is None:
+        return
+    try:
+        with closing(AppClient(app)) as client:
+            runners = client.call("GET", "/system/status")["runners"]
+    except StudioError as error:
+        yield Finding("warning", Text("Running app", "正在运行的程序"), error.text)
+        return
+    for each in runners or ():
+        name = f"{each['kind']} {each['where']}".strip()
+        parts = (each["problem"] or each["state"], each["model"], each["task_id"])
+        text = ", ".join(part for part in parts if part)
+        level: Level = "warning" if each["problem"] else "ok"
+        yield Finding(level, Text(f"Runner {name}", f"生成器 {name}"), Text(text, text))
 
 
 def _line(finding: Finding) -> RichText:
