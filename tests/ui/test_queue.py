@@ -53,10 +53,9 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
         program.kill()
         program.wait()
         expect(page.locator(".canvas .message")).to_have_text("连接已断开，正在重连…任务仍在队列中。")
-        page.locator("#knob-prompt textarea").fill("断线时写的")
     with faults.served(tmp_path, port=port):
         expect(page.locator(".canvas .message")).to_have_text("即将开始…", timeout=PATIENCE)  # found again by itself
-        expect(page.locator("#knob-prompt textarea")).to_have_value("断线时写的")
+        expect(page.locator("#knob-prompt textarea")).to_have_value("第三张")
         page.locator(".bar .jobs").click()
         expect(page.locator("dialog.queue li .prompt")).to_have_text(["第二张", "第一张"])
         page.get_by_role("button", name="继续队列").click()

@@ -250,8 +250,10 @@ setInterval(() => busy(job.state) && drawClock(), 500);
 
 // While a run goes on, its server says something twice a second. When it has been silent for a while, that is told; when
 // it answers again, it may be another process, which knows the run but not this page: the page is loaded anew, shows the
-// run again, and what was typed.
+// run again, and what was typed before.
 const SILENCE = 5e3;
+let typed = 0;
+document.addEventListener("input", () => (typed = performance.now()), true);
 
 async function listen() {
   if (!busy(job.state) || document.hidden || performance.now() - received < SILENCE) return;
@@ -261,7 +263,8 @@ async function listen() {
     draw();
   }
   const answer = await fetch("health", { cache: "no-store" }).catch(() => null);
-  if (answer?.ok && lost) location.reload();
+  // What was typed while nobody listened isn't remembered: then the reader loads the page, when it suits.
+  if (answer?.ok && lost && typed < received) location.reload();
 }
 setInterval(listen, 1e3);
 
