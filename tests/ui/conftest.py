@@ -98,6 +98,9 @@ def visit(_scripted_page: tuple[str, QuickPageStudio], visitor: Visit) -> Visit:
     return open_page
 
 
+_OPEN = "try { localStorage.setItem('studio_everything', 'open') } catch { /* a page in a sandbox has no storage */ }"
+
+
 class IdlePages:
     """Pages of finished tests, wiped and kept for the next ones.
 
@@ -116,7 +119,7 @@ class IdlePages:
             return idle.pop()
         context = self._browser.new_context(**options)
         if not folded:
-            context.add_init_script("location.host && localStorage.setItem('studio_everything', 'open')")
+            context.add_init_script(_OPEN)
         return context.new_page()
 
     def give_back(self, page: Page, options: dict[str, Any], folded: bool) -> None:

@@ -188,7 +188,7 @@ def test_menus_and_rows_work_with_the_keyboard(visit: Visit, scripted: QuickPage
     expect(page.get_by_role("menuitem", name="JPEG")).to_be_focused()
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowUp")
-    expect(page.get_by_role("menuitem", name="WebP")).to_be_focused()
+    expect(page.get_by_role("menuitem", name="ComfyUI 工作流")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator(".studio-menu")).to_be_hidden()
     expect(row_of(page).locator(".save")).to_be_focused()

@@ -293,6 +293,7 @@ def test_what_is_asked_for_while_something_runs_waits_and_is_shown_in_turn(
     page: _Page, studio: QuickPageStudio
 ) -> None:
     studio.loading = threading.Event()
+    studio.step_seconds = 0.1  # no picture is done before it is looked at
     asked = [page.do.generate(_visitor(), 0, *_inputs(page, prompt=f"{n}"))[page.at.asked] for n in range(3)]
     assert studio.queue() == QueueView(1, 2)
     studio.loading.set()

@@ -169,5 +169,5 @@ def test_the_documentation_works_and_asks_no_other_machine(visitor: Visit, addre
     page.goto(f"{address}docs")
     expect(page.locator(".opblock-post").first).to_contain_text("/generate")
     page.locator(".opblock-post").first.click()
-    expect(page.locator(".opblock-body").first).to_contain_text("Ask for a picture")
+    expect(page.locator(".opblock-body").first).to_contain_text("Queue a picture")
     ran_nothing(page)

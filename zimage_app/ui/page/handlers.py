@@ -229,11 +229,10 @@ class Handlers:
         async for updates in self._guarded_run(run(), request):
             yield updates
 
-    def stop(self, job_id: str) -> Updates:
-        """Ask for the job's end; the watching handler tells when it is over."""
+    def stop(self, job_id: str) -> None:
+        """Cancel the job. The handler that follows it updates the button, so that a late answer can't undo its last."""
         if job_id:
             self._studio.cancel(job_id)
-        return {self._at.stop: gr.update(value=self._words("stopping"), interactive=False)}
 
     def choose_model(self, request: gr.Request, name: str) -> Updates:
         """Put in a model's own settings and examples."""
@@ -389,7 +388,10 @@ class Handlers:
         async for seen in self._studio.watch(job_id, _PATIENCE):
             if seen.over:
                 strip = await run_in_threadpool(self._strip, request)
-            yield {self._at.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}}
+            updates: Updates = {self._at.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}}
+            if seen.state is JobState.STOPPING:
+                updates[self._at.stop] = gr.update(value=self._words("stopping"), interactive=False)
+            yield updates
             if seen.state is JobState.WAITING and self._current(request) not in ("", job_id):
                 return
         if seen is None:

@@ -252,7 +252,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     watched = [at.job, at.notice, at.canvas, at.stop]
     shows = [page.load, _event(at.asked, "submit")]
     gr.on(shows, do.follow, at.asked, watched, trigger_mode="always_last", js=_ASKED, **_PRIVATE)
-    controls.stop.click(do.stop, at.job, at.stop, **plain)
+    controls.stop.click(do.stop, at.job, None, **plain)
     _event(model, "input")(do.choose_model, model, filled, **plain)
     _event(controls.models, "arrived")(do.models_arrived, None, model, **plain)
     controls.seed_random.click(lambda: "", None, at.fields["seed"], **plain)
