@@ -116,6 +116,8 @@ def test_a_real_run_survives_a_reload_and_stops_when_told(visitor: Visit, addres
 
 
 def test_only_pictures_are_served(address: str, outputs: Path) -> None:
-    (saved, *_) = outputs.rglob("*.png")
+    saved = outputs / "2026-01-31" / "20260131-120000-0a1b2c3d.png"
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(saved)
     for path in (f"gradio_api/file={saved}", f"file={saved}", f"pictures/../{saved.name}", f"outputs/{saved.name}"):
         assert httpx.get(address + path).status_code in (403, 404), path
