@@ -134,15 +134,17 @@ def settings_page() -> str:
 
 
 def _section(title: str, prefix: str, model: type[BaseModel]) -> str:
-    rows = "\n".join(_row(prefix + name, field) for name, field in model.model_fields.items() if _has_knob(field))
+    schemas = model.model_json_schema()["properties"]
+    fields = {name: field for name, field in model.model_fields.items() if _has_knob(field)}
+    rows = "\n".join(_row(prefix + name, field, schemas[name]) for name, field in fields.items())
     head = "| name | | what it does | 作用 | allowed 取值 | default 默认 |\n|---|---|---|---|---|---|"
     return f"## {title}\n\n{head}\n{rows}\n"
 
 
-def _row(name: str, field: FieldInfo) -> str:
+def _row(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> str:
     knob = _knob(field)
     title = knob.title.en if knob.title.en == knob.title.zh else f"{knob.title.en} / {knob.title.zh}"
-    cells = (f"`{name}`", title, knob.help.en, knob.help.zh, _allowed(field), _default(field))
+    cells = (f"`{name}`", title, knob.help.en, knob.help.zh, _allowed(schema), _default(field))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
@@ -154,8 +156,7 @@ def _knob(field: FieldInfo) -> Knob:
     return next(each for each in field.metadata if isinstance(each, Knob))
 
 
-def _allowed(field: FieldInfo) -> str:
-    schema = _schema(field)
+def _allowed(schema: Mapping[str, Any]) -> str:
     choices = [part for part in (_kind(each) for each in schema.get("anyOf", [schema])) if part]
     return "; ".join(dict.fromkeys(choices))
 
@@ -180,15 +181,6 @@ _TYPES = {"boolean": "`true`, `false`", "null": "`null` off 关闭"}
 
 def _bound(schema: Mapping[str, Any], key: str, sign: str) -> str:
     return f"{sign} {schema[key]}" if key in schema else ""
-
-
-def _schema(field: FieldInfo) -> dict[str, Any]:
-    class Holder(BaseModel):
-        pass
-
-    Holder.model_fields["value"] = field
-    Holder.model_rebuild(force=True)
-    return dict(Holder.model_json_schema()["properties"]["value"])
 
 
 def _default(field: FieldInfo) -> str:

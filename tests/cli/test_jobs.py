@@ -153,5 +153,5 @@ def test_the_doctor_shows_the_runners_of_a_running_app(
     while view.state != "running":
         view = app.wait(job, view.version, 1.0)
     main(["doctor", "--outputs", str(tmp_path / "outputs")])
-    assert f"✓ Runner local auto: busy, {job}\n" in capsys.readouterr().out
+    assert f"✓ Runner local auto: at work on {job}\n" in capsys.readouterr().out
     app.step_seconds = 0.0

@@ -21,6 +21,8 @@ from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
 from zimage_app.service.diagnostics.doctor import Finding, Level, examine
 from zimage_app.service.jobs.folder_lock import running_app
+from zimage_app.service.jobs.runners.about import runner_section
+from zimage_app.service.jobs.runners.runner import RunnerStatus
 from zimage_app.service.setup.config import StudioConfig
 
 _MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
@@ -74,12 +76,16 @@ def _working_runners(config: StudioConfig) -> Iterator[Finding]:
     except StudioError as error:
         yield Finding("warning", Text("Running app", "正在运行的程序"), error.text)
         return
-    for each in runners or ():
-        name = f"{each['kind']} {each['where']}".strip()
-        parts = (each["problem"] or each["state"], each["model"], each["task_id"])
-        text = ", ".join(part for part in parts if part)
-        level: Level = "warning" if each["problem"] else "ok"
-        yield Finding(level, Text(f"Runner {name}", f"生成器 {name}"), Text(text, text))
+    known = [(_status(each), each["task_id"]) for each in runners or ()]
+    for (status, _), row in zip(known, runner_section(known).rows, strict=True):
+        name = Text(f"Runner {row.name.en}", f"生成器 {row.name.zh}")
+        yield Finding("warning" if status.trouble else "ok", name, row.value)
+
+
+def _status(answer: dict[str, Any]) -> RunnerStatus:
+    problem = answer["problem"]
+    trouble = None if problem is None else Text(problem, problem)  # in the reader's language already
+    return RunnerStatus(answer["kind"], answer["where"], answer["model"] or "", trouble)
 
 
 def _line(finding: Finding) -> RichText:

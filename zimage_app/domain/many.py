@@ -12,12 +12,11 @@ MAX_COUNT = 100
 
 
 def counted(request: GenerationRequest, count: object, rounds: int = 0) -> list[GenerationRequest]:
-    """``count`` requests: one as it is, of several the first with a number for a seed, and the others' counted up.
+    """Return ``count`` requests with seeds that count up; for several, a random base seed is drawn first.
 
-    ``rounds`` are the times that the same was asked for before: the seeds go on where theirs ended.
-
-    The base seed counts up by one, and so does each stage's seed that is a number of its own: else a workflow with
-    fixed seeds would give the same picture again. Choices and wildcards are drawn anew for each seed.
+    The base seed counts up by one, and so does each stage's fixed seed: otherwise a workflow with fixed stage seeds
+    would give the same picture again. Choices and wildcards are drawn anew for each seed. ``rounds`` is how often the
+    same was asked for before; seeds go on where those ended.
 
     Raises:
         RequestError: ``count`` is not a whole number from 1 to MAX_COUNT.

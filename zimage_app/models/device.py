@@ -21,7 +21,8 @@ _CHUNK = 2**30
 """Bytes of page-locked memory that are asked for at once: torch rounds up to powers of two."""
 _SPARE_MEMORY = 4 * 10**9
 """Bytes of the computer's memory that page-locked memory leaves to everything else."""
-_ALIGNMENT = 256
+ALIGNMENT = 256
+"""Bytes. What lies without a gap after a multiple of it is one matrix on the device, as q, k and v are."""
 
 
 def best_device() -> torch.device:
@@ -129,8 +130,13 @@ def empty_cache() -> None:
 
 
 def works_ahead(device: torch.device) -> bool:
-    """Whether a device is asked for work without waiting for it, so that it is best asked for more at once."""
-    return _has_streams(device)
+    """Whether work is queued on a device (in CUDA's streams), so that the host needs not wait for each piece."""
+    return device.type == "cuda" and torch.cuda.is_available()
+
+
+def aligned(size: int) -> int:
+    """Bytes that ``size`` bytes take where what follows begins at a multiple of ALIGNMENT."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def fetch(tensor: Tensor) -> Callable[[], Tensor]:
@@ -221,13 +227,9 @@ def _copy(target: Tensor, source: Tensor) -> None:
     target.copy_(source, non_blocking=True)
 
 
-def _has_streams(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.is_available()
-
-
 def copies_to(device: torch.device) -> Copies:
     """How weights come to a device."""
-    return CopiesBeside(device) if _has_streams(device) else CopiesInTurn()
+    return CopiesBeside(device) if works_ahead(device) else CopiesInTurn()
 
 
 def home_memory(device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -235,7 +237,7 @@ def home_memory(device: torch.device) -> Callable[[Tensor], Tensor]:
 
     For CUDA that is page-locked memory, which is copied from beside the arithmetic, as long as enough is left.
     """
-    return _PageLocked() if _has_streams(device) else lambda tensor: tensor.cpu()
+    return _PageLocked() if works_ahead(device) else lambda tensor: tensor.cpu()
 
 
 class _PageLocked:
@@ -251,7 +253,7 @@ class _PageLocked:
         if self._used + size > self._chunk.nbytes and not self._more(size):
             return tensor.cpu()
         place = self._chunk[self._used : self._used + size].view(tensor.dtype).view(tensor.shape)
-        self._used += -(-size // _ALIGNMENT) * _ALIGNMENT
+        self._used += aligned(size)
         return place.copy_(tensor)
 
     def _more(self, size: int) -> bool:

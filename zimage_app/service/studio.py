@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RUNNER_SECONDS = 0.5
-"""For the thread of a runner that others fall back on to end."""
+"""Seconds to wait at the app's end for the thread of a fallback runner."""
 _COMMAND_SECONDS = 5.0
 """Seconds that a command to the runner waits for the running job to end."""
 

@@ -26,9 +26,9 @@ from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import Tracked
 from zimage_app.service.jobs.runners.cluster.ray_cluster import RayHandle
-from zimage_app.service.jobs.runners.cluster.runner import ClusterRunner, Handle, WorkerLost
+from zimage_app.service.jobs.runners.cluster.runner import ClusterRunner, Handle
 from zimage_app.service.jobs.runners.cluster.worker import Worker
-from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.runners.remote import RemoteMaking, Unreachable
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.library.loras import LoraLibrary
@@ -64,7 +64,7 @@ class NearHandle:
         if method in self.loses:
             self.loses.remove(method)
             self._worker = Worker(str(self._cache), "cpu", CONFIG)
-            raise WorkerLost("unplugged")
+            raise Unreachable("unplugged")
         return getattr(self._worker, method)(*arguments)
 
     def share(self, data: bytes) -> bytes:

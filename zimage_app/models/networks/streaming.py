@@ -7,7 +7,6 @@ block computes, the next one is copied into the other place. Knows weights, plai
 from __future__ import annotations
 
 import copy
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,15 +15,13 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from zimage_app.models.device import Copies, copies_to, home_memory
+from zimage_app.models.device import Copies, aligned, copies_to, home_memory
 from zimage_app.models.weights.packed_weights import PackedLinear, PackedWeight
 
 Block = TypeVar("Block", bound=tuple[Any, ...])
 Move = Callable[[Tensor], Tensor]
 
 _PLACES = 2
-_ALIGNMENT = 256
-"""Bytes. What lies without a gap after a multiple of it is one matrix on the device, as q, k and v are."""
 
 
 def _as_it_is(block: Block) -> Block:
@@ -139,14 +136,10 @@ class _Filling:
         self._end = 0
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        begin, self._end = self._end, self._end + _rounded(tensor.nbytes)
+        begin, self._end = self._end, self._end + aligned(tensor.nbytes)
         target = self._place[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
         self._copy(target, tensor.detach())
         return target
-
-
-def _rounded(size: int) -> int:
-    return math.ceil(size / _ALIGNMENT) * _ALIGNMENT
 
 
 def _leaves(item: Any) -> Iterator[Tensor | PackedLinear]:
@@ -164,10 +157,10 @@ def _packed(item: Any) -> dict[int, PackedWeight]:
 
 def _size(block: tuple[Any, ...]) -> int:
     """Bytes of a place that it needs."""
-    sizes: list[int] = [_rounded(leaf.nbytes) for leaf in _leaves(block) if isinstance(leaf, Tensor)]
+    sizes: list[int] = [aligned(leaf.nbytes) for leaf in _leaves(block) if isinstance(leaf, Tensor)]
 
     def measured(tensor: Tensor) -> Tensor:
-        sizes.append(_rounded(tensor.nbytes))
+        sizes.append(aligned(tensor.nbytes))
         return tensor
 
     for weight in _packed(block).values():

@@ -51,7 +51,7 @@
   // The pictures of a picture's stages, the last one its own; fewer than two where none were kept.
   studio.stageSources = (facts) =>
     facts.stages
-      .map((stage, place) => ({ ...stage, label: `${place + 1} ${stage.name}`, last: place === facts.stages.length - 1 }))
+      .map((stage, place) => ({ ...stage, label: `${stage.number} ${stage.name}`, last: place === facts.stages.length - 1 }))
       .filter((stage) => stage.kept || stage.last)
       .map((stage) => ({ ...stage, src: stage.last ? `pictures/${facts.id}.png` : `history/${facts.id}/stage${stage.number}.png` }));
 

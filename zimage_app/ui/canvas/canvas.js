@@ -68,7 +68,7 @@ function shownStage(tiles) {
 
 // The stages that can be looked at, for the compare view.
 function stageSources(tiles = shownTiles()) {
-  return tiles.flatMap(({ src, name, width, height }, index) => (src ? [{ src, label: `${index + 1} ${name}`, width, height }] : []));
+  return tiles.flatMap(({ src, name, number, width, height }) => (src ? [{ src, label: `${number} ${name}`, width, height }] : []));
 }
 
 // Rail
@@ -114,9 +114,12 @@ function drawTile(node, tile, index, pressed) {
 
 // Big picture
 
+// Whether the finished picture is looked at, not one of its stages before the last.
+const isWhole = (tiles, shown) => Boolean(shownPicture()) && (shown < 0 || shown === tiles.length - 1);
+
 function drawPicture(tiles, shown) {
   const picture = shownPicture();
-  const whole = picture && (shown < 0 || shown === tiles.length - 1);
+  const whole = isWhole(tiles, shown);
   const source = whole ? `pictures/${picture}.png` : tiles[shown]?.src;
   const known = facts?.id === picture ? facts : strip.find((item) => item.id === picture);
   // The shape is the finished picture's all the while, so that nothing moves from stage to stage.
@@ -124,10 +127,10 @@ function drawPicture(tiles, shown) {
   if (size.width) root.style.setProperty("--aspect", size.width / size.height);
   const big = find(".big");
   setImage(big, source);
-  big.alt = whole ? say("picture") : shown < 0 ? "" : say("stage_picture", { stage: shown + 1, name: tiles[shown].name });
+  big.alt = whole ? say("picture") : shown < 0 ? "" : say("stage_picture", { stage: tiles[shown].number, name: tiles[shown].name });
   find(".zoom").disabled = !source;
   const live = job.state === "running" && shown >= 0 && ofRun();
-  find(".badge").textContent = live ? say("badge", { stage: shown + 1, stages: tiles.length, name: tiles[shown].name }) : "";
+  find(".badge").textContent = live ? say("badge", stageWords(shown)) : "";
 }
 
 find(".zoom").setAttribute("aria-label", say("zoom"));
@@ -135,7 +138,7 @@ find(".zoom").onclick = () => {
   const tiles = shownTiles();
   const shown = shownStage(tiles);
   const picture = shownPicture();
-  const whole = picture && (shown < 0 || shown === tiles.length - 1);
+  const whole = isWhole(tiles, shown);
   const items = whole ? strip.filter((item) => item.id) : stageSources(tiles);
   const index = items.findIndex((item) => (whole ? item.id === picture : item.src === tiles[shown].src));
   const alone = { id: picture, label: facts?.label || "", time: facts?.time || "", seed: facts?.seed || "" };
@@ -191,7 +194,7 @@ function message() {
     case "running":
       if (!job.current && !stage.step) return say("starting");
       if (last && stage.step === stage.steps) return say("saving");
-      return say("step", { stage: job.current + 1, stages: job.stages.length, step: stage.step, steps: stage.steps });
+      return say("step", { ...stageWords(job.current), step: stage.step, steps: stage.steps });
     case "stopping":
       return say("stopping");
     case "saving":
@@ -237,13 +240,14 @@ function drawProgress() {
   find(".empty p").textContent = job.state === "idle" ? say("idle") : said;
   find(".warnings").replaceChildren(...(job.warnings || []).map((text) => make("li", "", text)));
   // Spoken once per stage and state, not at every step.
-  const spoken = job.state === "running" && !lost ? say("badge", stageWords()) : said;
+  const spoken = job.state === "running" && !lost ? say("badge", stageWords(job.current)) : said;
   if (find(".spoken").textContent !== spoken) find(".spoken").textContent = spoken;
   drawClock();
 }
 
-function stageWords() {
-  return { stage: job.current + 1, stages: job.stages.length, name: job.stages[job.current].name };
+// A stage by its number among all, as in its tab: the first that runs may be the second.
+function stageWords(index) {
+  return { stage: job.stages[index].number, stages: job.stages.at(-1).number, name: job.stages[index].name };
 }
 
 setInterval(() => busy(job.state) && drawClock(), 500);

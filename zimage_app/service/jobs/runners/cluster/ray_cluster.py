@@ -6,9 +6,9 @@ from typing import Any
 
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
-from zimage_app.service.jobs.runners.cluster.runner import CACHE, ClusterRunner, WorkerLost
+from zimage_app.service.jobs.runners.cluster.runner import CACHE, ClusterRunner
 from zimage_app.service.jobs.runners.cluster.worker import Worker
-from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.runners.remote import RemoteMaking, Unreachable
 from zimage_app.service.jobs.runners.runner import Runner
 
 _PATIENCE = 600.0
@@ -53,7 +53,7 @@ class RayHandle:
         except errors.RayTaskError:
             raise
         except errors.RayError as error:
-            raise WorkerLost(type(error).__name__) from error
+            raise Unreachable(type(error).__name__) from error
 
     def share(self, data: bytes) -> Any:
         """See ``Handle.share``."""

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from functools import partial
 from typing import Any, Protocol
 
-from zimage_app.domain.errors import GenerationError, LoadingCancelled, StudioError
+from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.service.jobs.runners.cluster.worker import Ended, Loading, Made, News, Order
-from zimage_app.service.jobs.runners.remote import RemoteMaking
-from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, RunnerStatus
-from zimage_app.service.jobs.runners.work_thread import WorkThread
+from zimage_app.service.jobs.runners.remote import RemoteMaking, RemoteRunner, Unreachable
+from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports
 
-log = logging.getLogger(__name__)
-
-KIND = "ray"
 CACHE = "~/.cache/zimage-studio"
 """On the workers' machines: what came with jobs."""
 _MAX_LORA = 8 * 2**30
@@ -27,15 +20,11 @@ _AGAIN = 5.0
 """Seconds between two looks whether a lost worker is back."""
 
 
-class WorkerLost(Exception):
-    """The worker or its machine is gone."""
-
-
 class Handle(Protocol):
     """A worker elsewhere, by the names of its methods."""
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """What the method gives; raises WorkerLost."""
+        """What the method gives; raises Unreachable."""
         ...
 
     def share(self, data: bytes) -> Any:
@@ -43,56 +32,36 @@ class Handle(Protocol):
         ...
 
 
-class ClusterRunner:
-    """One worker. It takes no job while its worker is lost."""
+class ClusterRunner(RemoteRunner):
+    """One worker."""
+
+    KIND = "ray"
 
     def __init__(self, making: RemoteMaking, handle: Handle, name: str, again: float = _AGAIN) -> None:
-        self._making = making
+        super().__init__(making, name, again)
         self._handle = handle
-        self._again = again
-        self._thread = WorkThread(f"studio-{name}")
-        self._where, self._model = name, ""
-        self._trouble: Text | None = None
-        self._closing = threading.Event()
         self._shared: dict[str, Any] = {}
         """Files that were sent, by their SHA-256."""
 
-    def status(self) -> RunnerStatus:
-        """See ``Runner.status``."""
-        return RunnerStatus(KIND, self._where, self._model, self._trouble)
+    def _run(self, assignment: Assignment, reports: Reports) -> None:
+        order = self._ordered(assignment)
+        for digest in self._handle.ask("lacks", order):
+            self._handle.ask("give", order, digest, self._file(order, digest))
+        self._sent = True
+        self._handle.ask("begin", order)
+        end = self._followed(order, assignment, reports)
+        self._where, self._model = self._handle.ask("about")
+        self._end(end, assignment, reports)
 
-    def start(self, assignment: Assignment, reports: Reports) -> None:
-        """See ``Runner.start``."""
-        self._thread.order(partial(self._make, assignment, reports))
-
-    def close(self, seconds: float) -> None:
-        """See ``Runner.close``."""
-        self._closing.set()
-        self._thread.close(seconds)
-
-    def _make(self, assignment: Assignment, reports: Reports) -> None:
-        """One job; whatever goes wrong in it is caught here."""
-        job, begun = assignment.job.id, False
+    def _answers(self) -> bool:
         try:
-            order = self._ordered(assignment)
-            for digest in self._handle.ask("lacks", order):
-                self._handle.ask("give", order, digest, self._file(order, digest))
-            begun = True
-            self._handle.ask("begin", order)
-            end = self._followed(order, assignment, reports)
             self._where, self._model = self._handle.ask("about")
-            self._end(end, assignment, reports)
-        except LoadingCancelled:
-            reports.stopped(job)
-        except StudioError as error:
-            reports.failed(job, error)
-        except WorkerLost as error:
-            self._lost(error)
-            # What was not begun is as it was; what was begun may be what the worker died of.
-            (reports.died if begun else reports.stopped)(job)
-        except Exception:
-            log.exception("job %s failed on %s", job, self._where)
-            reports.failed(job, GenerationError(INTERNAL))
+        except Unreachable:
+            return False
+        return True
+
+    def _silent(self, reason: str) -> Text:
+        return Text(f"The worker {self._where} is lost ({reason}).", f"工作节点 {self._where} 已失联（{reason}）。")
 
     def _ordered(self, assignment: Assignment) -> Order:
         plan = self._making.settled(assignment)
@@ -130,7 +99,7 @@ class ClusterRunner:
     def _end(self, end: Made | Ended, assignment: Assignment, reports: Reports) -> None:
         job = assignment.job
         if isinstance(end, Made):
-            surroundings = end.record.surroundings.model_copy(update={"runner": KIND})
+            surroundings = end.record.surroundings.model_copy(update={"runner": self.KIND})
             record = end.record.model_copy(update={"surroundings": surroundings})
             png = self._making.gallery.packed(end.picture, record, job.owner if self._making.marked else "")
             reports.finished(job.id, record, png)
@@ -140,23 +109,6 @@ class ClusterRunner:
             reports.stopped(job.id)
         else:
             reports.died(job.id)
-
-    def _lost(self, error: WorkerLost) -> None:
-        log.warning("%s: %s", self._where, error)
-        self._model = ""
-        self._trouble = Text(
-            f"The worker {self._where} is lost ({error}).", f"工作节点 {self._where} 已失联（{error}）。"
-        )
-        threading.Thread(target=self._wait, name="studio-cluster-health", daemon=True).start()
-
-    def _wait(self) -> None:
-        while not self._closing.wait(self._again):
-            try:
-                self._where, self._model = self._handle.ask("about")
-            except WorkerLost:
-                continue
-            self._trouble = None
-            return
 
 
 def _tell(news: News, order: Order, reports: Reports) -> None:

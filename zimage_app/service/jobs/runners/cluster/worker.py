@@ -115,6 +115,7 @@ class Worker:
     def begin(self, order: Order) -> None:
         """Begin a job; at once."""
         self._news = {order.job: SimpleQueue()}
+        self._stopped.clear()
         threading.Thread(target=self._make, args=(order,), name="studio-worker", daemon=True).start()
 
     def news(self, job: str) -> Sequence[News]:

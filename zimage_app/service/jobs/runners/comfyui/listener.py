@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Message, ServerGone, Socket
+from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Message, Socket
+from zimage_app.service.jobs.runners.remote import Unreachable
 
 Answer = TypeVar("Answer")
 
@@ -54,7 +55,7 @@ class Listener:
                 continue
             try:
                 message = self._socket.receive()
-            except ServerGone:
+            except Unreachable:
                 self._socket.close()
                 self._socket = None
                 message = None
@@ -64,11 +65,11 @@ class Listener:
         """The answer to a question over HTTP; None where the server can't answer at the moment.
 
         Raises:
-            ServerGone: it has not answered for as long as it may.
+            Unreachable: it has not answered for as long as it may.
         """
         try:
             answer = question()
-        except ServerGone:
+        except Unreachable:
             now = time.monotonic()
             self._silent_since = self._silent_since or now
             if now - self._silent_since > self._patience.gone:
@@ -78,5 +79,5 @@ class Listener:
         return answer
 
     def _open(self) -> None:
-        with suppress(ServerGone):
+        with suppress(Unreachable):
             self._socket = self._server.listen(self.client, self._patience.message)

@@ -6,18 +6,16 @@ import io
 import json
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from zimage_app.domain.errors import GenerationError, LoadingCancelled, StudioError
+from zimage_app.domain.errors import GenerationError, StudioError
 from zimage_app.domain.events import Picture, Warned
 from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
@@ -27,83 +25,65 @@ from zimage_app.service.exports.comfy.names import file_names
 from zimage_app.service.exports.comfy.workflow import Nodes, build, easycache_told
 from zimage_app.service.jobs.runners.comfyui.listener import Listener, Patience
 from zimage_app.service.jobs.runners.comfyui.offers import fitted
-from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome, ServerGone
+from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome
 from zimage_app.service.jobs.runners.comfyui.steps import SAMPLERS, Run, Steps
-from zimage_app.service.jobs.runners.remote import RemoteMaking
-from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, RunnerStatus
-from zimage_app.service.jobs.runners.work_thread import WorkThread
+from zimage_app.service.jobs.runners.remote import RemoteMaking, RemoteRunner, Unreachable
+from zimage_app.service.jobs.runners.runner import Assignment, Reports
 from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
 from zimage_app.service.pictures.picture_files import opened_picture
 
 log = logging.getLogger(__name__)
 
-KIND = "comfyui"
 _ANEW = "run"
 """An input that no sampler declares."""
 _DECIDING = ("seed", "noise_seed", "text", "value")
 """Inputs by which a workflow is told from another."""
 
 
-class ComfyRunner:
-    """One ComfyUI. It takes no job while its server does not answer."""
+class ComfyRunner(RemoteRunner):
+    """One ComfyUI."""
+
+    KIND = "comfyui"
 
     def __init__(self, making: RemoteMaking, address: str, patience: Patience | None = None) -> None:
-        self._making = making
         self._patience = patience or Patience()
         self._server = ComfyServer(address)
-        self._thread = WorkThread(f"studio-comfyui-{address}")
         self._offers: Mapping[str, Any] | None = None
-        self._trouble: Text | None = None
-        self._model = ""
-        self._closing = threading.Event()
-
-    def status(self) -> RunnerStatus:
-        """See ``Runner.status``."""
-        return RunnerStatus(KIND, self._server.address, self._model, self._trouble)
-
-    def start(self, assignment: Assignment, reports: Reports) -> None:
-        """See ``Runner.start``."""
-        self._thread.order(partial(self._make, assignment, reports))
+        super().__init__(making, self._server.address, self._patience.again)
 
     def close(self, seconds: float) -> None:
         """See ``Runner.close``."""
-        self._closing.set()
-        self._thread.close(seconds)
+        super().close(seconds)
         self._server.close()
 
-    def _make(self, assignment: Assignment, reports: Reports) -> None:
-        """One job; whatever goes wrong in it is caught here."""
+    def _run(self, assignment: Assignment, reports: Reports) -> None:
         job = assignment.job.id
-        sent = False
         try:
             plan = self._making.settled(assignment)
             nodes = self._prepared(assignment, plan)
             with Listener(self._server, self._patience) as listener:
                 prompt = self._server.submit(nodes, listener.client)
-                sent = True
+                self._sent = True
                 reports.started(job, plan)
                 if told := tuple(_told(plan)):
                     reports.progressed(job, Warned(told), plan)
                 run = Run(plan, nodes)
                 outcome = self._followed(prompt, run, listener, assignment, reports)
             self._end(outcome, run, assignment, reports)
-        except LoadingCancelled:
-            reports.stopped(job)
-        except StudioError as error:
+        except (StudioError, Unreachable):
             self._offers = None  # they may have changed
-            reports.failed(job, error)
-        except ServerGone as error:
-            self._gone(error)
-            # What was not sent yet is as it was; of what was sent nobody knows how far it came.
-            (reports.died if sent else reports.stopped)(job)
-        except Exception:
-            log.exception("job %s failed on %s", job, self._server.address)
-            reports.failed(job, GenerationError(INTERNAL))
+            raise
+
+    def _answers(self) -> bool:
+        return self._server.alive()
+
+    def _silent(self, reason: str) -> Text:
+        return _unreachable(self._where, reason)
 
     # Before the run.
 
     def _prepared(self, assignment: Assignment, plan: GenerationPlan) -> Nodes:
-        """The workflow with the server's names; the start picture is handed in. Raises GenerationError, ServerGone."""
+        """The workflow with the server's names; the start picture is handed in. Raises GenerationError, Unreachable."""
         source = self._making.source(assignment.job.model)
         names = file_names(source, self._making.loras, plan.request)
         nodes = build(plan, names).nodes
@@ -126,9 +106,9 @@ class ComfyRunner:
         """Asks what the server has once, and again where something isn't there."""
         if self._offers is not None:
             with suppress(GenerationError):
-                return fitted(nodes, self._offers, self._server.address)
+                return fitted(nodes, self._offers, self._where)
         self._offers = self._server.offers()
-        return fitted(nodes, self._offers, self._server.address)
+        return fitted(nodes, self._offers, self._where)
 
     # The run.
 
@@ -165,11 +145,11 @@ class ComfyRunner:
             reports.stopped(job.id)
             return
         if outcome.lost:
-            raise ServerGone("it no longer knows the job")
+            raise Unreachable("it no longer knows the job")
         if outcome.interrupted:
-            raise GenerationError(_stopped_there(self._server.address))
+            raise GenerationError(_stopped_there(self._where))
         if outcome.fault:
-            raise GenerationError(_failed(self._server.address, outcome.fault))
+            raise GenerationError(_failed(self._where, outcome.fault))
         picture = self._picture(outcome, run)
         record = self._record(run, job.model)
         png = self._making.gallery.packed(picture, record, job.owner if self._making.marked else "")
@@ -183,12 +163,12 @@ class ComfyRunner:
         try:
             decoded = decode(data, Wanted(size, "stretch", packed=False))
         except UnreadablePicture as error:
-            raise GenerationError(_another(self._server.address, str(error))) from error
+            raise GenerationError(_another(self._where, str(error))) from error
         if (decoded.width, decoded.height) != size:
-            raise GenerationError(_another(self._server.address, f"{decoded.width} x {decoded.height}"))
+            raise GenerationError(_another(self._where, f"{decoded.width} x {decoded.height}"))
         written = _written_in(data)
         if written is not None and written != _deciding(run.nodes):
-            raise GenerationError(_another(self._server.address, "of another workflow"))
+            raise GenerationError(_another(self._where, "of another workflow"))
         return np.frombuffer(decoded.data, np.uint8).reshape(last.height, last.width, 3)
 
     def _record(self, run: Run, model: str) -> ImageRecord:
@@ -209,23 +189,9 @@ class ComfyRunner:
                 device=device,
                 dtype="",
                 threads=0,
-                runner=f"{KIND} {version}".strip(),
+                runner=f"{self.KIND} {version}".strip(),
             ),
         )
-
-    # A server that does not answer.
-
-    def _gone(self, error: ServerGone) -> None:
-        log.warning("%s: %s", self._server.address, error)
-        self._offers, self._model = None, ""
-        self._trouble = _unreachable(self._server.address, str(error))
-        threading.Thread(target=self._wait_for_server, name="studio-comfyui-health", daemon=True).start()
-
-    def _wait_for_server(self) -> None:
-        while not self._closing.wait(self._patience.again):
-            if self._server.alive():
-                self._trouble = None
-                return
 
 
 def _stage_record(stage: StagePlan, seconds: float) -> StageRecord:

@@ -15,6 +15,7 @@ import websocket
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.text import Text
 from zimage_app.service.exports.comfy.workflow import Nodes
+from zimage_app.service.jobs.runners.remote import Unreachable
 
 _ANSWER_SECONDS = 20.0
 _ALIVE_SECONDS = 3.0
@@ -23,10 +24,6 @@ _MOST = 200 * 2**20
 _PREVIEW, _PREVIEW_WITH_FACTS = 1, 4
 """The kinds of binary messages that hold a preview."""
 _FAULT_LETTERS = 400
-
-
-class ServerGone(Exception):
-    """The server does not answer, or no longer knows the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ class ComfyServer:
 
         Raises:
             GenerationError: it refuses the workflow; in its own words.
-            ServerGone: it does not answer.
+            Unreachable: it does not answer.
         """
         body = {"prompt": nodes, "client_id": client, "extra_data": {"preview_method": "latent2rgb"}}
         answer = self._ask("POST", "/prompt", json=body)
@@ -123,29 +120,29 @@ class ComfyServer:
         where = {name: str(image.get(name, "")) for name in ("filename", "subfolder", "type")}
         answer = self._ask("GET", "/view", params=where)
         if answer.status_code != 200:
-            raise ServerGone(f"the picture is not there (HTTP {answer.status_code})")
+            raise Unreachable(f"the picture is not there (HTTP {answer.status_code})")
         return answer.content
 
     def listen(self, client: str, seconds: float) -> Socket:
-        """Its messages for a client; raises ServerGone where it takes no socket."""
+        """Its messages for a client; raises Unreachable where it takes no socket."""
         address = f"ws{self.address.removeprefix('http')}/ws?clientId={client}"
         try:
             return Socket(websocket.create_connection(address, timeout=seconds, http_no_proxy=["*"], redirect_limit=0))
         except (OSError, websocket.WebSocketException) as error:
-            raise ServerGone(str(error)) from error
+            raise Unreachable(str(error)) from error
 
     def _json(self, method: str, path: str, **more: Any) -> Mapping[str, Any]:
         return self._parsed(self._ask(method, path, **more))
 
     def _parsed(self, answer: httpx.Response) -> Mapping[str, Any]:
         if answer.status_code != 200:
-            raise ServerGone(f"HTTP {answer.status_code}")
+            raise Unreachable(f"HTTP {answer.status_code}")
         try:
             data = answer.json()
         except ValueError as error:
-            raise ServerGone("it answers with something else than JSON") from error
+            raise Unreachable("it answers with something else than JSON") from error
         if not isinstance(data, dict):
-            raise ServerGone("it answers with something else than a ComfyUI does")
+            raise Unreachable("it answers with something else than a ComfyUI does")
         return data
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
@@ -156,9 +153,9 @@ class ComfyServer:
                 for piece in answer.iter_bytes():
                     content += piece
                     if len(content) > _MOST:
-                        raise ServerGone("its answer is too long")
+                        raise Unreachable("its answer is too long")
         except httpx.HTTPError as error:
-            raise ServerGone(str(error) or type(error).__name__) from error
+            raise Unreachable(str(error) or type(error).__name__) from error
         return httpx.Response(answer.status_code, content=bytes(content))
 
 
@@ -169,13 +166,13 @@ class Socket:
         self._connection = connection
 
     def receive(self) -> Message | None:
-        """The next message; None where none came in time. Raises ServerGone where the socket is lost."""
+        """The next message; None where none came in time. Raises Unreachable where the socket is lost."""
         try:
             kind, data = self._connection.recv_data()
         except websocket.WebSocketTimeoutException:
             return None
         except (OSError, websocket.WebSocketException) as error:
-            raise ServerGone(str(error)) from error
+            raise Unreachable(str(error)) from error
         if kind == websocket.ABNF.OPCODE_BINARY:
             return _preview(data)
         return _message(data) if kind == websocket.ABNF.OPCODE_TEXT else None
