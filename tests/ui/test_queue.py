@@ -7,13 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.service import faults
 from tests.service.quick import quick_request
-from tests.ui.conftest import Visit, ask
+from tests.ui.conftest import Visit, ask, expect_state
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.service.pictures.gallery import read_record
 from zimage_app.ui.queue.queue_routes import queue_routes
@@ -63,6 +63,37 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
         expect(page.locator(".bar .jobs")).to_have_text("任务队列")
     records = sorted((read_record(path) for path in tmp_path.glob("*/*.png")), key=lambda record: record.created)
     assert [record.request.prompt for record in records] == ["第二张", "第一张"]
+
+
+def test_a_press_that_is_late_is_not_overtaken(visit: Visit, scripted: QuickPageStudio) -> None:
+    page, held = visit(), list[Route]()
+
+    def late(route: Route) -> None:
+        if "第一张" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/run/predict*", late)
+    scripted.pause_queue(True)
+    try:
+        for prompt in ("第一张", "第二张", "第三张"):
+            ask(page, prompt)
+        page.wait_for_function("document.querySelector('#knob-prompt textarea').value === '第三张'")
+        held[0].continue_()
+        expect(page.locator(".bar .jobs")).to_have_text("⏸ 任务 3", timeout=PATIENCE)
+        assert [job.prompt for job in scripted.jobs("", shared=False)] == ["第一张", "第二张", "第三张"]
+    finally:
+        scripted.pause_queue(False)
+
+
+def test_a_press_that_failed_holds_up_no_other(visit: Visit, scripted: QuickPageStudio) -> None:
+    page = visit()
+    page.route("**/run/predict*", lambda route: route.fulfill(status=500, json={"error": None}), times=1)
+    ask(page, "失败的")
+    ask(page, "下一张")
+    expect(page.locator(".facts")).to_contain_text("下一张")
+    expect_state(page, "done")
 
 
 @pytest.fixture

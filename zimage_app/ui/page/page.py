@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -37,6 +38,8 @@ _UPLOADS = (600, 3600)
 """Seconds between two looks at Gradio's temporary files, and the age from which on they go."""
 _ASKED = "(asked) => [asked || sessionStorage.getItem('studio-asked') || '']"
 """The job that this tab asked for last, also before the page was loaded again."""
+_TAKE_TURN = "(...values) => window.studio.takeTurn(...values)"
+_END_TURN = "() => window.studio.endTurn()"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -245,9 +248,9 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     filled = [*fields, at.examples, at.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
     prompt, model = at.fields["prompt"], at.fields["model"]
-    starts = [controls.generate.click, _event(prompt, "submit")]
+    starts = partial(gr.on, [controls.generate.click, _event(prompt, "submit")])
     queued = [at.asked, at.notice]
-    gr.on(starts, do.generate, [controls.rounds, *fields], queued, trigger_mode="multiple", preprocess=False, **plain)
+    _queues(starts, do.generate, [controls.rounds, *fields], queued, preprocess=False)
     # One handler of a tab shows its jobs; what is asked for meanwhile has it look again when it is through.
     watched = [at.job, at.notice, at.canvas, at.stop]
     shows = [page.load, _event(at.asked, "submit")]
@@ -279,11 +282,21 @@ def _wire_pictures(pictures: gr.HTML, at: Widgets, do: Handlers) -> None:
     queued = [at.asked, at.notice]
     _event(pictures, "reuse")(do.reuse, None, filled, **plain)
     _event(pictures, "start")(do.start_from, None, [at.fields["start"], at.notice], **plain)
-    _event(pictures, "upscale")(do.upscale, None, queued, **plain)
-    _event(pictures, "another")(do.another, None, queued, **plain)
-    _event(pictures, "example")(do.make_example, fields, [at.fields["prompt"], *queued], preprocess=False, **plain)
-    again = _event(pictures, "again")(do.again, None, [at.asked, at.remade, at.notice], **plain)
+    _queues(_event(pictures, "upscale"), do.upscale, [], queued)
+    _queues(_event(pictures, "another"), do.another, [], queued)
+    _queues(_event(pictures, "example"), do.make_example, fields, [at.fields["prompt"], *queued], preprocess=False)
+    again = _queues(_event(pictures, "again"), do.again, [], [at.asked, at.remade, at.notice])
     again.then(do.compare, at.remade, [at.remade, at.notice], **_PRIVATE)
+
+
+def _queues(
+    starts: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], outputs: list[Any], **more: Any
+) -> Any:
+    """Wire a handler that queues pictures; presses reach it one after another, in the order in which they were made."""
+    plain: dict[str, Any] = _PRIVATE | {"queue": False, "trigger_mode": "multiple"}
+    queued = starts(handler, inputs, outputs, js=_TAKE_TURN, **more, **plain)
+    queued.then(None, None, None, js=_END_TURN, **plain)
+    return queued
 
 
 def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any]) -> None:

@@ -41,3 +41,24 @@ window.studio.copy = async (text, button) => {
   button.textContent = window.studio.words.copied;
   setTimeout(() => (button.textContent = button.dataset.says), 1500);
 };
+
+// Whatever queues pictures takes its turn: the browser sends over several connections, on which a later press may overtake
+// an earlier one. A press is sent when the one before it was answered; one that is never answered holds up the next for a while.
+const turns = [];
+const turnPatience = 5000; // milliseconds
+
+window.studio.takeTurn = async (...values) => {
+  const before = turns.at(-1);
+  const turn = {};
+  turn.over = new Promise((end) => (turn.end = end));
+  turns.push(turn);
+  await before?.over;
+  turn.timer = setTimeout(window.studio.endTurn, turnPatience);
+  return values;
+};
+
+window.studio.endTurn = () => {
+  const turn = turns.shift();
+  clearTimeout(turn?.timer);
+  turn?.end();
+};
