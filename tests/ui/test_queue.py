@@ -87,7 +87,8 @@ def test_a_press_that_is_late_is_not_overtaken(visit: Visit, scripted: QuickPage
         scripted.pause_queue(False)
 
 
-def test_a_press_that_failed_holds_up_no_other(visit: Visit, scripted: QuickPageStudio) -> None:
+@pytest.mark.usefixtures("scripted")
+def test_a_press_that_failed_holds_up_no_other(visit: Visit) -> None:
     page = visit()
     page.route("**/run/predict*", lambda route: route.fulfill(status=500, json={"error": None}), times=1)
     ask(page, "失败的")
