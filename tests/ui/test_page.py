@@ -315,6 +315,28 @@ def test_a_model_brings_its_settings_and_examples(visit: Visit, scripted: QuickP
     expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("672")
 
 
+def test_stages_that_a_model_or_a_reset_replaced_can_be_had_back(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    notice, steps = page.locator(".notice"), page.locator("#knob-stages-0-steps input[type=number]")
+    choose_model(page, "三个阶段")
+    expect(steps).to_have_value("9")
+    expect(notice).to_be_hidden()  # nothing of one's own was lost
+    set_number(page, "stages-0-steps", 5)
+    choose_model(page, "快速渐变")
+    expect(notice).to_contain_text("阶段已换成该模型推荐的设置。")
+    expect(steps).to_have_value("3")
+    notice.locator(".undo").click()
+    expect(steps).to_have_value("5")
+    expect(page.locator("#knob-model input")).to_have_value("快速渐变")
+    page.locator(".presets .more").click()
+    page.locator(".presets .reset").click()
+    expect(notice).to_contain_text("已全部恢复为模型推荐的参数")
+    expect(steps).to_have_value("3")
+    notice.locator(".undo").click()
+    expect(steps).to_have_value("5")
+
+
 def test_knobs_without_effect_are_greyed_out(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()

@@ -234,12 +234,17 @@ class Handlers:
         if job_id:
             self._studio.cancel(job_id)
 
-    def choose_model(self, request: gr.Request, name: str) -> Updates:
-        """Put in a model's own settings and examples."""
+    def choose_model(self, request: gr.Request, *inputs: Any) -> Updates:
+        """Put in a model's own stages and examples; stages that it replaced can be had back."""
 
         def settings() -> Updates:
-            card = self._studio.card(name)
-            return self._card_updates(card, self._language(request)) | self._filled(stages_values(card.stages))
+            before, language = self._values(inputs), self._language(request)
+            card = self._studio.card(str(before["model"]))
+            values = stages_values(card.stages)
+            updates = self._card_updates(card, language) | self._filled(values)
+            if all(before["stages"] != stages_values(one.stages)["stages"] for one in self._studio.cards()):
+                updates[self._at.notice] = _notice("info", say("model_stages", language)) | _undo(before, values)
+            return updates
 
         return self._guarded(settings, request)
 
@@ -307,15 +312,16 @@ class Handlers:
         name = str(getattr(event, "name", ""))
         return self._guarded(lambda: self._apply(name, self._values(inputs), request), request)
 
-    def reset(self, request: gr.Request, name: str) -> Updates:
-        """Everything but the prompt as a model recommends it."""
+    def reset(self, request: gr.Request, *inputs: Any) -> Updates:
+        """Put in everything but the prompt as the model recommends it; what was there can be had back."""
 
         def settings() -> Updates:
+            before = self._values(inputs)
             usual = parse_request({"prompt": "-"})
-            values: Values = request_values(usual, self._studio.card(name))
+            values: Values = request_values(usual, self._studio.card(str(before["model"])))
             del values["prompt"]
-            said = say("presets_reset_done", self._language(request))
-            return self._filled(values) | {self._at.notice: _notice("info", said)}
+            notice = _notice("info", say("presets_reset_done", self._language(request))) | _undo(before, values)
+            return self._filled(values) | {self._at.notice: notice}
 
         return self._guarded(settings, request)
 

@@ -256,7 +256,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     shows = [page.load, _event(at.asked, "submit")]
     gr.on(shows, do.follow, at.asked, watched, trigger_mode="always_last", js=_ASKED, **_PRIVATE)
     controls.stop.click(do.stop, at.job, None, **plain)
-    _event(model, "input")(do.choose_model, model, filled, **plain)
+    _event(model, "input")(do.choose_model, fields, filled, preprocess=False, **plain)
     _event(controls.models, "arrived")(do.models_arrived, None, model, **plain)
     controls.seed_random.click(lambda: "", None, at.fields["seed"], **plain)
     controls.seed_last.click(do.last_seed, None, [at.fields["seed"], at.notice], **plain)
@@ -264,7 +264,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
     _event(controls.negatives, "guide")(do.guide, fields, fields, preprocess=False, **plain)
     _event(controls.presets, "apply")(do.apply_preset, fields, filled, preprocess=False, **plain)
-    _event(controls.presets, "reset")(do.reset, model, filled, **plain)
+    _event(controls.presets, "reset")(do.reset, fields, filled, preprocess=False, **plain)
     _event(at.fields["stages"], "edit")(do.edit_stages, fields, filled, preprocess=False, **plain)
     _event(controls.size, "resize")(do.resize_stages, fields, filled, preprocess=False, **plain)
     _event(at.fields["start"], "shape")(do.shape_stages, fields, filled, preprocess=False, **plain)

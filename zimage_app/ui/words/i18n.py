@@ -85,6 +85,7 @@ WORDS: dict[str, Text] = {
     "seeds_release": Text("Release them", "改为跟随"),
     "seeds_released": Text("All stages follow the picture's seed now.", "所有阶段都已跟随整图的种子。"),
     "undo": Text("Undo", "撤销"),
+    "model_stages": Text("The stages are those that this model recommends now.", "阶段已换成该模型推荐的设置。"),
     "undone": Text("It is as it was before.", "已恢复为之前的状态。"),
     "count": Text("Pictures", "张数"),
     "forever": Text("Generate forever: starts again whenever the queue is done", "无限生成：队列完成后自动继续"),
