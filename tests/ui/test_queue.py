@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.service import faults
 from tests.service.quick import quick_request
-from tests.ui.conftest import Visit, ask, expect_state
+from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.service.pictures.gallery import read_record
 from zimage_app.ui.queue.queue_routes import queue_routes
@@ -38,6 +38,7 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
     with faults.served(tmp_path, port=port) as (program, client):
         assert client.post("/api/queue/pause").json()["paused"] is True
         page = visitor(address)
+        page.add_init_script("document.addEventListener('studio:settings', (event) => (window.told = event.detail))")
         for prompt in ("第一张", "第二张", "第三张"):
             ask(page, prompt)
         expect(page.locator(".bar .jobs")).to_have_text("⏸ 任务 3", timeout=PATIENCE)
@@ -53,9 +54,17 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
         program.kill()
         program.wait()
         expect(page.locator(".canvas .message")).to_have_text("连接已断开，正在重连…任务仍在队列中。")
+        page.locator("#knob-prompt textarea").fill("断线时写的")
+        page.locator("#stage-tab-1").click()
+        set_number(page, "stages-1-steps", 2)
     with faults.served(tmp_path, port=port):
         expect(page.locator(".canvas .message")).to_have_text("即将开始…", timeout=PATIENCE)  # found again by itself
-        expect(page.locator("#knob-prompt textarea")).to_have_value("第三张")
+        for _ in range(2):  # what was typed while it was away is there, and is remembered from then on
+            expect(page.locator("#knob-prompt textarea")).to_have_value("断线时写的")
+            page.locator("#stage-tab-1").click()
+            expect(page.locator("#knob-stages-1-steps input[type=number]")).to_have_value("2")
+            page.wait_for_function("window.told.prompt === '断线时写的' && window.told.stages[1].steps === 2")
+            arrive(page)
         page.locator(".bar .jobs").click()
         expect(page.locator("dialog.queue li .prompt")).to_have_text(["第二张", "第一张"])
         page.get_by_role("button", name="继续队列").click()

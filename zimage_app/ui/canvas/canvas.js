@@ -256,8 +256,6 @@ setInterval(() => busy(job.state) && drawClock(), 500);
 // it answers again, it may be another process, which knows the run but not this page: the page is loaded anew, shows the
 // run again, and what was typed before.
 const SILENCE = 5e3;
-let typed = 0;
-document.addEventListener("input", () => (typed = performance.now()), true);
 
 async function listen() {
   if (!busy(job.state) || document.hidden || performance.now() - received < SILENCE) return;
@@ -267,8 +265,9 @@ async function listen() {
     draw();
   }
   const answer = await fetch("health", { cache: "no-store" }).catch(() => null);
-  // What was typed while nobody listened isn't remembered: then the reader loads the page, when it suits.
-  if (answer?.ok && lost && typed < received) location.reload();
+  if (!answer?.ok || !lost) return;
+  page.keepTyped();
+  location.reload();
 }
 setInterval(listen, 1e3);
 
@@ -434,6 +433,7 @@ function take() {
   if (first && job.lost) job = { id: "", state: "idle", stages: [] };
   strip = value.strip || strip;
   received = performance.now();
+  page.forgetTyped();
   lost = false;
   delete root.dataset.lost;
   root.dataset.ready = "";

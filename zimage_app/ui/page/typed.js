@@ -1,0 +1,34 @@
+// Gradio hears nothing of what is typed while the server is away. It is kept here, and entered once more when the page, which
+// is then loaded anew, has put in what it remembers.
+{
+  const place = "studio-typed";
+  const inputs = (knob) => [...knob.querySelectorAll("input, textarea, select")];
+  let typed = new Map(); // by knob and the place of the input in it, since the server was heard last
+
+  function note({ target }) {
+    const knob = target.parentElement?.closest("[id^='knob-']");
+    if (knob) typed.set(JSON.stringify([knob.id, inputs(knob).indexOf(target)]), [target.value, target.checked]);
+  }
+
+  function enter(id, index, value, checked) {
+    const stage = /^knob-stages-(\d+)/.exec(id);
+    if (stage) document.getElementById(`stage-tab-${stage[1]}`)?.click(); // its fields are drawn when it is opened
+    const input = inputs(document.getElementById(id) || document.createElement("i"))[index];
+    if (!input) return;
+    if (input.type === "checkbox") input.checked = checked;
+    else input.value = value;
+    for (const name of ["input", "change"]) input.dispatchEvent(new Event(name, { bubbles: true }));
+  }
+
+  function enterAgain() {
+    if (!window.studio.restored) return void setTimeout(enterAgain, 100);
+    const kept = JSON.parse(sessionStorage.getItem(place));
+    sessionStorage.removeItem(place);
+    for (const [key, [value, checked]] of kept) enter(...JSON.parse(key), value, checked);
+  }
+
+  window.studio.forgetTyped = () => (typed = new Map());
+  window.studio.keepTyped = () => typed.size && sessionStorage.setItem(place, JSON.stringify([...typed]));
+  document.addEventListener("input", note, true);
+  if (sessionStorage.getItem(place)) enterAgain();
+}
