@@ -54,6 +54,7 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
         program.kill()
         program.wait()
         expect(page.locator(".canvas .message")).to_have_text("连接已断开，正在重连…任务仍在队列中。")
+        expect(page.locator(".toast-body")).to_contain_text("正在重连…若刚才的操作没有反应，页面恢复后请再按一次。")
         page.locator("#knob-prompt textarea").fill("断线时写的")
         page.locator("#stage-tab-1").click()
         set_number(page, "stages-1-steps", 2)

@@ -85,6 +85,11 @@ WORDS: dict[str, Text] = {
     "seeds_release": Text("Release them", "改为跟随"),
     "seeds_released": Text("All stages follow the picture's seed now.", "所有阶段都已跟随整图的种子。"),
     "undo": Text("Undo", "撤销"),
+    "connection_lost": Text("Connection lost", "连接已断开"),
+    "connection_lost_hint": Text(
+        "Reconnecting… If a press got no answer, press again when the page has been loaded anew.",
+        "正在重连…若刚才的操作没有反应，页面恢复后请再按一次。",
+    ),
     "model_stages": Text("The stages are those that this model recommends now.", "阶段已换成该模型推荐的设置。"),
     "undone": Text("It is as it was before.", "已恢复为之前的状态。"),
     "count": Text("Pictures", "张数"),

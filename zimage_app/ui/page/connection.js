@@ -32,3 +32,18 @@
   document.addEventListener("input", note, true);
   if (sessionStorage.getItem(place)) enterAgain();
 }
+
+// Gradio says that the connection was lost in English only, and loads the page anew by itself when the server is back.
+{
+  const ofGradio = /Connection to the server was lost/;
+  const translate = (text) => {
+    if (!ofGradio.test(text.textContent)) return;
+    const title = text.closest(".toast-body").querySelector(".toast-title");
+    if (title) title.textContent = window.studio.say("connection_lost");
+    text.textContent = window.studio.say("connection_lost_hint");
+  };
+  new MutationObserver(() => document.querySelectorAll("[data-testid=toast-text]").forEach(translate)).observe(
+    document.documentElement,
+    { childList: true, subtree: true }
+  );
+}
