@@ -171,7 +171,7 @@ def test_pictures_asked_for_while_one_is_made_are_shown_in_turn(visit: Visit, sc
     for number in range(3):
         ask(page, f"第 {number} 张")
         expect(page.locator(".canvas .message")).to_have_text("正在加载：权重")
-    page.wait_for_function("fetch('queue.json').then((a) => a.json()).then((data) => data.jobs.length === 3)")
+    expect(page.locator(".bar .jobs")).to_have_text("任务 3")
     scripted.loading.set()
     scripted.loading = None
     expect(page.locator(".facts")).to_contain_text("第 2 张")
