@@ -158,6 +158,8 @@ def test_the_device_is_chosen_where_there_are_two(
         expect(device.locator("option")).to_have_text(["Best one here", "cuda:0 · Card", "cpu · CPU"])
         with page.expect_response(lambda response: "component_server" in response.url):
             device.select_option("cpu")
+        # Also where the panel is opened before the server has said anything.
+        page.route("**/component_server", lambda route: (page.wait_for_timeout(1500), route.continue_()))
         page.reload()
         page.locator(".models summary").click()
         expect(page.get_by_label("Device", exact=True)).to_have_value("cpu")

@@ -27,17 +27,23 @@ async function order(action, values = {}) {
   newest += 1;
   const turn = newest;
   const answer = await server.models({ do: action, language: page.language, ...values }).catch(() => null);
+  if (answer?.devices) takeDevices(answer);
   // Answers may overtake one another.
   if (!answer || turn !== newest) return;
   show(answer);
+  if (action === "view" && lacksDevices()) order("devices"); // the panel was opened before anything was known
 }
+
+function takeDevices(answer) {
+  ({ devices, device } = answer);
+  box.dataset.devices = devices.length;
+  draw();
+}
+
+const lacksDevices = () => box.open && shown.allowed && !devices.length;
 
 function show(answer) {
   shown = answer;
-  if (answer.devices) {
-    ({ devices, device } = answer);
-    box.dataset.devices = devices.length;
-  }
   if (asking && answer.offer && answer.offer.source === asking.source) asking = answer.offer;
   if (asking && answer.notice) asking = { ...asking, text: "" };
   draw();
@@ -139,7 +145,7 @@ function draw() {
   [...list.querySelectorAll(place[1])].find(same)?.focus();
 }
 
-box.addEventListener("toggle", () => box.open && order(shown.allowed && !devices.length ? "devices" : "view"));
+box.addEventListener("toggle", () => box.open && order(lacksDevices() ? "devices" : "view"));
 // A run may have brought a model into memory.
 document.addEventListener("studio:job", () => order("view"));
 draw();
