@@ -14,7 +14,6 @@ from tests.web.attacks import finish_a_job, visit
 
 ROOT = Path(__file__).parents[2]
 MODES = {
-    "offline": ["--offline"],
     "home": [],
     "strangers": ["--public", "--host", "0.0.0.0"],
     "logins": ["--auth", "anna:correct horse", "--offline"],
