@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.models.hub.fake_hub import FakeHub, Fault, forget_this_machine, serve
-from tests.ui.conftest import Visit, ask, expect_state, served
+from tests.ui.conftest import Visit, arrive, ask, expect_state, served
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.events import Event
 from zimage_app.domain.plan import GenerationPlan
@@ -159,9 +160,18 @@ def test_the_device_is_chosen_where_there_are_two(
         with page.expect_response(lambda response: "component_server" in response.url):
             device.select_option("cpu")
         # Also where the panel is opened before the server has said anything.
-        page.route("**/component_server", lambda route: (page.wait_for_timeout(1500), route.continue_()))
-        page.reload()
+        held: list[Route] = []
+        opened = threading.Event()
+        page.route(
+            re.compile("component_server"),
+            lambda route: route.continue_() if opened.is_set() else held.append(route),
+        )
+        arrive(page)
         page.locator(".models summary").click()
+        opened.set()
+        assert held
+        for route in held:
+            route.continue_()
         expect(page.get_by_label("Device", exact=True)).to_have_value("cpu")
         assert scripted.device == "cpu"
     finally:
