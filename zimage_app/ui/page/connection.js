@@ -30,6 +30,8 @@
   window.studio.forgetTyped = () => (typed = new Map());
   window.studio.keepTyped = () => typed.size && sessionStorage.setItem(place, JSON.stringify([...typed]));
   document.addEventListener("input", note, true);
+  // Gradio may be the first to load the page anew.
+  window.addEventListener("pagehide", () => document.querySelector(".canvas[data-lost]") && window.studio.keepTyped());
   if (sessionStorage.getItem(place)) enterAgain();
 }
 
