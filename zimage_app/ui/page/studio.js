@@ -43,9 +43,10 @@ window.studio.copy = async (text, button) => {
 };
 
 // Whatever queues pictures takes its turn: the browser sends over several connections, on which a later press may overtake
-// an earlier one. A press is sent when the one before it was answered; one that is never answered holds up the next for a while.
+// an earlier one. A press is sent when the one before it was answered; Gradio doesn't tell of one that failed, which holds up
+// the next for a while.
 const turns = [];
-const turnPatience = 30000; // milliseconds; long, because an answer that comes later would end the turn of the next press
+const turnPatience = 10000; // milliseconds
 
 window.studio.takeTurn = async (...values) => {
   const before = turns.at(-1);
