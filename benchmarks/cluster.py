@@ -29,7 +29,7 @@ class ClusterStudio(Studio):
     workers = 1
 
     def _all_runners(self) -> list[Runner]:
-        making = RemoteMaking(self.plan, self._source, self.loras, self.inputs, self._gallery, marked=False)
+        making = RemoteMaking(self.plan, self._source, self.loras, self.inputs)
         cache = str(self._config.outputs / "cache")
         handles = [RayHandle(gpu=False, arguments=(cache, "cpu", StudioConfig())) for _ in range(self.workers)]
         return [ClusterRunner(making, handle, f"worker-{number + 1}") for number, handle in enumerate(handles)]

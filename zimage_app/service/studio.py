@@ -477,8 +477,8 @@ class Studio:
         return ModelSlot(self.loras, self.inputs, replace(self._config, device=device))
 
     def _local_runner(self, slot: ModelSlot) -> LocalRunner:
-        model, marked = partial(self._model, slot), self._config.shared
-        making = PictureMaking(self.plan, model, self.loras.hash_files, self._gallery, marked=marked)
+        model = partial(self._model, slot)
+        making = PictureMaking(self.plan, model, self.loras.hash_files, self._gallery)
 
         def where() -> tuple[str, str]:
             loaded = slot.loaded()
@@ -490,8 +490,7 @@ class Studio:
         choice = self._config.fallback if self._config.runner.is_local else self._config.runner
         if choice is None or choice.is_local:
             return []
-        marked = self._config.shared
-        making = RemoteMaking(self.plan, self._source, self.loras, self.inputs, self._gallery, marked=marked)
+        making = RemoteMaking(self.plan, self._source, self.loras, self.inputs)
         return runners_elsewhere(choice, making)
 
     def _all_runners(self) -> list[Runner]:

@@ -78,7 +78,7 @@ class Desk:
         self.loras, self.inputs = LoraLibrary(ROOT / "loras"), PictureInputs(outputs)
         self.gallery = Gallery(outputs)
         self.card: ModelCard = source("demo").card
-        making = RemoteMaking(self.plan, source, self.loras, self.inputs, self.gallery, marked=False)
+        making = RemoteMaking(self.plan, source, self.loras, self.inputs)
         self.runners = [ClusterRunner(making, handle, f"w{n}", again=0.05) for n, handle in enumerate(handles)]
         self.dispatcher = Dispatcher(outputs / ".state", self.gallery, self.runners, JobRules(HOME))
         self._asked = 0

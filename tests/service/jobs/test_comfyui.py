@@ -61,7 +61,7 @@ class Desk:
         self.loras = LoraLibrary(ROOT / "loras")
         self.inputs = PictureInputs(outputs)
         self.gallery = Gallery(outputs)
-        making = RemoteMaking(self.plan, source, self.loras, self.inputs, self.gallery, marked=False)
+        making = RemoteMaking(self.plan, source, self.loras, self.inputs)
         self.runners = [ComfyRunner(making, address, QUICKLY) for address in addresses]
         runners = [first(self.runners[0])] if first else self.runners
         self.dispatcher = Dispatcher(outputs / ".state", self.gallery, runners, JobRules(HOME))

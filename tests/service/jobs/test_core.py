@@ -398,3 +398,25 @@ def test_a_group_is_one_cancellation_away(bench: Bench) -> None:
     bench.core.stop([view.id for view in bench.progress.open_jobs() if view.group == "batch"])
     bench.settle()
     assert [view.id for view in bench.progress.open_jobs()] == ["job0"]
+
+
+def test_a_picture_that_cannot_be_packed_fails_its_job_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bytes:
+        raise MemoryError
+
+    def made(name: str) -> str:
+        held = bench.runners[0].held
+        assert held is not None
+        bench.core.started(name, bench.plan(held))
+        bench.finish(bench.runners[0])
+        bench.settle()
+        return bench.view(name).state
+
+    for number, name in enumerate(("a", "b")):
+        bench.submit(name, number)
+    bench.settle()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.gallery, "packed", broken)
+        assert made("a") == "failed"
+    assert made("b") == "done"
+    assert bench.core.idle

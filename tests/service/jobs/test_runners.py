@@ -14,6 +14,8 @@ import pytest
 from tests.service.quick import MODEL, PATIENCE, QuickGenerator, plan_of, quick_request
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoadingCancelled
+from zimage_app.domain.events import Picture
+from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import find_model
@@ -40,7 +42,7 @@ def _no_loras(*_: object) -> None:
 
 
 def making(load: Load, gallery: Gallery, hash_loras: Callable[..., None] = _no_loras) -> PictureMaking:
-    return PictureMaking(lambda request, _: plan_of(request), load, hash_loras, gallery, marked=False)
+    return PictureMaking(lambda request, _: plan_of(request), load, hash_loras, gallery)
 
 
 @contextmanager
@@ -124,6 +126,30 @@ def test_two_runners_with_a_model_each_work_at_once_and_one_dies(
         assert sorted(attempts) == [1] * 7 + [2], "the one whose runner died was begun again"
     records = [read_record(path) for path in tmp_path.glob("*/*.png")]
     assert sorted(str(record.request.seed) for record in records) == sorted(map(str, range(8)))
+
+
+def test_the_next_job_runs_while_a_picture_is_packed(tmp_path: Path) -> None:
+    generator = QuickGenerator(ModelCard(MODEL, Text("", ""), Text("", "")), 0.0)
+    second, loads = threading.Event(), []
+
+    def load(job: Job, *_: object) -> Generator:
+        loads.append(job.id)
+        if len(loads) == 2:
+            second.set()
+        return cast("Generator", generator)
+
+    class SlowGallery(Gallery):
+        def packed(self, picture: Picture, record: ImageRecord, mark: str = "") -> bytes:
+            assert second.wait(PATIENCE)
+            return super().packed(picture, record, mark)
+
+    gallery = SlowGallery(tmp_path)
+    with closing(
+        Dispatcher(tmp_path / ".state", gallery, [LocalRunner(making(load, gallery))], JobRules(HOME))
+    ) as jobs:
+        names = [submit(jobs, str(n), quick_request(n)) for n in range(2)]
+        assert [end(jobs, name).state for name in names] == ["done", "done"]
+    assert loads == names
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

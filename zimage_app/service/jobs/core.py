@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from zimage_app.domain.errors import GenerationError, StorageError, StudioError
+from zimage_app.domain.events import Picture
 from zimage_app.domain.plan import GenerationPlan, running_stages
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import parse_request
@@ -22,7 +25,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.jobs.job_log import JobTimes, log_job
 from zimage_app.service.jobs.placing import Placing
 from zimage_app.service.jobs.progress import Progress, Tracked
-from zimage_app.service.jobs.runners.runner import Assignment, Reports, Runner
+from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, Runner
 from zimage_app.service.jobs.state import JobEvent, JobState
 from zimage_app.service.jobs.stop import StopReason
 from zimage_app.service.jobs.store import Job, JobStore
@@ -60,12 +63,16 @@ class _Change:
     shown: dict[str, Any]
 
 
+Pack = Callable[[Callable[[], bytes]], Future[bytes]]
+"""Has a file's bytes made, at once or in a thread of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Unsaved:
     """A finished picture on its way to the disk."""
 
     record: ImageRecord
-    png: bytes
+    png: Future[bytes]
     owner: str
     problem: Text | None = None
     """Why it could not be saved."""
@@ -81,12 +88,15 @@ class JobCore:
         progress: Progress,
         runners: Sequence[Runner],
         rules: JobRules,
+        pack: Pack,
     ) -> None:
+        """``pack`` makes the pictures' files; ``settle`` is to be called once one is made."""
         self._store = store
         self._gallery = gallery
         self._progress = progress
         self._runners = tuple(runners)
         self._rules = rules
+        self._pack = pack
         self._assigned: dict[str, Runner] = {}
         """The jobs that runners have."""
         self._placing: Placing[Runner] = Placing(len(self._runners))
@@ -137,11 +147,14 @@ class JobCore:
         self._progress.loaded(job_id, plan)
         self._happened(JobEvent.START, job_id)
 
-    def finished(self, job_id: str, record: ImageRecord, png: bytes) -> None:
-        """The job's picture is made."""
+    def finished(self, job_id: str, record: ImageRecord, picture: Picture) -> None:
+        """The job's picture is made; its runner is free, whether the file is made yet or not."""
         self._assigned.pop(job_id, None)
         job = self._store.find_open(job_id)
-        self._unsaved[job_id] = _Unsaved(record, png, "" if job is None else job.owner)
+        owner = "" if job is None else job.owner
+        mark = owner if self._rules.shared else ""
+        png = self._pack(partial(self._gallery.packed, picture, record, mark))
+        self._unsaved[job_id] = _Unsaved(record, png, owner)
         self._happened(JobEvent.FINISH, job_id, details={"picture": record.id})
 
     def failed(self, job_id: str, error: StudioError) -> None:
@@ -229,7 +242,7 @@ class JobCore:
     def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
         """A picture that waits to be saved; None where there is none, or not of that owner's mark (None: any)."""
         for each in list(self._unsaved.values()):
-            if each.record.id == picture_id and owner in (None, each.owner):
+            if each.record.id == picture_id and owner in (None, each.owner) and each.png.done():
                 return self._picture(each)
         return None
 
@@ -266,8 +279,15 @@ class JobCore:
 
     def _save_pictures(self) -> None:
         for job_id, each in list(self._unsaved.items()):
+            if not each.png.done():
+                continue
+            if (problem := each.png.exception()) is not None:
+                log.error("the picture of job %s could not be packed", job_id, exc_info=problem)
+                del self._unsaved[job_id]
+                self.failed(job_id, GenerationError(INTERNAL))
+                continue
             try:
-                saved = self._gallery.write(each.png, each.record)
+                saved = self._gallery.write(each.png.result(), each.record)
             except StorageError as error:
                 if each.problem is None:
                     self._unsaved[job_id] = replace(each, problem=_held(error.text))
@@ -290,7 +310,7 @@ class JobCore:
         self._progress.update(job_id, picture=self._picture(unsaved), warnings=(*tracked.view.warnings, told))
 
     def _picture(self, unsaved: _Unsaved) -> SavedPicture:
-        return SavedPicture(self._gallery.path_of(unsaved.record.id), unsaved.record, unsaved.png)
+        return SavedPicture(self._gallery.path_of(unsaved.record.id), unsaved.record, unsaved.png.result())
 
     def _put_back(self, job_id: str) -> None:
         """The job waits again as if it had not been begun."""

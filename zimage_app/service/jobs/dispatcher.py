@@ -9,13 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from zimage_app.domain.errors import StorageError, StudioError
+from zimage_app.domain.events import Picture
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
@@ -67,6 +68,7 @@ class Dispatcher:
         self._answers: list[Callable[[], None]] = []
         """Tell who asked what came of it, once what follows from it is done and shown."""
         self._trouble = ""
+        self._packer = ThreadPoolExecutor(1, "studio-packer")
 
     def start(self) -> None:
         """Open the store and run what waits, now and from now on. Does nothing the second time.
@@ -87,7 +89,7 @@ class Dispatcher:
             except OSError as error:
                 log.warning("%s can't be locked: %s", self._state, error)  # its file can't be opened either, see below
             self._store = JobStore(self._state, self._lock.acquire)
-            self._core = JobCore(self._store, self._gallery, self.progress, self._runners, self._rules)
+            self._core = JobCore(self._store, self._gallery, self.progress, self._runners, self._rules, self._pack)
             with suppress(StorageError):
                 self._store.refresh()
             self._core.show_order()
@@ -165,6 +167,7 @@ class Dispatcher:
             self._thread.join()
         for runner in self._runners:
             runner.close(_RUNNER_SECONDS)
+        self._packer.shutdown(wait=False)
         if self._store is not None:
             self._store.close()
         self._lock.release()
@@ -183,9 +186,9 @@ class Dispatcher:
         """See ``Reports``."""
         self._tell(lambda core: core.started(job_id, plan))
 
-    def finished(self, job_id: str, record: ImageRecord, png: bytes) -> None:
+    def finished(self, job_id: str, record: ImageRecord, picture: Picture) -> None:
         """See ``Reports``."""
-        self._tell(lambda core: core.finished(job_id, record, png))
+        self._tell(lambda core: core.finished(job_id, record, picture))
 
     def failed(self, job_id: str, error: StudioError) -> None:
         """See ``Reports``."""
@@ -200,6 +203,12 @@ class Dispatcher:
         self._tell(lambda core: core.died(job_id))
 
     # The thread and its inbox.
+
+    def _pack(self, work: Callable[[], bytes]) -> Future[bytes]:
+        """Have a file's bytes made beside the next job's run, and see to what follows from them."""
+        png = self._packer.submit(work)
+        png.add_done_callback(lambda _: self._inbox.put(lambda: None))
+        return png
 
     def _ask(self, command: Callable[[JobCore], Result]) -> Result:
         """Have a command carried out, and give what came of it; raises what it raises."""

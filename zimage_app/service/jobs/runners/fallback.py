@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zimage_app.domain.errors import ModelError, StudioError
-from zimage_app.domain.events import Warned
+from zimage_app.domain.events import Picture, Warned
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
@@ -49,9 +49,9 @@ class _Handed:
         """See ``Reports``."""
         self._reports.progressed(job_id, event, plan)
 
-    def finished(self, job_id: str, record: ImageRecord, png: bytes) -> None:
+    def finished(self, job_id: str, record: ImageRecord, picture: Picture) -> None:
         """See ``Reports``."""
-        self._reports.finished(job_id, record, png)
+        self._reports.finished(job_id, record, picture)
 
     def failed(self, job_id: str, error: StudioError) -> None:
         """See ``Reports``."""

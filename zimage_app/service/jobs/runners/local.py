@@ -48,8 +48,7 @@ class PictureMaking:
     hash_loras: Callable[[Sequence[LoraUse], Callable[[Text], None], Callable[[], bool]], None]
     """Works out which files the LoRAs are, which may take a minute; see ``LoraLibrary.hash_files``."""
     gallery: Gallery
-    marked: bool
-    """A picture's file says whose it is, because strangers share the page."""
+    """Where stage pictures are kept."""
 
 
 class LocalRunner:
@@ -118,8 +117,7 @@ class LocalRunner:
             for event in keep_stages(events, plan, making.gallery):
                 match event:
                     case Finished(picture, record):
-                        png = making.gallery.packed(picture, record, job.owner if making.marked else "")
-                        reports.finished(job.id, record, png)
+                        reports.finished(job.id, record, picture)
                     case Failed(error):
                         reports.failed(job.id, error)
                     case Cancelled():

@@ -19,7 +19,6 @@ from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, RunnerStatus
 from zimage_app.service.jobs.runners.work_thread import WorkThread
 from zimage_app.service.library.loras import LoraLibrary
-from zimage_app.service.pictures.gallery import Gallery
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +33,6 @@ class RemoteMaking:
     """A model by its name; its files need not be here. Raises ModelError."""
     loras: LoraLibrary
     inputs: PictureInputs
-    gallery: Gallery
-    marked: bool
-    """A picture's file says whose it is, because strangers share the page."""
 
     def settled(self, assignment: Assignment) -> GenerationPlan:
         """A job's plan, with the full names and hashes of its LoRAs; raises StudioError."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from zimage_app.domain.errors import StudioError
+from zimage_app.domain.events import Picture
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import GenerationRequest, parse_request
@@ -69,8 +70,8 @@ class Reports(Protocol):
         """A step or a stage is over, or there is a warning."""
         ...
 
-    def finished(self, job_id: str, record: ImageRecord, png: bytes) -> None:
-        """The picture is made; ``png`` is its file."""
+    def finished(self, job_id: str, record: ImageRecord, picture: Picture) -> None:
+        """The picture is made. Its file is made and saved while the runner has the next job."""
         ...
 
     def failed(self, job_id: str, error: StudioError) -> None:

@@ -101,8 +101,7 @@ class ClusterRunner(RemoteRunner):
         if isinstance(end, Made):
             surroundings = end.record.surroundings.model_copy(update={"runner": self.KIND})
             record = end.record.model_copy(update={"surroundings": surroundings})
-            png = self._making.gallery.packed(end.picture, record, job.owner if self._making.marked else "")
-            reports.finished(job.id, record, png)
+            reports.finished(job.id, record, end.picture)
         elif end.how == "failed":
             reports.failed(job.id, end.error or GenerationError(INTERNAL))
         elif end.how == "stopped":

@@ -152,8 +152,7 @@ class ComfyRunner(RemoteRunner):
             raise GenerationError(_failed(self._where, outcome.fault))
         picture = self._picture(outcome, run)
         record = self._record(run, job.model)
-        png = self._making.gallery.packed(picture, record, job.owner if self._making.marked else "")
-        reports.finished(job.id, record, png)
+        reports.finished(job.id, record, picture)
 
     def _picture(self, outcome: Outcome, run: Run) -> Picture:
         """The picture, unpacked; raises GenerationError where it is not the one that was asked for."""
