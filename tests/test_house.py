@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 CHECKS = {
     "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
     "lint": [sys.executable, "-m", "ruff", "check", "."],
+    "scripts": [str(Path(sys.executable).with_name("oxlint")), "--deny-warnings", "zimage_app"],
     "types": [sys.executable, "-m", "mypy"],
     "layers": [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
 }

@@ -29,10 +29,10 @@ function query() {
 
 async function load() {
   newest += 1;
-  const turn = newest;
+  const request = newest;
   const answer = await fetch(`history?${query()}`).catch(() => null);
   const data = answer ? await answer.json().catch(() => null) : null;
-  if (turn !== newest) return;
+  if (request !== newest) return;
   root.dataset.ready = "true";
   if (!data || data.error) {
     told(data?.error || say("history_unreachable"));
@@ -115,9 +115,9 @@ function open(id) {
 }
 
 // The page of pictures before or after, for the viewer; null where there is none.
-async function turn(step) {
-  if (wanted.page + step < 1 || wanted.page + step > pages) return null;
-  wanted.page += step;
+async function turn(pagesOn) {
+  if (wanted.page + pagesOn < 1 || wanted.page + pagesOn > pages) return null;
+  wanted.page += pagesOn;
   await load();
   return items;
 }
@@ -317,11 +317,11 @@ function focusCard() {
 }
 
 // The card above or below: of the nearest row that way, the one that is least far to the side.
-function vertical(card, step) {
+function vertical(card, direction) {
   const here = card.getBoundingClientRect();
   const that = cards().map((each) => ({ each, box: each.getBoundingClientRect() }));
-  const beyond = that.filter(({ box }) => (box.top - here.top) * step > 4);
-  const row = step > 0 ? Math.min(...beyond.map(({ box }) => box.top)) : Math.max(...beyond.map(({ box }) => box.top));
+  const beyond = that.filter(({ box }) => (box.top - here.top) * direction > 4);
+  const row = direction > 0 ? Math.min(...beyond.map(({ box }) => box.top)) : Math.max(...beyond.map(({ box }) => box.top));
   const level = beyond.filter(({ box }) => Math.abs(box.top - row) < 4);
   return level.sort((a, b) => Math.abs(a.box.left - here.left) - Math.abs(b.box.left - here.left))[0]?.each;
 }

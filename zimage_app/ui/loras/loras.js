@@ -99,7 +99,7 @@ function remarks(use, entry) {
 function makeStrength(use, index) {
   const box = make("div", "strength");
   const label = say("lora_strength", { name: use.name });
-  const [slider, field] = ["range", "number"].map((type) => {
+  const [slider, exact] = ["range", "number"].map((type) => {
     const input = make("input");
     Object.assign(input, { type, min: -strongest, max: strongest, step, value: number(use.strength ?? 1) });
     input.setAttribute("aria-label", label);
@@ -114,19 +114,19 @@ function makeStrength(use, index) {
     slider.setAttribute("aria-valuetext", off ? say("lora_off") : slider.value);
   }
   slider.oninput = () => {
-    field.value = slider.value;
+    exact.value = slider.value;
     paint();
     update(index, { strength: Number(slider.value) }, { redraw: false });
   };
-  field.oninput = () => {
-    const value = Number(field.value);
-    if (field.value === "" || !Number.isFinite(value)) return;
+  exact.oninput = () => {
+    const value = Number(exact.value);
+    if (exact.value === "" || !Number.isFinite(value)) return;
     slider.value = value;
     paint();
     update(index, { strength: Math.min(strongest, Math.max(-strongest, value)) }, { redraw: false });
   };
-  field.onchange = () => (field.value = number(uses[index].strength));
-  box.append(slider, field);
+  exact.onchange = () => (exact.value = number(uses[index].strength));
+  box.append(slider, exact);
   box.paint = paint;
   return box;
 }

@@ -78,14 +78,14 @@ function makeAxis(axis) {
   const help = make("small");
   help.id = `many-hint-${axis}`;
   values.setAttribute("aria-describedby", help.id);
-  const change = () => {
+  const showField = () => {
     values.disabled = !field.value;
     help.textContent = field.value ? hint(field.value) : "";
     planLater();
   };
   field.onchange = () => {
     values.value = "";
-    change();
+    showField();
     values.focus();
   };
   values.oninput = planLater;
@@ -95,7 +95,7 @@ function makeAxis(axis) {
     field.replaceChildren(...choices());
     field.value = before;
     if (field.selectedIndex < 0) field.value = "";
-    change();
+    showField();
   };
   return row;
 }

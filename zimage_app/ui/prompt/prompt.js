@@ -50,11 +50,11 @@ function save(list) {
   }
 }
 
-function keep(text, sent) {
+function keep(text, nowSent) {
   if (!text.trim()) return;
   const list = load();
   const old = list.find((entry) => entry.text === text);
-  const entry = { text, at: Date.now(), pinned: Boolean(old?.pinned), sent: sent || Boolean(old?.sent) };
+  const entry = { text, at: Date.now(), pinned: Boolean(old?.pinned), sent: nowSent || Boolean(old?.sent) };
   const next = [entry, ...list.filter((each) => each !== old)];
   while (next.length > most) {
     const place = next.findLastIndex((each) => !each.pinned);
@@ -225,10 +225,10 @@ function drawPrompts() {
   const list = load();
   const wanted = words(panel.querySelector("input").value);
   const found = list.filter((entry) => wanted.every((word) => plain(entry.text).includes(word)));
-  const ordered = [...found.filter((entry) => entry.pinned), ...found.filter((entry) => !entry.pinned)];
-  panel.querySelector("ul").replaceChildren(...ordered.map(makePrompt));
+  const pinnedFirst = [...found.filter((entry) => entry.pinned), ...found.filter((entry) => !entry.pinned)];
+  panel.querySelector("ul").replaceChildren(...pinnedFirst.map(makePrompt));
   const none = panel.querySelector(".none");
-  none.hidden = ordered.length > 0;
+  none.hidden = pinnedFirst.length > 0;
   none.textContent = say(list.length ? "prompt_history_no_match" : "prompt_history_none");
   panel.querySelector(".all").hidden = !list.length;
   panel.querySelector(".undo").hidden = !removed;

@@ -239,7 +239,7 @@ function fillPanel(stage) {
 
 // A stage's knobs are made when it is first opened.
 function showPanel() {
-  for (const panel of [...panels.children]) {
+  for (const panel of Array.from(panels.children)) {
     const stage = Number(panel.id.replace("stage-", ""));
     if (stage >= stages.length) panel.remove();
     panel.hidden = stage !== chosen;

@@ -1,7 +1,7 @@
 // The picture to start from. props.value is null or a request's "start" as plain data; the file, which drop.js brings, is
 // handed to the server once, which gives its hash. What of it is redrawn is painted in the mask editor (mask.js).
 const page = window.studio;
-const { make, say } = page;
+const { say } = page;
 const root = element.querySelector(".start");
 const part = (name) => root.querySelector(name);
 const largest = 32 * 2 ** 20;
@@ -98,7 +98,7 @@ part(".fit span").textContent = say("start_fit");
 part(".fit select").replaceChildren(...["crop", "stretch"].map((fit) => new Option(say(`start_${fit}`), fit)));
 part(".fit select").onchange = (event) => change({ ...chosen(), fit: event.target.value });
 part(".part").onclick = () => {
-  const use = (settings) => change({ ...chosen(), ...settings });
+  const use = (changes) => change({ ...chosen(), ...changes });
   const shape = (width, height) => trigger("shape", { width, height });
   document.dispatchEvent(new CustomEvent("studio:mask", { detail: { start: chosen(), use, shape, complain } }));
 };
