@@ -41,7 +41,7 @@ REQUEST_FIELDS = (
     "start",
     "keep_stages",
 )
-"""Page values outside the single stages, and the list of the stages itself."""
+"""Request fields that have a control on the page."""
 _RANDOM_SEED = ("", "-1")
 
 
@@ -200,7 +200,7 @@ def _filled(value: object) -> object:
 
 
 def _filled_list(value: object) -> object:
-    """An empty component's None as the empty list that it shows."""
+    """Return an empty list for the None of an empty component."""
     return [] if value is None else value
 
 

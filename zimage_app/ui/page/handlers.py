@@ -233,7 +233,7 @@ class Handlers:
             yield updates
 
     def stop(self, job_id: str) -> None:
-        """Cancel the job. Only ``follow`` updates the button, so that the two handlers' updates can't arrive reversed."""
+        """Cancel the job. Only ``follow`` updates the button, so that two handlers' updates can't arrive reversed."""
         if job_id:
             self._studio.cancel(job_id)
 

@@ -122,7 +122,7 @@ class _Controls:
         self.fields: dict[str, Component] = {}
 
     def column(self, cards: Iterable[ModelCard]) -> None:
-        """Add all controls in the order of use: prompt; size, seed and Generate; LoRAs and words; model and the rest."""
+        """Add all controls in order of use: prompt; size, seed and Generate; LoRAs and words; model and the rest."""
         with gr.Column(elem_id="left"), gr.Column(elem_id="scroll"):
             with gr.Column(elem_id="compose"):
                 self._compose()
