@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 Data = dict[str, Any]
 
 _ADVERTISED = "z-image-turbo"
-"""The model that is offered where no GPU's memory size is known."""
+"""The model that is offered where none is suggested for this machine's GPU."""
 _DEMO = "demo"
 _PARTS = {
     "transformer": Text("transformer", "变换器"),
@@ -78,7 +78,7 @@ def _do(studio: Studio, order: Mapping[str, Any], language: Language) -> Data:
 
 def _devices(studio: Studio, language: Language) -> Data:
     """Return all devices and the chosen one."""
-    from zimage_app.models.device import device_names  # imports torch: seconds, so only an open panel asks
+    from zimage_app.models.device import device_names  # imports torch, which takes seconds
 
     devices = [{"name": "", "title": say("device_auto", language)}]
     devices += [{"name": name, "title": f"{name} · {title}"} for name, title in device_names().items()]

@@ -90,7 +90,7 @@ def _help(values: Mapping[str, Any]) -> Help | None:
     try:
         asked = parse_request(request_data({**values, "prompt": "-"}))
         return helped(asked.running)
-    except (KeyError, StudioError):  # half-typed; the button's own check names the field
+    except (KeyError, StudioError):  # half-typed; the check on Generate names the field
         return None
 
 

@@ -380,7 +380,7 @@ class Handlers:
             return {self._at.notice: NO_NOTICE}
         return self._guarded(lambda: self._restore(saved, self._language(request)), request)
 
-    # Parts.
+    # Helpers.
 
     def _current(self, request: gr.Request) -> str:
         """Return the id of this browser's running or next job; empty where it has none or keeps no cookie."""

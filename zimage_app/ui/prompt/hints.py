@@ -50,7 +50,7 @@ def hint_function(studio: Studio) -> Callable[[Data], Data]:
             field = error.field.partition(".")[0]
             said = {field: [_refusal(error, language)]} if error.field.startswith(("loras.", "start.")) else {}
             return {"notes": said, "stages": None}
-        except StudioError:  # half-typed; the button's own check names the field
+        except StudioError:  # half-typed; the check on Generate names the field
             return {"notes": {}, "stages": None}
         by_tags = named_by_tags(asked, plan.request)
         width = studio.width(str(values["model"]))

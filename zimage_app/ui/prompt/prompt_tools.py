@@ -72,7 +72,7 @@ def reads_data(studio: Studio, settings: Mapping[str, Any], example: int, langua
     blank = not str(settings["prompt"] or "").strip()
     try:
         asked = parse_request(request_data(dict(settings) | ({"prompt": _ANY_PROMPT} if blank else {})))
-    except StudioError:  # the button's own check names the field
+    except StudioError:  # half-typed; the check on Generate names the field
         return {}
     try:
         count = ways(asked, studio.wildcards.lines)
