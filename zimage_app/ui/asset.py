@@ -1,4 +1,4 @@
-"""The text files that belong to the page: markup, scripts, styles, each in its feature's folder."""
+"""Reads the page's HTML, JavaScript and CSS files, which lie in the folders of their features."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pathlib import Path
 
 
 def asset(name: str) -> str:
-    """The text of one of them by its file name, which no two features share."""
+    """Return the text of the file with this name, which must be unique below ``ui``."""
     (path,) = Path(__file__).parent.rglob(name)
     return path.read_text("utf-8")

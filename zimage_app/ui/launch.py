@@ -1,4 +1,7 @@
-"""The page's server: everything that the page needs, and what others want on the same port. Reads no flags."""
+"""Starts the page's server: Gradio, the page's own routes, and the caller's routes on the same port.
+
+Settings come as arguments; command line and environment are not read here.
+"""
 
 from __future__ import annotations
 
@@ -72,10 +75,10 @@ def start(
     mcp: bool = False,
     **network: Any,
 ) -> gr.Blocks:
-    """Open the port and return; the door's gate stays shut until everything is ready.
+    """Start the server in the background and return; ``door.gate`` stays shut until everything is ready.
 
-    ``routes`` are others' on the same port, ``mcp`` offers the public functions as MCP tools, and ``network`` is
-    server_name, server_port and share of ``Blocks.launch``.
+    ``routes`` are further routes on the same port, such as REST. ``mcp`` offers the public functions as MCP tools.
+    ``network`` is passed to ``Blocks.launch``: server_name, server_port and share.
     """
     words = translations(studio.cards())
     page = build_page(studio, words, first)
@@ -128,7 +131,7 @@ async def _watched(watchdog: Watchdog, app: object) -> AsyncIterator[None]:
 
 @contextmanager
 def _our_server(proxies: Sequence[str]) -> Iterator[None]:
-    """Have Gradio start a server with bounds in the place of its own, which can't be told any."""
+    """Replace Gradio's server with one that limits connections; Gradio has no options for such limits."""
     gradios = http_server.start_server
 
     def start_server(
@@ -149,7 +152,7 @@ def _our_server(proxies: Sequence[str]) -> Iterator[None]:
 
 
 def page_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """What the page's own scripts and links ask for, beside Gradio's routes."""
+    """Return the routes that the page's own scripts and links use, besides Gradio's."""
     return [
         *font_routes(),
         *picture_routes(studio, first),

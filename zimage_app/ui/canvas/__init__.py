@@ -1,1 +1,1 @@
-"""The middle of the page: the running job, the picture, its facts; and saved pictures over HTTP."""
+"""The canvas in the middle of the page: the running job, the picture, its settings; and saved pictures over HTTP."""

@@ -1,6 +1,6 @@
-// What can be done with a picture: one row of icons with names, wherever a picture is seen, and the menus behind them.
-// What needs the queue or the page's fields is asked for by the event studio:act (picture_events.js); what is changed in
-// the history is told by studio:pictures.
+// The actions on a picture: the same row of icons with names wherever a picture is shown, and their menus. Actions that
+// need the queue or the page's fields send the event studio:act (picture_events.js); changes of the history send
+// studio:pictures.
 (() => {
   const studio = window.studio;
   const { make, makeButton, say } = studio;
@@ -31,7 +31,7 @@
     return svg;
   }
 
-  // What the server says of a picture; each is asked for once.
+  // The server's data on pictures, by id; each is requested once.
   const MOST_KNOWN = 200;
   const known = new Map();
 
@@ -48,14 +48,14 @@
     return known.get(id);
   };
 
-  // The pictures of a picture's stages, the last one its own; fewer than two where none were kept.
+  // The saved stages of a picture, the last being the picture itself; fewer than two where none were saved.
   studio.stageSources = (facts) =>
     facts.stages
       .map((stage, place) => ({ ...stage, label: `${stage.number} ${stage.name}`, last: place === facts.stages.length - 1 }))
       .filter((stage) => stage.kept || stage.last)
       .map((stage) => ({ ...stage, src: stage.last ? `pictures/${facts.id}.png` : `history/${facts.id}/stage${stage.number}.png` }));
 
-  // A sentence at the foot of the window for a while, with a button or two.
+  // The toast: a message at the bottom of the window for some seconds, with one or two buttons
 
   const TOAST_SECONDS = 8;
   const toast = make("div", "studio-toast");
@@ -65,7 +65,7 @@
 
   studio.tell = (text, ...buttons) => {
     clearTimeout(hiding);
-    // What lies outside an open dialog can't be pressed.
+    // Elements outside an open modal dialog can't be clicked.
     (document.querySelector("dialog[open]") || document.body).append(toast);
     toast.replaceChildren(make("span", "", text), ...buttons, makeButton("dismiss", "✕", say("history_dismiss"), hideToast));
     toast.showPopover();
@@ -119,7 +119,7 @@
   let stages = []; // as the page's fields have them
   document.addEventListener("studio:settings", (event) => (stages = event.detail.stages || []));
 
-  // Menus: a function of the picture and where it is seen gives entries {text, run} or {text, href, download}.
+  // Menus: each function takes the picture and its surroundings and returns entries {text, run} or {text, href, name}.
 
   async function saveMenu(item) {
     if (item.job) return [{ text: "JPEG", href: `runs/${item.job}/stage${item.number}.jpg` }];
@@ -169,7 +169,7 @@
     return [entry("Lanczos", ""), ...names.map((name) => entry(name, name))];
   }
 
-  let held = ""; // the picture that others are to be compared with
+  let held = ""; // id of the picture that was chosen for comparison with the next one
 
   async function compareMenu(item, { neighbour }) {
     const sources = item.sources || studio.stageSources(await studio.facts(item.id));
@@ -211,7 +211,7 @@
       studio.tell(say("copy_needs_https"));
       return;
     }
-    // The promise is handed over as it is: a browser wants to be asked while the press is fresh.
+    // The promise is passed unresolved: the browser only allows the call right after the click.
     const png = fetch(item.src || `pictures/${item.id}.png`).then((answer) => answer.blob()).then(asPng);
     const done = await navigator.clipboard.write([new ClipboardItem({ "image/png": png })]).then(
       () => "copied",
@@ -220,7 +220,7 @@
     studio.tell(say(done));
   }
 
-  // No browser takes another kind into its clipboard.
+  // Browsers accept only PNG pictures in the clipboard.
   async function asPng(blob) {
     if (blob.type === "image/png") return blob;
     const bitmap = await createImageBitmap(blob);
@@ -229,7 +229,7 @@
     return canvas.convertToBlob({ type: "image/png" });
   }
 
-  // The row. An action has either run or menu; where a menu has one entry, that is done at once.
+  // The row. An action has either run or menu; a menu with a single entry runs it at once.
 
   const PICTURE = [
     { name: "save", menu: saveMenu },
@@ -271,8 +271,9 @@
     return button;
   }
 
-  // The row of a picture {id, seed, starred} or a stage {job, number, seed, src, sources}. options: neighbour, the id of
-  // the picture beside it; details, what shows and hides its settings; leave, what is called when it is left.
+  // Fills the row for a picture {id, seed, starred} or a stage {job, number, seed, src, sources}. Options: neighbour,
+  // the id of the picture next to it; details, a function that toggles its settings; leave, called when an action
+  // leaves the view.
   studio.fillActs = (row, item, options = {}) => {
     row.setAttribute("role", "group");
     row.setAttribute("aria-label", say("acts"));
@@ -357,7 +358,7 @@
     menu.style.top = `${below + menu.offsetHeight > innerHeight - 8 && above > 8 ? above : below}px`;
   }
 
-  // The same row behind a thumbnail: its button, which is seen on hover and focus, or the other mouse button.
+  // The same row for a thumbnail, as a popover: opened by a button, visible on hover and focus, or by a right click.
 
   const card = make("div", "studio-acts");
   card.popover = "auto";

@@ -1,35 +1,35 @@
-// The canvas: the picture, its stages, what can be done with it, its settings and the latest pictures. It draws
-// props.value, which is {job, strip} as canvas.py makes it, and decides nothing. Every text goes in through textContent.
+// The canvas: the picture, its stages, actions and settings, and the latest pictures. It only draws props.value, {job,
+// strip} (canvas.py, history.py). All texts are inserted with textContent.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".canvas");
 const find = (selector) => root.querySelector(selector);
 const busy = (state) => ["waiting", "loading", "running", "stopping", "saving"].includes(state);
-const DETAILS = "studio-details"; // in the browser's storage: whether the settings are shown
-const LOOKING = "studio-looking"; // in the tab's storage: what the reader has chosen to look at
+const DETAILS = "studio-details"; // localStorage: whether the settings are shown
+const LOOKING = "studio-looking"; // sessionStorage: the picture or stage that the user has selected
 
 const STRIP = 24; // latest pictures
 
 let job = { id: "", state: "idle", stages: [] };
 let strip = [];
-let received = 0; // when the newest snapshot came, so that the clock runs on between two
-let pin = null; // {picture, stage} that the reader has chosen to look at, each may be left out
-let facts = null; // of the picture on show
-let lost = false; // nothing has been heard of the run for long
+let received = 0; // time of the newest snapshot, from which the clock runs on
+let pin = null; // {picture, stage} that the user has selected; either may be missing
+let facts = null; // of the shown picture
+let lost = false; // no snapshot of the run has come for SILENCE milliseconds
 
 function setImage(image, source) {
   if (!source) image.removeAttribute("src");
   else if (image.getAttribute("src") !== source) image.setAttribute("src", source);
 }
 
-// What is looked at: the run's stages, or a picture of before with those of its stages that were kept.
+// What is shown: the run's stages, or an earlier picture with its saved stages
 
 function shownPicture() {
   if (pin?.picture) return pin.picture;
   return job.picture || (job.state === "idle" && strip[0]?.id) || "";
 }
 
-// A run that an app before this one made is known by its picture alone.
+// Whether the run's own stages are shown. After a restart of the app a finished run has no previews, only its picture.
 const ofRun = () => !shownPicture() || (shownPicture() === job.picture && job.stages.some((stage) => stage.preview));
 
 function runTile(stage, index) {
@@ -60,13 +60,13 @@ function shownStage(tiles) {
   const open = ofRun() && !job.picture;
   const newest = open ? job.current ?? 0 : tiles.length - 1;
   const whole = tiles.findLastIndex((tile) => tile.src && tile.seconds);
-  // Of a run that broke off, what was finished, rather than what was begun.
+  // Of a run that was stopped or failed, the last finished stage rather than the one that was running.
   if (open && !busy(job.state) && whole >= 0) return whole;
   for (let index = newest; index >= 0; index -= 1) if (tiles[index]?.src) return index;
   return -1;
 }
 
-// The stages that can be looked at, for the compare view.
+// The stages that have a picture, for the compare view.
 function stageSources(tiles = shownTiles()) {
   return tiles.flatMap(({ src, name, number, width, height }) => (src ? [{ src, label: `${number} ${name}`, width, height }] : []));
 }
@@ -114,7 +114,7 @@ function drawTile(node, tile, index, pressed) {
 
 // Big picture
 
-// Whether the finished picture is looked at, not one of its stages before the last.
+// Whether the finished picture is shown, not an earlier stage.
 const isWhole = (tiles, shown) => Boolean(shownPicture()) && (shown < 0 || shown === tiles.length - 1);
 
 function drawPicture(tiles, shown) {
@@ -122,7 +122,7 @@ function drawPicture(tiles, shown) {
   const whole = isWhole(tiles, shown);
   const source = whole ? `pictures/${picture}.png` : tiles[shown]?.src;
   const known = facts?.id === picture ? facts : strip.find((item) => item.id === picture);
-  // The shape is the finished picture's all the while, so that nothing moves from stage to stage.
+  // Always use the finished picture's aspect ratio, so that nothing moves from stage to stage.
   const size = tiles.at(-1) || known || { width: 672, height: 864 };
   if (size.width) root.style.setProperty("--aspect", size.width / size.height);
   const big = find(".big");
@@ -146,7 +146,7 @@ find(".zoom").onclick = () => {
   document.dispatchEvent(new CustomEvent("studio:open", { detail: list }));
 };
 
-// What can be done with it
+// Actions
 
 let filled = "";
 
@@ -239,22 +239,22 @@ function drawProgress() {
   find(".message").textContent = said;
   find(".empty p").textContent = job.state === "idle" ? say("idle") : said;
   find(".warnings").replaceChildren(...(job.warnings || []).map((text) => make("li", "", text)));
-  // Spoken once per stage and state, not at every step.
+  // For screen readers: announced once per stage and state, not at every step.
   const spoken = job.state === "running" && !lost ? say("badge", stageWords(job.current)) : said;
   if (find(".spoken").textContent !== spoken) find(".spoken").textContent = spoken;
   drawClock();
 }
 
-// A stage by its number among all, as in its tab: the first that runs may be the second.
+// A stage's number counts all stages, as the tabs do, also those that don't run.
 function stageWords(index) {
   return { stage: job.stages[index].number, stages: job.stages.at(-1).number, name: job.stages[index].name };
 }
 
 setInterval(() => busy(job.state) && drawClock(), 500);
 
-// While a run goes on, its server says something twice a second. When it has been silent for a while, that is told; when
-// it answers again, it may be another process, which knows the run but not this page: the page is loaded anew, shows the
-// run again, and what was typed before.
+// During a run the server sends a snapshot at least twice a second. After SILENCE without one, a message is shown. When
+// the server answers again it may be a new process, which knows the run but not this page's session, so the page is
+// reloaded; it then shows the run again, and connection.js restores what was typed.
 const SILENCE = 5e3;
 
 async function listen() {
@@ -345,7 +345,7 @@ function drawStrip() {
   }
 }
 
-// Pictures that are gone
+// Removes deleted pictures.
 function forget(ids) {
   strip = strip.filter((item) => !ids.includes(item.id));
   if (ids.includes(pin?.picture)) look({});
@@ -390,7 +390,7 @@ function drawOffer() {
   find(".cards").replaceChildren(...cards);
 }
 
-// All of it
+// Drawing everything
 
 function look(at) {
   pin = at;
@@ -413,12 +413,12 @@ function draw() {
   drawOffer();
 }
 
-// Where the columns stand below one another, the picture may be out of sight.
+// In the narrow layout, where the columns are stacked, the picture may be scrolled out of view.
 function showOnPhone() {
   if (innerWidth <= 860) find(".stand").scrollIntoView({ block: "start" });
 }
 
-// What was looked at before the page was loaded again, for another language or a server that was started again.
+// Restores the selection after a reload (change of language, restart of the server).
 function lookAgain() {
   const before = JSON.parse(sessionStorage.getItem(LOOKING) || "null");
   if (before?.picture || (before && before.job === job.id)) pin = { picture: before.picture, stage: before.stage };
@@ -439,7 +439,7 @@ function take() {
   root.dataset.ready = "";
   const begun = job.id !== before.id;
   if (first) lookAgain();
-  // A picture that is looked at stays; a stage was the other run's, or is now followed by the result.
+  // A selected picture stays selected. A selected stage doesn't: it is of the earlier run, or its run has a result now.
   else if (!pin?.picture && (begun || (busy(before.state) && !busy(job.state)))) look({});
   if (begun && busy(job.state)) showOnPhone();
   if (job.state !== before.state) {
@@ -450,7 +450,7 @@ function take() {
   draw();
 }
 
-// Who presses Generate wants to see what comes.
+// Generate was pressed: show the new run.
 document.addEventListener("studio:asked", () => look({}));
 
 watch("value", take);

@@ -1,6 +1,6 @@
-"""What the canvas draws: a job, a picture's facts and the history strip as plain data. Knows no components.
+"""The canvas's data as JSON-ready values: a job, a picture's facts. Independent of Gradio components.
 
-Everything is text or number; the browser puts texts in with ``textContent``, so that none of it is ever read as HTML.
+All values are texts and numbers; the script inserts texts with ``textContent``, so they are never parsed as HTML.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from zimage_app.ui.words.i18n import say
 Data = dict[str, Any]
 
 LABEL_LENGTH = 160
-"""Characters of a prompt that a thumbnail's label shows."""
+"""Maximum characters of a prompt in a thumbnail's label."""
 
 
 def idle_data(language: Language) -> Data:
-    """The canvas before the first run of a visit; where there is no picture yet, it offers the examples."""
+    """Return the canvas before a visit's first run, with the examples for visitors who have no picture yet."""
     return {"id": "", "state": "idle", "stages": [], "examples": examples_data(language)}
 
 
 def job_data(view: JobView, language: Language) -> Data:
-    """One snapshot of a job."""
+    """Return a snapshot of a job."""
     count = len(view.stages)
     return {
         "id": view.id,
@@ -52,12 +52,12 @@ def job_data(view: JobView, language: Language) -> Data:
 
 
 def lost_data(language: Language) -> Data:
-    """The canvas of a job that nobody knows any more."""
+    """Return the canvas for a job that the app no longer knows."""
     return {"id": "", "state": "failed", "stages": [], "error": say("gone", language), "lost": True}
 
 
 def picture_data(picture: SavedPicture, kept: Iterable[int], language: Language) -> Data:
-    """What canvas and viewer show of a saved picture; ``kept`` are its stages, from 1, of which there are pictures."""
+    """Return what canvas and viewer show of a saved picture; ``kept`` are the stages (from 1) with saved pictures."""
     record = picture.record
     kept = set(kept)
     count = len(record.stages)
@@ -82,12 +82,12 @@ def picture_data(picture: SavedPicture, kept: Iterable[int], language: Language)
 
 
 def shown_time(moment: datetime) -> str:
-    """A moment as pages show it, in this machine's time."""
+    """Format a time as the page shows it, in the server's time zone."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def facts_data(record: ImageRecord, language: Language) -> Data:
-    """What the facts panel says of a saved picture."""
+    """Return the rows of a saved picture's facts panel, with its id, prompt, seed and size."""
     stages = _stages_of(record)
     rows = [
         *_request_rows(record, language),
@@ -145,7 +145,7 @@ def _variation_text(request: GenerationRequest) -> str:
 
 
 def _start_text(start: StartPicture, language: Language) -> str:
-    """The start picture's hash and stage; where part of it is kept, what is redrawn and how the rest came back."""
+    """Describe the start picture: hash, stage, upscaler, mask, margins, and how unmasked parts were kept."""
 
     def title(field: str) -> str:
         return knob_of(StartPicture, field).title.to(language)
@@ -166,7 +166,7 @@ def _start_text(start: StartPicture, language: Language) -> str:
 
 
 def _typed(request: GenerationRequest) -> str:
-    """The texts as they were typed, of which something else was drawn."""
+    """Return the texts as typed, where choices or wildcards in them were drawn."""
     typed = request.typed
     pairs = [(typed.prompt, request.prompt), (typed.negative, request.negative)]
     pairs += [(", ".join(typed.triggers), ", ".join(request.triggers))]
@@ -174,13 +174,13 @@ def _typed(request: GenerationRequest) -> str:
 
 
 def lora_text(use: LoraUse) -> str:
-    """Name, strength and stages of a LoRA, in short."""
+    """Return a LoRA's name, strength and stages as a short text."""
     stages = "" if use.stages is None else f" @{','.join(map(str, use.stages))}"
     return f"{use.name} {use.strength:g}{stages}"
 
 
 def _stages_of(record: ImageRecord) -> list[Stage]:
-    """The settings of the stages that really ran."""
+    """Return the settings of the stages that ran."""
     settings = record.request.stages or ()
     return [settings[stage.number] for stage in record.stages]
 
@@ -192,7 +192,10 @@ def _stage_row(field: str, stages: list[Stage], language: Language) -> tuple[str
 
 
 def _guidance_rows(stages: list[Stage], language: Language) -> Iterator[tuple[str, str]]:
-    """The first three numbers of each group that is on in a stage; EasyCache's row tells what it skipped instead."""
+    """Yield a row for each settings group that is on in a stage, with its first three values; not for EasyCache.
+
+    EasyCache has a row of its own with the evaluations that it skipped.
+    """
     for group, model in STAGE_GROUPS.items():
         given = [getattr(stage, group) for stage in stages]
         if group == "easycache" or not any(given):

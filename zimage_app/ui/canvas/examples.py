@@ -1,6 +1,6 @@
-"""The pictures that the page offers before the first one is made. ``tools/example_thumbnails.py`` draws them.
+"""Examples that the canvas offers before the first picture. ``tools/example_thumbnails.py`` makes the thumbnails.
 
-Each thumbnail is what the demo model makes of the prompt in that language with that seed.
+Each thumbnail is the demo model's picture for the prompt in that language with that seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Example:
     seed: int
 
     def thumbnail(self, language: Language) -> Path:
-        """The JPEG of what the prompt in this language gives; traditional Chinese shows the simplified one's."""
+        """Return the path of the JPEG for the prompt in this language; traditional Chinese uses the simplified one."""
         return Path(__file__).parent / "thumbnails" / f"{self.name}-{'en' if language == 'en' else 'zh'}.jpg"
 
 
@@ -78,5 +78,5 @@ EXAMPLES = {
 
 
 def examples_data(language: Language) -> list[dict[str, Any]]:
-    """What the canvas shows of them."""
+    """Return the examples' names and prompts for the canvas."""
     return [{"name": each.name, "prompt": each.prompt.to(language)} for each in EXAMPLES.values()]

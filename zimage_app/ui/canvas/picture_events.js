@@ -1,4 +1,4 @@
-// Hands what the scripts want done with a picture (studio:act) to the page's handlers.
+// Passes the scripts' actions on a picture (event studio:act) to the page's handlers.
 const orders = ["reuse", "again", "another", "start", "upscale", "example"];
 
 document.addEventListener("studio:act", (event) => {

@@ -1,6 +1,6 @@
-"""Pictures over HTTP: saved ones byte for byte or converted, a run's stages, examples; and a sign of life.
+"""Pictures over HTTP: saved ones unchanged or converted, a run's stages, examples; and the health check.
 
-Knows no components; only ids lead to files.
+Independent of Gradio components. Files are found by id only, never by a path from the request.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def picture_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``/pictures/ID.png`` (with ``?download`` as a file to keep) and others of one picture, and ``/health``.
+    """Return the routes ``/pictures/ID.png`` (a download with ``?download``) and others of a picture, and ``/health``.
 
-    ``ID.jpg`` is a thumbnail, ``ID.json`` what pages show, ``ID/saved.jpg`` and ``ID/saved.webp`` the picture with its
-    settings. ``/runs/JOB/stage1.jpg`` is a finished stage of a run that is remembered, ``/examples/NAME.jpg`` a sample.
+    ``ID.jpg`` is a thumbnail, ``ID.json`` the data for the page, ``ID/saved.jpg`` and ``ID/saved.webp`` the converted
+    picture with its settings inside. ``/runs/JOB/stage1.jpg`` is a finished stage of a recent run,
+    ``/examples/NAME.jpg`` an example's thumbnail.
     """
     reader = _Reader(studio, first)
     return [
@@ -53,7 +54,7 @@ def picture_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 
 
 class _Reader:
-    """Answers for one studio."""
+    """The handlers of these routes, for one studio."""
 
     def __init__(self, studio: Studio, first: LanguageChoice) -> None:
         self._studio = studio
@@ -102,7 +103,7 @@ class _Reader:
         view, plan = run
         preview, size = done[0].preview, (done[0].width, done[0].height)
         ran = [stage.number for stage in stages if stage.number < number]
-        # The stages after it are off, so that the settings give this very picture.
+        # Stages after it are disabled, so that the embedded settings make this same picture.
         settings = tuple(
             stage.model_copy(update={"enabled": False}) if at >= number else stage
             for at, stage in enumerate(plan.request.stages or ())
@@ -121,7 +122,7 @@ class _Reader:
         return FileResponse(example.thumbnail(language_of(request, self._first)), headers=_NOW)
 
     async def _file(self, request: Request, work: Callable[[], bytes], name: str) -> Response:
-        """What ``work`` gives, as a file to keep."""
+        """Run ``work`` in a thread and send its bytes as a download; 404 or 422 where it fails."""
         try:
             data = await THUMBNAILS.run(work)
         except (OSError, UnreadablePicture):
@@ -143,7 +144,7 @@ class _Reader:
 
 
 def _whole(saved: SavedPicture, kind: str) -> Response:
-    """The PNG, byte for byte."""
+    """Return the saved PNG unchanged."""
     if saved.unsaved is not None:
         named = {"content-disposition": f'{kind}; filename="{saved.path.name}"'}
         return Response(saved.unsaved, media_type="image/png", headers=_NOW | named)
@@ -157,7 +158,7 @@ def _whole(saved: SavedPicture, kind: str) -> Response:
 
 
 async def _small(saved: SavedPicture) -> Response | None:
-    """A thumbnail; of a picture that waits to be saved, the picture."""
+    """Return a thumbnail, or the whole picture while it isn't saved yet; None where the file can't be read."""
     if saved.unsaved is not None:
         return Response(saved.unsaved, media_type="image/png", headers=_NOW)
     data = await THUMBNAILS.run(saved_thumbnail, saved.path)

@@ -1,10 +1,10 @@
-// One picture, as large as the window, with what can be done with it and its settings. Opened by the event studio:open,
-// which brings the list that it stands in: pictures by their id, or stages {src, label, width, height}.
+// The viewer: one picture as large as the window, with its actions and settings. Opened by the event studio:open with
+// {items, index}; the items are pictures by id, or stages {src, label, width, height}.
 const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".viewer");
 const find = (selector) => root.querySelector(selector);
-const DETAILS = "studio-viewer-details"; // in the browser's storage: whether the settings are shown
+const DETAILS = "studio-viewer-details"; // localStorage: whether the settings are shown
 
 let list = { items: [], index: 0 };
 const item = () => list.items[list.index];
@@ -72,7 +72,7 @@ async function move(step) {
   draw();
 }
 
-// What was deleted or starred, here or elsewhere
+// Pictures were deleted or starred, here or in another view.
 document.addEventListener("studio:pictures", (event) => {
   const { what, ids } = event.detail;
   if (!root.open) return;

@@ -1,4 +1,4 @@
-"""A picture's settings as a ComfyUI workflow, to be saved from the page."""
+"""The route that exports a picture's settings as a ComfyUI workflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def workflow_route(studio: Studio, first: LanguageChoice) -> Route:
-    """``/workflows/ID.json``: a file to keep; what ComfyUI can't do is a sentence instead."""
+    """Return the route ``/workflows/ID.json``: a download, or 422 with the reason where ComfyUI can't do the same."""
 
     def workflow(request: Request) -> Response:
         language = language_of(request, first)

@@ -1,1 +1,1 @@
-"""Pictures and workflows dropped on the page: read, and answered with their settings."""
+"""Imports settings from pictures and workflows that are dropped on the page."""

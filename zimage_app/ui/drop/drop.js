@@ -1,6 +1,6 @@
-// A file that is dropped anywhere on the page or chosen with the button. The server reads its settings (drop.py), they are
-// put in at once, and the lists of what became of them are shown here with a button that puts every field back as it was.
-// A picture may be meant to start from (start.js) as well, so that is offered; without settings it is all that is.
+// Files that are dropped anywhere on the page or chosen with the button. The server reads their settings (drop.py),
+// which are filled in at once. A panel lists what was taken over and what not, and offers to undo. For a picture it
+// also offers to use it as the start picture (start.js); for one without settings, only that.
 const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".drop");
@@ -35,7 +35,7 @@ function fillList(name, lines) {
   );
 }
 
-// What all fields hold, which the page tells at every change; and what they held before a file was put in.
+// The values of all fields, from the event studio:settings; and their values before a file was filled in.
 let present = null;
 let before = null;
 document.addEventListener("studio:settings", (event) => (present = event.detail));
@@ -47,7 +47,7 @@ function fill(found) {
   offerUndo(true);
 }
 
-// Settings of a start picture that the file only names wait for it in start.js.
+// Where the file names a start picture that isn't uploaded yet, start.js keeps its settings until it is.
 let awaited = "";
 function expectStart(start) {
   awaited = start?.file ? lastName(start.file) : "";
@@ -93,7 +93,7 @@ function show(file, found, count) {
   ]);
 }
 
-// A picture without settings is no mistake where it may be meant to start from.
+// A picture without settings is no error: it may be meant as a start picture.
 function showPlain(file, reason) {
   for (const list of ["taken", "translated", "left"]) fillList(list, []);
   part(".undo").hidden = part(".take-settings").hidden = true;
@@ -110,10 +110,10 @@ function offerStart(file) {
   };
 }
 
-// Of a file that settings name, wherever they had it.
+// The file name in a path from imported settings.
 const lastName = (path) => path.split(/[\\/]/).pop();
 
-// Of files that come together, the one that another one's settings name.
+// Of files that were dropped together, the one with the name in another one's settings.
 function together(files, name) {
   return files.find((file) => file.name === lastName(name)) || null;
 }
@@ -141,7 +141,7 @@ async function read(files) {
   } catch {
     found = { error: say("drop_unreachable") };
   }
-  // A second file may have come meanwhile.
+  // Drop the answer if another file was dropped meanwhile.
   if (turn !== newest) return;
   part(".choose").textContent = say("drop_choose");
   const start = found.start;
@@ -183,7 +183,7 @@ part(".found").onkeydown = (event) => {
   close();
 };
 
-// The drop, anywhere; caught before any component of the page takes the file for itself
+// Dropping anywhere: caught in the capture phase, before Gradio's components take the file
 
 const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
 function hover(event) {

@@ -1,7 +1,7 @@
-"""Files that are dropped on the page: read on the way in, answered with their settings, and kept nowhere.
+"""Reads the settings from files that are dropped on the page; the files are not saved.
 
-The page's own script (``drop.js``) sends the file and gives the settings back to be filled in; on that way they
-are checked again like anything that a browser says.
+The page's own script (``drop.js``) sends a file, gets its settings, and sends those back to be filled in; they are
+checked again then, like everything from a browser.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def import_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``POST /import?name=FILE``, the file as the body: its settings and the three lists, or an ``error``."""
+    """Return the route ``POST /import?name=FILE``, with the file as the body; it answers as ``answer`` does."""
 
     async def read(request: Request) -> JSONResponse:
         language = language_of(request, first)
@@ -46,7 +46,7 @@ def import_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 
 
 async def file_of(request: Request, most: int, unnamed: str) -> tuple[str, bytes]:
-    """The name and the bytes of a file that a script hands in; of one with more than ``most`` bytes just over those."""
+    """Return name and bytes of an uploaded file; of a file above ``most`` bytes, reading stops soon after them."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -56,7 +56,7 @@ async def file_of(request: Request, most: int, unnamed: str) -> tuple[str, bytes
 
 
 def answer(studio: Studio, file: bytes, name: str, language: Language) -> Data:
-    """What the page is told of a file."""
+    """Return a file's settings with lists of what was taken over, translated and left out, or an ``error``."""
     try:
         imported = read_settings(file, name)
     except ImportedFileError as error:
@@ -86,7 +86,9 @@ def _data(imported: Imported, language: Language) -> Data:
 
 
 def imported_values(given: object, card: ModelCard) -> Values:
-    """Imported settings, as JSON, as page values; what they don't say is as the model recommends, a prompt stays.
+    """Convert imported settings, as JSON, to page values.
+
+    Missing settings get the model's recommended values; a missing prompt is left out, so that the page's prompt stays.
 
     Raises:
         RequestError: a value isn't allowed.

@@ -1,1 +1,1 @@
-"""The page's input fields: how a knob is drawn from its declaration, and from field values to a request."""
+"""The page's input fields: how controls are built from the request's fields, and values are turned into a request."""

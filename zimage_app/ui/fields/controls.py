@@ -1,4 +1,4 @@
-"""A knob -> what the page needs to draw it; everything about it comes from the field. Knows no page and no events."""
+"""Turns a field's declaration into the data with which the page draws its control. Independent of page and events."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scheduler": tuple(SCHEDULERS),
     "handover": tuple(HANDOVER_TRAITS),
 }
-"""The choices of fields whose type is plain text checked against a table."""
+"""Choices of the fields that are declared as plain text and checked against a table."""
 
 
 def element_id(name: str) -> str:
-    """The id in the page of the control called ``name``."""
+    """Return the HTML id of the control called ``name``."""
     return f"knob-{name.replace('.', '-')}"
 
 
 def stage_form() -> Data:
-    """What the page's script draws a stage with: its knobs by section, and which of them have an effect when.
+    """Return what the page's script needs to draw a stage: its controls by section, and when the optional ones apply.
 
-    ``options`` have one where the chosen sampler or hand-over rule ``reads`` them.
+    The fields in ``options`` only have an effect where ``reads`` lists them for the chosen sampler or hand-over rule.
     """
     return {
         "most": MAX_STAGES,
@@ -56,7 +56,7 @@ def _section(fields: Iterable[str]) -> Iterator[Data]:
 
 
 def knob_data(model: type[BaseModel], field: str, name: str) -> Data:
-    """One knob: its ``name`` in the stage's values, the names of its words, and of which ``kind`` it is."""
+    """Return a control's ``name`` in the stage's values, the keys of its title and help, its ``kind`` and limits."""
     words = {"title": knob_key(model, field, "title"), "help": knob_key(model, field, "help")}
     common: Data = {"name": name, **words}
     if _is_switch(model, field):
@@ -71,7 +71,11 @@ def knob_data(model: type[BaseModel], field: str, name: str) -> Data:
 
 
 def bounds(model: type[BaseModel], field: str) -> tuple[float, float, float]:
-    """Lowest value, highest value and step of a number's slider."""
+    """Return lowest value, highest value and step of a number's slider.
+
+    Raises:
+        ValueError: the field has no step or no bounds.
+    """
     knob = knob_of(model, field)
     if knob.step is None:
         raise ValueError(f"{model.__name__}.{field} is a number without a step")

@@ -1,4 +1,4 @@
-"""Which knob of a stage stands where on the page. Knows no components and no words."""
+"""The order of a stage's controls on the page, by section. Independent of Gradio components and texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "advanced": ("seed", "handover", "upscale", "delta", "eta", "s_noise", "r", "solver_type"),
     "guidance": ("nag", "negpip", "variance", "cfg_limit", "cfg_start", "cfg_end"),
 }
-"""The first is always in sight, the others open when they are asked for."""
+"""Fields of each section. The first section is always visible; the others can be opened."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "easycache": ("threshold", "start", "end", "window_shift"),
     "nag": ("scale", "tau", "alpha", "sigma_start", "sigma_end", "rows", "lengths"),
@@ -30,7 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "variance": ("strength", "share", "end", "noise"),
     "cfg_limit": ("most", "of"),
 }
-"""What stands below the switch of each group of a stage."""
+"""Fields below the switch of each settings group of a stage."""
 
 PLACES: dict[type[BaseModel], tuple[str, ...]] = {
     Stage: tuple(field for fields in SECTIONS.values() for field in fields),
@@ -39,13 +39,13 @@ PLACES: dict[type[BaseModel], tuple[str, ...]] = {
 
 
 def misplaced(model: type[BaseModel], places: tuple[str, ...]) -> set[str]:
-    """The fields of ``model`` that have no place or more than one, and places without a field."""
+    """Return the fields of ``model`` that ``places`` lacks or has twice, and the places without a field."""
     fields = set(model.model_fields)
     return fields.symmetric_difference(places) | {name for name in places if places.count(name) > 1}
 
 
 def stage_word(position: int, stages: int) -> str:
-    """The name (a key of the page's words) of stage ``position``, from 0, of a run of ``stages``."""
+    """Return the key (in the page's words) of the name of stage ``position``, from 0, in a run of ``stages``."""
     if position == stages - 1:
         return "stage_final"
     return "stage_draft" if position == 0 else "stage_refine"

@@ -1,4 +1,4 @@
-"""Adding, copying, moving, removing and resizing stages: page values in, page values out. Knows no components."""
+"""Adds, copies, moves, removes and resizes stages, as page values. Independent of Gradio components."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from zimage_app.ui.fields.values import Values, lora_values, page_stages, stage_
 
 
 def edited(values: Mapping[str, Any], edit: str, stage: object) -> tuple[Values, tuple[Text, ...]]:
-    """The page values that an edit of ``stage`` (from 0) changes, and what the user should know of it.
+    """Return the page values that an edit of ``stage`` (from 0) changes, and remarks for the user.
 
-    What stands in a stage's fields moves with it, half-typed or not.
+    A stage's values move with it unchecked, half-typed ones too.
 
     Raises:
-        RequestError: there would be no stage or too many, no such edit or stage, or what it needs is not valid.
+        RequestError: there is no such edit or stage, no stage or too many would result, or LoRAs, start picture or (for
+            ``add``) the last stage are not valid.
     """
     stages = page_stages(values)
     if edit not in EDITS or not isinstance(stage, int) or stage not in range(len(stages)):
@@ -35,10 +36,10 @@ def edited(values: Mapping[str, Any], edit: str, stage: object) -> tuple[Values,
 
 
 def in_shape(values: Mapping[str, Any], width: object, height: object) -> Values:
-    """The sizes that give all stages the proportions of a canvas.
+    """Return the stages with sizes in the proportions ``width`` to ``height``.
 
     Raises:
-        RequestError: these are no sides, or a stage's settings are not valid.
+        RequestError: ``width`` or ``height`` is no positive whole number, or a stage's settings are not valid.
     """
     if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
         raise RequestError("stages", Text(f"{width!r} x {height!r} is no size", f"{width!r} × {height!r} 不是尺寸"))
@@ -50,13 +51,13 @@ def in_shape(values: Mapping[str, Any], width: object, height: object) -> Values
 
 
 def resized(values: Mapping[str, Any], size: object, base: object) -> Values:
-    """The sizes of all stages for a picture of ``size``, as in ``672x864`` or ``3:4``.
+    """Return the stages with sizes for a picture of ``size``, such as ``672x864`` or ``3:4``.
 
-    ``base`` are the stages' widths and heights of which each stage's share is taken; the present ones where it doesn't
-    fit them.
+    The ratios between the stages' sizes are taken from ``base``, a list of (width, height) per stage; from the present
+    sizes where ``base`` has another length.
 
     Raises:
-        RequestError: it is no size, or a stage's settings are not valid.
+        RequestError: ``size`` is no size, or a stage's settings are not valid.
     """
     stages = page_stages(values)
     sizes = base if isinstance(base, list) and len(base) == len(stages) else [None] * len(stages)
@@ -72,7 +73,7 @@ _SIDES = ("width", "height")
 
 
 def _moved_start(start: StartPicture | None, places: Places) -> StartPicture | None:
-    """The start picture at the stage where it was; where that is removed, at the one that comes in its place."""
+    """Return the start picture with its stage's new number; of a removed stage, with the stage now in that position."""
     if start is None:
         return None
     old = start.stage - 1

@@ -1,9 +1,9 @@
-"""What stands in the page's fields <-> a request. Knows field names, but no components.
+"""Converts between the page's field values and a request. Independent of Gradio components.
 
-A page value is named by its field in the request: ``prompt``, ``seed``. ``stages`` is a list with one stage's values
-each, named by their path in the stage: ``width``, ``easycache.threshold``. ``easycache`` itself is the switch that says
-whether there is one, and so for every group of a stage (``STAGE_GROUPS``); what stands in a group that is off counts
-for nothing. Half-typed values stay as they were typed: ``parse_request`` alone judges them.
+A page value has the name of its field in the request: ``prompt``, ``seed``. ``stages`` is a list with a dictionary of
+values per stage, named by their path in the stage: ``width``, ``easycache.threshold``. ``easycache`` itself is the
+switch of that group, and so for every group of a stage (``STAGE_GROUPS``); values of a group that is off are ignored.
+Half-typed values are passed on as typed: only ``parse_request`` checks them.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ REQUEST_FIELDS = (
     "start",
     "keep_stages",
 )
-"""What concerns all stages."""
+"""Request fields that have a control on the page."""
 _RANDOM_SEED = ("", "-1")
 
 
 def stage_fields() -> Iterator[tuple[str, type[BaseModel], str]]:
-    """(name in the stage's values, model, field) of every knob of a stage."""
+    """Yield (name in the stage's values, model, field) for every setting of a stage."""
     for field in Stage.model_fields:
         yield field, Stage, field
     for group, model in STAGE_GROUPS.items():
@@ -55,13 +55,13 @@ def stage_fields() -> Iterator[tuple[str, type[BaseModel], str]]:
 
 
 COUNT = "count"
-"""How many pictures are asked for at once; no setting of a picture."""
+"""Page name of the number of pictures per click on Generate, which is not part of a request."""
 
 
 def knob_path(path: str) -> str:
-    """The knob at a path in a request, or the one that the path is inside of; empty where it has none.
+    """Return the path of the control for a path in a request; empty where the page has none.
 
-    ``stages.1.easycache.threshold`` is one, ``loras.0.strength`` is inside of ``loras``.
+    ``stages.1.easycache.threshold`` has its own control; ``loras.0.strength`` belongs to the control ``loras``.
     """
     stage_knobs = {name for name, _, _ in stage_fields()}
     first, _, rest = path.partition(".")
@@ -72,25 +72,25 @@ def knob_path(path: str) -> str:
 
 
 def field_title(path: str) -> Text:
-    """The title of the knob at a path that ``knob_path`` gave."""
+    """Return the title of the control at a path from ``knob_path``."""
     names = path.split(".")
     owner = STAGE_GROUPS[names[2]] if len(names) == 4 else Stage if len(names) == 3 else GenerationRequest
     return knob_of(owner, names[-1]).title
 
 
 def takes_word_or_number(model: type[BaseModel], field: str) -> bool:
-    """Whether the field is a union of words and a number, which the page asks for in one text field."""
+    """Whether the field takes either a number or one of some words; the page has a text field for it."""
     return bool(words_of(model, field))
 
 
 def words_of(model: type[BaseModel], field: str) -> list[str]:
-    """The words that a field takes beside a number."""
+    """Return the words that a field accepts besides a number."""
     members = get_args(model.model_fields[field].annotation)
     return [word for member in members if get_origin(member) is Literal for word in get_args(member)]
 
 
 def page_stages(values: Mapping[str, Any]) -> list[Values]:
-    """The values of each stage; raises RequestError where there is no list of 1 to MAX_STAGES of them."""
+    """Return the values of each stage; raise RequestError unless there is a list of 1 to MAX_STAGES of them."""
     stages = values["stages"]
     well_formed = isinstance(stages, list) and all(isinstance(stage, dict) for stage in stages)
     if not (well_formed and 1 <= len(stages) <= MAX_STAGES):
@@ -101,10 +101,10 @@ def page_stages(values: Mapping[str, Any]) -> list[Values]:
 
 
 def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Page values as plain data for ``parse_request``, which alone judges them.
+    """Convert page values to plain data for ``parse_request``, without checking them.
 
     Raises:
-        RequestError: ``stages`` is no list of stages.
+        RequestError: ``stages`` is no list of 1 to MAX_STAGES stages.
     """
     triggers = values["triggers"] or ""
     if isinstance(triggers, str):
@@ -124,7 +124,7 @@ def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stage_data(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """One stage's page values as plain data; what they lack is left to the request's own defaults."""
+    """Convert one stage's page values to plain data; missing ones are left out, so that they get their defaults."""
     data: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {group: {} for group in STAGE_GROUPS if stage.get(group)}
     for name, model, field in stage_fields():
@@ -136,7 +136,7 @@ def stage_data(stage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def request_values(request: GenerationRequest, card: ModelCard) -> Values:
-    """A request as page values; the inverse of ``request_data``."""
+    """Convert a request to page values; the inverse of ``request_data``."""
     stages = card.stages if request.stages is None else request.stages
     request = request.typed
     return {
@@ -153,22 +153,22 @@ def request_values(request: GenerationRequest, card: ModelCard) -> Values:
 
 
 def lora_values(uses: Iterable[LoraUse]) -> list[Values]:
-    """LoRAs as the page's list of them."""
+    """Convert LoRAs to the page's value ``loras``."""
     return [use.model_dump(mode="json", exclude_defaults=True) for use in uses]
 
 
 def start_value(start: StartPicture | None) -> Values | None:
-    """A start picture as the page keeps it."""
+    """Convert a start picture to the page's value ``start``."""
     return None if start is None else start.model_dump(mode="json")
 
 
 def stages_values(stages: Iterable[Stage]) -> Values:
-    """Stages as the page's value of that name."""
+    """Convert stages to the page's value ``stages``, in a dictionary."""
     return {"stages": [stage_values(stage) for stage in stages]}
 
 
 def stage_values(stage: Stage) -> Values:
-    """One stage as page values; the inverse of ``stage_data``. A group that is off shows its usual settings."""
+    """Convert one stage to page values; the inverse of ``stage_data``. A group that is off gets its defaults."""
     owners = {model: getattr(stage, group) or model() for group, model in STAGE_GROUPS.items()}
     values: Values = {}
     for name, model, field in stage_fields():
@@ -195,12 +195,12 @@ def _plain(model: type[BaseModel], field: str, value: object) -> object:
 
 
 def _filled(value: object) -> object:
-    """An emptied field's None as the empty text that it shows."""
+    """Return an empty text for the None of an emptied field."""
     return "" if value is None else value
 
 
 def _filled_list(value: object) -> object:
-    """An empty component's None as the empty list that it shows."""
+    """Return an empty list for the None of an empty component."""
     return [] if value is None else value
 
 
@@ -209,7 +209,7 @@ def _stripped(value: object) -> object:
 
 
 def _word_or_number(value: object) -> object:
-    """A number where the text is written as one, exactly; else what it is, for the check to judge."""
+    """Convert a text that is a number, to int where possible; return everything else unchanged for the later check."""
     if not isinstance(value, str):
         return value
     for read in (int, float):

@@ -1,5 +1,5 @@
-// Two pictures with a divider between them, or several beside one another, and what differs in their settings. The
-// event studio:compare brings ids of pictures of the history, or sources: pictures of any kind.
+// The compare view: two pictures with a divider, or several side by side, and the differences of their settings. The
+// event studio:compare gives ids of pictures in the history, or sources {src, label, width, height}.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".compare");
@@ -7,13 +7,13 @@ const find = (selector) => root.querySelector(selector);
 const most = 6;
 
 let sources = []; // {src, label, width, height}
-let rows = []; // settings side by side, where the sources are whole pictures
+let rows = []; // settings side by side; empty where the sources are stages
 let left = 0;
 let right = 1;
 let stages = []; // of the run on the canvas
 let newest = 0;
 
-// What is compared
+// Choosing pictures
 
 async function takePictures(ids) {
   newest += 1;
@@ -90,7 +90,7 @@ function drawSlider() {
   divide();
 }
 
-// Which picture it is, and what can be done with it
+// The picture's label, and the button for its actions.
 function makeName(tag, source) {
   const name = make(tag, "", source.label);
   if (source.id) name.append(page.makeMore(name, source));
@@ -147,7 +147,7 @@ function drawOffers() {
   find(".offers").replaceChildren(...offers);
 }
 
-// What is used
+// Controls
 
 find(".pair input").oninput = divide;
 find(".pair input").setAttribute("aria-label", say("compare_divider"));

@@ -1,5 +1,5 @@
-// The history: a page of pictures by day, found by words and filters, starred, selected, deleted and put back. The
-// server says everything (history.py); texts go in through textContent.
+// The history view: pages of pictures by day, with search, filters, stars, selection, deletion and undo. The data comes
+// from the server (history.py); texts are inserted with textContent.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".history");
@@ -10,11 +10,11 @@ const cards = () => [...root.querySelectorAll(".card")];
 const wanted = { q: "", day: "", model: "", starred: false, trash: false, page: 1 };
 let items = [];
 let pages = 1;
-let newest = 0; // number of the last question; answers to older ones are dropped
-let current = ""; // the picture that the keyboard is on
+let newest = 0; // number of the last request; answers to older ones are dropped
+let current = ""; // id of the picture with the keyboard focus
 let lastPicked = "";
 let typing = 0;
-let undoable = []; // what was deleted last
+let undoable = []; // ids of the last deletion
 const selected = new Map();
 const seen = () => document.querySelector("#right")?.dataset.view === "history";
 
@@ -50,7 +50,7 @@ function told(text, ...offers) {
   find(".offers").replaceChildren(...offers);
 }
 
-// What can be done with pictures
+// Actions on pictures
 
 async function remove(ids) {
   const index = items.findIndex((item) => item.id === current);
@@ -59,7 +59,7 @@ async function remove(ids) {
   if (gone) current = next || "";
 }
 
-// What was changed, here or elsewhere
+// Pictures were changed, here or in another view.
 document.addEventListener("studio:pictures", async (event) => {
   const { what, ids } = event.detail;
   if (what === "delete") undoable = ids;
@@ -114,7 +114,7 @@ function open(id) {
   document.dispatchEvent(new CustomEvent("studio:open", { detail: show }));
 }
 
-// The page of pictures before or after, for the viewer; null where there is none.
+// Goes to the previous or next page, for the viewer; null where there is none.
 async function turn(pagesOn) {
   if (wanted.page + pagesOn < 1 || wanted.page + pagesOn > pages) return null;
   wanted.page += pagesOn;
@@ -186,7 +186,7 @@ function drawPictures() {
   });
   find(".days").replaceChildren(...sections);
   rove();
-  // Elements that are put in again lose the focus.
+  // Inserting the elements again removes the focus.
   if (held) (find(".days").contains(held) ? held : cards()[0]?.querySelector(".open"))?.focus({ preventScroll: true });
 }
 
@@ -316,7 +316,7 @@ function focusCard() {
   card?.querySelector(".open").focus();
 }
 
-// The card above or below: of the nearest row that way, the one that is least far to the side.
+// The card above or below: the horizontally closest one in the next row.
 function vertical(card, direction) {
   const here = card.getBoundingClientRect();
   const that = cards().map((each) => ({ each, box: each.getBoundingClientRect() }));
@@ -413,7 +413,7 @@ find(".starred").textContent = `★ ${say("history_starred")}`;
 find(".trash").textContent = say("history_trash");
 find(".keys").textContent = say("history_keys");
 
-// It is asked for when it is looked at, and again when a picture has come since.
+// The list is loaded when the view opens, and again when a new picture is done while it is open.
 document.addEventListener("studio:view", (event) => event.detail === "history" && load());
 document.addEventListener("studio:job", (event) => {
   if (event.detail === "done" && seen()) load();

@@ -1,6 +1,6 @@
-"""What the history and compare views are told: lists, one picture, settings side by side. Knows no components.
+"""Data for the history and compare views: lists, settings side by side. Independent of Gradio components.
 
-Everything is text or number; the scripts (``history.js``, ``viewer.js``, ``compare.js``) put texts in with
+All values are texts and numbers; the scripts (``history.js``, ``viewer.js``, ``compare.js``) insert texts with
 ``textContent``.
 """
 
@@ -21,13 +21,13 @@ Data = dict[str, Any]
 
 PAGE_SIZE = 60
 MAX_SIDES = 6
-"""Pictures that can be compared at once."""
+"""Maximum of pictures compared at once."""
 _MAX_IDS = 20_000
 _MAX_SEARCH = 400
 
 
 def page_data(history: History, owner: str, asked: Mapping[str, str]) -> Data:
-    """One page of the list; ``asked`` are the query's values. What can't be read in them counts as not given."""
+    """Return one page of the list; ``asked`` are the query parameters, of which invalid ones are ignored."""
     trashed = "trash" in asked
     search = Search(
         text=asked.get("q", "")[:_MAX_SEARCH],
@@ -50,7 +50,7 @@ def page_data(history: History, owner: str, asked: Mapping[str, str]) -> Data:
 
 
 def sides_data(pictures: Iterable[SavedPicture], language: Language) -> Data:
-    """Settings of several pictures side by side."""
+    """Return the settings of several pictures side by side."""
     pictures = list(pictures)
     sides = side_by_side([picture.record for picture in pictures])
     return {
@@ -70,10 +70,11 @@ def sides_data(pictures: Iterable[SavedPicture], language: Language) -> Data:
 
 
 def change(history: History, owner: str, order: object) -> Data:
-    """Star, delete, put back: the ids that were changed.
+    """Carry out an order such as ``{"do": "star", "ids": [...]}``; return the ids that were changed.
 
     Raises:
-        StudioError: the order makes no sense, or can't be carried out.
+        RequestError: the order is unknown.
+        StudioError: the order failed.
     """
     given = order if isinstance(order, Mapping) else {}
     changes: dict[str, Callable[[list[str]], list[str]]] = {
@@ -91,13 +92,13 @@ def change(history: History, owner: str, order: object) -> Data:
 
 
 def known_ids(given: object) -> list[str]:
-    """The ids among what a browser gave: a list, or a text with commas."""
+    """Return the well-formed ids in a browser's list or comma-separated text, at most ``_MAX_IDS``."""
     parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else []
     return [each for each in parts if isinstance(each, str) and is_id(each)][:_MAX_IDS]
 
 
 def item_data(item: HistoryItem) -> Data:
-    """A picture in a list: of the history, or on the canvas' strip."""
+    """Return a picture's data for the history's list or the strip below the canvas."""
     return {
         "id": item.id,
         "day": item.day,

@@ -1,4 +1,4 @@
-"""The history over HTTP, for the page's own scripts. Knows no components; who asks is told by the visitor's cookie."""
+"""The history's routes for the page's own scripts. The owner's cookie says whose pictures are meant."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAX_ORDER = 2**20
 
 
 def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``/history``: GET a page, POST a change; a picture's stages, its trashed thumbnail; sides; a ZIP."""
+    """Return the routes: ``/history`` (GET a page, POST a change), ZIP, comparison, trashed thumbnails, stages."""
     reader = _Reader(studio.history, first)
     return [
         Route("/history", reader.page),
@@ -42,7 +42,7 @@ def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 
 
 class _Reader:
-    """Answers for one history."""
+    """The handlers of these routes, for one history."""
 
     def __init__(self, history: History, first: LanguageChoice) -> None:
         self._history = history
@@ -101,7 +101,7 @@ class _Reader:
 
 
 async def order_of(request: Request, most: int = _MAX_ORDER) -> object:
-    """What a script sends as JSON; None, which no order is, where it can't be read or has more than ``most`` bytes."""
+    """Return the parsed JSON body; None where it can't be parsed or has more than ``most`` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -1,1 +1,1 @@
-"""The LoRA list with its picker, and the routes that feed it."""
+"""The LoRA list, its picker, and their routes."""

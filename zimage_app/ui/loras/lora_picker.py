@@ -1,6 +1,6 @@
-"""The LoRA list and its picker: what the browser is told of the library, and the routes that tell it.
+"""Data and routes of the LoRA library for the LoRA list and its picker. Independent of Gradio components.
 
-Knows no components; the page's own script (``loras.js``) draws all of it and puts texts in with ``textContent``.
+The page's own script (``loras.js``) draws them and inserts texts with ``textContent``.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def limits() -> Data:
-    """The bounds that the list's controls keep."""
+    """Return the limits of the list's controls."""
     return {"most": MAX_LORAS, "strongest": STRONGEST, "step": knob_of(LoraUse, "strength").step}
 
 
 def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: str | None) -> Data:
-    """One LoRA as the browser gets it. ``width`` is the chosen model's."""
+    """Return one LoRA's data for the browser. ``width`` is the chosen model's hidden size."""
     return {
         "name": entry.name,
         "title": entry.title,
@@ -59,16 +59,17 @@ def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: 
 
 
 def library_data(studio: Studio, model: str, language: Language, *, refresh: bool = False) -> list[Data]:
-    """Every LoRA, as it looks to a user of ``model``."""
+    """Return the data of all LoRAs, with warnings for use with ``model``; ``refresh`` reads the folders again."""
     width = studio.width(model)
     loras = studio.loras
     return [entry_data(entry, width, language, loras.known_sha256(entry)) for entry in loras.entries(refresh=refresh)]
 
 
 def lora_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """The routes of the library.
+    """Return the routes of the library.
 
-    ``/loras.json?model=NAME``, with ``&refresh`` after a new look; ``/lora.jpg?name=NAME``, ``/lora.sha256?name=NAME``.
+    ``/loras.json?model=NAME``, which reads the folders again with ``&refresh``; ``/lora.jpg?name=NAME``, the
+    thumbnail; ``/lora.sha256?name=NAME``, the file's hash as text.
     """
 
     async def library(request: Request) -> Response:
@@ -99,10 +100,10 @@ def lora_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 
 
 def note_function(studio: Studio) -> Callable[[Data], Data]:
-    """What the list's script calls to keep a user's notes on a LoRA."""
+    """Return the function that the list's script calls to save a user's notes on a LoRA."""
 
     def save_note(page: Data) -> Data:
-        """The entry as it is then, or what was wrong, in the page's language."""
+        """Return the changed ``entry``, or an ``error`` in the page's language."""
         language = language_named(page.get("language"))
         try:
             name = str(page.get("name", ""))

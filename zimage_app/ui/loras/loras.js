@@ -1,17 +1,17 @@
-// The LoRA list: one row per use, and a dialog to choose from. props.value is the request's list of uses as plain data,
-// which every change replaces; what is known of the files comes from loras.json. Texts go in through textContent.
+// The LoRA list: one row per LoRA in use, and a dialog to add one. props.value is the request's "loras" as plain data,
+// which every change replaces; data on the files comes from loras.json. Texts are inserted with textContent.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".loras");
 const { most, strongest, step } = props.limits;
 
-let library = new Map(); // name -> what the server tells
-let told = ""; // the same as it came
+let library = new Map(); // name -> the server's data
+let told = ""; // the response that it was parsed from
 let model = "";
-let every = []; // numbers, from 1, of the stages
-let stages = []; // of those that are switched on
+let every = []; // numbers, from 1, of all stages
+let stages = []; // numbers of the enabled stages
 let uses = [];
-let open = ""; // name whose details are shown
+let open = ""; // name of the LoRA whose details are shown
 let dialog = null;
 
 const leaf = (name) => name.slice(name.lastIndexOf("/") + 1);
@@ -19,7 +19,8 @@ const number = (value) => String(Math.round(value * 1000) / 1000);
 
 // Value
 
-// What a browser remembers may be anything; the server judges it in the end, but drawing must not fail over it.
+// Drops malformed entries: values from the browser's storage may be anything, and drawing must not fail. The server
+// checks them later.
 function sound(value) {
   const list = Array.isArray(value) ? value : [];
   return list.filter((use) => use && typeof use.name === "string" && use.name).map((use) => ({ ...use }));
@@ -38,7 +39,7 @@ function update(index, changes, options) {
   change(uses.with ? uses.with(index, use) : uses.map((each, place) => (place === index ? use : each)), options);
 }
 
-// Of trigger words that are said in Chinese and in English, those of the prompt's language; of the page's without one.
+// Of trigger words in Chinese and English, those in the prompt's language; without a prompt, in the page's language.
 function inPromptsLanguage(words) {
   const chinese = (text) => /\p{Script=Han}/u.test(text);
   const prompt = document.querySelector("#knob-prompt textarea").value;
@@ -137,7 +138,7 @@ function makeStages(use, index) {
   box.setAttribute("aria-label", say("lora_stages"));
   box.append(make("span", "", say("lora_stages")));
   const all = use.stages || every;
-  // Stages that there are no more can be seen and taken off, too.
+  // Also show stages that no longer exist, so that they can be removed.
   const gone = all.filter((stage) => !every.includes(stage));
   for (const stage of [...stages, ...gone]) {
     const on = all.includes(stage);
@@ -152,12 +153,12 @@ function makeStages(use, index) {
   return box;
 }
 
-// All stages of the page are the same as none named.
+// A selection of all stages is stored as undefined, like no selection.
 function cover(numbers) {
   return !numbers.length || every.every((stage) => numbers.includes(stage)) ? undefined : numbers;
 }
 
-// After a redraw the button that was pressed is another one in the same place.
+// The redraw replaces the pressed button, so the focus moves to the new one in its place.
 function refocus(index, group, button, act) {
   const place = [...button.parentElement.children].indexOf(button);
   act();
@@ -275,7 +276,7 @@ function makeDetails(entry) {
   return box;
 }
 
-// The server reads the whole file for it, once; so only when somebody looks.
+// The server reads the whole file for its hash, so it is only requested when the details are open.
 async function askDigest(entry, place) {
   const answer = await fetch(`lora.sha256?name=${encodeURIComponent(entry.name)}`).catch(() => null);
   if (!answer || !answer.ok) return;
@@ -283,7 +284,7 @@ async function askDigest(entry, place) {
   place.textContent = entry.sha256.slice(0, 10);
 }
 
-// A field that is left empty stays with what the files say themselves.
+// Empty fields are left out; the file's own values then apply.
 function notes(words, strength, note) {
   const said = {};
   const triggers = words.split(/[,，、]/).map((word) => word.trim()).filter(Boolean);
@@ -299,10 +300,10 @@ async function keep(entry, said, answer) {
   answer.textContent = reply.error || say("lora_saved");
   answer.dataset.kind = reply.error ? "error" : "";
   if (reply.entry) learn(reply.entry);
-  told = ""; // what comes next is news
+  told = ""; // draw the next response in any case
 }
 
-// The rows' chips offer the new words at once; the form that was typed into stays as it is.
+// Shows the new trigger words in the rows at once, without redrawing the form that was typed into.
 function learn(entry) {
   library.set(entry.name, entry);
   root.querySelectorAll(".use").forEach((row, index) => {
@@ -318,7 +319,7 @@ async function fetchLibrary(refresh) {
   const answer = await fetch(`loras.json?${query}`).catch(() => null);
   if (!answer || !answer.ok) return false;
   const text = await answer.text();
-  if (text === told) return true; // drawing anew would take the focus from whoever is typing
+  if (text === told) return true; // a redraw would take the focus from a field
   told = text;
   library = new Map(JSON.parse(text).map((entry) => [entry.name, entry]));
   draw();
@@ -380,7 +381,7 @@ function drawPressed() {
   dialog.querySelector(".full").textContent = uses.length >= most ? say("lora_too_many", { most }) : "";
 }
 
-// Arrows walk through the cards as they stand.
+// Arrow keys move the focus between the cards.
 function walk(event) {
   const cards = [...dialog.querySelectorAll(".card:not(:disabled)")];
   const here = cards.indexOf(document.activeElement);
@@ -429,7 +430,7 @@ function openPicker() {
   fetchLibrary(false);
 }
 
-// All of it
+// Setting up
 
 root.querySelector("h2").textContent = say("loras");
 root.querySelector(".none").textContent = say("lora_none");
@@ -449,7 +450,7 @@ document.addEventListener("studio:settings", (event) => {
   draw();
 });
 
-// The chips of trigger words take words off and move them.
+// The trigger words' chips (triggers.js) remove and move words.
 document.addEventListener("studio:lora-triggers", (event) => {
   const { place, triggers } = event.detail;
   if (uses[place]) update(place, { triggers: triggers.length ? triggers : undefined });

@@ -1,20 +1,20 @@
-// The view of grids and batches: what varies, or a file of entries; what that comes to, before anything is queued; and
-// what was asked for, with its sheets. The server judges everything (many_routes.py); props.form says which knobs a
-// stage has, as for the stages' own tabs.
+// The view of grids and batches: the form of a grid, the file of a batch, a plan of either before it is started, and
+// the list of started ones with their sheets. The server checks everything (many_routes.py); props.form are a stage's
+// settings, as for the stages' tabs (controls.py).
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".many");
 const part = (selector) => root.querySelector(selector);
 const quiet = 500; // milliseconds without typing before the server is asked
-const pace = 1000; // between two looks at groups that are being made
-const largest = 3 * 2 ** 20; // of a file
+const pace = 1000; // milliseconds between two requests while groups are unfinished
+const largest = 3 * 2 ** 20; // bytes of a file
 const axes = ["x", "y", "z"];
 const whole = ["prompt~", "prompt", "negative", "lora", "preset", "size", "seed", "variation_strength"];
 const hints = { "prompt~": "replace", lora: "lora", size: "size" };
 
-let settings = null; // what the fields at the left hold
-let stages = 0; // how many of them the lists offer
-let shown = false; // this view is on the screen
+let settings = null; // the values of the page's fields
+let stages = 0; // number of stages in the lists
+let shown = false; // whether this view is open
 let file = null; // the batch file: name, text, and the seed that its plan drew
 
 async function ask(order) {
@@ -30,7 +30,7 @@ function tell(box, answer) {
   told.textContent = answer.error || [answer.told, ...(answer.notes || [])].filter(Boolean).join(" ");
 }
 
-// Grids: the lists of what can vary
+// Grids: the lists of settings to vary
 
 const titles = { "prompt~": "many_replace", lora: "many_lora", preset: "many_preset", size: "many_size" };
 
@@ -100,7 +100,7 @@ function makeAxis(axis) {
   return row;
 }
 
-// NAME=VALUES as the server reads them; of words that are replaced, the first value is the word.
+// NAME=VALUES for the server. For "replace a word", the first of the values is the word to replace.
 function written(row) {
   const name = row.querySelector("select").value;
   const values = row.querySelector("input").value.trim();
@@ -110,7 +110,7 @@ function written(row) {
   try {
     word = String(JSON.parse(values)[0]);
   } catch {
-    // no JSON list
+    // not a JSON list
   }
   return `prompt~${word}=${values}`;
 }
@@ -203,7 +203,7 @@ function drawRows(rows) {
   part(".batch .begin").textContent = say("many_start_batch", { count: rows.length });
 }
 
-// What was asked for
+// The list of started groups
 
 let looking = 0;
 
@@ -279,7 +279,7 @@ async function change(what, id) {
   document.dispatchEvent(new CustomEvent("studio:queue"));
 }
 
-// All of it
+// Setting up
 
 for (const name of ["grid", "batch", "groups"]) part(`.${name} h2`).textContent = say(`many_${name}`);
 for (const name of ["grid", "batch"]) part(`.${name} .about`).textContent = say(`many_${name}_about`);

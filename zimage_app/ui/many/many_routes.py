@@ -1,4 +1,4 @@
-"""Grids and batches over HTTP, for the page's own script: planned, begun, looked at, cancelled, taken away."""
+"""The routes with which the page's script plans, starts, lists, cancels and removes grids and batches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _AXES = {"x": "X", "y": "Y", "z": "Z"}
 
 
 def many_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``/many.json``: GET the visitor's groups, POST an order; ``/many/GROUP/FILE``: what is in a group's folder."""
+    """Return the routes ``/many.json`` (GET the visitor's groups, POST an order) and ``/many/GROUP/FILE``."""
 
     def answer(request: Request, work: Callable[[], Data]) -> Response:
         language = language_of(request, first)
@@ -74,13 +74,13 @@ def many_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 
 
 def groups_data(studio: Studio, owner: str) -> Data:
-    """The newest groups of a visitor."""
+    """Return the newest groups of a visitor."""
     views = studio.groups.newest(lambda mark: may_see(mark, owner, shared=studio.shared), _LISTED)
     return {"groups": [_group_data(view) for view in views]}
 
 
 class _Orders:
-    """What a script may ask for, by its name ``do``. A start says again what its plan was for."""
+    """The orders that the script may send, by their name ``do``. A start repeats all data of its plan."""
 
     def __init__(self, studio: Studio, owner: str, language: Language, order: Mapping[str, Any]) -> None:
         self._studio = studio
@@ -89,7 +89,7 @@ class _Orders:
         self._order = order
 
     def carry_out(self) -> Data:
-        """Raises StudioError for an order that there isn't, or that can't be carried out."""
+        """Carry out the order and return its answer; raise StudioError for one that is unknown or fails."""
         orders: dict[str, Callable[[], Data]] = {
             "plan_grid": lambda: self._planned(self._grid()),
             "start_grid": lambda: self._begun(self._grid()),
@@ -119,7 +119,7 @@ class _Orders:
         return plan_batch(self._studio, Entries(name, batch, settings, seed), asker)
 
     def _settings(self) -> tuple[Data, Asker]:
-        """The page's settings as a request's plain data, with the seed that the plan drew."""
+        """Return the page's settings as a request's plain data, with the seed that the plan drew, and who asks."""
         if self._studio.borrows_gpu:
             raise ForbiddenError(WORDS["many_no_gpu"])
         values = self._order.get("settings")
@@ -189,7 +189,7 @@ def _row(item: BatchItem) -> list[str]:
 
 
 def _sentence(studio: Studio, error: StudioError, language: Language) -> str:
-    """A refusal in the page's words: axes and settings by their titles."""
+    """Return an error's message with the page's titles of axes and settings."""
     text = _titled(error) if isinstance(error, RequestError) else error.text
     return (for_strangers(text) if studio.shared else text).to(language)
 

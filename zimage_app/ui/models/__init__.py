@@ -1,1 +1,1 @@
-"""The model panel: which models there are, fetching and unloading one."""
+"""The model panel: the list of models, download and unloading."""

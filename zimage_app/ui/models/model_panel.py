@@ -1,7 +1,6 @@
-"""The model panel: which models there are, which is in memory, the download of one. Knows no components.
+"""The model panel's data: all models, the one in memory, the running download. Independent of Gradio components.
 
-The page's script (``models.js``) calls one function with an order and draws what it answers; every sentence is
-made here.
+The page's script (``models.js``) calls one function with an order and draws the answer, which has all texts.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ log = logging.getLogger(__name__)
 Data = dict[str, Any]
 
 _ADVERTISED = "z-image-turbo"
-"""The model that is offered where there is no card that another one would suit."""
+"""The model that is offered where none is suggested for this machine's GPU."""
 _DEMO = "demo"
 _PARTS = {
     "transformer": Text("transformer", "变换器"),
@@ -34,10 +33,10 @@ _PARTS = {
 
 
 def panel_function(studio: Studio) -> Callable[[Mapping[str, Any]], Data]:
-    """Make the function that the panel's script calls.
+    """Return the function that the panel's script calls with an order.
 
-    ``do`` is view, offer, fetch, cancel or unload; ``name`` and ``source`` say of what and from where; ``devices`` and
-    ``device`` (by ``name``, empty for the best) say where models compute.
+    Its ``do`` is view, offer, fetch (the latter two for the model ``name`` from ``source``), cancel, unload, devices
+    (list them) or device (compute on ``name``; empty for the best one).
     """
 
     def models(order: Mapping[str, Any]) -> Data:
@@ -78,8 +77,8 @@ def _do(studio: Studio, order: Mapping[str, Any], language: Language) -> Data:
 
 
 def _devices(studio: Studio, language: Language) -> Data:
-    """The devices to choose from, and the one that is chosen."""
-    from zimage_app.models.device import device_names  # imports torch: seconds, so only an open panel asks
+    """Return all devices and the chosen one."""
+    from zimage_app.models.device import device_names  # imports torch, which takes seconds
 
     devices = [{"name": "", "title": say("device_auto", language)}]
     devices += [{"name": name, "title": f"{name} · {title}"} for name, title in device_names().items()]
@@ -87,7 +86,7 @@ def _devices(studio: Studio, language: Language) -> Data:
 
 
 def panel_data(studio: Studio, language: Language) -> Data:
-    """Everything that the panel shows."""
+    """Return everything that the panel shows."""
     suits = studio.suggested_model
     best = suits or _ADVERTISED
     views = sorted(studio.models.views(), key=lambda view: (view.state != "ready", view.name != best, view.name))
@@ -157,7 +156,7 @@ def _headline(
     language: Language,
     loaded: str,
 ) -> str:
-    """The one line that is seen while the panel is closed. Of ``offers``, all models and the one that suits."""
+    """Return the line that shows while the panel is closed. ``offers`` are all models and the suggested one's name."""
     views, best = offers
     if fetch is not None and not fetch.over:
         percent = round(100 * fetch.progress.fraction) if fetch.progress else 0

@@ -1,16 +1,16 @@
-// The model panel: which models there are, which is in memory, and the download of one. The server says everything in
-// sentences (model_panel.py); this script draws them, asks again while something moves, and decides nothing.
+// The model panel: all models, the one in memory, and the running download. This script only draws the server's data
+// and texts (model_panel.py), and requests them again while a download runs.
 const page = window.studio;
 const { make } = page;
 const box = element.querySelector(".models");
 const list = box.querySelector("ul");
-const pace = 1000; // milliseconds between two questions while a download runs
+const pace = 1000; // milliseconds between two requests while a download runs
 const names = { huggingface: "Hugging Face", modelscope: "ModelScope 魔搭" };
 
 let shown = { models: [], sources: [], progress: null };
 let chosen = JSON.stringify(props.known || []); // the models that the selector offers
-let asking = null; // {name, source, text}: the download that is being agreed to
-let devices = []; // where models could compute; known once the panel has been opened
+let asking = null; // {name, source, text}: the download that the user is asked to confirm
+let devices = []; // devices to choose from; loaded when the panel is first opened
 let device = "";
 let timer = 0;
 let newest = 0;
@@ -28,10 +28,10 @@ async function order(action, values = {}) {
   const turn = newest;
   const answer = await server.models({ do: action, language: page.language, ...values }).catch(() => null);
   if (answer?.devices) takeDevices(answer);
-  // Answers may overtake one another.
+  // Answers may arrive out of order.
   if (!answer || turn !== newest) return;
   show(answer);
-  if (action === "view" && lacksDevices()) order("devices"); // the panel was opened before anything was known
+  if (action === "view" && lacksDevices()) order("devices"); // the panel was opened before this first answer
 }
 
 function takeDevices(answer) {
@@ -116,7 +116,7 @@ function row(model) {
   return item;
 }
 
-// With one device there is nothing to choose.
+// The choice of the device; only shown where there are several.
 function deviceRow() {
   const item = make("li");
   item.dataset.name = "";
@@ -136,7 +136,7 @@ function draw() {
   const rows = shown.models.map(row);
   if (devices.length > 2 && shown.allowed) rows.push(deviceRow());
   if (shown.notice) rows.unshift(make("li", "wrong", shown.notice));
-  // Whoever works with the keyboard stays where they are.
+  // Keep the keyboard focus on the same element.
   const held = document.activeElement?.closest?.(".models li") && document.activeElement;
   const place = held ? [held.closest("li").dataset.name, held.tagName, held.textContent] : null;
   list.replaceChildren(...rows);
@@ -146,7 +146,7 @@ function draw() {
 }
 
 box.addEventListener("toggle", () => box.open && order(lacksDevices() ? "devices" : "view"));
-// A run may have brought a model into memory.
+// A run may have loaded a model.
 document.addEventListener("studio:job", () => order("view"));
 draw();
 order("view");

@@ -1,6 +1,6 @@
-"""The library of negative prompts on the page: what its script is told, and what it may ask for. Knows no components.
+"""The server function of the page's library of negative prompts. Independent of Gradio components.
 
-The page's own script (``negatives.js``) draws all of it and puts texts in with ``textContent``.
+The page's own script (``negatives.js``) draws the library and inserts texts with ``textContent``.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ Data = dict[str, Any]
 
 
 def library_function(studio: Studio) -> Callable[[Data], Data]:
-    """What the library's script calls.
+    """Return the function that the library's script calls with an order.
 
-    ``do`` is ``library`` or ``refresh`` (tells everything), ``state`` (of the negative prompt ``text`` in the page's
-    ``settings``), ``toggle`` (of ``entry``), or ``add``, ``remove``, ``mark`` and ``unmark``, which change the files.
+    Its ``do`` is ``library``; ``refresh``, which reads the files again; ``state`` of the negative prompt ``text`` under
+    the page's ``settings``; ``toggle``, which adds ``entry`` to ``text`` or removes it; or ``add``, ``remove``,
+    ``mark`` and ``unmark``, which change the files.
     """
 
     def negatives(order: Data) -> Data:
-        """What was asked for; an ``error`` in the page's language where it can't be."""
+        """Carry out the order; return its answer or an ``error`` in the page's language."""
         language = language_named(order.get("language"))
         text, entry = str(order.get("text") or ""), str(order.get("entry") or "")
         try:
@@ -51,7 +52,7 @@ def library_function(studio: Studio) -> Callable[[Data], Data]:
 
 
 def library_data(studio: Studio, language: Language) -> Data:
-    """The categories with their entries, the favourites, and whether the visitor may change anything."""
+    """Return the categories with their entries, the favourites, and whether the visitor may change them."""
     library = studio.negatives
     return {
         "categories": [_category_data(category, language) for category in library.categories()],
@@ -61,7 +62,7 @@ def library_data(studio: Studio, language: Language) -> Data:
 
 
 def state_data(studio: Studio, text: str, settings: object) -> Data:
-    """Which phrases a negative prompt has, its tokens, and what would give it an effect where it has none."""
+    """Return a negative prompt's phrases, its number of tokens, and what NAG would cost in stages that ignore it."""
     values = settings if isinstance(settings, Mapping) else {}
     model = str(values.get("model") or studio.default_model)
     found = _help(values) if text.strip() else None
@@ -73,7 +74,10 @@ def state_data(studio: Studio, text: str, settings: object) -> Data:
 
 
 def guide_values(values: Mapping[str, Any]) -> Values:
-    """The page values that give a negative prompt an effect; empty where it has one, or can't be told yet."""
+    """Return ``stages`` with NAG on where the negative prompt has no effect; empty where none needs it.
+
+    Also empty while settings are half-typed.
+    """
     found = _help(values)
     if found is None:
         return {}
@@ -86,7 +90,7 @@ def _help(values: Mapping[str, Any]) -> Help | None:
     try:
         asked = parse_request(request_data({**values, "prompt": "-"}))
         return helped(asked.running)
-    except (KeyError, StudioError):  # half-typed; the button's own check names the field
+    except (KeyError, StudioError):  # half-typed; the check on Generate names the field
         return None
 
 

@@ -1,12 +1,12 @@
-// The library of negative prompts: categories, chips, favourites, own entries. What is chosen stands in the negative
-// field itself, and only there; the server takes it apart and puts it together (negative_picker.py).
+// The library of negative prompts: categories, chips, favourites, own entries. The text of the negative field alone
+// says which phrases are chosen; the server splits it and adds or removes phrases (negative_picker.py).
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".negatives");
 const part = (name) => root.querySelector(name);
 const plain = (text) => text.normalize("NFKC").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
 const quiet = 200; // milliseconds without a change, before the server is asked
-const starred = "★"; // stands for the favourites among the categories' names
+const starred = "★"; // name of the category of favourites
 
 let library = { categories: [], favourites: [], allowed: false };
 let chosen = new Set(); // phrases of the negative field
@@ -21,7 +21,8 @@ const ask = (order) => server.negatives({ language: page.language, ...order }).c
 
 // The negative field
 
-// One after another, so that quick clicks do not undo each other; what is typed meanwhile is taken into account.
+// Toggles run one after another, so that quick clicks do not undo each other; a toggle is repeated if the text has
+// changed meanwhile.
 function toggle(entry) {
   toggles = toggles.then(async () => {
     for (;;) {
@@ -40,7 +41,7 @@ async function look() {
   newest += 1;
   const turn = newest;
   const answer = await ask({ do: "state", text: settings.negative || "", settings });
-  // Answers may overtake one another.
+  // Answers may arrive out of order.
   if (!answer || answer.error || turn !== newest) return;
   chosen = new Set(answer.phrases.map(plain));
   const entries = library.categories.flatMap((each) => each.entries);
@@ -66,7 +67,7 @@ async function change(order) {
   return true;
 }
 
-// Categories with more that fits stand first: for 手, hands before a phone.
+// Sorts categories with more hits first: for 手 (hand), hands before 手机 (phone).
 function byHits(entries) {
   const hits = new Map();
   for (const { of } of entries) hits.set(of, (hits.get(of) || 0) + 1);
@@ -139,7 +140,7 @@ function drawPressed() {
   }
 }
 
-// All of it
+// Setting up
 
 part(".name").textContent = say("negatives_summary");
 part(".categories").setAttribute("aria-label", say("negatives"));

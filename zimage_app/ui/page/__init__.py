@@ -1,1 +1,1 @@
-"""The page as a whole: which component stands where, which handler answers it, colours and styles."""
+"""The page as a whole: layout, event handlers, theme, fonts and general styles. Begin with ``page.py``."""

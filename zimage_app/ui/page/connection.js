@@ -1,9 +1,9 @@
-// Gradio hears nothing of what is typed while the server is away. It is kept here, and entered once more when the page, which
-// is then loaded anew, has put in what it remembers.
+// Input that is typed while the server is unreachable doesn't reach Gradio, and the page is reloaded afterwards. This
+// script stores such input and enters it again after the reload, once the page has restored its saved settings.
 {
   const place = "studio-typed";
   const inputs = (knob) => [...knob.querySelectorAll("input, textarea, select")];
-  let typed = new Map(); // by knob and the place of the input in it, since the server was heard last
+  let typed = new Map(); // input since the last message from the server, by control and index of the input in it
 
   function note({ target }) {
     const knob = target.parentElement?.closest("[id^='knob-']");
@@ -12,7 +12,7 @@
 
   function enter(id, index, value, checked) {
     const stage = /^knob-stages-(\d+)/.exec(id);
-    if (stage) document.getElementById(`stage-tab-${stage[1]}`)?.click(); // its fields are drawn when it is opened
+    if (stage) document.getElementById(`stage-tab-${stage[1]}`)?.click(); // draws the stage's fields
     const input = inputs(document.getElementById(id) || document.createElement("i"))[index];
     if (!input) return;
     if (input.type === "checkbox") input.checked = checked;
@@ -30,12 +30,12 @@
   window.studio.forgetTyped = () => (typed = new Map());
   window.studio.keepTyped = () => typed.size && sessionStorage.setItem(place, JSON.stringify([...typed]));
   document.addEventListener("input", note, true);
-  // Gradio may be the first to load the page anew.
+  // Gradio may reload the page before canvas.js does.
   window.addEventListener("pagehide", () => document.querySelector(".canvas[data-lost]") && window.studio.keepTyped());
   if (sessionStorage.getItem(place)) enterAgain();
 }
 
-// Gradio says that the connection was lost in English only, and loads the page anew by itself when the server is back.
+// Translates Gradio's message about a lost connection, which is in English only.
 {
   const ofGradio = /Connection to the server was lost/;
   const translate = (text) => {

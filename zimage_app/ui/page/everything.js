@@ -1,4 +1,4 @@
-// Folds the column of what is set seldom; the browser remembers whether it is open.
+// Opens and closes the section of less used settings; the browser remembers whether it is open.
 const page = window.studio;
 const button = element.querySelector(".fold");
 const remembered = "studio_everything";

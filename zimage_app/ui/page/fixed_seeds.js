@@ -1,4 +1,5 @@
-// Says at the seed which stages that will run have a fixed seed of their own, and lets all of them follow again.
+// A note below the seed that lists the running stages with their own fixed seed, with a button that makes all stages
+// follow the picture's seed.
 const { say } = window.studio;
 const note = element.querySelector(".fixed-seeds");
 const button = note.querySelector("button");

@@ -1,6 +1,6 @@
-"""The page's own font, whole: IBM Plex Sans in three weights, under the SIL Open Font License (``fonts/OFL.txt``).
+"""Serves the page's font: IBM Plex Sans in three weights, under the SIL Open Font License (``fonts/OFL.txt``).
 
-Gradio brings the same font along, but its semibold file lacks most letters.
+Gradio includes the same font, but its semibold file lacks most letters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FOREVER = {"cache-control": "public, max-age=31536000, immutable", "x-content-t
 
 
 def font_faces() -> str:
-    """The rules that tell the browser where the weights are; addresses are relative to the page's."""
+    """Return the CSS ``@font-face`` rules of the three weights; their URLs are relative to the page."""
     return "".join(
         f'@font-face {{ font-family: "{FAMILY}"; font-weight: {weight}; font-display: swap;'
         f' src: url("fonts/{_file(name)}") format("woff2"); }}\n'
@@ -27,7 +27,7 @@ def font_faces() -> str:
 
 
 def font_routes() -> list[BaseRoute]:
-    """``/fonts/FILE``."""
+    """Return the route ``/fonts/FILE``."""
 
     def font(request: Request) -> Response:
         name = request.path_params["name"]

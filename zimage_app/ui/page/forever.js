@@ -1,11 +1,11 @@
-// "Generate forever": while it is on, Generate is pressed again whenever this browser's queue is done, until Stop is pressed,
-// something fails or is refused, or it is switched off. props.value counts the rounds, by which seeds count on.
+// "Generate forever": while it is on, the script presses Generate whenever this browser's queue is empty, until Stop is
+// pressed, a run fails or is refused, or it is switched off. props.value counts the rounds, by which seeds count up.
 const page = window.studio;
 const button = element.querySelector(".forever");
-const pace = 1000; // milliseconds between two looks at the queue
+const pace = 1000; // milliseconds between two requests of the queue
 const isOn = () => button.getAttribute("aria-pressed") === "true";
-let asked = false; // something was asked for since it was switched on, and is in the queue or was
-let ours = false; // the press of Generate is ours
+let asked = false; // a job of the present round was submitted
+let ours = false; // the click on Generate comes from this script
 let timer = 0;
 
 function count(rounds) {
@@ -16,7 +16,7 @@ function count(rounds) {
 function set(on) {
   clearInterval(timer);
   button.setAttribute("aria-pressed", String(on));
-  asked = on && !document.querySelector("#stop").disabled; // what runs already counts
+  asked = on && !document.querySelector("#stop").disabled; // a running job counts as the first round
   count(0);
   if (on) timer = setInterval(look, pace);
 }
@@ -31,7 +31,7 @@ async function look() {
 function again() {
   asked = false;
   count(props.value + 1);
-  // What handlers get is up to date when the page has settled.
+  // Wait until Gradio has taken over the new count.
   setTimeout(() => {
     ours = true;
     document.querySelector("#generate").click();

@@ -1,7 +1,7 @@
-"""What happens when something on the page is used: page values in, updates out. Decides nothing about pictures.
+"""The page's event handlers: they take the page's values and return updates of components.
 
-Pictures are made by the studio's own threads; these handlers only ask for them and watch. Watching is done on the
-server's event loop and takes no thread, so whatever reads files is handed to one.
+Handlers only submit jobs and watch them; the studio's own threads make the pictures. Watching runs on the event loop
+without a thread of its own, so there everything that reads files is moved to a thread.
 """
 
 from __future__ import annotations
@@ -66,27 +66,27 @@ log = logging.getLogger(__name__)
 Updates = dict[Component, Any]
 
 _PATIENCE = 0.5
-"""Seconds between two signs of life; a closed tab is noticed within this time."""
+"""Maximum seconds between two updates to a tab; Gradio notices that a tab is closed when it sends an update."""
 _STRIP_LENGTH = 24
 NO_NOTICE: Data = {"text": ""}
 
 
 @dataclass(frozen=True)
 class Widgets:
-    """The components that handlers write to."""
+    """The components that handlers read and update."""
 
     fields: dict[str, Component]
-    """Every setting by its page name, and ``model``; in the order in which handlers get the values."""
+    """Every setting and ``model``, by page name, in the order in which handlers get their values."""
     canvas: Component
     notice: Component
     examples: Component
     stop: Component
     asked: Component
-    """Holds the id of the job that this tab asked for last."""
+    """Holds the id of the job that this tab submitted last."""
     job: Component
     """Holds the id of the job on the canvas."""
     remade: Component
-    """Holds the ids of a picture and of the job that makes it again."""
+    """Holds the ids of a picture and of the job that repeats it, or an empty list."""
 
 
 class Handlers:
@@ -97,11 +97,14 @@ class Handlers:
         self._at = widgets
         self._words = words
         self._translated = {card.name for card in studio.cards()}
-        """Models whose words are in ``words``; others have come while the page was up."""
+        """Names of the models whose texts are in ``words``; models added later are translated on the server."""
         self._first = first
 
     def generate(self, request: gr.Request, rounds: object, *inputs: Any) -> Updates:
-        """Queue what the fields say; ``follow`` shows it. Seeds count on over ``rounds`` of the same before it."""
+        """Submit the picture or pictures that the fields describe; ``follow`` shows them.
+
+        ``rounds`` is how often the same was submitted before; seeds continue from there.
+        """
 
         def queued() -> Updates:
             values = self._values(inputs)
@@ -115,7 +118,7 @@ class Handlers:
         return self._guarded(queued, request)
 
     def make_example(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
-        """Put in an example's prompt, and queue it with the seed of its thumbnail."""
+        """Fill in an example's prompt, and submit it with the seed of its thumbnail."""
 
         def queued() -> Updates:
             example = EXAMPLES.get(str(getattr(event, "name", "")))
@@ -130,7 +133,7 @@ class Handlers:
         return self._guarded(queued, request)
 
     def again(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Queue a picture to be made again as it was; ``compare`` says whether its pixels are the same."""
+        """Submit a saved picture's settings again; ``compare`` then reports whether the pixels are the same."""
         picture_id = str(getattr(event, "id", ""))
 
         def queued() -> Updates:
@@ -144,7 +147,7 @@ class Handlers:
         return self._guarded(queued, request)
 
     def another(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Queue another picture like one that was made, or what is left of a run that was stopped."""
+        """Submit a variant of a saved picture, or the remaining stages of a stopped run."""
 
         def queued() -> Updates:
             source = self._source(request, event)
@@ -158,7 +161,7 @@ class Handlers:
         return self._guarded(queued, request)
 
     def start_from(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Put in a picture of the history as the one to start from, at a stage."""
+        """Fill in a picture of the history as the start picture of a stage."""
 
         def settings() -> Updates:
             owner, language = owner_of(_visitor(request)), self._language(request)
@@ -173,7 +176,7 @@ class Handlers:
         return self._guarded(settings, request)
 
     def upscale(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Queue a picture to be made twice as large."""
+        """Submit an upscaling of a picture to twice its size."""
 
         def queued() -> Updates:
             owner, language = owner_of(_visitor(request)), self._language(request)
@@ -189,7 +192,7 @@ class Handlers:
         return self._guarded(queued, request)
 
     async def compare(self, request: gr.Request, remade: list[str]) -> AsyncIterator[Updates]:
-        """Wait for the end of a job that makes a picture again, and say whether its pixels are the same."""
+        """Wait for the job that repeats a picture, then report whether the pixels are the same."""
 
         async def run() -> AsyncIterator[Updates]:
             if not remade:
@@ -198,7 +201,7 @@ class Handlers:
             view = None
             async for newest in self._studio.watch(job_id, _PATIENCE):
                 view = newest
-                yield {self._at.remade: gr.skip()}  # a sign of life, so that a closed tab is noticed
+                yield {self._at.remade: gr.skip()}  # without changes, so that Gradio notices a closed tab
             before = await run_in_threadpool(self._studio.picture, picture_id, owner_of(_visitor(request)))
             if view is not None and view.picture is not None and before is not None:
                 text = await run_in_threadpool(_same_pixels, before, view.picture)
@@ -210,9 +213,9 @@ class Handlers:
             yield updates
 
     async def follow(self, request: gr.Request, asked: str) -> AsyncIterator[Updates]:
-        """Show this browser's running job, then its next, until all are over; else the last that the tab asked for.
+        """Show this browser's jobs one after another until all are over.
 
-        A page that was just loaded and has none gets an empty canvas.
+        Without an open job, show the one that the tab submitted last; without that too, an empty canvas.
         """
 
         async def run() -> AsyncIterator[Updates]:
@@ -230,12 +233,12 @@ class Handlers:
             yield updates
 
     def stop(self, job_id: str) -> None:
-        """Cancel the job. The handler that follows it updates the button, so that a late answer can't undo its last."""
+        """Cancel the job. Only ``follow`` updates the button, so that two handlers' updates can't arrive reversed."""
         if job_id:
             self._studio.cancel(job_id)
 
     def choose_model(self, request: gr.Request, *inputs: Any) -> Updates:
-        """Put in a model's own stages and examples; stages that it replaced can be had back."""
+        """Fill in the chosen model's own stages and examples; offer to undo where changed stages were replaced."""
 
         def settings() -> Updates:
             before, language = self._values(inputs), self._language(request)
@@ -249,12 +252,12 @@ class Handlers:
         return self._guarded(settings, request)
 
     def models_arrived(self, request: gr.Request) -> Updates:
-        """Offer the models that can be used by now."""
+        """Update the list of models after the set of usable ones has changed."""
         choices = self._choices(self._language(request))
         return self._guarded(lambda: {self._at.fields["model"]: gr.update(choices=choices)}, request)
 
     def edit_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
-        """Add, copy, move or remove a stage tab; a removed one can be had back."""
+        """Add, copy, move or remove a stage; offer to undo a removal."""
 
         def settings() -> Updates:
             edit, stage = str(getattr(event, "edit", "")), getattr(event, "stage", None)
@@ -280,7 +283,7 @@ class Handlers:
         return self._guarded(settings, request)
 
     def resize_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
-        """Give the picture another size; all stages follow in proportion."""
+        """Change the picture's size, and all stages' sizes in proportion."""
 
         def settings() -> Updates:
             size, base = (getattr(event, name, None) for name in ("size", "base"))
@@ -289,7 +292,7 @@ class Handlers:
         return self._guarded(settings, request)
 
     def release_seeds(self, request: gr.Request, *inputs: Any) -> Updates:
-        """Have all stages follow the picture's seed."""
+        """Set all stages to follow the picture's seed; offer to undo."""
 
         def settings() -> Updates:
             before = self._values(inputs)
@@ -300,7 +303,7 @@ class Handlers:
         return self._guarded(settings, request)
 
     def guide(self, request: gr.Request, *inputs: Any) -> Updates:
-        """Give the negative prompt an effect: NAG in the stages where it has none."""
+        """Turn on NAG in the stages where the negative prompt would have no effect."""
 
         def settings() -> Updates:
             return self._filled(guide_values(self._values(inputs)))
@@ -308,12 +311,12 @@ class Handlers:
         return self._guarded(settings, request)
 
     def apply_preset(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
-        """Put in what a preset sets."""
+        """Fill in a preset's settings; offer to undo."""
         name = str(getattr(event, "name", ""))
         return self._guarded(lambda: self._apply(name, self._values(inputs), request), request)
 
     def reset(self, request: gr.Request, *inputs: Any) -> Updates:
-        """Put in everything but the prompt as the model recommends it; what was there can be had back."""
+        """Reset all settings but the prompt to what the model recommends; offer to undo."""
 
         def settings() -> Updates:
             before = self._values(inputs)
@@ -326,7 +329,7 @@ class Handlers:
         return self._guarded(settings, request)
 
     def last_seed(self, request: gr.Request) -> Updates:
-        """Put in the seed of this browser's newest picture."""
+        """Fill in the seed of this browser's newest picture of today."""
 
         def seed() -> Updates:
             owner = owner_of(_visitor(request))
@@ -339,11 +342,11 @@ class Handlers:
         return self._guarded(seed, request)
 
     def reuse(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Put in the settings of a picture, or of a run that was stopped."""
+        """Fill in the settings of a saved picture or of a stopped run."""
         return self._guarded(lambda: self._reuse(request, event), request)
 
     def fill_in(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
-        """Put in the settings of a file; its model where that is here, else the present one stays."""
+        """Fill in a file's settings, and its model where that is available; otherwise keep the present model."""
 
         def settings() -> Updates:
             language = self._language(request)
@@ -357,7 +360,7 @@ class Handlers:
         return self._guarded(settings, request)
 
     def put_back(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Put fields back as the page says that they were before a change."""
+        """Undo a change: fill in the earlier values, which the page sends."""
 
         def settings() -> Updates:
             given = getattr(event, "values", None)
@@ -372,25 +375,25 @@ class Handlers:
         return self._guarded(settings, request)
 
     def restore(self, request: gr.Request, saved: object) -> Updates:
-        """Put in what this browser remembers, where it is still allowed; says so where it isn't."""
+        """Fill in the settings saved in this browser; replace those that are no longer valid, with a notice."""
         if not isinstance(saved, Mapping):
             return {self._at.notice: NO_NOTICE}
         return self._guarded(lambda: self._restore(saved, self._language(request)), request)
 
-    # Parts.
+    # Helpers.
 
     def _current(self, request: gr.Request) -> str:
-        """The id of this browser's running or next job; empty where it has none, or keeps no cookie."""
+        """Return the id of this browser's running or next job; empty where it has none or keeps no cookie."""
         owner = owner_of(_visitor(request))
         return (self._studio.current(owner) if owner else None) or ""
 
     async def _watch(self, job_id: str, request: gr.Request) -> AsyncIterator[Updates]:
-        """Show a job until it is over, or until another of this browser's runs while it waits."""
+        """Show a job until it is over, or until another job of this browser runs while this one waits."""
         language = self._language(request)
         strip = await run_in_threadpool(self._strip, request)
         yield {self._at.job: job_id, self._at.stop: gr.update(interactive=True, value=self._words("stop"))}
         seen: JobView | None = None
-        signs = itertools.count()  # the browser is told nothing of a value that is as before
+        signs = itertools.count()  # changes every value: Gradio sends nothing for an unchanged one
         async for seen in self._studio.watch(job_id, _PATIENCE):
             if seen.over:
                 strip = await run_in_threadpool(self._strip, request)
@@ -404,7 +407,7 @@ class Handlers:
             yield {self._at.canvas: {"job": lost_data(language), "strip": strip}}
 
     def _filled(self, values: Values) -> Updates:
-        """Updates that show settings."""
+        """Return the updates that fill the values into their fields."""
         return {self._at.fields[name]: gr.update(value=value) for name, value in values.items()}
 
     def _restore(self, saved: Mapping[str, Any], language: Language) -> Updates:
@@ -418,7 +421,7 @@ class Handlers:
         recommended = stages_values(card.stages)
         values = recommended | {key: saved[key] for key in self._at.fields if key in saved and key != "model"}
         try:
-            # What a remembered stage lacks came to the app later.
+            # Settings saved by an older version lack newer fields; these get their defaults.
             stages = page_stages(values)
             values["stages"] = [stage_values(parse_stage(stage_data(stage))) | stage for stage in stages]
             parse_request({"prompt": "-", "loras": values.get("loras", [])})
@@ -429,7 +432,7 @@ class Handlers:
         return updates | {self._at.notice: notice}
 
     def _source(self, request: gr.Request, event: gr.EventData) -> tuple[GenerationRequest, str] | None:
-        """The settled request and model of the picture or run that an event names; None where it has gone."""
+        """Return request and model of the picture or run that an event names; None where it no longer exists."""
         owner, job_id = owner_of(_visitor(request)), getattr(event, "job", None)
         if job_id is None:
             saved = self._studio.picture(str(getattr(event, "id", "")), owner)
@@ -450,7 +453,7 @@ class Handlers:
         return updates | {self._at.notice: _notice("info", " ".join(sentences))}
 
     def _other_files(self, request: GenerationRequest, language: Language) -> Iterator[str]:
-        """A sentence for each LoRA of a picture that is gone or is another file now."""
+        """Yield a sentence for each LoRA of a picture whose file is missing or has changed since."""
         for use in request.loras:
             try:
                 warning = self._studio.loras.settled(use)[1] if use.strength else None
@@ -485,14 +488,14 @@ class Handlers:
         return [(self._word(card, "title", language), card.name) for card in self._studio.cards()]
 
     def _word(self, card: ModelCard, part: Literal["title", "description"], language: Language) -> Any:
-        """A model's title or description, as the browser translates it, or translated already."""
+        """Return a model's title or description: as a key that the browser translates, or else already translated."""
         if card.name in self._translated:
             return self._words(card_key(card, part))
         text: Text = getattr(card, part)
         return text.to(language)
 
     def _strip(self, request: gr.Request) -> list[Data]:
-        # Visitors who keep no cookies can't be told apart, so none of them is shown what the others made.
+        # Visitors without cookies can't be told apart, so none of them sees pictures of the others.
         owner = owner_of(_visitor(request))
         found = self._studio.history.page(owner, page_size=_STRIP_LENGTH).items if owner else ()
         return [item_data(item) for item in found]
@@ -546,7 +549,7 @@ def _visitor(request: gr.Request) -> HTTPConnection:
 
 
 def _undo(before: Values, changed: Values) -> Data:
-    """What a notice's button puts back: the model, and the fields that were changed as they were before."""
+    """Return the values that a notice's Undo button restores: the model, and the earlier values of changed fields."""
     return {"undo": {name: before[name] for name in ("model", *changed)}}
 
 

@@ -1,12 +1,13 @@
-// The keyboard for the page as a whole: generate, stop, the sheet of shortcuts, and the links that skip to what counts.
-// It comes in the page's head; everything is looked up when a key is pressed.
+// Keyboard shortcuts of the whole page (generate, stop, list of shortcuts) and skip links. The script is in the page's
+// head, so it looks elements up only when a key is pressed.
 (() => {
   const { make, makeButton, say } = window.studio;
   const composing = (event) => event.isComposing || event.keyCode === 229;
   const button = (id) => document.getElementById(id);
   const writing = (node) => node.closest?.("input:not([type=checkbox], [type=range], [type=radio]), textarea, select, [contenteditable]");
 
-  // While any of these is open, Escape belongs to it; a choice list of Gradio's is in the page only while it is open.
+  // While one of these is open, Escape closes it and doesn't stop the run. Gradio's list of choices exists only while
+  // open.
   const opened = (node) =>
     document.querySelector("dialog[open], .studio-menu:popover-open, .studio-acts:popover-open, ul[role=listbox]") || node.closest?.("details[open] > :not(summary)") || (node.type === "search" && node.value);
 
@@ -22,7 +23,7 @@
     else if (event.key === "?" && !writing(event.target) && !document.querySelector("dialog[open]")) showSheet(event);
   }
 
-  // Before any field sees it, for some make a line of it.
+  // In the capture phase, as some fields would insert a line break.
   function caught(event) {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || composing(event)) return;
     event.preventDefault();
@@ -33,7 +34,7 @@
   addEventListener("keydown", caught, true);
   addEventListener("keydown", pressed);
 
-  // The sheet: [keys, word] by group
+  // The list of shortcuts: [keys, word] by group
 
   const command = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘" : "Ctrl";
   const groups = [
@@ -79,7 +80,7 @@
 
   window.studio.showKeys = showSheet;
 
-  // The first stops of the Tab key
+  // Skip links, the first elements in the tab order
 
   function skip(word, id) {
     const link = make("a", "studio-skip", say(word));

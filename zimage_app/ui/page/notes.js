@@ -1,4 +1,4 @@
-// What is to be said of one field's settings as they stand; summary.js asks for it. It stands at that field.
+// The remarks on one field's current value, shown below it; summary.js requests them.
 const list = element.querySelector(".hints");
 
 document.addEventListener("studio:notes", (event) => {

@@ -1,5 +1,5 @@
-// One sentence about the fields: what is wrong with them or what was done to them, with a button that undoes it where that
-// can be; paints the field it names.
+// A message about the fields: an error, or a change that was made, with a button to undo it where possible. Highlights
+// the field that the message names.
 const { say } = window.studio;
 const notice = element.querySelector(".notice");
 const sentence = notice.querySelector("span");
@@ -12,7 +12,7 @@ function unpaint() {
   }
 }
 
-// A field may stand in another stage's tab, which is drawn when it is opened, or in a closed section.
+// Makes a field visible that is in another stage's tab, which is drawn when it is opened, or in a closed section.
 function reveal(id) {
   const stage = /^knob-stages-(\d+)/.exec(id);
   if (stage) document.getElementById(`stage-tab-${stage[1]}`)?.click();

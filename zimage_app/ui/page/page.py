@@ -1,4 +1,4 @@
-"""The page: which component stands where and which handler answers it. Knows no arithmetic and no files but its own."""
+"""Builds the page: the layout of components, and the wiring of their events to handlers."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from zimage_app.web.language import LanguageChoice
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
 _MEMORY = "zimage-studio-settings"
-"""Name and key in the browser's storage. Left out, Gradio draws them at every start, and nothing is found again."""
+"""Name and secret in the browser's storage. Gradio's defaults are random per start, so saved settings would be lost."""
 _UPLOADS = (600, 3600)
-"""Seconds between two looks at Gradio's temporary files, and the age from which on they go."""
+"""Interval of Gradio's clean-up of temporary files, and the age at which it deletes them, in seconds."""
 _ASKED = "(asked) => [asked || sessionStorage.getItem('studio-asked') || '']"
-"""The job that this tab asked for last, also before the page was loaded again."""
+"""JavaScript for the id of the job that this tab submitted last, also before a reload."""
 _TAKE_TURN = "(...values) => window.studio.takeTurn(...values)"
 _END_TURN = "() => window.studio.endTurn()"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Blocks:
-    """The whole page, wired to ``studio``; ``words`` must hold the texts of all its models."""
+    """Build the whole page for ``studio``; ``words`` must hold the texts of all its models."""
     cards = studio.cards()
     card = studio.card(studio.default_model)
     page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS)
@@ -64,7 +64,7 @@ def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Bloc
             pictures = _drawn("picture_events")
             _drawn("mask", bounds=mask_bounds())
         widgets = builder.widgets(canvas)
-        add_public_functions(studio, first)  # before the page's own, which Gradio would name the same
+        add_public_functions(studio, first)  # before the handlers, for which Gradio would take the same names
         do = Handlers(studio, widgets, words, first)
         _wire(page, builder, widgets, do)
         _wire_pictures(pictures, widgets, do)
@@ -73,7 +73,7 @@ def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Bloc
 
 
 def _drawn(name: str, value: object = None, server: Callable[[Data], object] | None = None, **props: Any) -> gr.HTML:
-    """One of our own components: static markup that its script fills in; ``server`` is what the script may call."""
+    """Add a component of our own: static markup that its script fills in. The script may call ``server``."""
     return gr.HTML(
         value=value,
         html_template=asset(f"{name}.html"),
@@ -85,13 +85,13 @@ def _drawn(name: str, value: object = None, server: Callable[[Data], object] | N
 
 
 def _notes(field: str) -> None:
-    """The place of what is to be said of one field's settings as they stand; of no field's where that is empty."""
+    """Add the place for remarks on a field's current value; with an empty ``field``, for remarks on no single field."""
     _drawn("notes", elem_id=f"notes-{field or 'all'}", field=field)
 
 
 @dataclass(frozen=True)
 class _Answers:
-    """What the scripts of the left column may call."""
+    """The server functions that scripts of the left column may call."""
 
     summary: Callable[..., object]
     save_note: Callable[..., object]
@@ -113,7 +113,7 @@ def _answers(studio: Studio) -> _Answers:
 
 
 class _Controls:
-    """Builds the left column and remembers what it built."""
+    """Builds the left column and keeps references to its components."""
 
     def __init__(self, card: ModelCard, words: gr.I18n, answers: _Answers) -> None:
         self._answers = answers
@@ -122,7 +122,7 @@ class _Controls:
         self.fields: dict[str, Component] = {}
 
     def column(self, cards: Iterable[ModelCard]) -> None:
-        """In the order of use: prompt; shape, seed, count and Generate; words; the model and everything else."""
+        """Add all controls in order of use: prompt; size, seed and Generate; LoRAs and words; model and the rest."""
         with gr.Column(elem_id="left"), gr.Column(elem_id="scroll"):
             with gr.Column(elem_id="compose"):
                 self._compose()
@@ -166,7 +166,7 @@ class _Controls:
         _notes("")
 
     def _words_column(self) -> None:
-        """LoRAs, trigger words and the negative prompt."""
+        """Add LoRAs, trigger words and the negative prompt."""
         self._loras()
         _notes("loras")
         self._text("triggers", max_lines=1, placeholder=self._words("triggers_hint"))
@@ -176,7 +176,7 @@ class _Controls:
         self.negatives = _drawn("negatives", server=self._answers.negatives)
 
     def widgets(self, canvas: Component) -> Widgets:
-        """All that handlers write to."""
+        """Return the components that handlers use."""
         return Widgets(
             fields=self.fields,
             canvas=canvas,
@@ -220,7 +220,7 @@ class _Controls:
         self.fixed_seeds = _drawn("fixed_seeds")
 
     def _rest(self) -> None:
-        """What is set seldom: the stages, the seed's variation, what is kept."""
+        """Add what is seldom changed: stages, variation of the seed, whether stage pictures are kept."""
         stages = stages_values(self._card.stages)["stages"]
         self.fields["stages"] = _drawn("stages", stages, elem_id=element_id("stages"), form=stage_form())
         with gr.Row(elem_id="variation"):
@@ -240,9 +240,9 @@ class _Controls:
 
 
 def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> None:
-    """Events to handlers. Only what watches jobs goes through Gradio's queue.
+    """Connect the left column's events to handlers. Only handlers that watch jobs go through Gradio's queue.
 
-    Settings come as they are typed, without Gradio's own check (``preprocess``), whose sentences name no field.
+    Handlers get settings as typed: Gradio's own check (``preprocess``) is off, as its error messages name no field.
     """
     fields = list(at.fields.values())
     filled = [*fields, at.examples, at.notice]
@@ -251,7 +251,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
     starts = partial(gr.on, [controls.generate.click, _event(prompt, "submit")])
     queued = [at.asked, at.notice]
     _queues(starts, do.generate, [controls.rounds, *fields], queued, preprocess=False)
-    # One handler of a tab shows its jobs; what is asked for meanwhile has it look again when it is through.
+    # One handler per tab shows the jobs; triggers during its run start it once more after it has ended.
     watched = [at.job, at.notice, at.canvas, at.stop]
     shows = [page.load, _event(at.asked, "submit")]
     gr.on(shows, do.follow, at.asked, watched, trigger_mode="always_last", js=_ASKED, **_PRIVATE)
@@ -275,7 +275,7 @@ def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> No
 
 
 def _wire_pictures(pictures: gr.HTML, at: Widgets, do: Handlers) -> None:
-    """What can be done with a picture, wherever it is seen."""
+    """Connect the actions on a picture, which canvas, viewer and history share."""
     fields = list(at.fields.values())
     filled = [*fields, at.examples, at.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
@@ -292,7 +292,7 @@ def _wire_pictures(pictures: gr.HTML, at: Widgets, do: Handlers) -> None:
 def _queues(
     starts: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], outputs: list[Any], **more: Any
 ) -> Any:
-    """Wire a handler that queues pictures; presses reach it one after another, in the order in which they were made."""
+    """Connect a handler that submits pictures; clicks reach it one at a time, in their order."""
     plain: dict[str, Any] = _PRIVATE | {"queue": False, "trigger_mode": "multiple"}
     queued = starts(handler, inputs, outputs, js=_TAKE_TURN, **more, **plain)
     queued.then(None, None, None, js=_END_TURN, **plain)
@@ -300,9 +300,9 @@ def _queues(
 
 
 def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any]) -> None:
-    """Keep the settings in the browser, without asking the server; put them in again when the page is loaded.
+    """Save the settings in the browser's storage, without a request, and restore them when the page is loaded.
 
-    Every change is told to the page's own scripts, which ask for hints when it has been quiet for a while.
+    Each change is also sent to the page's scripts as the event ``studio:settings``; they ask for hints after a pause.
     """
     saved = gr.BrowserState(None, storage_key=_MEMORY, secret=_MEMORY)
     fields = list(at.fields.values())
@@ -322,5 +322,5 @@ def _chosen(event: gr.EventData) -> str:
 
 
 def _event(component: Component, name: str) -> Any:
-    """A component's event by name; Gradio makes them at run time, where no type check can see them."""
+    """Return a component's event by name; Gradio adds them at run time, so type checkers don't know them."""
     return getattr(component, name)

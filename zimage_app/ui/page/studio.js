@@ -1,4 +1,5 @@
-// What every script of the page needs: elements whose text is only ever text, buttons, and the page's own words.
+// Helpers for all scripts of the page: elements (texts are never parsed as HTML), buttons, the page's texts, the
+// clipboard.
 window.studio.make = (tag, className, text) => {
   const node = document.createElement(tag);
   if (className) node.className = className;
@@ -17,7 +18,7 @@ window.studio.makeButton = (className, text, label, act) => {
 
 window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
-// Copies a text. Over plain http on a local network there is no clipboard to write to, so the old way is kept.
+// Copies a text. Over plain http on a local network navigator.clipboard is missing, so execCommand is the fallback.
 window.studio.writeText = async (text) => {
   try {
     await navigator.clipboard.writeText(text);
@@ -34,7 +35,7 @@ window.studio.writeText = async (text) => {
   }
 };
 
-// Copies a text, and says so on the button for a moment.
+// Copies a text and confirms it on the button for a moment.
 window.studio.copy = async (text, button) => {
   await window.studio.writeText(text);
   button.dataset.says ??= button.textContent;
@@ -42,9 +43,9 @@ window.studio.copy = async (text, button) => {
   setTimeout(() => (button.textContent = button.dataset.says), 1500);
 };
 
-// Whatever queues pictures takes its turn: the browser sends over several connections, on which a later press may overtake
-// an earlier one. A press is sent when the one before it was answered; Gradio doesn't tell of one that failed, which holds up
-// the next for a while.
+// Keeps clicks that submit pictures in order: the browser uses several connections, on which a later request may
+// overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report a failed
+// request, so the wait ends after turnPatience.
 const turns = [];
 const turnPatience = 10000; // milliseconds
 

@@ -1,18 +1,18 @@
-// What the settings as they stand come to, in one line: size, steps, time. It asks the server, and tells the notes what is
-// to be said of each field, and the stages what theirs mean in numbers. A press opens the stages.
+// The summary line of the current settings: size, steps, time. It requests the hints (hints.py) and passes the remarks
+// on to notes.js and the stages' numbers to stages.js. A click opens the stages.
 const page = window.studio;
 const line = element.querySelector(".summary");
 const quiet = 250; // milliseconds without a change, before the server is asked
 let timer = 0;
 let newest = 0;
-let now; // the settings on the page
+let now; // the page's current settings
 
 async function ask(settings) {
   newest += 1;
   const turn = newest;
-  // Without an answer (the app was stopped, the page is left) there is nothing to say.
+  // Without an answer (the app was stopped, the page is being left) the line is empty.
   const answer = await server.hints({ settings, language: page.language }).catch(() => null);
-  // Answers may overtake one another.
+  // Answers may arrive out of order.
   if (turn !== newest) return;
   line.textContent = answer?.stages?.summary || "";
   document.dispatchEvent(new CustomEvent("studio:notes", { detail: answer?.notes || {} }));
@@ -36,7 +36,7 @@ document.addEventListener("studio:settings", (event) => {
   askSoon();
 });
 
-// How long a stage will take is known from the runs before.
+// Estimates of time are based on earlier runs, so each finished run changes them.
 document.addEventListener("studio:job", (event) => {
   if (now && event.detail === "done") askSoon();
 });

@@ -1,4 +1,4 @@
-"""The look: ink and cinnabar on paper. Colours and measures only; the arrangement is in ``page.css``."""
+"""The Gradio theme: colours, fonts, sizes of single components. The layout is in ``page.css``."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ _BUTTONS = {
 
 
 def studio_theme() -> gr.themes.Base:
-    """The theme of the page, light and dark, with fonts that come with the app or the reader's system."""
+    """Return the page's theme, light and dark; its fonts come with the app or the reader's system."""
     theme = gr.themes.Base(
         primary_hue=_CINNABAR,
         secondary_hue=_CINNABAR,

@@ -1,10 +1,10 @@
-// The views of the right column: which of canvas, compare, history, and grids and batches is seen. Others ask for one by the event
-// studio:show, and are told by studio:view.
+// The tabs of the right column: canvas, compare, history, grids and batches. Other scripts open a view with the event
+// studio:show, and learn of a change from studio:view.
 const page = window.studio;
 const { makeButton, say } = page;
 const root = element.querySelector(".views");
 const names = ["canvas", "compare", "history", "many"];
-const VIEW = "studio-view"; // in the tab's storage: what was seen before the page was loaded again
+const VIEW = "studio-view"; // sessionStorage: the open view, to restore it after a reload
 
 const tabs = names.map((name) => {
   const tab = makeButton("view", say(`view_${name}`), "", () => show(name));
@@ -28,7 +28,7 @@ function show(name) {
     panel?.setAttribute("aria-labelledby", tab.id);
   }
   if (before === name) return;
-  // A view that is begun to be read is read from its top.
+  // Show a newly opened view from its top.
   if (before && root.getBoundingClientRect().top < 0) root.scrollIntoView({ block: "start" });
   document.dispatchEvent(new CustomEvent("studio:view", { detail: name }));
 }
@@ -45,12 +45,12 @@ root.onkeydown = (event) => {
 };
 
 document.addEventListener("studio:show", (event) => show(event.detail));
-// Who presses Generate wants to see it; who looks elsewhere while the queue goes on does not.
+// Generate opens the canvas; later jobs of the queue don't.
 document.addEventListener("studio:asked", () => show("canvas"));
 
 root.setAttribute("aria-label", say("views"));
 root.append(...tabs);
 const before = sessionStorage.getItem(VIEW);
 show("canvas");
-// The other views' scripts have begun by then.
+// With a delay, so that the other views' scripts have started.
 if (before && before !== "canvas") setTimeout(() => show(before));

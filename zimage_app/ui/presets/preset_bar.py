@@ -1,6 +1,6 @@
-"""The preset bar: what its script is told and may ask for, and a preset as page values. Knows no components.
+"""The preset bar's server function, and presets as page values. Independent of Gradio components.
 
-The page's own script (``presets.js``) draws it and puts texts in with ``textContent``.
+The page's own script (``presets.js``) draws the bar and inserts texts with ``textContent``.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Data = dict[str, Any]
 
 
 def bar_function(studio: Studio) -> Callable[[Data], Data]:
-    """What the bar's script calls.
+    """Return the function that the bar's script calls with an order.
 
-    ``do`` is ``list``, ``state`` (how the page's ``settings`` differ from the preset ``name``), or ``save`` (the
-    ``settings`` as ``name``; ``whole``, with the prompt; ``replace``, in an own one's place), ``rename`` (to ``new``)
-    and ``delete``, which change the files.
+    Its ``do`` is ``list``; ``state``, the differences between the page's ``settings`` and the preset ``name``;
+    ``save``, which saves ``settings`` as ``name`` (``whole``: with prompt, seed and variation; ``replace``:
+    overwrite); ``rename``, to ``new``; or ``delete``. The last three change files.
     """
 
     def presets(order: Data) -> Data:
-        """What was asked for; an ``error`` in the page's language where it can't be."""
+        """Carry out the order; return its answer or an ``error`` in the page's language."""
         language = language_named(order.get("language"))
         try:
             if order.get("do") == "state":
@@ -58,7 +58,7 @@ def bar_function(studio: Studio) -> Callable[[Data], Data]:
 
 
 def state(studio: Studio, name: str, settings: object) -> tuple[Difference, ...] | None:
-    """What the page has otherwise than a preset; None while it is half-typed and can't be told.
+    """Return how the page's settings differ from a preset; None while they are half-typed and not valid.
 
     Raises:
         StudioError: there is no such preset, or its file is damaged.
@@ -75,7 +75,7 @@ def state(studio: Studio, name: str, settings: object) -> tuple[Difference, ...]
 
 
 def preset_named(studio: Studio, name: str, card: ModelCard) -> Preset:
-    """A preset of the library, or one of the two that every model brings itself; ``card`` is the chosen model's.
+    """Return a preset of the library, or one of the two that belong to every model; ``card`` is the chosen model's.
 
     Raises:
         StudioError: there is no such preset, or its file is damaged.
@@ -85,7 +85,7 @@ def preset_named(studio: Studio, name: str, card: ModelCard) -> Preset:
 
 
 def _of_the_model(card: ModelCard) -> tuple[Preset, ...]:
-    """What a model brings itself. Their names are none that a file can have."""
+    """Return the model's own two presets. A file can't have their names, which contain a colon."""
     alternatives = {"recommended": card.stages, "single_stage": card.single_stage}
     return tuple(
         Preset(
@@ -99,7 +99,7 @@ def _of_the_model(card: ModelCard) -> tuple[Preset, ...]:
 
 
 def preset_card(studio: Studio, preset: Preset, now: ModelCard) -> ModelCard | None:
-    """The card of the model that a preset asks for: the present one where that suits; None where none is here."""
+    """Return the card of the model that a preset names: ``now`` where it suits; None where no model suits."""
     model = preset.settings.get("model")
     if model is None or suits(now, model):
         return now
@@ -108,7 +108,7 @@ def preset_card(studio: Studio, preset: Preset, now: ModelCard) -> ModelCard | N
 
 
 def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any]) -> Values:
-    """The page values that a preset sets. ``card`` is the model's that it asks for, None where that isn't here."""
+    """Return the page values that a preset sets; ``card`` comes from ``preset_card``, ``now`` are the page's values."""
     settings = preset.settings
     stages = preset.stages or (card.stages if card and "model" in settings else None)
     plain = {
@@ -130,7 +130,7 @@ _OWN = "model:"
 
 
 def _change(studio: Studio, order: Mapping[str, Any]) -> str:
-    """Do what changes a file; gives the name of the preset that is chosen then."""
+    """Save, rename or delete a preset; return the name of the preset to select, empty after a deletion."""
     require_home("presets", shared=studio.shared)
     name, library = str(order.get("name") or ""), studio.presets
     match order.get("do"):

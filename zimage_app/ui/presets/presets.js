@@ -1,4 +1,4 @@
-// The preset bar: choose, see what differs, apply; save, rename, delete. The server says everything (preset_bar.py).
+// The preset bar: choose, show differences, apply, save, rename, delete. Data and texts come from preset_bar.py.
 const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".presets");
@@ -23,13 +23,13 @@ function choose(name) {
   compare();
 }
 
-// What differs
+// Differences
 
 async function compare() {
   newest += 1;
   const turn = newest;
   const answer = current() && Object.keys(settings).length ? await ask({ do: "state", name: chosen, settings }) : null;
-  // Answers may overtake one another.
+  // Answers may arrive out of order.
   if (turn === newest) drawDifferences(answer);
 }
 
@@ -105,7 +105,7 @@ const save = (replace) => {
   change(order, (answer) => say("presets_saved", { name: answer.chosen }));
 };
 
-// All of it
+// Setting up
 
 part("h2").textContent = say("presets");
 part(".more").textContent = say("presets_more");

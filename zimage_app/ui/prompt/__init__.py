@@ -1,1 +1,1 @@
-"""What stands by the prompt: tokens, wildcards, trigger words, hints."""
+"""Aids next to the prompt: token count, wildcards, trigger words, hints."""

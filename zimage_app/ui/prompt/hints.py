@@ -1,4 +1,7 @@
-"""What the settings as they stand come to, before anything is run. Knows no components."""
+"""Hints on the page's current settings before a run: remarks, and size and time of each stage in numbers.
+
+Independent of Gradio components.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,16 @@ from zimage_app.ui.fields.values import field_title, request_data
 Data = dict[str, Any]
 
 NOTED = ("prompt", "negative", "loras", "start", "size")
-"""The fields that have a place of their own for what is to be said of them."""
+"""Fields that have their own place for remarks."""
 
 
 def hint_function(studio: Studio) -> Callable[[Data], Data]:
-    """What the hints' script calls, with the page's ``settings`` by name and its ``language``."""
+    """Return the function that the script calls with the page's ``settings`` by name and its ``language``."""
 
     def hints(page: Data) -> Data:
-        """``notes``, sentences by the field that they are about, and ``stages``, what they mean in numbers.
+        """Return ``notes``, the remarks by field, and ``stages``, the settings' meaning in numbers.
 
-        Neither while a field is half-typed.
+        ``stages`` is None, and ``notes`` has at most a refused choice, while a field is half-typed.
         """
         values = page["settings"]
         language = language_named(page["language"])
@@ -47,7 +50,7 @@ def hint_function(studio: Studio) -> Callable[[Data], Data]:
             field = error.field.partition(".")[0]
             said = {field: [_refusal(error, language)]} if error.field.startswith(("loras.", "start.")) else {}
             return {"notes": said, "stages": None}
-        except StudioError:  # half-typed; the button's own check names the field
+        except StudioError:  # half-typed; the check on Generate names the field
             return {"notes": {}, "stages": None}
         by_tags = named_by_tags(asked, plan.request)
         width = studio.width(str(values["model"]))
@@ -63,7 +66,7 @@ def hint_function(studio: Studio) -> Callable[[Data], Data]:
 
 
 def notes_data(texts: Iterable[Text], language: Language) -> dict[str, list[str]]:
-    """Sentences by the field that has a place for them; those of no such field by the empty name."""
+    """Group the texts by the field that has a place for them; all others have the empty name."""
     notes: dict[str, list[str]] = {}
     for text in texts:
         field = text.field if isinstance(text, Remark) and text.field in NOTED else ""
@@ -72,13 +75,13 @@ def notes_data(texts: Iterable[Text], language: Language) -> dict[str, list[str]
 
 
 def named_by_tags(asked: GenerationRequest, settled: GenerationRequest) -> list[LoraUse]:
-    """The LoRAs that are on and stand in the prompt, not in the list; drawn trigger words make no difference."""
+    """Return the LoRAs with a strength other than 0 that only the prompt names, ignoring their trigger words."""
     listed = [(use.name, use.strength, use.stages) for use in asked.loras]
     return [use for use in settled.loras if use.strength and (use.name, use.strength, use.stages) not in listed]
 
 
 def meaning_data(means: PlanMeaning, count: object, language: Language) -> Data:
-    """The numbers of the stages that run, by the stage's number from 0, and in one line; ``count`` pictures in one."""
+    """Return the numbers of each running stage (by its number from 0), a summary of each, and one for all pictures."""
     lines = {
         str(stage.number): [[title.to(language), value.to(language)] for title, value in stage.lines]
         for stage in means.stages
@@ -94,12 +97,12 @@ def meaning_data(means: PlanMeaning, count: object, language: Language) -> Data:
 
 
 def _refusal(error: RequestError, language: Language) -> str:
-    """What is wrong with something that was chosen, not typed."""
+    """Return the error message for a field whose value was chosen, not typed."""
     title, colon = field_title(error.field.partition(".")[0]), Text(": ", "：")
     return f"{title.to(language)}{colon.to(language)}{error.reason.to(language)}"
 
 
 def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:
-    """What is odd about a LoRA that only a tag names, so that it has no row to say so."""
+    """Yield the warnings about a LoRA that only a tag names, as it has no row in the list that could show them."""
     for text in filter(None, (*entry.remarks(width), entry.unheard(request.full_prompt))):
         yield Remark(f"LoRA {entry.name}: {text.en}", f"LoRA {entry.name}：{text.zh}", "loras")

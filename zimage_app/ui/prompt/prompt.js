@@ -1,5 +1,5 @@
-// By the prompt: what the model will read of it, the prompts that this browser has used, and the wildcards. The history
-// stays in the browser's storage. Texts go in through textContent.
+// The tools below the prompt: the text that the model will read, the history of prompts, and the wildcards. The history
+// stays in the browser's storage. Texts are inserted with textContent.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".prompt-tools");
@@ -19,7 +19,7 @@ function write(text) {
   tell(box);
 }
 
-// In the place of the cursor, which the field remembers while another element has the focus.
+// Inserts at the cursor; the field keeps the position while another element has the focus.
 function insert(text) {
   const box = field();
   box.setRangeText(text, box.selectionStart, box.selectionEnd, "end");
@@ -30,7 +30,7 @@ function insert(text) {
 
 const store = "zimage-studio-prompts";
 const most = 200;
-let kept = []; // what the browser wouldn't store
+let kept = []; // the list for this page, where the browser can't store it
 
 function load() {
   try {
@@ -46,7 +46,7 @@ function save(list) {
   try {
     localStorage.setItem(store, JSON.stringify(list));
   } catch {
-    // A full or forbidden storage: the list lives as long as the page.
+    // The storage is full or blocked: the list lasts as long as the page.
   }
 }
 
@@ -64,7 +64,7 @@ function keep(text, nowSent) {
   if (open === "history") drawPrompts();
 }
 
-let typed = ""; // by hand, and not yet sent
+let typed = ""; // the prompt as typed by hand and not yet submitted
 let walk = null; // {list, place, draft} while Alt+arrows step through the history
 
 document.addEventListener("input", (event) => {
@@ -73,7 +73,7 @@ document.addEventListener("input", (event) => {
   walk = null;
 });
 
-// What was typed and then replaced by something else (an example, a picture's settings) can be found again.
+// A typed prompt that is replaced (by an example, a picture's settings) is added to the history.
 document.addEventListener("studio:settings", () => {
   if (!typed || field().value === typed) return;
   if (!load().some((entry) => entry.text === typed)) keep(typed, false);
@@ -259,7 +259,7 @@ async function fetchLists() {
   drawLists();
 }
 
-// A reader of Chinese finds the Chinese lists first, others the others.
+// Chinese lists come first on a Chinese page, last on an English one.
 function ordered(found) {
   const chinese = (list) => /\p{Script=Han}/u.test(list.name) === (page.language !== "en");
   return [...found.filter(chinese), ...found.filter((list) => !chinese(list))];
@@ -298,7 +298,7 @@ function drawLists() {
   none.textContent = say(!lists ? "prompt_unreachable" : lists.length ? "prompt_wildcards_no_match" : "prompt_wildcards_none");
 }
 
-// What the model will read
+// The text that the model will read
 
 const quiet = 250; // milliseconds without a change, before the server is asked
 let settings = null;
@@ -310,7 +310,7 @@ async function read() {
   newest += 1;
   const turn = newest;
   const answer = (await ask({ do: "reads", settings, example })) || {};
-  if (turn !== newest) return; // answers may overtake one another
+  if (turn !== newest) return; // answers may arrive out of order
   const { text = "", same = true, loras = [], tokens, limit, ways = "", drawn = "", problem = "" } = answer;
   const line = part(".reading");
   line.hidden = same;

@@ -1,7 +1,7 @@
-"""What stands by the prompt: what the model will read of it, and the wildcards to choose from. Knows no components.
+"""Data for the line below the prompt: the text that the model will read, and the wildcards to choose from.
 
-The page's own script (``prompt.js``) draws it and puts texts in with ``textContent``. The history of prompts is
-the browser's alone; nothing of it comes here.
+Independent of Gradio components. The page's own script (``prompt.js``) draws it and inserts texts with ``textContent``.
+The history of prompts stays in the browser.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from zimage_app.ui.prompt.hints import named_by_tags
 Data = dict[str, Any]
 
 _SAMPLES = 40
-"""Lines of a list that the page is told, for a look into it."""
+"""Maximum lines of a wildcard list that the page shows."""
 _COUNTABLE = 10**12
-"""Combinations from which on only the number of digits is told."""
+"""Number of combinations from which on only its power of ten is shown."""
 _ANY_PROMPT = "-"
 _PIECES, _PIECE = 3, 40
-"""How many of the pieces that are drawn are shown, and letters of each."""
+"""Maximum of choices and wildcards shown, and characters of each."""
 
 
 def prompt_function(studio: Studio) -> Callable[[Data], Data]:
-    """What the prompt's script calls.
+    """Return the function that the prompt's script calls with an order.
 
-    ``do`` is ``reads`` (of the page's ``settings``; ``example`` is the seed to draw with where they have none) or
-    ``wildcards``.
+    Its ``do`` is ``wildcards``, the lists, or ``reads``, the prompt in the page's ``settings`` as the model reads it;
+    ``example`` is the seed for drawing where the settings' seed is random.
     """
 
     def prompt(order: Data) -> Data:
-        """What was asked for, in the page's ``language``."""
+        """Carry out the order; texts are in the page's ``language``."""
         language = language_named(order.get("language"))
         if order.get("do") == "wildcards":
             return {"lists": wildcard_data(studio, language)}
@@ -49,7 +49,7 @@ def prompt_function(studio: Studio) -> Callable[[Data], Data]:
 
 
 def wildcard_data(studio: Studio, language: Language) -> list[Data]:
-    """Every list with its first lines; broken ones with their problem."""
+    """Return every wildcard list with its first lines, or with its problem."""
     return [
         {
             "name": each.name,
@@ -63,17 +63,16 @@ def wildcard_data(studio: Studio, language: Language) -> list[Data]:
 
 
 def reads_data(studio: Studio, settings: Mapping[str, Any], example: int, language: Language) -> Data:
-    """Tell what the model will read of the prompt.
+    """Return the text that the model will read, and what was derived from the prompt.
 
-    ``text`` with its ``tokens`` and their ``limit``, ``loras`` that tags name, ``words`` that are joined in front, the
-    number of ``ways`` to draw and what is ``drawn``. ``same``: it is the prompt itself.
-
-    Empty while a field is half-typed, ``problem`` where a choice, a wildcard or the length is at fault.
+    ``text`` with its number of ``tokens`` and their ``limit``; whether it is the ``same`` as the prompt; ``loras`` that
+    tags name; ``words`` added in front; the number of ``ways`` to draw choices and wildcards, and which are ``drawn``;
+    a ``problem`` with a choice, a wildcard or the length. Empty while a field is half-typed.
     """
     blank = not str(settings["prompt"] or "").strip()
     try:
         asked = parse_request(request_data(dict(settings) | ({"prompt": _ANY_PROMPT} if blank else {})))
-    except StudioError:  # the button's own check names the field
+    except StudioError:  # half-typed; the check on Generate names the field
         return {}
     try:
         count = ways(asked, studio.wildcards.lines)

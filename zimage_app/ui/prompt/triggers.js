@@ -1,17 +1,17 @@
-// Trigger words as chips: those of the LoRAs that are on, in the order of the stack, then the free ones. The field of the
-// free ones (#knob-triggers), which the server reads, is kept in step; the LoRAs' words belong to the list of LoRAs.
+// Trigger words as chips: those of the active LoRAs in the list's order, then the free ones. The free words are written
+// to the field #knob-triggers, which the server reads; the LoRAs' words are stored in the LoRA list.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".triggers");
 const list = root.querySelector("ul");
 const input = root.querySelector("input");
 const separators = ",，、\n";
-const far = 6; // pixels that a finger may tremble before it drags
+const far = 6; // pixels of movement before a press becomes a drag
 
 let free = [];
 let uses = []; // of LoRAs, as the request has them
-let joined = null; // the words in front of the prompt, as the server tells
-let written = ""; // what the field was last given
+let joined = null; // the words that the server puts before the prompt
+let written = ""; // the value last written to the field
 let drag = null;
 let shown = ""; // the state that was drawn last
 
@@ -20,9 +20,9 @@ const field = () => block().querySelector("input, textarea");
 const speak = (key, values) => (root.querySelector(".spoken").textContent = say(key, values));
 const leaf = (name) => name.slice(name.lastIndexOf("/") + 1);
 const folded = (word) => word.normalize("NFKC").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
-const drawn = (word) => /[{｛]|__/.test(word); // only the seed tells what it comes to
+const drawn = (word) => /[{｛]|__/.test(word); // the result depends on the seed
 
-// As the server splits them: a choice {a, b|c} is kept whole, and one that is never closed is none.
+// Splits words as the server does: a choice {a, b|c} is not split at its comma; an unclosed brace is no choice.
 function cut(text) {
   const words = [""];
   let depth = 0;
@@ -66,7 +66,7 @@ function commit() {
   draw();
 }
 
-// Chips: {word, use} where use is the place of its LoRA in the list, or null
+// Chips: {word, use}; use is the index of the word's LoRA in the list, null for a free word
 
 function chips() {
   const on = uses.flatMap((use, place) =>
@@ -77,7 +77,7 @@ function chips() {
   return [...once, ...free.map((word) => ({ word, use: null }))];
 }
 
-// The words among which a chip can be moved: its LoRA's, or the free ones.
+// The words among which a chip can be moved: those of its LoRA, or the free ones.
 function group(chip) {
   return chip.use === null ? free : uses[chip.use].triggers;
 }
@@ -147,7 +147,7 @@ function makeChip(chip) {
   return node;
 }
 
-// Only what is new is drawn: a redraw would take a chip from under the pointer.
+// Draws only after a change: a redraw would remove the chip below the pointer.
 function draw() {
   const state = JSON.stringify([uses, free, joined]);
   if (state === shown) return;
@@ -160,7 +160,7 @@ function draw() {
 
 // Dragging, with the mouse or a finger
 
-// The window is listened to, for a pointer loses an element that is put elsewhere in the page.
+// Listens on the window: an element that is moved in the page loses the pointer capture.
 function grip(event, chip, node) {
   if (event.button || event.target.closest("button")) return;
   drag = { chip, from: [event.clientX, event.clientY], moved: false };
@@ -190,7 +190,7 @@ function dragged(event, node) {
   const [from, to] = [words.indexOf(drag.chip.word), words.indexOf(over.word)];
   words.splice(to, 0, words.splice(from, 1)[0]);
   const target = [...list.children].find((each) => each.chip === over);
-  // The node itself is moved, so that the pointer keeps hold of it.
+  // Move the node itself; a new one would end the drag.
   if (from < to) target.after(node);
   else target.before(node);
   if (drag.chip.use === null) {
@@ -219,7 +219,7 @@ input.addEventListener("keydown", (event) => {
 function typed(event) {
   if (event.isComposing) return;
   const { words, closed } = cut(input.value);
-  // A comma inside a choice that is still being typed is no end of a word.
+  // A comma inside an unfinished choice doesn't end a word.
   if (closed && words.length > 1) {
     input.value = words.at(-1).trimStart();
     add(split(words.slice(0, -1).join(",")));
@@ -233,9 +233,9 @@ input.addEventListener("compositionend", () => typed({}));
 input.addEventListener("blur", () => input.value.trim() && commit());
 root.addEventListener("click", (event) => event.target === root && input.focus());
 
-// All of it
+// Setting up
 
-// The field stays for the page's own sake; nobody gets to it with the keyboard or a screen reader.
+// The field only holds the value; it is hidden from keyboard and screen readers.
 function dress() {
   block().classList.add("with-chips");
   field().tabIndex = -1;
@@ -243,7 +243,7 @@ function dress() {
 }
 
 document.addEventListener("studio:settings", (event) => {
-  if (!block()) return; // Gradio has not drawn it yet; the settings are told again when it has
+  if (!block()) return; // Gradio has not drawn it yet; the event comes again later
   dress();
   const { triggers = "", loras = [] } = event.detail;
   uses = Array.isArray(loras) ? loras.filter((use) => use && typeof use.name === "string" && use.name) : [];

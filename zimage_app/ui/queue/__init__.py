@@ -1,1 +1,1 @@
-"""The queue panel behind the job pill."""
+"""The queue panel, which opens from the top bar, and the signals at a run's end."""

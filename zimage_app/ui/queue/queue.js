@@ -1,8 +1,8 @@
-// The queue panel behind the job pill: what runs and waits, in turn; move up, cancel, pause, clear.
+// The queue panel, opened from the top bar: unfinished jobs in their order; move up, cancel, pause, clear.
 (() => {
   const { make, makeButton, say } = window.studio;
-  const PACE = 1000; // milliseconds between two looks while the panel is open
-  const ENDING = ["stopping", "saving"]; // what can't be cancelled any more
+  const PACE = 1000; // milliseconds between two requests while the panel is open
+  const ENDING = ["stopping", "saving"]; // states in which a job can't be cancelled
 
   async function ask(order) {
     const post = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(order) };
@@ -61,7 +61,7 @@
       const job = list.contains(focus) ? focus.closest("li").dataset.job : null;
       list.replaceChildren(...data.jobs.map((each, place) => makeRow(data, each, place, change)));
       if (!data.jobs.length) list.append(make("li", "empty", say("queue_empty")));
-      // The rows are new: who pressed a button of one goes on where they were.
+      // The rows were replaced: focus the same button in the new row.
       if (job) (list.querySelector(`[data-job="${job}"] .${focus.className}`) || close).focus();
       note.textContent = data.paused ? say("queue_paused") : data.others ? say("queue_others", { count: data.others }) : "";
       clear.disabled = !data.jobs.some((each) => each.state === "waiting");
@@ -87,7 +87,7 @@
       document.dispatchEvent(new CustomEvent("studio:queue"));
     }
 
-    // Not an arrow that gives what it compares: false would take the press from the switches.
+    // Must not return false, which would prevent the default action of the checkboxes.
     panel.onclick = (event) => {
       if (event.target === panel) panel.close();
     };

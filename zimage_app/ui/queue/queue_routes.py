@@ -1,4 +1,4 @@
-"""The queue over HTTP, for the panel behind the job pill; who asks is told by the visitor's cookie."""
+"""The route of the queue panel. The owner's cookie says whose jobs are meant."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def queue_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``/queue.json``: GET what runs and waits; POST ``{"do": ORDER, "id": JOB or group}`` to change it."""
+    """Return the routes of ``/queue.json``: GET unfinished jobs; POST ``{"do": ORDER, "id": JOB or GROUP}``."""
 
     def answer(request: Request, work: Callable[[], object]) -> Response:
         language = language_of(request, first)
@@ -46,7 +46,7 @@ def queue_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 
 
 def queue_data(studio: Studio, owner: str) -> Data:
-    """What the panel shows: this visitor's jobs in turn, and how many others there are."""
+    """Return the panel's data: this visitor's jobs in the order in which they run, and the number of others."""
     queue, views = studio.queue(), studio.jobs(owner, shared=studio.shared)
     return {
         "paused": queue.paused,
@@ -67,7 +67,7 @@ def queue_data(studio: Studio, owner: str) -> Data:
 
 
 def _open_groups(studio: Studio, owner: str) -> list[Data]:
-    """Batches and grids of this visitor that are being made."""
+    """Return this visitor's unfinished batches and grids."""
     return [
         {"title": view.record.title, "done": view.done, "total": len(view.record.items)}
         for view in studio.groups.unfinished(lambda mark: may_see(mark, owner, shared=studio.shared))
@@ -75,7 +75,7 @@ def _open_groups(studio: Studio, owner: str) -> list[Data]:
 
 
 def _carry_out(studio: Studio, owner: str, order: object) -> None:
-    """One order; raises RequestError for one that there isn't."""
+    """Carry out one order; raise RequestError for an unknown one."""
     given = order if isinstance(order, dict) else {}
     do, target = given.get("do"), str(given.get("id", ""))
     orders: dict[str, Callable[[], object]] = {
@@ -98,7 +98,7 @@ def _pause(studio: Studio, paused: bool) -> None:
 
 
 def _own(studio: Studio, owner: str, job_id: str) -> str:
-    """The id of a job that this visitor may change; raises RequestError for another."""
+    """Return the id of a job that this visitor may change; raise RequestError for any other."""
     view = studio.view(job_id)
     if view is None or not may_see(view.owner, owner, shared=studio.shared):
         raise RequestError("id", Text("is no job of yours that is known", "不是你的任务，或已不存在"))

@@ -1,8 +1,8 @@
-// What tells of a run while the reader looks elsewhere: the tab's title and icon always; a notification and a sound where
-// the reader has switched them on (in the queue's panel).
+// Signals for users who look elsewhere during a run: the tab's title and icon always; a notification and a sound where
+// they are switched on in the queue panel.
 (() => {
   const { make, say } = window.studio;
-  const RING = { width: 7, radius: 26 }; // of an icon of 64 pixels
+  const RING = { width: 7, radius: 26 }; // pixels, in an icon of 64 x 64
   const NOTES = [660, 880]; // hertz
   const LOUDNESS = 0.08;
   const working = (state) => ["loading", "running", "saving", "stopping"].includes(state);
@@ -12,7 +12,7 @@
   let icon = "";
   let drawn = "";
   let now = { state: "idle", progress: 0 };
-  let unseen = ""; // how the last run ended, until somebody looks
+  let unseen = ""; // how the last run ended while the tab was hidden; cleared when it is shown
 
   // Title and icon
 
@@ -80,7 +80,7 @@
     };
   }
 
-  // A browser lets a page be heard once something in it was pressed, so the context begins with the switch.
+  // Browsers allow sound only after a click or key press, so the context is created by the first click or the switch.
   let sound = null;
   addEventListener("pointerdown", () => wants("sound") && context(), { once: true });
 

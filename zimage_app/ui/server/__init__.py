@@ -1,1 +1,1 @@
-"""The page's side of HTTP: which of Gradio's routes are served, sessions, cookies, calls of the page's scripts."""
+"""The page's HTTP layer: allowed Gradio routes, sessions, cookies, calls from the page's scripts, the public API."""

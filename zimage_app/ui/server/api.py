@@ -1,7 +1,7 @@
-"""What programs may call through Gradio itself: ``gradio_client``, and MCP where it is switched on.
+"""The public functions that programs call through Gradio: with ``gradio_client``, or with MCP where it is enabled.
 
-REST (``/api``) can do more; this is there for Spaces and for what speaks Gradio or MCP anyway. The functions'
-docstrings are their documentation to such programs.
+REST (``/api``) can do more; these functions are for Spaces and for clients of Gradio or MCP. Gradio and MCP show the
+functions' docstrings to such clients.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ Data = dict[str, Any]
 _PATIENCE = 30.0
 _MAX_LISTED = 100
 _MAX_FILES = 64
-"""Pictures that lie ready to be fetched; older ones are in the history."""
+"""Maximum of picture files kept for download; older pictures are still in the history."""
 
 
 def add_public_functions(studio: Studio, first: LanguageChoice) -> None:
-    """Call inside the page: adds ``/generate``, ``/status`` and ``/history`` to its API."""
+    """Add ``/generate``, ``/status`` and ``/history`` to the page's API; call inside the ``gr.Blocks`` context."""
     public = _Public(studio, first)
     api(public.generate, api_name="generate", concurrency_limit=None)
     api(public.status, api_name="status", concurrency_limit=None)
@@ -52,7 +52,7 @@ def add_public_functions(studio: Studio, first: LanguageChoice) -> None:
 
 
 def public_parameters() -> dict[str, set[str]]:
-    """What may be given to each of the public functions, by their names."""
+    """Return the parameter names of each public function, by the function's name."""
     functions: dict[str, Callable[..., object]] = {
         "generate": _Public.generate,
         "status": _Public.status,
@@ -62,10 +62,10 @@ def public_parameters() -> dict[str, set[str]]:
 
 
 def require_mcp() -> None:
-    """Refuse to begin where MCP's package is missing or is one that Gradio can't use, and would offer nothing.
+    """Check that the installed ``mcp`` package is a version that Gradio can use; with others it offers no tools.
 
     Raises:
-        StudioError: says what to install.
+        StudioError: the package is missing or has another major version; the message says what to install.
     """
     try:
         found = version("mcp")
@@ -81,7 +81,7 @@ def require_mcp() -> None:
 
 
 class _Public:
-    """The functions, for one studio."""
+    """The public functions of one studio."""
 
     def __init__(self, studio: Studio, first: LanguageChoice) -> None:
         self._studio = studio
@@ -97,7 +97,7 @@ class _Public:
             seed: The same number gives the same picture; -1 draws one.
             model: The name of a model; empty for the usual one.
             settings: More settings as JSON, as POST /api/generate takes them, for example {"stages": [...]}.
-            wait: Come back with the picture; else at once, with a task_id to ask status for.
+            wait: Return when the picture is finished; otherwise at once, with a task_id for status.
 
         Returns:
             task_id, status, progress in percent, and with wait the picture's file, id, seed and settings.
@@ -121,13 +121,13 @@ class _Public:
         return await run_in_threadpool(_task, view, language)
 
     def status(self, request: gr.Request, task_id: str = "") -> Data:
-        """Ask how far a picture is, or how busy the app is.
+        """Get the progress of a picture, or the length of the queue.
 
         Args:
-            task_id: What generate gave; empty to ask for the queue.
+            task_id: The task_id from generate; empty for the queue.
 
         Returns:
-            The task as generate gives it, with its picture once it is done; or how many run and wait.
+            The task as generate returns it, with its picture once it is done; or the numbers running and waiting.
         """
         visitor = _visitor(request)
         language = language_of(visitor, self._first)
@@ -144,8 +144,8 @@ class _Public:
 
         Args:
             search: Words of the prompt or the settings; empty for all.
-            page: Which page, from 1.
-            page_size: How many on a page, up to 100.
+            page: Page number, from 1.
+            page_size: Pictures per page, up to 100.
 
         Returns:
             items with id, prompt, model, seed and size; total; page; pages.
@@ -198,9 +198,9 @@ def _task(view: JobView, language: Language) -> Data:
 
 
 def _file(saved: SavedPicture) -> Data:
-    """The PNG where Gradio hands files out from, to whoever knows the path: one that nobody can guess.
+    """Write the PNG below Gradio's upload folder, under a random path, and return it as Gradio's file data.
 
-    It lies in this app's own folder, which is gone with it.
+    Gradio serves the file to anyone who knows the path. The folder is temporary and is deleted when the app ends.
     """
     folder = Path(get_upload_folder()) / FILES
     path = folder / f"{time.time_ns():020d}-{secrets.token_hex(16)}" / saved.path.name

@@ -1,7 +1,7 @@
-"""Which of Gradio's addresses are served: those that the page and programs need, written as they write them.
+"""Allow list of Gradio's routes: those that the page and programs need. All others answer 404.
 
-Gradio has some ninety routes, among them ones that fetch any address, take files or change the app; a newer one may
-bring more. What is not named here is not there.
+Gradio has some ninety routes, some of which fetch any URL, take files or change the app, and a newer version may add
+more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zimage_app.web.language import LanguageChoice
 from zimage_app.web.refusal import refusal
 
 FILES = "api"
-"""The folder, within Gradio's, of the pictures that are handed out by address."""
+"""Subfolder of Gradio's upload folder for the pictures that the public functions return."""
 _SESSION = r"[A-Za-z0-9_-]{1,64}"
 _FUNCTION = r"(generate|status|history)"
 _STATIC = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
@@ -33,12 +33,12 @@ _READ = re.compile(
     rf"|/gradio_api/(info/?|openapi\.json|startup-events|app_id/?|theme\.css|queue/(data|status)"
     rf"|heartbeat/{_SESSION}|call/{_FUNCTION}/{_SESSION})"
 )
-"""The page and its files; what programs read about the functions; streams."""
+"""Paths for GET and HEAD: the page and its files, descriptions of the functions for programs, event streams."""
 _ASKED = re.compile(
     rf"/gradio_api/(queue/join|component_server/?|cancel|reset/?|(run|api)/(predict|{_FUNCTION})/?"
     rf"|call/(v2/)?{_FUNCTION}/?)"
 )
-"""Calls of the page's functions and of the public ones."""
+"""Paths for POST: calls of the page's functions and of the public functions."""
 _TOOLS = re.compile(r"/gradio_api/mcp(/|/sse|/messages/?|/schema|/http/?)?")
 _FILE = "/gradio_api/file="
 _NOTHING = Text("There is nothing at this address.", "这个地址没有内容。")
@@ -46,7 +46,7 @@ _ODD_BODY = Text("The body isn't one that this address takes.", "请求内容不
 
 
 class _Call(BaseModel):
-    """What Gradio reads of a call, with the bounds that it doesn't check."""
+    """The fields that Gradio reads from a call's body, with limits that Gradio doesn't check itself."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -63,7 +63,7 @@ class _PageCall(_Call):
 
 
 class FrameworkMiddleware:
-    """Hands on what is ours or on the list; everything else isn't there."""
+    """Passes on requests for our own routes and for allowed Gradio routes; answers 404 to all others."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class FrameworkMiddleware:
         self._first = first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or hand it on."""
+        """Pass a request on, or refuse it: 404 for a path that isn't allowed, 422 for an unfit body."""
         if scope["type"] != "http" or self._is_own(scope):
             await self._app(scope, receive, send)
         elif scope["path"].startswith(_FILE):
@@ -98,7 +98,7 @@ class FrameworkMiddleware:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._own)
 
     def _is_served(self, scope: Scope) -> bool:
-        """By the address as it was sent: one with an escape is written otherwise than any on the list."""
+        """Whether the raw path is on the list for its method; so a path with percent escapes never is."""
         raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         if self._mcp and _TOOLS.fullmatch(raw):
             return True
@@ -106,7 +106,7 @@ class FrameworkMiddleware:
         return served is not None and served.fullmatch(raw) is not None
 
     def _is_call(self, scope: Scope) -> bool:
-        """Whether the body is one that Gradio can answer without an error of its own."""
+        """Whether Gradio can handle the body without an internal error."""
         path = scope["path"].rstrip("/")
         if _TOOLS.fullmatch(path):
             return True
@@ -123,7 +123,7 @@ class FrameworkMiddleware:
         return True
 
     async def _file(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A picture that a public function gave, by the path that only its caller knows."""
+        """Serve a picture that a public function returned, by its random path, which only the caller knows."""
         folder = (Path(get_upload_folder()) / FILES).resolve()
         given = unquote(scope["path"].removeprefix(_FILE))
         try:

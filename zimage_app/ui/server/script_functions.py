@@ -1,6 +1,6 @@
-"""The one way in for what the page's own scripts call: whatever a browser sends, an answer comes back.
+"""Error handling for the functions that the page's own scripts call.
 
-Anybody can call these functions by hand, with anything. Knows no scripts.
+Anybody can call these functions, with any data, so every error becomes an answer. Independent of the scripts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ Data = dict[str, Any]
 
 
 def answering(function: Callable[[Data], object]) -> Callable[[object], object]:
-    """The function, for any order at all: what it doesn't understand is an ``error`` in the page's language."""
+    """Wrap ``function`` so that it takes any data and returns ``{"error": ...}`` instead of raising.
+
+    The error is in the page's language; data that is no mapping counts as an empty one.
+    """
 
     @wraps(function)
     def answer(order: object) -> object:

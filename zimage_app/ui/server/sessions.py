@@ -1,7 +1,7 @@
-"""What Gradio keeps of each visit, bounded: it holds a megabyte for each page that was ever opened, for ever.
+"""Limits on what Gradio keeps per session; without them, each page that was ever opened takes a megabyte for good.
 
-A session is a page's; its name is the page's to choose. Gradio keeps for each a copy of every component's properties,
-for links to a state that are closed here, and every result until somebody fetches it.
+Each open page has a session, whose name the browser chooses. For each session Gradio keeps a copy of all components'
+properties (for its links to a state, which are disabled here), and every result until it is fetched.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from zimage_app.web.refusal import refusal
 
 MAX_SESSIONS = 500
 MAX_ENDED = 16
-"""Sessions of closed pages that are kept, for pages whose connection is back in a moment."""
+"""Sessions of closed pages that are kept, in case only the connection was lost and comes back."""
 SESSION_EVENTS = 16
-"""Calls of one session that run, wait or whose results lie there."""
+"""Maximum calls of one session that wait, run or have unread results; the next three are per owner, address, in all."""
 OWNER_EVENTS = 32
 CLIENT_EVENTS = 128
 ALL_EVENTS = 512
 MAX_UNHEARD = 64
-"""Sessions whose results nobody listens for."""
+"""Maximum of sessions with unread results and no client that listens for them."""
 
 _JOINS = ("/gradio_api/queue/join", "/gradio_api/call/")
 _LISTENS = "/gradio_api/queue/data"
@@ -45,17 +45,17 @@ _FULL = Text("Too many calls run; try again in a moment.", "正在运行的调�
 
 
 class _Session(SessionState):
-    """What is kept for one page: the values of ``gr.State``, and of changed components the last."""
+    """The state of one open page: the values of ``gr.State``, and the component that changed last."""
 
     _changed: int | None = None
 
     def __init__(self, blocks: gr.Blocks) -> None:
-        # Without components, of whose properties it would make a copy: a tenth of a second on the event loop.
+        # Blocks without components: Gradio would copy their properties, a tenth of a second on the event loop.
         super().__init__(cast("gr.Blocks", SimpleNamespace(default_config=blocks.default_config, blocks={})))
         self._as_built = blocks.default_config.blocks
 
     def __setitem__(self, key: int, value: Any) -> None:
-        """Gradio puts in a changed copy of a component and reads it again at once; nothing asks for it later."""
+        """Keep only the component that changed last: Gradio reads a changed copy at once and never again."""
         if not isinstance(value, Block):
             super().__setitem__(key, value)
             return
@@ -65,20 +65,20 @@ class _Session(SessionState):
         self.blocks_config.blocks[key] = value
 
     def _update_config(self, key: int) -> None:
-        """Keep no properties of components: each that opening a page fills in costs the event loop a millisecond."""
+        """Keep no component properties: each one filled in on page load would take a millisecond of the event loop."""
 
     def _update_value_in_config(self, key: int, value: Any) -> None:
-        """As ``_update_config``."""
+        """Do nothing, for the same reason as ``_update_config``."""
 
 
 class Sessions(StateHolder):
-    """A bounded number of sessions, of which those of closed pages go first."""
+    """A bounded number of sessions; those of closed pages are dropped first."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
     def __getitem__(self, session_id: str) -> SessionState:
-        """The session, made where it isn't there."""
+        """Return the session; create it where there is none."""
         if session_id not in self.session_data:
             self._forget_ended()
             self.session_data[session_id] = _Session(self.blocks)
@@ -92,27 +92,30 @@ class Sessions(StateHolder):
 
 
 def bound_sessions(page: gr.Blocks) -> None:
-    """Have a page that was launched keep little; call before it is visited."""
+    """Apply the limits to a launched page; call before its first visitor."""
     sessions = Sessions()
     page.state_session_capacity = MAX_SESSIONS
     sessions.set_blocks(page)
     page.app.state_holder = sessions
-    # A summary of all events that nothing here shows is made anew after each of them.
+    # Gradio recomputes a summary of all recorded events after each event; nothing here shows that summary.
     page._queue.ANALYTICS_MAX_EVENTS = 1
 
 
 class EventsMiddleware:
-    """Bounds the calls that wait, run or lie unread in Gradio's queue: by session, owner, address and in all."""
+    """Limits the calls that wait, run or have unread results in Gradio's queue, per session, owner, address and in all.
+
+    Refuses calls over a limit with status 429, or 503 over the limit for all.
+    """
 
     def __init__(self, app: ASGIApp, page: gr.Blocks, first: LanguageChoice = "auto") -> None:
         self._app = app
         self._page = page
         self._first = first
         self._heard: Counter[str] = Counter()
-        """How many listen for each session's results."""
+        """Number of open streams that listen for each session's results."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or hand it on."""
+        """Refuse a call over a limit; count listening streams; pass everything else on."""
         path = scope["path"] if scope["type"] == "http" else ""
         if path.startswith(_JOINS) and scope["method"] == "POST":
             await self._join(scope, receive, send)
@@ -162,7 +165,7 @@ class EventsMiddleware:
         return event.session_hash if event else event_id
 
     async def _forget_unheard(self) -> None:
-        """Drop what is done with, and the oldest results that nobody listens for."""
+        """Drop sessions without open calls, and the oldest of those with results, where no client listens."""
         events = self._queue.pending_event_ids_session
         unheard = [session for session in list(events) if session not in self._heard]
         done = [session for session in unheard if not events[session]]

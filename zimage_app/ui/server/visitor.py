@@ -1,7 +1,7 @@
-"""Who is looking, and in which language: two cookies, and a script that comes first in the page. Knows no jobs.
+"""Adds the owner's cookie, the visitor's language and the page's first script to the HTML of the page.
 
-Gradio chooses its words by ``navigator.language`` before any script of ours could run, and knows ``zh-CN`` but neither
-``zh`` nor ``zh-HK``; so the page's HTML itself is given the choice.
+Gradio chooses its language by ``navigator.language`` before other scripts can run, and knows ``zh-CN`` but neither
+``zh`` nor ``zh-HK``; so a script in the HTML itself sets the language first.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from zimage_app.web.language import LANGUAGE_COOKIE, LOCALES, LanguageChoice, la
 from zimage_app.web.owner import new_owner, owner_cookie, owner_of
 
 _SCRIPTS = ("studio.js", "actions.js", "signals.js", "keyboard.js", "queue.js", "connection.js")
-"""What all of the page's other scripts call."""
+"""Scripts that all other scripts of the page depend on."""
 
 
 class VisitorMiddleware:
-    """Gives every page load an owner's cookie and the page's language and words."""
+    """Adds an owner's cookie where there is none, and the language and words, to every page load."""
 
     def __init__(self, app: ASGIApp, first: LanguageChoice = "auto") -> None:
         self._app = app
         self._first = first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; only the page itself is changed."""
+        """Handle a request; only the response for the page itself is changed."""
         if scope["type"] != "http" or scope["path"] not in ("", "/") or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
@@ -39,7 +39,7 @@ class VisitorMiddleware:
 
 
 class _PageSend:
-    """Holds the page back until it is whole, then sends it with our script and cookie in it."""
+    """Collects the whole page, then sends it with our script and cookie."""
 
     def __init__(self, send: Send, visitor: HTTPConnection, first: LanguageChoice) -> None:
         self._send = send
@@ -83,5 +83,5 @@ class _PageSend:
 
 
 def _script_json(value: str | Mapping[str, object]) -> str:
-    """JSON that may stand inside a script element."""
+    """Return ``value`` as JSON that is safe inside a script element."""
     return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-// The final picture's size, which all stages follow in proportion: the server works their sizes out (stages.py).
+// The final picture's size. The server computes the sizes of all stages in proportion (stage_edits.py).
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".picture-size");
@@ -7,9 +7,9 @@ const ratios = ["7:9", "1:1", "2:3", "3:4", "9:16"];
 const { low, high, step } = props.bounds;
 
 let sizes = []; // of all stages: [width, height]
-let final = -1; // the stage that gives the picture
-let base = null; // the sizes before the first change made here, so that going back gives them exactly
-let asked = ""; // the sizes come from here
+let final = -1; // index of the last enabled stage
+let base = null; // the sizes before the first change made here, so that changing back restores them exactly
+let asked = ""; // the requested size, until the new sizes arrive
 
 const isTurned = () => sizes[final] && sizes[final][0] > sizes[final][1];
 
@@ -27,7 +27,7 @@ function draw() {
   }
   const shown = isTurned() ? ratios.map((ratio) => ratio.split(":").reverse().join(":")) : ratios;
   root.classList.toggle("turned", Boolean(isTurned()));
-  // The grid is coarse, so a side may be a step off; the nearest ratio is meant.
+  // Sizes are rounded to a grid, so the nearest ratio is shown as chosen.
   const off = shown.map((ratio) => {
     const [across, along] = ratio.split(":").map(Number);
     return Math.abs(width - (height * across) / along);
@@ -62,7 +62,7 @@ find(".swap").onclick = () => {
 };
 find(".swap").title = say("size_swap");
 find(".swap").setAttribute("aria-label", say("size_swap"));
-// Pictures of another shape are stretched on the way to the last stage; the server tells which.
+// Stages with other proportions stretch the picture on the way to the last stage; the server reports them.
 find(".one-shape").textContent = say("size_one_shape");
 find(".one-shape").onclick = () => {
   base = null;

@@ -1,6 +1,7 @@
-// The stages: a tab for each, the tools that add, copy, move and remove them, and the knobs of the open one. props.value
-// is a list with one stage's values each, named by their path in it (values.py); props.form says which knobs there are
-// (controls.py). Stages are added, moved and removed by the server (stages.py), which renumbers LoRAs with them.
+// The stages: a tab for each, buttons that add, copy, move and remove them, and the controls of the open one.
+// props.value is a list with the values of each stage by their path in it (values.py); props.form describes the
+// controls (controls.py). The server adds, moves and removes stages (stage_edits.py), and renumbers the LoRAs' stages
+// with them.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".stage-tabs");
@@ -11,15 +12,15 @@ const signs = { add: "＋", duplicate: say("stage_copy"), left: "←", right: "�
 
 let stages = [];
 let chosen = 0; // the open tab
-let wanted; // the tab to open when a stage has come
-let firstStage = 1; // where a start picture comes in
-let meaning = null; // what the stages' settings mean in numbers; null while that can't be told
+let wanted; // the tab to open when the server has added or moved a stage
+let firstStage = 1; // the stage that the start picture goes to; earlier ones don't run
+let meaning = null; // the stages' settings in numbers, from summary.js; null while they aren't valid
 
 const isOn = (stage) => stages[stage].enabled !== false;
 const isSkipped = (stage) => stage + 1 < firstStage;
 const runs = (stage) => isOn(stage) && !isSkipped(stage);
 
-// As on the canvas: the stages that run are named by their place among themselves.
+// As on the canvas, a stage's name depends on its position among the running stages.
 function nameOf(stage) {
   if (!isOn(stage)) return say("stage_off");
   if (isSkipped(stage)) return say("stage_skipped");
@@ -78,7 +79,7 @@ function change(edit) {
   wanted = { add: stages.length, duplicate: stage + 1 }[edit];
 }
 
-// What the open stage's settings mean in numbers
+// The open stage's settings in numbers
 function drawMeaning() {
   const lines = meaning?.lines[chosen] || [];
   const all = lines.length && Object.keys(meaning.lines).length > 1 ? [...lines, [say("stage_total"), meaning.total]] : lines;
@@ -106,7 +107,7 @@ function draw() {
   (again?.disabled ? root.querySelector(".tab-list [aria-selected=true]") : again)?.focus();
 }
 
-// The knobs of a stage
+// The controls of a stage
 
 const idOf = (stage, name) => `knob-stages-${stage}-${name.replaceAll(".", "-")}`;
 
@@ -118,7 +119,7 @@ function set(stage, name, value) {
   if (name === "enabled") draw();
 }
 
-// The field of a knob: how it is made, what is in it, and how it shows a value.
+// For each kind of control: how to make its field, read its value, and show a value.
 const fields = {
   switch: {
     make: () => makeInput("checkbox"),
@@ -134,7 +135,7 @@ const fields = {
     read: (field) => field.value,
     show: (field, value) => (field.value = value),
   },
-  // A number or one of some words, which stand in the page's language.
+  // A number or one of some words, which are shown in the page's language.
   text: {
     make: () => makeInput("text"),
     read: (field, { words }) => words.find((word) => say(`word_${word}`) === field.value.trim()) || field.value,
@@ -147,7 +148,8 @@ const fields = {
   },
 };
 
-// Steps are counted from the least value, which may be no multiple of them: from 0.01 on, 3 would go to 3.11.
+// The least value rounded down to a multiple of the step: browsers count steps from min, so from 0.01, 3 would go to
+// 3.11.
 const onGrid = (low, step) => Math.floor(low / step + 1e-9) * step;
 
 function makeInput(type) {
@@ -172,7 +174,7 @@ function makeKnob(stage, knob) {
   return box;
 }
 
-// The same number, for mouse and finger; the keyboard has the field.
+// A slider for the same number, for mouse and touch; not in the tab order, as the keyboard can use the field.
 function makeSlider(stage, knob) {
   const slider = makeInput("range");
   Object.assign(slider, { min: onGrid(knob.low, knob.step), max: knob.high, step: knob.step, tabIndex: -1 });
@@ -206,8 +208,8 @@ function makePanel(stage) {
   return panel;
 }
 
-// Where neither the chosen sampler nor the hand-over rule reads it, a knob has no effect. The first stage takes nothing
-// over, so its denoise has one whatever the rule.
+// Whether a setting has an effect: optional ones need a sampler or hand-over rule that reads them. The first stage
+// takes nothing over, so its denoise has an effect under every rule.
 function hasEffect(stage, name) {
   const { sampler, handover } = stages[stage];
   const read = [form.reads.sampler[sampler], form.reads.handover[handover]];
@@ -237,7 +239,7 @@ function fillPanel(stage) {
   for (const group of panel.querySelectorAll(".group")) group.hidden = !stages[stage][group.dataset.switch];
 }
 
-// A stage's knobs are made when it is first opened.
+// A stage's controls are made when its tab is first opened.
 function showPanel() {
   for (const panel of Array.from(panels.children)) {
     const stage = Number(panel.id.replace("stage-", ""));
@@ -248,7 +250,7 @@ function showPanel() {
   fillPanel(chosen);
 }
 
-// All of it
+// Drawing everything
 
 function show() {
   const next = JSON.parse(JSON.stringify(props.value || []));

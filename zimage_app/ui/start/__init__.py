@@ -1,1 +1,1 @@
-"""The picture to start from, and the editor of its mask."""
+"""The start picture, and the editor of its mask."""

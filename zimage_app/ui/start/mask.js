@@ -1,7 +1,7 @@
-// Paints the mask of a start picture. Opened by the event studio:mask, whose detail is the page's start picture
-// ({picture, mask, extend, feather, differential, paste}), "use", which takes the changed settings, and "shape", which
-// takes the canvas's width and height. What is painted is kept as the alpha of the .paint canvas; handed in, it is a
-// picture of its own, white where it is painted.
+// The editor for a start picture's mask. Opened by the event studio:mask, whose detail is the page's start picture
+// ({picture, mask, extend, feather, differential, paste}) with two callbacks: "use" for the changed settings, and
+// "shape" for the canvas's width and height. The mask is the alpha channel of the .paint canvas; it is uploaded as a
+// picture that is white where it is painted.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".mask-editor");
@@ -11,16 +11,16 @@ const paint = canvas.getContext("2d", { willReadFrequently: true });
 
 const sides = ["left", "top", "right", "bottom"];
 const colour = "#c44d30";
-const largestSide = 1536; // of a mask; the model sees an eighth of that
+const largestSide = 1536; // pixels of a mask; the model works at an eighth of the resolution
 const mostUndone = 20;
 const usualFeather = 16;
 const zooms = { least: 0.05, most: 16, step: 1.25 };
 
 let asked = null;
 let tool = "paint";
-let size = 60; // of the brush, in pixels of the picture, as everything here that isn't said otherwise
+let size = 60; // of the brush, in pixels of the picture; so are all lengths here without another unit
 let extend = [0, 0, 0, 0];
-let scale = 1; // pixels of the mask for one of the picture
+let scale = 1; // pixels of the mask per pixel of the picture
 let view = { x: 0, y: 0, zoom: 1 };
 let cursor = { x: 0, y: 0 }; // in pixels of the mask
 let past = [];
@@ -73,7 +73,7 @@ function stroke(from, to) {
   paint.lineCap = "round";
   paint.beginPath();
   paint.moveTo(from.x, from.y);
-  paint.lineTo(to.x + 0.01, to.y); // of no length at all, nothing is drawn
+  paint.lineTo(to.x + 0.01, to.y); // a line of length 0 would draw nothing
   paint.stroke();
   paint.globalCompositeOperation = "source-over";
 }
@@ -100,7 +100,7 @@ function drawHalo() {
   find(".feather span").textContent = `${say("mask_feather")}: ${feather}`;
 }
 
-// Where things lie
+// Geometry
 
 const canvasSize = () => [image.naturalWidth + extend[0] + extend[2], image.naturalHeight + extend[1] + extend[3]];
 
@@ -318,7 +318,7 @@ async function loaded(source) {
 
 async function takeMask(digest) {
   paint.drawImage(await loaded(`inputs/${digest}`), 0, 0, canvas.width, canvas.height);
-  putAlpha(channel(1)); // of a grey picture all are the same
+  putAlpha(channel(1)); // the mask is grey, so any colour channel will do
 }
 
 async function open(detail) {

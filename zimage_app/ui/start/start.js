@@ -1,5 +1,5 @@
-// The picture to start from. props.value is null or a request's "start" as plain data; the file, which drop.js brings, is
-// handed to the server once, which gives its hash. What of it is redrawn is painted in the mask editor (mask.js).
+// The start picture. props.value is null or a request's "start" as plain data. The file comes from drop.js and is
+// uploaded once; the server returns its hash. The part to redraw is painted in the mask editor (mask.js).
 const page = window.studio;
 const { say } = page;
 const root = element.querySelector(".start");
@@ -8,7 +8,7 @@ const largest = 32 * 2 ** 20;
 
 let settings = {};
 let newest = 0;
-// What a dropped file says of the start picture that it names, until that is chosen.
+// The settings of a start picture that an imported file names, until that picture is chosen.
 let asked = null;
 
 const chosen = () => (props.value && typeof props.value.picture === "string" ? props.value : null);
@@ -19,7 +19,7 @@ function change(next) {
   draw();
 }
 
-// The first stage that redraws a part only.
+// The first enabled stage with a denoise below 1; without one, the first enabled stage.
 function usualStage() {
   const stages = settings.stages || [];
   const on = [...stages.keys()].filter((stage) => stages[stage].enabled !== false);
@@ -76,13 +76,13 @@ async function take(file) {
   part(".taking").textContent = say("start_reading", { name: file.name });
   const answer = await handIn(file);
   const masked = asked?.mask && !answer.error ? await handIn(asked.mask) : null;
-  // A second file may have come meanwhile.
+  // Drop the answer if another file was chosen meanwhile.
   if (turn !== newest) return;
   part(".taking").textContent = "";
   if (answer.error || masked?.error) return complain(answer.error || masked.error);
   const { picture } = answer;
   const stage = asked ? 1 : chosen()?.stage || usualStage();
-  // A mask belongs to the picture that it was painted on.
+  // A mask of the picture before doesn't apply to the new one.
   change({ fit: chosen()?.fit || "crop", ...asked?.settings, mask: asked?.own_mask ? picture : masked?.picture, picture, stage });
   asked = null;
   root.scrollIntoView({ block: "nearest" });

@@ -1,6 +1,6 @@
-"""The picture to start from, and its mask: handed in by the page's scripts (``start.js``, ``mask.js``).
+"""Routes for start pictures and masks, which the page's scripts (``start.js``, ``mask.js``) upload.
 
-What the page keeps of them is ``start`` of a request as plain data. Knows no components.
+The page keeps only the request's ``start`` as plain data. Independent of Gradio components.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def start_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``POST /inputs?name=FILE``, the picture as the body: its hash and size, or an ``error``.
+    """Return the routes.
 
-    Then ``/inputs/HASH`` is the picture as it came, and ``/inputs/HASH.jpg`` is small.
+    ``POST /inputs?name=FILE`` with the picture as the body answers its hash and size, or an ``error``. Then
+    ``/inputs/HASH`` is the uploaded picture, and ``/inputs/HASH.jpg`` a thumbnail.
     """
 
     async def hand_in(request: Request) -> JSONResponse:
@@ -61,6 +62,6 @@ def start_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 
 
 def mask_bounds() -> dict[str, float]:
-    """The bounds that the mask editor's controls keep."""
+    """Return the upper limits of the mask editor's controls."""
     _, feather, _ = bounds(StartPicture, "feather")
     return {"feather": feather, "extend": MAX_MARGIN}

@@ -1,1 +1,1 @@
-"""The bar at the top: figures of the machine, and the details behind them."""
+"""The top bar: title, language, theme, and the state of queue and machine with a panel of details."""

@@ -1,7 +1,7 @@
-"""The top bar's figures, and the details behind them, as data for ``topbar.js``; every word is chosen here.
+"""The top bar's figures and the panel of details, as data for ``topbar.js``, with all texts.
 
-At home everything is shown. Where strangers can reach the page they see their own place in the queue, nothing of the
-machine: not its load, which tells of others, nor its versions, which tell where to attack.
+On a private page everything is shown. On a page shared with strangers, visitors see only their own place in the queue:
+the machine's load would reveal the activity of others, and software versions would help attackers.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Data = dict[str, Any]
 
 _NEARLY_FULL = 0.95
 _LITTLE_DISK = 5 * 10**9
-"""Bytes free: a thousand pictures, or no further model."""
+"""Warn below this many free bytes: enough for about a thousand pictures, but not for another model."""
 _HOT = 87
-"""Degrees Celsius. NVIDIA's GPUs slow themselves down from about here on."""
+"""Degrees Celsius, from about which NVIDIA's GPUs throttle."""
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -45,12 +45,12 @@ class Chip:
     warn: bool = False
 
     def as_data(self) -> Data:
-        """For the script."""
+        """Return the figure as data for the script."""
         return {"name": self.name, "text": self.text, "title": self.title, "warn": self.warn}
 
 
 def monitor_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
-    """``/monitor.json``: the chips; ``/monitor/details.json``: what is behind them, as a table and as text."""
+    """Return the routes ``/monitor.json`` (the figures) and ``/monitor/details.json`` (details as table and text)."""
 
     def chips(request: Request) -> Response:
         language = language_of(request, first)
@@ -67,7 +67,7 @@ def monitor_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 
 
 def top_bar(studio: Studio, owner: str, language: Language) -> list[Chip]:
-    """The figures that this visitor may see, those first that matter most."""
+    """Return the figures that this visitor may see, the most important first."""
     if studio.shared:
         return list(_own_place(studio, owner, language))
     machine = machine_chips(studio.monitor.machine(), language)
@@ -75,7 +75,7 @@ def top_bar(studio: Studio, owner: str, language: Language) -> list[Chip]:
 
 
 def details_data(studio: Studio, language: Language) -> Data:
-    """The panel's sections, and all of them as one text to be copied."""
+    """Return the panel's sections, and all of them as one text for copying."""
     sections = studio.details()
     return {
         "sections": [
@@ -114,7 +114,7 @@ def _own_place(studio: Studio, owner: str, language: Language) -> Iterator[Chip]
 
 
 def machine_chips(machine: MachineStatus, language: Language) -> Iterator[Chip]:
-    """A chip for each figure that the machine tells."""
+    """Yield a chip for each figure that the system reports."""
     if machine.processor_load is not None:
         title = say("monitor_cpu_title", language, processors=f"{machine.processors:g}")
         yield Chip("cpu", f"CPU {machine.processor_load:.0%}", title)
@@ -135,6 +135,6 @@ def machine_chips(machine: MachineStatus, language: Language) -> Iterator[Chip]:
 
 
 def _full(name: str, label: str, amount: Amount, title: str) -> Chip:
-    """Gibibytes without their unit, as system monitors show them."""
+    """Return a chip with used and total memory in GiB, labelled GB as system monitors do."""
     used, total = amount.used / 2**30, amount.total / 2**30
     return Chip(name, f"{label} {used:.1f}/{total:.1f} GB", title, amount.fraction >= _NEARLY_FULL)

@@ -1,5 +1,5 @@
-// The top bar: language and light or dark, both remembered by the browser; and the help of the control under the pointer
-// or in focus.
+// The top bar: language and theme, both remembered by the browser; figures of queue and machine; and the help text of
+// the control under the pointer or in focus.
 const page = window.studio;
 const bar = element.querySelector(".bar");
 const theme = bar.querySelector(".theme");
@@ -61,9 +61,9 @@ for (const kind of ["pointerover", "focusin"]) addEventListener(kind, showHelp);
 addEventListener("scroll", () => (help.hidden = true), true);
 addEventListener("keydown", (event) => event.key === "Escape" && (help.hidden = true));
 
-// The machine's figures: one small question every few seconds, none while nobody looks.
+// The machine's figures: one small request every few seconds, none while the tab is hidden
 const { make, makeButton, say } = page;
-const pace = 5000; // milliseconds between two questions
+const pace = 5000; // milliseconds between two requests
 const gauges = bar.querySelector(".gauges");
 const pill = bar.querySelector(".jobs");
 pill.textContent = say("queue_heading");
@@ -98,12 +98,12 @@ async function look() {
 }
 
 document.addEventListener("visibilitychange", look);
-// What a run changes is shown at once.
+// Update at once after a change of a job or the queue.
 document.addEventListener("studio:job", look);
 document.addEventListener("studio:queue", look);
 look();
 
-// What is behind the figures, for a bug report.
+// The panel of details, for bug reports
 
 const dialog = make("dialog", "machine");
 const body = make("div", "body");
@@ -134,7 +134,7 @@ async function showDetails() {
 
 const heading = make("h2", "", say("monitor_heading"));
 heading.id = "machine-heading";
-body.tabIndex = 0; // scrolled with the keyboard too
+body.tabIndex = 0; // so that it can be scrolled with the keyboard
 body.setAttribute("role", "group");
 body.setAttribute("aria-labelledby", heading.id);
 const head = make("header");

@@ -1,1 +1,1 @@
-"""Every word of the page in Chinese and English, one file a feature; ``i18n.py`` gathers them."""
+"""All texts of the page in Chinese and English, one file per feature; ``i18n.py`` combines them."""

@@ -1,4 +1,4 @@
-"""The words of the canvas and of what can be done with a picture. Knows no components."""
+"""Texts of the canvas and of the actions on a picture, in Chinese and English."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CANVAS_WORDS: dict[str, Text] = {
         "Connection lost, reconnecting… Your picture stays in the queue.", "连接已断开，正在重连…任务仍在队列中。"
     ),
     "cancelled_early": Text("Stopped before a stage was finished.", "已停止，没有已完成的阶段。"),
-    # The row
+    # The row of actions
     "acts": Text("What to do with this picture", "图片操作"),
     "act_save": Text("Save", "保存"),
     "act_save_title": Text("Save as PNG, JPEG or WebP, with the settings inside", "存为 PNG、JPEG 或 WebP，内含参数"),
@@ -71,7 +71,7 @@ CANVAS_WORDS: dict[str, Text] = {
     "copy_failed": Text(
         "The browser did not let the picture be copied; save it instead.", "浏览器未允许复制图片，请改用保存。"
     ),
-    # Signals of a run's end
+    # Signals at a run's end
     "signal_notify": Text("Notify me when a picture is done", "完成时发送通知"),
     "signal_sound": Text("Play a sound when a picture is done", "完成时播放提示音"),
     "signal_done": Text("Your picture is done", "图片已生成"),

@@ -1,4 +1,4 @@
-"""The words of importing by drop or button, in Chinese and English. Knows no components."""
+"""Texts of importing files by drop or button, in Chinese and English."""
 
 from __future__ import annotations
 

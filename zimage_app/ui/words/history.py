@@ -1,4 +1,4 @@
-"""The words of the three views: canvas, compare and history. Knows nothing else."""
+"""Texts of the views' tabs and of the history, viewer and compare views, in Chinese and English."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The page's own words in Chinese and English. Knows no components.
+"""The page's own texts in Chinese and English. Independent of Gradio components.
 
-The words of a knob stand beside the knob (``domain/request.py``), a model's beside the model; ``catalogue`` gathers
-all of them.
+Texts of settings are in ``domain/request.py``, those of a model in its card; ``catalogue`` combines them all.
 """
 
 from __future__ import annotations
@@ -159,17 +158,17 @@ WORDS: dict[str, Text] = {
 
 
 def knob_key(model: type[BaseModel], field: str, part: Literal["title", "help"]) -> str:
-    """The name of a knob's title or help in the page's dictionary."""
+    """Return the key of a setting's title or help in the page's dictionary."""
     return f"{model.__name__}_{field}_{part}"
 
 
 def card_key(card: ModelCard, part: Literal["title", "description"]) -> str:
-    """The name of a model's title or description in the page's dictionary."""
+    """Return the key of a model's title or description in the page's dictionary."""
     return f"model_{card.name}_{part}"
 
 
 def catalogue(cards: Iterable[ModelCard]) -> dict[str, Text]:
-    """Every text of the page by name."""
+    """Return every text of the page by key."""
     texts = dict(WORDS)
     knobs: tuple[type[BaseModel], ...] = (GenerationRequest, Stage, *STAGE_GROUPS.values())
     for model in knobs:
@@ -184,7 +183,7 @@ def catalogue(cards: Iterable[ModelCard]) -> dict[str, Text]:
 
 
 def translations(cards: Iterable[ModelCard]) -> gr.I18n:
-    """The dictionary as Gradio takes it; calling it with a name gives a text that the browser translates."""
+    """Return the dictionary for Gradio; calling it with a key gives a text that the browser translates."""
     texts = catalogue(cards)
     dictionaries = {
         locale: {key: text.to(language) for key, text in texts.items()} for language, locale in LOCALES.items()
@@ -193,5 +192,5 @@ def translations(cards: Iterable[ModelCard]) -> gr.I18n:
 
 
 def say(key: str, language: Language, **values: object) -> str:
-    """One of the page's own sentences, filled in."""
+    """Return one of the page's own texts with its placeholders filled in."""
     return WORDS[key].to(language).format(**values)

@@ -1,4 +1,4 @@
-"""The words of the LoRA list and its picker, in Chinese and English. Knows no components."""
+"""Texts of the LoRA list and its picker, in Chinese and English."""
 
 from __future__ import annotations
 

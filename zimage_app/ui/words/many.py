@@ -1,4 +1,4 @@
-"""The words of the view of grids and batches. Knows nothing else."""
+"""Texts of the view of grids and batches, in Chinese and English."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ MANY_WORDS: dict[str, Text] = {
     "many_column_seed": Text("Seed", "种子"),
     "many_column_prompt": Text("Prompt", "提示词"),
     "many_start_batch": Text("Make {count} pictures", "开始生成 {count} 张"),
-    # What was asked for.
+    # The list of started grids and batches.
     "many_groups": Text("Asked for", "已提交"),
     "many_none": Text("No grids and batches yet.", "还没有网格或批量任务。"),
     "many_progress": Text("{done} of {total} done", "已完成 {done} / {total}"),

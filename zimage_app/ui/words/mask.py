@@ -1,4 +1,4 @@
-"""The words of the mask editor, in Chinese and English; a knob's stand beside the knob. Knows no components."""
+"""Texts of the mask editor, in Chinese and English; titles of settings are in ``domain/request.py``."""
 
 from __future__ import annotations
 

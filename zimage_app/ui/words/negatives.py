@@ -1,4 +1,4 @@
-"""The words of the negative prompts' library on the page, in Chinese and English. Knows no components."""
+"""Texts of the library of negative prompts, in Chinese and English."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words by the prompt and of the trigger words' chips, in Chinese and English. Knows no components."""
+"""Texts of the prompt's tools and of the trigger words' chips, in Chinese and English."""
 
 from __future__ import annotations
 

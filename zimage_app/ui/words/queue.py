@@ -1,4 +1,4 @@
-"""The words of the queue panel, in Chinese and English. Knows no components."""
+"""Texts of the queue panel, in Chinese and English."""
 
 from __future__ import annotations
 

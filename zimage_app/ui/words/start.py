@@ -1,4 +1,4 @@
-"""The words of the start picture and of the picture's size, in Chinese and English. Knows no components."""
+"""Texts of the start picture and of the picture's size, in Chinese and English."""
 
 from __future__ import annotations
 

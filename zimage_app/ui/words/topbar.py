@@ -1,4 +1,4 @@
-"""The words of the top bar's figures and of the details behind them, in Chinese and English. Knows no components."""
+"""Texts of the top bar's figures and of the panel of details, in Chinese and English."""
 
 from __future__ import annotations
 
