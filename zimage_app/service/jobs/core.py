@@ -237,7 +237,7 @@ class JobCore:
 
     @property
     def warning(self) -> Text | None:
-        """Why the newest picture that failed to save could not be saved; None if there is none."""
+        """The problem of the newest picture that could not be saved yet; None if there is none."""
         return next((each.problem for each in reversed(list(self._unsaved.values())) if each.problem), None)
 
     def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:

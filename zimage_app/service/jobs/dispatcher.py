@@ -47,7 +47,7 @@ _RUNNER_SECONDS = 0.5
 class Dispatcher:
     """Accepts jobs, gives them to runners, and saves their results.
 
-    Constructing it starts no thread and opens no file; its methods are safe from any thread.
+    Thread-safe. Constructing it starts no thread and opens no file.
     """
 
     def __init__(self, state: Path, gallery: Gallery, runners: Sequence[Runner], rules: JobRules) -> None:
@@ -87,7 +87,7 @@ class Dispatcher:
             except BlockingIOError as error:
                 raise FolderInUse(self._state.parent, running_app(self._state)) from error
             except OSError as error:
-                log.warning("%s can't be locked: %s", self._state, error)  # its file can't be opened either, see below
+                log.warning("%s can't be locked: %s", self._state, error)  # the store then keeps the jobs in memory
             self._store = JobStore(self._state, self._lock.acquire)
             self._core = JobCore(self._store, self._gallery, self.progress, self._runners, self._rules, self._pack)
             with suppress(StorageError):

@@ -28,7 +28,7 @@ class Handle(Protocol):
         ...
 
     def share(self, data: bytes) -> Any:
-        """Store a file's contents for the workers; return the argument that stands for them in ``ask``."""
+        """Store a file's contents for the workers; return a reference to pass to ``ask``."""
         ...
 
 
