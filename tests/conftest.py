@@ -1,4 +1,4 @@
-"""What many tests share: one thread, and a model of toy size on disk, in the real layout."""
+"""Shared fixtures: torch with one thread, and a tiny model on disk in the real layout."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SLOW = (
     "web/test_attacks.py",
     "web/test_network.py",
 )
-"""Files and folders whose tests start whole programs or judge whole pictures."""
+"""Prefixes of test files marked as slow, because they start whole programs or check whole pictures."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that open a browser and the slow ones, so that both can be left out."""
+    """Mark browser tests and slow tests, so that they can be deselected."""
     for item in items:
         if isinstance(item, pytest.Function) and "playwright" in item.fixturenames:
             item.add_marker("browser")
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models that holds one, ``tiny``, with random weights."""
+    """A folder of models with a single one, ``tiny``, which has random weights."""
     folder = tmp_path_factory.mktemp("models")
     write_tiny_model(folder / "tiny")
     return folder
@@ -50,7 +50,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_request() -> GenerationRequest:
-    """Two quick stages, the second with EasyCache's sampler kin: a Brownian one."""
+    """A request with two quick stages, the second with an SDE sampler, which draws Brownian noise."""
     return GenerationRequest(
         prompt="a red boat",
         negative="云",

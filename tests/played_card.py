@@ -1,8 +1,8 @@
-"""A device that is not the CPU, played on it: tensors on it refuse to meet tensors in the computer's memory.
+"""A fake GPU that computes on the CPU: mixing its tensors with tensors in the computer's memory raises.
 
-Arithmetic is the CPU's. Which tensors are on the card is known by their storage, so views, parameters and what is
-written in place stay where they are. Plain numbers and tensors of no dimension may meet both, as on real cards.
-``waits`` counts what a real card would have to finish its work for: numbers and pictures that are read back.
+The fake tracks which storages are on the card, so that views, parameters and in-place writes stay where they are.
+Python numbers and zero-dimensional tensors may be mixed with both, as on real GPUs. ``waits`` counts the operations
+for which a real GPU would have to synchronize: numbers and tensors that are read back.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 CARD = torch.device("privateuseone", 0)
-"""A name that torch knows and that no device of this machine has."""
+"""A device type that torch knows and that no device of this machine has."""
 _ACROSS = {"copy_", "_to_copy", "set_", "detach", "_has_compatible_shallow_copy_type"}
-"""Operations that may be given tensors of both places."""
+"""Operations that accept tensors on both devices."""
 
 
 _READ_BACK = {"_local_scalar_dense", "item", "is_nonzero"}
-"""Operations that give a number of a tensor to the program."""
+"""Operations that return an element of a tensor as a Python number."""
 
 
 class MixUp(RuntimeError):
-    """What torch raises where tensors of two devices meet."""
+    """An operation got tensors on different devices, for which torch raises RuntimeError."""
 
 
 class _Places:
-    """Which storages are on the card."""
+    """Tracks which storages are on the card."""
 
     def __init__(self) -> None:
         self._on_card: dict[int, StorageWeakRef] = {}
 
     def put(self, made: Any) -> None:
-        """These tensors are on the card from now on."""
+        """Mark the tensors in ``made`` as being on the card."""
         for tensor in _plain(tree_leaves(made)):
             storage = tensor.untyped_storage()
             self._on_card[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
 
     def holds(self, tensor: Tensor) -> bool:
-        """Whether a tensor is on the card."""
+        """Return whether a tensor is on the card."""
         return any(part.untyped_storage()._cdata in self._on_card for part in _plain([tensor]))
 
 
 def _plain(items: Sequence[Any]) -> Iterator[Tensor]:
-    """The tensors among some values; of a packed one, those that it is made of."""
+    """Yield the tensors among some values; for a packed tensor, its data."""
     for item in items:
         if isinstance(item, Tensor):
             if hasattr(item, "_qdata"):
@@ -61,7 +61,7 @@ def _plain(items: Sequence[Any]) -> Iterator[Tensor]:
 
 
 class PlayedCard(TorchFunctionMode):
-    """While it is entered, ``CARD`` is a device of this machine, in this thread."""
+    """Context in which ``CARD`` is a device of this machine, for the current thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class PlayedCard(TorchFunctionMode):
         return func(*args, **named)
 
     def moved(self, tensor: Tensor, device: Any, dtype: torch.dtype | None, *, copy: bool) -> Tensor:
-        """A tensor in another place or of another dtype; the same one where nothing changes."""
+        """Return a tensor moved to another device or dtype; the same tensor if nothing changes."""
         here = self.places.holds(tensor)
         there = here if device is None else _is_card(device)
         if here == there and not copy and dtype in (None, tensor.dtype):
@@ -110,7 +110,7 @@ class PlayedCard(TorchFunctionMode):
 
 
 class _Checks(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation: refuses mixtures, and knows where results are."""
+    """Checks every operation for tensors on different devices, and tracks where the results are."""
 
     def __init__(self, card: PlayedCard) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -119,7 +119,7 @@ class _Checks(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Let tensors move."""
+        """Disable the checks, so that tensors can be moved."""
         self._on, before = False, self._on
         try:
             yield
@@ -152,7 +152,7 @@ def _is_card(device: Any) -> bool:
 
 
 def _to(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
-    """``Tensor.to`` in all its spellings."""
+    """Implement all signatures of ``Tensor.to``."""
     del func
     tensor, *others = args
     device, dtype, copy = named.get("device"), named.get("dtype"), bool(named.get("copy", False))
@@ -193,12 +193,12 @@ _SPECIAL: dict[Any, Callable[[PlayedCard, Any, Sequence[Any], Mapping[str, Any]]
     "__array__": _numbers,
     "tolist": _numbers,
 }
-"""Functions of torch, or their names, that know places."""
+"""Torch functions, or their names, that depend on the device."""
 
 
 @contextmanager
 def played_card(patch: pytest.MonkeyPatch) -> Iterator[PlayedCard]:
-    """A card that is there, generators of numbers included."""
+    """Enter a ``PlayedCard``, and let random generators be created on it."""
     generator = torch.Generator
 
     def made(device: Any = "cpu") -> torch.Generator:

@@ -1,4 +1,4 @@
-"""A Space with a borrowed GPU in one process: the real ``spaces``, the device's API played, torch on the CPU.
+"""Runs a ZeroGPU Space in one process: the real ``spaces`` package, a fake device API, torch on the CPU.
 
 Run as ``python -m tests.service.borrowing MODELS LORAS OUTPUTS``; prints one JSON object.
 """
@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class DeviceApi(BaseHTTPRequestHandler):
-    """Lends a device to whoever asks, unless told to refuse."""
+    """Fake device API that grants every request for a GPU, or refuses all if ``refuses`` is set."""
 
     asked: ClassVar[list[dict[str, str]]] = []
     idle = False
@@ -60,7 +60,7 @@ def device_api() -> Iterator[None]:
 
 
 def begin_without_cuda() -> None:
-    """Begin as a Space does, but let ``spaces`` find no torch: it would make torch play a GPU that isn't there."""
+    """Initialize as a Space does, but hide torch from ``spaces``, which would patch it to emulate a GPU."""
     from zimage_app.service.setup.space import begin_borrowing
 
     sys.modules["torch"] = None  # type: ignore[assignment]
@@ -89,12 +89,12 @@ def main(models: Path, loras: Path, outputs: Path) -> dict[str, object]:
         return contextvars.copy_context().run(_run, studio, request, visitor, stop)
 
     results: dict[str, object] = {"first": run(plain, "anna")}
-    DeviceApi.idle = True  # the process is used again
+    DeviceApi.idle = True  # the worker process is reused
     results["ink"] = run(inked, "ben")
     results["after ink"] = run(plain, "anna")
     many = plain.model_copy(update={"stages": (Stage(width=128, height=192, steps=100),)})
     results["stopped"] = run(many, "ben", stop=True)
-    DeviceApi.idle = False  # and a fresh one
+    DeviceApi.idle = False  # a new worker process is started
     results["fresh"] = run(inked, "ben")
     results["parent unchanged"] = _state(transformer) == before
     DeviceApi.refuses = True
@@ -119,7 +119,7 @@ def _run(studio: Any, request: Any, visitor: str, stop: bool) -> dict[str, objec
 
 
 class _Headers(dict[str, str]):
-    """With attributes, as a request's are."""
+    """Headers that allow attributes, like those of a request."""
 
 
 def _pixels(path: Path) -> bytes:

@@ -1,4 +1,7 @@
-"""Faults and load, with a number each: small ones for every test run, big ones for ``tests/long``."""
+"""Fault and load scenarios with a size parameter: small for every test run, large for ``tests/long``.
+
+Codes such as L1 and C2 identify the scenarios.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def pixels(data: bytes) -> Picture:
-    """A PNG's pixels, all of them read."""
+    """Decode a PNG completely, and return its pixels."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def expect_done(view: JobView | None, seed: int, prompt: str) -> None:
-    """A job is done, and its picture is the one that was asked for."""
+    """Assert that a job is done, and its picture is the requested one."""
     assert view is not None
     assert view.state == "done", view.error
     assert view.picture is not None
@@ -58,7 +61,7 @@ def expect_done(view: JobView | None, seed: int, prompt: str) -> None:
 
 
 def clients(outputs: Path, count: int, each: int) -> None:
-    """``count`` clients ask for ``each`` pictures at once; every one gets theirs."""
+    """Let ``count`` clients submit ``each`` pictures at once, and check that all get the right pictures."""
     with closing(QuickStudio(outputs)) as studio:
 
         def client(number: int) -> None:
@@ -76,7 +79,7 @@ def clients(outputs: Path, count: int, each: int) -> None:
 
 
 def flood(outputs: Path, count: int) -> None:
-    """One owner asks for ``count`` pictures; another one's is made next, and little memory is taken."""
+    """Let an owner submit ``count`` pictures; check that another owner's is next, and that little memory is used."""
     with closing(QuickStudio(outputs)) as studio:
         finish(studio, studio.submit(quick_request(0), MODEL, owner="warm"))
         before, go_on = memory(), threading.Event()
@@ -98,7 +101,7 @@ def flood(outputs: Path, count: int) -> None:
 
 
 def memory() -> int:
-    """Bytes that this process has in memory."""
+    """Return the resident memory of this process in bytes."""
     used: int = psutil.Process().memory_info().rss
     return used
 
@@ -107,7 +110,7 @@ def memory() -> int:
 
 
 def kills(outputs: Path, count: int) -> None:
-    """Kill an app ``count`` times in the middle; nothing that was accepted is lost, and no file is torn."""
+    """Kill a running app ``count`` times; check that no accepted job is lost, and no file is incomplete."""
     chance = random.Random(count)
     accepted: dict[str, int] = {}
     for turn in range(count):
@@ -135,7 +138,7 @@ def kills(outputs: Path, count: int) -> None:
 
 
 def _killed(outputs: Path, first_seed: int, chance: random.Random) -> dict[str, int]:
-    """The jobs that a program accepted before it was killed, with their seeds."""
+    """Start a program and kill it; return the ids of the jobs that it accepted, with their seeds."""
     child = subprocess.Popen(
         _program(outputs, "submit", first_seed), cwd=ROOT, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )
@@ -158,7 +161,7 @@ def _program(outputs: Path, mode: str, first_seed: int) -> list[str]:
 
 
 class Saboteur:
-    """Counts calls to files below a folder and to databases, and lets the ``target``-th fail."""
+    """Counts file operations below a folder and database calls, and makes the ``target``-th fail."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
@@ -168,12 +171,12 @@ class Saboteur:
         self.struck = ""
 
     def aim(self, target: int) -> None:
-        """Begin to count anew; 0 lets everything pass."""
+        """Reset the counter and set the target; with 0 no call fails."""
         with self._lock:
             self.target, self.count, self.struck = target, 0, ""
 
     def pass_by(self, name: str) -> bool:
-        """Another call; says whether it is to fail."""
+        """Count a call; return whether it has to fail."""
         with self._lock:
             self.count += 1
             if self.count != self.target:
@@ -182,7 +185,7 @@ class Saboteur:
             return True
 
     def concerns(self, place: object) -> bool:
-        """Whether a call is one of those that count."""
+        """Return whether a call on this path or file descriptor counts."""
         return isinstance(place, int) or str(place).startswith(self._folder)
 
 
@@ -196,7 +199,7 @@ DATABASE_ERRORS = (
 
 @contextmanager
 def sabotaged(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Saboteur]:
-    """While the context lasts, calls to files and databases may be made to fail."""
+    """Patch file and database calls, so that the saboteur can make them fail."""
     saboteur = Saboteur(folder)
 
     class Connection(sqlite3.Connection):
@@ -227,9 +230,9 @@ def sabotaged(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Saboteu
 
 
 def failing_calls(outputs: Path, monkeypatch: pytest.MonkeyPatch, first: int, step: int) -> int:
-    """Every ``step``-th call from ``first`` on fails once, each in a job of its own; gives how many did.
+    """Make every ``step``-th call from ``first`` on fail once, each in a separate job; return how many failed.
 
-    The job is refused or ends, with a sentence in both languages or the right picture; the next one works.
+    Check that each job is refused with a message in both languages or gets the right picture, and the next job works.
     """
     struck = 0
     with sabotaged(monkeypatch, outputs) as saboteur, closing(QuickStudio(outputs)) as studio:
@@ -253,7 +256,7 @@ def failing_calls(outputs: Path, monkeypatch: pytest.MonkeyPatch, first: int, st
 
 
 def _asked(studio: Studio, seed: int) -> tuple[JobView | None, StudioError | None]:
-    """A job's end while another one is asked for and taken back, or why something of this was refused."""
+    """Submit a job, submit and cancel another one, and wait; return the first job's view, or the error raised."""
     try:
         job = studio.submit(quick_request(seed), MODEL)
         studio.cancel(studio.submit(quick_request(20_000 + seed), MODEL))
@@ -262,10 +265,10 @@ def _asked(studio: Studio, seed: int) -> tuple[JobView | None, StudioError | Non
         return None, error
 
 
-# C13: the system asks the program to end. C6: clients go away.
+# C13: the system ends the program with SIGTERM. C6: clients disconnect.
 
 _STEP = 0.05
-"""Seconds of a step of ``served``."""
+"""Seconds of a sampling step of ``served``."""
 _STEPS = 40
 STAGES = tuple(Stage(width=64, height=64, steps=_STEPS) for _ in range(3))
 Served = tuple[subprocess.Popen[bytes], httpx.Client]
@@ -274,7 +277,7 @@ BODY = {"prompt": "船", "seed": 1, "stages": [stage.model_dump(mode="json") for
 
 @contextmanager
 def served(outputs: Path, loading: float = 0.0, port: int | None = None) -> Iterator[Served]:
-    """``app.py`` with quick pictures, in a process of its own; gives it and a client of its REST interface."""
+    """Run ``app.py`` with a quick generator in a separate process; yield the process and a client of its REST API."""
     port = port or free_port()
     flags = ["--port", str(port), "--outputs", str(outputs), "--offline"]
     program = subprocess.Popen(
@@ -284,7 +287,7 @@ def served(outputs: Path, loading: float = 0.0, port: int | None = None) -> Iter
         stderr=subprocess.DEVNULL,
     )
     try:
-        # A connection that is kept for the next call may be closed by the server just then.
+        # The server may close a kept-alive connection just when the next request is sent.
         limits = httpx.Limits(max_keepalive_connections=0)
         address = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False, limits=limits) as client:
@@ -296,7 +299,7 @@ def served(outputs: Path, loading: float = 0.0, port: int | None = None) -> Iter
 
 
 def free_port() -> int:
-    """A port that nobody listens to."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -304,7 +307,7 @@ def free_port() -> int:
 
 
 def until_answered(client: httpx.Client) -> None:
-    """Wait until the app is up."""
+    """Wait until the app responds."""
     _until(lambda: _answers(client))
 
 
@@ -323,7 +326,7 @@ def _until(happened: Callable[[], bool]) -> None:
 
 
 def sigterm(program: subprocess.Popen[bytes], client: httpx.Client, outputs: Path, when: str) -> None:
-    """End the program while a job is ``loading`` or in stage ``1``, ``2`` or ``3``: it goes, and the queue stays."""
+    """Send SIGTERM while a job is ``loading`` or in stage ``1``, ``2`` or ``3``; check exit code and saved queue."""
     jobs = [client.post("/api/generate", json=BODY).json()["task_id"] for _ in range(3)]
 
     def there() -> bool:
@@ -341,7 +344,7 @@ def sigterm(program: subprocess.Popen[bytes], client: httpx.Client, outputs: Pat
 
 
 def clients_gone(client: httpx.Client, count: int) -> None:
-    """``count`` clients listen to their job's events and go away in the middle: every job is done all the same."""
+    """Let ``count`` clients disconnect from their job's event stream; check that every job is still done."""
     small = {"prompt": "船", "stages": [STAGES[0].model_copy(update={"steps": 3}).model_dump(mode="json")]}
     jobs = []
     for number in range(count):
@@ -358,11 +361,11 @@ def clients_gone(client: httpx.Client, count: int) -> None:
     assert {client.get(f"/api/generate/{job}").json()["state"] for job in jobs} == {"done"}
 
 
-# S1: nothing grows.
+# S1: no leaks.
 
 
 def soak(outputs: Path, count: int) -> None:
-    """``count`` jobs leave memory, threads and open files as they were."""
+    """Run ``count`` jobs, and check that memory, threads and open files don't grow."""
     with closing(QuickStudio(outputs)) as studio:
 
         def work(numbers: range) -> None:

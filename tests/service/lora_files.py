@@ -1,4 +1,4 @@
-"""LoRA files for tests of the library: real safetensors headers, without torch."""
+"""Writes LoRA files for tests of the library: valid safetensors files, without torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH = 64
 
 
 def lora_shapes(width: int = WIDTH, rank: int = 4, prefix: str = "diffusion_model.") -> dict[str, tuple[int, ...]]:
-    """A small LoRA of a model of that width."""
+    """Return the tensor shapes of a small LoRA for a model of this width."""
     module = f"{prefix}layers.0.attention.to_q"
     return {f"{module}.lora_A.weight": (rank, width), f"{module}.lora_B.weight": (width, rank)}
 
@@ -21,7 +21,7 @@ def lora_shapes(width: int = WIDTH, rank: int = 4, prefix: str = "diffusion_mode
 def write_lora(
     path: Path, metadata: Mapping[str, str] | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None
 ) -> Path:
-    """A LoRA file of zeros, its folder made."""
+    """Write a LoRA file of zeros, creating its folder; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: np.zeros(shape, np.float16) for key, shape in (shapes or lora_shapes()).items()}
     save_file(tensors, path, dict(metadata) if metadata else None)
@@ -29,6 +29,6 @@ def write_lora(
 
 
 def write_json(path: Path, data: object) -> Path:
-    """A companion file."""
+    """Write a JSON file; return its path."""
     path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
     return path

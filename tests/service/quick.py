@@ -1,6 +1,6 @@
-"""A studio whose pictures are drawn by a formula in milliseconds: queue, files and faults are the real ones.
+"""A studio with a fake generator that draws pictures in milliseconds; queue and files are real.
 
-Run as a program it is an app that can be killed: see ``main``.
+It can also be run as a program, for tests that kill an app: see ``main``.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
 
 MODEL = "demo"
 PATIENCE = 120.0
-"""Seconds that a test waits for what takes milliseconds on a machine that has nothing else to do."""
+"""Timeout in seconds; far more than needed on an idle machine."""
 
 
 def quick_request(number: int, prompt: str = "船", steps: int = 3) -> GenerationRequest:
-    """A small picture; ``number`` is its seed."""
+    """Return a request for a small picture with the seed ``number``."""
     return GenerationRequest(
         prompt=f"{prompt} {number}", seed=number, stages=(Stage(width=64, height=64, steps=steps),)
     )
 
 
 def drawn(seed: int, prompt: str, width: int = 64, height: int = 64) -> Picture:
-    """The picture of a seed and a prompt."""
+    """Return the picture of a seed and a prompt: random pixels that depend on both."""
     digest = hashlib.sha256(f"{seed} {prompt}".encode()).digest()
     return np.random.default_rng(list(digest)).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 class QuickGenerator:
-    """Stands for a loaded model; ``pause`` seconds are slept before every step of the stages from ``slow_from`` on.
+    """Fake generator; sleeps ``pause`` seconds before every step of the stages from ``slow_from`` on.
 
-    A stop, or a shorter pause, ends the sleep.
+    Cancelling, or shortening ``pause``, ends the sleep.
     """
 
     about: tuple[Text, ...] = ()
@@ -67,11 +67,11 @@ class QuickGenerator:
         self.pause = pause
         self.slow_from = 0
         self.failure: Callable[[Event], object] | None = None
-        """Called with every event before it is given; may raise."""
+        """Called with every event before it is yielded; may raise."""
         self._turn = threading.Lock()
 
     def stream(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> EventStream:
-        """As ``Generator.stream``. Two runs at once are an error."""
+        """Like ``Generator.stream``; asserts that there is only one run at a time."""
         assert self._turn.acquire(blocking=False), "two runs at once on one device"
         try:
             for event in self._events(plan, cancelled):
@@ -82,7 +82,7 @@ class QuickGenerator:
             self._turn.release()
 
     def draw(self, seed: int, prompt: str, width: int, height: int) -> Picture:
-        """The picture of a stage."""
+        """Return the picture of a stage."""
         return drawn(seed, prompt, width, height)
 
     def _events(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> EventStream:
@@ -107,7 +107,7 @@ class QuickGenerator:
 
 
 def record_of(plan: GenerationPlan, model: str) -> ImageRecord:
-    """What a picture of that plan remembers."""
+    """Return a record for a picture of this plan."""
     now = datetime.now(UTC).astimezone()
     last = plan.stages[-1].settings
     return ImageRecord(
@@ -126,7 +126,7 @@ def record_of(plan: GenerationPlan, model: str) -> ImageRecord:
 
 
 class QuickStudio(Studio):
-    """The real studio, but for the model."""
+    """The real studio with a fake model."""
 
     def __init__(self, outputs: Path, pause: float = 0.0, **config: Any) -> None:
         super().__init__(StudioConfig(outputs=outputs, model=MODEL, offline=True, **config))
@@ -140,7 +140,7 @@ class QuickStudio(Studio):
 
 
 def finish(studio: Studio, job_id: str) -> JobView:
-    """Wait for a job's end."""
+    """Wait until a job has ended; return its last view."""
     end = time.monotonic() + PATIENCE
     view = studio.wait(job_id, -1, 0.0)
     while not view.over:
@@ -150,13 +150,16 @@ def finish(studio: Studio, job_id: str) -> JobView:
 
 
 def plan_of(request: GenerationRequest) -> GenerationPlan:
-    """A request's plan, for what needs no studio."""
+    """Plan a request without a studio."""
     return make_plan(request, ModelCard("quick", Text("Quick", "快速"), Text("Quick.", "快速。")))
 
 
 def main(outputs: str, mode: str, first_seed: str) -> None:
-    """``submit``: ask for pictures for ever and print each accepted job with its seed. ``finish``: make what is left in
-    the queue, then end. ``grid``: ask for a grid of 8, print its id and make it until the program is killed."""
+    """Run a studio until it is killed, or in the mode ``finish`` until the queue is empty.
+
+    ``submit``: submits pictures for ever, and prints each job's id and seed. ``grid``: submits a grid of 8 pictures,
+    and prints its id.
+    """
     studio = QuickStudio(Path(outputs), pause=0.01)
     studio.start()
     if mode == "finish":

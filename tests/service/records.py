@@ -1,4 +1,4 @@
-"""A record and a picture for tests that need one, without a model."""
+"""Creates a record and a picture for tests, without a model."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from zimage_app.domain.request import GenerationRequest, LoraUse
 
 
 def a_picture() -> Picture:
-    """672 × 864, no two rows alike."""
+    """Return a picture of 672 × 864 pixels, in which neighbouring rows and columns differ."""
     rows = np.arange(864, dtype=np.uint32)[:, None, None] * 7
     columns = np.arange(672, dtype=np.uint32)[None, :, None]
     return ((rows + columns + np.arange(3, dtype=np.uint32) * 50) % 256).astype(np.uint8)
 
 
 def a_record(picture_id: str = "20260102-030405-0a1b2c3d", prompt: str = "一艘红色小船") -> ImageRecord:
-    """A record of the reference workflow."""
+    """Return a record of the reference workflow."""
     request = GenerationRequest(
         prompt=prompt, negative="云", triggers=("水墨",), seed=42, loras=(LoraUse(name="ink", strength=0.8),)
     )

@@ -1,4 +1,4 @@
-"""D1 and C5, with a number each: the same request gives the same pixels, whatever was before and whoever asks."""
+"""Determinism scenarios (D1, C5) with a size parameter: a request gives the same pixels in every situation."""
 
 from __future__ import annotations
 
@@ -27,24 +27,23 @@ from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
 
 Ask = Callable[[GenerationRequest], str]
-"""A way to a picture; gives the SHA-256 of its pixels."""
+"""Makes a picture; returns the SHA-256 of its pixels."""
 
 STEPS = (
     Stage(width=64, height=96, steps=8, cfg=2.0, sampler="euler_ancestral", scheduler="flow_match"),
     Stage(width=128, height=128, steps=8, denoise=0.6, sampler="dpmpp_sde", scheduler="beta", shift=7.0),
 )
-"""Twenty-five questions whether to stop: at each stage and each of 8 and 15 evaluations."""
+"""Stages with 25 checks of the cancel function: one per stage, and one per evaluation (8 and 15)."""
 
 
 def digest(picture: Any) -> str:
-    """SHA-256 of pixels."""
+    """Return the SHA-256 of pixels."""
     return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()
 
 
 def cancels(generator: Generator, every: int) -> int:
-    """Stop at each point of a run: nothing is evaluated after that, and every so often the next run is compared.
-
-    Gives how many points there were.
+    """Cancel a run at each check in turn; check that it ends there, and after every ``every``-th that the next run is
+    correct. Return the number of checks.
     """
     request = GenerationRequest(prompt="a red boat", negative="云", seed=42, stages=STEPS)
     wanted = digest(generator.generate(request).image)
@@ -69,7 +68,7 @@ def cancels(generator: Generator, every: int) -> int:
 
 
 def same_pixels(models: Path, folder: Path, request: GenerationRequest, seeds: int) -> None:
-    """Every way gives the very pixels of the first run, for ``seeds`` seeds."""
+    """Check that pictures made in each way have exactly the pixels of a first run, for ``seeds`` seeds."""
     config = StudioConfig(models=models, loras=folder / "loras", outputs=folder, model="tiny")
     write(config.loras / "ink.safetensors", 1)
     requests = [request.model_copy(update={"seed": 1000 + number}) for number in range(seeds)]
@@ -126,7 +125,7 @@ def _under_load(generator: Generator) -> Iterator[Ask]:
 
 @contextmanager
 def _queue(config: StudioConfig) -> Iterator[Ask]:
-    """Each picture as the third of three that wait."""
+    """Make each picture as the third of three queued jobs."""
     with closing(Studio(config)) as studio:
 
         def ask(request: GenerationRequest) -> str:

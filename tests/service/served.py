@@ -1,7 +1,7 @@
-"""``app.py`` with the quick studio in the place of the real one, for tests that stop a program from outside.
+"""Runs ``app.py`` with ``QuickStudio``, for tests that stop a program from outside.
 
-``python -m tests.service.served PAUSE LOADING [app.py's flags]``: seconds slept before every step, and while a model
-"is loaded".
+``python -m tests.service.served PAUSE LOADING [app.py's flags]``: the seconds to sleep before every step, and the
+seconds that loading a model takes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAUSE, LOADING = (float(each) for each in sys.argv[1:3]) if __name__ == "__main_
 
 
 class ServedStudio(QuickStudio):
-    """The quick studio, slowed down."""
+    """A ``QuickStudio`` with slow loading and steps."""
 
     def __init__(self, config: StudioConfig) -> None:
         super().__init__(config.outputs, PAUSE)

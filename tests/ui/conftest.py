@@ -1,4 +1,4 @@
-"""A real Chromium, pages served in this process, and eyes on every request that a page makes."""
+"""Fixtures for browser tests: a real Chromium, pages served by this process, and checks of all their requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 @contextmanager
 def served(studio: Studio, door: Door | None = None, **options: Any) -> Iterator[str]:
-    """Page and REST on a free port of this machine, as app.py serves them; gives the address."""
+    """Serve page and REST on a free port, as app.py does; yield the address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -54,7 +54,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 def _first_that_starts(playwright: Playwright) -> Browser:
-    """An installed Chromium, Chrome or Edge; else Playwright's own, fetched when it isn't here yet."""
+    """Launch an installed Chromium, Chrome or Edge, or else Playwright's own, downloaded if necessary."""
     path = next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
     ways: list[dict[str, Any]] = [{"executable_path": path}] if path else []
     ways += [{"channel": "chrome"}, {"channel": "msedge"}, {}]
@@ -82,7 +82,7 @@ def _scripted_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[s
 
 @pytest.fixture
 def scripted(_scripted_page: tuple[str, QuickPageStudio]) -> Iterator[QuickPageStudio]:
-    """The studio behind ``visit``'s page, quick and with nothing going on."""
+    """The studio of the page that ``visit`` opens; reset after each test."""
     studio = _scripted_page[1]
     yield studio
     studio.settle()
@@ -90,7 +90,7 @@ def scripted(_scripted_page: tuple[str, QuickPageStudio]) -> Iterator[QuickPageS
 
 @pytest.fixture
 def visit(_scripted_page: tuple[str, QuickPageStudio], visitor: Visit) -> Visit:
-    """Open the scripted studio's page as a new browser; keyword arguments are those of a browser context."""
+    """Open the scripted studio's page in a new browser context, to which keyword arguments are passed."""
 
     def open_page(**context: Any) -> Page:
         return visitor(_scripted_page[0], **context)
@@ -102,11 +102,10 @@ _OPEN = "try { localStorage.setItem('studio_everything', 'open') } catch { /* a 
 
 
 class IdlePages:
-    """Pages of finished tests, wiped and kept for the next ones.
+    """A pool of browser pages that tests reuse, with cookies and storage cleared.
 
-    A page that is loaded into a new browser context compiles all of Gradio's scripts again, which takes longer than
-    most tests. A wiped page has no cookies and no storage, so that the server and the scripts take it for a new
-    visitor's.
+    A page in a new browser context compiles all of Gradio's scripts again, which takes longer than most tests. Without
+    cookies and storage, server and scripts treat a reused page as a new visitor's.
     """
 
     def __init__(self, browser: Browser) -> None:
@@ -114,7 +113,7 @@ class IdlePages:
         self._idle: dict[str, list[Page]] = {}
 
     def take(self, options: dict[str, Any], folded: bool) -> Page:
-        """An empty page with these options of a browser context; its stages are shown folded or open."""
+        """Return an empty page with these browser context options; advanced settings are open unless ``folded``."""
         if idle := self._idle.get(repr((options, folded))):
             return idle.pop()
         context = self._browser.new_context(**options)
@@ -123,7 +122,7 @@ class IdlePages:
         return context.new_page()
 
     def give_back(self, page: Page, options: dict[str, Any], folded: bool) -> None:
-        """Wipe a page and keep it, or close it where a test opened or closed something beside it."""
+        """Clear a page and keep it; close its context instead if the test closed the page or opened others."""
         context = page.context
         if page.is_closed() or context.pages != [page]:
             context.close()
@@ -142,15 +141,15 @@ class IdlePages:
 
 @pytest.fixture(scope="session")
 def idle_pages(browser: Browser) -> IdlePages:
-    """The pages that tests of one process share, one after the other."""
+    """The pages that the tests of this process reuse."""
     return IdlePages(browser)
 
 
 @pytest.fixture
 def visitor(idle_pages: IdlePages) -> Iterator[Visit]:
-    """Open an address as a new browser, and see to it that no request leaves this machine and no script fails.
+    """Open an address as a new visitor; afterwards assert that no request left this machine and no script failed.
 
-    The stages are open, as this browser would have left them, unless everything is ``folded``.
+    Advanced settings are open, as if the visitor had opened them before, unless ``folded``.
     """
     used: list[tuple[Page, dict[str, Any], bool]] = []
     wrong: list[str] = []
@@ -185,7 +184,7 @@ def visitor(idle_pages: IdlePages) -> Iterator[Visit]:
 
 
 def arrive(page: Page, address: str | None = None) -> None:
-    """Go to the page, or load it again, and wait until it has put in what the browser remembers."""
+    """Open the page, or reload it, and wait until it has restored the settings saved in the browser."""
     if address is None:
         page.reload()
     else:
@@ -206,19 +205,19 @@ def ask(page: Page, prompt: str) -> None:
 
 
 def choose_model(page: Page, title: str) -> None:
-    """Choose a model by its title; it brings its stages along."""
+    """Choose a model by its title, which also sets its stages."""
     page.locator("#knob-model input").click()
     page.get_by_role("option", name=title).click()
 
 
 def apply_preset(page: Page, name: str) -> None:
-    """Choose a preset by its name and put it in."""
+    """Choose a preset by its name and apply it."""
     page.locator(".presets select").select_option(name)
     page.locator(".presets .apply").click()
 
 
 def set_number(page: Page, name: str, value: float) -> None:
-    """Type a number beside a slider."""
+    """Type a number into the field beside a slider."""
     field = page.locator(f"#knob-{name} input[type=number]")
     field.fill(str(value))
     expect(field).to_have_value(str(value))

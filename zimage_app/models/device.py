@@ -1,4 +1,7 @@
-"""The devices of this machine: the only place that asks torch about them. Knows no model."""
+"""The devices of this machine: lists them, measures their memory, and copies tensors to and from them.
+
+Only this module queries torch about devices.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ from zimage_app.domain.text import Text
 
 _Made = TypeVar("_Made")
 _CHUNK = 2**30
-"""Bytes of page-locked memory that are asked for at once: torch rounds up to powers of two."""
+"""Bytes of pinned memory allocated at once; a power of two, because torch rounds up to one."""
 _SPARE_MEMORY = 4 * 10**9
-"""Bytes of the computer's memory that page-locked memory leaves to everything else."""
+"""Bytes of the computer's memory that pinned memory must leave free."""
 ALIGNMENT = 256
-"""Bytes. What lies without a gap after a multiple of it is one matrix on the device, as q, k and v are."""
+"""Bytes. Tensors whose size is a multiple of it, such as q, k and v, are copied without gaps and form one matrix."""
 
 
 def best_device() -> torch.device:
-    """The accelerator of this machine, or its CPU."""
+    """Return this machine's accelerator, or its CPU if there is none."""
     for kind, backend in (("cuda", torch.cuda), ("xpu", torch.xpu), ("mps", torch.backends.mps)):
         if backend.is_available():
             return torch.device(kind)
@@ -34,7 +37,7 @@ def best_device() -> torch.device:
 
 
 def device_names() -> dict[str, str]:
-    """The devices of this machine as torch names them, the best first, each with the name that its maker gave it."""
+    """Return this machine's devices, best first: torch's name -> the manufacturer's name."""
     names = {
         f"{kind}:{index}": backend.get_device_name(index)
         for kind, backend in (("cuda", torch.cuda), ("xpu", torch.xpu))
@@ -47,7 +50,7 @@ def device_names() -> dict[str, str]:
 
 
 def named_device(name: str) -> torch.device:
-    """The device of that name, as in ``cuda:0``; raises ModelError for one that is not on this machine."""
+    """Return the device with a name such as ``cuda:0``; raises ModelError if this machine has no such device."""
     known = device_names()
     if name not in known and f"{name}:0" not in known:
         offered = ", ".join(known)
@@ -61,19 +64,19 @@ def named_device(name: str) -> torch.device:
 
 
 def device_title(device: torch.device) -> str:
-    """A device by its maker's name, with the version of its driver where it has one of its own."""
+    """Return the manufacturer's name and driver version of a CUDA or HIP device; the device type of others."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return device.type
     try:
         pynvml.nvmlInit()
         driver = pynvml.nvmlSystemGetDriverVersion()
-    except pynvml.NVMLError:  # AMD's
+    except pynvml.NVMLError:  # an AMD device
         driver = f"HIP {torch.version.hip}"
     return f"{torch.cuda.get_device_name(device)}, driver {driver}"
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device with a memory of its own; None for others."""
+    """Return the free bytes of a device with its own memory; None for other devices."""
     backend = {"cuda": torch.cuda, "xpu": torch.xpu}.get(device.type)
     if backend is None or not backend.is_available():
         return None
@@ -83,7 +86,7 @@ def free_memory(device: torch.device) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class DeviceUse:
-    """How much of an accelerator's memory is taken."""
+    """Memory use of an accelerator."""
 
     name: str
     used: int
@@ -92,7 +95,7 @@ class DeviceUse:
 
 
 def device_use() -> DeviceUse | None:
-    """The accelerator's memory; None before anything was computed on it, because asking would take some of it."""
+    """Return the accelerator's memory use; None before its first use, because the query itself would take memory."""
     for kind, backend in (("CUDA", torch.cuda), ("XPU", torch.xpu)):
         if backend.is_available() and backend.is_initialized():
             free, total = backend.mem_get_info()
@@ -103,7 +106,7 @@ def device_use() -> DeviceUse | None:
 
 
 def attention_kernels() -> tuple[str, ...]:
-    """The kernels that torch's scaled dot product attention may choose from, quickest first."""
+    """Return the kernels that torch's scaled dot product attention may choose from, fastest first."""
     switches: dict[str, Callable[[], bool]] = {
         "cuDNN": torch.backends.cuda.cudnn_sdp_enabled,
         "flash": torch.backends.cuda.flash_sdp_enabled,
@@ -115,14 +118,14 @@ def attention_kernels() -> tuple[str, ...]:
 
 
 def cuda_capability(device: torch.device) -> tuple[int, int] | None:
-    """The compute capability of an NVIDIA device; None for others, which count differently."""
+    """Return the compute capability of an NVIDIA device; None for other devices."""
     if device.type != "cuda" or torch.version.hip is not None or not torch.cuda.is_available():
         return None
     return torch.cuda.get_device_capability(device)
 
 
 def empty_cache() -> None:
-    """Give memory that is no longer used back to the device, as after a model was unloaded."""
+    """Release cached memory that is no longer used, such as after a model was unloaded."""
     gc.collect()
     for backend, caches in ((torch.cuda, torch.cuda), (torch.xpu, torch.xpu), (torch.backends.mps, torch.mps)):
         if backend.is_available():
@@ -130,17 +133,17 @@ def empty_cache() -> None:
 
 
 def works_ahead(device: torch.device) -> bool:
-    """Whether work is queued on a device (in CUDA's streams), so that the host needs not wait for each piece."""
+    """Return whether a device executes work asynchronously, in CUDA streams."""
     return device.type == "cuda" and torch.cuda.is_available()
 
 
 def aligned(size: int) -> int:
-    """Bytes that ``size`` bytes take where what follows begins at a multiple of ALIGNMENT."""
+    """Round ``size`` up to a multiple of ALIGNMENT."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def fetch(tensor: Tensor) -> Callable[[], Tensor]:
-    """Begin to bring a tensor to the computer's memory; gives what waits until it is there."""
+    """Start copying a tensor to the computer's memory; return a function that waits for the copy and returns it."""
     if not works_ahead(tensor.device):
         home = tensor.cpu()
         return lambda: home
@@ -156,7 +159,7 @@ def fetch(tensor: Tensor) -> Callable[[], Tensor]:
 
 
 def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
-    """How long some work takes on a device, with nothing before it left to do."""
+    """Return the seconds that ``work`` takes on a device, after all earlier work is finished."""
     _finish(device)
     begun = time.perf_counter()
     work()
@@ -170,23 +173,23 @@ def _finish(device: torch.device) -> None:
 
 
 class Copies(Protocol):
-    """Copies to a device, beside its arithmetic where it can do both."""
+    """Copies tensors to a device, concurrently with computation if the device can do both."""
 
     def may_write(self) -> None:
-        """What is copied from now on may overwrite all that the arithmetic asked for so far reads."""
+        """Let later copies wait for the computation queued so far, so that they may overwrite what it reads."""
         ...
 
     def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], _Made]) -> tuple[_Made, object]:
-        """Call ``fill`` with what copies (target, source); gives what it made and what its arrival is known by."""
+        """Call ``fill`` with a function that copies (target, source); return its result and an event for ``wait``."""
         ...
 
     def wait(self, arrival: object) -> None:
-        """The arithmetic that is asked for from now on comes after an arrival; the host doesn't wait."""
+        """Let computation queued from now on wait for the copies of an event; doesn't block the host."""
         ...
 
 
 class CopiesInTurn:
-    """Copies of a device that does one thing after the other."""
+    """Synchronous copies."""
 
     def may_write(self) -> None:
         """See ``Copies``."""
@@ -200,7 +203,7 @@ class CopiesInTurn:
 
 
 class CopiesBeside:
-    """CUDA's: in a stream of their own."""
+    """Asynchronous copies in a separate CUDA stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -228,27 +231,27 @@ def _copy(target: Tensor, source: Tensor) -> None:
 
 
 def copies_to(device: torch.device) -> Copies:
-    """How weights come to a device."""
+    """Return the way to copy weights to a device."""
     return CopiesBeside(device) if works_ahead(device) else CopiesInTurn()
 
 
 def home_memory(device: torch.device) -> Callable[[Tensor], Tensor]:
-    """What brings weights into the computer's memory, from where they visit a device.
+    """Return a function that moves weights to the computer's memory, to be streamed to a device from there.
 
-    For CUDA that is page-locked memory, which is copied from beside the arithmetic, as long as enough is left.
+    For CUDA that is pinned memory, which allows asynchronous copies, as long as enough memory is free.
     """
     return _PageLocked() if works_ahead(device) else lambda tensor: tensor.cpu()
 
 
 class _PageLocked:
-    """Copies tensors into page-locked memory."""
+    """Copies tensors into pinned memory."""
 
     def __init__(self) -> None:
         self._chunk = torch.empty(0, dtype=torch.uint8)
         self._used = 0
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        """The tensor's copy; in ordinary memory where too little is left, which is slower to copy from."""
+        """Return a copy of the tensor; in pageable memory, which is slower to copy from, if too little is free."""
         size = tensor.nbytes
         if self._used + size > self._chunk.nbytes and not self._more(size):
             return tensor.cpu()

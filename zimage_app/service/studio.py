@@ -115,7 +115,7 @@ class Studio:
         self.default_model = self._found(default_model(config), config.shelves).card.name
 
     def cards(self) -> tuple[ModelCard, ...]:
-        """The models that are on this machine; where others make the pictures, all that are known."""
+        """Return the models on this machine, or all known ones if pictures are made by remote runners."""
         anywhere = not self._config.runner.is_local
         sources = [source for source in list_models(self._config.shelves) if source.present or anywhere]
         names = {source.card.name for source in sources}
@@ -135,7 +135,7 @@ class Studio:
         return self._found(name, self._config.visitors_shelves)
 
     def _found(self, name: str, shelves: Shelves) -> ModelSource:
-        """A model; where others make the pictures, its files need not be here. Raises ModelError."""
+        """Return a model by name; its files need not be on this machine if runners are remote. Raises ModelError."""
         return find_model(name, shelves) if self._config.runner.is_local else look_up(name, shelves)
 
     def width(self, model: str) -> int | None:
@@ -260,7 +260,7 @@ class Studio:
         return upscaled(picture.record.request, kept.sha256, (kept.width, kept.height), self.card(model), asked)
 
     def kept_input(self, picture: SavedPicture, owner: str = "") -> KeptPicture:
-        """A picture of the history, kept to be started from; raises StorageError where it has gone or can't be kept."""
+        """Store a history picture as a start picture; raises StorageError if its file can't be read or stored."""
         try:
             data = picture.read()
         except OSError as error:
@@ -292,7 +292,7 @@ class Studio:
         return self._jobs.view(job_id)
 
     def run_of(self, job_id: str, owner: str) -> tuple[JobView, GenerationPlan] | None:
-        """A run with its plan, as long as it is remembered; None also where this owner may not see it."""
+        """Return a job's view and plan; None if they are no longer known, or this owner may not see them."""
         tracked = self._jobs.progress.get(job_id)
         if tracked is None or tracked.plan is None or not may_see(tracked.view.owner, owner, shared=self.shared):
             return None
@@ -358,7 +358,7 @@ class Studio:
         self._jobs.pause(paused)
 
     def warnings(self) -> tuple[Text, ...]:
-        """What is wrong with the queue, with saving pictures and with runners; for the owner of the machine."""
+        """Return current problems of the queue, of saving pictures and of runners, for the owner of the machine."""
         troubles = (status.trouble for status, _ in self.runners())
         return (*self._jobs.warnings, *(trouble for trouble in troubles if trouble is not None))
 
@@ -375,11 +375,11 @@ class Studio:
         return held or self.history.find(picture_id, owner)
 
     def loaded(self) -> LoadedModel | None:
-        """The model that is in memory; of several the first device's that has one."""
+        """Return the model in memory, the first one if there are several devices; None if there is none."""
         return next((loaded for slot in self._slots if (loaded := slot.loaded())), None)
 
     def runners(self) -> tuple[tuple[RunnerStatus, str | None], ...]:
-        """Every runner as it is now, with the id of the job that it has; those that others fall back on come last."""
+        """Return the status of every runner with the id of its job; fallback runners come last, without a job."""
         working = self._jobs.runners()
         behind = [runner.status() for runner in self._elsewhere] if self._local else []
         return (*working, *((status, None) for status in behind))
@@ -389,27 +389,27 @@ class Studio:
         return self._jobs.progress.queue()
 
     def details(self) -> tuple[Section, ...]:
-        """Versions, model, machine and folders, for a bug report."""
+        """Return versions, model, machine, folders and runners, for a bug report."""
         return (*details(self._config, self.monitor, self.loaded(), self.warnings()), runner_section(self.runners()))
 
     @property
     def suggested_model(self) -> str | None:
-        """The copy of Z-Image-Turbo that suits this machine's largest card; None where no card tells its memory."""
+        """The variant of Z-Image-Turbo that suits this machine's largest GPU; None if no GPU reports its memory."""
         cards = [gpu.memory.total for gpu in self.monitor.machine().gpus if gpu.memory is not None]
         return suggested(max(cards)) if cards else None
 
     @property
     def device(self) -> str | None:
-        """Where models compute, as in ``cuda:1``; None: on the best device that there is."""
+        """The first runner's device, such as ``cuda:1``; None: the best device of this machine."""
         return self._slots[0].device
 
     def use_device(self, name: str | None) -> None:
-        """Use another device from the next picture on, and unload the model.
+        """Unload the model, and use another device from the next picture on; None: the best one.
 
         Raises:
             ModelError: this machine has no such device.
-            GenerationError: a picture is being made, or the devices were settled when the app started.
-            ForbiddenError: strangers can reach the page, who may not choose.
+            GenerationError: a picture is being made, or devices or runners were set by flags when the app started.
+            ForbiddenError: the page is shared with strangers.
         """
         from zimage_app.models.device import named_device  # imports torch, which takes seconds
 
@@ -431,7 +431,7 @@ class Studio:
         self._between_jobs(self._local[0], change)
 
     def unload(self) -> None:
-        """Unload the model; the next picture loads it again.
+        """Unload the models; the next picture loads one again.
 
         Raises:
             GenerationError: a picture is being made.
@@ -440,7 +440,7 @@ class Studio:
             self._between_jobs(runner, slot.clear)
 
     def _between_jobs(self, runner: LocalRunner, work: Callable[[], None]) -> None:
-        """Have a runner do something with its model; raises GenerationError where a picture keeps it busy."""
+        """Run ``work`` in a runner's thread between jobs; raises GenerationError if a picture keeps it busy."""
         command = runner.command(work)
         try:
             command.result(_COMMAND_SECONDS)
@@ -459,7 +459,7 @@ class Studio:
         self.models.close()
         self.groups.close()
         self._jobs.close()
-        for runner in self._elsewhere:  # those that others fall back on too, whom the dispatcher doesn't know
+        for runner in self._elsewhere:  # the dispatcher doesn't close fallback runners
             runner.close(_RUNNER_SECONDS)
         self.history.close()
 
@@ -468,7 +468,7 @@ class Studio:
         return make_plan(request, self.card(model), lora_name=self.loras.name_of, wildcard=self.wildcards.lines)
 
     def workflow(self, request: GenerationRequest, model: str, form: Form) -> tuple[dict[str, Any], list[Text]]:
-        """A request as a ComfyUI workflow, and what to know of it; raises what ``plan`` does, and ``exported``."""
+        """Export a request as a ComfyUI workflow with notes for the user; raises as ``plan`` and ``exported`` do."""
         source = self._source(model)
         plan = self.plan(request, model)
         return exported(plan, source.card.name, file_names(source, self.loras, plan.request), form)
@@ -494,7 +494,7 @@ class Studio:
         return runners_elsewhere(choice, making)
 
     def _all_runners(self) -> list[Runner]:
-        """The runners that are given jobs."""
+        """Return the runners that the dispatcher assigns jobs to."""
         if self._local and self._elsewhere:
             behind = itertools.cycle(self._elsewhere)
             return [FallbackRunner(runner, next(behind)) for runner in self._local]

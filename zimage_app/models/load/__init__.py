@@ -1,1 +1,1 @@
-"""From files to networks in memory: the plan for the device's memory, then the loading."""
+"""Loads models from files: ``memory_plan.py`` decides where the weights go, ``loader.py`` loads them."""

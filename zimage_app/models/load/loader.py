@@ -1,7 +1,4 @@
-"""From a model's folder to Components: strict, from local files only, and judged before anything big is read.
-
-Knows layouts and the three networks; knows neither samplers nor pages.
-"""
+"""Loads a model's Components from local files, which are fully checked before any weights are read."""
 
 from __future__ import annotations
 
@@ -47,20 +44,20 @@ FLUX_PREVIEW = PreviewFactors(
     ),
     bias=(-0.0329, -0.0718, -0.0851),
 )
-"""For latents of Flux's autoencoder, which Z-Image uses (HOW-IT-COMPUTES.md section 2)."""
+"""Preview factors for latents of Flux's autoencoder, which Z-Image uses (HOW-IT-COMPUTES.md section 2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
-    """What is being read, and how much of the whole is done."""
+    """The network that is being read, and the progress of the whole model."""
 
     part: Text
     fraction: float
-    """0…1, by parameters."""
+    """Fraction of the parameters read, 0…1."""
 
 
 class _Watch:
-    """Tells how far reading is, and stops it when nobody wants the model any more."""
+    """Reports the progress of reading, and stops it when it is cancelled."""
 
     def __init__(
         self,
@@ -74,14 +71,14 @@ class _Watch:
         self._cancelled = cancelled
 
     def read(self, title: Text, parameters: int) -> None:
-        """A tensor of so many numbers is about to be read. Raises LoadingCancelled."""
+        """Report that a tensor with this many numbers is read next; raises LoadingCancelled."""
         _stop_where(self._cancelled)
         if self._progress is not None:
             self._progress(LoadProgress(title, self._done / self._total))
         self._done += parameters
 
     def done(self) -> None:
-        """All is read."""
+        """Report that everything is read."""
         if self._progress is not None:
             self._progress(LoadProgress(Text("done", "完成"), 1.0))
 
@@ -97,14 +94,13 @@ def load_components(
     progress: Callable[[LoadProgress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Components:
-    """Load a model as ``plan`` says, its parts from wherever ``source`` has them.
+    """Load the parts of a model from the locations in ``source``, placed according to ``plan``.
 
-    ``progress`` is told before every tensor; ``cancelled`` is asked as often, and between
-    the parts while they are judged.
+    ``progress`` and ``cancelled`` are called before every tensor, and ``cancelled`` also between the checks of parts.
 
     Raises:
         ModelError: names the file, what is wrong with it and what to do.
-        LoadingCancelled: ``cancelled`` said so.
+        LoadingCancelled: ``cancelled`` returned True.
     """
     _stop_where(cancelled)
     files = model_files(source)
@@ -128,7 +124,7 @@ def load_components(
 
 
 def check_model(source: ModelSource) -> None:
-    """Judge a model's files as ``load_components`` does, and read nothing big.
+    """Check a model's files as ``load_components`` does, without reading weights.
 
     Raises:
         ModelError: names the file, what is wrong with it and what to do.
@@ -139,7 +135,7 @@ def check_model(source: ModelSource) -> None:
 
 
 def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan) -> FastTransformer:
-    """A transformer alone, from one safetensors or GGUF file and its config (keys left out take the class's value).
+    """Load only a transformer, from a safetensors or GGUF file and its config (missing keys take the class's defaults).
 
     Raises ModelError as ``load_components`` does.
     """
@@ -148,7 +144,7 @@ def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan)
 
 
 def _origin(part: Network, plan: MemoryPlan) -> Callable[[str], Tensor]:
-    """Reads weights again as they were loaded: from the files, in a mapping of its own."""
+    """Return a function that reads a weight from its file again, as it was loaded."""
     return part.contents(plan).again
 
 
@@ -166,7 +162,7 @@ def _fill(part: Network, plan: MemoryPlan, watch: _Watch) -> Any:
 
 
 def _open_parts(files: ModelFiles, cancelled: Callable[[], bool] | None = None) -> tuple[Network, Network, Network]:
-    """Text encoder, transformer and VAE, each judged alone and then together. Raises LoadingCancelled."""
+    """Open text encoder, transformer and VAE; check each, then their compatibility. Raises LoadingCancelled."""
     text = open_network(TEXT_ENCODER, files.text_encoder)
     _stop_where(cancelled)
     transformer = open_network(TRANSFORMER, files.transformer)
@@ -185,7 +181,7 @@ def _open_parts(files: ModelFiles, cancelled: Callable[[], bool] | None = None) 
 
 
 def _tokenizer(folder: Path, text: Network) -> Tokenizer:
-    """The folder's tokenizer, none of whose ids may lie outside the text encoder's table."""
+    """Load the folder's tokenizer; raises ModelError if it has more tokens than the text encoder's embedding."""
     tokenizer = load_tokenizer(folder)
     known = text.module.config.vocab_size
     if tokenizer.size > known:
@@ -212,7 +208,7 @@ def _agree(part: Network, name: str, other: Network, other_name: str) -> None:
 
 
 def _preview(folder: Path) -> PreviewFactors:
-    """The folder's own ``preview.json``, where it has one."""
+    """Return the factors in the folder's ``preview.json``, or ``FLUX_PREVIEW`` if it has none."""
     path = folder / "preview.json"
     if not path.is_file():
         return FLUX_PREVIEW

@@ -1,4 +1,7 @@
-"""Whether a model fits into the memory of a device, and what to do where it does not: decided before it is loaded."""
+"""Decides before loading whether a model fits into a device's memory, and which weights are streamed if it doesn't.
+
+Streamed weights stay in the computer's memory and are copied to the device when they are used.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,18 @@ from zimage_app.models.weights.placement import Holding, MemoryPlan, plan_for
 from zimage_app.models.weights.weight_file import Entry, Weights
 
 _COPIED_PER_SECOND = 25e9
-"""Bytes, from page-locked memory over PCIe 4 with 16 lanes. Derived, not measured."""
+"""Bytes copied per second from pinned memory over PCIe 4 x16. Derived, not measured."""
 _BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:attention|feed_forward)\.")
-"""Weights of a main block that may wait elsewhere, in every tool's names."""
+"""Matches the weights of main blocks that can be streamed, in all known naming schemes."""
 
 
 def plan_memory(source: ModelSource, device: str | None = None, most: int | None = None) -> MemoryPlan:
-    """The device and dtype for a model, and where its weights wait.
+    """Choose the device and dtype for a model, and which weights are streamed.
 
-    ``device`` overrides the choice of device, ``most`` (bytes) what may be taken of its memory.
+    ``device`` overrides the choice of device; ``most`` limits the bytes used of its memory.
 
     Raises:
-        ModelError: the model's files are not whole, or this machine has no such device.
+        ModelError: the model's files are incomplete, or this machine has no such device.
     """
     place = best_device() if device is None else named_device(device)
     files = model_files(source)
@@ -42,10 +45,11 @@ def plan_memory(source: ModelSource, device: str | None = None, most: int | None
 
 
 def fitted(plan: MemoryPlan, sizes: ModelSizes, free: int | None, card: ModelCard) -> MemoryPlan:
-    """The plan that is quickest of those that ``free`` bytes are enough for.
+    """Return the fastest plan that fits into ``free`` bytes.
 
-    Everything on the device; else the text encoder, which is needed for a moment per prompt, visits it layer by layer;
-    else as many main blocks of the transformer visit it as must. ``card`` says what a usual picture is.
+    In order of preference: everything stays on the device; the text encoder, used only once per prompt, is streamed
+    layer by layer; in addition, as few main blocks of the transformer as necessary are streamed, or all if nothing
+    fits. ``card`` defines a typical picture for the time estimate.
     """
     if free is None or sizes.resident + sizes.text <= free:
         return plan
@@ -66,7 +70,7 @@ def fitted(plan: MemoryPlan, sizes: ModelSizes, free: int | None, card: ModelCar
 
 
 def _with_visitors(plan: MemoryPlan, sizes: ModelSizes, free: int, evaluations: int) -> MemoryPlan:
-    """The plan with as few visiting blocks as must; ``evaluations`` are those of a usual picture."""
+    """Return the plan with as few streamed blocks as necessary; ``evaluations`` is the number of a typical picture."""
     everyone = len(sizes.blocks)
     count = next((n for n in range(1, everyone) if _needed(sizes, n) <= free), everyone)
     held, copied = _needed(sizes, count), sum(sizes.blocks) * count / everyone
@@ -87,12 +91,12 @@ def _with_visitors(plan: MemoryPlan, sizes: ModelSizes, free: int, evaluations: 
 
 
 def needed(plan: MemoryPlan, sizes: ModelSizes) -> int:
-    """Bytes that a plan takes on its device."""
+    """Return the bytes that a plan needs on its device."""
     return _needed(sizes, plan.visitors) + (0 if plan.stream_text else sizes.text)
 
 
 def _needed(sizes: ModelSizes, visitors: int) -> int:
-    """Bytes on the device without the text encoder: visitors have two places there, whatever their number."""
+    """Return the bytes on the device without the text encoder; streamed blocks share two buffers."""
     if visitors == 0:
         return sizes.resident
     staying = sum(sizes.blocks) * (1 - visitors / len(sizes.blocks))
@@ -104,13 +108,13 @@ def _more(reason: Text, en: str, zh: str) -> Text:
 
 
 def _evaluations(card: ModelCard) -> int:
-    """Evaluations of the transformer for a picture with a card's own stages, none skipped; both of CFG are one."""
+    """Return the transformer evaluations of a picture with a card's own stages, none skipped; a CFG pair is one."""
     plan = make_plan(GenerationRequest(prompt="-"), card)
     return sum(stage.evaluations // stage.conditions for stage in meaning(plan).stages)
 
 
 def sizes_of(files: ModelFiles, plan: MemoryPlan) -> ModelSizes:
-    """How large a model's weights are on the plan's device, from their files' headers alone."""
+    """Return the sizes of a model's weights on the plan's device, from the headers of their files."""
     blocks: dict[int, int] = {}
     rest = _held(files.vae.weights, plan)
     for key, entry in files.transformer.weights.entries.items():
@@ -129,7 +133,7 @@ def _held(weights: Weights, plan: MemoryPlan) -> int:
 
 
 def _bytes(entry: Entry, plan: MemoryPlan) -> int:
-    """Roughly what a weight takes on the device: packed ones as much as in the file, where they stay so."""
+    """Estimate a weight's bytes on the device; weights that stay packed take as much as in the file."""
     numbers = math.prod(entry.shape)
     packed = bool(entry.packing) or (entry.dtype.itemsize == 1 and plan.capability is not None)
     return (entry.stored or numbers) if packed else numbers * plan.dtype.itemsize

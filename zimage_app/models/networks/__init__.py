@@ -1,1 +1,1 @@
-"""The three networks as the engine calls them: transformer, text encoder, VAE, each around its stock module."""
+"""The networks: transformer, text encoder, VAE and ESRGAN upscalers. ``networks.py`` builds the first three."""

@@ -1,6 +1,7 @@
-"""Attention over sequences that lie end to end in one row, one of which may be held against a second caption.
+"""Attention over rows of tokens. A row may hold several packed sequences, the first of which may be guided.
 
-Shapes: q, k, v (rows, N, heads, head); what comes out is (rows, N, D), all heads side by side. Knows no weights.
+A guided sequence has a second caption, whose attention is combined with that of the first. Shapes: q, k, v
+(rows, N, heads, head); the result is (rows, N, D), with the heads concatenated.
 """
 
 from __future__ import annotations
@@ -16,36 +17,40 @@ from zimage_app.models.networks.kernels import Attend
 
 
 class Guided(NamedTuple):
-    """The first sequence of a row is [picture, caption, other caption]; where they lie, and what becomes of them.
+    """Attention guidance of the first sequence, which is [picture, caption, other caption].
 
-    Its picture attends once to itself and its caption and once to itself and the other caption; ``combine`` makes one
-    result of both. The other caption attends to the picture and itself.
+    The picture attends to itself and its caption, and separately to itself and the other caption; ``combine`` merges
+    both results. The other caption attends to the picture and itself.
     """
 
     picture: int
-    """Tokens, with padding."""
+    """Number of the picture's tokens, with padding."""
     caption: int
+    """Number of the caption's tokens, with padding."""
     combine: Combine
     captions: bool
-    """The caption's tokens are combined with those at the same places of the other one, too."""
+    """Whether the caption's tokens are also combined with those at the same positions of the other caption."""
 
 
 class Sequences(NamedTuple):
-    """How the tokens of a row belong together, and what else attention must know of them."""
+    """The sequences in the rows, and further inputs of attention."""
 
     lengths: tuple[int, ...] | None = None
-    """Cuts one row of packed sequences apart: exact, and no mask that would keep the fast kernels away."""
+    """Lengths of the sequences packed in a single row; None if every row is one sequence.
+
+    They are computed separately, because masks would rule out the fast kernels.
+    """
     guided: Guided | None = None
     value_scale: Tensor | None = None
-    """(rows, N, 1, 1): factors of the values; None is the same as ones."""
+    """(rows, N, 1, 1): factors of the values; None means ones."""
 
 
 WHOLE = Sequences()
-"""Every row is one sequence."""
+"""One sequence per row."""
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, attend: Attend) -> Tensor:
-    """Every token attends to its whole sequence."""
+    """Compute attention of every token to its whole sequence."""
     if sequences.value_scale is not None:
         v = v * sequences.value_scale
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
@@ -80,22 +85,22 @@ def _guided(parts: tuple[Tensor, Tensor, Tensor], guided: Guided, attend: Attend
 
 
 def _beside(x: Tensor, guided: Guided) -> Tensor:
-    """[picture, other caption] of [picture, caption, other caption]."""
+    """Cut [picture, other caption] out of [picture, caption, other caption]."""
     return torch.cat([x[:, :, : guided.picture], x[:, :, guided.picture + guided.caption :]], 2)
 
 
 def _in_two_passes(q: Tensor, k: Tensor, v: Tensor, guided: Guided, attend: Attend) -> tuple[Tensor, Tensor]:
-    """What [picture, caption] and [picture, other caption] attend to, each by itself."""
+    """Compute attention within [picture, caption] and within [picture, other caption] separately."""
     until = guided.picture + guided.caption
     own = attend(q[:, :, :until], k[:, :, :until], v[:, :, :until])
     return own, attend(_beside(q, guided), _beside(k, guided), _beside(v, guided))
 
 
 def _with_shared_scores(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> tuple[Tensor, Tensor]:
-    """The same; attention to the picture, nearly all of it, is computed once.
+    """Compute the same as ``_in_two_passes``, but attention to the picture, most of the work, only once.
 
-    Attention to keys A and B together is z_a + sigmoid(l_b - l_a) (z_b - z_a), where l are the logarithms of the sums
-    of exponentials over A and B.
+    Attention to keys A and B together is z_a + sigmoid(l_b - l_a) (z_b - z_a), where l_a and l_b are the log-sum-exps
+    of the scores over A and B.
     """
     picture, until = guided.picture, guided.picture + guided.caption
     kernel = _KERNELS[q.device.type]
@@ -119,4 +124,4 @@ def _cpu_kernel(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 _KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {"cpu": _cpu_kernel}
-"""By device: attention (rows, heads, N, head) with its log-sum-exp (rows, heads, N), which torch's public one lacks."""
+"""Device type -> attention (rows, heads, N, head) with its log-sum-exp (rows, heads, N), unlike torch's public API."""

@@ -1,7 +1,7 @@
-"""The autoencoder: the module that its weights are loaded into, under diffusers' names, and its forward.
+"""The autoencoder (VAE) as a torch module, with diffusers' parameter names.
 
-Computes what diffusers' ``AutoencoderKL`` computes, bit by bit, and writes into what it made itself where it can: the
-largest pictures take less memory and time so. Shapes: latents (1, C, h, w), pictures (1, 3, 8h, 8w).
+Computes bit for bit what diffusers' ``AutoencoderKL`` computes, but uses in-place operations on its own intermediate
+results, which saves memory and time. Shapes: latents (1, C, h, w), pictures (1, 3, 8h, 8w).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 _EPS = 1e-6
 _LEVELS = 4
-"""Widths of a network that makes pictures smaller eightfold: it halves them between two levels."""
+"""Number of resolution levels; the size is halved between two levels, so eightfold in total."""
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """What a config.json says, under its names; what it leaves out has diffusers' values."""
+    """The settings in a config.json, under the same names, with diffusers' defaults."""
 
     in_channels: int = 3
     out_channels: int = 3
@@ -49,7 +49,7 @@ class _Resnet(nn.Module):
 
 
 class _Attention(nn.Module):
-    """One head over all cells."""
+    """Self-attention with a single head over all latent cells."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _Doubling(nn.Module):
 
 
 class _Level(nn.Module):
-    """Resnets at one width, and what brings the next level's size about, if there is one."""
+    """Base of the levels of encoder and decoder: residual blocks, then a layer that changes the size, if any."""
 
     def __init__(self, widths: tuple[int, int], count: int, groups: int) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class _Decoder(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Both halves, and the convolutions between them where a model has them."""
+    """Encoder and decoder, and the 1 x 1 convolutions between them if the model has them."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()

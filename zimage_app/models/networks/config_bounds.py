@@ -1,7 +1,7 @@
-"""Bounds on a network's config, checked before a module is built from it: what a config may say of sizes and counts.
+"""Upper bounds of the sizes and counts in a network's config, checked before a module is built from it.
 
-Building takes memory for every layer, and some for every position and channel, long before weights are looked at. A
-wrong config within these bounds costs seconds; then its tensors do not fit the file's, which is told.
+Building a module takes time and memory that grow with the config's values, before any weights are checked. A wrong
+config within the bounds costs seconds; then its tensors don't match the file, which is reported.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _MOST = {
     "head_dim": 2**10,
     "vocab_size": 2**20,
 }
-"""Each at least five times of what the published models have."""
+"""Setting -> maximum, at least five times the published models' value."""
 _MAX_OF_ANY = 2**24
-"""Any other whole number: token ids, positions, frequencies."""
+"""Maximum of all other numbers, such as token ids, positions and frequencies."""
 _LONGEST = 256
-"""Any list or text."""
+"""Maximum length of lists, mappings and texts."""
 
 
 def check_bounds(config: Mapping[str, Any]) -> None:
-    """Compare a config with the bounds.
+    """Check a config against the bounds.
 
     Raises:
-        ValueError: names the setting and what it may be at most.
+        ValueError: names the setting and its maximum.
     """
     for name, value in _values(config):
         if isinstance(value, str | list | dict) and len(value) > _LONGEST:
@@ -54,7 +54,7 @@ def check_bounds(config: Mapping[str, Any]) -> None:
 
 
 def _values(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every value by its name, a list's entries by the list's; none deeper than a config is."""
+    """Yield every setting's name and value, including nested ones; entries of a list have the list's name."""
     waiting: list[tuple[str, Any]] = list(config.items())
     while waiting:
         name, value = waiting.pop()

@@ -1,7 +1,8 @@
-"""Models of the ESRGAN kind, which enlarge pictures: the network, and how it is read from the files that go around.
+"""ESRGAN upscalers: the network, and a reader for the common kinds of files.
 
-The network is RRDBNet (arXiv 1809.00219), with Real-ESRGAN's pixel-unshuffle in front of it where it enlarges by less
-than its layers do (arXiv 2107.10833). Its size is read from its weights. The files name the same layers in three ways.
+The network is RRDBNet (arXiv 1809.00219). If the model's scale is smaller than that of its layers, a pixel-unshuffle
+precedes it, as in Real-ESRGAN (arXiv 2107.10833). The network's size is derived from the weights. There are three
+naming schemes for the same layers.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 
 MAX_BYTES = 512 * 2**20
-"""Of a file, and of what it unpacks to; the usual ones have 67 million."""
+"""Maximum bytes of a file, and of its unpacked contents; the usual files have 67 million."""
 _RDBS = 3
 """Residual dense blocks of an RRDB."""
 _CONVS = 5
@@ -34,7 +35,7 @@ _RESIDUAL = 0.2
 _SLOPE = 0.2
 _CHANNELS = 3
 _WRAPPERS = ("params_ema", "params", "state_dict", "model")
-"""Under which training programs keep the weights in their files; the first is the better one."""
+"""Keys under which training programs store the weights; ``params_ema`` is preferred to ``params``."""
 _NAMES = (
     (r"^RRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."),
     (r"^trunk_conv\.", "conv_body."),
@@ -44,24 +45,24 @@ _NAMES = (
     (r"^model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.", r"body.\1.rdb\2.conv\3."),
     (r"^model\.1\.sub\.\d+\.", "conv_body."),
 )
-"""Other programs' names of layers -> Real-ESRGAN's."""
+"""Other programs' layer names -> Real-ESRGAN's."""
 _NUMBERED = re.compile(r"model\.(\d+)\.(weight|bias)")
-"""The layers behind the blocks where they have no names: those that double the size, and two more."""
+"""Matches numbered layers after the blocks: those that double the size, then two more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upscaler:
-    """A model that enlarges pictures, on the CPU."""
+    """An upscaling model on the CPU."""
 
     network: nn.Module
     """(1, 3, h, w) in 0…1 -> (1, 3, scale h, scale w)."""
     scale: int
     sha256: str
-    """Of its file."""
+    """Hash of the model's file."""
 
 
 def read_upscaler(path: Path) -> Upscaler:
-    """Read a model of the ESRGAN kind; from ``.pth`` only tensors are taken, whatever else stands in it.
+    """Read an ESRGAN model; a ``.pth`` is unpickled safely, as tensors and plain values only.
 
     Raises:
         ModelError: the file can't be read, is too large, is damaged, or holds another kind of model.
@@ -84,7 +85,7 @@ def read_upscaler(path: Path) -> Upscaler:
 
 
 class _DenseBlock(nn.Module):
-    """A residual dense block: five convolutions, of which each reads what all before it made."""
+    """A residual dense block: five convolutions, each of which reads the input and all earlier outputs."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -122,7 +123,7 @@ class _RRDBNet(nn.Module):
     """The whole network."""
 
     def __init__(self, shuffle: int, features: int, growth: int, blocks: int, doublings: int) -> None:
-        """``shuffle``: how many times smaller the picture is made first, its pixels kept as channels."""
+        """``shuffle`` is the factor of the pixel-unshuffle; 1 without one."""
         super().__init__()
         self._shuffle = shuffle
         self._doublings = doublings
@@ -156,10 +157,10 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def _network(tensors: Mapping[str, Tensor]) -> tuple[nn.Module, int]:
-    """The network that these weights are of, and its scale.
+    """Build the network of these weights; return it and its scale.
 
     Raises:
-        KeyError, RuntimeError, ValueError: they are of another network.
+        KeyError, RuntimeError, ValueError: the weights belong to another network.
     """
     first = tensors["conv_first.weight"]
     growth = tensors["body.0.rdb1.conv1.weight"].shape[0]
@@ -169,14 +170,14 @@ def _network(tensors: Mapping[str, Tensor]) -> tuple[nn.Module, int]:
     scale, rest = divmod(2**doublings, max(1, shuffle))
     if rest or not 2 <= scale <= 8:
         raise ValueError("no scale of an upscaler")
-    with torch.device("meta"):  # sizes that a file only claims take no memory; loading compares them to its weights
+    with torch.device("meta"):  # takes no memory, whatever sizes the file claims; loading checks the weights' shapes
         network = _RRDBNet(shuffle, first.shape[0], growth, blocks, doublings)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     return network.eval().requires_grad_(False), scale
 
 
 def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by Real-ESRGAN's names."""
+    """Rename weights to Real-ESRGAN's names."""
     named: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         for theirs, ours in _NAMES:
@@ -192,7 +193,7 @@ def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
-    """The weights in a file; raises ModelError."""
+    """Return the weights in a file; raises ModelError."""
     try:
         found = safetensors.torch.load(data) if path.suffix.lower() == ".safetensors" else _unpickled(path, data)
         for wrapper in _WRAPPERS:
@@ -210,7 +211,7 @@ def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
 
 
 def _unpickled(path: Path, data: bytes) -> dict[str, Any]:
-    """A ``.pth``: tensors and plain values, by PyTorch's own reader that makes nothing else of a pickle."""
+    """Load a ``.pth`` with PyTorch's safe reader, which creates only tensors and plain values; raises ModelError."""
     file = io.BytesIO(data)
     if zipfile.is_zipfile(file) and sum(each.file_size for each in zipfile.ZipFile(file).infolist()) > MAX_BYTES:
         raise _too_large(path)

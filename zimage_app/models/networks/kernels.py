@@ -1,7 +1,7 @@
-"""Other ways to compute the parts of a block, tried on the device itself against the plain arithmetic.
+"""Chooses faster kernels for the parts of a transformer block, by measuring them on the device.
 
-A candidate is taken for a shape where it is quicker by 3 % and equal within the dtype's rounding; one that is wrong or
-fails is told in the log and never used. Knows no weights and no files.
+A candidate is used for a shape if it is at least 3 % faster than plain torch and agrees with it within the dtype's
+rounding; one that is wrong or fails is logged and not used.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from zimage_app.models.device import seconds_of
 log = logging.getLogger(__name__)
 
 _ROUNDS = 7
-"""In which plain and candidate take turns; the median of their ratios counts."""
+"""Number of measurements, each of plain kernel and candidate; the median of the ratios counts."""
 _QUICKER = 1.03
+"""Minimum speedup."""
 _ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
-"""Relative L2 distance of two right results of a block."""
+"""Maximum relative L2 distance between two correct results of a block."""
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Turn = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -36,10 +37,10 @@ Gate = Callable[[Tensor, Tensor], Tensor]
 
 
 class Kernels(NamedTuple):
-    """How the parts of a block are computed."""
+    """The functions that compute the parts of a block."""
 
     attend: Attend
-    """(q, k, v), each (rows, heads, N, head) -> the same."""
+    """Attention of (q, k, v), each (rows, heads, N, head) -> the same shape."""
     turn: Turn
     """(x, weight, rope, eps): RMS norm and rotary embedding of queries or keys."""
     gate: Gate
@@ -47,13 +48,13 @@ class Kernels(NamedTuple):
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Rotary embedding of interleaved pairs (Su et al. 2021, arXiv 2104.09864), in float32.
+    """Apply the rotary embedding to interleaved pairs (Su et al. 2021, arXiv 2104.09864), in float32.
 
     ``x`` (rows, N, heads, head), ``rope`` (rows, N, 1, head/2, 2) as cosine and sine.
     """
     pairs = x.float().reshape(*x.shape[:-1], -1, 2)
     if torch.compiler.is_compiling():
-        # The compiler fuses real arithmetic and not complex; run op by op, one complex product is ten times quicker.
+        # The compiler fuses real arithmetic but not complex; in eager mode, one complex product is ten times faster.
         (a, b), (cos, sin) = pairs.unbind(-1), rope.unbind(-1)
         turned = torch.stack((a * cos - b * sin, b * cos + a * sin), -1)
     else:
@@ -74,16 +75,16 @@ PLAIN = Kernels(F.scaled_dot_product_attention, _turned, _gated)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Another way to compute one part."""
+    """An alternative kernel for one part."""
 
     part: str
     """The field of ``Kernels``."""
     name: str
     fits: Callable[[torch.device, torch.dtype], bool]
-    """Where it is worth a trial."""
+    """Whether to try the kernel on this device with this dtype."""
     make: Callable[[], Callable[..., Tensor]]
     compiled: bool = False
-    """It takes seconds when it is first used at a shape: only for a process that makes many pictures."""
+    """Whether the first use at a shape takes seconds, which only pays off in a process that makes many pictures."""
 
 
 def _half_on_cuda(device: torch.device, dtype: torch.dtype) -> bool:
@@ -103,7 +104,7 @@ def _by_backend(backend: SDPBackend) -> Attend:
 
 
 def kitchen_turn() -> Turn:
-    """comfy-kitchen's norm and rotary embedding in one."""
+    """Return comfy-kitchen's fused RMS norm and rotary embedding."""
     import comfy_kitchen
 
     def turn(x: Tensor, weight: Tensor, rope: Tensor, eps: float) -> Tensor:
@@ -137,14 +138,14 @@ _NOTHING = "plain"
 
 
 class Remembered(Protocol):
-    """What was chosen before, on this machine with these versions."""
+    """A cache of earlier choices, made on this machine with the same versions."""
 
     def get(self, key: str) -> Mapping[str, str]:
-        """Names of candidates by part; empty where nothing was chosen for a key."""
+        """Return the chosen candidate's name by part; empty if nothing was chosen for this key."""
         ...
 
     def put(self, key: str, names: Mapping[str, str]) -> None:
-        """Remember a choice; what cannot be written is worked out anew the next time."""
+        """Save a choice; if it can't be written, it is measured again next time."""
         ...
 
 
@@ -152,7 +153,11 @@ class KernelChoice:
     """Chooses between candidates on one device, once per shape.
 
     Args:
-        seconds: how long some work takes on the device.
+        device: the device to measure on.
+        dtype: the dtype of the blocks.
+        remembered: the cache of choices.
+        candidates: the kernels to try.
+        seconds: measures the seconds that a function takes on the device.
     """
 
     def __init__(
@@ -172,13 +177,13 @@ class KernelChoice:
 
     @property
     def notes(self) -> tuple[Text, ...]:
-        """What was chosen so far, by shape."""
+        """Messages for the user about the faster kernels chosen so far, one per shape."""
         return tuple(
             _sentence(shape, names) for shape, names in self._names.items() if set(names.values()) != {_NOTHING}
         )
 
     def kernels(self, shape: str, trial: Callable[[Kernels], Tensor]) -> Kernels:
-        """What to compute blocks of a shape with; ``trial`` computes one with given kernels."""
+        """Return the kernels for blocks of a shape; ``trial`` computes such a block with given kernels."""
         if not self._candidates:
             return PLAIN
         if shape not in self._chosen:
@@ -199,7 +204,7 @@ class KernelChoice:
         return names
 
     def _gain(self, candidate: Candidate, trial: Callable[[Kernels], Tensor], wanted: Tensor) -> float:
-        """How many times as quick as the plain one; 0 for one that must not be used."""
+        """Return the speedup over the plain kernel; 0 if the candidate is wrong or fails."""
         try:
             kernels = PLAIN._replace(**{candidate.part: candidate.make()})
             found = trial(kernels)
@@ -210,7 +215,7 @@ class KernelChoice:
             ratios = [
                 self._seconds(lambda: trial(PLAIN)) / self._seconds(lambda: trial(kernels)) for _ in range(_ROUNDS)
             ]
-        except Exception as error:  # noqa: BLE001  # whatever a library raises, its kernel is not for this device
+        except Exception as error:  # noqa: BLE001  # libraries raise anything on devices that they don't support
             log.warning("%s by %s fails here and is not used: %s", candidate.part, candidate.name, error)
             return 0.0
         return statistics.median(ratios)

@@ -1,7 +1,7 @@
-"""The three networks of a model: from a config to an empty module, from a file's tensors to that module's weights.
+"""Builds the three networks of a model from their configs, and fills them with the weights in their files.
 
-Modules are built on the device ``meta``, so that files are compared with them before anything is read; then they are
-filled tensor by tensor.
+Modules are built on the device ``meta``, so that the files' headers can be checked against them before weights are
+read; then they are filled tensor by tensor.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _OTHER_FAMILIES = {
     "blk.0.": Text("a language model", "语言模型"),
     "attention.qkv": _Z_IMAGE,
 }
-"""Keys that give another model away, the surest first."""
+"""Parts of keys that identify other models, most reliable first."""
 _PASSED_OVER = ("_class_name", "_diffusers_version", "_name_or_path")
 
 
@@ -61,40 +61,42 @@ class NetworkKind:
 
     title: Text
     prefixes: tuple[str, ...]
-    """What other tools put in front of its keys, longest first."""
+    """Prefixes of the keys in other tools' files, longest first."""
     outline: Callable[[Mapping[str, Any]], Any]
-    """Config -> module without content; raises ValueError or TypeError for a config that makes no sense."""
+    """Builds a module on ``meta`` from a config; raises ValueError or TypeError for an invalid config."""
     names: Callable[[Tensors, Mapping[str, Any]], Tensors]
-    """Other tools' keys -> the module's."""
+    """Renames other tools' keys to the module's."""
     stays_packed: re.Pattern[str]
-    """Weights that are used packed as they are; others are small, and are unpacked while they are read."""
+    """Matches weights that may stay packed; others are small, and are unpacked when they are read."""
     visits: re.Pattern[str]
-    """Weights of the blocks that may wait in the computer's memory; its group is the block's number."""
+    """Matches weights of the blocks that can be streamed; the group is the block's number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network whose files fit together, ready to be read."""
+    """A network whose files are checked, ready to be read."""
 
     kind: NetworkKind
     files: PartFiles
     module: Any
     """On the device ``meta`` until ``fill``."""
     pieces: Mapping[str, WeightSlice]
+    """The module's key -> the location of the weight in the file."""
 
     @property
     def parameters(self) -> int:
-        """How many numbers its weights are."""
+        """Number of parameters."""
         return sum(math.prod(piece.shape) for piece in self.pieces.values())
 
     def contents(self, plan: MemoryPlan) -> WeightReader:
-        """Its weights as they come out of the files."""
+        """Return a reader of the network's weights that places them according to ``plan``."""
         return WeightReader(self.files.weights, self.pieces, plan)
 
     def fill(self, plan: MemoryPlan, each: Callable[[int], None]) -> Any:
-        """The module with its weights, on its device and in its dtype; mapped from the file where nothing changes.
+        """Read the weights into the module, with the plan's devices and dtype, and return the module.
 
-        ``each`` is called with every tensor's size before it is read, and may raise. Weights are cast one by one.
+        Weights that need no conversion stay memory-mapped; others are converted one by one. ``each`` is called with
+        every tensor's number of elements before it is read, and may raise.
         """
         here, away = self.contents(plan), self.contents(plan.at_home)
         blocks = {name: int(found[1]) for name in self.pieces if (found := self.kind.visits.match(name))}
@@ -111,7 +113,7 @@ class Network:
         return self.module.eval().requires_grad_(False)
 
     def notes(self, plan: MemoryPlan) -> tuple[Text, ...]:
-        """What the user should know of how packed weights are held."""
+        """Return messages for the user about how packed weights are held."""
         contents = self.contents(plan)
         found: dict[Holding, dict[str, None]] = {}
         for name, piece in self.pieces.items():
@@ -120,7 +122,7 @@ class Network:
         return tuple(_holding_sentence(self.kind.title, list(names), held, plan) for held, names in found.items())
 
     def _may_stay_packed(self, name: str) -> bool:
-        """Whether the layer can compute with a packed weight, and is large enough to be worth it."""
+        """Return whether the weight is packed, and its layer can and should compute with it packed."""
         stored = self.pieces[name].stored
         if not stored.format or self.kind.stays_packed.fullmatch(name) is None:
             return False
@@ -128,7 +130,7 @@ class Network:
         return stored.format in GGUF_BLOCKS or not isinstance(layer, nn.Embedding)
 
     def _pack(self, name: str, weight: PackedWeight, piece: WeightSlice) -> None:
-        """Put a layer that computes with a packed weight in the plain one's place."""
+        """Replace the plain layer by one that computes with a packed weight."""
         path = name.removesuffix(".weight")
         if isinstance(weight, GgufWeight) and isinstance(self.module.get_submodule(path), nn.Embedding):
             self.module.set_submodule(path, PackedEmbedding(weight))
@@ -158,10 +160,10 @@ def _holding_sentence(title: Text, packings: list[str], holding: Holding, plan: 
 
 
 def open_network(kind: NetworkKind, files: PartFiles) -> Network:
-    """Compare a part's files with the module that its config describes; nothing big is read.
+    """Build a part's module from its config and check its files against it, without reading weights.
 
     Raises:
-        ModelError: the config makes no sense, or tensors are missing, unknown, of a wrong shape or of another model.
+        ModelError: the config is invalid, or tensors are missing, unknown, of a wrong shape or of another model.
     """
     _refuse_quantised_config(files)
     try:
@@ -180,9 +182,9 @@ def open_network(kind: NetworkKind, files: PartFiles) -> Network:
 
 
 def _pieces(kind: NetworkKind, files: PartFiles) -> dict[str, WeightSlice]:
-    """Where each weight is, under the module's names.
+    """Return the location of each weight in the file, by the module's names.
 
-    The names are converted on empty tensors: as views of those, the results tell where in which tensor they begin.
+    The keys are converted on empty tensors. The results are views of these, which tell the tensor and the offset.
     """
     stored = stored_tensors(files.weights, kind.prefixes)
     with torch.inference_mode(False):
@@ -246,7 +248,7 @@ def _compare(kind: NetworkKind, weights: Weights, module: Any, shapes: Mapping[s
 
 
 def _family(weights: Weights) -> Text | None:
-    """What a file is, by its keys or by what it says itself; None where neither tells."""
+    """Return the kind of model in a file, by its keys or its stated architecture; None if unknown."""
     said = architecture(weights)
     found = (name for mark, name in _OTHER_FAMILIES.items() if any(mark in key for key in weights.entries))
     return next(found, Text(said, f" {said}") if said else None)
@@ -268,7 +270,7 @@ def _foreign(kind: NetworkKind, weights: Weights) -> ModelError:
 
 
 def _settings(config: Mapping[str, Any], class_name: str, known: set[str]) -> dict[str, Any]:
-    """What a diffusers config says, without what only diffusers needs; raises ValueError for a setting of no model."""
+    """Return a diffusers config without keys that only diffusers uses; raises ValueError for unknown settings."""
     given = config.get("_class_name", class_name)
     if given != class_name:
         raise ValueError(f"_class_name is {given}, not {class_name}")

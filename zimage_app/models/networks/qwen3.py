@@ -1,7 +1,7 @@
-"""Qwen3's layers: the module that its weights are loaded into, and its forward as plain arithmetic.
+"""Qwen3: the torch module that holds its weights, with transformers' parameter names, and its forward as functions.
 
-Computes hidden state -2 of the published model: the module has neither the last layer nor the final norm, and its
-weights have transformers' names. Knows no tokens and no files. Shapes: ``N`` tokens, ``D`` the model's width.
+Computes hidden state -2 of the published model, so the module has neither the last layer nor the final norm. Shapes:
+``N`` tokens, ``D`` the model's width.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from zimage_app.models.networks.linears import Weight, linear, weight_of
 from zimage_app.models.networks.streaming import Blocks
 
 _ROPE_THETA = 10000.0
-"""Where a config names none, as transformers has it."""
+"""Default if a config names none, as in transformers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Qwen3Config:
-    """What a config.json says of a Qwen3 model, under its names; ``layers`` are those that are computed."""
+    """The settings in a Qwen3 config.json, under the same names; ``layers`` is the number of computed layers."""
 
     hidden_size: int
     intermediate_size: int
@@ -37,7 +37,7 @@ class Qwen3Config:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Qwen3Config:
-        """Raises ValueError for a variant of Qwen3 that is computed otherwise, KeyError for a setting left out."""
+        """Read a config; raises ValueError for an unsupported variant of Qwen3, KeyError for a missing setting."""
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         variants = {
             "model_type": config.get("model_type") != "qwen3",
@@ -109,7 +109,7 @@ class _Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size)
 
     def weights(self) -> LayerWeights:
-        """As the forward takes them."""
+        """Return the weights in the form used by ``features``."""
         attention, feed = self.self_attn, self.mlp
         return LayerWeights(
             attention_norm=self.input_layernorm.weight,
@@ -136,13 +136,13 @@ class Qwen3(nn.Module):
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
 
     def blocks(self, device: torch.device) -> Blocks[LayerWeights]:
-        """Its layers, to compute on ``device``."""
+        """Return the layers' weights for computing on ``device``."""
         layers: Any = self.layers
         return Blocks([layer.weights() for layer in layers], device)
 
 
 def features(words: Tensor, layers: Blocks[LayerWeights], config: Qwen3Config) -> Tensor:
-    """Hidden states (N, D) behind the last of ``layers``, of embedded tokens (N, D) on the layers' device."""
+    """Return the hidden states (N, D) after the last layer, for embedded tokens (N, D) on the layers' device."""
     rope = _rope(words.shape[0], config, words)
     x = words
     for weights in layers:
@@ -151,7 +151,7 @@ def features(words: Tensor, layers: Blocks[LayerWeights], config: Qwen3Config) -
 
 
 def _rope(tokens: int, config: Qwen3Config, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (N, head) of the angles, taken in float32 and rounded to the dtype of ``like``."""
+    """Return cosines and sines (N, head) of the rotary angles, in float32 rounded to the dtype of ``like``."""
     exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     angles = torch.outer(torch.arange(tokens, dtype=torch.float32), 1.0 / config.rope_theta**exponents)
     angles = torch.cat((angles, angles), -1)
@@ -159,19 +159,22 @@ def _rope(tokens: int, config: Qwen3Config, like: Tensor) -> tuple[Tensor, Tenso
 
 
 def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary embedding of the halves of each head (Su et al. 2021, arXiv 2104.09864); ``x`` (heads, N, head)."""
+    """Apply the rotary embedding to the halves of each head (Su et al. 2021, arXiv 2104.09864).
+
+    ``x`` is (heads, N, head).
+    """
     first, second = x.chunk(2, -1)
     return x * rope[0] + torch.cat((-second, first), -1) * rope[1]
 
 
 def _norm(x: Tensor, weight: Tensor, config: Qwen3Config) -> Tensor:
-    """RMS norm in float32, rounded before it is multiplied by the weight, as Qwen3 was trained."""
+    """Apply RMS norm in float32, rounded before the multiplication by the weight, as Qwen3 was trained."""
     wide = x.float()
     return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + config.rms_norm_eps)).to(x.dtype)
 
 
 def _layer(x: Tensor, weights: LayerWeights, rope: tuple[Tensor, Tensor], config: Qwen3Config) -> Tensor:
-    """One layer on ``x`` (N, D): every token attends to itself and those before it."""
+    """Compute one layer on ``x`` (N, D), with causal attention."""
     hidden = _norm(x, weights.attention_norm, config)
     q, k, v = (_heads(linear(hidden, weight), config) for weight in (weights.q, weights.k, weights.v))
     q = _rotate(_norm(q, weights.q_norm, config), rope)

@@ -1,7 +1,7 @@
-"""The blocks of a network, of which some wait in the computer's memory and visit the device while they are used.
+"""Streams blocks of a network: they stay in the computer's memory and are copied to the device when they are used.
 
-One mechanism for all networks and packings. Two places on the device are enough for any number of visitors: while one
-block computes, the next one is copied into the other place. Knows weights, plain and packed; not what a block is for.
+Works for all networks and packings. Two buffers on the device serve any number of streamed blocks, which are called
+visitors here: while one block computes, the next one is copied into the other buffer.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def _as_it_is(block: Block) -> Block:
 
 
 class Blocks(Generic[Block]):
-    """Weights of a network's blocks in their order; iterating gives each on the device while it is used.
+    """The weights of a network's blocks, in order. Iterating yields each on the device, valid until the next one.
 
     Args:
-        blocks: named tuples of tensors, packed linears and tuples of these, as the network's module has them. Those
-            whose tensors are in the computer's memory are visitors.
-        device: where they are used.
-        join: makes of a block on the device what is computed with.
-        copies: how visitors are copied; left out, as suits the device.
+        blocks: named tuples of tensors, packed linears and tuples of these, which belong to the network's module.
+            Blocks whose tensors are in the computer's memory are streamed, unless the device is the CPU.
+        device: the device that computes.
+        join: converts a block on the device to the form used for computation, such as with fused matrices.
+        copies: copies the streamed blocks; by default chosen for the device.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Blocks(Generic[Block]):
 
     @property
     def visitors(self) -> int:
-        """How many blocks wait in the computer's memory."""
+        """Number of streamed blocks."""
         return len(self._away)
 
     def __len__(self) -> int:
         return len(self._own)
 
     def __getitem__(self, number: int) -> Block:
-        """A block that stays on the device; KeyError for a visitor."""
+        """Return a block that stays on the device; raises KeyError for a streamed one."""
         return self._ready[number]
 
     def __iter__(self) -> Iterator[Block]:
@@ -78,7 +78,7 @@ class Blocks(Generic[Block]):
                 yield self._ready[number]
 
     def offload(self) -> bool:
-        """Every other block that is still on the device leaves it; says whether there was one."""
+        """Stream every other block that is still on the device from now on; return whether there was one."""
         leaving = sorted(self._ready)[::2]
         for number in leaving:
             del self._ready[number]
@@ -88,17 +88,17 @@ class Blocks(Generic[Block]):
         return bool(leaving)
 
     def release(self) -> None:
-        """Give the visitors' places on the device back; the next visit takes new ones."""
+        """Free the buffers on the device; the next iteration allocates new ones."""
         self._places = []
 
     def _visits(self, waiting: Sequence[int]) -> Iterator[Block]:
-        """The visitors in turn. The one after the next is sent for when a block is done with, into its place."""
-        if self._copies is None:  # not sooner: a device may be promised and not be there yet (ZeroGPU)
+        """Yield the streamed blocks. When a block is done, the second next one is copied into its buffer."""
+        if self._copies is None:  # not earlier, because on ZeroGPU the device may not exist yet at construction
             self._copies = copies_to(self._device)
         copies, places = self._copies, self._ready_places()
 
         def sent(turn: int) -> tuple[Block, object]:
-            """A block that is being copied into its place, and what its arrival is known by."""
+            """Start copying a block into its buffer; return the block and the event of its copies."""
             filling = partial(_Filling, places[turn % _PLACES])
             with torch.inference_mode(False), torch.no_grad():
                 return copies.begin(lambda copy: _moved(self._own[waiting[turn]], filling(copy)))
@@ -114,21 +114,21 @@ class Blocks(Generic[Block]):
                     copies.may_write()
                     coming.append(sent(turn + _PLACES))
         finally:
-            for _, arrival in coming:  # broken off: the places may be given back, and must not be written to then
+            for _, arrival in coming:  # after an early stop, the buffers may only be reused once these copies are done
                 copies.wait(arrival)
 
     def _ready_places(self) -> list[Tensor]:
-        """Places that are large enough for any visitor."""
+        """Return buffers that are large enough for any streamed block."""
         needed = max(_size(self._own[number]) for number in self._away)
         if not self._places or self._places[0].nbytes < needed:
-            self._places = []  # the old ones are free before the new ones are asked for
+            self._places = []  # frees the old buffers before the new ones are allocated
             with torch.inference_mode(False):
                 self._places = [torch.empty(needed, dtype=torch.uint8, device=self._device) for _ in range(_PLACES)]
         return self._places
 
 
 class _Filling:
-    """Puts tensors one behind the other into a place, by ``copy(target, source)``."""
+    """Copies tensors one after another into a buffer, using ``copy(target, source)``."""
 
     def __init__(self, place: Tensor, copy: Callable[[Tensor, Tensor], None]) -> None:
         self._place = place
@@ -151,12 +151,12 @@ def _leaves(item: Any) -> Iterator[Tensor | PackedLinear]:
 
 
 def _packed(item: Any) -> dict[int, PackedWeight]:
-    """The packed weights of a block, each once: several linears may share one."""
+    """Return the packed weights of a block by id; linears that share a weight yield it only once."""
     return {id(leaf.weight): leaf.weight for leaf in _leaves(item) if isinstance(leaf, PackedLinear)}
 
 
 def _size(block: tuple[Any, ...]) -> int:
-    """Bytes of a place that it needs."""
+    """Return the bytes of buffer that a block needs."""
     sizes: list[int] = [aligned(leaf.nbytes) for leaf in _leaves(block) if isinstance(leaf, Tensor)]
 
     def measured(tensor: Tensor) -> Tensor:
@@ -169,13 +169,13 @@ def _size(block: tuple[Any, ...]) -> int:
 
 
 def _waits(block: tuple[Any, ...], device: torch.device) -> bool:
-    """Whether a block's weights are in the computer's memory, and are used elsewhere."""
+    """Return whether a block's weights are in the computer's memory, but used on another device."""
     places = {leaf.device.type if isinstance(leaf, Tensor) else leaf.weight.device.type for leaf in _leaves(block)}
     return device.type != "cpu" and "cpu" in places
 
 
 def _moved(item: Any, move: Move) -> Any:
-    """A block whose tensors have been through ``move``; the block itself stays as it is."""
+    """Return a copy of a block with ``move`` applied to its tensors; the block itself is unchanged."""
     shared = {key: weight.moved(move) for key, weight in _packed(item).items()}
 
     def again(item: Any) -> Any:
@@ -192,7 +192,7 @@ def _moved(item: Any, move: Move) -> Any:
 
 
 def _take_home(block: tuple[Any, ...], keep: Move) -> None:
-    """Bring a block's own tensors into the computer's memory; parameters stay the same objects."""
+    """Move a block's tensors to the computer's memory in place; parameters stay the same objects."""
     with torch.inference_mode(False), torch.no_grad():
         shared = {key: weight.moved(keep) for key, weight in _packed(block).items()}
         for leaf in _leaves(block):

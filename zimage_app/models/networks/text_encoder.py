@@ -1,7 +1,6 @@
-"""Prompt to text features: chat template, tokens, and the second to last hidden state of a Qwen3 model.
+"""Converts a prompt to text features: chat template, tokens, and the second to last hidden state of a Qwen3 model.
 
-Knows nothing of the transformer but how many tokens it takes. What ComfyUI does with a prompt:
-HOW-IT-COMPUTES.md section 5.
+HOW-IT-COMPUTES.md section 5 describes what ComfyUI does with a prompt.
 """
 
 from __future__ import annotations
@@ -24,33 +23,34 @@ from zimage_app.models.weights.packed_weights import PackedEmbedding
 from zimage_app.models.weights.weight_file import damaged
 
 _TEMPLATE = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
-"""Written out, because the template that comes with a tokenizer may add a system message or an empty thought."""
+"""Hard-coded, because a tokenizer's own template may add a system message or an empty thinking block."""
 _EMBEDDING = "embedding:"
 _REMEMBERED = 64
 
 
 class Tokenizer:
-    """The folder's own tokenizer, with ComfyUI's way of reading a prompt."""
+    """The model folder's tokenizer, which handles prompts as ComfyUI does."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         self._tokenizer = tokenizer
 
     @property
     def size(self) -> int:
-        """How many tokens it knows; ids are below."""
+        """Number of tokens; all ids are below it."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     @property
     def knows_chat(self) -> bool:
-        """Whether the marks of the chat template are one token each, as they were in training."""
+        """Whether each marker of the chat template is a single token, as in training."""
         marks = ("<|im_start|>", "<|im_end|>")
         return all(len(self._ids(mark)) == 1 for mark in marks)
 
     def ids(self, prompt: str) -> list[int]:
-        """Token ids of a prompt in the chat template; nothing padded, nothing cut off.
+        """Return the token ids of a prompt in the chat template, without padding or truncation.
 
-        ``\\(`` and ``\\)`` are plain brackets. ComfyUI cuts a text before " embedding:", drops the space and reads the
-        pieces one by one; a name behind it stays literal text here, as it does there when no file is called so.
+        ``\\(`` and ``\\)`` become plain brackets. Like ComfyUI, splits the text before " embedding:", drops the space
+        and tokenizes the pieces separately. The name after it stays literal text, as in ComfyUI if there is no file
+        with that name.
         """
         text = _TEMPLATE.format(prompt.replace("\\(", "(").replace("\\)", ")"))
         first, *others = text.split(f" {_EMBEDDING}")
@@ -62,10 +62,7 @@ class Tokenizer:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a model folder; reads only that folder.
-
-    Raises ModelError when it cannot be used.
-    """
+    """Load the tokenizer of a model folder, from local files only; raises ModelError if it can't be used."""
     try:
         check_tokenizer(folder)
         whole = folder / "tokenizer.json"
@@ -94,7 +91,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _from_words(folder: Path) -> tokenizers.Tokenizer:
-    """Qwen's tokenizer of its older files: ``vocab.json``, ``merges.txt`` and the tokens that were added."""
+    """Build Qwen's tokenizer from ``vocab.json``, ``merges.txt`` and the added tokens in ``tokenizer_config.json``."""
     lines = read_regular(folder / "merges.txt", MAX_LIST).decode().replace("\r\n", "\n").split("\n")
     pairs = [line.partition(" ") for line in lines if line and not line.startswith("#version")]
     merges = [(left, right) for left, _, right in pairs]
@@ -114,9 +111,9 @@ def _from_words(folder: Path) -> tokenizers.Tokenizer:
 
 
 class Qwen3TextEncoder:
-    """Features of a prompt: hidden state -2 of Qwen3, (tokens, channels) in float32.
+    """Computes the features of a prompt: hidden state -2 of Qwen3, (tokens, channels) in float32.
 
-    It computes on ``device``; layers that are in the computer's memory visit that one by one (``streaming.py``).
+    Computes on ``device``; layers in the computer's memory are streamed to it one by one (``streaming.py``).
     """
 
     def __init__(self, module: Qwen3, tokenizer: Tokenizer, max_tokens: int, device: torch.device) -> None:
@@ -129,15 +126,15 @@ class Qwen3TextEncoder:
 
     @property
     def visitors(self) -> int:
-        """How many layers wait in the computer's memory."""
+        """Number of streamed layers."""
         return self._layers.visitors
 
     @torch.no_grad()
     def encode(self, prompt: str) -> Tensor:
-        """Features of a prompt in the chat template; those of the last prompts are remembered.
+        """Return the features of a prompt in the chat template; caches those of the last prompts.
 
         Raises:
-            RequestError: more tokens than the transformer takes.
+            RequestError: the prompt has more tokens than the transformer takes.
         """
         if prompt not in self._features:
             self._features[prompt] = self._encode(prompt)
@@ -147,7 +144,7 @@ class Qwen3TextEncoder:
         return self._features[prompt]
 
     def offload(self) -> bool:
-        """Keep the weights in the computer's memory, all at once: a prompt is read once. See ``Offloadable``."""
+        """Move all weights to the computer's memory, since each prompt is encoded only once. See ``Offloadable``."""
         saved = False
         while self._layers.offload():
             saved = True
@@ -170,7 +167,7 @@ class Qwen3TextEncoder:
                 ),
             )
         table = self.module.embed_tokens
-        # The table may have stayed behind in the computer's memory; what is looked up in it is small.
+        # The embedding table may be in the computer's memory; the rows looked up are small.
         words: Tensor = table(torch.tensor(ids, device=table.weight.device)).to(self._device)
         try:
             return features(words, self._layers, self.module.config).float()

@@ -1,11 +1,11 @@
-"""The fast forward of Z-Image's transformer: what does not change is worked out once, the rest is plain arithmetic.
+"""A fast forward for Z-Image's transformer, which computes everything that doesn't change only once.
 
-* once per prompt: the caption's embedding and its refiner (they know neither noise level nor picture size);
-* once per stage: rotary positions, padding, and every modulation of every block for every noise level;
-* per evaluation: static shapes, no lists of tensors, no masks, no transfer between host and device.
+* once per prompt: the caption's embedding and refiner, which don't depend on noise level and picture size;
+* once per stage: rotary positions, padding, and the modulations of all blocks for all noise levels;
+* per evaluation: the blocks, with static shapes, no masks, and no transfers between host and device.
 
-Computes what diffusers' ``ZImageTransformer2DModel`` computes, with that module's own weights; knows neither samplers
-nor files. Shapes: ``D`` the model's width, ``L`` a padded caption, ``N`` tokens of a sequence, ``T`` noise levels.
+Computes the same as diffusers' ``ZImageTransformer2DModel``, with that module's weights. Shapes: ``D`` the model's
+width, ``L`` tokens of a padded caption, ``N`` tokens of a sequence, ``T`` noise levels.
 """
 
 from __future__ import annotations
@@ -29,67 +29,66 @@ from zimage_app.models.networks.streaming import Blocks
 from zimage_app.models.weights.packed_weights import PackedLinear, StackedLinear, packed_linears
 
 TOKEN_MULTIPLE = 32
-"""Captions and pictures are padded to this many tokens, with learned vectors that are attended to like any other."""
+"""Captions and pictures are padded to a multiple of this, with learned tokens that take part in attention."""
 _PATCH = 2
 _PIXELS = 8
-"""Along the side of a latent's cell."""
+"""Pixels along the edge of a latent cell."""
 _HEAD_KEY = "2-1"
-"""The module's name for patches of 2 x 2 cells in one frame."""
+"""The module's key for patches of 2 x 2 cells in one frame."""
 _FINAL_EPS = 1e-6
 _QK_EPS = torch.finfo(torch.float32).eps
-"""Of the norms of queries and keys, as ComfyUI has it; diffusers has 1e-5."""
+"""Epsilon of the norms of queries and keys, as in ComfyUI; diffusers uses 1e-5."""
 _COPIED_AT_MOST = 4 * 10**9
-"""Bytes of a model on a CPU whose weights are copied to be fused."""
+"""On a CPU, weights are copied for fusing if the model takes fewer bytes than this."""
 
 
 class BlockWeights(NamedTuple):
-    """One block's weights; the fused ones share their storage with the module's parameters."""
+    """The weights of a block; fused ones share their storage with the module's parameters."""
 
     qkv: tuple[Weight, ...]
-    """to_q, to_k and to_v below one another (3D, D), or each by itself (D, D)."""
+    """to_q, to_k and to_v stacked (3D, D), or separate (D, D)."""
     norm_q: Tensor
     norm_k: Tensor
     out: Weight
     w13: tuple[Weight, ...]
-    """w1 and w3 of the feed-forward network below one another (2F, D), or each by itself (F, D)."""
+    """w1 and w3 of the feed-forward network stacked (2F, D), or separate (F, D)."""
     w2: Weight
 
 
 class BlockShape(NamedTuple):
-    """The numbers that all blocks have in common."""
+    """Parameters that all blocks share."""
 
     heads: int
     eps: float
     qk_eps: float
     kernels: Kernels = PLAIN
-    """How its parts are computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Norms:
-    """What of a block of the module is used once per stage."""
+    """The parts of a block that are used once per stage."""
 
     weights: tuple[Tensor, Tensor, Tensor, Tensor]
-    """Before and after attention, before and after the feed-forward network."""
+    """Norm weights before and after attention, before and after the feed-forward network."""
     adaln: nn.Module | None
-    """From the time embedding to this block's modulation; None in the context refiner."""
+    """Maps the time embedding to this block's modulation; None in the context refiner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A refined caption: ``features`` (L, D) with its padding; ``tokens`` counts those before padding."""
+    """A refined caption: ``features`` (L, D) including padding; ``tokens`` is the number before padding."""
 
     features: Tensor
     tokens: int
     version: int
-    """Of the weights that it was worked out with."""
+    """``FastTransformer.version`` of the weights used."""
     value_scale: Tensor | None = None
-    """(L,): factors of its tokens' values in every attention; None is the same as ones."""
+    """(L,): factors of the tokens' values in every attention; None means ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Modulation:
-    """What one noise level makes of the norm weights: ``blocks`` (blocks, 4, D), ``final`` (D)."""
+    """The norm weights modulated for one noise level: ``blocks`` (blocks, 4, D), ``final`` (D)."""
 
     blocks: Tensor
     final: Tensor
@@ -97,26 +96,27 @@ class _Modulation:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the tokens of a stage are."""
+    """The arrangement of a stage's tokens."""
 
     rows: int
-    """Pictures evaluated at once."""
+    """Number of pictures evaluated at once."""
     grid: tuple[int, int]
-    """Patches (down, across)."""
+    """Number of patches (down, across)."""
     image_pads: int
+    """Number of padding tokens of each picture."""
     image_rope: Tensor
-    """(rows, N, 1, head/2, 2) of the padded picture alone."""
+    """Rotary embedding (rows, N, 1, head/2, 2) of the padded pictures alone."""
     rope: Tensor
-    """The same of [picture, caption]: one row each, or all rows end to end when their captions differ in length."""
+    """Rotary embedding of [picture, caption]: one row each, or a single row of all if they are packed."""
     captions: tuple[Tensor, ...]
-    """What stands behind each picture: its caption, and behind the first one's another that guides it."""
+    """The tokens after each picture: its caption's, and for a guided first row also the other caption's."""
     sequences: Sequences
-    """Packed end to end when they are not equally long, or one of them is guided."""
+    """Packed into a single row if they differ in length or the first is guided."""
     kernels: Kernels = PLAIN
 
     @property
     def image_tokens(self) -> int:
-        """Tokens of one picture, without padding."""
+        """Number of a picture's tokens, without padding."""
         return self.grid[0] * self.grid[1]
 
 
@@ -128,7 +128,7 @@ def block(
     shape: BlockShape,
     sequences: Sequences,
 ) -> Tensor:
-    """One transformer block on ``x`` (rows, N, D), with ``norms`` as (modulated) weights of its four RMS norms."""
+    """Compute a block on ``x`` (rows, N, D); ``norms`` are the (modulated) weights of its four RMS norms."""
     width = (x.shape[-1],)
     attention_in, attention_out, feed_in, feed_out = norms
     hidden = F.rms_norm(x, width, attention_in, shape.eps)
@@ -143,29 +143,29 @@ def block(
 
 
 class FastTransformer:
-    """``ZImageTransformer2DModel`` behind the Transformer protocol.
+    """Implements the Transformer protocol.
 
-    ``to_q``, ``to_k``, ``to_v`` become views of one matrix, and ``w1``, ``w3`` of another, where that costs no memory
-    that a mapped file would save. Weights written in place (``parameter.copy_``) act at once; afterwards call
-    ``weights_changed``. The module must already be on its device and in its dtype: moving or casting it later would
-    part the views, which ``weights_changed`` refuses.
+    Makes ``to_q``, ``to_k``, ``to_v`` views of one fused matrix, and ``w1``, ``w3`` of another, unless that would copy
+    a large memory-mapped model. Weights written in place (``parameter.copy_``) take effect at once; call
+    ``weights_changed`` afterwards. The module must already have its device and dtype, because moving or casting it
+    later would separate the views; ``weights_changed`` detects that.
 
     Args:
-        module: ``ZImage``, or diffusers' module, which has its parts; its weights may be packed, and those of main
+        module: ``ZImage``, or diffusers' module, which has the same parts; its weights may be packed, and those of main
             blocks may be in the computer's memory.
-        origin: gives a weight by its name as it was loaded, when one that was written to is to be put back.
+        origin: returns a weight by name as it was loaded, to restore a modified one.
     """
 
     def __init__(self, module: Any, origin: Callable[[str], Tensor] | None = None) -> None:
         self.module = module
         self.origin = origin
         self.kernels: KernelChoice | None = None
-        """What chooses how blocks are computed; None: the plain way."""
+        """Chooses the kernels of blocks; None: plain kernels."""
         self.version = 0
         self._embed = module.all_x_embedder[_HEAD_KEY]
         self._final = module.all_final_layer[_HEAD_KEY]
         self.shape = BlockShape(self.module.n_heads, self.module.layers[0].attention_norm1.eps, _QK_EPS)
-        # Tensors made in inference mode could never be written again outside it, and a LoRA does just that.
+        # Tensors created in inference mode can't be written to outside it, as LoRAs do.
         with torch.inference_mode(False), torch.no_grad():
             join = partial(_joined, may_copy=_may_copy(module))
             self._context = self._blocks(self.module.context_refiner, join)
@@ -181,32 +181,32 @@ class FastTransformer:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What it computes in."""
+        """The dtype of computation."""
         dtype: torch.dtype = self._embed.weight.dtype
         return dtype
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that computes."""
         device: torch.device = self._embed.weight.device
         return device
 
     @property
     def described(self) -> str:
-        """Its kind, as far as the speed of its blocks depends on it."""
+        """The properties on which the speed of the blocks depends, as a text."""
         packed = next((type(item.weight).__name__ for item in packed_linears(self.module).values()), "plain")
         config, dtype = self.module.config, str(self.dtype).removeprefix("torch.")
         return f"{config.dim} wide, {config.n_heads} heads, {dtype}, {packed}"
 
     @property
     def max_tokens(self) -> int:
-        """The longest caption whose padding, and the picture's place behind it, have rotary positions."""
+        """Maximum number of caption tokens, see ``longest_caption``."""
         return longest_caption(self.module.config.axes_lens[0])
 
     def weights_changed(self) -> None:
-        """Forget what was derived from the weights: modulations are worked out anew, prompts must be prepared again.
+        """Invalidate everything derived from the weights: prompts and stages must be prepared again.
 
-        Raises RuntimeError when a parameter was replaced or moved instead of being written in place.
+        Raises RuntimeError if a parameter was replaced or moved instead of being written in place.
         """
         if self._addresses != _addresses(self.module):
             raise RuntimeError("a weight of the transformer was replaced or moved; write weights in place (copy_)")
@@ -214,28 +214,29 @@ class FastTransformer:
 
     @property
     def visitors(self) -> int:
-        """How many main blocks wait in the computer's memory; each is copied to the device while one computes."""
+        """Number of main blocks that are streamed: each is copied to the device while another one computes."""
         return self._main.visitors
 
     def offload(self) -> bool:
-        """Half of the main blocks that are on the device leave it for the computer's memory. See ``Offloadable``."""
+        """Stream half of the main blocks that are still on the device from now on. See ``Offloadable``."""
         try:
             return self._main.offload()
         finally:
             self._addresses = _addresses(self.module)
 
     def compile_blocks(self, **options: Any) -> None:
-        """Let torch.compile make one program of a block, used by all layers; ``options`` are torch.compile's."""
+        """Compile the block, which all layers use, with torch.compile and its ``options``."""
         self._block = torch.compile(block, **options)
 
     @torch.no_grad()
     def prompt(self, features: Tensor, value_scale: Tensor | None = None) -> Prompt:
-        """Text features (tokens, channels) -> refined caption tokens.
+        """Convert text features (tokens, channels) to refined caption tokens.
 
-        ``value_scale`` (tokens,) are factors of the tokens' values, in the refiner and in every block behind it.
+        ``value_scale`` (tokens,) are factors of the tokens' values in the attention of the refiner and all later
+        blocks.
 
         Raises:
-            RequestError: the caption has more tokens than there are rotary positions.
+            RequestError: the caption has more than ``max_tokens`` tokens.
         """
         tokens = features.shape[0]
         self._check_caption(tokens)
@@ -257,13 +258,13 @@ class FastTransformer:
         sigmas: Sequence[float],
         guidance: AttentionGuidance | None = None,
     ) -> StageEvaluation:
-        """Make ready for latents (rows, 16, *size), row i with prompt i, at the noise levels ``sigmas``.
+        """Prepare evaluations of latents (rows, 16, *size), row i with prompt i, at the noise levels ``sigmas``.
 
-        ``guidance`` changes the first row alone.
+        ``guidance`` applies to the first row only.
 
         Raises:
-            ValueError: an odd size, no prompt, or a prompt prepared with other weights.
-            RequestError: the picture is larger than there are rotary positions.
+            ValueError: the size is odd, there is no prompt, or a prompt was prepared with other weights.
+            RequestError: the picture has more rows or columns than there are rotary positions.
         """
         mine = [self._own(prompt) for prompt in prompts]
         layout = self._layout(size, mine, guidance)
@@ -272,7 +273,7 @@ class FastTransformer:
         return StageEvaluation(self, size, layout, sigmas)
 
     def _trial(self, layout: _Layout, kernels: Kernels) -> Tensor:
-        """What a block of the noise refiner, which is always on the device, makes of a stage's own shape."""
+        """Compute a block with given kernels at the stage's shape; noise refiner blocks are always on the device."""
         generator = torch.Generator(self.device).manual_seed(0)
         rows, tokens = layout.rope.shape[:2]
         x = torch.randn(rows, tokens, self.module.config.dim, generator=generator, device=self.device).to(self.dtype)
@@ -340,7 +341,7 @@ class FastTransformer:
                 )
 
     def _rope(self, positions: Tensor) -> Tensor:
-        """Cosines and sines (N, 1, head/2, 2) in float32 of positions (N, 3); angles are taken in float64."""
+        """Return cosines and sines (N, 1, head/2, 2), float32, of positions (N, 3); angles are computed in float64."""
         angles = []
         for axis, channels in enumerate(self.module.config.axes_dims):
             exponents = torch.arange(0, channels, 2, dtype=torch.float64) / channels
@@ -350,10 +351,10 @@ class FastTransformer:
         return torch.stack((angle.cos(), angle.sin()), -1)[:, None].to(self.device)
 
     def modulations(self, sigmas: Sequence[float]) -> list[_Modulation]:
-        """All modulations of T noise levels at once, multiplied into the norm weights.
+        """Compute the modulations of T noise levels at once, multiplied into the norm weights.
 
-        A block computes gate * norm(x, weight) with gate = tanh(g), which is norm(x, gate * weight): the product is
-        taken here, in float32, and no evaluation multiplies by a modulation again.
+        A block computes gate * norm(x, weight) with gate = tanh(g), which equals norm(x, gate * weight). The product
+        is computed here, in float32, so that evaluations don't multiply by modulations.
         """
         time = (1.0 - torch.tensor(list(sigmas), dtype=torch.float32)).to(self.device)
         embedded = self.module.t_embedder(time * self.module.t_scale).to(self.dtype)
@@ -362,7 +363,7 @@ class FastTransformer:
         return [_Modulation(*pair) for pair in zip(folded.unbind(0), final.unbind(0), strict=True)]
 
     def velocity(self, x: Tensor, modulation: _Modulation, layout: _Layout) -> Tensor:
-        """v = -net for latents ``x`` (rows, 16, height, width): ComfyUI's sign, denoised = x - sigma v."""
+        """Compute v = -net(x) for latents ``x`` (rows, 16, height, width); as in ComfyUI, denoised = x - sigma v."""
         hidden = self._embed(_patches(x, layout.grid))
         pads = self.module.x_pad_token.expand(layout.rows, layout.image_pads, -1)
         shape = self.shape._replace(kernels=layout.kernels)
@@ -378,7 +379,7 @@ class FastTransformer:
 
 
 class StageEvaluation:
-    """The transformer for one latent size and its prompts (the Evaluation protocol)."""
+    """Implements the Evaluation protocol: evaluates the transformer for a fixed latent size and prompts."""
 
     def __init__(
         self, transformer: FastTransformer, size: tuple[int, int], layout: _Layout, sigmas: Sequence[float]
@@ -392,9 +393,10 @@ class StageEvaluation:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        """Velocity (rows, 16, height, width) at one noise level; one not announced is worked out now and kept.
+        """Return the velocity (rows, 16, height, width) at a noise level.
 
-        Raises ValueError for another shape, and when the weights have changed since this stage was prepared.
+        Modulations of a level that wasn't given at construction are computed and cached. Raises ValueError for another
+        shape, or if the weights have changed since this stage was prepared.
         """
         if tuple(x.shape) != self._shape:
             raise ValueError(f"latent of shape {tuple(x.shape)}; this stage was prepared for {self._shape}")
@@ -406,23 +408,23 @@ class StageEvaluation:
 
 
 def _described(layout: _Layout) -> str:
-    """A stage's shape in words, but for the length of its captions, which changes with each prompt."""
+    """Describe a stage's shape as a text, without the length of its captions, which changes with each prompt."""
     width, height = layout.grid[1] * _PATCH * _PIXELS, layout.grid[0] * _PATCH * _PIXELS
     rows = "" if layout.rows == 1 else f" x {layout.rows}"
     return f"{width} x {height}{rows}" + ("" if layout.sequences.lengths is None else ", packed")
 
 
 def _may_copy(module: Any) -> bool:
-    """Whether fused weights may be copies: on an accelerator, or of a small model.
+    """Return whether weights may be copied for fusing: on an accelerator, or if the model is small.
 
-    On a CPU a large one is mapped from its file, and a copy would take memory that the mapping does not.
+    On a CPU a large model is mapped from its file, and copies would take additional memory.
     """
     first = next(iter(module.parameters()))
     return bool(first.device.type != "cpu" or sum(item.nbytes for item in module.parameters()) < _COPIED_AT_MOST)
 
 
 def _weights(module: Any) -> BlockWeights:
-    """A block's weights as the module has them."""
+    """Return a block's weights in the module, not fused."""
     attn, feed = module.attention, module.feed_forward
     return BlockWeights(
         qkv=(weight_of(attn.to_q), weight_of(attn.to_k), weight_of(attn.to_v)),
@@ -441,12 +443,15 @@ def _norms(module: Any) -> _Norms:
 
 
 def _joined(weights: BlockWeights, *, may_copy: bool) -> BlockWeights:
-    """A block's q, k, v and its w1, w3 as two matrices, where they are or may become rows of one."""
+    """Fuse a block's q, k, v and its w1, w3 if possible, see ``_stacked``."""
     return weights._replace(qkv=_stacked(weights.qkv, may_copy), w13=_stacked(weights.w13, may_copy))
 
 
 def _stacked(parts: tuple[Weight, ...], may_copy: bool) -> tuple[Weight, ...]:
-    """The weights of several linears in one matrix, of which a parameter keeps its rows as a view; else one by one."""
+    """Stack the weights of several linears into one matrix, and make parameters views of it.
+
+    Returns the weights unchanged if they can't be stacked, or if that needs a copy and ``may_copy`` is False.
+    """
     packed = [part for part in parts if isinstance(part, PackedLinear)]
     if packed:
         together = StackedLinear.of(packed) if len(packed) == len(parts) else None
@@ -464,7 +469,7 @@ def _stacked(parts: tuple[Weight, ...], may_copy: bool) -> tuple[Weight, ...]:
 
 
 def _contiguous(parts: Sequence[Tensor]) -> Tensor | None:
-    """The matrix whose rows the parts are, when they already lie below one another in memory."""
+    """Return the matrix that the parts form if they are already adjacent in memory, else None."""
     first = parts[0]
     end = first.data_ptr()
     for part in parts:
@@ -477,12 +482,12 @@ def _contiguous(parts: Sequence[Tensor]) -> Tensor | None:
 
 
 def _addresses(module: Any) -> list[int]:
-    """Where each parameter's memory is."""
+    """Return the address of each parameter's memory."""
     return [parameter.data_ptr() for parameter in module.parameters()]
 
 
 def _fold(item: _Norms, embedded: Tensor) -> Tensor:
-    """Norm weights (T, 4, D) of one block under the time embeddings (T, channels)."""
+    """Return the modulated norm weights (T, 4, D) of a block for time embeddings (T, channels)."""
     if item.adaln is None:
         raise TypeError("this block has no modulation")
     scale_attention, gate_attention, scale_feed, gate_feed = item.adaln(embedded).float().chunk(4, 1)
@@ -492,19 +497,19 @@ def _fold(item: _Norms, embedded: Tensor) -> Tensor:
 
 
 def _caption_positions(length: int) -> Tensor:
-    """(length, 3): captions count 1, 2, … along the first axis, padding included."""
+    """Return positions (length, 3) of a padded caption: 1, 2, … along the first axis."""
     positions = torch.zeros(length, 3, dtype=torch.int64)
     positions[:, 0] = torch.arange(1, length + 1)
     return positions
 
 
 def longest_caption(positions: int) -> int:
-    """Tokens of the longest caption whose padding, and the picture's place behind it, have rotary positions."""
+    """Return the maximum number of caption tokens: the padded caption and one more position have to fit."""
     return (positions - 2) // TOKEN_MULTIPLE * TOKEN_MULTIPLE
 
 
 def _image_positions(grid: tuple[int, int], caption: int) -> Tensor:
-    """(padded tokens, 3): the picture stands just behind its caption; its padding is at (0, 0, 0)."""
+    """Return positions (padded tokens, 3) of a picture, directly after its caption; padding is at (0, 0, 0)."""
     height, width = grid
     tokens = height * width
     positions = torch.zeros(tokens + -tokens % TOKEN_MULTIPLE, 3, dtype=torch.int64)
@@ -515,7 +520,7 @@ def _image_positions(grid: tuple[int, int], caption: int) -> Tensor:
 
 
 def _patches(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(rows, channels, h, w) -> (rows, patches, 4 channels), a patch as (row, column, channel)."""
+    """Convert (rows, channels, h, w) to (rows, patches, 4 channels), each patch ordered (row, column, channel)."""
     rows, channels = x.shape[:2]
     cells = x.reshape(rows, channels, grid[0], _PATCH, grid[1], _PATCH)
     return cells.permute(0, 2, 4, 3, 5, 1).reshape(rows, grid[0] * grid[1], -1)
@@ -528,7 +533,7 @@ def _unpatched(tokens: Tensor, shape: torch.Size, grid: tuple[int, int]) -> Tens
 
 
 def _join(hidden: Tensor, layout: _Layout) -> Tensor:
-    """Padded pictures (rows, N, D) and captions as [picture, caption] of each row, packed when of unequal length."""
+    """Concatenate padded pictures (rows, N, D) and captions to [picture, caption] per row, packed if the layout is."""
     if layout.sequences.lengths is None:
         return torch.cat([hidden, torch.stack(layout.captions)], 1)
     pairs = zip(hidden.unbind(0), layout.captions, strict=True)
@@ -536,7 +541,7 @@ def _join(hidden: Tensor, layout: _Layout) -> Tensor:
 
 
 def _image_part(hidden: Tensor, layout: _Layout) -> Tensor:
-    """Only the picture's tokens (rows, image tokens, D), without padding."""
+    """Cut out the pictures' tokens (rows, image tokens, D), without padding."""
     lengths = layout.sequences.lengths
     if lengths is None:
         return hidden[:, : layout.image_tokens]
@@ -550,7 +555,7 @@ def _guided(guidance: AttentionGuidance | None, image: int, prompt: Prompt) -> G
 
 
 def _value_scale(behind: Sequence[Sequence[Prompt]], image: int, *, packed: bool) -> Tensor | None:
-    """Factors (rows, N, 1, 1) of all values of pictures and the captions behind them; None where all are 1."""
+    """Return the factors (rows, N, 1, 1) of the values of pictures and captions; None if all are 1."""
     scaled = [item.value_scale for each in behind for item in each if item.value_scale is not None]
     if not scaled:
         return None

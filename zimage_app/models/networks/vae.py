@@ -1,4 +1,4 @@
-"""Latents to pictures and back. Knows the autoencoder and nothing of how a latent came about."""
+"""Converts latents to pictures and back, with the autoencoder."""
 
 from __future__ import annotations
 
@@ -9,41 +9,40 @@ import torch
 from torch import Tensor
 
 _TILE = 48
-"""Latent cells along a tile's edge, 384 pixels."""
+"""Edge of a tile in latent cells; 384 pixels."""
 _OVERLAP = 12
-"""Latent cells that neighbouring tiles share, and over which they are blended."""
+"""Width in latent cells of the overlap in which neighbouring tiles are blended."""
 _PIXELS = 8
-"""Of a latent cell's edge."""
+"""Pixels along the edge of a latent cell."""
 
 
 class VaeCodec:
-    """``Autoencoder``, or diffusers' module, which has its parts, behind the Codec protocol."""
+    """Implements the Codec protocol with an ``Autoencoder``, or diffusers' module, which has the same parts."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
         weight = next(module.parameters())
         self._device = weight.device
         self._dtype = weight.dtype
-        # Only image-to-image encodes, so the encoder waits in the computer's memory, and on a CPU in its file.
+        # Only image-to-image uses the encoder, so it stays in the computer's memory (on a CPU, mapped from its file).
         self.module.encoder.to("cpu")
         if self._device.type == "cpu":
-            # Convolutions on the CPU are quicker with the channels last, and the same but for rounding.
+            # On a CPU, convolutions are faster with channels last, and equal up to rounding.
             self.module.decoder.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
-        """Latent in VAE space (1, 16, h, w) -> picture (8h, 8w, 3), float32 on the CPU, 0…1.
+        """Decode a latent in VAE space (1, 16, h, w) to a picture (8h, 8w, 3), float32 on the CPU, 0…1.
 
-        The latent goes straight into the decoder; y in -1…1 becomes (y + 1) / 2, clamped (HOW-IT-COMPUTES.md
-        section 2).
+        The decoder's output y in -1…1 becomes (y + 1) / 2, clamped (HOW-IT-COMPUTES.md section 2).
         """
         return _picture(self._pixels(latent.to(self._device, self._dtype)))
 
     @torch.no_grad()
     def decode_tiled(self, latent: Tensor) -> Tensor:
-        """Decode in a fraction of the memory that ``decode`` takes.
+        """Decode tile by tile, with a fraction of the memory that ``decode`` needs.
 
-        Where the latent is larger than a tile, colours differ a little: the decoder's norms see a tile, not the whole.
+        If there are several tiles, colours differ slightly, because the decoder's norms are computed per tile.
         """
         placed = latent.to(self._device, self._dtype)
         rows = [[self._pixels(tile) for tile in _tiles(row, 3)] for row in _tiles(placed, 2)]
@@ -57,9 +56,9 @@ class VaeCodec:
 
     @torch.no_grad()
     def encode(self, picture: Tensor) -> Tensor:
-        """Picture (8h, 8w, 3), 0…1 -> latent in VAE space (1, 16, h, w), float32 on the CPU.
+        """Encode a picture (8h, 8w, 3), 0…1, to a latent in VAE space (1, 16, h, w), float32 on the CPU.
 
-        The mean of the encoder's distribution, as ComfyUI's VAEEncode gives it: the same picture, the same latent.
+        Returns the mean of the encoder's distribution, as ComfyUI's VAEEncode does, so the result is deterministic.
         """
         module = self.module
         placed = (picture.permute(2, 0, 1)[None] * 2.0 - 1.0).to(self._device, self._dtype)
@@ -78,14 +77,14 @@ def _picture(pixels: Tensor) -> Tensor:
 
 
 def _tiles(latent: Tensor, axis: int) -> list[Tensor]:
-    """Overlapping pieces along an axis; the last one may be shorter."""
+    """Split a latent along an axis into overlapping tiles; the last one may be shorter."""
     length, step = latent.shape[axis], _TILE - _OVERLAP
     starts = range(0, max(1, length - _OVERLAP), step)
     return [latent.narrow(axis, start, min(_TILE, length - start)) for start in starts]
 
 
 def _blended(tiles: Sequence[Tensor], axis: int) -> Tensor:
-    """Decoded tiles side by side; where two overlap, one fades into the other."""
+    """Join decoded tiles along an axis, blending linearly where they overlap."""
     shared = _OVERLAP * _PIXELS
     whole = tiles[0]
     for tile in tiles[1:]:

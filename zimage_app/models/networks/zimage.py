@@ -1,6 +1,6 @@
-"""The module that the transformer's weights are loaded into, under diffusers' names. Its forward is ``transformer.py``.
+"""The torch module that holds the transformer's weights, with diffusers' parameter names.
 
-Only the small networks around the blocks compute by themselves. Knows no files.
+``transformer.py`` has its forward; only the time embedder and the layers of ``torch.nn`` have one of their own.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 _TIME_WIDTH = 256
-"""Of the time embedding, and of the sines that it is made of; narrower where the model is."""
+"""Width of the time embedding (or the model's, if that is narrower), and number of its cosines and sines."""
 _TIME_HIDDEN = 1024
 _SLOWEST = 10000.0
-"""Period of the slowest sine, over 2 pi."""
+"""Bound of the sines' periods, divided by 2 pi."""
 
 
 @dataclass(frozen=True)
 class ZImageConfig:
-    """What a config.json says, under its names; what it leaves out has diffusers' values."""
+    """The settings in a config.json, under the same names, with diffusers' defaults."""
 
     in_channels: int = 16
     dim: int = 3840
@@ -37,7 +37,7 @@ class ZImageConfig:
 
 
 class _TimeEmbedder(nn.Module):
-    """Time (T,) -> embedding (T, width)."""
+    """Computes the embedding (T, width) of times (T,)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class _FinalLayer(nn.Module):
 
 
 class ZImage(nn.Module):
-    """Z-Image's transformer without a forward of its own."""
+    """Z-Image's transformer, without a forward."""
 
     def __init__(self, config: ZImageConfig) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class ZImage(nn.Module):
 
 
 def checked(config: dict[str, Any]) -> ZImageConfig:
-    """The settings of a model that can be computed, from all that its config may say; raises ValueError for others."""
+    """Return the settings in a config; raises ValueError for a variant of Z-Image that isn't supported."""
     if list(config.pop("all_patch_size", [2])) != [2] or list(config.pop("all_f_patch_size", [1])) != [1]:
         raise ValueError("only patches of 2 x 2 in one frame are supported")
     heads = config.get("n_heads", ZImageConfig.n_heads)

@@ -1,1 +1,1 @@
-"""Settings as files of other programs, which make the same picture there."""
+"""Exports settings to other programs' files, which make the same picture there. Start with ``comfy``."""

@@ -1,1 +1,1 @@
-"""The life of a job, from the request to the saved picture. Read ``state.py`` first, then ``dispatcher.py``."""
+"""The job queue, from a request to its saved picture. Start with ``state.py``, then ``dispatcher.py``."""

@@ -1,7 +1,7 @@
-"""What is done with jobs, one call at a time: it applies events to the store, saves pictures and feeds the runners.
+"""The logic of the dispatcher: applies events to the store, saves pictures and assigns jobs to runners.
 
-Knows no thread; ``dispatcher.py`` calls it from one. What happened but can't be written yet waits here, in order, and
-is written before anything else; nothing of it is dropped while the process lives.
+Starts no threads; ``dispatcher.py`` calls it from a single one. Events that can't be written yet are kept in memory, in
+order, and are written before anything else; none is dropped while the process runs.
 """
 
 from __future__ import annotations
@@ -38,48 +38,49 @@ from zimage_app.service.rules.permissions import for_strangers
 log = logging.getLogger(__name__)
 
 MAX_UNSAVED = 4
-"""Pictures of a few megabytes each that may wait to be saved; then no job begins until one is saved."""
+"""Maximum number of unsaved pictures, of a few megabytes each; at this number no job starts until one is saved."""
 MAX_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class JobRules:
-    """How jobs are handled."""
+    """Rules for handling jobs."""
 
     limits: Limits
     shared: bool = False
-    """Strangers share the page; they are not told where things lie on this machine."""
+    """Whether strangers share the page; error messages then hide this machine's folders."""
     interrupted: Literal["run again", "report"] = "run again"
-    """What to do with a job whose app was killed; run it again once only, so that none can kill the app for ever."""
+    """What to do with a job whose app was killed. It is rerun only once, so that no job can crash the app for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """An event that happened and is to be written, with what the faces see once it is."""
+    """An event that is not written yet."""
 
     job_ids: tuple[str, ...]
     event: JobEvent
     details: dict[str, Any]
     shown: dict[str, Any]
+    """Changes of the job's view, shown after the event is written."""
 
 
 Pack = Callable[[Callable[[], bytes]], Future[bytes]]
-"""Has a file's bytes made, at once or in a thread of its own."""
+"""Runs a function that encodes a picture's file, at once or in another thread; returns the future of its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Unsaved:
-    """A finished picture on its way to the disk."""
+    """A finished picture that is not saved yet."""
 
     record: ImageRecord
     png: Future[bytes]
     owner: str
     problem: Text | None = None
-    """Why it could not be saved."""
+    """Why saving failed; None before the first failure."""
 
 
 class JobCore:
-    """The jobs of one folder. Everything must be called from one thread, but for ``warning`` and ``unsaved``."""
+    """The jobs of one folder. Must be used from a single thread, except for the section "For any thread"."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class JobCore:
         rules: JobRules,
         pack: Pack,
     ) -> None:
-        """``pack`` makes the pictures' files; ``settle`` is to be called once one is made."""
+        """``pack`` encodes pictures; ``settle`` must be called when one of its futures is done."""
         self._store = store
         self._gallery = gallery
         self._progress = progress
@@ -98,57 +99,57 @@ class JobCore:
         self._rules = rules
         self._pack = pack
         self._assigned: dict[str, Runner] = {}
-        """The jobs that runners have."""
+        """Job id -> the runner that has the job."""
         self._placing: Placing[Runner] = Placing(len(self._runners))
         self._changes: deque[_Change] = deque()
         self._unsaved: dict[str, _Unsaved] = {}
-        """By the job's id."""
+        """Job id -> its picture."""
         self._rates: dict[tuple[str, str], float | None] = {}
         self._closing = False
 
     # Commands.
 
     def submit(self, job: Job, tracked: Tracked) -> None:
-        """Accept a job; when this returns it is on the disk.
+        """Write a new job to the store and show it.
 
         Raises:
-            BusyError: as many wait as may.
-            StorageError: it could not be written.
+            BusyError: the queue is full.
+            StorageError: the job can't be written.
         """
         self._write_changes()
         self._store.add(job, self._rules.limits)
         self._progress.put(tracked)
 
     def stop(self, job_ids: Sequence[str]) -> None:
-        """Cancel jobs; those that are being saved, are over or aren't known stay as they are."""
+        """Cancel jobs; ignores unknown jobs and those that are being saved or have ended."""
         self._progress.cancel(job_ids)
         self._happened(JobEvent.STOP, *job_ids)
 
     def clear(self, owner: str | None) -> int:
-        """Cancel all waiting jobs of an owner's mark, or of everybody (None); gives how many."""
+        """Cancel the waiting jobs with this owner mark, or all (None); return their number."""
         waiting = [job.id for job in self._store.in_turn() if owner in (None, job.owner)]
         self.stop(waiting)
         return len(waiting)
 
     def move(self, job_id: str, *, first: bool) -> bool:
-        """Let a waiting job run earlier; see ``JobStore.move``."""
+        """Move a waiting job forward; see ``JobStore.move``."""
         self._write_changes()
         return self._store.move(job_id, first=first)
 
     def pause(self, paused: bool) -> None:
-        """Let no waiting job begin, or go on. Survives the app's end."""
+        """Pause or resume starting waiting jobs. The setting survives a restart."""
         self._write_changes()
         self._store.pause(paused)
 
     # Reports of runners.
 
     def started(self, job_id: str, plan: GenerationPlan) -> None:
-        """The job's model is loaded, and the run of its plan begins."""
+        """Handle that a job's model is loaded and its plan starts to run."""
         self._progress.loaded(job_id, plan)
         self._happened(JobEvent.START, job_id)
 
     def finished(self, job_id: str, record: ImageRecord, picture: Picture) -> None:
-        """The job's picture is made; its runner is free, whether the file is made yet or not."""
+        """Handle a finished picture: free the runner, and start encoding the picture's file."""
         self._assigned.pop(job_id, None)
         job = self._store.find_open(job_id)
         owner = "" if job is None else job.owner
@@ -158,7 +159,7 @@ class JobCore:
         self._happened(JobEvent.FINISH, job_id, details={"picture": record.id})
 
     def failed(self, job_id: str, error: StudioError) -> None:
-        """The job has no picture."""
+        """Handle that a job failed."""
         self._assigned.pop(job_id, None)
         if self._rules.shared and (told := for_strangers(error.text)) != error.text:
             log.warning("job %s: %s", job_id, error)
@@ -166,7 +167,7 @@ class JobCore:
         self._happened(JobEvent.FAIL, job_id, details={"error": error.text}, shown={"error": error})
 
     def stopped(self, job_id: str) -> None:
-        """The job's run ended because its token said so."""
+        """Handle that a job's run ended because of its stop token."""
         tracked = self._progress.get(job_id)
         reason = None if tracked is None else tracked.token.reason
         if reason is StopReason.CANCELLED:
@@ -179,21 +180,21 @@ class JobCore:
             self._put_back(job_id)
 
     def died(self, job_id: str) -> None:
-        """The job's runner broke down."""
+        """Handle that a job's runner crashed."""
         self._assigned.pop(job_id, None)
         job = self._store.find_open(job_id)
         if job is not None:
             self._interrupted(job)
 
-    # What follows from all that.
+    # Processing after commands and reports.
 
     def settle(self, reports: Reports) -> None:
-        """Write what happened, save pictures, see to interrupted jobs, stop overdue ones, start waiting ones.
+        """Write events, save pictures, handle interrupted jobs, stop overdue ones, and start waiting ones.
 
-        ``reports`` is what the runners are to report to; it calls this object's methods.
+        Runners report to ``reports``, which has to call this object's methods.
 
         Raises:
-            StorageError: something could not be written; the next call goes on from there.
+            StorageError: a write failed; the next call continues from there.
         """
         try:
             self._write_changes()
@@ -210,18 +211,18 @@ class JobCore:
 
     @property
     def idle(self) -> bool:
-        """Whether no runner has a job and nothing waits to be written."""
+        """Whether no runner has a job and nothing is left to write."""
         return not (self._assigned or self._changes or self._unsaved)
 
     def begin_closing(self) -> None:
-        """Start no more jobs, and stop those that run."""
+        """Stop running jobs, and start no more."""
         self._closing = True
         for job_id in self._assigned:
             if (tracked := self._progress.get(job_id)) is not None:
                 tracked.token.stop(StopReason.CLOSING)
 
     def end_closing(self) -> None:
-        """Let jobs that did not stop in time wait again; one that can't be written is taken for interrupted later."""
+        """Requeue jobs that did not stop in time; if that can't be written, the next start finds them interrupted."""
         for job_id in list(self._assigned):
             self.stopped(job_id)
         with suppress(StorageError):
@@ -231,22 +232,22 @@ class JobCore:
 
     @property
     def assigned(self) -> dict[str, Runner]:
-        """The jobs that runners have."""
+        """Job id -> the runner that has the job."""
         return self._assigned.copy()
 
     @property
     def warning(self) -> Text | None:
-        """Why the newest of the pictures that wait could not be saved; None where none waits."""
+        """The problem of the newest picture that could not be saved yet; None if there is none."""
         return next((each.problem for each in reversed(list(self._unsaved.values())) if each.problem), None)
 
     def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
-        """A picture that waits to be saved; None where there is none, or not of that owner's mark (None: any)."""
+        """Return an encoded picture that is not saved yet, of this owner mark or of any owner (None); or None."""
         for each in list(self._unsaved.values()):
             if each.record.id == picture_id and owner in (None, each.owner) and each.png.done():
                 return self._picture(each)
         return None
 
-    # Parts.
+    # Helpers.
 
     def _happened(
         self,
@@ -258,7 +259,7 @@ class JobCore:
         self._changes.append(_Change(job_ids, event, details or {}, shown or {}))
 
     def _write_changes(self) -> None:
-        """Write what happened, in order; raises StorageError where that can't be, and keeps it."""
+        """Write pending events in order; raises StorageError if a write fails, and keeps the unwritten events."""
         while self._changes:
             change = self._changes[0]
             for job in self._store.apply(change.job_ids, change.event, **change.details):
@@ -313,13 +314,13 @@ class JobCore:
         return SavedPicture(self._gallery.path_of(unsaved.record.id), unsaved.record, unsaved.png.result())
 
     def _put_back(self, job_id: str) -> None:
-        """The job waits again as if it had not been begun."""
+        """Requeue a job as if it had not been started."""
         job = self._store.find_open(job_id)
         if job is not None:
             self._happened(JobEvent.REQUEUE, job_id, details={"attempts": job.attempts - 1})
 
     def _interrupted(self, job: Job) -> None:
-        """What to do with a job whose app or runner died."""
+        """Complete, requeue or fail a job whose app or runner died."""
         picture = None
         if job.picture is not None:
             with suppress(StorageError):
@@ -359,7 +360,7 @@ class JobCore:
             runner.start(Assignment(job, tracked.token, tracked.plan, tracked.context), reports)
 
     def _tracked(self, job: Job) -> Tracked:
-        """What is known of an open job; of one that was found on the disk, what its row tells."""
+        """Return the entry of an unfinished job in ``Progress``; add one from its row after a restart."""
         tracked = self._progress.get(job.id)
         if tracked is None:
             tracked = Tracked(job_view(job, self._gallery))
@@ -367,7 +368,7 @@ class JobCore:
         return tracked
 
     def show_order(self) -> None:
-        """Show which jobs are open and in which order they run."""
+        """Show the unfinished jobs, and the order in which they run."""
         at_work, waiting = self._store.at_work(), self._store.in_turn()
         for job in (*at_work, *waiting):
             self._tracked(job)
@@ -379,7 +380,7 @@ class JobCore:
         )
 
     def _seconds(self, job: Job) -> float | None:
-        """What a job takes, by what its model took before."""
+        """Estimate the seconds that a job takes from earlier pictures of its model; None without any."""
         place = job.model, job.device
         if place not in self._rates:
             self._rates[place] = None
@@ -390,7 +391,7 @@ class JobCore:
 
 
 def _taken(record: ImageRecord) -> dict[str, Any]:
-    """How long a picture took and, where stages came from memory, what those cost that did not."""
+    """Return the picture's seconds and, if stages came from stage memory, the cost of the other stages."""
     known = {stage.number for stage in record.stages if stage.from_memory}
     if not known:
         return {"seconds": record.seconds}
@@ -399,7 +400,7 @@ def _taken(record: ImageRecord) -> dict[str, Any]:
 
 
 def job_view(job: Job, gallery: Gallery) -> JobView:
-    """What the row of a job tells, and its picture where it is done."""
+    """Return the view of a job from its row, with its picture if it is done."""
     view = JobView(job.id, job.owner, job.model, group=job.group, state=job.state)
     if job.state is JobState.DONE:
         picture = None

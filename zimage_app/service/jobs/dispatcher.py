@@ -1,6 +1,6 @@
-"""The one thread that changes jobs: commands of the faces and reports of the runners come in by an inbox.
+"""The only thread that changes jobs. Clients' commands and runners' reports reach it through a queue, the inbox.
 
-``core.py`` says what is done with each; here is only what makes it safe to ask from any thread.
+``core.py`` handles each message; this module makes that safe to call from any thread.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _TICK = 1.0
-"""Seconds between two tries to write what could not be written, and two looks at overdue jobs."""
+"""Seconds between retries of failed writes, and between checks for overdue jobs."""
 _MESSAGES = 100
-"""That are taken from the inbox at once."""
+"""Maximum number of messages taken from the inbox per round, after the first."""
 _CLOSING_SECONDS = 2.0
-"""That runners are given to end when the app closes."""
+"""Seconds that running jobs have to stop when the app closes."""
 _CLOSING_TICK = 0.1
 _RUNNER_SECONDS = 0.5
-"""For the thread of a runner that has stopped to end."""
+"""Seconds to wait at the app's end for the thread of a runner."""
 
 
 class Dispatcher:
     """Accepts jobs, gives them to runners, and saves their results.
 
-    Constructing it starts no thread and opens no file; its methods are safe from any thread.
+    Thread-safe. Constructing it starts no thread and opens no file.
     """
 
     def __init__(self, state: Path, gallery: Gallery, runners: Sequence[Runner], rules: JobRules) -> None:
-        """``state`` is the folder of the store."""
+        """``state`` is the folder of the job store."""
         self.progress = Progress()
         self._lock = FolderLock(state)
         self._state = state
@@ -62,20 +62,20 @@ class Dispatcher:
         self._core: JobCore | None = None
         self._inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._gate = threading.Lock()
-        """Held while the thread is begun, and while something is put into the inbox."""
+        """Lock for starting the thread, and for checking ``_closed`` before a command enters the inbox."""
         self._thread: threading.Thread | None = None
         self._closed = False
         self._answers: list[Callable[[], None]] = []
-        """Tell who asked what came of it, once what follows from it is done and shown."""
+        """Callbacks that complete commands' futures, called after the commands' effects are written and shown."""
         self._trouble = ""
         self._packer = ThreadPoolExecutor(1, "studio-packer")
 
     def start(self) -> None:
-        """Open the store and run what waits, now and from now on. Does nothing the second time.
+        """Open the store and start to run jobs. Does nothing if already started.
 
         Raises:
-            FolderInUse: another running app has the folder.
-            GenerationError: this one is closing.
+            FolderInUse: another running app uses the folder.
+            GenerationError: this app is closing.
         """
         with self._gate:
             if self._closed:
@@ -87,7 +87,7 @@ class Dispatcher:
             except BlockingIOError as error:
                 raise FolderInUse(self._state.parent, running_app(self._state)) from error
             except OSError as error:
-                log.warning("%s can't be locked: %s", self._state, error)  # its file can't be opened either, see below
+                log.warning("%s can't be locked: %s", self._state, error)  # the store then keeps the jobs in memory
             self._store = JobStore(self._state, self._lock.acquire)
             self._core = JobCore(self._store, self._gallery, self.progress, self._runners, self._rules, self._pack)
             with suppress(StorageError):
@@ -99,38 +99,38 @@ class Dispatcher:
             self._thread.start()
 
     def announce(self, address: str, key: str) -> None:
-        """Note where this app answers, for other programs of the same user; where that can't be, they find none."""
+        """Publish this app's address for other programs of the same user; does nothing if the note can't be written."""
         with suppress(OSError):
             self._lock.note(address, key)
 
     # Commands.
 
     def submit(self, job: Job, tracked: Tracked) -> None:
-        """Accept a job; see ``JobCore.submit``, whose errors it raises too."""
+        """Queue a job; raises as ``JobCore.submit`` and ``start`` do."""
         self._ask(lambda core: core.submit(job, tracked))
 
     def stop(self, job_ids: Sequence[str]) -> None:
-        """Cancel jobs; returns at once, and a running one ends before its next model evaluation."""
-        self.progress.cancel(job_ids)  # at once, however long the disk takes
-        with suppress(StudioError):  # what is over or closing has nothing to cancel
+        """Cancel jobs. A running one ends before its next model evaluation, which this doesn't wait for."""
+        self.progress.cancel(job_ids)  # immediately, even if the disk is slow
+        with suppress(StudioError):  # a closing app has nothing to cancel
             self._ask(lambda core: core.stop(job_ids))
 
     def clear(self, owner: str | None) -> int:
-        """Cancel all waiting jobs of an owner's mark, or of everybody (None); gives how many."""
+        """Cancel the waiting jobs with this owner mark, or all (None); return their number."""
         return self._ask(lambda core: core.clear(owner))
 
     def move(self, job_id: str, *, first: bool) -> bool:
-        """Let a waiting job run before its owner's one before it, or before all of them (``first``)."""
+        """Move a waiting job forward; see ``JobStore.move``."""
         return self._ask(lambda core: core.move(job_id, first=first))
 
     def pause(self, paused: bool) -> None:
-        """Let no waiting job begin, or go on. Survives the app's end."""
+        """Pause or resume starting waiting jobs. The setting survives a restart."""
         self._ask(lambda core: core.pause(paused))
 
-    # What is to be seen.
+    # Queries.
 
     def view(self, job_id: str) -> JobView | None:
-        """A job as it is now, or as the store remembers its end; None where it isn't known.
+        """Return a job's current view, or its outcome from the store; None if the job isn't known.
 
         Raises:
             StorageError: the store can't be read.
@@ -142,23 +142,23 @@ class Dispatcher:
         return None if job is None else job_view(job, self._gallery)
 
     def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
-        """A finished picture that could not be saved yet; see ``JobCore.unsaved``."""
+        """Return a finished picture that is not saved yet; see ``JobCore.unsaved``."""
         return None if self._core is None else self._core.unsaved(picture_id, owner)
 
     def runners(self) -> tuple[tuple[RunnerStatus, str | None], ...]:
-        """Every runner as it is now, with the id of the job that it has."""
+        """Return the status of every runner, with the id of its job."""
         assigned = {} if self._core is None else {runner: job for job, runner in self._core.assigned.items()}
         return tuple((runner.status(), assigned.get(runner)) for runner in self._runners)
 
     @property
     def warnings(self) -> tuple[Text, ...]:
-        """What is wrong with the store, and with saving pictures."""
+        """Current problems of the store and of saving pictures."""
         if self._store is None or self._core is None:
             return ()
         return tuple(text for text in (self._store.warning, self._core.warning) if text is not None)
 
     def close(self) -> None:
-        """Stop the running jobs, which then wait again, and the thread. What waits stays in the store."""
+        """Stop and requeue the running jobs, and end the thread. Waiting jobs stay in the store."""
         with self._gate:
             self._closed = True
         self.progress.close()
@@ -205,20 +205,20 @@ class Dispatcher:
     # The thread and its inbox.
 
     def _pack(self, work: Callable[[], bytes]) -> Future[bytes]:
-        """Have a file's bytes made beside the next job's run, and see to what follows from them."""
+        """Encode a picture in the packer's thread, and wake the dispatcher when it is done."""
         png = self._packer.submit(work)
         png.add_done_callback(lambda _: self._inbox.put(lambda: None))
         return png
 
     def _ask(self, command: Callable[[JobCore], Result]) -> Result:
-        """Have a command carried out, and give what came of it; raises what it raises."""
+        """Run a command in the dispatcher's thread; return its result, or raise its error."""
         self.start()
         future: Future[Result] = Future()
 
         def carry_out(core: JobCore) -> None:
             try:
                 result = command(core)
-            except Exception as error:  # noqa: BLE001  # it is raised where the command was asked for
+            except Exception as error:  # noqa: BLE001  # raised in the thread that gave the command
                 problem = error
                 self._answers.append(lambda: future.set_exception(problem))
             else:
@@ -246,7 +246,7 @@ class Dispatcher:
         core.end_closing()
 
     def _round(self, core: JobCore, seconds: float) -> None:
-        """Take what came in, or wait for it so long, then do what follows from it. Nothing ends this thread."""
+        """Process incoming messages, waiting up to ``seconds`` for the first, then call ``settle``. Never raises."""
         with suppress(Empty):
             self._guarded(self._inbox.get(timeout=seconds))
             for _ in range(_MESSAGES):
@@ -260,7 +260,7 @@ class Dispatcher:
             work()
             self._trouble = ""
         except StudioError as error:
-            if str(error) != self._trouble:  # once, not at every try
+            if str(error) != self._trouble:  # logged once, not at every retry
                 self._trouble = str(error)
                 log.warning("%s", error)
         except Exception:

@@ -1,6 +1,7 @@
-"""One app per folder of pictures: a lock file that the system takes back when the app dies, and a note of where it is.
+"""A lock that allows one app per folder of pictures, and a note with the running app's address.
 
-Knows no HTTP: who starts a server writes the note, who wants to ask the app reads it.
+The operating system releases the lock when the app dies. Uses no HTTP: the code that starts a server writes the note,
+and clients read it.
 """
 
 from __future__ import annotations
@@ -24,22 +25,23 @@ _LOCK_NAME = "app.lock"
 _NOTE_NAME = "app.json"
 _MAX_NOTE = 4096
 _PATIENCE = 0.5
-"""Seconds that the lock is waited for: ``running_app`` takes it for a moment."""
+"""Seconds to wait for the lock, because ``running_app`` takes it for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningApp:
-    """Where the app of a folder answers."""
+    """The address of the app that uses a folder."""
 
     address: str
-    """As in ``http://127.0.0.1:7860``."""
+    """Such as ``http://127.0.0.1:7860``."""
     process: int
+    """Process id."""
     key: str
-    """Lets in who can read the note: the user whose app it is."""
+    """API key; only the user who runs the app can read the note."""
 
 
 class FolderInUse(StudioError):
-    """Another running app has the folder of pictures; names its address and process where they are known."""
+    """Another running app uses the folder of pictures; names its address and process id if known."""
 
     def __init__(self, folder: Path, app: RunningApp | None) -> None:
         where = f" (process {app.process}, {app.address})" if app else ""
@@ -55,7 +57,7 @@ class FolderInUse(StudioError):
 
 
 class FolderLock:
-    """The right to run the jobs of a folder and to write its store."""
+    """The lock that an app must hold to run the jobs of a folder and to write its store."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -63,10 +65,12 @@ class FolderLock:
         self._unlockable = False
 
     def acquire(self) -> None:
-        """Take the lock, where it isn't taken already.
+        """Take the lock, unless this object holds it already.
+
+        Only logs a warning if the file system has no locks.
 
         Raises:
-            BlockingIOError: another program has it.
+            BlockingIOError: another process holds it.
             OSError: the folder can't be written to.
         """
         if self._lock.is_locked or self._unlockable:
@@ -81,7 +85,7 @@ class FolderLock:
             self._unlockable = True
 
     def note(self, address: str, key: str) -> None:
-        """Write down where the app that has the lock answers, for the user's eyes only; raises OSError."""
+        """Write the running app's address and key to a file that only this user can read; raises OSError."""
         path = self._folder / _NOTE_NAME
         fresh = path.with_name(f"{_NOTE_NAME}.{os.getpid()}")
         fresh.unlink(missing_ok=True)
@@ -90,14 +94,14 @@ class FolderLock:
         fresh.replace(path)
 
     def release(self) -> None:
-        """Give the folder back."""
+        """Delete the note and release the lock."""
         if self._lock.is_locked:
             (self._folder / _NOTE_NAME).unlink(missing_ok=True)
             self._lock.release()
 
 
 def running_app(folder: Path) -> RunningApp | None:
-    """The app that has a folder, where it said where it answers; None where no app has it."""
+    """Return the app that uses a folder; None if there is none, or its address isn't known."""
     lock = FileLock(folder / _LOCK_NAME, thread_local=False)
     if not (folder / _LOCK_NAME).exists():
         return None

@@ -1,4 +1,4 @@
-"""A job's one line in the log: how it ended, and where its time went. Knows the log's fields, not its shape."""
+"""The log line of a job: its outcome and timings. Chooses the fields; ``diagnostics/logs.py`` formats them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from zimage_app.service.jobs.view import JobView
 log = logging.getLogger(__name__)
 
 _PLACES = 3
-"""Of seconds behind the point."""
+"""Decimal places of seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobTimes:
-    """When what happened to a job; seconds of the monotonic clock."""
+    """Times of a job, in seconds of the monotonic clock."""
 
     asked: float
-    """When it was asked for, or found in the queue after a restart."""
+    """When it was submitted, or found in the queue after a restart."""
     begun: float | None
-    """None where it never was."""
+    """When a runner took it; None if none did."""
     loaded: float | None
-    """When the model was there; None where it never was."""
+    """When its model was loaded; None if it wasn't."""
 
 
 def log_job(view: JobView, request: GenerationRequest | None, times: JobTimes, *, private: bool) -> None:
-    """Tell of a job that is over, or was put back. ``private``: strangers share the app; nothing of what they asked."""
+    """Log a job that has ended or was requeued; ``private`` leaves out the prompt and the error message."""
     outcome = view.state if view.over else "put back into the queue"
     log_event(log, f"job {view.id}: {outcome}", _facts(view, request, times, private))
 
@@ -46,7 +46,7 @@ def _facts(view: JobView, request: GenerationRequest | None, times: JobTimes, pr
         stages = [round(stage.seconds, _PLACES) for stage in view.stages if stage.seconds is not None]
         facts["load"] = round(times.loaded - begun, _PLACES)
         facts["stages"] = stages
-        # Reading the prompt, decoding, packing and saving.
+        # Encoding the prompt, and decoding, packing and saving the picture.
         facts["other"] = round(max(0.0, now - times.loaded - sum(stages)), _PLACES)
     facts["total"] = round(now - begun, _PLACES)
     if view.picture is not None:

@@ -1,6 +1,6 @@
-"""Which waiting job goes to which free runner: in turn, but a model is not loaded in vain.
+"""Chooses which waiting job a free runner gets next: in queue order, except to avoid loading models needlessly.
 
-Knows no threads and no files.
+Uses no threads and no files.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import Generic, TypeVar
 from zimage_app.service.jobs.store import Job
 
 MAX_PASSED = 4
-"""So many jobs may be begun before one whose turn it was; then it is begun, whatever must be loaded for it."""
+"""How often a job may be passed over by later ones; after that it starts, even if its model has to be loaded."""
 
 Key = TypeVar("Key")
 
 
 class Placing(Generic[Key]):
-    """Remembers how often each job was passed over."""
+    """Chooses jobs, and counts how often each was passed over."""
 
     def __init__(self, runners: int) -> None:
-        """With one runner alone the order is that of the turns."""
+        """``runners`` is the number of all runners; with a single one, jobs run in queue order."""
         self._several = runners > 1
         self._passed: dict[str, int] = {}
 
     def choose(self, waiting: Sequence[Job], loaded: Mapping[Key, str]) -> tuple[Key, Job]:
-        """A free runner and its job.
+        """Return a free runner and the job for it.
 
-        ``waiting`` are the jobs in turn, at least one; ``loaded`` the free runners, at least one, each with the model
-        that it has loaded.
+        ``waiting`` are the jobs in queue order, at least one; ``loaded`` maps each free runner, at least one, to the
+        model that it has loaded.
         """
         runner, place = self._fitting(waiting, loaded) if self._several else (next(iter(loaded)), 0)
         known = {job.id for job in waiting}
@@ -44,5 +44,5 @@ class Placing(Generic[Key]):
                     return runner, place
             if self._passed.get(job.id, 0) >= MAX_PASSED:
                 return next(iter(loaded)), place
-        # Nobody has what is wanted: who has nothing loaded loads it, before somebody unloads what may be wanted next.
+        # No free runner has a wanted model; prefer one without a model, since a loaded model may be wanted next.
         return min(loaded, key=lambda runner: bool(loaded[runner])), 0

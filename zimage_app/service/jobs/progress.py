@@ -1,4 +1,4 @@
-"""How far jobs are: immutable snapshots in memory, which pages and REST watch. Knows no files and no models."""
+"""Progress of jobs: immutable snapshots in memory, which page and REST watch. Uses no files and no models."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ from zimage_app.service.jobs.stop import StopReason, StopToken
 from zimage_app.service.jobs.view import JobView, QueueView
 
 MAX_OVER = 24
-"""Jobs that are over and kept with their previews; of older ones the store still knows the outcome."""
+"""Number of ended jobs kept with their previews; the store keeps only the outcome of older ones."""
 _ALMOST = 0.995
-"""The most progress that is shown before the picture is saved."""
+"""Maximum progress shown before the picture is saved."""
 
 RunEvent = Warned | StageStarted | StepDone | StageDone
-"""What a run tells before its end."""
+"""Events of a run before its end."""
 
 
 @dataclass(eq=False)
 class Tracked:
-    """A job as this process sees it. Changed by ``Progress`` only."""
+    """The state of a job in this process. Only ``Progress`` changes it."""
 
     view: JobView
     plan: GenerationPlan | None = None
-    """As it was made when the job was asked for; None after a restart."""
+    """The plan made when the job was submitted; None after a restart, until the job runs."""
     context: Context | None = None
-    """Where a GPU is borrowed: the asking visitor's, in whose name it is."""
+    """The context of the visitor who submitted the job, if the GPU is borrowed in the visitor's name; else None."""
     token: StopToken = field(default_factory=StopToken)
     asked: float = 0.0
-    """When the job was asked for, or found after a restart; this and the next two in seconds of the clock."""
+    """Time of submission, or of discovery after a restart; in seconds of the clock, like the next two."""
     begun: float | None = None
-    """When a runner took it."""
+    """When a runner took the job."""
     loaded: float | None = None
-    """When the model was there."""
+    """When the model was loaded."""
     done_cost: float = 0.0
-    """Cost of the stages that are over."""
+    """Cost of the completed stages."""
     free_cost: float = 0.0
-    """Of those, the ones from memory."""
+    """The part of ``done_cost`` whose results came from stage memory."""
     starts_at: float | None = None
-    """When it will run, by estimate, while it waits; None while that isn't known."""
+    """Estimated start of a waiting job; None if unknown."""
 
 
 class Progress:
-    """All jobs that are not over, and the last ones that are. Safe from any thread."""
+    """All unfinished jobs, and the last ended ones. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -67,19 +67,21 @@ class Progress:
         self._closing = False
         self._watchers: dict[str, set[_Watcher]] = {}
 
-    # For faces.
+    # For clients.
 
     def view(self, job_id: str) -> JobView | None:
-        """The job as it is now; None where it isn't known here (any more)."""
+        """Return the job's current view; None if it isn't known here, or no longer."""
         with self._changed:
             tracked = self._jobs.get(job_id)
             return None if tracked is None else self._timed(tracked)
 
     def wait(self, job_id: str, version: int, timeout: float) -> JobView | None:
-        """The job as soon as it is newer than ``version`` or the time is over; None where it isn't known here.
+        """Wait up to ``timeout`` seconds for a view newer than ``version``; None if the job isn't known here.
+
+        Returns the current view after the timeout, and at once for a job that has ended.
 
         Raises:
-            GenerationError: the app is closing, and nothing more will be seen of the job.
+            GenerationError: the app is closing before the job has ended.
         """
         with self._changed:
             tracked = self._jobs.get(job_id)
@@ -93,9 +95,9 @@ class Progress:
             return self._timed(tracked)
 
     async def watch(self, job_id: str, seconds: float) -> AsyncIterator[JobView]:
-        """The newest view of a job after every change, and every so many ``seconds``; the last one is over.
+        """Yield the newest view of a job after every change and every ``seconds``, until the job has ended.
 
-        Takes no thread. Ends at once for a job that isn't known here.
+        Asynchronous: no thread waits. Yields nothing for a job that isn't known here.
 
         Raises:
             GenerationError: the app is closing.
@@ -119,30 +121,30 @@ class Progress:
                     del self._watchers[job_id]
 
     def current(self, owner: str) -> str | None:
-        """Of an owner's jobs that are not over, the id of the one that runs, else of the next; ``owner`` is a mark."""
+        """Return the id of the owner's running job, else of their next waiting one; ``owner`` is an owner mark."""
         with self._changed:
             return next((tracked.view.id for tracked in self._open() if tracked.view.owner == owner), None)
 
     def queue(self) -> QueueView:
-        """How many jobs run and wait."""
+        """Return the number of running and waiting jobs."""
         with self._changed:
             states = [tracked.view.state for tracked in self._open()]
             waiting = states.count(JobState.WAITING)
             return QueueView(len(states) - waiting, waiting, self._paused)
 
     def open_jobs(self) -> tuple[JobView, ...]:
-        """All jobs that are not over, in the order in which they run."""
+        """Return all unfinished jobs in the order in which they run."""
         with self._changed:
             return tuple(map(self._timed, self._open()))
 
     # For dispatcher and runners.
 
     def get(self, job_id: str) -> Tracked | None:
-        """A job that is known here."""
+        """Return a job, or None if it isn't known here."""
         return self._jobs.get(job_id)
 
     def put(self, tracked: Tracked) -> None:
-        """Add a job; the oldest of those that are over goes."""
+        """Add a job, and drop the oldest ended ones above ``MAX_OVER``."""
         with self._changed:
             tracked.asked = self._clock()
             self._jobs[tracked.view.id] = tracked
@@ -151,7 +153,7 @@ class Progress:
                 del self._jobs[job_id]
 
     def update(self, job_id: str, **changes: object) -> None:
-        """Show another state of a job."""
+        """Change fields of a job's view, and notify watchers. Ignores unknown jobs."""
         if isinstance(error := changes.get("error"), StudioError):
             _forget_frames(error)
         with self._changed:
@@ -159,7 +161,7 @@ class Progress:
             if tracked is None:
                 return
             state = changes.get("state", tracked.view.state)
-            if changes.get("state") is JobState.WAITING:  # again
+            if changes.get("state") is JobState.WAITING:  # requeued
                 tracked.begun = tracked.loaded = None
                 tracked.done_cost = tracked.free_cost = 0.0
             view = self._timed(tracked)
@@ -172,9 +174,9 @@ class Progress:
         """Set the order of the queue.
 
         Args:
-            at_work: jobs that are claimed.
-            waiting: jobs that wait, in turn, each with the estimated seconds that it takes.
-            runners: how many jobs run at once.
+            at_work: ids of the jobs that runners have, or whose pictures are being saved.
+            waiting: (id, estimated seconds of the run) of the waiting jobs, in queue order.
+            runners: number of jobs that run at once.
         """
         with self._changed:
             left = [self._remaining(self._jobs[job_id]) for job_id in at_work]
@@ -192,41 +194,41 @@ class Progress:
             self._paused = paused
 
     def cancel(self, job_ids: Iterable[str]) -> None:
-        """Tell jobs to stop: a flag in memory, which a running one sees before its next model evaluation."""
+        """Set the jobs' stop tokens, which a running job checks before every model evaluation."""
         with self._changed:
             for job_id in job_ids:
                 if (tracked := self._jobs.get(job_id)) is not None:
                     tracked.token.stop(StopReason.CANCELLED)
 
     def begin(self, job_id: str) -> None:
-        """A runner took the job."""
+        """Note that a runner took the job."""
         with self._changed:
             self._jobs[job_id].begun = self._clock()
             self.update(job_id, ahead=0)
 
     def loaded(self, job_id: str, plan: GenerationPlan) -> None:
-        """The job's model is there; the time of its plan's run counts from now on."""
+        """Note that the job's model is loaded; the time of the run counts from now on."""
         with self._changed:
             self._jobs[job_id].loaded, self._jobs[job_id].plan = self._clock(), plan
 
     def running_seconds(self, job_id: str) -> float:
-        """For how long the job has run since its model was there; 0 before."""
+        """Return the seconds since the job's model was loaded; 0 before that."""
         with self._changed:
             loaded = self._jobs[job_id].loaded
             return 0.0 if loaded is None else self._clock() - loaded
 
     def close(self) -> None:
-        """Nobody waits any longer."""
+        """Wake all waiting threads and watchers, which then raise."""
         with self._changed:
             self._closing = True
             for job_id in list(self._watchers):
                 self._notify(job_id)
             self._changed.notify_all()
 
-    # What a run tells.
+    # Events of a run.
 
     def show(self, job_id: str, event: RunEvent, plan: GenerationPlan) -> None:
-        """Show what happens in a run of ``plan``."""
+        """Show an event of a run of ``plan``."""
         picture = event.preview if isinstance(event, StepDone) else getattr(event, "picture", None)
         preview = None if picture is None else _jpeg(picture)
         with self._changed:
@@ -251,13 +253,13 @@ class Progress:
         stages = list(view.stages)
         stages[view.current] = replace(stages[view.current], **stage)  # type: ignore[arg-type]
         progress = min(done / sum(each.cost for each in plan.stages), _ALMOST)
-        # A stage that is begun anew, because memory ran out, keeps the bar where it was.
+        # The progress bar doesn't move back when a stage restarts because memory ran out.
         self.update(view.id, stages=tuple(stages), progress=max(progress, view.progress))
 
     # Call with the lock held.
 
     def _open(self) -> Iterator[Tracked]:
-        """The jobs that are not over, in turn; one may have ended since the order was set."""
+        """Yield the unfinished jobs in order; skips those that ended after the order was set."""
         return (tracked for job_id in self._order if (tracked := self._jobs.get(job_id)) and not tracked.view.over)
 
     def _notify(self, job_id: str) -> None:
@@ -266,7 +268,7 @@ class Progress:
             watcher.tell()
 
     def _timed(self, tracked: Tracked) -> JobView:
-        """The view with its clock read."""
+        """Return the view with its times updated to now."""
         view = tracked.view
         if view.state is JobState.WAITING:
             left = tracked.starts_at
@@ -278,7 +280,7 @@ class Progress:
         return replace(view, elapsed=self._clock() - began, remaining=remaining, starts_in=None)
 
     def _remaining(self, tracked: Tracked) -> float | None:
-        """Estimated seconds that a job still takes; None while that isn't known."""
+        """Estimate the seconds until a job is done; None if unknown."""
         progress = tracked.view.progress
         free = tracked.free_cost / sum(stage.cost for stage in tracked.plan.stages) if tracked.plan else 0.0
         if tracked.loaded is None or progress - free <= 0.02:
@@ -294,20 +296,26 @@ class _Watcher:
         self._event = asyncio.Event()
 
     def tell(self) -> None:
-        with suppress(RuntimeError):  # its loop has ended
+        with suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(self._event.set)
 
     async def changed(self, seconds: float) -> None:
-        """Wait for the next change, or so long."""
+        """Wait up to ``seconds`` for the next change."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._event.wait(), seconds)
         self._event.clear()
 
 
 def _starts(left: Sequence[float | None], waiting: Sequence[float | None], runners: int) -> list[float | None]:
-    """In how many seconds each waiting job starts on ``runners``, given what the running ones still take.
+    """Estimate in how many seconds each waiting job starts.
 
-    None from the first one on that has to wait for a job whose seconds aren't known.
+    Args:
+        left: remaining seconds of the running jobs; None if unknown.
+        waiting: seconds that each waiting job takes, in queue order; None if unknown.
+        runners: number of jobs that run at once.
+
+    Returns:
+        None for every job behind one whose seconds are unknown.
     """
     if None in left:
         return [None] * len(waiting)
@@ -324,7 +332,7 @@ def _starts(left: Sequence[float | None], waiting: Sequence[float | None], runne
 
 
 def closing() -> GenerationError:
-    """What is said while the app ends."""
+    """Return the error raised to callers while the app closes."""
     return GenerationError(
         Text(
             "The app is closing; what waits or runs stays in the queue and is made when the app starts again.",
@@ -334,7 +342,7 @@ def closing() -> GenerationError:
 
 
 def _forget_frames(error: StudioError) -> None:
-    """Drop the traceback: a remembered job would keep its frames, and with them latents and a whole model."""
+    """Drop the traceback, whose frames would keep latents and the model in memory as long as the job is kept."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
 
 

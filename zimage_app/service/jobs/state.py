@@ -1,7 +1,7 @@
-"""The states of a job and the table of transitions: (state, event) -> state. Pure; the first thing to read.
+"""The state machine of a job: its states, events and table of transitions (state, event) -> state.
 
-waiting -> loading -> running -> saving -> done, or failed, or cancelled. What runs waits again when the program ends or
-its runner dies. A pair that the table lacks is refused: the event comes too late and changes nothing.
+waiting -> loading -> running -> saving -> done, or failed, or cancelled. A running job returns to waiting if the app
+ends or its runner dies. An event without a transition from the current state came too late, and is ignored.
 """
 
 from __future__ import annotations
@@ -10,39 +10,39 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is."""
+    """State of a job."""
 
     WAITING = "waiting"
     LOADING = "loading"
-    """A runner has it and gets the model ready."""
+    """A runner has the job and loads the model."""
     RUNNING = "running"
     STOPPING = "stopping"
-    """It is to be cancelled, and its runner has not stopped yet."""
+    """The job is cancelled, but its runner has not stopped yet."""
     SAVING = "saving"
-    """The picture is made; its file is not on the disk yet."""
+    """The picture is finished; its file is not on the disk yet."""
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
 class JobEvent(StrEnum):
-    """What happens to a job."""
+    """Event of a job."""
 
     CLAIM = "claim"
-    """A free runner takes it."""
+    """A free runner takes the job."""
     START = "start"
     """The model is loaded."""
     STOP = "stop"
-    """Somebody cancels it."""
+    """A user cancels the job."""
     FINISH = "finish"
-    """The picture is made."""
+    """The picture is finished."""
     SAVE = "save"
     """The picture's file is on the disk."""
     FAIL = "fail"
     CANCEL = "cancel"
-    """Its runner has stopped, as it was told."""
+    """The runner has stopped after STOP."""
     REQUEUE = "requeue"
-    """The program ended or the runner died before the job was over."""
+    """The app ended or the runner died before the job was done."""
 
 
 S, E = JobState, JobEvent
@@ -73,4 +73,4 @@ TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
 AT_WORK = frozenset({S.LOADING, S.RUNNING, S.STOPPING, S.SAVING})
 """A runner has the job, or its picture is being saved."""
 OVER = frozenset({S.DONE, S.FAILED, S.CANCELLED})
-"""Nothing will change any more."""
+"""Final states."""

@@ -1,4 +1,4 @@
-"""How a running job is told to stop: one token, set once, with the reason. Touches no disk and no lock."""
+"""The token that tells a running job to stop, and why. Uses no disk and no lock."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from enum import Enum
 
 
 class StopReason(Enum):
-    """Why a job is to stop."""
+    """Why a job has to stop."""
 
     CANCELLED = "cancelled"
-    """Somebody asked for it."""
+    """A user cancelled the job."""
     OVERDUE = "overdue"
-    """It ran longer than a job may."""
+    """The job exceeded the time limit."""
     CLOSING = "closing"
-    """The app ends; the job waits again."""
+    """The app is closing; the job is requeued."""
 
 
 class StopToken:
-    """Calling it says whether to stop; the engine does so before every model evaluation."""
+    """A flag with the reason; the engine calls the token before every model evaluation to check it."""
 
     def __init__(self) -> None:
         self._reasons: list[StopReason] = []
 
     def stop(self, reason: StopReason) -> None:
-        """Ask for the end. The first reason counts."""
+        """Tell the job to stop. Only the first reason counts."""
         self._reasons.append(reason)
 
     @property
     def reason(self) -> StopReason | None:
-        """Why to stop; None while nobody asked."""
+        """Why to stop; None if the job may continue."""
         return self._reasons[0] if self._reasons else None
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         return bool(self._reasons)

@@ -1,7 +1,7 @@
-"""Jobs on the disk: one row each, changed by one event in one transaction. Knows no threads and no models.
+"""The job queue in a SQLite file: one row per job; each event changes its rows in one transaction.
 
-Only the dispatcher writes. The rows of jobs that are not over are kept in memory too, as they were last written:
-reading them takes no disk, and they are put in again where the file was lost or replaced.
+Only the dispatcher writes. The rows of unfinished jobs are also kept in memory, as last written, so that reading them
+needs no disk access, and so that they can be restored if the file is lost or replaced.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from zimage_app.service.storage.database import Database, Migration
 
 STORE_NAME = "jobs.sqlite"
 MAX_OVER = 2000
-"""Jobs that are over and still answered for, without their settings."""
+"""Ended jobs are kept, without their settings, until there are this many newer jobs."""
 _MEASURED = 9
-"""Newest pictures of a model whose times make the estimate."""
+"""Number of a model's newest pictures whose times are used for the estimate."""
 _UNKNOWN_SECONDS = 30.0
-"""What a job takes where none has been measured: only for when to come back."""
+"""Assumed seconds of a job without measurements; only used to say when to retry."""
 
 _OVER = ", ".join(f"'{state}'" for state in sorted(OVER))
 _MIGRATIONS: tuple[Migration, ...] = (
@@ -65,52 +65,52 @@ _RATES = (
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row: a request and how far it is."""
+    """A row of the store: a request and its state."""
 
     id: str
     owner: str
-    """``owner_mark`` of who asked."""
+    """``owner_mark`` of the owner."""
     model: str
     request: str
-    """JSON of the settled request; empty once the job is over."""
+    """JSON of the planned request; empty once the job has ended."""
     cost: float
-    """Of all stages, see ``StagePlan.cost``."""
+    """Cost of all stages, see ``StagePlan.cost``; of a done job, without stages from stage memory."""
     group: str = ""
-    """Jobs that were asked for together have the same; empty for one that stands alone."""
+    """Name shared by jobs that were submitted together; empty for a single job."""
     device: str = ""
-    """Where it is to be made, as in ``cpu``; empty: where the app computes."""
+    """Device requested for this job, such as ``cpu``; empty for the app's own device."""
     created: float = field(default_factory=time.time)
     """Seconds since 1970."""
     state: JobState = JobState.WAITING
     number: int = 0
-    """Counts the jobs in the order in which they were asked for, from 1."""
+    """Number in order of submission, from 1."""
     place: float = 0.0
-    """Order among its owner's waiting jobs; the number, unless it was moved."""
+    """Sort key among the owner's waiting jobs; equals ``number`` unless the job was moved."""
     turn: int = 0
-    """Counts the jobs in the order in which they were begun, from 1; 0 for one that was not."""
+    """Number in order of start, from 1; 0 if not started."""
     attempts: int = 0
-    """How often it was begun and not put back."""
+    """Number of starts; not counting one after which the job was requeued without a crash."""
     seconds: float | None = None
-    """How long its picture took."""
+    """Time that the picture took."""
     picture: str | None = None
-    """Id of the picture that it became, or is about to become."""
+    """Id of the finished picture, which may not be saved yet."""
     error: Text | None = None
 
     @property
     def over(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the job has ended."""
         return self.state in OVER
 
 
 class JobStore:
     """The jobs of one folder of pictures.
 
-    Methods raise StorageError where the file can't be used; then nothing has changed. Reading is safe from any thread;
-    whatever changes something must be called from one thread only.
+    Methods raise StorageError if the file can't be used, and then change nothing. Any thread may read; only a single
+    thread may call methods that change something.
     """
 
     def __init__(self, folder: Path, admit: Callable[[], None] = lambda: None) -> None:
-        """Open the file, or keep the jobs in memory until it can be had; see ``Database`` for ``admit``."""
+        """Open the file, or keep the jobs in memory until it can be opened; see ``Database`` for ``admit``."""
         self._database = Database(folder / STORE_NAME, _MIGRATIONS, admit)
         self._generation = -1
         self._jobs: dict[str, Job] = {}
@@ -121,27 +121,27 @@ class JobStore:
 
     @property
     def warning(self) -> Text | None:
-        """What is wrong with the file, while something is."""
+        """The current problem of the file, or None."""
         return self._database.warning
 
     @property
     def paused(self) -> bool:
-        """Whether no job may begin."""
+        """Whether no waiting job may start."""
         return self._paused
 
     def refresh(self) -> None:
-        """Look whether the file is still the one that was written last, and bring file and memory together if not."""
+        """Check whether the file was replaced since the last write; if so, merge its rows and those in memory."""
         self._database.rows("SELECT name FROM switches")
         if self._database.generation != self._generation:
             with self._writing():
                 pass
 
     def add(self, job: Job, limits: Limits) -> Job:
-        """Accept a job; when this returns it is on the disk.
+        """Write a new job; return it with its number and place.
 
         Raises:
-            BusyError: as many wait as may.
-            StorageError: it could not be written.
+            BusyError: the queue is full.
+            StorageError: the job can't be written.
         """
         with self._writing() as connection:
             waiting = [each for each in self._jobs.values() if each.state is JobState.WAITING]
@@ -155,9 +155,9 @@ class JobStore:
         return job
 
     def apply(self, job_ids: Iterable[str], event: JobEvent, **details: Any) -> list[Job]:
-        """Let an event happen to jobs, in one transaction; ``details`` are other fields that change with it.
+        """Apply an event to jobs in one transaction; ``details`` are other fields that change with it.
 
-        Gives those that it happened to, as they are then. The others are over, unknown, or have no such transition.
+        Returns the changed jobs. Jobs that are unknown, have ended, or have no such transition are skipped.
         """
         changed = [
             replace(job, state=state, **(self._consequences(job, event, state) | details))
@@ -178,9 +178,9 @@ class JobStore:
         return changed
 
     def move(self, job_id: str, *, first: bool) -> bool:
-        """Let a waiting job run before its owner's one that waits before it, or before all of them (``first``).
+        """Move a waiting job before its owner's previous waiting job, or before all of the owner's jobs (``first``).
 
-        Says whether it moved.
+        Returns whether it moved.
         """
         job = self._jobs.get(job_id)
         if job is None or job.state is not JobState.WAITING:
@@ -205,36 +205,36 @@ class JobStore:
         return True
 
     def pause(self, paused: bool) -> None:
-        """Let no job begin, or go on."""
+        """Pause or resume starting waiting jobs."""
         with self._writing() as connection:
             _write_paused(connection, paused)
         self._paused = paused
 
     def find_open(self, job_id: str) -> Job | None:
-        """A job that is not over, without a look at the file; None where there is none."""
+        """Return an unfinished job from memory; None if there is none with this id."""
         return self._jobs.get(job_id)
 
     def find(self, job_id: str) -> Job | None:
-        """A job by its id; None where that isn't known, or not any more."""
+        """Return a job by its id; None if it isn't known, or no longer."""
         if (job := self._jobs.get(job_id)) is not None:
             return job
         rows = self._database.rows("SELECT * FROM jobs WHERE id = ?", (job_id,))
         return _job(rows[0]) if rows else None
 
     def at_work(self) -> list[Job]:
-        """The jobs that somebody runs, or ran when the program died; who began first comes first."""
+        """Return the jobs that runners have or had when the app died, and those being saved, in order of start."""
         return sorted((job for job in self._jobs.values() if job.state in AT_WORK), key=lambda job: job.turn)
 
     def in_turn(self) -> list[Job]:
-        """The waiting jobs in the order in which they run."""
+        """Return the waiting jobs in the order in which they run."""
         return fair_order([job for job in self._jobs.values() if job.state is JobState.WAITING], self._last_turns)
 
     def rate(self, model: str, device: str = "") -> float | None:
-        """Seconds for one unit of cost, by the model's newest pictures there; None where there are none."""
+        """Return the median seconds per unit of cost of the model's newest pictures on ``device``; None without any."""
         return _median(self._database.rows(_RATES, (model, device, _MEASURED)))
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()
 
     def _waiting_of(self, owner: str) -> list[Job]:
@@ -242,7 +242,7 @@ class JobStore:
         return sorted(waiting, key=lambda job: job.place)
 
     def _remember(self, job: Job) -> None:
-        """Keep a row that was written."""
+        """Update the rows in memory after one was written."""
         self._number, self._turn = max(self._number, job.number), max(self._turn, job.turn)
         if job.over:
             self._jobs.pop(job.id, None)
@@ -251,7 +251,7 @@ class JobStore:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction on a file that has all rows that are open."""
+        """Open a transaction; if the file was opened or replaced since the last one, merge its rows first."""
         merged: list[Job] = []
         with self._database.transaction() as connection:
             generation = self._database.generation
@@ -263,13 +263,13 @@ class JobStore:
             self._remember(job)
 
     def _merge(self, connection: sqlite3.Connection) -> list[Job]:
-        """Bring a file that is new to us and the rows in memory together; gives all open rows."""
+        """Merge the rows in memory and those of a newly opened file; return all unfinished jobs."""
         found = {row["id"]: _job(row) for row in connection.execute(_OPEN)}
         query = "SELECT coalesce(max(number), 0), coalesce(max(turn), 0) FROM jobs"
         number, turn = connection.execute(query).fetchone()
         for job in self._jobs.values():
             known = connection.execute("SELECT number FROM jobs WHERE id = ?", (job.id,)).fetchone()
-            # Numbers that were given while there was another file, or none, may be taken in this one.
+            # Numbers given while there was another file, or none, may be in use in this one.
             found[job.id] = job if known else replace(job, number=job.number + number, place=job.place + number)
             _write(connection, found[job.id])
         self._number = max(self._number, number, *(job.number for job in found.values()))
@@ -281,20 +281,20 @@ class JobStore:
         return list(found.values())
 
     def _consequences(self, job: Job, event: JobEvent, state: JobState) -> dict[str, Any]:
-        """The other fields that an event changes."""
+        """Return the other fields that an event changes."""
         if event is JobEvent.CLAIM:
             return {"turn": self._turn + 1, "attempts": job.attempts + 1}
         if state is JobState.WAITING:
-            # First again among its owner's, and without the turn counted.
+            # A requeued job becomes its owner's first, and its turn isn't counted.
             first = min((other.place for other in self._waiting_of(job.owner)), default=job.place + 1)
             return {"turn": 0, "picture": None, "place": min(job.place, first - 1)}
         return {"request": ""} if state in OVER else {}
 
 
 def fair_order(waiting: Sequence[Job], last_turns: Mapping[str, int]) -> list[Job]:
-    """Waiting jobs in the order in which they run: owners in turns, each one's jobs by their place.
+    """Return waiting jobs in the order in which they run: round-robin over owners, each owner's jobs by ``place``.
 
-    Who was served longest ago (``last_turns``), or never, comes first.
+    Owners whose last job started longest ago (``last_turns``), or who had none, come first.
     """
     queues: dict[str, list[Job]] = defaultdict(list)
     for job in sorted(waiting, key=lambda job: (job.place, job.number)):
@@ -306,7 +306,7 @@ def fair_order(waiting: Sequence[Job], last_turns: Mapping[str, int]) -> list[Jo
 
 _COLUMNS = (
     *(each.name for each in fields(Job) if each.name not in ("group", "error")),
-    "batch",  # "group" is a word of SQL
+    "batch",  # "group" is an SQL keyword
     "error_en",
     "error_zh",
 )
@@ -317,7 +317,7 @@ _WRITE = (
 
 
 def _write(connection: sqlite3.Connection, job: Job) -> None:
-    """Write a row whole, whether it is there or not."""
+    """Insert a row, or replace the row with the same id."""
     values = [getattr(job, name) for name in _COLUMNS[:-3]]
     error = job.error or Text("", "")
     connection.execute(_WRITE, (*values, job.group, error.en, error.zh))
@@ -335,7 +335,7 @@ def _last_turn(connection: sqlite3.Connection, owner: str) -> int:
 
 
 def _trim(connection: sqlite3.Connection) -> None:
-    """Forget jobs that were over long ago."""
+    """Delete ended jobs that have ``MAX_OVER`` newer ones."""
     query = f"DELETE FROM jobs WHERE state IN ({_OVER}) AND number <= (SELECT max(number) FROM jobs) - ?"
     connection.execute(query, (MAX_OVER,))
 

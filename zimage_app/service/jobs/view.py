@@ -1,4 +1,4 @@
-"""What a face may know of a job: one immutable snapshot. Knows no threads, no pages."""
+"""A job as clients (page, REST, command line) see it: an immutable snapshot."""
 
 from __future__ import annotations
 
@@ -14,76 +14,76 @@ from zimage_app.service.pictures.views import SavedPicture
 
 @dataclass(frozen=True, slots=True)
 class StageView:
-    """How far one stage is."""
+    """Progress of one stage."""
 
     number: int
-    """Which stage of the request, from 0."""
+    """Index of the stage in the request, from 0."""
     width: int
     height: int
     steps: int
     step: int = 0
     """Steps done."""
     seconds: float | None = None
-    """How long it took, once it is over."""
+    """Time that the completed stage took."""
     from_memory: bool = False
-    """It was not run: what it gave before was still known."""
+    """Whether the result came from stage memory, without running the stage."""
     preview: bytes | None = None
-    """Newest JPEG: rough while the stage runs, decoded once it is over."""
+    """Newest preview as JPEG: approximate while the stage runs, decoded from the latent when it is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """How many jobs there are that are not over."""
+    """Numbers of unfinished jobs."""
 
     running: int
     waiting: int
     paused: bool = False
-    """No waiting job begins until the queue is resumed."""
+    """Whether waiting jobs don't start until the queue is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job at one moment. ``version`` grows with every change."""
+    """The state of a job at one moment. ``version`` grows with every change."""
 
     id: str
     owner: str
-    """``owner_mark`` of who asked."""
+    """``owner_mark`` of the owner."""
     model: str
     prompt: str = ""
     seed: int | None = None
-    """As it was settled; None where that isn't known any more."""
+    """The seed, drawn if the request's was random; None if no longer known."""
     group: str = ""
-    """The same for jobs that were asked for together; empty for one that stands alone."""
+    """Name shared by jobs that were submitted together; empty for a single job."""
     state: JobState = JobState.WAITING
     version: int = 0
     ahead: int = 0
-    """Jobs that run before this one."""
+    """Number of unfinished jobs before this one."""
     starts_in: float | None = None
-    """Estimated seconds until it runs, while it waits; None while that isn't known."""
+    """Estimated seconds until a waiting job starts; None if unknown."""
     stages: tuple[StageView, ...] = ()
     current: int = 0
-    """Index into ``stages`` of the one that runs, or ran last."""
+    """Index into ``stages`` of the running or last run stage."""
     progress: float = 0.0
-    """0…1 of the whole job."""
+    """Progress of the whole job, 0…1."""
     elapsed: float = 0.0
-    """Seconds since it began to run."""
+    """Seconds since the run started, or since a runner took the job while its model is loading."""
     remaining: float | None = None
-    """Estimated seconds to go."""
+    """Estimated seconds until the job is done."""
     warnings: tuple[Text, ...] = ()
     loading: Text | None = None
-    """What is being loaded, while state is ``loading``."""
+    """What is being loaded, in the states ``loading`` and ``stopping``."""
     error: StudioError | None = None
     picture: SavedPicture | None = None
-    """There from ``saving`` on where its file can't be written at once, else when the job is done."""
+    """Set when the job is done, or already in the state ``saving`` if the file can't be written at first."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the job has ended."""
         return self.state in OVER
 
 
 def stage_views(request: GenerationRequest) -> tuple[StageView, ...]:
-    """The stages of a settled request, before they run."""
+    """Return the views of a planned request's stages before they run."""
     return tuple(
         StageView(stage.number, stage.settings.width, stage.settings.height, stage.steps)
         for stage in running_stages(request.running)

@@ -1,1 +1,1 @@
-"""Many pictures from one order: batch files and grids are turned into lists of requests, which the queue runs."""
+"""Converts batch files (``batch``) and grids (``grids``) to lists of planned requests, which the queue runs."""

@@ -1,7 +1,7 @@
-"""A settled request as a ComfyUI workflow, in both of its forms; what ComfyUI can't do is refused by name.
+"""Exports a planned request as a ComfyUI workflow; settings that ComfyUI doesn't support are refused by name.
 
-``workflow.py`` builds the graph that ComfyUI's server runs, ``editor.py`` lays it out for ComfyUI's page. The request
-itself stands in both (``imports/comfy/note.py``), so that importing one gives it back as it was.
+``workflow.py`` builds the graph that ComfyUI's server runs (``api``), ``editor.py`` converts it to the form of
+ComfyUI's editor. Both forms contain the request itself (``imports/comfy/note.py``), so that importing restores it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 
 def exported(plan: GenerationPlan, model: str, names: FileNames, form: Form) -> tuple[dict[str, Any], list[Text]]:
-    """A plan as a workflow in one of its forms, and what to know before it is run there.
+    """Return a plan as a workflow in one of its forms, and notes for the user.
 
-    ``model`` is the model's name here.
+    ``model`` is the model's name in this app.
 
     Raises:
-        RequestError: ComfyUI can't make this picture; names each setting that it has no node for.
+        RequestError: names each setting that ComfyUI has no node for.
     """
     workflow = build(plan, names)
     note = note_for(plan.request, model, api_graph(workflow.nodes))

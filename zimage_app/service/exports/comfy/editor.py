@@ -1,4 +1,4 @@
-"""A graph laid out for ComfyUI's page: the form that its editor saves, with places, sizes and links by number."""
+"""Converts a graph to the form that ComfyUI's editor saves, with node positions, sizes and numbered links."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _TYPES = {
     "latent_image": "LATENT", "samples": "LATENT", "pixels": "IMAGE", "image": "IMAGE", "images": "IMAGE",
     "sampler": "SAMPLER", "sigmas": "SIGMAS", "text": "STRING",
 }  # fmt: skip
-"""What an input takes, by its name."""
+"""Name of an input -> its type."""
 _OUTPUTS = {"conditioning": "CONDITIONING", "latent": "LATENT", "denoised": "LATENT", "mask": "MASK", "value": "STRING"}
-"""What an output gives that has another name than an input, by its name in the catalogue."""
+"""Name of an output in the catalogue -> its type, if no input has that name."""
 _SEEDS = ("seed", "noise_seed")
 _EXACT = 2**53
-"""Whole numbers up to here are exact in a browser."""
+"""Maximum integer that is exact in a browser."""
 _WIDTH, _GAP = 320, 80
 _LINE, _TITLE, _TEXT_BOX = 24, 50, 120
-"""Pixels of a line, of what stands above and below all lines, of a field for long texts."""
+"""Heights in pixels of a line, of title and margins, and of a field for long texts."""
 
 
 def with_layout(nodes: Nodes) -> dict[str, Any]:
-    """The editor's form of a graph."""
+    """Return the editor's form of a graph."""
     links = list(_links(nodes))
     places = _places(nodes)
     laid = [_node(key, order, nodes[key], places[key], links) for order, key in enumerate(nodes)]
@@ -45,7 +45,7 @@ def with_layout(nodes: Nodes) -> dict[str, Any]:
 
 
 def unsafe_seeds(plan: GenerationPlan) -> list[Text]:
-    """A word on seeds that a browser can't hold."""
+    """Return a note if a seed is too large to be exact in a browser."""
     if not any(stage.seed > _EXACT for stage in plan.stages):
         return []
     return [
@@ -57,7 +57,7 @@ def unsafe_seeds(plan: GenerationPlan) -> list[Text]:
 
 
 _Link = tuple[int, str, int, str, int, str]
-"""Its number, the node and output that it begins at, the node and input that it ends at, its type."""
+"""(number, source node, output index, target node, input index, type)."""
 
 
 def _inputs(node: Mapping[str, Any]) -> list[tuple[str, list[Any]]]:
@@ -102,7 +102,7 @@ def _node(key: str, order: int, node: Mapping[str, Any], place: tuple[int, int],
 
 
 def _values(fields: tuple[str, ...], inputs: Mapping[str, Any]) -> Iterator[Any]:
-    """The values of a node's own fields, in their order; behind a seed stands what becomes of it after a run."""
+    """Yield the values of a node's own fields in order; after a seed, also what to do with it after a run."""
     for name in fields:
         yield "" if isinstance(inputs[name], list) else inputs[name]
         if name in _SEEDS:
@@ -115,7 +115,7 @@ def _height(node: Mapping[str, Any]) -> int:
 
 
 def _places(nodes: Nodes) -> dict[str, tuple[int, int]]:
-    """Each node one column to the right of all that it is linked to, below those that stand there already."""
+    """Place each node one column to the right of its inputs' nodes, below the nodes already in that column."""
     columns: dict[str, int] = {}
     depths: dict[int, int] = defaultdict(int)
     places: dict[str, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""What the files of a model, its LoRAs and a start picture are called in a ComfyUI's lists."""
+"""Chooses the names of model files, LoRAs and start picture in an exported workflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRANSFORMERS = {
     Z_IMAGE_TURBO.family: "z_image_turbo_bf16.safetensors",
     Z_IMAGE.family: "z_image_bf16.safetensors",
 }
-"""What Comfy-Org publishes, by the family."""
+"""Model family -> name of the file that Comfy-Org publishes."""
 _TEXT_ENCODER = "qwen_3_4b.safetensors"
 _VAE = "ae.safetensors"
 _PICTURE_DIGITS = 16
@@ -23,24 +23,24 @@ _PICTURE_DIGITS = 16
 
 @dataclass(frozen=True, slots=True)
 class FileNames:
-    """Names as they stand in a workflow."""
+    """File names for a workflow."""
 
     transformer: str
     text_encoder: str
     vae: str
     loras: Mapping[str, str] = field(default_factory=dict)
-    """By the LoRA's name here."""
+    """The LoRA's name in this app -> its file name."""
     picture: str = ""
-    """Of the start picture."""
+    """File name of the start picture."""
     told: tuple[Text, ...] = ()
-    """What to know of them."""
+    """Notes for the user about the files."""
 
 
 def file_names(source: ModelSource, loras: LoraLibrary, request: GenerationRequest) -> FileNames:
-    """The names that the files have here; of parts that lie in diffusers' folders, those of the published files.
+    """Return the names of the files on this machine, or of the published files for parts in diffusers' folders.
 
     Raises:
-        LoraError: a LoRA that is on isn't here.
+        LoraError: a LoRA with a strength other than 0 isn't on this machine.
     """
     places, card = source.places, source.card
     transformer = _TRANSFORMERS.get(card.family, f"{card.name}.safetensors")

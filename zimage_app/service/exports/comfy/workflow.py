@@ -1,4 +1,7 @@
-"""A plan as the graph that ComfyUI's server runs: ``{"1": {"class_type": …, "inputs": {…}}}``, its own nodes only."""
+"""Converts a plan to the graph that ComfyUI's server runs: ``{"1": {"class_type": …, "inputs": {…}}}``.
+
+Uses only nodes that ComfyUI itself has.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,18 @@ from zimage_app.domain.text import Text
 from zimage_app.service.exports.comfy.names import FileNames
 
 Link = list[str | int]
-"""[id of the node that the value comes from, number of its output]."""
+"""[id of the node that provides the value, index of its output]."""
 Nodes = dict[str, dict[str, Any]]
 
 _OWN_SCHEDULERS = "flow_match"
-"""How the names of schedulers begin that ComfyUI itself does not have."""
+"""Prefix of the schedulers that ComfyUI itself doesn't have."""
 _DRAWN = re.compile(r"[{}]|//|/\*")
-"""What ComfyUI's page changes in a prompt's own field: choices, and comments, which it takes out."""
+"""Matches what ComfyUI's page would change in a prompt field: random choices in braces, and comments."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SamplerNode:
-    """A node that is a sampler with options."""
+    """A ComfyUI node for a sampler with options."""
 
     kind: str
     options: tuple[str, ...]
@@ -50,19 +53,19 @@ _SAMPLER_NODES = {
     "er_sde": _SamplerNode("SamplerER_SDE", ("s_noise",), {"solver_type": "ER-SDE", "max_stage": 3, "eta": 1.0}),
     "seeds_2": _SamplerNode("SamplerSEEDS2", _ANCESTRAL, {"solver_type": "phi_1", "r": 0.5}),
 }
-"""Samplers whose options ComfyUI has a node for; all others are run with their usual options only."""
+"""Samplers with a node for their options; ComfyUI runs all others with their default options only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A graph, and what to know of it."""
+    """A graph and notes for the user."""
 
     nodes: Nodes
     told: tuple[Text, ...]
 
 
 def build(plan: GenerationPlan, names: FileNames) -> Workflow:
-    """The graph of a plan, whose files ComfyUI has under ``names``.
+    """Build the graph of a plan, with the file names ``names``.
 
     Raises:
         RequestError: names each setting that ComfyUI has no node for.
@@ -75,7 +78,7 @@ def build(plan: GenerationPlan, names: FileNames) -> Workflow:
 
 
 class _Builder:
-    """Adds node by node; what would be the same node twice is one."""
+    """Builds the graph node by node; identical nodes are added only once."""
 
     def __init__(self, plan: GenerationPlan, names: FileNames) -> None:
         self._plan = plan
@@ -84,7 +87,7 @@ class _Builder:
         self._known: dict[str, str] = {}
 
     def whole(self) -> Nodes:
-        """From the files to the saved picture."""
+        """Build the whole graph, from loading the files to saving the picture."""
         self._clip = self._add("CLIPLoader", clip_name=self._names.text_encoder, type="lumina2", device="default")
         self._vae = self._add("VAELoader", vae_name=self._names.vae)
         latent = self._begin(self._plan.stages[0].settings)
@@ -164,7 +167,7 @@ class _Builder:
         )
 
     def _text(self, text: str) -> Link:
-        """A prompt; what ComfyUI's page would change in the prompt's own field comes from a field for plain text."""
+        """Add the encoder of a prompt; a prompt that ComfyUI's page would change comes from a plain text node."""
         plain = self._add("PrimitiveStringMultiline", value=text) if _DRAWN.search(text) else text
         return self._add("CLIPTextEncode", text=plain, clip=self._clip)
 
@@ -184,28 +187,28 @@ class _Builder:
 
 
 def _decimal(sigma: float) -> str:
-    """All digits of a float32, without an exponent, which the node does not read."""
+    """Format a float32 with all digits, and without an exponent, which the node doesn't parse."""
     return f"{sigma:.16f}".rstrip("0").rstrip(".")
 
 
 def _is_plain(stage: StagePlan) -> bool:
-    """Whether a KSampler says it all. Of ddim_uniform it runs more steps than it is asked for."""
+    """Return whether a KSampler node suffices. With ddim_uniform it would run more steps than requested."""
     settings = stage.settings
     named = settings.scheduler != "ddim_uniform" and not settings.scheduler.startswith(_OWN_SCHEDULERS)
     return named and not _own_options(settings)
 
 
 def _own_options(stage: Stage) -> list[str]:
-    """The sampler's options that are not the usual ones."""
+    """Return the sampler's options that differ from the defaults."""
     usual = Stage()
     options = sorted(SAMPLER_TRAITS[stage.sampler].options)
     return [name for name in options if getattr(stage, name) != getattr(usual, name)]
 
 
-# What ComfyUI has no node for, or none that does the same.
+# Settings for which ComfyUI has no node, or none that does the same.
 
 Missing = tuple[str, Text]
-"""The field's path, and its title."""
+"""A setting's path and title."""
 
 
 def _missing(request: GenerationRequest) -> Iterator[Missing]:
@@ -235,7 +238,7 @@ def _missing_in_stage(plan: StagePlan) -> Iterator[Missing]:
 
 
 def _windows(plan: GenerationPlan) -> Iterator[Missing]:
-    """EasyCache's window follows the shift of the sampler before, and can't be told otherwise."""
+    """Yield window shifts that ComfyUI can't express: its EasyCache always uses the previous stage's shift."""
     shift = None
     for stage in plan.stages:
         cache = stage.settings.easycache
@@ -278,7 +281,7 @@ def _told(plan: GenerationPlan, names: FileNames) -> Iterator[Text]:
 
 
 def easycache_told(plan: GenerationPlan) -> Iterator[Text]:
-    """A word on EasyCache in the first stage, which has no sampler of the same run before it."""
+    """Yield a note if the first stage uses EasyCache, whose steps depend on what ComfyUI ran before."""
     first = plan.stages[0]
     if first.settings.easycache is not None:
         yield Text(

@@ -1,1 +1,1 @@
-"""What makes the pictures of jobs: one file for each kind of runner. Read ``runner.py`` first."""
+"""The runners, which make the pictures of jobs: one file or package per kind. Start with ``runner.py``."""

@@ -1,4 +1,4 @@
-"""Runners in words, for the details behind the top bar."""
+"""Describes the runners, for the details panel and bug reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zimage_app.service.jobs.runners.runner import RunnerStatus
 
 
 def runner_section(runners: Iterable[tuple[RunnerStatus, str | None]]) -> Section:
-    """A row for each runner: where it is, its model, and the job that it has."""
+    """Return a section with a row per runner: its device or address, its model and its job."""
     rows = tuple(Row(_name(status), _state(status, job)) for status, job in runners)
     return Section(Text("Runners", "生成器"), rows)
 

@@ -1,4 +1,4 @@
-"""A runner with another behind it, which makes what the first one's model files are refused for; said each time."""
+"""A runner with a fallback runner for models that it can't use; each picture made there carries a warning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zimage_app.service.jobs.runners.runner import Assignment, Reports, Runner, 
 
 
 class FallbackRunner:
-    """Starts jobs with ``first``; those that it refuses with ``second``, which takes one after another."""
+    """Runs jobs on ``first``; a job that fails there with a ModelError runs on ``second``, which queues its jobs."""
 
     def __init__(self, first: Runner, second: Runner) -> None:
         self._first = first
@@ -23,22 +23,22 @@ class FallbackRunner:
         self._first.start(assignment, _Refusals(self._second, assignment, reports))
 
     def status(self) -> RunnerStatus:
-        """Of the first one."""
+        """Return the status of the first runner."""
         return self._first.status()
 
     def close(self, seconds: float) -> None:
-        """Of the first one; the second is closed by whom it belongs to."""
+        """Close the first runner; the creator of the second one closes that."""
         self._first.close(seconds)
 
 
 class _Handed:
-    """Reports, passed on."""
+    """Base of reports that are passed on unchanged."""
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
 
     def loading(self, job_id: str, text: Text) -> None:
-        """See ``Reports``, here and below."""
+        """See ``Reports``."""
         self._reports.loading(job_id, text)
 
     def started(self, job_id: str, plan: GenerationPlan) -> None:
@@ -67,7 +67,7 @@ class _Handed:
 
 
 class _Refusals(_Handed):
-    """Of the first runner: where it refuses a model, the second one begins."""
+    """Reports of the first runner; if it fails with a ModelError, starts the job on the second one."""
 
     def __init__(self, second: Runner, assignment: Assignment, reports: Reports) -> None:
         super().__init__(reports)
@@ -92,7 +92,7 @@ class _Refusals(_Handed):
 
 
 class _Instead(_Handed):
-    """Of the second runner: its job begins with why it is there."""
+    """Reports of the second runner; adds a warning that says why it makes the picture."""
 
     def __init__(self, reports: Reports, said: Text) -> None:
         super().__init__(reports)

@@ -1,4 +1,4 @@
-"""The kinds of runners elsewhere, each a function in one table; those of this process are the studio's."""
+"""Creates remote runners: a table of factory functions by kind. ``studio.py`` creates the local ones."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ KINDS: dict[str, Callable[[RemoteMaking, Sequence[str]], list[Runner]]] = {"comf
 
 
 def runners_elsewhere(choice: RunnerChoice, making: RemoteMaking) -> list[Runner]:
-    """The runners of a choice that is not local."""
+    """Create the runners for a choice that is not local; raises ModelError if they can't be used."""
     return KINDS[choice.kind](making, choice.addresses)

@@ -1,6 +1,6 @@
 """The runner of this process: a thread that owns a device and the model loaded on it.
 
-What concerns the model (unload it, choose another device) is a command to this thread, carried out between jobs.
+Operations on the model, such as unloading it or changing the device, are commands that this thread runs between jobs.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ Result = TypeVar("Result")
 KIND = "local"
 
 Where = Callable[[], tuple[str, str]]
-"""Gives a device's name, and the model that is loaded there."""
+"""Returns the names of a device and of the model loaded there."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureMaking:
-    """What it takes to make pictures."""
+    """Dependencies of local runners."""
 
     plan: Callable[[GenerationRequest, str], GenerationPlan]
-    """What a request comes to on a model; raises StudioError."""
+    """Plans a request for a model; raises StudioError."""
     model: Callable[[Job, Callable[[Text], None], Callable[[], bool]], Generator]
-    """The model of a job, loaded where it isn't; see ``ModelSlot.model``."""
+    """Returns the model of a job, and loads it if necessary; see ``ModelSlot.model``."""
     hash_loras: Callable[[Sequence[LoraUse], Callable[[Text], None], Callable[[], bool]], None]
-    """Works out which files the LoRAs are, which may take a minute; see ``LoraLibrary.hash_files``."""
+    """Computes the hashes of the LoRA files, which may take a minute; see ``LoraLibrary.hash_files``."""
     gallery: Gallery
-    """Where stage pictures are kept."""
+    """Stores the stage pictures."""
 
 
 class LocalRunner:
-    """Runs jobs and commands one after another in a thread, which begins with the first of them."""
+    """Runs jobs and commands one after another in a thread, which starts with the first of them."""
 
     def __init__(self, making: PictureMaking, where: Where | None = None) -> None:
-        """``where`` tells its device and the model that is loaded there."""
+        """``where`` returns the runner's device and the model loaded there."""
         self._making = making
         self._where = where or (lambda: ("", ""))
         self._thread = WorkThread("studio-runner")
@@ -65,7 +65,7 @@ class LocalRunner:
         self._thread.order(lambda: self._make(assignment, reports))
 
     def command(self, work: Callable[[], Result]) -> Future[Result]:
-        """Carry out some work between jobs. Where the future is cancelled before its turn, nothing is done."""
+        """Run ``work`` between jobs. Cancelling the future before it starts prevents it."""
         future: Future[Result] = Future()
 
         def carry_out() -> None:
@@ -73,7 +73,7 @@ class LocalRunner:
                 return
             try:
                 future.set_result(work())
-            except Exception as error:  # noqa: BLE001  # it is raised where the command was given
+            except Exception as error:  # noqa: BLE001  # raised in the thread that gave the command
                 future.set_exception(error)
 
         self._thread.order(carry_out)
@@ -88,7 +88,7 @@ class LocalRunner:
         self._thread.close(seconds)
 
     def _make(self, assignment: Assignment, reports: Reports) -> None:
-        """One job; the one place where anything that goes wrong in it is caught, so that the next one still runs."""
+        """Run a job, and catch every error in it so that the next job still runs."""
         job_id = assignment.job.id
         try:
             if assignment.context is None:
@@ -102,7 +102,7 @@ class LocalRunner:
         except Exception:
             log.exception("job %s failed", job_id)
             reports.failed(job_id, GenerationError(INTERNAL))
-        except BaseException:  # no error of the run's, as when something ends this thread
+        except BaseException:  # not an error of the run, such as SystemExit
             log.exception("the runner broke down in job %s", job_id)
             reports.died(job_id)
 

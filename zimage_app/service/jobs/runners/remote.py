@@ -1,4 +1,4 @@
-"""What runners have in common that have their pictures made elsewhere, where nobody may answer at any time."""
+"""Base of runners that have their pictures made by another program, which may become unreachable at any time."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RemoteMaking:
-    """What it takes to have pictures made."""
+    """Dependencies of remote runners."""
 
     plan: Callable[[GenerationRequest, str], GenerationPlan]
-    """What a request comes to on a model; raises StudioError."""
+    """Plans a request for a model; raises StudioError."""
     source: Callable[[str], ModelSource]
-    """A model by its name; its files need not be here. Raises ModelError."""
+    """Returns a model by its name; its files need not be on this machine. Raises ModelError."""
     loras: LoraLibrary
     inputs: PictureInputs
 
     def settled(self, assignment: Assignment) -> GenerationPlan:
-        """A job's plan, with the full names and hashes of its LoRAs; raises StudioError."""
+        """Return a job's plan, with the full names and hashes of its LoRAs; raises StudioError."""
         plan = assignment.planned(self.plan)
         uses = [self.loras.settled(use, assignment.token)[0] if use.strength else use for use in plan.request.loras]
         return replace(plan, request=plan.request.model_copy(update={"loras": tuple(uses)}))
 
 
 class Unreachable(Exception):
-    """Nobody answers there, or the job is no longer known there."""
+    """The other program doesn't respond, or no longer knows the job."""
 
 
 class RemoteRunner(ABC):
-    """Has one picture after another made elsewhere, in a thread. It takes no job while nobody answers there."""
+    """Has pictures made one after another by another program. It takes no jobs while the program is unreachable."""
 
     KIND: ClassVar[str]
-    """As in ``--runner``."""
+    """The kind's name in ``--runner``."""
 
     def __init__(self, making: RemoteMaking, where: str, again: float) -> None:
-        """``where`` names it for users; ``again`` are the seconds between two looks whether somebody answers again."""
+        """``where`` is the name shown to users; ``again`` is the interval of health checks in seconds."""
         self._making = making
         self._again = again
         self._where = where
         self._model = ""
         self._sent = False
-        """Whether the present job is known there."""
+        """Whether the other program has the current job."""
         self._trouble: Text | None = None
         self._thread = WorkThread(f"studio-{self.KIND}-{where}")
         self._closing = threading.Event()
@@ -78,18 +78,18 @@ class RemoteRunner(ABC):
 
     @abstractmethod
     def _run(self, assignment: Assignment, reports: Reports) -> None:
-        """Have a job made and report its end; set ``_sent`` once it is known there. Raises StudioError, Unreachable."""
+        """Have a job made and report its end; set ``_sent`` when the job is sent. Raises StudioError or Unreachable."""
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Whether somebody answers now."""
+        """Return whether the other program responds now."""
 
     @abstractmethod
     def _silent(self, reason: str) -> Text:
-        """The sentence for users that nobody answers."""
+        """Return the message for users that the program is unreachable for this reason."""
 
     def _make(self, assignment: Assignment, reports: Reports) -> None:
-        """One job; whatever goes wrong in it is caught here."""
+        """Run a job, and catch every error in it."""
         job, self._sent = assignment.job.id, False
         try:
             self._run(assignment, reports)
@@ -99,7 +99,7 @@ class RemoteRunner(ABC):
             reports.failed(job, error)
         except Unreachable as error:
             self._lost(str(error))
-            # A job that was not sent is as it was; of one that was sent nobody knows how far it came.
+            # An unsent job can simply be requeued; the state of a sent job is unknown, so it counts as interrupted.
             (reports.died if self._sent else reports.stopped)(job)
         except Exception:
             log.exception("job %s failed on %s", job, self._where)

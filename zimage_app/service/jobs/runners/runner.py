@@ -1,4 +1,4 @@
-"""What the dispatcher asks of a runner, and what a runner tells it."""
+"""The interfaces between dispatcher and runners."""
 
 from __future__ import annotations
 
@@ -26,78 +26,78 @@ INTERNAL = Text(
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A job that a runner is to make."""
+    """A job for a runner."""
 
     job: Job
     token: StopToken
-    """Says when to stop; asked before every model evaluation."""
+    """Says whether to stop; checked before every model evaluation."""
     plan: GenerationPlan | None
-    """Of the job's request, where it was asked for since the app began."""
+    """The job's plan; None if the job is from before a restart."""
     context: Context | None
-    """What the run is to happen in, where a GPU is borrowed in a visitor's name."""
+    """The context to run in, if a GPU is borrowed in a visitor's name."""
 
     def planned(self, plan: Callable[[GenerationRequest, str], GenerationPlan]) -> GenerationPlan:
-        """The plan, which ``plan`` works out where it isn't known; raises StudioError."""
+        """Return the job's plan, made by ``plan`` if there is none yet; raises StudioError."""
         return self.plan or plan(parse_request(json.loads(self.job.request)), self.job.model)
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerStatus:
-    """A runner at one moment."""
+    """The state of a runner at one moment."""
 
     kind: str
-    """As in ``--runner``."""
+    """The kind's name in ``--runner``."""
     where: str
-    """Its device or address."""
+    """The runner's device or address."""
     model: str = ""
-    """The model that it has loaded; empty where there is none, or that isn't known."""
+    """The loaded model; empty if there is none or it isn't known."""
     trouble: Text | None = None
-    """Why it takes no jobs now; None where it does."""
+    """Why the runner takes no jobs now; None if it does."""
 
 
 class Reports(Protocol):
-    """What a runner tells of its job; safe from any thread. The last report is finished, failed, stopped or died."""
+    """A runner's reports on its job. Thread-safe. The last report is finished, failed, stopped or died."""
 
     def loading(self, job_id: str, text: Text) -> None:
-        """What is being loaded."""
+        """Report what is being loaded."""
         ...
 
     def started(self, job_id: str, plan: GenerationPlan) -> None:
-        """The model is loaded; the run of ``plan`` begins."""
+        """Report that the model is loaded and the run of ``plan`` starts."""
         ...
 
     def progressed(self, job_id: str, event: RunEvent, plan: GenerationPlan) -> None:
-        """A step or a stage is over, or there is a warning."""
+        """Report an event of the run."""
         ...
 
     def finished(self, job_id: str, record: ImageRecord, picture: Picture) -> None:
-        """The picture is made. Its file is made and saved while the runner has the next job."""
+        """Report the finished picture. Its file is encoded and saved while the runner has the next job."""
         ...
 
     def failed(self, job_id: str, error: StudioError) -> None:
-        """There will be no picture; says why."""
+        """Report that there will be no picture, and why."""
         ...
 
     def stopped(self, job_id: str) -> None:
-        """It stopped because its token said so."""
+        """Report that the job ended because of its stop token, or was not started."""
         ...
 
     def died(self, job_id: str) -> None:
-        """The runner itself broke down; it may be given another job."""
+        """Report that the runner crashed or lost the job; it can take another one."""
         ...
 
 
 class Runner(Protocol):
-    """Makes one picture after another, on a device of its own."""
+    """Makes pictures one after another, on its own device."""
 
     def start(self, assignment: Assignment, reports: Reports) -> None:
-        """Make a picture; returns at once. Not called again before the last report of the job before."""
+        """Start a job and return at once. Not called again before the last report of the previous job."""
         ...
 
     def status(self) -> RunnerStatus:
-        """What it is and has now; at once, from any thread."""
+        """Return the current status at once. Thread-safe."""
         ...
 
     def close(self, seconds: float) -> None:
-        """Take no more jobs; wait so long for the end of the present one."""
+        """Take no more jobs; wait up to ``seconds`` for the current one to end."""
         ...

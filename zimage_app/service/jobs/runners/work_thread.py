@@ -1,4 +1,4 @@
-"""A thread that carries out one piece of work after another, and begins with the first of them."""
+"""A thread that runs queued functions one after another, and starts with the first one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Work = Callable[[], None]
 
 
 class WorkThread:
-    """Safe from any thread. What is raised in a piece of work ends the thread; the next piece begins another."""
+    """Runs queued functions. Thread-safe. An exception ends the thread; the next queued function starts a new one."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -19,7 +19,7 @@ class WorkThread:
         self._thread: threading.Thread | None = None
 
     def order(self, work: Work) -> None:
-        """Have it carried out after all that was ordered before."""
+        """Queue a function."""
         with self._starting:
             self._orders.put(work)
             if self._thread is None or not self._thread.is_alive():
@@ -27,7 +27,7 @@ class WorkThread:
                 self._thread.start()
 
     def close(self, seconds: float) -> None:
-        """End after what is ordered, and wait so long for that."""
+        """End the thread after the queued functions; wait up to ``seconds`` for that."""
         self._orders.put(None)
         if self._thread is not None:
             self._thread.join(seconds)

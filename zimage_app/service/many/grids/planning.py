@@ -96,7 +96,7 @@ def _of_axis(error: RequestError, axes: Sequence[Axis]) -> RequestError:
 
 
 def _special(presets: PresetLibrary) -> dict[str, Apply]:
-    """Return the special names that an axis may vary besides request settings."""
+    """Return the functions that apply an axis' special names, which are not request settings."""
 
     def with_preset(data: Data, name: Any) -> Data:
         return applied(presets.load(str(name)).settings, data)

@@ -1,1 +1,1 @@
-"""Pictures made on other machines of a Ray cluster: ``worker.py`` is what runs there, ``runner.py`` what asks it."""
+"""Pictures made on a Ray cluster: ``worker.py`` runs on the cluster's machines, ``runner.py`` in the app."""

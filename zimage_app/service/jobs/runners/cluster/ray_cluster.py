@@ -1,4 +1,4 @@
-"""The only place that knows Ray: a cluster's workers, one actor for each GPU, or one where there is none."""
+"""Creates a Ray cluster's workers: an actor per GPU, or a single one without GPUs. The only module that uses Ray."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from zimage_app.service.jobs.runners.remote import RemoteMaking, Unreachable
 from zimage_app.service.jobs.runners.runner import Runner
 
 _PATIENCE = 600.0
-"""Seconds for an answer of a worker: one that is started anew imports torch first."""
+"""Seconds to wait for a worker's response; a restarted worker has to import torch first."""
 
 
 def cluster_runners(making: RemoteMaking, address: str) -> list[Runner]:
-    """A runner for each GPU of the cluster at ``address`` (``auto``, or ``ray://host:port``); else one.
+    """Return a runner per GPU of the cluster at ``address`` (``auto`` or ``ray://host:port``), or one without GPUs.
 
     Raises:
-        ModelError: Ray isn't installed, or there is no cluster.
+        ModelError: Ray isn't installed, or there is no cluster at the address.
     """
     ray = _ray()
     try:
@@ -37,7 +37,7 @@ def cluster_runners(making: RemoteMaking, address: str) -> list[Runner]:
 
 
 class RayHandle:
-    """A worker as an actor, which Ray starts anew where it or its machine is lost."""
+    """A worker as an actor, which Ray restarts if it or its machine is lost."""
 
     def __init__(self, *, gpu: bool, arguments: tuple[Any, ...] = (CACHE,)) -> None:
         self._ray = _ray()

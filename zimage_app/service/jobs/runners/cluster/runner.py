@@ -1,4 +1,4 @@
-"""Runs jobs on a worker elsewhere, which may be lost at any time. Knows nothing of Ray; the queue is here."""
+"""Runs jobs on a remote worker, which may be lost at any time. Doesn't depend on Ray."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from zimage_app.service.jobs.runners.remote import RemoteMaking, RemoteRunner, U
 from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports
 
 CACHE = "~/.cache/zimage-studio"
-"""On the workers' machines: what came with jobs."""
+"""Folder on the workers' machines for files sent with jobs."""
 _MAX_LORA = 8 * 2**30
 """Bytes."""
 _AGAIN = 5.0
-"""Seconds between two looks whether a lost worker is back."""
+"""Seconds between checks whether a lost worker is back."""
 
 
 class Handle(Protocol):
-    """A worker elsewhere, by the names of its methods."""
+    """Calls methods of a remote ``Worker``."""
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """What the method gives; raises Unreachable."""
+        """Call a method of the worker and return its result; raises Unreachable, or the method's error."""
         ...
 
     def share(self, data: bytes) -> Any:
-        """A file's contents as an argument that is sent once for all workers."""
+        """Store a file's contents for the workers; return a reference to pass to ``ask``."""
         ...
 
 
 class ClusterRunner(RemoteRunner):
-    """One worker."""
+    """A runner that uses one worker."""
 
     KIND = "ray"
 
@@ -41,7 +41,7 @@ class ClusterRunner(RemoteRunner):
         super().__init__(making, name, again)
         self._handle = handle
         self._shared: dict[str, Any] = {}
-        """Files that were sent, by their SHA-256."""
+        """SHA-256 of the file sent last -> its shared contents."""
 
     def _run(self, assignment: Assignment, reports: Reports) -> None:
         order = self._ordered(assignment)
@@ -75,7 +75,7 @@ class ClusterRunner(RemoteRunner):
         return Order(assignment.job.id, assignment.job.model, plan, loras, pictures)
 
     def _file(self, order: Order, digest: str) -> Any:
-        """The contents of a file of a job, which are sent once for all workers."""
+        """Return the shared contents of one of a job's files."""
         if digest not in self._shared:
             name = next((name for name, each in order.loras.items() if each == digest), None)
             data = self._making.inputs.file(digest) if name is None else self._lora(name)

@@ -1,7 +1,7 @@
-"""What runs on a machine of the cluster: one model on one device, and one job at a time. Knows nothing of Ray.
+"""The worker on a machine of the cluster: one model on one device, one job at a time. Doesn't depend on Ray.
 
-Models are this machine's own, found by their names as the app finds them; LoRAs and start pictures come with a job,
-by their hashes, and stay.
+Models must be on the worker's machine and are found by name, as in the app. LoRAs and start pictures are sent with jobs
+and kept, identified by their hashes.
 """
 
 from __future__ import annotations
@@ -35,34 +35,34 @@ from zimage_app.service.storage.atomic_files import write_whole
 log = logging.getLogger(__name__)
 
 _WAIT = 0.5
-"""Seconds that a question for news waits for some."""
+"""Seconds that ``Worker.news`` waits for the first item."""
 _MOST = 100
-"""News in one answer."""
+"""Maximum number of items that ``Worker.news`` returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A job for a worker, with everything that its machine may not have."""
+    """A job for a worker, with the hashes of the files that it needs."""
 
     job: str
     model: str
     plan: GenerationPlan
     loras: Mapping[str, str] = field(default_factory=dict)
-    """File names below the folder of LoRAs -> the files' SHA-256."""
+    """LoRA file, relative to the LoRA folder -> its SHA-256."""
     pictures: tuple[str, ...] = ()
     """SHA-256 of the start picture and its mask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """What is being loaded."""
+    """A message about what is being loaded."""
 
     text: Text
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The picture."""
+    """The end of a job with a picture."""
 
     picture: Picture
     record: ImageRecord
@@ -70,21 +70,21 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """There is no picture: it failed, was stopped, or the worker broke down or knows nothing of the job."""
+    """The end of a job without a picture; ``died``: the run broke off, or the worker doesn't know the job."""
 
     how: Literal["failed", "stopped", "died"]
     error: StudioError | None = None
 
 
 News = Loading | GenerationPlan | RunEvent | Made | Ended
-"""A plan says that the model is loaded and its run begins. The last one is Made or Ended."""
+"""Messages about a job. A plan means that the model is loaded and the run starts. The last one is Made or Ended."""
 
 
 class Worker:
-    """Makes the pictures of one device. ``stop`` and ``news`` are asked while a job runs."""
+    """Makes pictures on one device. ``stop`` and ``news`` may be called while a job runs."""
 
     def __init__(self, cache: str, device: str | None = None, config: StudioConfig | None = None) -> None:
-        """``cache`` is a folder for what comes with jobs; where models lie, the environment says."""
+        """``cache`` is the folder for files sent with jobs; the model folders are set by environment variables."""
         self._config = config or settle({}, os.environ).config
         self._device = device
         self._files = Path(cache).expanduser()
@@ -92,17 +92,17 @@ class Worker:
         self._inputs = PictureInputs(self._files)
         self._slot = ModelSlot(self._loras, self._inputs, replace(self._config, device=device))
         self._known: dict[str, str] = {}
-        """LoRA files that lie here, with their SHA-256."""
+        """LoRA file on this machine -> its SHA-256."""
         self._news: dict[str, SimpleQueue[News]] = {}
         self._stopped: set[str] = set()
 
     def lacks(self, order: Order) -> list[str]:
-        """The SHA-256 of each file that must be given before a job can begin."""
+        """Return the SHA-256 of each missing file, which has to be sent by ``give`` before ``begin``."""
         loras = [digest for name, digest in order.loras.items() if self._known.get(name) != digest]
         return [*loras, *(digest for digest in order.pictures if not self._has(digest))]
 
     def give(self, order: Order, digest: str, data: bytes) -> None:
-        """Take a file that a job needs."""
+        """Save a file that a job needs."""
         for name in (name for name, each in order.loras.items() if each == digest):
             path = self._files / "loras" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,13 +113,13 @@ class Worker:
             self._inputs.keep(data, digest)
 
     def begin(self, order: Order) -> None:
-        """Begin a job; at once."""
+        """Start a job in a thread; returns at once."""
         self._news = {order.job: SimpleQueue()}
         self._stopped.clear()
         threading.Thread(target=self._make, args=(order,), name="studio-worker", daemon=True).start()
 
     def news(self, job: str) -> Sequence[News]:
-        """What happened since the question before; waits a moment for some."""
+        """Return the messages since the last call; waits a moment for the first."""
         queue = self._news.get(job)
         if queue is None:
             return [Ended("died")]
@@ -133,11 +133,11 @@ class Worker:
         return found
 
     def stop(self, job: str) -> None:
-        """Have a job end before its next model evaluation."""
+        """Make a job end before its next model evaluation."""
         self._stopped.add(job)
 
     def about(self) -> tuple[str, str]:
-        """Its machine with the device, and the model that is loaded."""
+        """Return the machine's name with the device, and the name of the loaded model."""
         loaded = self._slot.loaded()
         return f"{platform.node()} {self._device or 'auto'}", loaded.name if loaded else ""
 

@@ -1,1 +1,1 @@
-"""Pictures made by a ComfyUI: ``server.py`` asks it, ``offers.py`` knows what it has, ``runner.py`` runs jobs there."""
+"""Pictures made by a ComfyUI server. Start with ``runner.py``; ``server.py`` is the client for its API."""

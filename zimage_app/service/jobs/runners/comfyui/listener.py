@@ -1,4 +1,4 @@
-"""What a ComfyUI tells while it works: over its WebSocket, opened again where it is lost, with questions behind it."""
+"""Receives a ComfyUI server's messages over its WebSocket, and decides when the server counts as unreachable."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds."""
+    """Timeouts in seconds."""
 
     message: float = 1.0
-    """For a message, before the token and the history are asked."""
+    """How long to wait for a message before checking the stop token and the server's history."""
     gone: float = 30.0
-    """For a server that does not answer, before it is given up."""
+    """How long a server may fail to respond before it counts as unreachable."""
     again: float = 5.0
-    """Between two looks whether it is back."""
+    """Interval between health checks of an unreachable server."""
 
 
 class Listener:
-    """Messages of a server, as long as it answers: over its WebSocket, opened again where it is lost."""
+    """Messages of a server over a WebSocket, which is reopened when it is lost."""
 
     def __init__(self, server: ComfyServer, patience: Patience) -> None:
         self.client = secrets.token_hex(16)
@@ -46,7 +46,7 @@ class Listener:
             self._socket.close()
 
     def messages(self) -> Iterator[Message | None]:
-        """One after another; None where none came in time. Without a socket, None every so often."""
+        """Yield messages; None after ``Patience.message`` seconds without one, or if the socket is lost."""
         while True:
             if self._socket is None:
                 time.sleep(self._patience.message)
@@ -62,10 +62,10 @@ class Listener:
             yield message
 
     def asked(self, question: Callable[[], Answer]) -> Answer | None:
-        """The answer to a question over HTTP; None where the server can't answer at the moment.
+        """Return the result of a request over HTTP; None if the server doesn't respond at the moment.
 
         Raises:
-            Unreachable: it has not answered for as long as it may.
+            Unreachable: the server has not responded for more than ``Patience.gone`` seconds.
         """
         try:
             answer = question()

@@ -1,4 +1,4 @@
-"""What a ComfyUI has: node classes, and the choices of their fields; and a workflow brought to its names."""
+"""Adapts a workflow to a ComfyUI server: checks its node classes, and replaces file names by the server's names."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from zimage_app.domain.text import Text
 from zimage_app.service.exports.comfy.workflow import Nodes
 
 _FILES = frozenset({"unet_name", "clip_name", "vae_name", "lora_name"})
-"""Fields whose choices are files, which may lie in other folders there."""
+"""Fields whose choices are files, which may be in other folders on the server."""
 _HANDED_IN = frozenset({"image"})
-"""Fields whose files are sent with the job."""
+"""Fields whose files are uploaded with the job."""
 
 
 def fitted(nodes: Nodes, offers: Mapping[str, Any], address: str) -> Nodes:
-    """The workflow with files as the server at ``address`` names them; ``offers`` is its ``/object_info``.
+    """Return the workflow with the server's file names; ``offers`` is the server's ``/object_info``.
 
     Raises:
-        GenerationError: names each node class, file and choice that it does not have.
+        GenerationError: names each node class, file and choice that the server does not have.
     """
     missing: list[str] = []
     fitting = {key: {**node, "inputs": dict(_inputs(node, offers, missing))} for key, node in nodes.items()}
@@ -48,7 +48,7 @@ def _inputs(node: Mapping[str, Any], offers: Mapping[str, Any], missing: list[st
 
 
 def _found(name: str, value: Any, choices: list[Any]) -> Any:
-    """The choice that is meant; None where there is none, or where it can't be told which."""
+    """Return the choice that matches a value; for files, by path or else by file name. None if not exactly one does."""
     if value in choices:
         return value
     if name not in _FILES:
@@ -61,12 +61,12 @@ def _found(name: str, value: Any, choices: list[Any]) -> Any:
 
 
 def _parts(file: str) -> tuple[str, ...]:
-    """Of a path as Windows or others write it."""
+    """Split a path with slashes or backslashes into its parts, in lower case."""
     return PurePosixPath(file.replace("\\", "/").lower()).parts
 
 
 def _choices(offer: object, name: str) -> list[Any] | None:
-    """The choices of a field; None for a field of another kind. Older servers list them in the place of the type."""
+    """Return the choices of a field; None for other fields. Older servers list the choices in place of the type."""
     groups = offer.get("input") if isinstance(offer, Mapping) else None
     for group in groups.values() if isinstance(groups, Mapping) else ():
         described = group.get(name) if isinstance(group, Mapping) else None

@@ -1,4 +1,4 @@
-"""Runs jobs on a ComfyUI: builds the workflow, follows it, fetches the picture and hands it on as any other."""
+"""Runs jobs on a ComfyUI server: builds and submits the workflow, follows its progress and fetches the picture."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from zimage_app.service.pictures.picture_files import opened_picture
 log = logging.getLogger(__name__)
 
 _ANEW = "run"
-"""An input that no sampler declares."""
+"""Name of an input that no sampler node declares, see ``_run_anew``."""
 _DECIDING = ("seed", "noise_seed", "text", "value")
-"""Inputs by which a workflow is told from another."""
+"""Inputs that identify a workflow."""
 
 
 class ComfyRunner(RemoteRunner):
-    """One ComfyUI."""
+    """A runner that uses one ComfyUI server."""
 
     KIND = "comfyui"
 
@@ -71,7 +71,7 @@ class ComfyRunner(RemoteRunner):
                 outcome = self._followed(prompt, run, listener, assignment, reports)
             self._end(outcome, run, assignment, reports)
         except (StudioError, Unreachable):
-            self._offers = None  # they may have changed
+            self._offers = None  # the server's files and nodes may have changed
             raise
 
     def _answers(self) -> bool:
@@ -83,7 +83,10 @@ class ComfyRunner(RemoteRunner):
     # Before the run.
 
     def _prepared(self, assignment: Assignment, plan: GenerationPlan) -> Nodes:
-        """The workflow with the server's names; the start picture is handed in. Raises GenerationError, Unreachable."""
+        """Build the workflow with the server's file names, and upload the start picture.
+
+        Raises StudioError or Unreachable.
+        """
         source = self._making.source(assignment.job.model)
         names = file_names(source, self._making.loras, plan.request)
         nodes = build(plan, names).nodes
@@ -103,7 +106,7 @@ class ComfyRunner(RemoteRunner):
         return nodes
 
     def _fitted(self, nodes: Nodes) -> Nodes:
-        """Asks what the server has once, and again where something isn't there."""
+        """Adapt a workflow to the server's cached ``/object_info``; requests that again if something is missing."""
         if self._offers is not None:
             with suppress(GenerationError):
                 return fitted(nodes, self._offers, self._where)
@@ -113,7 +116,7 @@ class ComfyRunner(RemoteRunner):
     # The run.
 
     def _followed(self, prompt: str, run: Run, listener: Listener, assignment: Assignment, reports: Reports) -> Outcome:
-        """What became of the job; reports its steps meanwhile."""
+        """Report the job's progress until it ends; return its outcome."""
         cancelled = False
         steps = Steps(run)
         for message in listener.messages():
@@ -133,7 +136,7 @@ class ComfyRunner(RemoteRunner):
     def _outcome(self, prompt: str) -> Outcome | None:
         outcome = self._server.outcome(prompt)
         if outcome is None and not self._server.place(prompt):
-            outcome = self._server.outcome(prompt)  # it may have ended between the two questions
+            outcome = self._server.outcome(prompt)  # it may have ended between the two requests
             return outcome or Outcome(lost=True)
         return outcome
 
@@ -155,7 +158,7 @@ class ComfyRunner(RemoteRunner):
         reports.finished(job.id, record, picture)
 
     def _picture(self, outcome: Outcome, run: Run) -> Picture:
-        """The picture, unpacked; raises GenerationError where it is not the one that was asked for."""
+        """Fetch and decode the picture; raises GenerationError if it isn't the requested one."""
         last = run.plan.stages[-1].settings
         size = (last.width, last.height)
         data = self._server.fetch(outcome.images[-1])
@@ -204,7 +207,7 @@ def _png(picture: Picture) -> bytes:
 
 
 def _written_in(data: bytes) -> object:
-    """What decides a picture, by the workflow that it says it was made by; None where it doesn't say."""
+    """Return ``_deciding`` of the workflow in a PNG's metadata; None if there is none."""
     broken = (UnreadablePicture, ValueError, OSError, AttributeError)
     with suppress(*broken), opened_picture(io.BytesIO(data), ("PNG",)) as picture:
         text = getattr(picture, "text", {}).get("prompt")
@@ -213,15 +216,15 @@ def _written_in(data: bytes) -> object:
 
 
 def _deciding(nodes: Mapping[str, Any]) -> list[str]:
-    """Seeds and texts of a workflow; a newer server may put other nodes in the place of some."""
+    """Return a workflow's sorted seeds and texts; other inputs may differ, since newer servers replace some nodes."""
     inputs = (entry for node in nodes.values() for entry in node.get("inputs", {}).items())
     return sorted(repr(value) for name, value in inputs if name in _DECIDING and not isinstance(value, list))
 
 
 def _run_anew(nodes: Nodes) -> None:
-    """Have every sampler run: after one whose latent the server still knows, EasyCache would skip other steps.
+    """Make the server run all samplers: if it had the first one's latent cached, EasyCache would skip other steps.
 
-    An input that the node does not declare has no effect there, but that nothing is known of such a node.
+    An undeclared input with a random value has no effect but that the server finds no cached result for the node.
     """
     sampler = next(node for node in nodes.values() if node["class_type"] in SAMPLERS)
     sampler["inputs"][_ANEW] = secrets.token_hex(8)

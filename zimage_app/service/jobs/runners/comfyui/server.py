@@ -1,4 +1,4 @@
-"""One ComfyUI over HTTP and WebSocket. Opens connections to the address that it was given, and to no other."""
+"""Client for a ComfyUI server over HTTP and WebSocket. Connects to the configured address only."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from zimage_app.service.jobs.runners.remote import Unreachable
 _ANSWER_SECONDS = 20.0
 _ALIVE_SECONDS = 3.0
 _MOST = 200 * 2**20
-"""Bytes of an answer."""
+"""Maximum bytes of a response."""
 _PREVIEW, _PREVIEW_WITH_FACTS = 1, 4
-"""The kinds of binary messages that hold a preview."""
+"""Types of the binary messages that contain a preview."""
 _FAULT_LETTERS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job."""
+    """The outcome of a job on the server."""
 
     images: tuple[Mapping[str, str], ...] = ()
-    """Where its pictures lie there: filename, subfolder, type."""
+    """Filename, subfolder and type of each picture on the server."""
     fault: str = ""
-    """Why there is none."""
+    """Error message if the job failed."""
     interrupted: bool = False
-    """It was stopped there."""
+    """Whether the job was stopped on the server."""
     lost: bool = False
-    """The server knows nothing of it, as after a new start."""
+    """Whether the server doesn't know the job, as after a restart."""
 
 
 Message = tuple[str, dict[str, Any]] | bytes
-"""A message's type and data, or the file of a preview."""
+"""A message's type and data, or the image file of a preview."""
 
 
 class ComfyServer:
-    """A ComfyUI at one address, as in ``http://127.0.0.1:8188``. For one thread, but for ``alive``."""
+    """Client for one address, such as ``http://127.0.0.1:8188``. Only ``alive`` is thread-safe."""
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        # Neither proxies nor redirections: nobody but the configured address is asked.
+        # No proxies and no redirects, so that only the configured address is contacted.
         self._client = httpx.Client(timeout=_ANSWER_SECONDS, trust_env=False, follow_redirects=False)
 
     def close(self) -> None:
-        """Let go of its connections."""
+        """Close the HTTP connections."""
         self._client.close()
 
     def alive(self) -> bool:
-        """Whether it answers now."""
+        """Return whether the server responds now."""
         try:
             answer = httpx.get(f"{self.address}/system_stats", timeout=_ALIVE_SECONDS, trust_env=False)
         except httpx.HTTPError:
@@ -65,28 +65,28 @@ class ComfyServer:
         return answer.status_code == 200
 
     def versions(self) -> tuple[str, str, str]:
-        """Its own version, its torch's, and what kind of device it computes on; empty where it doesn't say."""
+        """Return the versions of ComfyUI and of torch, and the device type; empty strings if unknown."""
         stats = self._json("GET", "/system_stats")
         system, devices = stats.get("system") or {}, stats.get("devices") or [{}]
         version, torch = (str(system.get(name, ""))[:100] for name in ("comfyui_version", "pytorch_version"))
         return version, torch, str(devices[0].get("type", ""))[:100]
 
     def offers(self) -> Mapping[str, Any]:
-        """Its node classes with their fields."""
+        """Return the server's node classes with their fields."""
         return self._json("GET", "/object_info")
 
     def upload(self, name: str, png: bytes) -> str:
-        """Hand a picture in; gives its name there."""
+        """Upload a picture; return its name on the server."""
         files = {"image": (name, png, "image/png")}
         answer = self._json("POST", "/upload/image", files=files, data={"overwrite": "true"})
         return str(answer.get("name", name))
 
     def submit(self, nodes: Nodes, client: str) -> str:
-        """Queue a workflow; gives its id there.
+        """Queue a workflow; return its id on the server.
 
         Raises:
-            GenerationError: it refuses the workflow; in its own words.
-            Unreachable: it does not answer.
+            GenerationError: the server refuses the workflow; contains the server's message.
+            Unreachable: the server doesn't respond.
         """
         body = {"prompt": nodes, "client_id": client, "extra_data": {"preview_method": "latent2rgb"}}
         answer = self._ask("POST", "/prompt", json=body)
@@ -95,12 +95,12 @@ class ComfyServer:
         return str(self._parsed(answer).get("prompt_id"))
 
     def outcome(self, prompt: str) -> Outcome | None:
-        """What became of a job; None while it waits or runs."""
+        """Return the outcome of a job; None while it waits or runs, or if the server doesn't know it."""
         found = self._json("GET", f"/history/{prompt}").get(prompt)
         return None if found is None else _outcome(found)
 
     def place(self, prompt: str) -> str:
-        """Where a job is: ``running``, ``pending``, or empty where it is not known, or over."""
+        """Return ``running`` or ``pending``; empty if the job has ended or isn't known."""
         queue = self._json("GET", "/queue")
         for place in ("running", "pending"):
             if any(prompt in entry[1:2] for entry in queue.get(f"queue_{place}", ())):
@@ -108,15 +108,15 @@ class ComfyServer:
         return ""
 
     def cancel(self, prompt: str) -> bool:
-        """Stop a job, waiting or running, and no other; always true."""
-        if self.place(prompt) == "running":  # older servers interrupt whatever runs
+        """Stop a waiting or running job, and no other; always returns True."""
+        if self.place(prompt) == "running":  # older servers ignore the id and interrupt the running job
             self._ask("POST", "/interrupt", json={"prompt_id": prompt})
         else:
             self._ask("POST", "/queue", json={"delete": [prompt]})
         return True
 
     def fetch(self, image: Mapping[str, str]) -> bytes:
-        """A picture's file."""
+        """Return the bytes of a picture's file."""
         where = {name: str(image.get(name, "")) for name in ("filename", "subfolder", "type")}
         answer = self._ask("GET", "/view", params=where)
         if answer.status_code != 200:
@@ -124,7 +124,7 @@ class ComfyServer:
         return answer.content
 
     def listen(self, client: str, seconds: float) -> Socket:
-        """Its messages for a client; raises Unreachable where it takes no socket."""
+        """Open a WebSocket for a client's messages; raises Unreachable if that fails."""
         address = f"ws{self.address.removeprefix('http')}/ws?clientId={client}"
         try:
             return Socket(websocket.create_connection(address, timeout=seconds, http_no_proxy=["*"], redirect_limit=0))
@@ -146,7 +146,7 @@ class ComfyServer:
         return data
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """An answer of bounded size."""
+        """Send a request; return the response. Raises Unreachable on errors and on responses that are too long."""
         try:
             with self._client.stream(method, f"{self.address}{path}", **more) as answer:
                 content = bytearray()
@@ -166,7 +166,7 @@ class Socket:
         self._connection = connection
 
     def receive(self) -> Message | None:
-        """The next message; None where none came in time. Raises Unreachable where the socket is lost."""
+        """Return the next message; None after the timeout or for unknown messages. Raises Unreachable on errors."""
         try:
             kind, data = self._connection.recv_data()
         except websocket.WebSocketTimeoutException:
@@ -178,7 +178,7 @@ class Socket:
         return _message(data) if kind == websocket.ABNF.OPCODE_TEXT else None
 
     def close(self) -> None:
-        """Close it, whatever state it is in."""
+        """Close the socket; ignores errors."""
         with suppress(OSError, websocket.WebSocketException):
             self._connection.close(timeout=0)
 
@@ -194,13 +194,13 @@ def _message(data: bytes) -> Message | None:
 
 
 def _preview(data: bytes) -> bytes | None:
-    """The picture file in a binary message; None for a message of another kind."""
+    """Return the image file in a binary message; None for messages of other types."""
     if len(data) < 8:
         return None
     kind, number = struct.unpack_from(">II", data)
-    if kind == _PREVIEW:  # the number is the file's format
+    if kind == _PREVIEW:  # the number is the image format
         return data[8:]
-    return data[8 + number :] if kind == _PREVIEW_WITH_FACTS else None  # the number is the length of the facts
+    return data[8 + number :] if kind == _PREVIEW_WITH_FACTS else None  # the number is the length of the metadata
 
 
 def _outcome(found: Mapping[str, Any]) -> Outcome:
@@ -217,7 +217,7 @@ def _outcome(found: Mapping[str, Any]) -> Outcome:
 
 
 def _faults(answer: httpx.Response) -> str:
-    """What a server says of a workflow that it refuses."""
+    """Return the server's reasons for refusing a workflow."""
     try:
         data = answer.json()
         nodes = data.get("node_errors") or {}

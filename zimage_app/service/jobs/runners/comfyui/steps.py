@@ -1,4 +1,4 @@
-"""A ComfyUI's messages as the events of a run: which stage is at work, how far it is, what it looks like."""
+"""Converts a ComfyUI server's messages to the events of a run: stage, step and preview."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from zimage_app.service.jobs.progress import RunEvent
 from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
 
 SAMPLERS = ("KSampler", "SamplerCustom")
-"""Classes of the nodes that are stages, in the stages' order."""
+"""Classes of the nodes that run stages; a workflow has one such node per stage, in the stages' order."""
 
 
 @dataclass(slots=True)
 class Run:
-    """A job on its way."""
+    """A job that the server has."""
 
     plan: GenerationPlan
     nodes: Nodes
     begun: float = field(default_factory=time.monotonic)
     seconds: dict[int, float] = field(default_factory=dict)
-    """How long each stage took, by its number."""
+    """Stage number -> its seconds."""
 
 
 class Steps:
-    """A server's messages as the events of a run."""
+    """Converts a server's messages to the events of a run."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -41,10 +41,10 @@ class Steps:
         self._since = 0.0
         self._picture: Picture | None = None
         self.preview: bytes | None = None
-        """The newest preview's file, which isn't unpacked yet."""
+        """Image file of the newest preview, not decoded yet."""
 
     def events(self, kind: str, data: Mapping[str, Any]) -> Iterator[RunEvent]:
-        """What a message tells of the run."""
+        """Yield the events that follow from a message."""
         if kind == "executing":
             yield from self._entered(self._stages.get(str(data.get("node"))))
         elif kind == "progress" and (stage := self._stages.get(str(data.get("node")))) is not None:
@@ -66,7 +66,7 @@ class Steps:
             yield StageStarted(stage)
 
     def _shown(self, stage: StagePlan) -> Picture:
-        """The newest preview in the latent's size; grey where there is none."""
+        """Return the newest preview, in the latent's size; grey if there is none."""
         height, width = stage.latent_size
         if self.preview is not None:
             with suppress(UnreadablePicture):
