@@ -33,7 +33,7 @@ READ = (
 
 def start_slowly(page: Page, scripted: QuickPageStudio) -> None:
     """A run that goes on until it is stopped."""
-    scripted.step_seconds = 2.0
+    scripted.step_seconds = 60.0
     ask(page, "小船")
     expect_state(page, "running")
 

@@ -139,9 +139,10 @@ def test_the_chips_follow_the_queue(visit: Visit, scripted: QuickPageStudio) -> 
     page = visit()
     expect(page.locator(".gauge[data-name=ram]")).to_contain_text("RAM")
     expect(page.locator(".bar .jobs")).to_have_text("任务队列")
-    scripted.step_seconds = 0.4
+    scripted.step_seconds = 60.0
     ask(page, "小船")
     expect(page.locator(".bar .jobs")).to_have_text("任务 1")
+    scripted.step_seconds = 0.0
     expect_state(page, "done")
     expect(page.locator(".bar .jobs")).to_have_text("任务队列")
 

@@ -8,7 +8,7 @@ import io
 import json
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,6 +68,7 @@ class FakeComfy:
     _stopped: set[str] = field(default_factory=set)
     _server: ThreadingHTTPServer | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
+    _joining: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def address(self) -> str:
@@ -123,8 +124,11 @@ class FakeComfy:
     def file(self, name: str) -> bytes | None:
         return self._files.get(name)
 
-    def join(self, socket: _Socket) -> None:
-        self._sockets.append(socket)
+    def join(self, socket: _Socket, greet: Callable[[], None]) -> None:
+        """Send the greeting and add the socket; no message is sent in between, so that it misses none."""
+        with self._joining:
+            greet()
+            self._sockets.append(socket)
 
     def _make(self, prompt: str, nodes: dict[str, Any]) -> None:
         with self._turn:
@@ -192,7 +196,9 @@ class FakeComfy:
             socket.send(0x82, struct.pack(">II", 1, 1) + file.getvalue())
 
     def _tell(self, kind: str, data: dict[str, Any]) -> None:
-        for socket in list(self._sockets):
+        with self._joining:
+            sockets = list(self._sockets)
+        for socket in sockets:
             socket.send(0x81, json.dumps({"type": kind, "data": data}).encode())
 
 
@@ -289,9 +295,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (("upgrade", "websocket"), ("connection", "Upgrade")):
             self.send_header(name, value)
         self.send_header("sec-websocket-accept", accept.decode())
-        self.end_headers()
         socket = _Socket(self.wfile, self.connection)
-        fake.join(socket)
+        fake.join(socket, self.end_headers)
         socket.over.wait(PATIENCE)
         self.close_connection = True
 
