@@ -70,7 +70,7 @@ def _called(node: ast.Call) -> Iterator[str]:
 
 READERS = {"read_text", "read_bytes", "open", "fromfile", "from_file", "safe_open", "load_file", "memmap"}
 """Calls that read a file of anybody's in a way that a pipe or a sparse file of 50 GB stops."""
-NO_READINGS = {"os.open", "opener.open", "archive.open", "zipfile.ZipInfo.from_file", "door.gate.open"}
+NO_READINGS = {"os.open", "opener.open", "archive.open", "zipfile.ZipInfo.from_file", "config.gate.open"}
 """They open something else: a folder, an address, a file in a ZIP that is written, a gate."""
 READ_ELSEWHERE = {
     "models/disk/regular_file.py": "the one function that does",

@@ -24,7 +24,7 @@ from zimage_app.ui.server.sessions import (
     SESSION_EVENTS,
     Sessions,
 )
-from zimage_app.web.door import Door
+from zimage_app.web.middleware import MiddlewareConfig
 
 OWNER = {"x-studio-owner": "0123456789abcdef" * 2}
 
@@ -42,7 +42,7 @@ def opened_page(folder: Path) -> Iterator[tuple[Any, str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = open_page(studio, "auto", Door(), server_name="127.0.0.1", server_port=port)
+    page = open_page(studio, "auto", MiddlewareConfig(), server_name="127.0.0.1", server_port=port)
     try:
         yield page, f"http://127.0.0.1:{port}"
     finally:

@@ -37,8 +37,8 @@ from zimage_app.ui.server.visitor import VisitorMiddleware
 from zimage_app.ui.start.start_picture import start_routes
 from zimage_app.ui.topbar.monitor import monitor_routes
 from zimage_app.ui.words.i18n import translations
-from zimage_app.web.door import Door
 from zimage_app.web.language import LanguageChoice
+from zimage_app.web.middleware import MiddlewareConfig
 from zimage_app.web.server import hold_new_connections, server_config
 from zimage_app.web.watchdog import Watchdog
 
@@ -71,11 +71,11 @@ def start(
     first: LanguageChoice,
     *,
     routes: Sequence[BaseRoute] = (),
-    door: Door,
+    config: MiddlewareConfig,
     mcp: bool = False,
     **network: Any,
 ) -> gr.Blocks:
-    """Start the server in the background and return; ``door.gate`` stays shut until everything is ready.
+    """Start the server in the background and return; ``config.gate`` stays shut until everything is ready.
 
     ``routes`` are further routes on the same port, such as REST. ``mcp`` offers the public functions as MCP tools.
     ``network`` is passed to ``Blocks.launch``: server_name, server_port and share.
@@ -84,14 +84,14 @@ def start(
     page = build_page(studio, words, first)
     own = [*routes, *page_routes(studio, first)]
     middleware = [
-        *door.middleware(first),
+        *config.middleware(first),
         Middleware(FrameworkMiddleware, own=own, functions=public_parameters(), mcp=mcp, first=first),
         Middleware(EventsMiddleware, page=page, first=first),
         Middleware(VisitorMiddleware, first=first),
     ]
     watchdog = Watchdog()
-    door.gate.shut()
-    with _our_server(door.proxies):
+    config.gate.shut()
+    with _our_server(config.proxies):
         page.launch(
             i18n=words,
             theme=studio_theme(),
@@ -111,11 +111,11 @@ def start(
             ssr_mode=False,
             pwa=False,
             mcp_server=mcp,
-            root_path=door.prefix,
+            root_path=config.prefix,
             **network,
         )
     bound_sessions(page)
-    door.gate.open()
+    config.gate.open()
     return page
 
 

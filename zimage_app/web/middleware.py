@@ -30,7 +30,7 @@ _SPACE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", *_LOOPBACK)
 
 
 @dataclass(frozen=True)
-class Door:
+class MiddlewareConfig:
     """Configuration of the middleware: credentials, host names, prefix, proxies."""
 
     hosts: Hosts = field(default_factory=Hosts)
@@ -54,11 +54,11 @@ class Door:
         ]
 
 
-def door(settings: Settings, credentials: Credentials, environment: Mapping[str, str]) -> Door:
-    """The door for these settings; on a Space, the environment gives its host name."""
+def middleware_config(settings: Settings, credentials: Credentials, environment: Mapping[str, str]) -> MiddlewareConfig:
+    """The configuration for these settings; on a Space, the environment gives its host name."""
     space = environment.get("SPACE_HOST")
     names = [*settings.allow_host, *([space] if space else [])]
-    return Door(
+    return MiddlewareConfig(
         Hosts(names),
         credentials,
         framed_by=_SPACES if "SPACE_ID" in environment else "",
