@@ -154,14 +154,14 @@ def _serve(studio: Studio, settings: Settings, port: int, config: MiddlewareConf
     page.block_thread()
 
 
-def open_page(studio: Studio, first: LanguageChoice, config: MiddlewareConfig, **network: Any) -> Any:
+def open_page(studio: Studio, default_language: LanguageChoice, config: MiddlewareConfig, **network: Any) -> Any:
     """Serve page and REST on one port behind the middleware; return Gradio's ``Blocks``. ``network`` goes to ``start``.
 
     With ``share``, the result's ``share_url`` is the public link, or None where it could not be made.
     """
     # Gradio prints several lines about a public link.
     with redirect_stdout(io.StringIO()) if network.get("share") else nullcontext():
-        page = start(studio, first, routes=rest_routes(studio, first), config=config, **network)
+        page = start(studio, default_language, routes=rest_routes(studio, default_language), config=config, **network)
     # With share on, Gradio's page loads a script from a foreign host; the tunnel works without it too.
     page.share = False
     return page

@@ -68,7 +68,7 @@ _STYLES = (
 
 def start(
     studio: Studio,
-    first: LanguageChoice,
+    default_language: LanguageChoice,
     *,
     routes: Sequence[BaseRoute] = (),
     config: MiddlewareConfig,
@@ -81,13 +81,15 @@ def start(
     ``network`` is passed to ``Blocks.launch``: server_name, server_port and share.
     """
     words = translations(studio.cards())
-    page = build_page(studio, words, first)
-    own = [*routes, *page_routes(studio, first)]
+    page = build_page(studio, words, default_language)
+    own = [*routes, *page_routes(studio, default_language)]
     middleware = [
-        *config.middleware(first),
-        Middleware(FrameworkMiddleware, own=own, functions=public_parameters(), mcp=mcp, first=first),
-        Middleware(EventsMiddleware, page=page, first=first),
-        Middleware(VisitorMiddleware, first=first),
+        *config.middleware(default_language),
+        Middleware(
+            FrameworkMiddleware, own=own, functions=public_parameters(), mcp=mcp, default_language=default_language
+        ),
+        Middleware(EventsMiddleware, page=page, default_language=default_language),
+        Middleware(VisitorMiddleware, default_language=default_language),
     ]
     watchdog = Watchdog()
     config.gate.shut()
@@ -151,17 +153,17 @@ def _our_server(proxies: Sequence[str]) -> Iterator[None]:
         http_server.start_server = gradios
 
 
-def page_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def page_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes that the page's own scripts and links use, besides Gradio's."""
     return [
         *font_routes(),
-        *picture_routes(studio, first),
-        workflow_route(studio, first),
-        *history_routes(studio, first),
-        *lora_routes(studio, first),
-        *many_routes(studio, first),
-        *import_routes(studio, first),
-        *monitor_routes(studio, first),
-        *queue_routes(studio, first),
-        *start_routes(studio, first),
+        *picture_routes(studio, default_language),
+        workflow_route(studio, default_language),
+        *history_routes(studio, default_language),
+        *lora_routes(studio, default_language),
+        *many_routes(studio, default_language),
+        *import_routes(studio, default_language),
+        *monitor_routes(studio, default_language),
+        *queue_routes(studio, default_language),
+        *start_routes(studio, default_language),
     ]

@@ -43,14 +43,14 @@ class MiddlewareConfig:
     """Addresses and networks of proxies whose ``X-Forwarded-For`` is trusted."""
     gate: Gate = field(default_factory=Gate)
 
-    def middleware(self, first: LanguageChoice) -> list[Middleware]:
+    def middleware(self, default_language: LanguageChoice) -> list[Middleware]:
         """The middleware, outermost first."""
         return [
             Middleware(PrefixMiddleware, prefix=self.prefix),
             Middleware(GuardMiddleware, hosts=self.hosts, framed_by=self.framed_by, gate=self.gate),
-            Middleware(TrafficMiddleware, first=first),
-            Middleware(AccessMiddleware, credentials=self.credentials, first=first),
-            Middleware(JsonMiddleware, files=TAKES_FILES, first=first),
+            Middleware(TrafficMiddleware, default_language=default_language),
+            Middleware(AccessMiddleware, credentials=self.credentials, default_language=default_language),
+            Middleware(JsonMiddleware, files=TAKES_FILES, default_language=default_language),
         ]
 
 

@@ -34,11 +34,11 @@ _LISTED = 12
 _AXES = {"x": "X", "y": "Y", "z": "Z"}
 
 
-def many_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes ``/many.json`` (GET the visitor's groups, POST an order) and ``/many/GROUP/FILE``."""
 
     def answer(request: Request, work: Callable[[], Data]) -> Response:
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         try:
             return JSONResponse(work(), headers=_HEADERS)
         except StudioError as error:
@@ -51,7 +51,7 @@ def many_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     async def change(request: Request) -> Response:
         order = await order_of(request, MAX_BODY)
         given = order if isinstance(order, dict) else {}
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         work = _Orders(studio, owner_of(request), language, given).carry_out
         try:
             return await HANDED_IN.run(answer, request, work)
@@ -62,7 +62,7 @@ def many_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
         view = _own(studio, owner_of(request), request.path_params["group_id"])
         path = studio.groups.file(view, request.path_params["name"]) if view else None
         if path is None:
-            return PlainTextResponse(say("many_gone", language_of(request, first)), 404, headers=_HEADERS)
+            return PlainTextResponse(say("many_gone", language_of(request, default_language)), 404, headers=_HEADERS)
         kind = "attachment" if "download" in request.query_params else "inline"
         return FileResponse(path, filename=path.name, content_disposition_type=kind, headers=_HEADERS)
 

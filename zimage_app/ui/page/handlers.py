@@ -92,13 +92,13 @@ class Widgets:
 class Handlers:
     """The page's handlers for one studio."""
 
-    def __init__(self, studio: Studio, widgets: Widgets, words: gr.I18n, first: LanguageChoice) -> None:
+    def __init__(self, studio: Studio, widgets: Widgets, words: gr.I18n, default_language: LanguageChoice) -> None:
         self._studio = studio
         self._at = widgets
         self._words = words
         self._translated = {card.name for card in studio.cards()}
         """Names of the models whose texts are in ``words``; models added later are translated on the server."""
-        self._first = first
+        self._default_language = default_language
 
     def generate(self, request: gr.Request, rounds: object, *inputs: Any) -> Updates:
         """Submit the picture or pictures that the fields describe; ``follow`` shows them.
@@ -504,7 +504,7 @@ class Handlers:
         return dict(zip(self._at.fields, inputs, strict=True))
 
     def _language(self, request: gr.Request) -> Language:
-        return language_of(_visitor(request), self._first)
+        return language_of(_visitor(request), self._default_language)
 
     async def _guarded_run(self, run: AsyncIterator[Updates], request: gr.Request) -> AsyncIterator[Updates]:
         language = self._language(request)

@@ -43,7 +43,7 @@ _END_TURN = "() => window.studio.endTurn()"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Blocks:
+def build_page(studio: Studio, words: gr.I18n, default_language: LanguageChoice) -> gr.Blocks:
     """Build the whole page for ``studio``; ``words`` must hold the texts of all its models."""
     cards = studio.cards()
     card = studio.card(studio.default_model)
@@ -64,8 +64,10 @@ def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Bloc
             pictures = _drawn("picture_events")
             _drawn("mask", bounds=mask_bounds())
         widgets = builder.widgets(canvas)
-        add_public_functions(studio, first)  # before the handlers, for which Gradio would take the same names
-        do = Handlers(studio, widgets, words, first)
+        add_public_functions(
+            studio, default_language
+        )  # before the handlers, for which Gradio would take the same names
+        do = Handlers(studio, widgets, words, default_language)
         _wire(page, builder, widgets, do)
         _wire_pictures(pictures, widgets, do)
     page.queue(default_concurrency_limit=None)

@@ -22,11 +22,11 @@ Data = dict[str, Any]
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def queue_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def queue_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes of ``/queue.json``: GET unfinished jobs; POST ``{"do": ORDER, "id": JOB or GROUP}``."""
 
     def answer(request: Request, work: Callable[[], object]) -> Response:
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         try:
             work()
         except StudioError as error:

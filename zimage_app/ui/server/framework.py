@@ -72,14 +72,14 @@ class FrameworkMiddleware:
         functions: dict[str, set[str]],
         *,
         mcp: bool,
-        first: LanguageChoice,
+        default_language: LanguageChoice,
     ) -> None:
         """``own`` are our own routes; ``functions`` the parameters of the public functions by their names."""
         self._app = app
         self._own = own
         self._functions = functions
         self._mcp = mcp
-        self._first = first
+        self._default_language = default_language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it: 404 for a path that isn't allowed, 422 for an unfit body."""
@@ -88,9 +88,9 @@ class FrameworkMiddleware:
         elif scope["path"].startswith(_FILE):
             await self._file(scope, receive, send)
         elif not self._is_served(scope):
-            await refusal(scope, 404, _NOTHING, self._first)(scope, receive, send)
+            await refusal(scope, 404, _NOTHING, self._default_language)(scope, receive, send)
         elif scope["method"] == "POST" and not self._is_call(scope):
-            await refusal(scope, 422, _ODD_BODY, self._first)(scope, receive, send)
+            await refusal(scope, 422, _ODD_BODY, self._default_language)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -131,7 +131,7 @@ class FrameworkMiddleware:
         except (OSError, ValueError, RuntimeError):
             path = folder
         if scope["method"] not in ("GET", "HEAD") or path.suffix != ".png" or folder not in path.parents:
-            await refusal(scope, 404, _NOTHING, self._first)(scope, receive, send)
+            await refusal(scope, 404, _NOTHING, self._default_language)(scope, receive, send)
             return
         answer = FileResponse(path, media_type="image/png", filename=path.name, headers={"cache-control": "no-store"})
         await answer(scope, receive, send)

@@ -107,10 +107,10 @@ class EventsMiddleware:
     Refuses calls over a limit with status 429, or 503 over the limit for all.
     """
 
-    def __init__(self, app: ASGIApp, page: gr.Blocks, first: LanguageChoice = "auto") -> None:
+    def __init__(self, app: ASGIApp, page: gr.Blocks, default_language: LanguageChoice = "auto") -> None:
         self._app = app
         self._page = page
-        self._first = first
+        self._default_language = default_language
         self._heard: Counter[str] = Counter()
         """Number of open streams that listen for each session's results."""
 
@@ -132,9 +132,9 @@ class EventsMiddleware:
         await self._forget_unheard()
         session = (scope.get(PARSED) or {}).get("session_hash")
         if len(self._queue.event_ids_to_events) >= ALL_EVENTS:
-            await refusal(scope, 503, _FULL, self._first, **{"retry-after": "5"})(scope, receive, send)
+            await refusal(scope, 503, _FULL, self._default_language, **{"retry-after": "5"})(scope, receive, send)
         elif self._has_too_many(scope, session):
-            await refusal(scope, 429, _TOO_MANY, self._first, **{"retry-after": "5"})(scope, receive, send)
+            await refusal(scope, 429, _TOO_MANY, self._default_language, **{"retry-after": "5"})(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
