@@ -82,18 +82,22 @@ def start(
     """
     words = translations(studio.cards())
     page = build_page(studio, words, default_language)
-    own = [*routes, *page_routes(studio, default_language)]
+    own_routes = [*routes, *page_routes(studio, default_language)]
     middleware = [
         *config.middleware(default_language),
         Middleware(
-            FrameworkMiddleware, own=own, functions=public_parameters(), mcp=mcp, default_language=default_language
+            FrameworkMiddleware,
+            own_routes=own_routes,
+            functions=public_parameters(),
+            mcp=mcp,
+            default_language=default_language,
         ),
         Middleware(EventsMiddleware, page=page, default_language=default_language),
         Middleware(VisitorMiddleware, default_language=default_language),
     ]
     watchdog = Watchdog()
     config.gate.shut()
-    with _our_server(config.proxies):
+    with _replaced_server(config.proxies):
         page.launch(
             i18n=words,
             theme=studio_theme(),
@@ -103,7 +107,7 @@ def start(
             app_kwargs={
                 "openapi_url": None,
                 "middleware": middleware,
-                "routes": own,
+                "routes": own_routes,
                 "lifespan": partial(_watched, watchdog),
             },
             prevent_thread_lock=True,
@@ -132,9 +136,9 @@ async def _watched(watchdog: Watchdog, app: object) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _our_server(proxies: Sequence[str]) -> Iterator[None]:
+def _replaced_server(proxies: Sequence[str]) -> Iterator[None]:
     """Replace Gradio's server with one that limits connections; Gradio has no options for such limits."""
-    gradios = http_server.start_server
+    original = http_server.start_server
 
     def start_server(
         app: App, server_name: str | None = None, server_port: int | None = None, *_: object, **__: object
@@ -150,7 +154,7 @@ def _our_server(proxies: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        http_server.start_server = gradios
+        http_server.start_server = original
 
 
 def page_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:

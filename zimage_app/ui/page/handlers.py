@@ -65,7 +65,7 @@ log = logging.getLogger(__name__)
 
 Updates = dict[Component, Any]
 
-_PATIENCE = 0.5
+_WATCH_INTERVAL = 0.5
 """Maximum seconds between two updates to a tab; Gradio notices that a tab is closed when it sends an update."""
 _STRIP_LENGTH = 24
 NO_NOTICE: Data = {"text": ""}
@@ -199,7 +199,7 @@ class Handlers:
                 return
             picture_id, job_id = remade
             view = None
-            async for newest in self._studio.watch(job_id, _PATIENCE):
+            async for newest in self._studio.watch(job_id, _WATCH_INTERVAL):
                 view = newest
                 yield {self._at.remade: gr.skip()}  # without changes, so that Gradio notices a closed tab
             before = await run_in_threadpool(self._studio.picture, picture_id, owner_of(_visitor(request)))
@@ -394,7 +394,7 @@ class Handlers:
         yield {self._at.job: job_id, self._at.stop: gr.update(interactive=True, value=self._words("stop"))}
         seen: JobView | None = None
         signs = itertools.count()  # changes every value: Gradio sends nothing for an unchanged one
-        async for seen in self._studio.watch(job_id, _PATIENCE):
+        async for seen in self._studio.watch(job_id, _WATCH_INTERVAL):
             if seen.over:
                 strip = await run_in_threadpool(self._strip, request)
             updates: Updates = {self._at.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}}

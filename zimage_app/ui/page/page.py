@@ -26,7 +26,7 @@ from zimage_app.ui.presets.preset_bar import bar_function
 from zimage_app.ui.prompt.hints import hint_function
 from zimage_app.ui.prompt.prompt_tools import prompt_function
 from zimage_app.ui.server.api import add_public_functions
-from zimage_app.ui.server.script_functions import Data, answering
+from zimage_app.ui.server.script_functions import Data, with_error_answers
 from zimage_app.ui.start.start_picture import mask_bounds
 from zimage_app.ui.words.i18n import card_key, knob_key
 from zimage_app.web.language import LanguageChoice
@@ -80,7 +80,7 @@ def _drawn(name: str, value: object = None, server: Callable[[Data], object] | N
         value=value,
         html_template=asset(f"{name}.html"),
         js_on_load=asset(f"{name}.js"),
-        server_functions=[answering(server)] if server else None,
+        server_functions=[with_error_answers(server)] if server else None,
         apply_default_css=False,
         **{"elem_id": name} | props,
     )

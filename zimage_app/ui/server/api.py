@@ -37,7 +37,7 @@ from zimage_app.web.owner import new_owner, owner_of
 
 Data = dict[str, Any]
 
-_PATIENCE = 30.0
+_WATCH_INTERVAL = 30.0
 _MAX_LISTED = 100
 _MAX_FILES = 64
 """Maximum of picture files kept for download; older pictures are still in the history."""
@@ -111,7 +111,7 @@ class _Public:
             job_id = await run_in_threadpool(self._studio.submit, asked, model or self._studio.default_model, owner)
             view = self._studio.view(job_id)
             if wait:
-                async for newest in self._studio.watch(job_id, _PATIENCE):
+                async for newest in self._studio.watch(job_id, _WATCH_INTERVAL):
                     view = newest
         except StudioError as error:
             raise gr.Error(error.to(language), print_exception=False) from error
