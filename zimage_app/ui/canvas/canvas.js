@@ -451,7 +451,7 @@ function take() {
 }
 
 // Generate was pressed: show the new run.
-document.addEventListener("studio:asked", () => look({}));
+document.addEventListener("studio:submitted", () => look({}));
 
 watch("value", take);
 take();

@@ -73,7 +73,7 @@ def state_data(studio: Studio, text: str, settings: object) -> Data:
     }
 
 
-def guide_values(values: Mapping[str, Any]) -> Values:
+def nag_values(values: Mapping[str, Any]) -> Values:
     """Return ``stages`` with NAG on where the negative prompt has no effect; empty where none needs it.
 
     Also empty while settings are half-typed.

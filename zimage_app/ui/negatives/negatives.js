@@ -147,7 +147,7 @@ part(".categories").setAttribute("aria-label", say("negatives"));
 part(".entries").setAttribute("aria-label", say("negatives"));
 part(".refresh").textContent = say("negatives_refresh");
 part(".refresh").onclick = () => change({ do: "refresh" });
-part(".guide button").onclick = () => trigger("guide");
+part(".guide button").onclick = () => trigger("enable_nag");
 part(".own button").textContent = say("negatives_add");
 const inputs = { "input[type=search]": "negatives_search", ".own .text": "negatives_new", ".own .meaning": "negatives_new_meaning" };
 for (const [name, key] of Object.entries(inputs)) {

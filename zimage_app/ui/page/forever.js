@@ -48,6 +48,6 @@ button.title = page.say("forever");
 button.setAttribute("aria-label", page.say("forever"));
 button.onclick = () => set(!isOn());
 document.addEventListener("click", pressed, true);
-document.addEventListener("studio:asked", () => (asked = isOn()));
+document.addEventListener("studio:submitted", () => (asked = isOn()));
 document.addEventListener("studio:refused", () => isOn() && set(false));
 document.addEventListener("studio:job", (event) => ["failed", "cancelled"].includes(event.detail) && isOn() && set(false));
