@@ -21,7 +21,7 @@ from zimage_app.service.many.grids.axes import axis_title, parse_axis
 from zimage_app.service.rules.permissions import for_strangers, may_see
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import request_data
-from zimage_app.ui.history.history_routes import order_of
+from zimage_app.ui.history.history_routes import json_body
 from zimage_app.ui.words.i18n import WORDS, say
 from zimage_app.web.guard import MAX_BODY
 from zimage_app.web.language import LanguageChoice, language_of
@@ -49,7 +49,7 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
         return answer(request, lambda: groups_data(studio, owner_of(request)))
 
     async def change(request: Request) -> Response:
-        order = await order_of(request, MAX_BODY)
+        order = await json_body(request, MAX_BODY)
         given = order if isinstance(order, dict) else {}
         language = language_of(request, default_language)
         work = _Orders(studio, owner_of(request), language, given).carry_out

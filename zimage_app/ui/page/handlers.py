@@ -485,18 +485,18 @@ class Handlers:
             if warning is not None:
                 yield warning.to(language)
 
-    def _apply(self, name: str, now: Values, request: gr.Request) -> Updates:
+    def _apply(self, name: str, page_values: Values, request: gr.Request) -> Updates:
         language = self._language(request)
-        present = self._studio.card(str(now["model"]))
-        preset = preset_named(self._studio, name, present)
-        card = preset_card(self._studio, preset, present)
-        values = preset_values(preset, card, now)
+        present_card = self._studio.card(str(page_values["model"]))
+        preset = preset_named(self._studio, name, present_card)
+        card = preset_card(self._studio, preset, present_card)
+        values = preset_values(preset, card, page_values)
         updates = self._field_updates(values)
-        if card is not None and card.name != present.name:
+        if card is not None and card.name != present_card.name:
             updates |= self._card_updates(card, language)
         said = "presets_applied" if card else "presets_no_model"
         words = {"title": preset.title.to(language), "model": preset.settings.get("model")}
-        notice = _notice("info", say(said, language, **words)) | _undo(now, values)
+        notice = _notice("info", say(said, language, **words)) | _undo(page_values, values)
         return updates | {self._components.notice: notice}
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:

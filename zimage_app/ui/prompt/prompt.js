@@ -309,9 +309,9 @@ let newest = 0;
 async function read() {
   newest += 1;
   const turn = newest;
-  const answer = (await ask({ do: "reads", settings, example })) || {};
+  const answer = (await ask({ do: "preview", settings, example })) || {};
   if (turn !== newest) return; // answers may arrive out of order
-  const { text = "", same = true, loras = [], tokens, limit, ways = "", drawn = "", problem = "" } = answer;
+  const { text = "", same = true, loras = [], tokens, limit, combinations = "", drawn = "", problem = "" } = answer;
   const line = part(".reading");
   line.hidden = same;
   line.querySelector("b").textContent = say(answer.example ? "reads_example" : "reads");
@@ -319,7 +319,7 @@ async function read() {
   line.querySelector(".tags").textContent = loras.map((use) => `LoRA ${use}`).join(" · ");
   line.querySelector(".another").hidden = !answer.example;
   const counted = Number.isInteger(tokens) && text;
-  const told = [ways ? say("prompt_ways", { ways, drawn }) : "", counted ? say("prompt_tokens", { tokens }) : ""];
+  const told = [combinations ? say("prompt_combinations", { combinations, drawn }) : "", counted ? say("prompt_tokens", { tokens }) : ""];
   part(".count").textContent = told.filter(Boolean).join(" · ");
   part(".count").title = counted && limit ? say("prompt_tokens_of", { tokens, limit }) : "";
   part(".count").classList.toggle("over", Boolean(limit && tokens > limit));
