@@ -180,7 +180,7 @@ def test_x3_texts_come_into_the_page_as_texts() -> None:
 
 
 def test_x3_gradio_draws_no_text_of_ours_as_html() -> None:
-    """Only ``_drawn`` makes HTML components, from our own files; nothing else that Gradio draws takes HTML."""
+    """Only ``_custom_component`` makes HTML components, from our own files; nothing else in Gradio takes HTML."""
     for path in sorted((ROOT / "zimage_app").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         assert len(re.findall(r"gr\.HTML\(", text)) == (path.name == "page.py"), path
