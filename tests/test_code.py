@@ -70,7 +70,7 @@ def _called(node: ast.Call) -> Iterator[str]:
 
 READERS = {"read_text", "read_bytes", "open", "fromfile", "from_file", "safe_open", "load_file", "memmap"}
 """Calls that read a file of anybody's in a way that a pipe or a sparse file of 50 GB stops."""
-NO_READINGS = {"os.open", "opener.open", "archive.open", "zipfile.ZipInfo.from_file", "door.gate.open"}
+NO_READINGS = {"os.open", "opener.open", "archive.open", "zipfile.ZipInfo.from_file", "config.gate.open"}
 """They open something else: a folder, an address, a file in a ZIP that is written, a gate."""
 READ_ELSEWHERE = {
     "models/disk/regular_file.py": "the one function that does",
@@ -180,7 +180,7 @@ def test_x3_texts_come_into_the_page_as_texts() -> None:
 
 
 def test_x3_gradio_draws_no_text_of_ours_as_html() -> None:
-    """Only ``_drawn`` makes HTML components, from our own files; nothing else that Gradio draws takes HTML."""
+    """Only ``_custom_component`` makes HTML components, from our own files; nothing else in Gradio takes HTML."""
     for path in sorted((ROOT / "zimage_app").rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         assert len(re.findall(r"gr\.HTML\(", text)) == (path.name == "page.py"), path

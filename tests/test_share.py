@@ -18,7 +18,7 @@ from tests.log_state import kept_logging
 from tests.ui.doubles import QuickPageStudio
 from zimage_app import serve
 from zimage_app.serve import open_page
-from zimage_app.web.door import Door
+from zimage_app.web.middleware import MiddlewareConfig
 
 LINK = "https://0123456789abcdef.gradio.live"
 
@@ -48,7 +48,9 @@ def no_tunnel(**options: Any) -> str:
 @contextlib.contextmanager
 def shared(tmp_path: Path) -> Iterator[tuple[Any, str]]:
     port = free_port()
-    page = open_page(QuickPageStudio(tmp_path), "auto", Door(), server_name="127.0.0.1", server_port=port, share=True)
+    page = open_page(
+        QuickPageStudio(tmp_path), "auto", MiddlewareConfig(), server_name="127.0.0.1", server_port=port, share=True
+    )
     try:
         yield page, f"http://127.0.0.1:{port}/"
     finally:

@@ -23,7 +23,7 @@ from zimage_app.serve import open_page  # noqa: E402
 from zimage_app.service.setup.config import StudioConfig  # noqa: E402
 from zimage_app.service.setup.network import choose_port  # noqa: E402
 from zimage_app.service.studio import Studio  # noqa: E402
-from zimage_app.web.door import Door  # noqa: E402
+from zimage_app.web.middleware import MiddlewareConfig  # noqa: E402
 
 LARGEST = 1120
 """Maximum width of a screenshot in pixels, as READMEs show them."""
@@ -59,7 +59,7 @@ def main() -> None:
         studio = Studio(StudioConfig(outputs=Path(outputs), model="demo", offline=True))
         studio.start()
         port = choose_port("127.0.0.1", None)
-        page = open_page(studio, "auto", Door(), server_name="127.0.0.1", server_port=port)
+        page = open_page(studio, "auto", MiddlewareConfig(), server_name="127.0.0.1", server_port=port)
         path = shutil.which("chromium") or shutil.which("google-chrome")
         browser = tool.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         for look in LOOKS:

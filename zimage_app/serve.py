@@ -32,8 +32,8 @@ from zimage_app.service.studio import Studio
 from zimage_app.ui.launch import start
 from zimage_app.ui.server.api import require_mcp
 from zimage_app.web.credentials import read_credentials
-from zimage_app.web.door import Door, door, private_folder
 from zimage_app.web.language import LanguageChoice
+from zimage_app.web.middleware import MiddlewareConfig, middleware_config, private_folder
 
 _NO_LINK = Text(
     "There is no public link: the tunnel's program can't be fetched, or its server not reached. The page works on this"
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with _ending_on_sigterm():
         try:
             with private_folder():
-                _serve(studio, settings, port, door(settings, credentials, os.environ))
+                _serve(studio, settings, port, middleware_config(settings, credentials, os.environ))
         finally:
             studio.close()
 
@@ -136,16 +136,16 @@ def _tell(text: Text, language: Language) -> None:
     sys.stderr.flush()
 
 
-def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
+def _serve(studio: Studio, settings: Settings, port: int, config: MiddlewareConfig) -> None:
     share = settings.share and not on_space(os.environ)  # a Space has a public address already
     network: dict[str, Any] = {"server_name": settings.host, "server_port": port, "share": share}
-    page = open_page(studio, settings.lang, entry, mcp=settings.mcp, **network)
+    page = open_page(studio, settings.lang, config, mcp=settings.mcp, **network)
     if page.share_url:
-        entry.hosts.add(urlsplit(page.share_url).hostname or "")
+        config.hosts.add(urlsplit(page.share_url).hostname or "")
     elif share:
         _tell(_NO_LINK, _terminal_language(settings.lang))
     inside = "127.0.0.1" if settings.host in _ANY_ADDRESS else settings.host
-    studio.announce(f"http://{inside}:{port}", entry.credentials.local_key)
+    studio.announce(f"http://{inside}:{port}", config.credentials.local_key)
     public = f", {page.share_url}" if page.share_url else ""
     if settings.port is None and port != DEFAULT_PORT and "GRADIO_SERVER_PORT" not in os.environ:
         public += f" ({DEFAULT_PORT} is taken / 端口 {DEFAULT_PORT} 已被占用)"
@@ -154,14 +154,14 @@ def _serve(studio: Studio, settings: Settings, port: int, entry: Door) -> None:
     page.block_thread()
 
 
-def open_page(studio: Studio, first: LanguageChoice, entry: Door, **network: Any) -> Any:
-    """Serve page and REST on one port behind one door; returns Gradio's ``Blocks``. ``network`` goes to ``start``.
+def open_page(studio: Studio, default_language: LanguageChoice, config: MiddlewareConfig, **network: Any) -> Any:
+    """Serve page and REST on one port behind the middleware; return Gradio's ``Blocks``. ``network`` goes to ``start``.
 
     With ``share``, the result's ``share_url`` is the public link, or None where it could not be made.
     """
     # Gradio prints several lines about a public link.
     with redirect_stdout(io.StringIO()) if network.get("share") else nullcontext():
-        page = start(studio, first, routes=rest_routes(studio, first), door=entry, **network)
+        page = start(studio, default_language, routes=rest_routes(studio, default_language), config=config, **network)
     # With share on, Gradio's page loads a script from a foreign host; the tunnel works without it too.
     page.share = False
     return page

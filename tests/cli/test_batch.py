@@ -19,7 +19,7 @@ from tests.ui.conftest import served
 from zimage_app.cli.main import main
 from zimage_app.service.pictures.gallery import read_record
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.door import Door
+from zimage_app.web.middleware import MiddlewareConfig
 
 COUNT = 40
 
@@ -184,8 +184,8 @@ def test_the_running_app_makes_it_and_a_task_of_before_is_followed(
     outputs = tmp_path / "outputs"
     command = ["batch", str(tweets(tmp_path, 3)), "--outputs", str(outputs), "--model", "demo", "--single-stage"]
     with closing(QuickStudio(outputs)) as studio:
-        door = Door(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
-        with served(studio, door) as address:
+        config = MiddlewareConfig(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
+        with served(studio, config) as address:
             studio.start()
             studio.announce(address.rstrip("/"), "0" * 64)
             assert main(command) == 0

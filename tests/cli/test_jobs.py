@@ -18,7 +18,7 @@ from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.rules.limits import HOME
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.door import Door
+from zimage_app.web.middleware import MiddlewareConfig
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[QuickPageSt
     """A running app, paused, behind a password: its user's own programs need none."""
     monkeypatch.setenv("LC_ALL", "C")
     with closing(QuickPageStudio(tmp_path)) as studio:
-        door = Door(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
-        with served(studio, door) as address:
+        config = MiddlewareConfig(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
+        with served(studio, config) as address:
             studio.start()
             studio.announce(address.rstrip("/"), "0" * 64)
             studio.pause_queue(True)

@@ -10,8 +10,8 @@ import pytest
 from zimage_app.domain.negatives import (
     NegativeEntry,
     combine,
-    helped,
     holds_phrase,
+    nag_need,
     phrases,
     toggled,
     with_nag,
@@ -80,12 +80,12 @@ def test_an_entry_is_found_in_either_language_however_it_is_written() -> None:
 
 
 def test_help_is_nag_in_the_running_stages_without_an_effect() -> None:
-    found = helped(enumerate(REFERENCE_STAGES))
+    found = nag_need(enumerate(REFERENCE_STAGES))
     assert found is not None
     assert found.stages == (1, 2)
     assert 0.08 < found.extra < 0.13  # engine/guidance/nag.py: 10 to 12 percent at these sizes
     cached = [(number, stage.model_copy(update={"nag": Nag()})) for number, stage in enumerate(REFERENCE_STAGES)]
-    assert helped(cached) is None
+    assert nag_need(cached) is None
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_help_is_nag_in_the_running_stages_without_an_effect() -> None:
     ],
 )
 def test_what_gives_a_negative_prompt_an_effect(settings: dict[str, Any], acts: bool) -> None:
-    assert (helped([(0, Stage(**settings))]) is None) == acts
+    assert (nag_need([(0, Stage(**settings))]) is None) == acts
 
 
 def test_nag_is_switched_on_only_where_it_is_needed() -> None:

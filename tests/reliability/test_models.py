@@ -81,7 +81,7 @@ def test_c9_a_damaged_model_is_named_and_the_others_work(
 
 
 def _refusal(studio: Studio) -> ModelError:
-    """What a picture with the damaged model comes to: refused at the door, or failed once its files are opened."""
+    """What a picture with the damaged model comes to: refused when submitted, or failed once its files are opened."""
     try:
         view = finish(studio, studio.submit(REQUEST, TURBO))
     except ModelError as error:

@@ -22,7 +22,7 @@ from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.rest.app import rest_routes
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.door import Door
+from zimage_app.web.middleware import MiddlewareConfig
 
 UNHURRIED = settings(
     deadline=None,
@@ -80,10 +80,10 @@ class Impatient(QuickPageStudio):
 
 @contextmanager
 def rest(folder: Path) -> Iterator[Starlette]:
-    """REST behind its door, with one task and one picture."""
+    """REST behind its middleware, with one task and one picture."""
     studio = Impatient(folder, step_seconds=0.0)
-    door = Door(credentials=Credentials(api_key=KEY))
-    yield Starlette(routes=rest_routes(studio, "auto"), middleware=door.middleware("auto"))
+    config = MiddlewareConfig(credentials=Credentials(api_key=KEY))
+    yield Starlette(routes=rest_routes(studio, "auto"), middleware=config.middleware("auto"))
     studio.close()
 
 

@@ -13,7 +13,7 @@ from tests.rest.test_tasks import asked
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.rest.app import rest_routes
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.door import Door
+from zimage_app.web.middleware import MiddlewareConfig
 from zimage_app.web.owner import OWNER_COOKIE, OWNER_HEADER
 
 ANNA, BERT = "a" * 32, "b" * 32
@@ -22,7 +22,7 @@ KEY = "key-0123456789abcdef"
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[QuickPageStudio]:
-    """A studio with strangers at its door."""
+    """A studio that strangers use."""
     studio = QuickPageStudio(tmp_path, step_seconds=0.005, shared=True)
     yield studio
     studio.close()
@@ -30,7 +30,8 @@ def shared(tmp_path: Path) -> Iterator[QuickPageStudio]:
 
 def caller(studio: QuickPageStudio, owner: str = "", credentials: Credentials | None = None) -> TestClient:
     app = Starlette(
-        routes=rest_routes(studio, "auto"), middleware=Door(credentials=credentials or Credentials()).middleware("auto")
+        routes=rest_routes(studio, "auto"),
+        middleware=MiddlewareConfig(credentials=credentials or Credentials()).middleware("auto"),
     )
     return TestClient(app, base_url="http://127.0.0.1", headers={OWNER_HEADER: owner} if owner else {})
 

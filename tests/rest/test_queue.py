@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.rest.app import rest_routes
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.door import Door
+from zimage_app.web.middleware import MiddlewareConfig
 from zimage_app.web.owner import LOCAL_HEADER, OWNER_HEADER
 
 KEY = "0" * 64
@@ -27,8 +27,10 @@ def shared(tmp_path: Path) -> Iterator[QuickPageStudio]:
 
 
 def _caller(studio: QuickPageStudio, **headers: str) -> TestClient:
-    door = Door(credentials=Credentials({"anna": "correct horse"} if "auth" in headers else {}, local_key=KEY))
-    app = Starlette(routes=rest_routes(studio, "auto"), middleware=door.middleware("auto"))
+    config = MiddlewareConfig(
+        credentials=Credentials({"anna": "correct horse"} if "auth" in headers else {}, local_key=KEY)
+    )
+    app = Starlette(routes=rest_routes(studio, "auto"), middleware=config.middleware("auto"))
     names = {name.replace("_", "-"): value for name, value in headers.items() if name != "auth"}
     return TestClient(app, base_url="http://127.0.0.1", headers=names)
 

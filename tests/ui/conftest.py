@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Dialog, Error, Page, Playwright, Reques
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.serve import open_page
 from zimage_app.service.studio import Studio
-from zimage_app.web.door import Door
+from zimage_app.web.middleware import MiddlewareConfig
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -28,12 +28,12 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 
 @contextmanager
-def served(studio: Studio, door: Door | None = None, **options: Any) -> Iterator[str]:
+def served(studio: Studio, config: MiddlewareConfig | None = None, **options: Any) -> Iterator[str]:
     """Serve page and REST on a free port, as app.py does; yield the address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = open_page(studio, "auto", door or Door(), server_name="127.0.0.1", server_port=port, **options)
+    page = open_page(studio, "auto", config or MiddlewareConfig(), server_name="127.0.0.1", server_port=port, **options)
     try:
         yield f"http://127.0.0.1:{port}/"
     finally:

@@ -21,7 +21,7 @@ from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import StudioError
 from zimage_app.ui.server.api import require_mcp
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.door import Door
+from zimage_app.web.middleware import MiddlewareConfig
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_mcp_without_the_package_that_it_needs_is_one_sentence(
 
 def test_a_login_is_asked_of_programs_too(tmp_path: Path) -> None:
     studio = QuickPageStudio(tmp_path, step_seconds=0.0)
-    with served(studio, Door(credentials=Credentials({"anna": "correct horse"}))) as address:
+    with served(studio, MiddlewareConfig(credentials=Credentials({"anna": "correct horse"}))) as address:
         with pytest.raises(ValueError, match="Please login"):
             Client(address, verbose=False)
         client = Client(address, auth=("anna", "correct horse"), verbose=False)

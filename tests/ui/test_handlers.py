@@ -22,7 +22,7 @@ from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
 from zimage_app.service.jobs.view import QueueView
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.ui.fields.values import COUNT, REQUEST_FIELDS, knob_path, stage_values, stages_values
-from zimage_app.ui.page.handlers import Handlers, Updates, Widgets
+from zimage_app.ui.page.handlers import Handlers, PageComponents, Updates
 from zimage_app.ui.words.i18n import translations
 from zimage_app.web.owner import OWNER_COOKIE
 
@@ -45,16 +45,23 @@ class _Page:
     def __init__(self, studio: QuickPageStudio) -> None:
         with gr.Blocks():
             fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *REQUEST_FIELDS, COUNT)}
-            rest = {name: gr.State() for name in ("canvas", "notice", "examples", "stop", "asked", "job", "remade")}
-        self.at = Widgets(fields=fields, **rest)
-        self.do = Handlers(studio, self.at, translations(studio.cards()), "auto")
+            rest = {
+                name: gr.State()
+                for name in ("canvas", "notice", "examples", "stop", "submitted_job", "job", "repeated")
+            }
+        self.components = PageComponents(fields=fields, **rest)
+        self.handlers = Handlers(studio, self.components, translations(studio.cards()), "auto")
 
     def value(self, updates: Updates, name: str) -> Any:
-        values = {field: updates[at]["value"] for field, at in self.at.fields.items() if at in updates}
+        values = {
+            field: updates[component]["value"]
+            for field, component in self.components.fields.items()
+            if component in updates
+        }
         return value_at(values, name)
 
     def notice(self, updates: Updates) -> str:
-        return str(updates[self.at.notice]["text"])
+        return str(updates[self.components.notice]["text"])
 
 
 def _visitor(owner: str = OWNER) -> gr.Request:
@@ -79,28 +86,30 @@ def _event(**data: object) -> gr.EventData:
 
 def test_remembered_settings_are_put_in(page: _Page) -> None:
     saved = {"model": "three", "prompt": "小船", "stages": [{"steps": 5}], "unknown": 1}
-    updates = page.do.restore(_visitor(), saved)
+    updates = page.handlers.restore(_visitor(), saved)
     assert (page.value(updates, "model"), page.value(updates, "prompt")) == ("three", "小船")
     assert page.value(updates, "stages") == [stage_values(Stage(steps=5))]
     assert page.notice(updates) == ""
 
 
 def test_remembered_settings_that_are_not_allowed_any_more_are_named(page: _Page) -> None:
-    updates = page.do.restore(_visitor(), {"model": "quick", "prompt": "小船", "stages": [{}, {"sampler": "gone"}]})
+    updates = page.handlers.restore(
+        _visitor(), {"model": "quick", "prompt": "小船", "stages": [{}, {"sampler": "gone"}]}
+    )
     assert page.value(updates, "stages.1.sampler") == "euler"
     assert page.value(updates, "prompt") == "小船"
     assert "gone" in page.notice(updates)
 
 
 def test_a_remembered_model_that_is_gone_is_named(page: _Page) -> None:
-    updates = page.do.restore(_visitor(), {"model": "lost"})
+    updates = page.handlers.restore(_visitor(), {"model": "lost"})
     assert page.value(updates, "model") == "quick"
     assert page.notice(updates) == "The model lost is not available here; quick is selected."
 
 
 @pytest.mark.parametrize("saved", [None, "text", 7])
 def test_nothing_remembered_changes_nothing(page: _Page, saved: object) -> None:
-    assert set(page.do.restore(_visitor(), saved)) == {page.at.notice}
+    assert set(page.handlers.restore(_visitor(), saved)) == {page.components.notice}
 
 
 def _saved(studio: QuickPageStudio, request: GenerationRequest) -> str:
@@ -113,7 +122,7 @@ def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: QuickPageStudio)
     write_lora(studio.loras.folder / "ink.safetensors")
     uses = (LoraUse(name="ink", strength=0.5, stages=(1,)), LoraUse(name="ink", strength=0.0))
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64),), loras=uses)
-    updates = page.do.reuse(_visitor(), _event(id=_saved(studio, request)))
+    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)))
     assert page.value(updates, "stages.0.width") == 64
     assert page.value(updates, "loras") == [
         {"name": "ink", "strength": 0.5, "stages": [1]},
@@ -122,13 +131,13 @@ def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: QuickPageStudio)
     assert page.notice(updates) == "The picture's settings were put in."
     (studio.loras.folder / "ink.safetensors").unlink()
     studio.loras.entries(refresh=True)
-    updates = page.do.reuse(_visitor(), _event(id=studio.today()[0].record.id))
+    updates = page.handlers.reuse(_visitor(), _event(id=studio.today()[0].record.id))
     assert page.notice(updates).startswith("The picture's settings were put in. ink: there is no such LoRA")
 
 
 @pytest.mark.parametrize("loras", ["ink", [{"name": 3}], {"a": 1}, [{"name": "x", "strength": 99}]])
 def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object) -> None:
-    updates = page.do.restore(_visitor(), {"model": "quick", "prompt": "小船", "loras": loras})
+    updates = page.handlers.restore(_visitor(), {"model": "quick", "prompt": "小船", "loras": loras})
     assert page.value(updates, "loras") == []
     assert page.value(updates, "prompt") == "小船"
     assert "loras" in page.notice(updates)
@@ -136,13 +145,13 @@ def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object)
 
 def test_settings_of_eight_stages_are_put_in(page: _Page, studio: QuickPageStudio) -> None:
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64, steps=1, denoise=0.5),) * 8)
-    updates = page.do.reuse(_visitor(), _event(id=_saved(studio, request)))
+    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)))
     assert (len(page.value(updates, "stages")), page.value(updates, "stages.7.denoise")) == (8, 0.5)
 
 
 @pytest.mark.parametrize("stages", [0, "many", None, [1], [], [{}] * 9])
 def test_remembered_stages_that_are_none_are_named(page: _Page, stages: object) -> None:
-    updates = page.do.restore(_visitor(), {"model": "quick", "prompt": "小船", "stages": stages})
+    updates = page.handlers.restore(_visitor(), {"model": "quick", "prompt": "小船", "stages": stages})
     assert len(page.value(updates, "stages")) == 2
     assert "1 to 8" in page.notice(updates)
 
@@ -161,27 +170,27 @@ def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
         "variation_seed": "",
     }
     values |= stages_values(QUICK.stages) | {"loras": [{"name": "ink", "stages": [1]}]}
-    inputs = [values[name] for name in page.at.fields]
-    updates = page.do.edit_stages(_visitor(), _event(edit="remove", stage=0), *inputs)
+    inputs = [values[name] for name in page.components.fields]
+    updates = page.handlers.edit_stages(_visitor(), _event(edit="remove", stage=0), *inputs)
     assert [stage["width"] for stage in page.value(updates, "stages")] == [336]
     assert (
         page.notice(updates)
         == "Stage 1 was removed. LoRA ink acted in the removed stage only; it is switched off (strength 0)."
     )
-    updates = page.do.edit_stages(_visitor(), _event(edit="remove"), *inputs)
+    updates = page.handlers.edit_stages(_visitor(), _event(edit="remove"), *inputs)
     assert page.notice(updates).startswith("Stages: ")
 
 
 @pytest.mark.parametrize("picture", ["", "nothing", None])
 def test_a_picture_that_is_gone_is_told(page: _Page, picture: object) -> None:
-    assert page.notice(page.do.reuse(_visitor(), _event(id=picture))) == "This picture's file is no longer there."
+    assert page.notice(page.handlers.reuse(_visitor(), _event(id=picture))) == "This picture's file is no longer there."
 
 
 @pytest.mark.parametrize("order", [{"id": "nothing"}, {"job": "nothing"}, {"job": ["x"]}, {}])
 def test_another_of_what_is_gone_is_told(page: _Page, order: dict[str, object]) -> None:
     for update in (
-        page.do.another(_visitor(), _event(how="seed", **order)),
-        page.do.reuse(_visitor(), _event(**order)),
+        page.handlers.another(_visitor(), _event(how="seed", **order)),
+        page.handlers.reuse(_visitor(), _event(**order)),
     ):
         assert page.notice(update) == "This picture's file is no longer there."
 
@@ -189,9 +198,9 @@ def test_another_of_what_is_gone_is_told(page: _Page, order: dict[str, object]) 
 @pytest.mark.parametrize("order", [{}, {"how": "other"}, {"how": "keep", "kept": 2}, {"how": "keep", "kept": "1"}])
 def test_another_that_makes_no_sense_is_refused(page: _Page, studio: QuickPageStudio, order: dict[str, object]) -> None:
     picture = _saved(studio, GenerationRequest(prompt="x"))
-    updates = page.do.another(_visitor(), _event(id=picture, **order))
-    assert page.at.asked not in updates
-    assert updates[page.at.notice]["kind"] == "error"
+    updates = page.handlers.another(_visitor(), _event(id=picture, **order))
+    assert page.components.submitted_job not in updates
+    assert updates[page.components.notice]["kind"] == "error"
 
 
 def test_a_run_of_another_visitor_is_nobodys_to_go_on_with(tmp_path: Path) -> None:
@@ -199,32 +208,35 @@ def test_a_run_of_another_visitor_is_nobodys_to_go_on_with(tmp_path: Path) -> No
         page = _Page(studio)
         job = studio.submit(GenerationRequest(prompt="mine"), "quick", "a" * 32)
         finish(studio, job)
-        updates = page.do.another(_visitor(), _event(job=job, how="same"))
+        updates = page.handlers.another(_visitor(), _event(job=job, how="same"))
         assert page.notice(updates) == "This picture's file is no longer there."
-        assert page.at.asked in page.do.another(_visitor("a" * 32), _event(job=job, how="same"))
+        assert page.components.submitted_job in page.handlers.another(_visitor("a" * 32), _event(job=job, how="same"))
 
 
 def test_an_example_that_there_is_not_is_refused(page: _Page) -> None:
-    updates = page.do.make_example(_visitor(), _event(name="../x"), *_inputs(page))
-    assert updates[page.at.notice]["kind"] == "error"
+    updates = page.handlers.make_example(_visitor(), _event(name="../x"), *_inputs(page))
+    assert updates[page.components.notice]["kind"] == "error"
 
 
 def test_a_picture_is_made_twice_as_large(page: _Page, studio: QuickPageStudio) -> None:
     before = finish(studio, studio.submit(GenerationRequest(prompt="x", seed=7), "quick", OWNER)).picture
     assert before is not None
-    updates = page.do.upscale(_visitor(), _event(id=before.record.id, upscaler=""))
+    updates = page.handlers.upscale(_visitor(), _event(id=before.record.id, upscaler=""))
     assert page.notice(updates).startswith("Enlarged to 672 x 864 with Lanczos")
-    made = finish(studio, updates[page.at.asked]).picture
+    made = finish(studio, updates[page.components.submitted_job]).picture
     assert made is not None
     assert (made.record.width, made.record.height, made.record.request.seed) == (672, 864, 7)
-    assert page.notice(page.do.upscale(_visitor(), _event(id="nothing"))) == "This picture's file is no longer there."
-    gone = page.do.upscale(_visitor(), _event(id=before.record.id, upscaler="4x.pth"))
+    assert (
+        page.notice(page.handlers.upscale(_visitor(), _event(id="nothing")))
+        == "This picture's file is no longer there."
+    )
+    gone = page.handlers.upscale(_visitor(), _event(id=before.record.id, upscaler="4x.pth"))
     assert "there is no '4x.pth'" in page.notice(gone)
 
 
-def _follow(page: _Page, visitor: gr.Request, asked: str = "") -> list[Updates]:
+def _follow(page: _Page, visitor: gr.Request, submitted_job: str = "") -> list[Updates]:
     async def all_updates() -> list[Updates]:
-        return [updates async for updates in page.do.follow(visitor, asked)]
+        return [updates async for updates in page.handlers.follow(visitor, submitted_job)]
 
     return run_async(all_updates())
 
@@ -233,17 +245,17 @@ def test_a_stranger_without_a_cookie_sees_nobodys_pictures(page: _Page, studio: 
     _saved(studio, GenerationRequest(prompt="x"))
     job = studio.submit(GenerationRequest(prompt="x"), "quick", "")
     mine, _ = _follow(page, _visitor(owner=""))
-    assert mine[page.at.canvas]["strip"] == []
-    assert mine[page.at.canvas]["job"]["state"] == "idle"
+    assert mine[page.components.canvas]["strip"] == []
+    assert mine[page.components.canvas]["job"]["state"] == "idle"
     finish(studio, job)
     known, _ = _follow(page, _visitor())
-    assert len(known[page.at.canvas]["strip"]) == 2
+    assert len(known[page.components.canvas]["strip"]) == 2
 
 
 def test_what_nobody_foresaw_is_logged_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     page = _Page(_Broken(tmp_path))
     with caplog.at_level(logging.ERROR):
-        for updates in (page.do.last_seed(_visitor()), *_follow(page, _visitor())):
+        for updates in (page.handlers.last_seed(_visitor()), *_follow(page, _visitor())):
             assert page.notice(updates).startswith("Internal error")
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == [
         "secret path /home/somebody"
@@ -265,27 +277,29 @@ def _inputs(page: _Page, **given: object) -> list[object]:
         "start": None,
     }
     values |= stages_values(QUICK.stages) | given
-    return [values[name] for name in page.at.fields]
+    return [values[name] for name in page.components.fields]
 
 
 def test_several_pictures_are_asked_for_at_once_as_a_group(page: _Page, studio: QuickPageStudio) -> None:
-    last = page.do.generate(_visitor(), 0, *_inputs(page, prompt="x", seed="7", count=3))[page.at.asked]
+    last = page.handlers.generate(_visitor(), 0, *_inputs(page, prompt="x", seed="7", count=3))[
+        page.components.submitted_job
+    ]
     finish(studio, last)
     assert sorted(picture.record.request.seed for picture in studio.today()) == [7, 8, 9]
 
 
 @pytest.mark.parametrize("count", [0, 101, None, 2.5])
 def test_a_count_that_is_none_is_named(page: _Page, studio: QuickPageStudio, count: object) -> None:
-    updates = page.do.generate(_visitor(), 0, *_inputs(page, prompt="x", count=count))
+    updates = page.handlers.generate(_visitor(), 0, *_inputs(page, prompt="x", count=count))
     assert page.notice(updates).startswith("Pictures: ")
-    assert updates[page.at.notice]["field"] == "knob-count"
+    assert updates[page.components.notice]["field"] == "knob-count"
     assert studio.queue() == QueueView(0, 0)
 
 
 def test_a_refused_request_names_its_field(page: _Page, studio: QuickPageStudio) -> None:
-    updates = page.do.generate(_visitor(), 0, *_inputs(page))
+    updates = page.handlers.generate(_visitor(), 0, *_inputs(page))
     assert page.notice(updates).startswith("Prompt: ")
-    assert updates[page.at.notice]["field"] == "knob-prompt"
+    assert updates[page.components.notice]["field"] == "knob-prompt"
     assert studio.queue() == QueueView(0, 0)
 
 
@@ -294,20 +308,30 @@ def test_what_is_asked_for_while_something_runs_waits_and_is_shown_in_turn(
 ) -> None:
     studio.loading = threading.Event()
     studio.step_seconds = 0.1  # no picture is done before it is looked at
-    asked = [page.do.generate(_visitor(), 0, *_inputs(page, prompt=f"{n}"))[page.at.asked] for n in range(3)]
+    asked = [
+        page.handlers.generate(_visitor(), 0, *_inputs(page, prompt=f"{n}"))[page.components.submitted_job]
+        for n in range(3)
+    ]
     assert studio.queue() == QueueView(1, 2)
     studio.loading.set()
-    shown = [updates[page.at.job] for updates in _follow(page, _visitor(), asked[-1]) if page.at.job in updates]
+    shown = [
+        updates[page.components.job]
+        for updates in _follow(page, _visitor(), asked[-1])
+        if page.components.job in updates
+    ]
     assert shown == asked
     (*_, last, stop) = _follow(page, _visitor(), asked[-1])
-    assert (last[page.at.canvas]["job"]["id"], last[page.at.canvas]["job"]["state"]) == (asked[-1], "done")
-    assert stop[page.at.stop]["interactive"] is False
+    assert (last[page.components.canvas]["job"]["id"], last[page.components.canvas]["job"]["state"]) == (
+        asked[-1],
+        "done",
+    )
+    assert stop[page.components.stop]["interactive"] is False
 
 
 def test_a_job_that_is_not_known_any_more_is_told(page: _Page) -> None:
     (*_, told, _) = _follow(page, _visitor(), "nothing")
-    assert told[page.at.canvas]["job"]["state"] == "failed"
-    assert "no longer known" in told[page.at.canvas]["job"]["error"]
+    assert told[page.components.canvas]["job"]["state"] == "failed"
+    assert "no longer known" in told[page.components.canvas]["job"]["error"]
 
 
 def test_a_field_leads_to_the_control_that_it_is_a_part_of() -> None:

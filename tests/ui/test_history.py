@@ -25,7 +25,7 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History
 from zimage_app.ui.canvas.picture_routes import picture_routes
-from zimage_app.ui.history.history import MAX_SIDES, PAGE_SIZE
+from zimage_app.ui.history.history import MAX_COMPARED, PAGE_SIZE
 from zimage_app.ui.history.history_routes import history_routes
 from zimage_app.web.owner import OWNER_COOKIE
 
@@ -162,13 +162,13 @@ def test_a_zip_is_sent_as_a_file_to_keep(studio: QuickPageStudio, folder: Path) 
 
 
 def test_sides_mark_what_differs(studio: QuickPageStudio, folder: Path) -> None:
-    ids = [save(folder, number, "同") for number in range(MAX_SIDES + 2)]
+    ids = [save(folder, number, "同") for number in range(MAX_COMPARED + 2)]
     data = client_of(studio).get(f"/history/sides?ids={ids[0]},{ids[1]}", headers={"accept-language": "zh"}).json()
     assert [picture["id"] for picture in data["pictures"]] == ids[:2]
     assert [row["title"] for row in data["rows"] if not row["same"]] == ["种子"]
     assert {"第 1 阶段 步数", "第 2 阶段 CFG", "提示词", "模型"} <= {row["title"] for row in data["rows"]}
     many = client_of(studio).get(f"/history/sides?ids={','.join(ids)}").json()
-    assert len(many["pictures"]) == MAX_SIDES
+    assert len(many["pictures"]) == MAX_COMPARED
     assert client_of(studio).get("/history/sides").json() == {"pictures": [], "rows": []}
 
 

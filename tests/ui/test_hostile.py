@@ -186,7 +186,7 @@ ORDERS: dict[str, tuple[str, ...]] = {
     "models": ("view", "offer", "fetch", "cancel", "unload", "devices", "device"),
     "negatives": ("library", "state", "toggle", "refresh", "add", "remove", "mark", "unmark"),
     "presets": ("list", "state", "save", "rename", "delete"),
-    "prompt": ("reads", "wildcards"),
+    "prompt": ("preview", "wildcards"),
     "save_note": (),
 }
 """What each function of the page's scripts can be told to do."""

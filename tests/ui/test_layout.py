@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.request import STAGE_GROUPS, Stage
 from zimage_app.ui.fields.controls import bounds, element_id, stage_form
-from zimage_app.ui.fields.layout import PLACES, misplaced, stage_word
+from zimage_app.ui.fields.layout import FIELD_ORDER, layout_errors, stage_word
 from zimage_app.ui.fields.values import COUNT, REQUEST_FIELDS, stage_fields
 from zimage_app.ui.page.page import build_page
 from zimage_app.ui.words.i18n import catalogue, translations
@@ -24,15 +24,15 @@ class _StageWithMore(Stage):
 
 
 def test_every_knob_has_a_place() -> None:
-    assert set(PLACES) == {Stage, *STAGE_GROUPS.values()}
-    for model, places in PLACES.items():
-        assert misplaced(model, places) == set()
+    assert set(FIELD_ORDER) == {Stage, *STAGE_GROUPS.values()}
+    for model, fields in FIELD_ORDER.items():
+        assert layout_errors(model, fields) == set()
 
 
 def test_a_new_knob_is_missed_until_it_is_placed() -> None:
-    assert misplaced(_StageWithMore, PLACES[Stage]) == {"brightness"}
-    assert misplaced(Stage, (*PLACES[Stage], "steps")) == {"steps"}
-    assert misplaced(Stage, PLACES[Stage][1:]) == {"enabled"}
+    assert layout_errors(_StageWithMore, FIELD_ORDER[Stage]) == {"brightness"}
+    assert layout_errors(Stage, (*FIELD_ORDER[Stage], "steps")) == {"steps"}
+    assert layout_errors(Stage, FIELD_ORDER[Stage][1:]) == {"enabled"}
 
 
 def test_a_stage_is_drawn_with_every_knob_once() -> None:
@@ -49,7 +49,7 @@ def test_the_page_holds_a_control_for_every_field_once(tmp_path: Path) -> None:
     assert ids == Counter(expected)
 
 
-@pytest.mark.parametrize("model", list(PLACES))
+@pytest.mark.parametrize("model", list(FIELD_ORDER))
 def test_sliders_stay_inside_the_bounds_of_their_field(model: type[BaseModel]) -> None:
     checked = 0
     for field, info in model.model_fields.items():

@@ -133,7 +133,7 @@ def test_what_the_model_reads_is_told_where_it_is_not_the_prompt(studio: QuickPa
     def told(prompt: str, **values: object) -> object:
         settings = {"prompt": prompt, "negative": "", "triggers": "", "loras": [], "seed": "", "model": "quick"}
         page = {"settings": settings | stages_values(studio.card("quick").stages) | values, "language": "en"}
-        answer = prompt_tools({"do": "reads"} | page)
+        answer = prompt_tools({"do": "preview"} | page)
         reads = None if answer.get("same", True) else {name: answer[name] for name in ("text", "loras")}
         return {"notes": hints(page)["notes"], "reads": reads}
 

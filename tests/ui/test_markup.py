@@ -1,4 +1,4 @@
-"""X2: text that would be a script, through every door by which text comes to the page, in Chromium: none of it runs."""
+"""X2: text that would be a script, in every way that text comes to the page, in Chromium: none of it runs."""
 
 from __future__ import annotations
 

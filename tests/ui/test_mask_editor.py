@@ -19,7 +19,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import REFERENCE_STAGES, Stage
 from zimage_app.domain.stages import shaped
 from zimage_app.service.generation.start_pictures import FOLDER, PictureInputs
-from zimage_app.ui.fields.stage_edits import in_shape
+from zimage_app.ui.fields.stage_edits import with_proportions
 from zimage_app.ui.fields.values import stages_values
 from zimage_app.ui.start.start_picture import start_routes
 
@@ -66,12 +66,12 @@ def test_a_stage_takes_a_canvass_shape_and_keeps_its_pixels(canvas: tuple[int, i
 
 def test_all_stages_take_it() -> None:
     page: dict[str, Any] = stages_values(REFERENCE_STAGES)
-    changed = in_shape(page, 864, 672)
+    changed = with_proportions(page, 864, 672)
     assert [changed["stages"][2][side] for side in ("width", "height")] == [864, 672]
     assert [changed["stages"][0][side] for side in ("width", "height")] == [224, 176]
     for wrong in ("x", None, 0, 1.5):
         with pytest.raises(RequestError, match="is no size"):
-            in_shape(page, wrong, 100)
+            with_proportions(page, wrong, 100)
 
 
 # In Chromium.

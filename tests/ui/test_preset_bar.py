@@ -106,9 +106,9 @@ def checked_stages(studio: QuickPageStudio, name: str) -> tuple[Stage, ...]:
 
 
 def test_a_preset_sets_what_it_names_and_nothing_else(studio: QuickPageStudio) -> None:
-    def values(name: str, **now: Any) -> dict[str, Any]:
+    def values(name: str, **page_values: Any) -> dict[str, Any]:
         preset = studio.presets.load(name)
-        return preset_values(preset, preset_card(studio, preset, QUICK), now)
+        return preset_values(preset, preset_card(studio, preset, QUICK), page_values)
 
     fast = values("fast")
     assert (fast["negative"], [stage["sampler"] for stage in fast["stages"]]) == ("模糊", ["heun"])

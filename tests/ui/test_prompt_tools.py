@@ -48,7 +48,7 @@ def studio(tmp_path: Path) -> QuickPageStudio:
 def reads(studio: QuickPageStudio, prompt: str, language: str = "en", example: int = 0, **values: object) -> Any:
     settings = {"prompt": prompt, "negative": "", "triggers": "", "loras": [], "seed": "7", "model": "quick"}
     settings |= stages_values(studio.card("quick").stages) | values
-    order = {"do": "reads", "settings": settings, "language": language, "example": example}
+    order = {"do": "preview", "settings": settings, "language": language, "example": example}
     return prompt_function(studio)(order)
 
 
@@ -70,7 +70,7 @@ def test_what_the_model_reads_is_told_with_its_tokens(studio: QuickPageStudio) -
         "tokens": 6,
         "limit": 1000,
         "problem": "",
-        "ways": "",
+        "combinations": "",
         "drawn": "",
         "example": False,
     }
@@ -84,14 +84,14 @@ def test_what_the_model_reads_is_told_with_its_tokens(studio: QuickPageStudio) -
 
 def test_what_is_drawn_is_told_by_the_seed_or_as_an_example(studio: QuickPageStudio) -> None:
     told = reads(studio, "a {red|blue} boat at __time__", triggers="{x|y, z}")
-    assert (told["ways"], told["example"], told["same"]) == ("8", False, False)
+    assert (told["combinations"], told["example"], told["same"]) == ("8", False, False)
     assert told["drawn"] == "{red|blue}  __time__  {x|y, z}"
     assert told == reads(studio, "a {red|blue} boat at __time__", triggers="{x|y, z}", example=5)
     texts = {reads(studio, "{a|b|c} __time__", seed="", example=turn)["text"] for turn in range(30)}
     assert texts == {f"{letter} {time}" for letter in "abc" for time in ("dawn", "noon")}
     assert reads(studio, "{a|b}", seed="")["example"] is True
     many = "{" + "|".join("abcdefghij") + "}"
-    assert reads(studio, many * 15)["ways"] == "10^15"
+    assert reads(studio, many * 15)["combinations"] == "10^15"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_is_wrong_with_a_choice_is_told_at_once(studio: QuickPageStudio, pr
 def test_a_lora_whose_words_are_drawn_is_not_taken_for_a_tag(studio: QuickPageStudio) -> None:
     write_lora(studio.loras.folder / "ink.safetensors")
     told = reads(studio, "a boat", loras=[{"name": "ink", "triggers": ["{x|y}"]}])
-    assert (told["loras"], told["ways"]) == ([], "2")
+    assert (told["loras"], told["combinations"]) == ([], "2")
     assert told["words"] in (("x",), ("y",))
     assert reads(studio, "a boat <lora:ink:0.5>")["loras"] == ["ink 0.5"]
 

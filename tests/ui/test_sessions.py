@@ -19,12 +19,12 @@ from zimage_app.ui.server import sessions
 from zimage_app.ui.server.sessions import (
     MAX_ENDED,
     MAX_SESSIONS,
-    MAX_UNHEARD,
+    MAX_UNREAD_SESSIONS,
     OWNER_EVENTS,
     SESSION_EVENTS,
     Sessions,
 )
-from zimage_app.web.door import Door
+from zimage_app.web.middleware import MiddlewareConfig
 
 OWNER = {"x-studio-owner": "0123456789abcdef" * 2}
 
@@ -42,7 +42,7 @@ def opened_page(folder: Path) -> Iterator[tuple[Any, str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = open_page(studio, "auto", Door(), server_name="127.0.0.1", server_port=port)
+    page = open_page(studio, "auto", MiddlewareConfig(), server_name="127.0.0.1", server_port=port)
     try:
         yield page, f"http://127.0.0.1:{port}"
     finally:
@@ -125,12 +125,12 @@ def test_no_more_calls_than_so_many(opened: tuple[Any, str], monkeypatch: pytest
 def test_results_that_nobody_fetches_are_dropped(tmp_path: Path) -> None:
     with opened_page(tmp_path) as (page, address), httpx.Client(base_url=address, timeout=60) as client:
         queue = page._queue
-        for number in range(MAX_UNHEARD + 30):
-            body = {"data": [""], "session_hash": f"unheard{number}"}
+        for number in range(MAX_UNREAD_SESSIONS + 30):
+            body = {"data": [""], "session_hash": f"unread{number}"}
             assert client.post("/gradio_api/call/status", json=body).status_code == 200
-        assert len(queue.pending_event_ids_session) <= MAX_UNHEARD + 1
-        assert len(queue.pending_messages_per_session) <= MAX_UNHEARD + 1
-        assert "unheard0" not in queue.pending_event_ids_session
+        assert len(queue.pending_event_ids_session) <= MAX_UNREAD_SESSIONS + 1
+        assert len(queue.pending_messages_per_session) <= MAX_UNREAD_SESSIONS + 1
+        assert "unread0" not in queue.pending_event_ids_session
         event = client.post("/gradio_api/call/status", json={"data": [""]}).json()["event_id"]
-        heard = client.get(f"/gradio_api/call/status/{event}").text
-        assert "event: complete" in heard
+        result = client.get(f"/gradio_api/call/status/{event}").text
+        assert "event: complete" in result

@@ -17,7 +17,7 @@ from zimage_app.web.language import LanguageChoice
 from zimage_app.web.owner import OWNER_COOKIE, owner_of
 
 
-def _client(first: LanguageChoice = "auto", base: str = "http://127.0.0.1") -> TestClient:
+def _client(default_language: LanguageChoice = "auto", base: str = "http://127.0.0.1") -> TestClient:
     def page(request: Request) -> HTMLResponse:
         del request
         return HTMLResponse("<html><head><title>x</title></head></html>")
@@ -26,7 +26,10 @@ def _client(first: LanguageChoice = "auto", base: str = "http://127.0.0.1") -> T
         return JSONResponse(owner_of(request))
 
     routes = [Route("/", page), Route("/owner", owner), Route("/other", page)]
-    return TestClient(Starlette(routes=routes, middleware=[Middleware(VisitorMiddleware, first=first)]), base_url=base)
+    return TestClient(
+        Starlette(routes=routes, middleware=[Middleware(VisitorMiddleware, default_language=default_language)]),
+        base_url=base,
+    )
 
 
 def _language(page: str) -> str | None:
@@ -37,7 +40,7 @@ def _language(page: str) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("first", "header", "cookie", "language"),
+    ("default_language", "header", "cookie", "language"),
     [
         ("auto", "zh-HK,en;q=0.5", "", "zh-Hant"),
         ("auto", "zh-TW,zh;q=0.9", "", "zh-Hant"),
@@ -54,9 +57,11 @@ def _language(page: str) -> str | None:
         ("zh", "zh", "en", "en"),
     ],
 )
-def test_button_then_flag_then_browser(first: LanguageChoice, header: str, cookie: str, language: str) -> None:
+def test_button_then_flag_then_browser(
+    default_language: LanguageChoice, header: str, cookie: str, language: str
+) -> None:
     cookies = f"studio_language={cookie}" if cookie else ""
-    answer = _client(first).get("/", headers={"accept-language": header, "cookie": cookies})
+    answer = _client(default_language).get("/", headers={"accept-language": header, "cookie": cookies})
     assert _language(answer.text) == language
 
 

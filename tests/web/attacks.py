@@ -66,7 +66,7 @@ def served_with_files(outputs: Path, files: int, loading: float = 0.0) -> Iterat
 
 
 def heavy_json(port: int, at_once: int) -> list[float]:
-    """Row 3: bodies of JSON that are short to send and long to check, through every door that reads some.
+    """Row 3: bodies of JSON that are short to send and long to check, by every route that reads some.
 
     Gives how long others waited.
     """

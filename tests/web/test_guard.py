@@ -17,9 +17,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from zimage_app.service.setup.settings import Settings
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.door import door
 from zimage_app.web.guard import MAX_BODY, MAX_FILE, TAKES_FILES, Gate, GuardMiddleware, is_odd, with_nonce
 from zimage_app.web.hosts import Hosts
+from zimage_app.web.middleware import middleware_config
 
 
 async def _count(request: Request) -> PlainTextResponse:
@@ -210,13 +210,15 @@ def test_only_scripts_that_came_with_the_page_run() -> None:
 
 
 def test_a_space_may_be_framed_by_its_site_only() -> None:
-    space = door(Settings(), Credentials(), {"SPACE_ID": "somebody/studio", "SPACE_HOST": "somebody-studio.hf.space"})
+    space = middleware_config(
+        Settings(), Credentials(), {"SPACE_ID": "somebody/studio", "SPACE_HOST": "somebody-studio.hf.space"}
+    )
     page = client(space.hosts, framed_by=space.framed_by)
     answer = page.get("/page.html", headers={"host": "somebody-studio.hf.space"})
     assert answer.status_code == 200
     assert answer.headers["content-security-policy"].endswith("frame-ancestors 'self' https://huggingface.co")
     assert "x-frame-options" not in answer.headers
-    at_home = door(Settings(allow_host=("studio.example",)), Credentials(), {})
+    at_home = middleware_config(Settings(allow_host=("studio.example",)), Credentials(), {})
     assert at_home.framed_by == ""
     assert at_home.hosts.knows("studio.example")
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from zimage_app.service.setup.settings import Settings
 from zimage_app.web.client import client_of, is_this_machine
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.door import door
+from zimage_app.web.middleware import middleware_config
 from zimage_app.web.server import hold_new_connections, most_connections, server_config
 
 
@@ -125,10 +125,12 @@ def test_only_a_named_proxy_says_who_asks(proxies: tuple[str, ...], forwarded: s
 
 
 def test_the_proxies_that_come_with_a_link_and_a_space_are_known() -> None:
-    assert door(Settings(), Credentials(), {}).proxies == ()
-    assert door(Settings(share=True), Credentials(), {}).proxies == ("127.0.0.1", "::1")
-    assert "10.0.0.0/8" in door(Settings(), Credentials(), {"SPACE_ID": "a/b"}).proxies
-    assert door(Settings(share=True, trusted_proxy=("192.0.2.1",)), Credentials(), {}).proxies == ("192.0.2.1/32",)
+    assert middleware_config(Settings(), Credentials(), {}).proxies == ()
+    assert middleware_config(Settings(share=True), Credentials(), {}).proxies == ("127.0.0.1", "::1")
+    assert "10.0.0.0/8" in middleware_config(Settings(), Credentials(), {"SPACE_ID": "a/b"}).proxies
+    assert middleware_config(Settings(share=True, trusted_proxy=("192.0.2.1",)), Credentials(), {}).proxies == (
+        "192.0.2.1/32",
+    )
 
 
 OWN = {"127.0.0.1": True, "::1": True, "::ffff:127.0.0.1": True, "192.0.2.1": False, "": False}

@@ -97,7 +97,7 @@ def toggled(text: str, phrase: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Help:
+class NagNeed:
     """The stages that need NAG for the negative prompt to have an effect, and what NAG costs there."""
 
     stages: tuple[int, ...]
@@ -108,7 +108,7 @@ class Help:
 
 def with_nag(request: GenerationRequest) -> GenerationRequest:
     """The request with NAG switched on in each running stage where the negative prompt has no effect."""
-    found = helped(request.running)
+    found = nag_need(request.running)
     if found is None:
         return request
     stages = tuple(
@@ -118,7 +118,7 @@ def with_nag(request: GenerationRequest) -> GenerationRequest:
     return request.model_copy(update={"stages": stages})
 
 
-def helped(stages: Iterable[tuple[int, Stage]]) -> Help | None:
+def nag_need(stages: Iterable[tuple[int, Stage]]) -> NagNeed | None:
     """The stages that need NAG, out of the running (number, stage) pairs; None where the negative prompt acts in all.
 
     Raises:
@@ -129,7 +129,7 @@ def helped(stages: Iterable[tuple[int, Stage]]) -> Help | None:
     if not idle:
         return None
     after = [(number, idle.get(number, stage)) for number, stage in running]
-    return Help(tuple(idle), _cost(after) / _cost(running) - 1.0)
+    return NagNeed(tuple(idle), _cost(after) / _cost(running) - 1.0)
 
 
 def _cost(stages: Iterable[tuple[int, Stage]]) -> float:

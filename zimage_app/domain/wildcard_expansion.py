@@ -48,13 +48,13 @@ def drawn(request: GenerationRequest, seed: int, lines: Lines) -> GenerationRequ
     return _checked(request.model_copy(update={**changed, "template": template}))
 
 
-def ways(request: GenerationRequest, lines: Lines) -> int:
-    """The number of ways in which a request can be drawn; raises RequestError for invalid texts, as ``drawn`` does."""
+def request_combinations(request: GenerationRequest, lines: Lines) -> int:
+    """The number of ways to draw a request; raises RequestError for invalid texts, as ``drawn`` does."""
     texts = {"prompt": (request.prompt,), "negative": (request.negative,), "triggers": request.triggers}
     texts |= {f"loras.{place}.triggers": use.triggers for place, use in enumerate(request.loras)}
     if request.template is not None:
         return 1
-    return prod(_ways(field, text, lines) for field, several in texts.items() for text in several)
+    return prod(_combinations(field, text, lines) for field, several in texts.items() for text in several)
 
 
 def as_it_stands(request: GenerationRequest) -> GenerationRequest:
@@ -86,7 +86,7 @@ def _drawn(field: str, text: str, seed: int, lines: Lines, number: int) -> str:
         raise error.at(field) from error
 
 
-def _ways(field: str, text: str, lines: Lines) -> int:
+def _combinations(field: str, text: str, lines: Lines) -> int:
     try:
         return combinations(parse(text), lines)
     except RequestError as error:

@@ -40,16 +40,16 @@ _PROBLEMS: dict[int | str, dict[str, object]] = {
 }
 
 
-def rest_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def rest_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """The routes of ``/api``, ``/docs`` and the files of ``/docs``; nothing loads from other hosts."""
     return [
-        Mount("/api", app=rest_app(studio, first)),
+        Mount("/api", app=rest_app(studio, default_language)),
         Route("/docs", _docs),
         Mount("/docs/files", app=StaticFiles(packages=[("fastapi_offline", "static")])),
     ]
 
 
-def rest_app(studio: Studio, first: LanguageChoice = "auto") -> FastAPI:
+def rest_app(studio: Studio, default_language: LanguageChoice = "auto") -> FastAPI:
     """The endpoints below ``/api``."""
     bearer = HTTPBearer(auto_error=False, scheme_name="bearer")
     header = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="key")
@@ -64,7 +64,7 @@ def rest_app(studio: Studio, first: LanguageChoice = "auto") -> FastAPI:
         dependencies=[Depends(bearer), Depends(header)],
     )
     app.state.studio = studio
-    app.state.first = first
+    app.state.default_language = default_language
     for part in (tasks, batch, grids, groups, queue, inputs, pictures, workflows, library):
         app.include_router(part.router)
     answer_problems(app)

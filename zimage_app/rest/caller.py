@@ -32,7 +32,10 @@ class Caller:
 
 def _caller(request: Request) -> Caller:
     return Caller(
-        request.app.state.studio, owner_of(request), language_of(request, request.app.state.first), is_local(request)
+        request.app.state.studio,
+        owner_of(request),
+        language_of(request, request.app.state.default_language),
+        is_local(request),
     )
 
 

@@ -70,7 +70,7 @@ def answer_problems(app: FastAPI) -> None:
 
 
 def _answer(request: Request, status: int, text: Text, field: str | None = None, **headers: str) -> JSONResponse:
-    sentence = text.to(language_of(request, request.app.state.first))
+    sentence = text.to(language_of(request, request.app.state.default_language))
     # The sentence may quote the request, and a lone surrogate can't be encoded.
     problem = Problem(detail=sentence.encode(errors="backslashreplace").decode(), field=field)
     return JSONResponse(problem.model_dump(), status, headers=headers)

@@ -37,8 +37,8 @@ from zimage_app.ui.server.visitor import VisitorMiddleware
 from zimage_app.ui.start.start_picture import start_routes
 from zimage_app.ui.topbar.monitor import monitor_routes
 from zimage_app.ui.words.i18n import translations
-from zimage_app.web.door import Door
 from zimage_app.web.language import LanguageChoice
+from zimage_app.web.middleware import MiddlewareConfig
 from zimage_app.web.server import hold_new_connections, server_config
 from zimage_app.web.watchdog import Watchdog
 
@@ -68,30 +68,36 @@ _STYLES = (
 
 def start(
     studio: Studio,
-    first: LanguageChoice,
+    default_language: LanguageChoice,
     *,
     routes: Sequence[BaseRoute] = (),
-    door: Door,
+    config: MiddlewareConfig,
     mcp: bool = False,
     **network: Any,
 ) -> gr.Blocks:
-    """Start the server in the background and return; ``door.gate`` stays shut until everything is ready.
+    """Start the server in the background and return; ``config.gate`` stays shut until everything is ready.
 
     ``routes`` are further routes on the same port, such as REST. ``mcp`` offers the public functions as MCP tools.
     ``network`` is passed to ``Blocks.launch``: server_name, server_port and share.
     """
     words = translations(studio.cards())
-    page = build_page(studio, words, first)
-    own = [*routes, *page_routes(studio, first)]
+    page = build_page(studio, words, default_language)
+    own_routes = [*routes, *page_routes(studio, default_language)]
     middleware = [
-        *door.middleware(first),
-        Middleware(FrameworkMiddleware, own=own, functions=public_parameters(), mcp=mcp, first=first),
-        Middleware(EventsMiddleware, page=page, first=first),
-        Middleware(VisitorMiddleware, first=first),
+        *config.middleware(default_language),
+        Middleware(
+            FrameworkMiddleware,
+            own_routes=own_routes,
+            functions=public_parameters(),
+            mcp=mcp,
+            default_language=default_language,
+        ),
+        Middleware(EventsMiddleware, page=page, default_language=default_language),
+        Middleware(VisitorMiddleware, default_language=default_language),
     ]
     watchdog = Watchdog()
-    door.gate.shut()
-    with _our_server(door.proxies):
+    config.gate.shut()
+    with _replaced_server(config.proxies):
         page.launch(
             i18n=words,
             theme=studio_theme(),
@@ -101,7 +107,7 @@ def start(
             app_kwargs={
                 "openapi_url": None,
                 "middleware": middleware,
-                "routes": own,
+                "routes": own_routes,
                 "lifespan": partial(_watched, watchdog),
             },
             prevent_thread_lock=True,
@@ -111,11 +117,11 @@ def start(
             ssr_mode=False,
             pwa=False,
             mcp_server=mcp,
-            root_path=door.prefix,
+            root_path=config.prefix,
             **network,
         )
     bound_sessions(page)
-    door.gate.open()
+    config.gate.open()
     return page
 
 
@@ -130,9 +136,9 @@ async def _watched(watchdog: Watchdog, app: object) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _our_server(proxies: Sequence[str]) -> Iterator[None]:
+def _replaced_server(proxies: Sequence[str]) -> Iterator[None]:
     """Replace Gradio's server with one that limits connections; Gradio has no options for such limits."""
-    gradios = http_server.start_server
+    original = http_server.start_server
 
     def start_server(
         app: App, server_name: str | None = None, server_port: int | None = None, *_: object, **__: object
@@ -148,20 +154,20 @@ def _our_server(proxies: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        http_server.start_server = gradios
+        http_server.start_server = original
 
 
-def page_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def page_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes that the page's own scripts and links use, besides Gradio's."""
     return [
         *font_routes(),
-        *picture_routes(studio, first),
-        workflow_route(studio, first),
-        *history_routes(studio, first),
-        *lora_routes(studio, first),
-        *many_routes(studio, first),
-        *import_routes(studio, first),
-        *monitor_routes(studio, first),
-        *queue_routes(studio, first),
-        *start_routes(studio, first),
+        *picture_routes(studio, default_language),
+        workflow_route(studio, default_language),
+        *history_routes(studio, default_language),
+        *lora_routes(studio, default_language),
+        *many_routes(studio, default_language),
+        *import_routes(studio, default_language),
+        *monitor_routes(studio, default_language),
+        *queue_routes(studio, default_language),
+        *start_routes(studio, default_language),
     ]

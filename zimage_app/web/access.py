@@ -84,12 +84,12 @@ class AccessMiddleware:
         self,
         app: ASGIApp,
         credentials: Credentials,
-        first: LanguageChoice = "auto",
+        default_language: LanguageChoice = "auto",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._credentials = credentials
-        self._first = first
+        self._default_language = default_language
         self._failures = _Failures(clock)
         self._sessions: OrderedDict[str, None] = OrderedDict()
 
@@ -123,7 +123,7 @@ class AccessMiddleware:
         if self._credentials.users:
             return self._unless_logged_in(visitor)
         if is_api(scope) and self._credentials.api_key and path != _PUBLISHED:
-            return refusal(scope, 401, _NO_KEY, self._first, **{"www-authenticate": "Bearer"})
+            return refusal(scope, 401, _NO_KEY, self._default_language, **{"www-authenticate": "Bearer"})
         return None
 
     def _has_key(self, visitor: HTTPConnection) -> bool:
@@ -141,17 +141,17 @@ class AccessMiddleware:
             there = quote(visitor.scope["path"], safe="/")
             return RedirectResponse(f"{prefix_of(visitor.scope)}/login?next={there}", 303)
         text = _NO_KEY if self._credentials.api_key and is_api(visitor.scope) else _NO_LOGIN
-        return refusal(visitor.scope, 401, text, self._first)
+        return refusal(visitor.scope, 401, text, self._default_language)
 
     def _check(self, visitor: HTTPConnection, name: str, password: str) -> Response | None:
         """None for a correct password, else the response."""
         address = client_of(visitor.scope)
         if wait := self._failures.wait(name, address):
-            return refusal(visitor.scope, 429, _SLOW, self._first, **{"retry-after": str(round(wait) + 1)})
+            return refusal(visitor.scope, 429, _SLOW, self._default_language, **{"retry-after": str(round(wait) + 1)})
         if self._credentials.fits(name, password):
             return None
         self._failures.add(name, address)
-        return refusal(visitor.scope, 401, _WRONG, self._first)
+        return refusal(visitor.scope, 401, _WRONG, self._default_language)
 
     async def _login(self, request: Request) -> Response:
         there = request.query_params.get("next", "/")
@@ -161,7 +161,7 @@ class AccessMiddleware:
         async for chunk in request.stream():
             body += chunk
             if len(body) > _LOGIN_BODY:
-                return refusal(request.scope, 413, _WRONG, self._first)
+                return refusal(request.scope, 413, _WRONG, self._default_language)
         given = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
         name, password = (given.get(field, [""])[0] for field in ("username", "password"))
         failed = self._check(request, name, password)
@@ -188,7 +188,7 @@ class AccessMiddleware:
         return answer
 
     def _form(self, request: Request, there: str, status: int = 200) -> Response:
-        language = language_of(request, self._first)
+        language = language_of(request, self._default_language)
         problem = {401: _WRONG, 429: _SLOW}.get(status, Text("", ""))
         words = {
             "language": LOCALES[language],

@@ -35,7 +35,7 @@ _FOREIGN_HOST = Text(
     "本程序不以该域名提供服务。如使用反向代理，请加 --allow-host 域名 启动。",
 )
 _FOREIGN_ORIGIN = Text("Pages of other sites may not call this app.", "不允许其他网站的页面调用本程序。")
-_NOTHING = Text("There is nothing at this address.", "这个地址没有内容。")
+_NOT_FOUND = Text("There is nothing at this address.", "这个地址没有内容。")
 _NO_FORMS = Text(
     "Files are not taken as forms; send the file itself as the body.",
     "不接受表单形式的文件；请直接以文件内容作为请求体。",
@@ -117,7 +117,7 @@ class GuardMiddleware:
         if _is_foreign(scope, headers, framed=bool(self._framed_by)):
             return 403, _FOREIGN_ORIGIN
         if is_odd(scope.get("raw_path") or scope["path"].encode()):
-            return 404, _NOTHING
+            return 404, _NOT_FOUND
         # The app never sends multipart forms, and Gradio would write their files to disk before any check.
         if headers.get("content-type", "").strip().lower().startswith("multipart/"):
             return 415, _NO_FORMS

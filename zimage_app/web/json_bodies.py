@@ -61,11 +61,11 @@ class Refused:
 class JsonMiddleware:
     """Parses the bodies of all requests except file uploads, and refuses bodies above the bounds."""
 
-    def __init__(self, app: ASGIApp, files: Sequence[str], first: LanguageChoice = "auto") -> None:
+    def __init__(self, app: ASGIApp, files: Sequence[str], default_language: LanguageChoice = "auto") -> None:
         """``files`` are the upload paths, whose bodies are not JSON."""
         self._app = app
         self._files = frozenset(files)
-        self._first = first
+        self._default_language = default_language
         self._pool = ThreadPoolExecutor(_WORKERS, "json")
         self._waiting = 0
 
@@ -81,7 +81,7 @@ class JsonMiddleware:
             return
         found = body if isinstance(body, Refused) else await self._parsed(body)
         if isinstance(found, Refused):
-            await refusal(scope, found.status, found.text, self._first)(scope, receive, send)
+            await refusal(scope, found.status, found.text, self._default_language)(scope, receive, send)
             return
         assert isinstance(body, bytes)
         await self._app({**scope, **found}, _Replay(body, receive), send)

@@ -14,11 +14,11 @@ LOCALES: dict[Language, str] = {"zh": "zh-CN", "zh-Hant": "zh-TW", "en": "en"}
 """Locale names for the browser; Gradio chooses its own texts by them."""
 
 
-def language_of(connection: HTTPConnection, first: LanguageChoice = "auto") -> Language:
-    """The visitor's language: the language button's choice, else ``first``, else the browser's first language."""
+def language_of(connection: HTTPConnection, default_language: LanguageChoice = "auto") -> Language:
+    """The visitor's language: the language button's choice, else ``default_language``, else the browser's first."""
     chosen = connection.cookies.get(LANGUAGE_COOKIE)
     if chosen in LOCALES:
         return language_named(chosen)
-    if first != "auto":
-        return first
+    if default_language != "auto":
+        return default_language
     return language_named(connection.headers.get("accept-language", ""))

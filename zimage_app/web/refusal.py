@@ -18,9 +18,11 @@ def is_api(scope: Scope) -> bool:
     return path == API or path.startswith(f"{API}/")
 
 
-def refusal(scope: Scope, status: int, text: Text, first: LanguageChoice = "auto", **headers: str) -> Response:
+def refusal(
+    scope: Scope, status: int, text: Text, default_language: LanguageChoice = "auto", **headers: str
+) -> Response:
     """The response that refuses a request; for REST in the form of ``Problem``."""
-    sentence = text.to(language_of(HTTPConnection(scope), first))
+    sentence = text.to(language_of(HTTPConnection(scope), default_language))
     kept = {"cache-control": "no-store", **headers}
     if is_api(scope):
         return JSONResponse({"detail": sentence, "field": None}, status, headers=kept)

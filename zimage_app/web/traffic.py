@@ -68,10 +68,10 @@ class TrafficMiddleware:
     """Refuses requests above the limits with status 429."""
 
     def __init__(
-        self, app: ASGIApp, first: LanguageChoice = "auto", clock: Callable[[], float] = time.monotonic
+        self, app: ASGIApp, default_language: LanguageChoice = "auto", clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._app = app
-        self._first = first
+        self._default_language = default_language
         self._rates = _Rates(clock)
         self._open: Counter[tuple[_Kind, str]] = Counter()
 
@@ -82,7 +82,7 @@ class TrafficMiddleware:
             return
         path = scope["path"].rstrip("/")
         if not is_this_machine(scope) and not self._rates.take(client_of(scope)):
-            await refusal(scope, 429, _TOO_FAST, self._first, **{"retry-after": "2"})(scope, receive, send)
+            await refusal(scope, 429, _TOO_FAST, self._default_language, **{"retry-after": "2"})(scope, receive, send)
         elif scope["method"] == "GET" and _STREAM.fullmatch(path):
             await self._counted(_STREAMS, scope, receive, send)
         elif scope["method"] == "POST" and path in TAKES_FILES:
@@ -97,7 +97,9 @@ class TrafficMiddleware:
         if not is_this_machine(scope):
             keys[kind, client_of(scope)] = kind.client
         if any(self._open[key] >= most for key, most in keys.items()):
-            await refusal(scope, 429, kind.too_many, self._first, **{"retry-after": "10"})(scope, receive, send)
+            await refusal(scope, 429, kind.too_many, self._default_language, **{"retry-after": "10"})(
+                scope, receive, send
+            )
             return
         self._open.update(keys.keys())
         try:

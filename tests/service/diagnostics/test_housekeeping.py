@@ -14,7 +14,7 @@ import pytest
 from zimage_app.service.diagnostics.housekeeping import TEMPORARY, Tidied, begin_tidying, tidy
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.storage.atomic_files import write_whole
-from zimage_app.web.door import private_folder
+from zimage_app.web.middleware import private_folder
 
 
 @pytest.fixture

@@ -169,20 +169,20 @@
     return [entry("Lanczos", ""), ...names.map((name) => entry(name, name))];
   }
 
-  let held = ""; // id of the picture that was chosen for comparison with the next one
+  let compareWith = ""; // id of the picture that was chosen for comparison with the next one
 
   async function compareMenu(item, { neighbour }) {
     const sources = item.sources || studio.stageSources(await studio.facts(item.id));
     const entries = sources.length > 1 ? [{ text: say("compare_stages"), run: () => compare({ sources }) }] : [];
     if (item.job) return entries;
     if (neighbour) entries.push({ text: say("compare_neighbour"), run: () => compare({ ids: [neighbour, item.id] }) });
-    if (held && held !== item.id) entries.push({ text: say("compare_held"), run: () => compare({ ids: [held, item.id] }) });
-    entries.push({ text: say("compare_hold"), run: () => hold(item.id) });
+    if (compareWith && compareWith !== item.id) entries.push({ text: say("compare_held"), run: () => compare({ ids: [compareWith, item.id] }) });
+    entries.push({ text: say("compare_hold"), run: () => chooseForComparison(item.id) });
     return entries;
   }
 
-  function hold(id) {
-    held = id;
+  function chooseForComparison(id) {
+    compareWith = id;
     studio.tell(say("compare_is_held"));
   }
 

@@ -13,7 +13,7 @@ const STRIP = 24; // latest pictures
 let job = { id: "", state: "idle", stages: [] };
 let strip = [];
 let received = 0; // time of the newest snapshot, from which the clock runs on
-let pin = null; // {picture, stage} that the user has selected; either may be missing
+let selection = null; // {picture, stage} that the user has selected; either may be missing
 let facts = null; // of the shown picture
 let lost = false; // no snapshot of the run has come for SILENCE milliseconds
 
@@ -25,7 +25,7 @@ function setImage(image, source) {
 // What is shown: the run's stages, or an earlier picture with its saved stages
 
 function shownPicture() {
-  if (pin?.picture) return pin.picture;
+  if (selection?.picture) return selection.picture;
   return job.picture || (job.state === "idle" && strip[0]?.id) || "";
 }
 
@@ -56,7 +56,7 @@ function shownTiles() {
 }
 
 function shownStage(tiles) {
-  if (pin?.stage !== undefined && tiles[pin.stage]?.src) return pin.stage;
+  if (selection?.stage !== undefined && tiles[selection.stage]?.src) return selection.stage;
   const open = ofRun() && !job.picture;
   const newest = open ? job.current ?? 0 : tiles.length - 1;
   const whole = tiles.findLastIndex((tile) => tile.src && tile.seconds);
@@ -84,8 +84,8 @@ function makeTile(index) {
   line.append(make("i"));
   tile.append(frame, caption, line);
   tile.onclick = () => {
-    const picture = pin?.picture;
-    look(pin?.stage === index ? { picture } : { picture, stage: index });
+    const picture = selection?.picture;
+    look(selection?.stage === index ? { picture } : { picture, stage: index });
   };
   return tile;
 }
@@ -348,7 +348,7 @@ function drawStrip() {
 // Removes deleted pictures.
 function forget(ids) {
   strip = strip.filter((item) => !ids.includes(item.id));
-  if (ids.includes(pin?.picture)) look({});
+  if (ids.includes(selection?.picture)) look({});
   if (!ids.includes(job.picture)) return;
   sessionStorage.removeItem("studio-asked");
   job = { id: "", state: "idle", stages: [], examples: job.examples };
@@ -393,7 +393,7 @@ function drawOffer() {
 // Drawing everything
 
 function look(at) {
-  pin = at;
+  selection = at;
   if (at.picture || at.stage !== undefined) sessionStorage.setItem(LOOKING, JSON.stringify({ job: job.id, ...at }));
   else sessionStorage.removeItem(LOOKING);
   draw();
@@ -421,7 +421,7 @@ function showOnPhone() {
 // Restores the selection after a reload (change of language, restart of the server).
 function lookAgain() {
   const before = JSON.parse(sessionStorage.getItem(LOOKING) || "null");
-  if (before?.picture || (before && before.job === job.id)) pin = { picture: before.picture, stage: before.stage };
+  if (before?.picture || (before && before.job === job.id)) selection = { picture: before.picture, stage: before.stage };
 }
 
 function take() {
@@ -440,7 +440,7 @@ function take() {
   const begun = job.id !== before.id;
   if (first) lookAgain();
   // A selected picture stays selected. A selected stage doesn't: it is of the earlier run, or its run has a result now.
-  else if (!pin?.picture && (begun || (busy(before.state) && !busy(job.state)))) look({});
+  else if (!selection?.picture && (begun || (busy(before.state) && !busy(job.state)))) look({});
   if (begun && busy(job.state)) showOnPhone();
   if (job.state !== before.state) {
     document.dispatchEvent(new CustomEvent("studio:run-stages", { detail: stageSources(job.stages.map(runTile)) }));
@@ -451,7 +451,7 @@ function take() {
 }
 
 // Generate was pressed: show the new run.
-document.addEventListener("studio:asked", () => look({}));
+document.addEventListener("studio:submitted", () => look({}));
 
 watch("value", take);
 take();

@@ -34,14 +34,14 @@ _FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-
 _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def picture_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def picture_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes ``/pictures/ID.png`` (a download with ``?download``) and others of a picture, and ``/health``.
 
     ``ID.jpg`` is a thumbnail, ``ID.json`` the data for the page, ``ID/saved.jpg`` and ``ID/saved.webp`` the converted
     picture with its settings inside. ``/runs/JOB/stage1.jpg`` is a finished stage of a recent run,
     ``/examples/NAME.jpg`` an example's thumbnail.
     """
-    reader = _Reader(studio, first)
+    reader = _Reader(studio, default_language)
     return [
         Route("/pictures/{picture_id}.png", reader.png),
         Route("/pictures/{picture_id}.jpg", reader.thumbnail),
@@ -56,9 +56,9 @@ def picture_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 class _Reader:
     """The handlers of these routes, for one studio."""
 
-    def __init__(self, studio: Studio, first: LanguageChoice) -> None:
+    def __init__(self, studio: Studio, default_language: LanguageChoice) -> None:
         self._studio = studio
-        self._first = first
+        self._default_language = default_language
 
     def png(self, request: Request) -> Response:
         saved = self._found(request)
@@ -76,7 +76,7 @@ class _Reader:
             return self._missing(request)
         history = self._studio.history
         kept = [number for number, _ in history.stages(saved)]
-        data = picture_data(saved, kept, language_of(request, self._first))
+        data = picture_data(saved, kept, language_of(request, self._default_language))
         more = {
             "starred": history.is_favourite(saved.record.id),
             "upscalers": list(self._studio.inputs.upscalers.names()),
@@ -119,7 +119,7 @@ class _Reader:
         example = EXAMPLES.get(request.path_params["name"])
         if example is None:
             return self._missing(request)
-        return FileResponse(example.thumbnail(language_of(request, self._first)), headers=_NOW)
+        return FileResponse(example.thumbnail(language_of(request, self._default_language)), headers=_NOW)
 
     async def _file(self, request: Request, work: Callable[[], bytes], name: str) -> Response:
         """Run ``work`` in a thread and send its bytes as a download; 404 or 422 where it fails."""
@@ -128,7 +128,7 @@ class _Reader:
         except (OSError, UnreadablePicture):
             return self._missing(request)
         except StorageError as error:
-            return PlainTextResponse(error.to(language_of(request, self._first)), 422, headers=_NOW)
+            return PlainTextResponse(error.to(language_of(request, self._default_language)), 422, headers=_NOW)
         kept = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers=_NOW | kept)
 
@@ -140,7 +140,7 @@ class _Reader:
             return None
 
     def _missing(self, request: Request) -> Response:
-        return PlainTextResponse(say("picture_gone", language_of(request, self._first)), 404, headers=_NOW)
+        return PlainTextResponse(say("picture_gone", language_of(request, self._default_language)), 404, headers=_NOW)
 
 
 def _whole(saved: SavedPicture, kind: str) -> Response:

@@ -15,11 +15,11 @@ from zimage_app.web.owner import owner_of
 _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def workflow_route(studio: Studio, first: LanguageChoice) -> Route:
+def workflow_route(studio: Studio, default_language: LanguageChoice) -> Route:
     """Return the route ``/workflows/ID.json``: a download, or 422 with the reason where ComfyUI can't do the same."""
 
     def workflow(request: Request) -> Response:
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         try:
             saved = studio.picture(request.path_params["picture_id"], owner_of(request))
             if saved is None:

@@ -16,7 +16,7 @@ document.body.append(overlay);
 
 let newest = 0;
 
-function complain(text) {
+function showError(text) {
   part(".found").hidden = true;
   part(".problem").textContent = text;
   part(".problem").scrollIntoView({ block: "nearest" });
@@ -51,7 +51,7 @@ function fill(found) {
 let awaited = "";
 function expectStart(start) {
   awaited = start?.file ? lastName(start.file) : "";
-  document.dispatchEvent(new CustomEvent("studio:start-asked", { detail: start }));
+  document.dispatchEvent(new CustomEvent("studio:start-pending", { detail: start }));
 }
 
 function offerUndo(filled) {
@@ -128,7 +128,7 @@ async function read(files) {
   if (!file) return;
   const isPicture = /\.(png|jpe?g|webp)$/i.test(file.name);
   if (isPicture && file.name === awaited) return begin(file);
-  if (file.size > largest) return complain(say("drop_too_big", { name: file.name }));
+  if (file.size > largest) return showError(say("drop_too_big", { name: file.name }));
   newest += 1;
   const turn = newest;
   part(".found").hidden = true;
@@ -149,7 +149,7 @@ async function read(files) {
   offerStart(start ? together(files, start.file) : isPicture ? file : null);
   if (!found.error) return show(file, found, start ? 1 : files.length);
   if (isPicture) return showPlain(file, found.error);
-  complain(found.error);
+  showError(found.error);
 }
 
 // The button

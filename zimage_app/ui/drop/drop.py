@@ -30,11 +30,11 @@ _MAX_NAME = 200
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def import_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def import_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the route ``POST /import?name=FILE``, with the file as the body; it answers as ``answer`` does."""
 
     async def read(request: Request) -> JSONResponse:
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         name, file = await file_of(request, MAX_BYTES, "file")
         try:
             data = await HANDED_IN.run(answer, studio, file, name, language)

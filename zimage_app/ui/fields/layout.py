@@ -32,16 +32,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Fields below the switch of each settings group of a stage."""
 
-PLACES: dict[type[BaseModel], tuple[str, ...]] = {
+FIELD_ORDER: dict[type[BaseModel], tuple[str, ...]] = {
     Stage: tuple(field for fields in SECTIONS.values() for field in fields),
     **{STAGE_GROUPS[group]: fields for group, fields in GROUPS.items()},
 }
 
 
-def misplaced(model: type[BaseModel], places: tuple[str, ...]) -> set[str]:
-    """Return the fields of ``model`` that ``places`` lacks or has twice, and the places without a field."""
+def layout_errors(model: type[BaseModel], order: tuple[str, ...]) -> set[str]:
+    """Return the fields of ``model`` that ``order`` lacks or has twice, and names in it that are no fields."""
     fields = set(model.model_fields)
-    return fields.symmetric_difference(places) | {name for name in places if places.count(name) > 1}
+    return fields.symmetric_difference(order) | {name for name in order if order.count(name) > 1}
 
 
 def stage_word(position: int, stages: int) -> str:

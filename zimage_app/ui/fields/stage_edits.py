@@ -35,7 +35,7 @@ def edited(values: Mapping[str, Any], edit: str, stage: object) -> tuple[Values,
     return {"stages": changed, "loras": lora_values(loras), "start": start}, said
 
 
-def in_shape(values: Mapping[str, Any], width: object, height: object) -> Values:
+def with_proportions(values: Mapping[str, Any], width: object, height: object) -> Values:
     """Return the stages with sizes in the proportions ``width`` to ``height``.
 
     Raises:

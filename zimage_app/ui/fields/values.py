@@ -110,10 +110,10 @@ def request_data(values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(triggers, str):
         triggers = split_words(triggers)
     return {
-        "prompt": _filled(values["prompt"]),
-        "negative": _filled(values["negative"]),
+        "prompt": _text_or_empty(values["prompt"]),
+        "negative": _text_or_empty(values["negative"]),
         "triggers": triggers,
-        "loras": _filled_list(values["loras"]),
+        "loras": _list_or_empty(values["loras"]),
         "seed": _seed(values["seed"]),
         "variation_strength": values.get("variation_strength") or 0.0,
         "variation_seed": _seed(values.get("variation_seed")),
@@ -194,18 +194,18 @@ def _plain(model: type[BaseModel], field: str, value: object) -> object:
     return value
 
 
-def _filled(value: object) -> object:
+def _text_or_empty(value: object) -> object:
     """Return an empty text for the None of an emptied field."""
     return "" if value is None else value
 
 
-def _filled_list(value: object) -> object:
+def _list_or_empty(value: object) -> object:
     """Return an empty list for the None of an empty component."""
     return [] if value is None else value
 
 
 def _stripped(value: object) -> object:
-    return value.strip() if isinstance(value, str) else _filled(value)
+    return value.strip() if isinstance(value, str) else _text_or_empty(value)
 
 
 def _word_or_number(value: object) -> object:

@@ -35,7 +35,7 @@ async function load() {
   if (request !== newest) return;
   root.dataset.ready = "true";
   if (!data || data.error) {
-    told(data?.error || say("history_unreachable"));
+    showMessage(data?.error || say("history_unreachable"));
     return;
   }
   items = data.items;
@@ -45,7 +45,7 @@ async function load() {
   if (data.reading) setTimeout(load, 700);
 }
 
-function told(text, ...offers) {
+function showMessage(text, ...offers) {
   find(".said").textContent = text;
   find(".offers").replaceChildren(...offers);
 }
@@ -66,7 +66,7 @@ document.addEventListener("studio:pictures", async (event) => {
   if (what === "delete" || what === "undo") for (const id of ids) selected.delete(id);
   if (what === "undo") undoable = [];
   if (what === "undo") current = ids[0] || current;
-  told("");
+  showMessage("");
   if (!seen()) return;
   await load();
   if (root.contains(document.activeElement) || document.activeElement === document.body) focusCard();
@@ -79,12 +79,12 @@ function askToEmpty() {
     const gone = await page.order("empty", []);
     if (gone) page.tell(say("history_emptied", { count: gone.length }));
   });
-  told("", sure, dismiss());
+  showMessage("", sure, dismiss());
   sure.focus();
 }
 
 function dismiss() {
-  return makeButton("dismiss", "×", say("history_dismiss"), () => told(""));
+  return makeButton("dismiss", "×", say("history_dismiss"), () => showMessage(""));
 }
 
 function pack(ids) {
@@ -103,7 +103,7 @@ function pack(ids) {
 
 function compare(ids) {
   if (ids.length > mostSides) {
-    told(say("compare_at_most", { count: mostSides }), dismiss());
+    showMessage(say("compare_at_most", { count: mostSides }), dismiss());
     return;
   }
   document.dispatchEvent(new CustomEvent("studio:compare", { detail: { ids } }));
@@ -167,7 +167,7 @@ function fillCard(card, item) {
 }
 
 function drawPictures() {
-  const held = find(".days").contains(document.activeElement) ? document.activeElement : null;
+  const focused = find(".days").contains(document.activeElement) ? document.activeElement : null;
   const known = new Map(cards().map((card) => [card.dataset.picture, card]));
   const days = new Map();
   for (const item of items) {
@@ -187,7 +187,7 @@ function drawPictures() {
   find(".days").replaceChildren(...sections);
   rove();
   // Inserting the elements again removes the focus.
-  if (held) (find(".days").contains(held) ? held : cards()[0]?.querySelector(".open"))?.focus({ preventScroll: true });
+  if (focused) (find(".days").contains(focused) ? focused : cards()[0]?.querySelector(".open"))?.focus({ preventScroll: true });
 }
 
 function options(select, list, all, value) {
@@ -399,7 +399,7 @@ find(".model").onchange = () => filter({ model: find(".model").value });
 find(".starred").onclick = () => filter({ starred: !wanted.starred });
 find(".trash").onclick = () => {
   selected.clear();
-  told("");
+  showMessage("");
   find(".days").replaceChildren();
   filter({ trash: !wanted.trash });
 };

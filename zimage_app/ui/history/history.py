@@ -20,7 +20,7 @@ from zimage_app.ui.canvas.canvas import LABEL_LENGTH, shown_time
 Data = dict[str, Any]
 
 PAGE_SIZE = 60
-MAX_SIDES = 6
+MAX_COMPARED = 6
 """Maximum of pictures compared at once."""
 _MAX_IDS = 20_000
 _MAX_SEARCH = 400
@@ -49,7 +49,7 @@ def page_data(history: History, owner: str, asked: Mapping[str, str]) -> Data:
     }
 
 
-def sides_data(pictures: Iterable[SavedPicture], language: Language) -> Data:
+def comparison_data(pictures: Iterable[SavedPicture], language: Language) -> Data:
     """Return the settings of several pictures side by side."""
     pictures = list(pictures)
     sides = side_by_side([picture.record for picture in pictures])

@@ -17,7 +17,7 @@ from zimage_app.service.pictures.history import History
 from zimage_app.service.pictures.thumbnails import saved_thumbnail
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.studio import Studio
-from zimage_app.ui.history.history import MAX_SIDES, change, known_ids, page_data, sides_data
+from zimage_app.ui.history.history import MAX_COMPARED, change, comparison_data, known_ids, page_data
 from zimage_app.ui.words.i18n import say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -28,14 +28,14 @@ _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _MAX_ORDER = 2**20
 
 
-def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def history_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes: ``/history`` (GET a page, POST a change), ZIP, comparison, trashed thumbnails, stages."""
-    reader = _Reader(studio.history, first)
+    reader = _Reader(studio.history, default_language)
     return [
         Route("/history", reader.page),
         Route("/history", reader.change, methods=["POST"]),
         Route("/history/zip", reader.zip, methods=["POST"]),
-        Route("/history/sides", reader.sides),
+        Route("/history/sides", reader.comparison),
         Route("/history/trash/{picture_id}.jpg", reader.trashed),
         Route("/history/{picture_id}/stage{number:int}.png", reader.stage),
     ]
@@ -44,21 +44,21 @@ def history_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 class _Reader:
     """The handlers of these routes, for one history."""
 
-    def __init__(self, history: History, first: LanguageChoice) -> None:
+    def __init__(self, history: History, default_language: LanguageChoice) -> None:
         self._history = history
-        self._first = first
+        self._default_language = default_language
 
     def page(self, request: Request) -> Response:
         return self._answer(request, lambda: page_data(self._history, owner_of(request), dict(request.query_params)))
 
     async def change(self, request: Request) -> Response:
-        order = await order_of(request)
+        order = await json_body(request)
         return await run_in_threadpool(self._answer, request, lambda: change(self._history, owner_of(request), order))
 
-    def sides(self, request: Request) -> Response:
-        ids = known_ids(request.query_params.get("ids", ""))[:MAX_SIDES]
+    def comparison(self, request: Request) -> Response:
+        ids = known_ids(request.query_params.get("ids", ""))[:MAX_COMPARED]
         pictures = [found for each in dict.fromkeys(ids) if (found := self._found(each, request))]
-        return self._answer(request, lambda: sides_data(pictures, language_of(request, self._first)))
+        return self._answer(request, lambda: comparison_data(pictures, language_of(request, self._default_language)))
 
     async def trashed(self, request: Request) -> Response:
         found = await run_in_threadpool(self._found, request.path_params["picture_id"], request, trashed=True)
@@ -90,17 +90,17 @@ class _Reader:
             return None
 
     def _missing(self, request: Request) -> Response:
-        return PlainTextResponse(say("picture_gone", language_of(request, self._first)), 404, headers=_NOW)
+        return PlainTextResponse(say("picture_gone", language_of(request, self._default_language)), 404, headers=_NOW)
 
     def _answer(self, request: Request, work: Callable[[], dict[str, object]]) -> Response:
         try:
             return JSONResponse(work(), headers=_NOW)
         except StudioError as error:
             status = 422 if isinstance(error, RequestError) else 500
-            return JSONResponse({"error": error.to(language_of(request, self._first))}, status, headers=_NOW)
+            return JSONResponse({"error": error.to(language_of(request, self._default_language))}, status, headers=_NOW)
 
 
-async def order_of(request: Request, most: int = _MAX_ORDER) -> object:
+async def json_body(request: Request, most: int = _MAX_ORDER) -> object:
     """Return the parsed JSON body; None where it can't be parsed or has more than ``most`` bytes."""
     body = bytearray()
     async for chunk in request.stream():

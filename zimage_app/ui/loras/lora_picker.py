@@ -65,7 +65,7 @@ def library_data(studio: Studio, model: str, language: Language, *, refresh: boo
     return [entry_data(entry, width, language, loras.known_sha256(entry)) for entry in loras.entries(refresh=refresh)]
 
 
-def lora_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes of the library.
 
     ``/loras.json?model=NAME``, which reads the folders again with ``&refresh``; ``/lora.jpg?name=NAME``, the
@@ -74,7 +74,7 @@ def lora_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
 
     async def library(request: Request) -> Response:
         model = request.query_params.get("model") or studio.default_model
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         try:
             data = await run_in_threadpool(
                 library_data, studio, model, language, refresh="refresh" in request.query_params
@@ -88,7 +88,7 @@ def lora_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
             entry = await run_in_threadpool(studio.loras.find, request.query_params.get("name", ""))
             return PlainTextResponse(await HASHES.run(studio.loras.sha256, entry), headers=_NOW)
         except StudioError as error:
-            return PlainTextResponse(error.to(language_of(request, first)), 404, headers=_NOW)
+            return PlainTextResponse(error.to(language_of(request, default_language)), 404, headers=_NOW)
 
     async def picture(request: Request) -> Response:
         data = await THUMBNAILS.run(studio.loras.thumbnail, request.query_params.get("name", ""))

@@ -6,7 +6,7 @@ const root = element.querySelector(".loras");
 const { most, strongest, step } = props.limits;
 
 let library = new Map(); // name -> the server's data
-let told = ""; // the response that it was parsed from
+let lastResponse = ""; // the response that it was parsed from
 let model = "";
 let every = []; // numbers, from 1, of all stages
 let stages = []; // numbers of the enabled stages
@@ -92,7 +92,7 @@ function facts(entry) {
 }
 
 function remarks(use, entry) {
-  if (!entry) return told ? [say("lora_gone")] : [];
+  if (!entry) return lastResponse ? [say("lora_gone")] : [];
   const another = use.sha256 && entry.sha256 && use.sha256 !== entry.sha256;
   return [entry.problem, ...entry.warnings, another ? say("lora_another") : ""].filter(Boolean);
 }
@@ -300,7 +300,7 @@ async function keep(entry, said, answer) {
   answer.textContent = reply.error || say("lora_saved");
   answer.dataset.kind = reply.error ? "error" : "";
   if (reply.entry) learn(reply.entry);
-  told = ""; // draw the next response in any case
+  lastResponse = ""; // draw the next response in any case
 }
 
 // Shows the new trigger words in the rows at once, without redrawing the form that was typed into.
@@ -319,8 +319,8 @@ async function fetchLibrary(refresh) {
   const answer = await fetch(`loras.json?${query}`).catch(() => null);
   if (!answer || !answer.ok) return false;
   const text = await answer.text();
-  if (text === told) return true; // a redraw would take the focus from a field
-  told = text;
+  if (text === lastResponse) return true; // a redraw would take the focus from a field
+  lastResponse = text;
   library = new Map(JSON.parse(text).map((entry) => [entry.name, entry]));
   draw();
   if (dialog) drawCards();
@@ -363,7 +363,7 @@ function drawCards() {
   dialog.querySelector(".count").textContent = say("lora_count", { shown: found.length, all: library.size });
   const empty = dialog.querySelector(".empty");
   empty.hidden = found.length > 0;
-  empty.textContent = !told ? "" : library.size ? say("lora_no_match") : say("lora_empty");
+  empty.textContent = !lastResponse ? "" : library.size ? say("lora_no_match") : say("lora_empty");
   drawMore();
 }
 
@@ -382,7 +382,7 @@ function drawPressed() {
 }
 
 // Arrow keys move the focus between the cards.
-function walk(event) {
+function moveFocus(event) {
   const cards = [...dialog.querySelectorAll(".card:not(:disabled)")];
   const here = cards.indexOf(document.activeElement);
   const across = Math.max(1, cards.filter((card) => card.offsetTop === cards[0].offsetTop).length);
@@ -417,7 +417,7 @@ function openPicker() {
   const foot = make("footer");
   foot.append(make("span", "count"), make("span", "full"));
   dialog.append(head, body, foot);
-  dialog.onkeydown = walk;
+  dialog.onkeydown = moveFocus;
   dialog.onclick = (event) => event.target === dialog && dialog.close();
   dialog.onclose = () => {
     dialog.remove();

@@ -5,8 +5,8 @@ const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".many");
 const part = (selector) => root.querySelector(selector);
-const quiet = 500; // milliseconds without typing before the server is asked
-const pace = 1000; // milliseconds between two requests while groups are unfinished
+const debounceMs = 500; // milliseconds without typing before the server is asked
+const pollMs = 1000; // milliseconds between two requests while groups are unfinished
 const largest = 3 * 2 ** 20; // bytes of a file
 const axes = ["x", "y", "z"];
 const whole = ["prompt~", "prompt", "negative", "lora", "preset", "size", "seed", "variation_strength"];
@@ -25,9 +25,9 @@ async function ask(order) {
 }
 
 function tell(box, answer) {
-  const told = box.querySelector(".told");
-  told.dataset.kind = answer.error ? "error" : "";
-  told.textContent = answer.error || [answer.told, ...(answer.notes || [])].filter(Boolean).join(" ");
+  const message = box.querySelector(".told");
+  message.dataset.kind = answer.error ? "error" : "";
+  message.textContent = answer.error || [answer.told, ...(answer.notes || [])].filter(Boolean).join(" ");
 }
 
 // Grids: the lists of settings to vary
@@ -129,7 +129,7 @@ function planLater() {
   clearTimeout(planning);
   grid.seed = "";
   part(".grid .begin").disabled = true;
-  if (shown) planning = setTimeout(plan, quiet);
+  if (shown) planning = setTimeout(plan, debounceMs);
 }
 
 function plan() {
@@ -259,17 +259,17 @@ function draw(data) {
   tell(part(".groups"), data);
   if (data.error) return;
   const list = part(".groups ul");
-  const told = JSON.stringify(data);
-  if (list.dataset.told !== told) {
+  const response = JSON.stringify(data);
+  if (list.dataset.response !== response) {
     const focus = list.contains(document.activeElement) && document.activeElement;
     const row = focus && focus.closest("li").dataset.group;
     list.replaceChildren(...data.groups.map(makeGroup));
     if (row) list.querySelector(`[data-group="${row}"] .${focus.className}`)?.focus();
-    list.dataset.told = told;
+    list.dataset.response = response;
   }
   part(".none").hidden = data.groups.length > 0;
   clearTimeout(looking);
-  if (shown && data.groups.some((group) => !group.finished)) looking = setTimeout(look, pace);
+  if (shown && data.groups.some((group) => !group.finished)) looking = setTimeout(look, pollMs);
 }
 
 const look = async () => draw(await ask());

@@ -21,7 +21,7 @@ from zimage_app.service.many.grids.axes import axis_title, parse_axis
 from zimage_app.service.rules.permissions import for_strangers, may_see
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import request_data
-from zimage_app.ui.history.history_routes import order_of
+from zimage_app.ui.history.history_routes import json_body
 from zimage_app.ui.words.i18n import WORDS, say
 from zimage_app.web.guard import MAX_BODY
 from zimage_app.web.language import LanguageChoice, language_of
@@ -34,11 +34,11 @@ _LISTED = 12
 _AXES = {"x": "X", "y": "Y", "z": "Z"}
 
 
-def many_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes ``/many.json`` (GET the visitor's groups, POST an order) and ``/many/GROUP/FILE``."""
 
     def answer(request: Request, work: Callable[[], Data]) -> Response:
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         try:
             return JSONResponse(work(), headers=_HEADERS)
         except StudioError as error:
@@ -49,9 +49,9 @@ def many_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
         return answer(request, lambda: groups_data(studio, owner_of(request)))
 
     async def change(request: Request) -> Response:
-        order = await order_of(request, MAX_BODY)
+        order = await json_body(request, MAX_BODY)
         given = order if isinstance(order, dict) else {}
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         work = _Orders(studio, owner_of(request), language, given).carry_out
         try:
             return await HANDED_IN.run(answer, request, work)
@@ -62,7 +62,7 @@ def many_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
         view = _own(studio, owner_of(request), request.path_params["group_id"])
         path = studio.groups.file(view, request.path_params["name"]) if view else None
         if path is None:
-            return PlainTextResponse(say("many_gone", language_of(request, first)), 404, headers=_HEADERS)
+            return PlainTextResponse(say("many_gone", language_of(request, default_language)), 404, headers=_HEADERS)
         kind = "attachment" if "download" in request.query_params else "inline"
         return FileResponse(path, filename=path.name, content_disposition_type=kind, headers=_HEADERS)
 

@@ -44,7 +44,7 @@ def panel_function(studio: Studio) -> Callable[[Mapping[str, Any]], Data]:
         try:
             extra = _do(studio, order, language)
         except StudioError as error:
-            extra = {"notice": _said(error).to(language)}
+            extra = {"notice": _error_text(error).to(language)}
         except Exception:
             log.exception("the model panel failed")
             extra = {"notice": say("internal", language)}
@@ -130,7 +130,7 @@ def _row(view: ModelView, language: Language, about: tuple[Text, ...], *, suits:
 def _progress(fetch: FetchView, titles: Mapping[str, str], language: Language) -> Data:
     progress = fetch.progress
     if fetch.error is not None:
-        text = _said(fetch.error).to(language)
+        text = _error_text(fetch.error).to(language)
     elif fetch.state == "fetching" and progress is not None:
         text = progress.text.to(language)
     else:
@@ -145,7 +145,7 @@ def _progress(fetch: FetchView, titles: Mapping[str, str], language: Language) -
     }
 
 
-def _said(error: StudioError) -> Text:
+def _error_text(error: StudioError) -> Text:
     return error.on_page if isinstance(error, FetchError) else error.text
 
 

@@ -4,7 +4,7 @@ const page = window.studio;
 const { make } = page;
 const box = element.querySelector(".models");
 const list = box.querySelector("ul");
-const pace = 1000; // milliseconds between two requests while a download runs
+const pollMs = 1000; // milliseconds between two requests while a download runs
 const names = { huggingface: "Hugging Face", modelscope: "ModelScope 魔搭" };
 
 let shown = { models: [], sources: [], progress: null };
@@ -50,7 +50,7 @@ function show(answer) {
   const ready = JSON.stringify(answer.models.filter((model) => model.state === "ready").map((model) => model.name));
   if (ready !== chosen) trigger("arrived");
   chosen = ready;
-  if (answer.progress?.running) timer = setTimeout(() => order("view"), pace);
+  if (answer.progress?.running) timer = setTimeout(() => order("view"), pollMs);
 }
 
 function ask(name, source) {
@@ -137,8 +137,8 @@ function draw() {
   if (devices.length > 2 && shown.allowed) rows.push(deviceRow());
   if (shown.notice) rows.unshift(make("li", "wrong", shown.notice));
   // Keep the keyboard focus on the same element.
-  const held = document.activeElement?.closest?.(".models li") && document.activeElement;
-  const place = held ? [held.closest("li").dataset.name, held.tagName, held.textContent] : null;
+  const focused = document.activeElement?.closest?.(".models li") && document.activeElement;
+  const place = focused ? [focused.closest("li").dataset.name, focused.tagName, focused.textContent] : null;
   list.replaceChildren(...rows);
   if (!place) return;
   const same = (node) => node.closest("li").dataset.name === place[0] && node.textContent === place[2];

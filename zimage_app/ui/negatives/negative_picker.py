@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from zimage_app.domain.errors import RequestError, StudioError
-from zimage_app.domain.negatives import Help, NegativeCategory, NegativeEntry, helped, phrases, toggled
+from zimage_app.domain.negatives import NagNeed, NegativeCategory, NegativeEntry, nag_need, phrases, toggled
 from zimage_app.domain.request import Nag, parse_request
 from zimage_app.domain.text import Language, language_named
 from zimage_app.service.library.negatives.library import MINE
@@ -65,20 +65,20 @@ def state_data(studio: Studio, text: str, settings: object) -> Data:
     """Return a negative prompt's phrases, its number of tokens, and what NAG would cost in stages that ignore it."""
     values = settings if isinstance(settings, Mapping) else {}
     model = str(values.get("model") or studio.default_model)
-    found = _help(values) if text.strip() else None
+    found = _nag_need(values) if text.strip() else None
     return {
         "phrases": phrases(text),
         "tokens": studio.tokens(model, text) if text.strip() else 0,
-        "guide": _help_data(found) if found else None,
+        "guide": _nag_need_data(found) if found else None,
     }
 
 
-def guide_values(values: Mapping[str, Any]) -> Values:
+def nag_values(values: Mapping[str, Any]) -> Values:
     """Return ``stages`` with NAG on where the negative prompt has no effect; empty where none needs it.
 
     Also empty while settings are half-typed.
     """
-    found = _help(values)
+    found = _nag_need(values)
     if found is None:
         return {}
     nag = {"nag": True} | {f"nag.{name}": value for name, value in Nag().model_dump().items()}
@@ -86,15 +86,15 @@ def guide_values(values: Mapping[str, Any]) -> Values:
     return {"stages": [stage | nag if number in found.stages else stage for number, stage in enumerate(stages)]}
 
 
-def _help(values: Mapping[str, Any]) -> Help | None:
+def _nag_need(values: Mapping[str, Any]) -> NagNeed | None:
     try:
         asked = parse_request(request_data({**values, "prompt": "-"}))
-        return helped(asked.running)
+        return nag_need(asked.running)
     except (KeyError, StudioError):  # half-typed; the check on Generate names the field
         return None
 
 
-def _help_data(found: Help) -> Data:
+def _nag_need_data(found: NagNeed) -> Data:
     stages = ", ".join(str(number + 1) for number in found.stages)
     return {"stages": stages, "percent": f"{100 * found.extra:.0f}"}
 

@@ -5,7 +5,7 @@ const { make, makeButton, say } = page;
 const root = element.querySelector(".negatives");
 const part = (name) => root.querySelector(name);
 const plain = (text) => text.normalize("NFKC").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
-const quiet = 200; // milliseconds without a change, before the server is asked
+const debounceMs = 200; // milliseconds without a change, before the server is asked
 const starred = "★"; // name of the category of favourites
 
 let library = { categories: [], favourites: [], allowed: false };
@@ -46,8 +46,8 @@ async function look() {
   chosen = new Set(answer.phrases.map(plain));
   const entries = library.categories.flatMap((each) => each.entries);
   const count = entries.filter((entry) => chosen.has(plain(entry.text))).length;
-  const told = [count ? say("negatives_chosen", { count }) : "", answer.tokens ? say("negatives_tokens", { tokens: answer.tokens }) : ""];
-  part(".count").textContent = told.filter(Boolean).join(" · ");
+  const counts = [count ? say("negatives_chosen", { count }) : "", answer.tokens ? say("negatives_tokens", { tokens: answer.tokens }) : ""];
+  part(".count").textContent = counts.filter(Boolean).join(" · ");
   part(".guide").hidden = !answer.guide;
   if (answer.guide) part(".guide button").textContent = say("negatives_guide", answer.guide);
   drawPressed();
@@ -60,9 +60,9 @@ async function change(order) {
   part(".answer").textContent = answer ? answer.error || "" : say("negatives_unreachable");
   if (!answer || answer.error) return false;
   library = answer;
-  const held = root.contains(document.activeElement) && document.activeElement.dataset?.key;
+  const focused = root.contains(document.activeElement) && document.activeElement.dataset?.key;
   draw();
-  if (held) root.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus();
+  if (focused) root.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   look();
   return true;
 }
@@ -147,7 +147,7 @@ part(".categories").setAttribute("aria-label", say("negatives"));
 part(".entries").setAttribute("aria-label", say("negatives"));
 part(".refresh").textContent = say("negatives_refresh");
 part(".refresh").onclick = () => change({ do: "refresh" });
-part(".guide button").onclick = () => trigger("guide");
+part(".guide button").onclick = () => trigger("enable_nag");
 part(".own button").textContent = say("negatives_add");
 const inputs = { "input[type=search]": "negatives_search", ".own .text": "negatives_new", ".own .meaning": "negatives_new_meaning" };
 for (const [name, key] of Object.entries(inputs)) {
@@ -172,6 +172,6 @@ part("details").ontoggle = () => {
 document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
   clearTimeout(timer);
-  timer = setTimeout(look, quiet);
+  timer = setTimeout(look, debounceMs);
 });
 change({ do: "library" });

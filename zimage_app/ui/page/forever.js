@@ -2,9 +2,9 @@
 // pressed, a run fails or is refused, or it is switched off. props.value counts the rounds, by which seeds count up.
 const page = window.studio;
 const button = element.querySelector(".forever");
-const pace = 1000; // milliseconds between two requests of the queue
+const pollMs = 1000; // milliseconds between two requests of the queue
 const isOn = () => button.getAttribute("aria-pressed") === "true";
-let asked = false; // a job of the present round was submitted
+let submitted = false; // a job of the present round was submitted
 let ours = false; // the click on Generate comes from this script
 let timer = 0;
 
@@ -16,20 +16,20 @@ function count(rounds) {
 function set(on) {
   clearInterval(timer);
   button.setAttribute("aria-pressed", String(on));
-  asked = on && !document.querySelector("#stop").disabled; // a running job counts as the first round
+  submitted = on && !document.querySelector("#stop").disabled; // a running job counts as the first round
   count(0);
-  if (on) timer = setInterval(look, pace);
+  if (on) timer = setInterval(look, pollMs);
 }
 
 async function look() {
-  if (!asked) return;
+  if (!submitted) return;
   const answer = await fetch("queue.json", { cache: "no-store" }).catch(() => null);
   const queue = await answer?.json().catch(() => null);
-  if (queue?.jobs?.length === 0 && asked && isOn()) again();
+  if (queue?.jobs?.length === 0 && submitted && isOn()) again();
 }
 
 function again() {
-  asked = false;
+  submitted = false;
   count(props.value + 1);
   // Wait until Gradio has taken over the new count.
   setTimeout(() => {
@@ -48,6 +48,6 @@ button.title = page.say("forever");
 button.setAttribute("aria-label", page.say("forever"));
 button.onclick = () => set(!isOn());
 document.addEventListener("click", pressed, true);
-document.addEventListener("studio:asked", () => (asked = isOn()));
+document.addEventListener("studio:submitted", () => (submitted = isOn()));
 document.addEventListener("studio:refused", () => isOn() && set(false));
 document.addEventListener("studio:job", (event) => ["failed", "cancelled"].includes(event.detail) && isOn() && set(false));

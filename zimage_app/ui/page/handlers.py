@@ -40,7 +40,7 @@ from zimage_app.ui.canvas.canvas import Data, idle_data, job_data, lost_data
 from zimage_app.ui.canvas.examples import EXAMPLES
 from zimage_app.ui.drop.drop import imported_values
 from zimage_app.ui.fields.controls import element_id
-from zimage_app.ui.fields.stage_edits import edited, in_shape, resized
+from zimage_app.ui.fields.stage_edits import edited, resized, with_proportions
 from zimage_app.ui.fields.values import (
     COUNT,
     Values,
@@ -55,7 +55,7 @@ from zimage_app.ui.fields.values import (
     start_value,
 )
 from zimage_app.ui.history.history import item_data
-from zimage_app.ui.negatives.negative_picker import guide_values
+from zimage_app.ui.negatives.negative_picker import nag_values
 from zimage_app.ui.presets.preset_bar import preset_card, preset_named, preset_values
 from zimage_app.ui.words.i18n import card_key, say
 from zimage_app.web.language import LanguageChoice, language_of
@@ -65,14 +65,14 @@ log = logging.getLogger(__name__)
 
 Updates = dict[Component, Any]
 
-_PATIENCE = 0.5
+_WATCH_INTERVAL = 0.5
 """Maximum seconds between two updates to a tab; Gradio notices that a tab is closed when it sends an update."""
 _STRIP_LENGTH = 24
 NO_NOTICE: Data = {"text": ""}
 
 
 @dataclass(frozen=True)
-class Widgets:
+class PageComponents:
     """The components that handlers read and update."""
 
     fields: dict[str, Component]
@@ -81,24 +81,26 @@ class Widgets:
     notice: Component
     examples: Component
     stop: Component
-    asked: Component
+    submitted_job: Component
     """Holds the id of the job that this tab submitted last."""
     job: Component
     """Holds the id of the job on the canvas."""
-    remade: Component
+    repeated: Component
     """Holds the ids of a picture and of the job that repeats it, or an empty list."""
 
 
 class Handlers:
     """The page's handlers for one studio."""
 
-    def __init__(self, studio: Studio, widgets: Widgets, words: gr.I18n, first: LanguageChoice) -> None:
+    def __init__(
+        self, studio: Studio, components: PageComponents, words: gr.I18n, default_language: LanguageChoice
+    ) -> None:
         self._studio = studio
-        self._at = widgets
+        self._components = components
         self._words = words
         self._translated = {card.name for card in studio.cards()}
         """Names of the models whose texts are in ``words``; models added later are translated on the server."""
-        self._first = first
+        self._default_language = default_language
 
     def generate(self, request: gr.Request, rounds: object, *inputs: Any) -> Updates:
         """Submit the picture or pictures that the fields describe; ``follow`` shows them.
@@ -108,12 +110,12 @@ class Handlers:
 
         def queued() -> Updates:
             values = self._values(inputs)
-            asked, count = parse_request(request_data(values)), values[COUNT]
+            parsed, count = parse_request(request_data(values)), values[COUNT]
             model, owner = str(values["model"]), owner_of(_visitor(request))
-            requests = counted(asked, count, rounds if isinstance(rounds, int) else 0)
+            requests = counted(parsed, count, rounds if isinstance(rounds, int) else 0)
             group = new_group() if len(requests) > 1 else ""
             ids = self._studio.submit_group(requests, model, owner, group)
-            return {self._at.asked: ids[-1], self._at.notice: NO_NOTICE}
+            return {self._components.submitted_job: ids[-1], self._components.notice: NO_NOTICE}
 
         return self._guarded(queued, request)
 
@@ -126,9 +128,12 @@ class Handlers:
                 raise RequestError("name", Text("is no example", "没有这个示例"))
             prompt = example.prompt.to(self._language(request))
             values = self._values(inputs) | {"prompt": prompt}
-            asked = parse_request(request_data(values) | {"seed": example.seed})
-            job_id = self._studio.submit(asked, str(values["model"]), owner_of(_visitor(request)))
-            return self._filled({"prompt": prompt}) | {self._at.asked: job_id, self._at.notice: NO_NOTICE}
+            parsed = parse_request(request_data(values) | {"seed": example.seed})
+            job_id = self._studio.submit(parsed, str(values["model"]), owner_of(_visitor(request)))
+            return self._field_updates({"prompt": prompt}) | {
+                self._components.submitted_job: job_id,
+                self._components.notice: NO_NOTICE,
+            }
 
         return self._guarded(queued, request)
 
@@ -140,9 +145,13 @@ class Handlers:
             owner = owner_of(_visitor(request))
             before = self._studio.picture(picture_id, owner)
             if before is None:
-                return {self._at.notice: _notice("error", say("picture_gone", self._language(request)))}
+                return {self._components.notice: _notice("error", say("picture_gone", self._language(request)))}
             job_id = self._studio.submit(before.record.request, before.record.model, owner)
-            return {self._at.asked: job_id, self._at.remade: [picture_id, job_id], self._at.notice: NO_NOTICE}
+            return {
+                self._components.submitted_job: job_id,
+                self._components.repeated: [picture_id, job_id],
+                self._components.notice: NO_NOTICE,
+            }
 
         return self._guarded(queued, request)
 
@@ -152,11 +161,11 @@ class Handlers:
         def queued() -> Updates:
             source = self._source(request, event)
             if source is None:
-                return {self._at.notice: _notice("error", say("picture_gone", self._language(request)))}
+                return {self._components.notice: _notice("error", say("picture_gone", self._language(request)))}
             before, model = source
             given = {name: value for name in Another.model_fields if (value := getattr(event, name, None)) is not None}
             job_id = self._studio.submit(another(before, parse_as(Another, given)), model, owner_of(_visitor(request)))
-            return {self._at.asked: job_id, self._at.notice: NO_NOTICE}
+            return {self._components.submitted_job: job_id, self._components.notice: NO_NOTICE}
 
         return self._guarded(queued, request)
 
@@ -167,11 +176,11 @@ class Handlers:
             owner, language = owner_of(_visitor(request)), self._language(request)
             before = self._studio.picture(str(getattr(event, "id", "")), owner)
             if before is None:
-                return {self._at.notice: _notice("error", say("picture_gone", language))}
+                return {self._components.notice: _notice("error", say("picture_gone", language))}
             stage = getattr(event, "stage", 1)
             start = parse_as(StartPicture, {"picture": self._studio.kept_input(before, owner).sha256, "stage": stage})
             said = _notice("info", say("started_from", language, stage=start.stage))
-            return self._filled({"start": start_value(start)}) | {self._at.notice: said}
+            return self._field_updates({"start": start_value(start)}) | {self._components.notice: said}
 
         return self._guarded(settings, request)
 
@@ -182,52 +191,55 @@ class Handlers:
             owner, language = owner_of(_visitor(request)), self._language(request)
             before = self._studio.picture(str(getattr(event, "id", "")), owner)
             if before is None:
-                return {self._at.notice: _notice("error", say("picture_gone", language))}
-            asked = parse_as(Upscaling, {"upscaler": getattr(event, "upscaler", None) or None})
+                return {self._components.notice: _notice("error", say("picture_gone", language))}
+            upscaling = parse_as(Upscaling, {"upscaler": getattr(event, "upscaler", None) or None})
             model = before.record.model
-            enlarging = self._studio.upscaled(before, asked, model, owner)
+            enlarging = self._studio.upscaled(before, upscaling, model, owner)
             job_id = self._studio.submit(enlarging, model, owner)
-            return {self._at.asked: job_id, self._at.notice: _notice("info", resized_by(enlarging).to(language))}
+            return {
+                self._components.submitted_job: job_id,
+                self._components.notice: _notice("info", resized_by(enlarging).to(language)),
+            }
 
         return self._guarded(queued, request)
 
-    async def compare(self, request: gr.Request, remade: list[str]) -> AsyncIterator[Updates]:
+    async def compare(self, request: gr.Request, repeated: list[str]) -> AsyncIterator[Updates]:
         """Wait for the job that repeats a picture, then report whether the pixels are the same."""
 
         async def run() -> AsyncIterator[Updates]:
-            if not remade:
+            if not repeated:
                 return
-            picture_id, job_id = remade
+            picture_id, job_id = repeated
             view = None
-            async for newest in self._studio.watch(job_id, _PATIENCE):
+            async for newest in self._studio.watch(job_id, _WATCH_INTERVAL):
                 view = newest
-                yield {self._at.remade: gr.skip()}  # without changes, so that Gradio notices a closed tab
+                yield {self._components.repeated: gr.skip()}  # without changes, so that Gradio notices a closed tab
             before = await run_in_threadpool(self._studio.picture, picture_id, owner_of(_visitor(request)))
             if view is not None and view.picture is not None and before is not None:
                 text = await run_in_threadpool(_same_pixels, before, view.picture)
                 language = self._language(request)
                 said = say("again_same", language, sentence=text.to(language))
-                yield {self._at.notice: _notice("info", said), self._at.remade: []}
+                yield {self._components.notice: _notice("info", said), self._components.repeated: []}
 
         async for updates in self._guarded_run(run(), request):
             yield updates
 
-    async def follow(self, request: gr.Request, asked: str) -> AsyncIterator[Updates]:
+    async def follow(self, request: gr.Request, submitted_job: str) -> AsyncIterator[Updates]:
         """Show this browser's jobs one after another until all are over.
 
         Without an open job, show the one that the tab submitted last; without that too, an empty canvas.
         """
 
         async def run() -> AsyncIterator[Updates]:
-            job_id = self._current(request) or asked
+            job_id = self._current(request) or submitted_job
             if not job_id:
                 strip = await run_in_threadpool(self._strip, request)
-                yield {self._at.canvas: {"job": idle_data(self._language(request)), "strip": strip}}
+                yield {self._components.canvas: {"job": idle_data(self._language(request)), "strip": strip}}
             while job_id:
                 async for updates in self._watch(job_id, request):
                     yield updates
                 job_id = self._current(request)
-            yield {self._at.stop: gr.update(interactive=False, value=self._words("stop"))}
+            yield {self._components.stop: gr.update(interactive=False, value=self._words("stop"))}
 
         async for updates in self._guarded_run(run(), request):
             yield updates
@@ -244,9 +256,11 @@ class Handlers:
             before, language = self._values(inputs), self._language(request)
             card = self._studio.card(str(before["model"]))
             values = stages_values(card.stages)
-            updates = self._card_updates(card, language) | self._filled(values)
+            updates = self._card_updates(card, language) | self._field_updates(values)
             if all(before["stages"] != stages_values(one.stages)["stages"] for one in self._studio.cards()):
-                updates[self._at.notice] = _notice("info", say("model_stages", language)) | _undo(before, values)
+                updates[self._components.notice] = _notice("info", say("model_stages", language)) | _undo(
+                    before, values
+                )
             return updates
 
         return self._guarded(settings, request)
@@ -254,7 +268,7 @@ class Handlers:
     def models_arrived(self, request: gr.Request) -> Updates:
         """Update the list of models after the set of usable ones has changed."""
         choices = self._choices(self._language(request))
-        return self._guarded(lambda: {self._at.fields["model"]: gr.update(choices=choices)}, request)
+        return self._guarded(lambda: {self._components.fields["model"]: gr.update(choices=choices)}, request)
 
     def edit_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
         """Add, copy, move or remove a stage; offer to undo a removal."""
@@ -265,10 +279,10 @@ class Handlers:
             values, said = edited(before, edit, stage)
             sentences = [text.to(language) for text in said]
             if edit != "remove":
-                return self._filled(values) | {self._at.notice: _notice("info", " ".join(sentences))}
+                return self._field_updates(values) | {self._components.notice: _notice("info", " ".join(sentences))}
             sentences.insert(0, say("stage_removed", language, stage=int(str(stage)) + 1))
-            return self._filled(values) | {
-                self._at.notice: _notice("info", " ".join(sentences)) | _undo(before, values)
+            return self._field_updates(values) | {
+                self._components.notice: _notice("info", " ".join(sentences)) | _undo(before, values)
             }
 
         return self._guarded(settings, request)
@@ -278,7 +292,7 @@ class Handlers:
 
         def settings() -> Updates:
             sides = (getattr(event, name, None) for name in ("width", "height"))
-            return self._filled(in_shape(self._values(inputs), *sides))
+            return self._field_updates(with_proportions(self._values(inputs), *sides))
 
         return self._guarded(settings, request)
 
@@ -287,7 +301,7 @@ class Handlers:
 
         def settings() -> Updates:
             size, base = (getattr(event, name, None) for name in ("size", "base"))
-            return self._filled(resized(self._values(inputs), size, base)) | {self._at.notice: NO_NOTICE}
+            return self._field_updates(resized(self._values(inputs), size, base)) | {self._components.notice: NO_NOTICE}
 
         return self._guarded(settings, request)
 
@@ -298,15 +312,15 @@ class Handlers:
             before = self._values(inputs)
             values: Values = {"stages": [stage | {"seed": "follow"} for stage in page_stages(before)]}
             said = _notice("info", say("seeds_released", self._language(request)))
-            return self._filled(values) | {self._at.notice: said | _undo(before, values)}
+            return self._field_updates(values) | {self._components.notice: said | _undo(before, values)}
 
         return self._guarded(settings, request)
 
-    def guide(self, request: gr.Request, *inputs: Any) -> Updates:
+    def enable_nag(self, request: gr.Request, *inputs: Any) -> Updates:
         """Turn on NAG in the stages where the negative prompt would have no effect."""
 
         def settings() -> Updates:
-            return self._filled(guide_values(self._values(inputs)))
+            return self._field_updates(nag_values(self._values(inputs)))
 
         return self._guarded(settings, request)
 
@@ -324,7 +338,7 @@ class Handlers:
             values: Values = request_values(usual, self._studio.card(str(before["model"])))
             del values["prompt"]
             notice = _notice("info", say("presets_reset_done", self._language(request))) | _undo(before, values)
-            return self._filled(values) | {self._at.notice: notice}
+            return self._field_updates(values) | {self._components.notice: notice}
 
         return self._guarded(settings, request)
 
@@ -335,9 +349,9 @@ class Handlers:
             owner = owner_of(_visitor(request))
             pictures = self._studio.today(owner, 1) if owner else ()
             if not pictures:
-                return {self._at.notice: _notice("info", say("seed_none_yet", self._language(request)))}
+                return {self._components.notice: _notice("info", say("seed_none_yet", self._language(request)))}
             seed = str(pictures[0].record.seeds[0])
-            return self._filled({"seed": seed}) | {self._at.notice: NO_NOTICE}
+            return self._field_updates({"seed": seed}) | {self._components.notice: NO_NOTICE}
 
         return self._guarded(seed, request)
 
@@ -345,7 +359,7 @@ class Handlers:
         """Fill in the settings of a saved picture or of a stopped run."""
         return self._guarded(lambda: self._reuse(request, event), request)
 
-    def fill_in(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
+    def import_settings(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
         """Fill in a file's settings, and its model where that is available; otherwise keep the present model."""
 
         def settings() -> Updates:
@@ -354,30 +368,34 @@ class Handlers:
             names = {card.name for card in self._studio.cards()}
             card = self._studio.card(model if model in names else present)
             values = imported_values(given, card)
-            updates = self._filled(values) | self._card_updates(card, language)
-            return updates | {self._at.notice: _notice("info", say("drop_filled", language))}
+            updates = self._field_updates(values) | self._card_updates(card, language)
+            return updates | {self._components.notice: _notice("info", say("drop_filled", language))}
 
         return self._guarded(settings, request)
 
-    def put_back(self, request: gr.Request, event: gr.EventData) -> Updates:
+    def undo(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Undo a change: fill in the earlier values, which the page sends."""
 
         def settings() -> Updates:
             given = getattr(event, "values", None)
             language = self._language(request)
-            values = {name: given[name] for name in self._at.fields if name in given} if isinstance(given, dict) else {}
+            values = (
+                {name: given[name] for name in self._components.fields if name in given}
+                if isinstance(given, dict)
+                else {}
+            )
             names = {card.name for card in self._studio.cards()}
             name = str(values.pop("model", ""))
             card = self._studio.card(name if name in names else self._studio.default_model)
-            updates = self._filled(values) | self._card_updates(card, language)
-            return updates | {self._at.notice: _notice("info", say("undone", language))}
+            updates = self._field_updates(values) | self._card_updates(card, language)
+            return updates | {self._components.notice: _notice("info", say("undone", language))}
 
         return self._guarded(settings, request)
 
     def restore(self, request: gr.Request, saved: object) -> Updates:
         """Fill in the settings saved in this browser; replace those that are no longer valid, with a notice."""
         if not isinstance(saved, Mapping):
-            return {self._at.notice: NO_NOTICE}
+            return {self._components.notice: NO_NOTICE}
         return self._guarded(lambda: self._restore(saved, self._language(request)), request)
 
     # Helpers.
@@ -391,24 +409,29 @@ class Handlers:
         """Show a job until it is over, or until another job of this browser runs while this one waits."""
         language = self._language(request)
         strip = await run_in_threadpool(self._strip, request)
-        yield {self._at.job: job_id, self._at.stop: gr.update(interactive=True, value=self._words("stop"))}
+        yield {
+            self._components.job: job_id,
+            self._components.stop: gr.update(interactive=True, value=self._words("stop")),
+        }
         seen: JobView | None = None
         signs = itertools.count()  # changes every value: Gradio sends nothing for an unchanged one
-        async for seen in self._studio.watch(job_id, _PATIENCE):
+        async for seen in self._studio.watch(job_id, _WATCH_INTERVAL):
             if seen.over:
                 strip = await run_in_threadpool(self._strip, request)
-            updates: Updates = {self._at.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}}
+            updates: Updates = {
+                self._components.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}
+            }
             if seen.state is JobState.STOPPING:
-                updates[self._at.stop] = gr.update(value=self._words("stopping"), interactive=False)
+                updates[self._components.stop] = gr.update(value=self._words("stopping"), interactive=False)
             yield updates
             if seen.state is JobState.WAITING and self._current(request) not in ("", job_id):
                 return
         if seen is None:
-            yield {self._at.canvas: {"job": lost_data(language), "strip": strip}}
+            yield {self._components.canvas: {"job": lost_data(language), "strip": strip}}
 
-    def _filled(self, values: Values) -> Updates:
+    def _field_updates(self, values: Values) -> Updates:
         """Return the updates that fill the values into their fields."""
-        return {self._at.fields[name]: gr.update(value=value) for name, value in values.items()}
+        return {self._components.fields[name]: gr.update(value=value) for name, value in values.items()}
 
     def _restore(self, saved: Mapping[str, Any], language: Language) -> Updates:
         name = str(saved.get("model", ""))
@@ -419,7 +442,7 @@ class Handlers:
             name = default
         card = self._studio.card(name)
         recommended = stages_values(card.stages)
-        values = recommended | {key: saved[key] for key in self._at.fields if key in saved and key != "model"}
+        values = recommended | {key: saved[key] for key in self._components.fields if key in saved and key != "model"}
         try:
             # Settings saved by an older version lack newer fields; these get their defaults.
             stages = page_stages(values)
@@ -428,8 +451,8 @@ class Handlers:
         except RequestError as error:
             values |= recommended | {"loras": []}
             notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
-        updates = self._filled(values) | self._card_updates(card, language)
-        return updates | {self._at.notice: notice}
+        updates = self._field_updates(values) | self._card_updates(card, language)
+        return updates | {self._components.notice: notice}
 
     def _source(self, request: gr.Request, event: gr.EventData) -> tuple[GenerationRequest, str] | None:
         """Return request and model of the picture or run that an event names; None where it no longer exists."""
@@ -444,13 +467,13 @@ class Handlers:
         language = self._language(request)
         source = self._source(request, event)
         if source is None:
-            return {self._at.notice: _notice("error", say("picture_gone", language))}
+            return {self._components.notice: _notice("error", say("picture_gone", language))}
         settled, model = source
         card = self._studio.card(model)
         values: Values = request_values(settled, card)
-        updates = self._filled(values) | self._card_updates(card, language)
+        updates = self._field_updates(values) | self._card_updates(card, language)
         sentences = [say("reused", language), *self._other_files(settled, language)]
-        return updates | {self._at.notice: _notice("info", " ".join(sentences))}
+        return updates | {self._components.notice: _notice("info", " ".join(sentences))}
 
     def _other_files(self, request: GenerationRequest, language: Language) -> Iterator[str]:
         """Yield a sentence for each LoRA of a picture whose file is missing or has changed since."""
@@ -462,26 +485,26 @@ class Handlers:
             if warning is not None:
                 yield warning.to(language)
 
-    def _apply(self, name: str, now: Values, request: gr.Request) -> Updates:
+    def _apply(self, name: str, page_values: Values, request: gr.Request) -> Updates:
         language = self._language(request)
-        present = self._studio.card(str(now["model"]))
-        preset = preset_named(self._studio, name, present)
-        card = preset_card(self._studio, preset, present)
-        values = preset_values(preset, card, now)
-        updates = self._filled(values)
-        if card is not None and card.name != present.name:
+        present_card = self._studio.card(str(page_values["model"]))
+        preset = preset_named(self._studio, name, present_card)
+        card = preset_card(self._studio, preset, present_card)
+        values = preset_values(preset, card, page_values)
+        updates = self._field_updates(values)
+        if card is not None and card.name != present_card.name:
             updates |= self._card_updates(card, language)
         said = "presets_applied" if card else "presets_no_model"
         words = {"title": preset.title.to(language), "model": preset.settings.get("model")}
-        notice = _notice("info", say(said, language, **words)) | _undo(now, values)
-        return updates | {self._at.notice: notice}
+        notice = _notice("info", say(said, language, **words)) | _undo(page_values, values)
+        return updates | {self._components.notice: notice}
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:
         about = self._word(card, "description", language)
         return {
-            self._at.fields["model"]: gr.update(choices=self._choices(language), value=card.name, info=about),
-            self._at.examples: list(card.examples),
-            self._at.notice: NO_NOTICE,
+            self._components.fields["model"]: gr.update(choices=self._choices(language), value=card.name, info=about),
+            self._components.examples: list(card.examples),
+            self._components.notice: NO_NOTICE,
         }
 
     def _choices(self, language: Language) -> list[tuple[Any, str]]:
@@ -501,10 +524,10 @@ class Handlers:
         return [item_data(item) for item in found]
 
     def _values(self, inputs: tuple[Any, ...]) -> Values:
-        return dict(zip(self._at.fields, inputs, strict=True))
+        return dict(zip(self._components.fields, inputs, strict=True))
 
     def _language(self, request: gr.Request) -> Language:
-        return language_of(_visitor(request), self._first)
+        return language_of(_visitor(request), self._default_language)
 
     async def _guarded_run(self, run: AsyncIterator[Updates], request: gr.Request) -> AsyncIterator[Updates]:
         language = self._language(request)
@@ -532,10 +555,10 @@ class Handlers:
         if isinstance(error, RequestError) and name:
             title = say(COUNT, language) if name == COUNT else field_title(name).to(language)
             sentence = title + sentence.removeprefix(error.field)
-        return {self._at.notice: _notice("error", sentence) | {"field": element_id(name) if name else ""}}
+        return {self._components.notice: _notice("error", sentence) | {"field": element_id(name) if name else ""}}
 
     def _internal(self, language: Language) -> Updates:
-        return {self._at.notice: _notice("error", say("internal", language))}
+        return {self._components.notice: _notice("error", say("internal", language))}
 
 
 def _same_pixels(before: SavedPicture, after: SavedPicture) -> Text:

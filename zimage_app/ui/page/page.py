@@ -21,64 +21,68 @@ from zimage_app.ui.fields.values import COUNT, stages_values
 from zimage_app.ui.loras.lora_picker import limits, note_function
 from zimage_app.ui.models.model_panel import panel_function
 from zimage_app.ui.negatives.negative_picker import library_function
-from zimage_app.ui.page.handlers import Handlers, Widgets
+from zimage_app.ui.page.handlers import Handlers, PageComponents
 from zimage_app.ui.presets.preset_bar import bar_function
 from zimage_app.ui.prompt.hints import hint_function
 from zimage_app.ui.prompt.prompt_tools import prompt_function
 from zimage_app.ui.server.api import add_public_functions
-from zimage_app.ui.server.script_functions import Data, answering
+from zimage_app.ui.server.script_functions import Data, with_error_answers
 from zimage_app.ui.start.start_picture import mask_bounds
 from zimage_app.ui.words.i18n import card_key, knob_key
 from zimage_app.web.language import LanguageChoice
 
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
-_MEMORY = "zimage-studio-settings"
+_STORAGE_KEY = "zimage-studio-settings"
 """Name and secret in the browser's storage. Gradio's defaults are random per start, so saved settings would be lost."""
 _UPLOADS = (600, 3600)
 """Interval of Gradio's clean-up of temporary files, and the age at which it deletes them, in seconds."""
-_ASKED = "(asked) => [asked || sessionStorage.getItem('studio-asked') || '']"
+_SUBMITTED_JOB = "(submitted) => [submitted || sessionStorage.getItem('studio-asked') || '']"
 """JavaScript for the id of the job that this tab submitted last, also before a reload."""
 _TAKE_TURN = "(...values) => window.studio.takeTurn(...values)"
 _END_TURN = "() => window.studio.endTurn()"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_page(studio: Studio, words: gr.I18n, first: LanguageChoice) -> gr.Blocks:
+def build_page(studio: Studio, words: gr.I18n, default_language: LanguageChoice) -> gr.Blocks:
     """Build the whole page for ``studio``; ``words`` must hold the texts of all its models."""
     cards = studio.cards()
     card = studio.card(studio.default_model)
     page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS)
     with page:
         with gr.Column(elem_id="page"):
-            _drawn("topbar")
+            _custom_component("topbar")
             with gr.Row(elem_id="studio"):
-                builder = _Controls(card, words, _answers(studio))
+                builder = _Controls(card, words, _script_functions(studio))
                 builder.column(cards)
                 with gr.Column(elem_id="right"):
-                    _drawn("views")
-                    canvas = _drawn("canvas")
-                    _drawn("compare")
-                    _drawn("history")
-                    _drawn("many", form=stage_form())
-            _drawn("viewer")
-            pictures = _drawn("picture_events")
-            _drawn("mask", bounds=mask_bounds())
-        widgets = builder.widgets(canvas)
-        add_public_functions(studio, first)  # before the handlers, for which Gradio would take the same names
-        do = Handlers(studio, widgets, words, first)
-        _wire(page, builder, widgets, do)
-        _wire_pictures(pictures, widgets, do)
+                    _custom_component("views")
+                    canvas = _custom_component("canvas")
+                    _custom_component("compare")
+                    _custom_component("history")
+                    _custom_component("many", form=stage_form())
+            _custom_component("viewer")
+            pictures = _custom_component("picture_events")
+            _custom_component("mask", bounds=mask_bounds())
+        components = builder.components(canvas)
+        add_public_functions(
+            studio, default_language
+        )  # before the handlers, for which Gradio would take the same names
+        handlers = Handlers(studio, components, words, default_language)
+        _wire(page, builder, components, handlers)
+        _wire_pictures(pictures, components, handlers)
     page.queue(default_concurrency_limit=None)
     return page
 
 
-def _drawn(name: str, value: object = None, server: Callable[[Data], object] | None = None, **props: Any) -> gr.HTML:
+def _custom_component(
+    name: str, value: object = None, server: Callable[[Data], object] | None = None, **props: Any
+) -> gr.HTML:
     """Add a component of our own: static markup that its script fills in. The script may call ``server``."""
     return gr.HTML(
         value=value,
         html_template=asset(f"{name}.html"),
         js_on_load=asset(f"{name}.js"),
-        server_functions=[answering(server)] if server else None,
+        server_functions=[with_error_answers(server)] if server else None,
         apply_default_css=False,
         **{"elem_id": name} | props,
     )
@@ -86,11 +90,11 @@ def _drawn(name: str, value: object = None, server: Callable[[Data], object] | N
 
 def _notes(field: str) -> None:
     """Add the place for remarks on a field's current value; with an empty ``field``, for remarks on no single field."""
-    _drawn("notes", elem_id=f"notes-{field or 'all'}", field=field)
+    _custom_component("notes", elem_id=f"notes-{field or 'all'}", field=field)
 
 
 @dataclass(frozen=True)
-class _Answers:
+class _ScriptFunctions:
     """The server functions that scripts of the left column may call."""
 
     summary: Callable[..., object]
@@ -101,8 +105,8 @@ class _Answers:
     prompt: Callable[..., object]
 
 
-def _answers(studio: Studio) -> _Answers:
-    return _Answers(
+def _script_functions(studio: Studio) -> _ScriptFunctions:
+    return _ScriptFunctions(
         summary=hint_function(studio),
         save_note=note_function(studio),
         models=panel_function(studio),
@@ -115,8 +119,8 @@ def _answers(studio: Studio) -> _Answers:
 class _Controls:
     """Builds the left column and keeps references to its components."""
 
-    def __init__(self, card: ModelCard, words: gr.I18n, answers: _Answers) -> None:
-        self._answers = answers
+    def __init__(self, card: ModelCard, words: gr.I18n, functions: _ScriptFunctions) -> None:
+        self._script_functions = functions
         self._words = words
         self._card = card
         self.fields: dict[str, Component] = {}
@@ -135,34 +139,34 @@ class _Controls:
             with gr.Column(elem_id="settings"):
                 self._words_column()
                 self._model(cards)
-                self.presets = _drawn("presets", server=self._answers.presets)
-                _drawn("everything")
+                self.presets = _custom_component("presets", server=self._script_functions.presets)
+                _custom_component("everything")
                 with gr.Column(elem_id="rest"):
                     self._rest()
 
     def _compose(self) -> None:
         self._text("prompt", lines=4, max_lines=10, placeholder=self._words("prompt_hint"), autofocus=True)
-        _drawn("prompt", server=self._answers.prompt)
+        _custom_component("prompt", server=self._script_functions.prompt)
         _notes("prompt")
-        self.examples = _drawn("examples", list(self._card.examples))
-        self.drop = _drawn("drop")
-        self.fields["start"] = _drawn("start", None, elem_id=element_id("start"))
+        self.examples = _custom_component("examples", list(self._card.examples))
+        self.drop = _custom_component("drop")
+        self.fields["start"] = _custom_component("start", None, elem_id=element_id("start"))
         _notes("start")
 
     def _go(self) -> None:
-        self.notice = _drawn("notice", {})
-        self.asked = _drawn("asked", "")
+        self.notice = _custom_component("notice", {})
+        self.submitted_job = _custom_component("submitted_job", "")
         with gr.Row(elem_id="buttons"):
             self.fields[COUNT] = gr.Number(
                 1, label=self._words("count"), precision=0, minimum=1, maximum=MAX_COUNT, step=1, scale=1,
                 min_width=64, elem_id=element_id(COUNT),
             )  # fmt: skip
             self.generate = gr.Button(self._words("generate"), variant="primary", elem_id="generate", scale=5)
-            self.rounds = _drawn("forever", 0)
+            self.rounds = _custom_component("forever", 0)
             self.stop = gr.Button(
                 self._words("stop"), variant="stop", elem_id="stop", scale=2, min_width=72, interactive=False
             )
-        _drawn("summary", server=self._answers.summary)
+        _custom_component("summary", server=self._script_functions.summary)
         _notes("")
 
     def _words_column(self) -> None:
@@ -170,22 +174,22 @@ class _Controls:
         self._loras()
         _notes("loras")
         self._text("triggers", max_lines=1, placeholder=self._words("triggers_hint"))
-        _drawn("triggers")
+        _custom_component("triggers")
         self._text("negative", lines=2, max_lines=6)
         _notes("negative")
-        self.negatives = _drawn("negatives", server=self._answers.negatives)
+        self.negatives = _custom_component("negatives", server=self._script_functions.negatives)
 
-    def widgets(self, canvas: Component) -> Widgets:
+    def components(self, canvas: Component) -> PageComponents:
         """Return the components that handlers use."""
-        return Widgets(
+        return PageComponents(
             fields=self.fields,
             canvas=canvas,
             notice=self.notice,
             examples=self.examples,
             stop=self.stop,
-            asked=self.asked,
+            submitted_job=self.submitted_job,
             job=gr.State(""),
-            remade=gr.State([]),
+            repeated=gr.State([]),
         )
 
     def _text(self, field: str, **options: Any) -> None:
@@ -200,16 +204,18 @@ class _Controls:
             info=self._words(card_key(self._card, "description")),
             elem_id=element_id("model"),
         )
-        self.models = _drawn("models", server=self._answers.models, known=sorted(name for _, name in choices))
+        self.models = _custom_component(
+            "models", server=self._script_functions.models, known=sorted(name for _, name in choices)
+        )
 
     def _loras(self) -> None:
-        self.fields["loras"] = _drawn(
-            "loras", [], self._answers.save_note, elem_id=element_id("loras"), limits=limits()
+        self.fields["loras"] = _custom_component(
+            "loras", [], self._script_functions.save_note, elem_id=element_id("loras"), limits=limits()
         )
 
     def _size(self) -> None:
         low, high, step = bounds(Stage, "width")
-        self.size = _drawn("size", bounds={"low": low, "high": high, "step": step})
+        self.size = _custom_component("size", bounds={"low": low, "high": high, "step": step})
         _notes("size")
 
     def _seed(self) -> None:
@@ -217,12 +223,12 @@ class _Controls:
             self._text("seed", max_lines=1, placeholder=self._words("seed_hint"), scale=4, min_width=120)
             self.seed_random = gr.Button(self._words("seed_random"), size="sm", elem_id="seed-random", min_width=60)
             self.seed_last = gr.Button(self._words("seed_last"), size="sm", elem_id="seed-last", min_width=60)
-        self.fixed_seeds = _drawn("fixed_seeds")
+        self.fixed_seeds = _custom_component("fixed_seeds")
 
     def _rest(self) -> None:
         """Add what is seldom changed: stages, variation of the seed, whether stage pictures are kept."""
         stages = stages_values(self._card.stages)["stages"]
-        self.fields["stages"] = _drawn("stages", stages, elem_id=element_id("stages"), form=stage_form())
+        self.fields["stages"] = _custom_component("stages", stages, elem_id=element_id("stages"), form=stage_form())
         with gr.Row(elem_id="variation"):
             low, high, step = bounds(GenerationRequest, "variation_strength")
             self.fields["variation_strength"] = gr.Slider(
@@ -239,54 +245,73 @@ class _Controls:
         }
 
 
-def _wire(page: gr.Blocks, controls: _Controls, at: Widgets, do: Handlers) -> None:
+def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, handlers: Handlers) -> None:
     """Connect the left column's events to handlers. Only handlers that watch jobs go through Gradio's queue.
 
     Handlers get settings as typed: Gradio's own check (``preprocess``) is off, as its error messages name no field.
     """
-    fields = list(at.fields.values())
-    filled = [*fields, at.examples, at.notice]
+    fields = list(components.fields.values())
+    filled = [*fields, components.examples, components.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
-    prompt, model = at.fields["prompt"], at.fields["model"]
+    prompt, model = components.fields["prompt"], components.fields["model"]
     starts = partial(gr.on, [controls.generate.click, _event(prompt, "submit")])
-    queued = [at.asked, at.notice]
-    _queues(starts, do.generate, [controls.rounds, *fields], queued, preprocess=False)
+    queued = [components.submitted_job, components.notice]
+    _queues(starts, handlers.generate, [controls.rounds, *fields], queued, preprocess=False)
     # One handler per tab shows the jobs; triggers during its run start it once more after it has ended.
-    watched = [at.job, at.notice, at.canvas, at.stop]
-    shows = [page.load, _event(at.asked, "submit")]
-    gr.on(shows, do.follow, at.asked, watched, trigger_mode="always_last", js=_ASKED, **_PRIVATE)
-    controls.stop.click(do.stop, at.job, None, **plain)
-    _event(model, "input")(do.choose_model, fields, filled, preprocess=False, **plain)
-    _event(controls.models, "arrived")(do.models_arrived, None, model, **plain)
-    controls.seed_random.click(lambda: "", None, at.fields["seed"], **plain)
-    controls.seed_last.click(do.last_seed, None, [at.fields["seed"], at.notice], **plain)
-    _event(controls.fixed_seeds, "release")(do.release_seeds, fields, filled, preprocess=False, **plain)
+    watched = [components.job, components.notice, components.canvas, components.stop]
+    shows = [page.load, _event(components.submitted_job, "submit")]
+    gr.on(
+        shows,
+        handlers.follow,
+        components.submitted_job,
+        watched,
+        trigger_mode="always_last",
+        js=_SUBMITTED_JOB,
+        **_PRIVATE,
+    )
+    controls.stop.click(handlers.stop, components.job, None, **plain)
+    _event(model, "input")(handlers.choose_model, fields, filled, preprocess=False, **plain)
+    _event(controls.models, "arrived")(handlers.models_arrived, None, model, **plain)
+    controls.seed_random.click(lambda: "", None, components.fields["seed"], **plain)
+    controls.seed_last.click(handlers.last_seed, None, [components.fields["seed"], components.notice], **plain)
+    _event(controls.fixed_seeds, "release")(handlers.release_seeds, fields, filled, preprocess=False, **plain)
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
-    _event(controls.negatives, "guide")(do.guide, fields, fields, preprocess=False, **plain)
-    _event(controls.presets, "apply")(do.apply_preset, fields, filled, preprocess=False, **plain)
-    _event(controls.presets, "reset")(do.reset, fields, filled, preprocess=False, **plain)
-    _event(at.fields["stages"], "edit")(do.edit_stages, fields, filled, preprocess=False, **plain)
-    _event(controls.size, "resize")(do.resize_stages, fields, filled, preprocess=False, **plain)
-    _event(at.fields["start"], "shape")(do.shape_stages, fields, filled, preprocess=False, **plain)
-    _event(controls.drop, "fill")(do.fill_in, model, filled, **plain)
+    _event(controls.negatives, "enable_nag")(handlers.enable_nag, fields, fields, preprocess=False, **plain)
+    _event(controls.presets, "apply")(handlers.apply_preset, fields, filled, preprocess=False, **plain)
+    _event(controls.presets, "reset")(handlers.reset, fields, filled, preprocess=False, **plain)
+    _event(components.fields["stages"], "edit")(handlers.edit_stages, fields, filled, preprocess=False, **plain)
+    _event(controls.size, "resize")(handlers.resize_stages, fields, filled, preprocess=False, **plain)
+    _event(components.fields["start"], "shape")(handlers.shape_stages, fields, filled, preprocess=False, **plain)
+    _event(controls.drop, "fill")(handlers.import_settings, model, filled, **plain)
     for source in (controls.drop, controls.notice):
-        _event(source, "undo")(do.put_back, None, filled, **plain)
-    _remember(page, at, do, plain)
+        _event(source, "undo")(handlers.undo, None, filled, **plain)
+    _persist_settings(page, components, handlers, plain)
 
 
-def _wire_pictures(pictures: gr.HTML, at: Widgets, do: Handlers) -> None:
+def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Handlers) -> None:
     """Connect the actions on a picture, which canvas, viewer and history share."""
-    fields = list(at.fields.values())
-    filled = [*fields, at.examples, at.notice]
+    fields = list(components.fields.values())
+    filled = [*fields, components.examples, components.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
-    queued = [at.asked, at.notice]
-    _event(pictures, "reuse")(do.reuse, None, filled, **plain)
-    _event(pictures, "start")(do.start_from, None, [at.fields["start"], at.notice], **plain)
-    _queues(_event(pictures, "upscale"), do.upscale, [], queued)
-    _queues(_event(pictures, "another"), do.another, [], queued)
-    _queues(_event(pictures, "example"), do.make_example, fields, [at.fields["prompt"], *queued], preprocess=False)
-    again = _queues(_event(pictures, "again"), do.again, [], [at.asked, at.remade, at.notice])
-    again.then(do.compare, at.remade, [at.remade, at.notice], **_PRIVATE)
+    queued = [components.submitted_job, components.notice]
+    _event(pictures, "reuse")(handlers.reuse, None, filled, **plain)
+    _event(pictures, "start")(handlers.start_from, None, [components.fields["start"], components.notice], **plain)
+    _queues(_event(pictures, "upscale"), handlers.upscale, [], queued)
+    _queues(_event(pictures, "another"), handlers.another, [], queued)
+    _queues(
+        _event(pictures, "example"),
+        handlers.make_example,
+        fields,
+        [components.fields["prompt"], *queued],
+        preprocess=False,
+    )
+    again = _queues(
+        _event(pictures, "again"),
+        handlers.again,
+        [],
+        [components.submitted_job, components.repeated, components.notice],
+    )
+    again.then(handlers.compare, components.repeated, [components.repeated, components.notice], **_PRIVATE)
 
 
 def _queues(
@@ -299,19 +324,19 @@ def _queues(
     return queued
 
 
-def _remember(page: gr.Blocks, at: Widgets, do: Handlers, plain: dict[str, Any]) -> None:
+def _persist_settings(page: gr.Blocks, components: PageComponents, handlers: Handlers, plain: dict[str, Any]) -> None:
     """Save the settings in the browser's storage, without a request, and restore them when the page is loaded.
 
     Each change is also sent to the page's scripts as the event ``studio:settings``; they ask for hints after a pause.
     """
-    saved = gr.BrowserState(None, storage_key=_MEMORY, secret=_MEMORY)
-    fields = list(at.fields.values())
-    names = json.dumps(list(at.fields))
+    saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
+    fields = list(components.fields.values())
+    names = json.dumps(list(components.fields))
     tell = f"""const settings = Object.fromEntries({names}.map((name, place) => [name, values[place]]));
       document.dispatchEvent(new CustomEvent("studio:settings", {{ detail: settings }}));"""
     keep = f"(saved, ...values) => {{ {tell} return window.studio.restored ? settings : saved; }}"
     begin = f"(...values) => {{ {tell} window.studio.restored = true; return []; }}"
-    restored = page.load(do.restore, saved, [*fields, at.examples, at.notice], **plain)
+    restored = page.load(handlers.restore, saved, [*fields, components.examples, components.notice], **plain)
     restored.then(None, fields, None, js=begin, **plain)
     changes = [_event(field, "change") for field in fields]
     gr.on(changes, None, [saved, *fields], saved, js=keep, **plain)

@@ -2,7 +2,7 @@
 // on to notes.js and the stages' numbers to stages.js. A click opens the stages.
 const page = window.studio;
 const line = element.querySelector(".summary");
-const quiet = 250; // milliseconds without a change, before the server is asked
+const debounceMs = 250; // milliseconds without a change, before the server is asked
 let timer = 0;
 let newest = 0;
 let now; // the page's current settings
@@ -21,7 +21,7 @@ async function ask(settings) {
 
 function askSoon() {
   clearTimeout(timer);
-  timer = setTimeout(() => ask(now), quiet);
+  timer = setTimeout(() => ask(now), debounceMs);
 }
 
 line.title = page.say("summary_open");

@@ -46,7 +46,7 @@ root.onkeydown = (event) => {
 
 document.addEventListener("studio:show", (event) => show(event.detail));
 // Generate opens the canvas; later jobs of the queue don't.
-document.addEventListener("studio:asked", () => show("canvas"));
+document.addEventListener("studio:submitted", () => show("canvas"));
 
 root.setAttribute("aria-label", say("views"));
 root.append(...tabs);

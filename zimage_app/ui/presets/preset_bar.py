@@ -98,17 +98,17 @@ def _of_the_model(card: ModelCard) -> tuple[Preset, ...]:
     )
 
 
-def preset_card(studio: Studio, preset: Preset, now: ModelCard) -> ModelCard | None:
-    """Return the card of the model that a preset names: ``now`` where it suits; None where no model suits."""
+def preset_card(studio: Studio, preset: Preset, present_card: ModelCard) -> ModelCard | None:
+    """Return the card of the model that a preset names: ``present_card`` where it suits; None where no model suits."""
     model = preset.settings.get("model")
-    if model is None or suits(now, model):
-        return now
+    if model is None or suits(present_card, model):
+        return present_card
     cards = studio.cards()
     return next((each for each in cards if each.name == model), next((c for c in cards if suits(c, model)), None))
 
 
-def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any]) -> Values:
-    """Return the page values that a preset sets; ``card`` comes from ``preset_card``, ``now`` are the page's values."""
+def preset_values(preset: Preset, card: ModelCard | None, page_values: Mapping[str, Any]) -> Values:
+    """Return the page values that a preset sets, given those that the page has; ``card`` comes from ``preset_card``."""
     settings = preset.settings
     stages = preset.stages or (card.stages if card and "model" in settings else None)
     plain = {
@@ -119,9 +119,9 @@ def preset_values(preset: Preset, card: ModelCard | None, now: Mapping[str, Any]
     filled = request_values(asked.model_copy(update={"stages": stages}), card or _NO_CARD)
     values |= {name: filled[name] for name in plain}
     if "size" in settings:
-        values |= resized({"stages": values.get("stages", now.get("stages"))}, settings["size"], None)
+        values |= resized({"stages": values.get("stages", page_values.get("stages"))}, settings["size"], None)
     if "lora_strength" in settings:
-        values["loras"] = with_strength(values.get("loras", now.get("loras")), settings["lora_strength"])
+        values["loras"] = with_strength(values.get("loras", page_values.get("loras")), settings["lora_strength"])
     return values
 
 

@@ -3,7 +3,7 @@ const page = window.studio;
 const { make, say } = page;
 const root = element.querySelector(".presets");
 const part = (name) => root.querySelector(name);
-const quiet = 250; // milliseconds without a change, before the server is asked
+const debounceMs = 250; // milliseconds without a change, before the server is asked
 const remembered = "studio_preset";
 
 let presets = [];
@@ -146,6 +146,6 @@ part(".delete").onblur = () => (part(".delete").textContent = say("presets_delet
 document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
   clearTimeout(timer);
-  timer = setTimeout(compare, quiet);
+  timer = setTimeout(compare, debounceMs);
 });
 change({ do: "list" }, () => "");

@@ -56,10 +56,10 @@ def hint_function(studio: Studio) -> Callable[[Data], Data]:
         width = studio.width(str(values["model"]))
         remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
         unseen = card.vocabulary.remark("" if blank else plan.request.prompt) if card.vocabulary else None
-        means = meaning(plan, studio.pace.of(str(values["model"])))
+        plan_summary = meaning(plan, studio.pace.of(str(values["model"])))
         return {
             "notes": notes_data(filter(None, (unseen, *plan.warnings, *remarks)), language),
-            "stages": meaning_data(means, values.get("count"), language),
+            "stages": summary_data(plan_summary, values.get("count"), language),
         }
 
     return hints
@@ -80,19 +80,19 @@ def named_by_tags(asked: GenerationRequest, settled: GenerationRequest) -> list[
     return [use for use in settled.loras if use.strength and (use.name, use.strength, use.stages) not in listed]
 
 
-def meaning_data(means: PlanMeaning, count: object, language: Language) -> Data:
+def summary_data(plan_summary: PlanMeaning, count: object, language: Language) -> Data:
     """Return the numbers of each running stage (by its number from 0), a summary of each, and one for all pictures."""
     lines = {
         str(stage.number): [[title.to(language), value.to(language)] for title, value in stage.lines]
-        for stage in means.stages
+        for stage in plan_summary.stages
     }
-    summaries = {str(stage.number): stage.summary.to(language) for stage in means.stages}
+    summaries = {str(stage.number): stage.summary.to(language) for stage in plan_summary.stages}
     pictures = count if isinstance(count, int) and 1 <= count <= MAX_COUNT else 1
     return {
         "lines": lines,
         "summaries": summaries,
-        "summary": means.summary(pictures).to(language),
-        "total": seconds_words(means.seconds).to(language),
+        "summary": plan_summary.summary(pictures).to(language),
+        "total": seconds_words(plan_summary.seconds).to(language),
     }
 
 

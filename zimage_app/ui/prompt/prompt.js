@@ -65,12 +65,12 @@ function keep(text, nowSent) {
 }
 
 let typed = ""; // the prompt as typed by hand and not yet submitted
-let walk = null; // {list, place, draft} while Alt+arrows step through the history
+let browsing = null; // {list, place, draft} while Alt+arrows step through the history
 
 document.addEventListener("input", (event) => {
   if (event.target !== field() || !event.isTrusted) return;
   typed = field().value;
-  walk = null;
+  browsing = null;
 });
 
 // A typed prompt that is replaced (by an example, a picture's settings) is added to the history.
@@ -83,7 +83,7 @@ document.addEventListener("studio:settings", () => {
 function sent() {
   keep(field().value, true);
   typed = "";
-  walk = null;
+  browsing = null;
 }
 
 document.addEventListener("click", (event) => event.target.closest?.("#generate") && sent(), true);
@@ -100,11 +100,11 @@ document.addEventListener(
 );
 
 function step(by) {
-  walk ??= { list: load().filter((entry) => entry.text !== field().value), place: -1, draft: field().value };
-  const place = Math.min(walk.place + by, walk.list.length - 1);
-  if (place < -1 || place === walk.place) return;
-  walk.place = place;
-  write(place < 0 ? walk.draft : walk.list[place].text);
+  browsing ??= { list: load().filter((entry) => entry.text !== field().value), place: -1, draft: field().value };
+  const place = Math.min(browsing.place + by, browsing.list.length - 1);
+  if (place < -1 || place === browsing.place) return;
+  browsing.place = place;
+  write(place < 0 ? browsing.draft : browsing.list[place].text);
 }
 
 // Panels
@@ -174,9 +174,9 @@ function showHistory() {
     drawPrompts();
     panel.querySelector("input").focus();
   });
-  const told = make("span", "told");
-  told.setAttribute("role", "status");
-  foot.append(all, told, undo);
+  const message = make("span", "told");
+  message.setAttribute("role", "status");
+  foot.append(all, message, undo);
   panel.append(makeSearch(say("prompt_history_search"), drawPrompts), make("ul"), make("p", "none"), foot);
   drawPrompts();
   panel.querySelector("input").focus();
@@ -300,7 +300,7 @@ function drawLists() {
 
 // The text that the model will read
 
-const quiet = 250; // milliseconds without a change, before the server is asked
+const debounceMs = 250; // milliseconds without a change, before the server is asked
 let settings = null;
 let example = 0;
 let timer = 0;
@@ -309,9 +309,9 @@ let newest = 0;
 async function read() {
   newest += 1;
   const turn = newest;
-  const answer = (await ask({ do: "reads", settings, example })) || {};
+  const answer = (await ask({ do: "preview", settings, example })) || {};
   if (turn !== newest) return; // answers may arrive out of order
-  const { text = "", same = true, loras = [], tokens, limit, ways = "", drawn = "", problem = "" } = answer;
+  const { text = "", same = true, loras = [], tokens, limit, combinations = "", drawn = "", problem = "" } = answer;
   const line = part(".reading");
   line.hidden = same;
   line.querySelector("b").textContent = say(answer.example ? "reads_example" : "reads");
@@ -319,18 +319,18 @@ async function read() {
   line.querySelector(".tags").textContent = loras.map((use) => `LoRA ${use}`).join(" · ");
   line.querySelector(".another").hidden = !answer.example;
   const counted = Number.isInteger(tokens) && text;
-  const told = [ways ? say("prompt_ways", { ways, drawn }) : "", counted ? say("prompt_tokens", { tokens }) : ""];
-  part(".count").textContent = told.filter(Boolean).join(" · ");
+  const counts = [combinations ? say("prompt_combinations", { combinations, drawn }) : "", counted ? say("prompt_tokens", { tokens }) : ""];
+  part(".count").textContent = counts.filter(Boolean).join(" · ");
   part(".count").title = counted && limit ? say("prompt_tokens_of", { tokens, limit }) : "";
   part(".count").classList.toggle("over", Boolean(limit && tokens > limit));
   part(".problem").textContent = problem;
-  document.dispatchEvent(new CustomEvent("studio:reads", { detail: answer }));
+  document.dispatchEvent(new CustomEvent("studio:prompt-preview", { detail: answer }));
 }
 
 document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
   clearTimeout(timer);
-  timer = setTimeout(read, quiet);
+  timer = setTimeout(read, debounceMs);
 });
 
 part(".another").textContent = say("reads_another");

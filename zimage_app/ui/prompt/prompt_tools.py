@@ -13,7 +13,7 @@ from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.text import Language, Text, language_named, shortened
-from zimage_app.domain.wildcard_expansion import ways
+from zimage_app.domain.wildcard_expansion import request_combinations
 from zimage_app.domain.wildcards import drawn_pieces
 from zimage_app.service.studio import Studio
 from zimage_app.ui.canvas.canvas import lora_text
@@ -34,7 +34,7 @@ _PIECES, _PIECE = 3, 40
 def prompt_function(studio: Studio) -> Callable[[Data], Data]:
     """Return the function that the prompt's script calls with an order.
 
-    Its ``do`` is ``wildcards``, the lists, or ``reads``, the prompt in the page's ``settings`` as the model reads it;
+    Its ``do`` is ``wildcards``, the lists, or ``preview``, the prompt in the page's ``settings`` as the model reads it;
     ``example`` is the seed for drawing where the settings' seed is random.
     """
 
@@ -43,7 +43,7 @@ def prompt_function(studio: Studio) -> Callable[[Data], Data]:
         language = language_named(order.get("language"))
         if order.get("do") == "wildcards":
             return {"lists": wildcard_data(studio, language)}
-        return reads_data(studio, order["settings"], int(order.get("example") or 0), language)
+        return preview_data(studio, order["settings"], int(order.get("example") or 0), language)
 
     return prompt
 
@@ -62,11 +62,11 @@ def wildcard_data(studio: Studio, language: Language) -> list[Data]:
     ]
 
 
-def reads_data(studio: Studio, settings: Mapping[str, Any], example: int, language: Language) -> Data:
+def preview_data(studio: Studio, settings: Mapping[str, Any], example: int, language: Language) -> Data:
     """Return the text that the model will read, and what was derived from the prompt.
 
     ``text`` with its number of ``tokens`` and their ``limit``; whether it is the ``same`` as the prompt; ``loras`` that
-    tags name; ``words`` added in front; the number of ``ways`` to draw choices and wildcards, and which are ``drawn``;
+    tags name; ``words`` added in front; the number of ``combinations`` of its choices, which are ``drawn``;
     a ``problem`` with a choice, a wildcard or the length. Empty while a field is half-typed.
     """
     blank = not str(settings["prompt"] or "").strip()
@@ -75,12 +75,12 @@ def reads_data(studio: Studio, settings: Mapping[str, Any], example: int, langua
     except StudioError:  # half-typed; the check on Generate names the field
         return {}
     try:
-        count = ways(asked, studio.wildcards.lines)
+        count = request_combinations(asked, studio.wildcards.lines)
     except RequestError as error:
         return {"problem": error.reason.to(language)}
     try:
         plan = _plan(studio, asked, str(settings["model"]), abs(example))
-        return _data(studio, asked, plan, str(settings["model"]), language) | _ways(count, asked)
+        return _data(studio, asked, plan, str(settings["model"]), language) | _combinations(count, asked)
     except StudioError:
         return {}
 
@@ -105,13 +105,13 @@ def _data(studio: Studio, asked: GenerationRequest, plan: GenerationPlan, model:
     }
 
 
-def _ways(count: int, asked: GenerationRequest) -> Data:
+def _combinations(count: int, asked: GenerationRequest) -> Data:
     shown = f"{count:,}" if count < _COUNTABLE else f"10^{len(str(count)) - 1}"
     texts = (asked.prompt, asked.negative, *asked.triggers)
     drawn = list(dict.fromkeys(piece for text in texts for piece in drawn_pieces(text)))
     more = " …" if len(drawn) > _PIECES else ""
     said = "  ".join(shortened(piece, _PIECE) for piece in drawn[:_PIECES]) + more
-    return {"ways": shown if count > 1 else "", "drawn": said, "example": count > 1 and asked.seed == "random"}
+    return {"combinations": shown if count > 1 else "", "drawn": said, "example": count > 1 and asked.seed == "random"}
 
 
 def _too_long(tokens: int, limit: int) -> Text:

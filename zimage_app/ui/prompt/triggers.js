@@ -6,7 +6,7 @@ const root = element.querySelector(".triggers");
 const list = root.querySelector("ul");
 const input = root.querySelector("input");
 const separators = ",，、\n";
-const far = 6; // pixels of movement before a press becomes a drag
+const dragThreshold = 6; // pixels of movement before a press becomes a drag
 
 let free = [];
 let uses = []; // of LoRAs, as the request has them
@@ -129,14 +129,14 @@ function pressed(event, chip) {
 function makeChip(chip) {
   const node = make("li", chip.use === null ? "chip" : "chip of");
   const name = chip.use === null ? "" : leaf(uses[chip.use].name);
-  const held = joined && !drawn(chip.word) && !joined.some((word) => folded(word) === folded(chip.word));
+  const inPrompt = joined && !drawn(chip.word) && !joined.some((word) => folded(word) === folded(chip.word));
   const label = name ? say("trigger_of", { word: chip.word, name }) : chip.word;
-  const text = held ? `${label}: ${say("trigger_held")}` : label;
+  const text = inPrompt ? `${label}: ${say("trigger_held")}` : label;
   node.chip = chip;
   node.tabIndex = 0;
   node.title = text;
   node.setAttribute("aria-label", text);
-  node.classList.toggle("held", Boolean(held));
+  node.classList.toggle("held", Boolean(inPrompt));
   node.append(make("span", "word", chip.word));
   if (name) node.append(make("span", "name", name));
   const away = makeButton("away", "✕", say("trigger_remove", { word: chip.word }), () => remove(chip));
@@ -152,10 +152,10 @@ function draw() {
   const state = JSON.stringify([uses, free, joined]);
   if (state === shown) return;
   shown = state;
-  const held = list.contains(document.activeElement) ? document.activeElement.chip : null;
+  const focused = list.contains(document.activeElement) ? document.activeElement.chip : null;
   list.replaceChildren(...chips().map(makeChip));
   list.hidden = !list.childElementCount;
-  if (held) focus(held);
+  if (focused) focus(focused);
 }
 
 // Dragging, with the mouse or a finger
@@ -181,7 +181,7 @@ function grip(event, chip, node) {
 function dragged(event, node) {
   if (!drag) return;
   const [x, y] = drag.from;
-  if (!drag.moved && Math.hypot(event.clientX - x, event.clientY - y) < far) return;
+  if (!drag.moved && Math.hypot(event.clientX - x, event.clientY - y) < dragThreshold) return;
   drag.moved = true;
   node.classList.add("dragged");
   const over = document.elementsFromPoint(event.clientX, event.clientY).find((each) => each !== node && each.chip)?.chip;
@@ -236,7 +236,7 @@ root.addEventListener("click", (event) => event.target === root && input.focus()
 // Setting up
 
 // The field only holds the value; it is hidden from keyboard and screen readers.
-function dress() {
+function hideField() {
   block().classList.add("with-chips");
   field().tabIndex = -1;
   field().setAttribute("aria-hidden", "true");
@@ -244,7 +244,7 @@ function dress() {
 
 document.addEventListener("studio:settings", (event) => {
   if (!block()) return; // Gradio has not drawn it yet; the event comes again later
-  dress();
+  hideField();
   const { triggers = "", loras = [] } = event.detail;
   uses = Array.isArray(loras) ? loras.filter((use) => use && typeof use.name === "string" && use.name) : [];
   if (drag) return;
@@ -257,7 +257,7 @@ document.addEventListener("studio:settings", (event) => {
   draw();
 });
 
-document.addEventListener("studio:reads", (event) => {
+document.addEventListener("studio:prompt-preview", (event) => {
   joined = event.detail?.words || null;
   if (!drag) draw();
 });

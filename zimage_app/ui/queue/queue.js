@@ -1,7 +1,7 @@
 // The queue panel, opened from the top bar: unfinished jobs in their order; move up, cancel, pause, clear.
 (() => {
   const { make, makeButton, say } = window.studio;
-  const PACE = 1000; // milliseconds between two requests while the panel is open
+  const POLL_MS = 1000; // milliseconds between two requests while the panel is open
   const ENDING = ["stopping", "saving"]; // states in which a job can't be cancelled
 
   async function ask(order) {
@@ -80,7 +80,7 @@
       const data = await ask(order);
       if (mine !== turn || !panel.open) return;
       draw(data);
-      timer = setTimeout(look, data.error ? 4 * PACE : PACE);
+      timer = setTimeout(look, data.error ? 4 * POLL_MS : POLL_MS);
     }
     async function change(order) {
       await look(order);

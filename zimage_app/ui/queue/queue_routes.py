@@ -14,7 +14,7 @@ from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.text import Text
 from zimage_app.service.rules.permissions import for_strangers, may_see, require_home
 from zimage_app.service.studio import Studio
-from zimage_app.ui.history.history_routes import order_of
+from zimage_app.ui.history.history_routes import json_body
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 
@@ -22,11 +22,11 @@ Data = dict[str, Any]
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def queue_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def queue_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes of ``/queue.json``: GET unfinished jobs; POST ``{"do": ORDER, "id": JOB or GROUP}``."""
 
     def answer(request: Request, work: Callable[[], object]) -> Response:
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         try:
             work()
         except StudioError as error:
@@ -39,7 +39,7 @@ def queue_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
         return answer(request, lambda: None)
 
     async def change(request: Request) -> Response:
-        order = await order_of(request)
+        order = await json_body(request)
         return await run_in_threadpool(answer, request, lambda: _carry_out(studio, owner_of(request), order))
 
     return [Route("/queue.json", show), Route("/queue.json", change, methods=["POST"])]

@@ -37,15 +37,15 @@ from zimage_app.web.owner import new_owner, owner_of
 
 Data = dict[str, Any]
 
-_PATIENCE = 30.0
+_WATCH_INTERVAL = 30.0
 _MAX_LISTED = 100
 _MAX_FILES = 64
 """Maximum of picture files kept for download; older pictures are still in the history."""
 
 
-def add_public_functions(studio: Studio, first: LanguageChoice) -> None:
+def add_public_functions(studio: Studio, default_language: LanguageChoice) -> None:
     """Add ``/generate``, ``/status`` and ``/history`` to the page's API; call inside the ``gr.Blocks`` context."""
-    public = _Public(studio, first)
+    public = _Public(studio, default_language)
     api(public.generate, api_name="generate", concurrency_limit=None)
     api(public.status, api_name="status", concurrency_limit=None)
     api(public.history, api_name="history", concurrency_limit=None)
@@ -83,9 +83,9 @@ def require_mcp() -> None:
 class _Public:
     """The public functions of one studio."""
 
-    def __init__(self, studio: Studio, first: LanguageChoice) -> None:
+    def __init__(self, studio: Studio, default_language: LanguageChoice) -> None:
         self._studio = studio
-        self._first = first
+        self._default_language = default_language
 
     async def generate(
         self, request: gr.Request, prompt: str, seed: int = -1, model: str = "", settings: str = "", wait: bool = True
@@ -103,7 +103,7 @@ class _Public:
             task_id, status, progress in percent, and with wait the picture's file, id, seed and settings.
         """
         visitor = _visitor(request)
-        language = language_of(visitor, self._first)
+        language = language_of(visitor, self._default_language)
         try:
             more = _settings(settings)
             asked = parse_request({"prompt": prompt} | ({} if seed == -1 else {"seed": seed}) | more)
@@ -111,7 +111,7 @@ class _Public:
             job_id = await run_in_threadpool(self._studio.submit, asked, model or self._studio.default_model, owner)
             view = self._studio.view(job_id)
             if wait:
-                async for newest in self._studio.watch(job_id, _PATIENCE):
+                async for newest in self._studio.watch(job_id, _WATCH_INTERVAL):
                     view = newest
         except StudioError as error:
             raise gr.Error(error.to(language), print_exception=False) from error
@@ -130,7 +130,7 @@ class _Public:
             The task as generate returns it, with its picture once it is done; or the numbers running and waiting.
         """
         visitor = _visitor(request)
-        language = language_of(visitor, self._first)
+        language = language_of(visitor, self._default_language)
         if not task_id:
             queue = self._studio.queue()
             return {"running": queue.running, "waiting": queue.waiting}

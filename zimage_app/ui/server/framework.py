@@ -28,21 +28,21 @@ FILES = "api"
 _SESSION = r"[A-Za-z0-9_-]{1,64}"
 _FUNCTION = r"(generate|status|history)"
 _STATIC = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
-_READ = re.compile(
+_GET_PATHS = re.compile(
     rf"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/(assets|static)(/{_STATIC})+"
     rf"|/gradio_api/(info/?|openapi\.json|startup-events|app_id/?|theme\.css|queue/(data|status)"
     rf"|heartbeat/{_SESSION}|call/{_FUNCTION}/{_SESSION})"
 )
 """Paths for GET and HEAD: the page and its files, descriptions of the functions for programs, event streams."""
-_ASKED = re.compile(
+_POST_PATHS = re.compile(
     rf"/gradio_api/(queue/join|component_server/?|cancel|reset/?|(run|api)/(predict|{_FUNCTION})/?"
     rf"|call/(v2/)?{_FUNCTION}/?)"
 )
 """Paths for POST: calls of the page's functions and of the public functions."""
-_TOOLS = re.compile(r"/gradio_api/mcp(/|/sse|/messages/?|/schema|/http/?)?")
+_MCP_PATHS = re.compile(r"/gradio_api/mcp(/|/sse|/messages/?|/schema|/http/?)?")
 _FILE = "/gradio_api/file="
-_NOTHING = Text("There is nothing at this address.", "这个地址没有内容。")
-_ODD_BODY = Text("The body isn't one that this address takes.", "请求内容不符合该地址的要求。")
+_NOT_FOUND = Text("There is nothing at this address.", "这个地址没有内容。")
+_INVALID_BODY = Text("The body isn't one that this address takes.", "请求内容不符合该地址的要求。")
 
 
 class _Call(BaseModel):
@@ -68,18 +68,18 @@ class FrameworkMiddleware:
     def __init__(
         self,
         app: ASGIApp,
-        own: Sequence[BaseRoute],
+        own_routes: Sequence[BaseRoute],
         functions: dict[str, set[str]],
         *,
         mcp: bool,
-        first: LanguageChoice,
+        default_language: LanguageChoice,
     ) -> None:
-        """``own`` are our own routes; ``functions`` the parameters of the public functions by their names."""
+        """``own_routes`` are our own routes; ``functions`` the parameters of the public functions by their names."""
         self._app = app
-        self._own = own
+        self._own_routes = own_routes
         self._functions = functions
         self._mcp = mcp
-        self._first = first
+        self._default_language = default_language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it: 404 for a path that isn't allowed, 422 for an unfit body."""
@@ -88,27 +88,27 @@ class FrameworkMiddleware:
         elif scope["path"].startswith(_FILE):
             await self._file(scope, receive, send)
         elif not self._is_served(scope):
-            await refusal(scope, 404, _NOTHING, self._first)(scope, receive, send)
+            await refusal(scope, 404, _NOT_FOUND, self._default_language)(scope, receive, send)
         elif scope["method"] == "POST" and not self._is_call(scope):
-            await refusal(scope, 422, _ODD_BODY, self._first)(scope, receive, send)
+            await refusal(scope, 422, _INVALID_BODY, self._default_language)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     def _is_own(self, scope: Scope) -> bool:
-        return any(route.matches(scope)[0] is not Match.NONE for route in self._own)
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._own_routes)
 
     def _is_served(self, scope: Scope) -> bool:
         """Whether the raw path is on the list for its method; so a path with percent escapes never is."""
         raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-        if self._mcp and _TOOLS.fullmatch(raw):
+        if self._mcp and _MCP_PATHS.fullmatch(raw):
             return True
-        served = {"GET": _READ, "HEAD": _READ, "POST": _ASKED}.get(scope["method"])
+        served = {"GET": _GET_PATHS, "HEAD": _GET_PATHS, "POST": _POST_PATHS}.get(scope["method"])
         return served is not None and served.fullmatch(raw) is not None
 
     def _is_call(self, scope: Scope) -> bool:
         """Whether Gradio can handle the body without an internal error."""
         path = scope["path"].rstrip("/")
-        if _TOOLS.fullmatch(path):
+        if _MCP_PATHS.fullmatch(path):
             return True
         body: Any = scope.get(PARSED)
         if not isinstance(body, dict):
@@ -131,7 +131,7 @@ class FrameworkMiddleware:
         except (OSError, ValueError, RuntimeError):
             path = folder
         if scope["method"] not in ("GET", "HEAD") or path.suffix != ".png" or folder not in path.parents:
-            await refusal(scope, 404, _NOTHING, self._first)(scope, receive, send)
+            await refusal(scope, 404, _NOT_FOUND, self._default_language)(scope, receive, send)
             return
         answer = FileResponse(path, media_type="image/png", filename=path.name, headers={"cache-control": "no-store"})
         await answer(scope, receive, send)

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 Data = dict[str, Any]
 
 
-def answering(function: Callable[[Data], object]) -> Callable[[object], object]:
+def with_error_answers(function: Callable[[Data], object]) -> Callable[[object], object]:
     """Wrap ``function`` so that it takes any data and returns ``{"error": ...}`` instead of raising.
 
     The error is in the page's language; data that is no mapping counts as an empty one.

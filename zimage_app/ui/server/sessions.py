@@ -32,7 +32,7 @@ SESSION_EVENTS = 16
 OWNER_EVENTS = 32
 CLIENT_EVENTS = 128
 ALL_EVENTS = 512
-MAX_UNHEARD = 64
+MAX_UNREAD_SESSIONS = 64
 """Maximum of sessions with unread results and no client that listens for them."""
 
 _JOINS = ("/gradio_api/queue/join", "/gradio_api/call/")
@@ -107,11 +107,11 @@ class EventsMiddleware:
     Refuses calls over a limit with status 429, or 503 over the limit for all.
     """
 
-    def __init__(self, app: ASGIApp, page: gr.Blocks, first: LanguageChoice = "auto") -> None:
+    def __init__(self, app: ASGIApp, page: gr.Blocks, default_language: LanguageChoice = "auto") -> None:
         self._app = app
         self._page = page
-        self._first = first
-        self._heard: Counter[str] = Counter()
+        self._default_language = default_language
+        self._listeners: Counter[str] = Counter()
         """Number of open streams that listen for each session's results."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,12 +129,12 @@ class EventsMiddleware:
         return self._page._queue
 
     async def _join(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._forget_unheard()
+        await self._drop_unread()
         session = (scope.get(PARSED) or {}).get("session_hash")
         if len(self._queue.event_ids_to_events) >= ALL_EVENTS:
-            await refusal(scope, 503, _FULL, self._first, **{"retry-after": "5"})(scope, receive, send)
+            await refusal(scope, 503, _FULL, self._default_language, **{"retry-after": "5"})(scope, receive, send)
         elif self._has_too_many(scope, session):
-            await refusal(scope, 429, _TOO_MANY, self._first, **{"retry-after": "5"})(scope, receive, send)
+            await refusal(scope, 429, _TOO_MANY, self._default_language, **{"retry-after": "5"})(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -149,13 +149,13 @@ class EventsMiddleware:
 
     async def _listen(self, scope: Scope, receive: Receive, send: Send) -> None:
         session = self._session_of(scope)
-        self._heard[session] += 1
+        self._listeners[session] += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            self._heard[session] -= 1
-            if not self._heard[session]:
-                del self._heard[session]
+            self._listeners[session] -= 1
+            if not self._listeners[session]:
+                del self._listeners[session]
 
     def _session_of(self, scope: Scope) -> str:
         if scope["path"] == _LISTENS:
@@ -164,13 +164,13 @@ class EventsMiddleware:
         event = self._queue.event_ids_to_events.get(event_id)
         return event.session_hash if event else event_id
 
-    async def _forget_unheard(self) -> None:
+    async def _drop_unread(self) -> None:
         """Drop sessions without open calls, and the oldest of those with results, where no client listens."""
         events = self._queue.pending_event_ids_session
-        unheard = [session for session in list(events) if session not in self._heard]
-        done = [session for session in unheard if not events[session]]
-        waiting = [session for session in unheard if events[session]]
-        for session in (*done, *waiting[:-MAX_UNHEARD]):
+        unwatched = [session for session in list(events) if session not in self._listeners]
+        done = [session for session in unwatched if not events[session]]
+        waiting = [session for session in unwatched if events[session]]
+        for session in (*done, *waiting[:-MAX_UNREAD_SESSIONS]):
             await self._queue.clean_events(session_hash=session)
             events.pop(session, None)
             self._queue.pending_messages_per_session.pop(session, None)

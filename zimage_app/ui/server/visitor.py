@@ -26,25 +26,25 @@ _SCRIPTS = ("studio.js", "actions.js", "signals.js", "keyboard.js", "queue.js", 
 class VisitorMiddleware:
     """Adds an owner's cookie where there is none, and the language and words, to every page load."""
 
-    def __init__(self, app: ASGIApp, first: LanguageChoice = "auto") -> None:
+    def __init__(self, app: ASGIApp, default_language: LanguageChoice = "auto") -> None:
         self._app = app
-        self._first = first
+        self._default_language = default_language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request; only the response for the page itself is changed."""
         if scope["type"] != "http" or scope["path"] not in ("", "/") or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
-        await self._app(scope, receive, _PageSend(send, HTTPConnection(scope), self._first))
+        await self._app(scope, receive, _PageSend(send, HTTPConnection(scope), self._default_language))
 
 
 class _PageSend:
     """Collects the whole page, then sends it with our script and cookie."""
 
-    def __init__(self, send: Send, visitor: HTTPConnection, first: LanguageChoice) -> None:
+    def __init__(self, send: Send, visitor: HTTPConnection, default_language: LanguageChoice) -> None:
         self._send = send
         self._visitor = visitor
-        self._first = first
+        self._default_language = default_language
         self._start: Message = {}
         self._body = b""
 
@@ -69,7 +69,7 @@ class _PageSend:
         await self._send({"type": "http.response.body", "body": body})
 
     def _script(self) -> bytes:
-        language = language_of(self._visitor, self._first)
+        language = language_of(self._visitor, self._default_language)
         page = {
             "language": language,
             "cookie": LANGUAGE_COOKIE,

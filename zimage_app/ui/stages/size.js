@@ -9,13 +9,13 @@ const { low, high, step } = props.bounds;
 let sizes = []; // of all stages: [width, height]
 let final = -1; // index of the last enabled stage
 let base = null; // the sizes before the first change made here, so that changing back restores them exactly
-let asked = ""; // the requested size, until the new sizes arrive
+let pending = ""; // the requested size, until the new sizes arrive
 
 const isTurned = () => sizes[final] && sizes[final][0] > sizes[final][1];
 
 function ask(size) {
   base ??= sizes;
-  asked = size;
+  pending = size;
   trigger("resize", { size, base });
 }
 
@@ -76,12 +76,12 @@ document.addEventListener("studio:settings", (event) => {
   const stages = event.detail.stages || [];
   const next = stages.map(({ width, height }) => [width, height]);
   if (JSON.stringify(next) !== JSON.stringify(sizes)) {
-    if (!asked) base = null;
-    asked = "";
+    if (!pending) base = null;
+    pending = "";
   }
   sizes = next;
   final = stages.findLastIndex(({ enabled }) => enabled !== false);
-  const held = document.activeElement?.closest(".picture-size .ratios") ? document.activeElement.textContent : "";
+  const focused = document.activeElement?.closest(".picture-size .ratios") ? document.activeElement.textContent : "";
   draw();
-  if (held) [...root.querySelectorAll(".ratio")].find((button) => button.textContent === held)?.focus();
+  if (focused) [...root.querySelectorAll(".ratio")].find((button) => button.textContent === focused)?.focus();
 });

@@ -38,7 +38,7 @@ function open(stage, focus) {
   if (focus) strip.children[chosen].focus();
 }
 
-function walk(event) {
+function openByKey(event) {
   const last = stages.length - 1;
   const next = { ArrowRight: chosen === last ? 0 : chosen + 1, ArrowLeft: chosen ? chosen - 1 : last, Home: 0, End: last }[event.key];
   if (next === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -261,7 +261,7 @@ function show() {
   return true;
 }
 
-strip.onkeydown = walk;
+strip.onkeydown = openByKey;
 strip.setAttribute("aria-label", page.words.stages);
 
 let drawn = "";

@@ -1,7 +1,7 @@
 // The editor for a start picture's mask. Opened by the event studio:mask, whose detail is the page's start picture
-// ({picture, mask, extend, feather, differential, paste}) with two callbacks: "use" for the changed settings, and
-// "shape" for the canvas's width and height. The mask is the alpha channel of the .paint canvas; it is uploaded as a
-// picture that is white where it is painted.
+// ({picture, mask, extend, feather, differential, paste}) with callbacks: "use" for the changed settings, "shape" for
+// the canvas's width and height, "showError" for a message. The mask is the alpha channel of the .paint canvas; it is
+// uploaded as a picture that is white where it is painted.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".mask-editor");
@@ -16,7 +16,7 @@ const mostUndone = 20;
 const usualFeather = 16;
 const zooms = { least: 0.05, most: 16, step: 1.25 };
 
-let asked = null;
+let opener = null;
 let tool = "paint";
 let size = 60; // of the brush, in pixels of the picture; so are all lengths here without another unit
 let extend = [0, 0, 0, 0];
@@ -222,9 +222,9 @@ show.addEventListener(
 // Keys
 
 function step(x, y) {
-  const far = Math.max(1, (size * scale) / 4);
+  const distance = Math.max(1, (size * scale) / 4);
   const limit = (value, most) => Math.min(most, Math.max(0, value));
-  cursor = { x: limit(cursor.x + x * far, canvas.width), y: limit(cursor.y + y * far, canvas.height) };
+  cursor = { x: limit(cursor.x + x * distance, canvas.width), y: limit(cursor.y + y * distance, canvas.height) };
   drawBrush();
 }
 
@@ -301,7 +301,7 @@ find(".brush-size input").oninput = (event) => resizeBrush(Number(event.target.v
 find(".feather input").max = props.bounds.feather;
 find(".feather input").oninput = drawHalo;
 find(".shape").onclick = () => {
-  asked.shape(...canvasSize());
+  opener.shape(...canvasSize());
   find(".state").textContent = say("mask_shaped");
 };
 find(".cancel").onclick = () => root.close();
@@ -322,7 +322,7 @@ async function takeMask(digest) {
 }
 
 async function open(detail) {
-  asked = detail;
+  opener = detail;
   const { start } = detail;
   [past, future] = [[], []];
   find(".problem").textContent = "";
@@ -334,7 +334,7 @@ async function open(detail) {
     canvas.height = halo.height = Math.round(image.naturalHeight * scale);
     if (start.mask) await takeMask(start.mask);
   } catch {
-    return detail.complain(say("start_gone"));
+    return detail.showError(say("start_gone"));
   }
   extend = [...(start.extend || extend.map(() => 0))];
   const isNew = !start.mask && extend.every((side) => !side);
@@ -381,8 +381,8 @@ async function apply() {
   find(".problem").textContent = answer.error || "";
   if (answer.error) return;
   const keeps = isPainted || extend.some((side) => side);
-  const differential = find(".differential input").checked ? asked.start.differential || 1 : null;
-  asked.use({
+  const differential = find(".differential input").checked ? opener.start.differential || 1 : null;
+  opener.use({
     mask: answer.picture,
     extend: [...extend],
     feather: keeps ? Number(find(".feather input").value) : 0,

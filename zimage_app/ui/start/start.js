@@ -9,7 +9,7 @@ const largest = 32 * 2 ** 20;
 let settings = {};
 let newest = 0;
 // The settings of a start picture that an imported file names, until that picture is chosen.
-let asked = null;
+let pending = null;
 
 const chosen = () => (props.value && typeof props.value.picture === "string" ? props.value : null);
 
@@ -53,7 +53,7 @@ function draw() {
   drawStages({ ...value, stage: Number(value.stage) || 1 });
 }
 
-function complain(text) {
+function showError(text) {
   part(".problem").textContent = text;
   if (text) root.scrollIntoView({ block: "nearest" });
 }
@@ -69,29 +69,29 @@ async function handIn(file) {
 
 async function take(file) {
   if (!file) return;
-  if (file.size > largest) return complain(say("start_too_big", { name: file.name }));
+  if (file.size > largest) return showError(say("start_too_big", { name: file.name }));
   newest += 1;
   const turn = newest;
-  complain("");
+  showError("");
   part(".taking").textContent = say("start_reading", { name: file.name });
   const answer = await handIn(file);
-  const masked = asked?.mask && !answer.error ? await handIn(asked.mask) : null;
+  const masked = pending?.mask && !answer.error ? await handIn(pending.mask) : null;
   // Drop the answer if another file was chosen meanwhile.
   if (turn !== newest) return;
   part(".taking").textContent = "";
-  if (answer.error || masked?.error) return complain(answer.error || masked.error);
+  if (answer.error || masked?.error) return showError(answer.error || masked.error);
   const { picture } = answer;
-  const stage = asked ? 1 : chosen()?.stage || usualStage();
+  const stage = pending ? 1 : chosen()?.stage || usualStage();
   // A mask of the picture before doesn't apply to the new one.
-  change({ fit: chosen()?.fit || "crop", ...asked?.settings, mask: asked?.own_mask ? picture : masked?.picture, picture, stage });
-  asked = null;
+  change({ fit: chosen()?.fit || "crop", ...pending?.settings, mask: pending?.own_mask ? picture : masked?.picture, picture, stage });
+  pending = null;
   root.scrollIntoView({ block: "nearest" });
   part(".at select").focus({ preventScroll: true });
 }
 
 part("img").alt = say("start_alt");
-part("img").onload = () => complain("");
-part("img").onerror = () => chosen() && complain(say("start_gone"));
+part("img").onload = () => showError("");
+part("img").onerror = () => chosen() && showError(say("start_gone"));
 part(".at span").textContent = say("start_stage");
 part(".at select").onchange = (event) => change({ ...chosen(), stage: Number(event.target.value) });
 part(".fit span").textContent = say("start_fit");
@@ -100,18 +100,18 @@ part(".fit select").onchange = (event) => change({ ...chosen(), fit: event.targe
 part(".part").onclick = () => {
   const use = (changes) => change({ ...chosen(), ...changes });
   const shape = (width, height) => trigger("shape", { width, height });
-  document.dispatchEvent(new CustomEvent("studio:mask", { detail: { start: chosen(), use, shape, complain } }));
+  document.dispatchEvent(new CustomEvent("studio:mask", { detail: { start: chosen(), use, shape, showError } }));
 };
 part(".remove").setAttribute("aria-label", say("start_remove"));
 part(".remove").title = say("start_remove");
 part(".remove").onclick = () => {
-  complain("");
+  showError("");
   change(null);
   document.querySelector("#drop .choose").focus();
 };
 
 document.addEventListener("studio:start", (event) => take(event.detail));
-document.addEventListener("studio:start-asked", (event) => (asked = event.detail));
+document.addEventListener("studio:start-pending", (event) => (pending = event.detail));
 document.addEventListener("studio:settings", (event) => {
   settings = event.detail;
   const value = chosen();
@@ -119,7 +119,7 @@ document.addEventListener("studio:settings", (event) => {
 });
 
 watch("value", () => {
-  if (!chosen()) complain("");
+  if (!chosen()) showError("");
   draw();
 });
 draw();

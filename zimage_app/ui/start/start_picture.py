@@ -23,7 +23,7 @@ _FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-
 _NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def start_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def start_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes.
 
     ``POST /inputs?name=FILE`` with the picture as the body answers its hash and size, or an ``error``. Then
@@ -31,7 +31,7 @@ def start_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
     """
 
     async def hand_in(request: Request) -> JSONResponse:
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         name, picture = await file_of(request, MAX_BYTES, "picture")
         try:
             kept = await HANDED_IN.run(studio.inputs.keep, picture, name, owner_of(request))

@@ -49,16 +49,16 @@ class Chip:
         return {"name": self.name, "text": self.text, "title": self.title, "warn": self.warn}
 
 
-def monitor_routes(studio: Studio, first: LanguageChoice) -> list[BaseRoute]:
+def monitor_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes ``/monitor.json`` (the figures) and ``/monitor/details.json`` (details as table and text)."""
 
     def chips(request: Request) -> Response:
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         data = [chip.as_data() for chip in top_bar(studio, owner_of(request), language)]
         return JSONResponse({"chips": data, "details": not studio.shared}, headers=_HEADERS)
 
     def details(request: Request) -> Response:
-        language = language_of(request, first)
+        language = language_of(request, default_language)
         if studio.shared:
             return JSONResponse({"error": say("monitor_closed", language)}, 403, headers=_HEADERS)
         return JSONResponse(details_data(studio, language), headers=_HEADERS)

@@ -63,13 +63,13 @@ addEventListener("keydown", (event) => event.key === "Escape" && (help.hidden = 
 
 // The machine's figures: one small request every few seconds, none while the tab is hidden
 const { make, makeButton, say } = page;
-const pace = 5000; // milliseconds between two requests
+const pollMs = 5000; // milliseconds between two requests
 const gauges = bar.querySelector(".gauges");
 const pill = bar.querySelector(".jobs");
 pill.textContent = say("queue_heading");
 pill.onclick = () => page.showQueue();
 let timer = 0;
-let asked = 0;
+let newest = 0;
 
 function makeChip(chip) {
   const node = make("span", chip.warn ? "gauge warn" : "gauge", chip.warn ? `⚠ ${chip.text}` : chip.text);
@@ -81,12 +81,12 @@ function makeChip(chip) {
 async function look() {
   clearTimeout(timer);
   if (document.hidden) return;
-  asked += 1;
-  const turn = asked;
+  newest += 1;
+  const turn = newest;
   const data = await fetch("monitor.json")
     .then((answer) => (answer.ok ? answer.json() : null))
     .catch(() => null);
-  if (turn !== asked) return;
+  if (turn !== newest) return;
   const jobs = data?.chips.find((chip) => chip.name === "jobs");
   pill.classList.toggle("none", !jobs);
   pill.textContent = jobs?.text || say("queue_heading");
@@ -94,7 +94,7 @@ async function look() {
   gauges.replaceChildren(...(data?.chips || []).filter((chip) => chip !== jobs).map(makeChip));
   gauges.disabled = !data?.details;
   gauges.title = data?.details ? say("monitor_open") : "";
-  timer = setTimeout(look, pace);
+  timer = setTimeout(look, pollMs);
 }
 
 document.addEventListener("visibilitychange", look);

@@ -36,7 +36,7 @@ PROMPT_WORDS: dict[str, Text] = {
     "prompt_wildcards_insert": Text("Insert {text}", "插入 {text}"),
     "prompt_refresh": Text("Refresh", "刷新"),
     "prompt_unreachable": Text("The app can't be reached; it may have stopped.", "无法连接程序，它可能已停止。"),
-    "prompt_ways": Text("{ways} combinations of {drawn}", "{drawn} 共 {ways} 种组合"),
+    "prompt_combinations": Text("{combinations} combinations of {drawn}", "{drawn} 共 {combinations} 种组合"),
     "prompt_tokens": Text("{tokens} tokens", "{tokens} 词元"),
     "prompt_tokens_of": Text("{tokens} of at most {limit} tokens", "{tokens} 个词元，最多 {limit} 个"),
     "summary_open": Text("Show the stages", "查看各阶段参数"),

@@ -3,6 +3,6 @@
 watch("value", () => {
   if (!props.value) return;
   sessionStorage.setItem("studio-asked", props.value);
-  document.dispatchEvent(new CustomEvent("studio:asked"));
+  document.dispatchEvent(new CustomEvent("studio:submitted"));
   trigger("submit");
 });

@@ -30,7 +30,7 @@ _SPACE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", *_LOOPBACK)
 
 
 @dataclass(frozen=True)
-class Door:
+class MiddlewareConfig:
     """Configuration of the middleware: credentials, host names, prefix, proxies."""
 
     hosts: Hosts = field(default_factory=Hosts)
@@ -43,22 +43,22 @@ class Door:
     """Addresses and networks of proxies whose ``X-Forwarded-For`` is trusted."""
     gate: Gate = field(default_factory=Gate)
 
-    def middleware(self, first: LanguageChoice) -> list[Middleware]:
+    def middleware(self, default_language: LanguageChoice) -> list[Middleware]:
         """The middleware, outermost first."""
         return [
             Middleware(PrefixMiddleware, prefix=self.prefix),
             Middleware(GuardMiddleware, hosts=self.hosts, framed_by=self.framed_by, gate=self.gate),
-            Middleware(TrafficMiddleware, first=first),
-            Middleware(AccessMiddleware, credentials=self.credentials, first=first),
-            Middleware(JsonMiddleware, files=TAKES_FILES, first=first),
+            Middleware(TrafficMiddleware, default_language=default_language),
+            Middleware(AccessMiddleware, credentials=self.credentials, default_language=default_language),
+            Middleware(JsonMiddleware, files=TAKES_FILES, default_language=default_language),
         ]
 
 
-def door(settings: Settings, credentials: Credentials, environment: Mapping[str, str]) -> Door:
-    """The door for these settings; on a Space, the environment gives its host name."""
+def middleware_config(settings: Settings, credentials: Credentials, environment: Mapping[str, str]) -> MiddlewareConfig:
+    """The configuration for these settings; on a Space, the environment gives its host name."""
     space = environment.get("SPACE_HOST")
     names = [*settings.allow_host, *([space] if space else [])]
-    return Door(
+    return MiddlewareConfig(
         Hosts(names),
         credentials,
         framed_by=_SPACES if "SPACE_ID" in environment else "",

@@ -1,4 +1,4 @@
-"""The door of the whole app, Gradio's routes and ours: none is forgotten."""
+"""Every route of the app, Gradio's and ours: which need a login, and which Gradio's routes are served."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from zimage_app.rest.app import rest_routes
 from zimage_app.serve import open_page
 from zimage_app.ui.launch import page_routes
 from zimage_app.web.credentials import Credentials
-from zimage_app.web.door import Door
 from zimage_app.web.guard import TAKES_FILES
+from zimage_app.web.middleware import MiddlewareConfig
 
 LOGIN = {"anna": "correct horse"}
 FUNCTIONS = ("generate", "status", "history")
@@ -61,7 +61,7 @@ def running(folder: Path, **options: Any) -> Iterator[App]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = open_page(studio, "auto", Door(**options), server_name="127.0.0.1", server_port=port)
+    page = open_page(studio, "auto", MiddlewareConfig(**options), server_name="127.0.0.1", server_port=port)
     found = sorted(set(routes(page.app.routes)))
     own = {*routes(page_routes(studio, "auto")), *routes(rest_routes(studio, "auto"))}
     try:
@@ -73,13 +73,13 @@ def running(folder: Path, **options: Any) -> Iterator[App]:
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with running(tmp_path_factory.mktemp("door"), credentials=Credentials(LOGIN, "key-0123456789abcdef")) as app:
+    with running(tmp_path_factory.mktemp("app"), credentials=Credentials(LOGIN, "key-0123456789abcdef")) as app:
         yield app
 
 
 @pytest.fixture(scope="module")
 def unlocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with running(tmp_path_factory.mktemp("door")) as app:
+    with running(tmp_path_factory.mktemp("app")) as app:
         yield app
 
 
@@ -188,7 +188,7 @@ def test_odd_bodies_are_refused_in_words(unlocked: App, way: str, body: bytes) -
 
 
 def test_a_picture_of_the_public_functions_is_given_as_a_file_to_keep(unlocked: App) -> None:
-    folder = Path(get_upload_folder()) / "api" / "1-door-test"
+    folder = Path(get_upload_folder()) / "api" / "1-route-test"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "a.png").write_bytes(b"<script>1</script>")
     (folder / "a.html").write_bytes(b"<script>1</script>")
