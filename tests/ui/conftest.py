@@ -18,7 +18,7 @@ from zimage_app.serve import open_page
 from zimage_app.service.studio import Studio
 from zimage_app.web.middleware import MiddlewareConfig
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 expect.set_options(timeout=20_000)
@@ -68,7 +68,7 @@ def _first_that_starts(playwright: Playwright) -> Browser:
             except Error as error:
                 reasons.append(error.message.splitlines()[0])
     pytest.fail(
-        "The browser tests need Chromium: `apt-get install chromium` or `python -m playwright install chromium`. "
+        "The browser tests need Chromium: `apt-get install chromium-headless-shell` or `python -m playwright install chromium`. "
         + "; ".join(reasons)
     )
 
