@@ -53,7 +53,7 @@ def _studio(outputs: Path) -> ClusterStudio:
 def _make(studio: Studio, requests: list[GenerationRequest]) -> None:
     for job in [studio.submit(request, "demo") for request in requests]:
         view = studio.wait(job, -1, 0.0)
-        while not view.over:
+        while not view.ended:
             view = studio.wait(job, view.version, 1.0)
         if view.error is not None:
             raise view.error

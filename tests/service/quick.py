@@ -143,7 +143,7 @@ def finish(studio: Studio, job_id: str) -> JobView:
     """Wait until a job has ended; return its last view."""
     end = time.monotonic() + PATIENCE
     view = studio.wait(job_id, -1, 0.0)
-    while not view.over:
+    while not view.ended:
         assert time.monotonic() < end, f"{view.id} is still {view.state}"
         view = studio.wait(job_id, view.version, 1.0)
     return view

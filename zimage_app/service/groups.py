@@ -252,7 +252,7 @@ class Groups:
 
     def _put(self, item: GroupItem, manifest: Manifest) -> None:
         view = self._view(item.job)
-        if view is not None and not view.over:
+        if view is not None and not view.ended:
             return
         facts: dict[str, Any] = {"index": item.index, "id": item.id, "job": item.job}
         if view is not None and view.picture is not None:

@@ -103,7 +103,7 @@ class Desk:
     def until(self, name: str, is_so: Callable[[JobView], bool]) -> None:
         view = self.dispatcher.view(name)
         while view is not None and not is_so(view):
-            assert not view.over, view.error
+            assert not view.ended, view.error
             view = self.dispatcher.progress.wait(name, view.version, PATIENCE)
 
 

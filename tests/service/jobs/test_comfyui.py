@@ -83,7 +83,7 @@ class Desk:
     def until(self, name: str, is_so: Callable[[JobView], bool]) -> JobView:
         view = self.dispatcher.view(name)
         while view is not None and not is_so(view):
-            assert not view.over, view.error
+            assert not view.ended, view.error
             view = self.dispatcher.progress.wait(name, view.version, PATIENCE)
         assert view is not None
         return view

@@ -65,7 +65,7 @@ def submit(dispatcher: Dispatcher, name: str, request: GenerationRequest, owner:
 
 def end(dispatcher: Dispatcher, name: str) -> JobView:
     view = dispatcher.progress.wait(name, -1, 0.0) or dispatcher.view(name)
-    while view is not None and not view.over:
+    while view is not None and not view.ended:
         view = dispatcher.progress.wait(name, view.version, PATIENCE) or dispatcher.view(name)
     assert view is not None
     return view

@@ -127,7 +127,7 @@ class JobCore:
 
     def clear(self, owner: str | None) -> int:
         """Cancel the waiting jobs with this owner mark, or all (None); return their number."""
-        waiting = [job.id for job in self._store.in_turn() if owner in (None, job.owner)]
+        waiting = [job.id for job in self._store.queued() if owner in (None, job.owner)]
         self.stop(waiting)
         return len(waiting)
 
@@ -200,7 +200,7 @@ class JobCore:
             self._write_changes()
             self._save_pictures()
             self._store.refresh()
-            for job in self._store.at_work():
+            for job in self._store.active():
                 if job.id not in self._assigned and job.id not in self._unsaved:
                     self._interrupted(job)
             self._write_changes()
@@ -274,7 +274,7 @@ class JobCore:
             shown = {**shown, "progress": 0.0, "current": 0, "stages": _stages(job)}
         times = JobTimes(tracked.asked, tracked.begun, tracked.loaded)
         self._progress.update(job.id, state=job.state, **shown)
-        if job.over or job.state is JobState.WAITING:
+        if job.ended or job.state is JobState.WAITING:
             request = tracked.plan.request if tracked.plan else None
             log_job(tracked.view, request, times, private=self._rules.shared)
 
@@ -348,7 +348,7 @@ class JobCore:
             busy = self._assigned.values()
             free = {runner: runner.status() for runner in self._runners if runner not in busy}
             loaded = {runner: status.model for runner, status in free.items() if status.trouble is None}
-            waiting = self._store.in_turn()
+            waiting = self._store.queued()
             if not loaded or not waiting:
                 return
             runner, chosen = self._placing.choose(waiting, loaded)
@@ -369,12 +369,12 @@ class JobCore:
 
     def show_order(self) -> None:
         """Show the unfinished jobs, and the order in which they run."""
-        at_work, waiting = self._store.at_work(), self._store.in_turn()
-        for job in (*at_work, *waiting):
+        active, waiting = self._store.active(), self._store.queued()
+        for job in (*active, *waiting):
             self._tracked(job)
         self._progress.pause(self._store.paused)
         self._progress.arrange(
-            [job.id for job in at_work],
+            [job.id for job in active],
             [(job.id, self._seconds(job)) for job in waiting],
             runners=len(self._runners),
         )
@@ -409,7 +409,7 @@ def job_view(job: Job, gallery: Gallery) -> JobView:
         stages = stage_views(picture.record.request) if picture else ()
         done = tuple(replace(stage, step=stage.steps) for stage in stages)
         return replace(view, progress=1.0, picture=picture, stages=done, elapsed=job.seconds or 0.0)
-    if job.over:
+    if job.ended:
         return replace(view, error=GenerationError(job.error) if job.error else None)
     return replace(view, stages=_stages(job), prompt=_prompt(job))
 

@@ -22,7 +22,7 @@ from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.stop import StopReason, StopToken
 from zimage_app.service.jobs.view import JobView, QueueView
 
-MAX_OVER = 24
+MAX_ENDED = 24
 """Number of ended jobs kept with their previews; the store keeps only the outcome of older ones."""
 _ALMOST = 0.995
 """Maximum progress shown before the picture is saved."""
@@ -88,9 +88,9 @@ class Progress:
             if tracked is None:
                 return None
             self._changed.wait_for(
-                lambda: tracked.view.version > version or tracked.view.over or self._closing, timeout
+                lambda: tracked.view.version > version or tracked.view.ended or self._closing, timeout
             )
-            if self._closing and not tracked.view.over:
+            if self._closing and not tracked.view.ended:
                 raise closing()
             return self._timed(tracked)
 
@@ -108,7 +108,7 @@ class Progress:
         try:
             while (view := self.view(job_id)) is not None:
                 yield view
-                if view.over:
+                if view.ended:
                     return
                 if self._closing:
                     raise closing()
@@ -144,12 +144,12 @@ class Progress:
         return self._jobs.get(job_id)
 
     def put(self, tracked: Tracked) -> None:
-        """Add a job, and drop the oldest ended ones above ``MAX_OVER``."""
+        """Add a job, and drop the oldest ended ones above ``MAX_ENDED``."""
         with self._changed:
             tracked.asked = self._clock()
             self._jobs[tracked.view.id] = tracked
-            over = [job_id for job_id, each in self._jobs.items() if each.view.over]
-            for job_id in over[: max(0, len(over) - MAX_OVER)]:
+            ended = [job_id for job_id, each in self._jobs.items() if each.view.ended]
+            for job_id in ended[: max(0, len(ended) - MAX_ENDED)]:
                 del self._jobs[job_id]
 
     def update(self, job_id: str, **changes: object) -> None:
@@ -170,20 +170,20 @@ class Progress:
             tracked.view = replace(view, remaining=None, version=view.version + 1, **changes)  # type: ignore[arg-type]
             self._notify(job_id)
 
-    def arrange(self, at_work: Sequence[str], waiting: Sequence[tuple[str, float | None]], *, runners: int) -> None:
+    def arrange(self, active: Sequence[str], waiting: Sequence[tuple[str, float | None]], *, runners: int) -> None:
         """Set the order of the queue.
 
         Args:
-            at_work: ids of the jobs that runners have, or whose pictures are being saved.
+            active: ids of the jobs that runners have, or whose pictures are being saved.
             waiting: (id, estimated seconds of the run) of the waiting jobs, in queue order.
             runners: number of jobs that run at once.
         """
         with self._changed:
-            left = [self._remaining(self._jobs[job_id]) for job_id in at_work]
-            self._order = (*at_work, *(job_id for job_id, _ in waiting))
+            left = [self._remaining(self._jobs[job_id]) for job_id in active]
+            self._order = (*active, *(job_id for job_id, _ in waiting))
             starts = _starts(left, [seconds for _, seconds in waiting], runners)
             now = self._clock()
-            for ahead, ((job_id, _), start) in enumerate(zip(waiting, starts, strict=True), len(at_work)):
+            for ahead, ((job_id, _), start) in enumerate(zip(waiting, starts, strict=True), len(active)):
                 self._jobs[job_id].starts_at = None if start is None else now + start
                 if self._jobs[job_id].view.ahead != ahead:
                     self.update(job_id, ahead=ahead)
@@ -260,7 +260,7 @@ class Progress:
 
     def _open(self) -> Iterator[Tracked]:
         """Yield the unfinished jobs in order; skips those that ended after the order was set."""
-        return (tracked for job_id in self._order if (tracked := self._jobs.get(job_id)) and not tracked.view.over)
+        return (tracked for job_id in self._order if (tracked := self._jobs.get(job_id)) and not tracked.view.ended)
 
     def _notify(self, job_id: str) -> None:
         self._changed.notify_all()
@@ -273,7 +273,7 @@ class Progress:
         if view.state is JobState.WAITING:
             left = tracked.starts_at
             return replace(view, starts_in=None if left is None else max(0.0, left - self._clock()))
-        if view.over or tracked.begun is None:
+        if view.ended or tracked.begun is None:
             return view
         began = tracked.begun if tracked.loaded is None else tracked.loaded
         remaining = self._remaining(tracked) if view.state is JobState.RUNNING else None

@@ -395,7 +395,7 @@ class Handlers:
         seen: JobView | None = None
         signs = itertools.count()  # changes every value: Gradio sends nothing for an unchanged one
         async for seen in self._studio.watch(job_id, _PATIENCE):
-            if seen.over:
+            if seen.ended:
                 strip = await run_in_threadpool(self._strip, request)
             updates: Updates = {self._at.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}}
             if seen.state is JobState.STOPPING:
