@@ -34,7 +34,7 @@ from zimage_app.service.generation.start_pictures import KeptPicture, inputs_of
 from zimage_app.service.groups import Groups
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
-from zimage_app.service.jobs.progress import Tracked
+from zimage_app.service.jobs.progress import LiveJob
 from zimage_app.service.jobs.runners.about import runner_section
 from zimage_app.service.jobs.runners.fallback import FallbackRunner
 from zimage_app.service.jobs.runners.kinds import runners_elsewhere
@@ -228,7 +228,7 @@ class Studio:
             warnings=plan.warnings,
         )
         context = copy_context() if self._config.borrowed_gpu else None
-        self._jobs.submit(job, Tracked(view, plan, context))
+        self._jobs.submit(job, LiveJob(view, plan, context))
         return job_id
 
     def checked_plan(self, request: GenerationRequest, model: str, owner: str) -> GenerationPlan:
@@ -293,10 +293,10 @@ class Studio:
 
     def run_of(self, job_id: str, owner: str) -> tuple[JobView, GenerationPlan] | None:
         """Return a job's view and plan; None if they are no longer known, or this owner may not see them."""
-        tracked = self._jobs.progress.get(job_id)
-        if tracked is None or tracked.plan is None or not may_see(tracked.view.owner, owner, shared=self.shared):
+        live = self._jobs.progress.get(job_id)
+        if live is None or live.plan is None or not may_see(live.view.owner, owner, shared=self.shared):
             return None
-        return tracked.view, tracked.plan
+        return live.view, live.plan
 
     def wait(self, job_id: str, version: int, timeout: float) -> JobView:
         """Wait up to ``timeout`` seconds for a view newer than ``version``; return the newest in any case.

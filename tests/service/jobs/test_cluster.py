@@ -24,7 +24,7 @@ from zimage_app.service.generation.generator import load_generator
 from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
-from zimage_app.service.jobs.progress import Tracked
+from zimage_app.service.jobs.progress import LiveJob
 from zimage_app.service.jobs.runners.cluster.ray_cluster import RayHandle
 from zimage_app.service.jobs.runners.cluster.runner import ClusterRunner, Handle
 from zimage_app.service.jobs.runners.cluster.worker import Worker
@@ -94,7 +94,7 @@ class Desk:
         self._asked += 1
         plan, name = self.plan(asked, model), f"job{self._asked}"
         job = Job(name, "", model, plan.request.model_dump_json(), 100.0)
-        self.dispatcher.submit(job, Tracked(JobView(name, "", model, stages=stage_views(plan.request)), plan))
+        self.dispatcher.submit(job, LiveJob(JobView(name, "", model, stages=stage_views(plan.request)), plan))
         return name
 
     def make(self, asked: GenerationRequest, model: str = "demo") -> JobView:

@@ -24,7 +24,7 @@ from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
-from zimage_app.service.jobs.progress import Tracked
+from zimage_app.service.jobs.progress import LiveJob
 from zimage_app.service.jobs.runners.comfyui.listener import Patience
 from zimage_app.service.jobs.runners.comfyui.runner import ComfyRunner
 from zimage_app.service.jobs.runners.fallback import FallbackRunner
@@ -74,7 +74,7 @@ class Desk:
         self._asked += 1
         plan, name = self.plan(asked, MODEL), f"job{self._asked}"
         job = Job(name, "", MODEL, plan.request.model_dump_json(), 100.0)
-        self.dispatcher.submit(job, Tracked(JobView(name, "", MODEL, stages=stage_views(plan.request)), plan))
+        self.dispatcher.submit(job, LiveJob(JobView(name, "", MODEL, stages=stage_views(plan.request)), plan))
         return name
 
     def make(self, asked: GenerationRequest) -> JobView:

@@ -159,7 +159,7 @@ class JobMachine(RuleBasedStateMachine):
     def runner_dies(self, number: int) -> None:
         runner = self.bench.runners[number]
         if runner.held is not None:
-            self.bench.core.died(runner.let_go().job.id)
+            self.bench.core.crashed(runner.let_go().job.id)
             self._settle()
 
     @rule(each=st.integers(2, 7))
@@ -334,7 +334,7 @@ def test_the_second_death_is_reported(bench: Bench) -> None:
     (runner,) = bench.runners
     for state in (JobState.LOADING, JobState.FAILED):
         bench.settle()
-        bench.core.died(runner.let_go().job.id)
+        bench.core.crashed(runner.let_go().job.id)
         bench.settle()
         assert bench.view("job").state is state
     error = bench.view("job").error
@@ -380,7 +380,7 @@ def test_two_runners_share_the_queue_in_fair_turns(tmp_path: Path) -> None:
     bench.settle()
     first, second = bench.runners
     assert (first.begun, second.begun) == (["a0"], ["b0"])
-    bench.core.died(second.let_go().job.id)
+    bench.core.crashed(second.let_go().job.id)
     bench.settle()
     assert second.begun == ["b0", "b0"], "its owner's turn was not over"
     assert first.held is not None
@@ -416,7 +416,7 @@ def test_a_picture_that_cannot_be_packed_fails_its_job_alone(bench: Bench, monke
         bench.submit(name, number)
     bench.settle()
     with monkeypatch.context() as patch:
-        patch.setattr(bench.gallery, "packed", broken)
+        patch.setattr(bench.gallery, "encoded", broken)
         assert made("a") == "failed"
     assert made("b") == "done"
     assert bench.core.idle

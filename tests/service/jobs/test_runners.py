@@ -22,7 +22,7 @@ from zimage_app.models.find.catalogue import find_model
 from zimage_app.service.generation.model_slot import ModelSlot
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
-from zimage_app.service.jobs.progress import Tracked
+from zimage_app.service.jobs.progress import LiveJob
 from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
@@ -59,7 +59,7 @@ def submit(dispatcher: Dispatcher, name: str, request: GenerationRequest, owner:
     plan = plan_of(request)
     job = Job(name, owner, MODEL, plan.request.model_dump_json(), sum(stage.cost for stage in plan.stages))
     view = JobView(name, owner, MODEL, stages=stage_views(plan.request))
-    dispatcher.submit(job, Tracked(view, plan))
+    dispatcher.submit(job, LiveJob(view, plan))
     return name
 
 
@@ -123,12 +123,12 @@ def test_two_runners_with_a_model_each_work_at_once_and_one_dies(
         names = [submit(dispatcher, str(n), request, "ab"[n % 2]) for n, request in enumerate(requests)]
         assert [end(dispatcher, name).state for name in names] == ["done"] * 8
         attempts = [dispatcher._store.find(name).attempts for name in names]  # type: ignore[union-attr]
-        assert sorted(attempts) == [1] * 7 + [2], "the one whose runner died was begun again"
+        assert sorted(attempts) == [1] * 7 + [2], "the one whose runner crashed was begun again"
     records = [read_record(path) for path in tmp_path.glob("*/*.png")]
     assert sorted(str(record.request.seed) for record in records) == sorted(map(str, range(8)))
 
 
-def test_the_next_job_runs_while_a_picture_is_packed(tmp_path: Path) -> None:
+def test_the_next_job_runs_while_a_picture_is_encoded(tmp_path: Path) -> None:
     generator = QuickGenerator(ModelCard(MODEL, Text("", ""), Text("", "")), 0.0)
     second, loads = threading.Event(), []
 
@@ -139,9 +139,9 @@ def test_the_next_job_runs_while_a_picture_is_packed(tmp_path: Path) -> None:
         return cast("Generator", generator)
 
     class SlowGallery(Gallery):
-        def packed(self, picture: Picture, record: ImageRecord, mark: str = "") -> bytes:
+        def encoded(self, picture: Picture, record: ImageRecord, mark: str = "") -> bytes:
             assert second.wait(PATIENCE)
-            return super().packed(picture, record, mark)
+            return super().encoded(picture, record, mark)
 
     gallery = SlowGallery(tmp_path)
     with closing(

@@ -42,7 +42,7 @@ class JobEvent(StrEnum):
     CANCEL = "cancel"
     """The runner has stopped after STOP."""
     REQUEUE = "requeue"
-    """The app ended or the runner died before the job was done."""
+    """The app ended or the runner crashed before the job was done."""
 
 
 S, E = JobState, JobEvent

@@ -222,7 +222,7 @@ class JobStore:
         return _job(rows[0]) if rows else None
 
     def active(self) -> list[Job]:
-        """Return the jobs that runners have or had when the app died, and those being saved, in order of start."""
+        """Return the jobs that runners have or had when the app crashed, and those being saved, in order of start."""
         return sorted((job for job in self._jobs.values() if job.state in ACTIVE), key=lambda job: job.start_number)
 
     def queued(self) -> list[Job]:

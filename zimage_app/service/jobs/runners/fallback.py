@@ -61,9 +61,9 @@ class _Handed:
         """See ``Reports``."""
         self._reports.stopped(job_id)
 
-    def died(self, job_id: str) -> None:
+    def crashed(self, job_id: str) -> None:
         """See ``Reports``."""
-        self._reports.died(job_id)
+        self._reports.crashed(job_id)
 
 
 class _Refusals(_Handed):

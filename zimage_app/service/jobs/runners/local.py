@@ -104,7 +104,7 @@ class LocalRunner:
             reports.failed(job_id, GenerationError(INTERNAL))
         except BaseException:  # not an error of the run, such as SystemExit
             log.exception("the runner broke down in job %s", job_id)
-            reports.died(job_id)
+            reports.crashed(job_id)
 
     def _run(self, assignment: Assignment, reports: Reports) -> None:
         job, token, making = assignment.job, assignment.token, self._making

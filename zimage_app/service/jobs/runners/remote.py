@@ -100,7 +100,7 @@ class RemoteRunner(ABC):
         except Unreachable as error:
             self._lost(str(error))
             # An unsent job can simply be requeued; the state of a sent job is unknown, so it counts as interrupted.
-            (reports.died if self._sent else reports.stopped)(job)
+            (reports.crashed if self._sent else reports.stopped)(job)
         except Exception:
             log.exception("job %s failed on %s", job, self._where)
             reports.failed(job, GenerationError(INTERNAL))

@@ -107,7 +107,7 @@ class ClusterRunner(RemoteRunner):
         elif end.how == "stopped":
             reports.stopped(job.id)
         else:
-            reports.died(job.id)
+            reports.crashed(job.id)
 
 
 def _tell(news: News, order: Order, reports: Reports) -> None:

@@ -70,9 +70,9 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a job without a picture; ``died``: the run broke off, or the worker doesn't know the job."""
+    """The end of a job without a picture; ``crashed``: the run broke off, or the worker doesn't know the job."""
 
-    how: Literal["failed", "stopped", "died"]
+    how: Literal["failed", "stopped", "crashed"]
     error: StudioError | None = None
 
 
@@ -122,7 +122,7 @@ class Worker:
         """Return the messages since the last call; waits a moment for the first."""
         queue = self._news.get(job)
         if queue is None:
-            return [Ended("died")]
+            return [Ended("crashed")]
         found: list[News] = []
         try:
             found.append(queue.get(timeout=_WAIT))
@@ -177,4 +177,4 @@ class Worker:
                         return Ended("stopped")
                     case _:
                         tell(event)
-        return Ended("died")
+        return Ended("crashed")
