@@ -38,8 +38,8 @@ from zimage_app.service.jobs.progress import LiveJob
 from zimage_app.service.jobs.runners.about import runner_section
 from zimage_app.service.jobs.runners.fallback import FallbackRunner
 from zimage_app.service.jobs.runners.kinds import runners_elsewhere
-from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
-from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.runners.local import LocalDependencies, LocalRunner
+from zimage_app.service.jobs.runners.remote import RemoteDependencies
 from zimage_app.service.jobs.runners.runner import Runner, RunnerStatus
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, QueueView, stage_views
@@ -478,20 +478,20 @@ class Studio:
 
     def _local_runner(self, slot: ModelSlot) -> LocalRunner:
         model = partial(self._model, slot)
-        making = PictureMaking(self.plan, model, self.loras.hash_files, self._gallery)
+        dependencies = LocalDependencies(self.plan, model, self.loras.hash_files, self._gallery)
 
         def where() -> tuple[str, str]:
             loaded = slot.loaded()
             return slot.device or "auto", loaded.name if loaded else ""
 
-        return LocalRunner(making, where)
+        return LocalRunner(dependencies, where)
 
     def _runners_elsewhere(self) -> list[Runner]:
         choice = self._config.fallback if self._config.runner.is_local else self._config.runner
         if choice is None or choice.is_local:
             return []
-        making = RemoteMaking(self.plan, self._source, self.loras, self.inputs)
-        return runners_elsewhere(choice, making)
+        dependencies = RemoteDependencies(self.plan, self._source, self.loras, self.inputs)
+        return runners_elsewhere(choice, dependencies)
 
     def _all_runners(self) -> list[Runner]:
         """Return the runners that the dispatcher assigns jobs to."""

@@ -28,7 +28,7 @@ from zimage_app.service.jobs.progress import LiveJob
 from zimage_app.service.jobs.runners.cluster.ray_cluster import RayHandle
 from zimage_app.service.jobs.runners.cluster.runner import ClusterRunner, Handle
 from zimage_app.service.jobs.runners.cluster.worker import Worker
-from zimage_app.service.jobs.runners.remote import RemoteMaking, Unreachable
+from zimage_app.service.jobs.runners.remote import RemoteDependencies, Unreachable
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.library.loras import LoraLibrary
@@ -78,8 +78,10 @@ class Desk:
         self.loras, self.inputs = LoraLibrary(ROOT / "loras"), PictureInputs(outputs)
         self.gallery = Gallery(outputs)
         self.card: ModelCard = source("demo").card
-        making = RemoteMaking(self.plan, source, self.loras, self.inputs)
-        self.runners = [ClusterRunner(making, handle, f"w{n}", again=0.05) for n, handle in enumerate(handles)]
+        dependencies = RemoteDependencies(self.plan, source, self.loras, self.inputs)
+        self.runners = [
+            ClusterRunner(dependencies, handle, f"w{n}", retry_interval=0.05) for n, handle in enumerate(handles)
+        ]
         self.dispatcher = Dispatcher(outputs / ".state", self.gallery, self.runners, JobRules(HOME))
         self._asked = 0
 

@@ -23,7 +23,7 @@ from zimage_app.service.generation.model_slot import ModelSlot
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import LiveJob
-from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
+from zimage_app.service.jobs.runners.local import LocalDependencies, LocalRunner
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.library.loras import LoraLibrary
@@ -41,15 +41,15 @@ def _no_loras(*_: object) -> None:
     """There is nothing to hash."""
 
 
-def making(load: Load, gallery: Gallery, hash_loras: Callable[..., None] = _no_loras) -> PictureMaking:
-    return PictureMaking(lambda request, _: plan_of(request), load, hash_loras, gallery)
+def dependencies(load: Load, gallery: Gallery, hash_loras: Callable[..., None] = _no_loras) -> LocalDependencies:
+    return LocalDependencies(lambda request, _: plan_of(request), load, hash_loras, gallery)
 
 
 @contextmanager
 def dispatching(outputs: Path, loads: list[Load]) -> Iterator[Dispatcher]:
     """A dispatcher with a runner for each way to get a model."""
     gallery = Gallery(outputs)
-    runners = [LocalRunner(making(load, gallery)) for load in loads]
+    runners = [LocalRunner(dependencies(load, gallery)) for load in loads]
     dispatcher = Dispatcher(outputs / ".state", gallery, runners, JobRules(HOME))
     with closing(dispatcher):
         yield dispatcher
@@ -145,7 +145,7 @@ def test_the_next_job_runs_while_a_picture_is_encoded(tmp_path: Path) -> None:
 
     gallery = SlowGallery(tmp_path)
     with closing(
-        Dispatcher(tmp_path / ".state", gallery, [LocalRunner(making(load, gallery))], JobRules(HOME))
+        Dispatcher(tmp_path / ".state", gallery, [LocalRunner(dependencies(load, gallery))], JobRules(HOME))
     ) as jobs:
         names = [submit(jobs, str(n), quick_request(n)) for n in range(2)]
         assert [end(jobs, name).state for name in names] == ["done", "done"]
@@ -162,7 +162,7 @@ def test_a_command_is_carried_out_between_jobs_or_not_at_all(tmp_path: Path, can
         order.append("job")
         return cast("Generator", generator)
 
-    runner = LocalRunner(making(load, Gallery(tmp_path)))
+    runner = LocalRunner(dependencies(load, Gallery(tmp_path)))
     with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(HOME))) as dispatcher:
         names = [submit(dispatcher, str(n), quick_request(n)) for n in range(2)]
         command = runner.command(lambda: order.append("command"))
@@ -183,7 +183,7 @@ def test_hashing_loras_is_told_and_can_be_cancelled(tmp_path: Path) -> None:
             threading.Event().wait(0.01)
         raise LoadingCancelled
 
-    runner = LocalRunner(making(partial(_given, generator), Gallery(tmp_path), hash_loras))
+    runner = LocalRunner(dependencies(partial(_given, generator), Gallery(tmp_path), hash_loras))
     with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(HOME))) as dispatcher:
         name = submit(dispatcher, "a", quick_request(1))
         view = dispatcher.view(name)

@@ -9,14 +9,14 @@ from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.service.jobs.runners.cluster.worker import Ended, Loading, Made, News, Order
-from zimage_app.service.jobs.runners.remote import RemoteMaking, RemoteRunner, Unreachable
+from zimage_app.service.jobs.runners.remote import RemoteDependencies, RemoteRunner, Unreachable
 from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports
 
 CACHE = "~/.cache/zimage-studio"
 """Folder on the workers' machines for files sent with jobs."""
 _MAX_LORA = 8 * 2**30
 """Bytes."""
-_AGAIN = 5.0
+_RETRY_INTERVAL = 5.0
 """Seconds between checks whether a lost worker is back."""
 
 
@@ -37,8 +37,10 @@ class ClusterRunner(RemoteRunner):
 
     KIND = "ray"
 
-    def __init__(self, making: RemoteMaking, handle: Handle, name: str, again: float = _AGAIN) -> None:
-        super().__init__(making, name, again)
+    def __init__(
+        self, dependencies: RemoteDependencies, handle: Handle, name: str, retry_interval: float = _RETRY_INTERVAL
+    ) -> None:
+        super().__init__(dependencies, name, retry_interval)
         self._handle = handle
         self._shared: dict[str, Any] = {}
         """SHA-256 of the file sent last -> its shared contents."""
@@ -53,20 +55,20 @@ class ClusterRunner(RemoteRunner):
         self._where, self._model = self._handle.ask("about")
         self._end(end, assignment, reports)
 
-    def _answers(self) -> bool:
+    def _is_alive(self) -> bool:
         try:
             self._where, self._model = self._handle.ask("about")
         except Unreachable:
             return False
         return True
 
-    def _silent(self, reason: str) -> Text:
+    def _unreachable_text(self, reason: str) -> Text:
         return Text(f"The worker {self._where} is lost ({reason}).", f"工作节点 {self._where} 已失联（{reason}）。")
 
     def _ordered(self, assignment: Assignment) -> Order:
-        plan = self._making.settled(assignment)
+        plan = self._dependencies.resolved_plan(assignment)
         loras = {
-            f"{use.name}{self._making.loras.find(use.name).path.suffix}": use.sha256 or ""
+            f"{use.name}{self._dependencies.loras.find(use.name).path.suffix}": use.sha256 or ""
             for use in plan.request.loras
             if use.strength
         }
@@ -78,12 +80,12 @@ class ClusterRunner(RemoteRunner):
         """Return the shared contents of one of a job's files."""
         if digest not in self._shared:
             name = next((name for name, each in order.loras.items() if each == digest), None)
-            data = self._making.inputs.file(digest) if name is None else self._lora(name)
+            data = self._dependencies.inputs.file(digest) if name is None else self._lora(name)
             self._shared = {digest: self._handle.share(data)}
         return self._shared[digest]
 
     def _lora(self, name: str) -> bytes:
-        return read_regular(self._making.loras.find(name.rpartition(".")[0]).path, _MAX_LORA)
+        return read_regular(self._dependencies.loras.find(name.rpartition(".")[0]).path, _MAX_LORA)
 
     def _followed(self, order: Order, assignment: Assignment, reports: Reports) -> Made | Ended:
         stopped = False

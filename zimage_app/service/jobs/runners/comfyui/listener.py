@@ -23,7 +23,7 @@ class Patience:
     """How long to wait for a message before checking the stop token and the server's history."""
     gone: float = 30.0
     """How long a server may fail to respond before it counts as unreachable."""
-    again: float = 5.0
+    retry_interval: float = 5.0
     """Interval between health checks of an unreachable server."""
 
 

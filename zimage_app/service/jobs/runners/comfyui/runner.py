@@ -27,7 +27,7 @@ from zimage_app.service.jobs.runners.comfyui.listener import Listener, Patience
 from zimage_app.service.jobs.runners.comfyui.offers import fitted
 from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome
 from zimage_app.service.jobs.runners.comfyui.steps import SAMPLERS, Run, Steps
-from zimage_app.service.jobs.runners.remote import RemoteMaking, RemoteRunner, Unreachable
+from zimage_app.service.jobs.runners.remote import RemoteDependencies, RemoteRunner, Unreachable
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
 from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
 from zimage_app.service.pictures.picture_files import opened_picture
@@ -45,11 +45,11 @@ class ComfyRunner(RemoteRunner):
 
     KIND = "comfyui"
 
-    def __init__(self, making: RemoteMaking, address: str, patience: Patience | None = None) -> None:
+    def __init__(self, dependencies: RemoteDependencies, address: str, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
         self._server = ComfyServer(address)
         self._offers: Mapping[str, Any] | None = None
-        super().__init__(making, self._server.address, self._patience.again)
+        super().__init__(dependencies, self._server.address, self._patience.retry_interval)
 
     def close(self, seconds: float) -> None:
         """See ``Runner.close``."""
@@ -59,7 +59,7 @@ class ComfyRunner(RemoteRunner):
     def _run(self, assignment: Assignment, reports: Reports) -> None:
         job = assignment.job.id
         try:
-            plan = self._making.settled(assignment)
+            plan = self._dependencies.resolved_plan(assignment)
             nodes = self._prepared(assignment, plan)
             with Listener(self._server, self._patience) as listener:
                 prompt = self._server.submit(nodes, listener.client)
@@ -74,10 +74,10 @@ class ComfyRunner(RemoteRunner):
             self._offers = None  # the server's files and nodes may have changed
             raise
 
-    def _answers(self) -> bool:
+    def _is_alive(self) -> bool:
         return self._server.alive()
 
-    def _silent(self, reason: str) -> Text:
+    def _unreachable_text(self, reason: str) -> Text:
         return _unreachable(self._where, reason)
 
     # Before the run.
@@ -87,8 +87,8 @@ class ComfyRunner(RemoteRunner):
 
         Raises StudioError or Unreachable.
         """
-        source = self._making.source(assignment.job.model)
-        names = file_names(source, self._making.loras, plan.request)
+        source = self._dependencies.source(assignment.job.model)
+        names = file_names(source, self._dependencies.loras, plan.request)
         nodes = build(plan, names).nodes
         last = list(nodes)[-1]
         nodes[last] = {"class_type": "PreviewImage", "inputs": {"images": nodes[last]["inputs"]["images"]}}
@@ -97,7 +97,7 @@ class ComfyRunner(RemoteRunner):
             _run_anew(nodes)
         if plan.request.start is not None:
             first = plan.stages[0].settings
-            start = self._making.inputs.start_image(plan.request.start, (first.width, first.height))
+            start = self._dependencies.inputs.start_image(plan.request.start, (first.width, first.height))
             assert start.picture is not None
             given = self._server.upload(names.picture, _png(start.picture))
             loader = next(node for node in nodes.values() if node["class_type"] == "LoadImage")
