@@ -25,7 +25,7 @@ from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.progress import LiveJob
-from zimage_app.service.jobs.runners.comfyui.listener import Patience
+from zimage_app.service.jobs.runners.comfyui.listener import Timeouts
 from zimage_app.service.jobs.runners.comfyui.runner import ComfyRunner
 from zimage_app.service.jobs.runners.fallback import FallbackRunner
 from zimage_app.service.jobs.runners.remote import RemoteDependencies
@@ -39,7 +39,7 @@ from zimage_app.service.setup.config import ROOT, StudioConfig
 
 MODEL = Z_IMAGE_TURBO.name
 STAGES = (Stage(width=64, height=96, steps=3), Stage(width=128, height=192, steps=6, denoise=0.5))
-QUICKLY = Patience(message=0.05, gone=0.3, retry_interval=0.05)
+QUICKLY = Timeouts(message=0.05, gone=0.3, retry_interval=0.05)
 INK = "demo-ink-wash"
 
 
