@@ -142,24 +142,24 @@ def test_what_a_job_needs_is_sent_once(desk: Desk, near: NearHandle) -> None:
     asked = request(loras=(LoraUse(name=INK),), start=StartPicture(picture=kept.sha256), stages=stages)
     for seed in (1, 2):
         assert desk.make(asked.model_copy(update={"seed": seed})).state == "done"
-    assert near.asked.count("give") == 2
+    assert near.asked.count("receive_file") == 2
 
 
 def test_a_worker_that_is_lost_in_the_middle_costs_a_second_try(desk: Desk, near: NearHandle) -> None:
-    near.loses = ["news"]
+    near.loses = ["poll"]
     assert desk.make(request()).state == "done"
     assert near.asked.count("begin") == 2
 
 
 def test_a_worker_that_is_lost_twice_is_reported(desk: Desk, near: NearHandle) -> None:
-    near.loses = ["news", "news"]
+    near.loses = ["poll", "poll"]
     view = desk.make(request())
     assert view.state == "failed"
     assert "twice" in str(view.error)
 
 
 def test_a_worker_that_is_lost_before_the_job_began_costs_nothing(desk: Desk, near: NearHandle) -> None:
-    near.loses = ["lacks"] * 3
+    near.loses = ["missing_files"] * 3
     assert desk.make(request()).state == "done"
 
 

@@ -11,7 +11,7 @@ from zimage_app.service.jobs.runners.cluster.worker import Worker
 from zimage_app.service.jobs.runners.remote import RemoteDependencies, Unreachable
 from zimage_app.service.jobs.runners.runner import Runner
 
-_PATIENCE = 600.0
+_TIMEOUT = 600.0
 """Seconds to wait for a worker's response; a restarted worker has to import torch first."""
 
 
@@ -49,7 +49,7 @@ class RayHandle:
         """See ``Handle.ask``."""
         errors = self._ray.exceptions
         try:
-            return self._ray.get(getattr(self.actor, method).remote(*arguments), timeout=_PATIENCE)
+            return self._ray.get(getattr(self.actor, method).remote(*arguments), timeout=_TIMEOUT)
         except errors.RayTaskError:
             raise
         except errors.RayError as error:
