@@ -36,7 +36,7 @@ from zimage_app.models.weights.placement import MemoryPlan
 
 PLAN = MemoryPlan(CARD, torch.float32, Text("-", "-"))
 ON_CPU = MemoryPlan(torch.device("cpu"), torch.float32, Text("-", "-"))
-STREAMED = replace(PLAN, stream_text=True, visitors=2)
+STREAMED = replace(PLAN, stream_text=True, streamed=2)
 SIZE: dict[str, Any] = {"width": 64, "height": 96, "steps": 3}
 REQUEST = GenerationRequest(
     prompt="a red boat",
@@ -91,7 +91,7 @@ def test_a_run_is_the_same_wherever_its_weights_wait(tiny_folder: Path, request_
     wanted = pictures(events_of(loaded(tiny_folder), request_))
     streamed = loaded(tiny_folder, STREAMED)
     parts: Any = streamed
-    assert (parts.text.visitors, parts.transformer.visitors) == (2, 2)
+    assert (parts.text.streamed, parts.transformer.streamed) == (2, 2)
     for found, picture in zip(pictures(events_of(streamed, request_)), wanted, strict=True):
         np.testing.assert_array_equal(found, picture)
 
@@ -111,7 +111,7 @@ def test_what_is_given_up_when_memory_runs_out_changes_no_picture(tiny_folder: P
     transformer.__class__ = Short
     events = events_of(components)
     assert sum(isinstance(event, Warned) for event in events) == 3
-    assert transformer.visitors == 2
+    assert transformer.streamed == 2
     for found, picture in zip(pictures(events), wanted, strict=True):
         np.testing.assert_array_equal(found, picture)
 
@@ -190,18 +190,18 @@ def velocity(fast: FastTransformer) -> Tensor:
 
 @pytest.mark.usefixtures("card")
 @pytest.mark.parametrize("capability", [None, (7, 0)], ids=["plain", "packed"])
-@pytest.mark.parametrize("visitors", [0, 1, 2])
+@pytest.mark.parametrize("streamed", [0, 1, 2])
 def test_loras_work_on_weights_wherever_they_wait(
-    tmp_path: Path, capability: tuple[int, int] | None, visitors: int
+    tmp_path: Path, capability: tuple[int, int] | None, streamed: int
 ) -> None:
     path = tmp_path / "packed.safetensors"
     write_packed(path, PACKERS["fp8"][0])
-    plan = replace(PLAN, capability=capability, visitors=visitors)
+    plan = replace(PLAN, capability=capability, streamed=streamed)
     fast, other = (
         load_transformer(path, WIDE_CONFIG, plan),
-        load_transformer(path, WIDE_CONFIG, replace(plan, visitors=0)),
+        load_transformer(path, WIDE_CONFIG, replace(plan, streamed=0)),
     )
-    assert fast.visitors == visitors
+    assert fast.streamed == streamed
     assert bool(packed_linears(fast.module)) == (capability is not None)
     before = velocity(fast)
     key = "diffusion_model.layers.{}.feed_forward.w1"
@@ -212,7 +212,7 @@ def test_loras_work_on_weights_wherever_they_wait(
     found = velocity(fast)
     assert torch.equal(found, velocity(other))
     assert not torch.equal(found, before)
-    assert fast.offload() == (visitors < 2)
+    assert fast.offload() == (streamed < 2)
     assert torch.equal(velocity(fast), found)
     managers[0].apply([])
     assert torch.equal(velocity(fast), before)
@@ -282,7 +282,7 @@ def test_previews_are_the_same_where_a_device_works_ahead(tiny_folder: Path, mon
 
     wanted = previews()
     assert asked == ["evaluation", "preview"] * 3
-    monkeypatch.setattr(engine, "works_ahead", lambda _: True)
+    monkeypatch.setattr(engine, "is_asynchronous", lambda _: True)
     found = previews()
     assert asked == ["evaluation", "evaluation", "preview", "evaluation", "preview", "preview"]
     assert [number for number, _ in found] == [1, 2, 3]

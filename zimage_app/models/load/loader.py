@@ -145,7 +145,7 @@ def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan)
 
 def _origin(part: Network, plan: MemoryPlan) -> Callable[[str], Tensor]:
     """Return a function that reads a weight from its file again, as it was loaded."""
-    return part.contents(plan).again
+    return part.reader(plan).again
 
 
 def _fill(part: Network, plan: MemoryPlan, watch: _Watch) -> Any:

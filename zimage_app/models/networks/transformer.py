@@ -213,9 +213,9 @@ class FastTransformer:
         self.version += 1
 
     @property
-    def visitors(self) -> int:
+    def streamed(self) -> int:
         """Number of main blocks that are streamed: each is copied to the device while another one computes."""
-        return self._main.visitors
+        return self._main.streamed
 
     def offload(self) -> bool:
         """Stream half of the main blocks that are still on the device from now on. See ``Offloadable``."""
