@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.models.stock import golden_module, normal, rel
-from zimage_app.models.networks.kernels import CANDIDATES, PLAIN, Candidate, KernelChoice, Kernels, kitchen_turn
+from zimage_app.models.networks.kernels import CANDIDATES, DEFAULT, Candidate, KernelChoice, Kernels, kitchen_norm_rope
 from zimage_app.models.networks.transformer import FastTransformer
 
 CPU = torch.device("cpu")
@@ -26,11 +26,11 @@ class InMemory:
         self.kept: dict[str, Mapping[str, str]] = {}
 
     def get(self, key: str) -> Mapping[str, str]:
-        """See ``Remembered``."""
+        """See ``ChoiceCache``."""
         return self.kept.get(key, {})
 
     def put(self, key: str, names: Mapping[str, str]) -> None:
-        """See ``Remembered``."""
+        """See ``ChoiceCache``."""
         self.kept[key] = names
 
 
@@ -109,7 +109,7 @@ def test_a_candidate_must_be_right_and_quicker(
     assert [record.message for record in caplog.records if told and told in record.message] or not told
     assert bool(caplog.records) == bool(told)
     played.asked.clear()
-    assert torch.equal(trial(kernels), trial(PLAIN))
+    assert torch.equal(trial(kernels), trial(DEFAULT))
     assert played.asked == ([name] if taken else [])
     assert [("SwiGLU by good" in note.en, "good" in note.zh) for note in choice.notes] == (
         [(True, True)] if taken else []
@@ -138,7 +138,7 @@ def test_on_a_cpu_nothing_is_tried() -> None:
     def never(kernels: Kernels) -> Tensor:
         raise AssertionError(kernels)
 
-    assert KernelChoice(CPU, torch.float32, InMemory()).kernels("a", never) is PLAIN
+    assert KernelChoice(CPU, torch.float32, InMemory()).kernels("a", never) is DEFAULT
 
 
 def test_the_table_is_sound() -> None:
@@ -155,9 +155,9 @@ def test_comfy_kitchens_norm_and_rotation_are_ours(dtype: torch.dtype) -> None:
     x, weight = normal(2, 40, 3, 16).to(dtype), normal(16, seed=1).to(dtype)
     angle = normal(2, 40, 1, 8, seed=2)
     rope = torch.stack((angle.cos(), angle.sin()), -1)
-    found = kitchen_turn()(x, weight, rope, 1e-6)
+    found = kitchen_norm_rope()(x, weight, rope, 1e-6)
     assert found.dtype == dtype
-    assert rel(found, PLAIN.turn(x, weight, rope, 1e-6)) < (1e-6 if dtype == torch.float32 else 1e-2)
+    assert rel(found, DEFAULT.norm_rope(x, weight, rope, 1e-6)) < (1e-6 if dtype == torch.float32 else 1e-2)
 
 
 def test_a_stage_computes_with_what_was_chosen_for_its_shape() -> None:

@@ -27,10 +27,10 @@ _BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:attention|feed_forward)\.")
 """Matches the weights of main blocks that can be streamed, in all known naming schemes."""
 
 
-def plan_memory(source: ModelSource, device: str | None = None, most: int | None = None) -> MemoryPlan:
+def plan_memory(source: ModelSource, device: str | None = None, memory_limit: int | None = None) -> MemoryPlan:
     """Choose the device and dtype for a model, and which weights are streamed.
 
-    ``device`` overrides the choice of device; ``most`` limits the bytes used of its memory.
+    ``device`` overrides the choice of device; ``memory_limit`` limits the bytes used of its memory.
 
     Raises:
         ModelError: the model's files are incomplete, or this machine has no such device.
@@ -39,8 +39,8 @@ def plan_memory(source: ModelSource, device: str | None = None, most: int | None
     files = model_files(source)
     plan = plan_for(files.parameters, place)
     free = free_memory(place)
-    if most is not None and place.type != "cpu":
-        free = most if free is None else min(free, most)
+    if memory_limit is not None and place.type != "cpu":
+        free = memory_limit if free is None else min(free, memory_limit)
     return fitted(plan, sizes_of(files, plan), free, source.card)
 
 
