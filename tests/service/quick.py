@@ -25,7 +25,7 @@ from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.generation.model_slot import ModelSlot
-from zimage_app.service.group_orders import Asker, plan_grid, start
+from zimage_app.service.group_orders import Requester, plan_grid, start
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, QueueView
 from zimage_app.service.many.grids.axes import parse_axis
@@ -169,9 +169,9 @@ def main(outputs: str, mode: str, first_seed: str) -> None:
         return
     if mode == "grid":
         settings = {"prompt": "船", "stages": [{"width": 64, "height": 64, "steps": 9}]}
-        asker = Asker("a" * 32, MODEL)
-        many = plan_grid(studio, settings, [parse_axis("seed=1..8")], asker)
-        sys.stdout.write(f"{start(studio, many, asker).id}\n")
+        requester = Requester("a" * 32, MODEL)
+        many = plan_grid(studio, settings, [parse_axis("seed=1..8")], requester)
+        sys.stdout.write(f"{start(studio, many, requester).id}\n")
         sys.stdout.flush()
         threading.Event().wait()
     for seed in itertools.count(int(first_seed)):

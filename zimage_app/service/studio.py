@@ -267,7 +267,7 @@ class Studio:
             raise StorageError(
                 Text(f"{picture.path.name} is no longer there.", f"{picture.path.name} 已不存在。")
             ) from error
-        return self.inputs.keep(data, picture.path.name, owner)
+        return self.inputs.save(data, picture.path.name, owner)
 
     def submit_group(
         self,

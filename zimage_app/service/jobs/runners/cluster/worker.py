@@ -113,7 +113,7 @@ class Worker:
             self._known[name] = digest
             self._loras.entries(refresh=True)
         if digest in spec.pictures:
-            self._inputs.keep(data, digest)
+            self._inputs.save(data, digest)
 
     def begin(self, spec: JobSpec) -> None:
         """Start a job in a thread; returns at once."""
