@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.played_card import CARD, MixUp, played_card
+from tests.fake_gpu import GPU, MixUp, fake_gpu
 from zimage_app.models.device import SyncCopies, host_memory
 from zimage_app.models.networks.linears import Weight, linear
 from zimage_app.models.networks.streaming import Blocks
@@ -104,20 +104,20 @@ def test_what_is_broken_off_can_be_begun_again() -> None:
 
 
 def test_a_parameter_that_is_away_stays_the_same_object_and_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    with played_card(monkeypatch):
+    with fake_gpu(monkeypatch):
         own = [Pair(pair.first, pair.both) for pair in pairs(4)]
         for pair in own:
-            pair.first.data = pair.first.data.to(CARD)
+            pair.first.data = pair.first.data.to(GPU)
             packed: Any = pair.both[0]
-            packed.weight = packed.weight.moved(lambda tensor: tensor.to(CARD))
-        blocks, x = Blocks(own, CARD), torch.randn(3, 4).to(CARD)
+            packed.weight = packed.weight.moved(lambda tensor: tensor.to(GPU))
+        blocks, x = Blocks(own, GPU), torch.randn(3, 4).to(GPU)
         before = through(blocks, x)
         assert blocks.offload()
-        assert [pair.first.device == CARD for pair in own] == [False, True, False, True]
+        assert [pair.first.device == GPU for pair in own] == [False, True, False, True]
         assert torch.equal(through(blocks, x), before)
         own[0].first.mul_(2.0)
         assert not torch.equal(through(blocks, x), before)
-        own[2].first.data = own[2].first.data.to(CARD)  # half of a block on either side
+        own[2].first.data = own[2].first.data.to(GPU)  # half of a block on either side
         with pytest.raises(MixUp):
             linear(x, own[0].first)
 
