@@ -1,4 +1,4 @@
-"""Candidates on a played clock: only one that is right and quicker is taken, and what was found is remembered."""
+"""Candidates on a played clock: only one that is right and quicker is taken, and what was found is cached."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def trial(kernels: Kernels) -> Tensor:
     return kernels.gate(normal(4, 8), normal(4, 8, seed=1))
 
 
-def chosen(played: Played, remembered: InMemory) -> KernelChoice:
-    return KernelChoice(CPU, torch.float32, remembered, list(played.candidates()), played.clock)
+def chosen(played: Played, cache: InMemory) -> KernelChoice:
+    return KernelChoice(CPU, torch.float32, cache, list(played.candidates()), played.clock)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def chosen(played: Played, remembered: InMemory) -> KernelChoice:
 def test_a_candidate_must_be_right_and_quicker(
     name: str, maker: Callable[..., Tensor], seconds: float, taken: bool, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    played, remembered = Played({"plain": 1.0, name: seconds}, {name: maker}), InMemory()
-    choice = chosen(played, remembered)
+    played, cache = Played({"plain": 1.0, name: seconds}, {name: maker}), InMemory()
+    choice = chosen(played, cache)
     with caplog.at_level(logging.WARNING):
         kernels = choice.kernels("672 x 864", trial)
-    assert remembered.kept == {"672 x 864": {"gate": name if taken else "plain"}}
+    assert cache.kept == {"672 x 864": {"gate": name if taken else "plain"}}
     assert [record.message for record in caplog.records if told and told in record.message] or not told
     assert bool(caplog.records) == bool(told)
     played.asked.clear()
@@ -116,19 +116,36 @@ def test_a_candidate_must_be_right_and_quicker(
     )
 
 
+def test_the_cache_of_an_earlier_version_is_used_and_its_names_are_kept() -> None:
+    cache, made = InMemory(), []
+
+    def maker() -> Callable[..., Tensor]:
+        made.append("fused")
+        return DEFAULT.norm_rope
+
+    candidates = [Candidate("norm_rope", "fused", lambda *_: True, maker)]
+    cache.put("a", {"turn": "fused"})
+    choice = KernelChoice(CPU, torch.float32, cache, candidates, lambda _: 1.0)
+    choice.kernels("a", trial)
+    assert made == ["fused"], "chosen without measuring"
+    assert "norm and rotary embedding by fused" in choice.notes[0].en
+    choice.kernels("b", trial)
+    assert list(cache.kept["b"]) == ["turn"]
+
+
 def test_the_quickest_of_several_is_taken_once_per_shape_and_remembered() -> None:
     makers: dict[str, Callable[..., Tensor]] = {"one": right, "two": right, "three": failing}
-    played, remembered = Played({"plain": 1.0, "one": 0.9, "two": 0.7, "three": 0.1}, makers), InMemory()
-    choice = chosen(played, remembered)
+    played, cache = Played({"plain": 1.0, "one": 0.9, "two": 0.7, "three": 0.1}, makers), InMemory()
+    choice = chosen(played, cache)
     choice.kernels("a", trial)
     tried = len(played.asked)
     choice.kernels("a", trial)
     assert len(played.asked) == tried
     choice.kernels("b", trial)
     assert len(played.asked) > tried
-    assert remembered.kept == {"a": {"gate": "two"}, "b": {"gate": "two"}}
+    assert cache.kept == {"a": {"gate": "two"}, "b": {"gate": "two"}}
     played.asked.clear()
-    again = chosen(played, remembered).kernels("a", trial)
+    again = chosen(played, cache).kernels("a", trial)
     assert played.asked == [], "what is known is not tried again"
     trial(again)
     assert played.asked == ["two"]
@@ -163,16 +180,16 @@ def test_comfy_kitchens_norm_and_rotation_are_ours(dtype: torch.dtype) -> None:
 def test_a_stage_computes_with_what_was_chosen_for_its_shape() -> None:
     fast = FastTransformer(golden_module())
     played = Played({"plain": 1.0, "good": 0.5}, {"good": right})
-    remembered = InMemory()
+    cache = InMemory()
     features, x = normal(20, 64), normal(1, 16, 8, 6)
 
     def velocity() -> Tensor:
         return fast.evaluation((8, 6), [fast.prompt(features)], [0.5])(x, 0.5)
 
     wanted = velocity()
-    fast.kernels = chosen(played, remembered)
+    fast.kernels = chosen(played, cache)
     found = velocity()
-    assert remembered.kept == {"48 x 64": {"gate": "good"}}
+    assert cache.kept == {"48 x 64": {"gate": "good"}}
     assert rel(found, wanted) < 1e-6
     played.asked.clear()
     velocity()
@@ -181,7 +198,7 @@ def test_a_stage_computes_with_what_was_chosen_for_its_shape() -> None:
 
 def test_a_wide_stage_is_another_shape() -> None:
     fast = FastTransformer(golden_module())
-    fast.kernels = chosen(Played({"plain": 1.0, "good": 0.5}, {"good": right}), remembered := InMemory())
+    fast.kernels = chosen(Played({"plain": 1.0, "good": 0.5}, {"good": right}), cache := InMemory())
     prompts: Any = [fast.prompt(normal(length, 64)) for length in (20, 60)]
     fast.evaluation((8, 6), prompts, [0.5])
-    assert list(remembered.kept) == ["48 x 64 x 2, packed"]
+    assert list(cache.kept) == ["48 x 64 x 2, packed"]
