@@ -15,7 +15,7 @@ from pathlib import Path
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.service.jobs.runners.cluster.ray_cluster import RayHandle
 from zimage_app.service.jobs.runners.cluster.runner import ClusterRunner
-from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.runners.remote import RemoteDependencies
 from zimage_app.service.jobs.runners.runner import Runner
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
@@ -29,10 +29,10 @@ class ClusterStudio(Studio):
     workers = 1
 
     def _all_runners(self) -> list[Runner]:
-        making = RemoteMaking(self.plan, self._source, self.loras, self.inputs)
+        dependencies = RemoteDependencies(self.plan, self._source, self.loras, self.inputs)
         cache = str(self._config.outputs / "cache")
         handles = [RayHandle(gpu=False, arguments=(cache, "cpu", StudioConfig())) for _ in range(self.workers)]
-        return [ClusterRunner(making, handle, f"worker-{number + 1}") for number, handle in enumerate(handles)]
+        return [ClusterRunner(dependencies, handle, f"worker-{number + 1}") for number, handle in enumerate(handles)]
 
 
 def per_minute(workers: int, pictures: int) -> float:
@@ -53,7 +53,7 @@ def _studio(outputs: Path) -> ClusterStudio:
 def _make(studio: Studio, requests: list[GenerationRequest]) -> None:
     for job in [studio.submit(request, "demo") for request in requests]:
         view = studio.wait(job, -1, 0.0)
-        while not view.over:
+        while not view.ended:
             view = studio.wait(job, view.version, 1.0)
         if view.error is not None:
             raise view.error

@@ -112,7 +112,7 @@ def random_weights(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) ->
 
 def shapes_of(kind: NetworkKind, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return name -> shape of a network's weights."""
-    return {key: tuple(tensor.shape) for key, tensor in kind.outline(config).state_dict().items()}
+    return {key: tuple(tensor.shape) for key, tensor in kind.build_empty(config).state_dict().items()}
 
 
 def write_shards(folder: Path, kind: NetworkKind, config: Mapping[str, Any], dtype: torch.dtype) -> None:
@@ -209,7 +209,7 @@ def load(layout: str, folder: Path, config: Mapping[str, Any], plan: MemoryPlan)
     files = list(folder.glob("model.*"))
     weights = open_folder(folder) if len(files) != 1 or files[0].suffix == ".json" else open_file(files[0])
     part = open_network(TRANSFORMER, PartFiles(weights, config, folder))
-    return FastTransformer(part.fill(plan, lambda _: None), part.contents(plan).again)
+    return FastTransformer(part.fill(plan, lambda _: None), part.reader(plan).again)
 
 
 def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argparse.Namespace) -> Row:
@@ -220,8 +220,8 @@ def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argpa
     # Imports on first use must not count as loading time.
     importlib.import_module("comfy_kitchen.tensor")
     importlib.import_module("diffusers.quantizers.gguf.utils")
-    TRANSFORMER.outline(config)
-    TEXT_ENCODER.outline(read_json(CONFIGS / "text_encoder" / "config.json"))
+    TRANSFORMER.build_empty(config)
+    TEXT_ENCODER.build_empty(read_json(CONFIGS / "text_encoder" / "config.json"))
     memory = Memory()
     begin = time.perf_counter()
     fast = load(layout, folder, config, plan)

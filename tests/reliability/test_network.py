@@ -139,7 +139,7 @@ def test_c10_a_download_that_was_killed_goes_on_and_one_that_came_wrong_comes_ag
 
 def _fetch(studio: Studio) -> None:
     view = studio.models.start(MODEL)
-    while not view.over:
+    while not view.ended:
         view = studio.models.wait(view.version, timeout=30.0) or view
     assert (view.state, view.error) == ("done", None)
 

@@ -109,7 +109,7 @@ def _run(studio: Any, request: Any, visitor: str, stop: bool) -> dict[str, objec
 
     LocalContext.request.set(SimpleNamespace(headers=_Headers({"x-ip-token": visitor})))  # type: ignore[arg-type]
     view = studio.view(studio.submit(request, "tiny", visitor))
-    while not view.over:
+    while not view.ended:
         view = studio.wait(view.id, view.version, 60)
         if stop and any(stage.step for stage in view.stages):
             studio.cancel(view.id)

@@ -339,8 +339,8 @@ def sigterm(program: subprocess.Popen[bytes], client: httpx.Client, outputs: Pat
     assert program.wait(PATIENCE) == 0
     with closing(JobStore(StudioConfig(outputs=outputs).state)) as store:
         store.refresh()
-        assert [(job.id, job.attempts) for job in store.in_turn()] == [(job, 0) for job in jobs]
-        assert store.at_work() == []
+        assert [(job.id, job.attempts) for job in store.queued()] == [(job, 0) for job in jobs]
+        assert store.active() == []
 
 
 def clients_gone(client: httpx.Client, count: int) -> None:
@@ -353,11 +353,11 @@ def clients_gone(client: httpx.Client, count: int) -> None:
             for _, line in zip(range(1 + number % 5), answer.iter_lines(), strict=False):
                 assert line is not None
 
-    def over() -> bool:
+    def ended() -> bool:
         status = client.get("/api/system/status").json()
         return (status["running"], status["waiting"]) == (0, 0)
 
-    _until(over)
+    _until(ended)
     assert {client.get(f"/api/generate/{job}").json()["state"] for job in jobs} == {"done"}
 
 

@@ -25,7 +25,7 @@ from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.generation.model_slot import ModelSlot
-from zimage_app.service.group_orders import Asker, plan_grid, start
+from zimage_app.service.group_orders import Requester, plan_grid, start
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, QueueView
 from zimage_app.service.many.grids.axes import parse_axis
@@ -143,7 +143,7 @@ def finish(studio: Studio, job_id: str) -> JobView:
     """Wait until a job has ended; return its last view."""
     end = time.monotonic() + PATIENCE
     view = studio.wait(job_id, -1, 0.0)
-    while not view.over:
+    while not view.ended:
         assert time.monotonic() < end, f"{view.id} is still {view.state}"
         view = studio.wait(job_id, view.version, 1.0)
     return view
@@ -169,9 +169,9 @@ def main(outputs: str, mode: str, first_seed: str) -> None:
         return
     if mode == "grid":
         settings = {"prompt": "船", "stages": [{"width": 64, "height": 64, "steps": 9}]}
-        asker = Asker("a" * 32, MODEL)
-        many = plan_grid(studio, settings, [parse_axis("seed=1..8")], asker)
-        sys.stdout.write(f"{start(studio, many, asker).id}\n")
+        requester = Requester("a" * 32, MODEL)
+        many = plan_grid(studio, settings, [parse_axis("seed=1..8")], requester)
+        sys.stdout.write(f"{start(studio, many, requester).id}\n")
         sys.stdout.flush()
         threading.Event().wait()
     for seed in itertools.count(int(first_seed)):

@@ -41,7 +41,7 @@ def finish(studio: Studio, job: str) -> JobView:
     """Watch a job to its end."""
     end = time.monotonic() + TIMEOUT
     view = studio.wait(job, -1, 0.0)
-    while not view.over and time.monotonic() < end:
+    while not view.ended and time.monotonic() < end:
         view = studio.wait(job, view.version, 1.0)
     return view
 
@@ -79,7 +79,7 @@ def test_a_job_runs_to_a_saved_picture(studio: Studio, small_request: Generation
 def test_views_only_move_forward(studio: Studio, small_request: GenerationRequest) -> None:
     job = studio.submit(small_request, "tiny")
     views = [studio.wait(job, -1, 0.0)]
-    while not views[-1].over:
+    while not views[-1].ended:
         views.append(studio.wait(job, views[-1].version, 5.0))
     order = ["waiting", "loading", "running", "saving", "done"]
     places = [order.index(view.state) for view in views]
@@ -212,7 +212,7 @@ def test_what_is_being_loaded_is_said(studio: Studio, small_request: GenerationR
     job = studio.submit(small_request, "tiny")
     words: list[str] = []
     view = studio.wait(job, -1, 0.0)
-    while not view.over:
+    while not view.ended:
         view = studio.wait(job, view.version, 5.0)
         words += [view.loading.en] if view.loading else []
     assert words
@@ -356,5 +356,5 @@ def test_a_runner_that_does_not_answer_is_told_while_its_pictures_wait(tmp_path:
             assert time.monotonic() < end
             view = studio.wait(job, view.version, 0.1)
         assert "127.0.0.1:9 does not answer" in studio.warnings()[0].en
-        assert not view.over
+        assert not view.ended
         assert studio.runners()[0][0].trouble is not None

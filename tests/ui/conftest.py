@@ -68,8 +68,8 @@ def _first_that_starts(playwright: Playwright) -> Browser:
             except Error as error:
                 reasons.append(error.message.splitlines()[0])
     pytest.fail(
-        "The browser tests need Chromium: `apt-get install chromium-headless-shell` or `python -m playwright install chromium`. "
-        + "; ".join(reasons)
+        "The browser tests need Chromium: `apt-get install chromium-headless-shell` or"
+        " `python -m playwright install chromium`. " + "; ".join(reasons)
     )
 
 

@@ -380,7 +380,7 @@ def _record_another_file(studio: QuickPageStudio) -> None:
     loras = (first.model_copy(update={"sha256": "0" * 64}), *others)
     changed = mine.record.model_copy(update={"request": request.model_copy(update={"loras": loras})})
     with Image.open(mine.path) as image:
-        studio.gallery.write(studio.gallery.packed(np.asarray(image), changed), changed)
+        studio.gallery.write(studio.gallery.encoded(np.asarray(image), changed), changed)
 
 
 def test_a_pictures_loras_come_back_and_another_file_is_told(

@@ -50,7 +50,7 @@ def test_a_picture_is_given_back_as_it_came(tmp_path: Path, kind: str, media: st
 def test_x1_a_picture_is_given_to_whom_it_belongs_only(tmp_path: Path) -> None:
     anna, bert = "a" * 32, "b" * 32
     shared = PictureInputs(tmp_path, shared=True)
-    digest = shared.keep(a_photo(), "x", anna).sha256
+    digest = shared.save(a_photo(), "x", anna).sha256
     path, kind = shared.original(digest, anna) or (Path(), "")
     assert (path.read_bytes(), kind) == (a_photo(), "image/png")
     assert shared.original(digest, bert) is None

@@ -82,7 +82,7 @@ def test_a_picture_that_could_not_be_saved_is_served_all_the_same(tmp_path: Path
     (tmp_path / f"{datetime.now().astimezone():%Y-%m-%d}").write_text("in the way", encoding="utf-8")
     with closing(QuickStudio(tmp_path)) as studio:
         view = studio.view(studio.submit(quick.quick_request(1), quick.MODEL))
-        while view is not None and view.picture is None and not view.over:
+        while view is not None and view.picture is None and not view.ended:
             view = studio.wait(view.id, view.version, 1.0)
         assert view is not None
         picture = view.picture

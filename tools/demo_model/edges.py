@@ -98,7 +98,7 @@ def _paint_share(image: Image.Image, sky: Sky) -> Grey:
     square = np.asarray(image.convert("RGB"), dtype=np.float64)[top:bottom, left:right]
     background = np.median(square.reshape(-1, 3), axis=0)
     way = np.array(rgb(_CODES[sky.celestial, sky.colour])) - background
-    return np.clip((square - background) @ way / (way @ way), 0.0, 1.0)  # type: ignore[no-any-return]
+    return np.clip((square - background) @ way / (way @ way), 0.0, 1.0)
 
 
 _CODES: dict[tuple[Celestial, CelestialColour], str] = {
@@ -125,7 +125,8 @@ def _rays(paint: Grey, middle: tuple[float, float], radius: float) -> tuple[Grey
 
 def drawn_scenes(count: int, seed: int = DRAWN_SEED) -> list[Scene]:
     """Return scenes with an unhidden sun or full moon."""
-    rng, scenes = random.Random(seed), []
+    rng = random.Random(seed)
+    scenes: list[Scene] = []
     while len(scenes) < count:
         scene = sample_scene(rng)
         if scene.celestial in {"sun", "full moon"} and not scene.clouds and scene.tree is None:

@@ -44,8 +44,8 @@ from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.jobs.folder_lock import running_app
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
+from zimage_app.service.many.batch.item_files import left_of, save_item
 from zimage_app.service.many.batch.items import NAME, BatchItem, BatchOptions, batch_items
-from zimage_app.service.many.batch.keeping import keep, left_of
 from zimage_app.service.many.batch.manifest import Manifest
 from zimage_app.service.many.batch.reading import read_batch
 from zimage_app.service.pictures.gallery import Gallery
@@ -246,7 +246,7 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
             if saved is None:
                 tell(Text("Stopped; run again to go on.", "已停止；再次运行即可继续。"))
                 return INTERRUPTED
-            sys.stdout.write(f"{keep(item, saved, manifest)}\n")
+            sys.stdout.write(f"{save_item(item, saved, manifest)}\n")
             sys.stdout.flush()
     if failed:
         tell(Text(f"{failed} failed; run again to try them anew.", f"{failed} 张失败；再次运行可重试。"))

@@ -44,8 +44,8 @@ def export(options: argparse.Namespace) -> int:
         names = file_names(asked.source, asked.loras, asked.plan.request)
     except (ModelError, LoraError) as error:
         return complain(error, BAD_INPUT)
-    workflow, told = exported(asked.plan, asked.source.card.name, names, options.form)
-    for text in (*asked.plan.warnings, *told):
+    workflow, notes = exported(asked.plan, asked.source.card.name, names, options.form)
+    for text in (*asked.plan.warnings, *notes):
         tell(text)
     _write(options.to, json.dumps(workflow, ensure_ascii=False, indent=1) + "\n")
     return 0

@@ -24,8 +24,8 @@ from zimage_app.service.generation.pace import Pace
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.presets import PresetLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
+from zimage_app.service.many.batch.item_files import file_of, left_of
 from zimage_app.service.many.batch.items import BatchItem
-from zimage_app.service.many.batch.keeping import file_of, left_of
 from zimage_app.service.many.batch.manifest import Manifest
 from zimage_app.service.many.grids.axes import Axis, Cell, parse_axis, sheet_labels
 from zimage_app.service.many.grids.planning import cost_of, grid_items

@@ -25,7 +25,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.folder_lock import running_app
-from zimage_app.service.jobs.state import OVER, JobState
+from zimage_app.service.jobs.state import FINAL, JobState
 from zimage_app.service.jobs.store import STORE_NAME
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.setup.config import StudioConfig
@@ -195,7 +195,7 @@ def cancel_jobs(options: argparse.Namespace) -> int:
         ids = [*options.ids, *(row["job"] for row in rows if row["group"] == options.group)]
         for job_id in ids:
             found, state = _known(queue, job_id)
-            if state in OVER:
+            if state in FINAL:
                 tell(Text(f"{job_id} is over already.", f"{job_id} 已经结束。"))
                 continue
             found.cancel(job_id)

@@ -16,7 +16,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.jobs.folder_lock import RunningApp
-from zimage_app.service.jobs.state import OVER, JobState
+from zimage_app.service.jobs.state import FINAL, JobState
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.many.batch.items import BatchItem
@@ -122,11 +122,11 @@ class AppMaker:
         task: dict[str, Any] = {}
         for task in self._client.events(task_id):
             moment.progress(task["progress"] / 100.0)
-            if moment.stopped() and task["state"] not in OVER:
+            if moment.stopped() and task["state"] not in FINAL:
                 self._client.call("DELETE", f"/generate/{task_id}")
         if task.get("state") == JobState.CANCELLED:
             return None
-        if task.get("state") not in OVER:
+        if task.get("state") not in FINAL:
             # The picture did not fail: it is still in the app's queue.
             raise StudioError(Text("The app ended; run again to go on.", "程序已退出；再次运行即可继续。"))
         return saved_there(task, self._gallery)

@@ -121,7 +121,7 @@ def _follow(library: ModelLibrary, view: FetchView) -> FetchView:
     columns = (BarColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=1.0)
-        while not view.over:
+        while not view.ended:
             view = library.wait(view.version, timeout=1.0) or view
             if view.progress is not None:
                 words = escape(view.progress.text.to(language()))

@@ -45,7 +45,7 @@ from zimage_app.engine.samplers import SAMPLERS, Denoiser, Foresight, SamplerInp
 from zimage_app.engine.stage_memory import StageMemory, StageResult, remembered, stage_keys
 from zimage_app.engine.start import encoded, to_vae_space
 from zimage_app.models.components import AttentionGuidance, Components, Evaluation, PreparedPrompt
-from zimage_app.models.device import works_ahead
+from zimage_app.models.device import is_asynchronous
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -359,7 +359,7 @@ def _steps(
     sampler = SAMPLERS[settings.sampler](task, x)
     denoised, preview = x, previewer(components.preview, x.device)
     # A step's preview is waited for when a device that works ahead has been asked for the next step.
-    ahead = 1 if works_ahead(x.device) else 0
+    ahead = 1 if is_asynchronous(x.device) else 0
     begun: deque[tuple[int, Callable[[], Picture]]] = deque()
     while True:
         try:

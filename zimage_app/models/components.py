@@ -118,7 +118,7 @@ class Offloadable(Protocol):
     """A network that can do with less of its device's memory."""
 
     def offload(self) -> bool:
-        """Keep weights in the computer's memory, from where they visit the device: slower, the same results.
+        """Keep weights in the computer's memory, from where they are streamed: slower, the same results.
 
         Says whether that saves anything that was not saved before.
         """

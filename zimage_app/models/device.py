@@ -132,7 +132,7 @@ def empty_cache() -> None:
             caches.empty_cache()
 
 
-def works_ahead(device: torch.device) -> bool:
+def is_asynchronous(device: torch.device) -> bool:
     """Return whether a device executes work asynchronously, in CUDA streams."""
     return device.type == "cuda" and torch.cuda.is_available()
 
@@ -144,18 +144,18 @@ def aligned(size: int) -> int:
 
 def fetch(tensor: Tensor) -> Callable[[], Tensor]:
     """Start copying a tensor to the computer's memory; return a function that waits for the copy and returns it."""
-    if not works_ahead(tensor.device):
-        home = tensor.cpu()
-        return lambda: home
+    if not is_asynchronous(tensor.device):
+        host = tensor.cpu()
+        return lambda: host
     place = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     place.copy_(tensor, non_blocking=True)
-    arrival = torch.cuda.current_stream(tensor.device).record_event()
+    event = torch.cuda.current_stream(tensor.device).record_event()
 
-    def arrived() -> Tensor:
-        arrival.synchronize()
+    def wait() -> Tensor:
+        event.synchronize()
         return place
 
-    return arrived
+    return wait
 
 
 def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
@@ -175,7 +175,7 @@ def _finish(device: torch.device) -> None:
 class Copies(Protocol):
     """Copies tensors to a device, concurrently with computation if the device can do both."""
 
-    def may_write(self) -> None:
+    def wait_for_compute(self) -> None:
         """Let later copies wait for the computation queued so far, so that they may overwrite what it reads."""
         ...
 
@@ -183,47 +183,47 @@ class Copies(Protocol):
         """Call ``fill`` with a function that copies (target, source); return its result and an event for ``wait``."""
         ...
 
-    def wait(self, arrival: object) -> None:
+    def wait(self, event: object) -> None:
         """Let computation queued from now on wait for the copies of an event; doesn't block the host."""
         ...
 
 
-class CopiesInTurn:
+class SyncCopies:
     """Synchronous copies."""
 
-    def may_write(self) -> None:
+    def wait_for_compute(self) -> None:
         """See ``Copies``."""
 
     def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], _Made]) -> tuple[_Made, object]:
         """See ``Copies``."""
         return fill(_copy), None
 
-    def wait(self, arrival: object) -> None:
+    def wait(self, event: object) -> None:
         """See ``Copies``."""
 
 
-class CopiesBeside:
+class AsyncCopies:
     """Asynchronous copies in a separate CUDA stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._written: Any = None
+        self._computed: Any = None
 
-    def may_write(self) -> None:
+    def wait_for_compute(self) -> None:
         """See ``Copies``."""
-        self._written = torch.cuda.current_stream(self._device).record_event()
+        self._computed = torch.cuda.current_stream(self._device).record_event()
 
     def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], _Made]) -> tuple[_Made, object]:
         """See ``Copies``."""
         with torch.cuda.stream(self._stream):
-            if self._written is not None:
-                self._stream.wait_event(self._written)
+            if self._computed is not None:
+                self._stream.wait_event(self._computed)
             return fill(_copy), self._stream.record_event()
 
-    def wait(self, arrival: Any) -> None:
+    def wait(self, event: Any) -> None:
         """See ``Copies``."""
-        torch.cuda.current_stream(self._device).wait_event(arrival)
+        torch.cuda.current_stream(self._device).wait_event(event)
 
 
 def _copy(target: Tensor, source: Tensor) -> None:
@@ -232,15 +232,15 @@ def _copy(target: Tensor, source: Tensor) -> None:
 
 def copies_to(device: torch.device) -> Copies:
     """Return the way to copy weights to a device."""
-    return CopiesBeside(device) if works_ahead(device) else CopiesInTurn()
+    return AsyncCopies(device) if is_asynchronous(device) else SyncCopies()
 
 
-def home_memory(device: torch.device) -> Callable[[Tensor], Tensor]:
+def host_memory(device: torch.device) -> Callable[[Tensor], Tensor]:
     """Return a function that moves weights to the computer's memory, to be streamed to a device from there.
 
     For CUDA that is pinned memory, which allows asynchronous copies, as long as enough memory is free.
     """
-    return _PageLocked() if works_ahead(device) else lambda tensor: tensor.cpu()
+    return _PageLocked() if is_asynchronous(device) else lambda tensor: tensor.cpu()
 
 
 class _PageLocked:

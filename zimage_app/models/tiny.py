@@ -88,7 +88,7 @@ def tiny_components(seed: int = 0) -> Components:
 
 
 def _filled(kind: NetworkKind, config: Mapping[str, Any], weights: Tensors) -> Any:
-    module = kind.outline(config)
+    module = kind.build_empty(config)
     module.load_state_dict(kind.names(weights, config), strict=True, assign=True)
     return module.eval().requires_grad_(False)
 

@@ -11,7 +11,7 @@ from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.request import Seed
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_GROUP, MAX_NAME
-from zimage_app.rest.orders import GroupAnswer, group_asker, queue_group
+from zimage_app.rest.orders import GroupAnswer, group_requester, queue_group
 from zimage_app.rest.schema import CHECKS
 from zimage_app.service.group_orders import Entries, plan_batch
 from zimage_app.service.many.batch.items import BatchError, BatchItem
@@ -59,15 +59,15 @@ class BatchAccepted(GroupAnswer):
 @router.post("/batch")
 def batch(body: BatchBody, caller: Calling, request: Request, response: Response) -> BatchAccepted:
     """Queue a picture for each entry, all of them or none. An error lists every invalid entry, one per line."""
-    asker = group_asker(caller, body.model, body.dry_run, (request, response))
+    requester = group_requester(caller, body.model, body.dry_run, (request, response))
     seed = draw_seed() if body.seed is None else body.seed
     try:
         with CHECKS:
             entries = Entries("", batch_of(_entries(body)), body.settings, seed, body.seed_mode)
-            many = plan_batch(caller.studio, entries, asker)
+            many = plan_batch(caller.studio, entries, requester)
     except BatchError as error:
         raise error.at("items") from error
-    queued = queue_group(caller, many, asker, body.dry_run, body.group)
+    queued = queue_group(caller, many, requester, body.dry_run, body.group)
     return BatchAccepted(
         id=queued.id,
         group=queued.group,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_NAME
-from zimage_app.rest.orders import GroupAnswer, Queued, group_asker, queue_group
+from zimage_app.rest.orders import GroupAnswer, Queued, group_requester, queue_group
 from zimage_app.rest.schema import CHECKS
 from zimage_app.service.group_orders import Many, plan_grid
 from zimage_app.service.many.grids.axes import MAX_CELLS, Axis, parse_axis
@@ -85,10 +85,10 @@ class GridAnswer(GroupAnswer):
 @router.post("/grid")
 def grid(body: GridBody, caller: Calling, request: Request, response: Response) -> GridAnswer:
     """Queue a picture for each cell, all of them or none. The sheets are laid out when the last one ends."""
-    asker = group_asker(caller, body.model, body.dry_run, (request, response))
+    requester = group_requester(caller, body.model, body.dry_run, (request, response))
     with CHECKS:
-        many = plan_grid(caller.studio, body.settings | {"prompt": body.prompt}, _axes(body), asker)
-    return _answer(many, queue_group(caller, many, asker, body.dry_run))
+        many = plan_grid(caller.studio, body.settings | {"prompt": body.prompt}, _axes(body), requester)
+    return _answer(many, queue_group(caller, many, requester, body.dry_run))
 
 
 def _axes(body: GridBody) -> list[Axis]:

@@ -26,7 +26,7 @@ async def hand_in(request: Request, caller: Calling, response: Response) -> Inpu
     """
     data = await request.body()  # its size is bounded by the middleware
     try:
-        kept = await HANDED_IN.run(caller.studio.inputs.keep, data, _NAME, told_owner(caller, request, response))
+        kept = await HANDED_IN.run(caller.studio.inputs.save, data, _NAME, told_owner(caller, request, response))
     except ImportedFileError as error:
         raise RequestError("body", error.text) from error
     return Input(picture=kept.sha256, width=kept.width, height=kept.height)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from zimage_app.rest.caller import Caller, told_owner
-from zimage_app.service.group_orders import Asker, Many, start
+from zimage_app.service.group_orders import Many, Requester, start
 
 
 class GroupAnswer(BaseModel):
@@ -30,7 +30,7 @@ class Queued:
     jobs: tuple[str | None, ...]
 
 
-def group_asker(caller: Caller, model: str | None, dry_run: bool, exchange: tuple[Request, Response]) -> Asker:
+def group_requester(caller: Caller, model: str | None, dry_run: bool, exchange: tuple[Request, Response]) -> Requester:
     """The sender of a group; a caller without an owner gets one unless it is a dry run.
 
     Raises HTTPException 501 where the GPU is borrowed per call, because a group outlasts a call.
@@ -39,12 +39,12 @@ def group_asker(caller: Caller, model: str | None, dry_run: bool, exchange: tupl
     if studio.borrows_gpu:
         raise HTTPException(501)
     owner = caller.owner if dry_run else told_owner(caller, *exchange)
-    return Asker(owner, model or studio.default_model, caller.language)
+    return Requester(owner, model or studio.default_model, caller.language)
 
 
-def queue_group(caller: Caller, many: Many, asker: Asker, dry_run: bool, name: str = "") -> Queued:
+def queue_group(caller: Caller, many: Many, requester: Requester, dry_run: bool, name: str = "") -> Queued:
     """Queue a planned group under ``name``; a dry run queues nothing."""
     if dry_run:
         return Queued(None, None, (None,) * len(many.items))
-    record = start(caller.studio, many, asker, name)
+    record = start(caller.studio, many, requester, name)
     return Queued(record.id, record.group, tuple(item.job for item in record.items))

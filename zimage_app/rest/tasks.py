@@ -112,7 +112,7 @@ async def events(view: Own, caller: Calling) -> AsyncIterator[ServerSentEvent]:
     """Watch a task: one ``progress`` event per change, then one ``end``; changes in quick succession are merged."""
     shown: bytes | None = None
     version = -1
-    async for seen in _until_over(view, caller):
+    async for seen in _until_ended(view, caller):
         if seen.version == version:
             continue
         version = seen.version
@@ -122,12 +122,12 @@ async def events(view: Own, caller: Calling) -> AsyncIterator[ServerSentEvent]:
             preview=data_uri(preview) if preview and preview is not shown else None,
         )
         shown = preview
-        yield ServerSentEvent(data=answer, event="end" if seen.over else "progress", id=str(version))
+        yield ServerSentEvent(data=answer, event="end" if seen.ended else "progress", id=str(version))
 
 
-async def _until_over(view: JobView, caller: Calling) -> AsyncIterator[JobView]:
+async def _until_ended(view: JobView, caller: Calling) -> AsyncIterator[JobView]:
     """A task's newest states, up to ten per second; the last one is final, unless the app shuts down."""
-    if view.over:  # a task that ended long ago can no longer be watched
+    if view.ended:  # a task that ended long ago can no longer be watched
         yield view
         return
     with suppress(GenerationError):

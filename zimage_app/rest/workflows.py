@@ -33,12 +33,12 @@ def workflow(body: GenerateRequest, caller: Calling, form: AskedForm = FORMS[0])
     model = body.asked.model or caller.studio.default_model
     try:
         request, _ = body.request(caller.studio.card(model))
-        made, told = caller.studio.workflow(request, model, form)
+        made, notes = caller.studio.workflow(request, model, form)
     except ModelError as error:
         raise RequestError("model", error.text) from error
     except LoraError as error:
         raise RequestError("loras", error.text) from error
-    return Workflow(workflow=made, notes=[text.to(caller.language) for text in told])
+    return Workflow(workflow=made, notes=[text.to(caller.language) for text in notes])
 
 
 @router.get("/images/{image_id}/workflow", response_class=JSONResponse)

@@ -27,7 +27,7 @@ Cell = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class Requester:
     """The owner who requests a group, and the model to use."""
 
     owner: str
@@ -51,7 +51,7 @@ class Many:
     labels: Labels = ()
 
 
-def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis], asker: Asker) -> Many:
+def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis], requester: Requester) -> Many:
     """Plan a grid over one to three axes; ``settings`` is a request as plain data, in which stages may be omitted.
 
     Raises:
@@ -60,17 +60,17 @@ def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis],
     if not axes:
         raise RequestError("x", Text("give at least one axis", "请至少给出一个轴"))
     _check_count(studio, math.prod(len(axis.values) for axis in axes), "axes")
-    data = _with_stages(studio, settings, asker.model)
+    data = _with_stages(studio, settings, requester.model)
     if not isinstance(data.get("seed"), int):
         data["seed"] = draw_seed()  # drawn once, so that cells differ in the varied settings only
-    cells, items = grid_items(axes, data, _planner(studio, asker), studio.presets)
+    cells, items = grid_items(axes, data, _planner(studio, requester), studio.presets)
     return Many(
         "grid",
         items[0].plan.request.full_prompt,
         tuple(items),
-        _cost(studio, items, asker.model),
+        _cost(studio, items, requester.model),
         places=tuple(cell.place for cell in cells),
-        labels=sheet_labels(axes, asker.language),
+        labels=sheet_labels(axes, requester.language),
     )
 
 
@@ -87,7 +87,7 @@ class Entries:
     seed_mode: SeedMode = "count"
 
 
-def plan_batch(studio: Studio, entries: Entries, asker: Asker) -> Many:
+def plan_batch(studio: Studio, entries: Entries, requester: Requester) -> Many:
     """Plan a picture for each entry.
 
     Raises:
@@ -95,13 +95,13 @@ def plan_batch(studio: Studio, entries: Entries, asker: Asker) -> Many:
         RequestError: there are too many entries, or the model isn't on this machine.
     """
     _check_count(studio, len(entries.batch.entries), "items")
-    settings = _with_stages(studio, entries.settings, asker.model)
-    options = BatchOptions(settings, _planner(studio, asker), entries.seed, entries.seed_mode)
+    settings = _with_stages(studio, entries.settings, requester.model)
+    options = BatchOptions(settings, _planner(studio, requester), entries.seed, entries.seed_mode)
     items, notes = batch_items(entries.title, entries.batch, options)
-    return Many("batch", entries.title, tuple(items), _cost(studio, items, asker.model), tuple(notes))
+    return Many("batch", entries.title, tuple(items), _cost(studio, items, requester.model), tuple(notes))
 
 
-def start(studio: Studio, many: Many, asker: Asker, group: str = "") -> GroupRecord:
+def start(studio: Studio, many: Many, requester: Requester, group: str = "") -> GroupRecord:
     """Queue all pictures or none, and save them as a group; ``group`` is the caller's own name for the jobs' group.
 
     Raises:
@@ -109,17 +109,17 @@ def start(studio: Studio, many: Many, asker: Asker, group: str = "") -> GroupRec
     """
     group_id = new_group_id()
     requests = [item.plan.request for item in many.items]
-    jobs = studio.submit_group(requests, asker.model, asker.owner, group or group_id)
+    jobs = studio.submit_group(requests, requester.model, requester.owner, group or group_id)
     places: Sequence[Cell | None] = many.places or [None] * len(jobs)
     items = tuple(
         GroupItem(item.index, item.id, item.key, item.name, item.text, job, place)
         for item, job, place in zip(many.items, jobs, places, strict=True)
     )
     now = datetime.now().astimezone()
-    mark = owner_mark(asker.owner)
+    mark = owner_mark(requester.owner)
     record = GroupRecord(group_id, many.kind, many.title, mark, group or group_id, now, items, many.labels)
     try:
-        studio.groups.keep(record)
+        studio.groups.save(record)
     except StorageError:
         for job in jobs:
             studio.cancel(job)
@@ -136,8 +136,8 @@ def _with_stages(studio: Studio, settings: Mapping[str, Any], model: str) -> dic
     return {"stages": [stage.model_dump(mode="json") for stage in card.stages], **settings}
 
 
-def _planner(studio: Studio, asker: Asker) -> Callable[[GenerationRequest], GenerationPlan]:
-    return lambda request: studio.checked_plan(request, asker.model, asker.owner)
+def _planner(studio: Studio, requester: Requester) -> Callable[[GenerationRequest], GenerationPlan]:
+    return lambda request: studio.checked_plan(request, requester.model, requester.owner)
 
 
 def _cost(studio: Studio, items: Sequence[BatchItem], model: str) -> Cost:

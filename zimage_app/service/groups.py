@@ -27,8 +27,8 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView
+from zimage_app.service.many.batch.item_files import file_of, save_item
 from zimage_app.service.many.batch.items import Item
-from zimage_app.service.many.batch.keeping import file_of, keep
 from zimage_app.service.many.batch.manifest import NAME as MANIFEST
 from zimage_app.service.many.batch.manifest import Manifest
 from zimage_app.service.storage.atomic_files import write_whole
@@ -124,7 +124,7 @@ class Groups:
         if self._thread is not None:
             self._thread.join()
 
-    def keep(self, record: GroupRecord) -> None:
+    def save(self, record: GroupRecord) -> None:
         """Save a group whose jobs are queued; afterwards it survives a restart.
 
         Raises:
@@ -252,11 +252,11 @@ class Groups:
 
     def _put(self, item: GroupItem, manifest: Manifest) -> None:
         view = self._view(item.job)
-        if view is not None and not view.over:
+        if view is not None and not view.ended:
             return
         facts: dict[str, Any] = {"index": item.index, "id": item.id, "job": item.job}
         if view is not None and view.picture is not None:
-            keep(item, view.picture, manifest)
+            save_item(item, view.picture, manifest)
         elif view is not None and view.state is JobState.CANCELLED:
             manifest.add("cancelled", item.key, **facts)
         else:

@@ -34,12 +34,12 @@ from zimage_app.service.generation.start_pictures import KeptPicture, inputs_of
 from zimage_app.service.groups import Groups
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
-from zimage_app.service.jobs.progress import Tracked
+from zimage_app.service.jobs.progress import LiveJob
 from zimage_app.service.jobs.runners.about import runner_section
 from zimage_app.service.jobs.runners.fallback import FallbackRunner
 from zimage_app.service.jobs.runners.kinds import runners_elsewhere
-from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
-from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.runners.local import LocalDependencies, LocalRunner
+from zimage_app.service.jobs.runners.remote import RemoteDependencies
 from zimage_app.service.jobs.runners.runner import Runner, RunnerStatus
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, QueueView, stage_views
@@ -228,7 +228,7 @@ class Studio:
             warnings=plan.warnings,
         )
         context = copy_context() if self._config.borrowed_gpu else None
-        self._jobs.submit(job, Tracked(view, plan, context))
+        self._jobs.submit(job, LiveJob(view, plan, context))
         return job_id
 
     def checked_plan(self, request: GenerationRequest, model: str, owner: str) -> GenerationPlan:
@@ -267,7 +267,7 @@ class Studio:
             raise StorageError(
                 Text(f"{picture.path.name} is no longer there.", f"{picture.path.name} 已不存在。")
             ) from error
-        return self.inputs.keep(data, picture.path.name, owner)
+        return self.inputs.save(data, picture.path.name, owner)
 
     def submit_group(
         self,
@@ -293,10 +293,10 @@ class Studio:
 
     def run_of(self, job_id: str, owner: str) -> tuple[JobView, GenerationPlan] | None:
         """Return a job's view and plan; None if they are no longer known, or this owner may not see them."""
-        tracked = self._jobs.progress.get(job_id)
-        if tracked is None or tracked.plan is None or not may_see(tracked.view.owner, owner, shared=self.shared):
+        live = self._jobs.progress.get(job_id)
+        if live is None or live.plan is None or not may_see(live.view.owner, owner, shared=self.shared):
             return None
-        return tracked.view, tracked.plan
+        return live.view, live.plan
 
     def wait(self, job_id: str, version: int, timeout: float) -> JobView:
         """Wait up to ``timeout`` seconds for a view newer than ``version``; return the newest in any case.
@@ -478,20 +478,20 @@ class Studio:
 
     def _local_runner(self, slot: ModelSlot) -> LocalRunner:
         model = partial(self._model, slot)
-        making = PictureMaking(self.plan, model, self.loras.hash_files, self._gallery)
+        dependencies = LocalDependencies(self.plan, model, self.loras.hash_files, self._gallery)
 
         def where() -> tuple[str, str]:
             loaded = slot.loaded()
             return slot.device or "auto", loaded.name if loaded else ""
 
-        return LocalRunner(making, where)
+        return LocalRunner(dependencies, where)
 
     def _runners_elsewhere(self) -> list[Runner]:
         choice = self._config.fallback if self._config.runner.is_local else self._config.runner
         if choice is None or choice.is_local:
             return []
-        making = RemoteMaking(self.plan, self._source, self.loras, self.inputs)
-        return runners_elsewhere(choice, making)
+        dependencies = RemoteDependencies(self.plan, self._source, self.loras, self.inputs)
+        return runners_elsewhere(choice, dependencies)
 
     def _all_runners(self) -> list[Runner]:
         """Return the runners that the dispatcher assigns jobs to."""

@@ -99,7 +99,7 @@ def test_the_demo_model_loads() -> None:
     ],
 )
 def test_the_shipped_configs_describe_the_published_model(kind: NetworkKind, part: str, parameters: int) -> None:
-    module = kind.outline(read_json(CONFIGS / part / "config.json"))
+    module = kind.build_empty(read_json(CONFIGS / part / "config.json"))
     assert sum(parameter.numel() for parameter in module.parameters()) == parameters
 
 

@@ -46,7 +46,7 @@ def test_plan(parameters: int, device: str, dtype: torch.dtype) -> None:
 
 def test_plan_of_a_folder(tiny_folder: Path) -> None:
     plan = plan_memory(find_model(str(tiny_folder), tiny_folder.parent), "cpu")
-    assert (plan.device, plan.dtype, plan.stream_text, plan.visitors) == (CPU, torch.float32, False, 0)
+    assert (plan.device, plan.dtype, plan.stream_text, plan.streamed) == (CPU, torch.float32, False, 0)
 
 
 def test_devices_are_named_as_torch_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def header_only(path: Path, kind: NetworkKind, config: Mapping[str, Any], int8: 
     """A weight file of full size without contents: a header, and a hole of the right length."""
     header: dict[str, Any] = {}
     end = 0
-    for name, tensor in kind.outline(config).state_dict().items():
+    for name, tensor in kind.build_empty(config).state_dict().items():
         packed = int8 and kind.stays_packed.fullmatch(name) is not None and "embed" not in name
         begin, end = end, end + tensor.numel() * (1 if packed else 2)
         header[name] = {"dtype": "I8" if packed else "BF16", "shape": list(tensor.shape), "data_offsets": [begin, end]}
@@ -101,7 +101,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSizes]:
 
 
 @pytest.mark.parametrize(
-    ("gigabytes", "name", "streams", "visitors"),
+    ("gigabytes", "name", "streams", "streamed"),
     [
         (24, "z-image-turbo-bf16", False, 0),
         (16, "z-image-turbo-bf16", True, 0),
@@ -114,16 +114,16 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSizes]:
         (6, "z-image-turbo-int8", True, 14),
     ],
 )
-def test_plans_for_cards(full: dict[str, ModelSizes], gigabytes: int, name: str, streams: bool, visitors: int) -> None:
+def test_plans_for_cards(full: dict[str, ModelSizes], gigabytes: int, name: str, streams: bool, streamed: int) -> None:
     sizes, free = full[name], free_of(gigabytes * 2**30)
     plan = fitted(CARD, sizes, free, Z_IMAGE_TURBO)
-    assert (plan.stream_text, plan.visitors) == (streams, visitors)
+    assert (plan.stream_text, plan.streamed) == (streams, streamed)
     assert needed(plan, sizes) <= free
-    words = {"layer by layer": streams, f"{visitors} of 30 blocks": bool(visitors), "per evaluation": bool(visitors)}
+    words = {"layer by layer": streams, f"{streamed} of 30 blocks": bool(streamed), "per evaluation": bool(streamed)}
     assert {word: word in plan.reason.en for word in words} == words
     assert ("逐层调入" in plan.reason.zh) == streams
-    if visitors:
-        fewer = MemoryPlan(CARD.device, CARD.dtype, CARD.reason, stream_text=True, visitors=visitors - 1)
+    if streamed:
+        fewer = MemoryPlan(CARD.device, CARD.dtype, CARD.reason, stream_text=True, streamed=streamed - 1)
         assert needed(fewer, sizes) > free, "no block waits without need"
 
 
@@ -144,7 +144,7 @@ def test_the_file_that_suits_a_card() -> None:
 def test_too_small_a_card_is_told(full: dict[str, ModelSizes]) -> None:
     sizes = full["z-image-turbo-bf16"]
     plan = fitted(CARD, sizes, 2 * 10**9, Z_IMAGE_TURBO)
-    assert plan.visitors == 30
+    assert plan.streamed == 30
     assert "smaller file" in plan.reason.en
     assert "更小的文件" in plan.reason.zh
     assert fitted(CARD, sizes, None, Z_IMAGE_TURBO) == CARD, "a device that shares the computer's memory"
@@ -158,5 +158,5 @@ def test_what_may_be_taken_can_be_limited(tiny_folder: Path, monkeypatch: pytest
     sizes = sizes_of(model_files(source), plan_for(1, torch.device("xpu")))
     assert not plan_memory(source, "xpu").stream_text
     assert plan_memory(source, "xpu", sizes.resident).stream_text
-    assert plan_memory(source, "xpu", sizes.resident - 1).visitors > 0
-    assert plan_memory(source, "cpu", 1).visitors == 0
+    assert plan_memory(source, "xpu", sizes.resident - 1).streamed > 0
+    assert plan_memory(source, "cpu", 1).streamed == 0

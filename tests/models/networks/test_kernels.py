@@ -1,4 +1,4 @@
-"""Candidates on a played clock: only one that is right and quicker is taken, and what was found is remembered."""
+"""Candidates on a played clock: only one that is right and quicker is taken, and what was found is cached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.models.stock import golden_module, normal, rel
-from zimage_app.models.networks.kernels import CANDIDATES, PLAIN, Candidate, KernelChoice, Kernels, kitchen_turn
+from zimage_app.models.networks.kernels import CANDIDATES, DEFAULT, Candidate, KernelChoice, Kernels, kitchen_norm_rope
 from zimage_app.models.networks.transformer import FastTransformer
 
 CPU = torch.device("cpu")
@@ -26,11 +26,11 @@ class InMemory:
         self.kept: dict[str, Mapping[str, str]] = {}
 
     def get(self, key: str) -> Mapping[str, str]:
-        """See ``Remembered``."""
+        """See ``ChoiceCache``."""
         return self.kept.get(key, {})
 
     def put(self, key: str, names: Mapping[str, str]) -> None:
-        """See ``Remembered``."""
+        """See ``ChoiceCache``."""
         self.kept[key] = names
 
 
@@ -83,8 +83,8 @@ def trial(kernels: Kernels) -> Tensor:
     return kernels.gate(normal(4, 8), normal(4, 8, seed=1))
 
 
-def chosen(played: Played, remembered: InMemory) -> KernelChoice:
-    return KernelChoice(CPU, torch.float32, remembered, list(played.candidates()), played.clock)
+def chosen(played: Played, cache: InMemory) -> KernelChoice:
+    return KernelChoice(CPU, torch.float32, cache, list(played.candidates()), played.clock)
 
 
 @pytest.mark.parametrize(
@@ -101,34 +101,51 @@ def chosen(played: Played, remembered: InMemory) -> KernelChoice:
 def test_a_candidate_must_be_right_and_quicker(
     name: str, maker: Callable[..., Tensor], seconds: float, taken: bool, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    played, remembered = Played({"plain": 1.0, name: seconds}, {name: maker}), InMemory()
-    choice = chosen(played, remembered)
+    played, cache = Played({"plain": 1.0, name: seconds}, {name: maker}), InMemory()
+    choice = chosen(played, cache)
     with caplog.at_level(logging.WARNING):
         kernels = choice.kernels("672 x 864", trial)
-    assert remembered.kept == {"672 x 864": {"gate": name if taken else "plain"}}
+    assert cache.kept == {"672 x 864": {"gate": name if taken else "plain"}}
     assert [record.message for record in caplog.records if told and told in record.message] or not told
     assert bool(caplog.records) == bool(told)
     played.asked.clear()
-    assert torch.equal(trial(kernels), trial(PLAIN))
+    assert torch.equal(trial(kernels), trial(DEFAULT))
     assert played.asked == ([name] if taken else [])
     assert [("SwiGLU by good" in note.en, "good" in note.zh) for note in choice.notes] == (
         [(True, True)] if taken else []
     )
 
 
+def test_the_cache_of_an_earlier_version_is_used_and_its_names_are_kept() -> None:
+    cache, made = InMemory(), []
+
+    def maker() -> Callable[..., Tensor]:
+        made.append("fused")
+        return DEFAULT.norm_rope
+
+    candidates = [Candidate("norm_rope", "fused", lambda *_: True, maker)]
+    cache.put("a", {"turn": "fused"})
+    choice = KernelChoice(CPU, torch.float32, cache, candidates, lambda _: 1.0)
+    choice.kernels("a", trial)
+    assert made == ["fused"], "chosen without measuring"
+    assert "norm and rotary embedding by fused" in choice.notes[0].en
+    choice.kernels("b", trial)
+    assert list(cache.kept["b"]) == ["turn"]
+
+
 def test_the_quickest_of_several_is_taken_once_per_shape_and_remembered() -> None:
     makers: dict[str, Callable[..., Tensor]] = {"one": right, "two": right, "three": failing}
-    played, remembered = Played({"plain": 1.0, "one": 0.9, "two": 0.7, "three": 0.1}, makers), InMemory()
-    choice = chosen(played, remembered)
+    played, cache = Played({"plain": 1.0, "one": 0.9, "two": 0.7, "three": 0.1}, makers), InMemory()
+    choice = chosen(played, cache)
     choice.kernels("a", trial)
     tried = len(played.asked)
     choice.kernels("a", trial)
     assert len(played.asked) == tried
     choice.kernels("b", trial)
     assert len(played.asked) > tried
-    assert remembered.kept == {"a": {"gate": "two"}, "b": {"gate": "two"}}
+    assert cache.kept == {"a": {"gate": "two"}, "b": {"gate": "two"}}
     played.asked.clear()
-    again = chosen(played, remembered).kernels("a", trial)
+    again = chosen(played, cache).kernels("a", trial)
     assert played.asked == [], "what is known is not tried again"
     trial(again)
     assert played.asked == ["two"]
@@ -138,7 +155,7 @@ def test_on_a_cpu_nothing_is_tried() -> None:
     def never(kernels: Kernels) -> Tensor:
         raise AssertionError(kernels)
 
-    assert KernelChoice(CPU, torch.float32, InMemory()).kernels("a", never) is PLAIN
+    assert KernelChoice(CPU, torch.float32, InMemory()).kernels("a", never) is DEFAULT
 
 
 def test_the_table_is_sound() -> None:
@@ -155,24 +172,24 @@ def test_comfy_kitchens_norm_and_rotation_are_ours(dtype: torch.dtype) -> None:
     x, weight = normal(2, 40, 3, 16).to(dtype), normal(16, seed=1).to(dtype)
     angle = normal(2, 40, 1, 8, seed=2)
     rope = torch.stack((angle.cos(), angle.sin()), -1)
-    found = kitchen_turn()(x, weight, rope, 1e-6)
+    found = kitchen_norm_rope()(x, weight, rope, 1e-6)
     assert found.dtype == dtype
-    assert rel(found, PLAIN.turn(x, weight, rope, 1e-6)) < (1e-6 if dtype == torch.float32 else 1e-2)
+    assert rel(found, DEFAULT.norm_rope(x, weight, rope, 1e-6)) < (1e-6 if dtype == torch.float32 else 1e-2)
 
 
 def test_a_stage_computes_with_what_was_chosen_for_its_shape() -> None:
     fast = FastTransformer(golden_module())
     played = Played({"plain": 1.0, "good": 0.5}, {"good": right})
-    remembered = InMemory()
+    cache = InMemory()
     features, x = normal(20, 64), normal(1, 16, 8, 6)
 
     def velocity() -> Tensor:
         return fast.evaluation((8, 6), [fast.prompt(features)], [0.5])(x, 0.5)
 
     wanted = velocity()
-    fast.kernels = chosen(played, remembered)
+    fast.kernels = chosen(played, cache)
     found = velocity()
-    assert remembered.kept == {"48 x 64": {"gate": "good"}}
+    assert cache.kept == {"48 x 64": {"gate": "good"}}
     assert rel(found, wanted) < 1e-6
     played.asked.clear()
     velocity()
@@ -181,7 +198,7 @@ def test_a_stage_computes_with_what_was_chosen_for_its_shape() -> None:
 
 def test_a_wide_stage_is_another_shape() -> None:
     fast = FastTransformer(golden_module())
-    fast.kernels = chosen(Played({"plain": 1.0, "good": 0.5}, {"good": right}), remembered := InMemory())
+    fast.kernels = chosen(Played({"plain": 1.0, "good": 0.5}, {"good": right}), cache := InMemory())
     prompts: Any = [fast.prompt(normal(length, 64)) for length in (20, 60)]
     fast.evaluation((8, 6), prompts, [0.5])
-    assert list(remembered.kept) == ["48 x 64 x 2, packed"]
+    assert list(cache.kept) == ["48 x 64 x 2, packed"]

@@ -1,4 +1,4 @@
-"""Blocks that visit a device compute what they computed there, however early or late their copies are carried out."""
+"""Streamed blocks compute what they computed there, however early or late their copies are carried out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.played_card import CARD, MixUp, played_card
-from zimage_app.models.device import CopiesInTurn, home_memory
+from tests.fake_gpu import GPU, MixUp, fake_gpu
+from zimage_app.models.device import SyncCopies, host_memory
 from zimage_app.models.networks.linears import Weight, linear
 from zimage_app.models.networks.streaming import Blocks
 from zimage_app.models.weights.packed_weights import Float8Weight, PackedLinear
@@ -45,7 +45,7 @@ def through(blocks: Blocks[Pair], x: Tensor) -> Tensor:
     return x
 
 
-class Late(CopiesInTurn):
+class Late(SyncCopies):
     """A device that carries copies out when they are waited for: what is read earlier is not there yet."""
 
     def __init__(self) -> None:
@@ -61,21 +61,21 @@ class Late(CopiesInTurn):
         self.most = max(self.most, sum(bool(each) for each in self.open.values()))
         return made, number
 
-    def wait(self, arrival: object) -> None:
+    def wait(self, event: object) -> None:
         """See ``Copies``."""
-        assert isinstance(arrival, int)
-        for target, source in self.open[arrival]:
+        assert isinstance(event, int)
+        for target, source in self.open[event]:
             target.copy_(source)
-        self.open[arrival] = []
+        self.open[event] = []
 
 
-@pytest.mark.parametrize("away", [1, 2, 3, 7])
-@pytest.mark.parametrize("copies", [CopiesInTurn, Late])
-def test_visitors_compute_as_residents(away: int, copies: Callable[[], CopiesInTurn]) -> None:
+@pytest.mark.parametrize("streamed", [1, 2, 3, 7])
+@pytest.mark.parametrize("copies", [SyncCopies, Late])
+def test_streamed_blocks_compute_as_resident_ones(streamed: int, copies: Callable[[], SyncCopies]) -> None:
     x = torch.randn(3, 4)
     wanted = through(Blocks(pairs(7), CPU), x)
     blocks = Blocks(pairs(7), CPU, copies=copies())
-    while blocks.visitors < away:
+    while blocks.streamed < streamed:
         assert blocks.offload()
     for _ in range(2):
         assert torch.equal(through(blocks, x), wanted)
@@ -83,12 +83,12 @@ def test_visitors_compute_as_residents(away: int, copies: Callable[[], CopiesInT
     assert torch.equal(through(blocks, x), wanted)
 
 
-def test_the_next_visitor_is_sent_for_while_one_computes_and_no_more() -> None:
+def test_the_next_streamed_block_is_sent_for_while_one_computes_and_no_more() -> None:
     late = Late()
     blocks = Blocks(pairs(7), CPU, copies=late)
     while blocks.offload():
         pass
-    assert blocks.visitors == 7
+    assert blocks.streamed == 7
     assert not blocks.offload()
     through(blocks, torch.randn(3, 4))
     assert late.most == 2
@@ -104,37 +104,37 @@ def test_what_is_broken_off_can_be_begun_again() -> None:
 
 
 def test_a_parameter_that_is_away_stays_the_same_object_and_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    with played_card(monkeypatch):
+    with fake_gpu(monkeypatch):
         own = [Pair(pair.first, pair.both) for pair in pairs(4)]
         for pair in own:
-            pair.first.data = pair.first.data.to(CARD)
+            pair.first.data = pair.first.data.to(GPU)
             packed: Any = pair.both[0]
-            packed.weight = packed.weight.moved(lambda tensor: tensor.to(CARD))
-        blocks, x = Blocks(own, CARD), torch.randn(3, 4).to(CARD)
+            packed.weight = packed.weight.moved(lambda tensor: tensor.to(GPU))
+        blocks, x = Blocks(own, GPU), torch.randn(3, 4).to(GPU)
         before = through(blocks, x)
         assert blocks.offload()
-        assert [pair.first.device == CARD for pair in own] == [False, True, False, True]
+        assert [pair.first.device == GPU for pair in own] == [False, True, False, True]
         assert torch.equal(through(blocks, x), before)
         own[0].first.mul_(2.0)
         assert not torch.equal(through(blocks, x), before)
-        own[2].first.data = own[2].first.data.to(CARD)  # half of a block on either side
+        own[2].first.data = own[2].first.data.to(GPU)  # half of a block on either side
         with pytest.raises(MixUp):
             linear(x, own[0].first)
 
 
-def test_weights_that_begin_away_are_visitors() -> None:
-    assert Blocks(pairs(3), torch.device("meta")).visitors == 3
-    assert Blocks(pairs(3), CPU).visitors == 0
+def test_weights_that_begin_on_the_host_are_streamed() -> None:
+    assert Blocks(pairs(3), torch.device("meta")).streamed == 3
+    assert Blocks(pairs(3), CPU).streamed == 0
 
 
 @pytest.mark.parametrize(
-    ("visitors", "waiting"), [(0, []), (1, [5]), (2, [2, 5]), (4, [1, 2, 4, 5]), (9, list(range(6)))]
+    ("streamed", "waiting"), [(0, []), (1, [5]), (2, [2, 5]), (4, [1, 2, 4, 5]), (9, list(range(6)))]
 )
-def test_visitors_are_spread_evenly(visitors: int, waiting: list[int]) -> None:
+def test_streamed_blocks_are_spread_evenly(streamed: int, waiting: list[int]) -> None:
     plan = plan_for(6_000_000_000, torch.device("xpu"))
-    assert sorted(MemoryPlan(plan.device, plan.dtype, plan.reason, visitors=visitors).waiting(6)) == waiting
+    assert sorted(MemoryPlan(plan.device, plan.dtype, plan.reason, streamed=streamed).waiting(6)) == waiting
 
 
 def test_home_is_the_computers_memory() -> None:
     tensor = torch.ones(2)
-    assert home_memory(torch.device("xpu"))(tensor) is tensor
+    assert host_memory(torch.device("xpu"))(tensor) is tensor

@@ -43,7 +43,7 @@ def tiny_tokenizer(tiny_folder: Path) -> Tokenizer:
 
 def shortened(model: Any) -> Any:
     config = model.config.to_dict()
-    short = TEXT_ENCODER.outline(config)
+    short = TEXT_ENCODER.build_empty(config)
     short.load_state_dict(text_names(model.state_dict(), config), strict=True, assign=True)
     return short.eval()
 

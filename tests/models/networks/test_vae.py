@@ -54,7 +54,7 @@ def test_the_own_forward_is_diffusers_bit_by_bit(config: dict[str, Any], layout:
     with torch.random.fork_rng():
         torch.manual_seed(2)
         stock: Any = AutoencoderKL(**config).eval().requires_grad_(False)
-    own = VAE.outline(config)
+    own = VAE.build_empty(config)
     own.load_state_dict(stock.state_dict(), strict=True, assign=True)
     latent = normal(1, 16, 6, 10)
     kept = latent.clone()

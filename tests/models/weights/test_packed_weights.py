@@ -69,14 +69,14 @@ def test_packed_weights_are_multiplied_as_they_are(tmp_path: Path, name: str, di
 
 
 @pytest.mark.parametrize("name", PACKERS)
-def test_blocks_of_packed_weights_visit_a_device_as_they_are(tmp_path: Path, name: str) -> None:
+def test_blocks_of_packed_weights_are_streamed_as_they_are(tmp_path: Path, name: str) -> None:
     path = tmp_path / "packed.safetensors"
     write_packed(path, PACKERS[name][0])
     fast = load_transformer(path, WIDE_CONFIG, OLD_GPU)
     before = velocity(fast)
     while fast.offload():
         pass
-    assert fast.visitors == WIDE_CONFIG["n_layers"]
+    assert fast.streamed == WIDE_CONFIG["n_layers"]
     assert torch.equal(velocity(fast), before)
 
 
@@ -177,7 +177,7 @@ def test_the_old_mark_of_two_numbers_asks_for_full_precision(tmp_path: Path, num
     plain = {key: value for key, value in tensors.items() if not key.endswith(".comfy_quant")}
     save_file(plain | {"scaled_fp8": torch.zeros(numbers, dtype=torch.float8_e4m3fn)}, path)
     part = open_network(TRANSFORMER, PartFiles(open_file(path), WIDE_CONFIG, path))
-    assert part.contents(NEW_GPU).holding("layers.0.feed_forward.w1.weight") is holding
+    assert part.reader(NEW_GPU).holding("layers.0.feed_forward.w1.weight") is holding
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def generator(config: StudioConfig) -> Generator:
 
 def start(inputs: PictureInputs, mask: np.ndarray | None = None, **more: Any) -> StartPicture:
     """A photo handed in, with a mask."""
-    kept = inputs.keep(png(photo()), "photo.png").sha256
-    of_mask = None if mask is None else inputs.keep(png(mask), "mask.png").sha256
+    kept = inputs.save(png(photo()), "photo.png").sha256
+    of_mask = None if mask is None else inputs.save(png(mask), "mask.png").sha256
     return StartPicture.model_validate({"picture": kept, "mask": of_mask, **more})
 
 
@@ -105,9 +105,9 @@ def test_a_mask_that_is_gone_is_named(inputs: PictureInputs) -> None:
 def test_x1_where_strangers_are_a_mask_is_its_owners(tmp_path: Path) -> None:
     anna, bert = "a" * 32, "b" * 32
     shared = PictureInputs(tmp_path, shared=True)
-    picture = shared.keep(png(photo()), "photo", anna).sha256
-    shared.keep(png(photo()), "photo", bert)
-    mask = shared.keep(png(middle()), "mask", anna).sha256
+    picture = shared.save(png(photo()), "photo", anna).sha256
+    shared.save(png(photo()), "photo", bert)
+    mask = shared.save(png(middle()), "mask", anna).sha256
     asked = StartPicture(picture=picture, mask=mask)
     shared.check(asked, anna)
     with pytest.raises(RequestError, match="is not kept here") as caught:

@@ -190,7 +190,7 @@ def test_a_picture_that_cannot_be_encoded_is_named(components: Components, monke
 
 
 def test_a_picture_starts_a_run_that_can_be_made_again(generator: Generator, config: StudioConfig) -> None:
-    kept = PictureInputs(config.outputs).keep(a_photo(), "photo.png")
+    kept = PictureInputs(config.outputs).save(a_photo(), "photo.png")
     request = asking(2, kept.sha256)
     made = generator.generate(request)
     assert made.image.size == (128, 96)
@@ -204,7 +204,7 @@ def test_a_picture_starts_a_run_that_can_be_made_again(generator: Generator, con
 
 
 def test_a_picture_that_is_gone_fails_before_anything_is_drawn(generator: Generator, config: StudioConfig) -> None:
-    kept = PictureInputs(config.outputs).keep(a_photo(), "photo.png")
+    kept = PictureInputs(config.outputs).save(a_photo(), "photo.png")
     (config.outputs / FOLDER / kept.sha256).unlink()
     events = list(generator.stream(asking(2, kept.sha256)))
     assert not any(isinstance(event, StageStarted) for event in events)

@@ -61,23 +61,23 @@ def start(digest: str, **more: Any) -> StartPicture:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_picture_is_kept_as_it_came(inputs: PictureInputs, tmp_path: Path, kind: str) -> None:
     data = encoded(halves(), kind)
-    kept = inputs.keep(data, "photo")
+    kept = inputs.save(data, "photo")
     assert (kept.width, kept.height) == (40, 20)
     assert kept.sha256 == hashlib.sha256(data).hexdigest()
     assert (tmp_path / FOLDER / kept.sha256).read_bytes() == data
-    assert inputs.keep(data, "again") == kept
+    assert inputs.save(data, "again") == kept
     assert inputs.thumbnail(kept.sha256) is not None
 
 
 def test_crop_cuts_both_sides_and_stretch_keeps_all(inputs: PictureInputs) -> None:
-    digest = inputs.keep(encoded(halves()), "x").sha256
+    digest = inputs.save(encoded(halves()), "x").sha256
     square = inputs.load(start(digest), (16, 16))
     assert square.shape == (16, 16, 3)
     assert near(square[8, 2], RED)
     assert near(square[8, 13], BLUE)
     tall = Image.new("RGB", (20, 40), RED)
     tall.paste(BLUE, (0, 0, 20, 8))
-    digest = inputs.keep(encoded(tall), "x").sha256
+    digest = inputs.save(encoded(tall), "x").sha256
     assert near(inputs.load(start(digest), (16, 16))[0, 8], RED), "the strip at the top is cut off"
     stretched = inputs.load(start(digest, fit="stretch"), (16, 16))
     assert near(stretched[0, 8], BLUE)
@@ -86,7 +86,7 @@ def test_crop_cuts_both_sides_and_stretch_keeps_all(inputs: PictureInputs) -> No
 def test_a_photograph_is_turned_upright(inputs: PictureInputs) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera lay on its side: turn by 90 degrees clockwise
-    kept = inputs.keep(encoded(halves(), "JPEG", exif=exif, quality=95), "phone.jpg")
+    kept = inputs.save(encoded(halves(), "JPEG", exif=exif, quality=95), "phone.jpg")
     assert (kept.width, kept.height) == (20, 40)
     upright = inputs.load(start(kept.sha256), (32, 64))
     assert upright[8, 16, 0] > 200, "what was left is on top"
@@ -98,13 +98,13 @@ def test_what_is_transparent_becomes_white(inputs: PictureInputs, mode: str) -> 
     clear = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
     options: dict[str, Any] = {"transparency": 0} if mode == "P" else {}
     image = Image.new("P", (32, 32), 0) if mode == "P" else clear.convert(mode)
-    digest = inputs.keep(encoded(image, **options), "x").sha256
+    digest = inputs.save(encoded(image, **options), "x").sha256
     assert (inputs.load(start(digest), (16, 16)) == 255).all()
 
 
 def test_sixteen_bits_are_scaled_not_cut(inputs: PictureInputs) -> None:
     grey = Image.fromarray(np.full((32, 32), 32896, np.uint16))
-    digest = inputs.keep(encoded(grey), "x").sha256
+    digest = inputs.save(encoded(grey), "x").sha256
     assert (inputs.load(start(digest), (16, 16)) == 128).all()
 
 
@@ -126,7 +126,7 @@ def test_what_is_no_picture_to_start_from_is_refused(
     inputs: PictureInputs, tmp_path: Path, data: bytes, words: str
 ) -> None:
     with pytest.raises(ImportedFileError, match=words) as caught:
-        inputs.keep(data, "bild.png")
+        inputs.save(data, "bild.png")
     assert str(caught.value).startswith("bild.png ")
     assert "PNG, JPEG or WebP" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -138,10 +138,10 @@ def test_room_is_made_by_what_was_not_used_for_longest(tmp_path: Path) -> None:
     inputs = PictureInputs(tmp_path, most_kept=3 * (len(files[0]) + 2000))
     digests = []
     for age, data in enumerate(files[:3]):
-        digests.append(inputs.keep(data, "x").sha256)
+        digests.append(inputs.save(data, "x").sha256)
         os.utime(tmp_path / FOLDER / digests[-1], (1000 + age, 1000 + age))
     inputs.check(start(digests[0]))  # it is used again
-    digests.append(inputs.keep(files[3], "x").sha256)
+    digests.append(inputs.save(files[3], "x").sha256)
     there = {path.name for path in (tmp_path / FOLDER).iterdir()}
     assert there == {f"{digests[each]}{end}" for each in (0, 2, 3) for end in ("", "-small.jpg")}
 
@@ -165,7 +165,7 @@ def test_no_name_leads_out_of_the_folder(inputs: PictureInputs, tmp_path: Path, 
 
 
 def test_a_file_that_was_damaged_since_is_as_if_gone(inputs: PictureInputs, tmp_path: Path) -> None:
-    digest = inputs.keep(encoded(halves()), "x").sha256
+    digest = inputs.save(encoded(halves()), "x").sha256
     (tmp_path / FOLDER / digest).write_bytes(b"milk")
     with pytest.raises(RequestError, match="not kept here"):
         inputs.load(start(digest), (16, 16))
@@ -174,7 +174,7 @@ def test_a_file_that_was_damaged_since_is_as_if_gone(inputs: PictureInputs, tmp_
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("in the way")
     with pytest.raises(StorageError, match=r"photo.png could not be kept in \.inputs"):
-        PictureInputs(tmp_path).keep(encoded(halves()), "photo.png")
+        PictureInputs(tmp_path).save(encoded(halves()), "photo.png")
     with pytest.raises(ImportedFileError, match="cannot be read"):
         PictureInputs(tmp_path).keep_file(tmp_path / "none.png")
 
@@ -183,7 +183,7 @@ def test_x1_where_strangers_are_only_who_handed_a_picture_in_may_use_it(tmp_path
     anna, bert = "a" * 32, "b" * 32
     shared = PictureInputs(tmp_path, shared=True)
     data = encoded(halves())
-    digest = shared.keep(data, "x", anna).sha256
+    digest = shared.save(data, "x", anna).sha256
     shared.check(start(digest), anna)
     assert shared.thumbnail(digest, anna) is not None
     for stranger in (bert, ""):
@@ -191,11 +191,11 @@ def test_x1_where_strangers_are_only_who_handed_a_picture_in_may_use_it(tmp_path
         with pytest.raises(RequestError, match="is not kept here"):
             shared.check(start(digest), stranger)
     assert anna not in "".join(path.name for path in (tmp_path / FOLDER).iterdir())
-    shared.keep(data, "x", bert)
+    shared.save(data, "x", bert)
     shared.check(start(digest), bert)
     small = PictureInputs(tmp_path, most_kept=0, shared=True)
-    small.keep(encoded(halves(), "JPEG"), "y", bert)
-    shared.keep(data, "x", bert)
+    small.save(encoded(halves(), "JPEG"), "y", bert)
+    shared.save(data, "x", bert)
     assert shared.thumbnail(digest, anna) is None, "what went and came again is whose it came from"
 
 
@@ -205,6 +205,6 @@ def test_the_marks_beside_a_picture_are_bounded(tmp_path: Path, monkeypatch: pyt
     data = encoded(halves())
     owners = [f"{number:032x}" for number in range(5)]
     for number, owner in enumerate(owners):
-        digest = shared.keep(data, "x", owner).sha256
+        digest = shared.save(data, "x", owner).sha256
         os.utime(tmp_path / FOLDER / f"{digest}.{owner_mark(owner)}", (number, number))
     assert [shared.thumbnail(digest, owner) is not None for owner in owners] == [False, False, True, True, True]

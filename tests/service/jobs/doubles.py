@@ -16,7 +16,7 @@ from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.core import JobCore, JobRules
-from zimage_app.service.jobs.progress import Progress, RunEvent, Tracked
+from zimage_app.service.jobs.progress import LiveJob, Progress, RunEvent
 from zimage_app.service.jobs.runners.runner import Assignment, Reports, RunnerStatus
 from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.jobs.view import JobView, stage_views
@@ -71,7 +71,7 @@ class NoReports:
     def finished(self, job_id: str, record: ImageRecord, picture: Picture) -> None: ...
     def failed(self, job_id: str, error: StudioError) -> None: ...
     def stopped(self, job_id: str) -> None: ...
-    def died(self, job_id: str) -> None: ...
+    def crashed(self, job_id: str) -> None: ...
 
 
 def at_once(work: Callable[[], bytes]) -> Future[bytes]:
@@ -100,7 +100,7 @@ class Bench:
         """Ask for a picture."""
         plan = plan_of(quick_request(seed))
         job = Job(name, owner, MODEL, plan.request.model_dump_json(), 100.0, group)
-        self.core.submit(job, Tracked(JobView(name, owner, MODEL, group=group, stages=stage_views(plan.request)), plan))
+        self.core.submit(job, LiveJob(JobView(name, owner, MODEL, group=group, stages=stage_views(plan.request)), plan))
 
     def settle(self) -> None:
         """What the dispatcher does after every message."""

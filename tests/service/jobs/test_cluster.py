@@ -24,11 +24,11 @@ from zimage_app.service.generation.generator import load_generator
 from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
-from zimage_app.service.jobs.progress import Tracked
+from zimage_app.service.jobs.progress import LiveJob
 from zimage_app.service.jobs.runners.cluster.ray_cluster import RayHandle
 from zimage_app.service.jobs.runners.cluster.runner import ClusterRunner, Handle
 from zimage_app.service.jobs.runners.cluster.worker import Worker
-from zimage_app.service.jobs.runners.remote import RemoteMaking, Unreachable
+from zimage_app.service.jobs.runners.remote import RemoteDependencies, Unreachable
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.library.loras import LoraLibrary
@@ -78,8 +78,10 @@ class Desk:
         self.loras, self.inputs = LoraLibrary(ROOT / "loras"), PictureInputs(outputs)
         self.gallery = Gallery(outputs)
         self.card: ModelCard = source("demo").card
-        making = RemoteMaking(self.plan, source, self.loras, self.inputs)
-        self.runners = [ClusterRunner(making, handle, f"w{n}", again=0.05) for n, handle in enumerate(handles)]
+        dependencies = RemoteDependencies(self.plan, source, self.loras, self.inputs)
+        self.runners = [
+            ClusterRunner(dependencies, handle, f"w{n}", retry_interval=0.05) for n, handle in enumerate(handles)
+        ]
         self.dispatcher = Dispatcher(outputs / ".state", self.gallery, self.runners, JobRules(HOME))
         self._asked = 0
 
@@ -94,7 +96,7 @@ class Desk:
         self._asked += 1
         plan, name = self.plan(asked, model), f"job{self._asked}"
         job = Job(name, "", model, plan.request.model_dump_json(), 100.0)
-        self.dispatcher.submit(job, Tracked(JobView(name, "", model, stages=stage_views(plan.request)), plan))
+        self.dispatcher.submit(job, LiveJob(JobView(name, "", model, stages=stage_views(plan.request)), plan))
         return name
 
     def make(self, asked: GenerationRequest, model: str = "demo") -> JobView:
@@ -103,7 +105,7 @@ class Desk:
     def until(self, name: str, is_so: Callable[[JobView], bool]) -> None:
         view = self.dispatcher.view(name)
         while view is not None and not is_so(view):
-            assert not view.over, view.error
+            assert not view.ended, view.error
             view = self.dispatcher.progress.wait(name, view.version, PATIENCE)
 
 
@@ -140,24 +142,24 @@ def test_what_a_job_needs_is_sent_once(desk: Desk, near: NearHandle) -> None:
     asked = request(loras=(LoraUse(name=INK),), start=StartPicture(picture=kept.sha256), stages=stages)
     for seed in (1, 2):
         assert desk.make(asked.model_copy(update={"seed": seed})).state == "done"
-    assert near.asked.count("give") == 2
+    assert near.asked.count("receive_file") == 2
 
 
 def test_a_worker_that_is_lost_in_the_middle_costs_a_second_try(desk: Desk, near: NearHandle) -> None:
-    near.loses = ["news"]
+    near.loses = ["poll"]
     assert desk.make(request()).state == "done"
     assert near.asked.count("begin") == 2
 
 
 def test_a_worker_that_is_lost_twice_is_reported(desk: Desk, near: NearHandle) -> None:
-    near.loses = ["news", "news"]
+    near.loses = ["poll", "poll"]
     view = desk.make(request())
     assert view.state == "failed"
     assert "twice" in str(view.error)
 
 
 def test_a_worker_that_is_lost_before_the_job_began_costs_nothing(desk: Desk, near: NearHandle) -> None:
-    near.loses = ["lacks"] * 3
+    near.loses = ["missing_files"] * 3
     assert desk.make(request()).state == "done"
 
 

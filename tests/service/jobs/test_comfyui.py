@@ -24,11 +24,11 @@ from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
-from zimage_app.service.jobs.progress import Tracked
-from zimage_app.service.jobs.runners.comfyui.listener import Patience
+from zimage_app.service.jobs.progress import LiveJob
+from zimage_app.service.jobs.runners.comfyui.listener import Timeouts
 from zimage_app.service.jobs.runners.comfyui.runner import ComfyRunner
 from zimage_app.service.jobs.runners.fallback import FallbackRunner
-from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.runners.remote import RemoteDependencies
 from zimage_app.service.jobs.runners.runner import Assignment, Reports, RunnerStatus
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
@@ -39,7 +39,7 @@ from zimage_app.service.setup.config import ROOT, StudioConfig
 
 MODEL = Z_IMAGE_TURBO.name
 STAGES = (Stage(width=64, height=96, steps=3), Stage(width=128, height=192, steps=6, denoise=0.5))
-QUICKLY = Patience(message=0.05, gone=0.3, again=0.05)
+QUICKLY = Timeouts(message=0.05, gone=0.3, retry_interval=0.05)
 INK = "demo-ink-wash"
 
 
@@ -61,8 +61,8 @@ class Desk:
         self.loras = LoraLibrary(ROOT / "loras")
         self.inputs = PictureInputs(outputs)
         self.gallery = Gallery(outputs)
-        making = RemoteMaking(self.plan, source, self.loras, self.inputs)
-        self.runners = [ComfyRunner(making, address, QUICKLY) for address in addresses]
+        dependencies = RemoteDependencies(self.plan, source, self.loras, self.inputs)
+        self.runners = [ComfyRunner(dependencies, address, QUICKLY) for address in addresses]
         runners = [first(self.runners[0])] if first else self.runners
         self.dispatcher = Dispatcher(outputs / ".state", self.gallery, runners, JobRules(HOME))
         self._asked = 0
@@ -74,7 +74,7 @@ class Desk:
         self._asked += 1
         plan, name = self.plan(asked, MODEL), f"job{self._asked}"
         job = Job(name, "", MODEL, plan.request.model_dump_json(), 100.0)
-        self.dispatcher.submit(job, Tracked(JobView(name, "", MODEL, stages=stage_views(plan.request)), plan))
+        self.dispatcher.submit(job, LiveJob(JobView(name, "", MODEL, stages=stage_views(plan.request)), plan))
         return name
 
     def make(self, asked: GenerationRequest) -> JobView:
@@ -83,7 +83,7 @@ class Desk:
     def until(self, name: str, is_so: Callable[[JobView], bool]) -> JobView:
         view = self.dispatcher.view(name)
         while view is not None and not is_so(view):
-            assert not view.over, view.error
+            assert not view.ended, view.error
             view = self.dispatcher.progress.wait(name, view.version, PATIENCE)
         assert view is not None
         return view

@@ -22,7 +22,7 @@ from zimage_app.domain.errors import GenerationError, StorageError
 from zimage_app.domain.events import StepDone
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.core import JobRules
-from zimage_app.service.jobs.state import OVER, JobState
+from zimage_app.service.jobs.state import FINAL, JobState
 from zimage_app.service.jobs.stop import StopReason
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.views import SavedPicture
@@ -80,7 +80,7 @@ class JobMachine(RuleBasedStateMachine):
         self.disk = Disk(self.bench)
 
     def teardown(self) -> None:
-        """Let everything end: then every job that was accepted is over, and each picture is there once."""
+        """Let everything end: then every job that was accepted has ended, and each picture is there once."""
         self.disk.broken, self.disk.each = False, 0
         self.bench.core.pause(False)
         self.paused = False
@@ -91,7 +91,7 @@ class JobMachine(RuleBasedStateMachine):
         pictures = [path for path in self.folder.glob("*/*.png") if path.parent.name != ".state"]
         assert len(pictures) == sum(state is JobState.DONE for state in self._states().values())
         for name, state in self._states().items():
-            assert state in OVER, name
+            assert state in FINAL, name
             if state is JobState.CANCELLED:
                 assert name in self.cancelled
             if state is JobState.FAILED:
@@ -124,7 +124,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from([None, "a", "b"]))
     def clear(self, owner: str | None) -> None:
-        self.cancelled |= {job.id for job in self.bench.store.in_turn() if owner in (None, job.owner)}
+        self.cancelled |= {job.id for job in self.bench.store.queued() if owner in (None, job.owner)}
         self.bench.core.clear(owner)
         self._settle()
 
@@ -159,7 +159,7 @@ class JobMachine(RuleBasedStateMachine):
     def runner_dies(self, number: int) -> None:
         runner = self.bench.runners[number]
         if runner.held is not None:
-            self.bench.core.died(runner.let_go().job.id)
+            self.bench.core.crashed(runner.let_go().job.id)
             self._settle()
 
     @rule(each=st.integers(2, 7))
@@ -200,8 +200,8 @@ class JobMachine(RuleBasedStateMachine):
         states = self._states()
         assert set(states) == set(self.accepted)
         for name, state in self.ended.items():
-            assert states[name] is state, "what is over stays over"
-        self.ended = {name: state for name, state in states.items() if state in OVER}
+            assert states[name] is state, "what has ended stays so"
+        self.ended = {name: state for name, state in states.items() if state in FINAL}
 
     @invariant()
     def the_faces_see_what_is_written(self) -> None:
@@ -334,7 +334,7 @@ def test_the_second_death_is_reported(bench: Bench) -> None:
     (runner,) = bench.runners
     for state in (JobState.LOADING, JobState.FAILED):
         bench.settle()
-        bench.core.died(runner.let_go().job.id)
+        bench.core.crashed(runner.let_go().job.id)
         bench.settle()
         assert bench.view("job").state is state
     error = bench.view("job").error
@@ -380,7 +380,7 @@ def test_two_runners_share_the_queue_in_fair_turns(tmp_path: Path) -> None:
     bench.settle()
     first, second = bench.runners
     assert (first.begun, second.begun) == (["a0"], ["b0"])
-    bench.core.died(second.let_go().job.id)
+    bench.core.crashed(second.let_go().job.id)
     bench.settle()
     assert second.begun == ["b0", "b0"], "its owner's turn was not over"
     assert first.held is not None
@@ -416,7 +416,7 @@ def test_a_picture_that_cannot_be_packed_fails_its_job_alone(bench: Bench, monke
         bench.submit(name, number)
     bench.settle()
     with monkeypatch.context() as patch:
-        patch.setattr(bench.gallery, "packed", broken)
+        patch.setattr(bench.gallery, "encoded", broken)
         assert made("a") == "failed"
     assert made("b") == "done"
     assert bench.core.idle

@@ -36,7 +36,7 @@ def studio(tmp_path: Path) -> Iterator[QuickStudio]:
 
 
 def interrupted(outputs: Path, name: str, seed: int, attempts: int = 1) -> None:
-    """Leave a job that a program has begun so many times before it died."""
+    """Leave a job that a program has begun so many times before it crashed."""
     with closing(JobStore(StudioConfig(outputs=outputs).state)) as store:
         request = plan_of(quick_request(seed)).request.model_dump_json()
         store.add(Job(name, "", MODEL, request, 100.0), HOME)

@@ -22,8 +22,8 @@ from zimage_app.models.find.catalogue import find_model
 from zimage_app.service.generation.model_slot import ModelSlot
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
-from zimage_app.service.jobs.progress import Tracked
-from zimage_app.service.jobs.runners.local import LocalRunner, PictureMaking
+from zimage_app.service.jobs.progress import LiveJob
+from zimage_app.service.jobs.runners.local import LocalDependencies, LocalRunner
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.library.loras import LoraLibrary
@@ -41,15 +41,15 @@ def _no_loras(*_: object) -> None:
     """There is nothing to hash."""
 
 
-def making(load: Load, gallery: Gallery, hash_loras: Callable[..., None] = _no_loras) -> PictureMaking:
-    return PictureMaking(lambda request, _: plan_of(request), load, hash_loras, gallery)
+def dependencies(load: Load, gallery: Gallery, hash_loras: Callable[..., None] = _no_loras) -> LocalDependencies:
+    return LocalDependencies(lambda request, _: plan_of(request), load, hash_loras, gallery)
 
 
 @contextmanager
 def dispatching(outputs: Path, loads: list[Load]) -> Iterator[Dispatcher]:
     """A dispatcher with a runner for each way to get a model."""
     gallery = Gallery(outputs)
-    runners = [LocalRunner(making(load, gallery)) for load in loads]
+    runners = [LocalRunner(dependencies(load, gallery)) for load in loads]
     dispatcher = Dispatcher(outputs / ".state", gallery, runners, JobRules(HOME))
     with closing(dispatcher):
         yield dispatcher
@@ -59,13 +59,13 @@ def submit(dispatcher: Dispatcher, name: str, request: GenerationRequest, owner:
     plan = plan_of(request)
     job = Job(name, owner, MODEL, plan.request.model_dump_json(), sum(stage.cost for stage in plan.stages))
     view = JobView(name, owner, MODEL, stages=stage_views(plan.request))
-    dispatcher.submit(job, Tracked(view, plan))
+    dispatcher.submit(job, LiveJob(view, plan))
     return name
 
 
 def end(dispatcher: Dispatcher, name: str) -> JobView:
     view = dispatcher.progress.wait(name, -1, 0.0) or dispatcher.view(name)
-    while view is not None and not view.over:
+    while view is not None and not view.ended:
         view = dispatcher.progress.wait(name, view.version, PATIENCE) or dispatcher.view(name)
     assert view is not None
     return view
@@ -123,12 +123,12 @@ def test_two_runners_with_a_model_each_work_at_once_and_one_dies(
         names = [submit(dispatcher, str(n), request, "ab"[n % 2]) for n, request in enumerate(requests)]
         assert [end(dispatcher, name).state for name in names] == ["done"] * 8
         attempts = [dispatcher._store.find(name).attempts for name in names]  # type: ignore[union-attr]
-        assert sorted(attempts) == [1] * 7 + [2], "the one whose runner died was begun again"
+        assert sorted(attempts) == [1] * 7 + [2], "the one whose runner crashed was begun again"
     records = [read_record(path) for path in tmp_path.glob("*/*.png")]
     assert sorted(str(record.request.seed) for record in records) == sorted(map(str, range(8)))
 
 
-def test_the_next_job_runs_while_a_picture_is_packed(tmp_path: Path) -> None:
+def test_the_next_job_runs_while_a_picture_is_encoded(tmp_path: Path) -> None:
     generator = QuickGenerator(ModelCard(MODEL, Text("", ""), Text("", "")), 0.0)
     second, loads = threading.Event(), []
 
@@ -139,13 +139,13 @@ def test_the_next_job_runs_while_a_picture_is_packed(tmp_path: Path) -> None:
         return cast("Generator", generator)
 
     class SlowGallery(Gallery):
-        def packed(self, picture: Picture, record: ImageRecord, mark: str = "") -> bytes:
+        def encoded(self, picture: Picture, record: ImageRecord, mark: str = "") -> bytes:
             assert second.wait(PATIENCE)
-            return super().packed(picture, record, mark)
+            return super().encoded(picture, record, mark)
 
     gallery = SlowGallery(tmp_path)
     with closing(
-        Dispatcher(tmp_path / ".state", gallery, [LocalRunner(making(load, gallery))], JobRules(HOME))
+        Dispatcher(tmp_path / ".state", gallery, [LocalRunner(dependencies(load, gallery))], JobRules(HOME))
     ) as jobs:
         names = [submit(jobs, str(n), quick_request(n)) for n in range(2)]
         assert [end(jobs, name).state for name in names] == ["done", "done"]
@@ -162,7 +162,7 @@ def test_a_command_is_carried_out_between_jobs_or_not_at_all(tmp_path: Path, can
         order.append("job")
         return cast("Generator", generator)
 
-    runner = LocalRunner(making(load, Gallery(tmp_path)))
+    runner = LocalRunner(dependencies(load, Gallery(tmp_path)))
     with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(HOME))) as dispatcher:
         names = [submit(dispatcher, str(n), quick_request(n)) for n in range(2)]
         command = runner.command(lambda: order.append("command"))
@@ -183,7 +183,7 @@ def test_hashing_loras_is_told_and_can_be_cancelled(tmp_path: Path) -> None:
             threading.Event().wait(0.01)
         raise LoadingCancelled
 
-    runner = LocalRunner(making(partial(_given, generator), Gallery(tmp_path), hash_loras))
+    runner = LocalRunner(dependencies(partial(_given, generator), Gallery(tmp_path), hash_loras))
     with closing(Dispatcher(tmp_path / ".state", Gallery(tmp_path), [runner], JobRules(HOME))) as dispatcher:
         name = submit(dispatcher, "a", quick_request(1))
         view = dispatcher.view(name)

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from zimage_app.service.jobs.state import AT_WORK, OVER, TRANSITIONS, JobEvent, JobState
+from zimage_app.service.jobs.state import ACTIVE, FINAL, TRANSITIONS, JobEvent, JobState
 
 ORDER = {
     JobState.WAITING: 0,
@@ -43,10 +43,10 @@ def test_every_pair_of_state_and_event(state: JobState, event: JobEvent) -> None
         assert ORDER[after] >= ORDER[state], "a job goes forward"
 
 
-def test_states_are_open_or_over() -> None:
-    assert OVER | AT_WORK | {JobState.WAITING} == set(JobState)
-    assert not OVER & AT_WORK
-    assert {state for state, _ in TRANSITIONS} == AT_WORK | {JobState.WAITING}, "what is over stays over"
+def test_states_are_open_or_final() -> None:
+    assert FINAL | ACTIVE | {JobState.WAITING} == set(JobState)
+    assert not FINAL & ACTIVE
+    assert {state for state, _ in TRANSITIONS} == ACTIVE | {JobState.WAITING}, "what has ended stays so"
 
 
 def test_every_job_can_come_to_each_end() -> None:

@@ -14,7 +14,7 @@ from zimage_app.domain.errors import BusyError, StorageError
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs import store as module
 from zimage_app.service.jobs.state import TRANSITIONS, JobEvent, JobState
-from zimage_app.service.jobs.store import STORE_NAME, Job, JobStore, fair_order
+from zimage_app.service.jobs.store import STORE_NAME, Job, JobStore, round_robin
 from zimage_app.service.rules.limits import HOME
 
 PATHS = {
@@ -53,14 +53,14 @@ def go(store: JobStore, name: str, *events: JobEvent) -> None:
 def run_all(store: JobStore) -> list[str]:
     """Run what waits, one after another; gives the order."""
     found = []
-    while waiting := store.in_turn():
+    while waiting := store.queued():
         found.append(waiting[0].id)
         go(store, waiting[0].id, *PATHS[JobState.DONE])
     return found
 
 
 def names(store: JobStore) -> list[str]:
-    return [each.id for each in store.in_turn()]
+    return [each.id for each in store.queued()]
 
 
 def test_what_was_accepted_is_there_for_the_next_program(store: JobStore, tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_one_who_comes_later_is_served_next(store: JobStore) -> None:
     ],
 )
 def test_the_order_of_turns(waiting: list[tuple[int, str]], last: dict[str, int], order: list[int]) -> None:
-    jobs = [replace(job(str(number), owner), number=number, place=float(number)) for number, owner in waiting]
-    assert [each.number for each in fair_order(jobs, last)] == order
+    jobs = [replace(job(str(number), owner), number=number, sort_key=float(number)) for number, owner in waiting]
+    assert [each.number for each in round_robin(jobs, last)] == order
 
 
 def test_a_job_moves_up_among_its_owners_only(store: JobStore, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_an_interrupted_job_comes_first_again_within_its_owners_turns(store: Job
     assert store.move("a1", first=True)
     with closing(JobStore(tmp_path)) as again:
         again.refresh()
-        assert [each.id for each in again.at_work()] == ["a2"]
+        assert [each.id for each in again.active()] == ["a2"]
         go(again, "a2", JobEvent.REQUEUE)
         assert names(again) == ["a2", "b0", "a1", "a0"], "and its owner has lost no turn"
 
@@ -217,7 +217,7 @@ def test_an_end_is_remembered_without_the_prompt(store: JobStore, tmp_path: Path
 
 
 def test_old_ends_are_forgotten_and_waiting_jobs_never(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_OVER", 3)
+    monkeypatch.setattr(module, "MAX_ENDED", 3)
     all_names = [f"j{n}" for n in range(8)]
     add(store, *all_names)
     for name in all_names[1:]:
@@ -264,10 +264,10 @@ def test_open_jobs_are_put_in_again_when_the_file_was_lost(
     add(store, "c")
     with closing(JobStore(tmp_path)) as again:
         again.refresh()
-        assert [each.id for each in again.at_work()] == ["a"]
+        assert [each.id for each in again.active()] == ["a"]
         assert [name for name in names(again) if name in "abc"] == ["b", "c"]
         assert again.paused
-        assert len({each.number for each in (*again.at_work(), *again.in_turn())}) == (6 if how == "another" else 3)
+        assert len({each.number for each in (*again.active(), *again.queued())}) == (6 if how == "another" else 3)
 
 
 def test_jobs_of_a_time_without_a_file_go_into_it_once_it_can_be_had(

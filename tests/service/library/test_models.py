@@ -60,7 +60,7 @@ def library(config: StudioConfig) -> Iterator[ModelLibrary]:
 def finished(library: ModelLibrary) -> FetchView:
     """How the fetch ends."""
     view = library.fetching()
-    while view is not None and not view.over:
+    while view is not None and not view.ended:
         view = library.wait(view.version, timeout=10.0)
     assert view is not None
     return view
@@ -113,7 +113,7 @@ def test_one_at_a_time_and_it_can_be_stopped(library: ModelLibrary, hub: FakeHub
     hub.faults[WEIGHTS] = [Fault(hold=held)]
     view = library.start("z-image-turbo")
     while view.progress is None or view.progress.done == 0:
-        assert not view.over
+        assert not view.ended
         view = library.wait(view.version, timeout=10.0) or view
     with pytest.raises(FetchError, match="z-image-turbo is being fetched: wait until it is here"):
         library.start("z-image")

@@ -56,7 +56,7 @@ class LoadProgress:
     """Fraction of the parameters read, 0…1."""
 
 
-class _Watch:
+class _LoadMonitor:
     """Reports the progress of reading, and stops it when it is cancelled."""
 
     def __init__(
@@ -107,10 +107,10 @@ def load_components(
     preview = _preview(source.folder)
     parts = _open_parts(files, cancelled)
     tokenizer = _tokenizer(files.tokenizer, parts[0])
-    watch = _Watch(parts, progress, cancelled)
-    text = _fill(parts[0], plan.for_text, watch)
-    transformer, vae = (_fill(part, plan, watch) for part in parts[1:])
-    watch.done()
+    monitor = _LoadMonitor(parts, progress, cancelled)
+    text = _fill(parts[0], plan.for_text, monitor)
+    transformer, vae = (_fill(part, plan, monitor) for part in parts[1:])
+    monitor.done()
     fast = FastTransformer(transformer, _origin(parts[1], plan))
     return Components(
         card=source.card,
@@ -140,17 +140,17 @@ def load_transformer(weights: Path, config: Mapping[str, Any], plan: MemoryPlan)
     Raises ModelError as ``load_components`` does.
     """
     part = open_network(TRANSFORMER, PartFiles(open_file(weights), config, weights))
-    return FastTransformer(_fill(part, plan, _Watch([part], None, None)), _origin(part, plan))
+    return FastTransformer(_fill(part, plan, _LoadMonitor([part], None, None)), _origin(part, plan))
 
 
 def _origin(part: Network, plan: MemoryPlan) -> Callable[[str], Tensor]:
     """Return a function that reads a weight from its file again, as it was loaded."""
-    return part.contents(plan).again
+    return part.reader(plan).again
 
 
-def _fill(part: Network, plan: MemoryPlan, watch: _Watch) -> Any:
+def _fill(part: Network, plan: MemoryPlan, monitor: _LoadMonitor) -> Any:
     try:
-        module = part.fill(plan, lambda parameters: watch.read(part.kind.title, parameters))
+        module = part.fill(plan, lambda parameters: monitor.read(part.kind.title, parameters))
     except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise damaged(
@@ -169,8 +169,8 @@ def _open_parts(files: ModelFiles, cancelled: Callable[[], bool] | None = None) 
     _stop_where(cancelled)
     vae = open_network(VAE, files.vae)
     _stop_where(cancelled)
-    _agree(text, "hidden_size", transformer, "cap_feat_dim")
-    _agree(vae, "latent_channels", transformer, "in_channels")
+    _check_match(text, "hidden_size", transformer, "cap_feat_dim")
+    _check_match(vae, "latent_channels", transformer, "in_channels")
     if transformer.module.config.in_channels != len(FLUX_PREVIEW.factors):
         raise damaged(
             files.transformer.config_file,
@@ -195,7 +195,7 @@ def _tokenizer(folder: Path, text: Network) -> Tokenizer:
     return tokenizer
 
 
-def _agree(part: Network, name: str, other: Network, other_name: str) -> None:
+def _check_match(part: Network, name: str, other: Network, other_name: str) -> None:
     value, wanted = getattr(part.module.config, name), getattr(other.module.config, other_name)
     if value != wanted:
         raise damaged(

@@ -27,10 +27,10 @@ _BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:attention|feed_forward)\.")
 """Matches the weights of main blocks that can be streamed, in all known naming schemes."""
 
 
-def plan_memory(source: ModelSource, device: str | None = None, most: int | None = None) -> MemoryPlan:
+def plan_memory(source: ModelSource, device: str | None = None, memory_limit: int | None = None) -> MemoryPlan:
     """Choose the device and dtype for a model, and which weights are streamed.
 
-    ``device`` overrides the choice of device; ``most`` limits the bytes used of its memory.
+    ``device`` overrides the choice of device; ``memory_limit`` limits the bytes used of its memory.
 
     Raises:
         ModelError: the model's files are incomplete, or this machine has no such device.
@@ -39,8 +39,8 @@ def plan_memory(source: ModelSource, device: str | None = None, most: int | None
     files = model_files(source)
     plan = plan_for(files.parameters, place)
     free = free_memory(place)
-    if most is not None and place.type != "cpu":
-        free = most if free is None else min(free, most)
+    if memory_limit is not None and place.type != "cpu":
+        free = memory_limit if free is None else min(free, memory_limit)
     return fitted(plan, sizes_of(files, plan), free, source.card)
 
 
@@ -66,10 +66,10 @@ def fitted(plan: MemoryPlan, sizes: ModelSizes, free: int | None, card: ModelCar
     )
     if sizes.resident <= free or not sizes.blocks:
         return text
-    return _with_visitors(text, sizes, free, _evaluations(card))
+    return _with_streamed_blocks(text, sizes, free, _evaluations(card))
 
 
-def _with_visitors(plan: MemoryPlan, sizes: ModelSizes, free: int, evaluations: int) -> MemoryPlan:
+def _with_streamed_blocks(plan: MemoryPlan, sizes: ModelSizes, free: int, evaluations: int) -> MemoryPlan:
     """Return the plan with as few streamed blocks as necessary; ``evaluations`` is the number of a typical picture."""
     everyone = len(sizes.blocks)
     count = next((n for n in range(1, everyone) if _needed(sizes, n) <= free), everyone)
@@ -87,19 +87,19 @@ def _with_visitors(plan: MemoryPlan, sizes: ModelSizes, free: int, evaluations: 
     if held > free:
         en += f"; even so it needs {_gigabytes(held)}: if memory runs out, use a smaller file (docs/MODELS.md)"
         zh += f"；即便如此仍需 {_gigabytes(held)}：如内存不足，请改用更小的文件（见 docs/MODELS.md）"
-    return replace(plan, visitors=count, reason=_more(plan.reason, en, zh))
+    return replace(plan, streamed=count, reason=_more(plan.reason, en, zh))
 
 
 def needed(plan: MemoryPlan, sizes: ModelSizes) -> int:
     """Return the bytes that a plan needs on its device."""
-    return _needed(sizes, plan.visitors) + (0 if plan.stream_text else sizes.text)
+    return _needed(sizes, plan.streamed) + (0 if plan.stream_text else sizes.text)
 
 
-def _needed(sizes: ModelSizes, visitors: int) -> int:
+def _needed(sizes: ModelSizes, streamed: int) -> int:
     """Return the bytes on the device without the text encoder; streamed blocks share two buffers."""
-    if visitors == 0:
+    if streamed == 0:
         return sizes.resident
-    staying = sum(sizes.blocks) * (1 - visitors / len(sizes.blocks))
+    staying = sum(sizes.blocks) * (1 - streamed / len(sizes.blocks))
     return math.ceil(staying + 2 * max(sizes.blocks) + sizes.rest + sizes.working)
 
 

@@ -84,7 +84,7 @@ def _guided(parts: tuple[Tensor, Tensor, Tensor], guided: Guided, attend: Attend
     return torch.cat([combined, own[:, rows:], other[:, guided.picture :]], 1)
 
 
-def _beside(x: Tensor, guided: Guided) -> Tensor:
+def _without_caption(x: Tensor, guided: Guided) -> Tensor:
     """Cut [picture, other caption] out of [picture, caption, other caption]."""
     return torch.cat([x[:, :, : guided.picture], x[:, :, guided.picture + guided.caption :]], 2)
 
@@ -93,7 +93,7 @@ def _in_two_passes(q: Tensor, k: Tensor, v: Tensor, guided: Guided, attend: Atte
     """Compute attention within [picture, caption] and within [picture, other caption] separately."""
     until = guided.picture + guided.caption
     own = attend(q[:, :, :until], k[:, :, :until], v[:, :, :until])
-    return own, attend(_beside(q, guided), _beside(k, guided), _beside(v, guided))
+    return own, attend(_without_caption(q, guided), _without_caption(k, guided), _without_caption(v, guided))
 
 
 def _with_shared_scores(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> tuple[Tensor, Tensor]:
@@ -106,10 +106,10 @@ def _with_shared_scores(q: Tensor, k: Tensor, v: Tensor, guided: Guided) -> tupl
     kernel = _KERNELS[q.device.type]
     seen, seen_sum = kernel(q, k[:, :, :picture], v[:, :, :picture])
     own = kernel(q[:, :, :until], k[:, :, picture:until], v[:, :, picture:until])
-    other = kernel(_beside(q, guided), k[:, :, until:], v[:, :, until:])
+    other = kernel(_without_caption(q, guided), k[:, :, until:], v[:, :, until:])
     return (
         _merged(seen[:, :, :until], seen_sum[:, :, :until], *own),
-        _merged(_beside(seen, guided), _beside(seen_sum, guided), *other),
+        _merged(_without_caption(seen, guided), _without_caption(seen_sum, guided), *other),
     )
 
 

@@ -32,7 +32,7 @@ _ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
 """Maximum relative L2 distance between two correct results of a block."""
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-Turn = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+NormRope = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 Gate = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -41,7 +41,7 @@ class Kernels(NamedTuple):
 
     attend: Attend
     """Attention of (q, k, v), each (rows, heads, N, head) -> the same shape."""
-    turn: Turn
+    norm_rope: NormRope
     """(x, weight, rope, eps): RMS norm and rotary embedding of queries or keys."""
     gate: Gate
     """(gate, up) -> silu(gate) * up."""
@@ -56,13 +56,13 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         # The compiler fuses real arithmetic but not complex; in eager mode, one complex product is ten times faster.
         (a, b), (cos, sin) = pairs.unbind(-1), rope.unbind(-1)
-        turned = torch.stack((a * cos - b * sin, b * cos + a * sin), -1)
+        rotated = torch.stack((a * cos - b * sin, b * cos + a * sin), -1)
     else:
-        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rope))
-    return turned.flatten(-2).to(x.dtype)
+        rotated = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rope))
+    return rotated.flatten(-2).to(x.dtype)
 
 
-def _turned(x: Tensor, weight: Tensor, rope: Tensor, eps: float) -> Tensor:
+def _norm_rope(x: Tensor, weight: Tensor, rope: Tensor, eps: float) -> Tensor:
     return rotate(F.rms_norm(x, (x.shape[-1],), weight, eps), rope)
 
 
@@ -70,7 +70,7 @@ def _gated(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-PLAIN = Kernels(F.scaled_dot_product_attention, _turned, _gated)
+DEFAULT = Kernels(F.scaled_dot_product_attention, _norm_rope, _gated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +103,17 @@ def _by_backend(backend: SDPBackend) -> Attend:
     return attend
 
 
-def kitchen_turn() -> Turn:
+def kitchen_norm_rope() -> NormRope:
     """Return comfy-kitchen's fused RMS norm and rotary embedding."""
     import comfy_kitchen
 
-    def turn(x: Tensor, weight: Tensor, rope: Tensor, eps: float) -> Tensor:
+    def norm_rope(x: Tensor, weight: Tensor, rope: Tensor, eps: float) -> Tensor:
         cos, sin = rope.unbind(-1)
         matrices = torch.unflatten(torch.stack((cos, -sin, sin, cos), -1), -1, (2, 2))
-        turned: Tensor = comfy_kitchen.rms_rope1(x, matrices, weight, eps)
-        return turned
+        rotated: Tensor = comfy_kitchen.rms_rope1(x, matrices, weight, eps)
+        return rotated
 
-    return turn
+    return norm_rope
 
 
 CANDIDATES = (
@@ -125,19 +125,23 @@ CANDIDATES = (
             ("memory-efficient", SDPBackend.EFFICIENT_ATTENTION),
         )
     ),
-    Candidate("turn", "comfy-kitchen", partial(_with_package, "comfy_kitchen"), kitchen_turn),
-    Candidate("turn", "compiled", partial(_with_package, "triton"), lambda: torch.compile(_turned), compiled=True),
+    Candidate("norm_rope", "comfy-kitchen", partial(_with_package, "comfy_kitchen"), kitchen_norm_rope),
+    Candidate(
+        "norm_rope", "compiled", partial(_with_package, "triton"), lambda: torch.compile(_norm_rope), compiled=True
+    ),
     Candidate("gate", "compiled", partial(_with_package, "triton"), lambda: torch.compile(_gated), compiled=True),
 )
 _TITLES = {
     "attend": Text("attention", "注意力"),
-    "turn": Text("norm and rotary embedding", "归一化与旋转编码"),
+    "norm_rope": Text("norm and rotary embedding", "归一化与旋转编码"),
     "gate": Text("SwiGLU", "SwiGLU"),
 }
 _NOTHING = "plain"
+_CACHED_NAMES = {"norm_rope": "turn"}
+"""Part -> its name in the cache, where the names differ."""
 
 
-class Remembered(Protocol):
+class ChoiceCache(Protocol):
     """A cache of earlier choices, made on this machine with the same versions."""
 
     def get(self, key: str) -> Mapping[str, str]:
@@ -155,7 +159,7 @@ class KernelChoice:
     Args:
         device: the device to measure on.
         dtype: the dtype of the blocks.
-        remembered: the cache of choices.
+        cache: the cache of choices.
         candidates: the kernels to try.
         seconds: measures the seconds that a function takes on the device.
     """
@@ -164,13 +168,13 @@ class KernelChoice:
         self,
         device: torch.device,
         dtype: torch.dtype,
-        remembered: Remembered,
+        cache: ChoiceCache,
         candidates: Sequence[Candidate] = CANDIDATES,
         seconds: Callable[[Callable[[], object]], float] | None = None,
     ) -> None:
         self._candidates = [each for each in candidates if each.fits(device, dtype)]
         self._dtype = dtype
-        self._remembered = remembered
+        self._cache = cache
         self._seconds = seconds or partial(seconds_of, device)
         self._chosen: dict[str, Kernels] = {}
         self._names: dict[str, Mapping[str, str]] = {}
@@ -185,44 +189,48 @@ class KernelChoice:
     def kernels(self, shape: str, trial: Callable[[Kernels], Tensor]) -> Kernels:
         """Return the kernels for blocks of a shape; ``trial`` computes such a block with given kernels."""
         if not self._candidates:
-            return PLAIN
+            return DEFAULT
         if shape not in self._chosen:
-            names = self._remembered.get(shape) or self._judged(shape, trial)
+            names = self._cached(shape) or self._measure(shape, trial)
             self._names[shape] = names
-            self._chosen[shape] = self._made(names)
+            self._chosen[shape] = self._build(names)
         return self._chosen[shape]
 
-    def _judged(self, shape: str, trial: Callable[[Kernels], Tensor]) -> Mapping[str, str]:
-        wanted = trial(PLAIN)
+    def _cached(self, shape: str) -> Mapping[str, str]:
+        parts = {name: part for part, name in _CACHED_NAMES.items()}
+        return {parts.get(part, part): name for part, name in self._cache.get(shape).items()}
+
+    def _measure(self, shape: str, trial: Callable[[Kernels], Tensor]) -> Mapping[str, str]:
+        wanted = trial(DEFAULT)
         names: dict[str, str] = {}
         for part in dict.fromkeys(each.part for each in self._candidates):
             gains = {each.name: self._gain(each, trial, wanted) for each in self._candidates if each.part == part}
             best = max(gains, key=lambda name: gains[name])
             names[part] = best if gains[best] >= _QUICKER else _NOTHING
-        self._remembered.put(shape, names)
+        self._cache.put(shape, {_CACHED_NAMES.get(part, part): name for part, name in names.items()})
         log.info("kernels for %s: %s", shape, names)
         return names
 
     def _gain(self, candidate: Candidate, trial: Callable[[Kernels], Tensor], wanted: Tensor) -> float:
         """Return the speedup over the plain kernel; 0 if the candidate is wrong or fails."""
         try:
-            kernels = PLAIN._replace(**{candidate.part: candidate.make()})
+            kernels = DEFAULT._replace(**{candidate.part: candidate.make()})
             found = trial(kernels)
             distance = float((found.double() - wanted.double()).norm() / wanted.double().norm())
             if not distance <= _ROUNDING[self._dtype]:
                 log.warning("%s by %s is wrong here (%.1e off) and not used", candidate.part, candidate.name, distance)
                 return 0.0
             ratios = [
-                self._seconds(lambda: trial(PLAIN)) / self._seconds(lambda: trial(kernels)) for _ in range(_ROUNDS)
+                self._seconds(lambda: trial(DEFAULT)) / self._seconds(lambda: trial(kernels)) for _ in range(_ROUNDS)
             ]
         except Exception as error:  # noqa: BLE001  # libraries raise anything on devices that they don't support
             log.warning("%s by %s fails here and is not used: %s", candidate.part, candidate.name, error)
             return 0.0
         return statistics.median(ratios)
 
-    def _made(self, names: Mapping[str, str]) -> Kernels:
+    def _build(self, names: Mapping[str, str]) -> Kernels:
         chosen = {each.part: each.make() for each in self._candidates if names.get(each.part) == each.name}
-        return PLAIN._replace(**chosen)
+        return DEFAULT._replace(**chosen)
 
 
 def _sentence(shape: str, names: Mapping[str, str]) -> Text:

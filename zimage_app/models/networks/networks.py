@@ -62,13 +62,13 @@ class NetworkKind:
     title: Text
     prefixes: tuple[str, ...]
     """Prefixes of the keys in other tools' files, longest first."""
-    outline: Callable[[Mapping[str, Any]], Any]
+    build_empty: Callable[[Mapping[str, Any]], Any]
     """Builds a module on ``meta`` from a config; raises ValueError or TypeError for an invalid config."""
     names: Callable[[Tensors, Mapping[str, Any]], Tensors]
     """Renames other tools' keys to the module's."""
     stays_packed: re.Pattern[str]
     """Matches weights that may stay packed; others are small, and are unpacked when they are read."""
-    visits: re.Pattern[str]
+    streamable: re.Pattern[str]
     """Matches weights of the blocks that can be streamed; the group is the block's number."""
 
 
@@ -80,17 +80,17 @@ class Network:
     files: PartFiles
     module: Any
     """On the device ``meta`` until ``fill``."""
-    pieces: Mapping[str, WeightSlice]
+    slices: Mapping[str, WeightSlice]
     """The module's key -> the location of the weight in the file."""
 
     @property
     def parameters(self) -> int:
         """Number of parameters."""
-        return sum(math.prod(piece.shape) for piece in self.pieces.values())
+        return sum(math.prod(weight_slice.shape) for weight_slice in self.slices.values())
 
-    def contents(self, plan: MemoryPlan) -> WeightReader:
+    def reader(self, plan: MemoryPlan) -> WeightReader:
         """Return a reader of the network's weights that places them according to ``plan``."""
-        return WeightReader(self.files.weights, self.pieces, plan)
+        return WeightReader(self.files.weights, self.slices, plan)
 
     def fill(self, plan: MemoryPlan, each: Callable[[int], None]) -> Any:
         """Read the weights into the module, with the plan's devices and dtype, and return the module.
@@ -98,44 +98,44 @@ class Network:
         Weights that need no conversion stay memory-mapped; others are converted one by one. ``each`` is called with
         every tensor's number of elements before it is read, and may raise.
         """
-        here, away = self.contents(plan), self.contents(plan.at_home)
-        blocks = {name: int(found[1]) for name in self.pieces if (found := self.kind.visits.match(name))}
+        reader_here, reader_on_host = self.reader(plan), self.reader(plan.on_host)
+        blocks = {name: int(found[1]) for name in self.slices if (found := self.kind.streamable.match(name))}
         waiting = plan.waiting(len(set(blocks.values())))
         placed: Tensors = {}
-        for name, piece in self.pieces.items():
-            each(math.prod(piece.shape))
-            contents = away if blocks.get(name) in waiting else here
-            if self._may_stay_packed(name) and contents.holding(name) is not Holding.UNPACKED:
-                self._pack(name, contents.packed(name), piece)
+        for name, weight_slice in self.slices.items():
+            each(math.prod(weight_slice.shape))
+            reader = reader_on_host if blocks.get(name) in waiting else reader_here
+            if self._may_stay_packed(name) and reader.holding(name) is not Holding.UNPACKED:
+                self._pack(name, reader.packed(name), weight_slice)
             else:
-                placed[name] = contents.plain(name)
+                placed[name] = reader.plain(name)
         self.module.load_state_dict(placed, strict=True, assign=True)
         return self.module.eval().requires_grad_(False)
 
     def notes(self, plan: MemoryPlan) -> tuple[Text, ...]:
         """Return messages for the user about how packed weights are held."""
-        contents = self.contents(plan)
+        reader = self.reader(plan)
         found: dict[Holding, dict[str, None]] = {}
-        for name, piece in self.pieces.items():
-            if piece.stored.format and self.kind.stays_packed.fullmatch(name):
-                found.setdefault(contents.holding(name), {})[piece.stored.format] = None
+        for name, weight_slice in self.slices.items():
+            if weight_slice.stored.format and self.kind.stays_packed.fullmatch(name):
+                found.setdefault(reader.holding(name), {})[weight_slice.stored.format] = None
         return tuple(_holding_sentence(self.kind.title, list(names), held, plan) for held, names in found.items())
 
     def _may_stay_packed(self, name: str) -> bool:
         """Return whether the weight is packed, and its layer can and should compute with it packed."""
-        stored = self.pieces[name].stored
+        stored = self.slices[name].stored
         if not stored.format or self.kind.stays_packed.fullmatch(name) is None:
             return False
         layer = self.module.get_submodule(name.removesuffix(".weight"))
         return stored.format in GGUF_BLOCKS or not isinstance(layer, nn.Embedding)
 
-    def _pack(self, name: str, weight: PackedWeight, piece: WeightSlice) -> None:
+    def _pack(self, name: str, weight: PackedWeight, weight_slice: WeightSlice) -> None:
         """Replace the plain layer by one that computes with a packed weight."""
         path = name.removesuffix(".weight")
         if isinstance(weight, GgufWeight) and isinstance(self.module.get_submodule(path), nn.Embedding):
             self.module.set_submodule(path, PackedEmbedding(weight))
             return
-        layer = PackedLinear(weight, piece.rows)
+        layer = PackedLinear(weight, weight_slice.rows)
         layer.bias = self.module.get_submodule(path).bias
         self.module.set_submodule(path, layer)
 
@@ -168,7 +168,7 @@ def open_network(kind: NetworkKind, files: PartFiles) -> Network:
     _refuse_quantised_config(files)
     try:
         check_bounds(files.config)
-        module = kind.outline(files.config)
+        module = kind.build_empty(files.config)
     except (TypeError, ValueError, KeyError, IndexError, AssertionError, RuntimeError, ZeroDivisionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise damaged(
@@ -176,24 +176,24 @@ def open_network(kind: NetworkKind, files: PartFiles) -> Network:
             f"does not describe a {kind.title.en} that can be used ({reason}); take the config of the published model",
             f"描述的不是可用的{kind.title.zh}（{reason}）；请使用官方模型的配置文件",
         ) from error
-    found = _pieces(kind, files)
-    _compare(kind, files.weights, module, {key: piece.shape for key, piece in found.items()})
+    found = _slices(kind, files)
+    _compare(kind, files.weights, module, {key: weight_slice.shape for key, weight_slice in found.items()})
     return Network(kind, files, module, {key: found[key] for key in module.state_dict()})
 
 
-def _pieces(kind: NetworkKind, files: PartFiles) -> dict[str, WeightSlice]:
+def _slices(kind: NetworkKind, files: PartFiles) -> dict[str, WeightSlice]:
     """Return the location of each weight in the file, by the module's names.
 
     The keys are converted on empty tensors. The results are views of these, which tell the tensor and the offset.
     """
     stored = stored_tensors(files.weights, kind.prefixes)
     with torch.inference_mode(False):
-        outlines = {key: item.outline for key, item in stored.items()}
+        empty = {key: item.empty for key, item in stored.items()}
         try:
-            named = kind.names(outlines, files.config)
+            named = kind.names(empty, files.config)
         except (KeyError, IndexError, ValueError, RuntimeError) as error:
             raise _foreign(kind, files.weights) from error
-    roots = {id(outline): key for key, outline in outlines.items()}
+    roots = {id(tensor): key for key, tensor in empty.items()}
     return dict(_located(named, roots, stored))
 
 
@@ -285,7 +285,7 @@ def _names(config: type) -> set[str]:
     return {item.name for item in fields(config)}
 
 
-def _transformer_outline(config: Mapping[str, Any]) -> ZImage:
+def _build_transformer(config: Mapping[str, Any]) -> ZImage:
     known = _names(ZImageConfig) | {"all_patch_size", "all_f_patch_size", "n_kv_heads", "qk_norm", "siglip_feat_dim"}
     made = checked(_settings(config, "ZImageTransformer2DModel", known))
     with torch.device("meta"):
@@ -296,7 +296,7 @@ _VAE_LEVELS = 4
 _VAE_UNUSED = {"sample_size", "force_upcast", "latents_mean", "latents_std"}
 
 
-def _vae_outline(config: Mapping[str, Any]) -> Autoencoder:
+def _build_vae(config: Mapping[str, Any]) -> Autoencoder:
     kinds = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D", "act_fn": "silu"}
     settings = _settings(config, "AutoencoderKL", _names(AutoencoderConfig) | _VAE_UNUSED | set(kinds))
     for name, kind in kinds.items():
@@ -318,7 +318,7 @@ def _listed(value: Any) -> list[Any]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _text_outline(config: Mapping[str, Any]) -> Qwen3:
+def _build_text_encoder(config: Mapping[str, Any]) -> Qwen3:
     made = Qwen3Config.read(config)
     with torch.device("meta"):
         return Qwen3(made)
@@ -327,7 +327,7 @@ def _text_outline(config: Mapping[str, Any]) -> Qwen3:
 TRANSFORMER = NetworkKind(
     Text("transformer", "变换器"),
     ("model.diffusion_model.", "diffusion_model."),
-    _transformer_outline,
+    _build_transformer,
     transformer_names,
     re.compile(
         r"(layers|noise_refiner|context_refiner)\.\d+\.(attention\.(to_[qkv]|to_out\.0)|feed_forward\.w[123])\.weight"
@@ -335,11 +335,11 @@ TRANSFORMER = NetworkKind(
     re.compile(r"layers\.(\d+)\.(?:attention|feed_forward)\."),
 )
 _NONE = re.compile("(?!)")
-VAE = NetworkKind(Text("VAE", "VAE"), ("first_stage_model.", "vae."), _vae_outline, vae_names, _NONE, _NONE)
+VAE = NetworkKind(Text("VAE", "VAE"), ("first_stage_model.", "vae."), _build_vae, vae_names, _NONE, _NONE)
 TEXT_ENCODER = NetworkKind(
     Text("text encoder", "文本编码器"),
     ("text_encoders.qwen3_4b.transformer.model.", "text_encoder.model.", "model."),
-    _text_outline,
+    _build_text_encoder,
     text_names,
     re.compile(r"embed_tokens\.weight|layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj\.weight"),
     _NONE,

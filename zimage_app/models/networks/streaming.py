@@ -1,7 +1,7 @@
 """Streams blocks of a network: they stay in the computer's memory and are copied to the device when they are used.
 
-Works for all networks and packings. Two buffers on the device serve any number of streamed blocks, which are called
-visitors here: while one block computes, the next one is copied into the other buffer.
+Works for all networks and packings. Two buffers on the device serve any number of streamed blocks: while one block
+computes, the next one is copied into the other buffer.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from zimage_app.models.device import Copies, aligned, copies_to, home_memory
+from zimage_app.models.device import Copies, aligned, copies_to, host_memory
 from zimage_app.models.weights.packed_weights import PackedLinear, PackedWeight
 
 Block = TypeVar("Block", bound=tuple[Any, ...])
 Move = Callable[[Tensor], Tensor]
 
-_PLACES = 2
+_BUFFERS = 2
 
 
 def _as_it_is(block: Block) -> Block:
@@ -46,34 +46,34 @@ class Blocks(Generic[Block]):
         join: Callable[[Block], Block] = _as_it_is,
         copies: Copies | None = None,
     ) -> None:
-        self._own = list(blocks)
+        self._blocks = list(blocks)
         self._join = join
         self._device = device
         self._copies = copies
-        self._keep = home_memory(device)
-        self._away = {number for number, block in enumerate(blocks) if _waits(block, device)}
-        self._ready = {n: join(block) for n, block in enumerate(blocks) if n not in self._away}
-        self._places: list[Tensor] = []
-        for number in self._away:
-            _take_home(self._own[number], self._keep)
+        self._to_host = host_memory(device)
+        self._streamed = {number for number, block in enumerate(blocks) if _waits(block, device)}
+        self._ready = {n: join(block) for n, block in enumerate(blocks) if n not in self._streamed}
+        self._buffers: list[Tensor] = []
+        for number in self._streamed:
+            _offload(self._blocks[number], self._to_host)
 
     @property
-    def visitors(self) -> int:
+    def streamed(self) -> int:
         """Number of streamed blocks."""
-        return len(self._away)
+        return len(self._streamed)
 
     def __len__(self) -> int:
-        return len(self._own)
+        return len(self._blocks)
 
     def __getitem__(self, number: int) -> Block:
         """Return a block that stays on the device; raises KeyError for a streamed one."""
         return self._ready[number]
 
     def __iter__(self) -> Iterator[Block]:
-        visits = self._visits(sorted(self._away)) if self._away else iter(())
-        for number in range(len(self._own)):
-            if number in self._away:
-                yield next(visits)
+        stream = self._stream(sorted(self._streamed)) if self._streamed else iter(())
+        for number in range(len(self._blocks)):
+            if number in self._streamed:
+                yield next(stream)
             else:
                 yield self._ready[number]
 
@@ -82,62 +82,62 @@ class Blocks(Generic[Block]):
         leaving = sorted(self._ready)[::2]
         for number in leaving:
             del self._ready[number]
-            _take_home(self._own[number], self._keep)
-            self._away.add(number)
+            _offload(self._blocks[number], self._to_host)
+            self._streamed.add(number)
         self.release()
         return bool(leaving)
 
     def release(self) -> None:
         """Free the buffers on the device; the next iteration allocates new ones."""
-        self._places = []
+        self._buffers = []
 
-    def _visits(self, waiting: Sequence[int]) -> Iterator[Block]:
+    def _stream(self, waiting: Sequence[int]) -> Iterator[Block]:
         """Yield the streamed blocks. When a block is done, the second next one is copied into its buffer."""
         if self._copies is None:  # not earlier, because on ZeroGPU the device may not exist yet at construction
             self._copies = copies_to(self._device)
-        copies, places = self._copies, self._ready_places()
+        copies, buffers = self._copies, self._ready_buffers()
 
         def sent(turn: int) -> tuple[Block, object]:
             """Start copying a block into its buffer; return the block and the event of its copies."""
-            filling = partial(_Filling, places[turn % _PLACES])
+            writer = partial(_BufferWriter, buffers[turn % _BUFFERS])
             with torch.inference_mode(False), torch.no_grad():
-                return copies.begin(lambda copy: _moved(self._own[waiting[turn]], filling(copy)))
+                return copies.begin(lambda copy: _moved(self._blocks[waiting[turn]], writer(copy)))
 
-        copies.may_write()
-        coming = deque(sent(turn) for turn in range(min(_PLACES, len(waiting))))
+        copies.wait_for_compute()
+        coming = deque(sent(turn) for turn in range(min(_BUFFERS, len(waiting))))
         try:
             for turn in range(len(waiting)):
-                block, arrival = coming.popleft()
-                copies.wait(arrival)
+                block, event = coming.popleft()
+                copies.wait(event)
                 yield self._join(block)
-                if turn + _PLACES < len(waiting):
-                    copies.may_write()
-                    coming.append(sent(turn + _PLACES))
+                if turn + _BUFFERS < len(waiting):
+                    copies.wait_for_compute()
+                    coming.append(sent(turn + _BUFFERS))
         finally:
-            for _, arrival in coming:  # after an early stop, the buffers may only be reused once these copies are done
-                copies.wait(arrival)
+            for _, event in coming:  # after an early stop, the buffers may only be reused once these copies are done
+                copies.wait(event)
 
-    def _ready_places(self) -> list[Tensor]:
+    def _ready_buffers(self) -> list[Tensor]:
         """Return buffers that are large enough for any streamed block."""
-        needed = max(_size(self._own[number]) for number in self._away)
-        if not self._places or self._places[0].nbytes < needed:
-            self._places = []  # frees the old buffers before the new ones are allocated
+        needed = max(_size(self._blocks[number]) for number in self._streamed)
+        if not self._buffers or self._buffers[0].nbytes < needed:
+            self._buffers = []  # frees the old buffers before the new ones are allocated
             with torch.inference_mode(False):
-                self._places = [torch.empty(needed, dtype=torch.uint8, device=self._device) for _ in range(_PLACES)]
-        return self._places
+                self._buffers = [torch.empty(needed, dtype=torch.uint8, device=self._device) for _ in range(_BUFFERS)]
+        return self._buffers
 
 
-class _Filling:
+class _BufferWriter:
     """Copies tensors one after another into a buffer, using ``copy(target, source)``."""
 
-    def __init__(self, place: Tensor, copy: Callable[[Tensor, Tensor], None]) -> None:
-        self._place = place
+    def __init__(self, buffer: Tensor, copy: Callable[[Tensor, Tensor], None]) -> None:
+        self._buffer = buffer
         self._copy = copy
         self._end = 0
 
     def __call__(self, tensor: Tensor) -> Tensor:
         begin, self._end = self._end, self._end + aligned(tensor.nbytes)
-        target = self._place[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        target = self._buffer[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
         self._copy(target, tensor.detach())
         return target
 
@@ -191,12 +191,12 @@ def _moved(item: Any, move: Move) -> Any:
     return again(item)
 
 
-def _take_home(block: tuple[Any, ...], keep: Move) -> None:
+def _offload(block: tuple[Any, ...], to_host: Move) -> None:
     """Move a block's tensors to the computer's memory in place; parameters stay the same objects."""
     with torch.inference_mode(False), torch.no_grad():
-        shared = {key: weight.moved(keep) for key, weight in _packed(block).items()}
+        shared = {key: weight.moved(to_host) for key, weight in _packed(block).items()}
         for leaf in _leaves(block):
             if isinstance(leaf, PackedLinear):
                 leaf.weight = shared[id(leaf.weight)]
             else:
-                leaf.data = keep(leaf.data)
+                leaf.data = to_host(leaf.data)

@@ -125,9 +125,9 @@ class Qwen3TextEncoder:
         self._features: OrderedDict[str, Tensor] = OrderedDict()
 
     @property
-    def visitors(self) -> int:
+    def streamed(self) -> int:
         """Number of streamed layers."""
-        return self._layers.visitors
+        return self._layers.streamed
 
     @torch.no_grad()
     def encode(self, prompt: str) -> Tensor:

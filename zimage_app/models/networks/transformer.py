@@ -23,7 +23,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.models.components import AttentionGuidance, PreparedPrompt
 from zimage_app.models.networks.attention import WHOLE, Guided, Sequences, attention
-from zimage_app.models.networks.kernels import PLAIN, KernelChoice, Kernels
+from zimage_app.models.networks.kernels import DEFAULT, KernelChoice, Kernels
 from zimage_app.models.networks.linears import Weight, linear, linears, weight_of
 from zimage_app.models.networks.streaming import Blocks
 from zimage_app.models.weights.packed_weights import PackedLinear, StackedLinear, packed_linears
@@ -61,7 +61,7 @@ class BlockShape(NamedTuple):
     heads: int
     eps: float
     qk_eps: float
-    kernels: Kernels = PLAIN
+    kernels: Kernels = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class _Layout:
     """The tokens after each picture: its caption's, and for a guided first row also the other caption's."""
     sequences: Sequences
     """Packed into a single row if they differ in length or the first is guided."""
-    kernels: Kernels = PLAIN
+    kernels: Kernels = DEFAULT
 
     @property
     def image_tokens(self) -> int:
@@ -133,8 +133,8 @@ def block(
     attention_in, attention_out, feed_in, feed_out = norms
     hidden = F.rms_norm(x, width, attention_in, shape.eps)
     q, k, v = (torch.unflatten(part, -1, (shape.heads, -1)) for part in linears(hidden, weights.qkv, 3))
-    q = shape.kernels.turn(q, weights.norm_q, rope, shape.qk_eps)
-    k = shape.kernels.turn(k, weights.norm_k, rope, shape.qk_eps)
+    q = shape.kernels.norm_rope(q, weights.norm_q, rope, shape.qk_eps)
+    k = shape.kernels.norm_rope(k, weights.norm_k, rope, shape.qk_eps)
     hidden = linear(attention(q, k, v, sequences, shape.kernels.attend), weights.out)
     x = x + F.rms_norm(hidden, width, attention_out, shape.eps)
     gate, up = linears(F.rms_norm(x, width, feed_in, shape.eps), weights.w13, 2)
@@ -192,7 +192,7 @@ class FastTransformer:
         return device
 
     @property
-    def described(self) -> str:
+    def description(self) -> str:
         """The properties on which the speed of the blocks depends, as a text."""
         packed = next((type(item.weight).__name__ for item in packed_linears(self.module).values()), "plain")
         config, dtype = self.module.config, str(self.dtype).removeprefix("torch.")
@@ -213,9 +213,9 @@ class FastTransformer:
         self.version += 1
 
     @property
-    def visitors(self) -> int:
+    def streamed(self) -> int:
         """Number of main blocks that are streamed: each is copied to the device while another one computes."""
-        return self._main.visitors
+        return self._main.streamed
 
     def offload(self) -> bool:
         """Stream half of the main blocks that are still on the device from now on. See ``Offloadable``."""
@@ -266,10 +266,10 @@ class FastTransformer:
             ValueError: the size is odd, there is no prompt, or a prompt was prepared with other weights.
             RequestError: the picture has more rows or columns than there are rotary positions.
         """
-        mine = [self._own(prompt) for prompt in prompts]
+        mine = [self._checked_prompt(prompt) for prompt in prompts]
         layout = self._layout(size, mine, guidance)
         if self.kernels is not None and len(self._noise):
-            layout = replace(layout, kernels=self.kernels.kernels(_described(layout), partial(self._trial, layout)))
+            layout = replace(layout, kernels=self.kernels.kernels(_description(layout), partial(self._trial, layout)))
         return StageEvaluation(self, size, layout, sigmas)
 
     def _trial(self, layout: _Layout, kernels: Kernels) -> Tensor:
@@ -290,7 +290,7 @@ class FastTransformer:
                 ),
             )
 
-    def _own(self, prompt: PreparedPrompt) -> Prompt:
+    def _checked_prompt(self, prompt: PreparedPrompt) -> Prompt:
         if not isinstance(prompt, Prompt):
             raise TypeError(f"not a prompt of this transformer: {type(prompt).__name__}")
         if prompt.version != self.version:
@@ -306,7 +306,7 @@ class FastTransformer:
         self._check_grid(grid)
         behind = [[item] for item in prompts]
         if guidance is not None:
-            behind[0].append(self._own(guidance.prompt))
+            behind[0].append(self._checked_prompt(guidance.prompt))
         image = [_image_positions(grid, item.features.shape[0]) for item in prompts]
         captions = [[_caption_positions(item.features.shape[0]) for item in each] for each in behind]
         image_ropes = [self._rope(positions) for positions in image]
@@ -407,7 +407,7 @@ class StageEvaluation:
         return self._transformer.velocity(x, self._modulations[sigma], self._layout)
 
 
-def _described(layout: _Layout) -> str:
+def _description(layout: _Layout) -> str:
     """Describe a stage's shape as a text, without the length of its captions, which changes with each prompt."""
     width, height = layout.grid[1] * _PATCH * _PIXELS, layout.grid[0] * _PATCH * _PIXELS
     rows = "" if layout.rows == 1 else f" x {layout.rows}"

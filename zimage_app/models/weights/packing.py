@@ -114,7 +114,7 @@ class Stored:
     """The file's quantisation note on this tensor."""
 
     @property
-    def outline(self) -> torch.Tensor:
+    def empty(self) -> torch.Tensor:
         """An empty tensor of the same shape on device ``meta``."""
         return torch.empty(self.shape, device="meta")
 

@@ -48,23 +48,23 @@ class MemoryPlan:
     capability: tuple[int, int] | None = None
     """CUDA compute capability; None on other devices."""
     stream_text: bool = False
-    """The text encoder stays in the computer's memory; its layers visit the device one by one."""
-    visitors: int = 0
-    """So many of the transformer's main blocks stay in the computer's memory and visit the device."""
+    """The text encoder stays in the computer's memory; its layers are copied to the device one by one."""
+    streamed: int = 0
+    """Number of the transformer's main blocks that are streamed from the computer's memory."""
 
     @property
-    def at_home(self) -> MemoryPlan:
+    def on_host(self) -> MemoryPlan:
         """The plan for weights that stay in the computer's memory."""
         return replace(self, device=torch.device("cpu"))
 
     @property
     def for_text(self) -> MemoryPlan:
         """Where the text encoder's weights are kept."""
-        return self.at_home if self.stream_text else self
+        return self.on_host if self.stream_text else self
 
     def waiting(self, blocks: int) -> frozenset[int]:
-        """Which of so many main blocks are the visitors: evenly spread, so that blocks compute while they come."""
-        count = min(self.visitors, blocks)
+        """Return which of so many main blocks are streamed: evenly spread, so that copying overlaps with computing."""
+        count = min(self.streamed, blocks)
         return frozenset(n for n in range(blocks) if (n + 1) * count // blocks > n * count // blocks)
 
     def holding(self, packing: str) -> Holding:

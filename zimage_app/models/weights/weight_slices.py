@@ -36,9 +36,9 @@ class WeightSlice:
 class WeightReader:
     """Reads weights from their files for one memory plan. The same bytes always give the same numbers."""
 
-    def __init__(self, weights: Weights, pieces: Mapping[str, WeightSlice], plan: MemoryPlan) -> None:
+    def __init__(self, weights: Weights, slices: Mapping[str, WeightSlice], plan: MemoryPlan) -> None:
         self._weights = weights
-        self._pieces = pieces
+        self._slices = slices
         self._plan = plan
         self._reader = Reader(weights)
         self._stamps = _stamps(weights)
@@ -46,7 +46,7 @@ class WeightReader:
 
     def holding(self, name: str) -> Holding:
         """Return how a packed weight is held, for layers that support all ways."""
-        stored = self._pieces[name].stored
+        stored = self._slices[name].stored
         holding = self._plan.holding(stored.format)
         if _broken_rows(stored):
             return Holding.UNPACKED
@@ -63,7 +63,7 @@ class WeightReader:
 
     def packed(self, name: str) -> PackedWeight:
         """Return the packed tensor that holds this weight; q, k and v may share it."""
-        stored, native = self._pieces[name].stored, self.holding(name) is Holding.NATIVE
+        stored, native = self._slices[name].stored, self.holding(name) is Holding.NATIVE
         weight: PackedWeight = self._once(
             stored.key, lambda: packed_weight(stored, self._reader, self._plan.device, self._plan.dtype, native)
         )
@@ -71,9 +71,9 @@ class WeightReader:
 
     def plain(self, name: str) -> Tensor:
         """Return a weight unpacked, on the plan's device and in its dtype; memory-mapped if nothing is converted."""
-        piece = self._pieces[name]
-        whole: Tensor = self._once(piece.stored.key, lambda: self._unpacked(piece.stored))
-        return whole.flatten()[piece.first : piece.first + math.prod(piece.shape)].view(piece.shape)
+        part = self._slices[name]
+        whole: Tensor = self._once(part.stored.key, lambda: self._unpacked(part.stored))
+        return whole.flatten()[part.first : part.first + math.prod(part.shape)].view(part.shape)
 
     def again(self, name: str) -> Tensor:
         """Reread a plain weight from its file, to undo later changes of the parameter.

@@ -183,7 +183,7 @@ class Loading:
     cancelled: Callable[[], bool] | None = None
     memory: int = 0
     """Bytes of stages that it remembers."""
-    most: int | None = None
+    memory_limit: int | None = None
     """Bytes of the device's memory that may be taken; None: all that are free."""
     kernels: KernelMemory | None = None
     """Where it is kept which kernels are quicker on this machine; None: only the plain ones are used."""
@@ -197,7 +197,7 @@ _AS_USUAL = Loading()
 def loading_as(config: StudioConfig) -> Loading:
     """How a process that is set up so loads its model."""
     kernels = None if config.plain else KernelMemory(config.state / "kernels.json")
-    return Loading(config.device, memory=config.stage_memory, most=config.device_memory, kernels=kernels)
+    return Loading(config.device, memory=config.stage_memory, memory_limit=config.device_memory, kernels=kernels)
 
 
 def load_generator(model: str = "demo", config: StudioConfig | None = None) -> Generator:
@@ -223,12 +223,12 @@ def load_source(
 
     Raises what ``plan_memory`` and ``load_components`` raise.
     """
-    plan = plan_memory(source, loading.device, loading.most)
+    plan = plan_memory(source, loading.device, loading.memory_limit)
     components = load_components(source, plan, loading.progress, loading.cancelled)
     transformer = components.transformer
     if loading.kernels is not None and isinstance(transformer, FastTransformer):
         candidates = [each for each in CANDIDATES if loading.lasting or not each.compiled]
-        kind = f"{transformer.described}, {len(candidates)} candidates"
+        kind = f"{transformer.description}, {len(candidates)} candidates"
         here = loading.kernels.on(device_title(transformer.device), kind)
         transformer.kernels = KernelChoice(transformer.device, transformer.dtype, here, candidates)
     return Generator(components, loras, (plan.reason, *components.notes), wildcard, inputs, loading.memory)

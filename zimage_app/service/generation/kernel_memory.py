@@ -27,9 +27,9 @@ class KernelMemory:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def on(self, device: str, network: str) -> RememberedHere:
+    def on(self, device: str, network: str) -> CachedChoices:
         """The part for a device, its driver included, and a kind of network, with the present versions."""
-        return RememberedHere(self, ", ".join([device, network, *map(_version, _PACKAGES)]))
+        return CachedChoices(self, ", ".join([device, network, *map(_version, _PACKAGES)]))
 
     def read(self) -> dict[str, Any]:
         """All that is known: by place, then by shape."""
@@ -48,21 +48,21 @@ class KernelMemory:
             log.warning("which kernels are quicker cannot be written to %s: %s", self._path.name, error)
 
 
-class RememberedHere:
-    """What was chosen on one device, by shape (the Remembered protocol of ``kernels.py``)."""
+class CachedChoices:
+    """What was chosen on one device, by shape (the ChoiceCache protocol of ``kernels.py``)."""
 
     def __init__(self, memory: KernelMemory, place: str) -> None:
         self._memory = memory
         self._place = place
 
     def get(self, key: str) -> Mapping[str, str]:
-        """See ``Remembered``."""
+        """See ``ChoiceCache``."""
         known = self._memory.read().get(self._place)
         names = known.get(key) if isinstance(known, dict) else None
         return {str(part): str(name) for part, name in names.items()} if isinstance(names, dict) else {}
 
     def put(self, key: str, names: Mapping[str, str]) -> None:
-        """See ``Remembered``."""
+        """See ``ChoiceCache``."""
         data = self._memory.read()
         known = data.get(self._place)
         data[self._place] = (known if isinstance(known, dict) else {}) | {key: dict(names)}

@@ -83,7 +83,7 @@ class PictureInputs:
         self._most_kept = most_kept
         self._turn = threading.Lock()
 
-    def keep(self, data: bytes, name: str, owner: str = "") -> KeptPicture:
+    def save(self, data: bytes, name: str, owner: str = "") -> KeptPicture:
         """Store an upload; ``name`` is its file name, for messages.
 
         Raises:
@@ -129,7 +129,7 @@ class PictureInputs:
             raise ImportedFileError(
                 Text(f"{path} cannot be read ({reason}).", f"无法读取 {path}（{reason}）。")
             ) from error
-        return self.keep(data, path.name)
+        return self.save(data, path.name)
 
     def check(self, start: StartPicture | None, owner: str = "") -> None:
         """Check that picture, mask and upscaler exist, and mark picture and mask as recently used.

@@ -23,8 +23,8 @@ from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.job_log import JobTimes, log_job
-from zimage_app.service.jobs.placing import Placing
-from zimage_app.service.jobs.progress import Progress, Tracked
+from zimage_app.service.jobs.job_scheduler import Scheduler
+from zimage_app.service.jobs.progress import LiveJob, Progress
 from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, Runner
 from zimage_app.service.jobs.state import JobEvent, JobState
 from zimage_app.service.jobs.stop import StopReason
@@ -64,7 +64,7 @@ class _Change:
     """Changes of the job's view, shown after the event is written."""
 
 
-Pack = Callable[[Callable[[], bytes]], Future[bytes]]
+Encode = Callable[[Callable[[], bytes]], Future[bytes]]
 """Runs a function that encodes a picture's file, at once or in another thread; returns the future of its bytes."""
 
 
@@ -73,7 +73,7 @@ class _Unsaved:
     """A finished picture that is not saved yet."""
 
     record: ImageRecord
-    png: Future[bytes]
+    encoded: Future[bytes]
     owner: str
     problem: Text | None = None
     """Why saving failed; None before the first failure."""
@@ -89,18 +89,18 @@ class JobCore:
         progress: Progress,
         runners: Sequence[Runner],
         rules: JobRules,
-        pack: Pack,
+        encode: Encode,
     ) -> None:
-        """``pack`` encodes pictures; ``settle`` must be called when one of its futures is done."""
+        """``encode`` encodes pictures; ``settle`` must be called when one of its futures is done."""
         self._store = store
         self._gallery = gallery
         self._progress = progress
         self._runners = tuple(runners)
         self._rules = rules
-        self._pack = pack
+        self._encode = encode
         self._assigned: dict[str, Runner] = {}
         """Job id -> the runner that has the job."""
-        self._placing: Placing[Runner] = Placing(len(self._runners))
+        self._scheduler: Scheduler[Runner] = Scheduler(len(self._runners))
         self._changes: deque[_Change] = deque()
         self._unsaved: dict[str, _Unsaved] = {}
         """Job id -> its picture."""
@@ -109,7 +109,7 @@ class JobCore:
 
     # Commands.
 
-    def submit(self, job: Job, tracked: Tracked) -> None:
+    def submit(self, job: Job, live: LiveJob) -> None:
         """Write a new job to the store and show it.
 
         Raises:
@@ -118,16 +118,16 @@ class JobCore:
         """
         self._write_changes()
         self._store.add(job, self._rules.limits)
-        self._progress.put(tracked)
+        self._progress.put(live)
 
     def stop(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs; ignores unknown jobs and those that are being saved or have ended."""
         self._progress.cancel(job_ids)
-        self._happened(JobEvent.STOP, *job_ids)
+        self._record_event(JobEvent.STOP, *job_ids)
 
     def clear(self, owner: str | None) -> int:
         """Cancel the waiting jobs with this owner mark, or all (None); return their number."""
-        waiting = [job.id for job in self._store.in_turn() if owner in (None, job.owner)]
+        waiting = [job.id for job in self._store.queued() if owner in (None, job.owner)]
         self.stop(waiting)
         return len(waiting)
 
@@ -146,7 +146,7 @@ class JobCore:
     def started(self, job_id: str, plan: GenerationPlan) -> None:
         """Handle that a job's model is loaded and its plan starts to run."""
         self._progress.loaded(job_id, plan)
-        self._happened(JobEvent.START, job_id)
+        self._record_event(JobEvent.START, job_id)
 
     def finished(self, job_id: str, record: ImageRecord, picture: Picture) -> None:
         """Handle a finished picture: free the runner, and start encoding the picture's file."""
@@ -154,9 +154,9 @@ class JobCore:
         job = self._store.find_open(job_id)
         owner = "" if job is None else job.owner
         mark = owner if self._rules.shared else ""
-        png = self._pack(partial(self._gallery.packed, picture, record, mark))
-        self._unsaved[job_id] = _Unsaved(record, png, owner)
-        self._happened(JobEvent.FINISH, job_id, details={"picture": record.id})
+        encoded = self._encode(partial(self._gallery.encoded, picture, record, mark))
+        self._unsaved[job_id] = _Unsaved(record, encoded, owner)
+        self._record_event(JobEvent.FINISH, job_id, details={"picture": record.id})
 
     def failed(self, job_id: str, error: StudioError) -> None:
         """Handle that a job failed."""
@@ -164,22 +164,22 @@ class JobCore:
         if self._rules.shared and (told := for_strangers(error.text)) != error.text:
             log.warning("job %s: %s", job_id, error)
             error = GenerationError(told)
-        self._happened(JobEvent.FAIL, job_id, details={"error": error.text}, shown={"error": error})
+        self._record_event(JobEvent.FAIL, job_id, details={"error": error.text}, shown={"error": error})
 
     def stopped(self, job_id: str) -> None:
         """Handle that a job's run ended because of its stop token."""
-        tracked = self._progress.get(job_id)
-        reason = None if tracked is None else tracked.token.reason
+        live = self._progress.get(job_id)
+        reason = None if live is None else live.token.reason
         if reason is StopReason.CANCELLED:
             self._assigned.pop(job_id, None)
-            self._happened(JobEvent.CANCEL, job_id)
+            self._record_event(JobEvent.CANCEL, job_id)
         elif reason is StopReason.OVERDUE:
             self.failed(job_id, GenerationError(_overdue(self._rules.limits.seconds or 0.0)))
         else:
             self._assigned.pop(job_id, None)
             self._put_back(job_id)
 
-    def died(self, job_id: str) -> None:
+    def crashed(self, job_id: str) -> None:
         """Handle that a job's runner crashed."""
         self._assigned.pop(job_id, None)
         job = self._store.find_open(job_id)
@@ -200,7 +200,7 @@ class JobCore:
             self._write_changes()
             self._save_pictures()
             self._store.refresh()
-            for job in self._store.at_work():
+            for job in self._store.active():
                 if job.id not in self._assigned and job.id not in self._unsaved:
                     self._interrupted(job)
             self._write_changes()
@@ -218,8 +218,8 @@ class JobCore:
         """Stop running jobs, and start no more."""
         self._closing = True
         for job_id in self._assigned:
-            if (tracked := self._progress.get(job_id)) is not None:
-                tracked.token.stop(StopReason.CLOSING)
+            if (live := self._progress.get(job_id)) is not None:
+                live.token.stop(StopReason.CLOSING)
 
     def end_closing(self) -> None:
         """Requeue jobs that did not stop in time; if that can't be written, the next start finds them interrupted."""
@@ -243,13 +243,13 @@ class JobCore:
     def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
         """Return an encoded picture that is not saved yet, of this owner mark or of any owner (None); or None."""
         for each in list(self._unsaved.values()):
-            if each.record.id == picture_id and owner in (None, each.owner) and each.png.done():
+            if each.record.id == picture_id and owner in (None, each.owner) and each.encoded.done():
                 return self._picture(each)
         return None
 
     # Helpers.
 
-    def _happened(
+    def _record_event(
         self,
         event: JobEvent,
         *job_ids: str,
@@ -267,80 +267,80 @@ class JobCore:
             self._changes.popleft()
 
     def _show(self, job: Job, shown: dict[str, Any]) -> None:
-        tracked = self._progress.get(job.id)
-        if tracked is None:
+        live = self._progress.get(job.id)
+        if live is None:
             return
         if job.state is JobState.WAITING:
             shown = {**shown, "progress": 0.0, "current": 0, "stages": _stages(job)}
-        times = JobTimes(tracked.asked, tracked.begun, tracked.loaded)
+        times = JobTimes(live.asked, live.begun, live.loaded)
         self._progress.update(job.id, state=job.state, **shown)
-        if job.over or job.state is JobState.WAITING:
-            request = tracked.plan.request if tracked.plan else None
-            log_job(tracked.view, request, times, private=self._rules.shared)
+        if job.ended or job.state is JobState.WAITING:
+            request = live.plan.request if live.plan else None
+            log_job(live.view, request, times, private=self._rules.shared)
 
     def _save_pictures(self) -> None:
         for job_id, each in list(self._unsaved.items()):
-            if not each.png.done():
+            if not each.encoded.done():
                 continue
-            if (problem := each.png.exception()) is not None:
+            if (problem := each.encoded.exception()) is not None:
                 log.error("the picture of job %s could not be packed", job_id, exc_info=problem)
                 del self._unsaved[job_id]
                 self.failed(job_id, GenerationError(INTERNAL))
                 continue
             try:
-                saved = self._gallery.write(each.png.result(), each.record)
+                saved = self._gallery.write(each.encoded.result(), each.record)
             except StorageError as error:
                 if each.problem is None:
                     self._unsaved[job_id] = replace(each, problem=_held(error.text))
                     self._show_unsaved(job_id, self._unsaved[job_id])
                 continue
             shown: dict[str, Any] = {"progress": 1.0, "picture": saved}
-            tracked = self._progress.get(job_id)
-            if tracked is not None and each.problem is not None:
-                shown["warnings"] = tracked.view.warnings[:-1]
+            live = self._progress.get(job_id)
+            if live is not None and each.problem is not None:
+                shown["warnings"] = live.view.warnings[:-1]
             self._rates.clear()
-            self._happened(JobEvent.SAVE, job_id, details=_taken(each.record), shown=shown)
+            self._record_event(JobEvent.SAVE, job_id, details=_timing(each.record), shown=shown)
             del self._unsaved[job_id]
         self._write_changes()
 
     def _show_unsaved(self, job_id: str, unsaved: _Unsaved) -> None:
-        tracked = self._progress.get(job_id)
-        if tracked is None or unsaved.problem is None:
+        live = self._progress.get(job_id)
+        if live is None or unsaved.problem is None:
             return
         told = for_strangers(unsaved.problem) if self._rules.shared else unsaved.problem
-        self._progress.update(job_id, picture=self._picture(unsaved), warnings=(*tracked.view.warnings, told))
+        self._progress.update(job_id, picture=self._picture(unsaved), warnings=(*live.view.warnings, told))
 
     def _picture(self, unsaved: _Unsaved) -> SavedPicture:
-        return SavedPicture(self._gallery.path_of(unsaved.record.id), unsaved.record, unsaved.png.result())
+        return SavedPicture(self._gallery.path_of(unsaved.record.id), unsaved.record, unsaved.encoded.result())
 
     def _put_back(self, job_id: str) -> None:
         """Requeue a job as if it had not been started."""
         job = self._store.find_open(job_id)
         if job is not None:
-            self._happened(JobEvent.REQUEUE, job_id, details={"attempts": job.attempts - 1})
+            self._record_event(JobEvent.REQUEUE, job_id, details={"attempts": job.attempts - 1})
 
     def _interrupted(self, job: Job) -> None:
-        """Complete, requeue or fail a job whose app or runner died."""
+        """Complete, requeue or fail a job whose app or runner crashed."""
         picture = None
         if job.picture is not None:
             with suppress(StorageError):
                 picture = self._gallery.find(job.picture)
-        again = self._rules.interrupted == "run again" and job.attempts < MAX_ATTEMPTS
+        rerun = self._rules.interrupted == "run again" and job.attempts < MAX_ATTEMPTS
         if picture is not None:
-            details = _taken(picture.record)
-            self._happened(JobEvent.SAVE, job.id, details=details, shown={"progress": 1.0, "picture": picture})
-        elif again or job.state is JobState.STOPPING:
-            self._happened(JobEvent.REQUEUE, job.id)
+            details = _timing(picture.record)
+            self._record_event(JobEvent.SAVE, job.id, details=details, shown={"progress": 1.0, "picture": picture})
+        elif rerun or job.state is JobState.STOPPING:
+            self._record_event(JobEvent.REQUEUE, job.id)
         else:
-            text = _died(job.attempts)
-            self._happened(JobEvent.FAIL, job.id, details={"error": text}, shown={"error": GenerationError(text)})
+            text = _crashed(job.attempts)
+            self._record_event(JobEvent.FAIL, job.id, details={"error": text}, shown={"error": GenerationError(text)})
 
     def _stop_overdue(self) -> None:
         limit = self._rules.limits.seconds
         for job_id in self._assigned:
-            tracked = self._progress.get(job_id)
-            if tracked is not None and limit is not None and self._progress.running_seconds(job_id) > limit:
-                tracked.token.stop(StopReason.OVERDUE)
+            live = self._progress.get(job_id)
+            if live is not None and limit is not None and self._progress.running_seconds(job_id) > limit:
+                live.token.stop(StopReason.OVERDUE)
 
     def _assign(self, reports: Reports) -> None:
         """Give waiting jobs to free runners."""
@@ -348,33 +348,33 @@ class JobCore:
             busy = self._assigned.values()
             free = {runner: runner.status() for runner in self._runners if runner not in busy}
             loaded = {runner: status.model for runner, status in free.items() if status.trouble is None}
-            waiting = self._store.in_turn()
+            waiting = self._store.queued()
             if not loaded or not waiting:
                 return
-            runner, chosen = self._placing.choose(waiting, loaded)
+            runner, chosen = self._scheduler.choose(waiting, loaded)
             (job,) = self._store.apply([chosen.id], JobEvent.CLAIM)
-            tracked = self._tracked(job)
+            live = self._live_job(job)
             self._assigned[job.id] = runner
             self._show(job, {})
             self._progress.begin(job.id)
-            runner.start(Assignment(job, tracked.token, tracked.plan, tracked.context), reports)
+            runner.start(Assignment(job, live.token, live.plan, live.context), reports)
 
-    def _tracked(self, job: Job) -> Tracked:
+    def _live_job(self, job: Job) -> LiveJob:
         """Return the entry of an unfinished job in ``Progress``; add one from its row after a restart."""
-        tracked = self._progress.get(job.id)
-        if tracked is None:
-            tracked = Tracked(job_view(job, self._gallery))
-            self._progress.put(tracked)
-        return tracked
+        live = self._progress.get(job.id)
+        if live is None:
+            live = LiveJob(job_view(job, self._gallery))
+            self._progress.put(live)
+        return live
 
     def show_order(self) -> None:
         """Show the unfinished jobs, and the order in which they run."""
-        at_work, waiting = self._store.at_work(), self._store.in_turn()
-        for job in (*at_work, *waiting):
-            self._tracked(job)
+        active, waiting = self._store.active(), self._store.queued()
+        for job in (*active, *waiting):
+            self._live_job(job)
         self._progress.pause(self._store.paused)
-        self._progress.arrange(
-            [job.id for job in at_work],
+        self._progress.set_order(
+            [job.id for job in active],
             [(job.id, self._seconds(job)) for job in waiting],
             runners=len(self._runners),
         )
@@ -390,7 +390,7 @@ class JobCore:
         return None if rate is None else rate * job.cost
 
 
-def _taken(record: ImageRecord) -> dict[str, Any]:
+def _timing(record: ImageRecord) -> dict[str, Any]:
     """Return the picture's seconds and, if stages came from stage memory, the cost of the other stages."""
     known = {stage.number for stage in record.stages if stage.from_memory}
     if not known:
@@ -409,7 +409,7 @@ def job_view(job: Job, gallery: Gallery) -> JobView:
         stages = stage_views(picture.record.request) if picture else ()
         done = tuple(replace(stage, step=stage.steps) for stage in stages)
         return replace(view, progress=1.0, picture=picture, stages=done, elapsed=job.seconds or 0.0)
-    if job.over:
+    if job.ended:
         return replace(view, error=GenerationError(job.error) if job.error else None)
     return replace(view, stages=_stages(job), prompt=_prompt(job))
 
@@ -433,7 +433,7 @@ def _held(problem: Text) -> Text:
     )
 
 
-def _died(attempts: int) -> Text:
+def _crashed(attempts: int) -> Text:
     times = Text("once" if attempts == 1 else "twice", "" if attempts == 1 else "两次")
     return Text(
         f"Interrupted: the app ended or broke down {times.en} while this picture was made, so it is not tried again;"

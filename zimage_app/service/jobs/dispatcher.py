@@ -22,7 +22,7 @@ from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.core import JobCore, JobRules, job_view
 from zimage_app.service.jobs.folder_lock import FolderInUse, FolderLock, running_app
-from zimage_app.service.jobs.progress import Progress, RunEvent, Tracked, closing
+from zimage_app.service.jobs.progress import LiveJob, Progress, RunEvent, closing_error
 from zimage_app.service.jobs.runners.runner import Runner, RunnerStatus
 from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.jobs.view import JobView
@@ -53,7 +53,7 @@ class Dispatcher:
     def __init__(self, state: Path, gallery: Gallery, runners: Sequence[Runner], rules: JobRules) -> None:
         """``state`` is the folder of the job store."""
         self.progress = Progress()
-        self._lock = FolderLock(state)
+        self._folder_lock = FolderLock(state)
         self._state = state
         self._gallery = gallery
         self._runners = tuple(runners)
@@ -61,14 +61,14 @@ class Dispatcher:
         self._store: JobStore | None = None
         self._core: JobCore | None = None
         self._inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        self._gate = threading.Lock()
+        self._lock = threading.Lock()
         """Lock for starting the thread, and for checking ``_closed`` before a command enters the inbox."""
         self._thread: threading.Thread | None = None
         self._closed = False
         self._answers: list[Callable[[], None]] = []
         """Callbacks that complete commands' futures, called after the commands' effects are written and shown."""
-        self._trouble = ""
-        self._packer = ThreadPoolExecutor(1, "studio-packer")
+        self._last_error = ""
+        self._encoder = ThreadPoolExecutor(1, "studio-encoder")
 
     def start(self) -> None:
         """Open the store and start to run jobs. Does nothing if already started.
@@ -77,19 +77,19 @@ class Dispatcher:
             FolderInUse: another running app uses the folder.
             GenerationError: this app is closing.
         """
-        with self._gate:
+        with self._lock:
             if self._closed:
-                raise closing()
+                raise closing_error()
             if self._thread is not None:
                 return
             try:
-                self._lock.acquire()
+                self._folder_lock.acquire()
             except BlockingIOError as error:
                 raise FolderInUse(self._state.parent, running_app(self._state)) from error
             except OSError as error:
                 log.warning("%s can't be locked: %s", self._state, error)  # the store then keeps the jobs in memory
-            self._store = JobStore(self._state, self._lock.acquire)
-            self._core = JobCore(self._store, self._gallery, self.progress, self._runners, self._rules, self._pack)
+            self._store = JobStore(self._state, self._folder_lock.acquire)
+            self._core = JobCore(self._store, self._gallery, self.progress, self._runners, self._rules, self._encode)
             with suppress(StorageError):
                 self._store.refresh()
             self._core.show_order()
@@ -101,31 +101,31 @@ class Dispatcher:
     def announce(self, address: str, key: str) -> None:
         """Publish this app's address for other programs of the same user; does nothing if the note can't be written."""
         with suppress(OSError):
-            self._lock.note(address, key)
+            self._folder_lock.note(address, key)
 
     # Commands.
 
-    def submit(self, job: Job, tracked: Tracked) -> None:
+    def submit(self, job: Job, live: LiveJob) -> None:
         """Queue a job; raises as ``JobCore.submit`` and ``start`` do."""
-        self._ask(lambda core: core.submit(job, tracked))
+        self._call(lambda core: core.submit(job, live))
 
     def stop(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs. A running one ends before its next model evaluation, which this doesn't wait for."""
         self.progress.cancel(job_ids)  # immediately, even if the disk is slow
         with suppress(StudioError):  # a closing app has nothing to cancel
-            self._ask(lambda core: core.stop(job_ids))
+            self._call(lambda core: core.stop(job_ids))
 
     def clear(self, owner: str | None) -> int:
         """Cancel the waiting jobs with this owner mark, or all (None); return their number."""
-        return self._ask(lambda core: core.clear(owner))
+        return self._call(lambda core: core.clear(owner))
 
     def move(self, job_id: str, *, first: bool) -> bool:
         """Move a waiting job forward; see ``JobStore.move``."""
-        return self._ask(lambda core: core.move(job_id, first=first))
+        return self._call(lambda core: core.move(job_id, first=first))
 
     def pause(self, paused: bool) -> None:
         """Pause or resume starting waiting jobs. The setting survives a restart."""
-        self._ask(lambda core: core.pause(paused))
+        self._call(lambda core: core.pause(paused))
 
     # Queries.
 
@@ -159,7 +159,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Stop and requeue the running jobs, and end the thread. Waiting jobs stay in the store."""
-        with self._gate:
+        with self._lock:
             self._closed = True
         self.progress.close()
         if self._thread is not None:
@@ -167,10 +167,10 @@ class Dispatcher:
             self._thread.join()
         for runner in self._runners:
             runner.close(_RUNNER_SECONDS)
-        self._packer.shutdown(wait=False)
+        self._encoder.shutdown(wait=False)
         if self._store is not None:
             self._store.close()
-        self._lock.release()
+        self._folder_lock.release()
 
     # Reports of runners.
 
@@ -184,33 +184,33 @@ class Dispatcher:
 
     def started(self, job_id: str, plan: GenerationPlan) -> None:
         """See ``Reports``."""
-        self._tell(lambda core: core.started(job_id, plan))
+        self._post(lambda core: core.started(job_id, plan))
 
     def finished(self, job_id: str, record: ImageRecord, picture: Picture) -> None:
         """See ``Reports``."""
-        self._tell(lambda core: core.finished(job_id, record, picture))
+        self._post(lambda core: core.finished(job_id, record, picture))
 
     def failed(self, job_id: str, error: StudioError) -> None:
         """See ``Reports``."""
-        self._tell(lambda core: core.failed(job_id, error))
+        self._post(lambda core: core.failed(job_id, error))
 
     def stopped(self, job_id: str) -> None:
         """See ``Reports``."""
-        self._tell(lambda core: core.stopped(job_id))
+        self._post(lambda core: core.stopped(job_id))
 
-    def died(self, job_id: str) -> None:
+    def crashed(self, job_id: str) -> None:
         """See ``Reports``."""
-        self._tell(lambda core: core.died(job_id))
+        self._post(lambda core: core.crashed(job_id))
 
     # The thread and its inbox.
 
-    def _pack(self, work: Callable[[], bytes]) -> Future[bytes]:
-        """Encode a picture in the packer's thread, and wake the dispatcher when it is done."""
-        png = self._packer.submit(work)
+    def _encode(self, work: Callable[[], bytes]) -> Future[bytes]:
+        """Encode a picture in the encoder's thread, and wake the dispatcher when it is done."""
+        png = self._encoder.submit(work)
         png.add_done_callback(lambda _: self._inbox.put(lambda: None))
         return png
 
-    def _ask(self, command: Callable[[JobCore], Result]) -> Result:
+    def _call(self, command: Callable[[JobCore], Result]) -> Result:
         """Run a command in the dispatcher's thread; return its result, or raise its error."""
         self.start()
         future: Future[Result] = Future()
@@ -224,13 +224,13 @@ class Dispatcher:
             else:
                 self._answers.append(lambda: future.set_result(result))
 
-        with self._gate:
+        with self._lock:
             if self._closed:
-                raise closing()
-            self._tell(carry_out)
+                raise closing_error()
+            self._post(carry_out)
         return future.result()
 
-    def _tell(self, message: Callable[[JobCore], object]) -> None:
+    def _post(self, message: Callable[[JobCore], object]) -> None:
         self._inbox.put(lambda: self._core and message(self._core))
 
     def _work(self) -> None:
@@ -242,10 +242,10 @@ class Dispatcher:
                 deadline = time.monotonic() + _CLOSING_SECONDS
             if deadline and self._inbox.empty() and (core.idle or time.monotonic() > deadline):
                 break
-            self._round(core, _TICK if not deadline else _CLOSING_TICK)
+            self._run_once(core, _TICK if not deadline else _CLOSING_TICK)
         core.end_closing()
 
-    def _round(self, core: JobCore, seconds: float) -> None:
+    def _run_once(self, core: JobCore, seconds: float) -> None:
         """Process incoming messages, waiting up to ``seconds`` for the first, then call ``settle``. Never raises."""
         with suppress(Empty):
             self._guarded(self._inbox.get(timeout=seconds))
@@ -258,10 +258,10 @@ class Dispatcher:
     def _guarded(self, work: Callable[[], object]) -> None:
         try:
             work()
-            self._trouble = ""
+            self._last_error = ""
         except StudioError as error:
-            if str(error) != self._trouble:  # logged once, not at every retry
-                self._trouble = str(error)
+            if str(error) != self._last_error:  # logged once, not at every retry
+                self._last_error = str(error)
                 log.warning("%s", error)
         except Exception:
             log.exception("the dispatcher failed at one task, and goes on")

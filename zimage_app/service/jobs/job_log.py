@@ -30,7 +30,7 @@ class JobTimes:
 
 def log_job(view: JobView, request: GenerationRequest | None, times: JobTimes, *, private: bool) -> None:
     """Log a job that has ended or was requeued; ``private`` leaves out the prompt and the error message."""
-    outcome = view.state if view.over else "put back into the queue"
+    outcome = view.state if view.ended else "put back into the queue"
     log_event(log, f"job {view.id}: {outcome}", _facts(view, request, times, private))
 
 

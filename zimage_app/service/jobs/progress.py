@@ -22,7 +22,7 @@ from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.stop import StopReason, StopToken
 from zimage_app.service.jobs.view import JobView, QueueView
 
-MAX_OVER = 24
+MAX_ENDED = 24
 """Number of ended jobs kept with their previews; the store keeps only the outcome of older ones."""
 _ALMOST = 0.995
 """Maximum progress shown before the picture is saved."""
@@ -32,7 +32,7 @@ RunEvent = Warned | StageStarted | StepDone | StageDone
 
 
 @dataclass(eq=False)
-class Tracked:
+class LiveJob:
     """The state of a job in this process. Only ``Progress`` changes it."""
 
     view: JobView
@@ -61,7 +61,7 @@ class Progress:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._changed = threading.Condition()
-        self._jobs: dict[str, Tracked] = {}
+        self._jobs: dict[str, LiveJob] = {}
         self._order: tuple[str, ...] = ()
         self._paused = False
         self._closing = False
@@ -72,8 +72,8 @@ class Progress:
     def view(self, job_id: str) -> JobView | None:
         """Return the job's current view; None if it isn't known here, or no longer."""
         with self._changed:
-            tracked = self._jobs.get(job_id)
-            return None if tracked is None else self._timed(tracked)
+            live = self._jobs.get(job_id)
+            return None if live is None else self._timed(live)
 
     def wait(self, job_id: str, version: int, timeout: float) -> JobView | None:
         """Wait up to ``timeout`` seconds for a view newer than ``version``; None if the job isn't known here.
@@ -84,15 +84,13 @@ class Progress:
             GenerationError: the app is closing before the job has ended.
         """
         with self._changed:
-            tracked = self._jobs.get(job_id)
-            if tracked is None:
+            live = self._jobs.get(job_id)
+            if live is None:
                 return None
-            self._changed.wait_for(
-                lambda: tracked.view.version > version or tracked.view.over or self._closing, timeout
-            )
-            if self._closing and not tracked.view.over:
-                raise closing()
-            return self._timed(tracked)
+            self._changed.wait_for(lambda: live.view.version > version or live.view.ended or self._closing, timeout)
+            if self._closing and not live.view.ended:
+                raise closing_error()
+            return self._timed(live)
 
     async def watch(self, job_id: str, seconds: float) -> AsyncIterator[JobView]:
         """Yield the newest view of a job after every change and every ``seconds``, until the job has ended.
@@ -108,10 +106,10 @@ class Progress:
         try:
             while (view := self.view(job_id)) is not None:
                 yield view
-                if view.over:
+                if view.ended:
                     return
                 if self._closing:
-                    raise closing()
+                    raise closing_error()
                 await watcher.changed(seconds)
         finally:
             with self._changed:
@@ -123,12 +121,12 @@ class Progress:
     def current(self, owner: str) -> str | None:
         """Return the id of the owner's running job, else of their next waiting one; ``owner`` is an owner mark."""
         with self._changed:
-            return next((tracked.view.id for tracked in self._open() if tracked.view.owner == owner), None)
+            return next((live.view.id for live in self._open() if live.view.owner == owner), None)
 
     def queue(self) -> QueueView:
         """Return the number of running and waiting jobs."""
         with self._changed:
-            states = [tracked.view.state for tracked in self._open()]
+            states = [live.view.state for live in self._open()]
             waiting = states.count(JobState.WAITING)
             return QueueView(len(states) - waiting, waiting, self._paused)
 
@@ -139,17 +137,17 @@ class Progress:
 
     # For dispatcher and runners.
 
-    def get(self, job_id: str) -> Tracked | None:
+    def get(self, job_id: str) -> LiveJob | None:
         """Return a job, or None if it isn't known here."""
         return self._jobs.get(job_id)
 
-    def put(self, tracked: Tracked) -> None:
-        """Add a job, and drop the oldest ended ones above ``MAX_OVER``."""
+    def put(self, live: LiveJob) -> None:
+        """Add a job, and drop the oldest ended ones above ``MAX_ENDED``."""
         with self._changed:
-            tracked.asked = self._clock()
-            self._jobs[tracked.view.id] = tracked
-            over = [job_id for job_id, each in self._jobs.items() if each.view.over]
-            for job_id in over[: max(0, len(over) - MAX_OVER)]:
+            live.asked = self._clock()
+            self._jobs[live.view.id] = live
+            ended = [job_id for job_id, each in self._jobs.items() if each.view.ended]
+            for job_id in ended[: max(0, len(ended) - MAX_ENDED)]:
                 del self._jobs[job_id]
 
     def update(self, job_id: str, **changes: object) -> None:
@@ -157,33 +155,33 @@ class Progress:
         if isinstance(error := changes.get("error"), StudioError):
             _forget_frames(error)
         with self._changed:
-            tracked = self._jobs.get(job_id)
-            if tracked is None:
+            live = self._jobs.get(job_id)
+            if live is None:
                 return
-            state = changes.get("state", tracked.view.state)
+            state = changes.get("state", live.view.state)
             if changes.get("state") is JobState.WAITING:  # requeued
-                tracked.begun = tracked.loaded = None
-                tracked.done_cost = tracked.free_cost = 0.0
-            view = self._timed(tracked)
+                live.begun = live.loaded = None
+                live.done_cost = live.free_cost = 0.0
+            view = self._timed(live)
             if state not in (JobState.LOADING, JobState.STOPPING):
                 changes["loading"] = None
-            tracked.view = replace(view, remaining=None, version=view.version + 1, **changes)  # type: ignore[arg-type]
+            live.view = replace(view, remaining=None, version=view.version + 1, **changes)  # type: ignore[arg-type]
             self._notify(job_id)
 
-    def arrange(self, at_work: Sequence[str], waiting: Sequence[tuple[str, float | None]], *, runners: int) -> None:
+    def set_order(self, active: Sequence[str], waiting: Sequence[tuple[str, float | None]], *, runners: int) -> None:
         """Set the order of the queue.
 
         Args:
-            at_work: ids of the jobs that runners have, or whose pictures are being saved.
+            active: ids of the jobs that runners have, or whose pictures are being saved.
             waiting: (id, estimated seconds of the run) of the waiting jobs, in queue order.
             runners: number of jobs that run at once.
         """
         with self._changed:
-            left = [self._remaining(self._jobs[job_id]) for job_id in at_work]
-            self._order = (*at_work, *(job_id for job_id, _ in waiting))
+            left = [self._remaining(self._jobs[job_id]) for job_id in active]
+            self._order = (*active, *(job_id for job_id, _ in waiting))
             starts = _starts(left, [seconds for _, seconds in waiting], runners)
             now = self._clock()
-            for ahead, ((job_id, _), start) in enumerate(zip(waiting, starts, strict=True), len(at_work)):
+            for ahead, ((job_id, _), start) in enumerate(zip(waiting, starts, strict=True), len(active)):
                 self._jobs[job_id].starts_at = None if start is None else now + start
                 if self._jobs[job_id].view.ahead != ahead:
                     self.update(job_id, ahead=ahead)
@@ -197,8 +195,8 @@ class Progress:
         """Set the jobs' stop tokens, which a running job checks before every model evaluation."""
         with self._changed:
             for job_id in job_ids:
-                if (tracked := self._jobs.get(job_id)) is not None:
-                    tracked.token.stop(StopReason.CANCELLED)
+                if (live := self._jobs.get(job_id)) is not None:
+                    live.token.stop(StopReason.CANCELLED)
 
     def begin(self, job_id: str) -> None:
         """Note that a runner took the job."""
@@ -232,24 +230,24 @@ class Progress:
         picture = event.preview if isinstance(event, StepDone) else getattr(event, "picture", None)
         preview = None if picture is None else _jpeg(picture)
         with self._changed:
-            tracked = self._jobs[job_id]
+            live = self._jobs[job_id]
             match event:
                 case Warned(warnings):
-                    self.update(job_id, warnings=tracked.view.warnings + warnings)
+                    self.update(job_id, warnings=live.view.warnings + warnings)
                 case StageStarted(stage):
                     self.update(job_id, current=plan.stages.index(stage))
                 case StepDone(stage, step):
-                    done = tracked.done_cost + stage.cost * step / stage.steps
-                    self._show_stage(tracked, done, plan, step=step, preview=preview)
+                    done = live.done_cost + stage.cost * step / stage.steps
+                    self._show_stage(live, done, plan, step=step, preview=preview)
                 case StageDone(stage, _, seconds, from_memory=known):
-                    tracked.done_cost += stage.cost
-                    tracked.free_cost += stage.cost if known else 0.0
-                    done = tracked.done_cost
+                    live.done_cost += stage.cost
+                    live.free_cost += stage.cost if known else 0.0
+                    done = live.done_cost
                     shown = {"seconds": seconds, "preview": preview, "from_memory": known}
-                    self._show_stage(tracked, done, plan, step=stage.steps, **shown)
+                    self._show_stage(live, done, plan, step=stage.steps, **shown)
 
-    def _show_stage(self, tracked: Tracked, done: float, plan: GenerationPlan, **stage: object) -> None:
-        view = tracked.view
+    def _show_stage(self, live: LiveJob, done: float, plan: GenerationPlan, **stage: object) -> None:
+        view = live.view
         stages = list(view.stages)
         stages[view.current] = replace(stages[view.current], **stage)  # type: ignore[arg-type]
         progress = min(done / sum(each.cost for each in plan.stages), _ALMOST)
@@ -258,34 +256,34 @@ class Progress:
 
     # Call with the lock held.
 
-    def _open(self) -> Iterator[Tracked]:
+    def _open(self) -> Iterator[LiveJob]:
         """Yield the unfinished jobs in order; skips those that ended after the order was set."""
-        return (tracked for job_id in self._order if (tracked := self._jobs.get(job_id)) and not tracked.view.over)
+        return (live for job_id in self._order if (live := self._jobs.get(job_id)) and not live.view.ended)
 
     def _notify(self, job_id: str) -> None:
         self._changed.notify_all()
         for watcher in self._watchers.get(job_id, ()):
             watcher.tell()
 
-    def _timed(self, tracked: Tracked) -> JobView:
+    def _timed(self, live: LiveJob) -> JobView:
         """Return the view with its times updated to now."""
-        view = tracked.view
+        view = live.view
         if view.state is JobState.WAITING:
-            left = tracked.starts_at
+            left = live.starts_at
             return replace(view, starts_in=None if left is None else max(0.0, left - self._clock()))
-        if view.over or tracked.begun is None:
+        if view.ended or live.begun is None:
             return view
-        began = tracked.begun if tracked.loaded is None else tracked.loaded
-        remaining = self._remaining(tracked) if view.state is JobState.RUNNING else None
+        began = live.begun if live.loaded is None else live.loaded
+        remaining = self._remaining(live) if view.state is JobState.RUNNING else None
         return replace(view, elapsed=self._clock() - began, remaining=remaining, starts_in=None)
 
-    def _remaining(self, tracked: Tracked) -> float | None:
+    def _remaining(self, live: LiveJob) -> float | None:
         """Estimate the seconds until a job is done; None if unknown."""
-        progress = tracked.view.progress
-        free = tracked.free_cost / sum(stage.cost for stage in tracked.plan.stages) if tracked.plan else 0.0
-        if tracked.loaded is None or progress - free <= 0.02:
+        progress = live.view.progress
+        free = live.free_cost / sum(stage.cost for stage in live.plan.stages) if live.plan else 0.0
+        if live.loaded is None or progress - free <= 0.02:
             return None
-        return (self._clock() - tracked.loaded) * (1.0 - progress) / (progress - free)
+        return (self._clock() - live.loaded) * (1.0 - progress) / (progress - free)
 
 
 class _Watcher:
@@ -331,7 +329,7 @@ def _starts(left: Sequence[float | None], waiting: Sequence[float | None], runne
     return starts
 
 
-def closing() -> GenerationError:
+def closing_error() -> GenerationError:
     """Return the error raised to callers while the app closes."""
     return GenerationError(
         Text(

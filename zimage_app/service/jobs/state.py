@@ -42,7 +42,7 @@ class JobEvent(StrEnum):
     CANCEL = "cancel"
     """The runner has stopped after STOP."""
     REQUEUE = "requeue"
-    """The app ended or the runner died before the job was done."""
+    """The app ended or the runner crashed before the job was done."""
 
 
 S, E = JobState, JobEvent
@@ -70,7 +70,7 @@ TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
     (S.SAVING, E.REQUEUE): S.WAITING,
 }
 
-AT_WORK = frozenset({S.LOADING, S.RUNNING, S.STOPPING, S.SAVING})
+ACTIVE = frozenset({S.LOADING, S.RUNNING, S.STOPPING, S.SAVING})
 """A runner has the job, or its picture is being saved."""
-OVER = frozenset({S.DONE, S.FAILED, S.CANCELLED})
+FINAL = frozenset({S.DONE, S.FAILED, S.CANCELLED})
 """Final states."""

@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from zimage_app.domain.text import Text
-from zimage_app.service.jobs.state import AT_WORK, OVER, TRANSITIONS, JobEvent, JobState
+from zimage_app.service.jobs.state import ACTIVE, FINAL, TRANSITIONS, JobEvent, JobState
 from zimage_app.service.rules.limits import Limits, check_places
 from zimage_app.service.storage.database import Database, Migration
 
 STORE_NAME = "jobs.sqlite"
-MAX_OVER = 2000
+MAX_ENDED = 2000
 """Ended jobs are kept, without their settings, until there are this many newer jobs."""
 _MEASURED = 9
 """Number of a model's newest pictures whose times are used for the estimate."""
 _UNKNOWN_SECONDS = 30.0
 """Assumed seconds of a job without measurements; only used to say when to retry."""
 
-_OVER = ", ".join(f"'{state}'" for state in sorted(OVER))
+_FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
 _MIGRATIONS: tuple[Migration, ...] = (
     (
         """CREATE TABLE jobs (
@@ -56,7 +56,7 @@ _MIGRATIONS: tuple[Migration, ...] = (
     ),
     ("ALTER TABLE jobs ADD COLUMN device TEXT NOT NULL DEFAULT ''",),
 )
-_OPEN = f"SELECT * FROM jobs WHERE state NOT IN ({_OVER}) ORDER BY number"
+_OPEN = f"SELECT * FROM jobs WHERE state NOT IN ({_FINAL}) ORDER BY number"
 _RATES = (
     "SELECT seconds / cost FROM jobs WHERE model = ? AND device = ? AND state = 'done' AND seconds > 0 AND cost > 0"
     " ORDER BY number DESC LIMIT ?"
@@ -84,9 +84,9 @@ class Job:
     state: JobState = JobState.WAITING
     number: int = 0
     """Number in order of submission, from 1."""
-    place: float = 0.0
+    sort_key: float = 0.0
     """Sort key among the owner's waiting jobs; equals ``number`` unless the job was moved."""
-    turn: int = 0
+    start_number: int = 0
     """Number in order of start, from 1; 0 if not started."""
     attempts: int = 0
     """Number of starts; not counting one after which the job was requeued without a crash."""
@@ -97,9 +97,9 @@ class Job:
     error: Text | None = None
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """Whether the job has ended."""
-        return self.state in OVER
+        return self.state in FINAL
 
 
 class JobStore:
@@ -114,9 +114,9 @@ class JobStore:
         self._database = Database(folder / STORE_NAME, _MIGRATIONS, admit)
         self._generation = -1
         self._jobs: dict[str, Job] = {}
-        self._last_turns: dict[str, int] = {}
+        self._last_starts: dict[str, int] = {}
         self._number = 0
-        self._turn = 0
+        self._start_number = 0
         self._paused = False
 
     @property
@@ -137,7 +137,7 @@ class JobStore:
                 pass
 
     def add(self, job: Job, limits: Limits) -> Job:
-        """Write a new job; return it with its number and place.
+        """Write a new job; return it with its number and sort key.
 
         Raises:
             BusyError: the queue is full.
@@ -149,7 +149,7 @@ class JobStore:
             rate = _median(connection.execute(_RATES, (job.model, job.device, _MEASURED)))
             check_places(own, len(waiting), limits, _UNKNOWN_SECONDS if rate is None else max(1.0, rate * job.cost))
             number = self._number + 1
-            job = replace(job, number=number, place=float(number))
+            job = replace(job, number=number, sort_key=float(number))
             _write(connection, job)
         self._remember(job)
         return job
@@ -169,12 +169,12 @@ class JobStore:
         with self._writing() as connection:
             for job in changed:
                 _write(connection, job)
-            if any(job.over for job in changed):
+            if any(job.ended for job in changed):
                 _trim(connection)
-            last_turns = {job.owner: _last_turn(connection, job.owner) for job in changed}
+            last_starts = {job.owner: _last_start(connection, job.owner) for job in changed}
         for job in changed:
             self._remember(job)
-        self._last_turns |= last_turns
+        self._last_starts |= last_starts
         return changed
 
     def move(self, job_id: str, *, first: bool) -> bool:
@@ -185,16 +185,16 @@ class JobStore:
         job = self._jobs.get(job_id)
         if job is None or job.state is not JobState.WAITING:
             return False
-        before = [other for other in self._waiting_of(job.owner) if other.place < job.place]
+        before = [other for other in self._waiting_of(job.owner) if other.sort_key < job.sort_key]
         if not before:
             return False
         other = before[0] if first else before[-1]
         changed = (
-            [replace(job, place=other.place - 1)]
+            [replace(job, sort_key=other.sort_key - 1)]
             if first
             else [
-                replace(job, place=other.place),
-                replace(other, place=job.place),
+                replace(job, sort_key=other.sort_key),
+                replace(other, sort_key=job.sort_key),
             ]
         )
         with self._writing() as connection:
@@ -221,13 +221,13 @@ class JobStore:
         rows = self._database.rows("SELECT * FROM jobs WHERE id = ?", (job_id,))
         return _job(rows[0]) if rows else None
 
-    def at_work(self) -> list[Job]:
-        """Return the jobs that runners have or had when the app died, and those being saved, in order of start."""
-        return sorted((job for job in self._jobs.values() if job.state in AT_WORK), key=lambda job: job.turn)
+    def active(self) -> list[Job]:
+        """Return the jobs that runners have or had when the app crashed, and those being saved, in order of start."""
+        return sorted((job for job in self._jobs.values() if job.state in ACTIVE), key=lambda job: job.start_number)
 
-    def in_turn(self) -> list[Job]:
+    def queued(self) -> list[Job]:
         """Return the waiting jobs in the order in which they run."""
-        return fair_order([job for job in self._jobs.values() if job.state is JobState.WAITING], self._last_turns)
+        return round_robin([job for job in self._jobs.values() if job.state is JobState.WAITING], self._last_starts)
 
     def rate(self, model: str, device: str = "") -> float | None:
         """Return the median seconds per unit of cost of the model's newest pictures on ``device``; None without any."""
@@ -239,12 +239,12 @@ class JobStore:
 
     def _waiting_of(self, owner: str) -> list[Job]:
         waiting = [job for job in self._jobs.values() if job.state is JobState.WAITING and job.owner == owner]
-        return sorted(waiting, key=lambda job: job.place)
+        return sorted(waiting, key=lambda job: job.sort_key)
 
     def _remember(self, job: Job) -> None:
         """Update the rows in memory after one was written."""
-        self._number, self._turn = max(self._number, job.number), max(self._turn, job.turn)
-        if job.over:
+        self._number, self._start_number = max(self._number, job.number), max(self._start_number, job.start_number)
+        if job.ended:
             self._jobs.pop(job.id, None)
         else:
             self._jobs[job.id] = job
@@ -266,16 +266,16 @@ class JobStore:
         """Merge the rows in memory and those of a newly opened file; return all unfinished jobs."""
         found = {row["id"]: _job(row) for row in connection.execute(_OPEN)}
         query = "SELECT coalesce(max(number), 0), coalesce(max(turn), 0) FROM jobs"
-        number, turn = connection.execute(query).fetchone()
+        number, start_number = connection.execute(query).fetchone()
         for job in self._jobs.values():
             known = connection.execute("SELECT number FROM jobs WHERE id = ?", (job.id,)).fetchone()
             # Numbers given while there was another file, or none, may be in use in this one.
-            found[job.id] = job if known else replace(job, number=job.number + number, place=job.place + number)
+            found[job.id] = job if known else replace(job, number=job.number + number, sort_key=job.sort_key + number)
             _write(connection, found[job.id])
         self._number = max(self._number, number, *(job.number for job in found.values()))
-        self._turn = max(self._turn, turn)
+        self._start_number = max(self._start_number, start_number)
         for owner, last in connection.execute("SELECT owner, max(turn) FROM jobs GROUP BY owner"):
-            self._last_turns[owner] = max(self._last_turns.get(owner, 0), last)
+            self._last_starts[owner] = max(self._last_starts.get(owner, 0), last)
         self._paused = self._paused or _read_paused(connection)
         _write_paused(connection, self._paused)
         return list(found.values())
@@ -283,29 +283,32 @@ class JobStore:
     def _consequences(self, job: Job, event: JobEvent, state: JobState) -> dict[str, Any]:
         """Return the other fields that an event changes."""
         if event is JobEvent.CLAIM:
-            return {"turn": self._turn + 1, "attempts": job.attempts + 1}
+            return {"start_number": self._start_number + 1, "attempts": job.attempts + 1}
         if state is JobState.WAITING:
-            # A requeued job becomes its owner's first, and its turn isn't counted.
-            first = min((other.place for other in self._waiting_of(job.owner)), default=job.place + 1)
-            return {"turn": 0, "picture": None, "place": min(job.place, first - 1)}
-        return {"request": ""} if state in OVER else {}
+            # A requeued job becomes its owner's first, and its start isn't counted.
+            first = min((other.sort_key for other in self._waiting_of(job.owner)), default=job.sort_key + 1)
+            return {"start_number": 0, "picture": None, "sort_key": min(job.sort_key, first - 1)}
+        return {"request": ""} if state in FINAL else {}
 
 
-def fair_order(waiting: Sequence[Job], last_turns: Mapping[str, int]) -> list[Job]:
-    """Return waiting jobs in the order in which they run: round-robin over owners, each owner's jobs by ``place``.
+def round_robin(waiting: Sequence[Job], last_starts: Mapping[str, int]) -> list[Job]:
+    """Return waiting jobs in the order in which they run: round-robin over owners, each owner's jobs by ``sort_key``.
 
-    Owners whose last job started longest ago (``last_turns``), or who had none, come first.
+    Owners whose last job started longest ago (``last_starts``), or who had none, come first.
     """
     queues: dict[str, list[Job]] = defaultdict(list)
-    for job in sorted(waiting, key=lambda job: (job.place, job.number)):
+    for job in sorted(waiting, key=lambda job: (job.sort_key, job.number)):
         queues[job.owner].append(job)
-    owners = sorted(queues, key=lambda owner: (last_turns.get(owner, 0), min(job.number for job in queues[owner])))
+    owners = sorted(queues, key=lambda owner: (last_starts.get(owner, 0), min(job.number for job in queues[owner])))
     longest = max(map(len, queues.values()), default=0)
-    return [queues[owner][turn] for turn in range(longest) for owner in owners if turn < len(queues[owner])]
+    return [queues[owner][place] for place in range(longest) for owner in owners if place < len(queues[owner])]
 
 
+_COLUMN_NAMES = {"sort_key": "place", "start_number": "turn"}
+"""Field -> its column, where the names differ."""
+_FIELDS = tuple(each.name for each in fields(Job) if each.name not in ("group", "error"))
 _COLUMNS = (
-    *(each.name for each in fields(Job) if each.name not in ("group", "error")),
+    *(_COLUMN_NAMES.get(name, name) for name in _FIELDS),
     "batch",  # "group" is an SQL keyword
     "error_en",
     "error_zh",
@@ -318,26 +321,26 @@ _WRITE = (
 
 def _write(connection: sqlite3.Connection, job: Job) -> None:
     """Insert a row, or replace the row with the same id."""
-    values = [getattr(job, name) for name in _COLUMNS[:-3]]
+    values = [getattr(job, name) for name in _FIELDS]
     error = job.error or Text("", "")
     connection.execute(_WRITE, (*values, job.group, error.en, error.zh))
 
 
 def _job(row: sqlite3.Row) -> Job:
-    values = {name: row[name] for name in _COLUMNS[:-3]}
+    values = {name: row[_COLUMN_NAMES.get(name, name)] for name in _FIELDS}
     error = Text(row["error_en"], row["error_zh"]) if row["error_en"] else None
     return Job(**values | {"state": JobState(row["state"])}, group=row["batch"], error=error)
 
 
-def _last_turn(connection: sqlite3.Connection, owner: str) -> int:
-    (turn,) = connection.execute("SELECT coalesce(max(turn), 0) FROM jobs WHERE owner = ?", (owner,)).fetchone()
-    return int(turn)
+def _last_start(connection: sqlite3.Connection, owner: str) -> int:
+    (start_number,) = connection.execute("SELECT coalesce(max(turn), 0) FROM jobs WHERE owner = ?", (owner,)).fetchone()
+    return int(start_number)
 
 
 def _trim(connection: sqlite3.Connection) -> None:
-    """Delete ended jobs that have ``MAX_OVER`` newer ones."""
-    query = f"DELETE FROM jobs WHERE state IN ({_OVER}) AND number <= (SELECT max(number) FROM jobs) - ?"
-    connection.execute(query, (MAX_OVER,))
+    """Delete ended jobs that have ``MAX_ENDED`` newer ones."""
+    query = f"DELETE FROM jobs WHERE state IN ({_FINAL}) AND number <= (SELECT max(number) FROM jobs) - ?"
+    connection.execute(query, (MAX_ENDED,))
 
 
 def _read_paused(connection: sqlite3.Connection) -> bool:

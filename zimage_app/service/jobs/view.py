@@ -8,7 +8,7 @@ from zimage_app.domain.errors import StudioError
 from zimage_app.domain.plan import running_stages
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.service.jobs.state import OVER, JobState
+from zimage_app.service.jobs.state import FINAL, JobState
 from zimage_app.service.pictures.views import SavedPicture
 
 
@@ -77,9 +77,9 @@ class JobView:
     """Set when the job is done, or already in the state ``saving`` if the file can't be written at first."""
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """Whether the job has ended."""
-        return self.state in OVER
+        return self.state in FINAL
 
 
 def stage_views(request: GenerationRequest) -> tuple[StageView, ...]:

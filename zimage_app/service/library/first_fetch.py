@@ -28,7 +28,7 @@ def fetch_first(config: StudioConfig, tell: Callable[[Text], None]) -> None:
             return
         view = library.start(config.model)
         told = -_PACE
-        while not view.over:
+        while not view.ended:
             if view.progress is not None and time.monotonic() - told >= _PACE:
                 told = time.monotonic()
                 tell(view.progress.text)

@@ -104,7 +104,7 @@ class FetchView:
     error: StudioError | None = None
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """Whether this state is final."""
         return self.state in ("done", "failed", "cancelled")
 
@@ -194,7 +194,7 @@ class ModelLibrary:
         """
         model = look_up(name, self._config.visitors_shelves)
         with self._changed:
-            if self._fetch is not None and not self._fetch.over:
+            if self._fetch is not None and not self._fetch.ended:
                 raise FetchError(
                     Text(
                         f"{self._fetch.model} is being fetched: wait until it is here, or stop it first.",
@@ -219,7 +219,7 @@ class ModelLibrary:
         """Wait up to ``timeout`` seconds for a state newer than ``version``; returns the newest either way."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._fetch is not None and (self._fetch.version > version or self._fetch.over), timeout
+                lambda: self._fetch is not None and (self._fetch.version > version or self._fetch.ended), timeout
             )
             return self._fetch
 

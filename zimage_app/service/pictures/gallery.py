@@ -66,14 +66,14 @@ class Gallery:
         Raises:
             StorageError: the file can't be written; the message names the folder and the system's reason.
         """
-        return self.write(self.packed(picture, record, owner_mark(owner)), record)
+        return self.write(self.encoded(picture, record, owner_mark(owner)), record)
 
-    def packed(self, picture: Picture, record: ImageRecord, mark: str = "") -> bytes:
+    def encoded(self, picture: Picture, record: ImageRecord, mark: str = "") -> bytes:
         """Encode the PNG with its settings inside; ``mark`` is the owner's mark on a shared page."""
         return _png(Image.fromarray(picture), _chunks(record, mark))
 
     def write(self, png: bytes, record: ImageRecord) -> SavedPicture:
-        """Write the result of ``packed`` atomically; raises StorageError as ``save`` does."""
+        """Write the result of ``encoded`` atomically; raises StorageError as ``save`` does."""
         path = self.path_of(record.id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from zimage_app.domain.errors import BusyError, ForbiddenError, RequestError, St
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.setting_paths import MAX_DIGITS
 from zimage_app.domain.text import Language, Text
-from zimage_app.service.group_orders import Asker, Entries, Many, plan_batch, plan_grid, start
+from zimage_app.service.group_orders import Entries, Many, Requester, plan_batch, plan_grid, start
 from zimage_app.service.groups import GroupView
 from zimage_app.service.many.batch.items import BatchItem
 from zimage_app.service.many.batch.reading import parse_batch
@@ -104,21 +104,21 @@ class _Orders:
         return orders[do]()
 
     def _grid(self) -> Many:
-        settings, asker = self._settings()
+        settings, requester = self._settings()
         given = {name: str(text) for name in _AXES if (text := self._order.get(name))}
         axes = [parse_axis(text, name) for name, text in given.items()]
-        return plan_grid(self._studio, settings, axes, asker)
+        return plan_grid(self._studio, settings, axes, requester)
 
     def _batch(self) -> Many:
-        settings, asker = self._settings()
+        settings, requester = self._settings()
         del settings["prompt"]
         name, text = str(self._order.get("name") or ""), str(self._order.get("text") or "")
         seed = settings.pop("seed")
         batch = parse_batch(name, text.encode(errors="replace"))
         seed = seed if isinstance(seed, int) else draw_seed()
-        return plan_batch(self._studio, Entries(name, batch, settings, seed), asker)
+        return plan_batch(self._studio, Entries(name, batch, settings, seed), requester)
 
-    def _settings(self) -> tuple[Data, Asker]:
+    def _settings(self) -> tuple[Data, Requester]:
         """Return the page's settings as a request's plain data, with the seed that the plan drew, and who asks."""
         if self._studio.borrows_gpu:
             raise ForbiddenError(WORDS["many_no_gpu"])
@@ -133,7 +133,7 @@ class _Orders:
         if settings["seed"] == "random" and drawn.isdecimal() and len(drawn) <= MAX_DIGITS:
             settings["seed"] = int(drawn)
         model = str(values.get("model") or self._studio.default_model)
-        return settings, Asker(self._owner, model, self._language)
+        return settings, Requester(self._owner, model, self._language)
 
     def _planned(self, many: Many) -> Data:
         words = many.cost.words.to(self._language)

@@ -139,7 +139,7 @@ def _progress(fetch: FetchView, titles: Mapping[str, str], language: Language) -
         "name": fetch.model,
         "title": titles.get(fetch.model, fetch.model),
         "state": fetch.state,
-        "running": not fetch.over,
+        "running": not fetch.ended,
         "fraction": progress.fraction if progress else 0.0,
         "text": text,
     }
@@ -158,7 +158,7 @@ def _headline(
 ) -> str:
     """Return the line that shows while the panel is closed. ``offers`` are all models and the suggested one's name."""
     views, best = offers
-    if fetch is not None and not fetch.over:
+    if fetch is not None and not fetch.ended:
         percent = round(100 * fetch.progress.fraction) if fetch.progress else 0
         return say("models_fetching", language, title=titles.get(fetch.model, fetch.model), percent=percent)
     if {view.name for view in views if view.state == "ready"} <= {_DEMO}:

@@ -416,7 +416,7 @@ class Handlers:
         seen: JobView | None = None
         signs = itertools.count()  # changes every value: Gradio sends nothing for an unchanged one
         async for seen in self._studio.watch(job_id, _WATCH_INTERVAL):
-            if seen.over:
+            if seen.ended:
                 strip = await run_in_threadpool(self._strip, request)
             updates: Updates = {
                 self._components.canvas: {"job": job_data(seen, language), "strip": strip, "sign": next(signs)}

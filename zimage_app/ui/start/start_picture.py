@@ -34,7 +34,7 @@ def start_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseR
         language = language_of(request, default_language)
         name, picture = await file_of(request, MAX_BYTES, "picture")
         try:
-            kept = await HANDED_IN.run(studio.inputs.keep, picture, name, owner_of(request))
+            kept = await HANDED_IN.run(studio.inputs.save, picture, name, owner_of(request))
         except BusyError as error:
             return JSONResponse({"error": error.to(language)}, 503, headers=_NOW)
         except (ImportedFileError, StorageError) as error:

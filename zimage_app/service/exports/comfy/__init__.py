@@ -30,7 +30,7 @@ def exported(plan: GenerationPlan, model: str, names: FileNames, form: Form) -> 
     """
     workflow = build(plan, names)
     note = note_for(plan.request, model, api_graph(workflow.nodes))
-    told = list(workflow.told)
+    notes = list(workflow.notes)
     if form == "api":
-        return put_note(workflow.nodes, note), told
-    return put_note(with_layout(workflow.nodes), note), told + unsafe_seeds(plan)
+        return put_note(workflow.nodes, note), notes
+    return put_note(with_layout(workflow.nodes), note), notes + unsafe_seeds(plan)

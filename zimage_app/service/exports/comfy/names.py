@@ -32,7 +32,7 @@ class FileNames:
     """The LoRA's name in this app -> its file name."""
     picture: str = ""
     """File name of the start picture."""
-    told: tuple[Text, ...] = ()
+    notes: tuple[Text, ...] = ()
     """Notes for the user about the files."""
 
 
@@ -46,11 +46,11 @@ def file_names(source: ModelSource, loras: LoraLibrary, request: GenerationReque
     transformer = _TRANSFORMERS.get(card.family, f"{card.name}.safetensors")
     usual = {"transformer": transformer, "text_encoder": _TEXT_ENCODER, "vae": _VAE}
     here = {name: place.path.name for name, place in places.by_name.items() if name in usual and place.path.suffix}
-    told = () if here.keys() >= usual.keys() or card.family else (_folders(card.name, {**usual, **here}),)
+    notes = () if here.keys() >= usual.keys() or card.family else (_folders(card.name, {**usual, **here}),)
     entries = (loras.find(use.name) for use in request.loras if use.strength)
     files = {entry.name: f"{entry.name}{entry.path.suffix}" for entry in entries}
     picture = "" if request.start is None else f"studio-{request.start.picture[:_PICTURE_DIGITS]}.png"
-    return FileNames(**{**usual, **here}, loras=files, picture=picture, told=told)
+    return FileNames(**{**usual, **here}, loras=files, picture=picture, notes=notes)
 
 
 def _folders(model: str, names: Mapping[str, str]) -> Text:

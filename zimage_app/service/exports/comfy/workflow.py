@@ -61,7 +61,7 @@ class Workflow:
     """A graph and notes for the user."""
 
     nodes: Nodes
-    told: tuple[Text, ...]
+    notes: tuple[Text, ...]
 
 
 def build(plan: GenerationPlan, names: FileNames) -> Workflow:
@@ -74,7 +74,7 @@ def build(plan: GenerationPlan, names: FileNames) -> Workflow:
     missing += _windows(plan)
     if missing:
         raise _refused(missing)
-    return Workflow(_Builder(plan, names).whole(), (*names.told, *_told(plan, names)))
+    return Workflow(_Builder(plan, names).build(), (*names.notes, *_notes(plan, names)))
 
 
 class _Builder:
@@ -86,7 +86,7 @@ class _Builder:
         self._nodes: Nodes = {}
         self._known: dict[str, str] = {}
 
-    def whole(self) -> Nodes:
+    def build(self) -> Nodes:
         """Build the whole graph, from loading the files to saving the picture."""
         self._clip = self._add("CLIPLoader", clip_name=self._names.text_encoder, type="lumina2", device="default")
         self._vae = self._add("VAELoader", vae_name=self._names.vae)
@@ -263,7 +263,7 @@ def _refused(missing: list[Missing]) -> RequestError:
     )
 
 
-def _told(plan: GenerationPlan, names: FileNames) -> Iterator[Text]:
+def _notes(plan: GenerationPlan, names: FileNames) -> Iterator[Text]:
     request = plan.request
     if request.start is not None:
         yield Text(
@@ -277,10 +277,10 @@ def _told(plan: GenerationPlan, names: FileNames) -> Iterator[Text]:
             "The flow_match schedules are written out as noise levels, because ComfyUI itself does not have them.",
             "flow_match 类调度器以噪声序列写出，因为 ComfyUI 自身没有这些调度器。",
         )
-    yield from easycache_told(plan)
+    yield from easycache_notes(plan)
 
 
-def easycache_told(plan: GenerationPlan) -> Iterator[Text]:
+def easycache_notes(plan: GenerationPlan) -> Iterator[Text]:
     """Yield a note if the first stage uses EasyCache, whose steps depend on what ComfyUI ran before."""
     first = plan.stages[0]
     if first.settings.easycache is not None:

@@ -20,7 +20,7 @@ class FallbackRunner:
 
     def start(self, assignment: Assignment, reports: Reports) -> None:
         """See ``Runner.start``."""
-        self._first.start(assignment, _Refusals(self._second, assignment, reports))
+        self._first.start(assignment, _FirstReports(self._second, assignment, reports))
 
     def status(self) -> RunnerStatus:
         """Return the status of the first runner."""
@@ -31,7 +31,7 @@ class FallbackRunner:
         self._first.close(seconds)
 
 
-class _Handed:
+class _ForwardedReports:
     """Base of reports that are passed on unchanged."""
 
     def __init__(self, reports: Reports) -> None:
@@ -61,12 +61,12 @@ class _Handed:
         """See ``Reports``."""
         self._reports.stopped(job_id)
 
-    def died(self, job_id: str) -> None:
+    def crashed(self, job_id: str) -> None:
         """See ``Reports``."""
-        self._reports.died(job_id)
+        self._reports.crashed(job_id)
 
 
-class _Refusals(_Handed):
+class _FirstReports(_ForwardedReports):
     """Reports of the first runner; if it fails with a ModelError, starts the job on the second one."""
 
     def __init__(self, second: Runner, assignment: Assignment, reports: Reports) -> None:
@@ -88,10 +88,10 @@ class _Refusals(_Handed):
                 f"由 {status.where} 的 {status.kind} 生成，因为本机无法使用该模型：{error.text.zh}",
             )
             self.loading(job_id, said)
-            self._second.start(self._assignment, _Instead(self._reports, said))
+            self._second.start(self._assignment, _SecondReports(self._reports, said))
 
 
-class _Instead(_Handed):
+class _SecondReports(_ForwardedReports):
     """Reports of the second runner; adds a warning that says why it makes the picture."""
 
     def __init__(self, reports: Reports, said: Text) -> None:

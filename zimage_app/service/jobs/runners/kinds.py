@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from zimage_app.service.jobs.runners.comfyui.runner import ComfyRunner
-from zimage_app.service.jobs.runners.remote import RemoteMaking
+from zimage_app.service.jobs.runners.remote import RemoteDependencies
 from zimage_app.service.jobs.runners.runner import Runner
 from zimage_app.service.setup.runner_choice import RunnerChoice
 
 
-def _comfyui(making: RemoteMaking, addresses: Sequence[str]) -> list[Runner]:
-    return [ComfyRunner(making, address) for address in addresses]
+def _comfyui(dependencies: RemoteDependencies, addresses: Sequence[str]) -> list[Runner]:
+    return [ComfyRunner(dependencies, address) for address in addresses]
 
 
-def _ray(making: RemoteMaking, addresses: Sequence[str]) -> list[Runner]:
+def _ray(dependencies: RemoteDependencies, addresses: Sequence[str]) -> list[Runner]:
     from zimage_app.service.jobs.runners.cluster.ray_cluster import cluster_runners  # needs an extra package
 
-    return cluster_runners(making, addresses[0])
+    return cluster_runners(dependencies, addresses[0])
 
 
-KINDS: dict[str, Callable[[RemoteMaking, Sequence[str]], list[Runner]]] = {"comfyui": _comfyui, "ray": _ray}
+KINDS: dict[str, Callable[[RemoteDependencies, Sequence[str]], list[Runner]]] = {"comfyui": _comfyui, "ray": _ray}
 
 
-def runners_elsewhere(choice: RunnerChoice, making: RemoteMaking) -> list[Runner]:
+def runners_elsewhere(choice: RunnerChoice, dependencies: RemoteDependencies) -> list[Runner]:
     """Create the runners for a choice that is not local; raises ModelError if they can't be used."""
-    return KINDS[choice.kind](making, choice.addresses)
+    return KINDS[choice.kind](dependencies, choice.addresses)

@@ -38,7 +38,7 @@ Where = Callable[[], tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class PictureMaking:
+class LocalDependencies:
     """Dependencies of local runners."""
 
     plan: Callable[[GenerationRequest, str], GenerationPlan]
@@ -54,15 +54,15 @@ class PictureMaking:
 class LocalRunner:
     """Runs jobs and commands one after another in a thread, which starts with the first of them."""
 
-    def __init__(self, making: PictureMaking, where: Where | None = None) -> None:
+    def __init__(self, dependencies: LocalDependencies, where: Where | None = None) -> None:
         """``where`` returns the runner's device and the model loaded there."""
-        self._making = making
+        self._dependencies = dependencies
         self._where = where or (lambda: ("", ""))
         self._thread = WorkThread("studio-runner")
 
     def start(self, assignment: Assignment, reports: Reports) -> None:
         """See ``Runner.start``."""
-        self._thread.order(lambda: self._make(assignment, reports))
+        self._thread.submit(lambda: self._make(assignment, reports))
 
     def command(self, work: Callable[[], Result]) -> Future[Result]:
         """Run ``work`` between jobs. Cancelling the future before it starts prevents it."""
@@ -76,7 +76,7 @@ class LocalRunner:
             except Exception as error:  # noqa: BLE001  # raised in the thread that gave the command
                 future.set_exception(error)
 
-        self._thread.order(carry_out)
+        self._thread.submit(carry_out)
         return future
 
     def status(self) -> RunnerStatus:
@@ -104,17 +104,17 @@ class LocalRunner:
             reports.failed(job_id, GenerationError(INTERNAL))
         except BaseException:  # not an error of the run, such as SystemExit
             log.exception("the runner broke down in job %s", job_id)
-            reports.died(job_id)
+            reports.crashed(job_id)
 
     def _run(self, assignment: Assignment, reports: Reports) -> None:
-        job, token, making = assignment.job, assignment.token, self._making
-        plan = assignment.planned(making.plan)
+        job, token, dependencies = assignment.job, assignment.token, self._dependencies
+        plan = assignment.planned(dependencies.plan)
         tell = partial(reports.loading, job.id)
-        generator = making.model(job, tell, token)
-        making.hash_loras(plan.request.loras, tell, token)
+        generator = dependencies.model(job, tell, token)
+        dependencies.hash_loras(plan.request.loras, tell, token)
         reports.started(job.id, plan)
         with closing(generator.stream(plan, token)) as events:
-            for event in keep_stages(events, plan, making.gallery):
+            for event in keep_stages(events, plan, dependencies.gallery):
                 match event:
                     case Finished(picture, record):
                         reports.finished(job.id, record, picture)

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteMaking:
+class RemoteDependencies:
     """Dependencies of remote runners."""
 
     plan: Callable[[GenerationRequest, str], GenerationPlan]
@@ -34,7 +34,7 @@ class RemoteMaking:
     loras: LoraLibrary
     inputs: PictureInputs
 
-    def settled(self, assignment: Assignment) -> GenerationPlan:
+    def resolved_plan(self, assignment: Assignment) -> GenerationPlan:
         """Return a job's plan, with the full names and hashes of its LoRAs; raises StudioError."""
         plan = assignment.planned(self.plan)
         uses = [self.loras.settled(use, assignment.token)[0] if use.strength else use for use in plan.request.loras]
@@ -51,10 +51,10 @@ class RemoteRunner(ABC):
     KIND: ClassVar[str]
     """The kind's name in ``--runner``."""
 
-    def __init__(self, making: RemoteMaking, where: str, again: float) -> None:
-        """``where`` is the name shown to users; ``again`` is the interval of health checks in seconds."""
-        self._making = making
-        self._again = again
+    def __init__(self, dependencies: RemoteDependencies, where: str, retry_interval: float) -> None:
+        """``where`` is the name shown to users; ``retry_interval`` is the interval of health checks in seconds."""
+        self._dependencies = dependencies
+        self._retry_interval = retry_interval
         self._where = where
         self._model = ""
         self._sent = False
@@ -69,7 +69,7 @@ class RemoteRunner(ABC):
 
     def start(self, assignment: Assignment, reports: Reports) -> None:
         """See ``Runner.start``."""
-        self._thread.order(partial(self._make, assignment, reports))
+        self._thread.submit(partial(self._make, assignment, reports))
 
     def close(self, seconds: float) -> None:
         """See ``Runner.close``."""
@@ -81,11 +81,11 @@ class RemoteRunner(ABC):
         """Have a job made and report its end; set ``_sent`` when the job is sent. Raises StudioError or Unreachable."""
 
     @abstractmethod
-    def _answers(self) -> bool:
+    def _is_alive(self) -> bool:
         """Return whether the other program responds now."""
 
     @abstractmethod
-    def _silent(self, reason: str) -> Text:
+    def _unreachable_text(self, reason: str) -> Text:
         """Return the message for users that the program is unreachable for this reason."""
 
     def _make(self, assignment: Assignment, reports: Reports) -> None:
@@ -100,7 +100,7 @@ class RemoteRunner(ABC):
         except Unreachable as error:
             self._lost(str(error))
             # An unsent job can simply be requeued; the state of a sent job is unknown, so it counts as interrupted.
-            (reports.died if self._sent else reports.stopped)(job)
+            (reports.crashed if self._sent else reports.stopped)(job)
         except Exception:
             log.exception("job %s failed on %s", job, self._where)
             reports.failed(job, GenerationError(INTERNAL))
@@ -108,11 +108,11 @@ class RemoteRunner(ABC):
     def _lost(self, reason: str) -> None:
         log.warning("%s: %s", self._where, reason)
         self._model = ""
-        self._trouble = self._silent(reason)
+        self._trouble = self._unreachable_text(reason)
         threading.Thread(target=self._wait, name=f"studio-{self.KIND}-health", daemon=True).start()
 
     def _wait(self) -> None:
-        while not self._closing.wait(self._again):
-            if self._answers():
+        while not self._closing.wait(self._retry_interval):
+            if self._is_alive():
                 self._trouble = None
                 return

@@ -56,7 +56,7 @@ class RunnerStatus:
 
 
 class Reports(Protocol):
-    """A runner's reports on its job. Thread-safe. The last report is finished, failed, stopped or died."""
+    """A runner's reports on its job. Thread-safe. The last report is finished, failed, stopped or crashed."""
 
     def loading(self, job_id: str, text: Text) -> None:
         """Report what is being loaded."""
@@ -82,7 +82,7 @@ class Reports(Protocol):
         """Report that the job ended because of its stop token, or was not started."""
         ...
 
-    def died(self, job_id: str) -> None:
+    def crashed(self, job_id: str) -> None:
         """Report that the runner crashed or lost the job; it can take another one."""
         ...
 

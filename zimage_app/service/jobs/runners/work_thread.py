@@ -14,24 +14,24 @@ class WorkThread:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._orders: SimpleQueue[Work | None] = SimpleQueue()
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def order(self, work: Work) -> None:
+    def submit(self, work: Work) -> None:
         """Queue a function."""
         with self._starting:
-            self._orders.put(work)
+            self._queue.put(work)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
 
     def close(self, seconds: float) -> None:
         """End the thread after the queued functions; wait up to ``seconds`` for that."""
-        self._orders.put(None)
+        self._queue.put(None)
         if self._thread is not None:
             self._thread.join(seconds)
 
     def _work(self) -> None:
-        while (work := self._orders.get()) is not None:
+        while (work := self._queue.get()) is not None:
             work()

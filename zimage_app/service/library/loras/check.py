@@ -20,8 +20,8 @@ def module_names(source: ModelSource) -> Names:
     Raises:
         ModelError: the model's files are missing or damaged.
     """
-    outline = open_network(TRANSFORMER, model_files(source).transformer).module
-    return Names({name: tuple(parameter.shape) for name, parameter in outline.named_parameters()})
+    module = open_network(TRANSFORMER, model_files(source).transformer).module
+    return Names({name: tuple(parameter.shape) for name, parameter in module.named_parameters()})
 
 
 def check(entry: LoraEntry, names: Names) -> LoraFile:

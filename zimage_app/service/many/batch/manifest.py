@@ -19,7 +19,7 @@ from zimage_app.models.disk.regular_file import read_regular
 NAME = "manifest.jsonl"
 _MAX_BYTES = 256 * 2**20
 
-Happened = Literal["begun", "asked", "saving", "done", "failed", "cancelled"]
+ItemState = Literal["begun", "asked", "saving", "done", "failed", "cancelled"]
 """``begun``: the batch started, with its first seed. ``asked``: a picture was requested from a running app under this
 ``task``. The others are states of a picture."""
 
@@ -57,7 +57,7 @@ class Manifest:
                 continue
         return found
 
-    def add(self, state: Happened, key: str = "", **facts: Any) -> None:
+    def add(self, state: ItemState, key: str = "", **facts: Any) -> None:
         """Append a line and flush it to disk; raises StorageError if it can't be written."""
         line: dict[str, Any] = {"state": state, "key": key, "time": datetime.now().astimezone().isoformat(), **facts}
         try:

@@ -42,7 +42,7 @@ class Axis:
     name: str
     """The setting's dotted path, a special name (``lora``, ``preset``, ``size``), or ``prompt~WORD``."""
     values: tuple[Any, ...]
-    called: str = "axis"
+    argument: str = "axis"
     """The axis' name in the user's command or request, such as ``--x``; used in errors."""
 
     @property
@@ -81,14 +81,14 @@ class Cell:
     data: Data
 
 
-def parse_axis(text: str, called: str = "axis") -> Axis:
+def parse_axis(text: str, argument: str = "axis") -> Axis:
     """Parse an axis written by the user: ``NAME=VALUES``.
 
     Values are separated by commas, in a JSON list, or number ranges ``FROM..TO/STEP``; ``prompt~WORD=a,b`` replaces
     WORD in the prompt by each value. Values of a text setting stay as they were written.
 
     Raises:
-        RequestError: of ``called``: the text has none of these forms.
+        RequestError: of ``argument``: the text has none of these forms.
     """
     name, equals, values = text.partition("=")
     try:
@@ -96,9 +96,9 @@ def parse_axis(text: str, called: str = "axis") -> Axis:
             raise _wrong(text, Text("write NAME=VALUE,VALUE,…", "请写成 名称=值,值,…"))
         name = name.strip()
         read: Callable[[str], Any] = str if name.startswith(_REPLACE) or is_text(name) else plain_value
-        return Axis(name, tuple(_values(text, values.strip(), read)), called)
+        return Axis(name, tuple(_values(text, values.strip(), read)), argument)
     except RequestError as error:
-        raise error.at(called) from error
+        raise error.at(argument) from error
 
 
 def sheet_labels(axes: Sequence[Axis], language: Language) -> Labels:
@@ -148,7 +148,7 @@ def _applied(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -
     try:
         return data if axis is NO_AXIS else _set(axis, value, data, special)
     except RequestError as error:
-        raise RequestError(axis.called, error.text) from error
+        raise RequestError(axis.argument, error.text) from error
 
 
 def _set(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Data:

@@ -92,7 +92,7 @@ def _item(index: int, cell: Cell, axes: Sequence[Axis], plan: Plan) -> BatchItem
 def _of_axis(error: RequestError, axes: Sequence[Axis]) -> RequestError:
     """Return the error with the axis that set its field as field, if there is one."""
     axis = next((each for each in axes if each.names(error.field)), None)
-    return error if axis is None else RequestError(axis.called, error.text)
+    return error if axis is None else RequestError(axis.argument, error.text)
 
 
 def _special(presets: PresetLibrary) -> dict[str, Apply]:

@@ -8,14 +8,14 @@ from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.runners.cluster.runner import CACHE, ClusterRunner
 from zimage_app.service.jobs.runners.cluster.worker import Worker
-from zimage_app.service.jobs.runners.remote import RemoteMaking, Unreachable
+from zimage_app.service.jobs.runners.remote import RemoteDependencies, Unreachable
 from zimage_app.service.jobs.runners.runner import Runner
 
-_PATIENCE = 600.0
+_TIMEOUT = 600.0
 """Seconds to wait for a worker's response; a restarted worker has to import torch first."""
 
 
-def cluster_runners(making: RemoteMaking, address: str) -> list[Runner]:
+def cluster_runners(dependencies: RemoteDependencies, address: str) -> list[Runner]:
     """Return a runner per GPU of the cluster at ``address`` (``auto`` or ``ray://host:port``), or one without GPUs.
 
     Raises:
@@ -33,7 +33,7 @@ def cluster_runners(making: RemoteMaking, address: str) -> list[Runner]:
             )
         ) from error
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    return [ClusterRunner(making, RayHandle(gpu=gpus > 0), f"worker-{n + 1}") for n in range(max(1, gpus))]
+    return [ClusterRunner(dependencies, RayHandle(gpu=gpus > 0), f"worker-{n + 1}") for n in range(max(1, gpus))]
 
 
 class RayHandle:
@@ -49,7 +49,7 @@ class RayHandle:
         """See ``Handle.ask``."""
         errors = self._ray.exceptions
         try:
-            return self._ray.get(getattr(self.actor, method).remote(*arguments), timeout=_PATIENCE)
+            return self._ray.get(getattr(self.actor, method).remote(*arguments), timeout=_TIMEOUT)
         except errors.RayTaskError:
             raise
         except errors.RayError as error:

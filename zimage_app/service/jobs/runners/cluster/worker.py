@@ -35,13 +35,13 @@ from zimage_app.service.storage.atomic_files import write_whole
 log = logging.getLogger(__name__)
 
 _WAIT = 0.5
-"""Seconds that ``Worker.news`` waits for the first item."""
+"""Seconds that ``Worker.poll`` waits for the first item."""
 _MOST = 100
-"""Maximum number of items that ``Worker.news`` returns."""
+"""Maximum number of items that ``Worker.poll`` returns."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JobSpec:
     """A job for a worker, with the hashes of the files that it needs."""
 
     job: str
@@ -61,7 +61,7 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class JobFinished:
     """The end of a job with a picture."""
 
     picture: Picture
@@ -69,19 +69,22 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """The end of a job without a picture; ``died``: the run broke off, or the worker doesn't know the job."""
+class JobAborted:
+    """The end of a job without a picture; ``crashed``: the run broke off, or the worker doesn't know the job."""
 
-    how: Literal["failed", "stopped", "died"]
+    how: Literal["failed", "stopped", "crashed"]
     error: StudioError | None = None
 
 
-News = Loading | GenerationPlan | RunEvent | Made | Ended
-"""Messages about a job. A plan means that the model is loaded and the run starts. The last one is Made or Ended."""
+Message = Loading | GenerationPlan | RunEvent | JobFinished | JobAborted
+"""Messages about a job; the last one is JobFinished or JobAborted.
+
+A plan means that the model is loaded and the run starts.
+"""
 
 
 class Worker:
-    """Makes pictures on one device. ``stop`` and ``news`` may be called while a job runs."""
+    """Makes pictures on one device. ``stop`` and ``poll`` may be called while a job runs."""
 
     def __init__(self, cache: str, device: str | None = None, config: StudioConfig | None = None) -> None:
         """``cache`` is the folder for files sent with jobs; the model folders are set by environment variables."""
@@ -93,37 +96,37 @@ class Worker:
         self._slot = ModelSlot(self._loras, self._inputs, replace(self._config, device=device))
         self._known: dict[str, str] = {}
         """LoRA file on this machine -> its SHA-256."""
-        self._news: dict[str, SimpleQueue[News]] = {}
+        self._messages: dict[str, SimpleQueue[Message]] = {}
         self._stopped: set[str] = set()
 
-    def lacks(self, order: Order) -> list[str]:
-        """Return the SHA-256 of each missing file, which has to be sent by ``give`` before ``begin``."""
-        loras = [digest for name, digest in order.loras.items() if self._known.get(name) != digest]
-        return [*loras, *(digest for digest in order.pictures if not self._has(digest))]
+    def missing_files(self, spec: JobSpec) -> list[str]:
+        """Return the SHA-256 of each missing file, which has to be sent by ``receive_file`` before ``begin``."""
+        loras = [digest for name, digest in spec.loras.items() if self._known.get(name) != digest]
+        return [*loras, *(digest for digest in spec.pictures if not self._has(digest))]
 
-    def give(self, order: Order, digest: str, data: bytes) -> None:
+    def receive_file(self, spec: JobSpec, digest: str, data: bytes) -> None:
         """Save a file that a job needs."""
-        for name in (name for name, each in order.loras.items() if each == digest):
+        for name in (name for name, each in spec.loras.items() if each == digest):
             path = self._files / "loras" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
             self._known[name] = digest
             self._loras.entries(refresh=True)
-        if digest in order.pictures:
-            self._inputs.keep(data, digest)
+        if digest in spec.pictures:
+            self._inputs.save(data, digest)
 
-    def begin(self, order: Order) -> None:
+    def begin(self, spec: JobSpec) -> None:
         """Start a job in a thread; returns at once."""
-        self._news = {order.job: SimpleQueue()}
+        self._messages = {spec.job: SimpleQueue()}
         self._stopped.clear()
-        threading.Thread(target=self._make, args=(order,), name="studio-worker", daemon=True).start()
+        threading.Thread(target=self._make, args=(spec,), name="studio-worker", daemon=True).start()
 
-    def news(self, job: str) -> Sequence[News]:
+    def poll(self, job: str) -> Sequence[Message]:
         """Return the messages since the last call; waits a moment for the first."""
-        queue = self._news.get(job)
+        queue = self._messages.get(job)
         if queue is None:
-            return [Ended("died")]
-        found: list[News] = []
+            return [JobAborted("crashed")]
+        found: list[Message] = []
         try:
             found.append(queue.get(timeout=_WAIT))
             while len(found) < _MOST:
@@ -136,7 +139,7 @@ class Worker:
         """Make a job end before its next model evaluation."""
         self._stopped.add(job)
 
-    def about(self) -> tuple[str, str]:
+    def status(self) -> tuple[str, str]:
         """Return the machine's name with the device, and the name of the loaded model."""
         loaded = self._slot.loaded()
         return f"{platform.node()} {self._device or 'auto'}", loaded.name if loaded else ""
@@ -147,34 +150,34 @@ class Worker:
         except RequestError:
             return False
 
-    def _make(self, order: Order) -> None:
-        tell = self._news[order.job].put
+    def _make(self, spec: JobSpec) -> None:
+        tell = self._messages[spec.job].put
         try:
-            tell(self._run(order, tell))
+            tell(self._run(spec, tell))
         except LoadingCancelled:
-            tell(Ended("stopped"))
+            tell(JobAborted("stopped"))
         except StudioError as error:
-            tell(Ended("failed", error))
+            tell(JobAborted("failed", error))
         except Exception:
-            log.exception("job %s failed", order.job)
-            tell(Ended("failed", GenerationError(INTERNAL)))
+            log.exception("job %s failed", spec.job)
+            tell(JobAborted("failed", GenerationError(INTERNAL)))
 
-    def _run(self, order: Order, tell: Callable[[News], None]) -> Made | Ended:
+    def _run(self, spec: JobSpec, tell: Callable[[Message], None]) -> JobFinished | JobAborted:
         def stopped() -> bool:
-            return order.job in self._stopped
+            return spec.job in self._stopped
 
-        source = find_model(order.model, self._config.shelves)
+        source = find_model(spec.model, self._config.shelves)
         generator = self._slot.model(source, lambda text: tell(Loading(text)), stopped)
-        tell(order.plan)
-        with closing(generator.stream(order.plan, stopped)) as events:
+        tell(spec.plan)
+        with closing(generator.stream(spec.plan, stopped)) as events:
             for event in events:
                 match event:
                     case Finished(picture, record):
-                        return Made(picture, record)
+                        return JobFinished(picture, record)
                     case Failed(error):
-                        return Ended("failed", error)
+                        return JobAborted("failed", error)
                     case Cancelled():
-                        return Ended("stopped")
+                        return JobAborted("stopped")
                     case _:
                         tell(event)
-        return Ended("died")
+        return JobAborted("crashed")

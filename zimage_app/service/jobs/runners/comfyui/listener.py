@@ -16,24 +16,24 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """Timeouts in seconds."""
 
     message: float = 1.0
     """How long to wait for a message before checking the stop token and the server's history."""
     gone: float = 30.0
     """How long a server may fail to respond before it counts as unreachable."""
-    again: float = 5.0
+    retry_interval: float = 5.0
     """Interval between health checks of an unreachable server."""
 
 
 class Listener:
     """Messages of a server over a WebSocket, which is reopened when it is lost."""
 
-    def __init__(self, server: ComfyServer, patience: Patience) -> None:
+    def __init__(self, server: ComfyServer, timeouts: Timeouts) -> None:
         self.client = secrets.token_hex(16)
         self._server = server
-        self._patience = patience
+        self._timeouts = timeouts
         self._socket: Socket | None = None
         self._silent_since: float | None = None
 
@@ -46,10 +46,10 @@ class Listener:
             self._socket.close()
 
     def messages(self) -> Iterator[Message | None]:
-        """Yield messages; None after ``Patience.message`` seconds without one, or if the socket is lost."""
+        """Yield messages; None after ``Timeouts.message`` seconds without one, or if the socket is lost."""
         while True:
             if self._socket is None:
-                time.sleep(self._patience.message)
+                time.sleep(self._timeouts.message)
                 self._open()
                 yield None
                 continue
@@ -65,14 +65,14 @@ class Listener:
         """Return the result of a request over HTTP; None if the server doesn't respond at the moment.
 
         Raises:
-            Unreachable: the server has not responded for more than ``Patience.gone`` seconds.
+            Unreachable: the server has not responded for more than ``Timeouts.gone`` seconds.
         """
         try:
             answer = question()
         except Unreachable:
             now = time.monotonic()
             self._silent_since = self._silent_since or now
-            if now - self._silent_since > self._patience.gone:
+            if now - self._silent_since > self._timeouts.gone:
                 raise
             return None
         self._silent_since = None
@@ -80,4 +80,4 @@ class Listener:
 
     def _open(self) -> None:
         with suppress(Unreachable):
-            self._socket = self._server.listen(self.client, self._patience.message)
+            self._socket = self._server.listen(self.client, self._timeouts.message)

@@ -22,21 +22,21 @@ from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import __version__
 from zimage_app.service.exports.comfy.names import file_names
-from zimage_app.service.exports.comfy.workflow import Nodes, build, easycache_told
-from zimage_app.service.jobs.runners.comfyui.listener import Listener, Patience
-from zimage_app.service.jobs.runners.comfyui.offers import fitted
+from zimage_app.service.exports.comfy.workflow import Nodes, build, easycache_notes
+from zimage_app.service.jobs.runners.comfyui.listener import Listener, Timeouts
+from zimage_app.service.jobs.runners.comfyui.object_info import adapted
 from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome
 from zimage_app.service.jobs.runners.comfyui.steps import SAMPLERS, Run, Steps
-from zimage_app.service.jobs.runners.remote import RemoteMaking, RemoteRunner, Unreachable
+from zimage_app.service.jobs.runners.remote import RemoteDependencies, RemoteRunner, Unreachable
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
 from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
 from zimage_app.service.pictures.picture_files import opened_picture
 
 log = logging.getLogger(__name__)
 
-_ANEW = "run"
-"""Name of an input that no sampler node declares, see ``_run_anew``."""
-_DECIDING = ("seed", "noise_seed", "text", "value")
+_CACHE_BUSTER = "run"
+"""Name of an input that no sampler node declares, see ``_bust_cache``."""
+_IDENTIFYING = ("seed", "noise_seed", "text", "value")
 """Inputs that identify a workflow."""
 
 
@@ -45,11 +45,11 @@ class ComfyRunner(RemoteRunner):
 
     KIND = "comfyui"
 
-    def __init__(self, making: RemoteMaking, address: str, patience: Patience | None = None) -> None:
-        self._patience = patience or Patience()
+    def __init__(self, dependencies: RemoteDependencies, address: str, timeouts: Timeouts | None = None) -> None:
+        self._timeouts = timeouts or Timeouts()
         self._server = ComfyServer(address)
-        self._offers: Mapping[str, Any] | None = None
-        super().__init__(making, self._server.address, self._patience.again)
+        self._object_info: Mapping[str, Any] | None = None
+        super().__init__(dependencies, self._server.address, self._timeouts.retry_interval)
 
     def close(self, seconds: float) -> None:
         """See ``Runner.close``."""
@@ -59,25 +59,25 @@ class ComfyRunner(RemoteRunner):
     def _run(self, assignment: Assignment, reports: Reports) -> None:
         job = assignment.job.id
         try:
-            plan = self._making.settled(assignment)
+            plan = self._dependencies.resolved_plan(assignment)
             nodes = self._prepared(assignment, plan)
-            with Listener(self._server, self._patience) as listener:
+            with Listener(self._server, self._timeouts) as listener:
                 prompt = self._server.submit(nodes, listener.client)
                 self._sent = True
                 reports.started(job, plan)
-                if told := tuple(_told(plan)):
-                    reports.progressed(job, Warned(told), plan)
+                if notes := tuple(_notes(plan)):
+                    reports.progressed(job, Warned(notes), plan)
                 run = Run(plan, nodes)
                 outcome = self._followed(prompt, run, listener, assignment, reports)
             self._end(outcome, run, assignment, reports)
         except (StudioError, Unreachable):
-            self._offers = None  # the server's files and nodes may have changed
+            self._object_info = None  # the server's files and nodes may have changed
             raise
 
-    def _answers(self) -> bool:
+    def _is_alive(self) -> bool:
         return self._server.alive()
 
-    def _silent(self, reason: str) -> Text:
+    def _unreachable_text(self, reason: str) -> Text:
         return _unreachable(self._where, reason)
 
     # Before the run.
@@ -87,17 +87,17 @@ class ComfyRunner(RemoteRunner):
 
         Raises StudioError or Unreachable.
         """
-        source = self._making.source(assignment.job.model)
-        names = file_names(source, self._making.loras, plan.request)
+        source = self._dependencies.source(assignment.job.model)
+        names = file_names(source, self._dependencies.loras, plan.request)
         nodes = build(plan, names).nodes
         last = list(nodes)[-1]
         nodes[last] = {"class_type": "PreviewImage", "inputs": {"images": nodes[last]["inputs"]["images"]}}
-        nodes = self._fitted(nodes)
+        nodes = self._adapted(nodes)
         if any(stage.settings.easycache for stage in plan.stages):
-            _run_anew(nodes)
+            _bust_cache(nodes)
         if plan.request.start is not None:
             first = plan.stages[0].settings
-            start = self._making.inputs.start_image(plan.request.start, (first.width, first.height))
+            start = self._dependencies.inputs.start_image(plan.request.start, (first.width, first.height))
             assert start.picture is not None
             given = self._server.upload(names.picture, _png(start.picture))
             loader = next(node for node in nodes.values() if node["class_type"] == "LoadImage")
@@ -105,13 +105,13 @@ class ComfyRunner(RemoteRunner):
         self._model = assignment.job.model
         return nodes
 
-    def _fitted(self, nodes: Nodes) -> Nodes:
+    def _adapted(self, nodes: Nodes) -> Nodes:
         """Adapt a workflow to the server's cached ``/object_info``; requests that again if something is missing."""
-        if self._offers is not None:
+        if self._object_info is not None:
             with suppress(GenerationError):
-                return fitted(nodes, self._offers, self._where)
-        self._offers = self._server.offers()
-        return fitted(nodes, self._offers, self._where)
+                return adapted(nodes, self._object_info, self._where)
+        self._object_info = self._server.object_info()
+        return adapted(nodes, self._object_info, self._where)
 
     # The run.
 
@@ -169,7 +169,7 @@ class ComfyRunner(RemoteRunner):
         if (decoded.width, decoded.height) != size:
             raise GenerationError(_another(self._where, f"{decoded.width} x {decoded.height}"))
         written = _written_in(data)
-        if written is not None and written != _deciding(run.nodes):
+        if written is not None and written != _identifying_values(run.nodes):
             raise GenerationError(_another(self._where, "of another workflow"))
         return np.frombuffer(decoded.data, np.uint8).reshape(last.height, last.width, 3)
 
@@ -207,31 +207,31 @@ def _png(picture: Picture) -> bytes:
 
 
 def _written_in(data: bytes) -> object:
-    """Return ``_deciding`` of the workflow in a PNG's metadata; None if there is none."""
+    """Return ``_identifying_values`` of the workflow in a PNG's metadata; None if there is none."""
     broken = (UnreadablePicture, ValueError, OSError, AttributeError)
     with suppress(*broken), opened_picture(io.BytesIO(data), ("PNG",)) as picture:
         text = getattr(picture, "text", {}).get("prompt")
-        return None if text is None else _deciding(json.loads(text))
+        return None if text is None else _identifying_values(json.loads(text))
     return None
 
 
-def _deciding(nodes: Mapping[str, Any]) -> list[str]:
+def _identifying_values(nodes: Mapping[str, Any]) -> list[str]:
     """Return a workflow's sorted seeds and texts; other inputs may differ, since newer servers replace some nodes."""
     inputs = (entry for node in nodes.values() for entry in node.get("inputs", {}).items())
-    return sorted(repr(value) for name, value in inputs if name in _DECIDING and not isinstance(value, list))
+    return sorted(repr(value) for name, value in inputs if name in _IDENTIFYING and not isinstance(value, list))
 
 
-def _run_anew(nodes: Nodes) -> None:
+def _bust_cache(nodes: Nodes) -> None:
     """Make the server run all samplers: if it had the first one's latent cached, EasyCache would skip other steps.
 
     An undeclared input with a random value has no effect but that the server finds no cached result for the node.
     """
     sampler = next(node for node in nodes.values() if node["class_type"] in SAMPLERS)
-    sampler["inputs"][_ANEW] = secrets.token_hex(8)
+    sampler["inputs"][_CACHE_BUSTER] = secrets.token_hex(8)
 
 
-def _told(plan: GenerationPlan) -> Iterator[Text]:
-    yield from easycache_told(plan)
+def _notes(plan: GenerationPlan) -> Iterator[Text]:
+    yield from easycache_notes(plan)
     if plan.request.keep_stages:
         yield Text(
             "Pictures of single stages are not kept: ComfyUI does not give them.",

@@ -71,7 +71,7 @@ class ComfyServer:
         version, torch = (str(system.get(name, ""))[:100] for name in ("comfyui_version", "pytorch_version"))
         return version, torch, str(devices[0].get("type", ""))[:100]
 
-    def offers(self) -> Mapping[str, Any]:
+    def object_info(self) -> Mapping[str, Any]:
         """Return the server's node classes with their fields."""
         return self._json("GET", "/object_info")
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.fake_gpu import GPU, FakeGpu, MixUp, fake_gpu
 from tests.models.lora_support import low_rank, write
 from tests.models.packed_support import PACKERS, WIDE_CONFIG, write_packed
 from tests.models.stock import normal
-from tests.played_card import CARD, MixUp, PlayedCard, played_card
 from zimage_app.domain.events import Event, Failed, Finished, StageDone, StepDone, Warned
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import EasyCache, GenerationRequest, Nag, Stage, StartPicture
@@ -34,9 +34,9 @@ from zimage_app.models.networks.transformer import FastTransformer
 from zimage_app.models.weights.packed_weights import packed_linears
 from zimage_app.models.weights.placement import MemoryPlan
 
-PLAN = MemoryPlan(CARD, torch.float32, Text("-", "-"))
+PLAN = MemoryPlan(GPU, torch.float32, Text("-", "-"))
 ON_CPU = MemoryPlan(torch.device("cpu"), torch.float32, Text("-", "-"))
-STREAMED = replace(PLAN, stream_text=True, visitors=2)
+STREAMED = replace(PLAN, stream_text=True, streamed=2)
 SIZE: dict[str, Any] = {"width": 64, "height": 96, "steps": 3}
 REQUEST = GenerationRequest(
     prompt="a red boat",
@@ -56,9 +56,9 @@ def tiny_folder(models_dir: Path) -> Path:
 
 
 @pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedCard]:
-    with played_card(monkeypatch) as card:
-        yield card
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
+    with fake_gpu(monkeypatch) as gpu:
+        yield gpu
 
 
 def loaded(folder: Path, plan: MemoryPlan = PLAN) -> Components:
@@ -85,18 +85,18 @@ def pictures(events: list[Event]) -> list[Any]:
     return [event.picture for event in events if isinstance(event, StageDone)]
 
 
-@pytest.mark.usefixtures("card")
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("request_", [REQUEST, MASKED], ids=["plain", "masked"])
 def test_a_run_is_the_same_wherever_its_weights_wait(tiny_folder: Path, request_: GenerationRequest) -> None:
     wanted = pictures(events_of(loaded(tiny_folder), request_))
     streamed = loaded(tiny_folder, STREAMED)
     parts: Any = streamed
-    assert (parts.text.visitors, parts.transformer.visitors) == (2, 2)
+    assert (parts.text.streamed, parts.transformer.streamed) == (2, 2)
     for found, picture in zip(pictures(events_of(streamed, request_)), wanted, strict=True):
         np.testing.assert_array_equal(found, picture)
 
 
-@pytest.mark.usefixtures("card")
+@pytest.mark.usefixtures("gpu")
 def test_what_is_given_up_when_memory_runs_out_changes_no_picture(tiny_folder: Path) -> None:
     wanted, components = pictures(events_of(loaded(tiny_folder))), loaded(tiny_folder)
     transformer: Any = components.transformer
@@ -111,33 +111,33 @@ def test_what_is_given_up_when_memory_runs_out_changes_no_picture(tiny_folder: P
     transformer.__class__ = Short
     events = events_of(components)
     assert sum(isinstance(event, Warned) for event in events) == 3
-    assert transformer.visitors == 2
+    assert transformer.streamed == 2
     for found, picture in zip(pictures(events), wanted, strict=True):
         np.testing.assert_array_equal(found, picture)
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
-def test_every_sampler_works_on_the_card(card: PlayedCard, name: str) -> None:
+def test_every_sampler_works_on_the_gpu(gpu: FakeGpu, name: str) -> None:
     settings = Stage(**SIZE, sampler=name)
     sigmas = torch.tensor([0.9, 0.6, 0.3, 0.0])
     task = SamplerInput(lambda x, sigma: x * (1.0 - sigma), sigmas, settings, 7, settings.shift)
-    x = torch.randn(1, 16, 12, 8).to(CARD)
-    before = card.waits
+    x = torch.randn(1, 16, 12, 8).to(GPU)
+    before = gpu.waits
     for step in SAMPLERS[name](task, x):
-        assert step.denoised.device == CARD
-    assert card.waits == before, "a step waits for the card"
+        assert step.denoised.device == GPU
+    assert gpu.waits == before, "a step waits for the GPU"
 
 
-def test_only_previews_and_easycache_are_waited_for(card: PlayedCard, tiny_folder: Path) -> None:
+def test_only_previews_and_easycache_are_waited_for(gpu: FakeGpu, tiny_folder: Path) -> None:
     components = loaded(tiny_folder)
     plain = Stage(**SIZE | {"steps": 6}, sampler="dpmpp_2m")
     request = GenerationRequest(prompt="a", seed=1, stages=(plain,))
     events_of(components, request)
 
     def waits(request: GenerationRequest) -> int:
-        before = card.waits
+        before = gpu.waits
         events_of(components, request)
-        return card.waits - before
+        return gpu.waits - before
 
     steps, ends = 6, 3  # the stage's latent, what it shows, its picture
     assert waits(request) == steps + ends
@@ -160,7 +160,7 @@ def vae_left_behind(components: Any) -> None:
     weight.data = weight.data.cpu()
 
 
-@pytest.mark.usefixtures("card")
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("plant", [text_left_behind, transformer_left_behind, vae_left_behind])
 def test_weights_left_behind_are_noticed(tiny_folder: Path, plant: Callable[[Any], None]) -> None:
     components = loaded(tiny_folder)
@@ -169,14 +169,14 @@ def test_weights_left_behind_are_noticed(tiny_folder: Path, plant: Callable[[Any
         events_of(components)
 
 
-@pytest.mark.usefixtures("card")
+@pytest.mark.usefixtures("gpu")
 def test_previews_of_the_wrong_place_are_noticed(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preview, "_on_device", lambda *_: (torch.ones(16, 3), torch.zeros(3)))
     with pytest.raises(MixUp, match="same device"):
         events_of(loaded(tiny_folder))
 
 
-@pytest.mark.usefixtures("card")
+@pytest.mark.usefixtures("gpu")
 def test_masks_of_the_wrong_place_are_noticed(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "Kept", lambda stage, mask, *others: Kept(stage, mask.cpu(), *others))
     with pytest.raises(MixUp, match="same device"):
@@ -185,23 +185,23 @@ def test_masks_of_the_wrong_place_are_noticed(tiny_folder: Path, monkeypatch: py
 
 def velocity(fast: FastTransformer) -> Tensor:
     prompt = fast.prompt(normal(20, 32, seed=3))
-    return fast.evaluation((8, 6), [prompt], [0.5])(normal(1, 16, 8, 6).to(CARD), 0.5)
+    return fast.evaluation((8, 6), [prompt], [0.5])(normal(1, 16, 8, 6).to(GPU), 0.5)
 
 
-@pytest.mark.usefixtures("card")
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("capability", [None, (7, 0)], ids=["plain", "packed"])
-@pytest.mark.parametrize("visitors", [0, 1, 2])
+@pytest.mark.parametrize("streamed", [0, 1, 2])
 def test_loras_work_on_weights_wherever_they_wait(
-    tmp_path: Path, capability: tuple[int, int] | None, visitors: int
+    tmp_path: Path, capability: tuple[int, int] | None, streamed: int
 ) -> None:
     path = tmp_path / "packed.safetensors"
     write_packed(path, PACKERS["fp8"][0])
-    plan = replace(PLAN, capability=capability, visitors=visitors)
+    plan = replace(PLAN, capability=capability, streamed=streamed)
     fast, other = (
         load_transformer(path, WIDE_CONFIG, plan),
-        load_transformer(path, WIDE_CONFIG, replace(plan, visitors=0)),
+        load_transformer(path, WIDE_CONFIG, replace(plan, streamed=0)),
     )
-    assert fast.visitors == visitors
+    assert fast.streamed == streamed
     assert bool(packed_linears(fast.module)) == (capability is not None)
     before = velocity(fast)
     key = "diffusion_model.layers.{}.feed_forward.w1"
@@ -212,13 +212,13 @@ def test_loras_work_on_weights_wherever_they_wait(
     found = velocity(fast)
     assert torch.equal(found, velocity(other))
     assert not torch.equal(found, before)
-    assert fast.offload() == (visitors < 2)
+    assert fast.offload() == (streamed < 2)
     assert torch.equal(velocity(fast), found)
     managers[0].apply([])
     assert torch.equal(velocity(fast), before)
 
 
-@pytest.mark.usefixtures("card")
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("room", ["packed", "lora"])
 def test_packed_weights_and_loras_of_the_wrong_place_are_noticed(tmp_path: Path, room: str) -> None:
     path = tmp_path / "packed.safetensors"
@@ -240,13 +240,13 @@ def test_the_card_makes_the_cpus_picture(tiny_folder: Path, monkeypatch: pytest.
     """The sampler draws nothing on the device; the CPU decodes with the channels last, which rounds otherwise."""
     request = GenerationRequest(prompt="a red boat", seed=3, stages=(Stage(**SIZE, sampler="dpmpp_2m"),))
     (wanted,) = pictures(events_of(loaded(tiny_folder, ON_CPU), request))
-    with played_card(monkeypatch):
+    with fake_gpu(monkeypatch):
         (found,) = pictures(events_of(loaded(tiny_folder), request))
     assert np.abs(found.astype(int) - wanted).max() <= 1
 
 
 def test_a_failure_is_no_mixture(tiny_folder: Path) -> None:
-    """The refusals above are the played card's: without it, the same plan finds no such device."""
+    """The refusals above are the fake GPU's: without it, the same plan finds no such device."""
     with pytest.raises(Exception, match=r"(?i)privateuse"):
         loaded(tiny_folder)
     assert not isinstance(events_of(loaded(tiny_folder, ON_CPU))[-1], Failed)
@@ -282,7 +282,7 @@ def test_previews_are_the_same_where_a_device_works_ahead(tiny_folder: Path, mon
 
     wanted = previews()
     assert asked == ["evaluation", "preview"] * 3
-    monkeypatch.setattr(engine, "works_ahead", lambda _: True)
+    monkeypatch.setattr(engine, "is_asynchronous", lambda _: True)
     found = previews()
     assert asked == ["evaluation", "evaluation", "preview", "evaluation", "preview", "preview"]
     assert [number for number, _ in found] == [1, 2, 3]

@@ -1,6 +1,6 @@
 """A fake GPU that computes on the CPU: mixing its tensors with tensors in the computer's memory raises.
 
-The fake tracks which storages are on the card, so that views, parameters and in-place writes stay where they are.
+The fake tracks which storages are on the GPU, so that views, parameters and in-place writes stay where they are.
 Python numbers and zero-dimensional tensors may be mixed with both, as on real GPUs. ``waits`` counts the operations
 for which a real GPU would have to synchronize: numbers and tensors that are read back.
 """
@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-CARD = torch.device("privateuseone", 0)
+GPU = torch.device("privateuseone", 0)
 """A device type that torch knows and that no device of this machine has."""
 _ACROSS = {"copy_", "_to_copy", "set_", "detach", "_has_compatible_shallow_copy_type"}
 """Operations that accept tensors on both devices."""
@@ -33,21 +33,21 @@ class MixUp(RuntimeError):
     """An operation got tensors on different devices, for which torch raises RuntimeError."""
 
 
-class _Places:
-    """Tracks which storages are on the card."""
+class _Storages:
+    """Tracks which storages are on the GPU."""
 
     def __init__(self) -> None:
-        self._on_card: dict[int, StorageWeakRef] = {}
+        self._on_gpu: dict[int, StorageWeakRef] = {}
 
     def put(self, made: Any) -> None:
-        """Mark the tensors in ``made`` as being on the card."""
+        """Mark the tensors in ``made`` as being on the GPU."""
         for tensor in _plain(tree_leaves(made)):
             storage = tensor.untyped_storage()
-            self._on_card[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+            self._on_gpu[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
 
     def holds(self, tensor: Tensor) -> bool:
-        """Return whether a tensor is on the card."""
-        return any(part.untyped_storage()._cdata in self._on_card for part in _plain([tensor]))
+        """Return whether a tensor is on the GPU."""
+        return any(part.untyped_storage()._cdata in self._on_gpu for part in _plain([tensor]))
 
 
 def _plain(items: Sequence[Any]) -> Iterator[Tensor]:
@@ -60,16 +60,16 @@ def _plain(items: Sequence[Any]) -> Iterator[Tensor]:
                 yield item
 
 
-class PlayedCard(TorchFunctionMode):
-    """Context in which ``CARD`` is a device of this machine, for the current thread."""
+class FakeGpu(TorchFunctionMode):
+    """Context in which ``GPU`` is a device of this machine, for the current thread."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.places = _Places()
+        self.storages = _Storages()
         self.waits = 0
         self._checks = _Checks(self)
 
-    def __enter__(self) -> PlayedCard:
+    def __enter__(self) -> FakeGpu:
         super().__enter__()  # type: ignore[no-untyped-call]
         self._checks.__enter__()  # type: ignore[no-untyped-call]
         return self
@@ -86,16 +86,16 @@ class PlayedCard(TorchFunctionMode):
         special = _SPECIAL.get(func) or _SPECIAL.get(getattr(func, "__name__", ""))
         if special is not None and args and isinstance(args[0], Tensor):
             return special(self, func, args, named)
-        if _is_card(named.get("device")):
+        if _is_gpu(named.get("device")):
             made = func(*args, **(named | {"device": "cpu"}))
-            self.places.put(made)
+            self.storages.put(made)
             return made
         return func(*args, **named)
 
     def moved(self, tensor: Tensor, device: Any, dtype: torch.dtype | None, *, copy: bool) -> Tensor:
         """Return a tensor moved to another device or dtype; the same tensor if nothing changes."""
-        here = self.places.holds(tensor)
-        there = here if device is None else _is_card(device)
+        here = self.storages.holds(tensor)
+        there = here if device is None else _is_gpu(device)
         if here == there and not copy and dtype in (None, tensor.dtype):
             return tensor
         if here and not there:
@@ -105,16 +105,16 @@ class PlayedCard(TorchFunctionMode):
         if made.untyped_storage()._cdata == tensor.untyped_storage()._cdata:
             made = made.clone()
         if there:
-            self.places.put(made)
+            self.storages.put(made)
         return made
 
 
 class _Checks(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Checks every operation for tensors on different devices, and tracks where the results are."""
 
-    def __init__(self, card: PlayedCard) -> None:
+    def __init__(self, gpu: FakeGpu) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._card = card
+        self._gpu = gpu
         self._on = True
 
     @contextmanager
@@ -135,23 +135,23 @@ class _Checks(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **named)
         name = func.overloadpacket.__name__
         tensors = [item for item in tree_leaves((args, named)) if isinstance(item, Tensor)]
-        on_card = [self._card.places.holds(tensor) for tensor in tensors]
-        if name in _READ_BACK and any(on_card):
-            self._card.waits += 1
-        strangers = [tensor for tensor, here in zip(tensors, on_card, strict=True) if not here and tensor.ndim > 0]
-        if any(on_card) and strangers and name not in _ACROSS:
-            raise MixUp(f"Expected all tensors to be on the same device: {name} of {CARD} and cpu")
+        on_gpu = [self._gpu.storages.holds(tensor) for tensor in tensors]
+        if name in _READ_BACK and any(on_gpu):
+            self._gpu.waits += 1
+        strangers = [tensor for tensor, here in zip(tensors, on_gpu, strict=True) if not here and tensor.ndim > 0]
+        if any(on_gpu) and strangers and name not in _ACROSS:
+            raise MixUp(f"Expected all tensors to be on the same device: {name} of {GPU} and cpu")
         made = func(*args, **named)
-        if (name not in _ACROSS and any(on_card)) or (name in _ACROSS and on_card and on_card[0]):
-            self._card.places.put(made)
+        if (name not in _ACROSS and any(on_gpu)) or (name in _ACROSS and on_gpu and on_gpu[0]):
+            self._gpu.storages.put(made)
         return made
 
 
-def _is_card(device: Any) -> bool:
-    return device is not None and torch.device(device).type == CARD.type
+def _is_gpu(device: Any) -> bool:
+    return device is not None and torch.device(device).type == GPU.type
 
 
-def _to(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+def _to(gpu: FakeGpu, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
     """Implement all signatures of ``Tensor.to``."""
     del func
     tensor, *others = args
@@ -160,32 +160,32 @@ def _to(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[str, An
         others = [like]
     for item in others:
         if isinstance(item, Tensor):
-            device, dtype = (CARD if card.places.holds(item) else "cpu"), item.dtype
+            device, dtype = (GPU if gpu.storages.holds(item) else "cpu"), item.dtype
         elif isinstance(item, torch.dtype):
             dtype = item
         elif isinstance(item, torch.device | str):
             device = item
     if hasattr(tensor, "_qdata"):
         raise TypeError("move the parts of a packed tensor")
-    return card.moved(tensor, device, dtype, copy=copy)
+    return gpu.moved(tensor, device, dtype, copy=copy)
 
 
-def _cpu(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+def _cpu(gpu: FakeGpu, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
     del func, named
-    return card.moved(args[0], "cpu", None, copy=False)
+    return gpu.moved(args[0], "cpu", None, copy=False)
 
 
-def _device(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
-    return CARD if card.places.holds(args[0]) else func(*args, **named)
+def _device(gpu: FakeGpu, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    return GPU if gpu.storages.holds(args[0]) else func(*args, **named)
 
 
-def _numbers(card: PlayedCard, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
-    if card.places.holds(args[0]):
-        raise TypeError(f"can't convert {CARD} device type tensor to numpy; use Tensor.cpu() first")
+def _numbers(gpu: FakeGpu, func: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    if gpu.storages.holds(args[0]):
+        raise TypeError(f"can't convert {GPU} device type tensor to numpy; use Tensor.cpu() first")
     return func(*args, **named)
 
 
-_SPECIAL: dict[Any, Callable[[PlayedCard, Any, Sequence[Any], Mapping[str, Any]], Any]] = {
+_SPECIAL: dict[Any, Callable[[FakeGpu, Any, Sequence[Any], Mapping[str, Any]], Any]] = {
     Tensor.device.__get__: _device,
     "to": _to,
     "cpu": _cpu,
@@ -197,13 +197,13 @@ _SPECIAL: dict[Any, Callable[[PlayedCard, Any, Sequence[Any], Mapping[str, Any]]
 
 
 @contextmanager
-def played_card(patch: pytest.MonkeyPatch) -> Iterator[PlayedCard]:
-    """Enter a ``PlayedCard``, and let random generators be created on it."""
+def fake_gpu(patch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
+    """Enter a ``FakeGpu``, and let random generators be created on it."""
     generator = torch.Generator
 
     def made(device: Any = "cpu") -> torch.Generator:
-        return generator("cpu" if _is_card(device) else device)
+        return generator("cpu" if _is_gpu(device) else device)
 
-    with patch.context() as patched, PlayedCard() as card:
+    with patch.context() as patched, FakeGpu() as gpu:
         patched.setattr(torch, "Generator", made)
-        yield card
+        yield gpu

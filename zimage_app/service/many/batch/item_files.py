@@ -25,7 +25,7 @@ def file_of(item: Item, manifest: Manifest) -> Path:
     return manifest.folder / f"{item.name}.png"
 
 
-def keep(item: Item, saved: SavedPicture, manifest: Manifest) -> Path:
+def save_item(item: Item, saved: SavedPicture, manifest: Manifest) -> Path:
     """Link or copy a picture to its item's name and record it in the manifest; return its path.
 
     Raises:

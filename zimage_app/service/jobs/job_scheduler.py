@@ -10,19 +10,19 @@ from typing import Generic, TypeVar
 
 from zimage_app.service.jobs.store import Job
 
-MAX_PASSED = 4
-"""How often a job may be passed over by later ones; after that it starts, even if its model has to be loaded."""
+MAX_SKIPS = 4
+"""How often a job may be skipped by later ones; after that it starts, even if its model has to be loaded."""
 
 Key = TypeVar("Key")
 
 
-class Placing(Generic[Key]):
-    """Chooses jobs, and counts how often each was passed over."""
+class Scheduler(Generic[Key]):
+    """Chooses jobs, and counts how often each was skipped."""
 
     def __init__(self, runners: int) -> None:
         """``runners`` is the number of all runners; with a single one, jobs run in queue order."""
         self._several = runners > 1
-        self._passed: dict[str, int] = {}
+        self._skips: dict[str, int] = {}
 
     def choose(self, waiting: Sequence[Job], loaded: Mapping[Key, str]) -> tuple[Key, Job]:
         """Return a free runner and the job for it.
@@ -32,9 +32,9 @@ class Placing(Generic[Key]):
         """
         runner, place = self._fitting(waiting, loaded) if self._several else (next(iter(loaded)), 0)
         known = {job.id for job in waiting}
-        self._passed = {job_id: times for job_id, times in self._passed.items() if job_id in known}
+        self._skips = {job_id: times for job_id, times in self._skips.items() if job_id in known}
         for job in waiting[:place]:
-            self._passed[job.id] = self._passed.get(job.id, 0) + 1
+            self._skips[job.id] = self._skips.get(job.id, 0) + 1
         return runner, waiting[place]
 
     def _fitting(self, waiting: Sequence[Job], loaded: Mapping[Key, str]) -> tuple[Key, int]:
@@ -42,7 +42,7 @@ class Placing(Generic[Key]):
             for runner, model in loaded.items():
                 if model == job.model:
                     return runner, place
-            if self._passed.get(job.id, 0) >= MAX_PASSED:
+            if self._skips.get(job.id, 0) >= MAX_SKIPS:
                 return next(iter(loaded)), place
         # No free runner has a wanted model; prefer one without a model, since a loaded model may be wanted next.
         return min(loaded, key=lambda runner: bool(loaded[runner])), 0

@@ -16,14 +16,14 @@ _HANDED_IN = frozenset({"image"})
 """Fields whose files are uploaded with the job."""
 
 
-def fitted(nodes: Nodes, offers: Mapping[str, Any], address: str) -> Nodes:
-    """Return the workflow with the server's file names; ``offers`` is the server's ``/object_info``.
+def adapted(nodes: Nodes, object_info: Mapping[str, Any], address: str) -> Nodes:
+    """Return the workflow with the server's file names; ``object_info`` is the server's ``/object_info``.
 
     Raises:
         GenerationError: names each node class, file and choice that the server does not have.
     """
     missing: list[str] = []
-    fitting = {key: {**node, "inputs": dict(_inputs(node, offers, missing))} for key, node in nodes.items()}
+    result = {key: {**node, "inputs": dict(_inputs(node, object_info, missing))} for key, node in nodes.items()}
     if missing:
         listed = ", ".join(dict.fromkeys(missing))
         raise GenerationError(
@@ -32,15 +32,15 @@ def fitted(nodes: Nodes, offers: Mapping[str, Any], address: str) -> Nodes:
                 f"{address} 的 ComfyUI 缺少：{listed}。请把文件放进它的文件夹，或更新 ComfyUI。",
             )
         )
-    return fitting
+    return result
 
 
-def _inputs(node: Mapping[str, Any], offers: Mapping[str, Any], missing: list[str]) -> Iterator[tuple[str, Any]]:
+def _inputs(node: Mapping[str, Any], object_info: Mapping[str, Any], missing: list[str]) -> Iterator[tuple[str, Any]]:
     kind = node["class_type"]
-    if kind not in offers:
+    if kind not in object_info:
         missing.append(kind)
     for name, value in node["inputs"].items():
-        choices = _choices(offers.get(kind), name)
+        choices = _choices(object_info.get(kind), name)
         found = value if choices is None or name in _HANDED_IN else _found(name, value, choices)
         if found is None:
             missing.append(str(value))
@@ -65,9 +65,9 @@ def _parts(file: str) -> tuple[str, ...]:
     return PurePosixPath(file.replace("\\", "/").lower()).parts
 
 
-def _choices(offer: object, name: str) -> list[Any] | None:
+def _choices(node_info: object, name: str) -> list[Any] | None:
     """Return the choices of a field; None for other fields. Older servers list the choices in place of the type."""
-    groups = offer.get("input") if isinstance(offer, Mapping) else None
+    groups = node_info.get("input") if isinstance(node_info, Mapping) else None
     for group in groups.values() if isinstance(groups, Mapping) else ():
         described = group.get(name) if isinstance(group, Mapping) else None
         if not isinstance(described, list) or not described:
