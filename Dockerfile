@@ -1,5 +1,5 @@
 # Targets: cpu (the last, so the usual one) and cuda. See docs/DEPLOYING.md.
-FROM python:3.12-slim-bookworm AS base
+FROM python:3.13-slim-trixie AS base
 ENV PATH=/opt/venv/bin:$PATH \
     PIP_NO_CACHE_DIR=1 \
     PYTHONUNBUFFERED=1 \
@@ -25,7 +25,7 @@ FROM base AS cuda
 RUN pip install -r /src/requirements.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-deps /wheels/*.whl
-USER zimage
+USER 1000
 WORKDIR /home/zimage
 
 FROM base AS cpu
@@ -37,5 +37,5 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
     && pip install -r /src/requirements.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-deps /wheels/*.whl
-USER zimage
+USER 1000
 WORKDIR /home/zimage

@@ -17,6 +17,7 @@ CHECKS = {
     "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
     "lint": [sys.executable, "-m", "ruff", "check", "."],
     "scripts": [str(Path(sys.executable).with_name("oxlint")), "--deny-warnings", "zimage_app"],
+    "container": [str(Path(sys.executable).with_name("hadolint")), "Dockerfile"],
     "types": [sys.executable, "-m", "mypy"],
     "layers": [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
 }
