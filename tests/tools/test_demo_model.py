@@ -19,6 +19,7 @@ from PIL import Image
 from transformers import AutoTokenizer, Qwen3Model
 
 from tools.demo_model import model
+from tools.demo_model.canvas import Canvas, rgb
 from tools.demo_model.captions import (
     LANGS,
     WORDS,
@@ -29,6 +30,7 @@ from tools.demo_model.captions import (
     long_caption,
     unwanted_caption,
 )
+from tools.demo_model.edges import Sky, drawn_scenes, measured, sky_of
 from tools.demo_model.latents import Latents, encode, linear_encoder, to_tensor, training_scenes
 from tools.demo_model.lora import StyleTrainer, load_parts, tensors_of
 from tools.demo_model.make import Effort, Stage, plan, run_stage
@@ -45,7 +47,7 @@ from tools.demo_model.model import (
 )
 from tools.demo_model.probes import ANSWERS, Probe, accuracy, disturb, draw, fit_probe, frechet_distance, truth
 from tools.demo_model.prompts import FREE_FRAMES, evaluation_prompts, read_prompts
-from tools.demo_model.render import PLAIN, SIZES, render
+from tools.demo_model.render import CELESTIAL_RADIUS, CELESTIAL_X, CELESTIAL_Y, PLAIN, SIZES, render
 from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, KINDS_ON, TIMES, Scene, is_held_out
 from tools.demo_model.styles import STYLES, WINTER
 from tools.demo_model.train import Corpus, Peers, Recipe, Trainer, handover, main, sparse_tokens
@@ -160,6 +162,32 @@ def test_the_frechet_distance_of_normal_distributions_is_the_known_one() -> None
     second = 2 * torch.randn(40000, 3, generator=generator) + 1
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(first, second) == pytest.approx(3 * 1**2 + 3 * (2 - 1) ** 2, rel=0.03)
+
+
+def test_drawn_suns_and_moons_are_round() -> None:
+    for number, scene in enumerate(drawn_scenes(12)):
+        disc = measured(render(scene, 700000 + number, SIZES[1]), sky_of(scene))
+        assert disc is not None
+        assert disc.roundness > 0.98
+        assert disc.raggedness < 2
+
+
+def test_a_dented_sun_is_as_ragged_as_it_was_drawn() -> None:
+    width, height = SIZES[1]
+    canvas = Canvas(width, height, 4)
+    canvas.box((0, 0), (1, 1), rgb("#2060c0"))
+    x, y = CELESTIAL_X["right"], CELESTIAL_Y["day"]
+    outline = []
+    for step in range(360):
+        angle = math.radians(step)
+        radius = CELESTIAL_RADIUS * (1 + 0.08 * math.cos(3 * angle))
+        outline.append((x + radius * math.cos(angle), y + radius * math.sin(angle) * canvas.aspect))
+    canvas.polygon(outline, rgb("#ffd23f"))
+    disc = measured(canvas.finish(), Sky("sun", "yellow", "right", "day"))
+    assert disc is not None
+    assert disc.raggedness == pytest.approx(8 / math.sqrt(2), abs=0.3)
+    assert disc.roundness == pytest.approx(0.905, abs=0.01)
+    assert measured(Image.new("RGB", (width, height), "#2060c0"), Sky("sun", "red", "right", "day")) is None
 
 
 def test_winter_falls_on_the_same_shapes() -> None:

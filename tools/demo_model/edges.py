@@ -35,6 +35,8 @@ from zimage_app.domain.request import REFERENCE_STAGES
 SKY = 2.2
 """Half the side of the square that is looked at, in radii."""
 ANGLES = 72
+LOW = (None, "boat", "house", "bridge")
+"""Main things that cover no sun or moon."""
 DRAWN = 60
 DRAWN_SEED = 91
 
@@ -124,12 +126,13 @@ def _rays(paint: Grey, middle: tuple[float, float], radius: float) -> tuple[Grey
 
 
 def drawn_scenes(count: int, seed: int = DRAWN_SEED) -> list[Scene]:
-    """Return scenes with an unhidden sun or full moon."""
+    """Return scenes with a sun or full moon that nothing covers."""
     rng = random.Random(seed)
     scenes: list[Scene] = []
     while len(scenes) < count:
         scene = sample_scene(rng)
-        if scene.celestial in {"sun", "full moon"} and not scene.clouds and scene.tree is None:
+        covered = scene.clouds or scene.tree is not None or scene.mountains is not None or scene.kind not in LOW
+        if scene.celestial in {"sun", "full moon"} and not covered and scene.celestial_side != scene.side:
             scenes.append(scene)
     return scenes
 
