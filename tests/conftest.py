@@ -14,21 +14,39 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent
 SLOW = (
+    "cli/",
+    "engine/test_gpu.py",
+    "engine/test_relief.py",
+    "models/find/test_comfyui.py",
+    "models/lora/test_lora_packed.py",
+    "models/networks/",
+    "models/weights/test_gguf.py",
+    "reliability/",
+    "rest/",
+    "service/generation/",
+    "service/jobs/",
+    "service/pictures/",
+    "service/test_faults.py",
     "test_house.py",
     "test_package.py",
     "test_readme.py",
+    "test_routes.py",
     "test_serve.py",
     "test_share.py",
     "test_space.py",
-    "reliability/",
-    "rest/test_fuzz.py",
-    "service/test_faults.py",
     "tools/",
-    "ui/test_main_job.py",
-    "web/test_attacks.py",
-    "web/test_network.py",
+    "ui/",
+    "web/",
 )
-"""Prefixes of test files marked as slow, because they start whole programs or check whole pictures."""
+"""Prefixes of files whose tests start programs, load models, serve requests or judge pictures.
+
+``scripts/test-fast`` leaves them out; run their folder's tests when you change what they test.
+"""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Don't import slow tests that are deselected anyway; importing them takes as long as many tests."""
+    return True if _is_slow(collection_path) and "not slow" in config.option.markexpr else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,8 +54,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and "playwright" in item.fixturenames:
             item.add_marker("browser")
-        if item.path.is_relative_to(ROOT) and item.path.relative_to(ROOT).as_posix().startswith(SLOW):
+        if _is_slow(item.path):
             item.add_marker("slow")
+
+
+def _is_slow(path: Path) -> bool:
+    if not path.is_relative_to(ROOT):
+        return False
+    relative = path.relative_to(ROOT).as_posix()
+    return f"{relative}/".startswith(SLOW) or relative.startswith(SLOW)
 
 
 @pytest.fixture(scope="session")

@@ -125,4 +125,4 @@ def test_the_image_gets_what_the_package_is_built_from() -> None:
     assert all((ROOT / name).exists() for name in kept)
     assert {"zimage_app", "presets", "loras", "models/demo", "pyproject.toml", "requirements.txt", "LICENSE"} <= {*kept}
     assert re.findall(r"^FROM base AS (cuda|cpu)$", text_of("Dockerfile"), re.MULTILINE) == ["cuda", "cpu"]
-    assert text_of("Dockerfile").count("\nUSER zimage\n") == 2
+    assert text_of("Dockerfile").count("\nUSER 1000\n") == 2

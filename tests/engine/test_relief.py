@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,51 +59,43 @@ class Shortage:
             raise self.error()
 
 
-class Struck:
-    """A part of a model, of which one method runs out of memory."""
+def failing(part: Any, method: str, shortage: Shortage) -> Any:
+    """Return a copy of a part of a model, of which one method runs out of memory."""
+    double = copy.copy(part)
+    found = getattr(double, method)
 
-    def __init__(self, part: Any, method: str, shortage: Shortage) -> None:
-        self._part = part
-        self._method = method
-        self._shortage = shortage
+    def struck(*given: Any) -> Any:
+        shortage.strike()
+        return found(*given)
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._part, name)
-        if name != self._method:
-            return found
+    setattr(double, method, struck)
+    return double
 
-        def struck(*given: Any) -> Any:
-            self._shortage.strike()
-            return found(*given)
+
+def failing_evaluations(transformer: Any, shortage: Shortage) -> Any:
+    """Return a copy of a transformer whose evaluations run out of memory."""
+    double = copy.copy(transformer)
+    found = double.evaluation
+
+    def evaluation(*given: Any) -> Callable[[Tensor, float], Tensor]:
+        evaluate = found(*given)
+
+        def struck(x: Tensor, sigma: float) -> Tensor:
+            shortage.strike()
+            result: Tensor = evaluate(x, sigma)
+            return result
 
         return struck
 
-
-class StruckEvaluations(Struck):
-    """A transformer whose evaluations run out of memory."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name != "evaluation":
-            return getattr(self._part, name)
-
-        def evaluation(*given: Any) -> Callable[[Tensor, float], Tensor]:
-            evaluate = self._part.evaluation(*given)
-
-            def struck(x: Tensor, sigma: float) -> Tensor:
-                self._shortage.strike()
-                result: Tensor = evaluate(x, sigma)
-                return result
-
-            return struck
-
-        return evaluation
+    double.evaluation = evaluation
+    return double
 
 
 def struck(components: Components, place: str, shortage: Shortage) -> Components:
     if place == "evaluation":
-        return replace(components, transformer=StruckEvaluations(components.transformer, "", shortage))
+        return replace(components, transformer=failing_evaluations(components.transformer, shortage))
     part, method = place.split(".")
-    broken: dict[str, Any] = {part: Struck(getattr(components, part), method, shortage)}
+    broken: dict[str, Any] = {part: failing(getattr(components, part), method, shortage)}
     return replace(components, **broken)
 
 
@@ -176,7 +169,7 @@ def test_decoding_gives_up_tiles_first(components: Components, small_request: Ge
     tiled = Shortage(ERRORS["cuda"], [1, 2])
     plain = Shortage(ERRORS["cuda"], range(99))
     starved = struck(components, "codec.decode", plain)
-    starved = replace(starved, codec=Struck(starved.codec, "decode_tiled", tiled))
+    starved = replace(starved, codec=failing(starved.codec, "decode_tiled", tiled))
     events = events_of(starved, small_request)
     said = [event.warnings[0].en for event in events if isinstance(event, Warned)]
     assert ["tiles" in said[0], "text encoder" in said[1], "blocks" in said[2], len(said)] == [True, True, True, 3]
