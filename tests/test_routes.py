@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import re
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pytest
 from gradio.utils import get_upload_folder
 from starlette.routing import BaseRoute, Mount
 
+from tests.ports import free_port
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.rest.app import rest_routes
 from zimage_app.serve import open_page
@@ -58,9 +58,7 @@ class App:
 @contextmanager
 def running(folder: Path, **options: Any) -> Iterator[App]:
     studio = QuickPageStudio(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     page = open_page(studio, "auto", MiddlewareConfig(**options), server_name="127.0.0.1", server_port=port)
     found = sorted(set(routes(page.app.routes)))
     own = {*routes(page_routes(studio, "auto")), *routes(rest_routes(studio, "auto"))}

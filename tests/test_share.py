@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx
 import pytest
 
 from tests.log_state import kept_logging
+from tests.ports import free_port
 from tests.ui.doubles import QuickPageStudio
 from zimage_app import serve
 from zimage_app.serve import open_page
@@ -29,12 +29,6 @@ def _as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the app tidies up the common one, and says so
     with kept_logging():
         yield
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def tunnel(monkeypatch: pytest.MonkeyPatch, made: Callable[..., str]) -> None:

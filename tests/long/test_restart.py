@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from tests.ports import free_port
 from tests.service import faults
 from tests.service.quick import PATIENCE
 from tests.ui.conftest import Visit, ask, expect_state
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.mark.parametrize("politely", [True, False])
 def test_a_page_finds_its_picture(visitor: Visit, tmp_path: Path, politely: bool) -> None:
-    port = faults.free_port()
+    port = free_port()
     with faults.served(tmp_path, port=port) as (program, _):
         page = visitor(f"http://127.0.0.1:{port}/")
         ask(page, "夕阳下的小船")

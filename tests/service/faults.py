@@ -10,7 +10,6 @@ import io
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.ports import free_port
 from tests.service.quick import MODEL, PATIENCE, QuickStudio, drawn, finish, quick_request
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.events import Picture
@@ -296,14 +296,6 @@ def served(outputs: Path, loading: float = 0.0, port: int | None = None) -> Iter
     finally:
         program.kill()
         program.wait()
-
-
-def free_port() -> int:
-    """Return an unused port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def until_answered(client: httpx.Client) -> None:

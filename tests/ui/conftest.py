@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Dialog, Error, Page, Playwright, Request, expect, sync_playwright
 
+from tests.ports import free_port
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.serve import open_page
 from zimage_app.service.studio import Studio
@@ -30,9 +30,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 @contextmanager
 def served(studio: Studio, config: MiddlewareConfig | None = None, **options: Any) -> Iterator[str]:
     """Serve page and REST on a free port, as app.py does; yield the address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     page = open_page(studio, "auto", config or MiddlewareConfig(), server_name="127.0.0.1", server_port=port, **options)
     try:
         yield f"http://127.0.0.1:{port}/"

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from tests.ports import free_port
 from tests.service import faults
 from tests.service.quick import quick_request
 from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
@@ -33,7 +34,7 @@ def _act(page: Page, prompt: str, name: str) -> None:
 
 
 def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Visit, tmp_path: Path) -> None:
-    port = faults.free_port()
+    port = free_port()
     address = f"http://127.0.0.1:{port}/"
     with faults.served(tmp_path, port=port) as (program, client):
         assert client.post("/api/queue/pause").json()["paused"] is True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.ui.doubles import QuickPageStudio
 from tests.web.attacks import visit
 from zimage_app.serve import open_page
@@ -39,9 +39,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]
 @contextmanager
 def opened_page(folder: Path) -> Iterator[tuple[Any, str]]:
     studio = QuickPageStudio(folder, step_seconds=60)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     page = open_page(studio, "auto", MiddlewareConfig(), server_name="127.0.0.1", server_port=port)
     try:
         yield page, f"http://127.0.0.1:{port}"

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.service import faults
 from tests.web.attacks import finish_a_job, visit
 
@@ -30,7 +31,7 @@ ASKED = (
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_connection_leaves_this_machine(tmp_path: Path, mode: str) -> None:
-    notes, port = tmp_path / "notes", faults.free_port()
+    notes, port = tmp_path / "notes", free_port()
     flags = [*MODES[mode], "--port", str(port), "--outputs", str(tmp_path / "outputs")]
     program = subprocess.Popen([sys.executable, "-m", "tests.web.guarded", str(notes), *flags], cwd=ROOT)
     auth = ("anna", "correct horse") if mode == "logins" else None
