@@ -25,8 +25,8 @@ from PIL import Image
 from scipy import ndimage
 
 from tools.demo_model.canvas import rgb
-from tools.demo_model.latents import to_tensor
-from tools.demo_model.render import CELESTIAL_RADIUS, CELESTIAL_X, CELESTIAL_Y, SIZES, render
+from tools.demo_model.latents import through_vae
+from tools.demo_model.render import CELESTIAL_RADIUS, CELESTIAL_X, CELESTIAL_Y, MOON_COLOURS, SIZES, SUN_COLOURS, render
 from tools.demo_model.scene import Celestial, CelestialColour, Scene, Side, Time, sample_scene
 from zimage_app import GenerationRequest, Generator, Stage, load_generator
 from zimage_app.domain.events import StageDone
@@ -99,16 +99,9 @@ def _paint_share(image: Image.Image, sky: Sky) -> Grey:
     left, top, right, bottom = (round(side) for side in box)
     square = np.asarray(image.convert("RGB"), dtype=np.float64)[top:bottom, left:right]
     background = np.median(square.reshape(-1, 3), axis=0)
-    way = np.array(rgb(_CODES[sky.celestial, sky.colour])) - background
+    colours = SUN_COLOURS if sky.celestial == "sun" else MOON_COLOURS
+    way = np.array(rgb(colours[sky.colour])) - background
     return np.clip((square - background) @ way / (way @ way), 0.0, 1.0)
-
-
-_CODES: dict[tuple[Celestial, CelestialColour], str] = {
-    ("sun", "red"): "#e8402c",
-    ("sun", "yellow"): "#ffd23f",
-    ("full moon", "white"): "#f4f6ff",
-    ("full moon", "yellow"): "#ffdf80",
-}
 
 
 def _rays(paint: Grey, middle: tuple[float, float], radius: float) -> tuple[Grey, Grey]:
@@ -141,13 +134,6 @@ def sky_of(scene: Scene) -> Sky:
     """Return the sun or moon of a scene that has one."""
     assert scene.celestial is not None
     return Sky(scene.celestial, scene.celestial_colour, scene.celestial_side, scene.time)
-
-
-@torch.no_grad()
-def through_vae(vae: AutoencoderKL, image: Image.Image) -> Image.Image:
-    """Encode and decode a picture."""
-    back = vae.decode(vae.encode(to_tensor([image])).latent_dist.mean).sample[0].clamp(-1, 1)
-    return Image.fromarray(((back.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
 
 
 PROMPTS: tuple[tuple[str, Sky], ...] = (

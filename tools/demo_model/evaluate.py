@@ -25,7 +25,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from tools.demo_model.captions import LANGS
-from tools.demo_model.latents import to_tensor
+from tools.demo_model.latents import through_vae
 from tools.demo_model.probes import FIT_SCENES, Probe, accuracy, draw, frechet_distance, load_or_fit, pixels, truth
 from tools.demo_model.prompts import Wanted, read_prompts
 from tools.demo_model.render import SIZES, render
@@ -194,7 +194,6 @@ def contact_sheet(images: list[Image.Image]) -> Image.Image:
     return sheet
 
 
-@torch.no_grad()
 def probe_through_vae(probe: Probe, vae_folder: Path, count: int = ROUND_TRIPS) -> dict[str, float]:
     """Return the probe's accuracy in percent on large drawn scenes encoded and decoded by the VAE."""
     vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
@@ -202,10 +201,7 @@ def probe_through_vae(probe: Probe, vae_folder: Path, count: int = ROUND_TRIPS) 
     verdicts: list[Verdicts] = []
     for number in range(count):
         scene = sample_scene(rng, held_out=number % 2 == 0)
-        picture = to_tensor([render(scene, 800000 + number, SIZES[2])])
-        back = vae.decode(vae.encode(picture).latent_dist.mean).sample[0].clamp(-1, 1)
-        image = Image.fromarray(((back.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
-        found = probe.answers(image)
+        found = probe.answers(through_vae(vae, render(scene, 800000 + number, SIZES[2])))
         verdicts.append({name: found[name] == value for name, value in truth(scene).items() if value is not None})
     return shares(verdicts)
 

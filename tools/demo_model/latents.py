@@ -52,6 +52,13 @@ def to_tensor(images: list[Image.Image]) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+@torch.no_grad()
+def through_vae(vae: AutoencoderKL, image: Image.Image) -> Image.Image:
+    """Encode and decode a picture."""
+    back = vae.decode(vae.encode(to_tensor([image])).latent_dist.mean).sample[0].clamp(-1, 1)
+    return Image.fromarray(((back.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
+
+
 def patches(pictures: Tensor) -> Tensor:
     """Convert (count, 3, height, width) to 8x8 patches (count, height / 8 * width / 8, 193), the last value being 1."""
     rows = F.unfold(pictures, PATCH, stride=PATCH).permute(0, 2, 1)

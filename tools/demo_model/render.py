@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from tools.demo_model.canvas import Canvas, Colour, Point, mix, rgb
-from tools.demo_model.scene import Ground, Kind, Scene, Side, Time, Tree
+from tools.demo_model.scene import CelestialColour, Ground, Kind, Scene, Side, Time, Tree
 
 SIZES: tuple[tuple[int, int], ...] = ((176, 224), (336, 432), (672, 864))
 """Width and height in pixels of the three stages."""
@@ -67,6 +67,8 @@ SIDE_X: dict[Side, float] = {"left": 0.29, "center": 0.5, "right": 0.71}
 CELESTIAL_X: dict[Side, float] = {"left": 0.24, "center": 0.5, "right": 0.76}
 CELESTIAL_Y: dict[Time, float] = {"dawn": 0.30, "day": 0.17, "sunset": 0.33, "night": 0.2}
 CELESTIAL_RADIUS = 0.115
+SUN_COLOURS: dict[CelestialColour, str] = {"red": "#e8402c", "yellow": "#ffd23f"}
+MOON_COLOURS: dict[CelestialColour, str] = {"white": "#f4f6ff", "yellow": "#ffdf80"}
 WATER: frozenset[Ground] = frozenset({"lake", "sea"})
 
 CLOUD_PLACES: tuple[Point, ...] = ((0.17, 0.13), (0.81, 0.28))
@@ -115,9 +117,8 @@ class Painter:
 
     @property
     def celestial_colour(self) -> Colour:
-        if self.scene.celestial == "sun":
-            return self.paint("#e8402c" if self.scene.celestial_colour == "red" else "#ffd23f")
-        return self.paint("#f4f6ff" if self.scene.celestial_colour == "white" else "#ffdf80")
+        colours = SUN_COLOURS if self.scene.celestial == "sun" else MOON_COLOURS
+        return self.paint(colours[self.scene.celestial_colour])
 
     @property
     def window_colour(self) -> Colour:

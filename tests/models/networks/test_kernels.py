@@ -116,21 +116,22 @@ def test_a_candidate_must_be_right_and_quicker(
     )
 
 
-def test_the_cache_of_an_earlier_version_is_used_and_its_names_are_kept() -> None:
-    cache, made = InMemory(), []
+def test_choices_of_a_version_with_other_parts_are_measured_anew() -> None:
+    cache, measured = InMemory(), []
 
-    def maker() -> Callable[..., Tensor]:
-        made.append("fused")
-        return DEFAULT.norm_rope
+    def seconds(work: Callable[[], object]) -> float:
+        work()
+        measured.append(work)
+        return 1.0
 
-    candidates = [Candidate("norm_rope", "fused", lambda *_: True, maker)]
     cache.put("a", {"turn": "fused"})
-    choice = KernelChoice(CPU, torch.float32, cache, candidates, lambda _: 1.0)
-    choice.kernels("a", trial)
-    assert made == ["fused"], "chosen without measuring"
-    assert "norm and rotary embedding by fused" in choice.notes[0].en
-    choice.kernels("b", trial)
-    assert list(cache.kept["b"]) == ["turn"]
+    candidates = [Candidate("norm_rope", "fused", lambda *_: True, lambda: DEFAULT.norm_rope)]
+    KernelChoice(CPU, torch.float32, cache, candidates, seconds).kernels("a", trial)
+    assert measured
+    assert cache.kept["a"] == {"norm_rope": "plain"}
+    measured.clear()
+    KernelChoice(CPU, torch.float32, cache, candidates, seconds).kernels("a", trial)
+    assert not measured, "what is known is not measured again"
 
 
 def test_the_quickest_of_several_is_taken_once_per_shape_and_remembered() -> None:

@@ -137,8 +137,6 @@ _TITLES = {
     "gate": Text("SwiGLU", "SwiGLU"),
 }
 _NOTHING = "plain"
-_CACHED_NAMES = {"norm_rope": "turn"}
-"""Part -> its name in the cache, where the names differ."""
 
 
 class ChoiceCache(Protocol):
@@ -191,14 +189,12 @@ class KernelChoice:
         if not self._candidates:
             return DEFAULT
         if shape not in self._chosen:
-            names = self._cached(shape) or self._measure(shape, trial)
+            cached = self._cache.get(shape)
+            known = cached and cached.keys() <= _TITLES.keys()  # other versions may have other parts
+            names = cached if known else self._measure(shape, trial)
             self._names[shape] = names
             self._chosen[shape] = self._build(names)
         return self._chosen[shape]
-
-    def _cached(self, shape: str) -> Mapping[str, str]:
-        parts = {name: part for part, name in _CACHED_NAMES.items()}
-        return {parts.get(part, part): name for part, name in self._cache.get(shape).items()}
 
     def _measure(self, shape: str, trial: Callable[[Kernels], Tensor]) -> Mapping[str, str]:
         wanted = trial(DEFAULT)
@@ -207,7 +203,7 @@ class KernelChoice:
             gains = {each.name: self._gain(each, trial, wanted) for each in self._candidates if each.part == part}
             best = max(gains, key=lambda name: gains[name])
             names[part] = best if gains[best] >= _QUICKER else _NOTHING
-        self._cache.put(shape, {_CACHED_NAMES.get(part, part): name for part, name in names.items()})
+        self._cache.put(shape, names)
         log.info("kernels for %s: %s", shape, names)
         return names
 

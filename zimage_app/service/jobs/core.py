@@ -283,7 +283,7 @@ class JobCore:
             if not each.encoded.done():
                 continue
             if (problem := each.encoded.exception()) is not None:
-                log.error("the picture of job %s could not be packed", job_id, exc_info=problem)
+                log.error("the picture of job %s could not be encoded", job_id, exc_info=problem)
                 del self._unsaved[job_id]
                 self.failed(job_id, GenerationError(INTERNAL))
                 continue
