@@ -6,6 +6,7 @@ import random
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -470,6 +471,37 @@ def test_other_networks_weights_are_refused(tokenizer: Any, tmp_path: Path) -> N
     trainer = Trainer(ToyCorpus(tokenizer), toy_recipe(1), tmp_path)
     with pytest.raises(ValueError, match="other networks"):
         trainer.load_weights({"transformer.x_pad_token": torch.zeros(1, 192)})
+
+
+def test_the_skies_of_suns_and_moons_hold_their_paint(tokenizer: Any) -> None:
+    """The square whose loss is weighted contains all that a drawn sun or moon adds to the picture."""
+    corpus = ToyCorpus(tokenizer)
+    number, scene = next((i, scene) for i, scene in enumerate(corpus.scenes) if scene.celestial is not None)
+    without = next(i for i, scene in enumerate(corpus.scenes) if scene.celestial is None)
+    masks = corpus.skies([number, without], 28, 22)
+    width, height = SIZES[0]
+    bare = replace(scene, celestial=None)
+    pictures = [np.asarray(render(each, number, SIZES[0]), dtype=np.float32) for each in (scene, bare)]
+    added = torch.from_numpy(np.abs(pictures[0] - pictures[1]).max(-1) > 60)[: height // 2]
+    covered = F.interpolate(masks[:1], size=(height, width), mode="nearest-exact")[0, 0, : height // 2] > 0
+    assert added.any()
+    assert (added & ~covered).sum() == 0
+    assert masks[0].mean() < 0.25
+    assert masks[1].sum() == 0
+
+
+def test_training_can_start_from_the_models_own_pictures(tokenizer: Any, tmp_path: Path) -> None:
+    recipe = replace(toy_recipe(2), mend=1.0, sky_weight=5.0, muon=False)
+    trainer = Trainer(ToyCorpus(tokenizer), recipe, tmp_path)
+    batch = trainer.corpus.batch(176, 4, trainer.rng)
+    clean = trainer.corpus.latent(176, batch.indices)
+    own = trainer.redrawn(clean, batch)
+    assert own.shape == clean.shape
+    assert not torch.equal(own, clean)
+    trainer.train_step()
+    assert "176" not in trainer.losses
+    assert len(trainer.losses["176 mended"]) == len(trainer.losses["176 sky"]) == 1
+    assert len(trainer.optimisers) == 1
 
 
 def test_handover_leads_from_the_renoised_latent_to_the_clean_one() -> None:

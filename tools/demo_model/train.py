@@ -10,7 +10,8 @@ gradients; on few cores that is faster than one process with many threads.
 
 Stage 1 learns to denoise pure noise. Stages 2 and 3 learn this too, but half of their batches start from their real
 input, the enlarged and re-noised latent of the previous stage (see :func:`handover`), made as imperfect as a sampled
-picture (see :meth:`Trainer.soften`).
+picture (see :meth:`Trainer.soften`). Part of stage 1's batches go from the model's own pictures to the drawn ones, too,
+so that the last steps of sampling mend what the first ones drew wrong, for example dented suns.
 
 Large pictures are expensive because every token attends to all others. Many of their batches therefore show the network
 only a quarter of the tokens (see :func:`sparse_tokens`) at high noise, where shapes and positions are determined: four
@@ -57,6 +58,7 @@ from tools.demo_model.model import (
     predict,
     predict_tokens,
 )
+from tools.demo_model.render import CELESTIAL_RADIUS, CELESTIAL_X, CELESTIAL_Y
 from tools.demo_model.scene import Scene
 
 CHECKPOINT_STEPS = 500
@@ -66,6 +68,12 @@ LOG_STEPS = 100
 RARE = 0.15
 """Share of stage 1's scenes that are chosen for their birds, the smallest thing in the pictures."""
 SMALLER = {336: 176, 672: 336}
+ROLLOUT_STEPS = 3
+"""Euler steps with which training draws the model's own version of a picture."""
+SKY_REACH = 1.5
+"""Half the side of the square around a sun or moon, in radii, whose loss ``Recipe.sky_weight`` multiplies."""
+SKY_SIGMA = 0.6
+"""Noise level below which the square is weighted: above it, the network can't know yet that there is a sun."""
 CAPTION_LENGTHS = {32: 0.42, 64: 0.53, 96: 0.05}
 """Caption length in tokens -> share; the last one is for long prompts."""
 
@@ -100,6 +108,12 @@ class Recipe:
     compiled: bool = True
     layers: int = 5
     """Number of main blocks of the transformer."""
+    mend: float = 0.0
+    """Share of stage 1's batches that start from the model's own version of the picture."""
+    sky_weight: float = 1.0
+    """Weight of the loss around suns and moons at low noise; 1 treats them like the rest of the picture."""
+    muon: bool = True
+    """Whether hidden matrices are trained by Muon, else by AdamW, which costs less on CPUs without bfloat16."""
     muon_steps: int = 5
     """Newton-Schulz iterations of the Muon optimiser, which always run in bfloat16."""
     bfloat16: bool = True
@@ -147,6 +161,16 @@ class Corpus:
     def latent(self, width: int, indices: list[int]) -> Tensor:
         """Return latents (batch, 16, rows, columns), float32."""
         return torch.stack([torch.from_numpy(self.latents[width][i].astype("float32")) for i in indices])
+
+    def skies(self, indices: list[int], rows: int, columns: int) -> Tensor:
+        """Return masks (batch, 1, rows, columns) of the squares around the scenes' suns and moons."""
+        masks = torch.zeros(len(indices), 1, rows, columns)
+        for mask, scene in zip(masks, (self.scenes[i] for i in indices), strict=True):
+            if scene.celestial is not None:
+                reach = SKY_REACH * CELESTIAL_RADIUS * columns
+                x, y = CELESTIAL_X[scene.celestial_side] * columns, CELESTIAL_Y[scene.time] * rows
+                mask[:, max(0, round(y - reach)) : round(y + reach), max(0, round(x - reach)) : round(x + reach)] = 1
+        return masks
 
     def _wording(self, length: int) -> Callable[[Scene, random.Random], str]:
         def short(scene: Scene, rng: random.Random) -> str:
@@ -300,22 +324,23 @@ class Trainer:
 
         def hidden(name: str, parameter: Tensor) -> bool:
             outer = any(part in name for part in ("embed", "adaLN", "final", "pad"))
-            return parameter.ndim == 2 and min(parameter.shape) > 1 and not outer
+            return self.recipe.muon and parameter.ndim == 2 and min(parameter.shape) > 1 and not outer
 
         inner = [p for name, p in self.parameters.items() if hidden(name, p)]
         outer = [p for name, p in self.parameters.items() if not hidden(name, p)]
         rate = self.recipe.learning_rate
-        return [
-            torch.optim.Muon(
-                inner,
-                lr=rate,
-                weight_decay=0.02,
-                momentum=0.95,
-                adjust_lr_fn="match_rms_adamw",
-                ns_steps=self.recipe.muon_steps,
-            ),
-            torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
-        ]
+        adamw = torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+        if not inner:
+            return [adamw]
+        muon = torch.optim.Muon(
+            inner,
+            lr=rate,
+            weight_decay=0.02,
+            momentum=0.95,
+            adjust_lr_fn="match_rms_adamw",
+            ns_steps=self.recipe.muon_steps,
+        )
+        return [muon, adamw]
 
     # -------------------------------------------------------------------------------------------------- one step
 
@@ -331,17 +356,28 @@ class Trainer:
         return out.float().cpu()
 
     @torch.no_grad()
+    def redrawn(self, clean: Tensor, batch: Batch) -> Tensor:
+        """Return the network's own version of the pictures: noise is added, and removed in a few Euler steps.
+
+        One prediction from that much noise would be blurred; several steps make the dents and rags of real samples.
+        """
+        start = uniform(len(clean), 0.4, 0.9)
+        x = (1 - spread(start)) * clean + spread(start) * torch.randn_like(clean)
+        for step in range(ROLLOUT_STEPS):
+            sigma = start * (1 - step / ROLLOUT_STEPS)
+            x = x + spread(start / ROLLOUT_STEPS) * self._predict(x, sigma, batch)
+        return x
+
+    @torch.no_grad()
     def soften(self, low: Tensor, batch: Batch, sparse: bool) -> Tensor:
         """Make a clean latent as imperfect as a latent handed over by the previous stage.
 
-        Half of the batches use the network's own prediction from a noisy latent, a quarter blur and noise. Sparse
-        batches, whose noise hides most of it, skip the prediction, which would cost as much as the step.
+        Half of the batches use the network's own version of it, a quarter blur and noise. Sparse batches, whose noise
+        hides most of it, skip the network, which would cost as much as the step.
         """
         kind = self.rng.random()
         if kind < 0.5 and not sparse:
-            sigma = uniform(len(low), 0.15, 0.75)
-            x = (1 - spread(sigma)) * low + spread(sigma) * torch.randn_like(low)
-            return x + spread(sigma) * self._predict(x, sigma, batch)
+            return self.redrawn(low, batch)
         if sparse or kind < 0.75:
             blurred = F.avg_pool2d(F.pad(low, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
             mixed = torch.lerp(low, blurred, spread(torch.rand(len(low))))
@@ -354,6 +390,8 @@ class Trainer:
         noise = torch.randn_like(clean)
         size = len(clean)
         if width not in SMALLER:
+            if self.rng.random() < self.recipe.mend:
+                return *handover(clean, self.redrawn(clean, batch), noise, uniform(size, 0.1, 0.7)), f"{width} mended"
             return *plain(clean, noise, stage_one_sigmas(size)), str(width)
         name = f"{width} sparse" if sparse else f"{width}"
         if self.rng.random() < 0.5:
@@ -370,8 +408,13 @@ class Trainer:
         if sparse:
             keep = sparse_tokens(x.shape[-2] // 2, x.shape[-1] // 2)
             target = patchify(target)[:, keep]
-        loss = (self._predict(x, sigma, batch, keep) - target).pow(2).mean()
+        errors = (self._predict(x, sigma, batch, keep) - target).pow(2)
+        loss = errors.mean()
         self.losses[name].append(loss.item())
+        if not sparse and self.recipe.sky_weight != 1:
+            skies = self.corpus.skies(batch.indices, x.shape[-2], x.shape[-1]) * spread(sigma < SKY_SIGMA)
+            self.losses[f"{width} sky"].append(((errors * skies).sum() / (skies.sum() * 16).clamp_min(1)).item())
+            loss = (errors * (1 + (self.recipe.sky_weight - 1) * skies)).mean()
         self.samples[width] += len(batch.indices)
         return loss
 
