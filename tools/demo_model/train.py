@@ -361,7 +361,7 @@ class Trainer:
 
         One prediction from that much noise would be blurred; several steps make the dents and rags of real samples.
         """
-        start = uniform(len(clean), 0.4, 0.9)
+        start = uniform(len(clean), 0.4, 0.8)
         x = (1 - spread(start)) * clean + spread(start) * torch.randn_like(clean)
         for step in range(ROLLOUT_STEPS):
             sigma = start * (1 - step / ROLLOUT_STEPS)
@@ -391,7 +391,8 @@ class Trainer:
         size = len(clean)
         if width not in SMALLER:
             if self.rng.random() < self.recipe.mend:
-                return *handover(clean, self.redrawn(clean, batch), noise, uniform(size, 0.1, 0.7)), f"{width} mended"
+                # Below 0.35 the velocity that leads to the drawn picture is larger than any that sampling could use.
+                return *handover(clean, self.redrawn(clean, batch), noise, uniform(size, 0.35, 0.8)), f"{width} mended"
             return *plain(clean, noise, stage_one_sigmas(size)), str(width)
         name = f"{width} sparse" if sparse else f"{width}"
         if self.rng.random() < 0.5:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
 from fastapi import Depends, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.security import APIKeyHeader, HTTPBearer
@@ -68,19 +72,23 @@ def rest_app(studio: Studio, default_language: LanguageChoice = "auto") -> FastA
     for part in (tasks, batch, grids, groups, queue, inputs, pictures, workflows, library):
         app.include_router(part.router)
     answer_problems(app)
-    _publish(app)
+    app.openapi = cache(partial(_schema, app.openapi))  # type: ignore[method-assign]  # FastAPI's way to extend it
     return app
 
 
-def _publish(app: FastAPI) -> None:
-    """Declare errors as JSON in the schema, also for endpoints that return pictures or events."""
-    schema = app.openapi()
+def _schema(generated: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the generated schema with errors as JSON also for endpoints that return pictures or events.
+
+    Called when somebody asks for it: generating it would make every start slower.
+    """
+    schema = generated()
     problem = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
     for methods in schema["paths"].values():
         for operation in methods.values():
             for status, answer in operation["responses"].items():
                 if int(status) >= 400:
                     answer["content"] = problem
+    return schema
 
 
 def _docs(request: Request) -> Response:

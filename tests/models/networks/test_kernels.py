@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.models.stock import golden_module, normal, rel
-from zimage_app.models.networks.kernels import CANDIDATES, DEFAULT, Candidate, KernelChoice, Kernels, kitchen_norm_rope
+from zimage_app.models.networks.block import block
+from zimage_app.models.networks.candidates import CANDIDATES, kitchen_norm_rope
+from zimage_app.models.networks.kernels import DEFAULT, STEP, Candidate, KernelChoice, Kernels, Step
 from zimage_app.models.networks.transformer import FastTransformer
 
 CPU = torch.device("cpu")
@@ -156,11 +158,11 @@ def test_on_a_cpu_nothing_is_tried() -> None:
     def never(kernels: Kernels) -> Tensor:
         raise AssertionError(kernels)
 
-    assert KernelChoice(CPU, torch.float32, InMemory()).kernels("a", never) is DEFAULT
+    assert KernelChoice(CPU, torch.float32, InMemory(), CANDIDATES).kernels("a", never) is DEFAULT
 
 
 def test_the_table_is_sound() -> None:
-    assert {each.part for each in CANDIDATES} == set(Kernels._fields)
+    assert {each.part for each in CANDIDATES} == {*Kernels._fields, STEP}
     assert len({(each.part, each.name) for each in CANDIDATES}) == len(CANDIDATES)
     cuda = torch.device("cuda")
     assert any(each.fits(cuda, torch.bfloat16) for each in CANDIDATES)
@@ -203,3 +205,147 @@ def test_a_wide_stage_is_another_shape() -> None:
     prompts: Any = [fast.prompt(normal(length, 64)) for length in (20, 60)]
     fast.evaluation((8, 6), prompts, [0.5])
     assert list(cache.kept) == ["48 x 64 x 2, packed"]
+
+
+def test_each_part_is_chosen_beside_what_was_chosen_before() -> None:
+    """A compiled block has to be faster than the block with the fast parts, not than the plain one."""
+    used: list[str] = []
+
+    def fast(name: str) -> Callable[..., Tensor]:
+        def run(gate: Tensor, up: Tensor) -> Tensor:
+            used.append(name)
+            return right(gate, up)
+
+        return run
+
+    def seconds(work: Callable[[], object]) -> float:
+        used.clear()
+        work()
+        return {"": 1.0, "gate": 0.5, "block": 0.7}[used[0] if used else ""]
+
+    def trial(kernels: Kernels) -> Tensor:
+        return (kernels.block or kernels.gate)(normal(4, 8), normal(4, 8, seed=1))
+
+    candidates = [
+        Candidate("gate", "fast", lambda *_: True, lambda: fast("gate")),
+        Candidate("block", "compiled", lambda *_: True, lambda: fast("block")),
+    ]
+    cache = InMemory()
+    KernelChoice(CPU, torch.float32, cache, candidates, seconds).kernels("a", trial)
+    KernelChoice(CPU, torch.float32, cache, candidates[1:], seconds).kernels("b", trial)
+    assert cache.kept == {"a": {"gate": "fast", "block": "plain"}, "b": {"block": "compiled"}}
+
+
+def test_a_compiled_block_computes_the_stage() -> None:
+    torch._dynamo.reset()  # other tests compile the block too, and the compiler counts
+    fast = FastTransformer(golden_module())
+    features, x = normal(20, 64), normal(1, 16, 8, 6)
+    wanted = fast.evaluation((8, 6), [fast.prompt(features)], [0.5])(x, 0.5)
+    compiled = torch.compile(block, backend="eager", fullgraph=True)
+    calls: list[int] = []
+
+    def counted(*inputs: Any) -> Tensor:
+        calls.append(1)
+        return compiled(*inputs)
+
+    candidate = Candidate("block", "compiled", lambda *_: True, lambda: counted)
+
+    def seconds(work: Callable[[], object]) -> float:
+        before = len(calls)
+        work()
+        return 2.0 if len(calls) == before else 1.0
+
+    fast.kernels = KernelChoice(CPU, torch.float32, InMemory(), [candidate], seconds)
+    evaluation = fast.evaluation((8, 6), [fast.prompt(features)], [0.5])
+    calls.clear()
+    assert rel(evaluation(x, 0.5), wanted) < 1e-6
+    assert len(calls) == len(fast.module.noise_refiner) + len(fast.module.layers)
+
+
+class Recorded:
+    """Plays a CUDA graph: replays a step on the tensors that it was captured with."""
+
+    def __init__(self, seconds: float = 0.5, fails: bool = False) -> None:
+        self.captures = self.replays = 0
+        self.fails = fails
+        self._seconds = seconds
+        self._replayed = False
+
+    def make(self, plain: Step, inputs: tuple[Tensor, ...]) -> Step:
+        """Capture the step."""
+        if self.fails:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        self.captures += 1
+        static = [each.clone() for each in inputs]
+
+        def replay(*new: Tensor) -> Tensor:
+            for place, value in zip(static, new, strict=True):
+                place.copy_(value)
+            self.replays += 1
+            self._replayed = True
+            return plain(*static)
+
+        return replay
+
+    def clock(self, work: Callable[[], object]) -> float:
+        """The played time of a step."""
+        self._replayed = False
+        work()
+        return self._seconds if self._replayed else 1.0
+
+    def choice(self, cache: InMemory) -> KernelChoice:
+        """A choice between the plain step and this."""
+        candidate = Candidate(STEP, "graph", lambda *_: True, self.make, gain=1.15)
+        return KernelChoice(CPU, torch.float32, cache, [candidate], self.clock)
+
+
+def stage_of(fast: FastTransformer, x: Tensor, sigmas: tuple[float, ...]) -> list[Tensor]:
+    """Evaluate a stage at these noise levels."""
+    evaluation = fast.evaluation((8, 6), [fast.prompt(normal(20, 64))], sigmas)
+    return [evaluation(x * sigma, sigma) for sigma in sigmas]
+
+
+def test_a_graph_replays_the_evaluations_after_the_first() -> None:
+    fast, sigmas, x = FastTransformer(golden_module()), (0.9, 0.6, 0.3, 0.1), normal(1, 16, 8, 6)
+    wanted = stage_of(fast, x, sigmas)
+    recorded, cache = Recorded(), InMemory()
+    fast.kernels = recorded.choice(cache)
+    assert all(torch.equal(*pair) for pair in zip(stage_of(fast, x, sigmas), wanted, strict=True))
+    assert cache.kept == {"48 x 64": {STEP: "graph"}}
+    assert "whole evaluations by graph" in fast.kernels.notes[0].en
+    recorded.captures = recorded.replays = 0
+    fast.kernels = recorded.choice(cache)
+    assert all(torch.equal(*pair) for pair in zip(stage_of(fast, x, sigmas), wanted, strict=True))
+    assert (recorded.captures, recorded.replays) == (1, 3), "what is known is not measured again"
+
+
+def test_a_graph_must_gain_what_its_capture_costs() -> None:
+    fast, cache = FastTransformer(golden_module()), InMemory()
+    fast.kernels = Recorded(seconds=0.9).choice(cache)
+    stage_of(fast, normal(1, 16, 8, 6), (0.9, 0.6))
+    assert cache.kept == {"48 x 64": {STEP: "plain"}}
+
+
+def test_a_stage_whose_graph_fails_is_computed_plainly(caplog: pytest.LogCaptureFixture) -> None:
+    """One that was measured on another day may fail now, for want of memory."""
+    fast, cache, x = FastTransformer(golden_module()), InMemory(), normal(1, 16, 8, 6)
+    wanted = stage_of(fast, x, (0.9, 0.6))
+    cache.put("48 x 64", {STEP: "graph"})
+    fast.kernels = Recorded(fails=True).choice(cache)
+    with caplog.at_level(logging.WARNING):
+        found = stage_of(fast, x, (0.9, 0.6))
+    assert torch.equal(found[1], wanted[1])
+    assert "graph fails for this stage and is not used: operation not permitted" in caplog.text
+
+
+def test_a_graph_is_dropped_when_weights_leave_the_device() -> None:
+    """It would read the memory where they were."""
+    fast, recorded, x = FastTransformer(golden_module()), Recorded(), normal(1, 16, 8, 6)
+    fast.kernels = recorded.choice(InMemory())
+    evaluation = fast.evaluation((8, 6), [fast.prompt(normal(20, 64))], [0.9])
+    before = [evaluation(x, 0.9) for _ in range(3)]
+    recorded.replays = 0
+    assert fast.offload()
+    assert rel(evaluation(x, 0.9), before[0]) < 1e-6
+    assert rel(evaluation(x, 0.9), before[0]) < 1e-6
+    assert recorded.replays == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,6 +69,15 @@ class _Loader(yaml.SafeLoader):
 _TOO_DEEP = Text("nested too deeply", "嵌套过深")
 
 
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> yaml.Node | None:
+    """Parse a file's text. Remembered by content, because each page and picture looks all models up anew."""
+    if _depth(text) > _MAX_DEPTH:
+        raise _Refused(None, _TOO_DEEP)
+    root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    return root
+
+
 @dataclass(frozen=True, slots=True)
 class YamlReader:
     """Reads one file and makes errors that name line and column."""
@@ -88,16 +98,14 @@ class YamlReader:
         return ModelError(Text(f"{place}: {en}.", f"{shown(self.path)} 第 {line} 行第 {column} 列：{zh}。"))
 
     def tree(self) -> yaml.Node:
-        """Parse the file and return its root node; raises ModelError if it can't be read or isn't valid."""
+        """Parse the file and return its root node, which must not be changed; raises ModelError if it isn't valid."""
         try:
             with open_regular(self.path) as file:
                 data = file.read(self.longest + 1)
             if len(data) > self.longest:
                 raise self.wrong_at(None, "the file is too long", "文件太长")
             text = data.decode("utf-8")
-            if _depth(text) > _MAX_DEPTH:
-                raise _Refused(None, _TOO_DEEP)
-            root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+            root = _parsed(text)
         except _Refused as error:
             raise self.wrong_at(error.mark, error.text.en, error.text.zh) from error
         except yaml.MarkedYAMLError as error:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from zimage_app.models.components import Combine
-from zimage_app.models.networks.kernels import Attend
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Attention of (q, k, v), each (rows, heads, N, head) -> the same shape."""
 
 
 class Guided(NamedTuple):

@@ -1,12 +1,12 @@
-"""Chooses faster kernels for the parts of a transformer block, by measuring them on the device.
+"""Chooses faster kernels for the transformer by measuring them on the device.
 
-A candidate is used for a shape if it is at least 3 % faster than plain torch and agrees with it within the dtype's
-rounding; one that is wrong or fails is logged and not used.
+Candidates replace a part of a block, a whole block, or a whole evaluation; ``candidates.py`` has their table. A shape
+uses one that is at least 3 % faster there than plain torch, and agrees with it within the dtype's rounding. One that is
+wrong or fails is logged and not used.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +17,10 @@ from typing import NamedTuple, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from zimage_app.domain.text import Text
 from zimage_app.models.device import seconds_of
+from zimage_app.models.networks.attention import Attend
 
 log = logging.getLogger(__name__)
 
@@ -31,20 +31,20 @@ _QUICKER = 1.03
 _ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
 """Maximum relative L2 distance between two correct results of a block."""
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 NormRope = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 Gate = Callable[[Tensor, Tensor], Tensor]
 
 
 class Kernels(NamedTuple):
-    """The functions that compute the parts of a block."""
+    """The functions that compute a block or its parts."""
 
     attend: Attend
-    """Attention of (q, k, v), each (rows, heads, N, head) -> the same shape."""
     norm_rope: NormRope
     """(x, weight, rope, eps): RMS norm and rotary embedding of queries or keys."""
     gate: Gate
     """(gate, up) -> silu(gate) * up."""
+    block: Callable[..., Tensor] | None = None
+    """A compiled ``block.block``, which uses only ``attend`` of the others; None: not compiled."""
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
@@ -62,15 +62,23 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
     return rotated.flatten(-2).to(x.dtype)
 
 
-def _norm_rope(x: Tensor, weight: Tensor, rope: Tensor, eps: float) -> Tensor:
+def norm_rope(x: Tensor, weight: Tensor, rope: Tensor, eps: float) -> Tensor:
+    """Apply RMS norm and rotary embedding to queries or keys."""
     return rotate(F.rms_norm(x, (x.shape[-1],), weight, eps), rope)
 
 
-def _gated(gate: Tensor, up: Tensor) -> Tensor:
+def gated(gate: Tensor, up: Tensor) -> Tensor:
+    """Return silu(gate) * up, the middle of a SwiGLU."""
     return F.silu(gate) * up
 
 
-DEFAULT = Kernels(F.scaled_dot_product_attention, _norm_rope, _gated)
+DEFAULT = Kernels(F.scaled_dot_product_attention, norm_rope, gated)
+
+
+STEP = "step"
+"""The part that is a whole evaluation, which is not in ``Kernels``."""
+Step = Callable[..., Tensor]
+"""Computes an evaluation from its input tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,63 +86,24 @@ class Candidate:
     """An alternative kernel for one part."""
 
     part: str
-    """The field of ``Kernels``."""
+    """The field of ``Kernels``, or ``STEP``."""
     name: str
     fits: Callable[[torch.device, torch.dtype], bool]
     """Whether to try the kernel on this device with this dtype."""
-    make: Callable[[], Callable[..., Tensor]]
+    make: Callable[..., Callable[..., Tensor]]
+    """Makes the kernel without arguments; for ``STEP`` from the plain step and its first inputs."""
     compiled: bool = False
     """Whether the first use at a shape takes seconds, which only pays off in a process that makes many pictures."""
+    gain: float = _QUICKER
+    """Minimum speedup; higher if it costs something in each stage."""
 
 
-def _half_on_cuda(device: torch.device, dtype: torch.dtype) -> bool:
-    return device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
-
-
-def _with_package(package: str, device: torch.device, dtype: torch.dtype) -> bool:
-    return _half_on_cuda(device, dtype) and importlib.util.find_spec(package) is not None
-
-
-def _by_backend(backend: SDPBackend) -> Attend:
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        with sdpa_kernel(backend):
-            return F.scaled_dot_product_attention(q, k, v)
-
-    return attend
-
-
-def kitchen_norm_rope() -> NormRope:
-    """Return comfy-kitchen's fused RMS norm and rotary embedding."""
-    import comfy_kitchen
-
-    def norm_rope(x: Tensor, weight: Tensor, rope: Tensor, eps: float) -> Tensor:
-        cos, sin = rope.unbind(-1)
-        matrices = torch.unflatten(torch.stack((cos, -sin, sin, cos), -1), -1, (2, 2))
-        rotated: Tensor = comfy_kitchen.rms_rope1(x, matrices, weight, eps)
-        return rotated
-
-    return norm_rope
-
-
-CANDIDATES = (
-    *(
-        Candidate("attend", name, _half_on_cuda, partial(_by_backend, backend))
-        for name, backend in (
-            ("cuDNN", SDPBackend.CUDNN_ATTENTION),
-            ("flash", SDPBackend.FLASH_ATTENTION),
-            ("memory-efficient", SDPBackend.EFFICIENT_ATTENTION),
-        )
-    ),
-    Candidate("norm_rope", "comfy-kitchen", partial(_with_package, "comfy_kitchen"), kitchen_norm_rope),
-    Candidate(
-        "norm_rope", "compiled", partial(_with_package, "triton"), lambda: torch.compile(_norm_rope), compiled=True
-    ),
-    Candidate("gate", "compiled", partial(_with_package, "triton"), lambda: torch.compile(_gated), compiled=True),
-)
 _TITLES = {
     "attend": Text("attention", "注意力"),
     "norm_rope": Text("norm and rotary embedding", "归一化与旋转编码"),
     "gate": Text("SwiGLU", "SwiGLU"),
+    "block": Text("whole blocks", "整个模块"),
+    STEP: Text("whole evaluations", "整步计算"),
 }
 _NOTHING = "plain"
 
@@ -158,7 +127,7 @@ class KernelChoice:
         device: the device to measure on.
         dtype: the dtype of the blocks.
         cache: the cache of choices.
-        candidates: the kernels to try.
+        candidates: the kernels to try, those of a part after another.
         seconds: measures the seconds that a function takes on the device.
     """
 
@@ -167,7 +136,7 @@ class KernelChoice:
         device: torch.device,
         dtype: torch.dtype,
         cache: ChoiceCache,
-        candidates: Sequence[Candidate] = CANDIDATES,
+        candidates: Sequence[Candidate],
         seconds: Callable[[Callable[[], object]], float] | None = None,
     ) -> None:
         self._candidates = [each for each in candidates if each.fits(device, dtype)]
@@ -196,37 +165,89 @@ class KernelChoice:
             self._chosen[shape] = self._build(names)
         return self._chosen[shape]
 
+    def step(self, shape: str, plain: Step, inputs: Sequence[Tensor]) -> Step:
+        """Return the function that computes evaluations of a shape: ``plain`` itself, or a faster version of it.
+
+        Call ``kernels`` for the shape first, and ``plain`` once. ``inputs`` are those of the next evaluation.
+        """
+        candidates = [each for each in self._candidates if each.part == STEP]
+        names = self._names.get(shape)
+        if not candidates or names is None:
+            return plain
+        if STEP not in names:
+            wanted = plain(*inputs)
+            gains = {each.name: self._step_gain(each, plain, inputs, wanted) for each in candidates}
+            names = {**names, STEP: _best(candidates, gains)}
+            self._keep(shape, names)
+        for each in candidates:
+            if each.name == names[STEP]:
+                try:
+                    return each.make(plain, inputs)
+                except Exception as error:  # noqa: BLE001  # as in _gain
+                    log.warning("%s fails for this stage and is not used: %s", each.name, error)
+        return plain
+
     def _measure(self, shape: str, trial: Callable[[Kernels], Tensor]) -> Mapping[str, str]:
+        """Choose for one part after another, each beside what was chosen for the parts before it."""
         wanted = trial(DEFAULT)
         names: dict[str, str] = {}
-        for part in dict.fromkeys(each.part for each in self._candidates):
-            gains = {each.name: self._gain(each, trial, wanted) for each in self._candidates if each.part == part}
-            best = max(gains, key=lambda name: gains[name])
-            names[part] = best if gains[best] >= _QUICKER else _NOTHING
-        self._cache.put(shape, names)
-        log.info("kernels for %s: %s", shape, names)
+        for part in dict.fromkeys(each.part for each in self._candidates if each.part != STEP):
+            candidates = [each for each in self._candidates if each.part == part]
+            before = self._build(names)
+            gains = {each.name: self._kernel_gain(each, before, trial, wanted) for each in candidates}
+            names[part] = _best(candidates, gains)
+        self._keep(shape, names)
         return names
 
-    def _gain(self, candidate: Candidate, trial: Callable[[Kernels], Tensor], wanted: Tensor) -> float:
-        """Return the speedup over the plain kernel; 0 if the candidate is wrong or fails."""
+    def _keep(self, shape: str, names: Mapping[str, str]) -> None:
+        self._names[shape] = names
+        self._cache.put(shape, names)
+        log.info("kernels for %s: %s", shape, names)
+
+    def _kernel_gain(
+        self, candidate: Candidate, before: Kernels, trial: Callable[[Kernels], Tensor], wanted: Tensor
+    ) -> float:
+        def make() -> Callable[[], Tensor]:
+            return partial(trial, before._replace(**{candidate.part: candidate.make()}))
+
+        return self._gain(candidate, make, partial(trial, before), wanted)
+
+    def _step_gain(self, candidate: Candidate, plain: Step, inputs: Sequence[Tensor], wanted: Tensor) -> float:
+        def make() -> Callable[[], Tensor]:
+            return partial(candidate.make(plain, inputs), *inputs)
+
+        return self._gain(candidate, make, partial(plain, *inputs), wanted)
+
+    def _gain(
+        self,
+        candidate: Candidate,
+        make: Callable[[], Callable[[], Tensor]],
+        before: Callable[[], Tensor],
+        wanted: Tensor,
+    ) -> float:
+        """Return the speedup over ``before``; 0 if the candidate is wrong or fails."""
         try:
-            kernels = DEFAULT._replace(**{candidate.part: candidate.make()})
-            found = trial(kernels)
+            new = make()
+            found = new()
             distance = float((found.double() - wanted.double()).norm() / wanted.double().norm())
             if not distance <= _ROUNDING[self._dtype]:
                 log.warning("%s by %s is wrong here (%.1e off) and not used", candidate.part, candidate.name, distance)
                 return 0.0
-            ratios = [
-                self._seconds(lambda: trial(DEFAULT)) / self._seconds(lambda: trial(kernels)) for _ in range(_ROUNDS)
-            ]
+            ratios = [self._seconds(before) / self._seconds(new) for _ in range(_ROUNDS)]
         except Exception as error:  # noqa: BLE001  # libraries raise anything on devices that they don't support
             log.warning("%s by %s fails here and is not used: %s", candidate.part, candidate.name, error)
             return 0.0
         return statistics.median(ratios)
 
     def _build(self, names: Mapping[str, str]) -> Kernels:
-        chosen = {each.part: each.make() for each in self._candidates if names.get(each.part) == each.name}
-        return DEFAULT._replace(**chosen)
+        kernels = [each for each in self._candidates if each.part != STEP and names.get(each.part) == each.name]
+        return DEFAULT._replace(**{each.part: each.make() for each in kernels})
+
+
+def _best(candidates: Sequence[Candidate], gains: Mapping[str, float]) -> str:
+    """Return the name of the fastest candidate, if it is fast enough."""
+    best = max(candidates, key=lambda each: gains[each.name])
+    return best.name if gains[best.name] >= best.gain else _NOTHING
 
 
 def _sentence(shape: str, names: Mapping[str, str]) -> Text:

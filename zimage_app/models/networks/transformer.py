@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.models.components import AttentionGuidance, PreparedPrompt
-from zimage_app.models.networks.attention import WHOLE, Guided, Sequences, attention
+from zimage_app.models.networks.attention import WHOLE, Guided, Sequences
+from zimage_app.models.networks.block import BlockShape, BlockWeights, block
 from zimage_app.models.networks.kernels import DEFAULT, KernelChoice, Kernels
-from zimage_app.models.networks.linears import Weight, linear, linears, weight_of
+from zimage_app.models.networks.linears import Weight, weight_of
 from zimage_app.models.networks.streaming import Blocks
 from zimage_app.models.weights.packed_weights import PackedLinear, StackedLinear, packed_linears
 
@@ -40,28 +41,6 @@ _QK_EPS = torch.finfo(torch.float32).eps
 """Epsilon of the norms of queries and keys, as in ComfyUI; diffusers uses 1e-5."""
 _COPIED_AT_MOST = 4 * 10**9
 """On a CPU, weights are copied for fusing if the model takes fewer bytes than this."""
-
-
-class BlockWeights(NamedTuple):
-    """The weights of a block; fused ones share their storage with the module's parameters."""
-
-    qkv: tuple[Weight, ...]
-    """to_q, to_k and to_v stacked (3D, D), or separate (D, D)."""
-    norm_q: Tensor
-    norm_k: Tensor
-    out: Weight
-    w13: tuple[Weight, ...]
-    """w1 and w3 of the feed-forward network stacked (2F, D), or separate (F, D)."""
-    w2: Weight
-
-
-class BlockShape(NamedTuple):
-    """Parameters that all blocks share."""
-
-    heads: int
-    eps: float
-    qk_eps: float
-    kernels: Kernels = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +65,7 @@ class Prompt:
     """(L,): factors of the tokens' values in every attention; None means ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Modulation:
+class _Modulation(NamedTuple):
     """The norm weights modulated for one noise level: ``blocks`` (blocks, 4, D), ``final`` (D)."""
 
     blocks: Tensor
@@ -118,28 +96,6 @@ class _Layout:
     def image_tokens(self) -> int:
         """Number of a picture's tokens, without padding."""
         return self.grid[0] * self.grid[1]
-
-
-def block(
-    x: Tensor,
-    weights: BlockWeights,
-    norms: Sequence[Tensor],
-    rope: Tensor,
-    shape: BlockShape,
-    sequences: Sequences,
-) -> Tensor:
-    """Compute a block on ``x`` (rows, N, D); ``norms`` are the (modulated) weights of its four RMS norms."""
-    width = (x.shape[-1],)
-    attention_in, attention_out, feed_in, feed_out = norms
-    hidden = F.rms_norm(x, width, attention_in, shape.eps)
-    q, k, v = (torch.unflatten(part, -1, (shape.heads, -1)) for part in linears(hidden, weights.qkv, 3))
-    q = shape.kernels.norm_rope(q, weights.norm_q, rope, shape.qk_eps)
-    k = shape.kernels.norm_rope(k, weights.norm_k, rope, shape.qk_eps)
-    hidden = linear(attention(q, k, v, sequences, shape.kernels.attend), weights.out)
-    x = x + F.rms_norm(hidden, width, attention_out, shape.eps)
-    gate, up = linears(F.rms_norm(x, width, feed_in, shape.eps), weights.w13, 2)
-    hidden = linear(shape.kernels.gate(gate, up), weights.w2)
-    return x + F.rms_norm(hidden, width, feed_out, shape.eps)
 
 
 class FastTransformer:
@@ -277,8 +233,15 @@ class FastTransformer:
         generator = torch.Generator(self.device).manual_seed(0)
         rows, tokens = layout.rope.shape[:2]
         x = torch.randn(rows, tokens, self.module.config.dim, generator=generator, device=self.device).to(self.dtype)
-        shape = self.shape._replace(kernels=kernels)
-        return block(x, self._noise[0], self._norms[0].weights, layout.rope, shape, layout.sequences)
+        run, shape = self._block_with(kernels)
+        return run(x, self._noise[0], self._norms[0].weights, layout.rope, shape, layout.sequences)
+
+    def _block_with(self, kernels: Kernels) -> tuple[Callable[..., Tensor], BlockShape]:
+        """Return the function that computes a block, and its parameters."""
+        if kernels.block is None:
+            return self._block, self.shape._replace(kernels=kernels)
+        # A whole block's compiler fuses the small parts itself.
+        return kernels.block, self.shape._replace(kernels=DEFAULT._replace(attend=kernels.attend))
 
     def _check_caption(self, tokens: int) -> None:
         if tokens > self.max_tokens:
@@ -366,20 +329,24 @@ class FastTransformer:
         """Compute v = -net(x) for latents ``x`` (rows, 16, height, width); as in ComfyUI, denoised = x - sigma v."""
         hidden = self._embed(_patches(x, layout.grid))
         pads = self.module.x_pad_token.expand(layout.rows, layout.image_pads, -1)
-        shape = self.shape._replace(kernels=layout.kernels)
+        run, shape = self._block_with(layout.kernels)
         hidden = torch.cat([hidden, pads], 1)
         for weights, norms in zip(self._noise, modulation.blocks[: len(self._noise)], strict=True):
-            hidden = self._block(hidden, weights, norms.unbind(0), layout.image_rope, shape, WHOLE)
+            hidden = run(hidden, weights, norms.unbind(0), layout.image_rope, shape, WHOLE)
         hidden = _join(hidden, layout)
         for weights, norms in zip(self._main, modulation.blocks[len(self._noise) :], strict=True):
-            hidden = self._block(hidden, weights, norms.unbind(0), layout.rope, shape, layout.sequences)
+            hidden = run(hidden, weights, norms.unbind(0), layout.rope, shape, layout.sequences)
         hidden = _image_part(hidden, layout)
         hidden = F.layer_norm(hidden, hidden.shape[-1:], None, None, _FINAL_EPS) * modulation.final
         return -_unpatched(self._final.linear(hidden), x.shape, layout.grid)
 
 
 class StageEvaluation:
-    """Implements the Evaluation protocol: evaluates the transformer for a fixed latent size and prompts."""
+    """Implements the Evaluation protocol: evaluates the transformer for a fixed latent size and prompts.
+
+    From the second call on, the whole evaluation may be computed by a faster candidate, such as a CUDA graph. The first
+    one also initialises the device's libraries, which can't be done while a graph is captured.
+    """
 
     def __init__(
         self, transformer: FastTransformer, size: tuple[int, int], layout: _Layout, sigmas: Sequence[float]
@@ -390,6 +357,9 @@ class StageEvaluation:
         self._version = transformer.version
         announced = list(dict.fromkeys(sigmas))
         self._modulations = dict(zip(announced, transformer.modulations(announced), strict=True)) if announced else {}
+        self._called = False
+        self._streamed = transformer.streamed
+        self._step: Callable[..., Tensor] | None = None
 
     @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
@@ -404,7 +374,23 @@ class StageEvaluation:
             raise ValueError("the weights have changed since this stage was prepared; prepare it again")
         if sigma not in self._modulations:
             (self._modulations[sigma],) = self._transformer.modulations([sigma])
-        return self._transformer.velocity(x, self._modulations[sigma], self._layout)
+        inputs = (x, *self._modulations[sigma])
+        return self._fastest(inputs)(*inputs)
+
+    def _fastest(self, inputs: Sequence[Tensor]) -> Callable[..., Tensor]:
+        """Return the function that computes an evaluation; a graph is dropped once weights have left the device."""
+        streamed = self._transformer.streamed
+        if not self._called or streamed or streamed != self._streamed:
+            self._called, self._streamed, self._step = True, streamed, None
+            return self._plain
+        if self._step is None:
+            kernels = self._transformer.kernels
+            shape = _description(self._layout)
+            self._step = self._plain if kernels is None else kernels.step(shape, self._plain, inputs)
+        return self._step
+
+    def _plain(self, x: Tensor, blocks: Tensor, final: Tensor) -> Tensor:
+        return self._transformer.velocity(x, _Modulation(blocks, final), self._layout)
 
 
 def _description(layout: _Layout) -> str:

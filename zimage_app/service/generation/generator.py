@@ -30,7 +30,8 @@ from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.load.loader import LoadProgress, load_components
 from zimage_app.models.load.memory_plan import plan_memory
 from zimage_app.models.lora import LoraManager, ResolvedLora
-from zimage_app.models.networks.kernels import CANDIDATES, KernelChoice
+from zimage_app.models.networks.candidates import CANDIDATES
+from zimage_app.models.networks.kernels import KernelChoice
 from zimage_app.models.networks.transformer import FastTransformer
 from zimage_app.service.generation.kernel_memory import KernelMemory
 from zimage_app.service.generation.masks import fitted
