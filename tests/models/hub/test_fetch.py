@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+import httpx
 import pytest
 from huggingface_hub import constants
 
@@ -26,7 +28,8 @@ from zimage_app.models.find.model_yaml import hub_source
 from zimage_app.models.hub import receipt
 from zimage_app.models.hub.fetch import Meter, fetch, plan_fetch
 from zimage_app.models.hub.hosts import Host, HuggingFace, ModelScope
-from zimage_app.models.hub.transfer import Stopped
+from zimage_app.models.hub.listing import RepoFile
+from zimage_app.models.hub.transfer import Stopped, Task, Transfer
 
 ROOT = Path(__file__).parents[3]
 SHARD = SHARDS[0]
@@ -242,6 +245,65 @@ def test_a_fetch_can_be_stopped_while_nothing_comes(hub: FakeHub, models: Path) 
             fetch(plan_fetch(source(models), HuggingFace(hub.url), models, HASTY), tell, patience, stopped)
     finally:
         never.set()
+
+
+def test_a_connection_that_the_next_file_uses_already_is_hung_up_too(
+    hub: FakeHub, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is free for the next file before the thread of the last one has noted that it came to its end."""
+    host, never, waiting, noted = HuggingFace(hub.url), threading.Event(), threading.Event(), threading.Event()
+    listing = host.listing(REPO, HASTY)
+    sizes = {path: len(hub.repos[REPO][path]) for path in SHARDS}
+    hub.faults[SHARDS[1]] = [Fault(hold=never)]
+
+    def fsync(_: int) -> None:
+        """Keep the first file's thread here until the second file comes through the same connection."""
+        assert waiting.wait(20)
+
+    def moved(count: int) -> None:
+        if (models / "2.part").exists() and count:
+            waiting.set()
+
+    monkeypatch.setattr("zimage_app.models.hub.transfer.os.fsync", fsync)
+    stopped = threading.Event()
+    with httpx.Client(limits=httpx.Limits(max_connections=1), timeout=600) as client:
+        transfer = Transfer(client, HASTY, moved, stopped)
+
+        def task(number: int) -> Task:
+            path = SHARDS[number]
+            return Task(
+                file=RepoFile(path, sizes[path], None),
+                url=host.url(listing, path),
+                repo=REPO,
+                page="",
+                host="",
+                headers={},
+                target=models / f"{number + 1}",
+                part=models / f"{number + 1}.part",
+            )
+
+        def first() -> None:
+            transfer.fetch(task(0))
+            noted.set()
+
+        def second() -> None:
+            with suppress(Stopped):
+                transfer.fetch(task(1))
+
+        threads = [threading.Thread(target=run) for run in (first, second)]
+        threads[0].start()
+        while not (models / "1.part").exists():
+            time.sleep(0.01)
+        threads[1].start()
+        assert noted.wait(20)
+        stopped.set()
+        transfer.hang_up()
+        threads[1].join(20)
+        still_waiting = threads[1].is_alive()
+        never.set()
+        for thread in threads:
+            thread.join(20)
+    assert not still_waiting
 
 
 def test_two_at_once_do_not_get_in_each_others_way(hub: FakeHub, models: Path, home: Path) -> None:

@@ -62,11 +62,13 @@ class Transfer:
     moved: Callable[[int], None]
     """Called with the number of bytes received, or a negative number for discarded bytes."""
     stopped: threading.Event
-    _open: set[socket.socket] = field(default_factory=set)
+    _open: dict[Path, socket.socket] = field(default_factory=dict)
+    """Partial file -> the connection that it comes from. By file, because the next file may use a connection before the
+    one before has taken note of its own end."""
 
     def hang_up(self) -> None:
         """Shut down all open connections to wake the threads that wait for bytes. Call after ``stopped`` is set."""
-        for connection in tuple(self._open):
+        for connection in tuple(self._open.values()):
             with suppress(OSError):  # the connection may have ended meanwhile
                 connection.shutdown(socket.SHUT_RDWR)
 
@@ -122,12 +124,11 @@ class Transfer:
                     self.moved(-have)
                     task.part.unlink()
                     have, hasher = 0, _hasher(task.file)
-                connection = answer.extensions["network_stream"].get_extra_info("socket")
-                self._open.add(connection)
+                self._open[task.part] = answer.extensions["network_stream"].get_extra_info("socket")
                 try:
                     self._receive(answer, task, hasher, have)
                 finally:
-                    self._open.discard(connection)
+                    del self._open[task.part]
         task.part.touch()
         return task.file.checksum is None or hasher.hexdigest() == task.file.checksum.value
 
