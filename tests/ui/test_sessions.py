@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +63,27 @@ def test_a_session_holds_no_components(opened: tuple[Any, str]) -> None:
     built = page.default_config.blocks
     changed = [key for key, block in session.blocks_config.blocks.items() if built.get(key) is not block]
     assert len(changed) <= 1
+
+
+def test_an_idle_queue_is_looked_at_a_hundred_times_a_second_at_most(
+    opened: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradio itself looks a thousand times a second."""
+    page, _ = opened
+    waits: list[float] = []
+    enough = threading.Event()
+    waiting = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) > 5:
+            enough.set()
+        await waiting(seconds)
+
+    monkeypatch.setattr("gradio.queueing.asyncio.sleep", noted)
+    assert not page._queue.stopped
+    assert enough.wait(20)
+    assert min(waits) >= 0.01
 
 
 def test_visits_leave_nothing_behind(tmp_path: Path) -> None:
