@@ -10,8 +10,8 @@ gradients; on few cores that is faster than one process with many threads.
 
 Stage 1 learns to denoise pure noise. Stages 2 and 3 learn this too, but half of their batches start from their real
 input, the enlarged and re-noised latent of the previous stage (see :func:`handover`), made as imperfect as a sampled
-picture (see :meth:`Trainer.soften`). Part of stage 1's batches go from the model's own pictures to the drawn ones, too,
-so that the last steps of sampling mend what the first ones drew wrong, for example dented suns.
+picture (see :meth:`Trainer.soften`). With ``Recipe.mend``, part of stage 1's batches go from the model's own pictures to
+the drawn ones, too, so that the last steps of sampling mend what the first ones drew wrong, for example dented suns.
 
 Large pictures are expensive because every token attends to all others. Many of their batches therefore show the network
 only a quarter of the tokens (see :func:`sparse_tokens`) at high noise, where shapes and positions are determined: four
@@ -372,12 +372,14 @@ class Trainer:
     def soften(self, low: Tensor, batch: Batch, sparse: bool) -> Tensor:
         """Make a clean latent as imperfect as a latent handed over by the previous stage.
 
-        Half of the batches use the network's own version of it, a quarter blur and noise. Sparse batches, whose noise
-        hides most of it, skip the network, which would cost as much as the step.
+        Half of the batches use the network's own prediction from a noisy latent, a quarter blur and noise. Sparse
+        batches, whose noise hides most of it, skip the prediction, which would cost as much as the step.
         """
         kind = self.rng.random()
         if kind < 0.5 and not sparse:
-            return self.redrawn(low, batch)
+            sigma = uniform(len(low), 0.15, 0.75)
+            x = (1 - spread(sigma)) * low + spread(sigma) * torch.randn_like(low)
+            return x + spread(sigma) * self._predict(x, sigma, batch)
         if sparse or kind < 0.75:
             blurred = F.avg_pool2d(F.pad(low, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
             mixed = torch.lerp(low, blurred, spread(torch.rand(len(low))))
