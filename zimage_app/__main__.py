@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 
@@ -15,6 +16,7 @@ def run() -> int:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     if sys.argv[1:2] != [APP]:
         return main()
+    gc.disable()  # as in app.py
     from zimage_app.serve import main as serve  # imports Gradio, which takes seconds
 
     serve(sys.argv[2:])

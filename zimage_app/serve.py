@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import gc
 import io
 import locale
 import os
@@ -140,6 +141,8 @@ def _serve(studio: Studio, settings: Settings, port: int, config: MiddlewareConf
     share = settings.share and not on_space(os.environ)  # a Space has a public address already
     network: dict[str, Any] = {"server_name": settings.host, "server_port": port, "share": share}
     page = open_page(studio, settings.lang, config, mcp=settings.mcp, **network)
+    gc.freeze()  # what is here now stays; later collections need not look at it
+    gc.enable()
     if page.share_url:
         config.hosts.add(urlsplit(page.share_url).hostname or "")
     elif share:

@@ -10,8 +10,8 @@ gradients; on few cores that is faster than one process with many threads.
 
 Stage 1 learns to denoise pure noise. Stages 2 and 3 learn this too, but half of their batches start from their real
 input, the enlarged and re-noised latent of the previous stage (see :func:`handover`), made as imperfect as a sampled
-picture (see :meth:`Trainer.soften`). With ``Recipe.mend``, part of stage 1's batches go from the model's own pictures to
-the drawn ones, too, so that the last steps of sampling mend what the first ones drew wrong, for example dented suns.
+picture (see :meth:`Trainer.soften`). With ``Recipe.mend``, part of stage 1's batches go from the network's own pictures
+to the drawn ones, too, so that the last steps of sampling mend what the first ones drew wrong, for example dented suns.
 
 Large pictures are expensive because every token attends to all others. Many of their batches therefore show the network
 only a quarter of the tokens (see :func:`sparse_tokens`) at high noise, where shapes and positions are determined: four

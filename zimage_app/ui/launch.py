@@ -81,7 +81,8 @@ def start(
     ``network`` is passed to ``Blocks.launch``: server_name, server_port and share.
     """
     words = translations(studio.cards())
-    page = build_page(studio, words, default_language)
+    with _one_application():
+        page = build_page(studio, words, default_language)
     own_routes = [*routes, *page_routes(studio, default_language)]
     middleware = [
         *config.middleware(default_language),
@@ -123,6 +124,17 @@ def start(
     bound_sessions(page)
     config.gate.open()
     return page
+
+
+@contextmanager
+def _one_application() -> Iterator[None]:
+    """Build a page without the three applications that Gradio makes meanwhile; ``launch`` makes the one that serves."""
+    original = App.create_app
+    App.create_app = staticmethod(lambda *_, **__: None)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        App.create_app = staticmethod(original)  # type: ignore[method-assign]
 
 
 @asynccontextmanager
