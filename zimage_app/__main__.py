@@ -15,6 +15,7 @@ def run() -> int:
         if isinstance(stream, io.TextIOWrapper):  # otherwise a pipe on Windows can't encode Chinese
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     if sys.argv[1:2] != [APP]:
+        gc.set_threshold(50_000)  # as in app.py, but a long batch may leave garbage
         return main()
     gc.disable()  # as in app.py
     from zimage_app.serve import main as serve  # imports Gradio, which takes seconds
