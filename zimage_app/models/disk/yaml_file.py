@@ -25,6 +25,8 @@ _MAX_DEPTH = 50
 """Maximum nesting. PyYAML would take a minute to reject thousands of levels."""
 _MAX_BYTES = 64 * 2**10
 """Maximum size of a file in bytes; PyYAML parses about 200,000 bytes per second of dense YAML."""
+_MAX_REMEMBERED = 16 * 2**10
+"""Maximum length of a text whose nodes are remembered; they take about twenty times as much memory."""
 _MAX_TEXT = 1000
 """Maximum length of a title or a description in characters."""
 _MAX_SHOWN = 120
@@ -69,13 +71,16 @@ class _Loader(yaml.SafeLoader):
 _TOO_DEEP = Text("nested too deeply", "嵌套过深")
 
 
-@lru_cache(maxsize=256)
 def _parsed(text: str) -> yaml.Node | None:
-    """Parse a file's text. Remembered by content, because each page and picture looks all models up anew."""
+    """Parse a file's text."""
     if _depth(text) > _MAX_DEPTH:
         raise _Refused(None, _TOO_DEEP)
     root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     return root
+
+
+_remembered = lru_cache(maxsize=128)(_parsed)
+"""Short files are remembered by content, because each page and picture looks all models up anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class YamlReader:
             if len(data) > self.longest:
                 raise self.wrong_at(None, "the file is too long", "文件太长")
             text = data.decode("utf-8")
-            root = _parsed(text)
+            root = (_remembered if len(text) <= _MAX_REMEMBERED else _parsed)(text)
         except _Refused as error:
             raise self.wrong_at(error.mark, error.text.en, error.text.zh) from error
         except yaml.MarkedYAMLError as error:

@@ -165,15 +165,15 @@ class KernelChoice:
             self._chosen[shape] = self._build(names)
         return self._chosen[shape]
 
-    def step(self, shape: str, plain: Step, inputs: Sequence[Tensor]) -> Step:
-        """Return the function that computes evaluations of a shape: ``plain`` itself, or a faster version of it.
+    def step(self, shape: str, plain: Step, inputs: Sequence[Tensor]) -> Step | None:
+        """Return a faster version of ``plain``, which computes evaluations of a shape; None if there is none.
 
         Call ``kernels`` for the shape first, and ``plain`` once. ``inputs`` are those of the next evaluation.
         """
         candidates = [each for each in self._candidates if each.part == STEP]
         names = self._names.get(shape)
         if not candidates or names is None:
-            return plain
+            return None
         if STEP not in names:
             wanted = plain(*inputs)
             gains = {each.name: self._step_gain(each, plain, inputs, wanted) for each in candidates}
@@ -185,7 +185,7 @@ class KernelChoice:
                     return each.make(plain, inputs)
                 except Exception as error:  # noqa: BLE001  # as in _gain
                     log.warning("%s fails for this stage and is not used: %s", each.name, error)
-        return plain
+        return None
 
     def _measure(self, shape: str, trial: Callable[[Kernels], Tensor]) -> Mapping[str, str]:
         """Choose for one part after another, each beside what was chosen for the parts before it."""
