@@ -393,7 +393,7 @@ def test_two_processes_average_their_gradients_and_go_on_together(
         {
             "compiled": False,
             "layers": 1,
-            "muon_steps": 1,
+            "muon": False,
             "bfloat16": False,
             "warm_up": 2,
             "batch": {"176": 2, "336": 1, "672": 1},
@@ -560,7 +560,7 @@ def test_a_style_is_learnt_and_saved_as_diffusers_has_it() -> None:
     parts = load_parts(MODEL)
     before = {name: value.clone() for name, value in parts.transformer.state_dict().items()}
     trainer = StyleTrainer(parts, STYLES["demo-ink-wash"], scenes={176: 2, 336: 1, 672: 1})
-    trainer.run(2)
+    trainer.run(1)
     tensors = tensors_of(trainer.added)
     trainer.close()
     assert all(torch.equal(value, before[name]) for name, value in parts.transformer.state_dict().items())
