@@ -27,7 +27,7 @@ from zimage_app.web.refusal import refusal
 MAX_SESSIONS = 500
 MAX_ENDED = 16
 """Sessions of closed pages that are kept, in case only the connection was lost and comes back."""
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.02
 """Time between two looks of Gradio's idle queue for new calls."""
 SESSION_EVENTS = 16
 """Maximum calls of one session that wait, run or have unread results; the next three are per owner, address, in all."""
@@ -101,8 +101,10 @@ def bound_sessions(page: gr.Blocks) -> None:
     page.app.state_holder = sessions
     # Gradio recomputes a summary of all recorded events after each event; nothing here shows that summary.
     page._queue.ANALYTICS_MAX_EVENTS = 1
-    # Gradio looks for calls a thousand times a second, which keeps a processor a twentieth busy while nobody is there.
+    # Gradio looks for calls a thousand times a second, and a hundred times for its own progress bars, which this page
+    # doesn't have: that keeps a processor a twentieth busy while nobody is there.
     page._queue.sleep_when_free = max(page._queue.sleep_when_free, POLL_SECONDS)
+    page._queue.progress_update_sleep_when_free = 1.0
 
 
 class EventsMiddleware:
