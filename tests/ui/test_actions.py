@@ -122,6 +122,7 @@ def test_another_seed_variations_and_a_kept_composition(visit: Visit, scripted: 
     def new() -> GenerationRequest:
         """What was made since, after which the first picture is looked at again."""
         known.append(until(page, f"(known) => {newest}.then((ids) => ids.find((id) => !known.includes(id)))", known))
+        expect(page.locator(".big")).to_have_attribute("src", f"pictures/{known[-1]}.png")
         page.locator(f".strip [data-picture='{before.record.id}'] .thumb").click()
         expect(page.locator(".big")).to_have_attribute("src", f"pictures/{before.record.id}.png")
         picture = scripted.picture(known[-1])

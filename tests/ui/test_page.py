@@ -159,6 +159,7 @@ def test_reloading_the_page_shows_the_run_again(visit: Visit, scripted: QuickPag
 
 def test_pictures_asked_for_while_one_is_made_are_shown_in_turn(visit: Visit, scripted: QuickPageStudio) -> None:
     scripted.loading = threading.Event()
+    scripted.step_seconds = 0.1  # long enough to be seen
     page = visit()
     page.evaluate(
         """() => {

@@ -65,7 +65,7 @@ def test_a_session_holds_no_components(opened: tuple[Any, str]) -> None:
     assert len(changed) <= 1
 
 
-def test_an_idle_queue_is_looked_at_fifty_times_a_second_at_most(
+def test_an_idle_queue_is_looked_at_a_hundred_times_a_second_at_most(
     opened: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gradio itself looks a thousand times a second."""
@@ -83,7 +83,7 @@ def test_an_idle_queue_is_looked_at_fifty_times_a_second_at_most(
     monkeypatch.setattr("gradio.queueing.asyncio.sleep", noted)
     assert not page._queue.stopped
     assert enough.wait(20)
-    assert min(waits) >= 0.02
+    assert min(waits) >= 0.01
 
 
 def test_visits_leave_nothing_behind(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from zimage_app.web.refusal import refusal
 MAX_SESSIONS = 500
 MAX_ENDED = 16
 """Sessions of closed pages that are kept, in case only the connection was lost and comes back."""
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.01
 """Time between two looks of Gradio's idle queue for new calls."""
 SESSION_EVENTS = 16
 """Maximum calls of one session that wait, run or have unread results; the next three are per owner, address, in all."""
