@@ -416,7 +416,8 @@ class Trainer:
         self.losses[name].append(loss.item())
         if not sparse and self.recipe.sky_weight != 1:
             skies = self.corpus.skies(batch.indices, x.shape[-2], x.shape[-1]) * spread(sigma < SKY_SIGMA)
-            self.losses[f"{width} sky"].append(((errors * skies).sum() / (skies.sum() * 16).clamp_min(1)).item())
+            inside = (skies.sum() * errors.shape[1]).clamp_min(1)
+            self.losses[f"{width} sky"].append(((errors * skies).sum() / inside).item())
             loss = (errors * (1 + (self.recipe.sky_weight - 1) * skies)).mean()
         self.samples[width] += len(batch.indices)
         return loss
