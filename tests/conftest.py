@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+
+# Container images often switch bytecode files off; then each of the many programs that tests start would compile the
+# whole package again, and each worker all tests.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 
 # For this process and the programs that tests start: several at once with a thread for each processor would mostly
 # wait for each other.
@@ -15,6 +20,7 @@ import torch
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.models.tiny import write_tiny_model
 
+sys.dont_write_bytecode = False
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent

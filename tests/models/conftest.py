@@ -1,4 +1,4 @@
-"""One thread, and the model folder that several tests share."""
+"""The model folder that several tests share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from zimage_app.models.tiny import write_tiny_model
-
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,9 @@ def test_pictures_are_queued_moved_cancelled_and_paused_over_a_kill(visitor: Vis
         assert client.post("/api/queue/pause").json()["paused"] is True
         page = visitor(address)
         page.add_init_script("document.addEventListener('studio:settings', (event) => (window.told = event.detail))")
+        for stage in range(3):
+            page.locator(f"#stage-tab-{stage}").click()
+            set_number(page, f"stages-{stage}-steps", 1)
         for prompt in ("第一张", "第二张", "第三张"):
             ask(page, prompt)
         expect(page.locator(".bar .jobs")).to_have_text("⏸ 任务 3", timeout=PATIENCE)
