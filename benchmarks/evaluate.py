@@ -4,7 +4,7 @@ Both run alternately on the same random weights, so that other load slows both a
 ratios of neighbouring runs. With one CPU thread, that thread's CPU time is measured, which other processes affect less.
 
     python -m benchmarks.evaluate --quick
-    python -m benchmarks.evaluate --dim 768 --layers 8 --dtype bfloat16 --compile
+    python -m benchmarks.evaluate --dim 768 --layers 8 --dtype bfloat16 --device cuda --kernels
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from zimage_app.models.networks.candidates import CANDIDATES
+from zimage_app.models.networks.kernels import KernelChoice
 from zimage_app.models.networks.transformer import FastTransformer
 
 STAGES = ((28, 22), (54, 42), (108, 84))
@@ -36,6 +38,18 @@ _HEAD = {64: [16, 24, 24], 128: [32, 48, 48]}
 Forward = Callable[[], Tensor]
 
 
+class NothingKnown:
+    """A cache of kernel choices that is always empty, so that every run measures."""
+
+    def get(self, key: str) -> Mapping[str, str]:
+        """Return nothing."""
+        del key
+        return {}
+
+    def put(self, key: str, names: Mapping[str, str]) -> None:
+        """Forget the choice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table; times are medians in milliseconds."""
@@ -46,8 +60,8 @@ class Row:
     stock_ms: float
     fast_ms: float
     ratio: float
-    compiled_ms: float | None
-    compiled_ratio: float | None
+    chosen_ms: float | None
+    chosen_ratio: float | None
     error: float
     """Relative L2 distance of the fast result from the stock one."""
 
@@ -112,7 +126,7 @@ def measure(forwards: Sequence[Forward], repeats: int, threads: int) -> list[lis
 
 
 def compare(size: tuple[int, int], lengths: tuple[int, ...], models: Sequence[Any], options: argparse.Namespace) -> Row:
-    """Time the models ``(stock, fast[, compiled])`` at one size; raises RuntimeError if their results differ."""
+    """Time the models ``(stock, fast[, with chosen kernels])`` at one size; raises RuntimeError if results differ."""
     stock, *others = models
     dtype = getattr(torch, options.dtype)
     x = torch.randn(len(lengths), 16, *size, dtype=dtype, device=options.device)
@@ -125,26 +139,26 @@ def compare(size: tuple[int, int], lengths: tuple[int, ...], models: Sequence[An
     stock_ms, *fast_ms = measure(forwards, options.repeats, options.threads)
     ratios = [statistics.median(a / b for a, b in zip(stock_ms, found, strict=True)) for found in fast_ms]
     medians = [statistics.median(found) for found in fast_ms]
-    compiled = len(fast_ms) > 1
+    chosen = len(fast_ms) > 1
     return Row(
         *size,
         captions=lengths,
         stock_ms=round(statistics.median(stock_ms), 2),
         fast_ms=round(medians[0], 2),
         ratio=round(ratios[0], 3),
-        compiled_ms=round(medians[1], 2) if compiled else None,
-        compiled_ratio=round(ratios[1], 3) if compiled else None,
+        chosen_ms=round(medians[1], 2) if chosen else None,
+        chosen_ratio=round(ratios[1], 3) if chosen else None,
         error=error,
     )
 
 
 def line(row: Row) -> str:
     """Format a row as text."""
-    compiled = ("-", "-") if row.compiled_ms is None else (f"{row.compiled_ms:.1f}", f"{row.compiled_ratio:.2f}")
+    chosen = ("-", "-") if row.chosen_ms is None else (f"{row.chosen_ms:.1f}", f"{row.chosen_ratio:.2f}")
     captions = "+".join(str(length) for length in row.captions)
     return (
         f"{row.height:>3}x{row.width:<4} {captions:>8} {row.stock_ms:>9.1f} {row.fast_ms:>9.1f} {row.ratio:>11.2f}"
-        f" {compiled[0]:>12} {compiled[1]:>15} {row.error:>7.1e}\n"
+        f" {chosen[0]:>12} {chosen[1]:>15} {row.error:>7.1e}\n"
     )
 
 
@@ -158,7 +172,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--repeats", type=int, default=7, help="rounds that count (default 7)")
-    parser.add_argument("--compile", action="store_true", help="also time the fast forward with compiled blocks")
+    parser.add_argument("--kernels", action="store_true", help="also time it with the kernels that are quicker here")
     parser.add_argument("--quick", action="store_true", help="a small model and few rounds: about 20 s")
     options = parser.parse_args(words)
     if options.quick:
@@ -172,12 +186,12 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     fast = FastTransformer(build(options))
     models = [build(options), fast]
-    if options.compile:
-        compiled = FastTransformer(build(options))
-        compiled.compile_blocks()
-        models.append(compiled)
+    if options.kernels:
+        chosen = FastTransformer(build(options))
+        chosen.kernels = KernelChoice(chosen.device, chosen.dtype, NothingKnown(), CANDIDATES)
+        models.append(chosen)
     rows = []
-    sys.stdout.write("latent   captions  stock ms   fast ms  stock/fast  compiled ms  stock/compiled   error\n")
+    sys.stdout.write("latent   captions  stock ms   fast ms  stock/fast    chosen ms    stock/chosen   error\n")
     with torch.inference_mode():
         for size in STAGES:
             for lengths in CAPTIONS:

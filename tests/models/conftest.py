@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from zimage_app.models.tiny import write_tiny_model
 
@@ -14,9 +13,3 @@ from zimage_app.models.tiny import write_tiny_model
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole model folder; never to be written to."""
     return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def fresh_compiler() -> None:
-    """torch.compile as in a new process: what other tests compiled counts against the same limit of programs."""
-    torch.compiler.reset()

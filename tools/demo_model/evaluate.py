@@ -32,6 +32,7 @@ from tools.demo_model.render import SIZES, render
 from tools.demo_model.scene import sample_scene
 from zimage_app import GenerationRequest, Generator, Stage, load_generator
 from zimage_app.domain.request import REFERENCE_STAGES
+from zimage_app.domain.sizes import size_from, sized
 
 PROMPTS = Path("tests/data/demo_prompts.json")
 COLUMNS = 10
@@ -159,6 +160,8 @@ class Setup:
     """Whether to use the reference workflow instead of the model's preset."""
     stages: int
     """Number of first stages to run."""
+    size: str
+    """Size or ratio of the last stage, as in 864x672; empty for the preset's own."""
     threads: int
 
 
@@ -167,6 +170,8 @@ def evaluation_of(setup: Setup) -> Evaluation:
     torch.set_num_threads(setup.threads)
     generator = load_generator(setup.model)
     stages = REFERENCE_STAGES if setup.reference else generator.card.stages or REFERENCE_STAGES
+    if setup.size:
+        stages = sized(stages, *size_from(setup.size, stages))
     return Evaluation(generator, stages[: setup.stages], load_or_fit(setup.probe))
 
 
@@ -187,10 +192,13 @@ def judge_all(setup: Setup, prompts: list[Wanted], processes: int) -> list[Judge
 
 def contact_sheet(images: list[Image.Image]) -> Image.Image:
     """Arrange the pictures in rows, left to right."""
-    width, height = THUMBNAIL
+    width = THUMBNAIL[0]
+    height = round(images[0].height * width / images[0].width)
     sheet = Image.new("RGB", (COLUMNS * width, -(-len(images) // COLUMNS) * height), "white")
     for i, image in enumerate(images):
-        sheet.paste(image.resize(THUMBNAIL, Image.Resampling.LANCZOS), (i % COLUMNS * width, i // COLUMNS * height))
+        sheet.paste(
+            image.resize((width, height), Image.Resampling.LANCZOS), (i % COLUMNS * width, i // COLUMNS * height)
+        )
     return sheet
 
 
@@ -230,6 +238,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures and the report")
     parser.add_argument("--reference", action="store_true", help="the reference workflow instead of the model's preset")
     parser.add_argument("--stages", type=int, default=3, help="run only so many of the first stages")
+    parser.add_argument("--size", default="", help="another size or ratio, as in 864x672; the probe only knows 3:4")
     parser.add_argument("--count", type=int, help="take only so many of the prompts")
     parser.add_argument("--probe-scenes", type=int, default=FIT_SCENES, help="scenes to train a missing probe on")
     parser.add_argument("--processes", type=int, default=2, help="processes that draw side by side, one thread each")
@@ -243,7 +252,7 @@ def main() -> None:
     drawn = {name: round(100 * share, 1) for name, share in accuracy(probe, draw(600, DRAWN_SEED)).items()}
     through_vae = probe_through_vae(probe, Path(args.model) / "vae")
     log.info("probe on drawn scenes: %s\nthrough the VAE: %s", drawn, through_vae)
-    setup = Setup(args.model, args.probe, args.reference, args.stages, threads=1)
+    setup = Setup(args.model, args.probe, args.reference, args.stages, args.size, threads=1)
     judged = judge_all(setup, read_prompts(args.prompts)[: args.count], args.processes)
     evaluation = evaluation_of(dataclasses.replace(setup, threads=args.processes))
     found = {"probe on drawn scenes": drawn, "probe through the VAE": through_vae, **report(evaluation, judged)}

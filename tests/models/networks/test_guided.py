@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.models.networks.choices import compiled_blocks
 from tests.models.stock import golden_module, normal, rel
 from zimage_app.engine.guidance.nag import Extrapolation
 from zimage_app.models.components import AttentionGuidance
@@ -65,11 +66,10 @@ def test_factors_of_one_change_nothing_and_of_minus_one_something(fast: FastTran
     assert rel(negated, plain) > 0.01
 
 
-@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_and_with_weights_at_home_it_is_the_same(fast: FastTransformer) -> None:
     other = FastTransformer(golden_module())
     assert other.offload()
-    other.compile_blocks(backend="eager", fullgraph=True)
+    other.kernels = compiled_blocks()
     assert rel(guided(other, others=(60,)), guided(fast, others=(60,))) < 1e-6
 
 

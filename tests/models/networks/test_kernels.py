@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.models.networks.choices import InMemory
 from tests.models.stock import golden_module, normal, rel
 from zimage_app.models.networks.block import block
 from zimage_app.models.networks.candidates import CANDIDATES, kitchen_norm_rope
@@ -19,21 +20,6 @@ from zimage_app.models.networks.kernels import DEFAULT, STEP, Candidate, KernelC
 from zimage_app.models.networks.transformer import FastTransformer
 
 CPU = torch.device("cpu")
-
-
-class InMemory:
-    """What was chosen, in a dictionary."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, Mapping[str, str]] = {}
-
-    def get(self, key: str) -> Mapping[str, str]:
-        """See ``ChoiceCache``."""
-        return self.kept.get(key, {})
-
-    def put(self, key: str, names: Mapping[str, str]) -> None:
-        """See ``ChoiceCache``."""
-        self.kept[key] = names
 
 
 class Played:

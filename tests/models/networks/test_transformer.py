@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.models.networks.choices import compiled_blocks
 from tests.models.stock import golden_module, normal, rel, stock_velocity
 from zimage_app.domain.errors import RequestError
 from zimage_app.models.components import AttentionGuidance
@@ -263,10 +264,9 @@ def test_an_evaluation_never_waits_for_the_device(fast: FastTransformer, lengths
     assert not operations.names & {"_local_scalar_dense", "nonzero", "item", "arange", "tensor", "lift_fresh"}
 
 
-@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_blocks_give_the_same(stock: Any) -> None:
     fast = FastTransformer(golden_module())
-    fast.compile_blocks(backend="eager", fullgraph=True)
+    fast.kernels = compiled_blocks()
     x, features = normal(2, 16, 12, 10), captions([20, 40])
     assert rel(velocity(fast, x, 0.5, features), stock_velocity(stock, x, 0.5, features)) < TOLERANCE
 

@@ -130,7 +130,6 @@ class FastTransformer:
         self._context_norms = [_norms(item) for item in self.module.context_refiner]
         self._norms = [_norms(item) for item in (*self.module.noise_refiner, *self.module.layers)]
         self._addresses = _addresses(module)
-        self._block: Callable[..., Tensor] = block
 
     def _blocks(self, layers: nn.ModuleList, join: Callable[[BlockWeights], BlockWeights]) -> Blocks[BlockWeights]:
         return Blocks([_weights(item) for item in layers], self.device, join)
@@ -180,10 +179,6 @@ class FastTransformer:
         finally:
             self._addresses = _addresses(self.module)
 
-    def compile_blocks(self, **options: Any) -> None:
-        """Compile the block, which all layers use, with torch.compile and its ``options``."""
-        self._block = torch.compile(block, **options)
-
     @torch.no_grad()
     def prompt(self, features: Tensor, value_scale: Tensor | None = None) -> Prompt:
         """Convert text features (tokens, channels) to refined caption tokens.
@@ -203,7 +198,7 @@ class FastTransformer:
         scale = None if value_scale is None else F.pad(value_scale.to(self.device, self.dtype), (0, pads), value=1.0)
         sequences = WHOLE if scale is None else Sequences(value_scale=scale[None, :, None, None])
         for weights, norms in zip(self._context, self._context_norms, strict=True):
-            hidden = self._block(hidden, weights, norms.weights, rope, self.shape, sequences)
+            hidden = block(hidden, weights, norms.weights, rope, self.shape, sequences)
         return Prompt(hidden[0], tokens, self.version, scale)
 
     @torch.no_grad()
@@ -239,7 +234,7 @@ class FastTransformer:
     def _block_with(self, kernels: Kernels) -> tuple[Callable[..., Tensor], BlockShape]:
         """Return the function that computes a block, and its parameters."""
         if kernels.block is None:
-            return self._block, self.shape._replace(kernels=kernels)
+            return block, self.shape._replace(kernels=kernels)
         # A whole block's compiler fuses the small parts itself.
         return kernels.block, self.shape._replace(kernels=DEFAULT._replace(attend=kernels.attend))
 
