@@ -8,6 +8,7 @@ width; raggedness the standard deviation of the radius, in percent of it. ``--ou
 """
 
 import argparse
+import itertools
 import json
 import logging
 import random
@@ -150,17 +151,19 @@ PROMPTS: tuple[tuple[str, Sky], ...] = (
 )
 
 
-def sampled(generator: Generator, stages: Sequence[Stage], out: Path | None) -> dict[str, list[Disc | None]]:
+def sampled(
+    generator: Generator, stages: Sequence[Stage], seeds: int, out: Path | None
+) -> dict[str, list[Disc | None]]:
     """Measure the discs of the prompts' pictures after each stage; save the pictures in a folder."""
     found: dict[str, list[Disc | None]] = defaultdict(list)
-    for number, (prompt, sky) in enumerate(PROMPTS, 1):
-        request = GenerationRequest(prompt=prompt, seed=500 + number, stages=tuple(stages))
-        for event in generator.stream(request):
+    for (number, (prompt, sky)), turn in itertools.product(enumerate(PROMPTS, 1), range(seeds)):
+        seed = 500 + number + 1000 * turn
+        for event in generator.stream(GenerationRequest(prompt=prompt, seed=seed, stages=tuple(stages))):
             if isinstance(event, StageDone):
                 image = Image.fromarray(event.picture)
-                found[f"stage {event.stage.number}"].append(measured(image, sky))
+                found[f"stage {event.stage.number + 1}"].append(measured(image, sky))
                 if out is not None:
-                    image.save(out / f"{number:02d}-{event.stage.number}.png")
+                    image.save(out / f"{seed:04d}-{event.stage.number + 1}.png")
     return dict(found)
 
 
@@ -179,6 +182,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="models/demo", help="folder of the model")
     parser.add_argument("--out", type=Path, help="folder for the pictures")
     parser.add_argument("--reference", action="store_true", help="the reference workflow instead of the model's preset")
+    parser.add_argument("--seeds", type=int, default=4, help="pictures of each of the ten prompts")
     parser.add_argument("--drawn", type=int, default=DRAWN, help="drawn scenes to compare with")
     return parser.parse_args()
 
@@ -199,7 +203,7 @@ def main() -> None:
     stages = REFERENCE_STAGES if args.reference else generator.card.stages or REFERENCE_STAGES
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
-    rows |= {name: summary(discs) for name, discs in sampled(generator, stages, args.out).items()}
+    rows |= {name: summary(discs) for name, discs in sampled(generator, stages, args.seeds, args.out).items()}
     for name, row in rows.items():
         log.info("%-22s %s", name, "  ".join(f"{key} {value:g}" for key, value in row.items()))
     log.info("%s", json.dumps(rows))
