@@ -30,6 +30,8 @@ LARGEST = 1120
 QUALITY = 72
 """JPEG quality: text stays sharp, and all files together take a few hundred kB."""
 WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""Commands that are tried in this order; without one of them, Playwright's own browser is used."""
 DONE = 600_000
 """Timeout for a picture in milliseconds, enough for a slow CPU."""
 
@@ -60,7 +62,7 @@ def main() -> None:
         studio.start()
         port = choose_port("127.0.0.1", None)
         page = open_page(studio, "auto", MiddlewareConfig(), server_name="127.0.0.1", server_port=port)
-        path = shutil.which("chromium") or shutil.which("google-chrome")
+        path = next(filter(None, map(shutil.which, BROWSERS)), None)
         browser = tool.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         for look in LOOKS:
             _keep_views(_visit(browser, look, f"http://127.0.0.1:{port}/"), look)
