@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from PIL import Image
 from transformers import AutoTokenizer, Qwen3Model
 
-from tools.demo_model import lora, model
+from tools.demo_model import edges, lora, model
 from tools.demo_model.canvas import Canvas, rgb
 from tools.demo_model.captions import (
     LANGS,
@@ -56,6 +56,7 @@ from tools.demo_model.vae import build_vae, psnr, set_encoder
 from tools.demo_model.vocabulary import THINGS, vocabulary
 from zimage_app.domain.request import MAX_PROMPT
 from zimage_app.models.find.card_file import read_card
+from zimage_app.service.generation.generator import load_generator
 from zimage_app.service.library.loras import LoraLibrary
 
 ROOT = Path(__file__).parents[2]
@@ -637,6 +638,16 @@ def test_the_card_gives_a_preset_of_the_reference_sizes() -> None:
     assert len(card.examples) == 6
     assert all(len(example) < MAX_PROMPT for example in card.examples)
     assert math.isclose(card.stages[0].denoise, 1.0)
+
+
+def test_the_shipped_model_draws_round_suns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After stage 1, which gives them their shape; samplers that keep part of the noise give these five 2.4."""
+    monkeypatch.setattr(edges, "PROMPTS", edges.PROMPTS[:5])
+    generator = load_generator(str(MODEL))
+    found = edges.sampled(generator, generator.card.stages[:1], 1, None)
+    discs = found["stage 1"]
+    assert len(discs) == 5
+    assert edges.summary(discs)["raggedness"] < 2.2
 
 
 def test_the_shipped_model_understands_both_languages(tokenizer: Any) -> None:
