@@ -20,7 +20,7 @@ import torch
 from zimage_app.domain.request import GenerationRequest, Stage
 from zimage_app.models.tiny import write_tiny_model
 
-sys.dont_write_bytecode = False
+sys.dont_write_bytecode = False  # this process has read the variable before
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent

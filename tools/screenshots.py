@@ -6,7 +6,6 @@ Every view in Chinese and English, light and dark, on desktop and phone; takes a
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tools.chromium import launch  # noqa: E402
 from zimage_app.serve import open_page  # noqa: E402
 from zimage_app.service.setup.config import StudioConfig  # noqa: E402
 from zimage_app.service.setup.network import choose_port  # noqa: E402
@@ -30,8 +30,6 @@ LARGEST = 1120
 QUALITY = 72
 """JPEG quality: text stays sharp, and all files together take a few hundred kB."""
 WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-"""Commands that are tried in this order; without one of them, Playwright's own browser is used."""
 DONE = 600_000
 """Timeout for a picture in milliseconds, enough for a slow CPU."""
 
@@ -62,8 +60,7 @@ def main() -> None:
         studio.start()
         port = choose_port("127.0.0.1", None)
         page = open_page(studio, "auto", MiddlewareConfig(), server_name="127.0.0.1", server_port=port)
-        path = next(filter(None, map(shutil.which, BROWSERS)), None)
-        browser = tool.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        browser = launch(tool)
         for look in LOOKS:
             _keep_views(_visit(browser, look, f"http://127.0.0.1:{port}/"), look)
         browser.close()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,12 +11,10 @@ from playwright.sync_api import Browser, Dialog, Error, Page, Playwright, Reques
 
 from tests.ports import free_port
 from tests.ui.doubles import QuickPageStudio
+from tools.chromium import launch
 from zimage_app.serve import open_page
 from zimage_app.service.studio import Studio
 from zimage_app.web.middleware import MiddlewareConfig
-
-CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 expect.set_options(timeout=20_000)
 
@@ -46,29 +41,9 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    browser = _first_that_starts(playwright)
+    browser = launch(playwright)
     yield browser
     browser.close()
-
-
-def _first_that_starts(playwright: Playwright) -> Browser:
-    """Launch an installed Chromium, Chrome or Edge, or else Playwright's own, downloaded if necessary."""
-    path = next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
-    ways: list[dict[str, Any]] = [{"executable_path": path}] if path else []
-    ways += [{"channel": "chrome"}, {"channel": "msedge"}, {}]
-    reasons: list[str] = []
-    for fetched in (False, True):
-        if fetched:
-            subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
-        for way in ways:
-            try:
-                return playwright.chromium.launch(args=CHROMIUM_FLAGS, **way)
-            except Error as error:
-                reasons.append(error.message.splitlines()[0])
-    pytest.fail(
-        "The browser tests need Chromium: `apt-get install chromium-headless-shell` or"
-        " `python -m playwright install chromium`. " + "; ".join(reasons)
-    )
 
 
 @pytest.fixture(scope="session")

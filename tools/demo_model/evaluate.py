@@ -238,7 +238,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures and the report")
     parser.add_argument("--reference", action="store_true", help="the reference workflow instead of the model's preset")
     parser.add_argument("--stages", type=int, default=3, help="run only so many of the first stages")
-    parser.add_argument("--size", default="", help="another size or ratio, as in 864x672; the probe only knows 3:4")
+    parser.add_argument("--size", default="", help="another size or ratio, as in 864x672; the probe only knows 7:9")
     parser.add_argument("--count", type=int, help="take only so many of the prompts")
     parser.add_argument("--probe-scenes", type=int, default=FIT_SCENES, help="scenes to train a missing probe on")
     parser.add_argument("--processes", type=int, default=2, help="processes that draw side by side, one thread each")
