@@ -255,7 +255,6 @@ def test_a_run_that_was_stopped_at_once_has_nothing_to_keep(visit: Visit, script
     ask(page, "马上停")
     expect_state(page, "loading")
     page.locator("#stop").click()
-    scripted.loading.set()
     expect_state(page, "cancelled")
     expect(page.locator(".canvas .message")).to_have_text("已停止，没有已完成的阶段。")
     expect(row_of(page)).to_be_hidden()
