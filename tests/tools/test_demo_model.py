@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from PIL import Image
 from transformers import AutoTokenizer, Qwen3Model
 
 from tools.demo_model import edges, lora, model
-from tools.demo_model.canvas import Canvas, rgb
+from tools.demo_model.canvas import FRAME_ASPECT, Canvas, rgb
 from tools.demo_model.captions import (
     LANGS,
     WORDS,
@@ -32,7 +33,7 @@ from tools.demo_model.captions import (
     unwanted_caption,
 )
 from tools.demo_model.edges import Sky, drawn_scenes, measured, sky_of
-from tools.demo_model.latents import Latents, encode, linear_encoder, to_tensor, training_scenes
+from tools.demo_model.latents import Latents, encode, file_of, linear_encoder, to_tensor, training_scenes
 from tools.demo_model.lora import StyleTrainer, load_parts, tensors_of
 from tools.demo_model.make import Effort, Stage, plan, run_stage
 from tools.demo_model.model import (
@@ -48,13 +49,14 @@ from tools.demo_model.model import (
 )
 from tools.demo_model.probes import ANSWERS, Probe, accuracy, disturb, draw, fit_probe, frechet_distance, truth
 from tools.demo_model.prompts import FREE_FRAMES, evaluation_prompts, read_prompts
-from tools.demo_model.render import CELESTIAL_RADIUS, CELESTIAL_X, CELESTIAL_Y, PLAIN, SIZES, render
+from tools.demo_model.render import CELESTIAL_RADIUS, CELESTIAL_X, CELESTIAL_Y, PLAIN, SHAPES, SIZES, render
 from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, KINDS_ON, TIMES, Scene, is_held_out
 from tools.demo_model.styles import STYLES, WINTER
 from tools.demo_model.train import Corpus, Peers, Recipe, Trainer, handover, main, sparse_tokens
 from tools.demo_model.vae import build_vae, psnr, set_encoder
 from tools.demo_model.vocabulary import THINGS, vocabulary
-from zimage_app.domain.request import MAX_PROMPT
+from zimage_app.domain.request import MAX_PROMPT, REFERENCE_STAGES
+from zimage_app.domain.sizes import size_from, sized
 from zimage_app.models.find.card_file import read_card
 from zimage_app.service.generation.generator import load_generator
 from zimage_app.service.library.loras import LoraLibrary
@@ -81,6 +83,19 @@ RED_BOAT = Scene(
     clouds=True,
     birds=True,
     stars="none",
+)
+MOON_AND_BALLOON = replace(
+    RED_BOAT,
+    time="night",
+    ground="meadow",
+    kind="balloon",
+    celestial="full moon",
+    celestial_colour="white",
+    mountains=None,
+    tree=None,
+    clouds=False,
+    birds=False,
+    stars="many",
 )
 
 
@@ -128,6 +143,43 @@ def test_the_three_sizes_show_the_same_picture(number: int) -> None:
         assert difference < 2.5, "grey levels between sizes"
 
 
+@pytest.mark.parametrize("ratio", SHAPES)
+def test_shapes_are_those_that_the_app_makes_of_a_ratio(ratio: str) -> None:
+    stages = sized(REFERENCE_STAGES, *size_from(ratio, REFERENCE_STAGES))
+    assert tuple((stage.width, stage.height) for stage in stages) == SHAPES[ratio]
+
+
+@pytest.mark.parametrize("ratio", [ratio for ratio in SHAPES if ratio != "7:9"])
+@pytest.mark.parametrize("number", range(2))
+def test_things_keep_their_places_and_proportions_in_other_shapes(ratio: str, number: int) -> None:
+    """A white moon and a red balloon: same proportions of their boxes, and middles at the same shares of the sides."""
+    scene = replace(MOON_AND_BALLOON, side=("left", "right")[number], celestial_side=("right", "left")[number])
+    usual, other = (np.asarray(render(scene, number, SHAPES[each][2]), dtype=int) for each in ("7:9", ratio))
+    for colour in ("red", "white"):
+        (x, y, aspect), (other_x, other_y, other_aspect) = (_box(picture, colour) for picture in (usual, other))
+        assert other_aspect == pytest.approx(aspect, rel=0.03), colour
+        assert (other_x, other_y) == pytest.approx((x, y), abs=0.06), colour
+
+
+def _box(picture: npt.NDArray[np.int_], colour: str) -> tuple[float, float, float]:
+    """Return the middle of a colour's pixels, as shares of width and height, and their box's width / height."""
+    red, green, blue = (picture[..., channel] for channel in range(3))
+    found = (red > 120) & (green < 80) if colour == "red" else (red > 225) & (green > 225) & (blue > 240)
+    ys, xs = np.nonzero(found)
+    box = np.ptp(xs) + 1, np.ptp(ys) + 1
+    return (xs.min() + box[0] / 2) / picture.shape[1], (ys.min() + box[1] / 2) / picture.shape[0], box[0] / box[1]
+
+
+@pytest.mark.parametrize("ratio", SHAPES)
+def test_waves_reach_from_edge_to_edge(ratio: str) -> None:
+    scene = replace(RED_BOAT, ground="sea", kind=None, celestial=None, tree=None, time="day")
+    picture = np.asarray(render(scene, 3, SHAPES[ratio][1]), dtype=int)
+    water = picture[int(picture.shape[0] * 0.62) : int(picture.shape[0] * 0.75)]
+    left, right = (np.abs(np.diff(part, axis=1)).mean() for part in np.array_split(water, 4, axis=1)[::3])
+    assert left > 0.5
+    assert right == pytest.approx(left, rel=0.35)
+
+
 def test_the_main_thing_has_its_colour_and_side() -> None:
     pixels = np.asarray(render(RED_BOAT, 5, SIZES[0]), dtype=int)
     hull = (pixels[..., 0] > 140) & (pixels[..., 1] < 90) & (pixels[..., 2] < 90)
@@ -137,8 +189,8 @@ def test_the_main_thing_has_its_colour_and_side() -> None:
 
 
 def test_a_probe_learns_to_tell_what_is_drawn() -> None:
-    probe = fit_probe(200, epochs=6)
-    right = accuracy(probe, draw(60, 5))
+    probe = fit_probe("7:9", 200, epochs=6)
+    right = accuracy(probe, draw(60, 5, "7:9"))
     assert set(right) == set(ANSWERS)
     assert right["time"] >= 0.85
     assert right["ground"] >= 0.6, "a guess is right in a fifth"
@@ -152,7 +204,7 @@ def test_a_probe_has_an_answer_for_everything_in_a_scene() -> None:
 
 
 def test_disturbed_pictures_keep_their_size_and_differ() -> None:
-    pictures = draw(3, 6).pictures.float() / 127.5 - 1
+    pictures = draw(3, 6, "9:7").pictures.float() / 127.5 - 1
     disturbed = disturb(pictures, torch.Generator().manual_seed(0))
     assert disturbed.shape == pictures.shape
     assert 0.01 < (disturbed - pictures).abs().mean() < 0.4
@@ -183,7 +235,7 @@ def test_a_dented_sun_is_as_ragged_as_it_was_drawn() -> None:
     for step in range(360):
         angle = math.radians(step)
         radius = CELESTIAL_RADIUS * (1 + 0.08 * math.cos(3 * angle))
-        outline.append((x + radius * math.cos(angle), y + radius * math.sin(angle) * canvas.aspect))
+        outline.append((x + radius * math.cos(angle), y + radius * math.sin(angle) * FRAME_ASPECT))
     canvas.polygon(outline, rgb("#ffd23f"))
     disc = measured(canvas.finish(), Sky("sun", "yellow", "right", "day"))
     assert disc is not None
@@ -336,14 +388,15 @@ def test_a_new_vae_encodes_by_patch_components() -> None:
 
 
 class ToyCorpus(Corpus):
-    """All scenes have one latent, at every size the same but for the size: easy to learn."""
+    """All scenes have one latent, at every size and in every shape the same but for the size: easy to learn."""
 
     def __init__(self, tokenizer: Any) -> None:
         one = torch.randn(1, 16, 4, 4, generator=torch.Generator().manual_seed(1)).half()
         small = one.expand(24, -1, -1, -1)
-        latents: dict[int, Latents] = {}
+        latents: dict[int, dict[str, Latents]] = {}
         for width, factor in ((176, 1), (336, 2), (672, 4)):
-            latents[width] = F.interpolate(small, scale_factor=factor, mode="nearest-exact").numpy()
+            one_size = F.interpolate(small, scale_factor=factor, mode="nearest-exact").numpy()
+            latents[width] = dict.fromkeys(SHAPES, one_size)
         super().__init__(latents, training_scenes(24), tokenizer)
 
 
@@ -355,7 +408,7 @@ def toy_recipe(steps: int) -> Recipe:
 
 def test_training_lowers_the_loss(tokenizer: Any, tmp_path: Path) -> None:
     trainer = Trainer(ToyCorpus(tokenizer), toy_recipe(40), tmp_path)
-    for _ in range(20):
+    for _ in range(30):
         trainer.train_step()
     losses = trainer.losses["176"]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
@@ -394,8 +447,9 @@ def test_two_processes_average_their_gradients_and_go_on_together(
 ) -> None:
     """Saving compares their weights, which must not drift apart; a start beside a checkpoint must go on with it."""
     corpus = ToyCorpus(tokenizer)
-    for width, values in corpus.latents.items():
-        np.save(tmp_path / f"latents_{width}.npy", values)
+    for stage, by_ratio in enumerate(corpus.latents.values()):
+        for ratio, values in by_ratio.items():
+            np.save(file_of(tmp_path, SHAPES[ratio][stage]), values)
     out = tmp_path / "run"
     begun = Trainer(corpus, toy_recipe(3), out, AbsentPeer())
     begun.train_step()
@@ -477,37 +531,6 @@ def test_other_networks_weights_are_refused(tokenizer: Any, tmp_path: Path) -> N
     trainer = Trainer(ToyCorpus(tokenizer), toy_recipe(1), tmp_path)
     with pytest.raises(ValueError, match="other networks"):
         trainer.load_weights({"transformer.x_pad_token": torch.zeros(1, 192)})
-
-
-def test_the_skies_of_suns_and_moons_hold_their_paint(tokenizer: Any) -> None:
-    """The square whose loss is weighted contains all that a drawn sun or moon adds to the picture."""
-    corpus = ToyCorpus(tokenizer)
-    number, scene = next((i, scene) for i, scene in enumerate(corpus.scenes) if scene.celestial is not None)
-    without = next(i for i, scene in enumerate(corpus.scenes) if scene.celestial is None)
-    masks = corpus.skies([number, without], 28, 22)
-    width, height = SIZES[0]
-    bare = replace(scene, celestial=None)
-    pictures = [np.asarray(render(each, number, SIZES[0]), dtype=np.float32) for each in (scene, bare)]
-    added = torch.from_numpy(np.abs(pictures[0] - pictures[1]).max(-1) > 60)[: height // 2]
-    covered = F.interpolate(masks[:1], size=(height, width), mode="nearest-exact")[0, 0, : height // 2] > 0
-    assert added.any()
-    assert (added & ~covered).sum() == 0
-    assert masks[0].mean() < 0.25
-    assert masks[1].sum() == 0
-
-
-def test_training_can_start_from_the_models_own_pictures(tokenizer: Any, tmp_path: Path) -> None:
-    recipe = replace(toy_recipe(2), mend=1.0, sky_weight=5.0)
-    trainer = Trainer(ToyCorpus(tokenizer), recipe, tmp_path)
-    batch = trainer.corpus.batch(176, 4, trainer.rng)
-    clean = trainer.corpus.latent(176, batch.indices)
-    own = trainer.redrawn(clean, batch)
-    assert own.shape == clean.shape
-    assert not torch.equal(own, clean)
-    trainer.train_step()
-    assert "176" not in trainer.losses
-    assert len(trainer.losses["176 mended"]) == len(trainer.losses["176 sky"]) == 1
-    assert len(trainer.optimisers) == 1
 
 
 def test_handover_leads_from_the_renoised_latent_to_the_clean_one() -> None:

@@ -1,15 +1,20 @@
 """A supersampled RGB canvas with flat shapes, for drawing in the paper-cut style.
 
-Points are fractions of the picture's width and height; radii and line widths are fractions of its width. So the same
-numbers draw the same picture at any size of the same aspect ratio.
+Points are fractions of the picture's width and height. Lengths (radii and line widths) are fractions of the width of
+the *frame*, the largest part of the picture that has the proportions of 672x864; so circles stay round and nothing is
+stretched in a picture of another shape. :meth:`Canvas.around` measures points in the frame, too, for drawing a thing
+around its place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 Point = tuple[float, float]
+FRAME_ASPECT = 7 / 9
+"""Width of the frame divided by its height."""
 Colour = tuple[float, float, float]
 """Red, green and blue in 0..255, not rounded."""
 
@@ -36,16 +41,34 @@ class Canvas:
     def __init__(self, width: int, height: int, supersample: int) -> None:
         self.supersample = supersample
         self.width, self.height = width * supersample, height * supersample
-        self.aspect = width / height
-        """Factor that converts a length in widths to one in heights."""
+        self.frame_width = min(self.width, self.height * FRAME_ASPECT)
+        self.frame_height = min(self.height, self.width / FRAME_ASPECT)
+        self._place: Point | None = None
         self.image = Image.new("RGB", (self.width, self.height))
         self._draw = ImageDraw.Draw(self.image)
 
+    @contextmanager
+    def around(self, place: Point) -> Iterator[None]:
+        """Measure points in the frame instead of the whole picture, so that ``place`` stays where it is."""
+        self._place = place
+        yield
+        self._place = None
+
+    def _pixel(self, point: Point) -> Point:
+        if self._place is None:
+            return point[0] * self.width, point[1] * self.height
+        x, y = self._place
+        return (
+            x * self.width + (point[0] - x) * self.frame_width,
+            y * self.height + (point[1] - y) * self.frame_height,
+        )
+
     def _pixels(self, points: Sequence[Point]) -> list[Point]:
-        return [(x * self.width, y * self.height) for x, y in points]
+        return [self._pixel(point) for point in points]
 
     def _gradient_column(self, stops: Sequence[tuple[float, Colour]], top: float, bottom: float) -> Image.Image:
-        rows = max(1, round((bottom - top) * self.height))
+        """Return a strip between two heights in pixels, as wide as the picture."""
+        rows = max(1, round(bottom - top))
         places, colours = [place for place, _ in stops], np.array([colour for _, colour in stops])
         ramp = np.linspace(0, 1, rows)
         column = np.stack([np.interp(ramp, places, colours[:, channel]) for channel in range(3)], -1)
@@ -54,14 +77,16 @@ class Canvas:
 
     def gradient(self, stops: Sequence[tuple[float, Colour]], top: float = 0, bottom: float = 1) -> None:
         """Fill the whole width between two heights (0..1) with a vertical gradient."""
-        self.image.paste(self._gradient_column(stops, top, bottom), (0, round(top * self.height)))
+        strip = self._gradient_column(stops, top * self.height, bottom * self.height)
+        self.image.paste(strip, (0, round(top * self.height)))
 
     def gradient_polygon(
         self, points: Sequence[Point], colours: tuple[Colour, Colour], span: tuple[float, float]
     ) -> None:
         """Draw a polygon filled with a vertical gradient over the heights ``span``."""
-        top = round(span[0] * self.height)
-        column = self._gradient_column(((0, colours[0]), (1, colours[1])), *span)
+        (_, high), (_, low) = self._pixels([(0, y) for y in span])
+        top = round(high)
+        column = self._gradient_column(((0, colours[0]), (1, colours[1])), high, low)
         mask = Image.new("L", column.size)
         ImageDraw.Draw(mask).polygon([(x, y - top) for x, y in self._pixels(points)], fill=255)
         self.image.paste(column, (0, top), mask)
@@ -84,9 +109,9 @@ class Canvas:
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour, alpha)
 
     def ellipse(self, centre: Point, radii: tuple[float, float], colour: Colour, alpha: float = 1.0) -> None:
-        """Draw an axis-aligned ellipse; both radii are fractions of the width, so equal radii give a circle."""
-        x, y = centre[0] * self.width, centre[1] * self.height
-        rx, ry = radii[0] * self.width, radii[1] * self.width
+        """Draw an axis-aligned ellipse; both radii are fractions of the frame's width: equal radii give a circle."""
+        x, y = self._pixel(centre)
+        rx, ry = radii[0] * self.frame_width, radii[1] * self.frame_width
         if alpha >= 1:
             self._draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=_fill(colour))
             return
@@ -97,8 +122,8 @@ class Canvas:
             self._paste(left, top, mask, colour)
 
     def line(self, points: Sequence[Point], colour: Colour, width: float) -> None:
-        """Draw a line through points; ``width`` is a fraction of the picture's width."""
-        pixels = max(1, round(width * self.width))
+        """Draw a line through points; ``width`` is a fraction of the frame's width."""
+        pixels = max(1, round(width * self.frame_width))
         self._draw.line(self._pixels(points), fill=_fill(colour), width=pixels, joint="curve")
 
     def _empty_mask(self, x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, Image.Image | None]:

@@ -28,7 +28,7 @@ from tools.demo_model.captions import LANGS
 from tools.demo_model.latents import through_vae
 from tools.demo_model.probes import FIT_SCENES, Probe, accuracy, draw, frechet_distance, load_or_fit, pixels, truth
 from tools.demo_model.prompts import Wanted, read_prompts
-from tools.demo_model.render import SIZES, render
+from tools.demo_model.render import SHAPES, render
 from tools.demo_model.scene import sample_scene
 from zimage_app import GenerationRequest, Generator, Stage, load_generator
 from zimage_app.domain.request import REFERENCE_STAGES
@@ -75,10 +75,10 @@ def shares(verdicts: Iterable[Verdicts]) -> dict[str, float]:
 
 
 class Evaluation:
-    """A model, the stages it runs with, and the probe that classifies its pictures."""
+    """A model, the stages it runs with, and the probe that classifies its pictures of one shape."""
 
-    def __init__(self, generator: Generator, stages: tuple[Stage, ...], probe: Probe) -> None:
-        self.generator, self.stages, self.probe = generator, stages, probe
+    def __init__(self, generator: Generator, stages: tuple[Stage, ...], probe: Probe, ratio: str = "7:9") -> None:
+        self.generator, self.stages, self.probe, self.ratio = generator, stages, probe, ratio
 
     def picture(
         self, prompt: str, seed: int, negative: str = "", stages: tuple[Stage, ...] | None = None
@@ -141,7 +141,7 @@ class Evaluation:
         """Return the Fréchet distance to drawn held-out scenes, and that of other drawn scenes for comparison."""
         rng = random.Random(DRAWN_SEED)
         scenes = [sample_scene(rng, held_out=True) for _ in range(1000 + len(images))]
-        drawn = [pixels(render(scene, 900000 + i, SIZES[0])) for i, scene in enumerate(scenes)]
+        drawn = [pixels(render(scene, 900000 + i, SHAPES[self.ratio][0])) for i, scene in enumerate(scenes)]
         reference, other = (self.probe.features(torch.stack(part)) for part in (drawn[:1000], drawn[1000:]))
         sampled = self.probe.features(torch.stack([pixels(image) for image in images]))
         return {
@@ -160,8 +160,8 @@ class Setup:
     """Whether to use the reference workflow instead of the model's preset."""
     stages: int
     """Number of first stages to run."""
-    size: str
-    """Size or ratio of the last stage, as in 864x672; empty for the preset's own."""
+    ratio: str
+    """Shape of the pictures and of those that the probe was trained on."""
     threads: int
 
 
@@ -170,9 +170,8 @@ def evaluation_of(setup: Setup) -> Evaluation:
     torch.set_num_threads(setup.threads)
     generator = load_generator(setup.model)
     stages = REFERENCE_STAGES if setup.reference else generator.card.stages or REFERENCE_STAGES
-    if setup.size:
-        stages = sized(stages, *size_from(setup.size, stages))
-    return Evaluation(generator, stages[: setup.stages], load_or_fit(setup.probe))
+    stages = sized(stages, *size_from(setup.ratio, stages))
+    return Evaluation(generator, stages[: setup.stages], load_or_fit(setup.probe, setup.ratio), setup.ratio)
 
 
 def judge_prompt(setup: Setup, wanted: Wanted) -> Judged:
@@ -202,14 +201,14 @@ def contact_sheet(images: list[Image.Image]) -> Image.Image:
     return sheet
 
 
-def probe_through_vae(probe: Probe, vae_folder: Path, count: int = ROUND_TRIPS) -> dict[str, float]:
+def probe_through_vae(probe: Probe, ratio: str, vae_folder: Path, count: int = ROUND_TRIPS) -> dict[str, float]:
     """Return the probe's accuracy in percent on large drawn scenes encoded and decoded by the VAE."""
     vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
     rng = random.Random(DRAWN_SEED + 1)
     verdicts: list[Verdicts] = []
     for number in range(count):
         scene = sample_scene(rng, held_out=number % 2 == 0)
-        found = probe.answers(through_vae(vae, render(scene, 800000 + number, SIZES[2])))
+        found = probe.answers(through_vae(vae, render(scene, 800000 + number, SHAPES[ratio][2])))
         verdicts.append({name: found[name] == value for name, value in truth(scene).items() if value is not None})
     return shares(verdicts)
 
@@ -238,7 +237,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures and the report")
     parser.add_argument("--reference", action="store_true", help="the reference workflow instead of the model's preset")
     parser.add_argument("--stages", type=int, default=3, help="run only so many of the first stages")
-    parser.add_argument("--size", default="", help="another size or ratio, as in 864x672; the probe only knows 7:9")
+    parser.add_argument("--ratio", default="7:9", choices=SHAPES, help="shape of the pictures; each has its own probe")
     parser.add_argument("--count", type=int, help="take only so many of the prompts")
     parser.add_argument("--probe-scenes", type=int, default=FIT_SCENES, help="scenes to train a missing probe on")
     parser.add_argument("--processes", type=int, default=2, help="processes that draw side by side, one thread each")
@@ -248,11 +247,12 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    probe = load_or_fit(args.probe, args.probe_scenes)
-    drawn = {name: round(100 * share, 1) for name, share in accuracy(probe, draw(600, DRAWN_SEED)).items()}
-    through_vae = probe_through_vae(probe, Path(args.model) / "vae")
+    probe = load_or_fit(args.probe, args.ratio, args.probe_scenes)
+    shown = accuracy(probe, draw(600, DRAWN_SEED, args.ratio))
+    drawn = {name: round(100 * share, 1) for name, share in shown.items()}
+    through_vae = probe_through_vae(probe, args.ratio, Path(args.model) / "vae")
     log.info("probe on drawn scenes: %s\nthrough the VAE: %s", drawn, through_vae)
-    setup = Setup(args.model, args.probe, args.reference, args.stages, args.size, threads=1)
+    setup = Setup(args.model, args.probe, args.reference, args.stages, args.ratio, threads=1)
     judged = judge_all(setup, read_prompts(args.prompts)[: args.count], args.processes)
     evaluation = evaluation_of(dataclasses.replace(setup, threads=args.processes))
     found = {"probe on drawn scenes": drawn, "probe through the VAE": through_vae, **report(evaluation, judged)}

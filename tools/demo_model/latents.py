@@ -1,4 +1,4 @@
-"""Builds the training set: latents of drawn scenes at the three sizes, with the same scenes at each size.
+"""Builds the training set: latents of drawn scenes in all shapes and at the three sizes, the same scenes in each.
 
     python -m tools.demo_model.latents --vae WORK/vae --out WORK/latents
 
@@ -22,11 +22,13 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from tools.demo_model.render import SIZES, render
+from tools.demo_model.render import SHAPES, SIZES, Size, render
 from tools.demo_model.scene import Scene, sample_scene
 
 COUNTS: dict[int, int] = {176: 24000, 336: 14000, 672: 9000}
-"""Width -> number of scenes."""
+"""Width of a 7:9 picture -> number of scenes; the training calls the three sizes by these widths in every shape."""
+OTHER_SHAPES = 0.25
+"""Share of the scenes that are drawn in each of the other shapes, too."""
 HELD_OUT = 16
 """Number of first scenes that are never trained on."""
 CHUNK = 250
@@ -88,17 +90,22 @@ def encode(matrix: Tensor, image: Image.Image) -> Tensor:
     return latent.T.reshape(16, image.height // PATCH, image.width // PATCH)
 
 
-def _draw(out: Path, size: tuple[int, int], matrix: Tensor, scenes: dict[int, Scene]) -> None:
+def file_of(folder: Path, size: Size) -> Path:
+    """Return the path of the latents of pictures of this size."""
+    return folder / f"latents_{size[0]}x{size[1]}.npy"
+
+
+def _draw(out: Path, size: Size, matrix: Tensor, scenes: dict[int, Scene]) -> None:
     """Draw and encode these scenes into their rows of the size's file."""
     torch.set_num_threads(1)
-    latents = np.load(out / f"latents_{size[0]}.npy", mmap_mode="r+")
+    latents = np.load(file_of(out, size), mmap_mode="r+")
     for i, scene in scenes.items():
         latents[i] = encode(matrix, render(scene, i, size)).numpy()
     latents.flush()
 
 
 def build(vae_folder: Path, out: Path, counts: dict[int, int] = COUNTS, workers: int | None = None) -> None:
-    """Draw and encode all scenes; writes ``latents_WIDTH.npy`` (count, 16, rows, columns) for each size.
+    """Draw and encode all scenes; writes an array (count, 16, rows, columns) for each size of each shape.
 
     ``workers``: number of parallel processes; None means one per CPU.
     """
@@ -106,25 +113,29 @@ def build(vae_folder: Path, out: Path, counts: dict[int, int] = COUNTS, workers:
     matrix = linear_encoder(AutoencoderKL.from_pretrained(vae_folder).eval())
     scenes = training_scenes(max(counts.values()))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        for size in SIZES:
-            width, height = size
-            shape = (counts[width], 16, height // PATCH, width // PATCH)
-            np.lib.format.open_memmap(out / f"latents_{width}.npy", "w+", np.float16, shape).flush()
-            numbered = list(enumerate(scenes[: counts[width]]))
-            shares = [dict(numbered[start : start + CHUNK]) for start in range(0, len(numbered), CHUNK)]
-            list(pool.map(functools.partial(_draw, out, size, matrix), shares))
-            log.info("%d scenes at %dx%d", counts[width], width, height)
+        for sizes in SHAPES.values():
+            for size, whole in zip(sizes, counts.values(), strict=True):
+                count = whole if sizes is SIZES else max(HELD_OUT + 8, round(whole * OTHER_SHAPES))
+                shape = (count, 16, size[1] // PATCH, size[0] // PATCH)
+                np.lib.format.open_memmap(file_of(out, size), "w+", np.float16, shape).flush()
+                numbered = list(enumerate(scenes[:count]))
+                shares = [dict(numbered[start : start + CHUNK]) for start in range(0, count, CHUNK)]
+                list(pool.map(functools.partial(_draw, out, size, matrix), shares))
+                log.info("%d scenes at %dx%d", count, *size)
 
 
-def load(folder: Path) -> dict[int, Latents]:
-    """Return width -> latents, memory-mapped."""
-    return {width: np.load(folder / f"latents_{width}.npy", mmap_mode="r") for width, _ in SIZES}
+def load(folder: Path) -> dict[int, dict[str, Latents]]:
+    """Return the latents, memory-mapped: width of a 7:9 picture -> ratio -> array."""
+    return {
+        width: {ratio: np.load(file_of(folder, sizes[stage]), mmap_mode="r") for ratio, sizes in SHAPES.items()}
+        for stage, (width, _) in enumerate(SIZES)
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the trained VAE")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the latents (4 GB)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the latents (8 GB)")
     parser.add_argument("--share", type=float, default=1.0, help="draw only this share of the scenes")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

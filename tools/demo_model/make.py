@@ -114,7 +114,7 @@ def run_stage(stage: Stage, out: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything (6 GB)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything (10 GB)")
     parser.add_argument("--steps", type=int, default=16000, help="training steps")
     parser.add_argument("--vae-steps", type=int, default=10000, help="training steps of the VAE's decoder")
     parser.add_argument("--processes", type=int, default=1, help="processes that train side by side")

@@ -1,7 +1,8 @@
 """A classifier of what a picture shows, to measure whether sampled pictures match their prompts.
 
 A small convolutional network with one output per attribute, trained on drawn scenes that are blurred, shifted and made
-noisy, because sampled pictures are less exact than drawn ones. Independent of prompts and models.
+noisy, because sampled pictures are less exact than drawn ones. Independent of prompts and models. A probe judges
+pictures of one shape, the one it was trained on; other shapes are squeezed into the same input.
 """
 
 import itertools
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from tools.demo_model.render import render
+from tools.demo_model.render import SHAPES, render
 from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, TIMES, Scene, sample_scene
 
 SIZE = (112, 144)
@@ -71,10 +72,14 @@ def truth(scene: Scene) -> dict[str, str | None]:
     }
 
 
+def small(image: Image.Image) -> Image.Image:
+    """Scale a picture to the probe's size, whatever its shape."""
+    return image.convert("RGB").resize(SIZE, Image.Resampling.BOX)
+
+
 def pixels(image: Image.Image) -> Tensor:
     """Convert a picture to the probe's input, (3, 144, 112) in -1..1."""
-    small = image.convert("RGB").resize(SIZE, Image.Resampling.BOX)
-    return torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1).float() / 127.5 - 1
+    return torch.from_numpy(np.asarray(small(image)).copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
 class Probe(nn.Module):
@@ -115,11 +120,12 @@ class Drawn:
     """Attribute -> index of the right class (count,); UNKNOWN if the attribute doesn't apply."""
 
 
-def draw(count: int, seed: int) -> Drawn:
-    """Draw random scenes, including held-out combinations, with their right classes."""
+def draw(count: int, seed: int, ratio: str) -> Drawn:
+    """Draw random scenes of this shape, including held-out combinations, with their right classes."""
     rng = random.Random(seed)
     scenes = [sample_scene(rng, held_out=i % 8 == 0) for i in range(count)]
-    pictures = [np.asarray(render(scene, seed * 100000 + i, SIZE)) for i, scene in enumerate(scenes)]
+    size = SHAPES[ratio][0]
+    pictures = [np.asarray(small(render(scene, seed * 100000 + i, size))) for i, scene in enumerate(scenes)]
     truths = [truth(scene) for scene in scenes]
 
     def number(name: str, value: str | None) -> int:
@@ -152,11 +158,11 @@ def batches(drawn: Drawn, generator: torch.Generator) -> Iterator[tuple[Tensor, 
         yield disturb(clean, generator), {name: labels[chosen] for name, labels in drawn.labels.items()}
 
 
-def fit_probe(count: int = FIT_SCENES, seed: int = FIT_SEED, epochs: int = EPOCHS) -> Probe:
-    """Train a probe on drawn scenes; takes about four minutes on one core."""
+def fit_probe(ratio: str, count: int = FIT_SCENES, seed: int = FIT_SEED, epochs: int = EPOCHS) -> Probe:
+    """Train a probe on drawn scenes of this shape; takes about four minutes on one core."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    drawn, probe = draw(count, seed), Probe()
+    drawn, probe = draw(count, seed, ratio), Probe()
     steps = epochs * -(-count // BATCH)
     optimiser = torch.optim.AdamW(probe.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
@@ -179,13 +185,13 @@ def fit_probe(count: int = FIT_SCENES, seed: int = FIT_SEED, epochs: int = EPOCH
     return probe.eval()
 
 
-def load_or_fit(path: Path, scenes: int = FIT_SCENES) -> Probe:
-    """Load the probe from ``path``; if there is none, train one on ``scenes`` scenes and save it there."""
+def load_or_fit(path: Path, ratio: str = "7:9", scenes: int = FIT_SCENES) -> Probe:
+    """Load the probe from ``path``; if there is none, train one on ``scenes`` scenes of this shape and save it."""
     if path.exists():
         probe = Probe()
         probe.load_state_dict(torch.load(path, weights_only=True))
         return probe.eval()
-    probe = fit_probe(scenes)
+    probe = fit_probe(ratio, scenes)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(probe.state_dict(), path)
     return probe

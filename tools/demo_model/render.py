@@ -1,7 +1,9 @@
 """Draws a :class:`~tools.demo_model.scene.Scene` as a paper-cut picture.
 
 The same scene and seed give the same picture at 176x224, 336x432 and 672x864, because random numbers are drawn in the
-same order at all sizes. Heights increase downwards: 0 is the top of the picture, 1 its bottom.
+same order at all sizes. In a picture of another shape, things keep their proportions and their places, as fractions of
+width and height; ground and sky fill the picture. Heights increase downwards: 0 is the top of the picture, 1 its
+bottom.
 """
 
 import itertools
@@ -12,11 +14,20 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from tools.demo_model.canvas import Canvas, Colour, Point, mix, rgb
+from tools.demo_model.canvas import FRAME_ASPECT, Canvas, Colour, Point, mix, rgb
 from tools.demo_model.scene import CelestialColour, Ground, Kind, Scene, Side, Time, Tree
 
-SIZES: tuple[tuple[int, int], ...] = ((176, 224), (336, 432), (672, 864))
-"""Width and height in pixels of the three stages."""
+Size = tuple[int, int]
+"""Width and height in pixels."""
+SHAPES: dict[str, tuple[Size, Size, Size]] = {
+    "7:9": ((176, 224), (336, 432), (672, 864)),
+    "1:1": ((208, 208), (384, 384), (768, 768)),
+    "9:7": ((224, 176), (432, 336), (864, 672)),
+    "9:16": ((144, 256), (288, 512), (576, 1008)),
+    "16:9": ((256, 144), (512, 288), (1008, 576)),
+}
+"""Ratio -> sizes of the three stages, as the page's ratio buttons set them."""
+SIZES = SHAPES["7:9"]
 
 WHITE: Colour = (255, 255, 255)
 RIDGE_POINTS = 61
@@ -88,7 +99,8 @@ class Painter:
         self.rng = random.Random(seed * 7919 + 13)
         self.light = look.lights[scene.time]
         self.haze = rgb(self.light.haze)
-        self.aspect = canvas.aspect
+        self.narrowness = canvas.frame_width / canvas.width
+        """Width of the frame in widths of the picture, at most 1."""
         self.horizon = 0.555 + self.jitter(0.02)
         self.celestial: Point = (
             CELESTIAL_X[scene.celestial_side] + self.jitter(0.02),
@@ -171,7 +183,8 @@ def draw_sky(p: Painter) -> None:
     if p.scene.stars != "none":
         draw_stars(p)
     if p.scene.celestial is not None:
-        draw_celestial(p)
+        with p.canvas.around(p.celestial):
+            draw_celestial(p)
     if p.scene.clouds:
         draw_clouds(p)
 
@@ -195,7 +208,7 @@ def draw_celestial(p: Painter) -> None:
     p.canvas.ellipse((x, y), (radius, radius), colour)
     if p.scene.celestial == "full moon":
         for dx, dy, size in ((-0.3, -0.2, 0.22), (0.3, 0.25, 0.28)):
-            spot = (x + dx * radius, y + dy * radius * p.aspect)
+            spot = (x + dx * radius, y + dy * radius * FRAME_ASPECT)
             p.canvas.ellipse(spot, (radius * size, radius * size), mix(colour, (150, 160, 200), 0.28))
 
 
@@ -211,31 +224,28 @@ def crescent(p: Painter) -> list[Point]:
         depth = (ux * chord[0] + uy * chord[1]) * 0.62
         inner.append((ux - chord[0] * depth, uy - chord[1] * depth))
     x, y = p.celestial
-    return [(x + CELESTIAL_RADIUS * ux, y + CELESTIAL_RADIUS * p.aspect * uy) for ux, uy in outer + inner]
+    return [(x + CELESTIAL_RADIUS * ux, y + CELESTIAL_RADIUS * FRAME_ASPECT * uy) for ux, uy in outer + inner]
 
 
 def draw_clouds(p: Painter) -> None:
-    colour = mix(p.lit("#ffffff", 0.9), p.haze, 0.35 if p.scene.time == "night" else 0.15)
     for base_x, base_y in CLOUD_PLACES:
-        x, y, size = base_x + p.jitter(0.04), base_y + p.jitter(0.02), p.rng.uniform(0.12, 0.14)
+        place, size = (base_x + p.jitter(0.04), base_y + p.jitter(0.02)), p.rng.uniform(0.12, 0.14)
         puffs = [size * p.rng.uniform(0.42, 0.62) for _ in range(3)]
-        if hides_celestial(p, (x, y)):
-            continue
-        rise = size * p.aspect
-        p.canvas.polygon(
-            [
-                (x - size * 1.5, y),
-                (x + size * 1.5, y),
-                (x + size * 1.25, y - 0.24 * rise),
-                (x - size * 1.25, y - 0.24 * rise),
-            ],
-            colour,
-        )
-        for sign in (-1, 1):
-            p.canvas.ellipse((x + sign * size * 1.32, y - 0.16 * rise), (size * 0.3, size * 0.16), colour)
-        for offset, width in zip((-0.7 * size, 0.0, 0.7 * size), puffs, strict=True):
-            puff = width * (1.15 - abs(offset) / size * 0.45)
-            p.canvas.ellipse((x + offset, y - puff * p.aspect * 0.72), (puff, puff * 0.72), colour)
+        if not hides_celestial(p, place):
+            with p.canvas.around(place):
+                draw_cloud(p, place, size, puffs)
+
+
+def draw_cloud(p: Painter, place: Point, size: float, puffs: Sequence[float]) -> None:
+    colour = mix(p.lit("#ffffff", 0.9), p.haze, 0.35 if p.scene.time == "night" else 0.15)
+    (x, y), rise = place, size * FRAME_ASPECT
+    base = [(x - size * 1.5, y), (x + size * 1.5, y)]
+    p.canvas.polygon([*base, (x + size * 1.25, y - 0.24 * rise), (x - size * 1.25, y - 0.24 * rise)], colour)
+    for sign in (-1, 1):
+        p.canvas.ellipse((x + sign * size * 1.32, y - 0.16 * rise), (size * 0.3, size * 0.16), colour)
+    for offset, width in zip((-0.7 * size, 0.0, 0.7 * size), puffs, strict=True):
+        puff = width * (1.15 - abs(offset) / size * 0.45)
+        p.canvas.ellipse((x + offset, y - puff * FRAME_ASPECT * 0.72), (puff, puff * 0.72), colour)
 
 
 def hides_celestial(p: Painter, cloud: Point) -> bool:
@@ -250,12 +260,14 @@ def draw_birds(p: Painter) -> None:
     The model learns such a small thing only if it looks nearly the same in every picture.
     """
     for x, y, span in BIRD_PLACES:
-        draw_bird(p, (x + p.jitter(0.006), y + p.jitter(0.004)), span, (250.0, 250.0, 246.0))
+        place = x + p.jitter(0.006), y + p.jitter(0.004)
+        with p.canvas.around(place):
+            draw_bird(p, place, span, (250.0, 250.0, 246.0))
 
 
 def draw_bird(p: Painter, place: Point, span: float, colour: Colour) -> None:
     """Draw a bird as two raised wings."""
-    (x, y), rise = place, span * p.aspect
+    (x, y), rise = place, span * FRAME_ASPECT
     for sign in (-1, 1):
         wing = [
             (x, y),
@@ -277,7 +289,8 @@ def draw_mountains(p: Painter) -> None:
     peaks = [0.3 + p.jitter(0.05), 0.74 + p.jitter(0.05)]
     p.rng.shuffle(peaks)
     for x in peaks:
-        draw_mountain(p, x, colour)
+        with p.canvas.around((x, p.horizon)):
+            draw_mountain(p, x, colour)
 
 
 def draw_mountain(p: Painter, x: float, colour: Colour) -> None:
@@ -370,8 +383,8 @@ def draw_waves(p: Painter, far: Colour, near: Colour) -> None:
         colour = mix(far, near, (row + 0.6) / 4)
         for drop, paint in ((0.0, mix(colour, WHITE, 0.45)), (0.008, colour)):
             p.canvas.box((0, y + drop), (1, 1), paint)
-            for i in range(int(1 / half) + 4):
-                x = (i - 1) * half * 2 + (row % 2) * half
+            for i in range(int(1 / (half * p.narrowness)) + 4):
+                x = ((i - 1) * 2 + row % 2) * half * p.narrowness
                 p.canvas.ellipse((x, y + drop), (half * 1.02, half * 0.42), paint)
 
 
@@ -417,14 +430,24 @@ def draw_main(p: Painter) -> None:
     kind = p.scene.kind
     x, size = SIDE_X[p.scene.side] + p.jitter(0.03), p.rng.uniform(0.95, 1.05)
     if kind is not None:
-        foot = main_foot(p, kind, x)
-        MAIN_PAINTERS[kind](p, (x, foot), size)
+        place = main_place(p, kind, x)
+        with p.canvas.around(place):
+            MAIN_PAINTERS[kind](p, place, size)
 
 
-def main_foot(p: Painter, kind: Kind, x: float) -> float:
-    """Return the height at which the main object stands; on water, draw an island under it."""
-    if kind in {"boat", "balloon", "bridge"}:
-        return 0.0
+def main_place(p: Painter, kind: Kind, x: float) -> Point:
+    """Return where the main object stands or hangs; draw an island under what can't stand on water."""
+    if kind == "boat":
+        return 0.5 + (x - 0.5) * 0.85, 0.78 + p.jitter(0.015)
+    if kind == "balloon":
+        return x, 0.30 + p.jitter(0.02)
+    if kind == "bridge":
+        return 0.5 + (x - 0.5) * 0.8, p.horizon + 0.2
+    return x, foot_on_land(p, x)
+
+
+def foot_on_land(p: Painter, x: float) -> float:
+    """Return the height of the ground at ``x``; on water, draw an island there."""
     if p.scene.ground not in WATER:
         return ridge_height(p.hills[1], x) + 0.06
     foot = p.horizon + (0.16 if p.scene.ground == "lake" else 0.17)
@@ -443,8 +466,8 @@ def draw_reflection(p: Painter, x: float, top: float) -> None:
 
 
 def draw_boat(p: Painter, place: Point, size: float) -> None:
-    x, y, s = 0.5 + (place[0] - 0.5) * 0.85, 0.78 + p.jitter(0.015), 0.27 * size
-    rise, hull = s * p.aspect, p.main_colour
+    (x, y), s = place, 0.27 * size
+    rise, hull = s * FRAME_ASPECT, p.main_colour
     sail = p.lit("#fff6e2", 0.5)
     p.canvas.ellipse((x, y + 0.08), (s * 1.05, 0.022), mix(p.lit("#0d3b66"), (0, 0, 0), 0.1), 0.45)
     if p.scene.ground == "lake":
@@ -466,7 +489,7 @@ def draw_boat(p: Painter, place: Point, size: float) -> None:
 
 def draw_house(p: Painter, place: Point, size: float) -> None:
     (x, y), s = place, 0.195 * size
-    rise, wall, wood = s * p.aspect, p.wall_colour, p.dark_wood
+    rise, wall, wood = s * FRAME_ASPECT, p.wall_colour, p.dark_wood
     eaves = y - 1.05 * rise
     p.canvas.box((x - s, y), (x + s, eaves), wall)
     p.canvas.box((x + s * 0.35, y), (x + s, eaves), mix(wall, (90, 60, 80), 0.18))
@@ -491,7 +514,7 @@ def draw_lighthouse(p: Painter, place: Point, size: float) -> None:
         p.canvas.polygon(shade, (40, 20, 60), 0.14)
     top, half = y - height, s * 0.65
     if p.scene.time != "day":
-        reach = 0.75 if x < 0.5 else -0.75
+        reach = math.copysign(0.75, 0.5 - x) / p.narrowness
         p.canvas.polygon([(x, top - 0.03), (x + reach, top - 0.10), (x + reach, top + 0.04)], (255, 236, 160), 0.35)
     gallery = [
         (x - half * 1.35, top),
@@ -527,8 +550,8 @@ def draw_pagoda(p: Painter, place: Point, size: float) -> None:
 
 
 def draw_balloon(p: Painter, place: Point, size: float) -> None:
-    x, y, s = place[0], 0.30 + p.jitter(0.02), 0.205 * size
-    rise, cream = s * p.aspect, p.stripe_colour("#fff6e2")
+    (x, y), s = place, 0.205 * size
+    rise, cream = s * FRAME_ASPECT, p.stripe_colour("#fff6e2")
     rope = p.lit("#6b4a34")
     for sign in (-1, 1):
         p.canvas.line([(x + sign * s * 0.5, y + 0.8 * rise), (x + sign * s * 0.2, y + 1.5 * rise)], rope, 0.008)
@@ -546,7 +569,7 @@ def draw_balloon(p: Painter, place: Point, size: float) -> None:
 
 def draw_bridge(p: Painter, place: Point, size: float) -> None:
     """Draw a humpback bridge with one wide arch and parapet posts."""
-    x, y = 0.5 + (place[0] - 0.5) * 0.8, p.horizon + 0.2
+    x, y = place
     half, hump, thickness = 0.35 * size, 0.125 * size, 0.05
     colour = p.main_colour
     draw_reflection(p, x, y + 0.035)
@@ -597,7 +620,9 @@ def draw_trees(p: Painter) -> None:
     painter = TREE_PAINTERS[tree]
     for distance, size in reversed(TREE_SPOTS[p.scene.tree_count]):
         x = 0.5 + sign * (distance + p.jitter(0.012))
-        painter(p, (x, ridge_height(line, x) + 0.02), size * p.rng.uniform(0.97, 1.05) * -sign)
+        foot = x, ridge_height(line, x) + 0.02
+        with p.canvas.around(foot):
+            painter(p, foot, size * p.rng.uniform(0.97, 1.05) * -sign)
 
 
 def draw_pine(p: Painter, foot: Point, signed_size: float) -> None:
@@ -669,9 +694,9 @@ def draw_palm(p: Painter, foot: Point, signed_size: float) -> None:
     fronds = ((-2.9, 0.16), (-2.2, 0.13), (-1.57, 0.11), (-0.95, 0.13), (-0.25, 0.16), (0.35, 0.13), (2.8, 0.13))
     for angle, length in fronds:
         reach = length * s
-        tip = (crown_x + reach * math.cos(angle), crown_y + reach * p.aspect * (math.sin(angle) * 0.8 + 0.35))
+        tip = (crown_x + reach * math.cos(angle), crown_y + reach * FRAME_ASPECT * (math.sin(angle) * 0.8 + 0.35))
         bend_x = crown_x + reach * 0.55 * math.cos(angle)
-        bend_y = crown_y + reach * p.aspect * (math.sin(angle) * 0.9 - 0.08)
+        bend_y = crown_y + reach * FRAME_ASPECT * (math.sin(angle) * 0.9 - 0.08)
         frond = [(crown_x, crown_y - 0.006), (bend_x, bend_y - 0.024 * s), tip, (bend_x, bend_y + 0.012 * s)]
         p.canvas.polygon(frond, p.lit("#2f8f5b" if angle < -1 else "#257a50", 0.8))
 
@@ -695,7 +720,7 @@ def draw_snowfall(p: Painter) -> None:
         p.canvas.ellipse((x, y), (radius, radius), (250, 252, 255))
 
 
-def render(scene: Scene, seed: int, size: tuple[int, int], look: Look = PLAIN) -> Image.Image:
+def render(scene: Scene, seed: int, size: Size, look: Look = PLAIN) -> Image.Image:
     """Draw the scene as an RGB picture of ``size`` (width, height) in pixels."""
     width, height = size
     p = Painter(scene, seed, Canvas(width, height, supersample=3 if width < 256 else 2), look)

@@ -1,4 +1,4 @@
-"""Trains transformer and text encoder jointly on the latents, at all three sizes.
+"""Trains transformer and text encoder jointly on the latents, at all three sizes and in all shapes.
 
     python -m tools.demo_model.train --latents WORK/latents --tokenizer WORK/tokenizer --out WORK/run --steps 16000
 
@@ -10,8 +10,9 @@ gradients; on few cores that is faster than one process with many threads.
 
 Stage 1 learns to denoise pure noise. Stages 2 and 3 learn this too, but half of their batches start from their real
 input, the enlarged and re-noised latent of the previous stage (see :func:`handover`), made as imperfect as a sampled
-picture (see :meth:`Trainer.soften`). With ``Recipe.mend``, part of stage 1's batches go from the network's own pictures
-to the drawn ones, too, so that the last steps of sampling mend what the first ones drew wrong, for example dented suns.
+picture (see :meth:`Trainer.soften`).
+
+A batch has pictures of one shape. Its size is called by the width that a 7:9 picture has there: 176, 336 or 672.
 
 Large pictures are expensive because every token attends to all others. Many of their batches therefore show the network
 only a quarter of the tokens (see :func:`sparse_tokens`) at high noise, where shapes and positions are determined: four
@@ -19,6 +20,7 @@ pictures cost less than one whole picture.
 """
 
 import argparse
+import bisect
 import json
 import logging
 import os
@@ -58,7 +60,6 @@ from tools.demo_model.model import (
     predict,
     predict_tokens,
 )
-from tools.demo_model.render import CELESTIAL_RADIUS, CELESTIAL_X, CELESTIAL_Y
 from tools.demo_model.scene import Scene
 
 CHECKPOINT_STEPS = 500
@@ -68,12 +69,6 @@ LOG_STEPS = 100
 RARE = 0.15
 """Share of stage 1's scenes that are chosen for their birds, the smallest thing in the pictures."""
 SMALLER = {336: 176, 672: 336}
-ROLLOUT_STEPS = 3
-"""Euler steps with which training draws the model's own version of a picture."""
-SKY_REACH = 1.5
-"""Half the side of the square around a sun or moon, in radii, whose loss ``Recipe.sky_weight`` multiplies."""
-SKY_SIGMA = 0.6
-"""Noise level below which the square is weighted: above it, the network can't know yet that there is a sun."""
 CAPTION_LENGTHS = {32: 0.42, 64: 0.53, 96: 0.05}
 """Caption length in tokens -> share; the last one is for long prompts."""
 
@@ -108,10 +103,10 @@ class Recipe:
     compiled: bool = True
     layers: int = 5
     """Number of main blocks of the transformer."""
-    mend: float = 0.0
-    """Share of stage 1's batches that start from the model's own version of the picture."""
-    sky_weight: float = 1.0
-    """Weight of the loss around suns and moons at low noise; 1 treats them like the rest of the picture."""
+    shapes: dict[str, float] = field(
+        default_factory=lambda: {"7:9": 0.5, "9:7": 0.2, "1:1": 0.14, "16:9": 0.08, "9:16": 0.08}
+    )
+    """Ratio -> share of the batches with pictures of this shape."""
     muon: bool = True
     """Whether hidden matrices are trained by Muon, else by AdamW, which costs less on CPUs without bfloat16."""
     muon_steps: int = 5
@@ -141,36 +136,32 @@ class Batch:
     """(batch, length) token ids."""
     real: Tensor
     """(batch, length) mask of tokens that aren't padding."""
+    ratio: str
+    """Shape of the pictures."""
 
 
 class Corpus:
-    """Scenes, their latents at three sizes, and captions generated for each batch."""
+    """Scenes, their latents at three sizes in every shape, and captions generated for each batch."""
 
-    def __init__(self, latents: dict[int, Latents], scenes: list[Scene], tokenizer: Any) -> None:
+    def __init__(self, latents: dict[int, dict[str, Latents]], scenes: list[Scene], tokenizer: Any) -> None:
         self.latents = latents
         self.scenes = scenes
         self.tokenizer = tokenizer
         self.with_birds = [i for i, scene in enumerate(scenes) if scene.birds and i >= HELD_OUT]
 
-    def _index(self, width: int, rng: random.Random) -> int:
+    def _index(self, width: int, ratio: str, rng: random.Random) -> int:
         """Choose a scene to train on; stage 1 oversamples scenes with birds."""
-        if width not in SMALLER and self.with_birds and rng.random() < RARE:
-            return rng.choice(self.with_birds)
-        return rng.randrange(HELD_OUT, len(self.latents[width]))
+        count = len(self.latents[width][ratio])
+        if width not in SMALLER and rng.random() < RARE:
+            with_birds = bisect.bisect_left(self.with_birds, count)
+            if with_birds:
+                return self.with_birds[rng.randrange(with_birds)]
+        return rng.randrange(HELD_OUT, count)
 
-    def latent(self, width: int, indices: list[int]) -> Tensor:
-        """Return latents (batch, 16, rows, columns), float32."""
-        return torch.stack([torch.from_numpy(self.latents[width][i].astype("float32")) for i in indices])
-
-    def skies(self, indices: list[int], rows: int, columns: int) -> Tensor:
-        """Return masks (batch, 1, rows, columns) of the squares around the scenes' suns and moons."""
-        masks = torch.zeros(len(indices), 1, rows, columns)
-        for mask, scene in zip(masks, (self.scenes[i] for i in indices), strict=True):
-            if scene.celestial is not None:
-                reach = SKY_REACH * CELESTIAL_RADIUS * columns
-                x, y = CELESTIAL_X[scene.celestial_side] * columns, CELESTIAL_Y[scene.time] * rows
-                mask[:, max(0, round(y - reach)) : round(y + reach), max(0, round(x - reach)) : round(x + reach)] = 1
-        return masks
+    def latent(self, width: int, batch: Batch) -> Tensor:
+        """Return the batch's latents (batch, 16, rows, columns) at this size, float32."""
+        latents = self.latents[width][batch.ratio]
+        return torch.stack([torch.from_numpy(latents[i].astype("float32")) for i in batch.indices])
 
     def _wording(self, length: int) -> Callable[[Scene, random.Random], str]:
         def short(scene: Scene, rng: random.Random) -> str:
@@ -182,19 +173,19 @@ class Corpus:
 
         return long_caption if length > 64 else short
 
-    def batch(self, width: int, size: int, rng: random.Random) -> Batch:
+    def batch(self, width: int, ratio: str, size: int, rng: random.Random) -> Batch:
         """Return random scenes with captions of the same number of tokens, rounded up to a multiple of 32."""
         length = rng.choices(list(CAPTION_LENGTHS), weights=list(CAPTION_LENGTHS.values()))[0]
         wording = self._wording(length)
         indices: list[int] = []
         captions: list[list[int]] = []
         while len(indices) < size:
-            i = self._index(width, rng)
+            i = self._index(width, ratio, rng)
             ids = caption_ids(self.tokenizer, wording(self.scenes[i], rng))
             if length - 32 < len(ids) <= length:
                 indices.append(i)
                 captions.append(ids)
-        return Batch(indices, *pad_captions(captions, length))
+        return Batch(indices, *pad_captions(captions, length), ratio)
 
 
 def spread(values: Tensor) -> Tensor:
@@ -356,19 +347,6 @@ class Trainer:
         return out.float().cpu()
 
     @torch.no_grad()
-    def redrawn(self, clean: Tensor, batch: Batch) -> Tensor:
-        """Return the network's own version of the pictures: noise is added, and removed in a few Euler steps.
-
-        One prediction from that much noise would be blurred; several steps make the dents and rags of real samples.
-        """
-        start = uniform(len(clean), 0.4, 0.8)
-        x = (1 - spread(start)) * clean + spread(start) * torch.randn_like(clean)
-        for step in range(ROLLOUT_STEPS):
-            sigma = start * (1 - step / ROLLOUT_STEPS)
-            x = x + spread(start / ROLLOUT_STEPS) * self._predict(x, sigma, batch)
-        return x
-
-    @torch.no_grad()
     def soften(self, low: Tensor, batch: Batch, sparse: bool) -> Tensor:
         """Make a clean latent as imperfect as a latent handed over by the previous stage.
 
@@ -388,37 +366,29 @@ class Trainer:
 
     def _example(self, width: int, batch: Batch, sparse: bool) -> tuple[Tensor, Tensor, Tensor, str]:
         """Return noisy latents, sigmas, targets, and the name under which the loss is reported."""
-        clean = self.corpus.latent(width, batch.indices)
+        clean = self.corpus.latent(width, batch)
         noise = torch.randn_like(clean)
         size = len(clean)
         if width not in SMALLER:
-            if self.rng.random() < self.recipe.mend:
-                # Below 0.35 the velocity that leads to the drawn picture is larger than any that sampling could use.
-                return *handover(clean, self.redrawn(clean, batch), noise, uniform(size, 0.35, 0.8)), f"{width} mended"
             return *plain(clean, noise, stage_one_sigmas(size)), str(width)
         name = f"{width} sparse" if sparse else f"{width}"
         if self.rng.random() < 0.5:
             return *plain(clean, noise, later_stage_sigmas(size, width, sparse)), name
-        low = self.soften(self.corpus.latent(SMALLER[width], batch.indices), batch, sparse)
+        low = self.soften(self.corpus.latent(SMALLER[width], batch), batch, sparse)
         low = F.interpolate(low, size=clean.shape[-2:], mode="nearest-exact")
         return *handover(clean, low, noise, handover_starts(size, width, sparse)), f"{name} handover"
 
     def _loss(self, width: int) -> Tensor:
         sparse = self.recipe.is_sparse(self.step, width)
-        batch = self.corpus.batch(width, self.recipe.batch[width] * (4 if sparse else 1), self.rng)
+        ratio = self.rng.choices(list(self.recipe.shapes), weights=list(self.recipe.shapes.values()))[0]
+        batch = self.corpus.batch(width, ratio, self.recipe.batch[width] * (4 if sparse else 1), self.rng)
         x, sigma, target, name = self._example(width, batch, sparse)
         keep = None
         if sparse:
             keep = sparse_tokens(x.shape[-2] // 2, x.shape[-1] // 2)
             target = patchify(target)[:, keep]
-        errors = (self._predict(x, sigma, batch, keep) - target).pow(2)
-        loss = errors.mean()
+        loss = (self._predict(x, sigma, batch, keep) - target).pow(2).mean()
         self.losses[name].append(loss.item())
-        if not sparse and self.recipe.sky_weight != 1:
-            skies = self.corpus.skies(batch.indices, x.shape[-2], x.shape[-1]) * spread(sigma < SKY_SIGMA)
-            inside = (skies.sum() * errors.shape[1]).clamp_min(1)
-            self.losses[f"{width} sky"].append(((errors * skies).sum() / inside).item())
-            loss = (errors * (1 + (self.recipe.sky_weight - 1) * skies)).mean()
         self.samples[width] += len(batch.indices)
         return loss
 
@@ -578,7 +548,7 @@ def train(rank: int, args: argparse.Namespace, port: int) -> None:
         )
     latents = load(args.latents)
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer, trust_remote_code=False)
-    corpus = Corpus(latents, training_scenes(len(latents[176])), tokenizer)
+    corpus = Corpus(latents, training_scenes(len(latents[176]["7:9"])), tokenizer)
     recipe = Recipe(steps=args.steps, seed=args.seed, **json.loads(args.recipe, object_hook=_numbered))
     trainer = Trainer(corpus, recipe, args.out, peers)
     if trainer.checkpoint_path.exists():
