@@ -52,7 +52,7 @@ from tools.demo_model.prompts import FREE_FRAMES, evaluation_prompts, read_promp
 from tools.demo_model.render import CELESTIAL_RADIUS, CELESTIAL_X, CELESTIAL_Y, PLAIN, SHAPES, SIZES, render
 from tools.demo_model.scene import COLOURS, GROUNDS, KINDS, KINDS_ON, TIMES, Scene, is_held_out
 from tools.demo_model.styles import STYLES, WINTER
-from tools.demo_model.train import Corpus, Peers, Recipe, Trainer, handover, main, sparse_tokens
+from tools.demo_model.train import Corpus, Peers, Recipe, Trainer, handover, main, sparse_tokens, weights_of
 from tools.demo_model.vae import build_vae, psnr, set_encoder
 from tools.demo_model.vocabulary import THINGS, vocabulary
 from zimage_app.domain.request import MAX_PROMPT, REFERENCE_STAGES
@@ -531,6 +531,17 @@ def test_other_networks_weights_are_refused(tokenizer: Any, tmp_path: Path) -> N
     trainer = Trainer(ToyCorpus(tokenizer), toy_recipe(1), tmp_path)
     with pytest.raises(ValueError, match="other networks"):
         trainer.load_weights({"transformer.x_pad_token": torch.zeros(1, 192)})
+
+
+def test_training_can_start_from_the_shipped_model(tokenizer: Any, tmp_path: Path) -> None:
+    trainer = Trainer(ToyCorpus(tokenizer), Recipe(steps=1), tmp_path)
+    trainer.load_weights(weights_of(MODEL))
+    shipped = ZImageTransformer2DModel.from_pretrained(MODEL / "transformer").state_dict()
+    assert all(torch.equal(value, shipped[name].float()) for name, value in trainer.transformer.state_dict().items())
+    trainer.keep_average()
+    assert torch.equal(
+        weights_of(tmp_path / "average_000000.pt")["transformer.x_pad_token"], shipped["x_pad_token"].float()
+    )
 
 
 def test_handover_leads_from_the_renoised_latent_to_the_clean_one() -> None:

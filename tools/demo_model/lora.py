@@ -67,9 +67,11 @@ class Parts:
     text_encoder: Qwen3Model
     tokenizer: Any
     encoder: Tensor
+    bfloat16: bool
+    """Whether matrix products use bfloat16; on a CPU without bfloat16 arithmetic, float32 is faster."""
 
 
-def load_parts(model: Path) -> Parts:
+def load_parts(model: Path, bfloat16: bool = True) -> Parts:
     vae = AutoencoderKL.from_pretrained(model / "vae", torch_dtype=torch.float32).eval()
     transformer = ZImageTransformer2DModel.from_pretrained(model / "transformer", torch_dtype=torch.float32)
     text_encoder = Qwen3Model.from_pretrained(model / "text_encoder", torch_dtype=torch.float32)
@@ -78,6 +80,7 @@ def load_parts(model: Path) -> Parts:
         text_encoder.requires_grad_(False),
         AutoTokenizer.from_pretrained(model / "tokenizer", trust_remote_code=False),
         linear_encoder(vae),
+        bfloat16,
     )
 
 
@@ -137,7 +140,7 @@ class StyleTrainer:
         clean = self.latents[width][chosen].float()
         sigma = stage_one_sigmas(count) if width == SIZES[0][0] else later_stage_sigmas(count, width)
         x, sigma, target = plain(clean, torch.randn_like(clean), sigma)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.parts.bfloat16):
             states = encode_captions(self.parts.text_encoder, ids)
             out = predict(self.parts.transformer, x, sigma, (states, real))
         return (out.float() - target).pow(2).mean()
@@ -208,11 +211,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("loras"), help="folder for the LoRAs")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--only", choices=STYLES, help="train one of the styles")
+    parser.add_argument("--float32", action="store_true", help="quicker on a CPU without bfloat16 arithmetic")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    parts = load_parts(args.model)
+    parts = load_parts(args.model, bfloat16=not args.float32)
     for name in [args.only] if args.only else STYLES:
         train_style(parts, name, args.out, args.steps)
         draw_thumbnail(args.model, args.out, name)

@@ -38,6 +38,7 @@ from typing import Any, cast
 import torch
 import torch.distributed
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 from transformers import AutoTokenizer, Qwen3Model
@@ -503,6 +504,18 @@ class Trainer:
         self.save()
 
 
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """Return the running average in a checkpoint, or the weights of a model folder, in float32."""
+    if path.is_file():
+        return cast("dict[str, Tensor]", torch.load(path, weights_only=False)["average"])
+    return {
+        f"{part}.{name.removeprefix('model.')}": value.float()
+        for part in ("transformer", "text_encoder")
+        for file in sorted((path / part).glob("*.safetensors"))
+        for name, value in load_file(file).items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latents", type=Path, required=True, help="folder made by tools.demo_model.latents")
@@ -510,7 +523,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint; an old one is resumed")
     parser.add_argument("--steps", type=int, default=16000, help="last step of the run (about 0.7 s each)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start-from", type=Path, help="checkpoint of another run whose weights to begin with")
+    parser.add_argument("--start-from", type=Path, help="another run's checkpoint, or a model's folder, to begin with")
     parser.add_argument("--recipe", default="{}", help="JSON object of other fields of Recipe that differ")
     parser.add_argument("--processes", type=int, default=1, help="processes that train side by side, one thread each")
     args = parser.parse_args()
@@ -554,7 +567,7 @@ def train(rank: int, args: argparse.Namespace, port: int) -> None:
     if trainer.checkpoint_path.exists():
         trainer.load(trainer.checkpoint_path)
     elif args.start_from is not None:
-        trainer.load_weights(torch.load(args.start_from, weights_only=False)["average"])
+        trainer.load_weights(weights_of(args.start_from))
     trainer.run()
     if peers.count > 1:
         torch.distributed.destroy_process_group()
