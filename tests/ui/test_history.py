@@ -310,7 +310,7 @@ def test_a_picture_opens_large_and_its_settings_are_put_in(visit: Visit, picture
     viewer.locator(".reuse").click()
     expect(viewer).to_be_hidden()
     expect(page.locator("#knob-prompt textarea")).to_have_value("小船 3")
-    assert page.locator("#knob-seed input, #knob-seed textarea").first.input_value() == str(2**63 + 3)
+    expect(page.locator("#knob-seed input, #knob-seed textarea").first).to_have_value(str(2**63 + 3))
     cards.nth(4).locator(".open").click()
     expect(viewer.locator("dd").first).to_have_text("小船 4")
     page.keyboard.press("Delete")
