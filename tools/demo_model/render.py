@@ -16,18 +16,24 @@ from PIL import Image
 
 from tools.demo_model.canvas import FRAME_ASPECT, Canvas, Colour, Point, mix, rgb
 from tools.demo_model.scene import CelestialColour, Ground, Kind, Scene, Side, Time, Tree
+from zimage_app.domain.request import REFERENCE_STAGES
+from zimage_app.domain.sizes import size_from, sized
 
 Size = tuple[int, int]
 """Width and height in pixels."""
-SHAPES: dict[str, tuple[Size, Size, Size]] = {
-    "7:9": ((176, 224), (336, 432), (672, 864)),
-    "1:1": ((208, 208), (384, 384), (768, 768)),
-    "9:7": ((224, 176), (432, 336), (864, 672)),
-    "9:16": ((144, 256), (288, 512), (576, 1008)),
-    "16:9": ((256, 144), (512, 288), (1008, 576)),
-}
-"""Ratio -> sizes of the three stages, as the page's ratio buttons set them."""
+RATIOS = ("7:9", "1:1", "9:7", "9:16", "16:9")
+
+
+def sizes_of(ratio: str) -> tuple[Size, ...]:
+    """Return the sizes of the reference workflow's three stages for a picture of this ratio, as the page sets them."""
+    stages = sized(REFERENCE_STAGES, *size_from(ratio, REFERENCE_STAGES))
+    return tuple((stage.width, stage.height) for stage in stages)
+
+
+SHAPES: dict[str, tuple[Size, ...]] = {ratio: sizes_of(ratio) for ratio in RATIOS}
+"""Ratio -> sizes of the three stages."""
 SIZES = SHAPES["7:9"]
+"""The sizes of the usual shape."""
 
 WHITE: Colour = (255, 255, 255)
 RIDGE_POINTS = 61
@@ -99,7 +105,7 @@ class Painter:
         self.rng = random.Random(seed * 7919 + 13)
         self.light = look.lights[scene.time]
         self.haze = rgb(self.light.haze)
-        self.narrowness = canvas.frame_width / canvas.width
+        self.frame_share = canvas.frame_width / canvas.width
         """Width of the frame in widths of the picture, at most 1."""
         self.horizon = 0.555 + self.jitter(0.02)
         self.celestial: Point = (
@@ -383,8 +389,8 @@ def draw_waves(p: Painter, far: Colour, near: Colour) -> None:
         colour = mix(far, near, (row + 0.6) / 4)
         for drop, paint in ((0.0, mix(colour, WHITE, 0.45)), (0.008, colour)):
             p.canvas.box((0, y + drop), (1, 1), paint)
-            for i in range(int(1 / (half * p.narrowness)) + 4):
-                x = ((i - 1) * 2 + row % 2) * half * p.narrowness
+            for i in range(int(1 / (half * p.frame_share)) + 4):
+                x = ((i - 1) * 2 + row % 2) * half * p.frame_share
                 p.canvas.ellipse((x, y + drop), (half * 1.02, half * 0.42), paint)
 
 
@@ -514,7 +520,7 @@ def draw_lighthouse(p: Painter, place: Point, size: float) -> None:
         p.canvas.polygon(shade, (40, 20, 60), 0.14)
     top, half = y - height, s * 0.65
     if p.scene.time != "day":
-        reach = math.copysign(0.75, 0.5 - x) / p.narrowness
+        reach = math.copysign(0.75, 0.5 - x) / p.frame_share
         p.canvas.polygon([(x, top - 0.03), (x + reach, top - 0.10), (x + reach, top + 0.04)], (255, 236, 160), 0.35)
     gallery = [
         (x - half * 1.35, top),
