@@ -12,7 +12,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.jobs.runners.cluster.ray_cluster import RayHandle
 from zimage_app.service.jobs.runners.cluster.runner import ClusterRunner
 from zimage_app.service.jobs.runners.remote import RemoteDependencies

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 from zimage_app.service.generation.generator import Generator, load_generator
 from zimage_app.service.library.presets import PresetLibrary
 from zimage_app.service.pictures.comparison import psnr, ssim

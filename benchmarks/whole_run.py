@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 from zimage_app.models.components import AttentionGuidance, PreparedPrompt
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.load.loader import load_components

@@ -17,7 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.models.tiny import write_tiny_model
 
 sys.dont_write_bytecode = False  # this process has read the variable before

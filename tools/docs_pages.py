@@ -16,7 +16,11 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, Knob, LoraUse, Stage, StartPicture
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.knob import Knob
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import STAGE_GROUPS, Stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.service.imports.comfy import catalogue
 from zimage_app.service.imports.comfy.catalogue import NodeKind
 
@@ -24,11 +28,11 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 _SETTINGS = """# Every setting / 全部参数
 
-Made by `python tools/docs_pages.py --write` from the declarations in `zimage_app/domain/request.py`. The names are
-those of REST bodies, presets, `--set NAME=VALUE` on the command line and the axes of grids: `stages.2.denoise` is the
-denoise of stage 3, since places in a list are counted from 0 there; the page counts from 1.
+Made by `python tools/docs_pages.py --write` from the declarations in `zimage_app/domain/settings/` and `request.py`.
+The names are those of REST bodies, presets, `--set NAME=VALUE` on the command line and the axes of grids:
+`stages.2.denoise` is the denoise of stage 3, since places in a list are counted from 0 there; the page counts from 1.
 
-由 `python tools/docs_pages.py --write` 根据 `zimage_app/domain/request.py` 中的声明生成。
+由 `python tools/docs_pages.py --write` 根据 `zimage_app/domain/settings/` 和 `request.py` 中的声明生成。
 表中的名称用于 REST 请求、预设、命令行的 `--set 名称=值` 和网格的轴：列表从 0 数起，`stages.2.denoise`
 即第 3 阶段的重绘幅度；页面上从 1 数起。
 """

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 from zimage_app.domain.version import __version__
 
 if TYPE_CHECKING:
-    from zimage_app.domain.request import EasyCache, GenerationRequest, LoraUse, Stage
+    from zimage_app.domain.request import GenerationRequest
+    from zimage_app.domain.settings.guidance import EasyCache
+    from zimage_app.domain.settings.lora_use import LoraUse
+    from zimage_app.domain.settings.stage import Stage
     from zimage_app.service.generation.generator import Generator, load_generator
 
 __all__ = ["EasyCache", "GenerationRequest", "Generator", "LoraUse", "Stage", "__version__", "load_generator"]
 
 _HOMES = {
-    "EasyCache": "zimage_app.domain.request",
+    "EasyCache": "zimage_app.domain.settings.guidance",
     "GenerationRequest": "zimage_app.domain.request",
-    "LoraUse": "zimage_app.domain.request",
-    "Stage": "zimage_app.domain.request",
+    "LoraUse": "zimage_app.domain.settings.lora_use",
+    "Stage": "zimage_app.domain.settings.stage",
     "Generator": "zimage_app.service.generation.generator",
     "load_generator": "zimage_app.service.generation.generator",
 }

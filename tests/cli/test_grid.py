@@ -11,7 +11,7 @@ from PIL import Image
 
 from zimage_app import load_generator
 from zimage_app.cli.main import main
-from zimage_app.domain.request import Stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.pictures.gallery import read_record
 from zimage_app.service.setup.config import StudioConfig
 

@@ -8,7 +8,8 @@ from zimage_app.domain.another import LITTLE, MUCH, Another, another
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 from zimage_app.domain.text import Text
 
 THREE = ModelCard(name="three", title=Text("Three", "三"), description=Text("As ComfyUI.", "同 ComfyUI。"))

@@ -6,7 +6,8 @@ import pytest
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.many import counted
-from zimage_app.domain.request import MAX_SEED, GenerationRequest, Stage, Template
+from zimage_app.domain.request import GenerationRequest, Template
+from zimage_app.domain.settings.stage import MAX_SEED, Stage
 
 
 def test_seeds_count_up_those_of_stages_too() -> None:

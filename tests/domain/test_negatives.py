@@ -17,7 +17,9 @@ from zimage_app.domain.negatives import (
     with_nag,
     without_phrase,
 )
-from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Nag, NegPip, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.guidance import Nag, NegPip
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 from zimage_app.domain.text import Text
 
 

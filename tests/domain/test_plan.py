@@ -12,7 +12,9 @@ import pytest
 from zimage_app.domain.card import FAMILY, Z_IMAGE, Z_IMAGE_TURBO, ModelCard
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import StagePlan, draw_seed, make_plan, running_stages, stage_seed
-from zimage_app.domain.request import REFERENCE_STAGES, EasyCache, GenerationRequest, Nag, NegPip, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.guidance import EasyCache, Nag, NegPip
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 
 
 def test_the_default_request_is_the_reference_workflow() -> None:

@@ -9,7 +9,9 @@ from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.plan import StagePlan, make_plan
 from zimage_app.domain.plan_summary import TimedStage, estimate, meaning, seconds_words, timed_stages
-from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.guidance import EasyCache
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.engine.samplers import foresight
 
 

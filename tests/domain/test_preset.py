@@ -19,7 +19,10 @@ from zimage_app.domain.preset import (
     suits,
     with_strength,
 )
-from zimage_app.domain.request import REFERENCE_STAGES, EasyCache, GenerationRequest, LoraUse, Stage, parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.guidance import EasyCache
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 from zimage_app.domain.text import Text
 
 OFF = Stage(enabled=False)

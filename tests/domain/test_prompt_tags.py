@@ -12,7 +12,9 @@ from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import LoraError, RequestError
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.prompt_tags import Tag, split_tags, tag_of, take_tags
-from zimage_app.domain.request import GenerationRequest, LoraUse, Stage, parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 
 WORDS = ("一艘红色小船", "a red boat", "水墨", "snow (heavy:1.2)", "a < b", "<b>bold</b>", "3:4", "=", "half\nand half")

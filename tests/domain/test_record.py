@@ -6,7 +6,8 @@ import pytest
 
 from tests.service.records import a_record
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import Stage, Template
+from zimage_app.domain.request import Template
+from zimage_app.domain.settings.stage import Stage
 
 
 def with_seeds(*seeds: int | str, template: Template | None = None) -> ImageRecord:

@@ -8,18 +8,11 @@ import pytest
 from pydantic import BaseModel
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import (
-    REFERENCE_STAGES,
-    STAGE_GROUPS,
-    EasyCache,
-    GenerationRequest,
-    Knob,
-    LoraUse,
-    Stage,
-    knob_of,
-    parse_request,
-    parse_stage,
-)
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.guidance import EasyCache
+from zimage_app.domain.settings.knob import Knob, knob_of
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, STAGE_GROUPS, Stage, parse_stage
 
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({}, "prompt", "missing"),

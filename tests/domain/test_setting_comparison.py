@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.service.records import a_record
-from zimage_app.domain.request import EasyCache
 from zimage_app.domain.setting_comparison import side_by_side
+from zimage_app.domain.settings.guidance import EasyCache
 
 
 def test_the_same_picture_has_no_differences() -> None:

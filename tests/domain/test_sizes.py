@@ -7,7 +7,8 @@ import pytest
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 from zimage_app.domain.sizes import same_shape, size_from, sized, with_sizes
 from zimage_app.domain.text import Remark
 

@@ -7,7 +7,11 @@ import pytest
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, LoraUse, Nag, parse_as
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.guidance import Nag
+from zimage_app.domain.settings.knob import parse_as
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 from zimage_app.domain.upscaling import Upscaling, resized_by, upscaled
 
 PICTURE = "a" * 64

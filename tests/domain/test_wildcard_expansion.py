@@ -12,7 +12,8 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.prompt_syntax import unread_syntax
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import GenerationRequest, LoraUse, Template
+from zimage_app.domain.request import GenerationRequest, Template
+from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.wildcard_expansion import as_it_stands, no_wildcards
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from zimage_app.domain.events import Event, Failed, StageDone
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import GenerationRequest, LoraUse
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.engine.run import run
 from zimage_app.models.components import Components
 from zimage_app.models.tiny import tiny_components

@@ -18,7 +18,10 @@ from tests.models.packed_support import PACKERS, WIDE_CONFIG, write_packed
 from tests.models.stock import normal
 from zimage_app.domain.events import Event, Failed, Finished, StageDone, StepDone, Warned
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import EasyCache, GenerationRequest, Nag, Stage, StartPicture
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.guidance import EasyCache, Nag
+from zimage_app.domain.settings.stage import Stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.engine import preview

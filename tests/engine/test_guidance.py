@@ -12,9 +12,11 @@ from torch import Tensor
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.guidance import conditions_for
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import CfgLimit, GenerationRequest, Nag, Stage, Variance
-from zimage_app.domain.request import EasyCache as Cache
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.schedules import as_float32
+from zimage_app.domain.settings.guidance import CfgLimit, Nag, Variance
+from zimage_app.domain.settings.guidance import EasyCache as Cache
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.engine.guidance.easycache import EasyCache
 from zimage_app.engine.guidance.limit import LimitRule
 from zimage_app.engine.guidance.model import GuidedModel, Mode, Modes, Rows

@@ -19,7 +19,7 @@ from tests.tools.test_run_case import CONFIG
 from tools.run_case import load_case, parse_case, request_of, run_case
 from zimage_app.domain.negpip import subtracted
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import CfgLimit
+from zimage_app.domain.settings.guidance import CfgLimit
 from zimage_app.engine.guidance.limit import LimitRule
 from zimage_app.engine.guidance.nag import Extrapolation, trimmed
 from zimage_app.engine.guidance.rule import TextFeatures

@@ -21,8 +21,9 @@ from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import StagePlan, make_plan
 from zimage_app.domain.plan_summary import meaning
-from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.schedules import SCHEDULERS, shifted
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 from zimage_app.domain.trajectory import Takeover, growth, raised, switch_sigma
 from zimage_app.engine.handover import HANDOVERS
 from zimage_app.engine.noise import SILENT, initial_noise

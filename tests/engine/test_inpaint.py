@@ -17,7 +17,7 @@ from tests.tools.test_run_case import CONFIG, relative_l2
 from tools.run_case import run_case
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import StagePlan
-from zimage_app.domain.request import Stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.start_image import StartImage
 from zimage_app.engine.inpaint import Kept, differential_mask, latent_mask, pasted
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from zimage_app.domain.request import Stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.engine.noise import (
     SEEDED,
     SILENT,

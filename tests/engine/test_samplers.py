@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
-from zimage_app.domain.request import Stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.engine.noise import SILENT
 from zimage_app.engine.samplers import SAMPLERS, SamplerInput, SamplerRun, SamplerStep, foresight
 

@@ -22,7 +22,8 @@ from tests.reliability.cases import Case, sound, written
 from tests.reliability.mutations import DEEP, as_json, changed_bytes, changed_data, changed_text, encoded, odd, repeated
 from tests.service.records import a_record
 from zimage_app.domain.errors import ImportedFileError, StorageError
-from zimage_app.domain.request import StartPicture, parse_request
+from zimage_app.domain.request import parse_request
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.imports import read_file
 from zimage_app.service.pictures.gallery import TEXT_KEY, Gallery, read_head

@@ -17,7 +17,8 @@ import pytest
 from tests.models.load import test_loader as damage
 from tests.service.test_studio import finish
 from zimage_app.domain.errors import ModelError
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.setup.config import ROOT, StudioConfig
 from zimage_app.service.studio import Studio
 

@@ -22,7 +22,8 @@ import pytest
 from tests.models.hub.conftest import REPO
 from tests.models.hub.fake_hub import FakeHub, Fault, forget_this_machine, serve
 from tests.service.test_studio import finish
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.models.tiny import write_tiny_model
 from zimage_app.service.setup.config import ROOT, StudioConfig
 from zimage_app.service.setup.network import choose_port

@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from tests.models.lora_support import changed, low_rank, state
 from tests.reliability.memory import settled
 from zimage_app import load_generator
-from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.setup.config import StudioConfig
 
 SWAPS = int(os.environ.get("ZIMAGE_SWAPS", "100"))

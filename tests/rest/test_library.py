@@ -10,7 +10,9 @@ from starlette.testclient import TestClient
 from tests.rest.test_tasks import asked
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
-from zimage_app.domain.request import GenerationRequest, Stage, knob_of
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.rest.contract import GenerateInput
 
 

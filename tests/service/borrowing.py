@@ -73,7 +73,9 @@ def main(models: Path, loras: Path, outputs: Path) -> dict[str, object]:
     import torch
 
     torch.set_num_threads(1)
-    from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
+    from zimage_app.domain.request import GenerationRequest
+    from zimage_app.domain.settings.lora_use import LoraUse
+    from zimage_app.domain.settings.stage import Stage
     from zimage_app.service.setup.config import StudioConfig
     from zimage_app.service.studio import Studio
 

@@ -31,7 +31,7 @@ from tests.ports import free_port
 from tests.service.quick import MODEL, PATIENCE, QuickStudio, drawn, finish, quick_request
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.events import Picture
-from zimage_app.domain.request import Stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.jobs.store import JobStore
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.pictures.gallery import read_record

@@ -22,7 +22,8 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.events import Cancelled, Event, Finished, Picture, StageDone, StageStarted, StepDone
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings, new_id
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.generation.model_slot import ModelSlot
 from zimage_app.service.group_orders import Requester, plan_grid, start

@@ -10,7 +10,8 @@ from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.events import Picture
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
-from zimage_app.domain.request import GenerationRequest, LoraUse
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.lora_use import LoraUse
 
 
 def a_picture() -> Picture:

@@ -20,7 +20,9 @@ from tests.service.generation.test_lora_runs import write
 from tests.service.quick import PATIENCE, finish
 from zimage_app import load_generator
 from zimage_app.domain.events import Cancelled, Finished
-from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.rest.app import rest_routes
 from zimage_app.service.generation.generator import Generator
 from zimage_app.service.setup.config import StudioConfig

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from zimage_app.domain.errors import BusyError, GenerationError, ModelError, RequestError
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.load.memory_plan import plan_memory
 from zimage_app.models.weights.placement import MemoryPlan

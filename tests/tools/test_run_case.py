@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.golden.make_tiny_weights import tiny_weights
 from tools.run_case import main, run_case
-from zimage_app.domain.request import REFERENCE_STAGES
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"

@@ -18,7 +18,7 @@ from tests.service.quick import PATIENCE, QuickGenerator, finish
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoadingCancelled, ModelError, StudioError
 from zimage_app.domain.events import Event, Picture, StageDone
-from zimage_app.domain.request import Stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.domain.vocabulary import Vocabulary
 from zimage_app.models.find.catalogue import find_model

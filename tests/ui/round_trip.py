@@ -8,7 +8,10 @@ from pathlib import Path
 
 from tests.service.generation.test_lora_runs import write
 from tests.service.quick import finish
-from zimage_app.domain.request import EasyCache, GenerationRequest, LoraUse, Stage, parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.guidance import EasyCache
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixels
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.setup.config import StudioConfig

@@ -9,7 +9,10 @@ from tests.ui.doubles import THREE
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.record import ImageRecord, StageRecord, Surroundings
-from zimage_app.domain.request import GenerationRequest, LoraUse, Nag, StartPicture, Upscaler
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.guidance import Nag
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.start_picture import StartPicture, Upscaler
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView, StageView

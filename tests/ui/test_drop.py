@@ -15,7 +15,7 @@ from tests.service.imports.test_imports import DATA, graph, picture
 from tests.service.imports.test_kinds import graph_of
 from tests.ui.conftest import Visit
 from tests.ui.doubles import THREE, QuickPageStudio
-from zimage_app.domain.request import REFERENCE_STAGES
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 from zimage_app.service.imports import MAX_BYTES
 from zimage_app.ui.drop.drop import import_routes, imported_values
 from zimage_app.ui.fields.values import stages_values

@@ -18,7 +18,9 @@ from tests.loops import run_async
 from tests.service.lora_files import write_lora
 from tests.ui.doubles import QUICK, QuickPageStudio, finish
 from tests.ui.page_values import value_at
-from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.jobs.view import QueueView
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.ui.fields.values import COUNT, REQUEST_FIELDS, knob_path, stage_values, stages_values

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from tests.ui.doubles import QuickPageStudio
-from zimage_app.domain.request import STAGE_GROUPS, Stage
+from zimage_app.domain.settings.stage import STAGE_GROUPS, Stage
 from zimage_app.ui.fields.controls import bounds, element_id, stage_form
 from zimage_app.ui.fields.layout import FIELD_ORDER, layout_errors, stage_word
 from zimage_app.ui.fields.values import COUNT, REQUEST_FIELDS, stage_fields

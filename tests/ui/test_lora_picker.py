@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from tests.service.lora_files import WIDTH, lora_shapes, write_json, write_lora
 from tests.ui.conftest import Visit, arrive, ask, expect_state
 from tests.ui.doubles import QuickPageStudio
-from zimage_app.domain.request import LoraUse
+from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.service.library.loras.sidecar import Notes
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio

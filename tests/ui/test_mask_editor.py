@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 from tests.ui.conftest import PHONE, Visit, arrive, ask, choose_model, expect_state
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import REFERENCE_STAGES, Stage
-from zimage_app.domain.stages import shaped
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
+from zimage_app.domain.stage_edits import shaped
 from zimage_app.service.generation.start_pictures import FOLDER, PictureInputs
 from zimage_app.ui.fields.stage_edits import with_proportions
 from zimage_app.ui.fields.values import stages_values

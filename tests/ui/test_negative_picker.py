@@ -14,7 +14,8 @@ from playwright.sync_api import Page, expect
 from tests.ui.conftest import Visit, apply_preset, arrive, ask, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio
 from tests.ui.page_values import with_values
-from zimage_app.domain.request import Nag, Stage
+from zimage_app.domain.settings.guidance import Nag
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.ui.fields.values import stages_values
 from zimage_app.ui.negatives.negative_picker import library_function
 

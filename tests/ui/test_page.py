@@ -11,7 +11,9 @@ from playwright.sync_api import Page, expect
 from tests.ui.conftest import PHONE, Visit, apply_preset, arrive, ask, choose_model, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.errors import GenerationError
-from zimage_app.domain.request import EasyCache, GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.guidance import EasyCache
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 
 PAYLOAD = "<img src=x onerror=\"alert('xss')\"><script>alert('xss')</script>小船"

@@ -14,7 +14,7 @@ from tests.ui.conftest import Visit, arrive, ask, expect_state, set_number
 from tests.ui.doubles import QUICK, THREE, QuickPageStudio
 from tests.ui.page_values import with_values
 from zimage_app.domain.preset import checked
-from zimage_app.domain.request import Stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.ui.fields.values import stages_values
 from zimage_app.ui.presets.preset_bar import bar_function, preset_card, preset_values
 

@@ -13,7 +13,9 @@ from tests.ui.conftest import PHONE, Visit, arrive, ask, choose_model, expect_st
 from tests.ui.doubles import QuickPageStudio
 from tests.ui.page_values import with_values
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import REFERENCE_STAGES, LoraUse, Stage, parse_request
+from zimage_app.domain.request import parse_request
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 from zimage_app.ui.fields.stage_edits import edited, resized
 from zimage_app.ui.fields.values import lora_values, request_data, stages_values
 

@@ -16,7 +16,9 @@ from starlette.testclient import TestClient
 from tests.service.imports.test_imports import picture
 from tests.ui.conftest import PHONE, Visit, apply_preset, arrive, ask, choose_model, expect_state
 from tests.ui.doubles import QUICK, QuickPageStudio
-from zimage_app.domain.request import REFERENCE_STAGES, GenerationRequest, StartPicture, parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.service.generation.start_pictures import FOLDER, MAX_BYTES
 from zimage_app.ui.fields.stage_edits import edited
 from zimage_app.ui.fields.values import request_data, request_values, stages_values

@@ -9,19 +9,10 @@ import pytest
 from tests.ui.doubles import QUICK
 from tests.ui.page_values import with_values
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import (
-    REFERENCE_STAGES,
-    CfgLimit,
-    EasyCache,
-    GenerationRequest,
-    LoraUse,
-    Nag,
-    NegPip,
-    Stage,
-    Variance,
-    parse_request,
-    parse_stage,
-)
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.guidance import CfgLimit, EasyCache, Nag, NegPip, Variance
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage, parse_stage
 from zimage_app.ui.fields.values import (
     REQUEST_FIELDS,
     request_data,

@@ -31,7 +31,7 @@ from tools.demo_model.render import CELESTIAL_RADIUS, CELESTIAL_X, CELESTIAL_Y, 
 from tools.demo_model.scene import Celestial, CelestialColour, Scene, Side, Time, sample_scene
 from zimage_app import GenerationRequest, Generator, Stage, load_generator
 from zimage_app.domain.events import StageDone
-from zimage_app.domain.request import REFERENCE_STAGES
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 
 SKY = 2.2
 """Half the side of the square that is looked at, in radii."""

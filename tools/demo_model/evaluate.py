@@ -31,7 +31,7 @@ from tools.demo_model.prompts import Wanted, read_prompts
 from tools.demo_model.render import SHAPES, render
 from tools.demo_model.scene import sample_scene
 from zimage_app import GenerationRequest, Generator, Stage, load_generator
-from zimage_app.domain.request import REFERENCE_STAGES
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 from zimage_app.domain.sizes import size_from, sized
 
 PROMPTS = Path("tests/data/demo_prompts.json")

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from zimage_app import GenerationRequest, Generator, Stage, load_generator
-from zimage_app.domain.request import Nag, NegPip, Variance
+from zimage_app.domain.settings.guidance import Nag, NegPip, Variance
 
 SEEDS = range(1, 9)
 SEEN = (84, 108)

@@ -21,7 +21,7 @@ from tools.demo_model.evaluate import PROMPTS, THUMBNAIL
 from tools.demo_model.probes import Probe, load_or_fit
 from tools.demo_model.prompts import read_prompts
 from zimage_app import GenerationRequest, Generator, Stage, load_generator
-from zimage_app.domain.request import Nag, NegPip
+from zimage_app.domain.settings.guidance import Nag, NegPip
 
 SHORT: dict[str, dict[str, str]] = {
     "湖": {"ground": "lake"},

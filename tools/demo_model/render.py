@@ -16,7 +16,7 @@ from PIL import Image
 
 from tools.demo_model.canvas import FRAME_ASPECT, Canvas, Colour, Point, mix, rgb
 from tools.demo_model.scene import CelestialColour, Ground, Kind, Scene, Side, Time, Tree
-from zimage_app.domain.request import REFERENCE_STAGES
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 from zimage_app.domain.sizes import size_from, sized
 
 Size = tuple[int, int]

@@ -14,7 +14,8 @@ from zimage_app.cli.request_flags import ResolvedCommand, add_location_flags, ke
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
 from zimage_app.domain.errors import ImportedFileError, LoraError, ModelError
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import GenerationRequest, parse_as, parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.knob import parse_as
 from zimage_app.domain.upscaling import Upscaling, resized_by, upscaled
 from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.imports import Imported, read_file

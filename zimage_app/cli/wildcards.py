@@ -12,7 +12,7 @@ from zimage_app.cli.folders import config_of
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import draw_seed
-from zimage_app.domain.request import MAX_SEED
+from zimage_app.domain.settings.stage import MAX_SEED
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import combinations, draw, parse
 from zimage_app.service.library.wildcards import WildcardLibrary, WildcardList

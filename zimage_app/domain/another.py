@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_STAGES, GenerationRequest
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.knob import STRICT
+from zimage_app.domain.settings.stage import MAX_STAGES
 from zimage_app.domain.text import Text
 
 LITTLE, MUCH = 0.15, 0.4
@@ -18,7 +20,7 @@ LITTLE, MUCH = 0.15, 0.4
 class Another(BaseModel):
     """How the next picture differs from the one that was made."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = STRICT
 
     how: Literal["same", "seed", "little", "much", "keep"]
     """``keep`` runs the stages after the first ``kept`` with new seeds; those before come from the stage memory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zimage_app.domain.request import REFERENCE_STAGES, Stage
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 from zimage_app.domain.text import Text
 from zimage_app.domain.vocabulary import Vocabulary
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from zimage_app.domain.request import Stage
 from zimage_app.domain.schedules import as_float32
+from zimage_app.domain.settings.stage import Stage
 
 _CAPTION = 64
 """Typical token count of a negative prompt, including padding."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import draw_seed
-from zimage_app.domain.request import MAX_SEED, GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import MAX_SEED, Stage
 from zimage_app.domain.text import Text
 
 MAX_COUNT = 100

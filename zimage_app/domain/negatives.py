@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from zimage_app.domain.guidance import negative_acts
 from zimage_app.domain.plan import running_stages
-from zimage_app.domain.request import GenerationRequest, Nag, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.guidance import Nag
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 
 SEPARATORS = ",，、;；\n"

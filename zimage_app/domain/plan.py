@@ -19,9 +19,12 @@ from zimage_app.domain.guidance import (
 from zimage_app.domain.negpip import Phrase, subtracted
 from zimage_app.domain.prompt_syntax import unread_syntax
 from zimage_app.domain.prompt_tags import plain_name, take_tags
-from zimage_app.domain.request import EasyCache, GenerationRequest, Stage, StartPicture
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.schedules import as_float32, percent_to_sigma, stage_sigmas
 from zimage_app.domain.seeded_random import GOLDEN, splitmix64
+from zimage_app.domain.settings.guidance import EasyCache
+from zimage_app.domain.settings.stage import Stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.sizes import same_shape
 from zimage_app.domain.text import Remark, Text
 from zimage_app.domain.trajectory import Size, Takeover, fill_seed, growth, raised, switch_sigma, switch_step

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import GenerationPlan, StagePlan, stage_plans
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import Stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 
 _NEAREST = 5

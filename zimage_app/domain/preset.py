@@ -14,16 +14,10 @@ from pydantic import BaseModel
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.catalogue import unread_options
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import (
-    REFERENCE_STAGES,
-    STAGE_GROUPS,
-    STRONGEST,
-    GenerationRequest,
-    LoraUse,
-    Stage,
-    knob_of,
-    parse_request,
-)
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.lora_use import STRONGEST, LoraUse
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, STAGE_GROUPS, Stage
 from zimage_app.domain.sizes import final_stage, size_from, sized_data, with_sizes
 from zimage_app.domain.text import Text
 

@@ -17,7 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zimage_app.domain.errors import LoraError, RequestError
-from zimage_app.domain.request import MAX_LORAS, MAX_STAGES, STRONGEST, GenerationRequest, LoraUse
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.lora_use import MAX_LORAS, STRONGEST, LoraUse
+from zimage_app.domain.settings.stage import MAX_STAGES
 from zimage_app.domain.text import Text, shortened
 
 _TAG = re.compile(r"[<＜]\s*(?:lora|lyco)\s*[:：]([^<>＜＞]*)[>＞]", re.IGNORECASE)

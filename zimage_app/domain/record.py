@@ -21,7 +21,9 @@ from pydantic import (
 from zimage_app.domain.errors import StorageError
 from zimage_app.domain.plain_json import MAX_KEYS, TooMuchJson, keys_in, read_json
 from zimage_app.domain.prompt_tags import tag_of
-from zimage_app.domain.request import MAX_SEED, MAX_STAGES, GenerationRequest, StartPicture
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import MAX_SEED, MAX_STAGES
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.domain.version import SERVICE
 from zimage_app.domain.wildcard_expansion import as_it_stands

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zimage_app.domain.preset import setting_title, shown_value, stage_knobs
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import STAGE_GROUPS
+from zimage_app.domain.settings.stage import STAGE_GROUPS
 from zimage_app.domain.text import Text
 
 _REQUEST_FIELDS = ("prompt", "negative", "triggers", "loras", "seed")

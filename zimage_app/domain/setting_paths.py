@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import STAGE_GROUPS, Stage
 from zimage_app.domain.text import Text
 
 MAX_DIGITS = 100

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_SIDE, REFERENCE_STAGES, Stage, parse_stage
+from zimage_app.domain.settings.stage import MAX_SIDE, REFERENCE_STAGES, Stage, parse_stage
 from zimage_app.domain.text import Text
 
 GRID = 16

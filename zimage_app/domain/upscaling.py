@@ -8,21 +8,15 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import (
-    MAX_PROMPT,
-    MAX_SIDE,
-    GenerationRequest,
-    LoraUse,
-    Seed,
-    Stage,
-    StartPicture,
-    Upscaler,
-    parse_request,
-)
+from zimage_app.domain.request import MAX_PROMPT, GenerationRequest, parse_request
+from zimage_app.domain.settings.knob import STRICT
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import MAX_SIDE, Seed, Stage
+from zimage_app.domain.settings.start_picture import StartPicture, Upscaler
 from zimage_app.domain.sizes import GRID, LEAST_SIDE
 from zimage_app.domain.text import Text
 
@@ -32,7 +26,7 @@ _FEWEST_STEPS = 8
 class Upscaling(BaseModel):
     """How to enlarge a picture, and how much of it to redraw."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = STRICT
 
     factor: Annotated[float, Field(gt=1.0, le=8.0, description="How many times as wide and high.")] = 2.0
     upscaler: Annotated[

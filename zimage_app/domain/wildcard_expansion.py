@@ -6,7 +6,8 @@ from math import prod
 from typing import NoReturn
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import GenerationRequest, LoraUse, Template, parse_request
+from zimage_app.domain.request import GenerationRequest, Template, parse_request
+from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import Lines, combinations, draw, is_plain, parse
 

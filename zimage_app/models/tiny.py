@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.request import REFERENCE_STAGES, Stage
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 from zimage_app.domain.text import Text
 from zimage_app.models.components import Components, LatentFormat
 from zimage_app.models.load.loader import FLUX_PREVIEW

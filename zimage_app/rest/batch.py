@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from zimage_app.domain.plan import draw_seed
-from zimage_app.domain.request import Seed
+from zimage_app.domain.settings.knob import STRICT
+from zimage_app.domain.settings.stage import Seed
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_GROUP, MAX_NAME
 from zimage_app.rest.orders import GroupAnswer, group_requester, queue_group
@@ -26,7 +27,7 @@ _Entries = Annotated[list[str | dict[str, Any]], Field(min_length=1, max_length=
 class BatchBody(BaseModel):
     """Entries and their common settings: either ``items``, or ``tweets`` with the ``persona`` that posts them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = STRICT
 
     items: Annotated[_Entries | None, Field(description="Prompts, or settings by their dotted names.")] = None
     persona: Annotated[dict[str, Any] | None, Field(description="Its trigger word, LoRA and negative prompt.")] = None

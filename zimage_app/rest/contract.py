@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.many import MAX_COUNT
 from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.sizes import GRID, final_stage, sized
 from zimage_app.domain.text import Text
 
@@ -25,7 +26,7 @@ class GenerateInput(BaseModel):
     ``asked_request`` applies them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = STRICT
 
     model: Annotated[
         str | None,

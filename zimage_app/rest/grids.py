@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.knob import STRICT
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_NAME
 from zimage_app.rest.orders import GroupAnswer, Queued, group_requester, queue_group
@@ -24,7 +25,7 @@ _MAX_AXIS = 8000
 class AxisBody(BaseModel):
     """A setting and its values along one axis."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = STRICT
 
     name: Annotated[
         str,

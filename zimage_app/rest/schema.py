@@ -11,7 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import Digest, GenerationRequest, Seed, parse_as
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.knob import Digest, parse_as
+from zimage_app.domain.settings.stage import Seed
 from zimage_app.domain.text import Text
 from zimage_app.domain.upscaling import Upscaling
 from zimage_app.rest.contract import MAX_NAME, GenerateInput, asked_request

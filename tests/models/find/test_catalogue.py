@@ -11,7 +11,7 @@ import pytest
 from tests.models.hub.fake_hub import forget_this_machine
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
-from zimage_app.domain.request import REFERENCE_STAGES
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 from zimage_app.models.find.card_file import read_card
 from zimage_app.models.find.catalogue import Shelves, find_model, list_models, look_up
 from zimage_app.service.setup.config import StudioConfig

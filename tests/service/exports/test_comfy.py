@@ -15,18 +15,11 @@ from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import GenerationPlan, make_plan
-from zimage_app.domain.request import (
-    CfgLimit,
-    EasyCache,
-    GenerationRequest,
-    Nag,
-    NegPip,
-    Stage,
-    StartPicture,
-    Variance,
-    parse_request,
-)
+from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.schedules import SCHEDULERS
+from zimage_app.domain.settings.guidance import CfgLimit, EasyCache, Nag, NegPip, Variance
+from zimage_app.domain.settings.stage import Stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.service.exports.comfy import FORMS, Form, exported
 from zimage_app.service.exports.comfy.names import FileNames
 from zimage_app.service.imports import read_settings

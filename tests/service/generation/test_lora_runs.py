@@ -17,7 +17,8 @@ from tests.models.lora_support import low_rank, state
 from zimage_app import load_generator
 from zimage_app.domain.errors import LoraError, RequestError
 from zimage_app.domain.events import Cancelled, Event, Failed, Finished, StageDone, StepDone, Warned
-from zimage_app.domain.request import GenerationRequest, LoraUse
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.service.generation.generator import Generator
 from zimage_app.service.pictures.gallery import read_record
 from zimage_app.service.setup.config import StudioConfig

@@ -12,7 +12,8 @@ from PIL import Image
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.events import Failed, Picture, StageStarted
-from zimage_app.domain.request import GenerationRequest, StartPicture, parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.start_image import StartImage
 from zimage_app.service.generation.generator import Generator, load_generator
 from zimage_app.service.generation.masks import grey_mask, redrawn_part, start_image

@@ -20,17 +20,11 @@ from zimage_app import load_generator
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.events import Cancelled, Event, Finished, StageDone, StepDone
 from zimage_app.domain.plan_summary import timed_stages
-from zimage_app.domain.request import (
-    CfgLimit,
-    EasyCache,
-    GenerationRequest,
-    LoraUse,
-    Nag,
-    NegPip,
-    Stage,
-    StartPicture,
-    Variance,
-)
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.guidance import CfgLimit, EasyCache, Nag, NegPip, Variance
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import Stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.engine.stage_memory import StageMemory, StageResult
 from zimage_app.service.generation.generator import Generator
 from zimage_app.service.generation.start_pictures import PictureInputs

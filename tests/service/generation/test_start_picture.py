@@ -16,7 +16,8 @@ from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import GenerationError, RequestError
 from zimage_app.domain.events import Failed, Picture, StageStarted
 from zimage_app.domain.plan import make_plan
-from zimage_app.domain.request import GenerationRequest, Stage, parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.engine.noise import initial_noise

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
-from zimage_app.domain.request import StartPicture
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.service.generation.start_pictures import FOLDER, MAX_BYTES, PictureInputs
 from zimage_app.service.rules.permissions import owner_mark
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from zimage_app import load_generator
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.engine.noise import initial_noise, turned
 from zimage_app.service.generation.generator import Generated, Generator
 from zimage_app.service.setup.config import StudioConfig

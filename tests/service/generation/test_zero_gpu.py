@@ -18,7 +18,9 @@ from zimage_app import load_generator
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import BusyError, LoadingCancelled, RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
-from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.generation.zero_gpu import lease_seconds
 from zimage_app.service.setup.config import ROOT, StudioConfig

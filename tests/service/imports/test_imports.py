@@ -15,7 +15,7 @@ from tests.service.lora_files import write_lora
 from tests.service.records import a_picture, a_record
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.plan import stage_seed
-from zimage_app.domain.request import REFERENCE_STAGES, Stage
+from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 from zimage_app.service.imports import MAX_BYTES, Imported, fitted, read_file, read_settings
 from zimage_app.service.imports.names import family_of, sampler_and_scheduler, scheduler
 from zimage_app.service.library.loras import LoraLibrary

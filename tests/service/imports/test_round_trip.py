@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from tests.service.records import a_record
 from zimage_app.domain.catalogue import SAMPLER_TRAITS
-from zimage_app.domain.request import GenerationRequest, LoraUse, Stage
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.schedules import SCHEDULERS
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.imports import read_settings
 
 LETTERS = st.text(

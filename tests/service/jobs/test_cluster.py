@@ -17,7 +17,10 @@ from tests.service.records import a_picture, a_record
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.plan import GenerationPlan, make_plan
-from zimage_app.domain.request import GenerationRequest, LoraUse, Stage, StartPicture
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import Stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.generator import load_generator

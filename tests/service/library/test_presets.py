@@ -10,7 +10,8 @@ from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.errors import RequestError, StorageError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.preset import applied
-from zimage_app.domain.request import REFERENCE_STAGES, parse_request
+from zimage_app.domain.request import parse_request
+from zimage_app.domain.settings.stage import REFERENCE_STAGES
 from zimage_app.service.library.presets import PresetLibrary
 from zimage_app.service.setup.config import StudioConfig
 

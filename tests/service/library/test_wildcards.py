@@ -9,7 +9,8 @@ import pytest
 
 from zimage_app import load_generator
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.wildcards import combinations, draw, parse
 from zimage_app.service.library.wildcards import MAX_LINES, WildcardLibrary
 from zimage_app.service.pictures.gallery import read_record

@@ -11,7 +11,8 @@ import pytest
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import GenerationPlan, make_plan
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.many.batch.items import BatchError, BatchItem, BatchOptions, batch_items
 from zimage_app.service.many.batch.manifest import Manifest

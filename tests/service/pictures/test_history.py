@@ -18,7 +18,8 @@ from PIL import Image
 
 from tests.service.records import a_picture, a_record
 from zimage_app.domain.errors import StorageError
-from zimage_app.domain.request import LoraUse, Template
+from zimage_app.domain.request import Template
+from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History, Search
 from zimage_app.service.pictures.history.favourites import NAME as FAVOURITES

@@ -13,7 +13,7 @@ from tests.odd_files import pipe, sparse
 from tests.service import faults
 from tests.service.lora_files import write_lora
 from zimage_app.domain.errors import ImportedFileError, LoadingCancelled, LoraError, ModelError, StorageError
-from zimage_app.domain.request import LoraUse
+from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import Shelves, list_models, unreadable_models
 from zimage_app.models.lora.files import read_tensors

@@ -9,7 +9,8 @@ import pytest
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import BusyError, RequestError
 from zimage_app.domain.plan import GenerationPlan, make_plan
-from zimage_app.domain.request import MAX_STAGES, REFERENCE_STAGES, GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import MAX_STAGES, REFERENCE_STAGES, Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.rules.limits import HOME, PUBLIC, check_disk, check_places, check_plan
 from zimage_app.service.setup.config import StudioConfig

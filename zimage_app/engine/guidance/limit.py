@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zimage_app.domain.plan import StagePlan
-from zimage_app.domain.request import CfgLimit
+from zimage_app.domain.settings.guidance import CfgLimit
 from zimage_app.engine.guidance.rule import Rule, StageTexts
 
 ORIGINS: dict[str, Callable[[Tensor], Tensor]] = {"velocity": lambda x: x, "denoised": torch.zeros_like}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zimage_app.domain.plan import StagePlan
-from zimage_app.domain.request import Nag
+from zimage_app.domain.settings.guidance import Nag
 from zimage_app.engine.guidance.rule import Rule, StageTexts, TextFeatures
 from zimage_app.models.components import Combine
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from zimage_app.domain.plan import StagePlan
-from zimage_app.domain.request import Variance
 from zimage_app.domain.schedules import as_float32, percent_to_sigma
+from zimage_app.domain.settings.guidance import Variance
 from zimage_app.engine.guidance.rule import Rule, StageTexts, TextFeatures
 
 _SEEDS = 2**64

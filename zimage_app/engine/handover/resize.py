@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zimage_app.domain.plan import StagePlan
-from zimage_app.domain.request import UpscaleMethod
+from zimage_app.domain.settings.stage import UpscaleMethod
 from zimage_app.engine.start import noised, to_model_space
 from zimage_app.models.components import LatentFormat
 

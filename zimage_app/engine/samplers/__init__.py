@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zimage_app.domain.request import Stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.engine.noise import SILENT, Interval, IntervalNoise, NoiseSources
 from zimage_app.engine.samplers.adams import (
     adams_bashforth,

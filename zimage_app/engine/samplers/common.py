@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zimage_app.domain.request import Stage
 from zimage_app.domain.schedules import percent_to_sigma
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.engine.noise import SEEDED, IntervalNoise, NoiseSources, StepNoise
 
 Denoiser = Callable[[Tensor, float], Tensor]

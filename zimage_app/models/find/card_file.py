@@ -14,7 +14,7 @@ import yaml
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_STAGES, REFERENCE_STAGES, STAGE_GROUPS, Stage, parse_stage
+from zimage_app.domain.settings.stage import MAX_STAGES, REFERENCE_STAGES, STAGE_GROUPS, Stage, parse_stage
 from zimage_app.domain.text import Text
 from zimage_app.domain.vocabulary import Vocabulary
 from zimage_app.models.disk.yaml_file import YamlReader

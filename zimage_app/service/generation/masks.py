@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.events import Picture
-from zimage_app.domain.request import StartPicture
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 

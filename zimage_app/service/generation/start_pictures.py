@@ -18,7 +18,7 @@ from PIL import Image
 
 from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError, system_reason
 from zimage_app.domain.events import Picture
-from zimage_app.domain.request import StartPicture
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.start_image import StartImage
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular, read_regular

@@ -15,19 +15,11 @@ from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.plan import stage_seed
 from zimage_app.domain.prompt_syntax import WEIGHT
 from zimage_app.domain.prompt_tags import split_tags, tag_of
-from zimage_app.domain.request import (
-    MAX_PROMPT,
-    MAX_SIDE,
-    MAX_STAGES,
-    STAGE_GROUPS,
-    GenerationRequest,
-    LoraUse,
-    Stage,
-    StartPicture,
-    knob_of,
-    parse_request,
-    parse_stage,
-)
+from zimage_app.domain.request import MAX_PROMPT, GenerationRequest, parse_request
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import MAX_SIDE, MAX_STAGES, STAGE_GROUPS, Stage, parse_stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import escaped, parse
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zimage_app.domain.request import Stage, knob_of
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown
 from zimage_app.service.imports.fields import between, list_of, number, text_of, words

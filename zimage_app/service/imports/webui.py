@@ -11,7 +11,9 @@ from typing import Any
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plain_json import read_json
-from zimage_app.domain.request import GenerationRequest, Stage, knob_of
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown, unknown_name
 from zimage_app.service.imports.fields import between, list_of, number, text_of

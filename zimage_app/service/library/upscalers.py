@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_SIDE, StartPicture, Upscaler
+from zimage_app.domain.settings.stage import MAX_SIDE
+from zimage_app.domain.settings.start_picture import StartPicture, Upscaler
 from zimage_app.domain.text import Text
 
 if TYPE_CHECKING:

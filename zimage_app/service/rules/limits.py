@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zimage_app.domain.errors import BusyError, RequestError
 from zimage_app.domain.plan import GenerationPlan, StagePlan
-from zimage_app.domain.request import MAX_STAGES
+from zimage_app.domain.settings.stage import MAX_STAGES
 from zimage_app.domain.text import Text
 
 

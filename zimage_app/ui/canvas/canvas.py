@@ -11,7 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from zimage_app.domain.record import ImageRecord
-from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, LoraUse, Stage, StartPicture, knob_of
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import STAGE_GROUPS, Stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Language, shortened
 from zimage_app.service.jobs.view import JobView, StageView
 from zimage_app.service.pictures.views import SavedPicture

@@ -9,8 +9,9 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel
 
 from zimage_app.domain.catalogue import HANDOVER_TRAITS, SAMPLER_TRAITS, STAGE_OPTIONS
-from zimage_app.domain.request import MAX_STAGES, STAGE_GROUPS, Stage, knob_of
 from zimage_app.domain.schedules import SCHEDULERS
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.stage import MAX_STAGES, STAGE_GROUPS, Stage
 from zimage_app.ui.fields.layout import GROUPS, SECTIONS
 from zimage_app.ui.fields.values import takes_word_or_number, words_of
 from zimage_app.ui.words.i18n import knob_key

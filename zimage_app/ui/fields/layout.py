@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from zimage_app.domain.request import STAGE_GROUPS, Stage
+from zimage_app.domain.settings.stage import STAGE_GROUPS, Stage
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "basic": (

@@ -15,15 +15,11 @@ from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import (
-    MAX_STAGES,
-    STAGE_GROUPS,
-    GenerationRequest,
-    LoraUse,
-    Stage,
-    StartPicture,
-    knob_of,
-)
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import MAX_STAGES, STAGE_GROUPS, Stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import split_words
 

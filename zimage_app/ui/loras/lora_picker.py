@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.request import MAX_LORAS, STRONGEST, LoraUse, knob_of
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.lora_use import MAX_LORAS, STRONGEST, LoraUse
 from zimage_app.domain.text import Language, language_named
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.library.loras.sidecar import parse_notes

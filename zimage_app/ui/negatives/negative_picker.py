@@ -10,7 +10,8 @@ from typing import Any
 
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.negatives import NagNeed, NegativeCategory, NegativeEntry, nag_need, phrases, toggled
-from zimage_app.domain.request import Nag, parse_request
+from zimage_app.domain.request import parse_request
+from zimage_app.domain.settings.guidance import Nag
 from zimage_app.domain.text import Language, language_named
 from zimage_app.service.library.negatives.library import MINE
 from zimage_app.service.rules.permissions import require_home

@@ -21,13 +21,10 @@ from zimage_app.domain.another import Another, another
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.many import counted
-from zimage_app.domain.request import (
-    GenerationRequest,
-    StartPicture,
-    parse_as,
-    parse_request,
-    parse_stage,
-)
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.knob import parse_as
+from zimage_app.domain.settings.stage import parse_stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Language, Text
 from zimage_app.domain.upscaling import Upscaling, resized_by
 from zimage_app.service.jobs.state import JobState

@@ -13,7 +13,8 @@ from gradio.components import Component
 
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.many import MAX_COUNT
-from zimage_app.domain.request import GenerationRequest, Stage
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.studio import Studio
 from zimage_app.ui.asset import asset
 from zimage_app.ui.fields.controls import bounds, element_id, stage_form

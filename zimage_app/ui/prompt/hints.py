@@ -12,7 +12,8 @@ from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.many import MAX_COUNT
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.plan_summary import PlanMeaning, meaning, seconds_words
-from zimage_app.domain.request import GenerationRequest, LoraUse, parse_request
+from zimage_app.domain.request import GenerationRequest, parse_request
+from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Language, Remark, Text, language_named
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.studio import Studio

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import BusyError, ImportedFileError, StorageError
-from zimage_app.domain.request import MAX_MARGIN, StartPicture
+from zimage_app.domain.settings.start_picture import MAX_MARGIN, StartPicture
 from zimage_app.service.generation.start_pictures import MAX_BYTES
 from zimage_app.service.studio import Studio
 from zimage_app.ui.drop.drop import file_of

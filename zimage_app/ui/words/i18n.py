@@ -1,6 +1,7 @@
 """The page's own texts in Chinese and English. Independent of Gradio components.
 
-Texts of settings are in ``domain/request.py``, those of a model in its card; ``catalogue`` combines them all.
+Texts of settings are in ``domain/settings/`` and ``domain/request.py``, those of a model in its card; ``catalogue``
+combines them all.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import gradio as gr
 from pydantic import BaseModel
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.request import STAGE_GROUPS, GenerationRequest, Stage, knob_of
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.stage import STAGE_GROUPS, Stage
 from zimage_app.domain.text import Language, Text
 from zimage_app.ui.words.canvas import CANVAS_WORDS
 from zimage_app.ui.words.drop import DROP_WORDS

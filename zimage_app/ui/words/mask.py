@@ -1,8 +1,9 @@
-"""Texts of the mask editor, in Chinese and English; titles of settings are in ``domain/request.py``."""
+"""Texts of the mask editor, in Chinese and English; titles of settings are in ``domain/settings/``."""
 
 from __future__ import annotations
 
-from zimage_app.domain.request import StartPicture, knob_of
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
 
 _KNOBS = {field: knob_of(StartPicture, field) for field in ("extend", "feather", "differential", "paste")}

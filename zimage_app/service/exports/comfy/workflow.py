@@ -15,8 +15,11 @@ from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.guidance import is_guided_by_one
 from zimage_app.domain.plan import GenerationPlan, StagePlan
-from zimage_app.domain.request import GenerationRequest, Stage, StartPicture, knob_of
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.schedules import stage_sigmas
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.stage import Stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.service.exports.comfy.names import FileNames
 

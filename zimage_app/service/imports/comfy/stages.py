@@ -7,7 +7,9 @@ from typing import Any
 
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.guidance import is_guided_by_one
-from zimage_app.domain.request import GenerationRequest, Stage, knob_of
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.roles.schedules import OPTIONS
 from zimage_app.service.imports.comfy.values import Conditioning, Lora, Missing, Model, Note, Pass, Plain, Size, Value

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from zimage_app.domain.request import StartPicture, knob_of
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.stages import tell
 from zimage_app.service.imports.comfy.values import Mask, Missing, Picture, Plain, Start, note_of

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 from zimage_app.domain.errors import GenerationError, LoadingCancelled, StudioError
 from zimage_app.domain.events import Cancelled, Failed, Finished
 from zimage_app.domain.plan import GenerationPlan
-from zimage_app.domain.request import GenerationRequest, LoraUse
+from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, RunnerStatus
 from zimage_app.service.jobs.runners.work_thread import WorkThread

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from zimage_app.domain.errors import LoadingCancelled, LoraError, system_reason
-from zimage_app.domain.request import LoraUse
+from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.weights.lookalikes import MAX_BYTES

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from zimage_app.domain.plain_json import read_json
-from zimage_app.domain.request import STRONGEST
+from zimage_app.domain.settings.lora_use import STRONGEST
 from zimage_app.models.disk.regular_file import open_regular
 
 COMPANIONS = (".civitai.info", ".metadata.json", ".cm-info.json", ".swarm.json", ".json")

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from zimage_app.domain.errors import LoraError, ModelError, RequestError, StorageError
-from zimage_app.domain.request import STRONGEST, Triggers
+from zimage_app.domain.settings.knob import STRICT
+from zimage_app.domain.settings.lora_use import STRONGEST, Triggers
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import request_error
 from zimage_app.models.disk.yaml_file import YamlReader
@@ -33,7 +34,7 @@ def _stripped(words: tuple[str, ...]) -> tuple[str, ...]:
 class Notes(BaseModel):
     """The user's notes on a LoRA."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = STRICT
 
     triggers: Annotated[Triggers, AfterValidator(_stripped)] | None = None
     """Trigger words; None: those of other sources; empty: none."""

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from zimage_app.domain.guidance import is_guided_by_one
-from zimage_app.domain.request import Stage, knob_of
+from zimage_app.domain.settings.knob import knob_of
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.values import Conditioning, Model, Note, Plain, Settings, Value

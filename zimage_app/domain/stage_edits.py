@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.request import MAX_STAGES, LoraUse, Stage
+from zimage_app.domain.settings.lora_use import LoraUse
+from zimage_app.domain.settings.stage import MAX_STAGES, Stage
 from zimage_app.domain.text import Text
 
 Edit = Literal["add", "duplicate", "left", "right", "remove"]

@@ -1,0 +1,90 @@
+"""How a setting is declared and checked: its title, help and slider, and the strict parsing of its model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.plain_json import MAX_KEYS, keys_in
+from zimage_app.domain.text import Text
+from zimage_app.domain.validation_errors import refusal, request_error
+
+Model = TypeVar("Model", bound=BaseModel)
+
+STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+"""Configuration of every model of settings: nothing is converted, and unknown fields are refused."""
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""The SHA-256 of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """How a field is shown: title, help, and the step of its slider where it has one."""
+
+    title: Text
+    help: Text
+    step: float | None = None
+    slider_max: float | None = None
+    """The slider's upper end, where the field allows more than a slider can show well."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Add title and help to the JSON schema that REST publishes."""
+        return {**handler(schema), "title": self.title.en, "description": self.help.en}
+
+
+def one_of(names: Mapping[str, object]) -> AfterValidator:
+    """Return a check that a value is one of ``names``."""
+
+    def check(value: str) -> str:
+        if value not in names:
+            allowed = ", ".join(names)
+            raise refusal(Text(f"must be one of {allowed}", f"可选值：{allowed}"))
+        return value
+
+    return AfterValidator(check)
+
+
+def descending(model: Model, start: str, end: str) -> Model:
+    """Refuse a range of noise levels whose start lies below its end."""
+    first, last = getattr(model, start), getattr(model, end)
+    if first < last:
+        raise refusal(
+            Text(
+                f"{start} ({first:g}) must not be below {end} ({last:g})",
+                f"{start}（{first:g}）不能小于 {end}（{last:g}）",
+            )
+        )
+    return model
+
+
+def knob_of(model: type[BaseModel], name: str) -> Knob:
+    """The Knob declared for the field ``name`` of ``model``."""
+    return next(item for item in model.model_fields[name].metadata if isinstance(item, Knob))
+
+
+def parse_as(model: type[Model], data: Mapping[str, Any]) -> Model:
+    """Parse plain data into any strict model; raises RequestError as ``parse_request`` does."""
+    try:
+        # Through JSON, because strict mode then accepts lists for tuples, but still converts nothing else.
+        text = json.dumps(data)
+        if keys_in(data) > MAX_KEYS:
+            raise RequestError(
+                "request",
+                Text(
+                    f"has more than {MAX_KEYS} settings; leave out those that there are not",
+                    f"设置超过 {MAX_KEYS} 项；请去掉多余的",
+                ),
+            )
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise request_error(error, data) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = str(error)
+        raise RequestError("request", Text(f"is not plain data ({reason})", f"不是普通数据（{reason}）")) from error
