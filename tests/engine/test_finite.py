@@ -72,6 +72,7 @@ ELSEWHERE = LoraUse(name="elsewhere", stages=(1,))
         (("transformer", "evaluation", 3, float("inf")), {}, 1, "damaged model file"),
         (("transformer", "evaluation", 5, float("-inf")), {"cfg": 20.0}, 2, "the likely cause is cfg 20"),
         (("transformer", "evaluation", 8, float("nan")), {"eta": 4.0, "s_noise": 3.0}, 2, "s_noise 3, eta 4"),
+        (("transformer", "evaluation", 5, float("nan")), {"eta": 1.25}, 2, "the likely cause is eta 1.25; lower it"),
         (("transformer", "evaluation", 6, float("nan")), {"loras": (INK, ELSEWHERE)}, 2, "a LoRA: ink (1.5); lower"),
         (("text", "encode", 1, float("nan")), {}, 1, "damaged model file"),
         (("codec", "decode", 1, float("nan")), {}, 1, "the VAE's file is damaged"),

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.plan import stage_plans
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.engine.noise import (
     SEEDED,
@@ -158,3 +160,14 @@ def test_silent_sources_draw_zeros() -> None:
     x = torch.ones(1, 2, 2, 2)
     assert not SILENT.step(x, 1)().any()
     assert not SILENT.brownian(x, torch.tensor([0.9, 0.0]), 1, CPU)(torch.tensor(0.9), torch.tensor(0.1)).any()
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_noise_levels_too_close_to_draw_between_are_told(ahead: bool) -> None:
+    """torchsde halves an interval until it meets the time that is asked for."""
+    stage = Stage(sampler="dpmpp_2m_sde", scheduler="flow_match_exponential", steps=60, denoise=0.01, shift=0.5)
+    sigmas = torch.tensor(stage_plans([(0, stage, 5)], 3.0)[0].sigmas)
+    intervals = foresight(stage.sampler, sigmas, stage, stage.shift).intervals
+    noise = brownian_noise(torch.zeros(1, 1, 1, 1), sigmas, 5, CPU, intervals if ahead else ())
+    with pytest.raises(GenerationError, match="too close together"):
+        _ = [noise(*map(torch.tensor, ends)) for ends in intervals]

@@ -16,9 +16,9 @@ from zimage_app.domain.events import Event, Failed, Finished, StageDone, Warned
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.engine import relief as module
-from zimage_app.engine.relief import is_out_of_memory
 from zimage_app.engine.run import run
 from zimage_app.models.components import Components
+from zimage_app.models.device import is_out_of_memory
 from zimage_app.models.tiny import tiny_components
 
 ERRORS: dict[str, Callable[[], Exception]] = {

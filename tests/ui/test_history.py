@@ -243,6 +243,12 @@ def test_the_keyboard_moves_selects_stars_and_deletes(visit: Visit, pictures: li
     page.keyboard.press("s")
     expect(cards.first).to_have_class("card is-starred")
     assert at() == pictures[0]
+    cards.first.locator(".more").focus()
+    page.keyboard.press("Space")
+    expect(page.locator(".studio-menu")).to_be_visible()
+    expect(page.locator(".history .selection")).to_be_hidden()
+    page.keyboard.press("Escape")
+    cards.first.locator(".open").focus()
     page.keyboard.press("Space")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")

@@ -10,8 +10,8 @@ from torch import nn
 
 from zimage_app.domain.errors import LoadingCancelled
 from zimage_app.domain.events import Picture
-from zimage_app.engine.relief import is_out_of_memory, out_of_memory
-from zimage_app.models.device import empty_cache
+from zimage_app.engine.relief import out_of_memory
+from zimage_app.models.device import empty_cache, is_out_of_memory
 from zimage_app.models.networks.esrgan import Upscaler
 
 TILES = (512, 256, 128, 64)

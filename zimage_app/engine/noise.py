@@ -16,6 +16,9 @@ import torch
 import torchsde
 from torch import Tensor
 
+from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.text import Text
+
 StepNoise = Callable[[], Tensor]
 """Each call draws unit normal noise of the latent's shape, float32, on its device."""
 IntervalNoise = Callable[[Tensor, Tensor], Tensor]
@@ -92,7 +95,16 @@ def brownian_noise(
         increment = _Ahead(tree, [within(*interval) for interval in foreseen])
 
     def draw(sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        drawn = increment(*within(float(sigma), float(sigma_next)))
+        try:
+            drawn = increment(*within(float(sigma), float(sigma_next)))
+        except RecursionError:  # torchsde halves its interval until it meets the noise level
+            raise GenerationError(
+                Text(
+                    "The noise levels lie too close together to draw noise between them; use fewer steps, a higher"
+                    " denoise or another sampler.",
+                    "噪声水平之间的间隔太小，无法抽取噪声；请减少步数、提高重绘幅度或更换采样器。",
+                )
+            ) from None
         return -drawn.to(x.device) / (sigma - sigma_next).sqrt()
 
     return draw

@@ -16,13 +16,10 @@ from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.events import Warned
 from zimage_app.domain.text import Text
 from zimage_app.models.components import Components, Offloadable, TiledCodec
-from zimage_app.models.device import empty_cache
+from zimage_app.models.device import empty_cache, is_out_of_memory
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
-
-_SIGNS = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED", "can't allocate memory")
-"""Parts of the messages of allocators that raise a plain RuntimeError."""
 
 
 class Relief:
@@ -98,13 +95,6 @@ def quietly(work: Callable[[], _Made]) -> Generator[Warned, None, _Made]:
     """Turn a plain function into a generator without events, for ``with_relief``."""
     yield from ()
     return work()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error means that memory ran out, on any device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
 def out_of_memory(asked: str) -> GenerationError:

@@ -45,7 +45,7 @@ from zimage_app.engine.samplers import SAMPLERS, Denoiser, Foresight, SamplerInp
 from zimage_app.engine.stage_memory import StageMemory, StageResult, remembered, stage_keys
 from zimage_app.engine.start import encoded, to_vae_space
 from zimage_app.models.components import AttentionGuidance, Components, Evaluation, PreparedPrompt
-from zimage_app.models.device import is_asynchronous
+from zimage_app.models.device import is_asynchronous, make_current
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -87,6 +87,7 @@ def run(
     each ``next`` may come from another thread.
     """
     begun = time.perf_counter()
+    make_current(components.transformer.device)
     work = _Work(plan, components, cancelled, prepare, start, memory or StageMemory(0), Relief(components))
     made = None
     done: list[StageRecord] = []
@@ -446,5 +447,5 @@ def _check_finite(latent: Tensor, stage: StagePlan, plan: GenerationPlan) -> Non
 def _extreme(stage: StagePlan) -> list[str]:
     """Return the stage's settings, with their values, that are far above the usual range."""
     settings = stage.settings
-    found = (("cfg", settings.cfg, 10), ("s_noise", settings.s_noise, 2), ("eta", settings.eta, 2))
+    found = (("cfg", settings.cfg, 10), ("s_noise", settings.s_noise, 2), ("eta", settings.eta, 1))
     return [f"{name} {value:g}" for name, value, usual in found if value > usual]

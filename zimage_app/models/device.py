@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +24,8 @@ _CHUNK = 2**30
 """Bytes of pinned memory allocated at once; a power of two, because torch rounds up to one."""
 _SPARE_MEMORY = 4 * 10**9
 """Bytes of the computer's memory that pinned memory must leave free."""
+_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED", "can't allocate memory")
+"""Parts of the messages of allocators that raise a plain RuntimeError."""
 ALIGNMENT = 256
 """Bytes. Tensors whose size is a multiple of it, such as q, k and v, are copied without gaps and form one matrix."""
 
@@ -132,6 +134,19 @@ def empty_cache() -> None:
             caches.empty_cache()
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the error means that memory ran out, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
+
+
+def make_current(device: torch.device) -> None:
+    """Make a GPU the current thread's, because some libraries launch their kernels on that one."""
+    if device.type != "cpu" and device.index is not None and torch.accelerator.is_available():
+        torch.accelerator.set_device_index(device)
+
+
 def is_asynchronous(device: torch.device) -> bool:
     """Return whether a device executes work asynchronously, in CUDA streams."""
     return device.type == "cuda" and torch.cuda.is_available()
@@ -144,10 +159,10 @@ def aligned(size: int) -> int:
 
 def fetch(tensor: Tensor) -> Callable[[], Tensor]:
     """Start copying a tensor to the computer's memory; return a function that waits for the copy and returns it."""
-    if not is_asynchronous(tensor.device):
+    place = _pinned(tensor.shape, tensor.dtype) if is_asynchronous(tensor.device) else None
+    if place is None:
         host = tensor.cpu()
         return lambda: host
-    place = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     place.copy_(tensor, non_blocking=True)
     event = torch.cuda.current_stream(tensor.device).record_event()
 
@@ -156,6 +171,14 @@ def fetch(tensor: Tensor) -> Callable[[], Tensor]:
         return place
 
     return wait
+
+
+def _pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor | None:
+    """Return uninitialized pinned memory; None where the driver refuses it, as Windows and WSL limit its amount."""
+    try:
+        return torch.empty(shape, dtype=dtype, pin_memory=True)
+    except RuntimeError:
+        return None
 
 
 def seconds_of(device: torch.device, work: Callable[[], object]) -> float:
@@ -251,7 +274,7 @@ class _PageLocked:
         self._used = 0
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        """Return a copy of the tensor; in pageable memory, which is slower to copy from, if too little is free."""
+        """Return a copy of the tensor; in pageable memory, which is slower to copy from, if no more can be pinned."""
         size = tensor.nbytes
         if self._used + size > self._chunk.nbytes and not self._more(size):
             return tensor.cpu()
@@ -263,6 +286,8 @@ class _PageLocked:
         wanted = max(_CHUNK, size)
         if psutil.virtual_memory().available < wanted + _SPARE_MEMORY:
             return False
-        self._chunk = torch.empty(wanted, dtype=torch.uint8, pin_memory=True)
-        self._used = 0
+        chunk = _pinned((wanted,), torch.uint8)
+        if chunk is None:
+            return False
+        self._chunk, self._used = chunk, 0
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from tests.models.networks.choices import InMemory
 from tests.models.stock import golden_module, normal, rel
+from zimage_app.models.networks import candidates
 from zimage_app.models.networks.block import block
-from zimage_app.models.networks.candidates import CANDIDATES, kitchen_norm_rope
+from zimage_app.models.networks.candidates import CANDIDATES, captured, kitchen_norm_rope
 from zimage_app.models.networks.kernels import DEFAULT, STEP, Candidate, KernelChoice, Kernels, Step
 from zimage_app.models.networks.transformer import FastTransformer
 
@@ -321,7 +323,7 @@ def test_a_stage_whose_graph_fails_is_computed_plainly(caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING):
         found = stage_of(fast, x, (0.9, 0.6))
     assert torch.equal(found[1], wanted[1])
-    assert "graph fails for this stage and is not used: operation not permitted" in caplog.text
+    assert "graph fails and is not used again until restart: operation not permitted" in caplog.text
 
 
 def test_a_graph_is_dropped_when_weights_leave_the_device() -> None:
@@ -335,3 +337,105 @@ def test_a_graph_is_dropped_when_weights_leave_the_device() -> None:
     assert rel(evaluation(x, 0.9), before[0]) < 1e-6
     assert rel(evaluation(x, 0.9), before[0]) < 1e-6
     assert recorded.replays == 0
+
+
+def test_a_graph_that_only_repeats_its_first_result_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    """As an empty one does, whose work went to another GPU than the one that was captured."""
+
+    def make(plain: Step, inputs: tuple[Tensor, ...]) -> Step:
+        first = plain(*inputs)
+        return lambda *_: first
+
+    fast, cache, x = FastTransformer(golden_module()), InMemory(), normal(1, 16, 8, 6)
+    wanted = stage_of(fast, x, (0.9, 0.6, 0.3))
+    fast.kernels = KernelChoice(CPU, torch.float32, cache, [Candidate(STEP, "graph", lambda *_: True, make)], len)
+    with caplog.at_level(logging.WARNING):
+        assert all(torch.equal(*pair) for pair in zip(stage_of(fast, x, (0.9, 0.6, 0.3)), wanted, strict=True))
+    assert cache.kept == {"48 x 64": {STEP: "plain"}}
+    assert "step by graph is wrong here" in caplog.text
+
+
+def test_a_graph_that_fails_is_tried_once_per_start() -> None:
+    """Torch keeps the memory of a capture that failed, so each further one would take more."""
+    fast, cache, x = FastTransformer(golden_module()), InMemory(), normal(1, 16, 8, 6)
+    cache.put("48 x 64", {STEP: "graph"})
+    tried = 0
+
+    def make(plain: Step, inputs: tuple[Tensor, ...]) -> Step:
+        nonlocal tried
+        tried += 1
+        raise RuntimeError(f"operation not permitted when stream is capturing ({plain}, {len(inputs)})")
+
+    fast.kernels = KernelChoice(CPU, torch.float32, cache, [Candidate(STEP, "graph", lambda *_: True, make)])
+    for _ in range(3):
+        stage_of(fast, x, (0.9, 0.6))
+    assert tried == 1
+    assert cache.kept == {"48 x 64": {STEP: "graph"}}, "it may do after a restart"
+
+
+@pytest.mark.parametrize("part", ["gate", STEP])
+def test_memory_that_runs_out_while_measuring_decides_nothing_for_later(part: str) -> None:
+    def make(*_: Any) -> Callable[..., Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    fast, cache, x = FastTransformer(golden_module()), InMemory(), normal(1, 16, 8, 6)
+    fast.kernels = KernelChoice(CPU, torch.float32, cache, [Candidate(part, "fast", lambda *_: True, make)])
+    stage_of(fast, x, (0.9, 0.6))
+    assert {} in (cache.kept, *cache.kept.values()), "nothing about this part is kept on the disk"
+    assert fast.kernels.notes == ()
+
+
+@pytest.mark.parametrize("name", ["cuDNN", "flash", "memory-efficient"])
+def test_attention_by_name_leaves_torchs_switches_alone(name: str) -> None:
+    """They belong to the whole process, in which another thread may compute on another device."""
+    attend = next(each for each in CANDIDATES if each.name == name).make()
+    made = torch.device("meta")
+    q, k, v = (torch.empty(1, 2, 64, 64, dtype=torch.bfloat16, device=made) for _ in "qkv")
+    switches: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for switch in ("enable_cudnn_sdp", "enable_flash_sdp", "enable_mem_efficient_sdp", "enable_math_sdp"):
+            patch.setattr(torch.backends.cuda, switch, lambda _, name=switch: switches.append(name))
+        assert attend(q, k, v).shape == q.shape
+    assert switches == []
+
+
+class PlayedCuda:
+    """Plays torch's streams and captures; notes on which device and stream each thing happened."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, free: int) -> None:
+        self.entered: list[Any] = []
+        patch.setattr(candidates, "free_memory", lambda _: free)
+        patch.setattr(torch.cuda, "empty_cache", lambda: None)
+        patch.setattr(torch.cuda, "Stream", lambda device: ("stream of", device))
+        patch.setattr(torch.cuda, "CUDAGraph", lambda: self)
+        patch.setattr(torch.cuda, "device", self._context("device"))
+        patch.setattr(torch.cuda, "stream", self._context("stream"))
+        patch.setattr(torch.cuda, "graph", lambda _graph, stream, **_options: self._context("graph")(stream))
+
+    def _context(self, name: str) -> Callable[[Any], Any]:
+        @contextmanager
+        def entered(which: Any) -> Iterator[None]:
+            self.entered.append((name, which))
+            yield
+
+        return entered
+
+    def replay(self) -> None:
+        """Replay the graph."""
+        self.entered.append("replay")
+
+
+def test_a_graph_is_captured_on_the_models_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    played, meta = PlayedCuda(monkeypatch, free=2**31), torch.device("meta")
+    x = torch.ones(3, device=meta)
+    step = captured(lambda each: each + 1, (x,))
+    assert played.entered == [("device", meta), ("stream", ("stream of", meta)), ("graph", ("stream of", meta))]
+    assert step(x).shape == x.shape
+    assert played.entered[-1] == "replay"
+
+
+def test_a_graph_is_not_begun_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = PlayedCuda(monkeypatch, free=2**20)
+    with pytest.raises(torch.OutOfMemoryError):
+        captured(lambda each: each + 1, (torch.ones(3),))
+    assert played.entered == []

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.fake_gpu import GPU, MixUp, fake_gpu
+from zimage_app.models import device as module
 from zimage_app.models.device import SyncCopies, host_memory
 from zimage_app.models.networks.linears import Weight, linear
 from zimage_app.models.networks.streaming import Blocks
@@ -138,3 +139,17 @@ def test_streamed_blocks_are_spread_evenly(streamed: int, waiting: list[int]) ->
 def test_home_is_the_computers_memory() -> None:
     tensor = torch.ones(2)
     assert host_memory(torch.device("xpu"))(tensor) is tensor
+
+
+def test_memory_that_the_driver_refuses_to_pin_is_pageable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*shape: Any, pin_memory: bool = False, **options: Any) -> torch.Tensor:
+        if pin_memory:
+            raise RuntimeError("CUDA error: out of memory")
+        return empty(*shape, **options)
+
+    empty = torch.empty
+    monkeypatch.setattr(module, "is_asynchronous", lambda _: True)
+    tensor, home = torch.arange(4.0), host_memory(CPU)
+    monkeypatch.setattr(torch, "empty", refusing)
+    assert torch.equal(home(tensor), tensor)
+    assert torch.equal(module.fetch(tensor)(), tensor)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from zimage_app.models.networks.attention import Attend
+from zimage_app.models.device import free_memory
 from zimage_app.models.networks.block import block
 from zimage_app.models.networks.kernels import STEP, Candidate, NormRope, Step, gated, norm_rope
+
+_CAPTURE_MEMORY = 2**30
+"""Bytes that must be free to capture a graph; an evaluation of Z-Image at 1024 x 1024 takes less."""
 
 
 def _half_on_cuda(device: torch.device, dtype: torch.dtype) -> bool:
@@ -24,12 +26,22 @@ def _with_package(package: str, device: torch.device, dtype: torch.dtype) -> boo
     return _half_on_cuda(device, dtype) and importlib.util.find_spec(package) is not None
 
 
-def _by_backend(backend: SDPBackend) -> Attend:
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        with sdpa_kernel(backend):
-            return F.scaled_dot_product_attention(q, k, v)
+# The operators themselves: torch's context manager for choosing one changes it for all threads of the process.
 
-    return attend
+
+def _cudnn(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    found: Tensor = torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, False)[0]
+    return found
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    found: Tensor = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
+    return found
+
+
+def _memory_efficient(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    found: Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, False)[0]
+    return found
 
 
 def kitchen_norm_rope() -> NormRope:
@@ -50,11 +62,22 @@ def captured(plain: Step, inputs: Sequence[Tensor]) -> Step:
 
     The graph reads its weights in place, so LoRAs may change them, but they must stay where they are. It keeps the
     memory of one evaluation.
+
+    Raises:
+        torch.OutOfMemoryError: too little memory is free to begin.
     """
+    device = inputs[0].device
+    torch.cuda.empty_cache()
+    if (free_memory(device) or 0) < _CAPTURE_MEMORY:  # torch never gives back the memory of a capture that failed
+        raise torch.OutOfMemoryError("out of memory: too little is free for a CUDA graph")
     static = [each.clone() for each in inputs]
     graph = torch.cuda.CUDAGraph()
+    # By default, torch captures on the first GPU, where work on another one leaves the graph empty.
+    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     # Other threads, such as that of the previews, may allocate memory meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
+    # The outer context leaves the stream after a capture that fails, which torch's own doesn't.
+    with torch.cuda.device(device), torch.cuda.stream(stream), capture:
         out = plain(*static)
 
     def replay(*new: Tensor) -> Tensor:
@@ -67,14 +90,9 @@ def captured(plain: Step, inputs: Sequence[Tensor]) -> Step:
 
 
 CANDIDATES = (
-    *(
-        Candidate("attend", name, _half_on_cuda, partial(_by_backend, backend))
-        for name, backend in (
-            ("cuDNN", SDPBackend.CUDNN_ATTENTION),
-            ("flash", SDPBackend.FLASH_ATTENTION),
-            ("memory-efficient", SDPBackend.EFFICIENT_ATTENTION),
-        )
-    ),
+    Candidate("attend", "cuDNN", _half_on_cuda, lambda: _cudnn),
+    Candidate("attend", "flash", _half_on_cuda, lambda: _flash),
+    Candidate("attend", "memory-efficient", _half_on_cuda, lambda: _memory_efficient),
     Candidate("norm_rope", "comfy-kitchen", partial(_with_package, "comfy_kitchen"), kitchen_norm_rope),
     Candidate(
         "norm_rope", "compiled", partial(_with_package, "triton"), lambda: torch.compile(norm_rope), compiled=True

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zimage_app.domain.text import Text
-from zimage_app.models.device import seconds_of
+from zimage_app.models.device import is_out_of_memory, seconds_of
 from zimage_app.models.networks.attention import Attend
 
 log = logging.getLogger(__name__)
@@ -175,48 +175,54 @@ class KernelChoice:
         if not candidates or names is None:
             return None
         if STEP not in names:
-            wanted = plain(*inputs)
-            gains = {each.name: self._step_gain(each, plain, inputs, wanted) for each in candidates}
+            gains = {each.name: self._step_gain(each, plain, inputs) for each in candidates}
             names = {**names, STEP: _best(candidates, gains)}
-            self._keep(shape, names)
+            self._keep(shape, names, lasting=None not in gains.values())
         for each in candidates:
             if each.name == names[STEP]:
                 try:
                     return each.make(plain, inputs)
                 except Exception as error:  # noqa: BLE001  # as in _gain
-                    log.warning("%s fails for this stage and is not used: %s", each.name, error)
+                    log.warning("%s fails and is not used again until restart: %s", each.name, error)
+                    self._names[shape] = {**names, STEP: _NOTHING}
         return None
 
     def _measure(self, shape: str, trial: Callable[[Kernels], Tensor]) -> Mapping[str, str]:
         """Choose for one part after another, each beside what was chosen for the parts before it."""
         wanted = trial(DEFAULT)
         names: dict[str, str] = {}
+        lasting = True
         for part in dict.fromkeys(each.part for each in self._candidates if each.part != STEP):
             candidates = [each for each in self._candidates if each.part == part]
             before = self._build(names)
             gains = {each.name: self._kernel_gain(each, before, trial, wanted) for each in candidates}
             names[part] = _best(candidates, gains)
-        self._keep(shape, names)
+            lasting = lasting and None not in gains.values()
+        self._keep(shape, names, lasting)
         return names
 
-    def _keep(self, shape: str, names: Mapping[str, str]) -> None:
+    def _keep(self, shape: str, names: Mapping[str, str], lasting: bool) -> None:
         self._names[shape] = names
-        self._cache.put(shape, names)
+        if lasting:
+            self._cache.put(shape, names)
         log.info("kernels for %s: %s", shape, names)
 
     def _kernel_gain(
         self, candidate: Candidate, before: Kernels, trial: Callable[[Kernels], Tensor], wanted: Tensor
-    ) -> float:
+    ) -> float | None:
         def make() -> Callable[[], Tensor]:
             return partial(trial, before._replace(**{candidate.part: candidate.make()}))
 
         return self._gain(candidate, make, partial(trial, before), wanted)
 
-    def _step_gain(self, candidate: Candidate, plain: Step, inputs: Sequence[Tensor], wanted: Tensor) -> float:
-        def make() -> Callable[[], Tensor]:
-            return partial(candidate.make(plain, inputs), *inputs)
+    def _step_gain(self, candidate: Candidate, plain: Step, inputs: Sequence[Tensor]) -> float | None:
+        # Judged by other inputs than those it is made with, or one that only repeats its first result would pass.
+        others = [each * 0.9 for each in inputs]
 
-        return self._gain(candidate, make, partial(plain, *inputs), wanted)
+        def make() -> Callable[[], Tensor]:
+            return partial(candidate.make(plain, inputs), *others)
+
+        return self._gain(candidate, make, partial(plain, *others), plain(*others))
 
     def _gain(
         self,
@@ -224,8 +230,8 @@ class KernelChoice:
         make: Callable[[], Callable[[], Tensor]],
         before: Callable[[], Tensor],
         wanted: Tensor,
-    ) -> float:
-        """Return the speedup over ``before``; 0 if the candidate is wrong or fails."""
+    ) -> float | None:
+        """Return the speedup over ``before``; 0 if the candidate is wrong or fails, None if memory ran out."""
         try:
             new = make()
             found = new()
@@ -236,7 +242,7 @@ class KernelChoice:
             ratios = [self._seconds(before) / self._seconds(new) for _ in range(_ROUNDS)]
         except Exception as error:  # noqa: BLE001  # libraries raise anything on devices that they don't support
             log.warning("%s by %s fails here and is not used: %s", candidate.part, candidate.name, error)
-            return 0.0
+            return None if is_out_of_memory(error) else 0.0
         return statistics.median(ratios)
 
     def _build(self, names: Mapping[str, str]) -> Kernels:
@@ -244,10 +250,10 @@ class KernelChoice:
         return DEFAULT._replace(**{each.part: each.make() for each in kernels})
 
 
-def _best(candidates: Sequence[Candidate], gains: Mapping[str, float]) -> str:
+def _best(candidates: Sequence[Candidate], gains: Mapping[str, float | None]) -> str:
     """Return the name of the fastest candidate, if it is fast enough."""
-    best = max(candidates, key=lambda each: gains[each.name])
-    return best.name if gains[best.name] >= best.gain else _NOTHING
+    best = max(candidates, key=lambda each: gains[each.name] or 0.0)
+    return best.name if (gains[best.name] or 0.0) >= best.gain else _NOTHING
 
 
 def _sentence(shape: str, names: Mapping[str, str]) -> Text:

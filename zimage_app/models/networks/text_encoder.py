@@ -111,7 +111,7 @@ def _from_words(folder: Path) -> tokenizers.Tokenizer:
 
 
 class Qwen3TextEncoder:
-    """Computes the features of a prompt: hidden state -2 of Qwen3, (tokens, channels) in float32.
+    """Computes the features of a prompt: hidden state -2 of Qwen3, (tokens, channels) in float32, on the CPU.
 
     Computes on ``device``; layers in the computer's memory are streamed to it one by one (``streaming.py``).
     """
@@ -170,6 +170,7 @@ class Qwen3TextEncoder:
         # The embedding table may be in the computer's memory; the rows looked up are small.
         words: Tensor = table(torch.tensor(ids, device=table.weight.device)).to(self._device)
         try:
-            return features(words, self._layers, self.module.config).float()
+            # Those of many long prompts would take hundreds of megabytes of the device, which no memory plan counts.
+            return features(words, self._layers, self.module.config).float().cpu()
         finally:
             self._layers.release()

@@ -357,7 +357,7 @@ const keys = {
 
 find(".days").onkeydown = (event) => {
   const card = event.target.closest(".card");
-  if (!card || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!card || event.target.closest(".more") || event.ctrlKey || event.metaKey || event.altKey) return;
   const next = step(event.key, card);
   if (next) {
     event.preventDefault();

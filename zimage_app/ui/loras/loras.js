@@ -126,7 +126,7 @@ function makeStrength(use, index) {
     paint();
     update(index, { strength: Math.min(strongest, Math.max(-strongest, value)) }, { redraw: false });
   };
-  exact.onchange = () => (exact.value = number(uses[index].strength));
+  exact.onchange = () => (exact.value = number(uses[index].strength ?? 1)); // 1 is left out
   box.append(slider, exact);
   box.paint = paint;
   return box;

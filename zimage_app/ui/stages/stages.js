@@ -208,13 +208,13 @@ function makePanel(stage) {
   return panel;
 }
 
-// Whether a setting has an effect: optional ones need a sampler or hand-over rule that reads them. The first stage
-// takes nothing over, so its denoise has an effect under every rule.
+// Whether a setting has an effect: optional ones need a sampler or hand-over rule that reads them. The first stage that
+// runs takes nothing over, so its denoise has an effect under every rule.
 function hasEffect(stage, name) {
   const { sampler, handover } = stages[stage];
   const read = [form.reads.sampler[sampler], form.reads.handover[handover]];
   if (!form.options.includes(name) || read.includes(undefined)) return true;
-  return read.flat().includes(name) || (stage === 0 && name === "denoise");
+  return read.flat().includes(name) || (name === "denoise" && stage === [...stages.keys()].find(runs));
 }
 
 function showKnob(stage, knob) {
@@ -268,8 +268,10 @@ let drawn = "";
 document.addEventListener("studio:settings", (event) => {
   firstStage = event.detail.start?.stage || 1;
   const names = [...stages.keys()].map(nameOf).join();
-  if (names !== drawn) draw();
+  if (names === drawn) return;
   drawn = names;
+  draw();
+  fillPanel(chosen);
 });
 
 document.addEventListener("studio:stages", (event) => {

@@ -318,7 +318,9 @@ async function loaded(source) {
 
 async function takeMask(digest) {
   paint.drawImage(await loaded(`inputs/${digest}`), 0, 0, canvas.width, canvas.height);
-  putAlpha(channel(1)); // the mask is grey, so any colour channel will do
+  // As on the server, what is transparent is redrawn; a mask without transparency is grey, so any channel will do.
+  const opaque = alphaOf();
+  putAlpha(opaque.some((value) => value < 255) ? opaque.map((value) => 255 - value) : channel(1));
 }
 
 async function open(detail) {
