@@ -136,6 +136,9 @@ def test_on_the_cpu_without_a_size_the_picture_is_small_and_that_is_said(client:
     assert "512 x 512" in answer["notes"][0]
     result = program.poll(answer["task_id"])[0]["result"]
     assert (result["width"], result["height"]) == (512, 512)
+    steps = {"prompt": "x", "use_gpu": False, "num_inference_steps": 2}
+    result = program.poll(client.post("/api/generate", json=steps).json()["task_id"])[0]["result"]
+    assert (result["width"], result["height"]) == (512, 512)
     given = client.post("/api/generate", json={"prompt": "x", "use_gpu": False, "width": 672}).json()
     assert given["notes"] == []
 

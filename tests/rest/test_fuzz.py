@@ -19,7 +19,6 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.ui.doubles import QuickPageStudio
-from zimage_app.domain.request import GenerationRequest
 from zimage_app.rest.app import rest_routes
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.middleware import MiddlewareConfig
@@ -68,10 +67,8 @@ class Impatient(QuickPageStudio):
 
     asked = 0
 
-    def submit(
-        self, request: GenerationRequest, model: str, owner: str = "", group: str = "", *, on_cpu: bool = False
-    ) -> str:
-        job_id = super().submit(request, model, owner, group, on_cpu=on_cpu)
+    def submit(self, *given: Any, **named: Any) -> str:
+        job_id = super().submit(*given, **named)
         self.asked += 1
         if self.asked > 1:
             self.cancel(job_id)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.rest.app import rest_routes
+from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.middleware import MiddlewareConfig
 from zimage_app.web.owner import LOCAL_HEADER, OWNER_HEADER
@@ -39,6 +42,12 @@ def _ask(client: TestClient, **more: object) -> str:
     answer = client.post("/api/generate", json={"prompt": "船", **more})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["task_id"])
+
+
+def _png(colour: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(file, "PNG")
+    return file.getvalue()
 
 
 def test_the_queue_is_listed_paused_and_reordered(client: TestClient) -> None:
@@ -82,3 +91,24 @@ def test_the_users_own_programs_may_do_anything(shared: QuickPageStudio) -> None
     assert own.post("/api/queue/resume").json()["paused"] is False
     for key in ("", "1" * 64):
         assert _caller(shared, auth="", **{LOCAL_HEADER: key}).get("/api/queue").status_code == 401
+
+
+def test_the_users_own_programs_start_from_pictures_that_they_stored_themselves(shared: QuickPageStudio) -> None:
+    """The command line writes into the folder, without an owner's mark."""
+    stored = PictureInputs(shared._config.outputs).save(_png("black"), "x").sha256
+    own = _caller(shared, auth="", **{LOCAL_HEADER: KEY})
+    _ask(own, start={"picture": stored})
+    answer = own.post("/api/upscale", json={"picture": stored, "prompt": "x"})
+    assert answer.status_code == 200, answer.text
+    stranger = _caller(shared, **{OWNER_HEADER: "a" * 32})
+    assert stranger.post("/api/generate", json={"prompt": "x", "start": {"picture": stored}}).status_code == 422
+
+
+def test_start_pictures_of_waiting_tasks_are_known_to_be_needed(shared: QuickPageStudio) -> None:
+    own = _caller(shared, auth="", **{LOCAL_HEADER: KEY})
+    picture, mask = (shared.inputs.save(_png(colour), "x").sha256 for colour in ("black", "white"))
+    task = _ask(own, start={"picture": picture, "mask": mask})
+    _ask(own)
+    assert shared.inputs.in_use() == {picture, mask}
+    own.delete(f"/api/generate/{task}")
+    assert shared.inputs.in_use() == set()

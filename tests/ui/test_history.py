@@ -245,7 +245,7 @@ def test_the_keyboard_moves_selects_stars_and_deletes(visit: Visit, pictures: li
     assert at() == pictures[0]
     cards.first.locator(".more").focus()
     page.keyboard.press("Space")
-    expect(page.locator(".studio-menu")).to_be_visible()
+    expect(page.locator(".studio-acts")).to_be_visible()
     expect(page.locator(".history .selection")).to_be_hidden()
     page.keyboard.press("Escape")
     cards.first.locator(".open").focus()

@@ -69,11 +69,9 @@ class Watched(QuickPageStudio):
         self.folder = folder
         self.asked: list[GenerationRequest] = []
 
-    def submit(
-        self, request: GenerationRequest, model: str, owner: str = "", group: str = "", *, on_cpu: bool = False
-    ) -> str:
+    def submit(self, request: GenerationRequest, *given: Any, **named: Any) -> str:
         self.asked.append(request)
-        job_id = super().submit(request, model, owner, group, on_cpu=on_cpu)
+        job_id = super().submit(request, *given, **named)
         self.cancel(job_id)
         return job_id
 

@@ -213,6 +213,7 @@ def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted:
     # The first stage that runs starts from noise, so its denoise acts whatever its hand-over is.
     page.locator("#knob-stages [role=tab]").nth(1).click()
     page.locator("#knob-stages-1-enabled input").check()
+    page.locator("#stage-1 summary", has_text="高级").click()
     page.locator("#knob-stages-1-handover select").select_option("spectral")
     denoise = page.locator("#knob-stages-1-denoise input[type=number]")
     expect(denoise).to_be_disabled()

@@ -26,7 +26,7 @@ from zimage_app.cli.plan import add_plan_command
 from zimage_app.cli.presets import add_presets_command
 from zimage_app.cli.status import add_status_command
 from zimage_app.cli.support import add_support_command
-from zimage_app.cli.terminal import BAD_INPUT, CarefulStream, complain
+from zimage_app.cli.terminal import BAD_INPUT, CarefulStream, complain, tell
 from zimage_app.cli.upscale import add_upscale_command
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.errors import RequestError, StudioError
@@ -102,5 +102,5 @@ def _run(options: argparse.Namespace) -> int:
     except StudioError as error:
         return complain(error, 1)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
+        tell(Text("Stopped.", "已停止。"))
         return INTERRUPTED

@@ -71,6 +71,22 @@ def split_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
     return (_closed(text) if tags else text), tags
 
 
+def without_refused_tags(prompt: str) -> tuple[str, tuple[RequestError, ...]]:
+    """The prompt without the tags that ``split_tags`` refuses, except one that is not closed, and why it does so."""
+    refused: list[RequestError] = []
+
+    def kept(match: re.Match[str]) -> str:
+        try:
+            _tag(match)
+        except RequestError as error:
+            refused.append(error)
+            return _GAP
+        return match[0]
+
+    text = _TAG.sub(kept, prompt.replace(_GAP, " "))
+    return (_closed(text) if refused else prompt), tuple(refused)
+
+
 def take_tags(
     request: GenerationRequest, name_of: Callable[[str], str] = plain_name
 ) -> tuple[GenerationRequest, tuple[Text, ...]]:

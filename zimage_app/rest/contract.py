@@ -80,6 +80,7 @@ def asked_request(
         RequestError: a field is out of bounds or excludes another one; names the first.
     """
     data = dict(settings)
+    small = asked.use_gpu is False and asked.width is asked.height is data.get("stages") is None
     if "seed" in data and data["seed"] in (None, -1):
         data["seed"] = "random"
     if asked.num_inference_steps is not None:
@@ -94,7 +95,6 @@ def asked_request(
         steps = {"steps": asked.num_inference_steps}
         data["stages"] = [stage.model_dump(mode="json") | steps for stage in card.single_stage]
     request = parse_request(data)
-    small = asked.use_gpu is False and asked.width is asked.height is data.get("stages") is None
     width, height = (_CPU_SIDE, _CPU_SIDE) if small else (asked.width, asked.height)
     if width is None and height is None:
         return request, ()

@@ -43,7 +43,8 @@ def generate(body: GenerateRequest, caller: Calling, request: Request, response:
         asked_for, notes = body.request(caller.studio.card(model))
         requests = counted(asked_for, asked.count)
         group = asked.group or (new_group() if asked.count > 1 else "")
-        ids = caller.studio.submit_group(requests, model, owner, group, on_cpu=asked.use_gpu is False)
+        on_cpu = asked.use_gpu is False
+        ids = caller.studio.submit_group(requests, model, owner, group, on_cpu=on_cpu, trusted=caller.local)
         said = [note.to(caller.language) for note in notes]
         return Accepted(task_id=ids[0], task_ids=ids, group=group, notes=said)
     except ModelError as error:
@@ -61,14 +62,15 @@ def upscale(body: UpscaleRequest, caller: Calling, request: Request, response: R
     studio, asked = caller.studio, body.upscaling
     try:
         if asked.picture is not None:
-            model, kept = asked.model or studio.default_model, studio.inputs.kept(asked.picture, owner)
+            model = asked.model or studio.default_model
+            kept = studio.inputs.kept(asked.picture, owner, trusted=caller.local)
             size = (kept.width, kept.height)
             enlarging = upscaled(None, asked.picture, size, studio.card(model), asked)
         else:
             saved = own_picture(str(asked.image), caller)
             model = asked.model or saved.record.model
             enlarging = studio.upscaled(saved, asked, model, owner)
-        task_id = studio.submit(enlarging, model, owner)
+        task_id = studio.submit(enlarging, model, owner, trusted=caller.local)
     except ModelError as error:
         raise RequestError("model", error.text) from error
     except LoraError as error:

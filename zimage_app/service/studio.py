@@ -111,6 +111,7 @@ class Studio:
         self._elsewhere = self._runners_elsewhere()
         rules = JobRules(config.allowed, shared=config.shared, interrupted=config.interrupted)
         self._jobs = Dispatcher(config.state, self._gallery, self._all_runners(), rules)
+        self.inputs.in_use = self._jobs.start_pictures
         self.groups = Groups(config.outputs, self.view)
         self.default_model = self._found(default_model(config), config.shelves).card.name
 
@@ -187,12 +188,19 @@ class Studio:
         self._jobs.announce(address, key)
 
     def submit(
-        self, request: GenerationRequest, model: str, owner: str = "", group: str = "", *, on_cpu: bool = False
+        self,
+        request: GenerationRequest,
+        model: str,
+        owner: str = "",
+        group: str = "",
+        *,
+        on_cpu: bool = False,
+        trusted: bool = False,
     ) -> str:
         """Queue a request and return the job's id; afterwards the job survives a restart.
 
         ``group`` is shared by requests that belong together, see ``cancel_group``. ``on_cpu`` makes this picture on the
-        CPU even if there is a GPU.
+        CPU even if there is a GPU. ``trusted`` callers may start from every picture that was handed in.
 
         Raises:
             BusyError: the queue is full, or the pictures have used up their disk quota.
@@ -212,7 +220,7 @@ class Studio:
                 ),
             )
         limits = self._config.allowed
-        plan = self.checked_plan(request, model, owner)
+        plan = self.checked_plan(request, model, owner, trusted=trusted)
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
         job_id, mark = secrets.token_hex(8), owner_mark(owner)
         cost = sum(stage.cost for stage in plan.stages)
@@ -231,11 +239,13 @@ class Studio:
         self._jobs.submit(job, LiveJob(view, plan, context))
         return job_id
 
-    def checked_plan(self, request: GenerationRequest, model: str, owner: str) -> GenerationPlan:
+    def checked_plan(
+        self, request: GenerationRequest, model: str, owner: str, *, trusted: bool = False
+    ) -> GenerationPlan:
         """Plan a request, check limits and start picture; raises StudioError if it can't be done or isn't allowed."""
         plan = self.plan(request, model)
         check_plan(plan, self._config.allowed)
-        self.inputs.check(plan.request.start, owner)
+        self.inputs.check(plan.request.start, owner, trusted=trusted)
         return plan
 
     @property
@@ -277,11 +287,12 @@ class Studio:
         group: str = "",
         *,
         on_cpu: bool = False,
+        trusted: bool = False,
     ) -> list[str]:
         """Queue all requests of a group or none; return the jobs' ids; raises as ``submit`` does."""
         ids: list[str] = []
         try:
-            ids.extend(self.submit(each, model, owner, group, on_cpu=on_cpu) for each in requests)
+            ids.extend(self.submit(each, model, owner, group, on_cpu=on_cpu, trusted=trusted) for each in requests)
         except StudioError:
             self._jobs.stop(ids)  # cancel those queued before the refused one
             raise

@@ -348,7 +348,9 @@ def test_a_graph_that_only_repeats_its_first_result_is_not_used(caplog: pytest.L
 
     fast, cache, x = FastTransformer(golden_module()), InMemory(), normal(1, 16, 8, 6)
     wanted = stage_of(fast, x, (0.9, 0.6, 0.3))
-    fast.kernels = KernelChoice(CPU, torch.float32, cache, [Candidate(STEP, "graph", lambda *_: True, make)], len)
+    fast.kernels = KernelChoice(
+        CPU, torch.float32, cache, [Candidate(STEP, "graph", lambda *_: True, make)], lambda _: 1.0
+    )
     with caplog.at_level(logging.WARNING):
         assert all(torch.equal(*pair) for pair in zip(stage_of(fast, x, (0.9, 0.6, 0.3)), wanted, strict=True))
     assert cache.kept == {"48 x 64": {STEP: "plain"}}

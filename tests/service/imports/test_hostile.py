@@ -174,3 +174,15 @@ def test_a_cache_of_which_only_a_part_is_given_is_told_of_whole() -> None:
 def test_a_picture_with_more_text_than_is_read_says_so() -> None:
     with pytest.raises(ImportedFileError, match="more than 8 MB of text"):
         read_settings(picture({"a": "x" * 5_000_000, "b": "x" * 5_000_000}), "x")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "9" * 400])
+def test_numbers_that_are_none_are_told_of(number: str) -> None:
+    settings = {
+        "comfy": {**graph(), "9": {"class_type": "KSampler", "inputs": {"seed": "#", "steps": "#", "denoise": "#"}}},
+        "switch": {**graph(), "3": {"class_type": "CR Text Input Switch", "inputs": {"Input": "#", "text1": "a"}}},
+        "swarm": {"sui_image_params": {"prompt": "a", "width": "#", "height": "#", "steps": "#"}},
+        "wangp": {"type": "WanGP v1 by DeepBeepMeep - Z-Image", "prompt": "a", "guidance_scale": "#", "seed": "#"},
+    }
+    for data in settings.values():
+        survives(json.dumps(data).replace('"#"', number).encode())

@@ -537,3 +537,20 @@ def test_a_whole_workflow_inside_one_subgraph_with_its_fields_outside() -> None:
     assert (imported.settings["prompt"], imported.settings["seed"]) == ("a boat", 5)
     assert imported.model == "z_image_turbo_bf16.safetensors"
     assert (imported.translated, imported.left) == ((), ())
+
+
+@pytest.mark.parametrize("caption", ["", "  ", "my holiday"])
+def test_a_caption_in_exif_hides_no_settings(caption: str) -> None:
+    info, exif, file = PngImagePlugin.PngInfo(), Image.Exif(), io.BytesIO()
+    info.add_itxt("parameters", INFOTEXT)
+    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0" + caption.encode()
+    Image.new("RGB", (32, 48)).save(file, "PNG", pnginfo=info, exif=exif)
+    assert read_settings(file.getvalue(), "a.png").settings["seed"] == 7
+
+
+def test_a_tag_that_means_nothing_here_is_left_out_alone() -> None:
+    text = "a boat, <lora:ink:0.8>, <lora:moss:3>, <lora:fern:0.5:lbw=1,0>\nSteps: 4, Sampler: Euler, Seed: 1"
+    imported = read(text, "a.txt")
+    assert imported.settings["prompt"] == "a boat"
+    assert [use["name"] for use in imported.settings["loras"]] == ["ink"]
+    assert [word for word in ("moss", "fern") if word in english(imported.left)] == ["moss", "fern"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,7 +58,9 @@ REQUESTS = st.builds(
 def test_the_parameters_text_reads_back_exactly(request: GenerationRequest) -> None:
     record = a_record()
     stages = (record.stages[0].model_copy(update={"number": 0}),)
-    text = record.model_copy(update={"request": request, "stages": stages}).parameters_text
+    first = (request.stages or ())[0]
+    made = {"request": request, "stages": stages, "width": first.width, "height": first.height}
+    text = record.model_copy(update=made).parameters_text
     imported = read_settings(text.encode(), "a.txt")
     assert imported.exact
     assert imported.request() == request
@@ -83,3 +86,28 @@ def test_texts_from_before_they_held_the_whole_request_give_the_last_stage() -> 
     assert "holds the last stage only" in "\n".join(line.en for line in imported.left)
     (stage,) = read_settings(text.format(stages="672x864").encode(), "a.txt").settings["stages"]
     assert stage["denoise"] == 0.6
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field", "value"),
+    [
+        ("a red boat", "a green tree", "prompt", "a green tree"),
+        ("Seed: 42,", "Seed: 7,", "seed", 7),
+        ("Negative prompt: fog", "Negative prompt: rain", "negative", "rain"),
+        ("Negative prompt: fog\n", "", "negative", None),
+        ("CFG scale: 1,", "CFG scale: 2,", "cfg", 2),
+        ("Steps: 8,", "Steps: 4,", "steps", 4),
+    ],
+)
+def test_what_was_changed_in_the_text_counts(before: str, after: str, field: str, value: object) -> None:
+    request = GenerationRequest(prompt="a red boat", negative="fog", seed=42, stages=(Stage(cfg=1.0, steps=8),))
+    record = a_record()
+    made = {"request": request, "stages": (record.stages[0].model_copy(update={"number": 0}),)}
+    text = record.model_copy(update=made | {"width": 672, "height": 864}).parameters_text
+    assert read_settings(text.encode(), "a.txt").exact
+    assert before in text
+    imported = read_settings(text.replace(before, after, 1).encode(), "a.txt")
+    assert not imported.exact
+    found = imported.settings | imported.settings["stages"][0] if field in ("cfg", "steps") else imported.settings
+    assert found.get(field) == value
+    assert "changed after it was saved" in "\n".join(line.en for line in imported.left)

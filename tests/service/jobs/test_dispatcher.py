@@ -136,6 +136,18 @@ def test_a_waiting_job_says_when_it_will_start(studio: QuickStudio) -> None:
     studio.cancel(running)
 
 
+def test_the_address_of_an_app_that_was_killed_is_not_given_for_the_next_ones(tmp_path: Path) -> None:
+    killed, started = FolderLock(tmp_path), FolderLock(tmp_path)
+    killed.acquire()
+    killed.note("http://127.0.0.1:7777", "old")
+    killed._lock.release()
+    started.acquire()
+    try:
+        assert running_app(tmp_path) is None
+    finally:
+        started.release()
+
+
 def test_the_queue_survives_the_loss_of_its_file(tmp_path: Path, studio: QuickStudio) -> None:
     slow = studio.submit(quick_request(1, steps=60), MODEL)
     jobs = [studio.submit(quick_request(seed), MODEL) for seed in (2, 3)]

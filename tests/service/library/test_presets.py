@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,3 +201,19 @@ def test_a_disk_that_takes_nothing_is_told(folder: Path) -> None:
     (folder / "my").write_text("", encoding="utf-8")
     with pytest.raises(StorageError, match=r"ink\.yaml can't be written"):
         PresetLibrary(folder).save("ink", {})
+
+
+def test_a_name_that_changes_in_case_only_is_of_the_same_file(
+    library: PresetLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows and macOS, where both names are, deleting the old one would delete the new one."""
+
+    def unlink(path: Path, **_: Any) -> None:
+        assert path.suffix != ".yaml"
+
+    library.save("portrait", {"negative": "a"})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        library.rename("portrait", "Portrait")
+    assert [path.stem for path in library.folder.rglob("[pP]*.yaml")] == ["Portrait"]
+    assert library.load("portrait").settings == {"negative": "a"}

@@ -454,3 +454,30 @@ def test_a_picture_of_others_does_not_stop_the_index_at_the_next_start(tmp_path:
         history.refresh()
         assert history.page(None).total == number
         history.close()
+
+
+def test_a_zip_takes_files_of_one_name_and_from_before_1980(folder: Path) -> None:
+    one, two = save(folder, 1), save(folder, 2)
+    for name, picture_id in (("a", one), ("b", two)):
+        (folder / name).mkdir()
+        (folder / "2026-01-02" / f"{picture_id}.png").rename(folder / name / "boat.png")
+        os.utime(folder / name / "boat.png", (0, 0))
+    history = History(folder)
+    assert set(listed(history)) == {one, two}
+    with zipfile.ZipFile(io.BytesIO(b"".join(history.zip([one, two], None)))) as archive:
+        assert archive.namelist() == ["boat.png", "boat 2.png"]
+        assert archive.read("boat 2.png") == (folder / "b" / "boat.png").read_bytes()
+
+
+def test_a_copy_in_the_trash_is_listed_and_emptied_there(folder: Path) -> None:
+    one = save(folder, 1)
+    history = History(folder)
+    history.delete([one], None)
+    copy = folder / "copy.png"
+    shutil.copy(folder / ".trash" / "2026-01-02" / f"{one}.png", copy)
+    assert listed(history) == [one]
+    assert listed(history, Search(trashed=True)) == [one]
+    assert history.empty_trash(None) == [one]
+    assert listed(history) == [one]
+    assert copy.is_file()
+    assert listed(history, Search(trashed=True)) == []

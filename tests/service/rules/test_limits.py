@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.stage import MAX_STAGES, REFERENCE_STAGES, Stage
 from zimage_app.domain.text import Text
-from zimage_app.service.rules.limits import HOME, PUBLIC, check_disk, check_places, check_plan
+from zimage_app.service.rules.limits import HOME, PUBLIC, DiskUse, check_disk, check_places, check_plan
 from zimage_app.service.setup.config import StudioConfig
 
 CARD = ModelCard("any", Text("Any", "任意"), Text("Any.", "任意。"), REFERENCE_STAGES)
@@ -73,6 +75,14 @@ def test_the_disk_has_an_end_in_public_only() -> None:
     with pytest.raises(BusyError, match=r"20\.0 GB"):
         check_disk(PUBLIC.outputs, PUBLIC)
     check_disk(10**15, HOME)
+
+
+def test_a_file_with_two_names_takes_its_room_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(1000))
+    (tmp_path / "batch").mkdir()
+    os.link(tmp_path / "a", tmp_path / "batch" / "1.png")
+    (tmp_path / "b").write_bytes(bytes(500))
+    assert DiskUse(tmp_path).used() == 1500
 
 
 def test_who_can_reach_the_page_decides() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,6 +82,8 @@ class PictureInputs:
         self.upscalers = upscalers or UpscalerLibrary()
         self._shared = shared
         self._most_kept = most_kept
+        self.in_use: Callable[[], Collection[str]] = frozenset
+        """Returns the SHA-256 of pictures that unfinished jobs need, which are not deleted to make room."""
         self._turn = threading.Lock()
 
     def save(self, data: bytes, name: str, owner: str = "") -> KeptPicture:
@@ -131,8 +134,10 @@ class PictureInputs:
             ) from error
         return self.save(data, path.name)
 
-    def check(self, start: StartPicture | None, owner: str = "") -> None:
+    def check(self, start: StartPicture | None, owner: str = "", *, trusted: bool = False) -> None:
         """Check that picture, mask and upscaler exist, and mark picture and mask as recently used.
+
+        ``trusted`` callers are programs of the app's own user, who may use every picture.
 
         Raises:
             RequestError: one of them is missing, or the mask doesn't fit the picture.
@@ -143,13 +148,15 @@ class PictureInputs:
         for field, digest in (("start.picture", start.picture), ("start.mask", start.mask)):
             if digest is not None:
                 with suppress(OSError):  # no permission to touch the file; it may still be readable
-                    self._own(digest, owner, field).touch()
+                    path = self._path(digest, field) if trusted else self._own(digest, owner, field)
+                    path.touch()
         if start.mask is not None:
             self._mask(start.mask, self.image(start.picture).size)
 
-    def kept(self, digest: str, owner: str = "") -> KeptPicture:
-        """Return an upload's size; raises RequestError if it is missing or not this owner's."""
-        self._own(digest, owner)
+    def kept(self, digest: str, owner: str = "", *, trusted: bool = False) -> KeptPicture:
+        """Return an upload's size; raises RequestError if it is missing or, unless trusted, not this owner's."""
+        if not trusted:
+            self._own(digest, owner)
         return KeptPicture(digest, *self.image(digest).size)
 
     def file(self, digest: str) -> bytes:
@@ -244,9 +251,14 @@ class PictureInputs:
         pictures = [path for path in self._folder.iterdir() if _DIGEST.fullmatch(path.name)]
         sizes = {path: path.stat().st_size + _size(self._small(path.name)) for path in pictures}
         too_much = sum(sizes.values()) - self._most_kept
+        if too_much <= 0:
+            return
+        needed = {newest.name, *self.in_use()}
         for path in sorted(pictures, key=lambda each: each.stat().st_mtime_ns):
-            if too_much <= 0 or path == newest:
+            if too_much <= 0:
                 return
+            if path.name in needed:
+                continue
             for each in (*self._claims(path.name), self._small(path.name), path):
                 each.unlink(missing_ok=True)
             too_much -= sizes[path]

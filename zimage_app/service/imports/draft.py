@@ -14,7 +14,7 @@ from typing import Any
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.plan import stage_seed
 from zimage_app.domain.prompt_syntax import WEIGHT
-from zimage_app.domain.prompt_tags import split_tags, tag_of
+from zimage_app.domain.prompt_tags import split_tags, tag_of, without_refused_tags
 from zimage_app.domain.request import MAX_PROMPT, GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.lora_use import LoraUse
@@ -181,6 +181,9 @@ class Draft:
 
     def _untagged(self, text: str, name: str, title: Text) -> str:
         """Return a prompt without its LoRA tags, which are added to the LoRAs."""
+        text, refused = without_refused_tags(text)
+        for error in refused:
+            self.leave(title, error.reason)
         try:
             words, tags = split_tags(text)
         except RequestError as error:

@@ -7,6 +7,7 @@ Other files: JSON (a ComfyUI workflow in either form, possibly wrapped, or setti
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from zimage_app.service.imports.swarm import read_swarm
 from zimage_app.service.imports.webui import read_infotext
 from zimage_app.service.pictures.gallery import TEXT_KEY
 from zimage_app.service.pictures.picture_files import UnreadablePicture, opened_picture
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 64 * 2**20
 _MAX_TEXT = 8 * 2**20
@@ -97,6 +100,11 @@ def read_settings(data: bytes, name: str) -> Imported:
         return _imported(found, name)
     except RecursionError as error:
         raise _refused(name, Text("is nested too deeply", "嵌套过深")) from error
+    except (ArithmeticError, ValueError) as error:
+        log.info("%s cannot be imported", name, exc_info=True)
+        raise _refused(
+            name, Text("holds a number that is infinite or far out of range", "含有无穷大或远超范围的数字")
+        ) from error
     except ImportedFileError:
         raise
     except StudioError as error:
@@ -229,7 +237,10 @@ def _tells(key: str, text: str) -> bool:
 def _picture(data: bytes, name: str) -> _Found:
     try:
         with opened_picture(io.BytesIO(data), _FORMATS) as image:
-            texts = dict(picture_texts(image))
+            texts: dict[str, str] = {}
+            for key, text in picture_texts(image):
+                # A PNG's own chunks come first. A caption in EXIF may have the name of one, but not take its place.
+                texts.setdefault(key if key not in texts else f"exif {key}", text)
             size = image.size
     except UnreadablePicture as error:
         reason = shown(error)

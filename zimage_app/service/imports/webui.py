@@ -11,6 +11,7 @@ from typing import Any
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plain_json import read_json
+from zimage_app.domain.record import parameters_text
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import Stage
@@ -32,6 +33,17 @@ _IGNORED = re.compile(
     re.IGNORECASE,
 )
 """Keys that affect nothing this app could set, or that every picture has."""
+_COMPARED = (
+    "steps",
+    "sampler",
+    "schedule type",
+    "cfg scale",
+    "seed",
+    "size",
+    "denoising strength",
+    "shift",
+)
+"""Keys of this app's own text that people edit by hand."""
 _READ = re.compile(
     r"steps|sampler|schedule type|scheduler|cfg scale|seed|size|model|unet|denoising strength|shift|sampler shift"
     r"|civitai resources|vae|te|hires (upscale|steps|upscaler|resize|resize-1|resize-2|cfg scale|sampler|schedule type"
@@ -43,7 +55,9 @@ def read_infotext(text: str) -> Imported:
     """Read an infotext's settings; raises ImportedFileError if none can be used."""
     info = parsed(text)
     facts = info.facts
-    if isinstance(own := facts.get(OUR_KEY), str) and (exact := _own_request(own)) is not None:
+    exact = _own_request(own) if isinstance(own := facts.get(OUR_KEY), str) else None
+    edited = exact is not None and _is_edited(info, exact.request())
+    if exact is not None and not edited:
         return exact
     ours = str(facts.get("version", "")).startswith(_OUR_VERSION)
     draft = Draft(_source(facts), info.prompt, info.negative, model=_model(facts), ours=ours)
@@ -52,6 +66,14 @@ def read_infotext(text: str) -> Imported:
     _hires(draft, facts)
     if ours:
         _our_stages(draft, facts)
+    if edited:
+        draft.leave(
+            US,
+            Text(
+                "the text was changed after it was saved, so only what can be read in it counts",
+                "文本在保存后被修改过，因此只采用其中可读的部分",
+            ),
+        )
     _sdcpp(draft, facts.get("sdcpp"))
     _civitai(draft, facts.get("civitai resources"))
     _parts(draft, facts)
@@ -67,6 +89,30 @@ def _own_request(text: str) -> Imported | None:
         return read_request(data) if isinstance(data, dict) else None
     except (ValueError, RecursionError, RequestError):
         return None
+
+
+def _is_edited(info: Infotext, request: GenerationRequest) -> bool:
+    """Whether the readable part of this app's own text says something else than the request inside it.
+
+    A text may be that of any stage, since earlier stages' pictures have one too.
+    """
+    running = request.running
+    if request.seed == "random" or not running:
+        return False
+    ran = [number for number, _ in running]
+    saved = (
+        parsed(parameters_text(request, ran[:count], (stage.width, stage.height), "", ""))
+        for count, (_, stage) in enumerate(running, 1)
+    )
+    return not any(_says(info, each) for each in saved)
+
+
+def _says(info: Infotext, saved: Infotext) -> bool:
+    # Chat programs change line breaks and spaces.
+    texts = ((info.prompt, saved.prompt), (info.negative, saved.negative))
+    return all(found.split() == wanted.split() for found, wanted in texts) and all(
+        str(info.facts.get(key, wanted)) == str(wanted) for key, wanted in saved.facts.items() if key in _COMPARED
+    )
 
 
 def _source(facts: Mapping[str, Any]) -> Text:

@@ -125,6 +125,11 @@ class JobCore:
         self._progress.cancel(job_ids)
         self._record_event(JobEvent.STOP, *job_ids)
 
+    def start_pictures(self) -> frozenset[str]:
+        """Return the SHA-256 of the start pictures and masks of unfinished jobs."""
+        starts = (_start(job) for job in (*self._store.active(), *self._store.queued()))
+        return frozenset(str(start[name]) for start in starts for name in ("picture", "mask") if start.get(name))
+
     def clear(self, owner: str | None) -> int:
         """Cancel the waiting jobs with this owner mark, or all (None); return their number."""
         waiting = [job.id for job in self._store.queued() if owner in (None, job.owner)]
@@ -418,6 +423,12 @@ def _stages(job: Job) -> tuple[StageView, ...]:
     with suppress(StudioError, ValueError):
         return stage_views(parse_request(json.loads(job.request)))
     return ()
+
+
+def _start(job: Job) -> dict[str, Any]:
+    with suppress(ValueError, TypeError, KeyError):
+        return dict(json.loads(job.request)["start"])
+    return {}
 
 
 def _prompt(job: Job) -> str:

@@ -115,6 +115,12 @@ class Dispatcher:
         with suppress(StudioError):  # a closing app has nothing to cancel
             self._call(lambda core: core.stop(job_ids))
 
+    def start_pictures(self) -> frozenset[str]:
+        """Return the SHA-256 of the start pictures and masks of unfinished jobs; none while the app closes."""
+        with suppress(StudioError):
+            return self._call(lambda core: core.start_pictures())
+        return frozenset()
+
     def clear(self, owner: str | None) -> int:
         """Cancel the waiting jobs with this owner mark, or all (None); return their number."""
         return self._call(lambda core: core.clear(owner))

@@ -78,6 +78,8 @@ class FolderLock:
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=_PATIENCE)
+            # One that was killed leaves its address, at which other programs would ask until this app has its own.
+            (self._folder / _NOTE_NAME).unlink(missing_ok=True)
         except Timeout as error:
             raise BlockingIOError(errno.EWOULDBLOCK, "another running copy of the app has it") from error
         except NotImplementedError:

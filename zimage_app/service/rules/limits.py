@@ -156,9 +156,9 @@ def check_disk(used: int, limits: Limits) -> None:
         raise BusyError(
             Text(
                 f"The pictures kept here take {used / 1e9:.1f} GB, as much as they may ({limits.outputs / 1e9:g} GB);"
-                " delete some of yours, or try again later.",
+                " delete some of yours and empty the trash, or try again later.",
                 f"已保存的图片占用 {used / 1e9:.1f} GB，达到上限（{limits.outputs / 1e9:g} GB）；"
-                "请删除一些自己的图片，或稍后再试。",
+                "请删除一些自己的图片并清空回收站，或稍后再试。",
             ),
             3600.0,
             own=False,
@@ -184,12 +184,19 @@ class DiskUse:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all files below a folder, without files that vanish meanwhile or can't be read."""
+    """Bytes of all files below a folder, without files that vanish meanwhile or can't be read.
+
+    A picture that is also in a batch's folder is one file with two names, and counts once.
+    """
     total = 0
+    seen: set[tuple[int, int]] = set()
     for place, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.lstat(os.path.join(place, name)).st_size
+                found = os.lstat(os.path.join(place, name))
             except OSError:
                 continue
+            if found.st_nlink == 1 or (found.st_dev, found.st_ino) not in seen:
+                total += found.st_size
+            seen.add((found.st_dev, found.st_ino))
     return total

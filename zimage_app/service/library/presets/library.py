@@ -94,8 +94,11 @@ class PresetLibrary:
                 raise StorageError(preset.problem)
             titled = preset.title == Text(preset.name, preset.name)
             renamed = replace(preset, name=new, title=Text(new, new) if titled else preset.title)
+            if _key(new) == _key(preset.name):
+                # Both names may be those of one file, which must not be written and then deleted.
+                self._move(preset.name, new)
             write_preset(self._path(new), renamed)
-            if new != preset.name:
+            if _key(new) != _key(preset.name):
                 self._unlink(preset.name)
             return renamed
 
@@ -139,6 +142,13 @@ class PresetLibrary:
 
     def _path(self, name: str) -> Path:
         return self.folder / MINE / f"{name}{SUFFIX}"
+
+    def _move(self, name: str, new: str) -> None:
+        path = self._path(name)
+        try:
+            path.rename(self._path(new))
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     def _unlink(self, name: str) -> None:
         path = self._path(name)

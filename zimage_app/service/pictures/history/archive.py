@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import zipfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Container, Iterable, Iterator
+from pathlib import Path, PurePath
 
 from zimage_app.models.disk.regular_file import open_regular
 
@@ -38,9 +39,10 @@ class _Outlet(io.RawIOBase):
 def zip_stream(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
     """Yield the bytes of a ZIP of (name inside, file). Files are stored uncompressed, because PNGs are compressed.
 
-    Files that can't be opened are left out.
+    Files that can't be opened are left out. A name that is there already gets a number.
     """
     outlet = _Outlet()
+    names: set[str] = set()
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
         for name, path in files:
             try:
@@ -48,8 +50,19 @@ def zip_stream(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
             except OSError as error:
                 log.warning("%s is left out of a ZIP: %s", path, error)
                 continue
-            with source, archive.open(zipfile.ZipInfo.from_file(path, name), "w") as target:
+            inside = _free(name, names)
+            names.add(inside)
+            # A ZIP knows no time before 1980, which files have where the clock was wrong.
+            info = zipfile.ZipInfo.from_file(path, inside, strict_timestamps=False)
+            with source, archive.open(info, "w") as target:
                 while piece := source.read(_PIECE):
                     target.write(piece)
                     yield outlet.taken()
     yield outlet.taken()
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """Return the name, with a number if it is taken."""
+    path = PurePath(name)
+    numbered = (f"{path.stem} {number}{path.suffix}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)

@@ -56,7 +56,7 @@ _MIGRATIONS: tuple[Migration, ...] = (
 )
 _SHOW = (
     "UPDATE files SET shown = (path = (SELECT path FROM files AS copy WHERE copy.id = files.id"
-    " ORDER BY copy.trashed, copy.path LIMIT 1))"
+    " AND copy.trashed = files.trashed ORDER BY copy.path LIMIT 1))"
 )
 Row = tuple[Any, ...]
 
