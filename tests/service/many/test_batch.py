@@ -138,7 +138,7 @@ def test_lines_of_structured_files_are_named(tmp_path: Path) -> None:
         ("a.docx", "x", "a batch is one of .txt, .csv"),
         ("a.txt", "# nothing\n", "asks for no picture"),
         ("a.json", "{", "is no JSON"),
-        ("a.yaml", "a: [", "is no YAML"),
+        ("a.yaml", "a: [", r"a\.yaml, line 1, column 5: not valid YAML"),
         ("a.json", {"a": 1}, "must hold a list"),
     ],
 )
@@ -147,6 +147,49 @@ def test_files_that_are_no_batch(name: str, content: object, words: str, tmp_pat
         read_batch(written(tmp_path, name, content))
     with pytest.raises(RequestError, match="can't be read"):
         read_batch(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.yaml", "- &all [x]\n- *all\n", "line 2, column 3: aliases are not allowed"),
+        ("a.yaml", "- prompt: x\n  prompt: y\n", "line 2, column 3: key 'prompt' stands here twice"),
+        ("a.yaml", "- x\n" * 70_000, "too long for YAML"),
+        ("a.json", '[{"prompt": "x", "prompt": "y"}]', "prompt stands here twice; keep one"),
+        ("a.jsonl", '"x"\n{"prompt": "x", "prompt": "y"}\n', "line 2: prompt stands here twice; keep one"),
+        ("a.csv", "prompt,seed, prompt\nx,1,y\n", "line 1: prompt stands here twice; keep one"),
+    ],
+)
+def test_what_could_be_meant_in_two_ways_or_grow_is_refused(
+    name: str, content: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError, match=words):
+        items(written(tmp_path, name, content))
+
+
+def test_dates_and_ratios_in_yaml_stay_texts(tmp_path: Path) -> None:
+    text = "- prompt: x\n  id: 2026-02-30\n  negative: 2026-02-20\n  size: 3:4\n"
+    (item,) = items(written(tmp_path, "a.yaml", text))
+    settings = item.plan.stages[0].settings
+    assert (item.id, item.plan.request.negative) == ("2026-02-30", "2026-02-20")
+    assert (settings.width, settings.height) == (656, 880)
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\u0085"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_only_line_feeds_end_lines(name: str, letter: str, tmp_path: Path) -> None:
+    lines = [f"a{letter}b", "c"]
+    shown = lines if name == "a.txt" else [json.dumps(line, ensure_ascii=False) for line in lines]
+    path = written(tmp_path, name, "\r\n".join(shown))
+    assert [item.plan.request.prompt for item in items(path)] == lines
+
+
+def test_entries_of_json_are_found_by_their_lines(tmp_path: Path) -> None:
+    text = '{"a": [[1,\n2], {"tweets": []}], "tweets" :\n[ "x", {"seed":\n{"b": "]"}},\n\n{"colour": 1}] }'
+    with pytest.raises(BatchError) as wrong:
+        items(written(tmp_path, "a.json", text))
+    lines = wrong.value.text.en.removeprefix("FILE: ").splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["a.json, line 3, prompt", "a.json, line 6, prompt"]
 
 
 def test_names_are_files_names_and_differ(tmp_path: Path) -> None:
