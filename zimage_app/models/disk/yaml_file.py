@@ -94,8 +94,8 @@ class YamlReader:
     longest: int = _MAX_BYTES
     """Maximum size of the file in bytes."""
     as_written: bool = False
-    """Whether dates (``2026-01-31``) and numbers to the base 60 (``3:4``) are the texts that they look like; otherwise a
-    date is refused, and ``3:4`` is 184."""
+    """Whether dates (``2026-01-31``) and numbers to the base 60 (``3:4``) are the texts that they look like; otherwise
+    a date is refused, and ``3:4`` is 184."""
 
     def wrong(self, node: yaml.Node, en: str, zh: str) -> ModelError:
         """Make an error at the position of ``node``."""
