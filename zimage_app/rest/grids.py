@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.request import MAX_PROMPT, GenerationRequest
 from zimage_app.domain.settings.knob import STRICT
+from zimage_app.domain.text import Text
+from zimage_app.domain.validation_errors import refusal
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_NAME
 from zimage_app.rest.orders import GroupAnswer, Queued, group_requester, queue_group
@@ -20,6 +22,12 @@ router = APIRouter(tags=["generate"])
 
 _MAX_AXIS = 8000
 """Characters."""
+
+
+def _short_enough(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_PROMPT:
+        raise refusal(Text(f"may have at most {MAX_PROMPT} characters", f"最多 {MAX_PROMPT} 个字符"))
+    return value
 
 
 class AxisBody(BaseModel):
@@ -35,7 +43,7 @@ class AxisBody(BaseModel):
             description="As in stages.2.denoise; lora, preset, size; or prompt~WORD, whose place the values take.",
         ),
     ]
-    values: Annotated[list[Any], Field(min_length=1, max_length=MAX_CELLS)]
+    values: Annotated[list[Annotated[Any, AfterValidator(_short_enough)]], Field(min_length=1, max_length=MAX_CELLS)]
 
 
 _Axis = Annotated[
@@ -54,7 +62,10 @@ class GridBody(BaseModel):
         json_schema_extra={"examples": [{"prompt": "雪山下的小屋", "x": "stages.2.denoise=0.4..0.6/0.1"}]},
     )
 
-    prompt: Annotated[str, Field(min_length=1, description=GenerationRequest.model_fields["prompt"].description)]
+    prompt: Annotated[
+        str,
+        Field(min_length=1, max_length=MAX_PROMPT, description=GenerationRequest.model_fields["prompt"].description),
+    ]
     x: _Axis
     y: _Axis = None
     z: _Axis = None
