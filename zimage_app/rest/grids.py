@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import MAX_PROMPT, GenerationRequest
 from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.text import Text
-from zimage_app.domain.validation_errors import refusal
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_NAME
 from zimage_app.rest.orders import GroupAnswer, Queued, group_requester, queue_group
@@ -22,12 +22,6 @@ router = APIRouter(tags=["generate"])
 
 _MAX_AXIS = 8000
 """Characters."""
-
-
-def _short_enough(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > MAX_PROMPT:
-        raise refusal(Text(f"may have at most {MAX_PROMPT} characters", f"最多 {MAX_PROMPT} 个字符"))
-    return value
 
 
 class AxisBody(BaseModel):
@@ -43,7 +37,10 @@ class AxisBody(BaseModel):
             description="As in stages.2.denoise; lora, preset, size; or prompt~WORD, whose place the values take.",
         ),
     ]
-    values: Annotated[list[Annotated[Any, AfterValidator(_short_enough)]], Field(min_length=1, max_length=MAX_CELLS)]
+    values: Annotated[
+        list[Any],
+        Field(min_length=1, max_length=MAX_CELLS, description=f"Texts have at most {MAX_PROMPT} characters."),
+    ]
 
 
 _Axis = Annotated[
@@ -105,10 +102,15 @@ def grid(body: GridBody, caller: Calling, request: Request, response: Response) 
 
 def _axes(body: GridBody) -> list[Axis]:
     given = {name: axis for name in "xyz" if (axis := getattr(body, name)) is not None}
-    return [
-        parse_axis(axis, name) if isinstance(axis, str) else Axis(axis.name, tuple(axis.values), name)
-        for name, axis in given.items()
-    ]
+    return [parse_axis(axis, name) if isinstance(axis, str) else _axis(axis, name) for name, axis in given.items()]
+
+
+def _axis(axis: AxisBody, name: str) -> Axis:
+    if any(isinstance(value, str) and len(value) > MAX_PROMPT for value in axis.values):
+        raise RequestError(
+            name, Text(f"a value may have at most {MAX_PROMPT} characters", f"每个值最多 {MAX_PROMPT} 个字符")
+        )
+    return Axis(axis.name, tuple(axis.values), name)
 
 
 def _answer(many: Many, queued: Queued) -> GridAnswer:

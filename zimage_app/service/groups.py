@@ -264,8 +264,7 @@ class Groups:
         try:
             _draw_sheets(record, manifest)
         except StorageError as error:
-            cause = error.__cause__
-            if not isinstance(cause, OSError) or cause.errno not in _LASTING:
+            if not _lasts(error):
                 raise
             log.warning("group %s has no sheets: %s", record.id, error)
 
@@ -283,10 +282,17 @@ class Groups:
                 save_item(item, view.picture, manifest)
                 return
             except OSError as error:
-                if error.errno not in _LASTING or not manifest.folder.is_dir():
+                if not _lasts(error) or not manifest.folder.is_dir():
                     raise
                 reason = _NO_PICTURE if isinstance(error, FileNotFoundError) else _unsaved(item, error)
         manifest.add_end("failed", item.key, reason, **facts)
+
+
+def _lasts(error: BaseException) -> bool:
+    """Whether a retry would meet the same error: one of a picture's content, or of the system that doesn't pass."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return not isinstance(error, OSError) or error.errno in _LASTING
 
 
 def _no_picture(view: JobView | None) -> Text:

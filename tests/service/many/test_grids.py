@@ -86,7 +86,8 @@ def test_a_list_that_is_null_is_one_that_is_left_out() -> None:
     lists = {"triggers": None, "loras": None, "stages": None, "seed": 1}
     assert without_nulls(lists) == {"seed": 1}
     assert with_more(lists, "loras", "x")["loras"] == ["x"]
-    for value in (None, "abc", [], 5):
+    values: tuple[object, ...] = (None, "abc", [], 5)
+    for value in values:
         with pytest.raises(RequestError, match=r"stages: must (be a list|not be empty)"):
             with_size({"stages": value}, "1:1")
     with pytest.raises(RequestError, match="triggers: must be a list"):
