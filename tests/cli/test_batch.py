@@ -162,12 +162,12 @@ def test_what_is_made_with_nag_is_made_anew_and_told_to_replace(
     assert main(command[:-1]) == 0
     capsys.readouterr()
     assert main(command) == 0
-    assert "replaced" not in capsys.readouterr().err
+    assert "Replaces" not in capsys.readouterr().err
     assert main([*command, "--nag"]) == 0
     told = capsys.readouterr()
     assert told.out.startswith("001-1-5.png")
     assert "0 done already, 1 to make now" in told.err
-    assert re.search(r"replaced in .*: 1;", told.err)
+    assert re.search(r"Replaces files .*: 1;", told.err)
 
 
 def test_a_dry_run_says_what_would_be_made_and_makes_nothing(

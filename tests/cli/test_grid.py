@@ -67,7 +67,7 @@ def test_other_settings_have_another_folder(
     assert len(list(tmp_path.glob("grids/*/x1-y1-z1.png"))) == len(several)
     inside = [*command, "--to", str(tmp_path / "one"), "--seed"]
     assert main([*inside, "1"]) == main([*inside, "2"]) == 0
-    assert re.search(r"replaced in .*: 1;", capsys.readouterr().err)
+    assert re.search(r"Replaces files .*: 1;", capsys.readouterr().err)
     assert main([*inside, "1", "--dry-run"]) == 0
     assert "1 cells, 0 done already" in capsys.readouterr().err
 

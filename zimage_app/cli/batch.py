@@ -210,7 +210,7 @@ def say_replaced(left: list[BatchItem], manifest: Manifest) -> None:
     if count:
         tell(
             Text(
-                f"Files of the same names that are replaced in {manifest.folder}: {count}; pictures stay in the history.",
+                f"Replaces files of the same names in {manifest.folder}: {count}; pictures stay in the history.",
                 f"将替换 {manifest.folder} 中的 {count} 个同名文件；图片仍保留在历史中。",
             )
         )

@@ -169,7 +169,9 @@ def _set(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Da
 
 def _replaced(prompt: str, word: str, value: str) -> str:
     """Return the prompt with every ``word`` replaced, unless that makes it longer than a prompt may be."""
-    count = prompt.count(word) if word else 0
+    if not word:
+        raise RequestError("prompt", Text("name the word, as in prompt~cat", "请写出要替换的词，如 prompt~猫"))
+    count = prompt.count(word)
     if not count:
         said = shortened(word, _MAX_SHOWN)
         raise RequestError("prompt", Text(f"doesn't hold {said}", f"其中没有 {said}"))
