@@ -170,6 +170,20 @@ def test_what_is_made_with_nag_is_made_anew_and_told_to_replace(
     assert re.search(r"Replaces files .*: 1;", told.err)
 
 
+def test_a_place_that_cannot_be_written_is_a_sentence(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tweets.txt"
+    path.write_text("red\n", encoding="utf-8")
+    place = tmp_path / "outputs" / "batches" / "tweets" / "001-1-5.png"
+    place.mkdir(parents=True)
+    assert main(["batch", str(path), *small(models_dir, tmp_path), "--seed", "5"]) == 1
+    assert f"{place} can't be written (" in capsys.readouterr().err
+    place.rmdir()
+    assert main(["batch", str(path), *small(models_dir, tmp_path), "--seed", "5"]) == 0
+    assert len(list((tmp_path / "outputs").glob("2*/*.png"))) == 1
+
+
 def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
     models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

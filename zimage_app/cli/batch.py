@@ -33,7 +33,14 @@ from zimage_app.cli.makers import AppMaker, LocalMaker, Maker, Moment, TakenOut
 from zimage_app.cli.presets import preset_of
 from zimage_app.cli.request_flags import add_setting_flags, meant_model, settings_data
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
-from zimage_app.domain.errors import GenerationError, LoraError, ModelError, RequestError
+from zimage_app.domain.errors import (
+    GenerationError,
+    LoraError,
+    ModelError,
+    RequestError,
+    StorageError,
+    system_reason,
+)
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
 from zimage_app.domain.plan_summary import meaning, seconds_words
@@ -46,7 +53,7 @@ from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.jobs.folder_lock import running_app
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
-from zimage_app.service.many.batch.item_files import count_replaced, left_of, save_item
+from zimage_app.service.many.batch.item_files import count_replaced, file_of, left_of, save_item
 from zimage_app.service.many.batch.items import NAME, BatchItem, BatchOptions, batch_items
 from zimage_app.service.many.batch.manifest import Manifest
 from zimage_app.service.many.batch.reading import read_batch
@@ -279,11 +286,22 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
             if saved is None:
                 tell(Text("Stopped; run again to go on.", "已停止；再次运行即可继续。"))
                 return INTERRUPTED
-            sys.stdout.write(f"{save_item(item, saved, manifest)}\n")
+            sys.stdout.write(f"{_named(item, saved, manifest)}\n")
             sys.stdout.flush()
     if failed:
         tell(Text(f"{failed} not made; run again to try them anew.", f"{failed} 张未生成；再次运行可重试。"))
     return 1 if failed else 0
+
+
+def _named(item: BatchItem, saved: SavedPicture, manifest: Manifest) -> Path:
+    """Put a picture into the batch's folder; raises StorageError where that fails."""
+    try:
+        return save_item(item, saved, manifest)
+    except OSError as error:
+        path, reason = file_of(item, manifest), system_reason(error)
+        raise StorageError(
+            Text(f"{path} can't be written ({reason}). {ADVICE.en}", f"无法写入 {path}（{reason}）。{ADVICE.zh}")
+        ) from error
 
 
 def _advance(bar: Progress, task: TaskID, done: int, part: float) -> None:
