@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from tests.service.quick import PATIENCE, QuickStudio
 from tests.ui.conftest import served
 from zimage_app.cli.main import main
+from zimage_app.domain.events import Event, StageStarted
 from zimage_app.service.pictures.gallery import read_record
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.middleware import MiddlewareConfig
@@ -139,6 +141,49 @@ def test_what_changed_is_made_anew_and_the_limit_holds(
     assert read_record(tmp_path / "outputs/batches/tweets/002-2-6.png").request.prompt == "black"
 
 
+def test_files_of_one_name_in_two_folders_have_two_folders_of_pictures(models_dir: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "prompts.txt").write_text(f"boat {name}\n", encoding="utf-8")
+        command = ["batch", str(tmp_path / name / "prompts.txt"), *small(models_dir, tmp_path), "--seed", "5"]
+        assert main(command) == 0
+        assert main(command) == 0, "it finds its folder again"
+    paths = sorted((tmp_path / "outputs" / "batches").glob("prompts*/001-1-5.png"))
+    assert [read_record(path).request.prompt for path in paths] == ["boat a", "boat b"]
+    assert len(list((tmp_path / "outputs").glob("2*/*.png"))) == 2
+
+
+def test_what_is_made_with_nag_is_made_anew_and_told_to_replace(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tweets.txt"
+    path.write_text("red\n", encoding="utf-8")
+    command = ["batch", str(path), *small(models_dir, tmp_path), "--seed", "5", "--negative", "blue", "--dry-run"]
+    assert main(command[:-1]) == 0
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "Replaces" not in capsys.readouterr().err
+    assert main([*command, "--nag"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("001-1-5.png")
+    assert "0 done already, 1 to make now" in told.err
+    assert re.search(r"Replaces files .*: 1;", told.err)
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tweets.txt"
+    path.write_text("red\n", encoding="utf-8")
+    place = tmp_path / "outputs" / "batches" / "tweets" / "001-1-5.png"
+    place.mkdir(parents=True)
+    assert main(["batch", str(path), *small(models_dir, tmp_path), "--seed", "5"]) == 1
+    assert f"{place} can't be written (" in capsys.readouterr().err
+    place.rmdir()
+    assert main(["batch", str(path), *small(models_dir, tmp_path), "--seed", "5"]) == 0
+    assert len(list((tmp_path / "outputs").glob("2*/*.png"))) == 1
+
+
 def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
     models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +221,35 @@ def test_the_flags_of_a_batch(models_dir: Path, tmp_path: Path, capsys: pytest.C
         assert main(["batch", str(path), *places, *wrong]) == 2
         assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_one_that_is_taken_out_of_the_queue_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    command = ["batch", str(tweets(tmp_path, 3)), "--outputs", str(outputs), "--model", "demo", "--single-stage"]
+    with closing(QuickStudio(outputs)) as studio:
+
+        def take_out(event: Event) -> None:
+            if isinstance(event, StageStarted) and "a boat 1" in event.stage.text:
+                studio.cancel(studio.jobs("", shared=False)[0].id)
+
+        studio.generator.failure = take_out
+        config = MiddlewareConfig(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
+        with served(studio, config) as address:
+            studio.start()
+            studio.announce(address.rstrip("/"), "0" * 64)
+            assert main(command) == 1
+            assert "Taken out of the app's queue." in capsys.readouterr().err
+            ends = [line for line in manifest(tmp_path) if line["state"] not in ("begun", "asked")]
+            assert [(line["index"], line["state"]) for line in ends] == [(1, "done"), (2, "cancelled"), (3, "done")]
+            assert (ends[1]["error"], ends[1]["error_zh"]) == (
+                "Taken out of the app's queue.",
+                "已从程序的队列中移除。",
+            )
+            studio.generator.failure = None
+            assert main(command) == 0
+    assert sorted(line["index"] for line in done(tmp_path)) == [1, 2, 3]
 
 
 def test_the_running_app_makes_it_and_a_task_of_before_is_followed(

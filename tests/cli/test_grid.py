@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,25 @@ def test_three_by_three_over_the_last_stage(
     assert main(command) == 0
     assert "9 cells, 9 done already; 0 evaluations" in capsys.readouterr().err
     assert len(list(tmp_path.glob("2*/*.png"))) == 9
+
+
+def test_other_settings_have_another_folder(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    places = ["--models-dir", str(models_dir), "--outputs", str(tmp_path), "--model", "tiny", "--alone"]
+    command = ["grid", "a boat", "--x", "stages.0.steps=1", "--single-stage", "--size", "64x64", *places]
+    several: list[list[str]] = [["--seed", "1"], ["--seed", "2"], ["--seed", "1", "--negative", "blur"], []]
+    for flags in several:
+        for left in ("1 cells, 0 done already", "1 cells, 1 done already"):
+            assert main([*command, *flags]) == 0
+            assert left in capsys.readouterr().err
+    assert len(list(tmp_path.glob("grids/*/x1-y1-z1.png"))) == len(several)
+    inside = [*command, "--to", str(tmp_path / "one"), "--seed"]
+    assert main([*inside, "1"]) == main([*inside, "2"]) == 0
+    assert re.search(r"Replaces files .*: 1;", capsys.readouterr().err)
+    assert main([*inside, "1", "--dry-run"]) == 0
+    assert "1 cells, 0 done already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from starlette.testclient import TestClient
 
 from tests.ui.doubles import QuickPageStudio, finish
@@ -43,3 +46,44 @@ def test_what_is_wrong_is_told_at_once_and_nothing_is_queued(client: TestClient,
     assert studio.queue().waiting == 0
     assert client.post("/api/batch", json={}).status_code == 422
     assert client.post("/api/batch", json={"items": ["x"], "model": "none"}).json()["field"] == "model"
+
+
+@pytest.mark.parametrize(
+    ("body", "seeds"),
+    [
+        ({"settings": {"seed": 42}}, [42, 43]),
+        ({"settings": {"seed": 42}, "seed": 7}, [7, 8]),
+        ({"settings": {"seed": 42}, "seed_mode": "fixed"}, [42, 42]),
+        ({"seed": 0}, [0, 1]),
+    ],
+)
+def test_the_seed_is_the_bodys_else_that_of_its_settings(
+    body: dict[str, Any], seeds: list[int], client: TestClient
+) -> None:
+    told = client.post("/api/batch", json={"items": ["a", "b"], "dry_run": True} | body).json()
+    assert [task["seed"] for task in told["tasks"]] == seeds
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (rb'{"items": [{"prompt": "x", "id": "a\ud800"}, "y"]}', "entry 1, id: holds half a character"),
+        (rb'{"items": [{"prompt": "x", "text": "\ud800"}, "y"]}', "entry 1, text: holds half a character"),
+        (rb'{"items": [{"prompt": "x", "triggers": "abc", "trigger_word": "y"}]}', "triggers: must be a list"),
+        (rb'{"items": ["x"], "settings": {"seed": true}}', "seed: true must be"),
+        (rb'{"items": ["x"], "settings": {"colour": 1}}', "colour: there is no such setting"),
+    ],
+)
+def test_what_no_group_can_hold_is_refused_and_nothing_is_queued(
+    body: bytes, words: str, client: TestClient, studio: QuickPageStudio
+) -> None:
+    answer = client.post("/api/batch", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, words in answer.json()["detail"]) == (422, True), answer.text
+    assert studio.queue().waiting == 0
+
+
+def test_null_is_as_if_left_out(client: TestClient) -> None:
+    nulls = {"triggers": None, "loras": None, "stages": None}
+    item = {"prompt": "x", "trigger_word": "y", "size": "1:1", **nulls}
+    answer = client.post("/api/batch", json={"items": [item], "settings": nulls, "dry_run": True})
+    assert [task["prompt"] for task in answer.json()["tasks"]] == ["y, x"]

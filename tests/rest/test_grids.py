@@ -101,6 +101,12 @@ def test_what_was_cancelled_leaves_its_cells_empty(client: TestClient, studio: Q
         ({"x": "seed=1..30", "y": "variation_strength=0..1/0.05"}, "axes", "630 cells; at most 400"),
         ({"x": "seed=1", "model": "none"}, "model", "none"),
         ({"x": "seed=1", "settings": {"negative": 5}}, "negative", "negative"),
+        ({"prompt": "a" * 8001, "x": "seed=1"}, "prompt", "at most 8000 characters"),
+        ({"x": {"name": "prompt~a", "values": ["b", "b" * 8001]}}, "x", "may have at most 8000 characters"),
+        ({"prompt": "a" * 8000, "x": {"name": "prompt~a", "values": ["b" * 8000]}}, "x", "64000000 characters"),
+        ({"x": {"name": "prompt~", "values": ["b"]}}, "x", "name the word"),
+        ({"x": "size=3:4", "settings": {"stages": "abc"}}, "x", "stages: must be a list"),
+        ({"x": "lora=ink", "settings": {"loras": "abc"}}, "x", "loras: must be a list"),
     ],
 )
 def test_what_is_wrong_names_the_axis(
@@ -110,6 +116,13 @@ def test_what_is_wrong_names_the_axis(
     assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
     assert words in answer.json()["detail"]
     assert studio.queue().waiting == 0
+
+
+@pytest.mark.parametrize("axis", ["size=3:4,1:1", "lora=none", "seed=1,2"])
+def test_a_list_that_is_null_is_as_if_left_out(axis: str, client: TestClient) -> None:
+    body = {"prompt": "a boat", "x": axis, "settings": {"stages": None, "loras": None, "triggers": None}}
+    answer = client.post("/api/grid", json=body | {"dry_run": True})
+    assert answer.status_code == 200, answer.text
 
 
 def test_strangers_have_their_own_groups_and_limits(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
 import random
 import signal
 import sys
@@ -11,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -27,11 +29,18 @@ from rich.progress import (
 
 from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.hand_over import refuse_apps_own
-from zimage_app.cli.makers import AppMaker, LocalMaker, Maker, Moment
+from zimage_app.cli.makers import AppMaker, LocalMaker, Maker, Moment, TakenOut
 from zimage_app.cli.presets import preset_of
 from zimage_app.cli.request_flags import add_setting_flags, meant_model, settings_data
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
-from zimage_app.domain.errors import GenerationError, LoraError, ModelError, RequestError
+from zimage_app.domain.errors import (
+    GenerationError,
+    LoraError,
+    ModelError,
+    RequestError,
+    StorageError,
+    system_reason,
+)
 from zimage_app.domain.negatives import with_nag
 from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
 from zimage_app.domain.plan_summary import meaning, seconds_words
@@ -44,7 +53,7 @@ from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.jobs.folder_lock import running_app
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
-from zimage_app.service.many.batch.item_files import left_of, save_item
+from zimage_app.service.many.batch.item_files import count_replaced, file_of, left_of, save_item
 from zimage_app.service.many.batch.items import NAME, BatchItem, BatchOptions, batch_items
 from zimage_app.service.many.batch.manifest import Manifest
 from zimage_app.service.many.batch.reading import read_batch
@@ -55,6 +64,9 @@ from zimage_app.service.setup.config import StudioConfig
 INTERRUPTED = 130
 _FOLDER = "batches"
 """Folder below outputs/."""
+_HASH = 8
+"""Letters of the hash in a folder's name."""
+ADVICE = Text("Choose another folder with --to.", "请用 --to 换一个文件夹。")
 _SHOWN_PROMPT = 50
 _MAX_GROUP = 64
 """Characters of a group's name."""
@@ -94,7 +106,7 @@ def make_batch(options: argparse.Namespace) -> int:
     config = config_of(options)
     if options.limit is not None and options.limit < 1:
         raise RequestError("--limit", Text(f"{options.limit}: must be at least 1", f"{options.limit}：至少为 1"))
-    manifest = Manifest.of(options.to or config.outputs / _FOLDER / options.file.stem)
+    manifest = Manifest.of(options.to or _usual_folder(config, options.file), ADVICE)
     try:
         source, items = _items(options, config, manifest)
     except (ModelError, LoraError) as error:
@@ -102,11 +114,23 @@ def make_batch(options: argparse.Namespace) -> int:
     left = left_of(items, manifest)
     _say_counts(items, left, options.limit)
     left = left[: options.limit]
+    say_replaced(left, manifest)
     if options.dry_run:
         show_items(left)
         _say_seconds(left, source, config)
         return 0
     return make_items(left, options, source, config, manifest) if left else 0
+
+
+def _usual_folder(config: StudioConfig, file: Path) -> Path:
+    """The folder named as the file, unless a file of the same name in another place has it; then one with a hash."""
+    usual = config.outputs / _FOLDER / file.stem
+    begun = Manifest.of(usual, ADVICE).file
+    path = file.resolve()
+    if not begun or Path(begun).resolve() == path:
+        return usual
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:_HASH]
+    return usual.with_name(f"{usual.name}-{digest}")
 
 
 def make_items(
@@ -134,7 +158,7 @@ def _items(
     if options.negative_prompt_file:
         settings["negative"] = "，".join(filter(None, (settings["negative"], _negative(options.negative_prompt_file))))
     if options.stages is not None:
-        settings["stages"] = _first_stages(settings["stages"], options.stages)
+        settings["stages"] = _first_stages(settings.get("stages"), options.stages)
     loras, wildcard = LoraLibrary(*config.lora_folders), WildcardLibrary(*config.wildcard_folders).lines
     inputs = inputs_of(config)
 
@@ -146,14 +170,15 @@ def _items(
     batch = read_batch(options.file)
     given = settings.get("seed")
     seed = given if isinstance(given, int) else (draw_seed() if manifest.seed is None else manifest.seed)
-    asked = BatchOptions(settings, planned, seed, options.seed_mode, options.name)
+    made_with = f"{source.card.name}{' --nag' if options.nag else ''}"
+    asked = BatchOptions(settings, planned, seed, options.seed_mode, options.name, made_with)
     items, notes = batch_items(str(options.file), batch, asked)
     for note in notes:
         tell(note)
     if options.dry_run and manifest.seed is None and not isinstance(given, int):
         tell(Text("Without --seed the run draws its own seeds.", "未指定 --seed，实际运行时会另行抽取种子。"))
     elif manifest.seed is None and not options.dry_run:
-        manifest.add("begun", seed=seed, file=str(options.file), model=source.card.name)
+        manifest.add("begun", seed=seed, file=str(options.file.resolve()), model=source.card.name)
     if options.shuffle:
         random.Random(seed).shuffle(items)
     return source, items
@@ -167,7 +192,9 @@ def _negative(path: Path) -> str:
         raise RequestError("--negative-prompt-file", Text(f"{path}: {reason}", f"{path}：{reason}")) from error
 
 
-def _first_stages(stages: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+def _first_stages(stages: object, count: int) -> list[Any]:
+    if not isinstance(stages, list):
+        raise RequestError("stages", Text("must be a list", "必须是列表"))
     if not 1 <= count <= len(stages):
         allowed = Text(f"{count}: must be from 1 to {len(stages)}", f"{count}：必须在 1 到 {len(stages)} 之间")
         raise RequestError("--stages", allowed)
@@ -182,6 +209,18 @@ def _say_counts(items: list[BatchItem], left: list[BatchItem], limit: int | None
             f"共 {len(items)} 张：已完成 {done} 张，本次生成 {now} 张。",
         )
     )
+
+
+def say_replaced(left: list[BatchItem], manifest: Manifest) -> None:
+    """Tell how many files of other settings will be replaced, if any."""
+    count = count_replaced(left, manifest)
+    if count:
+        tell(
+            Text(
+                f"Replaces files of the same names in {manifest.folder}: {count}; pictures stay in the history.",
+                f"将替换 {manifest.folder} 中的 {count} 个同名文件；图片仍保留在历史中。",
+            )
+        )
 
 
 def show_items(items: list[BatchItem]) -> None:
@@ -240,17 +279,29 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
                 saved = _made_before(item, manifest, gallery) or maker.make(item, manifest, moment)
             except (GenerationError, LoraError, RequestError) as error:
                 failed += 1
-                manifest.add("failed", item.key, index=item.index, id=item.id, error=str(error))
+                state: Literal["cancelled", "failed"] = "cancelled" if isinstance(error, TakenOut) else "failed"
+                manifest.add_end(state, item.key, error.text, index=item.index, id=item.id)
                 tell(Text(f"{item.name}: {error.text.en}", f"{item.name}：{error.text.zh}"))
                 continue
             if saved is None:
                 tell(Text("Stopped; run again to go on.", "已停止；再次运行即可继续。"))
                 return INTERRUPTED
-            sys.stdout.write(f"{save_item(item, saved, manifest)}\n")
+            sys.stdout.write(f"{_named(item, saved, manifest)}\n")
             sys.stdout.flush()
     if failed:
-        tell(Text(f"{failed} failed; run again to try them anew.", f"{failed} 张失败；再次运行可重试。"))
+        tell(Text(f"{failed} not made; run again to try them anew.", f"{failed} 张未生成；再次运行可重试。"))
     return 1 if failed else 0
+
+
+def _named(item: BatchItem, saved: SavedPicture, manifest: Manifest) -> Path:
+    """Put a picture into the batch's folder; raises StorageError where that fails."""
+    try:
+        return save_item(item, saved, manifest)
+    except OSError as error:
+        path, reason = file_of(item, manifest), system_reason(error)
+        raise StorageError(
+            Text(f"{path} can't be written ({reason}). {ADVICE.en}", f"无法写入 {path}（{reason}）。{ADVICE.zh}")
+        ) from error
 
 
 def _advance(bar: Progress, task: TaskID, done: int, part: float) -> None:
@@ -260,7 +311,7 @@ def _advance(bar: Progress, task: TaskID, done: int, part: float) -> None:
 def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> SavedPicture | None:
     """The item's picture where the batch was killed after saving it but before noting it as done."""
     line = manifest.last.get(item.key)
-    return gallery.find(str(line["picture"])) if line is not None and line["state"] == "saving" else None
+    return gallery.find(str(line.get("picture"))) if line is not None and line["state"] == "saving" else None
 
 
 @contextmanager

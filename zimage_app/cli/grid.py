@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zimage_app.cli.batch import make_items, show_items
+from zimage_app.cli.batch import ADVICE, make_items, say_replaced, show_items
 from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.presets import preset_of
 from zimage_app.cli.request_flags import add_setting_flags, meant_model, settings_data
@@ -27,8 +27,8 @@ from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.many.batch.item_files import file_of, left_of
 from zimage_app.service.many.batch.items import BatchItem
 from zimage_app.service.many.batch.manifest import Manifest
-from zimage_app.service.many.grids.axes import Axis, Cell, parse_axis, sheet_labels
-from zimage_app.service.many.grids.planning import cost_of, grid_items
+from zimage_app.service.many.grids.axes import Axis, parse_axis, sheet_labels
+from zimage_app.service.many.grids.planning import GridOptions, Place, cost_of, grid_items
 from zimage_app.service.setup.config import StudioConfig
 
 _FOLDER = "grids"
@@ -58,15 +58,19 @@ def make_grid(options: argparse.Namespace) -> int:
     """``grid``: prints the paths of the cells, then of the sheets; same exit status as ``batch``."""
     config = config_of(options)
     axes = [parse_axis(text, f"--{name}") for name in "xyz" if (text := getattr(options, name))]
-    given = json.dumps([options.prompt, options.x, options.y, options.z, options.settings, options.model])
-    usual = config.outputs / _FOLDER / hashlib.sha256(given.encode()).hexdigest()[:12]
-    manifest = Manifest.of(options.to or usual)
     try:
-        source, found, items = _items(options, config, axes, manifest)
+        preset = preset_of(options)
+        source = meant_model(config, options.model, preset)
+        settings = settings_data(options, source.card, preset)
+        manifest = Manifest.of(options.to or _usual_folder(options, config, source, settings), ADVICE)
+        if not isinstance(settings.get("seed"), int):
+            settings["seed"] = draw_seed() if manifest.seed is None else manifest.seed
+        places, items = _items(options, config, axes, source, settings)
     except (ModelError, LoraError) as error:
         return complain(error, BAD_INPUT)
     left = left_of(items, manifest)
     _say_cost(items, left, config, source)
+    say_replaced(left, manifest)
     if options.dry_run:
         show_items(left)
         return 0
@@ -74,25 +78,33 @@ def make_grid(options: argparse.Namespace) -> int:
         manifest.add("begun", seed=items[0].plan.request.seed, model=source.card.name)
     status = make_items(left, options, source, config, manifest) if left else 0
     if status == 0:
-        _lay_out(axes, found, items, manifest)
+        _lay_out(axes, places, items, manifest)
     return status
 
 
+def _usual_folder(
+    options: argparse.Namespace, config: StudioConfig, source: ModelSource, settings: dict[str, Any]
+) -> Path:
+    """The folder of all that the command asks for: other settings have another one, the same ones are gone on with."""
+    asked = [source.card.name, settings, options.nag, options.x, options.y, options.z]
+    text = json.dumps(asked, sort_keys=True)
+    return config.outputs / _FOLDER / hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def _items(
-    options: argparse.Namespace, config: StudioConfig, axes: list[Axis], manifest: Manifest
-) -> tuple[ModelSource, list[Cell], list[BatchItem]]:
-    preset = preset_of(options)
-    source = meant_model(config, options.model, preset)
-    settings = settings_data(options, source.card, preset)
-    if not isinstance(settings.get("seed"), int):
-        settings["seed"] = draw_seed() if manifest.seed is None else manifest.seed
+    options: argparse.Namespace,
+    config: StudioConfig,
+    axes: list[Axis],
+    source: ModelSource,
+    settings: dict[str, Any],
+) -> tuple[list[Place], list[BatchItem]]:
     loras, wildcard = LoraLibrary(*config.lora_folders), WildcardLibrary(*config.wildcard_folders).lines
 
     def planned(request: GenerationRequest) -> GenerationPlan:
         request = with_nag(request) if options.nag else request
         return make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
 
-    return source, *grid_items(axes, settings, planned, PresetLibrary(*config.preset_folders))
+    return grid_items(axes, GridOptions(settings, planned, PresetLibrary(*config.preset_folders), source.card.name))
 
 
 def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfig, source: ModelSource) -> None:
@@ -108,10 +120,10 @@ def _say_cost(items: list[BatchItem], left: list[BatchItem], config: StudioConfi
     )
 
 
-def _lay_out(axes: list[Axis], found: list[Cell], items: list[BatchItem], manifest: Manifest) -> None:
+def _lay_out(axes: list[Axis], places: list[Place], items: list[BatchItem], manifest: Manifest) -> None:
     from zimage_app.service.many.grids.sheet import write_sheets
 
-    pictures = {cell.place: file_of(item, manifest) for cell, item in zip(found, items, strict=True)}
+    pictures = {place: file_of(item, manifest) for place, item in zip(places, items, strict=True)}
     paths, note = write_sheets(manifest.folder, pictures, sheet_labels(axes, language()))
     if note:
         tell(note)

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 from zimage_app.cli.app_client import AppClient
 from zimage_app.cli.hand_over import saved_there
 from zimage_app.cli.terminal import tell
-from zimage_app.domain.errors import StudioError
+from zimage_app.domain.errors import GenerationError, StudioError
 from zimage_app.domain.events import Cancelled, Failed, Finished, StageDone, StepDone
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
@@ -36,6 +36,13 @@ class Moment:
     """Called before every model evaluation, or once a second; returns whether to stop."""
 
 
+class TakenOut(GenerationError):
+    """Somebody cancelled the picture in the running app's queue; the others are still wanted."""
+
+    def __init__(self) -> None:
+        super().__init__(Text("Taken out of the app's queue.", "已从程序的队列中移除。"))
+
+
 class Maker(Protocol):
     """Makes one picture after another inside its context."""
 
@@ -43,7 +50,10 @@ class Maker(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def make(self, item: BatchItem, manifest: Manifest, moment: Moment) -> SavedPicture | None:
-        """Make and save a picture; None where it was stopped. Raises GenerationError where it failed."""
+        """Make and save a picture; None where it was stopped.
+
+        Raises GenerationError where it failed, and of these TakenOut where only this picture was cancelled.
+        """
         ...
 
 
@@ -125,7 +135,9 @@ class AppMaker:
             if moment.stopped() and task["state"] not in FINAL:
                 self._client.call("DELETE", f"/generate/{task_id}")
         if task.get("state") == JobState.CANCELLED:
-            return None
+            if moment.stopped():
+                return None
+            raise TakenOut
         if task.get("state") not in FINAL:
             # The picture did not fail: it is still in the app's queue.
             raise StudioError(Text("The app ended; run again to go on.", "程序已退出；再次运行即可继续。"))
@@ -133,7 +145,7 @@ class AppMaker:
 
     def _queued_before(self, item: BatchItem, manifest: Manifest) -> str | None:
         line = manifest.last.get(item.key)
-        if line is None or line["state"] != "asked":
+        if line is None or line["state"] != "asked" or "task" not in line:
             return None
         task = self._client.call("GET", f"/generate/{line['task']}")
         gone = task is None or task["state"] in (JobState.CANCELLED, JobState.FAILED)

@@ -33,7 +33,9 @@ class BatchBody(BaseModel):
     persona: Annotated[dict[str, Any] | None, Field(description="Its trigger word, LoRA and negative prompt.")] = None
     tweets: Annotated[_Entries | None, Field(description="Posts of the persona, each with image_prompt.")] = None
     settings: Annotated[dict[str, Any], Field(description="Of a request; what an entry says counts for more.")] = {}
-    seed: Annotated[Seed | None, Field(description="Where counting begins; left out: drawn.")] = None
+    seed: Annotated[
+        Seed | None, Field(description="Where counting begins; left out: that of settings, else drawn.")
+    ] = None
     seed_mode: Literal["count", "fixed", "random"] = "count"
     model: Annotated[str | None, Field(min_length=1, max_length=MAX_NAME)] = None
     group: Annotated[str, Field(max_length=MAX_GROUP)] = ""
@@ -61,10 +63,9 @@ class BatchAccepted(GroupAnswer):
 def batch(body: BatchBody, caller: Calling, request: Request, response: Response) -> BatchAccepted:
     """Queue a picture for each entry, all of them or none. An error lists every invalid entry, one per line."""
     requester = group_requester(caller, body.model, body.dry_run, (request, response))
-    seed = draw_seed() if body.seed is None else body.seed
     try:
         with CHECKS:
-            entries = Entries("", batch_of(_entries(body)), body.settings, seed, body.seed_mode)
+            entries = Entries("", batch_of(_entries(body)), body.settings, _seed(body), body.seed_mode)
             many = plan_batch(caller.studio, entries, requester)
     except BatchError as error:
         raise error.at("items") from error
@@ -83,6 +84,14 @@ def _task(item: BatchItem, job: str | None) -> BatchTask:
     return BatchTask(
         index=item.index, id=item.id, prompt=request.full_prompt, seed=int(item.plan.request.seed), task_id=job
     )
+
+
+def _seed(body: BatchBody) -> int:
+    """The body's own seed, else the one in its settings, whose check follows, else a drawn one."""
+    if body.seed is not None:
+        return body.seed
+    given = body.settings.get("seed")
+    return given if isinstance(given, int) else draw_seed()
 
 
 def _entries(body: BatchBody) -> object:

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import MAX_PROMPT, GenerationRequest
 from zimage_app.domain.settings.knob import STRICT
+from zimage_app.domain.text import Text
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_NAME
 from zimage_app.rest.orders import GroupAnswer, Queued, group_requester, queue_group
@@ -35,7 +37,10 @@ class AxisBody(BaseModel):
             description="As in stages.2.denoise; lora, preset, size; or prompt~WORD, whose place the values take.",
         ),
     ]
-    values: Annotated[list[Any], Field(min_length=1, max_length=MAX_CELLS)]
+    values: Annotated[
+        list[Any],
+        Field(min_length=1, max_length=MAX_CELLS, description=f"Texts have at most {MAX_PROMPT} characters."),
+    ]
 
 
 _Axis = Annotated[
@@ -54,7 +59,10 @@ class GridBody(BaseModel):
         json_schema_extra={"examples": [{"prompt": "雪山下的小屋", "x": "stages.2.denoise=0.4..0.6/0.1"}]},
     )
 
-    prompt: Annotated[str, Field(min_length=1, description=GenerationRequest.model_fields["prompt"].description)]
+    prompt: Annotated[
+        str,
+        Field(min_length=1, max_length=MAX_PROMPT, description=GenerationRequest.model_fields["prompt"].description),
+    ]
     x: _Axis
     y: _Axis = None
     z: _Axis = None
@@ -94,10 +102,15 @@ def grid(body: GridBody, caller: Calling, request: Request, response: Response) 
 
 def _axes(body: GridBody) -> list[Axis]:
     given = {name: axis for name in "xyz" if (axis := getattr(body, name)) is not None}
-    return [
-        parse_axis(axis, name) if isinstance(axis, str) else Axis(axis.name, tuple(axis.values), name)
-        for name, axis in given.items()
-    ]
+    return [parse_axis(axis, name) if isinstance(axis, str) else _axis(axis, name) for name, axis in given.items()]
+
+
+def _axis(axis: AxisBody, name: str) -> Axis:
+    if any(isinstance(value, str) and len(value) > MAX_PROMPT for value in axis.values):
+        raise RequestError(
+            name, Text(f"a value may have at most {MAX_PROMPT} characters", f"每个值最多 {MAX_PROMPT} 个字符")
+        )
+    return Axis(axis.name, tuple(axis.values), name)
 
 
 def _answer(many: Many, queued: Queued) -> GridAnswer:

@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from zimage_app.domain.errors import ModelError, RequestError, StorageError
+from zimage_app.domain.errors import ModelError, RequestError
 from zimage_app.domain.plan import GenerationPlan, draw_seed
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.groups import GroupItem, GroupRecord, Kind, new_group_id
-from zimage_app.service.many.batch.items import BatchItem, BatchOptions, SeedMode, batch_items
+from zimage_app.service.many.batch.items import BatchItem, BatchOptions, SeedMode, batch_items, check_letters
 from zimage_app.service.many.batch.reading import BatchFile
 from zimage_app.service.many.grids.axes import Axis, Labels, sheet_labels
-from zimage_app.service.many.grids.planning import Cost, cost_of, grid_items
+from zimage_app.service.many.grids.planning import Cost, GridOptions, Place, cost_of, grid_items
+from zimage_app.service.many.lists import without_nulls
 from zimage_app.service.rules.permissions import owner_mark
 from zimage_app.service.studio import Studio
-
-Cell = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Many:
     cost: Cost
     notes: tuple[Text, ...] = ()
     """Notes about settings without effect."""
-    places: tuple[Cell, ...] = ()
+    places: tuple[Place, ...] = ()
     """For a grid: (column, row, sheet) of each item."""
     labels: Labels = ()
 
@@ -63,13 +62,14 @@ def plan_grid(studio: Studio, settings: Mapping[str, Any], axes: Sequence[Axis],
     data = _with_stages(studio, settings, requester.model)
     if not isinstance(data.get("seed"), int):
         data["seed"] = draw_seed()  # drawn once, so that cells differ in the varied settings only
-    cells, items = grid_items(axes, data, _planner(studio, requester), studio.presets)
+    options = GridOptions(data, _planner(studio, requester), studio.presets, requester.model)
+    places, items = grid_items(axes, options)
     return Many(
         "grid",
         items[0].plan.request.full_prompt,
         tuple(items),
         _cost(studio, items, requester.model),
-        places=tuple(cell.place for cell in cells),
+        places=tuple(places),
         labels=sheet_labels(axes, requester.language),
     )
 
@@ -94,9 +94,11 @@ def plan_batch(studio: Studio, entries: Entries, requester: Requester) -> Many:
         BatchError: the batch has errors; lists all of them with file, line and field.
         RequestError: there are too many entries, or the model isn't on this machine.
     """
+    check_letters("FILE", entries.title)
     _check_count(studio, len(entries.batch.entries), "items")
     settings = _with_stages(studio, entries.settings, requester.model)
-    options = BatchOptions(settings, _planner(studio, requester), entries.seed, entries.seed_mode)
+    planner = _planner(studio, requester)
+    options = BatchOptions(settings, planner, entries.seed, entries.seed_mode, made_with=requester.model)
     items, notes = batch_items(entries.title, entries.batch, options)
     return Many("batch", entries.title, tuple(items), _cost(studio, items, requester.model), tuple(notes))
 
@@ -110,21 +112,24 @@ def start(studio: Studio, many: Many, requester: Requester, group: str = "") -> 
     group_id = new_group_id()
     requests = [item.plan.request for item in many.items]
     jobs = studio.submit_group(requests, requester.model, requester.owner, group or group_id)
-    places: Sequence[Cell | None] = many.places or [None] * len(jobs)
+    try:
+        record = _record(many, group_id, group or group_id, jobs, owner_mark(requester.owner))
+        studio.groups.save(record)
+    except BaseException:  # whatever it is: no jobs stay queued that belong to no group
+        for job in jobs:
+            studio.cancel(job)
+        raise
+    return record
+
+
+def _record(many: Many, group_id: str, group: str, jobs: Sequence[str], mark: str) -> GroupRecord:
+    places: Sequence[Place | None] = many.places or [None] * len(jobs)
     items = tuple(
         GroupItem(item.index, item.id, item.key, item.name, item.text, job, place)
         for item, job, place in zip(many.items, jobs, places, strict=True)
     )
     now = datetime.now().astimezone()
-    mark = owner_mark(requester.owner)
-    record = GroupRecord(group_id, many.kind, many.title, mark, group or group_id, now, items, many.labels)
-    try:
-        studio.groups.save(record)
-    except StorageError:
-        for job in jobs:
-            studio.cancel(job)
-        raise
-    return record
+    return GroupRecord(group_id, many.kind, many.title, mark, group, now, items, many.labels)
 
 
 def _with_stages(studio: Studio, settings: Mapping[str, Any], model: str) -> dict[str, Any]:
@@ -133,7 +138,7 @@ def _with_stages(studio: Studio, settings: Mapping[str, Any], model: str) -> dic
         card = studio.card(model)
     except ModelError as error:
         raise RequestError("model", error.text) from error
-    return {"stages": [stage.model_dump(mode="json") for stage in card.stages], **settings}
+    return {"stages": [stage.model_dump(mode="json") for stage in card.stages], **without_nulls(settings)}
 
 
 def _planner(studio: Studio, requester: Requester) -> Callable[[GenerationRequest], GenerationPlan]:

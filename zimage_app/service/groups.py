@@ -6,6 +6,7 @@ and draws the sheets after the last one. After a restart it continues with folde
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import secrets
@@ -44,6 +45,12 @@ _MAX_BYTES = 16 * 2**20
 _TICK = 0.5
 """Seconds between checks of unfinished groups' jobs, and between retries of failed writes."""
 _ENDED = ("done", "failed", "cancelled")
+_LASTING = frozenset(
+    (None, errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ)
+)
+"""Numbers of errors that are the same at every retry, unlike a full disk. Errors of Pillow have None."""
+_UNKNOWN_JOB = Text("The app no longer knows this task.", "程序中已没有这个任务。")
+_NO_PICTURE = Text("Its picture was deleted before it was put into this folder.", "图片在放入此文件夹之前已被删除。")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +138,13 @@ class Groups:
             StorageError: the folder can't be written.
         """
         folder = self._folder(record)
+        data = _READER.dump_json(record, indent=1)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / _OPEN).touch()
-            write_whole(folder / _RECORD, _READER.dump_json(record, indent=1))
+            write_whole(folder / _RECORD, data)
         except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
             reason = system_reason(error)
             raise StorageError(
                 Text(f"{folder} can't be written ({reason}).", f"无法写入 {folder}（{reason}）。")
@@ -172,7 +181,7 @@ class Groups:
 
     def file(self, view: GroupView, name: str) -> Path | None:
         """Return the path of a group's manifest, sheet, page or named picture; None if there is no such file."""
-        names = {*view.files, *(f"{item.name}.png" for item in view.record.items)}
+        names = {*view.files, *(item.file_name for item in view.record.items)}
         path = self._folder(view.record) / name
         return path if name in names and path.is_file() else None
 
@@ -246,22 +255,56 @@ class Groups:
         if len(list(_ended(manifest, record))) < len(record.items):
             return False
         if record.kind == "grid":
-            _lay_out(record, manifest)
+            self._lay_out(record, manifest)
         (manifest.folder / _OPEN).unlink(missing_ok=True)
         return True
+
+    def _lay_out(self, record: GroupRecord, manifest: Manifest) -> None:
+        """Draw the sheets; a grid with a picture that can't be read stays without."""
+        try:
+            _draw_sheets(record, manifest)
+        except StorageError as error:
+            if not _lasts(error):
+                raise
+            log.warning("group %s has no sheets: %s", record.id, error)
 
     def _put(self, item: GroupItem, manifest: Manifest) -> None:
         view = self._view(item.job)
         if view is not None and not view.ended:
             return
         facts: dict[str, Any] = {"index": item.index, "id": item.id, "job": item.job}
-        if view is not None and view.picture is not None:
-            save_item(item, view.picture, manifest)
-        elif view is not None and view.state is JobState.CANCELLED:
+        if view is not None and view.state is JobState.CANCELLED:
             manifest.add("cancelled", item.key, **facts)
-        else:
-            reason = "it is gone" if view is None or view.error is None else str(view.error)
-            manifest.add("failed", item.key, **facts, error=reason)
+            return
+        reason = _no_picture(view)
+        if view is not None and view.picture is not None:
+            try:
+                save_item(item, view.picture, manifest)
+                return
+            except OSError as error:
+                if not _lasts(error) or not manifest.folder.is_dir():
+                    raise
+                reason = _NO_PICTURE if isinstance(error, FileNotFoundError) else _unsaved(item, error)
+        manifest.add_end("failed", item.key, reason, **facts)
+
+
+def _lasts(error: BaseException) -> bool:
+    """Whether a retry would meet the same error: one of a picture's content, or of the system that doesn't pass."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return not isinstance(error, OSError) or error.errno in _LASTING
+
+
+def _no_picture(view: JobView | None) -> Text:
+    """Return why an ended job has no picture."""
+    if view is None:
+        return _UNKNOWN_JOB
+    return _NO_PICTURE if view.error is None else view.error.text
+
+
+def _unsaved(item: GroupItem, error: OSError) -> Text:
+    reason = system_reason(error)
+    return Text(f"{item.file_name} can't be written ({reason}).", f"无法写入 {item.file_name}（{reason}）。")
 
 
 def _ended(manifest: Manifest, record: GroupRecord) -> Iterator[str]:
@@ -271,7 +314,7 @@ def _ended(manifest: Manifest, record: GroupRecord) -> Iterator[str]:
             yield state
 
 
-def _lay_out(record: GroupRecord, manifest: Manifest) -> None:
+def _draw_sheets(record: GroupRecord, manifest: Manifest) -> None:
     from zimage_app.service.many.grids.sheet import write_sheets  # imports Pillow's fonts
 
     done = [item for item in record.items if manifest.last[item.key]["state"] == "done"]

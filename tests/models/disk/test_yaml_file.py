@@ -25,6 +25,14 @@ def test_plain_data_is_read(tmp_path: Path) -> None:
     assert plain(tmp_path, text) == {"a": [1, -2.5, True, None, "1", ["x", {"b": "1e3"}]], "猫": {"c": "😀"}}
 
 
+def test_dates_and_ratios_may_stay_as_they_are_written(tmp_path: Path) -> None:
+    reader = YamlReader(tmp_path / "a.yaml", as_written=True)
+    tree = reader.tree_of("[2026-02-30, 3:4, 1:30.5, 34, 0.5, '5:6', ~]")
+    assert reader.plain(tree) == ["2026-02-30", "3:4", "1:30.5", 34, 0.5, "5:6", None]
+    with pytest.raises(ModelError, match=r"a\.yaml, line 2, column 3: aliases are not allowed"):
+        reader.tree_of("- &x 1\n- *x\n")
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -284,10 +284,15 @@ def test_jobs_of_a_time_without_a_file_go_into_it_once_it_can_be_had(
     with closing(JobStore(tmp_path, admit)) as store:
         add(store, "new")
         assert [bool(store.warning), names(store)] == [True, ["new"]]
+        with pytest.raises(StorageError, match="can't be used"):
+            store.find("old")  # neither known nor unknown yet
+        found = store.find("new")
+        assert found is not None
         allowed.append(True)
         monkeypatch.setattr("zimage_app.service.storage.database._RETRY_SECONDS", 0.0)
         store.refresh()
         assert [bool(store.warning), names(store)] == [False, ["old", "new"]]
+        assert store.find("none") is None
     with closing(JobStore(tmp_path)) as again:
         again.refresh()
         assert names(again) == ["old", "new"]

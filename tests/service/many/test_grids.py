@@ -11,6 +11,7 @@ from PIL import Image
 from zimage_app.domain.errors import RequestError
 from zimage_app.service.many.grids.axes import Axis, cells, parse_axis
 from zimage_app.service.many.grids.sheet import write_sheets
+from zimage_app.service.many.lists import with_more, with_size, without_nulls
 
 SETTINGS = {"prompt": "a red cat", "stages": [{"steps": 9}, {"steps": 9}]}
 
@@ -47,7 +48,7 @@ def test_values_of_a_text_are_text(axis: Axis) -> None:
 
 def test_cells_are_columns_rows_and_sheets_and_share_nothing() -> None:
     axes = [parse_axis("stages.1.steps=1,2,3"), parse_axis("prompt~red=red,黑色"), parse_axis("size=s,m")]
-    found = cells(axes, SETTINGS, {"size": lambda data, value: data | {"size": value}})
+    found = list(cells(axes, SETTINGS, {"size": lambda data, value: data | {"size": value}}))
     assert len(found) == 12
     assert found[0].data == {"prompt": "a red cat", "stages": [{"steps": 9}, {"steps": 1}], "size": "s"}
     assert (found[-1].place, found[-1].data["prompt"], found[-1].data["size"]) == ((2, 1, 1), "a 黑色 cat", "m")
@@ -58,11 +59,39 @@ def test_cells_are_columns_rows_and_sheets_and_share_nothing() -> None:
 def test_cells_have_a_limit_and_names_must_be_there() -> None:
     many = parse_axis("seed=1..21")
     with pytest.raises(RequestError, match="axes: 441 cells; at most 400"):
-        cells([many, many], SETTINGS, {})
+        next(cells([many, many], SETTINGS, {}))
     with pytest.raises(RequestError, match="axis: prompt: doesn't hold dog"):
-        cells([parse_axis("prompt~dog=a,b")], SETTINGS, {})
+        next(cells([parse_axis("prompt~dog=a,b")], SETTINGS, {}))
     with pytest.raises(RequestError, match="there is no entry 5"):
-        cells([parse_axis("stages.5.steps=1,2")], SETTINGS, {})
+        next(cells([parse_axis("stages.5.steps=1,2")], SETTINGS, {}))
+
+
+@pytest.mark.parametrize(("word", "value"), [("a", "b" * 8000), ("", "b"), ("a red cat", "b" * 8001)])
+def test_a_prompt_does_not_outgrow_its_bound(word: str, value: str) -> None:
+    """The length is worked out first: 20,000 letters that are replaced by 20,000 each take 400 million."""
+    settings = SETTINGS | {"prompt": "a red cat and a dog"}
+    with pytest.raises(RequestError, match=r"axis: prompt: (would have \d+ characters|name the word)"):
+        next(cells([Axis(f"prompt~{word}", (value,))], settings, {}))
+    fits = Axis("prompt~a", ("b" * 1000,))
+    assert len(next(cells([fits], settings, {})).data["prompt"]) == 19 + 4 * 999
+
+
+def test_ranges_without_end_are_refused_before_they_are_written_out() -> None:
+    with pytest.raises(RequestError, match="has more than 400 values") as wrong:
+        parse_axis("seed=" + ",".join(["1..400"] * 100_000))
+    assert len(wrong.value.text.en) < 300
+
+
+def test_a_list_that_is_null_is_one_that_is_left_out() -> None:
+    lists = {"triggers": None, "loras": None, "stages": None, "seed": 1}
+    assert without_nulls(lists) == {"seed": 1}
+    assert with_more(lists, "loras", "x")["loras"] == ["x"]
+    values: tuple[object, ...] = (None, "abc", [], 5)
+    for value in values:
+        with pytest.raises(RequestError, match=r"stages: must (be a list|not be empty)"):
+            with_size({"stages": value}, "1:1")
+    with pytest.raises(RequestError, match="triggers: must be a list"):
+        with_more({"triggers": "abc"}, "triggers", "y")
 
 
 def test_a_sheet_holds_every_cell_beside_its_labels(tmp_path: Path) -> None:

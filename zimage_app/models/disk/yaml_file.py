@@ -7,6 +7,7 @@ and nesting keep the time and memory for any file small.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,8 @@ from zimage_app.models.disk.regular_file import open_regular
 
 _PLAIN_MAPPING = "tag:yaml.org,2002:map"
 _PLAIN_LIST = "tag:yaml.org,2002:seq"
+_DATE = "tag:yaml.org,2002:timestamp"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MAX_DEPTH = 50
 """Maximum nesting. PyYAML would take a minute to reject thousands of levels."""
 _MAX_BYTES = 64 * 2**10
@@ -90,6 +93,9 @@ class YamlReader:
     path: Path
     longest: int = _MAX_BYTES
     """Maximum size of the file in bytes."""
+    as_written: bool = False
+    """Whether dates (``2026-01-31``) and numbers to the base 60 (``3:4``) are the texts that they look like; otherwise
+    a date is refused, and ``3:4`` is 184."""
 
     def wrong(self, node: yaml.Node, en: str, zh: str) -> ModelError:
         """Make an error at the position of ``node``."""
@@ -110,7 +116,21 @@ class YamlReader:
             if len(data) > self.longest:
                 raise self.wrong_at(None, "the file is too long", "文件太长")
             text = data.decode("utf-8")
-            root = (_remembered if len(text) <= _MAX_REMEMBERED else _parsed)(text)
+        except OSError as error:
+            reason = system_reason(error)
+            name = shown(self.path)
+            raise ModelError(Text(f"{name} can't be read ({reason}).", f"{name} 无法读取（{reason}）。")) from error
+        except ValueError as error:  # not UTF-8
+            raise self._unreadable(error) from error
+        return self._root(text, _remembered if len(text) <= _MAX_REMEMBERED else _parsed)
+
+    def tree_of(self, text: str) -> yaml.Node:
+        """Parse a text that was read from the file, of any length; otherwise as ``tree``."""
+        return self._root(text, _parsed)
+
+    def _root(self, text: str, parse: Callable[[str], yaml.Node | None]) -> yaml.Node:
+        try:
+            root = parse(text)
         except _Refused as error:
             raise self.wrong_at(error.mark, error.text.en, error.text.zh) from error
         except yaml.MarkedYAMLError as error:
@@ -118,18 +138,15 @@ class YamlReader:
             raise self.wrong_at(
                 error.problem_mark, f"not valid YAML ({problem})", f"不是有效的 YAML（{problem}）"
             ) from error
-        except OSError as error:
-            reason = system_reason(error)
-            name = shown(self.path)
-            raise ModelError(Text(f"{name} can't be read ({reason}).", f"{name} 无法读取（{reason}）。")) from error
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a bad number in a directive
-            problem = _short(str(error))
-            raise self.wrong_at(
-                None, f"not readable as YAML ({problem})", f"无法作为 YAML 读取（{problem}）"
-            ) from error
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a bad number in a directive
+            raise self._unreadable(error) from error
         if root is None:
             raise self.wrong_at(None, "the file is empty; delete it or fill it in", "文件为空；请删除或填写")
         return root
+
+    def _unreadable(self, error: Exception) -> ModelError:
+        problem = _short(str(error))
+        return self.wrong_at(None, f"not readable as YAML ({problem})", f"无法作为 YAML 读取（{problem}）")
 
     def fields(self, node: yaml.Node, allowed: tuple[str, ...]) -> dict[str, yaml.Node]:
         """Return a mapping's nodes by key; raises ModelError for duplicate keys and keys not in ``allowed``."""
@@ -189,6 +206,8 @@ class YamlReader:
             return {name: self.plain(value) for name, value in self.fields(node, names).items()}
         if isinstance(node, yaml.SequenceNode):
             return [self.plain(item) for item in self.items(node)]
+        if self.as_written and _looks_like_text(node):
+            return node.value
         try:
             value = yaml.constructor.SafeConstructor().construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, AttributeError):  # from PyYAML's constructors
@@ -206,6 +225,11 @@ class YamlReader:
 
 
 _NO_VALUE = object()
+
+
+def _looks_like_text(node: yaml.Node) -> bool:
+    """Whether a scalar is a date, or a number to the base 60: YAML 1.1 takes ``3:4`` for 3 * 60 + 4."""
+    return node.tag == _DATE or (node.tag in _NUMBERS and ":" in node.value)
 
 
 def _short(text: str, longest: int = _MAX_SHOWN) -> str:

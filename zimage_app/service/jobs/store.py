@@ -6,6 +6,7 @@ needs no disk access, and so that they can be restored if the file is lost or re
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import statistics
 import time
@@ -16,12 +17,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from zimage_app.domain.errors import StorageError
 from zimage_app.domain.text import Text
 from zimage_app.service.jobs.state import ACTIVE, FINAL, TRANSITIONS, JobEvent, JobState
 from zimage_app.service.rules.limits import Limits, check_places
 from zimage_app.service.storage.database import Database, Migration
 
 STORE_NAME = "jobs.sqlite"
+_NOT_OPEN = Text(f"{STORE_NAME} can't be opened yet.", f"暂时无法打开 {STORE_NAME}。")
 MAX_ENDED = 2000
 """Ended jobs are kept, without their settings, until there are this many newer jobs."""
 _MEASURED = 9
@@ -215,10 +218,16 @@ class JobStore:
         return self._jobs.get(job_id)
 
     def find(self, job_id: str) -> Job | None:
-        """Return a job by its id; None if it isn't known, or no longer."""
+        """Return a job by its id; None if it isn't known, or no longer.
+
+        Raises StorageError for a job that may be in the file, as long as that can't be opened.
+        """
         if (job := self._jobs.get(job_id)) is not None:
             return job
+        incomplete = self._database.in_memory and os.path.exists(self._database.path)
         rows = self._database.rows("SELECT * FROM jobs WHERE id = ?", (job_id,))
+        if not rows and incomplete:
+            raise StorageError(self._database.warning or _NOT_OPEN)
         return _job(rows[0]) if rows else None
 
     def active(self) -> list[Job]:

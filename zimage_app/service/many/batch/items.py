@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from zimage_app.domain.errors import RequestError, StudioError
@@ -16,15 +16,18 @@ from zimage_app.domain.many import with_turn
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.setting_paths import plain_value, put
-from zimage_app.domain.sizes import sized_data
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Text, shortened
 from zimage_app.service.many.batch.reading import BatchFile, Entry
+from zimage_app.service.many.lists import with_more, with_size, without_nulls
 
 SeedMode = Literal["count", "fixed", "random"]
 NAME = "{index:03}-{id}-{seed}"
-_MAX_NAME = 120
-"""Characters."""
-_NO_FILE_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]+')
+_MAX_NAME = 180
+"""Bytes; file systems allow 255, of which endings and temporary names need some."""
+_MAX_PROBLEM = 500
+"""Characters of what is said about one entry."""
+_ANY_PROMPT = "-"
+_NO_FILE_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f\ud800-\udfff]+')
 _PROMPTS = ("prompt", "image_prompt", "scene_hint")
 """Keys of the prompt; the first one that an entry has is used."""
 _SHORT = ("trigger_word", "lora", "lora_strength", "negative_prompt", "size")
@@ -59,6 +62,8 @@ class BatchOptions:
     seed_mode: SeedMode = "count"
     name: str = NAME
     """Format of the file names, with ``index``, ``id`` and ``seed``."""
+    made_with: str = ""
+    """What decides the pictures besides their settings, such as the model; part of the keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +74,16 @@ class Item:
     """Position from 1."""
     id: str
     key: str
-    """Hash of the settings, for resuming; duplicates get different keys by their number."""
+    """Hash of all that decides the picture, for resuming; duplicates get different keys by their number."""
     name: str
     """File name without suffix."""
     text: str
     """Text of a post; empty if there is none."""
+
+    @property
+    def file_name(self) -> str:
+        """Name of the picture's file in the batch's folder."""
+        return f"{self.name}.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +100,10 @@ def batch_items(source: str, batch: BatchFile, options: BatchOptions) -> tuple[l
 
     Raises:
         BatchError: the batch has errors; lists all of them with file, line and field.
+        RequestError: the common settings are invalid.
     """
+    options = replace(options, settings=without_nulls(options.settings))
+    parse_request({**options.settings, "prompt": _ANY_PROMPT})  # once, rather than again in every entry
     problems = list(batch.problems)
     persona, notes = _persona(batch)
     items: list[BatchItem] = []
@@ -99,7 +112,8 @@ def batch_items(source: str, batch: BatchFile, options: BatchOptions) -> tuple[l
         try:
             items.append(_item(index, entry, persona, options, seen))
         except StudioError as error:
-            problems.append(Text(f"{entry.where.en}, {error.text.en}", f"{entry.where.zh}，{error.text.zh}"))
+            en, zh = (shortened(text, _MAX_PROBLEM) for text in (error.text.en, error.text.zh))
+            problems.append(Text(f"{entry.where.en}, {en}", f"{entry.where.zh}，{zh}"))
     problems += _same_names(items)
     if problems:
         raise BatchError(source, problems)
@@ -110,11 +124,11 @@ def _persona(batch: BatchFile) -> tuple[dict[str, Any], list[Text]]:
     """Return the persona's settings, and a note that lists its other keys, which have no effect."""
     if batch.persona is None:
         return {}, []
-    known = {name: value for name, value in batch.persona.values.items() if _is_setting(name)}
-    left = [name for name in batch.persona.values if name not in known and name not in _ABOUT]
+    known = without_nulls({name: value for name, value in batch.persona.values.items() if _is_setting(name)})
+    left = [name for name in batch.persona.values if not _is_setting(name) and name not in _ABOUT]
     if not left:
         return known, []
-    names = ", ".join(map(str, left))
+    names = shortened(", ".join(map(str, left)), _MAX_PROBLEM)
     return known, [Text(f"persona: not used: {names}", f"persona：未使用：{names}")]
 
 
@@ -126,20 +140,40 @@ def _item(index: int, entry: Entry, persona: Mapping[str, Any], options: BatchOp
     values = {str(name): value for name, value in entry.values.items()}
     if entry.written:
         values = {name: value if name in _TEXTS else plain_value(value) for name, value in values.items()}
-    data = _data({**persona, **values}, options.settings)
-    asked = json.dumps(data, sort_keys=True, ensure_ascii=False)
+    id_, text = _told(values, "id", str(index)), _told(values, "text", "")
     own = "seed" in values or "seed" in persona
+    data = _data({**persona, **without_nulls(values)}, options.settings)
     request = parse_request(data)
-    if not own and options.seed_mode != "random":
-        request = request.model_copy(update={"seed": options.seed})
-        request = with_turn(request, index - 1) if options.seed_mode == "count" else request
+    plan = options.plan(request if own else _seeded(request, index, options))
     rule = "" if own else f"{options.seed_mode} {options.settings.get('seed')}"
-    digest = hashlib.sha256(f"{rule}\n{asked}".encode()).hexdigest()[:24]
+    digest = _hash(rule, options.made_with, json.dumps(data, sort_keys=True))
     seen[digest] += 1
-    plan = options.plan(request)
-    id_ = str(values.get("id", index))
     name = _file_name(options.name, index=index, id=id_, seed=plan.request.seed)
-    return BatchItem(index, id_, f"{digest}-{seen[digest]}", name, str(values.get("text", "")), plan)
+    return BatchItem(index, id_, f"{digest}-{seen[digest]}", name, text, plan)
+
+
+def _told(values: Mapping[str, Any], name: str, otherwise: str) -> str:
+    """Return what an entry says about itself, as text."""
+    text = otherwise if values.get(name) is None else str(values[name])
+    check_letters(name, text)
+    return text
+
+
+def check_letters(name: str, text: str) -> None:
+    """Raise RequestError of ``name`` for a text with half a character, which no file can hold."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise RequestError(name, Text("holds half a character; type it again", "含有残缺字符；请重新输入"))
+
+
+def _seeded(request: GenerationRequest, index: int, options: BatchOptions) -> GenerationRequest:
+    if options.seed_mode == "random":
+        return request.model_copy(update={"seed": "random"})
+    request = request.model_copy(update={"seed": options.seed})
+    return with_turn(request, index - 1) if options.seed_mode == "count" else request
+
+
+def _hash(*facts: str) -> str:
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:24]
 
 
 def _data(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,23 +191,22 @@ def _data(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, A
         if name not in GenerationRequest.model_fields:
             raise RequestError(name, Text("there is no such setting", "没有这个设置"))
         data[name] = rest.pop(name)
-    _put_short(data, values)
+    data = _with_short(data, values)
     for name, value in rest.items():
         put(data, name, value)
     return data
 
 
-def _put_short(data: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _with_short(data: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Apply the short keys: trigger word and LoRA are added, negative prompt and size replace those in ``data``."""
     if values.get("trigger_word"):
-        data["triggers"] = [*data.get("triggers", []), values["trigger_word"]]
+        data = with_more(data, "triggers", values["trigger_word"])
     if values.get("lora"):
-        use = {"name": values["lora"], "strength": values.get("lora_strength", 1.0)}
-        data["loras"] = [*data.get("loras", []), use]
+        strength = values.get("lora_strength")
+        data = with_more(data, "loras", {"name": values["lora"], "strength": 1.0 if strength is None else strength})
     if values.get("negative_prompt"):
         data["negative"] = values["negative_prompt"]
-    if values.get("size"):
-        data["stages"] = sized_data(data["stages"], str(values["size"]))
+    return with_size(data, str(values["size"])) if values.get("size") else data
 
 
 def _file_name(pattern: str, **facts: object) -> str:
@@ -184,8 +217,8 @@ def _file_name(pattern: str, **facts: object) -> str:
             "--name",
             Text(f"{pattern}: may hold {{index}}, {{id}} and {{seed}}", f"{pattern}：可用 {{index}}、{{id}}、{{seed}}"),
         ) from error
-    safe = _NO_FILE_NAME.sub("_", name).strip(" .")[:_MAX_NAME]
-    return safe or "_"
+    safe = _NO_FILE_NAME.sub("_", name).strip(" .")
+    return safe.encode()[:_MAX_NAME].decode(errors="ignore").rstrip(" .") or "_"
 
 
 def _same_names(items: list[BatchItem]) -> Iterator[Text]:

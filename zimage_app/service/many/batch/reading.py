@@ -5,19 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 
-from zimage_app.domain.errors import RequestError, system_reason
-from zimage_app.domain.text import Text
+from zimage_app.domain.errors import ModelError, RequestError, system_reason
+from zimage_app.domain.text import Text, shortened
 from zimage_app.models.disk.regular_file import read_regular
+from zimage_app.models.disk.yaml_file import YamlReader
 
 MAX_BYTES = 8 * 2**20
+_MAX_YAML = 256 * 2**10
+"""Characters; they take PyYAML some seconds."""
 MAX_ENTRIES = 10_000
+_MAX_NAME = 60
+"""Characters of a key in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ def parse_batch(name: str, data: bytes) -> BatchFile:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _file_error(Text(f"{name} is not UTF-8; save it as that", f"{name} 不是 UTF-8 编码，请另存")) from error
-    found = reader(text)
+    found = reader(text, name)
     if len(found.entries) > MAX_ENTRIES:
         raise _file_error(Text(f"{name} has more than {MAX_ENTRIES} entries", f"{name} 超过 {MAX_ENTRIES} 项"))
     if not found.entries and not found.problems:
@@ -125,17 +132,25 @@ def _listed(items: Sequence[object], lines: Sequence[int], prefix: str) -> _Foun
     return found
 
 
-def _text(text: str) -> BatchFile:
-    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines with their numbers. Only line feeds end them: U+2028 and the like may be part of a prompt."""
+    return ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
+
+
+def _text(text: str, _name: str) -> BatchFile:
     return BatchFile(
-        tuple(Entry(_line(number), {"prompt": line}) for number, line in lines if line and not line.startswith("#"))
+        tuple(
+            Entry(_line(number), {"prompt": line}) for number, line in _lines(text) if line and not line.startswith("#")
+        )
     )
 
 
-def _csv(text: str) -> BatchFile:
+def _csv(text: str, _name: str) -> BatchFile:
     rows = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True)
     found = _Found()
     try:
+        if twice := _twice(name.strip() for name in rows.fieldnames or ()):
+            return BatchFile((), problems=(_joined(_line(1), _stands_twice(twice)),))
         for row in rows:
             where = _line(rows.line_num)
             if row.get(""):
@@ -152,46 +167,127 @@ def _csv(text: str) -> BatchFile:
     return BatchFile(tuple(found.entries), problems=tuple(found.problems))
 
 
-def _json_lines(text: str) -> BatchFile:
+class _TwiceError(ValueError):
+    """A group of settings in JSON has a key twice."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if twice := _twice(name for name, _ in pairs):
+        raise _TwiceError(twice)
+    return dict(pairs)
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_once)
+
+
+def _no_json(error: Exception) -> Text:
+    if isinstance(error, _TwiceError):
+        return _stands_twice(error.name)
+    return Text(f"is no JSON ({error})", f"不是有效的 JSON（{error}）")
+
+
+def _json_lines(text: str, _name: str) -> BatchFile:
     items, lines, problems = [], [], []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
+    for number, line in _lines(text):
+        if not line:
             continue
         try:
-            items.append(json.loads(line))
+            items.append(_JSON.decode(line))
             lines.append(number)
         except (ValueError, RecursionError) as error:
-            where = _line(number)
-            problems.append(Text(f"{where.en}: is no JSON ({error})", f"{where.zh}：不是有效的 JSON（{error}）"))
+            problems.append(_joined(_line(number), _no_json(error)))
     found = _listed(items, lines, "")
     return BatchFile(tuple(found.entries), problems=(*problems, *found.problems))
 
 
-def _json(text: str) -> BatchFile:
+def _json(text: str, _name: str) -> BatchFile:
     try:
-        data = json.loads(text)
+        data = _JSON.decode(text)
     except (ValueError, RecursionError) as error:
-        raise _file_error(Text(f"is no JSON ({error})", f"不是有效的 JSON（{error}）")) from error
-    return batch_of(data, _lines_of(text))
+        raise _file_error(_no_json(error)) from error
+    return batch_of(data, _json_entry_lines(text))
 
 
-def _yaml(text: str) -> BatchFile:
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise _file_error(Text(f"is no YAML ({error})", f"不是有效的 YAML（{error}）")) from error
-    return batch_of(data, _lines_of(text))
-
-
-def _lines_of(text: str) -> list[int]:
-    """Return the line numbers of the list's entries; empty for text that isn't YAML, such as JSON with tabs."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError):
+def _json_entry_lines(text: str) -> list[int]:
+    """Return the line numbers of the entries of valid JSON: of a list, or of the list of ``tweets``."""
+    place: int | None = _skipped(text, 0)
+    if text[_skipped(text, 0)] == "{":
+        parts = iter(_json_places(text, _skipped(text, 0)))
+        place = next((value for key, value in zip(parts, parts, strict=True) if _is_tweets(text, key)), None)
+    if place is None or text[place] != "[":
         return []
+    lines, line, before = [], 1, 0
+    for entry in _json_places(text, place):
+        line += text.count("\n", before, entry)
+        lines.append(line)
+        before = entry
+    return lines
+
+
+def _is_tweets(text: str, key: int) -> bool:
+    return bool(_JSON.raw_decode(text, key)[0] == "tweets")
+
+
+def _json_places(text: str, place: int) -> Iterator[int]:
+    """Yield where the values of a list begin, or the keys and values of a group, that begins at ``place``."""
+    place = _skipped(text, place + 1)
+    while text[place] not in "]}":
+        yield place
+        place = _skipped(text, _JSON.raw_decode(text, place)[1])
+        if text[place] in ",:":
+            place = _skipped(text, place + 1)
+
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def _skipped(text: str, place: int) -> int:
+    """Return the place behind white space."""
+    found = _SPACE.match(text, place)
+    return found.end() if found else place
+
+
+def _yaml(text: str, name: str) -> BatchFile:
+    if len(text) > _MAX_YAML:
+        most = _MAX_YAML // 2**10
+        raise _file_error(
+            Text(
+                f"{name} is too long for YAML (at most {most} KiB); write it as JSON or CSV",
+                f"{name} 超过 YAML 的上限（{most} KiB）；请改用 JSON 或 CSV",
+            )
+        )
+    reader = YamlReader(Path(name), as_written=True)
+    try:
+        root = reader.tree_of(text)
+        return batch_of(reader.plain(root), _yaml_entry_lines(root))
+    except ModelError as error:
+        raise _file_error(error.text) from error
+
+
+def _yaml_entry_lines(root: yaml.Node) -> list[int]:
+    """Return the line numbers of the entries of a list, or of the list of ``tweets``."""
+    node: yaml.Node | None = root
     if isinstance(node, yaml.MappingNode):
         node = next((value for key, value in node.value if key.value == "tweets"), None)
     return [item.start_mark.line + 1 for item in node.value] if isinstance(node, yaml.SequenceNode) else []
+
+
+def _twice(names: Iterable[str]) -> str:
+    """Return the first name that occurs more than once; empty where there is none."""
+    return next((name for name, count in Counter(names).items() if name and count > 1), "")
+
+
+def _stands_twice(name: str) -> Text:
+    said = shortened(name, _MAX_NAME)
+    return Text(f"{said} stands here twice; keep one", f"{said} 重复；请只保留一个")
+
+
+def _joined(where: Text, what: Text) -> Text:
+    return Text(f"{where.en}: {what.en}", f"{where.zh}：{what.zh}")
 
 
 def _line(number: int) -> Text:
@@ -202,7 +298,7 @@ def _file_error(text: Text) -> RequestError:
     return RequestError("FILE", text)
 
 
-_READERS: dict[str, Callable[[str], BatchFile]] = {
+_READERS: dict[str, Callable[[str, str], BatchFile]] = {
     ".txt": _text,
     ".csv": _csv,
     ".json": _json,
@@ -210,3 +306,4 @@ _READERS: dict[str, Callable[[str], BatchFile]] = {
     ".yaml": _yaml,
     ".yml": _yaml,
 }
+"""Suffix -> a function of the file's text and name."""

@@ -14,8 +14,9 @@ from typing import Any
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import GenerationPlan, StagePlan
 from zimage_app.domain.preset import setting_title
+from zimage_app.domain.request import MAX_PROMPT
 from zimage_app.domain.setting_paths import is_text, plain_value, put
-from zimage_app.domain.text import Language, Text
+from zimage_app.domain.text import Language, Text, shortened
 
 MAX_CELLS = 400
 _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
@@ -33,6 +34,8 @@ _TITLES = {"lora": Text("LoRA", "LoRA"), "preset": Text("Preset", "预设"), "si
 """Titles of axes that aren't dotted paths."""
 _MAX_LABEL = 80
 """Maximum characters of a value in a label."""
+_MAX_SHOWN = 200
+"""Maximum characters of an axis in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Cell:
     place: tuple[int, int, int]
     """(column, row, sheet), from 0."""
     data: Data
+    """A request's plain data; only as large as a request once it was checked."""
 
 
 def parse_axis(text: str, argument: str = "axis") -> Axis:
@@ -96,7 +100,10 @@ def parse_axis(text: str, argument: str = "axis") -> Axis:
             raise _wrong(text, Text("write NAME=VALUE,VALUE,…", "请写成 名称=值,值,…"))
         name = name.strip()
         read: Callable[[str], Any] = str if name.startswith(_REPLACE) or is_text(name) else plain_value
-        return Axis(name, tuple(_values(text, values.strip(), read)), argument)
+        found = tuple(itertools.islice(_values(text, values.strip(), read), MAX_CELLS + 1))
+        if len(found) > MAX_CELLS:
+            raise _wrong(text, Text(f"has more than {MAX_CELLS} values", f"超过 {MAX_CELLS} 个值"))
+        return Axis(name, found, argument)
     except RequestError as error:
         raise error.at(argument) from error
 
@@ -109,8 +116,10 @@ def sheet_labels(axes: Sequence[Axis], language: Language) -> Labels:
     )
 
 
-def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[str, Apply]) -> list[Cell]:
-    """Return all cells of one to three axes: columns, rows, sheets. ``special`` applies names that aren't dotted paths.
+def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[str, Apply]) -> Iterator[Cell]:
+    """Yield all cells of one to three axes: columns, rows, sheets. ``special`` applies names that aren't dotted paths.
+
+    One at a time, so that settings that are too long are refused before there are hundreds of copies of them.
 
     Raises:
         RequestError: there are too many cells, or an axis' setting or word doesn't exist.
@@ -119,13 +128,11 @@ def cells(axes: Sequence[Axis], settings: Mapping[str, Any], special: Mapping[st
     count = math.prod(len(axis.values) for axis in axes)
     if count > MAX_CELLS:
         raise RequestError("axes", Text(f"{count} cells; at most {MAX_CELLS}", f"共 {count} 格；最多 {MAX_CELLS} 格"))
-    found = []
     for (k, deep), (j, down), (i, across) in itertools.product(*(enumerate(axis.values) for axis in (z, y, x))):
         data = copy.deepcopy(dict(settings))
         for axis, value in ((x, across), (y, down), (z, deep)):
             data = _applied(axis, value, data, special)
-        found.append(Cell((i, j, k), data))
-    return found
+        yield Cell((i, j, k), data)
 
 
 def remembered_stages(
@@ -153,14 +160,29 @@ def _applied(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -
 
 def _set(axis: Axis, value: Any, data: Data, special: Mapping[str, Apply]) -> Data:
     if axis.name.startswith(_REPLACE):
-        word = axis.name.removeprefix(_REPLACE)
-        if word not in str(data["prompt"]):
-            raise RequestError("prompt", Text(f"doesn't hold {word}", f"其中没有 {word}"))
-        return data | {"prompt": str(data["prompt"]).replace(word, _shown(value))}
+        return data | {"prompt": _replaced(str(data["prompt"]), axis.name.removeprefix(_REPLACE), _shown(value))}
     if axis.name in special:
         return special[axis.name](data, value)
     put(data, axis.name, _shown(value) if is_text(axis.name) else value)
     return data
+
+
+def _replaced(prompt: str, word: str, value: str) -> str:
+    """Return the prompt with every ``word`` replaced, unless that makes it longer than a prompt may be."""
+    if not word:
+        raise RequestError("prompt", Text("name the word, as in prompt~cat", "请写出要替换的词，如 prompt~猫"))
+    count = prompt.count(word)
+    if not count:
+        said = shortened(word, _MAX_SHOWN)
+        raise RequestError("prompt", Text(f"doesn't hold {said}", f"其中没有 {said}"))
+    length = len(prompt) + count * (len(value) - len(word))
+    if length > MAX_PROMPT:
+        text = Text(
+            f"would have {length} characters; may have at most {MAX_PROMPT}",
+            f"将有 {length} 个字符；最多 {MAX_PROMPT} 个",
+        )
+        raise RequestError("prompt", text)
+    return prompt.replace(word, value)
 
 
 def _values(text: str, values: str, read: Callable[[str], Any]) -> Iterator[Any]:
@@ -195,4 +217,5 @@ def _shown(value: Any) -> str:
 
 
 def _wrong(text: str, reason: Text) -> RequestError:
-    return RequestError("axis", Text(f"{text}: {reason.en}", f"{text}：{reason.zh}"))
+    said = shortened(text, _MAX_SHOWN)
+    return RequestError("axis", Text(f"{said}: {reason.en}", f"{said}：{reason.zh}"))

@@ -13,15 +13,17 @@ from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.plan_summary import TimedStage, estimate, seconds_words
 from zimage_app.domain.preset import applied
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.sizes import sized_data
 from zimage_app.domain.text import Text
 from zimage_app.service.library.presets import PresetLibrary
 from zimage_app.service.many.batch.items import BatchItem
 from zimage_app.service.many.grids.axes import Apply, Axis, Cell, Data, cells, remembered_stages
+from zimage_app.service.many.lists import with_more, with_size, without_nulls
 
 _UNTIMED = Text("time not known yet", "用时未知")
 
 Plan = Callable[[GenerationRequest], GenerationPlan]
+Place = tuple[int, int, int]
+"""Column, row and sheet of a cell, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,29 @@ class Cost:
         )
 
 
-def grid_items(
-    axes: Sequence[Axis], settings: Mapping[str, Any], plan: Plan, presets: PresetLibrary
-) -> tuple[list[Cell], list[BatchItem]]:
-    """Return the cells of one to three axes and their pictures. ``settings`` is a request as plain data, with its seed.
+@dataclass(frozen=True, slots=True)
+class GridOptions:
+    """What all cells of a grid have in common."""
+
+    settings: Mapping[str, Any]
+    """A request as plain data, with its seed and stages."""
+    plan: Plan
+    presets: PresetLibrary
+    model: str
+    """Name of the model; part of the keys."""
+
+
+def grid_items(axes: Sequence[Axis], options: GridOptions) -> tuple[list[Place], list[BatchItem]]:
+    """Return the places of the cells of one to three axes, and their pictures.
 
     Raises:
         RequestError: a value isn't allowed; names the axis or the setting.
     """
-    found = cells(axes, settings, _special(presets))
-    return found, [_item(index, cell, axes, plan) for index, cell in enumerate(found, 1)]
+    places, items = [], []
+    for cell in cells(axes, without_nulls(options.settings), _special(options.presets)):
+        places.append(cell.place)
+        items.append(_item(len(places), cell, axes, options))
+    return places, items
 
 
 def cost_of(plans: Iterable[GenerationPlan], timed: Sequence[TimedStage], *, memory: bool) -> Cost:
@@ -77,15 +92,16 @@ def cost_of(plans: Iterable[GenerationPlan], timed: Sequence[TimedStage], *, mem
     )
 
 
-def _item(index: int, cell: Cell, axes: Sequence[Axis], plan: Plan) -> BatchItem:
+def _item(index: int, cell: Cell, axes: Sequence[Axis], options: GridOptions) -> BatchItem:
     try:
-        planned = plan(parse_request(cell.data))
+        planned = options.plan(parse_request(cell.data))
     except RequestError as error:
         raise _of_axis(error, axes) from error
     except LoraError as error:
         raise _of_axis(RequestError("loras", error.text), axes) from error
     name = "-".join(f"{axis}{number + 1}" for axis, number in zip("xyz", cell.place, strict=True))
-    key = hashlib.sha256(planned.request.model_dump_json().encode()).hexdigest()[:24]
+    asked = f"{options.model}\n{planned.request.model_dump_json()}"
+    key = hashlib.sha256(asked.encode()).hexdigest()[:24]
     return BatchItem(index, name, f"{key}-{name}", name, "", planned)
 
 
@@ -105,11 +121,11 @@ def _special(presets: PresetLibrary) -> dict[str, Apply]:
 
 
 def _with_lora(data: Data, text: Any) -> Data:
-    return data if text in ("none", None) else data | {"loras": [*data.get("loras", []), lora_use(str(text))]}
+    return data if text in ("none", None) else with_more(data, "loras", lora_use(str(text)))
 
 
 def _with_size(data: Data, text: Any) -> Data:
-    return data | {"stages": sized_data(data["stages"], str(text))}
+    return with_size(data, str(text))
 
 
 def _with_names(plan: GenerationPlan) -> GenerationPlan:
