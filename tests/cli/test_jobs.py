@@ -12,6 +12,7 @@ import pytest
 from tests.service.quick import quick_request
 from tests.ui.conftest import served
 from tests.ui.doubles import QuickPageStudio
+from zimage_app.cli.app_client import _lines
 from zimage_app.cli.main import main
 from zimage_app.service.jobs.state import JobEvent
 from zimage_app.service.jobs.store import Job, JobStore
@@ -155,3 +156,8 @@ def test_the_doctor_shows_the_runners_of_a_running_app(
     main(["doctor", "--outputs", str(tmp_path / "outputs")])
     assert f"✓ Runner local auto: at work on {job}\n" in capsys.readouterr().out
     app.step_seconds = 0.0
+
+
+def test_only_line_feeds_end_the_lines_of_a_stream() -> None:
+    pieces = ['data: "a\u2028', 'b"\n\nda', "ta: 1\n", "data: cut"]
+    assert list(_lines(pieces)) == ['data: "a\u2028b"', "", "data: 1"]

@@ -110,6 +110,7 @@ def test_json_is_one_object(tiny: str, tmp_path: Path, capfd: pytest.CaptureFixt
         (["\udcff"], "prompt: holds half a character"),
         (["x", "--trigger", "\ud83d"], "triggers.0: holds half a character"),
         (["x", "--set", "loras.0.name=ink"], "loras.0: the list is empty"),
+        (["x", "--set", 'triggers=["a"]', "--set", "triggers.0.b=1"], "triggers.0: there is no such setting"),
         (["x", "--set", 'loras=[{"name": "no-such-lora"}]', "--model", "demo"], "no such LoRA"),
         (["x", "--steps", "3"], "unrecognized arguments"),
         ([], "PROMPT: is missing"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpx
@@ -53,7 +53,7 @@ class AppClient:
         """Yield a task's state at every change; the last one is final, unless the app ended."""
         try:
             with self._client.stream("GET", f"/generate/{task_id}/events", timeout=None) as answer:
-                for line in answer.iter_lines():
+                for line in _lines(answer.iter_text()):
                     if line.startswith("data:"):
                         yield json.loads(line.removeprefix("data:"))
         except httpx.HTTPError as error:
@@ -67,6 +67,14 @@ class AppClient:
                 f"位于 {self.address} 的程序没有响应（{reason}）；已提交的任务仍在其队列中。",
             )
         )
+
+
+def _lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that end. Only line feeds end them, unlike in httpx: a prompt may hold U+2028 and the like."""
+    begun = ""
+    for piece in pieces:
+        *lines, begun = (begun + piece).split("\n")
+        yield from lines
 
 
 def _problem(answer: httpx.Response) -> StudioError:

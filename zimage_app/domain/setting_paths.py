@@ -42,25 +42,30 @@ def put(data: dict[str, Any], path: str, value: Any) -> None:
     for depth, part in enumerate(parents):
         place = _step_into(place, part, ".".join(parents[: depth + 1]))
     if isinstance(place, list):
-        _step_into(place, last, path)
-        place[int(last)] = value
+        place[_index(place, last, path)] = value
     else:
         place[last] = value
 
 
 def _step_into(place: Any, part: str, path: str) -> Any:
     if isinstance(place, list):
-        if part.isdecimal() and len(part) <= MAX_DIGITS and int(part) < len(place):
-            return place[int(part)]
-        if not place:
-            raise RequestError(
-                path, Text("the list is empty; set the whole list, as JSON", "列表为空；请以 JSON 设置整个列表")
-            )
-        have = f"0…{len(place) - 1}"
-        raise RequestError(path, Text(f"there is no entry {part}; there are {have}", f"没有第 {part} 项；可用 {have}"))
-    child = place.get(part)
-    if child is None and part in STAGE_GROUPS:
-        child = place[part] = {}
+        child = place[_index(place, part, path)]
+    else:
+        child = place.get(part)
+        if child is None and part in STAGE_GROUPS:
+            child = place[part] = {}
     if not isinstance(child, Mapping | list):
         raise RequestError(path, Text("there is no such setting", "没有这个设置"))
     return child
+
+
+def _index(entries: list[Any], part: str, path: str) -> int:
+    """The number of an entry that there is; raises RequestError for another one."""
+    if part.isdecimal() and len(part) <= MAX_DIGITS and int(part) < len(entries):
+        return int(part)
+    if not entries:
+        raise RequestError(
+            path, Text("the list is empty; set the whole list, as JSON", "列表为空；请以 JSON 设置整个列表")
+        )
+    have = f"0…{len(entries) - 1}"
+    raise RequestError(path, Text(f"there is no entry {part}; there are {have}", f"没有第 {part} 项；可用 {have}"))

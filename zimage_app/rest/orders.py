@@ -39,7 +39,7 @@ def group_requester(caller: Caller, model: str | None, dry_run: bool, exchange: 
     if studio.borrows_gpu:
         raise HTTPException(501)
     owner = caller.owner if dry_run else told_owner(caller, *exchange)
-    return Requester(owner, model or studio.default_model, caller.language)
+    return Requester(owner, model or studio.default_model, caller.language, caller.local)
 
 
 def queue_group(caller: Caller, many: Many, requester: Requester, dry_run: bool, name: str = "") -> Queued:

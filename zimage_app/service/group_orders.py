@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from zimage_app.domain.errors import ModelError, RequestError
@@ -33,6 +34,8 @@ class Requester:
     model: str
     language: Language = "en"
     """Language of the labels on a grid's sheets."""
+    trusted: bool = False
+    """Whether it is a program of the app's own user, who may start from every picture that was handed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def start(studio: Studio, many: Many, requester: Requester, group: str = "") -> 
     """
     group_id = new_group_id()
     requests = [item.plan.request for item in many.items]
-    jobs = studio.submit_group(requests, requester.model, requester.owner, group or group_id)
+    jobs = studio.submit_group(requests, requester.model, requester.owner, group or group_id, trusted=requester.trusted)
     try:
         record = _record(many, group_id, group or group_id, jobs, owner_mark(requester.owner))
         studio.groups.save(record)
@@ -142,7 +145,7 @@ def _with_stages(studio: Studio, settings: Mapping[str, Any], model: str) -> dic
 
 
 def _planner(studio: Studio, requester: Requester) -> Callable[[GenerationRequest], GenerationPlan]:
-    return lambda request: studio.checked_plan(request, requester.model, requester.owner)
+    return partial(studio.checked_plan, model=requester.model, owner=requester.owner, trusted=requester.trusted)
 
 
 def _cost(studio: Studio, items: Sequence[BatchItem], model: str) -> Cost:

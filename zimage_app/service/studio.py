@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zimage_app.domain.card import ModelCard
-from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StorageError, StudioError
+from zimage_app.domain.errors import GenerationError, ModelError, RequestError, StorageError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
@@ -293,7 +293,7 @@ class Studio:
         ids: list[str] = []
         try:
             ids.extend(self.submit(each, model, owner, group, on_cpu=on_cpu, trusted=trusted) for each in requests)
-        except StudioError:
+        except BaseException:
             self._jobs.stop(ids)  # cancel those queued before the refused one
             raise
         return ids

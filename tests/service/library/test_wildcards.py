@@ -36,6 +36,11 @@ def test_one_entry_a_line_comments_and_empty_lines_left_out(tmp_path: Path) -> N
     assert library.lines("my/帽子") == ("斗笠",)
 
 
+def test_only_line_ends_end_an_entry(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("a\u2028b\r\nc\u0085d\re\n".encode())
+    assert WildcardLibrary(tmp_path).lines("a") == ("a\u2028b", "c\u0085d", "e")
+
+
 def test_lists_that_were_added_or_changed_are_new_at_once(tmp_path: Path) -> None:
     path = write(tmp_path, "hats", "fez")
     library = WildcardLibrary(tmp_path)

@@ -7,6 +7,7 @@ A list's name is its path in the folder without ``.txt``. Each line is an entry;
 from __future__ import annotations
 
 import difflib
+import io
 import threading
 import time
 import unicodedata
@@ -147,7 +148,8 @@ def _read_list(name: str, path: Path) -> WildcardList:
     with open_regular(path) as opened:
         data = opened.read(_MAX_BYTES + 1)
     try:
-        lines = data.decode("utf-8-sig").splitlines()
+        # Unlike splitlines, this ends lines at line feeds and carriage returns only: U+2028 may be part of a prompt.
+        lines = [line.removesuffix("\n") for line in io.StringIO(data.decode("utf-8-sig"), newline=None)]
     except UnicodeDecodeError:
         problem = Text(
             f"{file} is not UTF-8 text; save it as UTF-8 in your editor",
