@@ -14,9 +14,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.ui.conftest import PHONE, Visit, arrive, ask, choose_model, expect_state
-from tests.ui.doubles import QuickPageStudio
+from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.errors import RequestError
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.stage_edits import shaped
 from zimage_app.service.generation.start_pictures import FOLDER, PictureInputs
 from zimage_app.ui.fields.stage_edits import with_proportions
@@ -300,3 +302,24 @@ def test_one_finger_paints_and_two_enlarge(visit: Visit, scripted: QuickPageStud
     mask = applied(page, scripted)
     assert mask[80, 120] == 255
     assert mask[20, 120] == mask[140, 120] == 0, "two fingers leave no mark"
+
+
+def test_a_mask_with_transparency_opens_as_it_acts(visit: Visit, scripted: QuickPageStudio) -> None:
+    """As a picture from ComfyUI has it whose own transparent part is the mask."""
+    image = Image.open(io.BytesIO(a_photo())).convert("RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, WIDTH // 2, HEIGHT))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    digest = scripted.inputs.save(file.getvalue(), "x").sha256
+    page = visit()
+    request = GenerationRequest(prompt="x", seed=1, start=StartPicture(picture=digest, mask=digest))
+    job = scripted.submit(request, scripted.default_model)
+    finish(scripted, job)
+    arrive(page)
+    page.locator(".strip .thumb").first.click()
+    page.locator(".canvas .acts .reuse").click()
+    expect(page.locator(".start .part")).to_have_text("编辑蒙版…")
+    reopen(page)
+    mask = applied(page, scripted)
+    assert mask[:, : WIDTH // 2 - 1].min() == 255
+    assert mask[:, WIDTH // 2 + 1 :].max() == 0
