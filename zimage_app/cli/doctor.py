@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +14,7 @@ from rich.text import Text as RichText
 
 from zimage_app.cli.app_client import AppClient
 from zimage_app.cli.folders import add_place_flags, config_of
+from zimage_app.cli.output import print_json
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
@@ -57,7 +56,7 @@ def show_findings(options: argparse.Namespace) -> int:
     wrong = sum(finding.level == "problem" for finding in findings)
     if options.json:
         data = {"findings": [_data(finding) for finding in findings], "problems": wrong}
-        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+        print_json(data)
     elif wrong:
         tell(Text(f"{wrong} to be mended: the lines marked ✗.", f"有 {wrong} 处需要处理：见标有 ✗ 的各行。"))
     else:

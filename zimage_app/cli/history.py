@@ -11,12 +11,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.generate import add_generate_flags
+from zimage_app.cli.output import print_json, print_table
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import RequestError, StorageError, system_reason
 from zimage_app.domain.setting_comparison import side_by_side
@@ -24,8 +21,6 @@ from zimage_app.domain.text import Text, shortened
 from zimage_app.service.pictures.history import History, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
 
-_PIPE_WIDTH = 200
-"""Columns of a table where the output is not a terminal."""
 _MAX_PROMPT = 80
 """Most characters of a prompt that a table shows."""
 _COLUMNS = (Text("", ""), Text("id", "ID"), Text("seed", "种子"), Text("model", "模型"), Text("prompt", "提示词"))
@@ -75,20 +70,10 @@ def list_pictures(options: argparse.Namespace) -> int:
             "pages": found.pages,
             "pictures": list(map(_data, found.items)),
         }
-        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+        print_json(data)
         return 0
-    table = _table(column.to(language()) for column in _COLUMNS)
-    for item in found.items:
-        cells = (
-            "★" if item.favourite else "",
-            item.id,
-            str(item.seed),
-            item.model,
-            shortened(item.prompt, _MAX_PROMPT),
-        )
-        table.add_row(*map(escape, cells))
     if found.items:
-        _print(table)
+        print_table((column.to(language()) for column in _COLUMNS), map(_cells, found.items))
     tell(
         Text(
             f"{_counted(found.total)}; page {found.page} of {found.pages}.",
@@ -155,11 +140,9 @@ def compare_pictures(options: argparse.Namespace) -> int:
     with _history(options) as history:
         sides = side_by_side([picture.record for picture in _pictures(history, options.ids)])
     shown = [side for side in sides if options.all or not side.same]
-    table = _table((Text("setting", "参数").to(language()), *options.ids))
-    for side in shown:
-        table.add_row(*map(escape, (side.title.to(language()), *side.values)))
     if shown:
-        _print(table)
+        titles = (Text("setting", "参数").to(language()), *options.ids)
+        print_table(titles, [(side.title.to(language()), *side.values) for side in shown])
     return 0 if all(side.same for side in sides) else 1
 
 
@@ -270,13 +253,6 @@ def _data(item: HistoryItem) -> dict[str, Any]:
     }
 
 
-def _table(columns: Iterable[str]) -> Table:
-    table = Table(*map(escape, columns), box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        column.overflow = "fold"
-    return table
-
-
-def _print(table: Table) -> None:
-    console = Console()
-    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
+def _cells(item: HistoryItem) -> tuple[str, ...]:
+    star, prompt = "★" if item.favourite else "", shortened(item.prompt, _MAX_PROMPT)
+    return star, item.id, str(item.seed), item.model, prompt

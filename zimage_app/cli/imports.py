@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zimage_app.cli.folders import config_of
+from zimage_app.cli.output import print_json
 from zimage_app.cli.terminal import BAD_INPUT, complain, language
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.text import Text
@@ -51,7 +51,7 @@ def show_import(options: argparse.Namespace) -> int:
         lists = {name: [text.to(language()) for text in getattr(imported, name)] for name, _ in _LISTS}
         start = None if imported.start is None else asdict(imported.start)
         whole = {**data, "settings": imported.settings, "start": start, **lists}
-        sys.stdout.write(json.dumps(whole, ensure_ascii=False, indent=1) + "\n")
+        print_json(whole)
     else:
         sys.stdout.write("".join(f"{line}\n" for line in report(imported)))
     return 0

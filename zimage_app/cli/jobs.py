@@ -6,22 +6,17 @@ It calls the running app where there is one; otherwise it opens the queue's data
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from zimage_app.cli.app_client import AppClient
 from zimage_app.cli.folders import config_of
+from zimage_app.cli.output import print_json, print_table
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Text, shortened
 from zimage_app.service.jobs.core import JobRules
 from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.folder_lock import running_app
@@ -30,8 +25,6 @@ from zimage_app.service.jobs.store import STORE_NAME
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.setup.config import StudioConfig
 
-_PIPE_WIDTH = 200
-"""Columns of a table where the output is not a terminal."""
 _COLUMNS = (Text("job", "任务"), Text("state", "状态"), Text("model", "模型"), Text("prompt", "提示词"))
 _STATES = {
     "waiting": Text("waiting", "排队中"),
@@ -168,22 +161,19 @@ def list_jobs(options: argparse.Namespace) -> int:
     with _queue(options) as queue:
         paused, rows = queue.rows() if queue else (False, [])
     if options.json:
-        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+        print_json(rows)
         return 0
     if paused:
         tell(Text("The queue is paused; 'jobs resume' lets it go on.", "队列已暂停；可用 jobs resume 继续。"))
     if not rows:
         tell(Text("Nothing waits.", "队列为空。"))
         return 0
-    spoken = language()
-    table = Table(*(column.to(spoken) for column in _COLUMNS), box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        prompt = " ".join(row["prompt"].split())
-        short = prompt if len(prompt) <= MAX_PROMPT else f"{prompt[: MAX_PROMPT - 1]}…"
-        table.add_row(*map(escape, (row["job"], _STATES[row["state"]].to(spoken), row["model"], short)))
-    console = Console()
-    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
+    print_table((column.to(language()) for column in _COLUMNS), map(_cells, rows))
     return 0
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["job"], _STATES[row["state"]].to(language()), row["model"], shortened(row["prompt"], MAX_PROMPT)
 
 
 def cancel_jobs(options: argparse.Namespace) -> int:

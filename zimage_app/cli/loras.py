@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.lora_flags import meant_lora
+from zimage_app.cli.output import print_json, print_table
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, StudioError
 from zimage_app.domain.text import Text
@@ -24,9 +19,9 @@ from zimage_app.service.setup.config import StudioConfig
 if TYPE_CHECKING:
     from zimage_app.models.lora.names import Names
 
-_PIPE_WIDTH = 200
-"""Columns of a table where the output is not a terminal."""
 _SHOWN_WORDS = 3
+_LONG_NAME = 40
+"""Characters from which on names are folded."""
 _COLUMNS = (
     Text("name", "名称"),
     Text("kind", "类型"),
@@ -60,11 +55,10 @@ def list_loras(options: argparse.Namespace) -> int:
     entries = library.entries()
     if options.json:
         data = [_data(entry, library.known_sha256(entry)) for entry in entries]
-        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+        print_json(data)
     elif entries:
-        console = Console(emoji=False)
-        console = console if console.is_terminal else Console(width=_PIPE_WIDTH, emoji=False)
-        console.print(_table(entries))
+        short = max(len(entry.name) for entry in entries) < _LONG_NAME
+        print_table((column.to(language()) for column in _COLUMNS), map(_cells, entries), first_whole=short)
     else:
         folder = _config(options).loras.name
         tell(Text(f"No LoRA in {folder}/ yet; put .safetensors files there.", f"{folder}/ 中还没有 LoRA 文件。"))
@@ -123,22 +117,13 @@ def _checked(entry: LoraEntry, names: Names, library: LoraLibrary) -> bool:
     return fits
 
 
-def _table(entries: Sequence[LoraEntry]) -> Table:
-    table = Table(*(column.to(language()) for column in _COLUMNS), box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        column.overflow = "fold"
-    table.columns[0].no_wrap = len(entries) > 0 and max(len(entry.name) for entry in entries) < 40
-    for entry in entries:
-        remarks = [text.to(language()) for text in (entry.problem, *entry.warnings) if text]
-        table.add_row(*map(escape, (*_cells(entry), "; ".join(filter(None, (*remarks, entry.note))))))
-    return table
-
-
 def _cells(entry: LoraEntry) -> tuple[str, ...]:
     more = len(entry.triggers) - _SHOWN_WORDS
     words = ", ".join(entry.triggers[:_SHOWN_WORDS]) + (f" +{more}" if more > 0 else "")
     strength = "" if entry.strength is None else f"{entry.strength:g}"
-    return entry.name, f"{entry.kind} {entry.rank}".strip(), _size(entry.size), strength, words, entry.base
+    remarks = [text.to(language()) for text in (entry.problem, *entry.warnings) if text]
+    remark = "; ".join(filter(None, (*remarks, entry.note)))
+    return entry.name, f"{entry.kind} {entry.rank}".strip(), _size(entry.size), strength, words, entry.base, remark
 
 
 def _size(size: int) -> str:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from zimage_app.cli.folders import add_place_flags, config_of
+from zimage_app.cli.output import print_json, print_table
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.fetching import shown_size
 from zimage_app.domain.text import Text
 from zimage_app.service.library.models import SOURCES, FetchView, ModelLibrary, ModelView
 
-_PIPE_WIDTH = 200
-"""Columns of a table where the output is not a terminal."""
 _COLUMNS = (Text("name", "名称"), Text("state", "状态"), Text("model", "模型"), Text("remarks", "备注"))
 _STATES = {
     "ready": Text("ready", "可用"),
@@ -73,11 +69,9 @@ def list_models(options: argparse.Namespace) -> int:
     except StudioError as error:
         return complain(error, BAD_INPUT)
     if options.json:
-        sys.stdout.write(json.dumps([_data(view) for view in views], ensure_ascii=False, indent=1) + "\n")
+        print_json([_data(view) for view in views])
         return 0
-    console = Console()
-    console = console if console.is_terminal else Console(width=_PIPE_WIDTH)
-    console.print(_table(views))
+    print_table((column.to(language()) for column in _COLUMNS), map(_cells, views), first_whole=True)
     return 0
 
 
@@ -165,19 +159,15 @@ def _library(options: argparse.Namespace) -> ModelLibrary:
     return ModelLibrary(config_of(options))
 
 
-def _table(views: Sequence[ModelView]) -> Table:
+def _cells(view: ModelView) -> tuple[str, ...]:
     spoken = language()
-    table = Table(*(column.to(spoken) for column in _COLUMNS), box=None, pad_edge=False, header_style="bold")
-    table.columns[0].no_wrap = True
-    for view in views:
-        state = _STATES[view.state].to(spoken)
-        if view.about is not None:
-            state = f"{state} (~{shown_size(view.about)})"
-        remarks = [text.to(spoken) for text in (*((view.reason,) if view.reason else ()), *view.notes)]
-        if view.state == "fetch" and view.about is None:
-            remarks.append(Text(f"missing: {', '.join(view.missing)}", f"缺少：{', '.join(view.missing)}").to(spoken))
-        table.add_row(*map(escape, (view.name, state, view.card.title.to(spoken), "; ".join(remarks))))
-    return table
+    state = _STATES[view.state].to(spoken)
+    if view.about is not None:
+        state = f"{state} (~{shown_size(view.about)})"
+    remarks = [text.to(spoken) for text in (*((view.reason,) if view.reason else ()), *view.notes)]
+    if view.state == "fetch" and view.about is None:
+        remarks.append(Text(f"missing: {', '.join(view.missing)}", f"缺少：{', '.join(view.missing)}").to(spoken))
+    return view.name, state, view.card.title.to(spoken), "; ".join(remarks)
 
 
 def _data(view: ModelView) -> dict[str, Any]:

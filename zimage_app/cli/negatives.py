@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from zimage_app.cli.folders import config_of
+from zimage_app.cli.output import print_json
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, combine
@@ -38,7 +38,7 @@ def list_negatives(options: argparse.Namespace) -> int:
     found = library.search(search)
     if options.json:
         data = [_data(category, entry) for category in found for entry in category.entries]
-        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+        print_json(data)
     else:
         sys.stdout.write("\n".join(_lines(found)))
     if not found:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from zimage_app.cli.folders import config_of
+from zimage_app.cli.output import print_json, print_table
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.card import ModelCard
 from zimage_app.domain.errors import ModelError, RequestError
@@ -22,8 +19,6 @@ from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
 from zimage_app.service.library.presets import PresetLibrary
 
-_PIPE_WIDTH = 200
-"""Columns of a table where the output is not a terminal."""
 _COLUMNS = (Text("name", "名称"), Text("title", "标题"), Text("settings", "包含"), Text("remarks", "备注"))
 
 
@@ -58,14 +53,9 @@ def list_presets(options: argparse.Namespace) -> int:
     """``presets``: list each preset with its settings, broken ones with their reason."""
     presets = _library().presets()
     if options.json:
-        sys.stdout.write(json.dumps([_data(preset) for preset in presets], ensure_ascii=False, indent=1) + "\n")
+        print_json([_data(preset) for preset in presets])
         return 0
-    table = _table(_COLUMNS)
-    for preset in presets:
-        remarks = preset.problem or preset.description
-        cells = (preset.name, preset.title.to(language()), ", ".join(preset.settings), remarks.to(language()))
-        table.add_row(*map(escape, cells))
-    _print(table)
+    print_table((column.to(language()) for column in _COLUMNS), map(_cells, presets))
     return 0
 
 
@@ -114,12 +104,10 @@ def diff_preset(options: argparse.Namespace) -> int:
     spoken = language()
     if options.json:
         data = [{"setting": each.path, "preset": each.preset, "other": each.given} for each in found]
-        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+        print_json(data)
     elif found:
-        table = _table((Text("setting", "设置"), Text(preset.name, preset.name), Text(options.other, options.other)))
-        for each in found:
-            table.add_row(*map(escape, (each.title.to(spoken), each.preset, each.given)))
-        _print(table)
+        titles = (Text("setting", "设置").to(spoken), preset.name, options.other)
+        print_table(titles, [(each.title.to(spoken), each.preset, each.given) for each in found])
     return 1 if found else 0
 
 
@@ -174,16 +162,9 @@ def _card(model: str) -> ModelCard:
         return plain_card(model)
 
 
-def _table(columns: tuple[Text, ...]) -> Table:
-    table = Table(*(escape(column.to(language())) for column in columns), box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        column.overflow = "fold"
-    return table
-
-
-def _print(table: Table) -> None:
-    console = Console()
-    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
+def _cells(preset: Preset) -> tuple[str, ...]:
+    remarks = preset.problem or preset.description
+    return preset.name, preset.title.to(language()), ", ".join(preset.settings), remarks.to(language())
 
 
 def _data(preset: Preset) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from zimage_app.cli.folders import config_of
+from zimage_app.cli.output import print_json
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import draw_seed
@@ -51,7 +51,7 @@ def run_wildcards(options: argparse.Namespace) -> int:
         if each.problem is not None:
             tell(each.problem)
     if options.json:
-        _print([{"name": each.name, "lines": len(each.lines), "about": each.about} for each in lists])
+        print_json([{"name": each.name, "lines": len(each.lines), "about": each.about} for each in lists])
     else:
         sys.stdout.write("".join(f"{line}\n" for line in _table(lists)))
     return 0
@@ -63,7 +63,7 @@ def _try_out(options: argparse.Namespace, library: WildcardLibrary) -> int:
     seeds = [min(first + turn, MAX_SEED) for turn in range(options.count)]
     drawn = [{"seed": seed, "prompt": draw(options.prompt, seed, library.lines)} for seed in seeds]
     if options.json:
-        _print({"combinations": count, "drawn": drawn})
+        print_json({"combinations": count, "drawn": drawn})
         return 0
     tell(Text(f"{count:,} combinations", f"共 {count:,} 种组合"))
     sys.stdout.write("".join(f"{each['seed']}  {each['prompt']}\n" for each in drawn))
@@ -72,7 +72,7 @@ def _try_out(options: argparse.Namespace, library: WildcardLibrary) -> int:
 
 def _show(options: argparse.Namespace, lines: tuple[str, ...]) -> int:
     if options.json:
-        _print(lines)
+        print_json(lines)
     else:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
@@ -84,10 +84,6 @@ def _table(lists: tuple[WildcardList, ...]) -> Iterator[str]:
         more = "…" if len(each.lines) > _SAMPLES else ""
         about = brackets.format(each.about) if each.about else ""
         yield f"__{each.name}__  {len(each.lines)}{about}  {joint.join(each.lines[:_SAMPLES])}{more}"
-
-
-def _print(data: object) -> None:
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
 
 def _seed(text: str) -> int:
