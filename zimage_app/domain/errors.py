@@ -17,6 +17,8 @@ Every error is one sentence in both languages; ``str(error)`` is the English one
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from zimage_app.domain.text import Language, Text
@@ -115,3 +117,14 @@ class ImportedFileError(StudioError):
 
 class StorageError(StudioError):
     """One of the app's own files could not be written or read; names the file and the reason."""
+
+
+@contextmanager
+def naming_fields() -> Iterator[None]:
+    """Turn errors of a model and of a LoRA into RequestErrors of the fields ``model`` and ``loras``."""
+    try:
+        yield
+    except ModelError as error:
+        raise RequestError("model", error.text) from error
+    except LoraError as error:
+        raise RequestError("loras", error.text) from error

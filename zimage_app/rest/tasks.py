@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
-from zimage_app.domain.errors import GenerationError, LoraError, ModelError, RequestError
+from zimage_app.domain.errors import GenerationError, naming_fields
 from zimage_app.domain.many import counted
 from zimage_app.domain.text import Text
 from zimage_app.domain.upscaling import resized_by, upscaled
@@ -39,7 +39,7 @@ def generate(body: GenerateRequest, caller: Calling, request: Request, response:
     owner = told_owner(caller, request, response)
     asked = body.asked
     model = asked.model or caller.studio.default_model
-    try:
+    with naming_fields():
         asked_for, notes = body.request(caller.studio.card(model))
         requests = counted(asked_for, asked.count)
         group = asked.group or (new_group() if asked.count > 1 else "")
@@ -47,10 +47,6 @@ def generate(body: GenerateRequest, caller: Calling, request: Request, response:
         ids = caller.studio.submit_group(requests, model, owner, group, on_cpu=on_cpu, trusted=caller.local)
         said = [note.to(caller.language) for note in notes]
         return Accepted(task_id=ids[0], task_ids=ids, group=group, notes=said)
-    except ModelError as error:
-        raise RequestError("model", error.text) from error
-    except LoraError as error:
-        raise RequestError("loras", error.text) from error
 
 
 @router.post("/upscale")
@@ -60,7 +56,7 @@ def upscale(body: UpscaleRequest, caller: Calling, request: Request, response: R
         raise HTTPException(501)
     owner = told_owner(caller, request, response)
     studio, asked = caller.studio, body.upscaling
-    try:
+    with naming_fields():
         if asked.picture is not None:
             model = asked.model or studio.default_model
             kept = studio.inputs.kept(asked.picture, owner, trusted=caller.local)
@@ -71,10 +67,6 @@ def upscale(body: UpscaleRequest, caller: Calling, request: Request, response: R
             model = asked.model or saved.record.model
             enlarging = studio.upscaled(saved, asked, model, owner)
         task_id = studio.submit(enlarging, model, owner, trusted=caller.local)
-    except ModelError as error:
-        raise RequestError("model", error.text) from error
-    except LoraError as error:
-        raise RequestError("loras", error.text) from error
     note = resized_by(enlarging).to(caller.language)
     return Accepted(task_id=task_id, task_ids=[task_id], group="", notes=[note])
 

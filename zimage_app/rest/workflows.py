@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
-from zimage_app.domain.errors import LoraError, ModelError, RequestError
+from zimage_app.domain.errors import LoraError, ModelError, RequestError, naming_fields
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.pictures import Own
 from zimage_app.rest.schema import GenerateRequest
@@ -31,13 +31,9 @@ class Workflow(BaseModel):
 def workflow(body: GenerateRequest, caller: Calling, form: AskedForm = FORMS[0]) -> Workflow:
     """A request as a ComfyUI workflow; nothing is made. What ComfyUI can't do is refused by name."""
     model = body.asked.model or caller.studio.default_model
-    try:
+    with naming_fields():
         request, _ = body.request(caller.studio.card(model))
         made, notes = caller.studio.workflow(request, model, form)
-    except ModelError as error:
-        raise RequestError("model", error.text) from error
-    except LoraError as error:
-        raise RequestError("loras", error.text) from error
     return Workflow(workflow=made, notes=[text.to(caller.language) for text in notes])
 
 

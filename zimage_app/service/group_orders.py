@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from zimage_app.domain.errors import ModelError, RequestError
+from zimage_app.domain.errors import RequestError, naming_fields
 from zimage_app.domain.plan import GenerationPlan, draw_seed
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Language, Text
@@ -137,10 +137,8 @@ def _record(many: Many, group_id: str, group: str, jobs: Sequence[str], mark: st
 
 def _with_stages(studio: Studio, settings: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Return the settings, with the model's stages if they have none; raises RequestError for an unknown model."""
-    try:
+    with naming_fields():
         card = studio.card(model)
-    except ModelError as error:
-        raise RequestError("model", error.text) from error
     return {"stages": [stage.model_dump(mode="json") for stage in card.stages], **without_nulls(settings)}
 
 

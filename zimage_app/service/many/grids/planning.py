@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zimage_app.domain.errors import LoraError, RequestError
+from zimage_app.domain.errors import RequestError, naming_fields
 from zimage_app.domain.lora_text import lora_use
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.plan_summary import TimedStage, estimate, seconds_words
@@ -94,11 +94,10 @@ def cost_of(plans: Iterable[GenerationPlan], timed: Sequence[TimedStage], *, mem
 
 def _item(index: int, cell: Cell, axes: Sequence[Axis], options: GridOptions) -> BatchItem:
     try:
-        planned = options.plan(parse_request(cell.data))
+        with naming_fields():
+            planned = options.plan(parse_request(cell.data))
     except RequestError as error:
         raise _of_axis(error, axes) from error
-    except LoraError as error:
-        raise _of_axis(RequestError("loras", error.text), axes) from error
     name = "-".join(f"{axis}{number + 1}" for axis, number in zip("xyz", cell.place, strict=True))
     asked = f"{options.model}\n{planned.request.model_dump_json()}"
     key = hashlib.sha256(asked.encode()).hexdigest()[:24]
