@@ -6,7 +6,9 @@ sections 4.3 and 4.4.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -84,6 +86,12 @@ class _Interval:
         return (-2 * self.h * self.eta).expm1().neg().sqrt()
 
 
+_Past = list[tuple[Tensor, Tensor]]
+"""(h, denoised) of up to two earlier steps, newest first."""
+_Correction = Callable[[_Interval, Tensor, _Past], Tensor]
+"""(step, denoised, past) -> what is added to the latent."""
+
+
 def _interval(sigma: Tensor, sigma_next: Tensor, eta: float) -> _Interval:
     h = half_log_snr(sigma_next) - half_log_snr(sigma)
     return _Interval(sigma_next / sigma, signal_at(sigma_next), h, eta)
@@ -93,71 +101,56 @@ def dpmpp_2m_sde(*, on_device: bool, solver_type: str | None = None) -> Sampler:
     """DPM-Solver++(2M) SDE; ``solver_type`` (midpoint or heun) overrides the stage's setting."""
 
     def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
-        settings = task.settings
-        noise = task.brownian_noise(x, on_device=on_device)
-        solver = solver_type or settings.solver_type
-        old: Tensor | None = None
-        h_old = torch.zeros(())
-        for i, sigma, sigma_next in pairs(task.finite_sigmas()):
-            denoised = task.denoise(x, float(sigma))
-            yield SamplerStep(i, x, float(sigma), denoised)
-            if sigma_next == 0:
-                return denoised
-            step = _interval(sigma, sigma_next, settings.eta)
-            x = step.drift(x, denoised)
-            if old is not None:
-                x = x + step.signal * _second_order(step.h_eta, solver) * (step.h / h_old) * (denoised - old)
-            if settings.eta > 0 and settings.s_noise > 0:
-                x = x + noise(sigma, sigma_next) * sigma_next * step.renoise * settings.s_noise
-            old, h_old = denoised, step.h
-        return x
+        correction = partial(_second_order, solver=solver_type or task.settings.solver_type)
+        return _multistep_sde(task, x, on_device, correction)
 
     return sample
-
-
-def _second_order(h_eta: Tensor, solver: str) -> Tensor:
-    """Return the weight of the denoised latent's change: heun's exact phi function, or midpoint's approximation."""
-    if solver == "heun":
-        return (-h_eta).expm1() / h_eta + 1
-    return 0.5 * (-h_eta).expm1().neg()
 
 
 def dpmpp_3m_sde(*, on_device: bool) -> Sampler:
     """DPM-Solver++(3M) SDE (HOW-IT-COMPUTES.md section 4.4)."""
-
-    def sample(task: SamplerInput, x: Tensor) -> SamplerRun:
-        settings = task.settings
-        noise = task.brownian_noise(x, on_device=on_device)
-        past: list[tuple[Tensor, Tensor]] = []
-        for i, sigma, sigma_next in pairs(task.finite_sigmas()):
-            denoised = task.denoise(x, float(sigma))
-            yield SamplerStep(i, x, float(sigma), denoised)
-            if sigma_next == 0:
-                return denoised
-            step = _interval(sigma, sigma_next, settings.eta)
-            x = step.drift(x, denoised)
-            if past:
-                x = x + step.signal * _third_order(step, denoised, past)
-            if settings.eta > 0 and settings.s_noise > 0:
-                x = x + noise(sigma, sigma_next) * sigma_next * step.renoise * settings.s_noise
-            past = [(step.h, denoised), *past[:1]]
-        return x
-
-    return sample
+    return lambda task, x: _multistep_sde(task, x, on_device, _third_order)
 
 
-def _third_order(step: _Interval, denoised: Tensor, past: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return the correction from one or two earlier steps' (h, denoised), newest first."""
+def _multistep_sde(task: SamplerInput, x: Tensor, on_device: bool, correction: _Correction) -> SamplerRun:
+    settings = task.settings
+    noise = task.brownian_noise(x, on_device=on_device)
+    past: _Past = []
+    for i, sigma, sigma_next in pairs(task.finite_sigmas()):
+        denoised = task.denoise(x, float(sigma))
+        yield SamplerStep(i, x, float(sigma), denoised)
+        if sigma_next == 0:
+            return denoised
+        step = _interval(sigma, sigma_next, settings.eta)
+        x = step.drift(x, denoised)
+        if past:
+            x = x + correction(step, denoised, past)
+        if settings.eta > 0 and settings.s_noise > 0:
+            x = x + noise(sigma, sigma_next) * sigma_next * step.renoise * settings.s_noise
+        past = [(step.h, denoised), *past[:1]]
+    return x
+
+
+def _second_order(step: _Interval, denoised: Tensor, past: _Past, *, solver: str) -> Tensor:
+    """Return the correction from the step before, by heun's exact phi function or midpoint's approximation of it."""
+    h_old, old = past[0]
+    heun = solver == "heun"
+    weight = (-step.h_eta).expm1() / step.h_eta + 1 if heun else 0.5 * (-step.h_eta).expm1().neg()
+    return step.signal * weight * (step.h / h_old) * (denoised - old)
+
+
+def _third_order(step: _Interval, denoised: Tensor, past: _Past) -> Tensor:
+    """Return the correction from one or two earlier steps."""
     phi_2 = (-step.h_eta).expm1() / step.h_eta + 1
     h_1, denoised_1 = past[0]
     r0 = h_1 / step.h
     change = (denoised - denoised_1) / r0
     if len(past) == 1:
-        return phi_2 * change
+        return step.signal * (phi_2 * change)
     h_2, denoised_2 = past[1]
     r1 = h_2 / step.h
     bend = (change - (denoised_1 - denoised_2) / r1) / (r0 + r1)
-    return phi_2 * (change + bend * r0) - (phi_2 / step.h_eta - 0.5) * bend
+    return step.signal * (phi_2 * (change + bend * r0) - (phi_2 / step.h_eta - 0.5) * bend)
 
 
 def er_sde(task: SamplerInput, x: Tensor) -> SamplerRun:
