@@ -161,8 +161,7 @@ def test_the_sentence_is_the_pages(client: TestClient) -> None:
 def test_too_much_at_once_says_when_to_come_back(
     own: bool, status: int, client: TestClient, studio: QuickPageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*request: object, on_cpu: bool) -> str:
-        del request, on_cpu
+    def full(*_: object, **__: object) -> str:
         raise BusyError(Text("3 of your pictures are waiting", "你已有 3 个任务在排队"), 12.4, own=own)
 
     monkeypatch.setattr(studio, "submit", full)
