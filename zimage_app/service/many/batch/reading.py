@@ -260,7 +260,7 @@ def _yaml(text: str, name: str) -> BatchFile:
                 f"{name} 超过 YAML 的上限（{most} KiB）；请改用 JSON 或 CSV",
             )
         )
-    reader = YamlReader(Path(name), as_written=True)
+    reader = YamlReader(Path(Path(name).name), as_written=True)
     try:
         root = reader.tree_of(text)
         return batch_of(reader.plain(root), _yaml_entry_lines(root))
