@@ -1,11 +1,12 @@
 """A supersampled RGB canvas with flat shapes, for drawing in the paper-cut style.
 
 Points are fractions of the picture's width and height. Lengths (radii and line widths) are fractions of the width of
-the *frame*, the largest part of the picture that has the proportions of 672x864; so circles stay round and nothing is
+the *frame*, which has the proportions of 672x864 and about the picture's size; so circles stay round and nothing is
 stretched in a picture of another shape. :meth:`Canvas.around` measures points in the frame, too, for drawing a thing
 around its place.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -41,8 +42,11 @@ class Canvas:
     def __init__(self, width: int, height: int, supersample: int) -> None:
         self.supersample = supersample
         self.width, self.height = width * supersample, height * supersample
-        self.frame_width = min(self.width, self.height * FRAME_ASPECT)
-        self.frame_height = min(self.height, self.width / FRAME_ASPECT)
+        # Between the frame that fits into the picture and the one of its area: things of the first would be so small in
+        # wide pictures that baskets and roofs are lost at 224x176, those of the second would reach beyond the edges.
+        fits = min(self.width / FRAME_ASPECT, self.height)
+        self.frame_height = math.sqrt(fits * math.sqrt(self.width * self.height / FRAME_ASPECT))
+        self.frame_width = self.frame_height * FRAME_ASPECT
         self._place: Point | None = None
         self.image = Image.new("RGB", (self.width, self.height))
         self._draw = ImageDraw.Draw(self.image)

@@ -106,7 +106,7 @@ class Painter:
         self.light = look.lights[scene.time]
         self.haze = rgb(self.light.haze)
         self.frame_share = canvas.frame_width / canvas.width
-        """Width of the frame in widths of the picture, at most 1."""
+        """Width of the frame in widths of the picture."""
         self.horizon = 0.555 + self.jitter(0.02)
         self.celestial: Point = (
             CELESTIAL_X[scene.celestial_side] + self.jitter(0.02),
