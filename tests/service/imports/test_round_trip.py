@@ -105,9 +105,22 @@ def test_what_was_changed_in_the_text_counts(before: str, after: str, field: str
     made = {"request": request, "stages": (record.stages[0].model_copy(update={"number": 0}),)}
     text = record.model_copy(update=made | {"width": 672, "height": 864}).parameters_text
     assert read_settings(text.encode(), "a.txt").exact
+    assert read_settings(text.replace("\n", "  ").encode(), "a.txt").exact
     assert before in text
     imported = read_settings(text.replace(before, after, 1).encode(), "a.txt")
     assert not imported.exact
     found = imported.settings | imported.settings["stages"][0] if field in ("cfg", "steps") else imported.settings
     assert found.get(field) == value
     assert "changed after it was saved" in "\n".join(line.en for line in imported.left)
+
+
+def test_a_website_that_drops_tags_changes_nothing() -> None:
+    request = GenerationRequest(
+        prompt="a red boat", loras=(LoraUse(name="ink", strength=0.8),), seed=1, stages=(Stage(),)
+    )
+    stages = (a_record().stages[0].model_copy(update={"number": 0}),)
+    text = a_record().model_copy(update={"request": request, "stages": stages}).parameters_text
+    assert "<lora:ink:0.8>" in text
+    assert read_settings(text.replace("<lora:ink:0.8>", "").encode(), "a.txt").request() == request
+    edited = read_settings(text.replace("<lora:ink:0.8>", "<lora:ink:0.3>", 1).encode(), "a.txt")
+    assert [use["strength"] for use in edited.settings["loras"]] == [0.3]

@@ -103,7 +103,7 @@ def read_settings(data: bytes, name: str) -> Imported:
     except (ArithmeticError, ValueError) as error:
         log.info("%s cannot be imported", name, exc_info=True)
         raise _refused(
-            name, Text("holds a number that is infinite or far out of range", "含有无穷大或远超范围的数字")
+            name, Text("holds a value that can't be read, such as an infinite number", "含有无法读取的数值，例如无穷大")
         ) from error
     except ImportedFileError:
         raise

@@ -33,6 +33,7 @@ _IGNORED = re.compile(
     re.IGNORECASE,
 )
 """Keys that affect nothing this app could set, or that every picture has."""
+_ANGLES = re.compile(r"<[^<>]*>")
 _COMPARED = (
     "steps",
     "sampler",
@@ -108,11 +109,15 @@ def _is_edited(info: Infotext, request: GenerationRequest) -> bool:
 
 
 def _says(info: Infotext, saved: Infotext) -> bool:
-    # Chat programs change line breaks and spaces.
     texts = ((info.prompt, saved.prompt), (info.negative, saved.negative))
-    return all(found.split() == wanted.split() for found, wanted in texts) and all(
+    return all(_is_copy(found, wanted) for found, wanted in texts) and all(
         str(info.facts.get(key, wanted)) == str(wanted) for key, wanted in saved.facts.items() if key in _COMPARED
     )
+
+
+def _is_copy(found: str, saved: str) -> bool:
+    """Whether a text is the saved one: chat programs change line breaks and spaces, websites drop what is in ``<>``."""
+    return found.split() in (saved.split(), _ANGLES.sub(" ", saved).split())
 
 
 def _source(facts: Mapping[str, Any]) -> Text:
