@@ -208,17 +208,7 @@ class Studio:
             StudioError: the request can't be planned or exceeds a limit, the model isn't on this machine, the queue
                 can't be written, or the app is closing.
         """
-        device = "cpu" if on_cpu and self.monitor.machine().gpus else ""
-        if device:
-            require_home("models", shared=self.shared)
-        if on_cpu and not self._local:
-            raise RequestError(
-                "use_gpu",
-                Text(
-                    "false is for pictures that this app makes itself; its runner chooses its own device",
-                    "false 仅用于由本程序自己生成的图片；当前的生成器自行决定设备",
-                ),
-            )
+        device = self._device(on_cpu)
         limits = self._config.allowed
         plan = self.checked_plan(request, model, owner, trusted=trusted)
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
@@ -238,6 +228,21 @@ class Studio:
         context = copy_context() if self._config.borrowed_gpu else None
         self._jobs.submit(job, LiveJob(view, plan, context))
         return job_id
+
+    def _device(self, on_cpu: bool) -> str:
+        """The device that a job asks for; empty for the usual one. Raises as ``submit`` does."""
+        device = "cpu" if on_cpu and self.monitor.machine().gpus else ""
+        if device:
+            require_home("models", shared=self.shared)
+        if on_cpu and not self._local:
+            raise RequestError(
+                "use_gpu",
+                Text(
+                    "false is for pictures that this app makes itself; its runner chooses its own device",
+                    "false 仅用于由本程序自己生成的图片；当前的生成器自行决定设备",
+                ),
+            )
+        return device
 
     def checked_plan(
         self, request: GenerationRequest, model: str, owner: str, *, trusted: bool = False

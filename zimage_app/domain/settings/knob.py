@@ -39,6 +39,19 @@ class Knob:
         return {**handler(schema), "title": self.title.en, "description": self.help.en}
 
 
+FileDigest = Annotated[
+    Digest | None,
+    Knob(
+        Text("SHA-256", "SHA-256"),
+        Text(
+            "Of the file that is meant; in a finished picture's settings always given.",
+            "所指文件的校验值；已生成图片的参数中总会写明。",
+        ),
+    ),
+]
+"""Of a file that is chosen by its name, such as a LoRA."""
+
+
 def one_of(names: Mapping[str, object]) -> AfterValidator:
     """Return a check that a value is one of ``names``."""
 

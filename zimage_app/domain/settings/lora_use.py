@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from zimage_app.domain.settings.knob import STRICT, Digest, Knob
+from zimage_app.domain.settings.knob import STRICT, FileDigest, Knob
 from zimage_app.domain.settings.stage import MAX_STAGES
 from zimage_app.domain.text import Text
 
@@ -59,16 +59,7 @@ class LoraUse(BaseModel):
             Text("Joined in front of the prompt while it is on.", "启用时加在提示词前面。"),
         ),
     ] = ()
-    sha256: Annotated[
-        Digest | None,
-        Knob(
-            Text("SHA-256", "SHA-256"),
-            Text(
-                "Of the file that is meant; in a finished picture's settings always given.",
-                "所指文件的校验值；已生成图片的参数中总会写明。",
-            ),
-        ),
-    ] = None
+    sha256: FileDigest = None
 
     def acts_in(self, stage: int) -> bool:
         """Whether the LoRA is on in stage number ``stage``, counted from 0."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from zimage_app.domain.settings.knob import STRICT, Digest, Knob
+from zimage_app.domain.settings.knob import STRICT, Digest, FileDigest, Knob
 from zimage_app.domain.settings.stage import MAX_STAGES
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal
@@ -29,16 +29,7 @@ class Upscaler(BaseModel):
             Text("Name of a file under models/upscalers/.", "models/upscalers/ 下的文件名。"),
         ),
     ]
-    sha256: Annotated[
-        Digest | None,
-        Knob(
-            Text("SHA-256", "SHA-256"),
-            Text(
-                "Of the file that is meant; in a finished picture's settings always given.",
-                "所指文件的校验值；已生成图片的参数中总会写明。",
-            ),
-        ),
-    ] = None
+    sha256: FileDigest = None
 
 
 class StartPicture(BaseModel):
