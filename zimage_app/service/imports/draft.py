@@ -14,7 +14,7 @@ from typing import Any
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.plan import stage_seed
 from zimage_app.domain.prompt_syntax import WEIGHT
-from zimage_app.domain.prompt_tags import split_tags, tag_of, without_refused_tags
+from zimage_app.domain.prompt_tags import Tag, split_tags, tag_of, without_refused_tags
 from zimage_app.domain.request import MAX_PROMPT, GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.lora_use import LoraUse
@@ -96,6 +96,8 @@ class Draft:
     negative_choices: bool = False
     ours: bool = False
     """Whether this app wrote the file, so that all names in it are this app's."""
+    stage_defaults: Stage = field(default_factory=Stage)
+    """The values that are filled in where a stage's are missing or invalid."""
     translated: list[Text] = field(default_factory=list)
     left: list[Text] = field(default_factory=list)
 
@@ -190,9 +192,9 @@ class Draft:
             self.leave(title, error.reason)
             return text
         if name == "prompt":
-            self.loras += [{"name": tag.name, "strength": tag.strength} for tag in tags]
+            self.loras += [_tagged_use(tag) for tag in tags]
         for tag in tags:
-            written = tag_of(LoraUse(name=tag.name, strength=tag.strength))
+            written = tag_of(LoraUse(name=tag.name, strength=tag.strength, stages=tag.stages))
             if name == "prompt":
                 self.turn(title, written, f"LoRA {tag.name}")
             else:
@@ -248,7 +250,7 @@ class Draft:
                 title = of_stage(number, knob_of(Stage, name).title)
                 told = any(line.en.startswith(f"{title.en}: ") for line in self.left)
                 if name not in stage and name not in given and not told:
-                    default = shown(getattr(Stage(), name))
+                    default = shown(getattr(self.stage_defaults, name))
                     self.leave(
                         title, Text(f"the file doesn't say it; {default} is filled in", f"文件中没有写；填入 {default}")
                     )
@@ -296,7 +298,7 @@ class Draft:
         try:
             stage = parse_stage(data)
         except RequestError as error:
-            default = getattr(Stage(), name)
+            default = getattr(self.stage_defaults, name)
             reason = error.reason
             self.leave(
                 of_stage(number, knob_of(Stage, name).title),
@@ -313,7 +315,7 @@ def of_stage(number: int, what: Text) -> Text:
 
 def unknown_name(draft: Draft, number: int, field: str, name: object) -> None:
     """Report a sampler or scheduler that this app doesn't have."""
-    default = getattr(Stage(), field)
+    default = getattr(draft.stage_defaults, field)
     draft.leave(
         of_stage(number, knob_of(Stage, field).title),
         Text(
@@ -345,6 +347,11 @@ def nothing_found(source: Text) -> ImportedFileError:
             f"这是 {source.zh} 的文件，但其中没有可读取的提示词或采样器；请换一张图片或一个工作流。",
         )
     )
+
+
+def _tagged_use(tag: Tag) -> dict[str, Any]:
+    stages = {} if tag.stages is None else {"stages": list(tag.stages)}
+    return {"name": tag.name, "strength": tag.strength, **stages}
 
 
 def _whole(value: object) -> object:

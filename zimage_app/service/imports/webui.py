@@ -17,6 +17,7 @@ from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown, unknown_name
+from zimage_app.service.imports.edited import edited
 from zimage_app.service.imports.fields import between, list_of, number, text_of
 from zimage_app.service.imports.infotext import Infotext, parsed
 from zimage_app.service.imports.names import is_ours, resize_method, sampler_and_scheduler, scheduler, usual_part
@@ -56,25 +57,16 @@ def read_infotext(text: str) -> Imported:
     """Read an infotext's settings; raises ImportedFileError if none can be used."""
     info = parsed(text)
     facts = info.facts
-    exact = _own_request(own) if isinstance(own := facts.get(OUR_KEY), str) else None
-    edited = exact is not None and _is_edited(info, exact.request())
-    if exact is not None and not edited:
-        return exact
+    saved = _own_request(own) if isinstance(own := facts.get(OUR_KEY), str) else None
+    if saved is not None:
+        return _with_edits(info, saved)
     ours = str(facts.get("version", "")).startswith(_OUR_VERSION)
     draft = Draft(_source(facts), info.prompt, info.negative, model=_model(facts), ours=ours)
     draft.seed = number(facts.get("seed"))
-    draft.stages.append(_first_stage(draft, info))
+    draft.stages.append(_shown_stage(draft, info))
     _hires(draft, facts)
     if ours:
         _our_stages(draft, facts)
-    if edited:
-        draft.leave(
-            US,
-            Text(
-                "the text was changed after it was saved, so only what can be read in it counts",
-                "文本在保存后被修改过，因此只采用其中可读的部分",
-            ),
-        )
     _sdcpp(draft, facts.get("sdcpp"))
     _civitai(draft, facts.get("civitai resources"))
     _parts(draft, facts)
@@ -92,20 +84,36 @@ def _own_request(text: str) -> Imported | None:
         return None
 
 
-def _is_edited(info: Infotext, request: GenerationRequest) -> bool:
-    """Whether the readable part of this app's own text says something else than the request inside it.
+def _with_edits(info: Infotext, saved: Imported) -> Imported:
+    """Return the settings inside this app's own text, with those that were changed in its readable part.
 
     A text may be that of any stage, since earlier stages' pictures have one too.
     """
+    request = saved.request()
     running = request.running
     if request.seed == "random" or not running:
-        return False
+        return saved
     ran = [number for number, _ in running]
-    saved = (
+    texts = [
         parsed(parameters_text(request, ran[:count], (stage.width, stage.height), "", ""))
         for count, (_, stage) in enumerate(running, 1)
-    )
-    return not any(_says(info, each) for each in saved)
+    ]
+    if any(_says(info, each) for each in texts):
+        return saved
+    last = min(str(info.facts.get("stages", "")).count(">"), len(running) - 1)
+    before, after = (_readable(each, *running[last]) for each in (texts[last], info))
+    return edited(saved, before, after)
+
+
+def _readable(info: Infotext, place: int, saved: Stage) -> Imported:
+    """Return the settings in the readable part of this app's own text, which shows stage ``place`` only."""
+    draft = Draft(US, info.prompt, info.negative, number(info.facts.get("seed")), ours=True, stage_defaults=saved)
+    draft.stages = [{} for _ in range(place)]
+    stage = _shown_stage(draft, info)
+    if "denoising strength" in info.facts:
+        stage["denoise"] = number(info.facts["denoising strength"])
+    draft.stages.append(stage)
+    return draft.settled()
 
 
 def _says(info: Infotext, saved: Infotext) -> bool:
@@ -136,8 +144,10 @@ def _model(facts: Mapping[str, Any]) -> str | None:
     return text_of(facts.get("model")) or text_of(facts.get("unet"))
 
 
-def _first_stage(draft: Draft, info: Infotext) -> dict[str, Any]:
+def _shown_stage(draft: Draft, info: Infotext) -> dict[str, Any]:
+    """Return the settings of the stage that comes next in the draft."""
     facts = info.facts
+    place = len(draft.stages)
     stage: dict[str, Any] = {}
     size = _SIZE.fullmatch(str(facts.get("size", "")))
     if size:
@@ -150,12 +160,12 @@ def _first_stage(draft: Draft, info: Infotext) -> dict[str, Any]:
     schedule = text_of(facts.get("schedule type")) or text_of(facts.get("scheduler"))
     sampler = text_of(facts.get("sampler"))
     if draft.ours and is_ours(schedule):
-        return stage | {"scheduler": schedule} | sampler_fields(draft, 0, sampler, None)
+        return stage | {"scheduler": schedule} | sampler_fields(draft, place, sampler, None)
     if schedule and schedule.lower() == "flowmatcheulerdiscretescheduler" and draft.source.en == "SD.Next":
         # In SD.Next this is diffusers' scheduler, whose sigmas equal ComfyUI's "simple" with the same shift.
-        draft.turn(of_stage(0, knob_of(Stage, "scheduler").title), schedule, "simple")
+        draft.turn(of_stage(place, knob_of(Stage, "scheduler").title), schedule, "simple")
         sampler, schedule = sampler or "Euler", "simple"
-    return stage | sampler_fields(draft, 0, sampler, schedule)
+    return stage | sampler_fields(draft, place, sampler, schedule)
 
 
 def diffusers_cfg(draft: Draft, stage: dict[str, Any], *, pipeline: str) -> None:
