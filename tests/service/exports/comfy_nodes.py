@@ -1,4 +1,7 @@
-"""The nodes of ComfyUI that the app uses: what each must be given, of which type, and what it gives."""
+"""The nodes of ComfyUI, and of its extension for GGUF files, that the app uses.
+
+What each must be given, of which type, and what it gives.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ NODES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "UNETLoader": ({"unet_name": "FILE", "weight_dtype": "CHOICE"}, ("MODEL",)),
     "CLIPLoader": ({"clip_name": "FILE", "type": "CHOICE", "device": "CHOICE"}, ("CLIP",)),
     "VAELoader": ({"vae_name": "FILE"}, ("VAE",)),
+    "UnetLoaderGGUF": ({"unet_name": "FILE"}, ("MODEL",)),
+    "CLIPLoaderGGUF": ({"clip_name": "FILE", "type": "CHOICE"}, ("CLIP",)),
     "LoraLoaderModelOnly": ({"model": "MODEL", "lora_name": "FILE", "strength_model": "FLOAT"}, ("MODEL",)),
     "ModelSamplingAuraFlow": ({"model": "MODEL", "shift": "FLOAT"}, ("MODEL",)),
     "EasyCache": (

@@ -53,6 +53,10 @@ class FakeComfy:
     """To where every question is sent on."""
     hold: threading.Event | None = None
     """What a job waits for in its middle."""
+    chats: bool = False
+    """An extension sends messages all the time."""
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    """Path -> the HTTP status with which it is always answered."""
     asked: list[str] = field(default_factory=list)
     """Method and path of each question."""
     prompts: list[dict[str, Any]] = field(default_factory=list)
@@ -82,6 +86,8 @@ class FakeComfy:
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        if self.chats:
+            threading.Thread(target=self._chat, daemon=True).start()
 
     def stop(self) -> None:
         """End, and forget all jobs."""
@@ -129,6 +135,12 @@ class FakeComfy:
         with self._joining:
             greet()
             self._sockets.append(socket)
+
+    def _chat(self) -> None:
+        pause = threading.Event()
+        while self.running:
+            self._tell("crystools.monitor", {"cpu_utilization": 7})
+            pause.wait(0.01)
 
     def _make(self, prompt: str, nodes: dict[str, Any]) -> None:
         with self._turn:
@@ -233,7 +245,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, fake = urlsplit(self.path), self.fake
         fake.asked.append(f"GET {path.path}")
-        if fake.redirects:
+        if path.path in fake.statuses:
+            self._answer(fake.statuses[path.path], b"wrong", {})
+        elif fake.redirects:
             self._answer(302, b"", {"location": fake.redirects + path.path})
         elif path.path == "/ws":
             self._upgrade()
@@ -255,6 +269,9 @@ class _Handler(BaseHTTPRequestHandler):
         fake = self.fake
         fake.asked.append(f"POST {self.path}")
         data = self.rfile.read(int(self.headers["content-length"]))
+        if self.path in fake.statuses:
+            self._answer(fake.statuses[self.path], b"wrong", {})
+            return
         if self.path == "/upload/image":
             fake.uploads.append(data)
             self._json({"name": "handed-in.png", "subfolder": "", "type": "input"})

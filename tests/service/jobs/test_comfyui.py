@@ -43,7 +43,7 @@ from zimage_app.service.setup.config import ROOT, StudioConfig
 
 MODEL = Z_IMAGE_TURBO.name
 STAGES = (Stage(width=64, height=96, steps=3), Stage(width=128, height=192, steps=6, denoise=0.5))
-QUICKLY = Timeouts(message=0.05, gone=0.3, retry_interval=0.05)
+QUICKLY = Timeouts(check_interval=0.05, gone=0.3, retry_interval=0.05)
 INK = "demo-ink-wash"
 
 
@@ -127,7 +127,7 @@ def error_of(view: JobView) -> str:
 def test_a_picture_is_made_there_and_saved_as_any_other(tmp_path: Path) -> None:
     with desk(tmp_path, FakeComfy()) as there:
         view = there.make(request())
-    assert (view.state, view.progress) == ("done", 1.0)
+    assert (view.state, view.progress) == ("done", 1.0), view.error
     assert view.picture is not None
     record = view.picture.record
     assert (record.width, record.height, record.model) == (128, 192, MODEL)
@@ -217,6 +217,26 @@ def test_what_goes_wrong_there_is_told_in_its_words(fake: FakeComfy, words: str,
         assert there.runners[0].status().trouble is None
 
 
+@pytest.mark.parametrize("path", ["/object_info", "/prompt"])
+def test_a_request_that_always_fails_there_holds_up_no_other_job(path: str, tmp_path: Path) -> None:
+    fake = FakeComfy(statuses={path: 500})
+    with desk(tmp_path, fake) as there:
+        assert f"it answers HTTP 500 to {'GET' if path == '/object_info' else 'POST'} {path}" in error_of(
+            there.make(request())
+        )
+        fake.statuses = {}
+        assert there.make(request()).state == "done"
+
+
+def test_a_server_that_a_proxy_says_is_away_is_waited_for(tmp_path: Path) -> None:
+    fake = FakeComfy(statuses={"/object_info": 502})
+    with desk(tmp_path, fake) as there:
+        name = there.ask(request())
+        there.until(name, lambda _: there.runners[0].status().trouble is not None)
+        fake.statuses = {}
+        assert end(there.dispatcher, name).state == "done"
+
+
 def test_a_lost_socket_costs_nothing_but_previews(tmp_path: Path) -> None:
     with desk(tmp_path, FakeComfy(loses_socket=True)) as there:
         assert there.make(request()).state == "done"
@@ -273,22 +293,26 @@ def test_cancelling_reaches_the_running_job_there(tmp_path: Path) -> None:
         assert fake.hold is not None
         fake.hold.set()
         assert end(there.dispatcher, name).state == "cancelled"
-    assert fake.interrupts == [{"prompt_id": "00000000-0000-4000-8000-000000000001"}]
+    assert fake.interrupts[0] == {"prompt_id": "00000000-0000-4000-8000-000000000001"}
 
 
-def test_cancelling_takes_a_waiting_job_out_of_the_queue_there(tmp_path: Path) -> None:
-    fake = FakeComfy(hold=threading.Event())
+@pytest.mark.parametrize("chats", [False, True], ids=["silent", "with an extension that always sends"])
+def test_cancelling_takes_a_waiting_job_out_of_the_queue_there(chats: bool, tmp_path: Path) -> None:
+    fake = FakeComfy(hold=threading.Event(), chats=chats)
     with serving(fake), desk(tmp_path, addresses=[fake.address] * 2) as there:
         names = [there.ask(request(seed)) for seed in (1, 2)]
-        for name in names:
-            there.until(name, lambda view: view.state == "running")
-        until(lambda: bool(fake.queue()["queue_running"]))
+        until(lambda: bool(fake.queue()["queue_running"]) and bool(fake.queue()["queue_pending"]))
+        # Time in the queue there is no time of the job's run, which the limit counts.
+        until(lambda: sorted(there.dispatcher.progress.running_seconds(name) > 0 for name in names) == [False, True])
+        waits = f"Waiting in the queue of the ComfyUI at {fake.address}"
+        until(lambda: [text.en for name in names if (text := there.until(name, bool).loading)] == [waits])
         there.dispatcher.stop(names)
         until(lambda: bool(fake.deleted) and bool(fake.interrupts))
         assert fake.hold is not None
         fake.hold.set()
         assert [end(there.dispatcher, name).state for name in names] == ["cancelled", "cancelled"]
-    assert (len(fake.deleted), len(fake.interrupts)) == (1, 1)
+    stopped = {each["prompt_id"] for each in fake.interrupts}
+    assert (len(set(fake.deleted)), len(stopped), stopped & set(fake.deleted)) == (1, 1, set())
 
 
 def test_addresses_work_side_by_side(tmp_path: Path) -> None:

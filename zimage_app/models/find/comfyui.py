@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FOLDERS = {
+COMFY_FOLDERS = {
     "transformer": ("diffusion_models", "unet"),
     "text_encoder": ("text_encoders", "clip"),
     "vae": ("vae",),
 }
 """Part -> its folders in ComfyUI; the second name is that of older versions."""
-_SUFFIXES = (".safetensors", ".gguf")
+SUFFIXES = (".safetensors", ".gguf")
 _LATENT_CHANNELS = 16
 _EXTRA = "extra_model_paths.yaml"
 _REPO = "Comfy-Org/z_image_turbo"
@@ -65,7 +65,7 @@ def comfy_models(root: Path) -> Path:
 
     Raises ModelError if there is none.
     """
-    names = [name for folders in _FOLDERS.values() for name in folders]
+    names = [name for folders in COMFY_FOLDERS.values() for name in folders]
     for folder in (root / "models", root):
         if any((folder / name).is_dir() for name in names):
             return folder
@@ -84,13 +84,13 @@ def find_comfy_models(root: Path, models: Path) -> list[ModelSource]:
     ComfyUI at ``root``.
     """
     home = comfy_models(root)
-    found = {part: list(_search(part, _folders(home, part))) for part in _FOLDERS}
+    found = {part: list(_search(part, _folders(home, part))) for part in COMFY_FOLDERS}
     sources = (_source(home, transformer, found, models) for transformer in found["transformer"])
     return _with_unique_names(list(sources), home)
 
 
 def _folders(home: Path, part: str) -> Iterator[Path]:
-    for name in _FOLDERS[part]:
+    for name in COMFY_FOLDERS[part]:
         yield home / name
     yield from _extra_folders(home.parent / _EXTRA, part)
 
@@ -106,7 +106,7 @@ def _extra_folders(path: Path, part: str) -> Iterator[Path]:
         return
     for group in _nodes(groups).values():
         fields = _nodes(group)
-        lines = [line.strip() for name in _FOLDERS[part] for line in _scalar_text(fields.get(name)).splitlines()]
+        lines = [line.strip() for name in COMFY_FOLDERS[part] for line in _scalar_text(fields.get(name)).splitlines()]
         try:
             base = path.parent / Path(_scalar_text(fields.get("base_path"))).expanduser()
         except RuntimeError as error:  # expanduser: unknown user
@@ -148,7 +148,7 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         been.add(real)
         paths = (Path(place, name) for name in names)
-        yield from (path for path in paths if path.suffix.lower() in _SUFFIXES and path.is_file())
+        yield from (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 @lru_cache(maxsize=4096)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
-from zimage_app.models.find.model_source import ModelSource
+from zimage_app.models.find.comfyui import COMFY_FOLDERS, SUFFIXES
+from zimage_app.models.find.model_source import ModelSource, PartLocation, repo_folder
 from zimage_app.service.library.loras import LoraLibrary
 
 _TRANSFORMERS = {
-    Z_IMAGE_TURBO.family: "z_image_turbo_bf16.safetensors",
-    Z_IMAGE.family: "z_image_bf16.safetensors",
+    repo_folder("Tongyi-MAI/Z-Image-Turbo"): "z_image_turbo_bf16.safetensors",
+    repo_folder("Tongyi-MAI/Z-Image"): "z_image_bf16.safetensors",
 }
-"""Model family -> name of the file that Comfy-Org publishes."""
+"""Folder of a published model -> name of the file with the same weights that Comfy-Org publishes."""
 _TEXT_ENCODER = "qwen_3_4b.safetensors"
 _VAE = "ae.safetensors"
 _PICTURE_DIGITS = 16
@@ -42,21 +43,51 @@ def file_names(source: ModelSource, loras: LoraLibrary, request: GenerationReque
     Raises:
         LoraError: a LoRA with a strength other than 0 isn't on this machine.
     """
-    places, card = source.places, source.card
-    transformer = _TRANSFORMERS.get(card.family, f"{card.name}.safetensors")
-    usual = {"transformer": transformer, "text_encoder": _TEXT_ENCODER, "vae": _VAE}
-    here = {name: place.path.name for name, place in places.by_name.items() if name in usual and place.path.suffix}
-    notes = () if here.keys() >= usual.keys() or card.family else (_folders(card.name, {**usual, **here}),)
+    usual = {"transformer": f"{source.card.name}.safetensors", "text_encoder": _TEXT_ENCODER, "vae": _VAE}
+    names, own = dict(usual), []
+    for part in usual:
+        place = source.places.by_name[part]
+        published = _published(source, place)
+        if file := _file(place):
+            names[part] = _in_comfyui(file, part)
+        elif published and part == "transformer":
+            names[part] = _TRANSFORMERS[published]
+        elif not published:
+            own.append(part)
+    notes = (_folder_note(source.card.name, [names[part] for part in own]),) if own else ()
     entries = (loras.find(use.name) for use in request.loras if use.strength)
-    files = {entry.name: f"{entry.name}{entry.path.suffix}" for entry in entries}
+    files = {entry.name: str(Path(f"{entry.name}{entry.path.suffix}")) for entry in entries}
     picture = "" if request.start is None else f"studio-{request.start.picture[:_PICTURE_DIGITS]}.png"
-    return FileNames(**{**usual, **here}, loras=files, picture=picture, notes=notes)
+    return FileNames(**names, loras=files, picture=picture, notes=notes)
 
 
-def _folders(model: str, names: Mapping[str, str]) -> Text:
-    listed = ", ".join(names.values())
+def _file(place: PartLocation) -> Path | None:
+    """Return a part's file: its own, or the only one in a folder of ComfyUI's; None for diffusers' folders."""
+    if place.remote.is_file if place.remote else place.path.suffix.lower() in SUFFIXES:
+        return place.path
+    files = [] if place.config else [*place.path.glob("*.safetensors"), *place.path.glob("*.gguf")]
+    return files[0] if len(files) == 1 else None
+
+
+def _published(source: ModelSource, place: PartLocation) -> str:
+    """Return the folder name of the published model that a part in a folder belongs to; empty for any other model.
+
+    A folder of the user's own counts as the published model if it has its name.
+    """
+    model = repo_folder(place.remote.repo) if place.remote else source.card.name.lower()
+    return model if model in _TRANSFORMERS else ""
+
+
+def _in_comfyui(path: Path, part: str) -> str:
+    """Return a file's path below ComfyUI's folder for its part, as ComfyUI lists it; outside of one, its name."""
+    within = [number for number, name in enumerate(path.parts) if name in COMFY_FOLDERS[part]]
+    return str(Path(*path.parts[within[-1] + 1 :])) if within else path.name
+
+
+def _folder_note(model: str, files: list[str]) -> Text:
+    listed = ", ".join(files)
     return Text(
-        f"{model} lies in folders here, which ComfyUI does not load; it needs the model as files of its own, named as"
+        f"{model} lies in folders here, which ComfyUI does not load; it needs the parts as files of their own, named as"
         f" in the workflow: {listed}.",
         f"{model} 在本机是文件夹形式，ComfyUI 无法加载；需要单文件形式，文件名与工作流一致：{listed}。",
     )

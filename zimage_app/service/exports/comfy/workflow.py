@@ -1,6 +1,6 @@
 """Converts a plan to the graph that ComfyUI's server runs: ``{"1": {"class_type": …, "inputs": {…}}}``.
 
-Uses only nodes that ComfyUI itself has.
+Uses only nodes that ComfyUI itself has, except for GGUF files, which it can't load without an extension.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class _Builder:
 
     def build(self) -> Nodes:
         """Build the whole graph, from loading the files to saving the picture."""
-        self._clip = self._add("CLIPLoader", clip_name=self._names.text_encoder, type="lumina2", device="default")
+        self._clip = self._text_encoder(self._names.text_encoder)
         self._vae = self._add("VAELoader", vae_name=self._names.vae)
         latent = self._begin(self._plan.stages[0].settings)
         size = self._plan.stages[0].latent_size
@@ -151,7 +151,7 @@ class _Builder:
         return self._add("SamplerCustom", **common, **parts, **noise, cfg=settings.cfg)
 
     def _model(self, stage: StagePlan) -> Link:
-        model = self._add("UNETLoader", unet_name=self._names.transformer, weight_dtype="default")
+        model = self._transformer(self._names.transformer)
         for use in self._plan.request.loras:
             if use.acts_in(stage.number):
                 file = self._names.loras[use.name]
@@ -168,6 +168,16 @@ class _Builder:
             end_percent=cache.end,
             verbose=False,
         )
+
+    def _transformer(self, file: str) -> Link:
+        if _is_gguf(file):
+            return self._add("UnetLoaderGGUF", unet_name=file)
+        return self._add("UNETLoader", unet_name=file, weight_dtype="default")
+
+    def _text_encoder(self, file: str) -> Link:
+        if _is_gguf(file):
+            return self._add("CLIPLoaderGGUF", clip_name=file, type="lumina2")
+        return self._add("CLIPLoader", clip_name=file, type="lumina2", device="default")
 
     def _text(self, text: str) -> Link:
         """Add the encoder of a prompt; a prompt that ComfyUI's page would change comes from a plain text node."""
@@ -187,6 +197,10 @@ class _Builder:
             if stage_sigmas(settings.scheduler, settings.shift, settings.steps, settings.denoise) == stage.sigmas:
                 return self._add("BasicScheduler", model=model, **named)
         return self._add("ManualSigmas", sigmas=", ".join(map(_decimal, stage.sigmas)))
+
+
+def _is_gguf(file: str) -> bool:
+    return file.lower().endswith(".gguf")
 
 
 def _decimal(sigma: float) -> str:
@@ -268,6 +282,12 @@ def _refused(missing: list[Missing]) -> RequestError:
 
 def _notes(plan: GenerationPlan, names: FileNames) -> Iterator[Text]:
     request = plan.request
+    if gguf := [file for file in (names.transformer, names.text_encoder) if _is_gguf(file)]:
+        listed = ", ".join(gguf)
+        yield Text(
+            f"ComfyUI loads {listed} with the extension ComfyUI-GGUF only; install it there.",
+            f"ComfyUI 需要扩展 ComfyUI-GGUF 才能加载 {listed}；请先在那边安装。",
+        )
     if request.start is not None:
         yield Text(
             f"Put the start picture into ComfyUI's input folder as {names.picture}.",

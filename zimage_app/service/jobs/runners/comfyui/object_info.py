@@ -28,8 +28,10 @@ def adapted(nodes: Nodes, object_info: Mapping[str, Any], address: str) -> Nodes
         listed = ", ".join(dict.fromkeys(missing))
         raise GenerationError(
             Text(
-                f"The ComfyUI at {address} does not have {listed}. Put the files into its folders, or update it.",
-                f"{address} 的 ComfyUI 缺少：{listed}。请把文件放进它的文件夹，或更新 ComfyUI。",
+                f"The ComfyUI at {address} does not have {listed}. Put missing files into its folders; for missing"
+                " nodes, update it or install their extension (ComfyUI-GGUF for .gguf files).",
+                f"{address} 的 ComfyUI 缺少：{listed}。缺文件请放进它的文件夹；缺节点请更新 ComfyUI 或安装相应扩展"
+                "（.gguf 文件需要 ComfyUI-GGUF）。",
             )
         )
     return result

@@ -25,7 +25,7 @@ from zimage_app.service.exports.comfy.names import file_names
 from zimage_app.service.exports.comfy.workflow import Nodes, build, easycache_notes
 from zimage_app.service.jobs.runners.comfyui.listener import Listener, Timeouts
 from zimage_app.service.jobs.runners.comfyui.object_info import adapted
-from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome
+from zimage_app.service.jobs.runners.comfyui.server import ComfyServer, Outcome, WrongAnswer
 from zimage_app.service.jobs.runners.comfyui.steps import SAMPLERS, Run, Steps
 from zimage_app.service.jobs.runners.remote import RemoteDependencies, RemoteRunner, Unreachable
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
@@ -64,14 +64,15 @@ class ComfyRunner(RemoteRunner):
             with Listener(self._server, self._timeouts) as listener:
                 prompt = self._server.submit(nodes, listener.client)
                 self._sent = True
-                reports.started(job, plan)
-                if notes := tuple(_notes(plan)):
-                    reports.progressed(job, Warned(notes), plan)
+                reports.loading(job, _waits(self._where))
                 run = Run(plan, nodes)
                 outcome = self._followed(prompt, run, listener, assignment, reports)
             self._end(outcome, run, assignment, reports)
-        except (StudioError, Unreachable):
+        except (StudioError, Unreachable) as error:
             self._object_info = None  # the server's files and nodes may have changed
+            # A server that is well but for this job's request would answer the same at the next try.
+            if isinstance(error, WrongAnswer) and not self._sent and self._is_alive():
+                raise GenerationError(_failed(self._where, str(error))) from error
             raise
 
     def _is_alive(self) -> bool:
@@ -117,28 +118,43 @@ class ComfyRunner(RemoteRunner):
 
     def _followed(self, prompt: str, run: Run, listener: Listener, assignment: Assignment, reports: Reports) -> Outcome:
         """Report the job's progress until it ends; return its outcome."""
-        cancelled = False
-        steps = Steps(run)
+        steps, started, heard = Steps(run), False, False
         for message in listener.messages():
+            kind, data = message if isinstance(message, tuple) else ("", {})
+            state: Outcome | str | None = None
+            if message is None or kind.startswith("execution_"):
+                if assignment.token():
+                    listener.asked(lambda: self._server.cancel(prompt))
+                if kind or assignment.token() or not heard:  # else the job's own messages are still coming in
+                    state = listener.asked(lambda: self._state(prompt))
+            heard = message is not None and (heard or data.get("prompt_id") == prompt)
+            outcome = state if isinstance(state, Outcome) else None
+            runs = data.get("prompt_id") == prompt or state == "running" or (outcome is not None and outcome.images)
+            if runs and not started:
+                started = True
+                self._report_start(assignment.job.id, run, reports)
+            if outcome is not None:
+                return outcome
             if isinstance(message, bytes):
                 steps.preview = message
-            elif message is not None and message[1].get("prompt_id", prompt) == prompt:
-                for event in steps.events(*message):
+            elif started and data.get("prompt_id", prompt) == prompt:
+                for event in steps.events(kind, data):
                     reports.progressed(assignment.job.id, event, run.plan)
-            if assignment.token() and not cancelled:
-                cancelled = listener.asked(lambda: self._server.cancel(prompt)) is True
-            if message is None or (isinstance(message, tuple) and message[0].startswith("execution_")):
-                outcome = listener.asked(lambda: self._outcome(prompt))
-                if outcome is not None:
-                    return outcome
         raise AssertionError("messages end with an exception only")
 
-    def _outcome(self, prompt: str) -> Outcome | None:
+    def _state(self, prompt: str) -> Outcome | str:
+        """Return the outcome of a job that has ended, or the place of one that has not: ``running`` or ``pending``."""
         outcome = self._server.outcome(prompt)
-        if outcome is None and not self._server.place(prompt):
-            outcome = self._server.outcome(prompt)  # it may have ended between the two requests
-            return outcome or Outcome(lost=True)
-        return outcome
+        if outcome is None and (place := self._server.place(prompt)):
+            return place
+        # It may have ended between the two requests.
+        return outcome or self._server.outcome(prompt) or Outcome(lost=True)
+
+    def _report_start(self, job: str, run: Run, reports: Reports) -> None:
+        run.begun = time.monotonic()
+        reports.started(job, run.plan)
+        if notes := tuple(_notes(run.plan)):
+            reports.progressed(job, Warned(notes), run.plan)
 
     # After the run.
 
@@ -237,6 +253,10 @@ def _notes(plan: GenerationPlan) -> Iterator[Text]:
             "Pictures of single stages are not kept: ComfyUI does not give them.",
             "ComfyUI 不提供各阶段的图片，因此不会保留。",
         )
+
+
+def _waits(address: str) -> Text:
+    return Text(f"Waiting in the queue of the ComfyUI at {address}", f"正在 {address} 的 ComfyUI 队列中等待")
 
 
 def _stopped_there(address: str) -> Text:

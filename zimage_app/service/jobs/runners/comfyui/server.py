@@ -24,6 +24,12 @@ _MOST = 200 * 2**20
 _PREVIEW, _PREVIEW_WITH_FACTS = 1, 4
 """Types of the binary messages that contain a preview."""
 _FAULT_LETTERS = 400
+_NOT_NOW = (502, 503, 504)
+"""HTTP statuses that say, mostly of a proxy, that the server behind doesn't respond at the moment."""
+
+
+class WrongAnswer(Unreachable):
+    """The server responds, but not as a ComfyUI that does what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +92,13 @@ class ComfyServer:
 
         Raises:
             GenerationError: the server refuses the workflow; contains the server's message.
-            Unreachable: the server doesn't respond.
+            WrongAnswer, Unreachable: as for all requests.
         """
         body = {"prompt": nodes, "client_id": client, "extra_data": {"preview_method": "latent2rgb"}}
         answer = self._ask("POST", "/prompt", json=body)
         if answer.status_code == 400:
             raise _refused(self.address, _faults(answer))
-        return str(self._parsed(answer).get("prompt_id"))
+        return str(_parsed(answer, "POST /prompt").get("prompt_id"))
 
     def outcome(self, prompt: str) -> Outcome | None:
         """Return the outcome of a job; None while it waits or runs, or if the server doesn't know it."""
@@ -107,13 +113,16 @@ class ComfyServer:
                 return place
         return ""
 
-    def cancel(self, prompt: str) -> bool:
-        """Stop a waiting or running job, and no other; always returns True."""
-        if self.place(prompt) == "running":  # older servers ignore the id and interrupt the running job
+    def cancel(self, prompt: str) -> None:
+        """Stop a waiting or running job, and no other.
+
+        It may not be enough to ask once: a waiting job may start while it is being taken out of the queue.
+        """
+        place = self.place(prompt)
+        if place == "running":  # older servers ignore the id and interrupt the running job
             self._ask("POST", "/interrupt", json={"prompt_id": prompt})
-        else:
+        elif place:
             self._ask("POST", "/queue", json={"delete": [prompt]})
-        return True
 
     def fetch(self, image: Mapping[str, str]) -> bytes:
         """Return the bytes of a picture's file."""
@@ -132,28 +141,22 @@ class ComfyServer:
             raise Unreachable(str(error)) from error
 
     def _json(self, method: str, path: str, **more: Any) -> Mapping[str, Any]:
-        return self._parsed(self._ask(method, path, **more))
-
-    def _parsed(self, answer: httpx.Response) -> Mapping[str, Any]:
-        if answer.status_code != 200:
-            raise Unreachable(f"HTTP {answer.status_code}")
-        try:
-            data = answer.json()
-        except ValueError as error:
-            raise Unreachable("it answers with something else than JSON") from error
-        if not isinstance(data, dict):
-            raise Unreachable("it answers with something else than a ComfyUI does")
-        return data
+        return _parsed(self._ask(method, path, **more), f"{method} {path}")
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """Send a request; return the response. Raises Unreachable on errors and on responses that are too long."""
+        """Send a request; return the response, of any status.
+
+        Raises:
+            WrongAnswer: the response is too long.
+            Unreachable: there is none.
+        """
         try:
             with self._client.stream(method, f"{self.address}{path}", **more) as answer:
                 content = bytearray()
                 for piece in answer.iter_bytes():
                     content += piece
                     if len(content) > _MOST:
-                        raise Unreachable("its answer is too long")
+                        raise WrongAnswer(f"its answer to {method} {path} is too long")
         except httpx.HTTPError as error:
             raise Unreachable(str(error) or type(error).__name__) from error
         return httpx.Response(answer.status_code, content=bytes(content))
@@ -201,6 +204,20 @@ def _preview(data: bytes) -> bytes | None:
     if kind == _PREVIEW:  # the number is the image format
         return data[8:]
     return data[8 + number :] if kind == _PREVIEW_WITH_FACTS else None  # the number is the length of the metadata
+
+
+def _parsed(answer: httpx.Response, request: str) -> Mapping[str, Any]:
+    """Return the object in a response; raises WrongAnswer, or Unreachable if the server doesn't respond now."""
+    if answer.status_code != 200:
+        kind = Unreachable if answer.status_code in _NOT_NOW else WrongAnswer
+        raise kind(f"it answers HTTP {answer.status_code} to {request}")
+    try:
+        data = answer.json()
+    except ValueError as error:
+        raise WrongAnswer(f"it answers with something else than JSON to {request}") from error
+    if not isinstance(data, dict):
+        raise WrongAnswer(f"it answers with something else than a ComfyUI does to {request}")
+    return data
 
 
 def _outcome(found: Mapping[str, Any]) -> Outcome:
