@@ -184,6 +184,16 @@ def test_a_place_that_cannot_be_written_is_a_sentence(
     assert len(list((tmp_path / "outputs").glob("2*/*.png"))) == 1
 
 
+def test_a_folder_that_cannot_be_locked_is_a_sentence(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "to"
+    (place / ".lock").mkdir(parents=True)
+    command = ["batch", str(tweets(tmp_path, 1)), *small(models_dir, tmp_path), "--to", str(place)]
+    assert main(command) == 1
+    assert f"{place} can't be written (" in capsys.readouterr().err
+
+
 def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
     models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ from huggingface_hub import is_offline_mode
 
 from zimage_app.domain.errors import system_reason
 from zimage_app.domain.fetching import FetchProgress
+from zimage_app.models.disk.file_lock import take
 from zimage_app.models.disk.folders import GROWING, WANTED, still_wanted
 from zimage_app.models.find.model_source import ModelSource, Remote, repo_folder
 from zimage_app.models.hub import errors
@@ -196,7 +197,7 @@ def _download_lock(folder: Path) -> Iterator[None]:
     try:
         locks.mkdir(parents=True, exist_ok=True)
         lock = FileLock(locks / f"{folder.name}.lock")
-        lock.acquire(timeout=0)
+        take(lock)
     except Timeout as error:
         raise errors.twice(folder) from error
     except OSError as error:
