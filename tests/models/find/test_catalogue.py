@@ -118,7 +118,9 @@ def test_a_shard_that_is_missing_is_to_be_fetched(tmp_path: Path) -> None:
     assert not look_up("z-image-turbo", shelves).missing
 
 
-def test_what_macos_leaves_beside_a_file_is_no_part_of_a_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_macos_leaves_beside_a_file_is_no_part_of_a_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     models, named = tmp_path / "models", tmp_path / "named"
     for part in ("transformer", "text_encoder", "vae", "tokenizer"):
         write_part(models / "z-image-turbo" / part)

@@ -158,8 +158,9 @@ def not_writable(path: Path, reason: str) -> FetchError:
     """The file can't be written."""
     return FetchError(
         Text(
-            f"{shown(path)} cannot be written ({reason}); give the folder the right permissions or choose another.",
-            f"{shown(path)} 无法写入（{reason}）；请修改文件夹权限或更换位置。",
+            f"{shown(path)} cannot be written ({reason}); give the folder the right permissions, close what has it open"
+            ", or choose another folder.",
+            f"{shown(path)} 无法写入（{reason}）；请修改文件夹权限、关闭占用该文件的程序，或更换位置。",
         )
     )
 
