@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import re
 import signal
@@ -123,6 +125,22 @@ def test_a_picture_that_was_saved_just_before_the_end_is_not_made_again(
     assert main(command) == 0
     assert "1 done already, 1 to make now" in capsys.readouterr().err
     assert len(list((tmp_path / "outputs").glob("2*/*.png"))) == 2
+    assert len(done(tmp_path)) == 2
+
+
+class _Gone(io.StringIO):
+    """A pipe whose reader is gone."""
+
+    def write(self, text: str) -> int:
+        del text
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_batch_goes_on_where_nobody_reads_its_output(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", _Gone())
+    assert main(["batch", str(tweets(tmp_path, 2)), *small(models_dir, tmp_path)]) == 141
     assert len(done(tmp_path)) == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,34 @@ def test_a_model_with_a_cut_off_file_is_one_sentence(
     error = capfd.readouterr().err
     assert weights.name in error
     assert len(error.splitlines()) == 1
+
+
+def run(command: str, **streams: int) -> tuple[int, str]:
+    """Run a command of the shell with ``$0`` for the program; returns its status and what it printed to stderr."""
+    arguments = ["sh", "-c", command.replace("$0", f"{sys.executable} -m zimage_app")]
+    done = subprocess.run(
+        arguments, cwd=ROOT, env=os.environ | {"LC_ALL": "C"}, stderr=subprocess.PIPE, text=True, **streams
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell of POSIX")
+def test_an_output_that_nobody_reads_ends_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert run("exec $0 negatives", stdout=writer) == (141, "")
+        assert run("exec $0 negatives --help", stdout=writer) == (0, "")
+    finally:
+        os.close(writer)
+    assert run("exec $0 presets >&-") == (0, "")
+    assert run("exec $0 generate '' 2>&-") == (2, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_output_that_is_full_is_a_sentence() -> None:
+    status, said = run("exec $0 presets >/dev/full")
+    assert (status, said) == (1, "The output can't be written (No space left on device); send it elsewhere.\n")
 
 
 def test_a_warning_is_one_line_however_long(capfd: pytest.CaptureFixture[str]) -> None:
