@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,24 @@ def test_a_model_with_a_cut_off_file_is_one_sentence(
     error = capfd.readouterr().err
     assert weights.name in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_picture_that_cannot_be_saved_is_kept_elsewhere_and_its_seed_told(
+    tiny: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    blocked = tmp_path / "outputs"
+    blocked.write_text("a file where a folder should be", encoding="utf-8")
+    command = ["generate", "a red boat", "--model", tiny, "--out", str(blocked), "--alone", *QUICK]
+    assert main(command) == 1
+    said = capfd.readouterr().err.splitlines()[-1]
+    (path,) = tmp_path.glob("zimage-*/*/*.png")
+    assert said.endswith(f"the seed {read_record(path).request.seed} make it again. Until then it lies at {path}.")
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(blocked))
+        assert main([*command, "--seed", "7"]) == 1
+    assert "the seed 7 make it again." in capfd.readouterr().err
 
 
 def run(command: str, **streams: int) -> tuple[int, str]:
