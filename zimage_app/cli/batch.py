@@ -143,7 +143,7 @@ def make_items(
         app = None if options.alone else running_app(config.state)
         if app is None:
             return _run(items, LocalMaker(source, config, gallery), manifest, gallery)
-        refuse_apps_own(app, options)
+        refuse_apps_own(app, options, source, config)
         tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
         group = f"{options.command} {manifest.folder.name}"[:_MAX_GROUP]
         return _run(items, AppMaker(app, source.card.name, group, gallery), manifest, gallery)
