@@ -182,12 +182,11 @@ def test_a_picture_that_cannot_be_saved_is_kept_elsewhere_and_its_seed_told(
     assert "the seed 7 make it again." in capfd.readouterr().err
 
 
-def run(command: str, **streams: int) -> tuple[int, str]:
+def run(command: str, stdout: int | None = None) -> tuple[int, str]:
     """Run a command of the shell with ``$0`` for the program; returns its status and what it printed to stderr."""
     arguments = ["sh", "-c", command.replace("$0", f"{sys.executable} -m zimage_app")]
-    done = subprocess.run(
-        arguments, cwd=ROOT, env=os.environ | {"LC_ALL": "C"}, stderr=subprocess.PIPE, text=True, **streams
-    )
+    english = os.environ | {"LC_ALL": "C"}
+    done = subprocess.run(arguments, cwd=ROOT, env=english, stdout=stdout, stderr=subprocess.PIPE, text=True)
     return done.returncode, done.stderr
 
 
