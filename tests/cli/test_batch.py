@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import re
 import signal
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,9 @@ from tests.service.quick import PATIENCE, QuickStudio
 from tests.ui.conftest import served
 from zimage_app.cli.main import main
 from zimage_app.domain.events import Event, StageStarted
+from zimage_app.service.jobs.view import JobView
 from zimage_app.service.pictures.gallery import read_record
+from zimage_app.service.setup.config import StudioConfig
 from zimage_app.web.credentials import Credentials
 from zimage_app.web.middleware import MiddlewareConfig
 
@@ -126,6 +131,22 @@ def test_a_picture_that_was_saved_just_before_the_end_is_not_made_again(
     assert len(done(tmp_path)) == 2
 
 
+class _Gone(io.StringIO):
+    """A pipe whose reader is gone."""
+
+    def write(self, text: str) -> int:
+        del text
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_batch_goes_on_where_nobody_reads_its_output(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", _Gone())
+    assert main(["batch", str(tweets(tmp_path, 2)), *small(models_dir, tmp_path)]) == 141
+    assert len(done(tmp_path)) == 2
+
+
 def test_what_changed_is_made_anew_and_the_limit_holds(
     models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +203,16 @@ def test_a_place_that_cannot_be_written_is_a_sentence(
     place.rmdir()
     assert main(["batch", str(path), *small(models_dir, tmp_path), "--seed", "5"]) == 0
     assert len(list((tmp_path / "outputs").glob("2*/*.png"))) == 1
+
+
+def test_a_folder_that_cannot_be_locked_is_a_sentence(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "to"
+    (place / ".lock").mkdir(parents=True)
+    command = ["batch", str(tweets(tmp_path, 1)), *small(models_dir, tmp_path), "--to", str(place)]
+    assert main(command) == 1
+    assert f"{place} can't be written (" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
@@ -250,6 +281,86 @@ def test_one_that_is_taken_out_of_the_queue_does_not_stop_the_others(
             studio.generator.failure = None
             assert main(command) == 0
     assert sorted(line["index"] for line in done(tmp_path)) == [1, 2, 3]
+
+
+class _Watched(QuickStudio):
+    """Notes when a watcher has been told that nothing has changed."""
+
+    def __init__(self, outputs: Path) -> None:
+        super().__init__(outputs)
+        self.quiet = threading.Event()
+
+    async def watch(self, job_id: str, seconds: float) -> AsyncIterator[JobView]:
+        version = -1
+        async for view in super().watch(job_id, seconds):
+            yield view
+            if view.version == version:
+                self.quiet.set()
+            version = view.version
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[_Watched]:
+    """A running app with a paused queue."""
+    with closing(_Watched(tmp_path / "outputs")) as studio:
+        config = MiddlewareConfig(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
+        with served(studio, config) as address:
+            studio.start()
+            studio.announce(address.rstrip("/"), "0" * 64)
+            studio.pause_queue(True)
+            yield studio
+
+
+def test_ctrl_c_takes_a_waiting_picture_out_of_the_apps_queue(app: _Watched, tmp_path: Path) -> None:
+    ended, still_waiting = threading.Event(), threading.Event()
+
+    def press() -> None:
+        app.quiet.wait(PATIENCE)
+        signal.raise_signal(signal.SIGINT)
+        if not ended.wait(PATIENCE / 4):
+            still_waiting.set()
+            app.pause_queue(False)
+
+    finger = threading.Thread(target=press)
+    finger.start()
+    status = main(["batch", str(tweets(tmp_path, 2)), "--outputs", str(tmp_path / "outputs"), "--model", "demo"])
+    ended.set()
+    finger.join()
+    assert status == 130
+    assert not still_waiting.is_set()
+    assert app.jobs("", shared=False) == ()
+
+
+@pytest.mark.parametrize("command", ["batch", "generate"])
+def test_an_app_that_ends_keeps_what_it_accepted(
+    app: _Watched, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    def close() -> None:
+        app.quiet.wait(PATIENCE)
+        app.close()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    what = str(tweets(tmp_path, 1)) if command == "batch" else "a boat"
+    assert main([command, what, "--outputs", str(tmp_path / "outputs"), "--model", "demo"]) == 1
+    thread.join()
+    assert "The app ended; the picture stays in its queue" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["batch", "generate"])
+def test_a_model_that_the_app_would_take_for_another_is_refused(
+    app: _Watched, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    app.pause_queue(False)
+    other = tmp_path / "demo"
+    other.mkdir()
+    (other / "model_index.json").write_text("{}", encoding="utf-8")
+    what = str(tweets(tmp_path, 1)) if command == "batch" else "a boat"
+    arguments = [command, what, "--outputs", str(tmp_path / "outputs"), "--single-stage", "--model"]
+    assert main([*arguments, str(other)]) == 2
+    assert f"--model: {other} is not the model that the app" in capsys.readouterr().err
+    assert app.jobs("", shared=False) == ()
+    assert main([*arguments, str(StudioConfig().models / "demo")]) == 0
 
 
 def test_the_running_app_makes_it_and_a_task_of_before_is_followed(

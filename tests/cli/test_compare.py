@@ -63,6 +63,7 @@ def test_folders_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     for side, noise in (("one", 0), ("two", 4)):
         for name in ("x", "day/y"):
             write(tmp_path / side / f"{name}.png", picture(3, noise))
+        (tmp_path / side / "._x.png").write_bytes(b"Mac OS X")
     write(tmp_path / "one" / "alone.png", picture(3))
     assert main(["compare", str(tmp_path / "one"), str(tmp_path / "two"), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

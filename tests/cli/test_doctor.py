@@ -15,6 +15,12 @@ def _chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
 
 
+@pytest.fixture
+def no_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model that ships with the app was deleted."""
+    monkeypatch.setattr("zimage_app.service.setup.settings.SHIPPED", tmp_path)
+
+
 def test_a_fit_app_gets_a_tick_for_each_thing_and_status_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--outputs", str(tmp_path)]) == 0
     printed = capsys.readouterr()
@@ -23,6 +29,7 @@ def test_a_fit_app_gets_a_tick_for_each_thing_and_status_0(tmp_path: Path, capsy
     assert printed.err == "一切就绪，可以生成图片。\n"
 
 
+@pytest.mark.usefixtures("no_demo")
 def test_what_is_in_the_way_gets_a_cross_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--outputs", str(tmp_path), "--models-dir", str(tmp_path)]) == 1
     printed = capsys.readouterr()
@@ -30,6 +37,7 @@ def test_what_is_in_the_way_gets_a_cross_and_status_1(tmp_path: Path, capsys: py
     assert printed.err == "有 1 处需要处理：见标有 ✗ 的各行。\n"
 
 
+@pytest.mark.usefixtures("no_demo")
 def test_as_json_it_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json", "--outputs", str(tmp_path), "--models-dir", str(tmp_path)]) == 1
     data = json.loads(capsys.readouterr().out)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.service.pictures.test_history import save
 from zimage_app.cli.main import main
+from zimage_app.service.pictures.history import History
 
 
 @pytest.fixture
@@ -98,6 +101,25 @@ def test_pictures_are_packed_and_nothing_is_replaced(
     assert "is there already" in capsys.readouterr().err
     assert history(folder, "zip", str(tmp_path / "no" / "x.zip"), one) == 1
     assert "could not be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [(OSError(errno.ENOSPC, "No space left on device"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_a_zip_that_was_not_finished_leaves_no_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException, status: int
+) -> None:
+    one, file = save(folder, 1), tmp_path / "some.zip"
+
+    def begun(*_: object) -> Iterator[bytes]:
+        yield b"PK"
+        raise end
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "zip", begun)
+        assert history(folder, "zip", str(file), one) == status
+    assert not file.exists()
+    assert history(folder, "zip", str(file), one) == 0
 
 
 def test_settings_stand_side_by_side(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

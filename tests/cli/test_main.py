@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +162,51 @@ def test_a_model_with_a_cut_off_file_is_one_sentence(
     error = capfd.readouterr().err
     assert weights.name in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_picture_that_cannot_be_saved_is_kept_elsewhere_and_its_seed_told(
+    tiny: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    blocked = tmp_path / "outputs"
+    blocked.write_text("a file where a folder should be", encoding="utf-8")
+    command = ["generate", "a red boat", "--model", tiny, "--out", str(blocked), "--alone", *QUICK]
+    assert main(command) == 1
+    said = capfd.readouterr().err.splitlines()[-1]
+    (path,) = tmp_path.glob("zimage-*/*/*.png")
+    assert said.endswith(f"the seed {read_record(path).request.seed} make it again. Until then it lies at {path}.")
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(blocked))
+        assert main([*command, "--seed", "7"]) == 1
+    assert "the seed 7 make it again." in capfd.readouterr().err
+
+
+def run(command: str, stdout: int | None = None) -> tuple[int, str]:
+    """Run a command of the shell with ``$0`` for the program; returns its status and what it printed to stderr."""
+    arguments = ["sh", "-c", command.replace("$0", f"{sys.executable} -m zimage_app")]
+    english = os.environ | {"LC_ALL": "C"}
+    done = subprocess.run(arguments, cwd=ROOT, env=english, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell of POSIX")
+def test_an_output_that_nobody_reads_ends_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert run("exec $0 negatives", stdout=writer) == (141, "")
+        assert run("exec $0 negatives --help", stdout=writer) == (0, "")
+    finally:
+        os.close(writer)
+    assert run("exec $0 presets >&-") == (0, "")
+    assert run("exec $0 generate '' 2>&-") == (2, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_output_that_is_full_is_a_sentence() -> None:
+    status, said = run("exec $0 presets >/dev/full")
+    assert (status, said) == (1, "The output can't be written (No space left on device); send it elsewhere.\n")
 
 
 def test_a_warning_is_one_line_however_long(capfd: pytest.CaptureFixture[str]) -> None:

@@ -137,4 +137,4 @@ def test_generate_says_how_to_get_a_model(models: Path, capfd: pytest.CaptureFix
     status, _, err = run(capfd, "generate", "x", "--model", "owner/name", "--models-dir", models)
     assert status == 2
     assert "owner/name is not on this machine: fetch it with 'python -m zimage_app models fetch owner/name'" in err
-    assert "ready to use now: tiny." in err
+    assert "ready to use now: demo, tiny." in err

@@ -86,6 +86,7 @@ def test_upscalers_lie_in_the_folder_of_models_and_comfyuis(tmp_path: Path) -> N
         (root / folder).mkdir(parents=True)
         torch.save(weights(), root / folder / "same.pth")
         (root / folder / "notes.txt").touch()
+        (root / folder / "._same.pth").touch()  # what macOS leaves beside a file
     torch.save(weights(), tmp_path / "comfy" / FOLDERS[1] / "other.pth")
     library = UpscalerLibrary((tmp_path / "models", tmp_path / "comfy", tmp_path / "none"))
     assert library.names() == ("other.pth", "same.pth")

@@ -50,12 +50,15 @@ class AppClient:
         return answer.json()
 
     def events(self, task_id: str) -> Iterator[dict[str, Any]]:
-        """Yield a task's state at every change; the last one is final, unless the app ended."""
+        """Yield a task's state at every change, and about once a second. The last is final, unless the app ended."""
+        task: dict[str, Any] | None = None
         try:
             with self._client.stream("GET", f"/generate/{task_id}/events", timeout=None) as answer:
                 for line in _lines(answer.iter_text()):
                     if line.startswith("data:"):
-                        yield json.loads(line.removeprefix("data:"))
+                        task = json.loads(line.removeprefix("data:"))
+                    if task is not None and line.startswith(("data:", ":")):  # a comment: nothing has changed
+                        yield task
         except httpx.HTTPError as error:
             raise self._silent(error) from error
 

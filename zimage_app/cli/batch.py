@@ -46,6 +46,7 @@ from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
 from zimage_app.domain.plan_summary import meaning, seconds_words
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
+from zimage_app.models.disk.file_lock import take
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.pace import Pace
@@ -142,7 +143,7 @@ def make_items(
         app = None if options.alone else running_app(config.state)
         if app is None:
             return _run(items, LocalMaker(source, config, gallery), manifest, gallery)
-        refuse_apps_own(app, options)
+        refuse_apps_own(app, options, source, config)
         tell(Text(f"Made by the app running at {app.address}.", f"由正在 {app.address} 运行的程序生成。"))
         group = f"{options.command} {manifest.folder.name}"[:_MAX_GROUP]
         return _run(items, AppMaker(app, source.card.name, group, gallery), manifest, gallery)
@@ -243,15 +244,22 @@ def _say_seconds(items: list[BatchItem], source: ModelSource, config: StudioConf
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock the batch's folder; raises GenerationError where another run holds the lock."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Lock the batch's folder.
+
+    Raises:
+        GenerationError: another run holds the lock.
+        StorageError: the folder can't be written to.
+    """
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        folder.mkdir(parents=True, exist_ok=True)
+        take(lock)
     except Timeout as error:
         raise GenerationError(
             Text(f"This batch is being made already, into {folder}.", f"该批次正在生成中：{folder}。")
         ) from error
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     try:
         yield
     finally:
@@ -298,10 +306,14 @@ def _named(item: BatchItem, saved: SavedPicture, manifest: Manifest) -> Path:
     try:
         return save_item(item, saved, manifest)
     except OSError as error:
-        path, reason = file_of(item, manifest), system_reason(error)
-        raise StorageError(
-            Text(f"{path} can't be written ({reason}). {ADVICE.en}", f"无法写入 {path}（{reason}）。{ADVICE.zh}")
-        ) from error
+        raise _unwritable(file_of(item, manifest), error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    reason = system_reason(error)
+    return StorageError(
+        Text(f"{path} can't be written ({reason}). {ADVICE.en}", f"无法写入 {path}（{reason}）。{ADVICE.zh}")
+    )
 
 
 def _advance(bar: Progress, task: TaskID, done: int, part: float) -> None:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.service.setup.config import StudioConfig
-from zimage_app.service.setup.settings import settle
+from zimage_app.service.setup.settings import flag_of, settle
 
-_FLAGS = {
-    "out": "outputs",
-    "outputs": "outputs",
-    "loras": "loras",
-    "models_dir": "models",
-    "comfyui": "comfyui",
-    "offline": "offline",
-    "device": "device",
-}
-"""Parsed options and the fields of StudioConfig that they set."""
+_FLAGS = ("outputs", "loras", "models_dir", "comfyui", "offline", "device")
+"""The app's settings that commands have flags for."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -44,11 +36,13 @@ def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
     """The app's configuration, changed by a command's flags.
 
     Raises:
-        StudioError: a setting in the environment or in studio.yaml is invalid, or ``--out`` names a picture.
+        StudioError: a flag or a setting in the environment or in studio.yaml is invalid, ``--out`` names a picture, or
+            ``--device`` several devices.
     """
-    given = {field: value for flag, field in _FLAGS.items() if (value := getattr(options, flag, None))}
-    outputs = given.get("outputs")
-    if outputs is not None and outputs.suffix.lower() in _PICTURES and not outputs.is_dir():
+    given = {name: value for name in _FLAGS if (value := _value(options, name)) is not None}
+    settings = settle(given, os.environ)
+    outputs, config = settings.outputs, settings.config
+    if "outputs" in given and outputs.suffix.lower() in _PICTURES and not outputs.is_dir():
         raise RequestError(
             "--out",
             Text(
@@ -56,4 +50,21 @@ def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
                 f"{outputs.name} 是图片文件名；请指定文件夹，图片会在其中按日期和编号命名",
             ),
         )
-    return replace(settle({}, os.environ).config, **given)
+    if "device" in given and config.devices:
+        raise RequestError(
+            flag_of("device"),
+            Text(
+                f"{settings.device}: a command computes on one device; name one, as in cuda:1",
+                f"{settings.device}：一条命令只在一个设备上计算；请指定一个，如 cuda:1",
+            ),
+        )
+    return config
+
+
+def _value(options: argparse.Namespace | None, name: str) -> Any:
+    """A flag's value; None where it is not given."""
+    value = getattr(options, name, None)
+    if value is False:  # a switch that is not given
+        return None
+    # A settled path must not be ".", which an empty one reads as; a command's folder may well be the current one.
+    return Path.cwd() if value == Path() else value

@@ -15,6 +15,7 @@ from zimage_app.cli.imports import report
 from zimage_app.cli.lora_flags import remarks
 from zimage_app.cli.remake import compare
 from zimage_app.cli.request_flags import ResolvedCommand, add_request_flags, settled
+from zimage_app.cli.saving import save
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, ModelError
 from zimage_app.domain.plan import GenerationPlan
@@ -92,6 +93,6 @@ def _local_maker(asked: ResolvedCommand) -> Callable[[GenerationPlan], SavedPict
 
     def make(plan: GenerationPlan) -> SavedPicture:
         finished = watch(keep_stages(generator.stream(plan), plan, gallery), plan, language())
-        return gallery.save(finished.picture, finished.record)
+        return save(gallery, finished.picture, finished.record)
 
     return make

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.generate import add_generate_flags
@@ -122,7 +122,7 @@ def pack_pictures(options: argparse.Namespace) -> int:
     with _history(options) as history:
         _pictures(history, options.ids)
         try:
-            with options.file.open("xb") as file:
+            with _new_file(options.file) as file:
                 file.writelines(history.zip(options.ids, None))
         except FileExistsError as error:
             raise RequestError("FILE", Text(f"{options.file} is there already", f"{options.file} 已存在")) from error
@@ -215,6 +215,18 @@ def _history(options: argparse.Namespace) -> Iterator[History]:
         yield history
     finally:
         history.close()
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that must not be there yet; where writing it fails or is interrupted, it is deleted again."""
+    file = path.open("xb")
+    try:
+        with file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _pictures(history: History, ids: Iterable[str]) -> list[SavedPicture]:

@@ -26,7 +26,7 @@ from zimage_app.cli.plan import add_plan_command
 from zimage_app.cli.presets import add_presets_command
 from zimage_app.cli.status import add_status_command
 from zimage_app.cli.support import add_support_command
-from zimage_app.cli.terminal import BAD_INPUT, CarefulStream, complain, tell
+from zimage_app.cli.terminal import BAD_INPUT, CarefulStream, complain, status_of, tell
 from zimage_app.cli.upscale import add_upscale_command
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.errors import RequestError, StudioError
@@ -86,9 +86,17 @@ def _program() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    with redirect_stdout(CarefulStream(sys.stdout)), redirect_stderr(CarefulStream(sys.stderr)):
-        return _run(build_parser().parse_args(arguments))
+    """Run one command.
+
+    Returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted, 141 done while nobody read the output.
+    """
+    output = CarefulStream(sys.stdout)
+    with redirect_stdout(output), redirect_stderr(CarefulStream(sys.stderr)):
+        try:
+            status = _run(build_parser().parse_args(arguments))
+        finally:
+            output.flush()  # after --help, too, which argparse prints and exits
+        return status or status_of(output)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from zimage_app.cli.app_client import AppClient
-from zimage_app.cli.hand_over import saved_there
+from zimage_app.cli.hand_over import follow, saved_there
+from zimage_app.cli.saving import save
 from zimage_app.cli.terminal import tell
-from zimage_app.domain.errors import GenerationError, StudioError
+from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.events import Cancelled, Failed, Finished, StageDone, StepDone
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.jobs.folder_lock import RunningApp
-from zimage_app.service.jobs.state import FINAL, JobState
+from zimage_app.service.jobs.state import JobState
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.many.batch.items import BatchItem
@@ -101,7 +102,7 @@ class LocalMaker:
                     return None
                 case Finished(picture, record):
                     manifest.add("saving", item.key, index=item.index, id=item.id, picture=record.id)
-                    return self._gallery.save(picture, record)
+                    return save(self._gallery, picture, record)
         raise AssertionError("a run ends in Finished, Failed or Cancelled")
 
 
@@ -129,18 +130,11 @@ class AppMaker:
                 "task_id"
             ]
             manifest.add("asked", item.key, index=item.index, id=item.id, task=task_id)
-        task: dict[str, Any] = {}
-        for task in self._client.events(task_id):
-            moment.progress(task["progress"] / 100.0)
-            if moment.stopped() and task["state"] not in FINAL:
-                self._client.call("DELETE", f"/generate/{task_id}")
-        if task.get("state") == JobState.CANCELLED:
+        task = follow(self._client, task_id, lambda task: moment.progress(task["progress"] / 100.0), moment.stopped)
+        if task["state"] == JobState.CANCELLED:
             if moment.stopped():
                 return None
             raise TakenOut
-        if task.get("state") not in FINAL:
-            # The picture did not fail: it is still in the app's queue.
-            raise StudioError(Text("The app ended; run again to go on.", "程序已退出；再次运行即可继续。"))
         return saved_there(task, self._gallery)
 
     def _queued_before(self, item: BatchItem, manifest: Manifest) -> str | None:

@@ -102,7 +102,12 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
 def add_location_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags for the folders of pictures, LoRAs and models, and for the device."""
     parser.add_argument(
-        "--out", "--outputs", type=Path, metavar="DIR", help="where pictures are kept (default: outputs/)"
+        "--out",
+        "--outputs",
+        dest="outputs",
+        type=Path,
+        metavar="DIR",
+        help="where pictures are kept (default: outputs/)",
     )
     parser.add_argument("--loras", type=Path, metavar="DIR", help="where LoRAs lie (default: loras/)")
     parser.add_argument("--device", metavar="DEVICE", help="where to compute, as in cpu or cuda:1 (default: the best)")

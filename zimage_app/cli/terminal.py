@@ -2,48 +2,76 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import locale
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
-from zimage_app.domain.errors import StudioError
+from zimage_app.domain.errors import StudioError, system_reason
 from zimage_app.domain.text import Language, Text, language_named, visible
 
 BAD_INPUT = 2
 """Exit status for invalid input."""
+_NOBODY_READS = 141
+"""Exit status where the reader of a pipe is gone; shells show it for programs that the signal SIGPIPE ends."""
 
 
 class CarefulStream(io.TextIOBase):
     """A stream that escapes control characters, so that prompts and file names can't control the terminal.
 
-    ANSI colours pass.
+    ANSI colours pass. Writing never raises OSError, because nothing that a command does should end where nobody reads
+    about it; after an error the stream writes nothing more.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
+        """``stream`` is None where the program was started with it closed, as by ``>&-``."""
         self._stream = stream
+        self.failure: OSError | None = None
+        """Why the stream could not be written."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """The encoding of the underlying stream."""
-        return self._stream.encoding
+        return "utf-8" if self._stream is None else self._stream.encoding
 
     def write(self, text: str) -> int:
         """Write the text with control characters escaped."""
-        return self._stream.write(visible(text, escapes=True))
+        self._try(lambda stream: stream.write(visible(text, escapes=True)))
+        return len(text)
 
     def flush(self) -> None:
         """Flush the underlying stream."""
-        self._stream.flush()
+        self._try(lambda stream: stream.flush())
 
     def isatty(self) -> bool:
         """Whether the underlying stream is a terminal."""
-        return self._stream.isatty()
+        return self._stream is not None and self._stream.isatty()
 
     def fileno(self) -> int:
         """The file descriptor of the underlying stream."""
-        return self._stream.fileno()
+        return super().fileno() if self._stream is None else self._stream.fileno()
+
+    def _try(self, action: Callable[[TextIO], object]) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        try:
+            action(stream)
+        except OSError as error:
+            self.failure, self._stream = error, None
+            with suppress(OSError):  # a stream of a test has no descriptor
+                _silence(stream.fileno())
+
+
+def _silence(descriptor: int) -> None:
+    """Let a descriptor lead nowhere: Python writes what is left in its buffer at the end, which would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def language() -> Language:
@@ -61,3 +89,19 @@ def complain(error: StudioError, status: int) -> int:
     """Print an error's sentence; returns ``status``."""
     tell(error.text)
     return status
+
+
+def status_of(output: CarefulStream) -> int:
+    """The exit status of a command that succeeded, by whether its output could be written; tells of a full disk."""
+    if output.failure is None:
+        return 0
+    if output.failure.errno in (errno.EPIPE, errno.EINVAL):  # EINVAL: a broken pipe on Windows
+        return _NOBODY_READS
+    reason = system_reason(output.failure)
+    tell(
+        Text(
+            f"The output can't be written ({reason}); send it elsewhere.",
+            f"无法写入输出（{reason}）；请换一个输出位置。",
+        )
+    )
+    return 1

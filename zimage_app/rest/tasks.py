@@ -103,11 +103,15 @@ def move(view: Own, caller: Calling, first: bool = False) -> Task:
 
 @router.get("/generate/{task_id}/events", response_class=EventSourceResponse)
 async def events(view: Own, caller: Calling) -> AsyncIterator[ServerSentEvent]:
-    """Watch a task: one ``progress`` event per change, then one ``end``; changes in quick succession are merged."""
+    """Watch a task: one ``progress`` event per change, then one ``end``; changes in quick succession are merged.
+
+    A comment each second says that nothing has changed.
+    """
     shown: bytes | None = None
     version = -1
     async for seen in _until_ended(view, caller):
         if seen.version == version:
+            yield ServerSentEvent(comment="unchanged")  # whoever watches can act meanwhile, such as cancel
             continue
         version = seen.version
         preview = seen.stages[seen.current].preview if seen.stages else None

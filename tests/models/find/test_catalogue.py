@@ -118,6 +118,23 @@ def test_a_shard_that_is_missing_is_to_be_fetched(tmp_path: Path) -> None:
     assert not look_up("z-image-turbo", shelves).missing
 
 
+def test_what_macos_leaves_beside_a_file_is_no_part_of_a_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    models, named = tmp_path / "models", tmp_path / "named"
+    for part in ("transformer", "text_encoder", "vae", "tokenizer"):
+        write_part(models / "z-image-turbo" / part)
+    vae = models / "z-image-turbo" / "vae"
+    (vae / "._a.safetensors.index.json").write_bytes(b"Mac OS X")
+    (vae / "a.safetensors").rename(vae / "._a.safetensors")
+    named.mkdir()
+    (named / "._own.yaml").write_bytes(b"Mac OS X\0")
+    shelves = Shelves(models, named, shipped_names=SHIPPED)
+    assert list(look_up("z-image-turbo", shelves).missing) == ["vae"]
+    assert "._own" not in [source.card.name for source in list_models(shelves)]
+    assert "._own" not in caplog.text
+
+
 def test_what_another_program_has_fetched_is_used_in_place(tmp_path: Path, empty_caches: Path) -> None:
     snapshot = empty_caches / "models--Tongyi-MAI--Z-Image-Turbo" / "snapshots" / "c0ffee"
     for part in ("transformer", "text_encoder"):

@@ -52,6 +52,12 @@ def only(root: Path, tmp_path: Path) -> ModelSource:
     return source
 
 
+def test_what_macos_leaves_beside_a_file_is_no_model(root: Path, tmp_path: Path) -> None:
+    path = next(root.rglob("z_image_turbo_bf16.safetensors"))
+    path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+    assert only(root, tmp_path).card.name == path.stem
+
+
 def test_a_model_is_put_together(root: Path, tmp_path: Path) -> None:
     models = root / "models"
     for given in (root, models):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -359,6 +360,7 @@ GATED = (("x-error-code", "GatedRepo"),)
         (SHARD, Fault(status=403, headers=GATED), "accepted its terms: do so at http.*/Tongyi-MAI/Z-Image-Turbo"),
         (SHARD, Fault(status=404), "has no transformer/diffusion"),
         (SHARD, Fault(status=418), "does not answer as a model hub does"),
+        (SHARD, Fault(status=302, headers=(("location", "?again"),)), "does not answer as a model hub does"),
     ],
 )
 def test_every_refusal_is_one_sentence(hub: FakeHub, models: Path, name: str, fault: Fault, says: str) -> None:
@@ -428,6 +430,36 @@ def test_a_folder_that_cannot_be_written_to_is_said(hub: FakeHub, models: Path) 
     models.mkdir()
     models.chmod(0o500)
     with pytest.raises(FetchError, match="cannot be written"):
+        fetched(HuggingFace(hub.url), models)
+
+
+@pytest.mark.parametrize("name", [Path(SHARD).name, receipt.NAME])
+def test_a_file_that_another_program_holds_is_said(
+    hub: FakeHub, models: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    replace_file = os.replace
+
+    def refused(fresh: Path, target: Path) -> None:
+        if target.name == name:
+            raise PermissionError(errno.EACCES, "used by another process")
+        replace_file(fresh, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refused)
+        with pytest.raises(
+            FetchError, match=r"cannot be written \(used by another process\); .*close what has it open"
+        ):
+            fetched(HuggingFace(hub.url), models)
+    fetched(HuggingFace(hub.url), models)
+    assert len(hub.ranges(SHARD)) == 1, "nothing that came is fetched again"
+
+
+def test_a_disk_that_is_full_at_the_note_is_said(hub: FakeHub, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("zimage_app.models.hub.fetch.note", full)
+    with pytest.raises(FetchError, match="too full"):
         fetched(HuggingFace(hub.url), models)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import socketserver
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -50,12 +52,12 @@ class _Endless(socketserver.StreamRequestHandler):
         self.silent.wait(60.0)
 
 
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """The address of a hub that can be reached and never answers."""
+@contextmanager
+def answering(kind: type[_Endless]) -> Iterator[str]:
+    """The address of a server that handles connections so, and ends with the context."""
     released = threading.Event()
 
-    class Handler(_Endless):
+    class Handler(kind):  # type: ignore[misc, valid-type]
         silent = released
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
@@ -66,6 +68,13 @@ def silent() -> Iterator[str]:
         released.set()
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a hub that can be reached and never answers."""
+    with answering(_Endless) as address:
+        yield address
 
 
 class _Lost:
@@ -140,7 +149,53 @@ def test_a_socks_proxy_that_is_not_there_is_no_network(
         close_session()
 
 
-@pytest.mark.parametrize("mirror", ["example.org", "ftp://example.org", "https://", ""])
+@pytest.mark.parametrize(
+    ("variable", "address", "says"),
+    [
+        (
+            "ALL_PROXY",
+            "socks://me:secret@127.0.0.1:1080",
+            "ALL_PROXY: 'socks://127.0.0.1:1080' .*socks5:",
+        ),
+        ("http_proxy", "http://host:port", "http_proxy: 'http://host:port' can't be used"),
+        ("NO_PROXY", "::1[", "NO_PROXY: .* names of hosts"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, variable: str, address: str, says: str
+) -> None:
+    monkeypatch.setenv(variable, address)
+    with pytest.raises(FetchError, match=says) as caught:
+        reach(HuggingFace(hub.url), 10.0)
+    assert "secret" not in str(caught.value)
+    assert variable in caught.value.text.zh
+
+
+class _Socks(_Endless):
+    """A SOCKS5 proxy that lets everybody in, and whose hub says nothing."""
+
+    def handle(self) -> None:
+        self.rfile.read(3)  # version, and the one method that is offered
+        self.wfile.write(b"\x05\x00")
+        self.silent.wait(60.0)
+
+
+def test_a_socks_proxy_with_a_slow_hub_behind_it_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(_Socks) as address:
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("ALL_PROXY", address.replace("http:", "socks5:"))
+        reach(HuggingFace("http://example.org"), 5.0)
+
+
+@pytest.mark.parametrize("endpoint", ["hf-mirror.com", "https://", "ftp://example.org", "https://[::1"])
+def test_a_mirror_in_the_environment_has_an_address(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(FetchError, match=rf"HF_ENDPOINT: '{re.escape(endpoint)}' .* as https://example\.org"):
+        host_of("huggingface")
+    assert host_of("modelscope").name == "modelscope.cn"
+
+
+@pytest.mark.parametrize("mirror", ["example.org", "ftp://example.org", "https://", "", "https://[::1"])
 def test_a_mirror_has_an_address(mirror: str) -> None:
     with pytest.raises(FetchError, match="cannot be used as a mirror"):
         host_of("huggingface", mirror)

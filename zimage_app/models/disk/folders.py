@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from zimage_app.models.disk.regular_file import read_regular
@@ -19,6 +20,11 @@ _MAX_LIST = 64 * 2**20
 def shown(path: Path) -> str:
     """Return the last three parts of a path, to name a file in messages without revealing the whole path."""
     return "/".join(path.parts[-3:])
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths that aren't hidden, sorted: macOS writes a hidden ``._`` file beside each that it copies."""
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def is_model(folder: Path) -> bool:
@@ -52,9 +58,9 @@ def is_whole(path: Path) -> bool:
         return True
     if not (path / "config.json").is_file():
         return False
-    indices = sorted(path.glob("*.safetensors.index.json"))
+    indices = visible(path.glob("*.safetensors.index.json"))
     if not indices:
-        return any(path.glob("*.safetensors"))
+        return bool(visible(path.glob("*.safetensors")))
     try:
         names = set(json.loads(read_regular(indices[0], _MAX_LIST))["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from zimage_app.domain.card import FAMILY
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
-from zimage_app.models.disk.folders import is_model
+from zimage_app.models.disk.folders import is_model, visible
 from zimage_app.models.disk.yaml_file import YamlReader
 from zimage_app.models.find.card_file import CARD_KEYS, card_from, plain_card, read_card, read_vocabulary
 from zimage_app.models.find.comfyui import find_comfy_models
@@ -134,7 +134,7 @@ def _makers(shelves: Shelves) -> dict[str, Callable[[], ModelSource]]:
     folders = [folder for folder in _subfolders(shelves.models) if is_model(folder)]
     makers |= {folder.name: partial(_folder_source, folder) for folder in folders}
     for named in (shelves.shipped_names, shelves.named):
-        for path in sorted(named.glob(f"*{SUFFIX}")) if named is not None and named.is_dir() else ():
+        for path in visible(named.glob(f"*{SUFFIX}")) if named is not None and named.is_dir() else ():
             makers[path.stem] = partial(_named_source, path, shelves)
     own = [folder for folder in folders if not (folder / "model_index.json").is_file()]
     return makers | {folder.name: partial(_folder_source, folder) for folder in own}

@@ -20,6 +20,7 @@ import yaml
 from zimage_app.domain.card import Z_IMAGE, Z_IMAGE_TURBO, ModelCard
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
+from zimage_app.models.disk.folders import visible
 from zimage_app.models.disk.yaml_file import YamlReader
 from zimage_app.models.find.card_file import plain_card
 from zimage_app.models.find.model_source import ModelSource, PartLocation, PartLocations, Remote, repo_folder
@@ -147,7 +148,7 @@ def _files(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         been.add(real)
-        paths = (Path(place, name) for name in names)
+        paths = visible(Path(place, name) for name in names)
         yield from (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 

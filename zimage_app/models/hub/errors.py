@@ -24,6 +24,24 @@ def no_network(host: str, other: Text) -> FetchError:
     )
 
 
+def odd_proxy(variable: str, address: str) -> FetchError:
+    """The proxy in ``variable``, or in the system's settings if that is empty, isn't one that can be used."""
+    kind, colon, place = address.rpartition("://")
+    shown_address = f"{kind}{colon}{place.rpartition('@')[2]}"  # without user and password
+    allowed = Text(
+        "write an address with http://, https://, socks5:// or socks5h://, as socks5://127.0.0.1:1080",
+        "请写成以 http://、https://、socks5:// 或 socks5h:// 开头的地址，如 socks5://127.0.0.1:1080",
+    )
+    if variable == "NO_PROXY":
+        allowed = Text("write names of hosts with commas between them", "请填写以逗号分隔的主机名")
+    return FetchError(
+        Text(
+            f"{variable or 'The system proxy'}: {shown_address!r} can't be used; {allowed.en}, or unset it.",
+            f"{variable or '系统代理'}：{shown_address!r} 无法使用；{allowed.zh}，或取消该设置。",
+        )
+    )
+
+
 def offline(what: str) -> FetchError:
     """``what`` would have to be downloaded, but offline mode is on."""
     return FetchError(
@@ -140,8 +158,9 @@ def not_writable(path: Path, reason: str) -> FetchError:
     """The file can't be written."""
     return FetchError(
         Text(
-            f"{shown(path)} cannot be written ({reason}); give the folder the right permissions or choose another.",
-            f"{shown(path)} 无法写入（{reason}）；请修改文件夹权限或更换位置。",
+            f"{shown(path)} cannot be written ({reason}); give the folder the right permissions, close what has it open"
+            ", or choose another folder.",
+            f"{shown(path)} 无法写入（{reason}）；请修改文件夹权限、关闭占用该文件的程序，或更换位置。",
         )
     )
 

@@ -6,6 +6,7 @@ they can be checked again later without network access.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import threading
@@ -21,8 +22,9 @@ import httpx
 from filelock import FileLock, Timeout
 from huggingface_hub import is_offline_mode
 
-from zimage_app.domain.errors import system_reason
+from zimage_app.domain.errors import FetchError, system_reason
 from zimage_app.domain.fetching import FetchProgress
+from zimage_app.models.disk.file_lock import take
 from zimage_app.models.disk.folders import GROWING, WANTED, still_wanted
 from zimage_app.models.find.model_source import ModelSource, Remote, repo_folder
 from zimage_app.models.hub import errors
@@ -196,7 +198,7 @@ def _download_lock(folder: Path) -> Iterator[None]:
     try:
         locks.mkdir(parents=True, exist_ok=True)
         lock = FileLock(locks / f"{folder.name}.lock")
-        lock.acquire(timeout=0)
+        take(lock)
     except Timeout as error:
         raise errors.twice(folder) from error
     except OSError as error:
@@ -217,6 +219,13 @@ def _check_disk_space(plan: FetchPlan) -> None:
 def free_space(folder: Path) -> int:
     """Return the free bytes of the disk that holds a folder; the folder need not exist yet."""
     return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+
+
+def _of_disk(target: Path, error: OSError) -> FetchError:
+    """The error for a file of a download that the system refuses to write, rename or read."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return errors.disk_full(target.parent, None, free_space(target.parent))
+    return errors.not_writable(target, system_reason(error))
 
 
 class _Run:
@@ -262,6 +271,13 @@ class _Run:
 
     def _one(self, errand: Errand, file: RepoFile) -> None:
         target = errand.folder / file.path
+        try:
+            self._bring(errand, file, target)
+        except OSError as error:
+            raise _of_disk(target, error) from error
+        self._meter.file_done()
+
+    def _bring(self, errand: Errand, file: RepoFile, target: Path) -> None:
         if not self._is_right(target, file):
             self._transfer.fetch(
                 Task(
@@ -276,7 +292,6 @@ class _Run:
                 )
             )
         note(errand.folder, self._host.key, errand.listing, file)
-        self._meter.file_done()
 
     def _is_right(self, target: Path, file: RepoFile) -> bool:
         """Whether the file is present with the right checksum; one of the right size but wrong content is deleted."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies
 
 import httpx
 
@@ -212,16 +213,11 @@ HOSTS: dict[str, Callable[[], Host]] = {"huggingface": HuggingFace, "modelscope"
 def host_of(source: str, mirror: str | None = None) -> Host:
     """Return the host to download from; ``mirror`` is the URL of a mirror with Hugging Face's API.
 
-    Raises FetchError for an unknown source or an invalid mirror URL.
+    Raises FetchError for an unknown source, or an invalid URL of a mirror, given or in HF_ENDPOINT.
     """
     if mirror is None:
-        if source in HOSTS:
-            return HOSTS[source]()
-        known = ", ".join(HOSTS)
-        raise FetchError(
-            Text(f"There is no source {source!r}; use one of {known}.", f"没有来源 {source!r}；可选：{known}。")
-        )
-    if source == "modelscope" or urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).netloc:
+        return _named_host(source)
+    if source == "modelscope" or not _is_address(mirror):
         raise FetchError(
             Text(
                 f"{mirror!r} cannot be used as a mirror: give the address of a copy of Hugging Face,"
@@ -233,23 +229,56 @@ def host_of(source: str, mirror: str | None = None) -> Host:
     return HuggingFace(mirror.rstrip("/"))
 
 
+def _named_host(source: str) -> Host:
+    if source not in HOSTS:
+        known = ", ".join(HOSTS)
+        raise FetchError(
+            Text(f"There is no source {source!r}; use one of {known}.", f"没有来源 {source!r}；可选：{known}。")
+        )
+    host = HOSTS[source]()
+    if not _is_address(host.endpoint):
+        raise FetchError(
+            Text(
+                f"HF_ENDPOINT: {host.endpoint!r} is no address of a hub; write it with https://, as"
+                " https://example.org, or unset the variable.",
+                f"HF_ENDPOINT：{host.endpoint!r} 不是模型站的地址；请连同 https:// 一起写，如 https://example.org，"
+                "或删除该变量。",
+            )
+        )
+    return host
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in ("http", "https") and bool(url.host)
+
+
 def reach(host: Host, seconds: float) -> None:
     """Raise FetchError unless a connection to ``host``, or to its proxy, is established within ``seconds``.
+
+    Also raises FetchError where the settings of the proxy can't be used.
 
     Waits for the connection only, because a hub's response may take longer. Runs on its own thread, because DNS lookups
     have no timeout and may take half a minute without network.
     """
+    try:
+        client = httpx.Client(timeout=seconds)
+    except (ValueError, httpx.InvalidURL) as error:  # from the addresses of proxies
+        raise errors.odd_proxy(*_odd_proxy()) from error
     settled, connected = threading.Event(), threading.Event()
     failures: list[Exception] = []
 
     def trace(event: str, _: object) -> None:
-        if event == "connection.connect_tcp.complete":
+        if event.endswith(".connect_tcp.complete"):  # of "connection", or of "socks", the connection to such a proxy
             connected.set()
             settled.set()
 
     def run() -> None:
         try:
-            with httpx.Client(timeout=seconds) as client:
+            with client:
                 client.head(host.endpoint, headers=AGENT, extensions={"trace": trace})
             connected.set()
         except Exception as error:  # noqa: BLE001 - reported by the waiting thread
@@ -261,6 +290,19 @@ def reach(host: Host, seconds: float) -> None:
     settled.wait(seconds)
     if not connected.is_set():
         raise errors.no_network(host.name, _OTHER[host.key]) from (failures[0] if failures else None)
+
+
+def _odd_proxy() -> tuple[str, str]:
+    """The name of the variable whose proxy can't be used, and its value; the name is empty for a system's setting."""
+    proxies = getproxies()
+    for scheme in ("http", "https", "all"):
+        address = proxies.get(scheme, "")
+        try:
+            httpx.Proxy(address if "://" in address else f"http://{address}")
+        except (ValueError, httpx.InvalidURL):
+            names = (f"{scheme}_proxy", f"{scheme}_PROXY".upper())
+            return next((name for name in names if os.environ.get(name)), ""), address
+    return "NO_PROXY", proxies.get("no", "")
 
 
 def _requested(host: Host, ask: Callable[[], _Answer]) -> _Answer:

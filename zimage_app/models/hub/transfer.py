@@ -6,9 +6,7 @@ moved to its final name once it is complete and verified.
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -19,7 +17,6 @@ from typing import Any
 
 import httpx
 
-from zimage_app.domain.errors import FetchError, system_reason
 from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.hub import errors
 from zimage_app.models.hub.listing import Checksum, RepoFile
@@ -77,6 +74,7 @@ class Transfer:
 
         Raises:
             FetchError: the file can't be downloaded; a partial file is kept unless its content is wrong.
+            OSError: the file can't be written.
             Stopped: ``stopped`` was set.
         """
         task.part.parent.mkdir(parents=True, exist_ok=True)
@@ -105,8 +103,8 @@ class Transfer:
                 pause = self.patience.after(failures, error.after if isinstance(error, Busy) else None)
                 if self.stopped.wait(pause):
                     raise Stopped from error
-            except OSError as error:
-                raise _of_disk(task.part, error) from error
+            except httpx.RequestError as error:  # endless redirects, or an encoding that wasn't asked for
+                raise errors.odd_answer(task.host) from error
 
     def _attempt(self, task: Task) -> bool:
         """Try once to download the rest of the file; return whether the whole file's checksum matches."""
@@ -185,12 +183,6 @@ def _hasher(file: RepoFile) -> Any:
 def size_of(path: Path) -> int:
     """Return the size of a file in bytes; 0 if it doesn't exist."""
     return path.stat().st_size if path.exists() else 0
-
-
-def _of_disk(path: Path, error: OSError) -> FetchError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return errors.disk_full(path.parent, None, shutil.disk_usage(path.parent).free)
-    return errors.not_writable(path, system_reason(error))
 
 
 def feed(hasher: Any, path: Path, stopped: threading.Event) -> None:

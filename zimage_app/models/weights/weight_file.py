@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zimage_app.domain.errors import ModelError, system_reason
 from zimage_app.domain.text import Text
-from zimage_app.models.disk.folders import shown
+from zimage_app.models.disk.folders import shown, visible
 from zimage_app.models.disk.regular_file import open_regular, read_regular
 from zimage_app.models.weights.gguf_file import MAGIC, read_header
 
@@ -263,11 +263,10 @@ def open_folder(folder: Path) -> Weights:
     """
     if not folder.is_dir():
         raise missing(folder)
-    indices = sorted(folder.glob("*.safetensors.index.json"))
+    indices = visible(folder.glob("*.safetensors.index.json"))
     if indices:
         return _open_shards(indices[0])
-    # Hidden files are skipped: macOS creates one beside each file that it copies.
-    present = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    present = visible(folder.iterdir())
     files = [file for file in present if file.suffix.lower() in WEIGHT_SUFFIXES]
     if not files:
         pickles = [file for file in present if file.suffix.lower() in _PICKLES]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +16,8 @@ from filelock import FileLock, Timeout
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Text
+from zimage_app.models.disk.file_lock import take
 from zimage_app.models.disk.regular_file import read_regular
-
-log = logging.getLogger(__name__)
 
 _LOCK_NAME = "app.lock"
 _NOTE_NAME = "app.json"
@@ -67,7 +65,7 @@ class FolderLock:
     def acquire(self) -> None:
         """Take the lock, unless this object holds it already.
 
-        Only logs a warning if the file system has no locks.
+        Where the file system has no locks, goes on without; see ``take``.
 
         Raises:
             BlockingIOError: another process holds it.
@@ -77,14 +75,11 @@ class FolderLock:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock.acquire(timeout=_PATIENCE)
+            self._unlockable = not take(self._lock, _PATIENCE)
             # One that was killed leaves its address, at which other programs would ask until this app has its own.
             (self._folder / _NOTE_NAME).unlink(missing_ok=True)
         except Timeout as error:
             raise BlockingIOError(errno.EWOULDBLOCK, "another running copy of the app has it") from error
-        except NotImplementedError:
-            log.warning("%s is on a file system without locks; see to it that one app uses it", self._folder)
-            self._unlockable = True
 
     def note(self, address: str, key: str) -> None:
         """Write the running app's address and key to a file that only this user can read; raises OSError."""
@@ -108,12 +103,13 @@ def running_app(folder: Path) -> RunningApp | None:
     if not (folder / _LOCK_NAME).exists():
         return None
     try:
-        with lock.acquire(timeout=0):
-            return None
+        take(lock)
     except Timeout:
         return _read_note(folder / _NOTE_NAME)
-    except (OSError, NotImplementedError):
+    except OSError:
         return None
+    lock.release()
+    return None
 
 
 def _read_note(path: Path) -> RunningApp | None:

@@ -12,6 +12,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.settings.stage import MAX_SIDE
 from zimage_app.domain.settings.start_picture import StartPicture, Upscaler
 from zimage_app.domain.text import Text
+from zimage_app.models.disk.folders import visible
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ class UpscalerLibrary:
     def _files(self) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for folder in self._folders:
-            for path in folder.iterdir() if folder.is_dir() else ():
+            for path in visible(folder.iterdir()) if folder.is_dir() else ():
                 if path.suffix.lower() in SUFFIXES:
                     found.setdefault(path.name, path)
         return found

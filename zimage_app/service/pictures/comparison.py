@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from zimage_app.domain.errors import StorageError, system_reason
 from zimage_app.domain.events import Picture
 from zimage_app.domain.text import Text
+from zimage_app.models.disk.folders import visible
 from zimage_app.service.pictures.gallery import stage_files
 from zimage_app.service.pictures.history.pixels import read_pixels
 from zimage_app.service.pictures.perceptual import Metric
@@ -108,9 +109,8 @@ def distances(first: Path, second: Path, perceptual: Metric | None = None) -> li
         StorageError: there is nothing to compare, or ``distance`` fails.
     """
     if first.is_dir() and second.is_dir():
-        names = sorted(
-            path.relative_to(first) for path in first.rglob("*.png") if (second / path.relative_to(first)).is_file()
-        )
+        below = (path.relative_to(first) for path in visible(first.rglob("*.png")))
+        names = sorted(name for name in below if (second / name).is_file())
         found = [distance(name.as_posix(), first / name, second / name, perceptual) for name in names]
     else:
         found = [distance(name, *files, perceptual) for name, files in _stages_and_result(first, second)]

@@ -83,9 +83,9 @@ class Gallery:
             raise StorageError(
                 Text(
                     f"The picture could not be saved in {path.parent}: {reason}. Free some space, or choose another"
-                    " folder with --outputs; its seed and settings make it again.",
+                    f" folder with --outputs; its settings and the seed {record.request.seed} make it again.",
                     f"图片无法保存到 {path.parent}：{reason}。请清理磁盘或用 --outputs 换一个目录；"
-                    "用相同的种子和参数可以重新生成。",
+                    f"用相同的参数和种子 {record.request.seed} 可以重新生成。",
                 )
             ) from error
         return SavedPicture(path, record)

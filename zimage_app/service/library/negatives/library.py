@@ -14,6 +14,7 @@ from pathlib import Path
 from zimage_app.domain.errors import RequestError, StorageError
 from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, folded
 from zimage_app.domain.text import Text
+from zimage_app.models.disk.folders import visible
 from zimage_app.service.library.negatives.file import problem_of, read_category, read_names, write_category, write_names
 
 MINE = "my"
@@ -143,8 +144,8 @@ class NegativeLibrary:
             return self._index
 
     def _look(self) -> _Index:
-        files = (path for folder in (*self._shipped, self.folder) for path in folder.glob("*.yaml"))
-        shown = {path.name: path for path in files if not path.name.startswith(".")}  # the user's own win
+        files = (path for folder in (*self._shipped, self.folder) for path in visible(folder.glob("*.yaml")))
+        shown = {path.name: path for path in files}  # the user's own win
         categories = [_read(path) for path in sorted(shown.values(), key=lambda path: (path.stem != MINE, path.name))]
         try:
             favourites = read_names(self.folder / _FAVOURITES)

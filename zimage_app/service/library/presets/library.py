@@ -16,6 +16,7 @@ from typing import Any
 from zimage_app.domain.errors import RequestError, StorageError
 from zimage_app.domain.preset import Preset, checked
 from zimage_app.domain.text import Text
+from zimage_app.models.disk.folders import visible
 from zimage_app.service.library.presets.file import SUFFIX, read_preset, write_preset
 from zimage_app.service.storage.yaml_files import unwritable
 
@@ -119,9 +120,8 @@ class PresetLibrary:
         found: dict[str, tuple[Path, bool]] = {}
         for folder in (*self._shipped, self.folder, self.folder / MINE):
             mine = folder == self.folder / MINE
-            for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
-                if not path.name.startswith("."):
-                    found.setdefault(_key(path.stem), (path, mine))
+            for path in visible(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
+                found.setdefault(_key(path.stem), (path, mine))
         return found
 
     def _find(self, name: str) -> Preset | None:
