@@ -94,13 +94,15 @@ def test_remembered_settings_are_put_in(page: _Page) -> None:
     assert page.notice(updates) == ""
 
 
-def test_remembered_settings_that_are_not_allowed_any_more_are_named(page: _Page) -> None:
-    updates = page.handlers.restore(
-        _visitor(), {"model": "quick", "prompt": "小船", "stages": [{}, {"sampler": "gone"}]}
-    )
-    assert page.value(updates, "stages.1.sampler") == "euler"
-    assert page.value(updates, "prompt") == "小船"
-    assert "gone" in page.notice(updates)
+def test_remembered_half_typed_values_stay_and_take_nothing_with_them(page: _Page) -> None:
+    stages = [{"steps": None, "width": 1000}, {"seed": "12a", "sampler": "gone"}]
+    loras = [{"name": "ink", "strength": 0.5}]
+    updates = page.handlers.restore(_visitor(), {"model": "quick", "stages": stages, "loras": loras})
+    assert page.value(updates, "stages") == [stage_values(Stage()) | stage for stage in stages]
+    assert page.value(updates, "loras") == loras
+    assert page.notice(updates) == ""
+    refused = page.handlers.generate(_visitor(), 0, *_inputs(page, prompt="x", stages=page.value(updates, "stages")))
+    assert refused[page.components.notice]["field"] == "knob-stages-0-width"
 
 
 def test_a_remembered_model_that_is_gone_is_named(page: _Page) -> None:
@@ -137,11 +139,17 @@ def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: QuickPageStudio)
     assert page.notice(updates).startswith("The picture's settings were put in. ink: there is no such LoRA")
 
 
-@pytest.mark.parametrize("loras", ["ink", [{"name": 3}], {"a": 1}, [{"name": "x", "strength": 99}]])
-def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object) -> None:
-    updates = page.handlers.restore(_visitor(), {"model": "quick", "prompt": "小船", "loras": loras})
-    assert page.value(updates, "loras") == []
-    assert page.value(updates, "prompt") == "小船"
+_INK = {"name": "ink"}
+
+
+@pytest.mark.parametrize(
+    ("loras", "kept"),
+    [("ink", []), ([{"name": 3}, _INK], [_INK]), ({"a": 1}, []), ([_INK, {"name": "x", "strength": 99}], [_INK])],
+)
+def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object, kept: list[object]) -> None:
+    updates = page.handlers.restore(_visitor(), {"model": "quick", "stages": [{"steps": 5}], "loras": loras})
+    assert page.value(updates, "loras") == kept
+    assert page.value(updates, "stages.0.steps") == 5
     assert "loras" in page.notice(updates)
 
 

@@ -23,7 +23,7 @@ from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.many import counted
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import parse_as
-from zimage_app.domain.settings.stage import parse_stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Language, Text
 from zimage_app.domain.upscaling import Upscaling, resized_by
@@ -46,7 +46,6 @@ from zimage_app.ui.fields.values import (
     page_stages,
     request_data,
     request_values,
-    stage_data,
     stage_values,
     stages_values,
     start_value,
@@ -433,23 +432,25 @@ class Handlers:
     def _restore(self, saved: Mapping[str, Any], language: Language) -> Updates:
         name = str(saved.get("model", ""))
         default = self._studio.default_model
-        notice = NO_NOTICE
+        sentences = []
         if name not in {card.name for card in self._studio.cards()}:
-            notice = _notice("info", say("model_gone", language, model=name, default=default))
+            sentences.append(say("model_gone", language, model=name, default=default))
             name = default
         card = self._studio.card(name)
         recommended = stages_values(card.stages)
         values = recommended | {key: saved[key] for key in self._components.fields if key in saved and key != "model"}
         try:
-            # Settings saved by an older version lack newer fields; these get their defaults.
-            stages = page_stages(values)
-            values["stages"] = [stage_values(parse_stage(stage_data(stage))) | stage for stage in stages]
-            parse_request({"prompt": "-", "loras": values.get("loras", [])})
+            # Half-typed values stay as they are: Generate names them. Settings saved by an older version lack newer
+            # fields; these get their defaults.
+            values["stages"] = [stage_values(Stage()) | stage for stage in page_stages(values)]
         except RequestError as error:
-            values |= recommended | {"loras": []}
-            notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
+            values |= recommended
+            sentences.append(say("stages_reset", language, reason=error.to(language)))
+        values["loras"], wrong = _sound_loras(values.get("loras") or [])
+        if wrong is not None:
+            sentences.append(say("loras_left_out", language, reason=wrong.to(language)))
         updates = self._field_updates(values) | self._card_updates(card, language)
-        return updates | {self._components.notice: notice}
+        return updates | {self._components.notice: _notice("info", " ".join(sentences)) if sentences else NO_NOTICE}
 
     def _source(self, request: gr.Request, event: gr.EventData) -> tuple[GenerationRequest, str] | None:
         """Return request and model of the picture or run that an event names; None where it no longer exists."""
@@ -556,6 +557,19 @@ class Handlers:
 
     def _internal(self, language: Language) -> Updates:
         return {self._components.notice: _notice("error", say("internal", language))}
+
+
+def _sound_loras(given: object) -> tuple[list[Any], RequestError | None]:
+    """Return the entries of a remembered LoRA list that are valid, and the error of the first that isn't."""
+    kept: list[Any] = []
+    wrong: RequestError | None = None
+    for use in given if isinstance(given, list) else [given]:
+        try:
+            parse_request({"prompt": "-", "loras": [*kept, use]})
+            kept.append(use)
+        except RequestError as error:
+            wrong = wrong or error
+    return kept, wrong
 
 
 def _same_pixels(before: SavedPicture, after: SavedPicture) -> Text:
