@@ -111,6 +111,17 @@ def test_a_deleted_picture_leaves_the_canvas_and_comes_back(visit: Visit, script
     page.locator(".studio-toast .undo").click()
     expect(page.locator(".big")).to_have_attribute("src", f"pictures/{newer.record.id}.png")
     expect(page.locator(".strip .cell").first).to_have_attribute("data-picture", newer.record.id)
+    # During a run it stays away, too.
+    scripted.loading, scripted.step_seconds = threading.Event(), 60.0
+    ask(page, "删除时在画")
+    expect_state(page, "loading")
+    cell = page.locator(f".strip [data-picture='{older.record.id}']")
+    cell.click(button="right")
+    page.locator(".studio-acts .delete").click()
+    expect(cell).to_have_count(0)
+    scripted.loading.set()
+    expect_state(page, "running")
+    expect(cell).to_have_count(0)
 
 
 def test_another_seed_variations_and_a_kept_composition(visit: Visit, scripted: QuickPageStudio) -> None:

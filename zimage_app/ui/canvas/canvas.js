@@ -12,6 +12,7 @@ const STRIP = 24; // latest pictures
 
 let job = { id: "", state: "idle", stages: [] };
 let strip = [];
+let sent = ""; // the strip that the server sent last, as JSON
 let received = 0; // time of the newest snapshot, from which the clock runs on
 let selection = null; // {picture, stage} that the user has selected; either may be missing
 let facts = null; // of the shown picture
@@ -431,7 +432,10 @@ function take() {
   const first = !received;
   job = value.job;
   if (first && job.lost) job = { id: "", state: "idle", stages: [] };
-  strip = value.strip || strip;
+  // Each snapshot repeats the strip as it was when the run began; it must not bring back what was deleted since.
+  const sending = JSON.stringify(value.strip);
+  if (sending !== sent) strip = value.strip;
+  sent = sending;
   received = performance.now();
   page.forgetTyped();
   lost = false;
