@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tests.ui.conftest import PHONE, Visit, ask, expect_state, served
+from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state, served
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.another import LITTLE
 from zimage_app.domain.request import GenerationRequest
@@ -122,6 +122,20 @@ def test_a_deleted_picture_leaves_the_canvas_and_comes_back(visit: Visit, script
     scripted.loading.set()
     expect_state(page, "running")
     expect(cell).to_have_count(0)
+
+
+def test_facts_that_do_not_come_are_told_and_asked_for_again(visit: Visit, scripted: QuickPageStudio) -> None:
+    picture = made(scripted, "再问一次").record.id
+    page = visit()
+    page.route(f"**/pictures/{picture}.json", lambda route: route.fulfill(status=503, body="太忙了"))
+    arrive(page)
+    toast = page.locator(".studio-toast")
+    expect(toast).to_contain_text("太忙了")
+    expect(page.locator(".facts h2")).to_have_text("太忙了")
+    expect(page.locator(f".strip [data-picture='{picture}']")).to_have_count(1)
+    page.unroute_all()
+    toast.locator(".retry").click()
+    expect(page.locator(".facts dd").first).to_have_text("再问一次")
 
 
 def test_another_seed_variations_and_a_kept_composition(visit: Visit, scripted: QuickPageStudio) -> None:

@@ -177,6 +177,7 @@ const detailed = () => localStorage.getItem(DETAILS) === "open";
 
 function toggleDetails() {
   localStorage.setItem(DETAILS, detailed() ? "" : "open");
+  if (facts?.missing) facts = null; // opening them asks again
   draw();
   if (detailed() && innerWidth <= 860) find(".facts").scrollIntoView({ block: "nearest" });
   return detailed();
@@ -278,10 +279,13 @@ async function loadFacts(picture) {
   const found = await page.facts(picture);
   if (picture !== shownPicture() || facts === found) return;
   facts = found;
-  if (facts.missing) {
-    page.tell(facts.missing);
-    forget([picture]);
-  }
+  if (facts.gone) forget([picture]);
+  if (facts.missing) page.tell(facts.missing, ...(facts.gone ? [] : [makeButton("retry", say("try_again"), "", askAgain)]));
+  draw();
+}
+
+function askAgain() {
+  facts = null;
   draw();
 }
 
@@ -296,7 +300,7 @@ function drawFacts() {
     return;
   }
   if (find(".facts").dataset.picture === picture) return;
-  find(".facts").dataset.picture = picture;
+  find(".facts").dataset.picture = facts.missing ? "" : picture;
   find(".facts h2").textContent = facts.missing || say("facts");
   find(".facts dl").replaceChildren(...facts.rows.flatMap((row) => [make("dt", "", row.title), make("dd", "", row.text)]));
 }

@@ -7,6 +7,7 @@ from zimage_app.domain.text import Text
 
 CANVAS_WORDS: dict[str, Text] = {
     "latest": Text("Latest", "最近"),
+    "try_again": Text("Try again", "重试"),
     "facts_close": Text("Hide the settings", "收起参数"),
     "offer": Text("Write a prompt, or begin with one of these", "写下提示词，或从示例开始"),
     "offer_about": Text("Drawn by the demo model. One press makes it.", "示例图由演示模型绘制，点一下即可生成。"),
