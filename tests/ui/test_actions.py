@@ -172,6 +172,14 @@ def test_another_seed_variations_and_a_kept_composition(visit: Visit, scripted: 
 def test_a_picture_is_started_from_at_the_chosen_stage(visit: Visit, scripted: QuickPageStudio) -> None:
     made(scripted, "起点")
     page = visit()
+    for stage in (0, 1):
+        page.locator("#knob-stages [role=tab]").nth(stage).click()
+        page.locator(f"#knob-stages-{stage}-enabled input").uncheck()
+    row_of(page).locator(".start").click()
+    expect(page.locator(".studio-toast")).to_contain_text("所有阶段都已关闭")
+    for stage in (0, 1):
+        page.locator("#knob-stages [role=tab]").nth(stage).click()
+        page.locator(f"#knob-stages-{stage}-enabled input").check()
     choose(page, row_of(page).locator(".start"), "从第 2 阶段开始")
     expect(page.locator(".notice")).to_contain_text("从第 2 阶段开始")
     ask(page, "从它开始")

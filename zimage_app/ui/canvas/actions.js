@@ -239,7 +239,7 @@
     return canvas.convertToBlob({ type: "image/png" });
   }
 
-  // The row. An action has either run or menu; a menu with a single entry runs it at once.
+  // The row. An action has either run or menu; a menu with a single entry runs it at once, one without any says why.
 
   const PICTURE = [
     { name: "save", menu: saveMenu },
@@ -272,7 +272,8 @@
         return;
       }
       const entries = await menu(item, options);
-      if (entries.length === 1) done(() => choose(entries[0]));
+      if (!entries.length) studio.tell(say(`act_${name}_none`));
+      else if (entries.length === 1) done(() => choose(entries[0]));
       else openMenu(button, entries, done);
     });
     button.append(makeIcon(name), make("span", "", say(`act_${name}`)));

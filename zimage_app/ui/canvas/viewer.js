@@ -47,7 +47,7 @@ function toggleDetails() {
 async function drawFacts(id) {
   const facts = await page.facts(id);
   if (!root.open || id !== item()?.id) return;
-  find(".spoken").textContent = facts.missing || "";
+  if (facts.missing) page.tell(facts.missing);
   find("dl").replaceChildren(...facts.rows.flatMap((row) => [make("dt", "", row.title), make("dd", "", row.text)]));
   const kept = page.stageSources(facts).filter((stage) => !stage.last);
   find(".kept").hidden = !kept.length;
