@@ -49,7 +49,7 @@ class _Page:
             fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *REQUEST_FIELDS, COUNT)}
             rest = {
                 name: gr.State()
-                for name in ("canvas", "notice", "examples", "stop", "submitted_job", "job", "repeated")
+                for name in ("size", "canvas", "notice", "examples", "stop", "submitted_job", "job", "repeated")
             }
         self.components = PageComponents(fields=fields, **rest)
         self.handlers = Handlers(studio, self.components, translations(studio.cards()), "auto")

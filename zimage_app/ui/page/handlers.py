@@ -40,6 +40,7 @@ from zimage_app.ui.fields.controls import element_id
 from zimage_app.ui.fields.stage_edits import edited, resized, with_proportions
 from zimage_app.ui.fields.values import (
     COUNT,
+    SIZE,
     Values,
     field_title,
     knob_path,
@@ -65,6 +66,8 @@ _WATCH_INTERVAL = 0.5
 """Maximum seconds between two updates to a tab; Gradio notices that a tab is closed when it sends an update."""
 _STRIP_LENGTH = 24
 NO_NOTICE: Data = {"text": ""}
+_TITLES = {COUNT: "count", SIZE: "size_final"}
+"""Keys of the titles of controls that are no request's field."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class PageComponents:
 
     fields: dict[str, Component]
     """Every setting and ``model``, by page name, in the order in which handlers get their values."""
+    size: Component
+    """Holds how it last resized the stages: the sizes in ``base``, from which it computed those in ``sizes``."""
     canvas: Component
     notice: Component
     examples: Component
@@ -297,7 +302,12 @@ class Handlers:
 
         def settings() -> Updates:
             size, base = (getattr(event, name, None) for name in ("size", "base"))
-            return self._field_updates(resized(self._values(inputs), size, base)) | {self._components.notice: NO_NOTICE}
+            values = resized(self._values(inputs), size, base)
+            sizes = [[stage["width"], stage["height"]] for stage in values["stages"]]
+            return self._field_updates(values) | {
+                self._components.size: {"base": base, "sizes": sizes},
+                self._components.notice: NO_NOTICE,
+            }
 
         return self._guarded(settings, request)
 
@@ -551,7 +561,7 @@ class Handlers:
         sentence = (for_strangers(error.text) if self._studio.shared else error.text).to(language)
         name = knob_path(error.field) if isinstance(error, RequestError) else ""
         if isinstance(error, RequestError) and name:
-            title = say(COUNT, language) if name == COUNT else field_title(name).to(language)
+            title = say(_TITLES[name], language) if name in _TITLES else field_title(name).to(language)
             sentence = title + sentence.removeprefix(error.field)
         return {self._components.notice: _notice("error", sentence) | {"field": element_id(name) if name else ""}}
 
