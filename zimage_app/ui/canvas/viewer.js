@@ -63,10 +63,10 @@ async function drawFacts(id) {
 async function move(step) {
   let index = list.index + step;
   if (index < 0 || index >= list.items.length) {
-    const items = await list.turn?.(step);
-    if (!items?.length) return;
-    list.items = items;
-    index = step > 0 ? 0 : items.length - 1;
+    const found = await list.turn?.(item().id, step);
+    if (!found?.items.length) return;
+    list.items = [...found.items];
+    index = found.index;
   }
   list.index = index;
   draw();
