@@ -16,8 +16,9 @@ from starlette.requests import Request
 
 from tests.loops import run_async
 from tests.service.lora_files import write_lora
-from tests.ui.doubles import QUICK, QuickPageStudio, finish
+from tests.ui.doubles import QUICK, THREE, QuickPageStudio, finish
 from tests.ui.page_values import value_at
+from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.settings.stage import Stage
@@ -39,6 +40,13 @@ class _Broken(QuickPageStudio):
     def current(self, owner: str) -> str | None:
         self.today(owner)
         return None
+
+
+class _Leaving(QuickPageStudio):
+    usable: tuple[ModelCard, ...] = (QUICK, THREE)
+
+    def cards(self) -> tuple[ModelCard, ...]:
+        return self.usable
 
 
 class _Page:
@@ -126,7 +134,7 @@ def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: QuickPageStudio)
     write_lora(studio.loras.folder / "ink.safetensors")
     uses = (LoraUse(name="ink", strength=0.5, stages=(1,)), LoraUse(name="ink", strength=0.0))
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64),), loras=uses)
-    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)))
+    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)), "quick")
     assert page.value(updates, "stages.0.width") == 64
     assert page.value(updates, "loras") == [
         {"name": "ink", "strength": 0.5, "stages": [1]},
@@ -135,8 +143,19 @@ def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: QuickPageStudio)
     assert page.notice(updates) == "The picture's settings were put in."
     (studio.loras.folder / "ink.safetensors").unlink()
     studio.loras.entries(refresh=True)
-    updates = page.handlers.reuse(_visitor(), _event(id=studio.today()[0].record.id))
+    updates = page.handlers.reuse(_visitor(), _event(id=studio.today()[0].record.id), "quick")
     assert page.notice(updates).startswith("The picture's settings were put in. ink: there is no such LoRA")
+
+
+def test_the_settings_of_a_picture_whose_model_is_gone_are_put_in(tmp_path: Path) -> None:
+    with closing(_Leaving(tmp_path, step_seconds=0.0)) as studio:
+        page, picture = _Page(studio), _saved(studio, GenerationRequest(prompt="x", seed=5))
+        studio.usable = (THREE,)
+        updates = page.handlers.reuse(_visitor(), _event(id=picture), "three")
+    assert (page.value(updates, "model"), page.value(updates, "seed")) == ("three", "5")
+    assert page.notice(updates) == (
+        "The picture's settings were put in. The model quick is not available here; three is selected."
+    )
 
 
 _INK = {"name": "ink"}
@@ -155,7 +174,7 @@ def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object,
 
 def test_settings_of_eight_stages_are_put_in(page: _Page, studio: QuickPageStudio) -> None:
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64, steps=1, denoise=0.5),) * 8)
-    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)))
+    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)), "quick")
     assert (len(page.value(updates, "stages")), page.value(updates, "stages.7.denoise")) == (8, 0.5)
 
 
@@ -193,14 +212,17 @@ def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
 
 @pytest.mark.parametrize("picture", ["", "nothing", None])
 def test_a_picture_that_is_gone_is_told(page: _Page, picture: object) -> None:
-    assert page.notice(page.handlers.reuse(_visitor(), _event(id=picture))) == "This picture's file is no longer there."
+    assert (
+        page.notice(page.handlers.reuse(_visitor(), _event(id=picture), "quick"))
+        == "This picture's file is no longer there."
+    )
 
 
 @pytest.mark.parametrize("order", [{"id": "nothing"}, {"job": "nothing"}, {"job": ["x"]}, {}])
 def test_another_of_what_is_gone_is_told(page: _Page, order: dict[str, object]) -> None:
     for update in (
         page.handlers.another(_visitor(), _event(how="seed", **order)),
-        page.handlers.reuse(_visitor(), _event(**order)),
+        page.handlers.reuse(_visitor(), _event(**order), "quick"),
     ):
         assert page.notice(update) == "This picture's file is no longer there."
 

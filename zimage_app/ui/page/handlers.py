@@ -361,9 +361,9 @@ class Handlers:
 
         return self._guarded(seed, request)
 
-    def reuse(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Fill in the settings of a saved picture or of a stopped run."""
-        return self._guarded(lambda: self._reuse(request, event), request)
+    def reuse(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
+        """Fill in the settings of a saved picture or of a stopped run; keep the model ``present`` if theirs is gone."""
+        return self._guarded(lambda: self._reuse(request, event, present), request)
 
     def import_settings(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
         """Fill in a file's settings, and its model where that is available; otherwise keep the present model."""
@@ -371,8 +371,7 @@ class Handlers:
         def settings() -> Updates:
             language = self._language(request)
             given, model = getattr(event, "settings", None), getattr(event, "model", "")
-            names = {card.name for card in self._studio.cards()}
-            card = self._studio.card(model if model in names else present)
+            card = self._card(model, present)
             values = imported_values(given, card)
             updates = self._field_updates(values) | self._card_updates(card, language)
             return updates | {self._components.notice: _notice("info", say("drop_filled", language))}
@@ -390,9 +389,7 @@ class Handlers:
                 if isinstance(given, dict)
                 else {}
             )
-            names = {card.name for card in self._studio.cards()}
-            name = str(values.pop("model", ""))
-            card = self._studio.card(name if name in names else self._studio.default_model)
+            card = self._card(str(values.pop("model", "")), self._studio.default_model)
             updates = self._field_updates(values) | self._card_updates(card, language)
             return updates | {self._components.notice: _notice("info", say("undone", language))}
 
@@ -443,10 +440,9 @@ class Handlers:
         name = str(saved.get("model", ""))
         default = self._studio.default_model
         sentences = []
-        if name not in {card.name for card in self._studio.cards()}:
+        card = self._card(name, default)
+        if card.name != name:
             sentences.append(say("model_gone", language, model=name, default=default))
-            name = default
-        card = self._studio.card(name)
         recommended = stages_values(card.stages)
         values = recommended | {key: saved[key] for key in self._components.fields if key in saved and key != "model"}
         try:
@@ -471,16 +467,18 @@ class Handlers:
         run = self._studio.run_of(str(job_id), owner)
         return None if run is None else (run[1].request, run[0].model)
 
-    def _reuse(self, request: gr.Request, event: gr.EventData) -> Updates:
+    def _reuse(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
         language = self._language(request)
         source = self._source(request, event)
         if source is None:
             return {self._components.notice: _notice("error", say("picture_gone", language))}
         settled, model = source
-        card = self._studio.card(model)
+        card = self._card(model, present)
         values: Values = request_values(settled, card)
         updates = self._field_updates(values) | self._card_updates(card, language)
         sentences = [say("reused", language), *self._other_files(settled, language)]
+        if card.name != model:
+            sentences.insert(1, say("model_gone", language, model=model, default=card.name))
         return updates | {self._components.notice: _notice("info", " ".join(sentences))}
 
     def _other_files(self, request: GenerationRequest, language: Language) -> Iterator[str]:
@@ -514,6 +512,10 @@ class Handlers:
             self._components.examples: list(card.examples),
             self._components.notice: NO_NOTICE,
         }
+
+    def _card(self, name: object, otherwise: str) -> ModelCard:
+        """Return the card of a usable model, or that of the model ``otherwise`` where it isn't usable here."""
+        return next((card for card in self._studio.cards() if card.name == name), None) or self._studio.card(otherwise)
 
     def _choices(self, language: Language) -> list[tuple[Any, str]]:
         return [(self._word(card, "title", language), card.name) for card in self._studio.cards()]

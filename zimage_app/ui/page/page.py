@@ -298,7 +298,7 @@ def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Hand
     filled = [*fields, components.examples, components.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
     queued = [components.submitted_job, components.notice]
-    _event(pictures, "reuse")(handlers.reuse, None, filled, **plain)
+    _event(pictures, "reuse")(handlers.reuse, components.fields["model"], filled, preprocess=False, **plain)
     _event(pictures, "start")(handlers.start_from, None, [components.fields["start"], components.notice], **plain)
     _queues(_event(pictures, "upscale"), handlers.upscale, [], queued)
     _queues(_event(pictures, "another"), handlers.another, [], queued)
