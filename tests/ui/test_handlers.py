@@ -360,6 +360,16 @@ def test_what_is_asked_for_while_something_runs_waits_and_is_shown_in_turn(
     assert stop[page.components.stop]["interactive"] is False
 
 
+def test_a_job_of_another_visitor_is_not_shown(tmp_path: Path) -> None:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0, shared=True)) as studio:
+        page = _Page(studio)
+        job = studio.submit(GenerationRequest(prompt="theirs"), "quick", "a" * 32)
+        told, _ = _follow(page, _visitor(), job)
+        assert page.components.job not in told
+        assert told[page.components.canvas]["job"]["error"].startswith("This run is no longer known")
+        assert len(_follow(page, _visitor("a" * 32), job)) > 2
+
+
 def test_a_job_that_is_not_known_any_more_is_told(page: _Page) -> None:
     (*_, told, _) = _follow(page, _visitor(), "nothing")
     assert told[page.components.canvas]["job"]["state"] == "failed"

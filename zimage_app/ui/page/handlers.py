@@ -31,7 +31,7 @@ from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixels
 from zimage_app.service.pictures.views import SavedPicture
-from zimage_app.service.rules.permissions import for_strangers
+from zimage_app.service.rules.permissions import for_strangers, may_see
 from zimage_app.service.studio import Studio, new_group
 from zimage_app.ui.canvas.canvas import Data, idle_data, job_data, lost_data
 from zimage_app.ui.canvas.examples import EXAMPLES
@@ -408,10 +408,18 @@ class Handlers:
         owner = owner_of(_visitor(request))
         return (self._studio.current(owner) if owner else None) or ""
 
+    def _may_follow(self, job_id: str, request: gr.Request) -> bool:
+        """Whether this visitor may see the job; true for one that isn't known."""
+        view = self._studio.view(job_id)
+        return view is None or may_see(view.owner, owner_of(_visitor(request)), shared=self._studio.shared)
+
     async def _watch(self, job_id: str, request: gr.Request) -> AsyncIterator[Updates]:
         """Show a job until it is over, or until another job of this browser runs while this one waits."""
         language = self._language(request)
         strip = await run_in_threadpool(self._strip, request)
+        if not await run_in_threadpool(self._may_follow, job_id, request):
+            yield {self._components.canvas: {"job": lost_data(language), "strip": strip}}
+            return
         yield {
             self._components.job: job_id,
             self._components.stop: gr.update(interactive=True, value=self._words("stop")),
