@@ -103,7 +103,7 @@ def test_remembered_settings_are_put_in(page: _Page) -> None:
 
 
 def test_remembered_half_typed_values_stay_and_take_nothing_with_them(page: _Page) -> None:
-    stages = [{"steps": None, "width": 1000}, {"seed": "12a", "sampler": "gone"}]
+    stages: list[dict[str, Any]] = [{"steps": None, "width": 1000}, {"seed": "12a", "sampler": "gone"}]
     loras = [{"name": "ink", "strength": 0.5}]
     updates = page.handlers.restore(_visitor(), {"model": "quick", "stages": stages, "loras": loras})
     assert page.value(updates, "stages") == [stage_values(Stage()) | stage for stage in stages]

@@ -125,11 +125,11 @@ async function turn(pagesOn) {
 
 // For the viewer, whose list is as old as its first picture: the pictures with the index of the one before or after a
 // picture; null where there is none. What was deleted meanwhile has moved pictures from the next page to this one.
-async function turnFrom(id, step) {
+async function turnFrom(id, pagesOn) {
   await load();
   const at = items.findIndex((item) => item.id === id);
-  if (at >= 0 && items[at + step]) return { items, index: at + step };
-  return (await turn(step)) && { items, index: step > 0 ? 0 : items.length - 1 };
+  if (at >= 0 && items[at + pagesOn]) return { items, index: at + pagesOn };
+  return (await turn(pagesOn)) && { items, index: pagesOn > 0 ? 0 : items.length - 1 };
 }
 
 function moveTo(id) {
