@@ -64,6 +64,19 @@ def test_the_seed_is_the_bodys_else_that_of_its_settings(
     assert [task["seed"] for task in told["tasks"]] == seeds
 
 
+@pytest.mark.parametrize("seed", [-1, None])
+def test_a_seed_may_be_drawn_as_for_one_picture(seed: int | None, client: TestClient) -> None:
+    item, persona = {"prompt": "x", "seed": seed}, {"trigger_word": "y", "seed": seed}
+    bodies: list[dict[str, Any]] = [
+        {"items": ["x", item], "settings": {"seed": seed}, "seed": seed},
+        {"tweets": [{"image_prompt": "x", "seed": seed}, {"image_prompt": "x"}], "persona": persona},
+    ]
+    for body in bodies:
+        answer = client.post("/api/batch", json=body | {"dry_run": True})
+        assert answer.status_code == 200, answer.text
+        assert len({task["seed"] for task in answer.json()["tasks"]}) == 2
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -51,6 +51,9 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(client: TestClient,
     ]
     assert studio.queue().waiting == 0
     assert client.get("/api/groups").json() == []
+    for seed in (-1, None):
+        answer = client.post("/api/grid", json={**GRID, "y": None, "settings": {"seed": seed}, "dry_run": True})
+        assert len({cell["seed"] for cell in answer.json()["cells"]}) == 1, answer.text
 
 
 def test_a_grid_is_a_group_with_cells_sheet_page_and_manifest(client: TestClient, studio: QuickPageStudio) -> None:

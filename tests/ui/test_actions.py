@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tests.ui.conftest import PHONE, Visit, ask, expect_state, served
+from tests.ui.conftest import PHONE, Visit, arrive, ask, expect_state, served
 from tests.ui.doubles import QuickPageStudio, finish
 from zimage_app.domain.another import LITTLE
 from zimage_app.domain.request import GenerationRequest
@@ -111,6 +111,31 @@ def test_a_deleted_picture_leaves_the_canvas_and_comes_back(visit: Visit, script
     page.locator(".studio-toast .undo").click()
     expect(page.locator(".big")).to_have_attribute("src", f"pictures/{newer.record.id}.png")
     expect(page.locator(".strip .cell").first).to_have_attribute("data-picture", newer.record.id)
+    # During a run it stays away, too.
+    scripted.loading, scripted.step_seconds = threading.Event(), 60.0
+    ask(page, "删除时在画")
+    expect_state(page, "loading")
+    cell = page.locator(f".strip [data-picture='{older.record.id}']")
+    cell.click(button="right")
+    page.locator(".studio-acts .delete").click()
+    expect(cell).to_have_count(0)
+    scripted.loading.set()
+    expect_state(page, "running")
+    expect(cell).to_have_count(0)
+
+
+def test_facts_that_do_not_come_are_told_and_asked_for_again(visit: Visit, scripted: QuickPageStudio) -> None:
+    picture = made(scripted, "再问一次").record.id
+    page = visit()
+    page.route(f"**/pictures/{picture}.json", lambda route: route.fulfill(status=503, body="太忙了"))
+    arrive(page)
+    toast = page.locator(".studio-toast")
+    expect(toast).to_contain_text("太忙了")
+    expect(page.locator(".facts h2")).to_have_text("太忙了")
+    expect(page.locator(f".strip [data-picture='{picture}']")).to_have_count(1)
+    page.unroute_all()
+    toast.locator(".retry").click()
+    expect(page.locator(".facts dd").first).to_have_text("再问一次")
 
 
 def test_another_seed_variations_and_a_kept_composition(visit: Visit, scripted: QuickPageStudio) -> None:
@@ -147,6 +172,14 @@ def test_another_seed_variations_and_a_kept_composition(visit: Visit, scripted: 
 def test_a_picture_is_started_from_at_the_chosen_stage(visit: Visit, scripted: QuickPageStudio) -> None:
     made(scripted, "起点")
     page = visit()
+    for stage in (0, 1):
+        page.locator("#knob-stages [role=tab]").nth(stage).click()
+        page.locator(f"#knob-stages-{stage}-enabled input").uncheck()
+    row_of(page).locator(".start").click()
+    expect(page.locator(".studio-toast")).to_contain_text("所有阶段都已关闭")
+    for stage in (0, 1):
+        page.locator("#knob-stages [role=tab]").nth(stage).click()
+        page.locator(f"#knob-stages-{stage}-enabled input").check()
     choose(page, row_of(page).locator(".start"), "从第 2 阶段开始")
     expect(page.locator(".notice")).to_contain_text("从第 2 阶段开始")
     ask(page, "从它开始")
@@ -290,7 +323,7 @@ def test_a_stage_is_only_its_owners(tmp_path: Path) -> None:
     statuses = [
         TestClient(app, cookies={OWNER_COOKIE: owner}).get(f"/runs/{job}/stage{number}.jpg").status_code
         for owner in (mine, other)
-        for number in (1, 9)
+        for number in (1, "9" * 5000)
     ]
     studio.close()
     assert statuses == [200, 404, 404, 404]

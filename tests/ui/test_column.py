@@ -13,7 +13,7 @@ from tests.ui.conftest import PHONE, Visit, ask, choose_model, expect_state, set
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.ui.page.fonts import FAMILY, WEIGHTS
 
-BLOCK = ("#size .ratios", "#size .width", "#knob-seed", "#knob-count", "#generate")
+BLOCK = ("#knob-size .ratios", "#knob-size .width", "#knob-seed", "#knob-count", "#generate")
 
 
 def undo(page: Page) -> None:
@@ -39,10 +39,10 @@ def test_shape_seed_count_and_generate_are_in_sight_wherever_the_column_is(visit
 def test_a_phone_has_the_block_below_the_prompt_and_generate_at_its_edge(visit: Visit) -> None:
     page = visit(folded=True, **PHONE)
     expect(page.locator("#generate")).to_be_in_viewport(ratio=1)
-    tops = [page.locator(part).bounding_box() for part in ("#knob-prompt", "#size", "#right", "#knob-loras")]
+    tops = [page.locator(part).bounding_box() for part in ("#knob-prompt", "#knob-size", "#right", "#knob-loras")]
     assert [box["y"] for box in tops if box] == sorted(box["y"] for box in tops if box)
     page.locator(".ratio", has_text="1:1").tap()
-    expect(page.locator("#size .width")).to_have_value("384")
+    expect(page.locator("#knob-size .width")).to_have_value("384")
     page.locator("#everything button").tap()
     expect(page.locator("#knob-stages-0-steps")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 390

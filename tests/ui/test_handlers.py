@@ -16,8 +16,9 @@ from starlette.requests import Request
 
 from tests.loops import run_async
 from tests.service.lora_files import write_lora
-from tests.ui.doubles import QUICK, QuickPageStudio, finish
+from tests.ui.doubles import QUICK, THREE, QuickPageStudio, finish
 from tests.ui.page_values import value_at
+from zimage_app.domain.card import ModelCard
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.settings.stage import Stage
@@ -41,6 +42,13 @@ class _Broken(QuickPageStudio):
         return None
 
 
+class _Leaving(QuickPageStudio):
+    usable: tuple[ModelCard, ...] = (QUICK, THREE)
+
+    def cards(self) -> tuple[ModelCard, ...]:
+        return self.usable
+
+
 class _Page:
     """Handlers with plain components to write to, and what they wrote."""
 
@@ -49,7 +57,7 @@ class _Page:
             fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *REQUEST_FIELDS, COUNT)}
             rest = {
                 name: gr.State()
-                for name in ("canvas", "notice", "examples", "stop", "submitted_job", "job", "repeated")
+                for name in ("size", "canvas", "notice", "examples", "stop", "submitted_job", "job", "repeated")
             }
         self.components = PageComponents(fields=fields, **rest)
         self.handlers = Handlers(studio, self.components, translations(studio.cards()), "auto")
@@ -94,13 +102,15 @@ def test_remembered_settings_are_put_in(page: _Page) -> None:
     assert page.notice(updates) == ""
 
 
-def test_remembered_settings_that_are_not_allowed_any_more_are_named(page: _Page) -> None:
-    updates = page.handlers.restore(
-        _visitor(), {"model": "quick", "prompt": "小船", "stages": [{}, {"sampler": "gone"}]}
-    )
-    assert page.value(updates, "stages.1.sampler") == "euler"
-    assert page.value(updates, "prompt") == "小船"
-    assert "gone" in page.notice(updates)
+def test_remembered_half_typed_values_stay_and_take_nothing_with_them(page: _Page) -> None:
+    stages: list[dict[str, Any]] = [{"steps": None, "width": 1000}, {"seed": "12a", "sampler": "gone"}]
+    loras = [{"name": "ink", "strength": 0.5}]
+    updates = page.handlers.restore(_visitor(), {"model": "quick", "stages": stages, "loras": loras})
+    assert page.value(updates, "stages") == [stage_values(Stage()) | stage for stage in stages]
+    assert page.value(updates, "loras") == loras
+    assert page.notice(updates) == ""
+    refused = page.handlers.generate(_visitor(), 0, *_inputs(page, prompt="x", stages=page.value(updates, "stages")))
+    assert refused[page.components.notice]["field"] == "knob-stages-0-width"
 
 
 def test_a_remembered_model_that_is_gone_is_named(page: _Page) -> None:
@@ -124,7 +134,7 @@ def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: QuickPageStudio)
     write_lora(studio.loras.folder / "ink.safetensors")
     uses = (LoraUse(name="ink", strength=0.5, stages=(1,)), LoraUse(name="ink", strength=0.0))
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64),), loras=uses)
-    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)))
+    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)), "quick")
     assert page.value(updates, "stages.0.width") == 64
     assert page.value(updates, "loras") == [
         {"name": "ink", "strength": 0.5, "stages": [1]},
@@ -133,21 +143,38 @@ def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: QuickPageStudio)
     assert page.notice(updates) == "The picture's settings were put in."
     (studio.loras.folder / "ink.safetensors").unlink()
     studio.loras.entries(refresh=True)
-    updates = page.handlers.reuse(_visitor(), _event(id=studio.today()[0].record.id))
+    updates = page.handlers.reuse(_visitor(), _event(id=studio.today()[0].record.id), "quick")
     assert page.notice(updates).startswith("The picture's settings were put in. ink: there is no such LoRA")
 
 
-@pytest.mark.parametrize("loras", ["ink", [{"name": 3}], {"a": 1}, [{"name": "x", "strength": 99}]])
-def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object) -> None:
-    updates = page.handlers.restore(_visitor(), {"model": "quick", "prompt": "小船", "loras": loras})
-    assert page.value(updates, "loras") == []
-    assert page.value(updates, "prompt") == "小船"
+def test_the_settings_of_a_picture_whose_model_is_gone_are_put_in(tmp_path: Path) -> None:
+    with closing(_Leaving(tmp_path, step_seconds=0.0)) as studio:
+        page, picture = _Page(studio), _saved(studio, GenerationRequest(prompt="x", seed=5))
+        studio.usable = (THREE,)
+        updates = page.handlers.reuse(_visitor(), _event(id=picture), "three")
+    assert (page.value(updates, "model"), page.value(updates, "seed")) == ("three", "5")
+    assert page.notice(updates) == (
+        "The picture's settings were put in. The model quick is not available here; three is selected."
+    )
+
+
+_INK = {"name": "ink"}
+
+
+@pytest.mark.parametrize(
+    ("loras", "kept"),
+    [("ink", []), ([{"name": 3}, _INK], [_INK]), ({"a": 1}, []), ([_INK, {"name": "x", "strength": 99}], [_INK])],
+)
+def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object, kept: list[object]) -> None:
+    updates = page.handlers.restore(_visitor(), {"model": "quick", "stages": [{"steps": 5}], "loras": loras})
+    assert page.value(updates, "loras") == kept
+    assert page.value(updates, "stages.0.steps") == 5
     assert "loras" in page.notice(updates)
 
 
 def test_settings_of_eight_stages_are_put_in(page: _Page, studio: QuickPageStudio) -> None:
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64, steps=1, denoise=0.5),) * 8)
-    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)))
+    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)), "quick")
     assert (len(page.value(updates, "stages")), page.value(updates, "stages.7.denoise")) == (8, 0.5)
 
 
@@ -185,14 +212,17 @@ def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
 
 @pytest.mark.parametrize("picture", ["", "nothing", None])
 def test_a_picture_that_is_gone_is_told(page: _Page, picture: object) -> None:
-    assert page.notice(page.handlers.reuse(_visitor(), _event(id=picture))) == "This picture's file is no longer there."
+    assert (
+        page.notice(page.handlers.reuse(_visitor(), _event(id=picture), "quick"))
+        == "This picture's file is no longer there."
+    )
 
 
 @pytest.mark.parametrize("order", [{"id": "nothing"}, {"job": "nothing"}, {"job": ["x"]}, {}])
 def test_another_of_what_is_gone_is_told(page: _Page, order: dict[str, object]) -> None:
     for update in (
         page.handlers.another(_visitor(), _event(how="seed", **order)),
-        page.handlers.reuse(_visitor(), _event(**order)),
+        page.handlers.reuse(_visitor(), _event(**order), "quick"),
     ):
         assert page.notice(update) == "This picture's file is no longer there."
 
@@ -328,6 +358,16 @@ def test_what_is_asked_for_while_something_runs_waits_and_is_shown_in_turn(
         "done",
     )
     assert stop[page.components.stop]["interactive"] is False
+
+
+def test_a_job_of_another_visitor_is_not_shown(tmp_path: Path) -> None:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0, shared=True)) as studio:
+        page = _Page(studio)
+        job = studio.submit(GenerationRequest(prompt="theirs"), "quick", "a" * 32)
+        told, _ = _follow(page, _visitor(), job)
+        assert page.components.job not in told
+        assert told[page.components.canvas]["job"]["error"].startswith("This run is no longer known")
+        assert len(_follow(page, _visitor("a" * 32), job)) > 2
 
 
 def test_a_job_that_is_not_known_any_more_is_told(page: _Page) -> None:

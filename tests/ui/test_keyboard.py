@@ -20,7 +20,7 @@ READ = (
         "#prompt",
         "#examples",
         "#drop",
-        "#size",
+        "#knob-size",
         "#seeds",
         "#buttons",
         "#summary",

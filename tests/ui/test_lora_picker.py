@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tests.service.lora_files import WIDTH, lora_shapes, write_json, write_lora
-from tests.ui.conftest import Visit, arrive, ask, expect_state
+from tests.ui.conftest import Visit, arrive, ask, choose_model, expect_state
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.service.library.loras.sidecar import Notes
@@ -283,6 +283,22 @@ def test_files_that_come_and_go_are_seen_after_a_refresh(visit: Visit, loras: Pa
     page.keyboard.press("Escape")
     ask(page, "小船")
     expect(page.locator(".notice")).to_contain_text("没有这个 LoRA")
+
+
+@pytest.mark.usefixtures("loras")
+def test_a_late_list_for_another_model_does_not_count(visit: Visit) -> None:
+    page = visit()
+    choose(page, "snow")
+    held: list[Route] = []
+    page.route("**/loras.json?model=three", lambda route: held.append(route))
+    with page.expect_request("**/loras.json?model=three"):
+        choose_model(page, "三个阶段")
+    with page.expect_response("**/loras.json?model=quick"):
+        choose_model(page, "快速渐变")
+    with page.expect_response("**/loras.json?model=three"):
+        held[0].fulfill(json=[])
+    page.evaluate("fetch('health').then(() => true)")  # by its answer, the script has read the one before
+    expect(use(page, "snow").locator(".remark")).to_have_count(0)
 
 
 def test_hundreds_are_drawn_as_they_are_scrolled_to(visit: Visit, loras: Path) -> None:

@@ -134,12 +134,18 @@ def test_the_view_in_a_browser(visitor: Visit, tmp_path: Path) -> None:
         assert download.value.suggested_filename == "sheet-1.png"
         prompts = {item.record.request.prompt for item in studio.today(_owner(page))}
         assert prompts == {"红色小船", "蓝色小船"}
+        page.locator(".many .grid .begin").click()
+        expect(page.locator(".many .groups .state")).to_have_text(["已完成 4 / 4"] * 2)
+        assert len({item.record.request.seed for item in studio.today(_owner(page))}) == 2, "a start draws a seed anew"
         page.locator(".many .batch input").set_input_files(
             {"name": "prompts.txt", "mimeType": "text/plain", "buffer": "# 注释\n猫\n狗\n".encode()}
         )
         expect(page.locator(".many .rows tbody tr")).to_have_count(2)
-        page.locator(".many .batch .begin").click()
-        expect(page.locator(".many .groups li").first.locator(".state")).to_have_text("已完成 2 / 2")
+        for count in (3, 4):
+            page.locator(".many .batch .begin").click()
+            expect(page.locator(".many .groups .state")).to_have_count(count)
+            expect(page.locator(".many .groups li").first.locator(".state")).to_have_text("已完成 2 / 2")
+        assert len({item.record.request.seed for item in studio.today(_owner(page), 4)}) == 4
         with page.expect_download() as download:
             page.locator(".many .groups li").first.get_by_role("link", name="清单").click()
         assert download.value.path().read_text("utf-8").count('"done"') == 2

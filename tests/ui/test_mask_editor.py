@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -254,10 +254,25 @@ def test_leaving_changes_nothing_and_another_picture_takes_the_mask_off(
     begin(page)
     drag(page, (60, 80), (120, 80))
     page.keyboard.press("Escape")
+    expect(page.locator(".mask-editor .state")).to_contain_text("再按一次 Esc")
+    page.keyboard.press("Escape")
     expect(page.locator(".mask-editor")).to_be_hidden()
     expect(page.locator(".start .kept")).to_be_empty()
     reopen(page)
     expect(page.locator(".mask-editor .state")).to_have_text("没有选择区域：将重绘整张图片。")
+    drag(page, (60, 80), (120, 80))
+    # One that was cancelled while it was being stored isn't used.
+    held: list[Route] = []
+    page.route("**/inputs?name=mask.png", lambda route: held.append(route))
+    with page.expect_request("**/inputs?name=mask.png"):
+        page.locator(".mask-editor .apply").click()
+    expect(page.locator(".mask-editor .apply")).to_be_disabled()
+    page.locator(".mask-editor .cancel").click()
+    held[0].continue_()
+    page.unroute_all()
+    page.wait_for_function("!document.querySelector('.mask-editor .apply').disabled")
+    expect(page.locator(".start .kept")).to_be_empty()
+    reopen(page)
     drag(page, (60, 80), (120, 80))
     page.locator(".mask-editor .apply").click()
     expect(page.locator(".start .kept")).not_to_be_empty()

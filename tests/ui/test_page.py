@@ -361,11 +361,14 @@ def test_settings_survive_a_reload(visit: Visit, scripted: QuickPageStudio) -> N
     page.locator("#knob-prompt textarea").fill("记住我")
     page.locator("#knob-seed input").fill("9007199254740993")
     set_number(page, "stages-0-steps", 7)
+    set_number(page, "stages-0-width", 1000)
+    page.locator("#knob-stages-0-cfg input[type=number]").fill("")
     page.wait_for_function("localStorage.getItem('zimage-studio-settings') !== null")
     arrive(page)
     expect(page.locator("#knob-prompt textarea")).to_have_value("记住我")
     expect(page.locator("#knob-seed input")).to_have_value("9007199254740993")
-    expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("7")
+    for name, value in (("steps", "7"), ("width", "1000"), ("cfg", "")):
+        expect(page.locator(f"#knob-stages-0-{name} input[type=number]")).to_have_value(value)
 
 
 @pytest.mark.parametrize(

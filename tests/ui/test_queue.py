@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -144,9 +145,12 @@ def test_every_order_of_the_panel(studio: QuickPageStudio) -> None:
     assert client.post("/queue.json", json={"do": "pause"}).json()["paused"] is True
 
 
-@pytest.mark.parametrize("order", [None, [], "pause", {}, {"do": "fly"}, {"do": ["up"]}, {"do": "cancel", "id": "x"}])
+@pytest.mark.parametrize(
+    "order",
+    [None, [], "pause", {}, {"do": "fly"}, {"do": ["up"]}, {"do": "cancel", "id": "x"}, {"do": "up", "id": "\ud800"}],
+)
 def test_what_is_no_order_is_told(studio: QuickPageStudio, order: object) -> None:
-    answer = _client(studio).post("/queue.json", json=order, headers={"accept-language": "en"})
+    answer = _client(studio).post("/queue.json", content=json.dumps(order), headers={"accept-language": "en"})
     assert answer.status_code == 422
     assert answer.json()["error"].startswith(("do: must be one of pause", "id: is no job of yours"))
 

@@ -135,7 +135,11 @@ def test_all_stages_follow_the_pictures_size_and_come_back_exactly() -> None:
 
 @pytest.mark.parametrize(
     ("size", "words"),
-    [("670x864", "size: 670x864: 670 is not a multiple of 16; use 656 or 672"), (None, "size: None: write")],
+    [
+        ("670x864", "size: 670x864: 670 is not a multiple of 16; use 656 or 672"),
+        ("5000x864", "size: 5000x864: comes to a side of 5000; allowed are 64 to 2048 pixels"),
+        (None, "size: None: write"),
+    ],
 )
 def test_what_is_no_size_is_refused(size: object, words: str) -> None:
     with pytest.raises(RequestError, match=words):
@@ -161,7 +165,8 @@ def test_one_place_gives_the_picture_its_size(visit: Visit, scripted: QuickPageS
     expect(ratio.filter(has_text="9:7")).to_be_visible()
     width.fill("930")
     width.press("Enter")
-    expect(page.locator(".notice")).to_contain_text("930 不是 16 的倍数")
+    expect(page.locator(".notice")).to_contain_text("成片尺寸：930x624：930 不是 16 的倍数")
+    expect(page.locator("#knob-size")).to_have_class(re.compile("studio-wrong"))
     ratio.filter(has_text="9:7").click()
     expect(width).to_have_value("864")
     page.locator(".picture-size .swap").click()
@@ -170,6 +175,13 @@ def test_one_place_gives_the_picture_its_size(visit: Visit, scripted: QuickPageS
     expect_state(page, "done")
     made = scripted.today()[0].record.request
     assert made.stages == REFERENCE_STAGES
+    # A size that is made by hand after a refusal counts for the next one.
+    width.fill("5000")
+    width.press("Enter")
+    expect(page.locator(".notice")).to_contain_text("允许 64 到 2048 像素")
+    set_number(page, "stages-0-width", 352)
+    ratio.filter(has_text="2:3").click()
+    expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("224")
 
 
 def test_a_picture_is_made_larger_from_the_canvas_and_from_the_history(visit: Visit, scripted: QuickPageStudio) -> None:

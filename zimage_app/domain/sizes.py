@@ -115,6 +115,14 @@ def _on_grid(side: float) -> int:
 
 
 def _check_side(text: str, side: int) -> None:
+    if not LEAST_SIDE <= side <= MAX_SIDE:
+        raise RequestError(
+            "size",
+            Text(
+                f"{text}: comes to a side of {side}; allowed are {LEAST_SIDE} to {MAX_SIDE} pixels",
+                f"{text}：边长为 {side}；允许 {LEAST_SIDE} 到 {MAX_SIDE} 像素",
+            ),
+        )
     if side % GRID:
         below = side // GRID * GRID
         raise RequestError(
@@ -122,13 +130,5 @@ def _check_side(text: str, side: int) -> None:
             Text(
                 f"{text}: {side} is not a multiple of {GRID}; use {below} or {below + GRID}",
                 f"{text}：{side} 不是 {GRID} 的倍数；可用 {below} 或 {below + GRID}",
-            ),
-        )
-    if not LEAST_SIDE <= side <= MAX_SIDE:
-        raise RequestError(
-            "size",
-            Text(
-                f"{text}: comes to a side of {side}; allowed are {LEAST_SIDE} to {MAX_SIDE} pixels",
-                f"{text}：边长为 {side}；允许 {LEAST_SIDE} 到 {MAX_SIDE} 像素",
             ),
         )

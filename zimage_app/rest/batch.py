@@ -11,7 +11,7 @@ from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.settings.stage import Seed
 from zimage_app.rest.caller import Calling
-from zimage_app.rest.contract import MAX_GROUP, MAX_NAME
+from zimage_app.rest.contract import MAX_GROUP, MAX_NAME, with_random_seed
 from zimage_app.rest.orders import GroupAnswer, group_requester, queue_group
 from zimage_app.rest.schema import CHECKS
 from zimage_app.service.group_orders import Entries, plan_batch
@@ -34,7 +34,8 @@ class BatchBody(BaseModel):
     tweets: Annotated[_Entries | None, Field(description="Posts of the persona, each with image_prompt.")] = None
     settings: Annotated[dict[str, Any], Field(description="Of a request; what an entry says counts for more.")] = {}
     seed: Annotated[
-        Seed | None, Field(description="Where counting begins; left out: that of settings, else drawn.")
+        Literal[-1] | Seed | None,
+        Field(description="Where counting begins; -1: drawn; left out: that of settings, else drawn."),
     ] = None
     seed_mode: Literal["count", "fixed", "random"] = "count"
     model: Annotated[str | None, Field(min_length=1, max_length=MAX_NAME)] = None
@@ -65,7 +66,9 @@ def batch(body: BatchBody, caller: Calling, request: Request, response: Response
     requester = group_requester(caller, body.model, body.dry_run, (request, response))
     try:
         with CHECKS:
-            entries = Entries("", batch_of(_entries(body)), body.settings, _seed(body), body.seed_mode)
+            entries = Entries(
+                "", batch_of(_entries(body)), with_random_seed(body.settings), _seed(body), body.seed_mode
+            )
             many = plan_batch(caller.studio, entries, requester)
     except BatchError as error:
         raise error.at("items") from error
@@ -88,13 +91,15 @@ def _task(item: BatchItem, job: str | None) -> BatchTask:
 
 def _seed(body: BatchBody) -> int:
     """The body's own seed, else the one in its settings, whose check follows, else a drawn one."""
-    if body.seed is not None:
-        return body.seed
-    given = body.settings.get("seed")
-    return given if isinstance(given, int) else draw_seed()
+    given = body.settings.get("seed") if body.seed is None else body.seed
+    return given if isinstance(given, int) and given != -1 else draw_seed()
 
 
 def _entries(body: BatchBody) -> object:
     if body.items is not None:
-        return body.items
-    return {"persona": body.persona, "tweets": body.tweets}
+        return _seeded(body.items)
+    return {"persona": body.persona and with_random_seed(body.persona), "tweets": _seeded(body.tweets)}
+
+
+def _seeded(entries: list[str | dict[str, Any]] | None) -> list[str | dict[str, Any]] | None:
+    return entries and [with_random_seed(entry) if isinstance(entry, dict) else entry for entry in entries]

@@ -79,10 +79,8 @@ def asked_request(
     Raises:
         RequestError: a field is out of bounds or excludes another one; names the first.
     """
-    data = dict(settings)
+    data = with_random_seed(settings)
     small = asked.use_gpu is False and asked.width is asked.height is data.get("stages") is None
-    if "seed" in data and data["seed"] in (None, -1):
-        data["seed"] = "random"
     if asked.num_inference_steps is not None:
         if data.get("stages") is not None:
             raise RequestError(
@@ -102,6 +100,11 @@ def asked_request(
     last = final_stage(stages)
     request = request.model_copy(update={"stages": sized(stages, width or last.width, height or last.height)})
     return request, (_SMALL,) if small else ()
+
+
+def with_random_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A request's settings with ``random`` in place of the seeds that mean it in REST, -1 and null."""
+    return {**settings, "seed": "random"} if settings.get("seed", 0) in (None, -1) else dict(settings)
 
 
 _SMALL = Text(

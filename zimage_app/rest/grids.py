@@ -12,7 +12,7 @@ from zimage_app.domain.request import MAX_PROMPT, GenerationRequest
 from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.text import Text
 from zimage_app.rest.caller import Calling
-from zimage_app.rest.contract import MAX_NAME
+from zimage_app.rest.contract import MAX_NAME, with_random_seed
 from zimage_app.rest.orders import GroupAnswer, Queued, group_requester, queue_group
 from zimage_app.rest.schema import CHECKS
 from zimage_app.service.group_orders import Many, plan_grid
@@ -96,7 +96,9 @@ def grid(body: GridBody, caller: Calling, request: Request, response: Response) 
     """Queue a picture for each cell, all of them or none. The sheets are laid out when the last one ends."""
     requester = group_requester(caller, body.model, body.dry_run, (request, response))
     with CHECKS:
-        many = plan_grid(caller.studio, body.settings | {"prompt": body.prompt}, _axes(body), requester)
+        many = plan_grid(
+            caller.studio, with_random_seed(body.settings) | {"prompt": body.prompt}, _axes(body), requester
+        )
     return _answer(many, queue_group(caller, many, requester, body.dry_run))
 
 

@@ -224,6 +224,8 @@ class JobStore:
         """
         if (job := self._jobs.get(job_id)) is not None:
             return job
+        if not job_id.isascii():  # no id of ours, and SQLite can't take half characters
+            return None
         incomplete = self._database.in_memory and os.path.exists(self._database.path)
         rows = self._database.rows("SELECT * FROM jobs WHERE id = ?", (job_id,))
         if not rows and incomplete:

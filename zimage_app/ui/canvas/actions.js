@@ -31,15 +31,25 @@
     return svg;
   }
 
-  // The server's data on pictures, by id; each is requested once.
+  // The server's data on pictures, by id; each is requested once. In place of data that didn't come there is "missing",
+  // a sentence that says why, and "gone", whether the picture no longer exists.
   const MOST_KNOWN = 200;
   const known = new Map();
 
   async function askFacts(id) {
     const answer = await fetch(`pictures/${id}.json`).catch(() => null);
-    if (answer?.ok) return answer.json();
+    const found = answer?.ok && (await answer.json().catch(() => null));
+    if (found) return found;
     known.delete(id);
-    return { id, rows: [], stages: [], upscalers: [], missing: answer ? await answer.text() : "" };
+    const missing = (!answer?.ok && (await answer?.text())) || say("history_unreachable");
+    return { id, rows: [], stages: [], upscalers: [], missing, gone: answer?.status === 404 };
+  }
+
+  // The same for a menu, whose entries depend on it.
+  async function toldFacts(id) {
+    const facts = await studio.facts(id);
+    if (facts.missing) studio.tell(facts.missing);
+    return facts;
   }
 
   studio.facts = (id) => {
@@ -80,7 +90,8 @@
   // The history
 
   studio.order = async (what, ids) => {
-    const body = JSON.stringify({ do: what, ids });
+    // As one text: the server takes at most 5,000 elements.
+    const body = JSON.stringify({ do: what, ids: ids.join() });
     const headers = { "content-type": "application/json" };
     const answer = await fetch("history", { method: "POST", body, headers }).catch(() => null);
     const data = answer ? await answer.json().catch(() => null) : null;
@@ -143,7 +154,7 @@
   }
 
   async function varyMenu(item) {
-    const ran = (await studio.facts(item.id)).stages;
+    const ran = (await toldFacts(item.id)).stages;
     const keep = ran.slice(1).map((_, place) => ({
       text: say(place ? "vary_keep_more" : "vary_keep", { kept: place + 1 }),
       run: () => another(item, "keep", place + 1),
@@ -164,7 +175,7 @@
   }
 
   async function upscaleMenu(item) {
-    const names = (await studio.facts(item.id)).upscalers;
+    const names = (await toldFacts(item.id)).upscalers;
     const entry = (text, upscaler) => ({ text, run: () => act("upscale", { id: item.id, upscaler }) });
     return [entry("Lanczos", ""), ...names.map((name) => entry(name, name))];
   }
@@ -172,7 +183,7 @@
   let compareWith = ""; // id of the picture that was chosen for comparison with the next one
 
   async function compareMenu(item, { neighbour }) {
-    const sources = item.sources || studio.stageSources(await studio.facts(item.id));
+    const sources = item.sources || studio.stageSources(await toldFacts(item.id));
     const entries = sources.length > 1 ? [{ text: say("compare_stages"), run: () => compare({ sources }) }] : [];
     if (item.job) return entries;
     if (neighbour) entries.push({ text: say("compare_neighbour"), run: () => compare({ ids: [neighbour, item.id] }) });
@@ -195,7 +206,7 @@
     const entries = [{ text: say("copy_picture"), run: () => copyPicture(item) }];
     if (item.seed) entries.push({ text: say("copy_seed"), run: () => copyText(item.seed) });
     if (!item.id) return entries;
-    const { prompt, parameters } = await studio.facts(item.id);
+    const { prompt, parameters } = await toldFacts(item.id);
     if (prompt) entries.push({ text: say("copy_prompt"), run: () => copyText(prompt) });
     if (parameters) entries.push({ text: say("copy_parameters"), run: () => copyText(parameters) });
     return entries;
@@ -229,7 +240,7 @@
     return canvas.convertToBlob({ type: "image/png" });
   }
 
-  // The row. An action has either run or menu; a menu with a single entry runs it at once.
+  // The row. An action has either run or menu; a menu with a single entry runs it at once, one without any says why.
 
   const PICTURE = [
     { name: "save", menu: saveMenu },
@@ -262,7 +273,8 @@
         return;
       }
       const entries = await menu(item, options);
-      if (entries.length === 1) done(() => choose(entries[0]));
+      if (!entries.length) studio.tell(say(`act_${name}_none`));
+      else if (entries.length === 1) done(() => choose(entries[0]));
       else openMenu(button, entries, done);
     });
     button.append(makeIcon(name), make("span", "", say(`act_${name}`)));
@@ -298,7 +310,7 @@
       button.title = say(item.starred ? "history_unstar" : "act_star_title");
     };
     draw();
-    item.starred = (await studio.facts(item.id)).starred;
+    item.starred = (await studio.facts(item.id)).starred ?? item.starred;
     draw();
   }
 

@@ -12,6 +12,7 @@ const STRIP = 24; // latest pictures
 
 let job = { id: "", state: "idle", stages: [] };
 let strip = [];
+let sent = ""; // the strip that the server sent last, as JSON
 let received = 0; // time of the newest snapshot, from which the clock runs on
 let selection = null; // {picture, stage} that the user has selected; either may be missing
 let facts = null; // of the shown picture
@@ -176,6 +177,7 @@ const detailed = () => localStorage.getItem(DETAILS) === "open";
 
 function toggleDetails() {
   localStorage.setItem(DETAILS, detailed() ? "" : "open");
+  if (facts?.missing) facts = null; // opening them asks again
   draw();
   if (detailed() && innerWidth <= 860) find(".facts").scrollIntoView({ block: "nearest" });
   return detailed();
@@ -277,10 +279,13 @@ async function loadFacts(picture) {
   const found = await page.facts(picture);
   if (picture !== shownPicture() || facts === found) return;
   facts = found;
-  if (facts.missing) {
-    page.tell(facts.missing);
-    forget([picture]);
-  }
+  if (facts.gone) forget([picture]);
+  if (facts.missing) page.tell(facts.missing, ...(facts.gone ? [] : [makeButton("retry", say("try_again"), "", askAgain)]));
+  draw();
+}
+
+function askAgain() {
+  facts = null;
   draw();
 }
 
@@ -295,7 +300,7 @@ function drawFacts() {
     return;
   }
   if (find(".facts").dataset.picture === picture) return;
-  find(".facts").dataset.picture = picture;
+  find(".facts").dataset.picture = facts.missing ? "" : picture;
   find(".facts h2").textContent = facts.missing || say("facts");
   find(".facts dl").replaceChildren(...facts.rows.flatMap((row) => [make("dt", "", row.title), make("dd", "", row.text)]));
 }
@@ -431,7 +436,10 @@ function take() {
   const first = !received;
   job = value.job;
   if (first && job.lost) job = { id: "", state: "idle", stages: [] };
-  strip = value.strip || strip;
+  // Each snapshot repeats the strip as it was when the run began; it must not bring back what was deleted since.
+  const sending = JSON.stringify(value.strip);
+  if (sending !== sent) strip = value.strip;
+  sent = sending;
   received = performance.now();
   page.forgetTyped();
   lost = false;

@@ -47,7 +47,7 @@ def picture_routes(studio: Studio, default_language: LanguageChoice) -> list[Bas
         Route("/pictures/{picture_id}.jpg", reader.thumbnail),
         Route("/pictures/{picture_id}.json", reader.facts),
         Route("/pictures/{picture_id}/saved.{kind}", reader.saved_as),
-        Route("/runs/{job_id}/stage{number:int}.jpg", reader.stage),
+        Route("/runs/{job_id}/stage{number}.jpg", reader.stage),
         Route("/examples/{name}.jpg", reader.example),
         Route("/health", _health),
     ]
@@ -94,13 +94,14 @@ class _Reader:
         return await self._file(request, work, f"{saved.record.id}.{kind}")
 
     async def stage(self, request: Request) -> Response:
-        number, job_id = request.path_params["number"], request.path_params["job_id"]
+        asked, job_id = request.path_params["number"], request.path_params["job_id"]
         run = self._studio.run_of(job_id, owner_of(request))
         stages = run[0].stages if run else ()
-        done = [stage for stage in stages if stage.number == number - 1 and stage.seconds is not None]
+        done = [stage for stage in stages if str(stage.number + 1) == asked and stage.seconds is not None]
         if run is None or not done or done[0].preview is None:
             return self._missing(request)
         view, plan = run
+        number = done[0].number + 1
         preview, size = done[0].preview, (done[0].width, done[0].height)
         ran = [stage.number for stage in stages if stage.number < number]
         # Stages after it are disabled, so that the embedded settings make this same picture.

@@ -47,7 +47,7 @@ function toggleDetails() {
 async function drawFacts(id) {
   const facts = await page.facts(id);
   if (!root.open || id !== item()?.id) return;
-  find(".spoken").textContent = facts.missing || "";
+  if (facts.missing) page.tell(facts.missing);
   find("dl").replaceChildren(...facts.rows.flatMap((row) => [make("dt", "", row.title), make("dd", "", row.text)]));
   const kept = page.stageSources(facts).filter((stage) => !stage.last);
   find(".kept").hidden = !kept.length;
@@ -63,10 +63,10 @@ async function drawFacts(id) {
 async function move(step) {
   let index = list.index + step;
   if (index < 0 || index >= list.items.length) {
-    const items = await list.turn?.(step);
-    if (!items?.length) return;
-    list.items = items;
-    index = step > 0 ? 0 : items.length - 1;
+    const found = await list.turn?.(item().id, step);
+    if (!found?.items.length) return;
+    list.items = [...found.items];
+    index = found.index;
   }
   list.index = index;
   draw();

@@ -52,6 +52,8 @@ def stage_fields() -> Iterator[tuple[str, type[BaseModel], str]]:
 
 COUNT = "count"
 """Page name of the number of pictures per click on Generate, which is not part of a request."""
+SIZE = "size"
+"""Page name of the finished picture's size, which sets the sizes of all stages."""
 
 
 def knob_path(path: str) -> str:
@@ -64,11 +66,11 @@ def knob_path(path: str) -> str:
     number, _, name = rest.partition(".")
     if first == "stages" and name in stage_knobs:
         return f"stages.{number}.{name}"
-    return first if first in (*REQUEST_FIELDS, COUNT) else ""
+    return first if first in (*REQUEST_FIELDS, COUNT, SIZE) else ""
 
 
 def field_title(path: str) -> Text:
-    """Return the title of the control at a path from ``knob_path``."""
+    """Return the title of the control of a request's field, at a path from ``knob_path``."""
     names = path.split(".")
     owner = STAGE_GROUPS[names[2]] if len(names) == 4 else Stage if len(names) == 3 else GenerationRequest
     return knob_of(owner, names[-1]).title

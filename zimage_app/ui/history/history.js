@@ -64,6 +64,7 @@ document.addEventListener("studio:pictures", async (event) => {
   const { what, ids } = event.detail;
   if (what === "delete") undoable = ids;
   if (what === "delete" || what === "undo") for (const id of ids) selected.delete(id);
+  if (what === "star" || what === "unstar") for (const id of ids) if (selected.has(id)) selected.get(id).starred = what === "star";
   if (what === "undo") undoable = [];
   if (what === "undo") current = ids[0] || current;
   showMessage("");
@@ -110,16 +111,25 @@ function compare(ids) {
 }
 
 function open(id) {
-  const show = { items, index: items.findIndex((item) => item.id === id), turn, toldOf: moveTo };
+  const show = { items, index: items.findIndex((item) => item.id === id), turn: turnFrom, toldOf: moveTo };
   document.dispatchEvent(new CustomEvent("studio:open", { detail: show }));
 }
 
-// Goes to the previous or next page, for the viewer; null where there is none.
+// Goes to the previous or next page; null where there is none.
 async function turn(pagesOn) {
   if (wanted.page + pagesOn < 1 || wanted.page + pagesOn > pages) return null;
   wanted.page += pagesOn;
   await load();
   return items;
+}
+
+// For the viewer, whose list is as old as its first picture: the pictures with the index of the one before or after a
+// picture; null where there is none. What was deleted meanwhile has moved pictures from the next page to this one.
+async function turnFrom(id, pagesOn) {
+  await load();
+  const at = items.findIndex((item) => item.id === id);
+  if (at >= 0 && items[at + pagesOn]) return { items, index: at + pagesOn };
+  return (await turn(pagesOn)) && { items, index: pagesOn > 0 ? 0 : items.length - 1 };
 }
 
 function moveTo(id) {

@@ -6,6 +6,7 @@ All values are texts and numbers; the scripts (``history.js``, ``viewer.js``, ``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -37,7 +38,8 @@ def page_data(history: History, owner: str, asked: Mapping[str, str]) -> Data:
         trashed=trashed,
     )
     number = asked.get("page", "1")
-    found = history.page(owner, search, int(number) if number.isascii() and number.isdigit() else 1, PAGE_SIZE)
+    page = int(number) if re.fullmatch(r"[0-9]{1,9}", number) else 1
+    found = history.page(owner, search, page, PAGE_SIZE)
     return {
         "items": [item_data(item) for item in found.items],
         "total": found.total,

@@ -37,7 +37,7 @@ def history_routes(studio: Studio, default_language: LanguageChoice) -> list[Bas
         Route("/history/zip", reader.zip, methods=["POST"]),
         Route("/history/sides", reader.comparison),
         Route("/history/trash/{picture_id}.jpg", reader.trashed),
-        Route("/history/{picture_id}/stage{number:int}.png", reader.stage),
+        Route("/history/{picture_id}/stage{number}.png", reader.stage),
     ]
 
 
@@ -80,8 +80,8 @@ class _Reader:
         headers = _NOW | {"content-disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(pieces, media_type="application/zip", headers=headers)
 
-    def _stage(self, picture: SavedPicture, number: int) -> Path | None:
-        return next((path for each, path in self._history.stages(picture) if each == number), None)
+    def _stage(self, picture: SavedPicture, number: str) -> Path | None:
+        return next((path for each, path in self._history.stages(picture) if str(each) == number), None)
 
     def _found(self, picture_id: str, request: Request, *, trashed: bool = False) -> SavedPicture | None:
         try:

@@ -7,6 +7,7 @@ const { most, strongest, step } = props.limits;
 
 let library = new Map(); // name -> the server's data
 let lastResponse = ""; // the response that it was parsed from
+let asked = 0; // number of the last request for the library
 let model = "";
 let every = []; // numbers, from 1, of all stages
 let stages = []; // numbers of the enabled stages
@@ -314,11 +315,14 @@ function learn(entry) {
 // Library
 
 async function fetchLibrary(refresh) {
+  asked += 1;
+  const turn = asked;
   const query = new URLSearchParams(model ? { model } : {});
   if (refresh) query.set("refresh", "");
   const answer = await fetch(`loras.json?${query}`).catch(() => null);
-  if (!answer || !answer.ok) return false;
-  const text = await answer.text();
+  const text = answer?.ok && (await answer.text());
+  if (turn !== asked) return true; // a newer request, as for another model, counts
+  if (!text) return false;
   if (text === lastResponse) return true; // a redraw would take the focus from a field
   lastResponse = text;
   library = new Map(JSON.parse(text).map((entry) => [entry.name, entry]));

@@ -123,12 +123,15 @@ const gridOrder = (what) => ({
 });
 
 const grid = { seed: "", turn: 0 };
+let batchTurn = 0;
 let planning = 0;
 
+// A drawn seed is that of one plan: after a change or a start it is drawn anew.
 function planLater() {
   clearTimeout(planning);
   grid.seed = "";
-  part(".grid .begin").disabled = true;
+  if (file) file.seed = "";
+  part(".grid .begin").disabled = part(".batch .begin").disabled = true;
   if (shown) planning = setTimeout(plan, debounceMs);
 }
 
@@ -159,6 +162,7 @@ async function begin(box, order, button) {
   if (answer.error) return tell(box, answer);
   document.dispatchEvent(new CustomEvent("studio:queue"));
   draw(answer);
+  planLater();
   part(".groups").scrollIntoView({ block: "nearest" });
 }
 
@@ -182,12 +186,14 @@ async function take(given) {
 const batchOrder = (what) => ({ do: what, settings, ...file });
 
 async function planBatch() {
-  const mine = file;
+  batchTurn += 1;
+  const [mine, turn] = [file, batchTurn];
   const answer = await ask(batchOrder("plan_batch"));
-  if (mine !== file) return;
+  if (mine !== file || turn !== batchTurn) return;
   file.seed = answer.seed || "";
   tell(part(".batch"), answer);
   drawRows(answer.rows || []);
+  part(".batch .begin").disabled = Boolean(answer.error);
 }
 
 function drawRows(rows) {

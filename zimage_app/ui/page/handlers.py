@@ -23,7 +23,7 @@ from zimage_app.domain.errors import LoraError, RequestError, StudioError
 from zimage_app.domain.many import counted
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import parse_as
-from zimage_app.domain.settings.stage import parse_stage
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Language, Text
 from zimage_app.domain.upscaling import Upscaling, resized_by
@@ -31,7 +31,7 @@ from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixels
 from zimage_app.service.pictures.views import SavedPicture
-from zimage_app.service.rules.permissions import for_strangers
+from zimage_app.service.rules.permissions import for_strangers, may_see
 from zimage_app.service.studio import Studio, new_group
 from zimage_app.ui.canvas.canvas import Data, idle_data, job_data, lost_data
 from zimage_app.ui.canvas.examples import EXAMPLES
@@ -40,13 +40,13 @@ from zimage_app.ui.fields.controls import element_id
 from zimage_app.ui.fields.stage_edits import edited, resized, with_proportions
 from zimage_app.ui.fields.values import (
     COUNT,
+    SIZE,
     Values,
     field_title,
     knob_path,
     page_stages,
     request_data,
     request_values,
-    stage_data,
     stage_values,
     stages_values,
     start_value,
@@ -66,6 +66,8 @@ _WATCH_INTERVAL = 0.5
 """Maximum seconds between two updates to a tab; Gradio notices that a tab is closed when it sends an update."""
 _STRIP_LENGTH = 24
 NO_NOTICE: Data = {"text": ""}
+_TITLES = {COUNT: "count", SIZE: "size_final"}
+"""Keys of the titles of controls that are no request's field."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class PageComponents:
 
     fields: dict[str, Component]
     """Every setting and ``model``, by page name, in the order in which handlers get their values."""
+    size: Component
+    """Holds how it last resized the stages: the sizes in ``base``, from which it computed those in ``sizes``."""
     canvas: Component
     notice: Component
     examples: Component
@@ -298,7 +302,12 @@ class Handlers:
 
         def settings() -> Updates:
             size, base = (getattr(event, name, None) for name in ("size", "base"))
-            return self._field_updates(resized(self._values(inputs), size, base)) | {self._components.notice: NO_NOTICE}
+            values = resized(self._values(inputs), size, base)
+            sizes = [[stage["width"], stage["height"]] for stage in values["stages"]]
+            return self._field_updates(values) | {
+                self._components.size: {"base": base, "sizes": sizes},
+                self._components.notice: NO_NOTICE,
+            }
 
         return self._guarded(settings, request)
 
@@ -352,9 +361,9 @@ class Handlers:
 
         return self._guarded(seed, request)
 
-    def reuse(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Fill in the settings of a saved picture or of a stopped run."""
-        return self._guarded(lambda: self._reuse(request, event), request)
+    def reuse(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
+        """Fill in the settings of a saved picture or of a stopped run; keep the model ``present`` if theirs is gone."""
+        return self._guarded(lambda: self._reuse(request, event, present), request)
 
     def import_settings(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
         """Fill in a file's settings, and its model where that is available; otherwise keep the present model."""
@@ -362,8 +371,7 @@ class Handlers:
         def settings() -> Updates:
             language = self._language(request)
             given, model = getattr(event, "settings", None), getattr(event, "model", "")
-            names = {card.name for card in self._studio.cards()}
-            card = self._studio.card(model if model in names else present)
+            card = self._card(model, present)
             values = imported_values(given, card)
             updates = self._field_updates(values) | self._card_updates(card, language)
             return updates | {self._components.notice: _notice("info", say("drop_filled", language))}
@@ -381,9 +389,7 @@ class Handlers:
                 if isinstance(given, dict)
                 else {}
             )
-            names = {card.name for card in self._studio.cards()}
-            name = str(values.pop("model", ""))
-            card = self._studio.card(name if name in names else self._studio.default_model)
+            card = self._card(str(values.pop("model", "")), self._studio.default_model)
             updates = self._field_updates(values) | self._card_updates(card, language)
             return updates | {self._components.notice: _notice("info", say("undone", language))}
 
@@ -402,10 +408,18 @@ class Handlers:
         owner = owner_of(_visitor(request))
         return (self._studio.current(owner) if owner else None) or ""
 
+    def _may_follow(self, job_id: str, request: gr.Request) -> bool:
+        """Whether this visitor may see the job; true for one that isn't known."""
+        view = self._studio.view(job_id)
+        return view is None or may_see(view.owner, owner_of(_visitor(request)), shared=self._studio.shared)
+
     async def _watch(self, job_id: str, request: gr.Request) -> AsyncIterator[Updates]:
         """Show a job until it is over, or until another job of this browser runs while this one waits."""
         language = self._language(request)
         strip = await run_in_threadpool(self._strip, request)
+        if not await run_in_threadpool(self._may_follow, job_id, request):
+            yield {self._components.canvas: {"job": lost_data(language), "strip": strip}}
+            return
         yield {
             self._components.job: job_id,
             self._components.stop: gr.update(interactive=True, value=self._words("stop")),
@@ -433,23 +447,24 @@ class Handlers:
     def _restore(self, saved: Mapping[str, Any], language: Language) -> Updates:
         name = str(saved.get("model", ""))
         default = self._studio.default_model
-        notice = NO_NOTICE
-        if name not in {card.name for card in self._studio.cards()}:
-            notice = _notice("info", say("model_gone", language, model=name, default=default))
-            name = default
-        card = self._studio.card(name)
+        sentences = []
+        card = self._card(name, default)
+        if card.name != name:
+            sentences.append(say("model_gone", language, model=name, default=default))
         recommended = stages_values(card.stages)
         values = recommended | {key: saved[key] for key in self._components.fields if key in saved and key != "model"}
         try:
-            # Settings saved by an older version lack newer fields; these get their defaults.
-            stages = page_stages(values)
-            values["stages"] = [stage_values(parse_stage(stage_data(stage))) | stage for stage in stages]
-            parse_request({"prompt": "-", "loras": values.get("loras", [])})
+            # Half-typed values stay as they are: Generate names them. Settings saved by an older version lack newer
+            # fields; these get their defaults.
+            values["stages"] = [stage_values(Stage()) | stage for stage in page_stages(values)]
         except RequestError as error:
-            values |= recommended | {"loras": []}
-            notice = _notice("info", say("settings_reset", language, reason=error.to(language)))
+            values |= recommended
+            sentences.append(say("stages_reset", language, reason=error.to(language)))
+        values["loras"], wrong = _sound_loras(values.get("loras") or [])
+        if wrong is not None:
+            sentences.append(say("loras_left_out", language, reason=wrong.to(language)))
         updates = self._field_updates(values) | self._card_updates(card, language)
-        return updates | {self._components.notice: notice}
+        return updates | {self._components.notice: _notice("info", " ".join(sentences)) if sentences else NO_NOTICE}
 
     def _source(self, request: gr.Request, event: gr.EventData) -> tuple[GenerationRequest, str] | None:
         """Return request and model of the picture or run that an event names; None where it no longer exists."""
@@ -460,16 +475,18 @@ class Handlers:
         run = self._studio.run_of(str(job_id), owner)
         return None if run is None else (run[1].request, run[0].model)
 
-    def _reuse(self, request: gr.Request, event: gr.EventData) -> Updates:
+    def _reuse(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
         language = self._language(request)
         source = self._source(request, event)
         if source is None:
             return {self._components.notice: _notice("error", say("picture_gone", language))}
         settled, model = source
-        card = self._studio.card(model)
+        card = self._card(model, present)
         values: Values = request_values(settled, card)
         updates = self._field_updates(values) | self._card_updates(card, language)
         sentences = [say("reused", language), *self._other_files(settled, language)]
+        if card.name != model:
+            sentences.insert(1, say("model_gone", language, model=model, default=card.name))
         return updates | {self._components.notice: _notice("info", " ".join(sentences))}
 
     def _other_files(self, request: GenerationRequest, language: Language) -> Iterator[str]:
@@ -503,6 +520,10 @@ class Handlers:
             self._components.examples: list(card.examples),
             self._components.notice: NO_NOTICE,
         }
+
+    def _card(self, name: object, otherwise: str) -> ModelCard:
+        """Return the card of a usable model, or that of the model ``otherwise`` where it isn't usable here."""
+        return next((card for card in self._studio.cards() if card.name == name), None) or self._studio.card(otherwise)
 
     def _choices(self, language: Language) -> list[tuple[Any, str]]:
         return [(self._word(card, "title", language), card.name) for card in self._studio.cards()]
@@ -550,12 +571,25 @@ class Handlers:
         sentence = (for_strangers(error.text) if self._studio.shared else error.text).to(language)
         name = knob_path(error.field) if isinstance(error, RequestError) else ""
         if isinstance(error, RequestError) and name:
-            title = say(COUNT, language) if name == COUNT else field_title(name).to(language)
+            title = say(_TITLES[name], language) if name in _TITLES else field_title(name).to(language)
             sentence = title + sentence.removeprefix(error.field)
         return {self._components.notice: _notice("error", sentence) | {"field": element_id(name) if name else ""}}
 
     def _internal(self, language: Language) -> Updates:
         return {self._components.notice: _notice("error", say("internal", language))}
+
+
+def _sound_loras(given: object) -> tuple[list[Any], RequestError | None]:
+    """Return the entries of a remembered LoRA list that are valid, and the error of the first that isn't."""
+    kept: list[Any] = []
+    wrong: RequestError | None = None
+    for use in given if isinstance(given, list) else [given]:
+        try:
+            parse_request({"prompt": "-", "loras": [*kept, use]})
+            kept.append(use)
+        except RequestError as error:
+            wrong = wrong or error
+    return kept, wrong
 
 
 def _same_pixels(before: SavedPicture, after: SavedPicture) -> Text:

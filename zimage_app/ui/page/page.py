@@ -18,7 +18,7 @@ from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.studio import Studio
 from zimage_app.ui.asset import asset
 from zimage_app.ui.fields.controls import bounds, element_id, stage_form
-from zimage_app.ui.fields.values import COUNT, stages_values
+from zimage_app.ui.fields.values import COUNT, SIZE, stages_values
 from zimage_app.ui.loras.lora_picker import limits, note_function
 from zimage_app.ui.models.model_panel import panel_function
 from zimage_app.ui.negatives.negative_picker import library_function
@@ -184,6 +184,7 @@ class _Controls:
         """Return the components that handlers use."""
         return PageComponents(
             fields=self.fields,
+            size=self.size,
             canvas=canvas,
             notice=self.notice,
             examples=self.examples,
@@ -216,7 +217,8 @@ class _Controls:
 
     def _size(self) -> None:
         low, high, step = bounds(Stage, "width")
-        self.size = _custom_component("size", bounds={"low": low, "high": high, "step": step})
+        limits = {"low": low, "high": high, "step": step}
+        self.size = _custom_component("size", {}, elem_id=element_id(SIZE), bounds=limits)
         _notes("size")
 
     def _seed(self) -> None:
@@ -281,7 +283,8 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
     _event(controls.presets, "apply")(handlers.apply_preset, fields, filled, preprocess=False, **plain)
     _event(controls.presets, "reset")(handlers.reset, fields, filled, preprocess=False, **plain)
     _event(components.fields["stages"], "edit")(handlers.edit_stages, fields, filled, preprocess=False, **plain)
-    _event(controls.size, "resize")(handlers.resize_stages, fields, filled, preprocess=False, **plain)
+    resizes = [*filled, components.size]
+    _event(controls.size, "resize")(handlers.resize_stages, fields, resizes, preprocess=False, **plain)
     _event(components.fields["start"], "shape")(handlers.shape_stages, fields, filled, preprocess=False, **plain)
     _event(controls.drop, "fill")(handlers.import_settings, model, filled, **plain)
     for source in (controls.drop, controls.notice):
@@ -295,7 +298,7 @@ def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Hand
     filled = [*fields, components.examples, components.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
     queued = [components.submitted_job, components.notice]
-    _event(pictures, "reuse")(handlers.reuse, None, filled, **plain)
+    _event(pictures, "reuse")(handlers.reuse, components.fields["model"], filled, preprocess=False, **plain)
     _event(pictures, "start")(handlers.start_from, None, [components.fields["start"], components.notice], **plain)
     _queues(_event(pictures, "upscale"), handlers.upscale, [], queued)
     _queues(_event(pictures, "another"), handlers.another, [], queued)

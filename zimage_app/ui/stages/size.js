@@ -1,4 +1,5 @@
-// The final picture's size. The server computes the sizes of all stages in proportion (stage_edits.py).
+// The final picture's size. The server computes the sizes of all stages in proportion (stage_edits.py); props.value has
+// those that it computed last, and the base that it computed them from.
 const page = window.studio;
 const { make, makeButton, say } = page;
 const root = element.querySelector(".picture-size");
@@ -8,15 +9,13 @@ const { low, high, step } = props.bounds;
 
 let sizes = []; // of all stages: [width, height]
 let final = -1; // index of the last enabled stage
-let base = null; // the sizes before the first change made here, so that changing back restores them exactly
-let pending = ""; // the requested size, until the new sizes arrive
 
 const isTurned = () => sizes[final] && sizes[final][0] > sizes[final][1];
 
+// As long as the sizes are those computed last, their base is kept, so that changing back restores it exactly.
 function ask(size) {
-  base ??= sizes;
-  pending = size;
-  trigger("resize", { size, base });
+  const same = JSON.stringify(props.value.sizes) === JSON.stringify(sizes);
+  trigger("resize", { size, base: same ? props.value.base : sizes });
 }
 
 function draw() {
@@ -65,8 +64,7 @@ find(".swap").setAttribute("aria-label", say("size_swap"));
 // Stages with other proportions stretch the picture on the way to the last stage; the server reports them.
 find(".one-shape").textContent = say("size_one_shape");
 find(".one-shape").onclick = () => {
-  base = null;
-  ask(sizes[final].join("x"));
+  trigger("resize", { size: sizes[final].join("x"), base: sizes });
 };
 document.addEventListener("studio:notes", (event) => (find(".one-shape").hidden = !event.detail.size));
 root.setAttribute("aria-label", say("size_final"));
@@ -74,12 +72,7 @@ root.title = say("size_help");
 
 document.addEventListener("studio:settings", (event) => {
   const stages = event.detail.stages || [];
-  const next = stages.map(({ width, height }) => [width, height]);
-  if (JSON.stringify(next) !== JSON.stringify(sizes)) {
-    if (!pending) base = null;
-    pending = "";
-  }
-  sizes = next;
+  sizes = stages.map(({ width, height }) => [width, height]);
   final = stages.findLastIndex(({ enabled }) => enabled !== false);
   const focused = document.activeElement?.closest(".picture-size .ratios") ? document.activeElement.textContent : "";
   draw();

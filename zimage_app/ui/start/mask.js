@@ -25,6 +25,7 @@ let view = { x: 0, y: 0, zoom: 1 };
 let cursor = { x: 0, y: 0 }; // in pixels of the mask
 let past = [];
 let future = [];
+let warned = false; // that Escape would lose what was painted
 
 // The canvas
 
@@ -48,6 +49,7 @@ function putAlpha(alpha) {
 function remember() {
   past = [...past.slice(1 - mostUndone), alphaOf()];
   future = [];
+  warned = false;
 }
 
 function restore(from, to) {
@@ -306,6 +308,12 @@ find(".shape").onclick = () => {
 };
 find(".cancel").onclick = () => root.close();
 find(".apply").onclick = apply;
+root.oncancel = (event) => {
+  if (!past.length || warned) return;
+  event.preventDefault();
+  warned = true;
+  find(".state").textContent = say("mask_escape");
+};
 
 // Opening and using
 
@@ -327,6 +335,7 @@ async function open(detail) {
   opener = detail;
   const { start } = detail;
   [past, future] = [[], []];
+  warned = false;
   find(".problem").textContent = "";
   image.src = `inputs/${start.picture}`;
   try {
@@ -368,18 +377,14 @@ function asPicture() {
   return new Promise((done) => copy.toBlob(done, "image/png"));
 }
 
-async function handIn() {
-  try {
-    const reply = await fetch("inputs?name=mask.png", { method: "POST", body: await asPicture() });
-    return await reply.json();
-  } catch {
-    return { error: say("start_unreachable") };
-  }
-}
-
 async function apply() {
+  const mine = opener;
   const isPainted = alphaOf().some((value) => value > 0);
-  const answer = isPainted ? await handIn() : { picture: null };
+  find(".apply").disabled = true;
+  const answer = isPainted ? await page.handIn(await asPicture(), "mask.png") : { picture: null };
+  find(".apply").disabled = false;
+  // Drop the answer if the editor was left meanwhile.
+  if (!root.open || mine !== opener) return;
   find(".problem").textContent = answer.error || "";
   if (answer.error) return;
   const keeps = isPainted || extend.some((side) => side);

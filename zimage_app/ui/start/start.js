@@ -58,14 +58,15 @@ function showError(text) {
   if (text) root.scrollIntoView({ block: "nearest" });
 }
 
-async function handIn(file) {
+// Stores a picture on the server, also for the mask editor; the answer has its hash as "picture", or an "error".
+page.handIn = async (file, name = file.name) => {
   try {
-    const reply = await fetch(`inputs?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    const reply = await fetch(`inputs?name=${encodeURIComponent(name)}`, { method: "POST", body: file });
     return await reply.json();
   } catch {
     return { error: say("start_unreachable") };
   }
-}
+};
 
 async function take(file) {
   if (!file) return;
@@ -74,8 +75,8 @@ async function take(file) {
   const turn = newest;
   showError("");
   part(".taking").textContent = say("start_reading", { name: file.name });
-  const answer = await handIn(file);
-  const masked = pending?.mask && !answer.error ? await handIn(pending.mask) : null;
+  const answer = await page.handIn(file);
+  const masked = pending?.mask && !answer.error ? await page.handIn(pending.mask) : null;
   // Drop the answer if another file was chosen meanwhile.
   if (turn !== newest) return;
   part(".taking").textContent = "";

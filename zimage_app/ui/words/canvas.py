@@ -7,6 +7,7 @@ from zimage_app.domain.text import Text
 
 CANVAS_WORDS: dict[str, Text] = {
     "latest": Text("Latest", "最近"),
+    "try_again": Text("Try again", "重试"),
     "facts_close": Text("Hide the settings", "收起参数"),
     "offer": Text("Write a prompt, or begin with one of these", "写下提示词，或从示例开始"),
     "offer_about": Text("Drawn by the demo model. One press makes it.", "示例图由演示模型绘制，点一下即可生成。"),
@@ -30,10 +31,14 @@ CANVAS_WORDS: dict[str, Text] = {
     "act_vary_title": Text("Variations, or keep the composition and redo the rest", "生成变体，或保留构图重做其余阶段"),
     "act_start": Text("Img2img", "图生图"),
     "act_start_title": Text("Start from this picture at a stage", "以这张图为起始图片，从某一阶段开始"),
+    "act_start_none": Text("All stages are off; switch one on first.", "所有阶段都已关闭，请先启用一个阶段。"),
     "act_upscale": Text("Upscale", "放大"),
     "act_upscale_title": Text("Upscale 2×", "放大 2 倍"),
     "act_compare": Text("Compare", "对比"),
     "act_compare_title": Text("Compare its stages, or with another picture", "对比各阶段，或与另一张图对比"),
+    "act_compare_none": Text(
+        "Only one stage is finished, so there is nothing to compare it with.", "只完成了一个阶段，没有可对比的图片。"
+    ),
     "act_reuse": Text("Settings", "用此参数"),
     "act_reuse_title": Text("Use these settings", "把这张图的参数填入左侧"),
     "act_copy": Text("Copy", "复制"),

@@ -120,9 +120,13 @@ WORDS: dict[str, Text] = {
         "Internal error; the app's log says more. Nothing that was saved is lost.",
         "程序内部出错，详情见运行日志；已保存的图片不受影响。",
     ),
-    "settings_reset": Text(
-        "The settings remembered by this browser don't fit any more ({reason}); the recommended ones were put in.",
-        "浏览器里记住的参数已不适用（{reason}），已改用推荐参数。",
+    "stages_reset": Text(
+        "The stages remembered by this browser can't be read ({reason}); the model's recommended ones were put in.",
+        "浏览器里记住的阶段无法读取（{reason}），已改用该模型推荐的阶段。",
+    ),
+    "loras_left_out": Text(
+        "LoRAs remembered by this browser were left out ({reason}); add them again.",
+        "浏览器里记住的部分 LoRA 未能填入（{reason}），请重新添加。",
     ),
     "model_gone": Text(
         "The model {model} is not available here; {default} is selected.", "这里没有模型 {model}，已选择 {default}。"

@@ -15,6 +15,10 @@ MASK_WORDS: dict[str, Text] = {
     "mask_title": Text("What is redrawn", "选择重绘区域"),
     "mask_apply": Text("Use it", "使用蒙版"),
     "mask_cancel": Text("Cancel", "取消"),
+    "mask_escape": Text(
+        "Press Esc again to lose what you painted; to keep it, press Use it.",
+        "再按一次 Esc 将放弃涂抹的内容；要保留请点「使用蒙版」。",
+    ),
     "mask_surface": Text(
         "Picture; paint what is to be redrawn. Arrow keys move the brush, Space paints, [ and ] change its size.",
         "图片：涂抹要重绘的部分。方向键移动画笔，空格键涂抹，[ 和 ] 调整大小。",
