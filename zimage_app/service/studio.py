@@ -506,7 +506,7 @@ class Studio:
         choice = self._config.fallback if self._config.runner.is_local else self._config.runner
         if choice is None or choice.is_local:
             return []
-        dependencies = RemoteDependencies(self.plan, self._source, self.loras, self.inputs)
+        dependencies = RemoteDependencies(self.plan, self._source, self.loras, self.inputs, self._gallery)
         return runners_elsewhere(choice, dependencies)
 
     def _all_runners(self) -> list[Runner]:

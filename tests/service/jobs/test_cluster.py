@@ -81,7 +81,7 @@ class Desk:
         self.loras, self.inputs = LoraLibrary(ROOT / "loras"), PictureInputs(outputs)
         self.gallery = Gallery(outputs)
         self.card: ModelCard = source("demo").card
-        dependencies = RemoteDependencies(self.plan, source, self.loras, self.inputs)
+        dependencies = RemoteDependencies(self.plan, source, self.loras, self.inputs, self.gallery)
         self.runners = [
             ClusterRunner(dependencies, handle, f"w{n}", retry_interval=0.05) for n, handle in enumerate(handles)
         ]

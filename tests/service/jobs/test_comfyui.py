@@ -65,7 +65,7 @@ class Desk:
         self.loras = LoraLibrary(ROOT / "loras")
         self.inputs = PictureInputs(outputs)
         self.gallery = Gallery(outputs)
-        dependencies = RemoteDependencies(self.plan, source, self.loras, self.inputs)
+        dependencies = RemoteDependencies(self.plan, source, self.loras, self.inputs, self.gallery)
         self.runners = [ComfyRunner(dependencies, address, QUICKLY) for address in addresses]
         runners = [first(self.runners[0])] if first else self.runners
         self.dispatcher = Dispatcher(outputs / ".state", self.gallery, runners, JobRules(HOME))

@@ -38,8 +38,9 @@ class ModelSlot:
         self.device = self._config.device
         """Where the next model is loaded; None: on the best device that there is."""
         self._generator: Generator | None = None
-        self._loaded_for = ""
-        """The argument ``device`` of ``model`` that the loaded model was loaded with."""
+        self._loaded_for: tuple[ModelSource, str] | None = None
+        """The arguments ``source`` and ``device`` of ``model`` that the loaded model was loaded with."""
+        self._loaded_files: _Files | None = None
 
     def loaded(self) -> LoadedModel | None:
         """Return the loaded model, or None."""
@@ -58,8 +59,10 @@ class ModelSlot:
             ModelError: a file can't be used.
             LoadingCancelled: ``cancelled()`` returned true.
         """
-        name, title = source.card.name, source.card.title
-        if self._generator is not None and (self._generator.card.name, self._loaded_for) == (name, device):
+        title, files = source.card.title, _files(source)
+        # Files that can't be read at the moment are no reason to give up a model that is in memory.
+        same = (source, device) == self._loaded_for and files in (None, self._loaded_files)
+        if self._generator is not None and same:
             return self._generator
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
         from zimage_app.models.load.loader import check_model  # these import torch and diffusers: seconds
@@ -82,7 +85,7 @@ class ModelSlot:
 
             generator = BorrowedGenerator(generator)
         self.clear()
-        self._generator, self._loaded_for = generator, device
+        self._generator, self._loaded_for, self._loaded_files = generator, (source, device), files
         return generator
 
     def clear(self) -> None:
@@ -93,6 +96,24 @@ class ModelSlot:
         from zimage_app.models.device import empty_cache
 
         empty_cache()
+
+
+_Files = tuple[tuple[str, int, int], ...]
+"""(path, bytes, time of the last change in nanoseconds) of each file of a model's parts."""
+
+
+def _files(source: ModelSource) -> _Files | None:
+    """Return the present state of a model's files; None if one of them can't be read."""
+    try:
+        paths = [
+            path
+            for place in source.places.by_name.values()
+            for path in (place.path.iterdir() if place.path.is_dir() else (place.path,))
+        ]
+        states = ((path, path.stat()) for path in sorted(paths))
+        return tuple((str(path), state.st_size, state.st_mtime_ns) for path, state in states)
+    except OSError:
+        return None
 
 
 def _words(title: Text, step: LoadProgress) -> Text:

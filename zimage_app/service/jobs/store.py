@@ -162,6 +162,7 @@ class JobStore:
 
         Returns the changed jobs. Jobs that are unknown, have ended, or have no such transition are skipped.
         """
+        self.refresh()  # jobs of another file get other numbers
         changed = [
             replace(job, state=state, **(self._consequences(job, event, state) | details))
             for job_id in job_ids
@@ -185,6 +186,7 @@ class JobStore:
 
         Returns whether it moved.
         """
+        self.refresh()
         job = self._jobs.get(job_id)
         if job is None or job.state is not JobState.WAITING:
             return False

@@ -14,16 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from zimage_app.domain.errors import GenerationError, LoadingCancelled, StudioError
-from zimage_app.domain.events import Cancelled, Failed, Finished
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Text
+from zimage_app.service.jobs.runners.run_events import report_run
 from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, RunnerStatus
 from zimage_app.service.jobs.runners.work_thread import WorkThread
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.pictures.gallery import Gallery
-from zimage_app.service.pictures.stage_pictures import keep_stages
 
 if TYPE_CHECKING:
     from zimage_app.service.generation.generator import Generator
@@ -115,13 +114,4 @@ class LocalRunner:
         dependencies.hash_loras(plan.request.loras, tell, token)
         reports.started(job.id, plan)
         with closing(generator.stream(plan, token)) as events:
-            for event in keep_stages(events, plan, dependencies.gallery):
-                match event:
-                    case Finished(picture, record):
-                        reports.finished(job.id, record, picture)
-                    case Failed(error):
-                        reports.failed(job.id, error)
-                    case Cancelled():
-                        reports.stopped(job.id)
-                    case _:
-                        reports.progressed(job.id, event, plan)
+            report_run(events, job.id, plan, dependencies.gallery, reports)

@@ -19,6 +19,7 @@ from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports, RunnerStatus
 from zimage_app.service.jobs.runners.work_thread import WorkThread
 from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.pictures.gallery import Gallery
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,20 @@ class RemoteDependencies:
     """Returns a model by its name; its files need not be on this machine. Raises ModelError."""
     loras: LoraLibrary
     inputs: PictureInputs
+    gallery: Gallery
+    """Stores the stage pictures."""
 
-    def resolved_plan(self, assignment: Assignment) -> GenerationPlan:
-        """Return a job's plan, with the full names and hashes of its LoRAs; raises StudioError."""
+    def resolved_plan(self, assignment: Assignment) -> tuple[GenerationPlan, tuple[Text, ...]]:
+        """Return a job's plan, with the full names and hashes of its LoRAs, and warnings; raises StudioError.
+
+        The warnings name LoRAs whose files are not those that the request names by their hashes.
+        """
         plan = assignment.planned(self.plan)
-        uses = [self.loras.settled(use, assignment.token)[0] if use.strength else use for use in plan.request.loras]
-        return replace(plan, request=plan.request.model_copy(update={"loras": tuple(uses)}))
+        pairs = [
+            self.loras.settled(use, assignment.token) if use.strength else (use, None) for use in plan.request.loras
+        ]
+        request = plan.request.model_copy(update={"loras": tuple(use for use, _ in pairs)})
+        return replace(plan, request=request), tuple(warning for _, warning in pairs if warning)
 
 
 class Unreachable(Exception):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from zimage_app.domain.errors import GenerationError
+from zimage_app.domain.events import Cancelled, Event, Failed, Finished, Warned
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
-from zimage_app.service.jobs.runners.cluster.worker import JobAborted, JobFinished, JobSpec, Loading, Message
+from zimage_app.service.jobs.runners.cluster.worker import JobAborted, JobFinished, JobSpec, Loading
 from zimage_app.service.jobs.runners.remote import RemoteDependencies, RemoteRunner, Unreachable
+from zimage_app.service.jobs.runners.run_events import report_run
 from zimage_app.service.jobs.runners.runner import INTERNAL, Assignment, Reports
 
 CACHE = "~/.cache/zimage-studio"
@@ -46,14 +49,13 @@ class ClusterRunner(RemoteRunner):
         """SHA-256 of the file sent last -> its shared contents."""
 
     def _run(self, assignment: Assignment, reports: Reports) -> None:
-        spec = self._job_spec(assignment)
+        spec, warnings = self._job_spec(assignment)
         for digest in self._handle.ask("missing_files", spec):
             self._handle.ask("receive_file", spec, digest, self._file(spec, digest))
         self._sent = True
         self._handle.ask("begin", spec)
-        end = self._followed(spec, assignment, reports)
-        self._where, self._model = self._handle.ask("status")
-        self._end(end, assignment, reports)
+        events = self._events(spec, warnings, assignment, reports)
+        report_run(events, spec.job, spec.plan, self._dependencies.gallery, reports)
 
     def _is_alive(self) -> bool:
         try:
@@ -65,8 +67,9 @@ class ClusterRunner(RemoteRunner):
     def _unreachable_text(self, reason: str) -> Text:
         return Text(f"The worker {self._where} is lost ({reason}).", f"工作节点 {self._where} 已失联（{reason}）。")
 
-    def _job_spec(self, assignment: Assignment) -> JobSpec:
-        plan = self._dependencies.resolved_plan(assignment)
+    def _job_spec(self, assignment: Assignment) -> tuple[JobSpec, tuple[Text, ...]]:
+        """Return the job for the worker, and warnings for the user."""
+        plan, warnings = self._dependencies.resolved_plan(assignment)
         loras = {
             f"{use.name}{self._dependencies.loras.find(use.name).path.suffix}": use.sha256 or ""
             for use in plan.request.loras
@@ -74,7 +77,7 @@ class ClusterRunner(RemoteRunner):
         }
         start = plan.request.start
         pictures = () if start is None else tuple(filter(None, (start.picture, start.mask)))
-        return JobSpec(assignment.job.id, assignment.job.model, plan, loras, pictures)
+        return JobSpec(assignment.job.id, assignment.job.model, plan, loras, pictures), warnings
 
     def _file(self, spec: JobSpec, digest: str) -> Any:
         """Return the shared contents of one of a job's files."""
@@ -87,36 +90,34 @@ class ClusterRunner(RemoteRunner):
     def _lora(self, name: str) -> bytes:
         return read_regular(self._dependencies.loras.find(name.rpartition(".")[0]).path, _MAX_LORA)
 
-    def _followed(self, spec: JobSpec, assignment: Assignment, reports: Reports) -> JobFinished | JobAborted:
+    def _events(
+        self, spec: JobSpec, warnings: tuple[Text, ...], assignment: Assignment, reports: Reports
+    ) -> Iterator[Event]:
+        """Yield the events of the run on the worker; report its beginning, and if it crashed."""
         stopped = False
         while True:
             for message in self._handle.ask("poll", spec.job):
-                if isinstance(message, JobFinished | JobAborted):
-                    return message
-                _report(message, spec, reports)
+                match message:
+                    case Loading(text):
+                        reports.loading(spec.job, text)
+                    case GenerationPlan():
+                        reports.started(spec.job, message)
+                        if warnings:
+                            yield Warned(warnings)
+                    case JobFinished(picture, record):
+                        self._where, self._model = self._handle.ask("status")
+                        surroundings = record.surroundings.model_copy(update={"runner": self.KIND})
+                        yield Finished(picture, record.model_copy(update={"surroundings": surroundings}))
+                        return
+                    case JobAborted(how, error):
+                        self._where, self._model = self._handle.ask("status")
+                        if how == "crashed":
+                            reports.crashed(spec.job)
+                        else:
+                            yield Cancelled() if how == "stopped" else Failed(error or GenerationError(INTERNAL))
+                        return
+                    case _:
+                        yield message
             if assignment.token() and not stopped:
                 self._handle.ask("stop", spec.job)
                 stopped = True
-
-    def _end(self, end: JobFinished | JobAborted, assignment: Assignment, reports: Reports) -> None:
-        job = assignment.job
-        if isinstance(end, JobFinished):
-            surroundings = end.record.surroundings.model_copy(update={"runner": self.KIND})
-            record = end.record.model_copy(update={"surroundings": surroundings})
-            reports.finished(job.id, record, end.picture)
-        elif end.how == "failed":
-            reports.failed(job.id, end.error or GenerationError(INTERNAL))
-        elif end.how == "stopped":
-            reports.stopped(job.id)
-        else:
-            reports.crashed(job.id)
-
-
-def _report(message: Message, spec: JobSpec, reports: Reports) -> None:
-    match message:
-        case Loading(text):
-            reports.loading(spec.job, text)
-        case GenerationPlan():
-            reports.started(spec.job, message)
-        case _:
-            reports.progressed(spec.job, message, spec.plan)  # type: ignore[arg-type]

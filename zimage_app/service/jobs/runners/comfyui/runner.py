@@ -59,13 +59,13 @@ class ComfyRunner(RemoteRunner):
     def _run(self, assignment: Assignment, reports: Reports) -> None:
         job = assignment.job.id
         try:
-            plan = self._dependencies.resolved_plan(assignment)
+            plan, warnings = self._dependencies.resolved_plan(assignment)
             nodes = self._prepared(assignment, plan)
             with Listener(self._server, self._timeouts) as listener:
                 prompt = self._server.submit(nodes, listener.client)
                 self._sent = True
                 reports.loading(job, _waits(self._where))
-                run = Run(plan, nodes)
+                run = Run(plan, nodes, (*warnings, *_notes(plan)))
                 outcome = self._followed(prompt, run, listener, assignment, reports)
             self._end(outcome, run, assignment, reports)
         except (StudioError, Unreachable) as error:
@@ -153,8 +153,8 @@ class ComfyRunner(RemoteRunner):
     def _report_start(self, job: str, run: Run, reports: Reports) -> None:
         run.begun = time.monotonic()
         reports.started(job, run.plan)
-        if notes := tuple(_notes(run.plan)):
-            reports.progressed(job, Warned(notes), run.plan)
+        if run.warnings:
+            reports.progressed(job, Warned(run.warnings), run.plan)
 
     # After the run.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from zimage_app.domain.events import Picture, StageDone, StageStarted, StepDone
 from zimage_app.domain.plan import GenerationPlan, StagePlan
+from zimage_app.domain.text import Text
 from zimage_app.service.exports.comfy.workflow import Nodes
 from zimage_app.service.jobs.progress import RunEvent
 from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
@@ -26,6 +27,7 @@ class Run:
 
     plan: GenerationPlan
     nodes: Nodes
+    warnings: tuple[Text, ...] = ()
     begun: float = field(default_factory=time.monotonic)
     seconds: dict[int, float] = field(default_factory=dict)
     """Stage number -> its seconds."""
