@@ -208,9 +208,27 @@ def test_two_tabs_of_one_browser_show_the_same_run(visit: Visit, scripted: Quick
     second = first.context.new_page()
     arrive(second, first.url)
     expect_state(second, "loading")
+    assert first.evaluate("window.gradio_config.connect_heartbeat") is False
+    # Of the hidden tabs only the last keeps a connection open: browsers allow six for all tabs together.
+    _show(first, False)
+    with first.expect_response(lambda answer: answer.url.endswith("/gradio_api/cancel")):
+        _show(second, False)
     second.locator("#stop").click()
-    expect_state(first, "cancelled")
     expect_state(second, "cancelled")
+    expect_state(first, "loading")
+    _show(first, True)
+    expect_state(first, "cancelled")
+
+
+def _show(page: Page, shown: bool) -> None:
+    """Let a tab's scripts believe that it is shown or hidden."""
+    page.evaluate(
+        """(hidden) => {
+          Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        not shown,
+    )
 
 
 def test_loading_is_told(visit: Visit, scripted: QuickPageStudio) -> None:

@@ -13,6 +13,7 @@ const STRIP = 24; // latest pictures
 let job = { id: "", state: "idle", stages: [] };
 let strip = [];
 let received = 0; // time of the newest snapshot, from which the clock runs on
+let followed = 0; // time of the newest snapshot, or since when this tab follows the run again
 let selection = null; // {picture, stage} that the user has selected; either may be missing
 let facts = null; // of the shown picture
 let lost = false; // no snapshot of the run has come for SILENCE milliseconds
@@ -258,7 +259,7 @@ setInterval(() => busy(job.state) && drawClock(), 500);
 const SILENCE = 5e3;
 
 async function listen() {
-  if (!busy(job.state) || document.hidden || performance.now() - received < SILENCE) return;
+  if (!busy(job.state) || document.hidden || performance.now() - followed < SILENCE) return;
   if (!lost) {
     lost = true;
     root.dataset.lost = "";
@@ -270,6 +271,7 @@ async function listen() {
   location.reload();
 }
 setInterval(listen, 1e3);
+document.addEventListener("studio:back", () => (followed = performance.now()));
 
 // Facts
 
@@ -432,7 +434,7 @@ function take() {
   job = value.job;
   if (first && job.lost) job = { id: "", state: "idle", stages: [] };
   strip = value.strip || strip;
-  received = performance.now();
+  received = followed = performance.now();
   page.forgetTyped();
   lost = false;
   delete root.dataset.lost;

@@ -39,13 +39,18 @@ _UPLOADS = (600, 3600)
 """Interval of Gradio's clean-up of temporary files, and the age at which it deletes them, in seconds."""
 _SUBMITTED_JOB = "(submitted) => [submitted || sessionStorage.getItem('studio-asked') || '']"
 """JavaScript for the id of the job that this tab submitted last, also before a reload."""
+_SHOWN_JOB = "() => [document.querySelector('.canvas').dataset.job || '']"
+"""JavaScript for the id of the job on the canvas."""
 _TAKE_TURN = "(...values) => window.studio.takeTurn(...values)"
 _END_TURN = "() => window.studio.endTurn()"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_page(studio: Studio, words: gr.I18n, default_language: LanguageChoice) -> gr.Blocks:
-    """Build the whole page for ``studio``; ``words`` must hold the texts of all its models."""
+    """Build the whole page for ``studio``; ``words`` must hold the texts of all its models.
+
+    It has no ``gr.State``: for that, each tab would keep a connection open, and browsers allow six per host.
+    """
     cards = studio.cards()
     card = studio.card(studio.default_model)
     page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS)
@@ -157,6 +162,7 @@ class _Controls:
     def _go(self) -> None:
         self.notice = _custom_component("notice", {})
         self.submitted_job = _custom_component("submitted_job", "")
+        self.repeated = _custom_component("repeated", {})
         with gr.Row(elem_id="buttons"):
             self.fields[COUNT] = gr.Number(
                 1, label=self._words("count"), precision=0, minimum=1, maximum=MAX_COUNT, step=1, scale=1,
@@ -189,8 +195,7 @@ class _Controls:
             examples=self.examples,
             stop=self.stop,
             submitted_job=self.submitted_job,
-            job=gr.State(""),
-            repeated=gr.State([]),
+            repeated=self.repeated,
         )
 
     def _text(self, field: str, **options: Any) -> None:
@@ -259,9 +264,9 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
     queued = [components.submitted_job, components.notice]
     _queues(starts, handlers.generate, [controls.rounds, *fields], queued, preprocess=False)
     # One handler per tab shows the jobs; triggers during its run start it once more after it has ended.
-    watched = [components.job, components.notice, components.canvas, components.stop]
+    watched = [components.notice, components.canvas, components.stop]
     shows = [page.load, _event(components.submitted_job, "submit")]
-    gr.on(
+    follows = gr.on(
         shows,
         handlers.follow,
         components.submitted_job,
@@ -270,7 +275,8 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
         js=_SUBMITTED_JOB,
         **_PRIVATE,
     )
-    controls.stop.click(handlers.stop, components.job, None, **plain)
+    _event(components.submitted_job, "leave")(None, None, None, cancels=[follows], **plain)
+    controls.stop.click(handlers.stop, components.submitted_job, None, js=_SHOWN_JOB, **plain)
     _event(model, "input")(handlers.choose_model, fields, filled, preprocess=False, **plain)
     _event(controls.models, "arrived")(handlers.models_arrived, None, model, **plain)
     controls.seed_random.click(lambda: "", None, components.fields["seed"], **plain)
@@ -306,13 +312,9 @@ def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Hand
         [components.fields["prompt"], *queued],
         preprocess=False,
     )
-    again = _queues(
-        _event(pictures, "again"),
-        handlers.again,
-        [],
-        [components.submitted_job, components.repeated, components.notice],
-    )
-    again.then(handlers.compare, components.repeated, [components.repeated, components.notice], **_PRIVATE)
+    repeated = [components.repeated, components.notice]
+    _queues(_event(pictures, "again"), handlers.again, [], [components.submitted_job, *repeated])
+    _event(components.repeated, "compare")(handlers.compare, None, repeated, trigger_mode="multiple", **plain)
 
 
 def _queues(
