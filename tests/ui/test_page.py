@@ -386,6 +386,19 @@ def test_settings_survive_a_reload(visit: Visit, scripted: QuickPageStudio) -> N
     expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("7")
 
 
+def test_what_is_typed_without_a_connection_is_there_after_the_reload(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    page.locator("#knob-prompt textarea").fill("之前")
+    page.route("**/gradio_api/**", lambda route: route.abort())
+    page.locator("#seed-last").click()
+    expect(page.locator(".toast-body")).to_contain_text("正在重连…")
+    page.locator("#knob-prompt textarea").fill("断线时写的")
+    with page.expect_event("load"):
+        page.unroute_all()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("断线时写的")
+
+
 @pytest.mark.parametrize(
     ("locale", "word"),
     [("zh-CN", "开始生成"), ("zh", "开始生成"), ("zh-HK", "開始生成"), ("zh-TW", "開始生成"), ("fr-FR", "Generate")],
