@@ -403,7 +403,7 @@ function openPicker() {
   search.oninput = drawCards;
   search.onkeydown = (event) => {
     const first = dialog.querySelector(".card:not(:disabled)");
-    if (event.key === "Enter" && !event.isComposing && search.value.trim() && first) first.click();
+    if (event.key === "Enter" && !page.composing(event) && search.value.trim() && first) first.click();
   };
   const refresh = makeButton("refresh", say("lora_refresh"), "", async () => {
     refresh.disabled = true;

@@ -1,4 +1,4 @@
-// Helpers for all scripts of the page: elements (texts are never parsed as HTML), buttons, the page's texts, the
+// Helpers for all scripts of the page: elements (texts are never parsed as HTML), buttons, the page's texts, keys, the
 // clipboard.
 window.studio.make = (tag, className, text) => {
   const node = document.createElement(tag);
@@ -17,6 +17,10 @@ window.studio.makeButton = (className, text, label, act) => {
 };
 
 window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+// Whether a key belongs to an input method, such as the Enter that takes over Pinyin. In Safari, isComposing is false for
+// the last key, but its code is 229.
+window.studio.composing = (event) => event.isComposing || event.keyCode === 229;
 
 // Copies a text. Over plain http on a local network navigator.clipboard is missing, so execCommand is the fallback.
 window.studio.writeText = async (text) => {

@@ -90,7 +90,7 @@ document.addEventListener("click", (event) => event.target.closest?.("#generate"
 document.addEventListener(
   "keydown",
   (event) => {
-    if (event.target !== field() || event.isComposing) return;
+    if (event.target !== field() || page.composing(event)) return;
     if (event.key === "Enter" && event.shiftKey) sent();
     if (!event.altKey || !["ArrowUp", "ArrowDown"].includes(event.key)) return;
     event.preventDefault();
@@ -139,7 +139,7 @@ function makeSearch(label, draw) {
 }
 
 root.addEventListener("keydown", (event) => {
-  if (!open || event.isComposing) return;
+  if (!open || page.composing(event)) return;
   if (event.key === "Escape") {
     event.preventDefault();
     close();
