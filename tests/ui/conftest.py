@@ -101,7 +101,7 @@ class IdlePages:
             context.close()
             return
         page.unroute_all()
-        origin = page.evaluate("location.origin")
+        origin = page.evaluate("sessionStorage.clear(), location.origin")
         page.goto("about:blank")
         page.set_viewport_size(options["viewport"])
         session = context.new_cdp_session(page)

@@ -380,10 +380,29 @@ def test_settings_survive_a_reload(visit: Visit, scripted: QuickPageStudio) -> N
     page.locator("#knob-seed input").fill("9007199254740993")
     set_number(page, "stages-0-steps", 7)
     page.wait_for_function("localStorage.getItem('zimage-studio-settings') !== null")
+    other = page.context.new_page()
+    arrive(other, page.url)
+    expect(other.locator("#knob-seed input")).to_have_value("9007199254740993")  # a new tab begins with the same
+    other.locator("#knob-prompt textarea").fill("另一个标签页")
+    other.wait_for_function("sessionStorage.getItem('studio-settings')?.includes('另一个')")
     arrive(page)
     expect(page.locator("#knob-prompt textarea")).to_have_value("记住我")
     expect(page.locator("#knob-seed input")).to_have_value("9007199254740993")
     expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("7")
+
+
+def test_a_huge_text_is_refused_and_costs_no_settings(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    ask(page, "长" * 400_000)
+    expect(page.locator(".notice")).to_contain_text("提示词")
+    arrive(page)
+    expect(page.locator("#knob-prompt textarea")).to_have_value(re.compile("^长+$"))
+    # What an earlier version saved can't be restored, but new settings are remembered.
+    page.evaluate("sessionStorage.setItem('studio-settings', JSON.stringify({prompt: 'x'.repeat(400_000)}))")
+    arrive(page)
+    page.locator("#knob-prompt textarea").fill("短")
+    page.wait_for_function("JSON.parse(sessionStorage.getItem('studio-settings')).prompt === '短'")
 
 
 def test_what_is_typed_without_a_connection_is_there_after_the_reload(visit: Visit, scripted: QuickPageStudio) -> None:

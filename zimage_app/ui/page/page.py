@@ -35,12 +35,15 @@ from zimage_app.web.language import LanguageChoice
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
 _STORAGE_KEY = "zimage-studio-settings"
 """Name and secret in the browser's storage. Gradio's defaults are random per start, so saved settings would be lost."""
+_MOST_TYPED = 20_000
+"""Characters that a text field takes: more than any limit, so that whatever is cut is still refused in a sentence."""
 _UPLOADS = (600, 3600)
 """Interval of Gradio's clean-up of temporary files, and the age at which it deletes them, in seconds."""
 _SUBMITTED_JOB = "(submitted) => [submitted || sessionStorage.getItem('studio-asked') || '']"
 """JavaScript for the id of the job that this tab submitted last, also before a reload."""
 _SHOWN_JOB = "() => [document.querySelector('.canvas').dataset.job || '']"
 """JavaScript for the id of the job on the canvas."""
+_KEPT_SETTINGS = "(saved) => [window.studio.keptSettings() ?? saved]"
 _TAKE_TURN = "(...values) => window.studio.takeTurn(...values)"
 _END_TURN = "() => window.studio.endTurn()"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -199,7 +202,7 @@ class _Controls:
         )
 
     def _text(self, field: str, **options: Any) -> None:
-        self.fields[field] = gr.Textbox(**self._named(field), **options)
+        self.fields[field] = gr.Textbox(**self._named(field), max_length=_MOST_TYPED, **options)
 
     def _model(self, cards: Iterable[ModelCard]) -> None:
         choices = [(self._words(card_key(card, "title")), card.name) for card in cards]
@@ -330,6 +333,7 @@ def _queues(
 def _persist_settings(page: gr.Blocks, components: PageComponents, handlers: Handlers, plain: dict[str, Any]) -> None:
     """Save the settings in the browser's storage, without a request, and restore them when the page is loaded.
 
+    ``saved`` is of the tab that changed its settings last, for new tabs; each tab restores its own ones.
     Each change is also sent to the page's scripts as the event ``studio:settings``; they ask for hints after a pause.
     """
     saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
@@ -337,10 +341,13 @@ def _persist_settings(page: gr.Blocks, components: PageComponents, handlers: Han
     names = json.dumps(list(components.fields))
     tell = f"""const settings = Object.fromEntries({names}.map((name, place) => [name, values[place]]));
       document.dispatchEvent(new CustomEvent("studio:settings", {{ detail: settings }}));"""
-    keep = f"(saved, ...values) => {{ {tell} return window.studio.restored ? settings : saved; }}"
+    keep = f"(saved, ...values) => {{ {tell} return window.studio.keepSettings(saved, settings); }}"
     begin = f"(...values) => {{ {tell} window.studio.restored = true; return []; }}"
-    restored = page.load(handlers.restore, saved, [*fields, components.examples, components.notice], **plain)
-    restored.then(None, fields, None, js=begin, **plain)
+    filled = [*fields, components.examples, components.notice]
+    restored = page.load(handlers.restore, saved, filled, js=_KEPT_SETTINGS, **plain)
+    # Also where settings couldn't be restored, or none would be saved from then on.
+    for end in (restored.success, restored.failure):
+        end(None, fields, None, js=begin, **plain)
     changes = [_event(field, "change") for field in fields]
     gr.on(changes, None, [saved, *fields], saved, js=keep, **plain)
 

@@ -18,6 +18,20 @@ window.studio.makeButton = (className, text, label, act) => {
 
 window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
+// The settings of this tab, which come back after a reload, also where another tab has saved its own meanwhile. Settings
+// that are longer than the server takes (web/json_bodies.py) couldn't be restored, so they are not saved.
+const SETTINGS = "studio-settings"; // sessionStorage
+const MOST_SAVED = 256 * 2 ** 10; // bytes
+
+window.studio.keptSettings = () => JSON.parse(sessionStorage.getItem(SETTINGS));
+
+window.studio.keepSettings = (before, settings) => {
+  const text = JSON.stringify(settings);
+  if (!window.studio.restored || new Blob([text]).size > MOST_SAVED) return before;
+  sessionStorage.setItem(SETTINGS, text);
+  return settings;
+};
+
 // Whether a key belongs to an input method, such as the Enter that takes over Pinyin. In Safari, isComposing is false for
 // the last key, but its code is 229.
 window.studio.composing = (event) => event.isComposing || event.keyCode === 229;

@@ -156,6 +156,7 @@ function makeInput(type) {
   const field = make("input");
   field.type = type;
   field.autocomplete = "off";
+  field.maxLength = 1000; // more than any limit, so that whatever is cut is still refused
   return field;
 }
 
