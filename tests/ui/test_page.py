@@ -405,6 +405,21 @@ def test_a_huge_text_is_refused_and_costs_no_settings(visit: Visit, scripted: Qu
     page.wait_for_function("JSON.parse(sessionStorage.getItem('studio-settings')).prompt === '短'")
 
 
+def test_refused_calls_are_told_and_an_ended_login_is_asked_for(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    refusal = {"error": "请求过于频繁，请稍候。", "detail": "请求过于频繁，请稍候。"}
+    page.route("**/gradio_api/**", lambda route: route.fulfill(status=429, json=refusal))
+    page.locator("#seed-last").click()
+    expect(page.locator(".studio-toast")).to_contain_text("请求过于频繁")
+    page.locator(".prompt-tools .open[data-panel=wildcards]").click()
+    expect(page.locator(".prompt-tools .none")).to_have_text("请求过于频繁，请稍候。")
+    page.unroute_all()
+    page.route("**/gradio_api/**", lambda route: route.fulfill(status=401, json=refusal), times=1)
+    with page.expect_event("load"):
+        page.locator("#seed-last").click()
+
+
 def test_what_is_typed_without_a_connection_is_there_after_the_reload(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()

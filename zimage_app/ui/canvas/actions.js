@@ -39,7 +39,7 @@
     const answer = await fetch(`pictures/${id}.json`).catch(() => null);
     if (answer?.ok) return answer.json();
     known.delete(id);
-    return { id, rows: [], stages: [], upscalers: [], missing: answer ? await answer.text() : "" };
+    return { id, rows: [], stages: [], upscalers: [], missing: answer ? await studio.reason(answer) : "" };
   }
 
   studio.facts = (id) => {
@@ -134,7 +134,7 @@
   async function saveWorkflow(id) {
     const answer = await fetch(`workflows/${id}.json`).catch(() => null);
     if (!answer?.ok) {
-      studio.tell(answer ? await answer.text() : say("history_unreachable"));
+      studio.tell(await studio.reason(answer));
       return;
     }
     const href = URL.createObjectURL(await answer.blob());

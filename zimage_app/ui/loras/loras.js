@@ -313,18 +313,19 @@ function learn(entry) {
 
 // Library
 
+// Returns why the list couldn't be fetched, or an empty text.
 async function fetchLibrary(refresh) {
   const query = new URLSearchParams(model ? { model } : {});
   if (refresh) query.set("refresh", "");
   const answer = await fetch(`loras.json?${query}`).catch(() => null);
-  if (!answer || !answer.ok) return false;
+  if (!answer?.ok) return page.reason(answer);
   const text = await answer.text();
-  if (text === lastResponse) return true; // a redraw would take the focus from a field
+  if (text === lastResponse) return ""; // a redraw would take the focus from a field
   lastResponse = text;
   library = new Map(JSON.parse(text).map((entry) => [entry.name, entry]));
   draw();
   if (dialog) drawCards();
-  return true;
+  return "";
 }
 
 // Picker
@@ -407,7 +408,8 @@ function openPicker() {
   };
   const refresh = makeButton("refresh", say("lora_refresh"), "", async () => {
     refresh.disabled = true;
-    if (!(await fetchLibrary(true)) && dialog) dialog.querySelector(".full").textContent = say("lora_unreachable");
+    const problem = await fetchLibrary(true);
+    if (problem && dialog) dialog.querySelector(".full").textContent = problem;
     refresh.disabled = false;
   });
   head.append(make("h2", "", say("lora_pick")), search, refresh, makeButton("done", say("lora_done"), "", () => dialog.close()));

@@ -61,6 +61,31 @@ window.studio.copy = async (text, button) => {
   setTimeout(() => (button.textContent = button.dataset.says), 1500);
 };
 
+// The sentence of a failed answer, or of one that didn't come: JSON with "error", or a text.
+window.studio.reason = async (answer) => {
+  const text = (await answer?.text().catch(() => "")) || window.studio.say("history_unreachable");
+  try {
+    return JSON.parse(text).error || text;
+  } catch {
+    return text;
+  }
+};
+
+// Handles what the server refuses before any handler runs (web/refusal.py). A login ends with the app, so the page is
+// loaded anew, which asks for it. Refused calls of handlers are shown here, because Gradio only logs them; the sentence
+// of a refused script function becomes its answer, which Gradio would drop.
+const send = window.fetch;
+window.fetch = async (...call) => {
+  const answer = await send(...call);
+  if (answer.status === 401) location.reload();
+  const way = /\/gradio_api\/(run|component_server)\//.exec(answer.url)?.[1];
+  const error = way && !answer.ok && (await answer.clone().json().catch(() => null))?.error;
+  if (!error) return answer;
+  if (way === "component_server") return new Response(JSON.stringify({ error }));
+  window.studio.tell(error);
+  return answer;
+};
+
 // Keeps clicks that submit pictures in order: the browser uses several connections, on which a later request may
 // overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report a failed
 // request, so the wait ends after turnPatience.
