@@ -20,10 +20,12 @@ from zimage_app.service.many.batch.reading import parse_batch
 from zimage_app.service.many.grids.axes import axis_title, parse_axis
 from zimage_app.service.rules.permissions import for_strangers, may_see
 from zimage_app.service.studio import Studio
+from zimage_app.ui.drop.drop import file_of
 from zimage_app.ui.fields.values import request_data
-from zimage_app.ui.history.history_routes import json_body
+from zimage_app.ui.history.history_routes import json_body, json_of
 from zimage_app.ui.words.i18n import WORDS, say
 from zimage_app.web.guard import MAX_BODY
+from zimage_app.web.json_bodies import MAX_JSON, excess
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 from zimage_app.web.slow_work import HANDED_IN
@@ -31,11 +33,16 @@ from zimage_app.web.slow_work import HANDED_IN
 Data = dict[str, Any]
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _LISTED = 12
+_MAX_FILE = 3 * 2**20
+"""Bytes of a batch file from the page; also in many.js, and in the texts."""
 _AXES = {"x": "X", "y": "Y", "z": "Z"}
 
 
 def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
-    """Return the routes ``/many.json`` (GET the visitor's groups, POST an order) and ``/many/GROUP/FILE``."""
+    """Return the routes ``/many.json`` (GET the visitor's groups, POST an order) and ``/many/GROUP/FILE``.
+
+    An order with a batch file goes to ``/many/batch``, as one line of JSON and the file.
+    """
 
     def answer(request: Request, work: Callable[[], Data]) -> Response:
         language = language_of(request, default_language)
@@ -50,9 +57,20 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
 
     async def change(request: Request) -> Response:
         order = await json_body(request, MAX_BODY)
-        given = order if isinstance(order, dict) else {}
+        return await carried_out(request, lambda: order)
+
+    async def change_with_file(request: Request) -> Response:
+        _, body = await file_of(request, MAX_JSON + _MAX_FILE, "")
+        return await carried_out(request, lambda: _with_file(body))
+
+    async def carried_out(request: Request, order: Callable[[], object]) -> Response:
         language = language_of(request, default_language)
-        work = _Orders(studio, owner_of(request), language, given).carry_out
+
+        def work() -> Data:
+            read = order()
+            given = read if isinstance(read, dict) else {}
+            return _Orders(studio, owner_of(request), language, given).carry_out()
+
         try:
             return await HANDED_IN.run(answer, request, work)
         except BusyError as error:
@@ -69,8 +87,18 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
     return [
         Route("/many.json", show),
         Route("/many.json", change, methods=["POST"]),
+        Route("/many/batch", change_with_file, methods=["POST"]),
         Route("/many/{group_id}/{name}", file),
     ]
+
+
+def _with_file(body: bytes) -> object:
+    line, _, file = body.partition(b"\n")
+    if len(file) > _MAX_FILE:
+        most = _MAX_FILE // 2**20
+        raise RequestError("FILE", Text(f"The file is bigger than {most} MB; split it.", f"文件超过 {most} MB，请拆分。"))
+    order = None if len(line) > MAX_JSON or excess(line) else json_of(line)
+    return order | {"text": file.decode(errors="replace")} if isinstance(order, dict) else None
 
 
 def groups_data(studio: Studio, owner: str) -> Data:
