@@ -280,17 +280,18 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
     )
     _event(components.submitted_job, "leave")(None, None, None, cancels=[follows], **plain)
     controls.stop.click(handlers.stop, components.submitted_job, None, js=_SHOWN_JOB, **plain)
-    _event(model, "input")(handlers.choose_model, fields, filled, preprocess=False, **plain)
+    chosen = {"preprocess": False, "trigger_mode": "always_last"}
+    _event(model, "input")(handlers.choose_model, fields, filled, **chosen, **plain)
     _event(controls.models, "arrived")(handlers.models_arrived, None, model, **plain)
     controls.seed_random.click(lambda: "", None, components.fields["seed"], **plain)
     controls.seed_last.click(handlers.last_seed, None, [components.fields["seed"], components.notice], **plain)
     _event(controls.fixed_seeds, "release")(handlers.release_seeds, fields, filled, preprocess=False, **plain)
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
     _event(controls.negatives, "enable_nag")(handlers.enable_nag, fields, fields, preprocess=False, **plain)
-    _event(controls.presets, "apply")(handlers.apply_preset, fields, filled, preprocess=False, **plain)
-    _event(controls.presets, "reset")(handlers.reset, fields, filled, preprocess=False, **plain)
-    _event(components.fields["stages"], "edit")(handlers.edit_stages, fields, filled, preprocess=False, **plain)
-    _event(controls.size, "resize")(handlers.resize_stages, fields, filled, preprocess=False, **plain)
+    _changes(_event(controls.presets, "apply"), handlers.apply_preset, fields, filled)
+    _changes(_event(controls.presets, "reset"), handlers.reset, fields, filled)
+    _changes(_event(components.fields["stages"], "edit"), handlers.edit_stages, fields, filled)
+    _changes(_event(controls.size, "resize"), handlers.resize_stages, fields, filled)
     _event(components.fields["start"], "shape")(handlers.shape_stages, fields, filled, preprocess=False, **plain)
     _event(controls.drop, "fill")(handlers.import_settings, model, filled, **plain)
     for source in (controls.drop, controls.notice):
@@ -328,6 +329,14 @@ def _queues(
     queued = starts(handler, inputs, outputs, js=_TAKE_TURN, **more, **plain)
     queued.then(None, None, None, js=_END_TURN, **plain)
     return queued
+
+
+def _changes(event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, outputs: list[Any]) -> None:
+    """Connect a handler that changes fields, for whose event a script waits its turn (``studio.inTurn``)."""
+    plain: dict[str, Any] = _PRIVATE | {"queue": False}
+    changed = event(handler, inputs, outputs, preprocess=False, **plain)
+    for end in (changed.success, changed.failure):
+        end(None, None, None, js=_END_TURN, trigger_mode="multiple", **plain)
 
 
 def _persist_settings(page: gr.Blocks, components: PageComponents, handlers: Handlers, plain: dict[str, Any]) -> None:

@@ -86,9 +86,9 @@ window.fetch = async (...call) => {
   return answer;
 };
 
-// Keeps clicks that submit pictures in order: the browser uses several connections, on which a later request may
-// overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report a failed
-// request, so the wait ends after turnPatience.
+// Keeps clicks that submit pictures or change fields in order: the browser uses several connections, on which a later
+// request may overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report
+// every failed request, so the wait ends after turnPatience.
 const turns = [];
 const turnPatience = 10000; // milliseconds
 
@@ -100,6 +100,15 @@ window.studio.takeTurn = async (...values) => {
   await before?.over;
   turn.timer = setTimeout(window.studio.endTurn, turnPatience);
   return values;
+};
+
+// Runs what triggers a handler that changes fields once earlier changes are there. Gradio would drop a trigger while the
+// same handler works. Where nothing was to be triggered, act returns false.
+window.studio.inTurn = async (act) => {
+  const waits = turns.length > 0;
+  await window.studio.takeTurn();
+  if (waits) await new Promise((done) => setTimeout(done)); // until Gradio has reported the change to the scripts
+  if (act() === false) window.studio.endTurn();
 };
 
 window.studio.endTurn = () => {

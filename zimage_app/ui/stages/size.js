@@ -35,7 +35,7 @@ function draw() {
   const nearest = Math.min(...off);
   find(".ratios").replaceChildren(
     ...shown.map((ratio, place) => {
-      const button = makeButton("ratio press", "", "", () => ask(ratio));
+      const button = makeButton("ratio press", "", "", () => page.inTurn(() => ask(ratio)));
       const shape = make("i");
       shape.style.aspectRatio = ratio.replace(":", " / ");
       button.append(shape, make("span", "", ratio));
@@ -47,7 +47,7 @@ function draw() {
 
 function typed() {
   const [width, height] = [find(".width").value, find(".height").value];
-  if (width && height) ask(`${width}x${height}`);
+  if (width && height) page.inTurn(() => ask(`${width}x${height}`));
 }
 
 for (const name of ["width", "height"]) {
@@ -56,18 +56,16 @@ for (const name of ["width", "height"]) {
   field.onchange = typed;
   field.previousElementSibling.textContent = page.words[`Stage_${name}_title`];
 }
-find(".swap").onclick = () => {
-  const [width, height] = sizes[final] || [];
-  if (width) ask(`${height}x${width}`);
-};
+find(".swap").onclick = () => page.inTurn(() => ask([...sizes[final]].reverse().join("x")));
 find(".swap").title = say("size_swap");
 find(".swap").setAttribute("aria-label", say("size_swap"));
 // Stages with other proportions stretch the picture on the way to the last stage; the server reports them.
 find(".one-shape").textContent = say("size_one_shape");
-find(".one-shape").onclick = () => {
-  base = null;
-  ask(sizes[final].join("x"));
-};
+find(".one-shape").onclick = () =>
+  page.inTurn(() => {
+    base = null;
+    ask(sizes[final].join("x"));
+  });
 document.addEventListener("studio:notes", (event) => (find(".one-shape").hidden = !event.detail.size));
 root.setAttribute("aria-label", say("size_final"));
 root.title = say("size_help");
