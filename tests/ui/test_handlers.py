@@ -47,10 +47,7 @@ class _Page:
     def __init__(self, studio: QuickPageStudio) -> None:
         with gr.Blocks():
             fields: dict[str, Component] = {name: gr.Textbox() for name in ("model", *REQUEST_FIELDS, COUNT)}
-            rest = {
-                name: gr.State()
-                for name in ("canvas", "notice", "examples", "stop", "submitted_job", "repeated")
-            }
+            rest = {name: gr.State() for name in ("canvas", "notice", "examples", "stop", "submitted_job", "repeated")}
         self.components = PageComponents(fields=fields, **rest)
         self.handlers = Handlers(studio, self.components, translations(studio.cards()), "auto")
 

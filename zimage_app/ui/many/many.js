@@ -20,7 +20,7 @@ let file = null; // the batch file: name, text, and the seed that its plan drew
 // An order with a file is sent as a line of JSON and the file: as a part of JSON it would have to be much smaller.
 async function ask(order, text) {
   const headers = { "content-type": text === undefined ? "application/json" : "text/plain" };
-  const body = [JSON.stringify(order), text].filter((part) => part !== undefined).join("\n");
+  const body = [JSON.stringify(order), text].filter((each) => each !== undefined).join("\n");
   const path = text === undefined ? "many.json" : "many/batch";
   const answer = await fetch(path, order ? { method: "POST", headers, body } : { cache: "no-store" }).catch(() => null);
   return (await answer?.json().catch(() => null)) || { error: say("many_unreachable") };

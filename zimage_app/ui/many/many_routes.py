@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -55,21 +56,12 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
     def show(request: Request) -> Response:
         return answer(request, lambda: groups_data(studio, owner_of(request)))
 
-    async def change(request: Request) -> Response:
-        order = await json_body(request, MAX_BODY)
-        return await carried_out(request, lambda: order)
-
-    async def change_with_file(request: Request) -> Response:
-        _, body = await file_of(request, MAX_JSON + _MAX_FILE, "")
-        return await carried_out(request, lambda: _with_file(body))
-
-    async def carried_out(request: Request, order: Callable[[], object]) -> Response:
+    async def change(request: Request, read: Callable[[Request], Awaitable[Callable[[], object]]]) -> Response:
+        order = await read(request)
         language = language_of(request, default_language)
 
         def work() -> Data:
-            read = order()
-            given = read if isinstance(read, dict) else {}
-            return _Orders(studio, owner_of(request), language, given).carry_out()
+            return _Orders(studio, owner_of(request), language, order()).carry_out()
 
         try:
             return await HANDED_IN.run(answer, request, work)
@@ -86,19 +78,31 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
 
     return [
         Route("/many.json", show),
-        Route("/many.json", change, methods=["POST"]),
-        Route("/many/batch", change_with_file, methods=["POST"]),
+        Route("/many.json", partial(change, read=_order), methods=["POST"]),
+        Route("/many/batch", partial(change, read=_order_with_file), methods=["POST"]),
         Route("/many/{group_id}/{name}", file),
     ]
 
 
-def _with_file(body: bytes) -> object:
-    line, _, file = body.partition(b"\n")
-    if len(file) > _MAX_FILE:
-        most = _MAX_FILE // 2**20
-        raise RequestError("FILE", Text(f"The file is bigger than {most} MB; split it.", f"文件超过 {most} MB，请拆分。"))
-    order = None if len(line) > MAX_JSON or excess(line) else json_of(line)
-    return order | {"text": file.decode(errors="replace")} if isinstance(order, dict) else None
+async def _order(request: Request) -> Callable[[], object]:
+    order = await json_body(request, MAX_BODY)
+    return lambda: order
+
+
+async def _order_with_file(request: Request) -> Callable[[], object]:
+    """Read a line of JSON and a batch file; they are parsed by the returned function, which may raise RequestError."""
+    _, body = await file_of(request, MAX_JSON + _MAX_FILE, "")
+
+    def parsed() -> object:
+        line, _, file = body.partition(b"\n")
+        if len(file) > _MAX_FILE:
+            most = _MAX_FILE // 2**20
+            text = Text(f"The file is bigger than {most} MB; split it.", f"文件超过 {most} MB，请拆分。")
+            raise RequestError("FILE", text)
+        order = None if len(line) > MAX_JSON or excess(line) else json_of(line)
+        return order | {"text": file.decode(errors="replace")} if isinstance(order, dict) else None
+
+    return parsed
 
 
 def groups_data(studio: Studio, owner: str) -> Data:
@@ -110,11 +114,11 @@ def groups_data(studio: Studio, owner: str) -> Data:
 class _Orders:
     """The orders that the script may send, by their name ``do``. A start repeats all data of its plan."""
 
-    def __init__(self, studio: Studio, owner: str, language: Language, order: Mapping[str, Any]) -> None:
+    def __init__(self, studio: Studio, owner: str, language: Language, order: object) -> None:
         self._studio = studio
         self._owner = owner
         self._language = language
-        self._order = order
+        self._order: Mapping[str, Any] = order if isinstance(order, dict) else {}
 
     def carry_out(self) -> Data:
         """Carry out the order and return its answer; raise StudioError for one that is unknown or fails."""

@@ -81,7 +81,7 @@ class PageComponents:
     submitted_job: Component
     """Holds the id of the job that this tab submitted last."""
     repeated: Component
-    """Holds the ids of the picture that was made again last and of the job that repeats it, or of a job that is over."""
+    """Holds the ids of the picture that was made again last and of the job for it, or of such a job that is over."""
 
 
 class Handlers:

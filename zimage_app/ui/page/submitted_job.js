@@ -8,6 +8,7 @@ const others = new BroadcastChannel("studio-hidden");
 let following = false; // whether this tab shows a job that isn't over
 let left = false;
 
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel is of one origin
 const announce = () => document.hidden && others.postMessage("");
 
 others.onmessage = () => {
