@@ -414,6 +414,9 @@ def test_refused_calls_are_told_and_an_ended_login_is_asked_for(visit: Visit, sc
     expect(page.locator(".studio-toast")).to_contain_text("请求过于频繁")
     page.locator(".prompt-tools .open[data-panel=wildcards]").click()
     expect(page.locator(".prompt-tools .none")).to_have_text("请求过于频繁，请稍候。")
+    page.route("**/import?*", lambda route: route.fulfill(status=408, json={"detail": "请求传输过慢，已中断。"}))
+    page.locator(".drop input").set_input_files({"name": "x.json", "mimeType": "application/json", "buffer": b"{}"})
+    expect(page.locator(".drop .problem")).to_have_text("请求传输过慢，已中断。")
     page.unroute_all()
     page.route("**/gradio_api/**", lambda route: route.fulfill(status=401, json=refusal), times=1)
     with page.expect_event("load"):

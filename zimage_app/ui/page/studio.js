@@ -61,11 +61,12 @@ window.studio.copy = async (text, button) => {
   setTimeout(() => (button.textContent = button.dataset.says), 1500);
 };
 
-// The sentence of a failed answer, or of one that didn't come: JSON with "error", or a text.
+// The sentence of a failed answer, or of one that didn't come: JSON with "error" (Gradio's own: "detail"), or a text.
 window.studio.reason = async (answer) => {
   const text = (await answer?.text().catch(() => "")) || window.studio.say("history_unreachable");
   try {
-    return JSON.parse(text).error || text;
+    const { error, detail } = JSON.parse(text);
+    return error || detail || text;
   } catch {
     return text;
   }
@@ -77,10 +78,11 @@ window.studio.reason = async (answer) => {
 const send = window.fetch;
 window.fetch = async (...call) => {
   const answer = await send(...call);
-  if (answer.status === 401) location.reload();
+  if (answer.ok) return answer;
+  const error = (await answer.clone().json().catch(() => null))?.error;
+  if (answer.status === 401 && error) location.reload();
   const way = /\/gradio_api\/(run|component_server)\//.exec(answer.url)?.[1];
-  const error = way && !answer.ok && (await answer.clone().json().catch(() => null))?.error;
-  if (!error) return answer;
+  if (!way || !error) return answer;
   if (way === "component_server") return new Response(JSON.stringify({ error }));
   window.studio.tell(error);
   return answer;

@@ -371,7 +371,7 @@ function asPicture() {
 async function handIn() {
   try {
     const reply = await fetch("inputs?name=mask.png", { method: "POST", body: await asPicture() });
-    return await reply.json();
+    return reply.ok ? await reply.json() : { error: await page.reason(reply) };
   } catch {
     return { error: say("start_unreachable") };
   }

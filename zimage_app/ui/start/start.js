@@ -61,7 +61,7 @@ function showError(text) {
 async function handIn(file) {
   try {
     const reply = await fetch(`inputs?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
-    return await reply.json();
+    return reply.ok ? await reply.json() : { error: await page.reason(reply) };
   } catch {
     return { error: say("start_unreachable") };
   }
