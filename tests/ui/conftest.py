@@ -101,7 +101,8 @@ class IdlePages:
             context.close()
             return
         page.unroute_all()
-        origin = page.evaluate("sessionStorage.clear(), location.origin")
+        origin = page.evaluate("location.origin")
+        page.evaluate("try { sessionStorage.clear() } catch { /* a page in a sandbox has none */ }")
         page.goto("about:blank")
         page.set_viewport_size(options["viewport"])
         session = context.new_cdp_session(page)
