@@ -30,7 +30,7 @@ class ClusterStudio(Studio):
     workers = 1
 
     def _all_runners(self) -> list[Runner]:
-        dependencies = RemoteDependencies(self.plan, self._source, self.loras, self.inputs)
+        dependencies = RemoteDependencies(self.plan, self._source, self.loras, self.inputs, self._gallery)
         cache = str(self._config.outputs / "cache")
         handles = [RayHandle(gpu=False, arguments=(cache, "cpu", StudioConfig())) for _ in range(self.workers)]
         return [ClusterRunner(dependencies, handle, f"worker-{number + 1}") for number, handle in enumerate(handles)]

@@ -29,7 +29,7 @@ LOGIN = {"anna": "correct horse"}
 FUNCTIONS = ("generate", "status", "history")
 OPEN = {
     *(("GET", f"/gradio_api/{name}") for name in ("info", "openapi.json", "startup-events", "app_id", "theme.css")),
-    *(("GET", f"/gradio_api/{name}") for name in ("heartbeat/x", "queue/data", "queue/status")),
+    *(("GET", f"/gradio_api/{name}") for name in ("queue/data", "queue/status")),
     *(("POST", f"/gradio_api/{name}") for name in ("queue/join", "component_server", "cancel", "reset")),
     *(("POST", f"/gradio_api/{way}/{name}") for way in ("run", "api") for name in ("predict", *FUNCTIONS)),
     *(("POST", f"/gradio_api/call/{name}") for name in FUNCTIONS),
@@ -142,7 +142,7 @@ def test_of_gradios_routes_only_those_are_there_that_were_looked_at(unlocked: Ap
             assert status == 404, (method, path, status)
         for form in forms(path):
             assert ask(unlocked.address, method, form) == 404, (method, form)
-    assert {"/", "/config", "/gradio_api/queue/join", "/gradio_api/heartbeat/x"} <= seen
+    assert {"/", "/config", "/gradio_api/queue/join"} <= seen
 
 
 @pytest.mark.parametrize(

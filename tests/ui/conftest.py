@@ -102,6 +102,7 @@ class IdlePages:
             return
         page.unroute_all()
         origin = page.evaluate("location.origin")
+        page.evaluate("try { sessionStorage.clear() } catch { /* a page in a sandbox has none */ }")
         page.goto("about:blank")
         page.set_viewport_size(options["viewport"])
         session = context.new_cdp_session(page)

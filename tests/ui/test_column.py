@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.service.imports.test_imports import picture
-from tests.ui.conftest import PHONE, Visit, ask, choose_model, expect_state, set_number
+from tests.ui.conftest import PHONE, Visit, arrive, ask, choose_model, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.ui.page.fonts import FAMILY, WEIGHTS
 
@@ -68,7 +69,12 @@ def test_it_is_generated_for_ever_with_seeds_that_count_on(visit: Visit, scripte
     forever = page.locator(".forever")
     forever.click()
     expect(forever).to_have_attribute("aria-pressed", "true")
+    scripted.loading = threading.Event()
     ask(page, "一直画")
+    expect_state(page, "loading")
+    arrive(page)  # as the page does itself after a lost connection
+    expect(forever).to_have_attribute("aria-pressed", "true")
+    scripted.loading.set()
     page.wait_for_function("document.querySelectorAll('.strip img[alt=一直画]').length >= 5")
     scripted.step_seconds = 60.0
     expect_state(page, "running")

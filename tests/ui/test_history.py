@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -330,7 +331,15 @@ def test_a_picture_made_again_is_compared_pixel_by_pixel(visit: Visit, scripted:
     page = visit()
     ask(page, "again and again")
     expect_state(page, "done")
-    page.locator(".canvas .acts .again").click()
+    scripted.loading = threading.Event()
+    again = page.locator("#canvas .strip .cell").first
+    for count in (1, 2):  # each is compared, also while another waits
+        again.locator(".more").click()
+        page.locator(".studio-acts .again").click()
+        expect(page.locator(".bar .jobs")).to_have_text(f"任务 {count}")
+    last = scripted.jobs("", shared=False)[-1].id
+    with page.expect_response(lambda answer: last in (answer.request.post_data or "") and "完全一致" in answer.text()):
+        scripted.loading.set()
     expect(page.locator("#notice")).to_contain_text("已重新生成：逐像素完全一致。")
     scripted.step_seconds = 0.0
     cards = history_of(page)

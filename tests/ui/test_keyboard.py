@@ -10,8 +10,11 @@ from tests.ui.conftest import Visit, ask, expect_state
 from tests.ui.doubles import QuickPageStudio
 
 SHEET = "dialog.studio-keys"
-COMPOSING = """([where, key, ctrlKey]) => document.querySelector(where).dispatchEvent(
-  new KeyboardEvent("keydown", { key, ctrlKey, isComposing: true, bubbles: true, cancelable: true }))"""
+COMPOSING = """([where, key, ctrlKey, how]) => document.querySelector(where).dispatchEvent(
+  new KeyboardEvent("keydown", { key, ctrlKey, ...how, bubbles: true, cancelable: true }))"""
+INPUT_METHOD = {"isComposing": True}
+SAFARI = {"keyCode": 229}
+"""How the last key of an input method is reported there."""
 
 READ = (
     *(
@@ -65,10 +68,13 @@ def test_keys_of_a_chinese_keyboard_that_is_composing_do_nothing(visit: Visit, s
     page = visit()
     prompt = "#knob-prompt textarea"
     page.locator(prompt).fill("小船")
-    page.evaluate(COMPOSING, [prompt, "Enter", True])
+    page.evaluate(COMPOSING, [prompt, "Enter", True, INPUT_METHOD])
     expect_state(page, "idle")
+    page.locator(".triggers input").fill("shui")
+    page.evaluate(COMPOSING, [".triggers input", "Enter", False, SAFARI])
+    expect(page.locator(".triggers .chip")).to_have_count(0)
     start_slowly(page, scripted)
-    page.evaluate(COMPOSING, [prompt, "Escape", False])
+    page.evaluate(COMPOSING, [prompt, "Escape", False, INPUT_METHOD])
     page.wait_for_timeout(300)
     expect_state(page, "running")
 

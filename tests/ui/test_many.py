@@ -93,6 +93,11 @@ def test_what_is_wrong_is_told_in_the_pages_words(
     assert studio.queue().waiting == 0
 
 
+def test_a_file_that_is_too_long_is_told(client: TestClient) -> None:
+    answer = client.post("/many/batch", content=b"{}\n" + b"x" * (3 * 2**20 + 1), headers={"accept-language": "en"})
+    assert (answer.status_code, answer.json()["error"]) == (422, "The file is bigger than 3 MB; split it.")
+
+
 def test_all_that_is_wrong_with_a_file_is_told_at_once(client: TestClient) -> None:
     text = "prompt,stages.0.cfg,colour\nx,99,\n,1,\ny,1,red\n"
     order = {"do": "plan_batch", "settings": settings(), "name": "a.csv", "text": text}
@@ -137,8 +142,9 @@ def test_the_view_in_a_browser(visitor: Visit, tmp_path: Path) -> None:
         page.locator(".many .grid .begin").click()
         expect(page.locator(".many .groups .state")).to_have_text(["已完成 4 / 4"] * 2)
         assert len({item.record.request.seed for item in studio.today(_owner(page))}) == 2, "a start draws a seed anew"
+        long = f"# {'注释' * 300_000}\n猫\n狗\n"  # more than JSON may have
         page.locator(".many .batch input").set_input_files(
-            {"name": "prompts.txt", "mimeType": "text/plain", "buffer": "# 注释\n猫\n狗\n".encode()}
+            {"name": "prompts.txt", "mimeType": "text/plain", "buffer": long.encode()}
         )
         expect(page.locator(".many .rows tbody tr")).to_have_count(2)
         for count in (3, 4):

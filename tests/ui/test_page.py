@@ -208,9 +208,27 @@ def test_two_tabs_of_one_browser_show_the_same_run(visit: Visit, scripted: Quick
     second = first.context.new_page()
     arrive(second, first.url)
     expect_state(second, "loading")
+    assert first.evaluate("window.gradio_config.connect_heartbeat") is False
+    # Of the hidden tabs only the last keeps a connection open: browsers allow six for all tabs together.
+    _show(first, False)
+    with first.expect_response(lambda answer: answer.url.endswith("/gradio_api/cancel")):
+        _show(second, False)
     second.locator("#stop").click()
-    expect_state(first, "cancelled")
     expect_state(second, "cancelled")
+    expect_state(first, "loading")
+    _show(first, True)
+    expect_state(first, "cancelled")
+
+
+def _show(page: Page, shown: bool) -> None:
+    """Let a tab's scripts believe that it is shown or hidden."""
+    page.evaluate(
+        """(hidden) => {
+          Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        not shown,
+    )
 
 
 def test_loading_is_told(visit: Visit, scripted: QuickPageStudio) -> None:
@@ -364,11 +382,61 @@ def test_settings_survive_a_reload(visit: Visit, scripted: QuickPageStudio) -> N
     set_number(page, "stages-0-width", 1000)
     page.locator("#knob-stages-0-cfg input[type=number]").fill("")
     page.wait_for_function("localStorage.getItem('zimage-studio-settings') !== null")
+    other = page.context.new_page()
+    arrive(other, page.url)
+    expect(other.locator("#knob-seed input")).to_have_value("9007199254740993")  # a new tab begins with the same
+    other.locator("#knob-prompt textarea").fill("另一个标签页")
+    other.wait_for_function("sessionStorage.getItem('studio-settings')?.includes('另一个')")
     arrive(page)
     expect(page.locator("#knob-prompt textarea")).to_have_value("记住我")
     expect(page.locator("#knob-seed input")).to_have_value("9007199254740993")
     for name, value in (("steps", "7"), ("width", "1000"), ("cfg", "")):
         expect(page.locator(f"#knob-stages-0-{name} input[type=number]")).to_have_value(value)
+
+
+def test_a_huge_text_is_refused_and_costs_no_settings(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    ask(page, "长" * 400_000)
+    expect(page.locator(".notice")).to_contain_text("提示词")
+    arrive(page)
+    expect(page.locator("#knob-prompt textarea")).to_have_value(re.compile("^长+$"))
+    # What an earlier version saved can't be restored, but new settings are remembered.
+    page.evaluate("sessionStorage.setItem('studio-settings', JSON.stringify({prompt: 'x'.repeat(400_000)}))")
+    arrive(page)
+    page.locator("#knob-prompt textarea").fill("短")
+    page.wait_for_function("JSON.parse(sessionStorage.getItem('studio-settings')).prompt === '短'")
+
+
+def test_refused_calls_are_told_and_an_ended_login_is_asked_for(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    refusal = {"error": "请求过于频繁，请稍候。", "detail": "请求过于频繁，请稍候。"}
+    page.route("**/gradio_api/**", lambda route: route.fulfill(status=429, json=refusal))
+    page.locator("#seed-last").click()
+    expect(page.locator(".studio-toast")).to_contain_text("请求过于频繁")
+    page.locator(".prompt-tools .open[data-panel=wildcards]").click()
+    expect(page.locator(".prompt-tools .none")).to_have_text("请求过于频繁，请稍候。")
+    page.route("**/import?*", lambda route: route.fulfill(status=408, json={"detail": "请求传输过慢，已中断。"}))
+    page.locator(".drop input").set_input_files({"name": "x.json", "mimeType": "application/json", "buffer": b"{}"})
+    expect(page.locator(".drop .problem")).to_have_text("请求传输过慢，已中断。")
+    page.unroute_all()
+    page.route("**/gradio_api/**", lambda route: route.fulfill(status=401, json=refusal), times=1)
+    with page.expect_event("load"):
+        page.locator("#seed-last").click()
+
+
+def test_what_is_typed_without_a_connection_is_there_after_the_reload(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    page.locator("#knob-prompt textarea").fill("之前")
+    page.route("**/gradio_api/**", lambda route: route.abort())
+    page.locator("#seed-last").click()
+    expect(page.locator(".toast-body")).to_contain_text("正在重连…")
+    page.locator("#knob-prompt textarea").fill("断线时写的")
+    with page.expect_event("load"):
+        page.unroute_all()
+    expect(page.locator("#knob-prompt textarea")).to_have_value("断线时写的")
 
 
 @pytest.mark.parametrize(

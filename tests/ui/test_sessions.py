@@ -19,7 +19,6 @@ from tests.web.attacks import visit
 from zimage_app.serve import open_page
 from zimage_app.ui.server import sessions
 from zimage_app.ui.server.sessions import (
-    MAX_ENDED,
     MAX_SESSIONS,
     MAX_UNREAD_SESSIONS,
     OWNER_EVENTS,
@@ -101,22 +100,17 @@ def test_visits_leave_nothing_behind(tmp_path: Path) -> None:
 
         begun = objects_after(15)
         assert objects_after(45) - begun < 45 * 50
-        assert len(page.app.state_holder.session_data) <= MAX_ENDED + 2
+        assert len(page.app.state_holder.session_data) <= MAX_SESSIONS
         assert len(page._queue.event_ids_to_events) <= 2
 
 
-def test_sessions_of_closed_pages_go_first_and_all_are_bounded(opened: tuple[Any, str]) -> None:
+def test_sessions_are_bounded(opened: tuple[Any, str]) -> None:
     page, _ = opened
     assert isinstance(page.app.state_holder, Sessions)
     holder = Sessions()
     holder.set_blocks(page)
     assert holder.capacity == MAX_SESSIONS
     try:
-        for number in range(MAX_ENDED + 20):
-            holder[f"closed{number}"].is_closed = True
-        holder["open"]
-        assert len(holder.session_data) == MAX_ENDED + 1
-        assert "open" in holder
         for number in range(MAX_SESSIONS + 20):
             holder[f"open{number}"]
         assert len(holder.session_data) == MAX_SESSIONS

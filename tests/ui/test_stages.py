@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.ui.conftest import PHONE, Visit, arrive, ask, choose_model, expect_state, served, set_number
 from tests.ui.doubles import QuickPageStudio
@@ -247,6 +247,31 @@ def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted:
     ]
     arrive(page)
     expect_tabs(page, "1构图", "2关闭", "3成片")
+
+
+def test_presses_before_the_answer_to_the_first_act_in_turn(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    choose_model(page, "三个阶段")
+    page.locator("#knob-stages [role=tab]").nth(2).click()
+    set_number(page, "stages-2-steps", 17)
+    held: list[Route] = []
+
+    def press(first: Locator, second: Locator) -> None:
+        """Press both before the server answers the first."""
+        page.route("**/run/predict*", lambda route: held.append(route), times=1)
+        with page.expect_request("**/run/predict*"):
+            first.click()
+        second.click()
+        held.pop().continue_()
+
+    left = page.locator("#knob-stages .left")
+    press(left, left)
+    expect(page.locator("#knob-stages-0-steps input[type=number]")).to_have_value("17")
+    expect(page.locator("#knob-stages [role=tab]").first).to_have_attribute("aria-selected", "true")
+    ratio = page.locator(".picture-size .ratio")
+    press(ratio.filter(has_text="1:1"), ratio.filter(has_text="2:3"))
+    expect(ratio.filter(has_text="2:3")).to_have_attribute("aria-pressed", "true")
 
 
 def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scripted: QuickPageStudio) -> None:

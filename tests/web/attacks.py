@@ -144,11 +144,10 @@ def visit(client: httpx.Client) -> int:
     page = client.get("/").text
     found = re.search(r"window\.gradio_config = (\{.*?\});</script>", page, re.DOTALL)
     assert found is not None
-    with client.stream("GET", f"/gradio_api/heartbeat/{session}"):
-        for load in _loads(json.loads(found[1])):
-            way = "queue/join" if load["queue"] is not False else "run/predict"
-            client.post(f"/gradio_api/{way}", json=_call(load, session)).raise_for_status()
-        client.get("/gradio_api/queue/data", params={"session_hash": session}).raise_for_status()
+    for load in _loads(json.loads(found[1])):
+        way = "queue/join" if load["queue"] is not False else "run/predict"
+        client.post(f"/gradio_api/{way}", json=_call(load, session)).raise_for_status()
+    client.get("/gradio_api/queue/data", params={"session_hash": session}).raise_for_status()
     return len(page)
 
 

@@ -226,7 +226,9 @@ def test_a_space_may_be_framed_by_its_site_only() -> None:
 def test_a_refusal_is_said_in_the_visitors_language() -> None:
     page = client()
     chinese = {"accept-language": "zh-CN", "origin": "https://evil.example"}
-    assert page.post("/x", headers=chinese).text == "不允许其他网站的页面调用本程序。"
+    sentence = "不允许其他网站的页面调用本程序。"
+    assert page.post("/x", headers=chinese).json() == {"error": sentence, "detail": sentence}
+    assert page.post("/x", headers={**chinese, "accept": "text/html"}).text == sentence
     assert page.post("/api/generate", headers=chinese).json() == {
         "detail": "不允许其他网站的页面调用本程序。",
         "field": None,

@@ -20,7 +20,7 @@ from zimage_app.web.refusal import refusal
 
 MAX_FILE = 64 * 2**20
 """Bytes of a request that uploads a file; the largest picture that is read."""
-TAKES_FILES = ("/import", "/inputs", "/api/inputs")
+TAKES_FILES = ("/import", "/inputs", "/api/inputs", "/many/batch")
 MAX_BODY = 4 * 2**20
 """Bytes of any other request."""
 STARTUP = "/gradio_api/startup-events"

@@ -1,4 +1,4 @@
-"""The response of middleware that refuses a request: a status and one sentence, as JSON or as text."""
+"""The response of middleware that refuses a request: a status and one sentence, as JSON for programs, else as text."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ def is_api(scope: Scope) -> bool:
 def refusal(
     scope: Scope, status: int, text: Text, default_language: LanguageChoice = "auto", **headers: str
 ) -> Response:
-    """The response that refuses a request; for REST in the form of ``Problem``."""
+    """The response that refuses a request: for REST in the form of ``Problem``, for the page's scripts as ``error``."""
     sentence = text.to(language_of(HTTPConnection(scope), default_language))
     kept = {"cache-control": "no-store", **headers}
     if is_api(scope):
         return JSONResponse({"detail": sentence, "field": None}, status, headers=kept)
-    return PlainTextResponse(sentence, status, headers=kept)
+    if "text/html" in HTTPConnection(scope).headers.get("accept", ""):
+        return PlainTextResponse(sentence, status, headers=kept)
+    # Gradio's script reads ``detail`` from calls through its queue.
+    return JSONResponse({"error": sentence, "detail": sentence}, status, headers=kept)

@@ -28,7 +28,7 @@ RATE = 50.0
 BURST = 1000.0
 """Requests in a row before ``RATE`` applies; loading the page takes about 200."""
 OWNER_STREAMS = 64
-"""Open streams of one owner; a tab has one or two."""
+"""Open streams of one owner; a tab has one at most."""
 CLIENT_STREAMS = 256
 ALL_STREAMS = 768
 CLIENT_FILES = 4
@@ -39,7 +39,7 @@ BODY_SECONDS = 30.0
 BODY_RATE = 16 * 2**10
 """Lowest rate in bytes per second at which a body must arrive."""
 _MAX_CLIENTS = 10_000
-_STREAM = re.compile(r"/gradio_api/(heartbeat/[^/]+|queue/data|call/[^/]+/[^/]+|mcp(/.*)?)|/api/generate/[^/]+/events")
+_STREAM = re.compile(r"/gradio_api/(queue/data|call/[^/]+/[^/]+|mcp(/.*)?)|/api/generate/[^/]+/events")
 
 _TOO_FAST = Text("Too many requests; wait a moment.", "请求过于频繁，请稍候。")
 _TOO_MANY = Text("Too many pages or programs watch; close some.", "同时打开的页面或程序过多，请关闭一些。")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.models.lora_support import low_rank, write
 from zimage_app.domain.errors import LoraError
-from zimage_app.models.lora.files import modified, read_tensors
+from zimage_app.models.lora.files import declared_factor, modified, read_tensors
 from zimage_app.models.weights.lookalikes import TOO_MANY
 from zimage_app.service.library.loras.header import read_contents
 
@@ -101,3 +103,24 @@ def test_tensors_outlive_their_file(tmp_path: Path) -> None:
     tensors = read_tensors(path)
     path.write_bytes(b"\xff" * path.stat().st_size)
     assert torch.equal(tensors["x"], torch.ones(1000))
+
+
+@pytest.mark.parametrize(
+    ("config", "factor"),
+    [
+        ({"r": 16, "lora_alpha": 4}, 0.25),
+        ({"r": 16, "lora_alpha": 4, "use_rslora": True}, 1.0),
+        ({"r": 0, "lora_alpha": 4}, None),
+        ({"r": "x", "lora_alpha": 4}, None),
+        ({"lora_alpha": 4}, None),
+    ],
+)
+def test_the_factor_that_diffusers_writes_into_the_header(
+    config: dict[str, object], factor: float | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    header = json.dumps({f"transformer.{name}": value for name, value in config.items()})
+    save_file({"x": torch.zeros(1)}, path, {"lora_adapter_metadata": header})
+    assert declared_factor(path) == factor
+    save_file({"x": torch.zeros(1)}, path)
+    assert declared_factor(path) is None

@@ -214,5 +214,5 @@ def test_files_are_read_once_while_their_stages_alternate(
     stages(generator, small_request, *uses)
     import zimage_app.models.lora.manager as module
 
-    monkeypatch.setattr(module, "read_tensors", None)
+    monkeypatch.setattr(module, "read_lora", None)
     assert len(stages(generator, small_request, *uses)) == 2

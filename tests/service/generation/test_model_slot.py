@@ -52,6 +52,19 @@ def test_a_model_is_loaded_once(slot: ModelSlot, models: Path) -> None:
     assert "float32 on the CPU" in loaded.about[0].en
 
 
+def test_a_model_whose_files_were_replaced_is_loaded_anew(slot: ModelSlot, models: Path) -> None:
+    first = fetch(slot, find_model("one", models))
+    weights = next((models / "one" / "transformer").glob("*.safetensors"))
+    again = weights.with_suffix(".new")
+    shutil.copyfile(weights, again)
+    again.replace(weights)
+    second = fetch(slot, find_model("one", models))
+    assert second is not first
+    assert fetch(slot, find_model("one", models)) is second
+    shutil.rmtree(models / "one" / "transformer")
+    assert fetch(slot, find_model("one", models)) is second, "a disk that is away for a moment costs no model"
+
+
 def test_breaking_off_leaves_what_was_there(slot: ModelSlot, models: Path) -> None:
     first = fetch(slot, find_model("one", models))
     with pytest.raises(LoadingCancelled):

@@ -139,6 +139,16 @@ def test_a_worker_makes_the_picture_that_is_made_here(desk: Desk) -> None:
     assert desk.runners[0].status().model == "demo"
 
 
+def test_stage_pictures_are_kept_and_another_file_of_a_lora_is_told(desk: Desk) -> None:
+    recorded = LoraUse(name=INK, sha256="0" * 64)
+    view = desk.make(request(stages=(*STAGES, STAGES[0]), loras=(recorded,), keep_stages=True))
+    assert view.picture is not None, view.error
+    assert [path.name for path in view.picture.path.parent.glob("*.stage*.png")] == [
+        f"{view.picture.path.stem}.stage1.png"
+    ]
+    assert any("is not the file" in text.en or "another file" in text.en for text in view.warnings), view.warnings
+
+
 def test_what_a_job_needs_is_sent_once(desk: Desk, near: NearHandle) -> None:
     kept = desk.inputs.keep_file(desk.gallery.save(a_picture(), a_record()).path)
     stages = (STAGES[0].model_copy(update={"denoise": 0.5}),)

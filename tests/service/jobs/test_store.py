@@ -270,8 +270,9 @@ def test_open_jobs_are_put_in_again_when_the_file_was_lost(
         assert len({each.number for each in (*again.active(), *again.queued())}) == (6 if how == "another" else 3)
 
 
+@pytest.mark.parametrize("first", ["a look", "an event", "a move"])
 def test_jobs_of_a_time_without_a_file_go_into_it_once_it_can_be_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowed: list[bool] = []
 
@@ -290,7 +291,14 @@ def test_jobs_of_a_time_without_a_file_go_into_it_once_it_can_be_had(
         assert found is not None
         allowed.append(True)
         monkeypatch.setattr("zimage_app.service.storage.database._RETRY_SECONDS", 0.0)
-        store.refresh()
+        if first == "an event":  # of a job whose number is another's in the file
+            (claimed,) = store.apply(["new"], JobEvent.CLAIM)
+            store.apply(["new"], JobEvent.REQUEUE)
+            assert claimed.number == 2
+        elif first == "a move":
+            assert not store.move("new", first=False)
+        else:
+            store.refresh()
         assert [bool(store.warning), names(store)] == [False, ["old", "new"]]
         assert store.find("none") is None
     with closing(JobStore(tmp_path)) as again:

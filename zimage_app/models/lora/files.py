@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path, PurePosixPath
 
 import safetensors.torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from zimage_app.domain.errors import LoraError, system_reason
@@ -71,6 +73,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise fault(path.name, "holds no tensors; download it again", "文件里没有任何张量；请重新下载")
     return tensors
+
+
+def declared_factor(path: Path) -> float | None:
+    """Return the factor alpha / rank that diffusers writes into the header of LoRAs it saves; None without one.
+
+    Such files have no alphas among their tensors. Patterns that give single layers another alpha are ignored.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads((file.metadata() or {})["lora_adapter_metadata"])
+        alpha, rank = (float(config[f"transformer.{name}"]) for name in ("lora_alpha", "r"))
+        factor = alpha / (math.sqrt(rank) if config.get("transformer.use_rslora") is True else rank)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, ArithmeticError, RecursionError):
+        return None
+    return factor if math.isfinite(factor) else None
 
 
 def _refuse_pickle(file: str) -> None:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
-from zimage_app.models.lora.files import fault, modified, read_tensors
+from zimage_app.models.lora.files import fault, modified
 from zimage_app.models.lora.names import Names
-from zimage_app.models.lora.parsing import LoraFile, Patch, parse_lora
+from zimage_app.models.lora.parsing import LoraFile, Patch, read_lora
 from zimage_app.models.lora.patch_targets import PatchTargets
 
 _PLAIN_DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
@@ -143,7 +143,7 @@ class LoraManager:
     def _load(self, use: ResolvedLora, loaded: dict[_Identity, LoraFile]) -> _Use:
         identity = (use.path, *modified(use.path))
         if identity not in loaded:
-            loaded[identity] = parse_lora(use.path.name, read_tensors(use.path), self._names)
+            loaded[identity] = read_lora(use.path, self._names)
         return _Use(identity, loaded[identity], use.strength)
 
     def _memory_warnings(self, files: Sequence[LoraFile]) -> list[Text]:

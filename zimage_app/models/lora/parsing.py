@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
 from zimage_app.models.lora import foreign
 from zimage_app.models.lora.adapters import Group, adapter, direct, family
-from zimage_app.models.lora.files import fault, shown
+from zimage_app.models.lora.files import declared_factor, fault, read_tensors, shown
 from zimage_app.models.lora.names import Names, Target
 from zimage_app.models.lora.updates import Update
 
@@ -63,10 +64,13 @@ class LoraFile:
     name: str
     patches: tuple[Patch, ...]
     unused: tuple[Unused, ...]
+    declared_factor: float = 1.0
+    """Alpha / rank of a file whose header says it while its tensors don't; it is not applied."""
 
     def warnings(self) -> list[Text]:
-        """Return one message per reason for keys that have no effect."""
-        return [_unused_sentence(self.name, item) for item in self.unused]
+        """Return one message per reason for keys that have no effect, and one if ``declared_factor`` isn't 1."""
+        texts = [_unused_sentence(self.name, item) for item in self.unused]
+        return texts if self.declared_factor == 1.0 else [*texts, _declared_sentence(self.name, self.declared_factor)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +80,14 @@ class _Entry:
     """Priority of (spelling, kind of update); like ComfyUI, the highest entry per target is used. Kinds in rising order
     are adapter, w_norm, diff, set_weight."""
     keys: tuple[str, ...]
+
+
+def read_lora(path: Path, names: Names) -> LoraFile:
+    """Read, parse and check a LoRA's file for one model; raises LoraError as ``read_tensors`` and ``parse_lora``."""
+    tensors = read_tensors(path)
+    file = parse_lora(path.name, tensors, names)
+    factor = None if any(key.endswith(".alpha") for key in tensors) else declared_factor(path)
+    return file if factor is None else replace(file, declared_factor=factor)
 
 
 def parse_lora(file: str, tensors: Mapping[str, Tensor], names: Names) -> LoraFile:
@@ -221,4 +233,13 @@ def _unused_sentence(file: str, item: Unused) -> Text:
         + (f" and {more} more." if more > 0 else "."),
         f"{shown(file)}：{len(item.keys)} 个键没有作用，{item.reason.zh}：{first}"
         + (f" 等另外 {more} 个。" if more > 0 else "。"),
+    )
+
+
+def _declared_sentence(file: str, factor: float) -> Text:
+    return Text(
+        f"{file}: its header says that it was trained with alpha / rank = {factor:g}, and no tensor does. As in ComfyUI"
+        f" it is applied at the strength that you set; for diffusers' result multiply that by {factor:g}.",
+        f"{file}：文件头写明训练时 alpha / rank = {factor:g}，但张量中没有。这里与 ComfyUI 一样按所设强度应用；"
+        f"想得到 diffusers 的结果，请把强度乘以 {factor:g}。",
     )

@@ -41,7 +41,7 @@
     const found = answer?.ok && (await answer.json().catch(() => null));
     if (found) return found;
     known.delete(id);
-    const missing = (!answer?.ok && (await answer?.text())) || say("history_unreachable");
+    const missing = answer?.ok ? say("history_unreachable") : await studio.reason(answer);
     return { id, rows: [], stages: [], upscalers: [], missing, gone: answer?.status === 404 };
   }
 
@@ -145,7 +145,7 @@
   async function saveWorkflow(id) {
     const answer = await fetch(`workflows/${id}.json`).catch(() => null);
     if (!answer?.ok) {
-      studio.tell(answer ? await answer.text() : say("history_unreachable"));
+      studio.tell(await studio.reason(answer));
       return;
     }
     const href = URL.createObjectURL(await answer.blob());

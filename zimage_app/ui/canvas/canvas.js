@@ -14,6 +14,7 @@ let job = { id: "", state: "idle", stages: [] };
 let strip = [];
 let sent = ""; // the strip that the server sent last, as JSON
 let received = 0; // time of the newest snapshot, from which the clock runs on
+let followed = 0; // time of the newest snapshot, or since when this tab follows the run again
 let selection = null; // {picture, stage} that the user has selected; either may be missing
 let facts = null; // of the shown picture
 let lost = false; // no snapshot of the run has come for SILENCE milliseconds
@@ -260,7 +261,7 @@ setInterval(() => busy(job.state) && drawClock(), 500);
 const SILENCE = 5e3;
 
 async function listen() {
-  if (!busy(job.state) || document.hidden || performance.now() - received < SILENCE) return;
+  if (!busy(job.state) || document.hidden || performance.now() - followed < SILENCE) return;
   if (!lost) {
     lost = true;
     root.dataset.lost = "";
@@ -272,6 +273,7 @@ async function listen() {
   location.reload();
 }
 setInterval(listen, 1e3);
+document.addEventListener("studio:back", () => (followed = performance.now()));
 
 // Facts
 
@@ -438,9 +440,8 @@ function take() {
   if (first && job.lost) job = { id: "", state: "idle", stages: [] };
   // Each snapshot repeats the strip as it was when the run began; it must not bring back what was deleted since.
   const sending = JSON.stringify(value.strip);
-  if (sending !== sent) strip = value.strip;
-  sent = sending;
-  received = performance.now();
+  if (value.strip && sending !== sent) [strip, sent] = [value.strip, sending];
+  received = followed = performance.now();
   page.forgetTyped();
   lost = false;
   delete root.dataset.lost;

@@ -137,7 +137,7 @@ async function read(files) {
   let found;
   try {
     const answer = await fetch(`import?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
-    found = await answer.json();
+    found = answer.ok ? await answer.json() : { error: await page.reason(answer) };
   } catch {
     found = { error: say("drop_unreachable") };
   }

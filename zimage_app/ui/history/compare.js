@@ -19,7 +19,8 @@ async function takePictures(ids) {
   newest += 1;
   const turn = newest;
   const answer = await fetch(`history/sides?ids=${ids.slice(0, most).join(",")}`).catch(() => null);
-  const data = answer?.ok ? await answer.json() : { pictures: [], rows: [] };
+  if (!answer?.ok) return page.tell(await page.reason(answer));
+  const data = await answer.json();
   if (turn !== newest) return;
   const found = data.pictures.map(({ id, time, seed, width, height }) => {
     const label = say("compare_picture", { time, seed: `#${seed}` });
@@ -46,7 +47,8 @@ document.addEventListener("studio:pictures", (event) => {
 
 async function takeNewest() {
   const answer = await fetch("history?page=1").catch(() => null);
-  const data = answer?.ok ? await answer.json() : { items: [] };
+  if (!answer?.ok) return page.tell(await page.reason(answer));
+  const data = await answer.json();
   await takePictures(data.items.slice(0, 2).map((item) => item.id).reverse());
 }
 

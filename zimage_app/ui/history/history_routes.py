@@ -107,6 +107,11 @@ async def json_body(request: Request, most: int = _MAX_ORDER) -> object:
         body += chunk
         if len(body) > most:
             break
+    return json_of(body)
+
+
+def json_of(body: bytes | bytearray) -> object:
+    """Return the parsed JSON; None where it can't be parsed."""
     try:
         return json.loads(bytes(body))
     except (ValueError, RecursionError):

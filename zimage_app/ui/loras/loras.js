@@ -314,6 +314,7 @@ function learn(entry) {
 
 // Library
 
+// Returns why the list couldn't be fetched, or an empty text.
 async function fetchLibrary(refresh) {
   asked += 1;
   const turn = asked;
@@ -321,14 +322,14 @@ async function fetchLibrary(refresh) {
   if (refresh) query.set("refresh", "");
   const answer = await fetch(`loras.json?${query}`).catch(() => null);
   const text = answer?.ok && (await answer.text());
-  if (turn !== asked) return true; // a newer request, as for another model, counts
-  if (!text) return false;
-  if (text === lastResponse) return true; // a redraw would take the focus from a field
+  if (turn !== asked) return ""; // a newer request, as for another model, counts
+  if (!text) return page.reason(answer);
+  if (text === lastResponse) return ""; // a redraw would take the focus from a field
   lastResponse = text;
   library = new Map(JSON.parse(text).map((entry) => [entry.name, entry]));
   draw();
   if (dialog) drawCards();
-  return true;
+  return "";
 }
 
 // Picker
@@ -407,11 +408,12 @@ function openPicker() {
   search.oninput = drawCards;
   search.onkeydown = (event) => {
     const first = dialog.querySelector(".card:not(:disabled)");
-    if (event.key === "Enter" && !event.isComposing && search.value.trim() && first) first.click();
+    if (event.key === "Enter" && !page.composing(event) && search.value.trim() && first) first.click();
   };
   const refresh = makeButton("refresh", say("lora_refresh"), "", async () => {
     refresh.disabled = true;
-    if (!(await fetchLibrary(true)) && dialog) dialog.querySelector(".full").textContent = say("lora_unreachable");
+    const problem = await fetchLibrary(true);
+    if (problem && dialog) dialog.querySelector(".full").textContent = problem;
     refresh.disabled = false;
   });
   head.append(make("h2", "", say("lora_pick")), search, refresh, makeButton("done", say("lora_done"), "", () => dialog.close()));

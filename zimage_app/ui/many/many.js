@@ -17,10 +17,12 @@ let stages = 0; // number of stages in the lists
 let shown = false; // whether this view is open
 let file = null; // the batch file: name, text, and the seed that its plan drew
 
-async function ask(order) {
-  const headers = { "content-type": "application/json" };
-  const post = { method: "POST", headers, body: JSON.stringify(order) };
-  const answer = await fetch("many.json", order ? post : { cache: "no-store" }).catch(() => null);
+// An order with a file is sent as a line of JSON and the file: as a part of JSON it would have to be much smaller.
+async function ask(order, text) {
+  const headers = { "content-type": text === undefined ? "application/json" : "text/plain" };
+  const body = [JSON.stringify(order), text].filter((each) => each !== undefined).join("\n");
+  const path = text === undefined ? "many.json" : "many/batch";
+  const answer = await fetch(path, order ? { method: "POST", headers, body } : { cache: "no-store" }).catch(() => null);
   return (await answer?.json().catch(() => null)) || { error: say("many_unreachable") };
 }
 
@@ -155,9 +157,9 @@ async function planGrid() {
   part(".grid .begin").disabled = Boolean(answer.error);
 }
 
-async function begin(box, order, button) {
+async function begin(box, order, button, text) {
   button.disabled = true;
-  const answer = await ask(order);
+  const answer = await ask(order, text);
   button.disabled = false;
   if (answer.error) return tell(box, answer);
   document.dispatchEvent(new CustomEvent("studio:queue"));
@@ -183,12 +185,12 @@ async function take(given) {
   planBatch();
 }
 
-const batchOrder = (what) => ({ do: what, settings, ...file });
+const batchOrder = (what) => ({ do: what, settings, name: file.name, seed: file.seed });
 
 async function planBatch() {
   batchTurn += 1;
   const [mine, turn] = [file, batchTurn];
-  const answer = await ask(batchOrder("plan_batch"));
+  const answer = await ask(batchOrder("plan_batch"), file.text);
   if (mine !== file || turn !== batchTurn) return;
   file.seed = answer.seed || "";
   tell(part(".batch"), answer);
@@ -293,7 +295,7 @@ part(".none").textContent = say("many_none");
 part(".grid .begin").textContent = say("many_start_grid");
 part(".axes").append(...axes.map(makeAxis));
 part(".grid .begin").onclick = () => begin(part(".grid"), gridOrder("start_grid"), part(".grid .begin"));
-part(".batch .begin").onclick = () => begin(part(".batch"), batchOrder("start_batch"), part(".batch .begin"));
+part(".batch .begin").onclick = () => begin(part(".batch"), batchOrder("start_batch"), part(".batch .begin"), file.text);
 
 const chooser = part("input[type=file]");
 part(".choose").textContent = say("many_choose");

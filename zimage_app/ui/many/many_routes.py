@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -20,10 +21,12 @@ from zimage_app.service.many.batch.reading import parse_batch
 from zimage_app.service.many.grids.axes import axis_title, parse_axis
 from zimage_app.service.rules.permissions import for_strangers, may_see
 from zimage_app.service.studio import Studio
+from zimage_app.ui.drop.drop import file_of
 from zimage_app.ui.fields.values import request_data
-from zimage_app.ui.history.history_routes import json_body
+from zimage_app.ui.history.history_routes import json_body, json_of
 from zimage_app.ui.words.i18n import WORDS, say
 from zimage_app.web.guard import MAX_BODY
+from zimage_app.web.json_bodies import MAX_JSON, excess
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 from zimage_app.web.slow_work import HANDED_IN
@@ -31,11 +34,16 @@ from zimage_app.web.slow_work import HANDED_IN
 Data = dict[str, Any]
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _LISTED = 12
+_MAX_FILE = 3 * 2**20
+"""Bytes of a batch file from the page; also in many.js, and in the texts."""
 _AXES = {"x": "X", "y": "Y", "z": "Z"}
 
 
 def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
-    """Return the routes ``/many.json`` (GET the visitor's groups, POST an order) and ``/many/GROUP/FILE``."""
+    """Return the routes ``/many.json`` (GET the visitor's groups, POST an order) and ``/many/GROUP/FILE``.
+
+    An order with a batch file goes to ``/many/batch``, as one line of JSON and the file.
+    """
 
     def answer(request: Request, work: Callable[[], Data]) -> Response:
         language = language_of(request, default_language)
@@ -48,11 +56,13 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
     def show(request: Request) -> Response:
         return answer(request, lambda: groups_data(studio, owner_of(request)))
 
-    async def change(request: Request) -> Response:
-        order = await json_body(request, MAX_BODY)
-        given = order if isinstance(order, dict) else {}
+    async def change(request: Request, read: Callable[[Request], Awaitable[Callable[[], object]]]) -> Response:
+        order = await read(request)
         language = language_of(request, default_language)
-        work = _Orders(studio, owner_of(request), language, given).carry_out
+
+        def work() -> Data:
+            return _Orders(studio, owner_of(request), language, order()).carry_out()
+
         try:
             return await HANDED_IN.run(answer, request, work)
         except BusyError as error:
@@ -68,9 +78,31 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
 
     return [
         Route("/many.json", show),
-        Route("/many.json", change, methods=["POST"]),
+        Route("/many.json", partial(change, read=_order), methods=["POST"]),
+        Route("/many/batch", partial(change, read=_order_with_file), methods=["POST"]),
         Route("/many/{group_id}/{name}", file),
     ]
+
+
+async def _order(request: Request) -> Callable[[], object]:
+    order = await json_body(request, MAX_BODY)
+    return lambda: order
+
+
+async def _order_with_file(request: Request) -> Callable[[], object]:
+    """Read a line of JSON and a batch file; they are parsed by the returned function, which may raise RequestError."""
+    _, body = await file_of(request, MAX_JSON + _MAX_FILE, "")
+
+    def parsed() -> object:
+        line, _, file = body.partition(b"\n")
+        if len(file) > _MAX_FILE:
+            most = _MAX_FILE // 2**20
+            text = Text(f"The file is bigger than {most} MB; split it.", f"文件超过 {most} MB，请拆分。")
+            raise RequestError("FILE", text)
+        order = None if len(line) > MAX_JSON or excess(line) else json_of(line)
+        return order | {"text": file.decode(errors="replace")} if isinstance(order, dict) else None
+
+    return parsed
 
 
 def groups_data(studio: Studio, owner: str) -> Data:
@@ -82,11 +114,11 @@ def groups_data(studio: Studio, owner: str) -> Data:
 class _Orders:
     """The orders that the script may send, by their name ``do``. A start repeats all data of its plan."""
 
-    def __init__(self, studio: Studio, owner: str, language: Language, order: Mapping[str, Any]) -> None:
+    def __init__(self, studio: Studio, owner: str, language: Language, order: object) -> None:
         self._studio = studio
         self._owner = owner
         self._language = language
-        self._order = order
+        self._order: Mapping[str, Any] = order if isinstance(order, dict) else {}
 
     def carry_out(self) -> Data:
         """Carry out the order and return its answer; raise StudioError for one that is unknown or fails."""

@@ -27,6 +27,7 @@ async function order(action, values = {}) {
   newest += 1;
   const turn = newest;
   const answer = await server.models({ do: action, language: page.language, ...values }).catch(() => null);
+  if (answer?.error) return page.tell(answer.error);
   if (answer?.devices) takeDevices(answer);
   // Answers may arrive out of order.
   if (!answer || turn !== newest) return;

@@ -28,7 +28,8 @@ function toggle(entry) {
     for (;;) {
       const text = field().value;
       const answer = await ask({ do: "toggle", text, entry });
-      if (!answer) return;
+      part(".answer").textContent = answer?.error || "";
+      if (!answer || answer.error) return;
       if (field().value !== text) continue;
       field().value = answer.text;
       field().dispatchEvent(new Event("input", { bubbles: true }));

@@ -4,6 +4,7 @@
   const place = "studio-typed";
   const inputs = (knob) => [...knob.querySelectorAll("input, textarea, select")];
   let typed = new Map(); // input since the last message from the server, by control and index of the input in it
+  let lost = false; // Gradio found the server unreachable: from then on it passes no input on
 
   function note({ target }) {
     const knob = target.parentElement?.closest("[id^='knob-']");
@@ -30,16 +31,21 @@
   window.studio.forgetTyped = () => (typed = new Map());
   window.studio.keepTyped = () => typed.size && sessionStorage.setItem(place, JSON.stringify([...typed]));
   document.addEventListener("input", note, true);
-  // Gradio may reload the page before canvas.js does.
-  window.addEventListener("pagehide", () => document.querySelector(".canvas[data-lost]") && window.studio.keepTyped());
+  document.addEventListener("studio:lost", () => {
+    if (!lost) window.studio.forgetTyped(); // Gradio has saved earlier input
+    lost = true;
+  });
+  // Gradio may reload the page before canvas.js does, and without a run only Gradio does.
+  window.addEventListener("pagehide", () => (lost || document.querySelector(".canvas[data-lost]")) && window.studio.keepTyped());
   if (sessionStorage.getItem(place)) enterAgain();
 }
 
-// Translates Gradio's message about a lost connection, which is in English only.
+// Translates Gradio's message about a lost connection, which is in English only, and reports it to the script above.
 {
   const ofGradio = /Connection to the server was lost/;
   const translate = (text) => {
     if (!ofGradio.test(text.textContent)) return;
+    document.dispatchEvent(new CustomEvent("studio:lost"));
     const title = text.closest(".toast-body").querySelector(".toast-title");
     if (title) title.textContent = window.studio.say("connection_lost");
     text.textContent = window.studio.say("connection_lost_hint");

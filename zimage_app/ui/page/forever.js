@@ -1,8 +1,10 @@
 // "Generate forever": while it is on, the script presses Generate whenever this browser's queue is empty, until Stop is
-// pressed, a run fails or is refused, or it is switched off. props.value counts the rounds, by which seeds count up.
+// pressed, a run fails or is refused, or it is switched off. props.value counts the rounds, by which seeds count up. It
+// goes on after a reload, as the page reloads itself after a lost connection.
 const page = window.studio;
 const button = element.querySelector(".forever");
 const pollMs = 1000; // milliseconds between two requests of the queue
+const KEPT = "studio-forever"; // sessionStorage: the rounds, while it is on
 const isOn = () => button.getAttribute("aria-pressed") === "true";
 let submitted = false; // a job of the present round was submitted
 let ours = false; // the click on Generate comes from this script
@@ -11,6 +13,8 @@ let timer = 0;
 function count(rounds) {
   props.value = rounds;
   trigger("change");
+  if (isOn()) sessionStorage.setItem(KEPT, rounds);
+  else sessionStorage.removeItem(KEPT);
 }
 
 function set(on) {
@@ -22,7 +26,7 @@ function set(on) {
 }
 
 async function look() {
-  if (!submitted) return;
+  if (!submitted || !page.restored) return;
   const answer = await fetch("queue.json", { cache: "no-store" }).catch(() => null);
   const queue = await answer?.json().catch(() => null);
   if (queue?.jobs?.length === 0 && submitted && isOn()) again();
@@ -42,6 +46,15 @@ function again() {
 function pressed(event) {
   if (event.target.closest?.("#stop")) set(false);
   if (event.target.closest?.("#generate") && !ours && props.value) count(0);
+}
+
+// A copy of a tab gets its sessionStorage, too, but was not reloaded.
+const kept = performance.getEntriesByType("navigation")[0]?.type === "reload" && sessionStorage.getItem(KEPT);
+if (kept) {
+  button.setAttribute("aria-pressed", "true");
+  submitted = true;
+  count(Number(kept));
+  timer = setInterval(look, pollMs);
 }
 
 button.title = page.say("forever");

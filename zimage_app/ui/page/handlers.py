@@ -84,10 +84,8 @@ class PageComponents:
     stop: Component
     submitted_job: Component
     """Holds the id of the job that this tab submitted last."""
-    job: Component
-    """Holds the id of the job on the canvas."""
     repeated: Component
-    """Holds the ids of a picture and of the job that repeats it, or an empty list."""
+    """Holds the ids of the picture that was made again last and of the job for it, or of such a job that is over."""
 
 
 class Handlers:
@@ -139,7 +137,7 @@ class Handlers:
         return self._guarded(queued, request)
 
     def again(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """Submit a saved picture's settings again; ``compare`` then reports whether the pixels are the same."""
+        """Submit a saved picture's settings again; ``compare`` later reports whether the pixels are the same."""
         picture_id = str(getattr(event, "id", ""))
 
         def queued() -> Updates:
@@ -150,7 +148,7 @@ class Handlers:
             job_id = self._studio.submit(before.record.request, before.record.model, owner)
             return {
                 self._components.submitted_job: job_id,
-                self._components.repeated: [picture_id, job_id],
+                self._components.repeated: {"picture": picture_id, "job": job_id},
                 self._components.notice: NO_NOTICE,
             }
 
@@ -204,26 +202,24 @@ class Handlers:
 
         return self._guarded(queued, request)
 
-    async def compare(self, request: gr.Request, repeated: list[str]) -> AsyncIterator[Updates]:
-        """Wait for the job that repeats a picture, then report whether the pixels are the same."""
+    def compare(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Report whether a job that repeats a picture has made the same pixels; nothing while the job isn't over."""
+        picture_id, job_id = str(getattr(event, "picture", "")), str(getattr(event, "job", ""))
 
-        async def run() -> AsyncIterator[Updates]:
-            if not repeated:
-                return
-            picture_id, job_id = repeated
-            view = None
-            async for newest in self._studio.watch(job_id, _WATCH_INTERVAL):
-                view = newest
-                yield {self._components.repeated: gr.skip()}  # without changes, so that Gradio notices a closed tab
-            before = await run_in_threadpool(self._studio.picture, picture_id, owner_of(_visitor(request)))
-            if view is not None and view.picture is not None and before is not None:
-                text = await run_in_threadpool(_same_pixels, before, view.picture)
+        def compared() -> Updates:
+            view = self._studio.view(job_id)
+            if view is not None and not view.ended:
+                return {self._components.repeated: gr.skip()}
+            updates: Updates = {self._components.repeated: {"over": job_id}}
+            made = view.picture.record.id if view is not None and view.picture is not None else ""
+            before, after = (self._studio.picture(each, owner_of(_visitor(request))) for each in (picture_id, made))
+            if before is not None and after is not None:
                 language = self._language(request)
-                said = say("again_same", language, sentence=text.to(language))
-                yield {self._components.notice: _notice("info", said), self._components.repeated: []}
+                said = say("again_same", language, sentence=_same_pixels(before, after).to(language))
+                updates[self._components.notice] = _notice("info", said)
+            return updates
 
-        async for updates in self._guarded_run(run(), request):
-            yield updates
+        return self._guarded(compared, request)
 
     async def follow(self, request: gr.Request, submitted_job: str) -> AsyncIterator[Updates]:
         """Show this browser's jobs one after another until all are over.
@@ -245,10 +241,11 @@ class Handlers:
         async for updates in self._guarded_run(run(), request):
             yield updates
 
-    def stop(self, job_id: str) -> None:
-        """Cancel the job. Only ``follow`` updates the button, so that two handlers' updates can't arrive reversed."""
-        if job_id:
-            self._studio.cancel(job_id)
+    def stop(self, request: gr.Request, job_id: object) -> None:
+        """Cancel the visitor's job. Only ``follow`` updates the button, so that no two updates arrive reversed."""
+        view = self._studio.view(str(job_id))
+        if view and self._may_see(view, request):
+            self._studio.cancel(view.id)
 
     def choose_model(self, request: gr.Request, *inputs: Any) -> Updates:
         """Fill in the chosen model's own stages and examples; offer to undo where changed stages were replaced."""
@@ -408,22 +405,22 @@ class Handlers:
         owner = owner_of(_visitor(request))
         return (self._studio.current(owner) if owner else None) or ""
 
-    def _may_follow(self, job_id: str, request: gr.Request) -> bool:
-        """Whether this visitor may see the job; true for one that isn't known."""
-        view = self._studio.view(job_id)
-        return view is None or may_see(view.owner, owner_of(_visitor(request)), shared=self._studio.shared)
+    def _may_see(self, view: JobView, request: gr.Request) -> bool:
+        """Whether this visitor may follow and stop a job.
+
+        One of a browser without cookies belongs to everybody who knows its id, which can't be guessed.
+        """
+        return not view.owner or may_see(view.owner, owner_of(_visitor(request)), shared=self._studio.shared)
 
     async def _watch(self, job_id: str, request: gr.Request) -> AsyncIterator[Updates]:
         """Show a job until it is over, or until another job of this browser runs while this one waits."""
         language = self._language(request)
         strip = await run_in_threadpool(self._strip, request)
-        if not await run_in_threadpool(self._may_follow, job_id, request):
+        view = self._studio.view(job_id)
+        if view and not self._may_see(view, request):
             yield {self._components.canvas: {"job": lost_data(language), "strip": strip}}
             return
-        yield {
-            self._components.job: job_id,
-            self._components.stop: gr.update(interactive=True, value=self._words("stop")),
-        }
+        yield {self._components.stop: gr.update(interactive=True, value=self._words("stop"))}
         seen: JobView | None = None
         signs = itertools.count()  # changes every value: Gradio sends nothing for an unchanged one
         async for seen in self._studio.watch(job_id, _WATCH_INTERVAL):

@@ -1,8 +1,7 @@
 // Keyboard shortcuts of the whole page (generate, stop, list of shortcuts) and skip links. The script is in the page's
 // head, so it looks elements up only when a key is pressed.
 (() => {
-  const { make, makeButton, say } = window.studio;
-  const composing = (event) => event.isComposing || event.keyCode === 229;
+  const { composing, make, makeButton, say } = window.studio;
   const button = (id) => document.getElementById(id);
   const writing = (node) => node.closest?.("input:not([type=checkbox], [type=range], [type=radio]), textarea, select, [contenteditable]");
 

@@ -35,17 +35,25 @@ from zimage_app.web.language import LanguageChoice
 TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
 _STORAGE_KEY = "zimage-studio-settings"
 """Name and secret in the browser's storage. Gradio's defaults are random per start, so saved settings would be lost."""
+_MOST_TYPED = 20_000
+"""Characters that a text field takes: more than any limit, so that whatever is cut is still refused in a sentence."""
 _UPLOADS = (600, 3600)
 """Interval of Gradio's clean-up of temporary files, and the age at which it deletes them, in seconds."""
 _SUBMITTED_JOB = "(submitted) => [submitted || sessionStorage.getItem('studio-asked') || '']"
 """JavaScript for the id of the job that this tab submitted last, also before a reload."""
+_SHOWN_JOB = "() => [document.querySelector('.canvas').dataset.job || '']"
+"""JavaScript for the id of the job on the canvas."""
+_KEPT_SETTINGS = "(saved) => [window.studio.keptSettings() ?? saved]"
 _TAKE_TURN = "(...values) => window.studio.takeTurn(...values)"
 _END_TURN = "() => window.studio.endTurn()"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_page(studio: Studio, words: gr.I18n, default_language: LanguageChoice) -> gr.Blocks:
-    """Build the whole page for ``studio``; ``words`` must hold the texts of all its models."""
+    """Build the whole page for ``studio``; ``words`` must hold the texts of all its models.
+
+    It has no ``gr.State``: for that, each tab would keep a connection open, and browsers allow six per host.
+    """
     cards = studio.cards()
     card = studio.card(studio.default_model)
     page = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=_UPLOADS)
@@ -157,6 +165,7 @@ class _Controls:
     def _go(self) -> None:
         self.notice = _custom_component("notice", {})
         self.submitted_job = _custom_component("submitted_job", "")
+        self.repeated = _custom_component("repeated", {})
         with gr.Row(elem_id="buttons"):
             self.fields[COUNT] = gr.Number(
                 1, label=self._words("count"), precision=0, minimum=1, maximum=MAX_COUNT, step=1, scale=1,
@@ -190,12 +199,11 @@ class _Controls:
             examples=self.examples,
             stop=self.stop,
             submitted_job=self.submitted_job,
-            job=gr.State(""),
-            repeated=gr.State([]),
+            repeated=self.repeated,
         )
 
     def _text(self, field: str, **options: Any) -> None:
-        self.fields[field] = gr.Textbox(**self._named(field), **options)
+        self.fields[field] = gr.Textbox(**self._named(field), max_length=_MOST_TYPED, **options)
 
     def _model(self, cards: Iterable[ModelCard]) -> None:
         choices = [(self._words(card_key(card, "title")), card.name) for card in cards]
@@ -261,9 +269,9 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
     queued = [components.submitted_job, components.notice]
     _queues(starts, handlers.generate, [controls.rounds, *fields], queued, preprocess=False)
     # One handler per tab shows the jobs; triggers during its run start it once more after it has ended.
-    watched = [components.job, components.notice, components.canvas, components.stop]
+    watched = [components.notice, components.canvas, components.stop]
     shows = [page.load, _event(components.submitted_job, "submit")]
-    gr.on(
+    follows = gr.on(
         shows,
         handlers.follow,
         components.submitted_job,
@@ -272,19 +280,20 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
         js=_SUBMITTED_JOB,
         **_PRIVATE,
     )
-    controls.stop.click(handlers.stop, components.job, None, **plain)
-    _event(model, "input")(handlers.choose_model, fields, filled, preprocess=False, **plain)
+    _event(components.submitted_job, "leave")(None, None, None, cancels=[follows], **plain)
+    controls.stop.click(handlers.stop, components.submitted_job, None, js=_SHOWN_JOB, **plain)
+    chosen = {"preprocess": False, "trigger_mode": "always_last"}
+    _event(model, "input")(handlers.choose_model, fields, filled, **chosen, **plain)
     _event(controls.models, "arrived")(handlers.models_arrived, None, model, **plain)
     controls.seed_random.click(lambda: "", None, components.fields["seed"], **plain)
     controls.seed_last.click(handlers.last_seed, None, [components.fields["seed"], components.notice], **plain)
     _event(controls.fixed_seeds, "release")(handlers.release_seeds, fields, filled, preprocess=False, **plain)
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
     _event(controls.negatives, "enable_nag")(handlers.enable_nag, fields, fields, preprocess=False, **plain)
-    _event(controls.presets, "apply")(handlers.apply_preset, fields, filled, preprocess=False, **plain)
-    _event(controls.presets, "reset")(handlers.reset, fields, filled, preprocess=False, **plain)
-    _event(components.fields["stages"], "edit")(handlers.edit_stages, fields, filled, preprocess=False, **plain)
-    resizes = [*filled, components.size]
-    _event(controls.size, "resize")(handlers.resize_stages, fields, resizes, preprocess=False, **plain)
+    _changes(_event(controls.presets, "apply"), handlers.apply_preset, fields, filled)
+    _changes(_event(controls.presets, "reset"), handlers.reset, fields, filled)
+    _changes(_event(components.fields["stages"], "edit"), handlers.edit_stages, fields, filled)
+    _changes(_event(controls.size, "resize"), handlers.resize_stages, fields, [*filled, components.size])
     _event(components.fields["start"], "shape")(handlers.shape_stages, fields, filled, preprocess=False, **plain)
     _event(controls.drop, "fill")(handlers.import_settings, model, filled, **plain)
     for source in (controls.drop, controls.notice):
@@ -309,13 +318,9 @@ def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Hand
         [components.fields["prompt"], *queued],
         preprocess=False,
     )
-    again = _queues(
-        _event(pictures, "again"),
-        handlers.again,
-        [],
-        [components.submitted_job, components.repeated, components.notice],
-    )
-    again.then(handlers.compare, components.repeated, [components.repeated, components.notice], **_PRIVATE)
+    repeated = [components.repeated, components.notice]
+    _queues(_event(pictures, "again"), handlers.again, [], [components.submitted_job, *repeated])
+    _event(components.repeated, "compare")(handlers.compare, None, repeated, trigger_mode="multiple", **plain)
 
 
 def _queues(
@@ -328,9 +333,18 @@ def _queues(
     return queued
 
 
+def _changes(event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, outputs: list[Any]) -> None:
+    """Connect a handler that changes fields, for whose event a script waits its turn (``studio.inTurn``)."""
+    plain: dict[str, Any] = _PRIVATE | {"queue": False}
+    changed = event(handler, inputs, outputs, preprocess=False, **plain)
+    for end in (changed.success, changed.failure):
+        end(None, None, None, js=_END_TURN, trigger_mode="multiple", **plain)
+
+
 def _persist_settings(page: gr.Blocks, components: PageComponents, handlers: Handlers, plain: dict[str, Any]) -> None:
     """Save the settings in the browser's storage, without a request, and restore them when the page is loaded.
 
+    ``saved`` is of the tab that changed its settings last, for new tabs; each tab restores its own ones.
     Each change is also sent to the page's scripts as the event ``studio:settings``; they ask for hints after a pause.
     """
     saved = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_KEY)
@@ -338,10 +352,13 @@ def _persist_settings(page: gr.Blocks, components: PageComponents, handlers: Han
     names = json.dumps(list(components.fields))
     tell = f"""const settings = Object.fromEntries({names}.map((name, place) => [name, values[place]]));
       document.dispatchEvent(new CustomEvent("studio:settings", {{ detail: settings }}));"""
-    keep = f"(saved, ...values) => {{ {tell} return window.studio.restored ? settings : saved; }}"
+    keep = f"(saved, ...values) => {{ {tell} return window.studio.keepSettings(saved, settings); }}"
     begin = f"(...values) => {{ {tell} window.studio.restored = true; return []; }}"
-    restored = page.load(handlers.restore, saved, [*fields, components.examples, components.notice], **plain)
-    restored.then(None, fields, None, js=begin, **plain)
+    filled = [*fields, components.examples, components.notice]
+    restored = page.load(handlers.restore, saved, filled, js=_KEPT_SETTINGS, **plain)
+    # Also where settings couldn't be restored, or none would be saved from then on.
+    for end in (restored.success, restored.failure):
+        end(None, fields, None, js=begin, **plain)
     changes = [_event(field, "change") for field in fields]
     gr.on(changes, None, [saved, *fields], saved, js=keep, **plain)
 

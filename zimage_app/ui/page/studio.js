@@ -1,4 +1,4 @@
-// Helpers for all scripts of the page: elements (texts are never parsed as HTML), buttons, the page's texts, the
+// Helpers for all scripts of the page: elements (texts are never parsed as HTML), buttons, the page's texts, keys, the
 // clipboard.
 window.studio.make = (tag, className, text) => {
   const node = document.createElement(tag);
@@ -17,6 +17,24 @@ window.studio.makeButton = (className, text, label, act) => {
 };
 
 window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+// The settings of this tab, which come back after a reload, also where another tab has saved its own meanwhile. Settings
+// that are longer than the server takes (web/json_bodies.py) couldn't be restored, so they are not saved.
+const SETTINGS = "studio-settings"; // sessionStorage
+const MOST_SAVED = 256 * 2 ** 10; // bytes
+
+window.studio.keptSettings = () => JSON.parse(sessionStorage.getItem(SETTINGS));
+
+window.studio.keepSettings = (before, settings) => {
+  const text = JSON.stringify(settings);
+  if (!window.studio.restored || new Blob([text]).size > MOST_SAVED) return before;
+  sessionStorage.setItem(SETTINGS, text);
+  return settings;
+};
+
+// Whether a key belongs to an input method, such as the Enter that takes over Pinyin. In Safari, isComposing is false for
+// the last key, but its code is 229.
+window.studio.composing = (event) => event.isComposing || event.keyCode === 229;
 
 // Copies a text. Over plain http on a local network navigator.clipboard is missing, so execCommand is the fallback.
 window.studio.writeText = async (text) => {
@@ -43,9 +61,36 @@ window.studio.copy = async (text, button) => {
   setTimeout(() => (button.textContent = button.dataset.says), 1500);
 };
 
-// Keeps clicks that submit pictures in order: the browser uses several connections, on which a later request may
-// overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report a failed
-// request, so the wait ends after turnPatience.
+// The sentence of a failed answer, or of one that didn't come: JSON with "error" (Gradio's own: "detail"), or a text.
+window.studio.reason = async (answer) => {
+  const text = (await answer?.text().catch(() => "")) || window.studio.say("history_unreachable");
+  try {
+    const { error, detail } = JSON.parse(text);
+    return error || detail || text;
+  } catch {
+    return text;
+  }
+};
+
+// Handles what the server refuses before any handler runs (web/refusal.py). A login ends with the app, so the page is
+// loaded anew, which asks for it. Refused calls of handlers are shown here, because Gradio only logs them; the sentence
+// of a refused script function becomes its answer, which Gradio would drop.
+const send = window.fetch;
+window.fetch = async (...call) => {
+  const answer = await send(...call);
+  if (answer.ok) return answer;
+  const error = (await answer.clone().json().catch(() => null))?.error;
+  if (answer.status === 401 && error) location.reload();
+  const way = /\/gradio_api\/(run|component_server)\//.exec(answer.url)?.[1];
+  if (!way || !error) return answer;
+  if (way === "component_server") return new Response(JSON.stringify({ error }));
+  window.studio.tell(error);
+  return answer;
+};
+
+// Keeps clicks that submit pictures or change fields in order: the browser uses several connections, on which a later
+// request may overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report
+// every failed request, so the wait ends after turnPatience.
 const turns = [];
 const turnPatience = 10000; // milliseconds
 
@@ -57,6 +102,15 @@ window.studio.takeTurn = async (...values) => {
   await before?.over;
   turn.timer = setTimeout(window.studio.endTurn, turnPatience);
   return values;
+};
+
+// Runs what triggers a handler that changes fields once earlier changes are there. Gradio would drop a trigger while the
+// same handler works. Where nothing was to be triggered, act returns false.
+window.studio.inTurn = async (act) => {
+  const waits = turns.length > 0;
+  await window.studio.takeTurn();
+  if (waits) await new Promise((done) => setTimeout(done)); // until Gradio has reported the change to the scripts
+  if (act() === false) window.studio.endTurn();
 };
 
 window.studio.endTurn = () => {

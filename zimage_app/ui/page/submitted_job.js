@@ -1,8 +1,40 @@
 // Holds the id of the job that this tab submitted last; a new id is announced to the views and to the handler that
-// shows jobs.
+// shows jobs (follow).
+//
+// While the handler runs, the tab keeps a connection open, and browsers allow six per host for all tabs together. So of
+// the hidden tabs only one follows the jobs, for title, sound and notification: the one that was hidden last. The
+// others leave, and follow again when they are shown.
+const others = new BroadcastChannel("studio-hidden");
+let following = false; // whether this tab shows a job that isn't over
+let left = false;
+
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel is of one origin
+const announce = () => document.hidden && others.postMessage("");
+
+others.onmessage = () => {
+  if (!document.hidden || !following) return;
+  left = true;
+  trigger("leave");
+  document.dispatchEvent(new CustomEvent("studio:progress", { detail: { state: "left", progress: 0 } }));
+};
+
+document.addEventListener("studio:progress", (event) => {
+  const before = following;
+  following = ["waiting", "loading", "running", "stopping", "saving"].includes(event.detail.state);
+  if (following && !before) announce();
+});
+
+document.addEventListener("visibilitychange", () => {
+  if (!left || document.hidden) return announce();
+  left = false;
+  document.dispatchEvent(new CustomEvent("studio:back"));
+  trigger("submit");
+});
+
 watch("value", () => {
   if (!props.value) return;
   sessionStorage.setItem("studio-asked", props.value);
   document.dispatchEvent(new CustomEvent("studio:submitted"));
+  left = false;
   trigger("submit");
 });

@@ -119,8 +119,11 @@ part("select").onchange = () => {
   part(".answer").textContent = "";
   choose(part("select").value);
 };
-part(".apply").onclick = () => trigger("apply", { name: chosen });
-part(".reset").onclick = () => trigger("reset");
+part(".apply").onclick = () => {
+  const name = chosen;
+  page.inTurn(() => trigger("apply", { name }));
+};
+part(".reset").onclick = () => page.inTurn(() => trigger("reset"));
 part(".more").onclick = () => {
   const keep = part(".keep");
   keep.hidden = !keep.hidden;

@@ -90,7 +90,7 @@ document.addEventListener("click", (event) => event.target.closest?.("#generate"
 document.addEventListener(
   "keydown",
   (event) => {
-    if (event.target !== field() || event.isComposing) return;
+    if (event.target !== field() || page.composing(event)) return;
     if (event.key === "Enter" && event.shiftKey) sent();
     if (!event.altKey || !["ArrowUp", "ArrowDown"].includes(event.key)) return;
     event.preventDefault();
@@ -139,7 +139,7 @@ function makeSearch(label, draw) {
 }
 
 root.addEventListener("keydown", (event) => {
-  if (!open || event.isComposing) return;
+  if (!open || page.composing(event)) return;
   if (event.key === "Escape") {
     event.preventDefault();
     close();
@@ -238,6 +238,7 @@ function drawPrompts() {
 // Wildcards panel
 
 let lists = null;
+let refused = ""; // why the lists aren't there
 
 const ask = (order) => server.prompt({ language: page.language, ...order }).catch(() => null);
 
@@ -255,7 +256,8 @@ async function showWildcards() {
 async function fetchLists() {
   const answer = await ask({ do: "wildcards" });
   if (open !== "wildcards") return;
-  lists = answer ? answer.lists : null;
+  lists = answer?.lists || null;
+  refused = answer?.error || say("prompt_unreachable");
   drawLists();
 }
 
@@ -295,7 +297,7 @@ function drawLists() {
   panel.querySelector("ul").replaceChildren(...ordered(found).map(makeList));
   const none = panel.querySelector(".none");
   none.hidden = found.length > 0;
-  none.textContent = say(!lists ? "prompt_unreachable" : lists.length ? "prompt_wildcards_no_match" : "prompt_wildcards_none");
+  none.textContent = lists ? say(lists.length ? "prompt_wildcards_no_match" : "prompt_wildcards_none") : refused;
 }
 
 // The text that the model will read

@@ -205,7 +205,7 @@ function dragged(event, node) {
 // Typing
 
 input.addEventListener("keydown", (event) => {
-  if (event.isComposing) return;
+  if (page.composing(event)) return;
   if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
     commit();
@@ -217,7 +217,7 @@ input.addEventListener("keydown", (event) => {
 });
 
 function typed(event) {
-  if (event.isComposing) return;
+  if (page.composing(event)) return;
   const { words, closed } = cut(input.value);
   // A comma inside an unfinished choice doesn't end a word.
   if (closed && words.length > 1) {

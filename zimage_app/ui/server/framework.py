@@ -31,7 +31,7 @@ _STATIC = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 _GET_PATHS = re.compile(
     rf"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/(assets|static)(/{_STATIC})+"
     rf"|/gradio_api/(info/?|openapi\.json|startup-events|app_id/?|theme\.css|queue/(data|status)"
-    rf"|heartbeat/{_SESSION}|call/{_FUNCTION}/{_SESSION})"
+    rf"|call/{_FUNCTION}/{_SESSION})"
 )
 """Paths for GET and HEAD: the page and its files, descriptions of the functions for programs, event streams."""
 _POST_PATHS = re.compile(

@@ -1,7 +1,8 @@
 """Limits on what Gradio keeps per session; without them, each page that was ever opened takes a megabyte for good.
 
 Each open page has a session, whose name the browser chooses. For each session Gradio keeps a copy of all components'
-properties (for its links to a state, which are disabled here), and every result until it is fetched.
+properties (for its links to a state, which are disabled here), and every result until it is fetched. The page has no
+``gr.State``, so nothing of a session is needed after a call.
 """
 
 from __future__ import annotations
@@ -24,9 +25,7 @@ from zimage_app.web.language import LanguageChoice
 from zimage_app.web.owner import owner_of
 from zimage_app.web.refusal import refusal
 
-MAX_SESSIONS = 500
-MAX_ENDED = 16
-"""Sessions of closed pages that are kept, in case only the connection was lost and comes back."""
+MAX_SESSIONS = 16
 POLL_SECONDS = 0.01
 """Time between two looks of Gradio's idle queue for new calls."""
 SESSION_EVENTS = 16
@@ -47,7 +46,7 @@ _FULL = Text("Too many calls run; try again in a moment.", "正在运行的调�
 
 
 class _Session(SessionState):
-    """The state of one open page: the values of ``gr.State``, and the component that changed last."""
+    """The state of one open page: the component that changed last."""
 
     _changed: int | None = None
 
@@ -74,7 +73,7 @@ class _Session(SessionState):
 
 
 class Sessions(StateHolder):
-    """A bounded number of sessions; those of closed pages are dropped first."""
+    """A bounded number of sessions; those that were used longest ago are dropped first."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -82,15 +81,8 @@ class Sessions(StateHolder):
     def __getitem__(self, session_id: str) -> SessionState:
         """Return the session; create it where there is none."""
         if session_id not in self.session_data:
-            self._forget_ended()
             self.session_data[session_id] = _Session(self.blocks)
         return super().__getitem__(session_id)
-
-    def _forget_ended(self) -> None:
-        ended = [name for name, session in list(self.session_data.items()) if session.is_closed]
-        for name in ended[:-MAX_ENDED]:
-            self.session_data.pop(name, None)
-            self.time_last_used.pop(name, None)
 
 
 def bound_sessions(page: gr.Blocks) -> None:

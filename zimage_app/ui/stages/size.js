@@ -34,7 +34,7 @@ function draw() {
   const nearest = Math.min(...off);
   find(".ratios").replaceChildren(
     ...shown.map((ratio, place) => {
-      const button = makeButton("ratio press", "", "", () => ask(ratio));
+      const button = makeButton("ratio press", "", "", () => page.inTurn(() => ask(ratio)));
       const shape = make("i");
       shape.style.aspectRatio = ratio.replace(":", " / ");
       button.append(shape, make("span", "", ratio));
@@ -46,7 +46,7 @@ function draw() {
 
 function typed() {
   const [width, height] = [find(".width").value, find(".height").value];
-  if (width && height) ask(`${width}x${height}`);
+  if (width && height) page.inTurn(() => ask(`${width}x${height}`));
 }
 
 for (const name of ["width", "height"]) {
@@ -55,17 +55,15 @@ for (const name of ["width", "height"]) {
   field.onchange = typed;
   field.previousElementSibling.textContent = page.words[`Stage_${name}_title`];
 }
-find(".swap").onclick = () => {
-  const [width, height] = sizes[final] || [];
-  if (width) ask(`${height}x${width}`);
-};
+find(".swap").onclick = () => page.inTurn(() => ask([...sizes[final]].reverse().join("x")));
 find(".swap").title = say("size_swap");
 find(".swap").setAttribute("aria-label", say("size_swap"));
 // Stages with other proportions stretch the picture on the way to the last stage; the server reports them.
 find(".one-shape").textContent = say("size_one_shape");
-find(".one-shape").onclick = () => {
-  trigger("resize", { size: sizes[final].join("x"), base: sizes });
-};
+find(".one-shape").onclick = () =>
+  page.inTurn(() => {
+    trigger("resize", { size: sizes[final].join("x"), base: sizes });
+  });
 document.addEventListener("studio:notes", (event) => (find(".one-shape").hidden = !event.detail.size));
 root.setAttribute("aria-label", say("size_final"));
 root.title = say("size_help");

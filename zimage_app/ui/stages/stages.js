@@ -12,7 +12,7 @@ const signs = { add: "＋", duplicate: say("stage_copy"), left: "←", right: "�
 
 let stages = [];
 let chosen = 0; // the open tab
-let wanted; // the tab to open when the server has added or moved a stage
+let wanted; // the tab to open when the server has added or moved a stage; undefined after a refusal
 let firstStage = 1; // the stage that the start picture goes to; earlier ones don't run
 let meaning = null; // the stages' settings in numbers, from summary.js; null while they aren't valid
 
@@ -58,25 +58,26 @@ function makeTab(stage) {
   return tab;
 }
 
+const isImpossible = {
+  add: () => stages.length >= form.most,
+  duplicate: () => stages.length >= form.most,
+  left: () => chosen === 0,
+  right: () => chosen === stages.length - 1,
+  remove: () => stages.length === 1,
+};
+
 function makeTool(edit) {
   const label = say(`stage_${edit}`, { stage: chosen + 1 });
-  const button = makeButton(`tool ${edit}`, signs[edit], label, () => change(edit));
-  const impossible = {
-    add: stages.length >= form.most,
-    duplicate: stages.length >= form.most,
-    left: chosen === 0,
-    right: chosen === stages.length - 1,
-    remove: stages.length === 1,
-  };
-  button.disabled = impossible[edit];
+  const button = makeButton(`tool ${edit}`, signs[edit], label, () => page.inTurn(() => change(edit)));
+  button.disabled = isImpossible[edit]();
   return button;
 }
 
 function change(edit) {
-  const stage = chosen;
-  trigger("edit", { edit, stage });
-  if (edit === "left" || edit === "right") open(stage + (edit === "left" ? -1 : 1));
-  wanted = { add: stages.length, duplicate: stage + 1 }[edit];
+  if (isImpossible[edit]()) return false;
+  wanted = { add: stages.length, duplicate: chosen + 1, left: chosen - 1, right: chosen + 1 }[edit];
+  trigger("edit", { edit, stage: chosen });
+  return true;
 }
 
 // The open stage's settings in numbers
@@ -156,6 +157,7 @@ function makeInput(type) {
   const field = make("input");
   field.type = type;
   field.autocomplete = "off";
+  field.maxLength = 1000; // more than any limit, so that whatever is cut is still refused
   return field;
 }
 
@@ -255,9 +257,8 @@ function showPanel() {
 function show() {
   const next = JSON.parse(JSON.stringify(props.value || []));
   if (!next.length || JSON.stringify(next) === JSON.stringify(stages)) return false;
-  const came = next.length > stages.length;
   stages = next;
-  open(came && wanted !== undefined ? wanted : chosen);
+  open(wanted ?? chosen);
   return true;
 }
 
@@ -273,6 +274,8 @@ document.addEventListener("studio:settings", (event) => {
   draw();
   fillPanel(chosen);
 });
+
+document.addEventListener("studio:refused", () => (wanted = undefined));
 
 document.addEventListener("studio:stages", (event) => {
   meaning = event.detail;

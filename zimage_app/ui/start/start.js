@@ -62,7 +62,7 @@ function showError(text) {
 page.handIn = async (file, name = file.name) => {
   try {
     const reply = await fetch(`inputs?name=${encodeURIComponent(name)}`, { method: "POST", body: file });
-    return await reply.json();
+    return reply.ok ? await reply.json() : { error: await page.reason(reply) };
   } catch {
     return { error: say("start_unreachable") };
   }

@@ -47,7 +47,7 @@ MANY_WORDS: dict[str, Text] = {
         "为文件的每一项生成一张图片：文本（每行一条提示词）、CSV、JSON、JSONL、YAML，或人设加推文。未写明的参数以左侧为准。",
     ),
     "many_choose": Text("Choose a file, or drop it here", "选择文件，或拖到这里"),
-    "many_too_big": Text("{name} is bigger than 3 MB.", "{name} 超过 3 MB。"),
+    "many_too_big": Text("{name} is bigger than 3 MB; split it.", "{name} 超过 3 MB，请拆分。"),
     "many_no_text": Text("{name} is not UTF-8; save it as that.", "{name} 不是 UTF-8 编码，请另存。"),
     "many_column_index": Text("No.", "序号"),
     "many_column_name": Text("File", "文件名"),

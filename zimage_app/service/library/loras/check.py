@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from zimage_app.models.find.model_files import model_files
 from zimage_app.models.find.model_source import ModelSource
-from zimage_app.models.lora.files import read_tensors
 from zimage_app.models.lora.names import Names
-from zimage_app.models.lora.parsing import LoraFile, parse_lora
+from zimage_app.models.lora.parsing import LoraFile, read_lora
 from zimage_app.models.networks.networks import TRANSFORMER, open_network
 from zimage_app.service.library.loras.entry import LoraEntry
 
@@ -30,4 +29,4 @@ def check(entry: LoraEntry, names: Names) -> LoraFile:
     Raises:
         LoraError: nothing applies, or the file is damaged; names the key.
     """
-    return parse_lora(entry.path.name, read_tensors(entry.path), names)
+    return read_lora(entry.path, names)
