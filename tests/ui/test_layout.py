@@ -45,7 +45,7 @@ def test_the_page_holds_a_control_for_every_field_once(tmp_path: Path) -> None:
     studio = QuickPageStudio(tmp_path)
     page = build_page(studio, translations(studio.cards()), "auto")
     ids = Counter(block.elem_id for block in page.blocks.values() if str(block.elem_id).startswith("knob-"))
-    expected = [element_id(name) for name in ("model", *REQUEST_FIELDS, COUNT)]
+    expected = [element_id(name) for name in ("model", *REQUEST_FIELDS, COUNT, "size")]
     assert ids == Counter(expected)
 
 
