@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from tests.models.lora_support import low_rank, write
 from tests.service.quick import PATIENCE, QuickStudio
 from tests.ui.conftest import served
 from zimage_app.cli.main import main
@@ -160,6 +162,16 @@ def test_what_changed_is_made_anew_and_the_limit_holds(
     assert sorted((line["id"], line["prompt"]) for line in done(tmp_path)[2:]) == [("2", "black"), ("3", "green")]
     assert "1 done already, 2 to make now" in capsys.readouterr().err
     assert read_record(tmp_path / "outputs/batches/tweets/002-2-6.png").request.prompt == "black"
+
+
+def test_what_a_run_warns_of_is_told_once(models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loras").mkdir()
+    tensors = low_rank("diffusion_model.layers.0.attention.to_v", (64, 64))
+    write(tmp_path / "loras", tensors | {"lora_te_x.lora_down.weight": torch.zeros(1)}, "ink")
+    more = ["--loras", str(tmp_path / "loras"), "--lora", "ink"]
+    assert main(["batch", str(tweets(tmp_path, 3)), *small(models_dir, tmp_path), *more]) == 0
+    assert capsys.readouterr().err.count("lora_te_x") == 1
+    assert len(done(tmp_path)) == 3
 
 
 def test_files_of_one_name_in_two_folders_have_two_folders_of_pictures(models_dir: Path, tmp_path: Path) -> None:

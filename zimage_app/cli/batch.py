@@ -280,9 +280,10 @@ def _run(items: list[BatchItem], maker: Maker, manifest: Manifest, gallery: Gall
     bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
     with maker, _stopping(stop), bar:
         task = bar.add_task("", total=len(items), name="")
+        told: set[str] = set()
         for number, item in enumerate(items):
             bar.update(task, completed=number, name=item.name)
-            moment = Moment(partial(_advance, bar, task, number), stop.is_set)
+            moment = Moment(partial(_advance, bar, task, number), stop.is_set, partial(_warn, bar, told))
             try:
                 saved = _made_before(item, manifest, gallery) or maker.make(item, manifest, moment)
             except (GenerationError, LoraError, RequestError) as error:
@@ -318,6 +319,13 @@ def _unwritable(path: Path, error: OSError) -> StorageError:
 
 def _advance(bar: Progress, task: TaskID, done: int, part: float) -> None:
     bar.update(task, completed=done + part)
+
+
+def _warn(bar: Progress, told: set[str], warning: str) -> None:
+    """Print a warning above the bar, once per batch."""
+    if warning not in told:
+        told.add(warning)
+        bar.console.print(warning, markup=False, highlight=False, soft_wrap=True)
 
 
 def _made_before(item: BatchItem, manifest: Manifest, gallery: Gallery) -> SavedPicture | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from zimage_app.cli.app_client import AppClient
-from zimage_app.cli.hand_over import follow, saved_there
+from zimage_app.cli.hand_over import Task, follow, saved_there
 from zimage_app.cli.saving import save
-from zimage_app.cli.terminal import tell
+from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import GenerationError
-from zimage_app.domain.events import Cancelled, Failed, Finished, StageDone, StepDone
+from zimage_app.domain.events import Cancelled, Failed, Finished, StageDone, StepDone, Warned
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_source import ModelSource
@@ -35,6 +35,8 @@ class Moment:
     """Called with the picture's progress, 0…1."""
     stopped: Callable[[], bool]
     """Called before every model evaluation, or once a second; returns whether to stop."""
+    warn: Callable[[str], None]
+    """Called with each warning of the run, in the user's language; the app repeats earlier ones."""
 
 
 class TakenOut(GenerationError):
@@ -96,6 +98,9 @@ class LocalMaker:
                     moment.progress((done + stage.cost * step / stage.steps) / _cost(item.plan))
                 case StageDone(stage):
                     done += stage.cost
+                case Warned(warnings):
+                    for warning in warnings:
+                        moment.warn(warning.to(language()))
                 case Failed(error):
                     raise error
                 case Cancelled():
@@ -130,7 +135,13 @@ class AppMaker:
                 "task_id"
             ]
             manifest.add("asked", item.key, index=item.index, id=item.id, task=task_id)
-        task = follow(self._client, task_id, lambda task: moment.progress(task["progress"] / 100.0), moment.stopped)
+
+        def show(task: Task) -> None:
+            moment.progress(task["progress"] / 100.0)
+            for warning in task["warnings"]:
+                moment.warn(warning)
+
+        task = follow(self._client, task_id, show, moment.stopped)
         if task["state"] == JobState.CANCELLED:
             if moment.stopped():
                 return None

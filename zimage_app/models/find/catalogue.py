@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from zimage_app.domain.card import FAMILY
@@ -52,19 +52,17 @@ class Shelves:
 def list_models(where: Path | Shelves) -> list[ModelSource]:
     """Return all models, sorted by name, including those whose files are not downloaded yet.
 
-    A model whose card or YAML file is invalid is left out, so that the others stay usable; the log,
-    ``unreadable_models`` and ``find_model`` report the error.
+    A model whose card or YAML file is invalid is left out, so that the others stay usable; the log, ``read_models`` and
+    ``find_model`` report the error.
     """
-    makers = _makers(Shelves.of(where))
-    read = (_read(makers[name]) for name in sorted(makers))
-    return [source for source in read if isinstance(source, ModelSource)]
+    return [source for source in read_models(where).values() if isinstance(source, ModelSource)]
 
 
-def unreadable_models(where: Path | Shelves) -> dict[str, ModelError]:
-    """Return the models that ``list_models`` leaves out: name -> error."""
-    makers = _makers(Shelves.of(where))
-    read = {name: _read(makers[name]) for name in sorted(makers)}
-    return {name: error for name, error in read.items() if isinstance(error, ModelError)}
+def read_models(where: Path | Shelves) -> dict[str, ModelSource | ModelError]:
+    """Return all models by name, in order; in place of one whose card or YAML file is invalid, the error."""
+    shelves = Shelves.of(where)
+    makers = _makers(shelves)
+    return {name: _read(name, makers[name], shelves) for name in sorted(makers)}
 
 
 def find_model(name_or_path: str, where: Path | Shelves) -> ModelSource:
@@ -173,12 +171,18 @@ def _named_source(path: Path, shelves: Shelves) -> ModelSource:
     return replace(source, card=card_from(reader, reader.fields(reader.tree(), CARD_KEYS), source.card))
 
 
-def _read(maker: Callable[[], ModelSource]) -> ModelSource | ModelError:
+def _read(name: str, maker: Callable[[], ModelSource], shelves: Shelves) -> ModelSource | ModelError:
     try:
         return maker()
     except ModelError as error:
-        log.warning("%s", error)
+        _log_once(shelves, f"{name}: {error}")
         return error
+
+
+@lru_cache(maxsize=256)
+def _log_once(shelves: Shelves, problem: str) -> None:  # noqa: ARG001 - part of the cache's key
+    """Log a problem, but not again each time that the models are listed."""
+    log.warning("%s", problem)
 
 
 def _names_here(shelves: Shelves) -> str:

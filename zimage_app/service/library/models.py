@@ -18,7 +18,7 @@ from zimage_app.domain.fetching import FetchProgress, shown_size
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import shown
 from zimage_app.models.find.card_file import plain_card
-from zimage_app.models.find.catalogue import list_models, look_up, unreadable_models
+from zimage_app.models.find.catalogue import list_models, look_up, read_models
 from zimage_app.models.find.model_source import ModelSource, PartLocation, repo_folder
 from zimage_app.models.find.model_yaml import local_source, write_named
 from zimage_app.service.setup.config import StudioConfig
@@ -130,11 +130,12 @@ class ModelLibrary:
 
     def views(self) -> tuple[ModelView, ...]:
         """Every model and its state, by name. Reads the headers of installed models; uses no network."""
-        shelves = self._config.shelves
-        views = [self._view(source) for source in list_models(shelves)]
-        for name, error in unreadable_models(shelves).items():
-            views.append(ModelView(name, plain_card(name), "broken", reason=error.text))
-        return tuple(sorted(views, key=lambda view: view.name))
+        return tuple(
+            ModelView(name, plain_card(name), "broken", reason=found.text)
+            if isinstance(found, ModelError)
+            else self._view(found)
+            for name, found in read_models(self._config.shelves).items()
+        )
 
     def view(self, name: str) -> ModelView:
         """One model, by name, folder, or ``owner/name`` on the hub; raises ModelError for an unknown one."""
