@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from tests.models.lora_support import low_rank, write
 from zimage_app.domain.errors import LoraError
-from zimage_app.models.lora.files import declared_factor, modified, read_tensors
+from zimage_app.models.lora.files import modified, read_lora_file
 from zimage_app.models.weights.lookalikes import TOO_MANY
 from zimage_app.service.library.loras.header import read_contents
 
@@ -20,7 +20,7 @@ from zimage_app.service.library.loras.header import read_contents
 @pytest.mark.parametrize("name", ["ink.pt", "ink.CKPT", "style/ink.bin", "ink.pth", "ink.pkl"])
 def test_pickles_are_refused_by_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(LoraError, match="pickle"):
-        read_tensors(tmp_path / name)
+        read_lora_file(tmp_path / name)
 
 
 def test_pickles_are_refused_by_content(tmp_path: Path) -> None:
@@ -28,10 +28,10 @@ def test_pickles_are_refused_by_content(tmp_path: Path) -> None:
     for content in (pickle.dumps({"a": 1}), b"PK\x03\x04rest of a zip"):
         path.write_bytes(content)
         with pytest.raises(LoraError, match="pickle"):
-            read_tensors(path)
+            read_lora_file(path)
     torch.save({"a": torch.ones(2)}, path)
     with pytest.raises(LoraError, match="pickle"):
-        read_tensors(path)
+        read_lora_file(path)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_other_content_is_named(content: bytes, words: str, tmp_path: Path) -> N
     path = tmp_path / "file.safetensors"
     path.write_bytes(content)
     with pytest.raises(LoraError, match=words) as caught:
-        read_tensors(path)
+        read_lora_file(path)
     assert caught.value.text.en.startswith("file.safetensors: ")
     assert caught.value.text.zh.startswith("file.safetensors：")
 
@@ -61,7 +61,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path) -> No
     header = b'{"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     for length in (0x0280, 0x0380, 0x0480):
         path.write_bytes(length.to_bytes(8, "little") + header.ljust(length) + b"\0\0\x80\x3f")
-        assert read_tensors(path)["x"].tolist() == [1.0]
+        assert read_lora_file(path)[0]["x"].tolist() == [1.0]
 
 
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:
@@ -70,13 +70,13 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
         with pytest.raises(LoraError, match=r"short\.safetensors"):
-            read_tensors(path)
+            read_lora_file(path)
 
 
 def test_a_file_of_more_tensors_than_a_lora_has_is_not_read(tmp_path: Path) -> None:
     path = write(tmp_path, {f"layers.{number}.a": torch.zeros(1) for number in range(20_001)})
     with pytest.raises(LoraError, match="more than 20000 tensors"):
-        read_tensors(path)
+        read_lora_file(path)
     assert read_contents(path).problem == TOO_MANY
 
 
@@ -85,22 +85,22 @@ def test_a_reason_is_never_longer_than_a_sentence(tmp_path: Path) -> None:
     header = b'{"' + b"x" * 9000 + b'":"' + b"y" * 9000 + b'"}'
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(LoraError) as caught:
-        read_tensors(path)
+        read_lora_file(path)
     assert len(str(caught.value)) < 400
 
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:
-    for use in (read_tensors, modified):
+    for use in (read_lora_file, modified):
         with pytest.raises(LoraError, match="cannot be read"):
             use(tmp_path / "none.safetensors")
     with pytest.raises(LoraError, match="cannot be read"):
-        read_tensors(tmp_path)
+        read_lora_file(tmp_path)
 
 
 def test_tensors_outlive_their_file(tmp_path: Path) -> None:
     """A file that is overwritten while its LoRA is on must not change what is merged."""
     path = write(tmp_path, {"x": torch.ones(1000)})
-    tensors = read_tensors(path)
+    tensors, _ = read_lora_file(path)
     path.write_bytes(b"\xff" * path.stat().st_size)
     assert torch.equal(tensors["x"], torch.ones(1000))
 
@@ -121,6 +121,6 @@ def test_the_factor_that_diffusers_writes_into_the_header(
     path = tmp_path / "a.safetensors"
     header = json.dumps({f"transformer.{name}": value for name, value in config.items()})
     save_file({"x": torch.zeros(1)}, path, {"lora_adapter_metadata": header})
-    assert declared_factor(path) == factor
-    save_file({"x": torch.zeros(1)}, path)
-    assert declared_factor(path) is None
+    assert read_lora_file(path)[1] == factor
+    save_file({"x": torch.zeros(1), "x.alpha": torch.ones(1)}, path, {"lora_adapter_metadata": header})
+    assert read_lora_file(path)[1] is None, "ComfyUI and the app apply alphas that are tensors"

@@ -16,7 +16,7 @@ from zimage_app.domain.errors import ImportedFileError, LoadingCancelled, LoraEr
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import Shelves, list_models, read_models
-from zimage_app.models.lora.files import read_tensors
+from zimage_app.models.lora.files import read_lora_file
 from zimage_app.models.weights.lookalikes import MAX_BYTES
 from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.imports import read_file
@@ -94,7 +94,7 @@ def test_a_lora_larger_than_the_model_is_refused_before_it_is_hashed(tmp_path: P
     with pytest.raises(LoraError, match="larger than 16 GB, more than a whole model"):
         LoraLibrary(tmp_path).find("large")
     with pytest.raises(LoraError, match="larger than"):
-        read_tensors(path)
+        read_lora_file(path)
 
 
 def test_hashing_a_large_lora_is_told_and_can_be_cancelled(tmp_path: Path) -> None:

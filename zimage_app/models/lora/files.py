@@ -7,7 +7,7 @@ import math
 from pathlib import Path, PurePosixPath
 
 import safetensors.torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from zimage_app.domain.errors import LoraError, system_reason
@@ -47,8 +47,11 @@ def modified(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_lora_file(path: Path) -> tuple[dict[str, Tensor], float | None]:
     """Read all tensors of a file, in their own dtypes, on the CPU; they don't depend on the file afterwards.
+
+    Also returns the factor alpha / rank that diffusers writes into the header of LoRAs it saves, whose tensors hold no
+    alphas; None without one. Patterns that give single layers another alpha are ignored.
 
     Raises:
         LoraError: the file isn't a safetensors file, is empty or is cut off.
@@ -72,20 +75,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     if not tensors:
         raise fault(path.name, "holds no tensors; download it again", "文件里没有任何张量；请重新下载")
-    return tensors
+    return tensors, None if any(key.endswith(".alpha") for key in tensors) else _declared_factor(data)
 
 
-def declared_factor(path: Path) -> float | None:
-    """Return the factor alpha / rank that diffusers writes into the header of LoRAs it saves; None without one.
-
-    Such files have no alphas among their tensors. Patterns that give single layers another alpha are ignored.
-    """
+def _declared_factor(data: bytes) -> float | None:
     try:
-        with safe_open(path, "pt") as file:
-            config = json.loads((file.metadata() or {})["lora_adapter_metadata"])
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        config = json.loads(header["__metadata__"]["lora_adapter_metadata"])
         alpha, rank = (float(config[f"transformer.{name}"]) for name in ("lora_alpha", "r"))
         factor = alpha / (math.sqrt(rank) if config.get("transformer.use_rslora") is True else rank)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, ArithmeticError, RecursionError):
+    except (KeyError, ValueError, TypeError, ArithmeticError, RecursionError):
         return None
     return factor if math.isfinite(factor) else None
 

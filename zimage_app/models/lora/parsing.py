@@ -17,7 +17,7 @@ from zimage_app.domain.errors import LoraError
 from zimage_app.domain.text import Text
 from zimage_app.models.lora import foreign
 from zimage_app.models.lora.adapters import Group, adapter, direct, family
-from zimage_app.models.lora.files import declared_factor, fault, read_tensors, shown
+from zimage_app.models.lora.files import fault, read_lora_file, shown
 from zimage_app.models.lora.names import Names, Target
 from zimage_app.models.lora.updates import Update
 
@@ -83,10 +83,9 @@ class _Entry:
 
 
 def read_lora(path: Path, names: Names) -> LoraFile:
-    """Read, parse and check a LoRA's file for one model; raises LoraError as ``read_tensors`` and ``parse_lora``."""
-    tensors = read_tensors(path)
+    """Read, parse and check a LoRA's file for one model; raises LoraError as ``read_lora_file`` and ``parse_lora``."""
+    tensors, factor = read_lora_file(path)
     file = parse_lora(path.name, tensors, names)
-    factor = None if any(key.endswith(".alpha") for key in tensors) else declared_factor(path)
     return file if factor is None else replace(file, declared_factor=factor)
 
 
