@@ -19,16 +19,14 @@ from typing import Any
 import pytest
 import torch
 
+from tests.cli.running_app import announced
 from tests.models.lora_support import low_rank, write
 from tests.service.quick import PATIENCE, QuickStudio
-from tests.ui.conftest import served
 from zimage_app.cli.main import main
 from zimage_app.domain.events import Event, StageStarted
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.pictures.gallery import read_record
 from zimage_app.service.setup.config import StudioConfig
-from zimage_app.web.credentials import Credentials
-from zimage_app.web.middleware import MiddlewareConfig
 
 COUNT = 40
 
@@ -278,10 +276,7 @@ def test_one_that_is_taken_out_of_the_queue_does_not_stop_the_others(
                 studio.cancel(studio.jobs("", shared=False)[0].id)
 
         studio.generator.failure = take_out
-        config = MiddlewareConfig(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
-        with served(studio, config) as address:
-            studio.start()
-            studio.announce(address.rstrip("/"), "0" * 64)
+        with announced(studio):
             assert main(command) == 1
             assert "Taken out of the app's queue." in capsys.readouterr().err
             ends = [line for line in manifest(tmp_path) if line["state"] not in ("begun", "asked")]
@@ -314,13 +309,9 @@ class _Watched(QuickStudio):
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[_Watched]:
     """A running app with a paused queue."""
-    with closing(_Watched(tmp_path / "outputs")) as studio:
-        config = MiddlewareConfig(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
-        with served(studio, config) as address:
-            studio.start()
-            studio.announce(address.rstrip("/"), "0" * 64)
-            studio.pause_queue(True)
-            yield studio
+    with closing(_Watched(tmp_path / "outputs")) as studio, announced(studio):
+        studio.pause_queue(True)
+        yield studio
 
 
 def test_ctrl_c_takes_a_waiting_picture_out_of_the_apps_queue(app: _Watched, tmp_path: Path) -> None:
@@ -380,18 +371,14 @@ def test_the_running_app_makes_it_and_a_task_of_before_is_followed(
 ) -> None:
     outputs = tmp_path / "outputs"
     command = ["batch", str(tweets(tmp_path, 3)), "--outputs", str(outputs), "--model", "demo", "--single-stage"]
-    with closing(QuickStudio(outputs)) as studio:
-        config = MiddlewareConfig(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
-        with served(studio, config) as address:
-            studio.start()
-            studio.announce(address.rstrip("/"), "0" * 64)
-            assert main(command) == 0
-            path = outputs / "batches" / "tweets" / "manifest.jsonl"
-            lines = path.read_text(encoding="utf-8").splitlines()
-            assert [json.loads(line)["state"] for line in lines[-2:]] == ["asked", "done"]
-            path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
-            assert main(command) == 0
-            assert "Made by the app running at" in capsys.readouterr().err
-            assert main([*command, "--device", "cpu", "--seed", "1"]) == 2
+    with closing(QuickStudio(outputs)) as studio, announced(studio):
+        assert main(command) == 0
+        path = outputs / "batches" / "tweets" / "manifest.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["state"] for line in lines[-2:]] == ["asked", "done"]
+        path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+        assert main(command) == 0
+        assert "Made by the app running at" in capsys.readouterr().err
+        assert main([*command, "--device", "cpu", "--seed", "1"]) == 2
     assert [line["index"] for line in done(tmp_path)] == [1, 2, 3]
     assert len(list(outputs.glob("2*/*.png"))) == 3

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.running_app import announced
 from tests.service.quick import quick_request
-from tests.ui.conftest import served
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.cli.app_client import _lines
 from zimage_app.cli.main import main
@@ -18,8 +18,6 @@ from zimage_app.service.jobs.state import JobEvent
 from zimage_app.service.jobs.store import Job, JobStore
 from zimage_app.service.rules.limits import HOME
 from zimage_app.service.setup.config import StudioConfig
-from zimage_app.web.credentials import Credentials
-from zimage_app.web.middleware import MiddlewareConfig
 
 
 @pytest.fixture
@@ -36,13 +34,9 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[QuickPageStudio]:
     """A running app, paused, behind a password: its user's own programs need none."""
     monkeypatch.setenv("LC_ALL", "C")
-    with closing(QuickPageStudio(tmp_path)) as studio:
-        config = MiddlewareConfig(credentials=Credentials({"anna": "correct horse"}, local_key="0" * 64))
-        with served(studio, config) as address:
-            studio.start()
-            studio.announce(address.rstrip("/"), "0" * 64)
-            studio.pause_queue(True)
-            yield studio
+    with closing(QuickPageStudio(tmp_path)) as studio, announced(studio):
+        studio.pause_queue(True)
+        yield studio
 
 
 def listed(outputs: Path, capsys: pytest.CaptureFixture[str]) -> list[tuple[str, str]]:
