@@ -213,6 +213,7 @@ def test_two_tabs_of_one_browser_show_the_same_run(visit: Visit, scripted: Quick
     _show(first, False)
     with first.expect_response(lambda answer: answer.url.endswith("/gradio_api/cancel")):
         _show(second, False)
+    first.evaluate("new BroadcastChannel('studio-hidden').postMessage(0)")  # as if from before, but late
     second.locator("#stop").click()
     expect_state(second, "cancelled")
     expect_state(first, "loading")

@@ -220,6 +220,9 @@ def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted:
     expect_tabs(page, "1构图", "2关闭", "3成片")
     page.locator("#knob-stages .duplicate").click()
     expect_tabs(page, "1构图", "2关闭", "3关闭", "4成片")
+    expect(page.locator("#knob-stages [role=tab]").nth(2)).to_have_attribute("aria-selected", "true")
+    page.locator("#knob-stages .left").click()  # both are equal, so the list stays as it is
+    expect(page.locator("#knob-stages [role=tab]").nth(1)).to_have_attribute("aria-selected", "true")
     page.locator("#knob-stages .remove").click()
     expect_tabs(page, "1构图", "2关闭", "3成片")
     # The first stage that runs starts from noise, so its denoise acts whatever its hand-over is.

@@ -7,12 +7,18 @@
 const others = new BroadcastChannel("studio-hidden");
 let following = false; // whether this tab shows a job that isn't over
 let left = false;
+let announced = 0; // when this tab told the others last that it is hidden
 
-// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel is of one origin
-const announce = () => document.hidden && others.postMessage("");
+const announce = () => {
+  if (!document.hidden) return;
+  announced = performance.timeOrigin + performance.now();
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel is of one origin
+  others.postMessage(announced);
+};
 
-others.onmessage = () => {
-  if (!document.hidden || !following) return;
+others.onmessage = ({ data }) => {
+  // Messages may be late: one from before this tab was hidden doesn't count, or both would leave.
+  if (!document.hidden || !following || data < announced) return;
   left = true;
   trigger("leave");
   document.dispatchEvent(new CustomEvent("studio:progress", { detail: { state: "left", progress: 0 } }));

@@ -55,7 +55,7 @@ for (const name of ["width", "height"]) {
   field.onchange = typed;
   field.previousElementSibling.textContent = page.words[`Stage_${name}_title`];
 }
-find(".swap").onclick = () => page.inTurn(() => ask([...sizes[final]].reverse().join("x")));
+find(".swap").onclick = () => page.inTurn(() => Boolean(sizes[final]) && ask([...sizes[final]].reverse().join("x")));
 find(".swap").title = say("size_swap");
 find(".swap").setAttribute("aria-label", say("size_swap"));
 // Stages with other proportions stretch the picture on the way to the last stage; the server reports them.

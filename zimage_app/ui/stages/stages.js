@@ -75,8 +75,12 @@ function makeTool(edit) {
 
 function change(edit) {
   if (isImpossible[edit]()) return false;
-  wanted = { add: stages.length, duplicate: chosen + 1, left: chosen - 1, right: chosen + 1 }[edit];
-  trigger("edit", { edit, stage: chosen });
+  const stage = chosen;
+  const to = { left: stage - 1, right: stage + 1 }[edit];
+  wanted = { add: stages.length, duplicate: stage + 1 }[edit] ?? to;
+  // Where both are equal, the list stays as it is, which Gradio doesn't report.
+  if (to !== undefined && JSON.stringify(stages[to]) === JSON.stringify(stages[stage])) open(to);
+  trigger("edit", { edit, stage });
   return true;
 }
 
