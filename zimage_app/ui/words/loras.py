@@ -34,7 +34,6 @@ LORA_WORDS: dict[str, Text] = {
         "还没有 LoRA。请把 .safetensors 文件放进 loras 文件夹，然后点「刷新」。",
     ),
     "lora_no_match": Text("Nothing matches.", "没有匹配的结果。"),
-    "lora_unreachable": Text("The list can't be fetched; the app may have stopped.", "无法取得列表，程序可能已停止。"),
     "lora_file": Text("File", "文件"),
     "lora_kind": Text("Kind", "类型"),
     "lora_rank": Text("rank {rank}", "秩 {rank}"),
