@@ -253,7 +253,6 @@ def test_stages_are_added_moved_switched_off_and_removed(visit: Visit, scripted:
 
 
 def test_presses_before_the_answer_to_the_first_act_in_turn(visit: Visit, scripted: QuickPageStudio) -> None:
-    del scripted
     page = visit()
     choose_model(page, "三个阶段")
     page.locator("#knob-stages [role=tab]").nth(2).click()
@@ -275,6 +274,11 @@ def test_presses_before_the_answer_to_the_first_act_in_turn(visit: Visit, script
     ratio = page.locator(".picture-size .ratio")
     press(ratio.filter(has_text="1:1"), ratio.filter(has_text="2:3"))
     expect(ratio.filter(has_text="2:3")).to_have_attribute("aria-pressed", "true")
+    page.locator("#knob-prompt textarea").fill("小船")
+    press(ratio.filter(has_text="1:1"), page.locator("#generate"))
+    expect_state(page, "done")
+    *_, last = scripted.today()[0].record.request.stages
+    assert last.width == last.height
 
 
 def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scripted: QuickPageStudio) -> None:

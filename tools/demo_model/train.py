@@ -61,7 +61,7 @@ from tools.demo_model.model import (
     predict,
     predict_tokens,
 )
-from tools.demo_model.scene import Scene
+from tools.demo_model.scene import Kind, Scene
 
 CHECKPOINT_STEPS = 500
 SNAPSHOT_STEPS = 1000
@@ -69,6 +69,9 @@ SNAPSHOT_STEPS = 1000
 LOG_STEPS = 100
 RARE = 0.15
 """Share of stage 1's scenes that are chosen for their birds, the smallest thing in the pictures."""
+HARD = 0.15
+"""Share of all scenes that are chosen for a main thing that is hard to draw."""
+HARD_KINDS: frozenset[Kind] = frozenset({"bridge", "pagoda"})
 SMALLER = {336: 176, 672: 336}
 CAPTION_LENGTHS = {32: 0.42, 64: 0.53, 96: 0.05}
 """Caption length in tokens -> share; the last one is for long prompts."""
@@ -148,16 +151,21 @@ class Corpus:
         self.latents = latents
         self.scenes = scenes
         self.tokenizer = tokenizer
-        self.with_birds = [i for i, scene in enumerate(scenes) if scene.birds and i >= HELD_OUT]
+        trained = list(enumerate(scenes))[HELD_OUT:]
+        self.with_birds = [i for i, scene in trained if scene.birds]
+        self.hard = [i for i, scene in trained if scene.kind in HARD_KINDS]
 
     def _index(self, width: int, ratio: str, rng: random.Random) -> int:
-        """Choose a scene to train on; stage 1 oversamples scenes with birds."""
+        """Choose a scene to train on; scenes with hard main things and, in stage 1, with birds are oversampled."""
         count = len(self.latents[width][ratio])
-        if width not in SMALLER and rng.random() < RARE:
-            with_birds = bisect.bisect_left(self.with_birds, count)
-            if with_birds:
-                return self.with_birds[rng.randrange(with_birds)]
-        return rng.randrange(HELD_OUT, count)
+        chance = rng.random()
+        preferred: list[int] = []
+        if chance < HARD:
+            preferred = self.hard
+        elif width not in SMALLER and chance < HARD + RARE:
+            preferred = self.with_birds
+        among = bisect.bisect_left(preferred, count)
+        return preferred[rng.randrange(among)] if among else rng.randrange(HELD_OUT, count)
 
     def latent(self, width: int, batch: Batch) -> Tensor:
         """Return the batch's latents (batch, 16, rows, columns) at this size, float32."""

@@ -44,7 +44,8 @@ _SUBMITTED_JOB = "(submitted) => [submitted || sessionStorage.getItem('studio-as
 _SHOWN_JOB = "() => [document.querySelector('.canvas').dataset.job || '']"
 """JavaScript for the id of the job on the canvas."""
 _KEPT_SETTINGS = "(saved) => [window.studio.keptSettings() ?? saved]"
-_TAKE_TURN = "(...values) => window.studio.takeTurn(...values)"
+_TAKE_TURN = "(...values) => window.studio.takeTurn(false, values)"
+_TAKE_CHANGE_TURN = "(...values) => window.studio.takeTurn(true, values)"
 _END_TURN = "() => window.studio.endTurn()"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -282,22 +283,21 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
     )
     _event(components.submitted_job, "leave")(None, None, None, cancels=[follows], **plain)
     controls.stop.click(handlers.stop, components.submitted_job, None, js=_SHOWN_JOB, **plain)
-    chosen = {"preprocess": False, "trigger_mode": "always_last"}
-    _event(model, "input")(handlers.choose_model, fields, filled, **chosen, **plain)
+    _changes(_event(model, "input"), handlers.choose_model, fields, filled)
     _event(controls.models, "arrived")(handlers.models_arrived, None, model, **plain)
     controls.seed_random.click(lambda: "", None, components.fields["seed"], **plain)
     controls.seed_last.click(handlers.last_seed, None, [components.fields["seed"], components.notice], **plain)
-    _event(controls.fixed_seeds, "release")(handlers.release_seeds, fields, filled, preprocess=False, **plain)
+    _changes(_event(controls.fixed_seeds, "release"), handlers.release_seeds, fields, filled)
     _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
-    _event(controls.negatives, "enable_nag")(handlers.enable_nag, fields, fields, preprocess=False, **plain)
-    _changes(_event(controls.presets, "apply"), handlers.apply_preset, fields, filled)
-    _changes(_event(controls.presets, "reset"), handlers.reset, fields, filled)
-    _changes(_event(components.fields["stages"], "edit"), handlers.edit_stages, fields, filled)
-    _changes(_event(controls.size, "resize"), handlers.resize_stages, fields, [*filled, components.size])
-    _event(components.fields["start"], "shape")(handlers.shape_stages, fields, filled, preprocess=False, **plain)
-    _event(controls.drop, "fill")(handlers.import_settings, model, filled, **plain)
+    _changes(_event(controls.negatives, "enable_nag"), handlers.enable_nag, fields, fields)
+    _changes(_event(controls.presets, "apply"), handlers.apply_preset, fields, filled, waited=True)
+    _changes(_event(controls.presets, "reset"), handlers.reset, fields, filled, waited=True)
+    _changes(_event(components.fields["stages"], "edit"), handlers.edit_stages, fields, filled, waited=True)
+    _changes(_event(controls.size, "resize"), handlers.resize_stages, fields, [*filled, components.size], waited=True)
+    _changes(_event(components.fields["start"], "shape"), handlers.shape_stages, fields, filled)
+    _changes(_event(controls.drop, "fill"), handlers.import_settings, model, filled)
     for source in (controls.drop, controls.notice):
-        _event(source, "undo")(handlers.undo, None, filled, **plain)
+        _changes(_event(source, "undo"), handlers.undo, None, filled)
     _persist_settings(page, components, handlers, plain)
 
 
@@ -307,8 +307,8 @@ def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Hand
     filled = [*fields, components.examples, components.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
     queued = [components.submitted_job, components.notice]
-    _event(pictures, "reuse")(handlers.reuse, components.fields["model"], filled, preprocess=False, **plain)
-    _event(pictures, "start")(handlers.start_from, None, [components.fields["start"], components.notice], **plain)
+    _changes(_event(pictures, "reuse"), handlers.reuse, components.fields["model"], filled)
+    _changes(_event(pictures, "start"), handlers.start_from, None, [components.fields["start"], components.notice])
     _queues(_event(pictures, "upscale"), handlers.upscale, [], queued)
     _queues(_event(pictures, "another"), handlers.another, [], queued)
     _queues(
@@ -333,12 +333,15 @@ def _queues(
     return queued
 
 
-def _changes(event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, outputs: list[Any]) -> None:
-    """Connect a handler that changes fields, for whose event a script waits its turn (``studio.inTurn``)."""
-    plain: dict[str, Any] = _PRIVATE | {"queue": False}
-    changed = event(handler, inputs, outputs, preprocess=False, **plain)
+def _changes(
+    event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, outputs: list[Any], waited: bool = False
+) -> None:
+    """Connect a handler that changes fields; ``waited``: a script has waited its turn already (``studio.inTurn``)."""
+    plain: dict[str, Any] = _PRIVATE | {"queue": False, "trigger_mode": "multiple"}
+    js = None if waited else _TAKE_CHANGE_TURN
+    changed = event(handler, inputs, outputs, preprocess=False, js=js, **plain)
     for end in (changed.success, changed.failure):
-        end(None, None, None, js=_END_TURN, trigger_mode="multiple", **plain)
+        end(None, None, None, js=_END_TURN, **plain)
 
 
 def _persist_settings(page: gr.Blocks, components: PageComponents, handlers: Handlers, plain: dict[str, Any]) -> None:

@@ -88,28 +88,38 @@ window.fetch = async (...call) => {
   return answer;
 };
 
-// Keeps clicks that submit pictures or change fields in order: the browser uses several connections, on which a later
-// request may overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report
-// every failed request, so the wait ends after turnPatience.
+// Keeps what submits pictures or changes fields in order: the browser uses several connections, on which a later request
+// may overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report every
+// failed request, so the wait ends after turnPatience.
 const turns = [];
 const turnPatience = 10000; // milliseconds
+let fields = []; // values of all fields, as reported last
 
-window.studio.takeTurn = async (...values) => {
+document.addEventListener("studio:settings", ({ detail }) => (fields = Object.values(detail)));
+
+// Returns whether fields have changed meanwhile, because an earlier turn was about to change them.
+async function wait(changes) {
   const before = turns.at(-1);
-  const turn = {};
+  const changed = turns.some((turn) => turn.changes);
+  const turn = { changes };
   turn.over = new Promise((end) => (turn.end = end));
   turns.push(turn);
   await before?.over;
   turn.timer = setTimeout(window.studio.endTurn, turnPatience);
-  return values;
+  if (before) await new Promise((done) => setTimeout(done)); // until Gradio has reported the change to the scripts
+  return changed;
+}
+
+// For handlers whose last inputs are the fields: Gradio has read their values before the wait.
+window.studio.takeTurn = async (changes, values) => {
+  const others = values.length - fields.length;
+  return (await wait(changes)) && others >= 0 ? [...values.slice(0, others), ...fields] : values;
 };
 
-// Runs what triggers a handler that changes fields once earlier changes are there. Gradio would drop a trigger while the
+// Runs what triggers a handler that changes fields, with data that depends on them. Gradio would drop a trigger while the
 // same handler works. Where nothing was to be triggered, act returns false.
 window.studio.inTurn = async (act) => {
-  const waits = turns.length > 0;
-  await window.studio.takeTurn();
-  if (waits) await new Promise((done) => setTimeout(done)); // until Gradio has reported the change to the scripts
+  await wait(true);
   if (act() === false) window.studio.endTurn();
 };
 
