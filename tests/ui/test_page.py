@@ -344,6 +344,11 @@ def test_stages_that_a_model_or_a_reset_replaced_can_be_had_back(visit: Visit, s
     expect(steps).to_have_value("9")
     expect(notice).to_be_hidden()  # nothing of one's own was lost
     set_number(page, "stages-0-steps", 5)
+    page.locator("#knob-model input").focus()
+    page.locator("#knob-prompt textarea").focus()
+    page.locator(".picture-size .swap").click()  # is answered after what the page would do about the model
+    expect(page.locator(".picture-size.turned")).to_be_visible()
+    expect(steps).to_have_value("5")
     choose_model(page, "快速渐变")
     expect(notice).to_contain_text("阶段已换成该模型推荐的设置。")
     expect(steps).to_have_value("3")

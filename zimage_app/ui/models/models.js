@@ -7,6 +7,9 @@ const list = box.querySelector("ul");
 const pollMs = 1000; // milliseconds between two requests while a download runs
 const names = { huggingface: "Hugging Face", modelscope: "ModelScope 魔搭" };
 
+let reported = ""; // the model in the settings as last reported
+let settled = ""; // the model whose own settings need not be filled in
+
 let shown = { models: [], sources: [], progress: null };
 let chosen = JSON.stringify(props.known || []); // the models that the selector offers
 let asking = null; // {name, source, text}: the download that the user is asked to confirm
@@ -149,5 +152,13 @@ function draw() {
 box.addEventListener("toggle", () => box.open && order(lacksDevices() ? "devices" : "view"));
 // A run may have loaded a model.
 document.addEventListener("studio:job", () => order("view"));
+document.addEventListener("studio:settings", (event) => (reported = event.detail.model));
+// Gradio reports an input when the selector is left, too; then nothing was chosen.
+document.addEventListener("focusin", ({ target }) => target.closest("#knob-model") && (settled = reported));
+document.addEventListener("studio:model", ({ detail }) => {
+  if (detail === settled) return;
+  settled = detail;
+  page.inTurn(() => trigger("choose", { model: detail }));
+});
 draw();
 order("view");

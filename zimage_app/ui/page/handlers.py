@@ -247,12 +247,12 @@ class Handlers:
         if view and self._may_see(view, request):
             self._studio.cancel(view.id)
 
-    def choose_model(self, request: gr.Request, *inputs: Any) -> Updates:
+    def choose_model(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
         """Fill in the chosen model's own stages and examples; offer to undo where changed stages were replaced."""
 
         def settings() -> Updates:
             before, language = self._values(inputs), self._language(request)
-            card = self._studio.card(str(before["model"]))
+            card = self._studio.card(str(getattr(event, "model", "")))
             values = stages_values(card.stages)
             updates = self._card_updates(card, language) | self._field_updates(values)
             if all(before["stages"] != stages_values(one.stages)["stages"] for one in self._studio.cards()):

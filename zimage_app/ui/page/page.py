@@ -44,6 +44,7 @@ _SUBMITTED_JOB = "(submitted) => [submitted || sessionStorage.getItem('studio-as
 _SHOWN_JOB = "() => [document.querySelector('.canvas').dataset.job || '']"
 """JavaScript for the id of the job on the canvas."""
 _KEPT_SETTINGS = "(saved) => [window.studio.keptSettings() ?? saved]"
+_MODEL_INPUT = "(model) => document.dispatchEvent(new CustomEvent('studio:model', { detail: model })) && []"
 _TAKE_TURN = "(...values) => window.studio.takeTurn(false, values)"
 _TAKE_CHANGE_TURN = "(...values) => window.studio.takeTurn(true, values)"
 _END_TURN = "() => window.studio.endTurn()"
@@ -283,7 +284,8 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
     )
     _event(components.submitted_job, "leave")(None, None, None, cancels=[follows], **plain)
     controls.stop.click(handlers.stop, components.submitted_job, None, js=_SHOWN_JOB, **plain)
-    _changes(_event(model, "input"), handlers.choose_model, fields, filled)
+    _event(model, "input")(None, model, None, js=_MODEL_INPUT, trigger_mode="multiple", **plain)
+    _changes(_event(controls.models, "choose"), handlers.choose_model, fields, filled, waited=True)
     _event(controls.models, "arrived")(handlers.models_arrived, None, model, **plain)
     controls.seed_random.click(lambda: "", None, components.fields["seed"], **plain)
     controls.seed_last.click(handlers.last_seed, None, [components.fields["seed"], components.notice], **plain)
