@@ -5,7 +5,7 @@ import math
 import random
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -401,6 +401,26 @@ class ToyCorpus(Corpus):
             one_size = F.interpolate(small, scale_factor=factor, mode="nearest-exact").numpy()
             latents[width] = dict.fromkeys(SHAPES, one_size)
         super().__init__(latents, training_scenes(24), tokenizer)
+
+
+def test_scenes_that_are_hard_to_draw_are_trained_on_more_often(tokenizer: Any) -> None:
+    scenes = training_scenes(400)
+    empty = np.zeros((len(scenes), 16, 2, 2), np.float16)
+    corpus = Corpus(dict.fromkeys((176, 336), {"7:9": empty}), scenes, tokenizer)
+    rng = random.Random(0)
+
+    def share(indices: Iterable[int], attribute: str, values: set[Any]) -> float:
+        found = [getattr(scenes[i], attribute) in values for i in indices]
+        return sum(found) / len(found)
+
+    def more(width: int, attribute: str, *values: Any) -> float:
+        trained = [i for _ in range(30) for i in corpus.batch(width, "7:9", 20, rng).indices]
+        return share(trained, attribute, set(values)) - share(range(len(scenes)), attribute, set(values))
+
+    assert more(176, "kind", "bridge", "pagoda") > 0.06
+    assert more(336, "kind", "bridge", "pagoda") > 0.06
+    assert more(176, "birds", True) > 0.06
+    assert abs(more(336, "birds", True)) < 0.06
 
 
 def toy_recipe(steps: int) -> Recipe:
