@@ -282,6 +282,43 @@ def test_a_picture_that_cannot_be_saved_holds_nobody_up_but_a_few(bench: Bench) 
     assert bench.core.warning is None
 
 
+def test_a_picture_is_shown_while_the_queue_cannot_be_written(bench: Bench) -> None:
+    bench.submit("job", 1)
+    bench.settle()
+    (runner,) = bench.runners
+    assert runner.held is not None
+    bench.core.started("job", bench.plan(runner.held))
+    bench.settle()
+    disk = Disk(bench)
+    disk.broken = True
+    bench.finish(runner)
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            bench.settle()
+    view = bench.view("job")
+    assert view.state is JobState.SAVING
+    assert view.picture is not None
+    (warning,) = view.warnings
+    assert "can be downloaded here" in warning.en
+    assert bench.core.warning == warning
+    disk.broken = False
+    bench.settle()
+    view = bench.view("job")
+    assert (view.state, view.warnings, bench.core.warning) == (JobState.DONE, (), None)
+
+
+def test_a_queue_that_cannot_be_written_is_told(bench: Bench) -> None:
+    bench.submit("job", 1)
+    disk = Disk(bench)
+    disk.broken = True
+    with pytest.raises(StorageError):
+        bench.settle()
+    assert bench.core.warning == BROKEN.text
+    disk.broken = False
+    bench.settle()
+    assert bench.core.warning is None
+
+
 def _full_disk(*_: object) -> SavedPicture:
     raise BROKEN
 

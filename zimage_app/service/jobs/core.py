@@ -104,6 +104,8 @@ class JobCore:
         self._changes: deque[_Change] = deque()
         self._unsaved: dict[str, _Unsaved] = {}
         """Job id -> its picture."""
+        self._problem: Text | None = None
+        """Why the store could not be written at the last attempt; None if it could."""
         self._rates: dict[tuple[str, str], float | None] = {}
         self._closing = False
 
@@ -211,6 +213,11 @@ class JobCore:
             self._write_changes()
             self._stop_overdue()
             self._assign(reports)
+            self._problem = None
+        except StorageError as error:
+            self._problem = error.text
+            self._hold_pictures(error.text)
+            raise
         finally:
             self.show_order()
 
@@ -242,8 +249,9 @@ class JobCore:
 
     @property
     def warning(self) -> Text | None:
-        """The problem of the newest picture that could not be saved yet; None if there is none."""
-        return next((each.problem for each in reversed(list(self._unsaved.values())) if each.problem), None)
+        """The problem of the newest picture that could not be saved yet, or of the store; None if there is none."""
+        held = (each.problem for each in reversed(list(self._unsaved.values())) if each.problem)
+        return next(held, self._problem)
 
     def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
         """Return an encoded picture that is not saved yet, of this owner mark or of any owner (None); or None."""
@@ -295,9 +303,7 @@ class JobCore:
             try:
                 saved = self._gallery.write(each.encoded.result(), each.record)
             except StorageError as error:
-                if each.problem is None:
-                    self._unsaved[job_id] = replace(each, problem=_held(error.text))
-                    self._show_unsaved(job_id, self._unsaved[job_id])
+                self._hold(job_id, each, error.text)
                 continue
             shown: dict[str, Any] = {"progress": 1.0, "picture": saved}
             live = self._progress.get(job_id)
@@ -308,12 +314,23 @@ class JobCore:
             del self._unsaved[job_id]
         self._write_changes()
 
-    def _show_unsaved(self, job_id: str, unsaved: _Unsaved) -> None:
-        live = self._progress.get(job_id)
-        if live is None or unsaved.problem is None:
+    def _hold_pictures(self, problem: Text) -> None:
+        """Show all encoded pictures, which can't be saved before the store can be written."""
+        for job_id, each in list(self._unsaved.items()):
+            if each.encoded.done() and each.encoded.exception() is None:
+                self._hold(job_id, each, problem)
+
+    def _hold(self, job_id: str, unsaved: _Unsaved, problem: Text) -> None:
+        """Show a picture that can't be saved yet, and why not."""
+        if unsaved.problem is not None:
             return
-        told = for_strangers(unsaved.problem) if self._rules.shared else unsaved.problem
-        self._progress.update(job_id, picture=self._picture(unsaved), warnings=(*live.view.warnings, told))
+        text = _held(problem)
+        self._unsaved[job_id] = replace(unsaved, problem=text)
+        live = self._progress.get(job_id)
+        if live is not None:
+            told = for_strangers(text) if self._rules.shared else text
+            warnings = (*live.view.warnings, told)
+            self._progress.update(job_id, state=JobState.SAVING, picture=self._picture(unsaved), warnings=warnings)
 
     def _picture(self, unsaved: _Unsaved) -> SavedPicture:
         return SavedPicture(self._gallery.path_of(unsaved.record.id), unsaved.record, unsaved.encoded.result())
