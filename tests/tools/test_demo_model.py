@@ -406,7 +406,7 @@ class ToyCorpus(Corpus):
 def test_scenes_that_are_hard_to_draw_are_trained_on_more_often(tokenizer: Any) -> None:
     scenes = training_scenes(400)
     empty = np.zeros((len(scenes), 16, 2, 2), np.float16)
-    corpus = Corpus(dict.fromkeys((176, 336), {"7:9": empty}), scenes, tokenizer)
+    corpus = Corpus({width: {"7:9": empty} for width in (176, 336)}, scenes, tokenizer)
     rng = random.Random(0)
 
     def share(indices: Iterable[int], attribute: str, values: set[Any]) -> float:
