@@ -495,6 +495,24 @@ def test_two_processes_average_their_gradients_and_go_on_together(
         main()
 
 
+def test_pictures_without_padding_send_as_many_gradients_as_others(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other processes may have pictures of another shape at that step."""
+    large_only = {672: 1.0}
+    recipe = replace(toy_recipe(1), often=large_only, late=large_only, sparse={}, late_sparse={})
+    trainer = Trainer(ToyCorpus(tokenizer), recipe, tmp_path)
+    sent: list[int] = []
+
+    def average(_: Peers, tensors: list[torch.Tensor], stop: bool) -> bool:
+        sent.append(len(tensors))
+        return stop
+
+    monkeypatch.setattr(Peers, "average", average)
+    trainer.train_step()
+    assert sent == [len(trainer.parameters)]
+
+
 class DriftedPeers(Peers):
     def gather(self, value: Any) -> list[Any]:
         return [value, value + 1]

@@ -409,7 +409,12 @@ class Trainer:
                 group["lr"] = rate
         for width in self.recipe.widths(self.step):
             (self.recipe.weight[width] * self._loss(width)).backward()  # type: ignore[no-untyped-call]
-        gradients = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
+        # Pictures without padding give the padding's token no gradient, but all processes must send the same tensors.
+        gradients: list[Tensor] = []
+        for parameter in self.parameters.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
         self.stopping = self.peers.average(gradients, self.stopping)
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         for optimiser in self.optimisers:
