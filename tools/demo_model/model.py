@@ -250,13 +250,19 @@ def _block(module: nn.Module, x: Tensor, rotation: Rotation, modulation: Tensor 
 
 @functools.cache
 def _compiled_block() -> Block:
-    return cast("Block", torch.compile(_block, dynamic=True))
+    return cast("Block", _compiled(_block))
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function for all sizes; a few are compiled on their own, as those with one picture or a square one."""
+    torch._dynamo.config.recompile_limit = 64
+    return torch.compile(function, dynamic=True)
 
 
 @functools.cache
 def _compiled_around_attention() -> Block:
     """Return the block for long sequences, with everything except the attention compiled."""
-    inwards, outwards = torch.compile(_inwards, dynamic=True), torch.compile(_outwards, dynamic=True)
+    inwards, outwards = _compiled(_inwards), _compiled(_outwards)
 
     def run(module: nn.Module, x: Tensor, rotation: Rotation, modulation: Tensor | None) -> Tensor:
         scale, gates = _modulations(x, modulation)
