@@ -141,6 +141,30 @@ def test_guiders_and_noise_of_their_own() -> None:
     assert (third.seed, third.cfg, third.sampler, third.steps) == (11, 3.5, "dpmpp_sde", 16)
 
 
+@pytest.mark.parametrize(
+    ("kind", "inputs", "words"),
+    [
+        ("SamplerER_SDE", {"solver_type": "ODE", "max_stage": 1}, "solver_type ODE does not exist here"),
+        ("SamplerER_SDE", {"solver_type": "ER-SDE", "max_stage": 2}, "max_stage 2 does not exist here"),
+        ("SamplerSEEDS2", {"solver_type": "phi_1", "r": 1.0}, "r 1 does not exist here"),
+        ("SamplerLMS", {"order": 2}, "order 2 does not exist here"),
+        ("KSamplerSelect", {"sampler_name": "uni_pc"}, "a stage here leaves out the last but one"),
+    ],
+)
+def test_options_of_a_sampler_that_do_not_exist_here_are_told(kind: str, inputs: dict[str, Any], words: str) -> None:
+    data = graph()
+    data["302"] = {"class_type": kind, "inputs": inputs}
+    assert words in english(read(data).left)
+
+
+def test_usual_options_of_a_sampler_are_not_told() -> None:
+    data = graph()
+    data["302"] = {"class_type": "SamplerER_SDE", "inputs": {"solver_type": "ER-SDE", "max_stage": 3}}
+    imported = read(data)
+    assert stages(imported)[2].sampler == "er_sde"
+    assert "does not exist here" not in english(imported.left)
+
+
 def test_unknown_samplers_schedulers_and_nodes_are_told_of_by_name() -> None:
     data = graph()
     data["276"]["inputs"] |= {"sampler_name": "res_2s", "scheduler": "beta57"}
@@ -314,9 +338,7 @@ def test_hires_fix_is_a_second_stage_of_the_steps_that_it_ran() -> None:
     first, second = stages(imported)
     assert (first.sampler, first.scheduler, first.steps) == ("euler_ancestral", "simple", 20)
     assert (second.width, second.height, second.cfg, second.denoise) == (768, 1152, 1.0, 0.4)
-    assert second.steps == 9
-    assert int(second.steps / second.denoise) in (20, 21, 22)
-    assert "Hires 20, denoise 0.4 → 9" in english(imported.translated)
+    assert second.steps == 20
     assert "4x-UltraSharp → nearest-exact" in english(imported.translated)
     assert "Hires prompt: a, b: c has no place here" in english(imported.left)
 
@@ -333,10 +355,17 @@ def test_swarm() -> None:
     first, second = stages(imported)
     assert (first.steps, first.shift, first.sampler) == (8, 5.0, "euler_ancestral")
     assert (second.width, second.height, second.steps, second.denoise) == (768, 1152, 4, 0.5)
-    assert second.upscale == "bislerp"
+    assert (second.upscale, second.seed) == ("bislerp", 4)
     assert [(use.name, use.strength) for use in imported.request().loras] == [("ink", 0.6)]
     assert english(imported.left) == "clipstopatlayer: -2 has no place here"
     assert imported.settings["seed"] == 3
+
+
+def test_swarm_s_refiner_takes_the_end_of_its_list_of_steps() -> None:
+    params = {"prompt": "a boat", "steps": 8, "seed": 3, "refinercontrolpercentage": 0.2, "swarm_version": "0.9"}
+    imported = read_settings(picture({"parameters": json.dumps({"sui_image_params": params})}), "a.png")
+    refiner = stages(imported)[1]
+    assert (refiner.steps, int(refiner.steps / refiner.denoise)) == (2, 8)
 
 
 def test_invoke() -> None:

@@ -221,7 +221,7 @@ def read_program(program: Program, given: Data) -> Imported:
     if size:
         stage |= {"width": int(size[1]), "height": int(size[2])}
     if program.diffusers:
-        diffusers_cfg(draft, stage, pipeline="zimage")
+        diffusers_cfg(draft, stage, pipeline="zimage", above=1)
     sampler, schedule = (text_of(data.get(names.get(key, ""))) for key in ("sampler", "scheduler"))
     if program.one_name:
         sampler, schedule = schedule, None

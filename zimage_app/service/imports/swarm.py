@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from zimage_app.domain.settings.knob import knob_of
-from zimage_app.domain.settings.stage import Stage
+from zimage_app.domain.settings.stage import MAX_SEED, Stage
 from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.roles.schedules import rest_of_steps
 from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown
 from zimage_app.service.imports.fields import between, list_of, number, text_of, words
 from zimage_app.service.imports.names import resize_method
@@ -66,9 +67,13 @@ def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:
             stage[side] = int(first[side] * scale)
     steps = number(data.get("refinersteps", first.get("steps")))
     if between(steps, 1, 10_000):
-        # SwarmUI's refiner skips the first (1 - part) of its steps.
-        stage["steps"] = max(1, int(steps) - round(int(steps) * (1 - part)))
+        # SwarmUI's refiner skips the first (1 - part) of its steps, and draws the noise of the next seed.
+        skipped = min(round(int(steps) * (1 - part)), int(steps) - 1)
+        stage["steps"], stage["denoise"] = rest_of_steps(int(steps), skipped)
         draft.turn(of_stage(1, knob_of(Stage, "steps").title), f"{steps:g} × {part:g}", stage["steps"])
+    seed = number(data.get("seed"))
+    if between(seed, 0, MAX_SEED - 1):
+        stage["seed"] = int(seed) + 1
     if "refinercfgscale" in data:
         stage["cfg"] = number(data["refinercfgscale"])
     method = str(data.get("refinerupscalemethod", "latent-nearest-exact"))

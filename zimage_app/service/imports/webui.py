@@ -25,6 +25,7 @@ from zimage_app.service.imports.ours import US, read_request
 
 _SIZE = re.compile(r"\s*(\d{1,5})\s*x\s*(\d{1,5})\s*")
 _OUR_VERSION = "Z-Image Progressive Studio"
+_SDCPP = "stable-diffusion.cpp"
 OUR_KEY = "studio"
 """Key under which this app's own text holds the whole request."""
 _IGNORED = re.compile(
@@ -134,7 +135,7 @@ def _source(facts: Mapping[str, Any]) -> Text:
         return US
     if "civitai resources" in facts:
         return Text("Civitai", "Civitai")
-    for name in ("SD.Next", "stable-diffusion.cpp"):
+    for name in ("SD.Next", _SDCPP):
         if name.lower() in f"{app} {version}".lower():
             return Text(name, name)
     return Text("A1111/Forge", "A1111/Forge")
@@ -168,12 +169,12 @@ def _shown_stage(draft: Draft, info: Infotext) -> dict[str, Any]:
     return stage | sampler_fields(draft, place, sampler, schedule)
 
 
-def diffusers_cfg(draft: Draft, stage: dict[str, Any], *, pipeline: str) -> None:
-    """Convert diffusers' guidance scale to CFG: the Z-Image pipeline's 0 means CFG 1."""
+def diffusers_cfg(draft: Draft, stage: dict[str, Any], *, pipeline: str, above: float = 0) -> None:
+    """Convert diffusers' guidance scale to CFG, which is 1 more; guidance not ``above`` a limit is CFG 1."""
     cfg = stage.get("cfg")
     if "zimage" not in pipeline.lower() or not isinstance(cfg, int | float):
         return
-    ours = cfg + 1 if cfg > 1 else 1.0
+    ours = cfg + 1 if cfg > above else 1.0
     stage["cfg"] = ours
     if ours != cfg:
         draft.turn(of_stage(0, knob_of(Stage, "cfg").title), f"guidance {cfg:g} (diffusers)", ours)
@@ -240,8 +241,9 @@ def _hires_steps(draft: Draft, stage: dict[str, Any], steps: Any) -> None:
     denoise = stage["denoise"]
     if not between(steps, 1, 9999) or not between(denoise, 1e-6, 1):
         return
-    # A1111 runs only the last part of ``steps``, plus one step (setup_img2img_steps).
-    stage["steps"] = min(int(min(denoise, 0.999) * steps) + 1, int(steps))
+    stage["steps"] = int(steps)  # A1111 takes them out of a list of ``steps / denoise`` (setup_img2img_steps), as here
+    if draft.source.en == _SDCPP:  # runs only the last part of ``steps``, plus one step
+        stage["steps"] = min(int(min(denoise, 0.999) * steps) + 1, int(steps))
     if stage["steps"] != steps:
         title = of_stage(1, knob_of(Stage, "steps").title)
         draft.turn(title, f"Hires {steps:g}, denoise {denoise:g}", stage["steps"])

@@ -26,6 +26,7 @@ from zimage_app.service.imports.comfy.values import (
     missing,
     note_of,
 )
+from zimage_app.service.imports.draft import shown
 
 Flow = TypeVar("Flow", bound=Value)
 MAX_TEXT = 100_000
@@ -129,6 +130,15 @@ class At:
     def note(self, reason: Text, *, translated: bool = False) -> Note:
         """Make a note for the user about the node."""
         return note_of(self.name, reason, translated=translated)
+
+    def unusual(self) -> tuple[Note, ...]:
+        """Make a note for each input that this app has no setting for and that isn't the row's usual value."""
+        usual: Mapping[str, Any] = self.option("usual", {})
+        found = [(name, value) for name in usual if (value := self.known(name, usual[name])) != usual[name]]
+        return tuple(
+            self.note(Text(f"{name} {shown(value)} does not exist here", f"这里没有 {name} {shown(value)}"))
+            for name, value in found
+        )
 
     def missing(self, why: Text) -> Missing:
         """Make a Missing for the node's output, with the reason."""

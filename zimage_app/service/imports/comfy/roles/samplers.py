@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from zimage_app.domain.catalogue import SAMPLER_TRAITS
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.roles.guidance import nag, negative_of
@@ -28,6 +29,7 @@ from zimage_app.service.imports.comfy.values import (
     merged,
     note_of,
 )
+from zimage_app.service.imports.names import sampler_and_scheduler
 
 FIELDS = {
     "seed": ("seed", "noise_seed"),
@@ -53,6 +55,10 @@ _BEFORE = Text(
     "what it does to the start picture is not carried over; do it before you choose the picture",
     "它对起始图片的处理没有带过来；请先处理好图片再选择",
 )
+_ALL_SIGMAS = Text(
+    "with separate sigmas this sampler uses them all; a stage here leaves out the last but one, as KSampler does",
+    "使用单独的噪声序列时，此采样器会用到全部；这里的阶段与 KSampler 相同，会去掉倒数第二个",
+)
 _BETWEEN = Text("what it does between the samplers does not exist here", "它在两次采样之间的处理这里没有")
 
 
@@ -65,7 +71,9 @@ def run(at: At, latent: Picture, fields: Mapping[str, Value], notes: tuple[Note,
         notes = (*notes, at.note(_NO_NOISE))
     reason = _BETWEEN if latent.passes else _BEFORE
     between = [note_of(name, reason) for name in latent.changes] if latent.passes or latent.start else []
-    notes = merged(notes, latent.notes, between, *(part.notes for part in (guider, sampler, sigmas) if part))
+    if sigmas and _discards_penultimate(fields.get("sampler")):
+        notes = (*notes, at.note(_ALL_SIGMAS))
+    notes = merged(notes, latent.notes, between, *(part.notes for part in (guider, sampler, sigmas, noise) if part))
     own, told = nag(at)
     model, positive = (guider.model, guider.positive) if guider else (at.model(), at.conditioning("positive"))
     guidance = {**model.guidance, **positive.guidance, **(guider.guidance if guider else {}), **own}
@@ -85,6 +93,12 @@ def run(at: At, latent: Picture, fields: Mapping[str, Value], notes: tuple[Note,
     )
     passes = (*latent.passes, done)[:_MAX_PASSES]
     return Picture(size=latent.size, size_reason=latent.size_reason, passes=passes, start=latent.start)
+
+
+def _discards_penultimate(sampler: Value | None) -> bool:
+    name = sampler.data if isinstance(sampler, Plain) else None
+    found = sampler_and_scheduler(name) if isinstance(name, str) else None
+    return found is not None and SAMPLER_TRAITS[found[0]].discards_penultimate
 
 
 def _of_parts(
@@ -114,10 +128,11 @@ def sampler(at: At) -> Mapping[str, Value]:
         value = at.plain(*theirs) if theirs else None
         if value is not None:
             fields[ours] = value
-    notes: tuple[Note, ...] = ()
+    notes = at.unusual()
     if at.option("part"):
-        more, notes = _part(at)
+        more, told = _part(at)
         fields |= more
+        notes = (*notes, *told)
     if at.option("options"):
         fields |= {name: value for name in OPTIONS if (value := at.plain(name)) is not None}
     if at.option("script") in at.node.links:

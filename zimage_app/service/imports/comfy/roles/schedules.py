@@ -38,7 +38,7 @@ _MODELS_OWN = Text(
 
 def noise(at: At) -> Mapping[str, Value]:
     """Return noise from a seed, or no noise."""
-    return {at.kind.gives[0]: Noise(at.plain("noise_seed"), off=bool(at.option("adds_none")))}
+    return {at.kind.gives[0]: Noise(at.plain("noise_seed"), off=bool(at.option("adds_none")), notes=at.unusual())}
 
 
 def guider(at: At) -> Mapping[str, Value]:
@@ -58,7 +58,7 @@ def sampler(at: At) -> Mapping[str, Value]:
     if at.option("prefix"):
         name = without_folder(name)
     options = {key: value for key in at.option("options", "").split() if (value := at.plain(key)) is not None}
-    return {"sampler": Sampler(name or at.missing(_NO_WRAP), options)}
+    return {"sampler": Sampler(name or at.missing(_NO_WRAP), options, notes=at.unusual())}
 
 
 def without_folder(name: Value | None) -> Plain | Missing | None:
