@@ -28,6 +28,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     ),
     "cublas": lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
     "mps": lambda: RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+    "cudnn": lambda: RuntimeError("GET was unable to find an engine to execute this computation"),
     "python": MemoryError,
 }
 CALLS = {

@@ -84,7 +84,12 @@ def with_relief(
                 raise
             asked = _asked_for(error)
         # Outside the except block: the traceback's frames keep the failed attempt's tensors alive until here.
-        said = relief.more(decoding=decoding)
+        try:
+            said = relief.more(decoding=decoding)
+        except (RuntimeError, MemoryError) as error:  # the computer's memory has no room for offloaded weights
+            if not is_out_of_memory(error):
+                raise
+            said = None
         empty_cache()
         if said is None:
             raise out_of_memory(asked)

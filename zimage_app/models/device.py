@@ -24,8 +24,15 @@ _CHUNK = 2**30
 """Bytes of pinned memory allocated at once; a power of two, because torch rounds up to one."""
 _SPARE_MEMORY = 4 * 10**9
 """Bytes of the computer's memory that pinned memory must leave free."""
-_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED", "can't allocate memory")
-"""Parts of the messages of allocators that raise a plain RuntimeError."""
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "DefaultCPUAllocator",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "can't allocate memory",
+    "unable to find an engine to execute",
+)
+"""Parts of the messages of a plain RuntimeError. The last one is cuDNN's, which hides why its engines failed."""
 ALIGNMENT = 256
 """Bytes. Tensors whose size is a multiple of it, such as q, k and v, are copied without gaps and form one matrix."""
 
@@ -132,6 +139,15 @@ def empty_cache() -> None:
     for backend, caches in ((torch.cuda, torch.cuda), (torch.xpu, torch.xpu), (torch.backends.mps, torch.mps)):
         if backend.is_available():
             caches.empty_cache()
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_host_cache()  # pinned memory
+
+
+def release_freed(device: torch.device) -> None:
+    """Return a device's freed memory to its driver, as torch keeps it for tensors of at most the same size."""
+    backend = {"cuda": torch.cuda, "xpu": torch.xpu}.get(device.type)
+    if backend is not None and backend.is_available():
+        backend.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

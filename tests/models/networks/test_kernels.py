@@ -436,6 +436,17 @@ def test_a_graph_is_captured_on_the_models_device(monkeypatch: pytest.MonkeyPatc
     assert played.entered[-1] == "replay"
 
 
+def test_graphs_of_a_device_are_captured_on_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    PlayedCuda(monkeypatch, free=2**31)
+    made: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "Stream", made.append)
+    candidates._capture_stream.cache_clear()
+    for _ in range(2):
+        captured(lambda each: each + 1, (torch.ones(3),))
+    assert made == [torch.device("cpu")]
+    candidates._capture_stream.cache_clear()
+
+
 def test_a_graph_is_not_begun_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     played = PlayedCuda(monkeypatch, free=2**20)
     with pytest.raises(torch.OutOfMemoryError):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tests.fake_gpu import GPU, MixUp, fake_gpu
 from zimage_app.models import device as module
 from zimage_app.models.device import SyncCopies, host_memory
+from zimage_app.models.networks import streaming
 from zimage_app.models.networks.linears import Weight, linear
 from zimage_app.models.networks.streaming import Blocks
 from zimage_app.models.weights.packed_weights import Float8Weight, PackedLinear
@@ -104,6 +105,32 @@ def test_what_is_broken_off_can_be_begun_again() -> None:
     assert torch.equal(through(blocks, x), wanted)
 
 
+def test_a_block_that_the_computers_memory_has_no_room_for_is_still_there() -> None:
+    x = torch.randn(3, 4)
+    wanted = through(Blocks(pairs(4), CPU), x)
+    blocks = Blocks(pairs(4), CPU)
+
+    def full(tensor: Tensor) -> Tensor:
+        raise RuntimeError(f"DefaultCPUAllocator: not enough memory for {tensor.nbytes} bytes")
+
+    blocks._to_host = full
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        blocks.offload()
+    assert torch.equal(through(blocks, x), wanted)
+
+
+def test_memory_of_joined_weights_is_given_back_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def join(pair: Pair) -> Pair:
+        done.append("joined")
+        return pair
+
+    monkeypatch.setattr(streaming, "release_freed", lambda device: done.append(f"released on {device}"))
+    Blocks(pairs(2), CPU, join)
+    assert done == ["joined", "released on cpu"] * 2
+
+
 def test_a_parameter_that_is_away_stays_the_same_object_and_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_gpu(monkeypatch):
         own = [Pair(pair.first, pair.both) for pair in pairs(4)]
@@ -139,6 +166,14 @@ def test_streamed_blocks_are_spread_evenly(streamed: int, waiting: list[int]) ->
 def test_home_is_the_computers_memory() -> None:
     tensor = torch.ones(2)
     assert host_memory(torch.device("xpu"))(tensor) is tensor
+
+
+def test_pinned_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    emptied: list[bool] = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: emptied.append(True))
+    module.empty_cache()
+    assert emptied == [True]
 
 
 def test_memory_that_the_driver_refuses_to_pin_is_pageable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,13 @@ def test_the_device_decides_how_weights_are_held(
     assert MemoryPlan(CPU, torch.float32, Text("-", "-"), capability).holding(packing) is holding
 
 
+def test_a_text_encoder_is_unpacked_at_use_as_in_comfyui() -> None:
+    plan = MemoryPlan(CPU, torch.bfloat16, Text("-", "-"), (10, 0))
+    assert plan.holding("nvfp4") is Holding.NATIVE
+    assert plan.for_text.holding("nvfp4") is Holding.AT_USE
+    assert MemoryPlan(CPU, torch.bfloat16, Text("-", "-")).for_text.holding("nvfp4") is Holding.UNPACKED
+
+
 def test_packed_weights_compute_in_the_plans_dtype(tmp_path: Path, exact: FastTransformer) -> None:
     path = tmp_path / "packed.safetensors"
     write_packed(path, PACKERS["int8 convrot"][0])

@@ -72,6 +72,23 @@ def test_breaking_off_leaves_what_was_there(slot: ModelSlot, models: Path) -> No
     assert fetch(slot, find_model("one", models)) is first
 
 
+def test_memory_of_a_load_that_was_stopped_is_free_to_the_next_one(
+    slot: ModelSlot, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def watched(*given: Any) -> Any:
+        done.append("loaded")
+        return load_components(*given)
+
+    monkeypatch.setattr("zimage_app.models.device.empty_cache", lambda: done.append("emptied"))
+    monkeypatch.setattr("zimage_app.service.generation.generator.load_components", watched)
+    with pytest.raises(LoadingCancelled):
+        slot.model(find_model("one", models), lambda _: None, lambda: True)
+    fetch(slot, find_model("one", models))
+    assert done == ["emptied", "loaded", "emptied", "loaded"]
+
+
 def test_on_a_device_of_its_own_the_old_model_goes_before_the_new_one_comes(
     slot: ModelSlot, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,7 +119,7 @@ def load_components(
         codec=VaeCodec(vae),
         latent=LatentFormat(vae.config.scaling_factor, vae.config.shift_factor),
         preview=preview,
-        notes=tuple(note for part in parts for note in part.notes(plan)),
+        notes=(*parts[0].notes(plan.for_text), *(note for part in parts[1:] for note in part.notes(plan))),
     )
 
 

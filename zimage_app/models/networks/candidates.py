@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -57,6 +57,16 @@ def kitchen_norm_rope() -> NormRope:
     return fused
 
 
+@cache
+def _capture_stream(device: torch.device) -> Any:
+    """Return the stream on which a device's graphs are captured.
+
+    By default, torch captures on the first GPU, where work on another one leaves the graph empty. It is the same stream
+    each time, because cuBLAS keeps a workspace for every stream.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 def captured(plain: Step, inputs: Sequence[Tensor]) -> Step:
     """Capture a step as a CUDA graph, whose kernels are launched all at once instead of one by one from Python.
 
@@ -72,8 +82,7 @@ def captured(plain: Step, inputs: Sequence[Tensor]) -> Step:
         raise torch.OutOfMemoryError("out of memory: too little is free for a CUDA graph")
     static = [each.clone() for each in inputs]
     graph = torch.cuda.CUDAGraph()
-    # By default, torch captures on the first GPU, where work on another one leaves the graph empty.
-    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _capture_stream(device)
     # Other threads, such as that of the previews, may allocate memory meanwhile.
     capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
     # The outer context leaves the stream after a capture that fails, which torch's own doesn't.

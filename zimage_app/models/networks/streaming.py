@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from zimage_app.models.device import Copies, aligned, copies_to, host_memory
+from zimage_app.models.device import Copies, aligned, copies_to, host_memory, release_freed
 from zimage_app.models.weights.packed_weights import PackedLinear, PackedWeight
 
 Block = TypeVar("Block", bound=tuple[Any, ...])
@@ -52,7 +52,11 @@ class Blocks(Generic[Block]):
         self._copies = copies
         self._to_host = host_memory(device)
         self._streamed = {number for number, block in enumerate(blocks) if _waits(block, device)}
-        self._ready = {n: join(block) for n, block in enumerate(blocks) if n not in self._streamed}
+        self._ready: dict[int, Block] = {}
+        for number, block in enumerate(blocks):
+            if number not in self._streamed:
+                self._ready[number] = join(block)
+                release_freed(device)  # a joined matrix is a copy, too large for the memory that its parts leave
         self._buffers: list[Tensor] = []
         for number in self._streamed:
             _offload(self._blocks[number], self._to_host)
@@ -81,9 +85,10 @@ class Blocks(Generic[Block]):
         """Stream every other block that is still on the device from now on; return whether there was one."""
         leaving = sorted(self._ready)[::2]
         for number in leaving:
+            # First, because a block can be streamed even if the computer's memory has no room for all of its weights.
+            self._streamed.add(number)
             del self._ready[number]
             _offload(self._blocks[number], self._to_host)
-            self._streamed.add(number)
         self.release()
         return bool(leaving)
 

@@ -27,6 +27,10 @@ _NATIVE = {
 """Format -> minimum CUDA compute capability for comfy-kitchen's kernels that multiply packed weights."""
 
 
+_NO_KERNELS = (0, 0)
+"""A capability below all of these."""
+
+
 class Holding(Enum):
     """How packed weights are held in memory."""
 
@@ -59,8 +63,9 @@ class MemoryPlan:
 
     @property
     def for_text(self) -> MemoryPlan:
-        """Where the text encoder's weights are kept."""
-        return self.on_host if self.stream_text else self
+        """The plan for the text encoder's weights, which ComfyUI always unpacks before it multiplies them."""
+        plan = replace(self, capability=self.capability and _NO_KERNELS)
+        return plan.on_host if self.stream_text else plan
 
     def waiting(self, blocks: int) -> frozenset[int]:
         """Return which of so many main blocks are streamed: evenly spread, so that copying overlaps with computing."""

@@ -65,13 +65,15 @@ class ModelSlot:
         if self._generator is not None and same:
             return self._generator
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
-        from zimage_app.models.load.loader import check_model  # these import torch and diffusers: seconds
+        from zimage_app.models.device import empty_cache  # these import torch and diffusers: seconds
+        from zimage_app.models.load.loader import check_model
         from zimage_app.service.generation.generator import load_source, loading_as
 
         if self._generator is not None and self._generator.on_accelerator:
             # Two models rarely fit into a device's memory: check the new one's files, then free the old one.
             check_model(source)
             self.clear()
+        empty_cache()  # a load that was stopped leaves memory in torch's cache, which isn't free to the memory plan
         loading = replace(
             loading_as(self._config),
             device=device or self.device,
