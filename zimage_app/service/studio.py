@@ -231,10 +231,9 @@ class Studio:
 
     def _device(self, on_cpu: bool) -> str:
         """The device that a job asks for; empty for the usual one. Raises as ``submit`` does."""
-        device = "cpu" if on_cpu and self.monitor.machine().gpus else ""
-        if device:
-            require_home("models", shared=self.shared)
-        if on_cpu and not self._local:
+        if not on_cpu:
+            return ""
+        if not self._local:
             raise RequestError(
                 "use_gpu",
                 Text(
@@ -242,7 +241,13 @@ class Studio:
                     "false 仅用于由本程序自己生成的图片；当前的生成器自行决定设备",
                 ),
             )
-        return device
+        # Only torch knows GPUs of all makers. It takes seconds to import, but the picture needs it anyway.
+        from zimage_app.models.device import best_device
+
+        if all((slot.device or best_device().type) == "cpu" for slot in self._slots):
+            return ""  # under another name the model would be loaded again, and timed apart
+        require_home("models", shared=self.shared)
+        return "cpu"
 
     def checked_plan(
         self, request: GenerationRequest, model: str, owner: str, *, trusted: bool = False
