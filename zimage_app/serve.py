@@ -164,7 +164,8 @@ def open_page(studio: Studio, default_language: LanguageChoice, config: Middlewa
     """
     # Gradio prints several lines about a public link.
     with redirect_stdout(io.StringIO()) if network.get("share") else nullcontext():
-        page = start(studio, default_language, routes=rest_routes(studio, default_language), config=config, **network)
+        routes = rest_routes(studio, default_language, config.prefix)
+        page = start(studio, default_language, routes=routes, config=config, **network)
     # With share on, Gradio's page loads a script from a foreign host; the tunnel works without it too.
     page.share = False
     return page
