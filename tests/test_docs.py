@@ -15,6 +15,8 @@ from tools.docs_pages import DOCS, described_roles
 from tools.docs_pages import PAGES as MADE
 from tools.licences import direct
 from zimage_app.service.imports.comfy.roles import ROLES
+from zimage_app.service.library.presets import PresetLibrary
+from zimage_app.service.setup.config import StudioConfig
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "presets", "loras", "models", "outputs", "tools", "benchmarks", "tests", "zimage_app", ".github")
@@ -43,6 +45,15 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert target.exists(), link
         assert target.is_relative_to(ROOT), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_every_preset_that_a_page_names_can_be_loaded() -> None:
+    pages = "\n".join(page.read_text("utf-8") for page in PAGES)
+    names = set(re.findall(r"--preset ([a-z0-9][\w-]*)", pages))
+    assert len(names) > 1
+    presets = PresetLibrary(*StudioConfig().preset_folders)
+    for name in names:
+        assert presets.load(name).problem is None, name
 
 
 def test_every_page_can_be_found_from_the_readme() -> None:

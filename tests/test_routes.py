@@ -218,6 +218,7 @@ def test_page_rest_events_and_documentation_lie_below_the_path_of_a_proxy(tmp_pa
         for path in ("/", "/health", "/docs", "/api/openapi.json", "/api/history", "/api/system/status"):
             assert client.get(path).status_code == 200, path
         assert "/studio/api/openapi.json" in client.get("/docs").text
+        assert client.get("/api/openapi.json").json()["servers"] == [{"url": "/studio/api"}]
         task = client.post("/api/generate", json={"prompt": "a boat"}).json()["task_id"]
         with client.stream("GET", f"/api/generate/{task}/events") as events:
             last = [line for line in events.iter_lines() if line.startswith("data:")][-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,9 +14,11 @@ import httpx
 import pytest
 
 from tests.log_state import kept_logging
+from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import StudioError
-from zimage_app.serve import main, parse_arguments
-from zimage_app.service.setup.network import DEFAULT_PORT, choose_port
+from zimage_app.serve import main, open_page, parse_arguments
+from zimage_app.service.setup.network import DEFAULT_PORT, address_of, choose_port
+from zimage_app.web.middleware import MiddlewareConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,6 +99,58 @@ def test_app_py_prints_one_line_with_the_address_and_serves_the_page(tmp_path: P
         finally:
             app.terminate()
         assert app.stdout.read() == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:7860"),
+        ("0.0.0.0", "http://localhost:7860"),
+        ("", "http://localhost:7860"),
+        ("::", "http://[::1]:7860"),
+        ("[::]", "http://[::1]:7860"),
+        ("fd00::2", "http://[fd00::2]:7860"),
+        ("studio.lan", "http://studio.lan:7860"),
+    ],
+)
+def test_the_address_of_a_host(host: str, address: str) -> None:
+    assert address_of(host, 7860) == address
+    assert address_of(host, 7860, "127.0.0.1") == address.replace("localhost", "127.0.0.1")
+    assert httpx.URL(address).port == 7860
+
+
+def test_the_page_is_served_on_all_ipv6_addresses(tmp_path: Path) -> None:
+    try:
+        port = choose_port("::", None)
+    except StudioError:
+        pytest.skip("no IPv6 here")
+    page = open_page(QuickPageStudio(tmp_path), "en", MiddlewareConfig(), server_name="::", server_port=port)
+    try:
+        assert page.local_url == f"http://[::1]:{port}/"
+        assert httpx.get(page.local_url).status_code == 200
+    finally:
+        page.close(verbose=False)
+
+
+def test_a_file_takes_chinese_sentences_whatever_the_systems_encoding() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    command = [sys.executable, "app.py", "--host", "192.0.2.1", "--lang", "zh"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert "无法监听 --host 192.0.2.1" in done.stderr.decode()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows sends none")
+@pytest.mark.parametrize(("before", "said"), [("SIG_DFL", "closed"), ("SIG_IGN", "still here, closed")])
+def test_a_closed_terminal_ends_the_app_in_order_unless_nohup_holds_it(before: str, said: str) -> None:
+    code = (
+        "import os, signal\nfrom zimage_app.serve import _ending_on_signals\n"
+        f"signal.signal(signal.SIGHUP, signal.{before})\n"
+        "with _ending_on_signals():\n"
+        "    try:\n        os.kill(os.getpid(), signal.SIGHUP)\n        print('still here', end=', ')\n"
+        "    finally:\n        print('closed')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, said)
 
 
 def test_the_page_is_built_before_anything_heavy_is_imported() -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gc
-import io
 import sys
 
 from zimage_app.cli.main import APP, main
+from zimage_app.cli.terminal import write_utf8
 
 
 def run() -> int:
     """Run the command line, or the page for ``zimage app``; returns the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # otherwise a pipe on Windows can't encode Chinese
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    write_utf8()
     if sys.argv[1:2] != [APP]:
         gc.set_threshold(50_000)  # as in app.py, but a long batch may leave garbage
         return main()

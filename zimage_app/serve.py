@@ -13,12 +13,13 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from zimage_app.cli.terminal import write_utf8
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, Text, language_named, visible
 from zimage_app.rest.app import rest_routes
@@ -26,7 +27,7 @@ from zimage_app.service.diagnostics.housekeeping import begin_tidying
 from zimage_app.service.diagnostics.logs import LogSettings, start_logging
 from zimage_app.service.library.first_fetch import fetch_first
 from zimage_app.service.setup.config import ROOT
-from zimage_app.service.setup.network import DEFAULT_PORT, choose_port
+from zimage_app.service.setup.network import DEFAULT_PORT, address_of, choose_port
 from zimage_app.service.setup.settings import Settings, add_flags, settle, strange_variables
 from zimage_app.service.setup.space import begin_borrowing, on_space, on_zero_gpu
 from zimage_app.service.studio import Studio
@@ -42,9 +43,6 @@ _NO_LINK = Text(
     "未能建立公开链接：无法下载隧道程序，或连不上其服务器。页面仍可在本机使用；可稍后再试，"
     "或改用自己的反向代理并加 --public。",
 )
-
-
-_ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,6 +68,7 @@ def _program() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Start the page and serve it until the process is interrupted."""
+    write_utf8()
     language = _terminal_language("auto")
     try:
         settings = parse_arguments(arguments)
@@ -97,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _tell(error.text, language)
         raise SystemExit(2) from error
     begin_tidying(settings.config)
-    with _ending_on_sigterm():
+    with _ending_on_signals():
         try:
             with private_folder():
                 _serve(studio, settings, port, middleware_config(settings, credentials, os.environ))
@@ -106,12 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class _Ended(BaseException):
-    """SIGTERM arrived."""
+    """SIGTERM or SIGHUP arrived."""
 
 
 @contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
-    """End the program on SIGTERM as on Ctrl+C: the running job goes back to the queue.
+def _ending_on_signals() -> Iterator[None]:
+    """End the program on SIGTERM, or when its terminal is closed, as on Ctrl+C: the running job goes back to the queue.
 
     Contexts inside are closed. The interpreter's own teardown is skipped: freeing a page and a model object by object
     takes seconds, which the system may not grant.
@@ -123,12 +122,15 @@ def _ending_on_sigterm() -> Iterator[None]:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, end)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+            signal.signal(signal.SIGHUP, end)
     try:
         yield
     except _Ended:
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError):  # the terminal is gone
+                stream.flush()
         os._exit(0)
 
 
@@ -147,8 +149,8 @@ def _serve(studio: Studio, settings: Settings, port: int, config: MiddlewareConf
         config.hosts.add(urlsplit(page.share_url).hostname or "")
     elif share:
         _tell(_NO_LINK, _terminal_language(settings.lang))
-    inside = "127.0.0.1" if settings.host in _ANY_ADDRESS else settings.host
-    studio.announce(f"http://{inside}:{port}", config.credentials.local_key)
+    # By name, programs on Windows would try IPv6 first, for two seconds.
+    studio.announce(address_of(settings.host, port, "127.0.0.1"), config.credentials.local_key)
     public = f", {page.share_url}" if page.share_url else ""
     if settings.port is None and port != DEFAULT_PORT and "GRADIO_SERVER_PORT" not in os.environ:
         public += f" ({DEFAULT_PORT} is taken / 端口 {DEFAULT_PORT} 已被占用)"
@@ -164,7 +166,8 @@ def open_page(studio: Studio, default_language: LanguageChoice, config: Middlewa
     """
     # Gradio prints several lines about a public link.
     with redirect_stdout(io.StringIO()) if network.get("share") else nullcontext():
-        page = start(studio, default_language, routes=rest_routes(studio, default_language), config=config, **network)
+        routes = rest_routes(studio, default_language, config.prefix)
+        page = start(studio, default_language, routes=routes, config=config, **network)
     # With share on, Gradio's page loads a script from a foreign host; the tunnel works without it too.
     page.share = False
     return page

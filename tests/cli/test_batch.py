@@ -382,3 +382,29 @@ def test_the_running_app_makes_it_and_a_task_of_before_is_followed(
         assert main([*command, "--device", "cpu", "--seed", "1"]) == 2
     assert [line["index"] for line in done(tmp_path)] == [1, 2, 3]
     assert len(list(outputs.glob("2*/*.png"))) == 3
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_picture_of_the_app_that_was_deleted_is_made_anew(tmp_path: Path, restarted: bool) -> None:
+    outputs = tmp_path / "outputs"
+    command = ["batch", str(tweets(tmp_path, 1)), "--outputs", str(outputs), "--model", "demo", "--single-stage"]
+    path = outputs / "batches" / "tweets" / "manifest.jsonl"
+
+    def forget() -> None:
+        """The batch was killed before it noted the picture, and somebody deleted the picture."""
+        lines = path.read_text(encoding="utf-8").splitlines()
+        path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+        for picture in outputs.glob("2*/*.png"):
+            picture.unlink()
+
+    with closing(QuickStudio(outputs)) as studio, announced(studio):
+        assert main(command) == 0
+        if not restarted:
+            forget()
+            assert main(command) == 0
+    if restarted:  # a new app knows the task from its queue's file only
+        forget()
+        with closing(QuickStudio(outputs)) as studio, announced(studio):
+            assert main(command) == 0
+    assert len(done(tmp_path)) == 1
+    assert len(list(outputs.glob("2*/*.png"))) == 1

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.service.imports.test_kinds import graph_of
 from zimage_app.cli.main import main
 from zimage_app.domain.events import Picture
 from zimage_app.service.pictures.comparison import psnr, ssim
+from zimage_app.service.pictures.gallery import read_record
 
 
 def picture(seed: int, noise: int = 0) -> Picture:
@@ -108,6 +110,43 @@ def test_two_settings_are_made_and_compared(
     assert "result: PSNR" in capsys.readouterr().out
     assert main(["compare", "no-such-preset", str(sides[0]), *places]) == 2
     assert "no-such-preset" in capsys.readouterr().err
+
+
+def test_the_start_picture_of_a_side_counts(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    places = ["--models-dir", str(models_dir), "--outputs", str(tmp_path / "out"), "--model", "tiny", "--alone"]
+    small = ["--size", "64x64", "--single-stage", "--seed", "3", "--set", "stages.0.steps=1"]
+    photo = write(tmp_path / "photo.png", picture(0))
+    assert main(["generate", "boat", "--picture", str(photo), *small, *places]) == 0
+    path = capsys.readouterr().out.strip()
+    assert main(["compare", path, path, "--make", "--set", "start.fit=stretch", *places]) == 0
+    made = [read_record(each) for each in (tmp_path / "out").glob("2*/*.png") if ".stage" not in each.name]
+    first = read_record(Path(path)).request.start
+    assert first is not None
+    starts = [record.request.start for record in made]
+    assert sorted(start.fit for start in starts if start is not None) == ["crop", "stretch", "stretch"]
+    assert {start.picture for start in starts if start is not None} == {first.picture}
+    encode = ["VAEEncode", {"pixels": ["10", 0]}]
+    graph = graph_of({"10": ["LoadImage", {"image": "beach.png"}], "11": encode, "6": {"latent_image": ["11", 0]}})
+    (tmp_path / "graph.json").write_text(json.dumps(graph), encoding="utf-8")
+    capsys.readouterr()
+    assert main(["compare", path, str(tmp_path / "graph.json"), "--make", *places]) == 2
+    assert "graph.json: starts from a picture that the file only names" in capsys.readouterr().err
+
+
+def test_what_an_import_leaves_out_is_told(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    other = tmp_path / "theirs.txt"
+    other.write_text("a boat\nSteps: 1, Sampler: Euler, Seed: 7, Size: 64x64, Hypernet: x", encoding="utf-8")
+    places = ["--models-dir", str(models_dir), "--outputs", str(tmp_path / "out"), "--model", "tiny", "--alone"]
+    assert main(["compare", str(other), str(other), "--single-stage", "--size", "64x64", *places]) == 0
+    told = capsys.readouterr().err
+    assert told.count("Settings of ") == 2
+    assert "Not carried over:" in told
 
 
 def test_lpips_is_used_where_it_is_and_told_where_not(

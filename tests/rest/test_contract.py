@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -151,10 +152,10 @@ class OneGpu(NvidiaGpus):
         return (GpuStatus("RTX", 0.255, Amount(3 * 2**30, 12 * 2**30), 61),)
 
 
-def test_where_there_is_a_gpu_a_picture_can_be_kept_off_it(
-    client: TestClient, studio: QuickPageStudio, tmp_path: Path
+def test_where_there_is_a_gpu_of_any_maker_a_picture_can_be_kept_off_it(
+    client: TestClient, studio: QuickPageStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    studio.monitor = Monitor(tmp_path, nvidia=OneGpu())
+    monkeypatch.setattr("zimage_app.models.device.best_device", lambda: torch.device("mps"))
     studio.pause_queue(True)
     ids = [client.post("/api/generate", json=BODY | {"use_gpu": use}).json()["task_id"] for use in (True, False)]
     store = JobStore(tmp_path / "outputs" / ".state")
@@ -165,6 +166,8 @@ def test_where_there_is_a_gpu_a_picture_can_be_kept_off_it(
     studio.shared = True
     refused = client.post("/api/generate", json=BODY | {"use_gpu": False})
     assert refused.status_code == 403
+    monkeypatch.undo()
+    assert client.post("/api/generate", json=BODY | {"use_gpu": False}).is_success, "nothing changes on the CPU"
     studio.shared = False
 
 

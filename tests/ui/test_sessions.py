@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -23,6 +24,7 @@ from zimage_app.ui.server.sessions import (
     MAX_UNREAD_SESSIONS,
     OWNER_EVENTS,
     SESSION_EVENTS,
+    EventsMiddleware,
     Sessions,
 )
 from zimage_app.web.middleware import MiddlewareConfig
@@ -83,6 +85,64 @@ def test_an_idle_queue_is_looked_at_a_hundred_times_a_second_at_most(
     assert not page._queue.stopped
     assert enough.wait(20)
     assert min(waits) >= 0.01
+
+
+class Timer:
+    """A timer of ``Loop``."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act = act
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Loop:
+    """An event loop whose time passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.timers: list[tuple[float, Timer]] = []
+
+    def call_later(self, seconds: float, act: Callable[[], None]) -> Timer:
+        timer = Timer(act)
+        self.timers.append((seconds, timer))
+        return timer
+
+    def pass_time(self) -> None:
+        """Let every timer fire that was not cancelled."""
+        timers, self.timers = self.timers, []
+        for _, timer in timers:
+            if not timer.cancelled:
+                timer.act()
+
+
+def test_the_queue_is_looked_at_rarely_while_no_request_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, queue = Loop(), SimpleNamespace(sleep_when_free=sessions.POLL_SECONDS)
+    monkeypatch.setattr(sessions, "get_running_loop", lambda: loop)
+    seen: list[float] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        del receive, send
+        seen.append(queue.sleep_when_free)
+        if scope["path"].startswith("/gradio_api/heartbeat"):  # a stream that stays open while the page is idle
+            loop.pass_time()
+            seen.append(queue.sleep_when_free)
+
+    middleware = EventsMiddleware(app, cast("Any", SimpleNamespace(_queue=queue)))
+
+    def request(path: str) -> None:
+        asyncio.run(middleware({"type": "http", "path": path, "method": "GET"}, cast("Any", None), cast("Any", None)))
+
+    request("/")
+    request("/monitor.json")
+    assert [(seconds, timer.cancelled) for seconds, timer in loop.timers] == [(30.0, True), (30.0, False)]
+    request("/gradio_api/heartbeat/x")
+    assert seen == [sessions.POLL_SECONDS] * 3 + [0.5]
+    request("/monitor.json")
+    assert queue.sleep_when_free == sessions.POLL_SECONDS
+    loop.pass_time()
+    assert queue.sleep_when_free == 0.5
 
 
 def test_visits_leave_nothing_behind(tmp_path: Path) -> None:

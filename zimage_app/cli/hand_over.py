@@ -143,7 +143,20 @@ def _bar() -> Iterator[Callable[[Task], None]]:
 
 def saved_there(task: Task, gallery: Gallery) -> SavedPicture:
     """The picture of a finished task; raises GenerationError where there is none."""
-    if task.get("state") == JobState.DONE and (saved := gallery.find(task["result"]["id"])) is not None:
+    if (saved := found_there(task, gallery)) is not None:
         return saved
+    if task.get("state") == JobState.DONE:
+        raise GenerationError(
+            Text(
+                "The picture was made, but it is no longer there; make it again.",
+                "图片已生成，但现已不存在；请重新生成。",
+            )
+        )
     problem = task.get("error") or task.get("message") or ""
     raise GenerationError(Text(problem, problem))
+
+
+def found_there(task: Task, gallery: Gallery) -> SavedPicture | None:
+    """The picture of a task that is done; None where there is none, or where it was deleted since."""
+    result = task.get("result")
+    return gallery.find(result["id"]) if task.get("state") == JobState.DONE and result else None

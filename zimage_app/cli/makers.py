@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from zimage_app.cli.app_client import AppClient
-from zimage_app.cli.hand_over import Task, follow, saved_there
+from zimage_app.cli.hand_over import Task, follow, found_there, saved_there
 from zimage_app.cli.saving import save
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import GenerationError
@@ -154,6 +154,8 @@ class AppMaker:
             return None
         task = self._client.call("GET", f"/generate/{line['task']}")
         gone = task is None or task["state"] in (JobState.CANCELLED, JobState.FAILED)
+        if not gone and task["state"] == JobState.DONE:  # its picture may have been deleted since
+            gone = found_there(task, self._gallery) is None
         return None if gone else str(line["task"])
 
 

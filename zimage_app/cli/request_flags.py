@@ -282,6 +282,8 @@ def settings_data(options: argparse.Namespace, card: ModelCard, preset: Preset |
     """The settings of preset and flags as a request's plain data; raises RequestError for an invalid flag."""
     settings = preset.settings if preset else {}
     data = applied(settings, {"stages": [stage.model_dump(mode="json") for stage in card.stages]})
+    if "start" in settings:  # of a file whose picture is made again; presets have none
+        data["start"] = settings["start"]
     size = options.size
     if options.single_stage:
         data["stages"] = [stage.model_dump(mode="json") for stage in card.single_stage]

@@ -74,6 +74,13 @@ def _silence(descriptor: int) -> None:
     os.close(nowhere)
 
 
+def write_utf8() -> None:
+    """Write UTF-8 to stdout and stderr: a pipe or file on Windows takes the system's encoding, which lacks Chinese."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def language() -> Language:
     """The system's language: English, simplified Chinese, or traditional for Taiwan, Hong Kong and Macao."""
     name = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.generate import maker_of
-from zimage_app.cli.imports import as_here
+from zimage_app.cli.imports import as_here, report
 from zimage_app.cli.request_flags import ResolvedCommand, meant_model, settings_data
 from zimage_app.cli.terminal import tell
 from zimage_app.domain.errors import ImportedFileError, RequestError
@@ -17,7 +18,7 @@ from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
 from zimage_app.domain.preset import Preset, request_settings
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
-from zimage_app.service.generation.start_pictures import PictureInputs
+from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.imports import read_file
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.presets import PresetLibrary
@@ -50,7 +51,7 @@ def _made(side: ResolvedCommand, make: Callable[[GenerationPlan], SavedPicture])
 
 def _settled(side: Path, options: argparse.Namespace, seed: int) -> ResolvedCommand:
     config = config_of(options)
-    loras, inputs = LoraLibrary(*config.lora_folders), PictureInputs(config.outputs)
+    loras, inputs = LoraLibrary(*config.lora_folders), inputs_of(config)
     preset = _settings(side, config, loras)
     source = meant_model(config, options.model, preset)
     data = settings_data(options, source.card, preset) | {"keep_stages": True}
@@ -74,7 +75,19 @@ def _settings(side: Path, config: StudioConfig, loras: LoraLibrary) -> Preset:
         found = as_here(read_file(side), config, loras)
     except ImportedFileError as error:
         raise RequestError(str(side), error.text) from error
+    if found.start is not None:
+        raise RequestError(
+            str(side),
+            Text(
+                "starts from a picture that the file only names; make that side with generate --from and --picture,"
+                " then compare the pictures",
+                "其起始图片只有文件名；请先用 generate --from 与 --picture 生成该侧，再比较两张图片",
+            ),
+        )
+    if not found.exact:
+        sys.stderr.write("".join(f"{line}\n" for line in report(found)))
     settings = found.settings
     if found.model:
-        settings = request_settings(found.model, found.request(), whole=True)
+        start = {"start": settings["start"]} if "start" in settings else {}
+        settings = request_settings(found.model, found.request(), whole=True) | start
     return Preset(side.name, Text(side.name, side.name), settings=settings)

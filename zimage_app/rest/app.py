@@ -44,16 +44,19 @@ _PROBLEMS: dict[int | str, dict[str, object]] = {
 }
 
 
-def rest_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
-    """The routes of ``/api``, ``/docs`` and the files of ``/docs``; nothing loads from other hosts."""
+def rest_routes(studio: Studio, default_language: LanguageChoice, prefix: str = "") -> list[BaseRoute]:
+    """The routes of ``/api``, ``/docs`` and the files of ``/docs``; nothing loads from other hosts.
+
+    ``prefix`` is the path below which the app is served.
+    """
     return [
-        Mount("/api", app=rest_app(studio, default_language)),
+        Mount("/api", app=rest_app(studio, default_language, prefix)),
         Route("/docs", _docs),
         Mount("/docs/files", app=StaticFiles(packages=[("fastapi_offline", "static")])),
     ]
 
 
-def rest_app(studio: Studio, default_language: LanguageChoice = "auto") -> FastAPI:
+def rest_app(studio: Studio, default_language: LanguageChoice = "auto", prefix: str = "") -> FastAPI:
     """The endpoints below ``/api``."""
     bearer = HTTPBearer(auto_error=False, scheme_name="bearer")
     header = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="key")
@@ -63,6 +66,8 @@ def rest_app(studio: Studio, default_language: LanguageChoice = "auto") -> FastA
         description=_ABOUT,
         docs_url=None,
         redoc_url=None,
+        servers=[{"url": f"{prefix}/api"}],
+        root_path_in_servers=False,  # FastAPI would name the path without the prefix
         responses=_PROBLEMS,
         # Only so that the documentation has fields for them; web/access.py checks them.
         dependencies=[Depends(bearer), Depends(header)],

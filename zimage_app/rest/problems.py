@@ -26,7 +26,6 @@ from zimage_app.domain.errors import (
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import finding_error
 from zimage_app.rest.schema import Problem
-from zimage_app.service.rules.permissions import for_strangers
 from zimage_app.web.language import language_of
 
 log = logging.getLogger(__name__)
@@ -77,7 +76,7 @@ def _answer(request: Request, status: int, text: Text, field: str | None = None,
 
 
 def _refused(request: Request, error: StudioError) -> JSONResponse:
-    text = for_strangers(error.text) if request.app.state.studio.shared else error.text
+    text = request.app.state.studio.told(error.text)
     if isinstance(error, NotFoundError):
         return _answer(request, 404, text)
     if isinstance(error, BusyError):

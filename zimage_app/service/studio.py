@@ -56,7 +56,7 @@ from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History, Search
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.limits import DiskUse, check_disk, check_plan
-from zimage_app.service.rules.permissions import may_see, owner_mark, require_home
+from zimage_app.service.rules.permissions import for_strangers, may_see, owner_mark, require_home
 from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Studio:
         self._gallery = Gallery(config.outputs)
         self._local = [self._local_runner(slot) for slot in self._slots] if config.runner.is_local else []
         self._elsewhere = self._runners_elsewhere()
-        rules = JobRules(config.allowed, shared=config.shared, interrupted=config.interrupted)
+        rules = JobRules(config.allowed, config.shared, config.interrupted, config.folders)
         self._jobs = Dispatcher(config.state, self._gallery, self._all_runners(), rules)
         self.inputs.in_use = self._jobs.start_pictures
         self.groups = Groups(config.outputs, self.view)
@@ -128,6 +128,10 @@ class Studio:
     def card(self, name: str) -> ModelCard:
         """Return the card of a model; raises ModelError if it isn't on this machine."""
         return self._source(name).card
+
+    def told(self, text: Text) -> Text:
+        """The sentence as the page's visitors may read it: on a shared page it reveals no folders."""
+        return for_strangers(text, self._config.folders) if self.shared else text
 
     def _source(self, name: str) -> ModelSource:
         given = self._config.model
@@ -231,10 +235,9 @@ class Studio:
 
     def _device(self, on_cpu: bool) -> str:
         """The device that a job asks for; empty for the usual one. Raises as ``submit`` does."""
-        device = "cpu" if on_cpu and self.monitor.machine().gpus else ""
-        if device:
-            require_home("models", shared=self.shared)
-        if on_cpu and not self._local:
+        if not on_cpu:
+            return ""
+        if not self._local:
             raise RequestError(
                 "use_gpu",
                 Text(
@@ -242,7 +245,13 @@ class Studio:
                     "false 仅用于由本程序自己生成的图片；当前的生成器自行决定设备",
                 ),
             )
-        return device
+        # Only torch knows GPUs of all makers. It takes seconds to import, but the picture needs it anyway.
+        from zimage_app.models.device import best_device
+
+        if all((slot.device or best_device().type) == "cpu" for slot in self._slots):
+            return ""  # under another name the model would be loaded again, and timed apart
+        require_home("models", shared=self.shared)
+        return "cpu"
 
     def checked_plan(
         self, request: GenerationRequest, model: str, owner: str, *, trusted: bool = False

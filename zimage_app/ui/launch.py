@@ -18,6 +18,7 @@ from gradio.routes import App
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from zimage_app.service.setup.network import address_of
 from zimage_app.service.studio import Studio
 from zimage_app.ui.asset import asset
 from zimage_app.ui.canvas.picture_routes import picture_routes
@@ -159,8 +160,7 @@ def _replaced_server(proxies: Sequence[str]) -> Iterator[None]:
         server = http_server.Server(server_config(app, name.strip("[]"), port, proxies))
         server.run_in_thread()  # type: ignore[no-untyped-call]
         hold_new_connections(server)
-        reached = "localhost" if name == "0.0.0.0" else name
-        return name, port, f"http://{reached}:{port}/", server
+        return name, port, f"{address_of(name, port)}/", server
 
     http_server.start_server = start_server
     try:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from tests.models.upscaler_files import old_names, weights
 from tests.service.jobs.test_runners import end
 from tests.service.quick import PATIENCE
 from tests.service.records import a_picture, a_record
@@ -20,7 +24,7 @@ from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.settings.stage import Stage
-from zimage_app.domain.settings.start_picture import StartPicture
+from zimage_app.domain.settings.start_picture import StartPicture, Upscaler
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.generator import load_generator
@@ -35,6 +39,7 @@ from zimage_app.service.jobs.runners.remote import RemoteDependencies, Unreachab
 from zimage_app.service.jobs.store import Job
 from zimage_app.service.jobs.view import JobView, stage_views
 from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.upscalers import FOLDERS as UPSCALERS
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.rules.limits import HOME
 from zimage_app.service.setup.config import ROOT, StudioConfig
@@ -55,9 +60,9 @@ def source(name: str) -> ModelSource:
 class NearHandle:
     """A worker in this process, which is lost when the test says so."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, config: StudioConfig = CONFIG) -> None:
         self._cache = cache
-        self._worker = Worker(str(cache), "cpu", CONFIG)
+        self._worker = Worker(str(cache), "cpu", config)
         self.asked: list[str] = []
         self.loses: list[str] = []
         """At these questions, once each, it is lost and another takes its place."""
@@ -156,6 +161,22 @@ def test_what_a_job_needs_is_sent_once(desk: Desk, near: NearHandle) -> None:
     for seed in (1, 2):
         assert desk.make(asked.model_copy(update={"seed": seed})).state == "done"
     assert near.asked.count("receive_file") == 2
+
+
+def test_a_start_picture_is_enlarged_by_the_upscaler_of_the_workers_machine(tmp_path: Path) -> None:
+    config = replace(CONFIG, models=tmp_path / "models", shipped=CONFIG.models / "demo")
+    folder = config.models / UPSCALERS[0]
+    folder.mkdir(parents=True)
+    torch.save(old_names(weights()), folder / "4x-some.pth")
+    with closing(Desk(tmp_path, NearHandle(tmp_path / "cache", config))) as desk:
+        kept = desk.inputs.keep_file(desk.gallery.save(a_picture(), a_record()).path)
+        start = StartPicture(picture=kept.sha256, upscaler=Upscaler(name="4x-some.pth"))
+        view = desk.make(request(start=start, stages=(STAGES[0].model_copy(update={"denoise": 0.5}),)))
+    assert view.picture is not None, view.error
+    made = view.picture.record.request.start
+    assert made is not None
+    assert made.upscaler is not None
+    assert made.upscaler.sha256 == hashlib.sha256((folder / "4x-some.pth").read_bytes()).hexdigest()
 
 
 def test_a_worker_that_is_lost_in_the_middle_costs_a_second_try(desk: Desk, near: NearHandle) -> None:

@@ -19,12 +19,16 @@ import pytest
 from tests.service.faults import expect_done, pixels
 from tests.service.quick import MODEL, PATIENCE, QuickStudio, drawn, finish, plan_of, quick_request
 from zimage_app.domain.errors import GenerationError, StorageError
-from zimage_app.domain.events import StageDone, StageStarted, StepDone
+from zimage_app.domain.events import StageDone, StageStarted, StepDone, Warned
 from zimage_app.domain.text import Text
+from zimage_app.service.jobs.core import JobRules
+from zimage_app.service.jobs.dispatcher import Dispatcher
 from zimage_app.service.jobs.folder_lock import FolderInUse, FolderLock, running_app
-from zimage_app.service.jobs.state import JobEvent
+from zimage_app.service.jobs.progress import LiveJob
+from zimage_app.service.jobs.state import JobEvent, JobState
 from zimage_app.service.jobs.store import STORE_NAME, Job, JobStore
-from zimage_app.service.jobs.view import QueueView
+from zimage_app.service.jobs.view import JobView, QueueView
+from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.rules.limits import HOME
 from zimage_app.service.setup.config import StudioConfig
 
@@ -51,6 +55,20 @@ def until_running(studio: QuickStudio, job: str) -> None:
     view = studio.wait(job, -1, 0.0)
     while view.state != "running":
         view = studio.wait(job, view.version, 5.0)
+
+
+def test_strangers_are_told_no_folders_while_a_job_loads_and_runs(tmp_path: Path) -> None:
+    rules = JobRules(HOME, shared=True, folders=(Path("/srv/John Smith"),))
+    dispatcher = Dispatcher(tmp_path / ".state", Gallery(tmp_path), [], rules)
+    plan = plan_of(quick_request(1))
+    dispatcher.progress.put(LiveJob(JobView("a", "", MODEL, state=JobState.LOADING), plan))
+    dispatcher.loading("a", Text("loading /srv/John Smith/models/x.gguf"))
+    dispatcher.progressed("a", Warned((Text("/srv/John Smith/loras/ink.safetensors is damaged"),)), plan)
+    view = dispatcher.view("a")
+    assert view is not None
+    assert view.loading == Text("loading …/x.gguf")
+    assert view.warnings == (Text("…/ink.safetensors is damaged"),)
+    dispatcher.close()
 
 
 def test_a_second_app_on_the_same_folder_is_told_where_the_first_one_is(tmp_path: Path, studio: QuickStudio) -> None:

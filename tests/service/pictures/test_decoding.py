@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import sysconfig
 import zlib
 from pathlib import Path
 
@@ -108,6 +109,23 @@ def test_the_process_loads_neither_torch_nor_numpy() -> None:
         "import sys, zimage_app.service.pictures.decoding; assert not {'torch', 'numpy', 'gradio'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_process_finds_packages_where_a_variable_says() -> None:
+    # The interpreter outside a virtual environment has no Pillow of its own, as with packages of a user.
+    code = (
+        "import sys\nfrom zimage_app.service.pictures import decoding\n"
+        "print(decoding.decode(sys.stdin.buffer.read(), decoding.Wanted((8, 8), 'inside')).width)"
+    )
+    found = os.pathsep.join((sysconfig.get_path("purelib"), str(ROOT)))
+    done = subprocess.run(
+        [getattr(sys, "_base_executable", sys.executable), "-c", code],
+        env=os.environ | {"PYTHONPATH": found},
+        input=encoded(Image.new("RGB", (4, 4))),
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout.strip() == b"4", done.stderr.decode()
 
 
 def test_the_process_ends_with_its_parent() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from zimage_app.domain.errors import ForbiddenError
 from zimage_app.domain.text import Text
 from zimage_app.service.rules.permissions import for_strangers, require_home
+from zimage_app.service.setup.config import ROOT, StudioConfig
 
 
 def test_what_all_use_is_changed_at_home_only() -> None:
@@ -31,3 +34,25 @@ def test_what_all_use_is_changed_at_home_only() -> None:
 )
 def test_strangers_are_told_no_places(sentence: str, told: str) -> None:
     assert for_strangers(Text(sentence, sentence)) == Text(told, told)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        (r"无法读取 C:\Users\John Smith\loras\ink.safetensors。", "无法读取 …/ink.safetensors。"),
+        (r"[Errno 13] 'c:\\Users\\John Smith\\x.png'", r"[Errno 13] '…\\x.png'"),
+        ("C:/Users/John Smith/outputs is full", "… is full"),
+        ("it lies in /srv/my pictures.", "it lies in …."),
+        ("保存到/srv/my pictures/2026-01-01/x.png", "保存到…/x.png"),
+        ("/srv/my pictures-old and /srv/my", "…/my pictures-old and …/my"),
+    ],
+)
+def test_known_folders_are_hidden_whole_though_they_have_spaces(sentence: str, told: str) -> None:
+    folders = (Path(r"C:\Users\John Smith"), Path(r"C:\Users\John Smith\outputs"), Path("/srv/my pictures"))
+    assert for_strangers(Text(sentence, sentence), folders) == Text(told, told)
+
+
+def test_the_folders_of_user_and_app_are_known(tmp_path: Path) -> None:
+    config = StudioConfig(outputs=tmp_path / "my pictures", comfyui=tmp_path / "my ComfyUI")
+    for folder in (Path.home(), ROOT, config.models, tmp_path / "my pictures", tmp_path / "my ComfyUI"):
+        assert for_strangers(Text(f"{folder}!"), config.folders) == Text("…!"), folder

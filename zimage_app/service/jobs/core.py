@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from zimage_app.domain.errors import GenerationError, StorageError, StudioError
@@ -48,9 +49,15 @@ class JobRules:
 
     limits: Limits
     shared: bool = False
-    """Whether strangers share the page; error messages then hide this machine's folders."""
+    """Whether strangers share the page; messages then hide this machine's folders."""
     interrupted: Literal["run again", "report"] = "run again"
     """What to do with a job whose app was killed. It is rerun only once, so that no job can crash the app for ever."""
+    folders: tuple[Path, ...] = ()
+    """The folders that are hidden; others are recognised by their form only."""
+
+    def told(self, text: Text) -> Text:
+        """The sentence as the job's owner may read it."""
+        return for_strangers(text, self.folders) if self.shared else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +175,7 @@ class JobCore:
     def failed(self, job_id: str, error: StudioError) -> None:
         """Handle that a job failed."""
         self._assigned.pop(job_id, None)
-        if self._rules.shared and (told := for_strangers(error.text)) != error.text:
+        if (told := self._rules.told(error.text)) != error.text:
             log.warning("job %s: %s", job_id, error)
             error = GenerationError(told)
         self._record_event(JobEvent.FAIL, job_id, details={"error": error.text}, shown={"error": error})
@@ -328,8 +335,7 @@ class JobCore:
         self._unsaved[job_id] = replace(unsaved, problem=text)
         live = self._progress.get(job_id)
         if live is not None:
-            told = for_strangers(text) if self._rules.shared else text
-            warnings = (*live.view.warnings, told)
+            warnings = (*live.view.warnings, self._rules.told(text))
             self._progress.update(job_id, state=JobState.SAVING, picture=self._picture(unsaved), warnings=warnings)
 
     def _picture(self, unsaved: _Unsaved) -> SavedPicture:

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from zimage_app.domain.errors import StorageError, StudioError
-from zimage_app.domain.events import Picture
+from zimage_app.domain.events import Picture, Warned
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.record import ImageRecord
 from zimage_app.domain.text import Text
@@ -182,10 +182,12 @@ class Dispatcher:
 
     def loading(self, job_id: str, text: Text) -> None:
         """See ``Reports``."""
-        self.progress.update(job_id, loading=text)
+        self.progress.update(job_id, loading=self._rules.told(text))
 
     def progressed(self, job_id: str, event: RunEvent, plan: GenerationPlan) -> None:
         """See ``Reports``."""
+        if isinstance(event, Warned):
+            event = Warned(tuple(map(self._rules.told, event.warnings)))
         self.progress.show(job_id, event, plan)
 
     def started(self, job_id: str, plan: GenerationPlan) -> None:

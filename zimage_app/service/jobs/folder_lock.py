@@ -43,12 +43,12 @@ class FolderInUse(StudioError):
 
     def __init__(self, folder: Path, app: RunningApp | None) -> None:
         where = f" (process {app.process}, {app.address})" if app else ""
+        place = f"（进程 {app.process}，{app.address}）" if app else ""
         super().__init__(
             Text(
                 f"The app is already running on {folder}{where}; use that one, or start this one with another folder by"
                 " --outputs.",
-                f"本程序已在 {folder} 上运行{where.replace('process', '进程')}；请使用该实例，"
-                "或用 --outputs 为新实例指定其他目录。",
+                f"本程序已在 {folder} 上运行{place}；请使用该实例，或用 --outputs 为新实例指定其他目录。",
             )
         )
         self.app = app

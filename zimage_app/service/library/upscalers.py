@@ -109,6 +109,6 @@ def _too_many(name: str, size: tuple[int, int], pixels: int) -> Text:
     return Text(
         f"{name} would make {pixels / 1e6:.0f} million pixels of {width} x {height}; at most"
         f" {_MAX_PIXELS / 1e6:.0f} million are possible, so leave it out or make the picture smaller",
-        f"{name} 会把 {width} × {height} 放大到 {pixels / 1e6:.0f} 百万像素，最多 {_MAX_PIXELS / 1e6:.0f} 百万；"
+        f"{name} 会把 {width} × {height} 放大到 {pixels / 1e4:.0f} 万像素，最多 {_MAX_PIXELS / 1e4:.0f} 万像素；"
         "请不使用放大模型，或先缩小图片",
     )

@@ -136,6 +136,12 @@ class _Refused(Exception):
     """The worker rejected the picture; the message says why."""
 
 
+def _environment() -> dict[str, str]:
+    """A worker's environment, with this process's module search path: packages may lie where a variable says."""
+    passed = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    return passed | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 class _Process:
     """One worker process and the pipes to it. The worker exits when its input pipe closes, even if the app crashes."""
 
@@ -144,7 +150,7 @@ class _Process:
             self._program = subprocess.Popen(
                 [sys.executable, "-m", __name__],
                 cwd=_ROOT,
-                env={name: os.environ[name] for name in _VARIABLES if name in os.environ},
+                env=_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from zimage_app.domain.errors import ForbiddenError
@@ -29,13 +31,28 @@ _REFUSALS: dict[Change, Text] = {
 }
 
 
-_PLACE = re.compile(r"""(?:[A-Za-z]:)?(?:[\\/][^\\/\s:;,'"，。：；、（）]+)+[\\/]([^\\/\s:;,'"，。：；、（）]+)""")
+_PLACE = re.compile(r"""(?:…|[A-Za-z]:)?(?:[\\/][^\\/\s:;,'"，。：；、（）]+)+[\\/]([^\\/\s:;,'"，。：；、（）]+)""")
 """An absolute path of at least two components; the group is its last component."""
 
 
-def for_strangers(text: Text) -> Text:
-    """The sentence with absolute paths cut to their last component, so that it reveals no folders."""
-    return Text(_PLACE.sub(r"…/\1", text.en), _PLACE.sub(r"…/\1", text.zh))
+def for_strangers(text: Text, folders: tuple[Path, ...] = ()) -> Text:
+    """The sentence with absolute paths cut to their last component, so that it reveals no folders.
+
+    ``folders`` are this app's; they are recognised even if their names contain spaces.
+    """
+    return Text(_cut(text.en, folders), _cut(text.zh, folders))
+
+
+def _cut(sentence: str, folders: tuple[Path, ...]) -> str:
+    return _PLACE.sub(r"…/\1", _known(folders).sub("…", sentence))
+
+
+@cache
+def _known(folders: tuple[Path, ...]) -> re.Pattern[str]:
+    """Matches these folders: the longest first, with either slash, which a quoted path has twice on Windows."""
+    parts = [re.split(r"[\\/]+", str(folder)) for folder in sorted(folders, key=lambda each: -len(str(each)))]
+    paths = "|".join(r"[\\/]+".join(map(re.escape, each)) for each in parts)
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{paths})(?![A-Za-z0-9_-])" if paths else "(?!)", re.IGNORECASE)
 
 
 def owner_mark(owner: str) -> str:

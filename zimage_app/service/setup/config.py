@@ -99,6 +99,14 @@ class StudioConfig:
         return (own,) if self.beside is None else (own, self.beside / below)
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of the user and of this app, whose names strangers must not see."""
+        beside = () if self.comfyui is None else (self.comfyui,)
+        named = (HOME_FOLDER, SHIPPED, self.outputs, self.models, self.loras, self.presets, *beside)
+        found = (Path(os.path.expanduser("~")), ROOT, *map(Path.absolute, named))
+        return tuple(path for path in found if path.is_absolute() and path.parent != path)
+
+    @property
     def state(self) -> Path:
         """Folder of the databases of queue and history."""
         return self.outputs / ".state"

@@ -13,6 +13,16 @@ DEFAULT_PORT = 7860
 _PORTS_TO_TRY = 100
 
 
+def address_of(host: str, port: int, here: str = "localhost") -> str:
+    """The URL of a server that listens on ``host``; ``here`` is the name of this machine for one on all addresses."""
+    name = host.strip("[]")
+    if name in ("", "0.0.0.0"):
+        return f"http://{here}:{port}"
+    if name == "::":
+        name = "::1"
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
 def choose_port(host: str, asked: int | None) -> int:
     """The port to open: ``asked``, or the first free one from the default upwards.
 

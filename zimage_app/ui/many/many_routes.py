@@ -19,7 +19,7 @@ from zimage_app.service.groups import GroupView
 from zimage_app.service.many.batch.items import BatchItem
 from zimage_app.service.many.batch.reading import parse_batch
 from zimage_app.service.many.grids.axes import axis_title, parse_axis
-from zimage_app.service.rules.permissions import for_strangers, may_see
+from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import Studio
 from zimage_app.ui.drop.drop import file_of
 from zimage_app.ui.fields.values import request_data
@@ -223,7 +223,7 @@ def _row(item: BatchItem) -> list[str]:
 def _sentence(studio: Studio, error: StudioError, language: Language) -> str:
     """Return an error's message with the page's titles of axes and settings."""
     text = _titled(error) if isinstance(error, RequestError) else error.text
-    return (for_strangers(text) if studio.shared else text).to(language)
+    return studio.told(text).to(language)
 
 
 def _titled(error: RequestError) -> Text:

@@ -31,7 +31,7 @@ from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixels
 from zimage_app.service.pictures.views import SavedPicture
-from zimage_app.service.rules.permissions import for_strangers, may_see
+from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import Studio, new_group
 from zimage_app.ui.canvas.canvas import Data, idle_data, job_data, lost_data
 from zimage_app.ui.canvas.examples import EXAMPLES
@@ -565,7 +565,7 @@ class Handlers:
             return self._internal(self._language(request))
 
     def _refusal(self, error: StudioError, language: Language) -> Updates:
-        sentence = (for_strangers(error.text) if self._studio.shared else error.text).to(language)
+        sentence = self._studio.told(error.text).to(language)
         name = knob_path(error.field) if isinstance(error, RequestError) else ""
         if isinstance(error, RequestError) and name:
             title = say(_TITLES[name], language) if name in _TITLES else field_title(name).to(language)

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.text import Text
-from zimage_app.service.rules.permissions import for_strangers, may_see, require_home
+from zimage_app.service.rules.permissions import may_see, require_home
 from zimage_app.service.studio import Studio
 from zimage_app.ui.history.history_routes import json_body
 from zimage_app.web.language import LanguageChoice, language_of
@@ -30,7 +30,7 @@ def queue_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseR
         try:
             work()
         except StudioError as error:
-            text = for_strangers(error.text) if studio.shared else error.text
+            text = studio.told(error.text)
             status = 422 if isinstance(error, RequestError) else 500
             return JSONResponse({"error": text.to(language)}, status, headers=_HEADERS)
         return JSONResponse(queue_data(studio, owner_of(request)), headers=_HEADERS)

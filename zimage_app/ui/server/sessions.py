@@ -7,6 +7,8 @@ properties (for its links to a state, which are disabled here), and every result
 
 from __future__ import annotations
 
+import os
+from asyncio import TimerHandle, get_running_loop
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,8 +28,11 @@ from zimage_app.web.owner import owner_of
 from zimage_app.web.refusal import refusal
 
 MAX_SESSIONS = 16
-POLL_SECONDS = 0.01
-"""Time between two looks of Gradio's idle queue for new calls."""
+POLL_SECONDS = 0.05 if os.name == "nt" else 0.01
+"""Time between two looks of Gradio's idle queue for new calls; the system's clock is coarser on Windows."""
+REST_POLL_SECONDS = 0.5
+"""The same while nobody is there: after ``REST_AFTER`` seconds without a request."""
+REST_AFTER = 30.0
 SESSION_EVENTS = 16
 """Maximum calls of one session that wait, run or have unread results; the next three are per owner, address, in all."""
 OWNER_EVENTS = 32
@@ -95,14 +100,15 @@ def bound_sessions(page: gr.Blocks) -> None:
     page._queue.ANALYTICS_MAX_EVENTS = 1
     # Gradio looks for calls a thousand times a second, and a hundred times for its own progress bars, which this page
     # doesn't have: that keeps a processor a twentieth busy while nobody is there.
-    page._queue.sleep_when_free = max(page._queue.sleep_when_free, POLL_SECONDS)
+    page._queue.sleep_when_free = POLL_SECONDS
     page._queue.progress_update_sleep_when_free = 1.0
 
 
 class EventsMiddleware:
     """Limits the calls that wait, run or have unread results in Gradio's queue, per session, owner, address and in all.
 
-    Refuses calls over a limit with status 429, or 503 over the limit for all.
+    Refuses calls over a limit with status 429, or 503 over the limit for all. Lets the queue be looked at rarely while
+    no requests come; a visible page sends some all the time, so that its buttons don't wait for the next look.
     """
 
     def __init__(self, app: ASGIApp, page: gr.Blocks, default_language: LanguageChoice = "auto") -> None:
@@ -111,10 +117,13 @@ class EventsMiddleware:
         self._default_language = default_language
         self._listeners: Counter[str] = Counter()
         """Number of open streams that listen for each session's results."""
+        self._rest: TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a call over a limit; count listening streams; pass everything else on."""
         path = scope["path"] if scope["type"] == "http" else ""
+        if path:
+            self._look_often()
         if path.startswith(_JOINS) and scope["method"] == "POST":
             await self._join(scope, receive, send)
         elif path == _LISTENS or (path.startswith("/gradio_api/call/") and scope["method"] == "GET"):
@@ -125,6 +134,16 @@ class EventsMiddleware:
     @property
     def _queue(self) -> Queue:
         return self._page._queue
+
+    def _look_often(self) -> None:
+        """Look for calls often from now on; rarely again when no further request comes, whatever streams stay open."""
+        self._queue.sleep_when_free = POLL_SECONDS
+        if self._rest is not None:
+            self._rest.cancel()
+        self._rest = get_running_loop().call_later(REST_AFTER, self._look_rarely)
+
+    def _look_rarely(self) -> None:
+        self._queue.sleep_when_free = REST_POLL_SECONDS
 
     async def _join(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._drop_unread()

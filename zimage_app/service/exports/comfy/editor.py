@@ -51,7 +51,7 @@ def unsafe_seeds(plan: GenerationPlan) -> list[Text]:
     return [
         Text(
             "A seed above 9007199254740992 is rounded by ComfyUI's page; export the api form, or choose a smaller one.",
-            "大于 9007199254740992 的种子会被 ComfyUI 页面取整；请导出 API 格式，或换一个较小的种子。",
+            "大于 9007199254740992 的种子在 ComfyUI 页面中会丢失精度；请导出 API 格式，或换一个较小的种子。",
         )
     ]
 

@@ -1,7 +1,7 @@
 """The worker on a machine of the cluster: one model on one device, one job at a time. Doesn't depend on Ray.
 
-Models must be on the worker's machine and are found by name, as in the app. LoRAs and start pictures are sent with jobs
-and kept, identified by their hashes.
+Models and upscalers must be on the worker's machine and are found by name, as in the app. LoRAs and start pictures are
+sent with jobs and kept, identified by their hashes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from zimage_app.service.generation.start_pictures import PictureInputs
 from zimage_app.service.jobs.progress import RunEvent
 from zimage_app.service.jobs.runners.runner import INTERNAL
 from zimage_app.service.library.loras import LoraLibrary
+from zimage_app.service.library.upscalers import UpscalerLibrary
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.setup.settings import settle
 from zimage_app.service.storage.atomic_files import write_whole
@@ -92,7 +93,7 @@ class Worker:
         self._device = device
         self._files = Path(cache).expanduser()
         self._loras = LoraLibrary(self._files / "loras")
-        self._inputs = PictureInputs(self._files)
+        self._inputs = PictureInputs(self._files, upscalers=UpscalerLibrary(self._config.upscaler_roots))
         self._slot = ModelSlot(self._loras, self._inputs, replace(self._config, device=device))
         self._known: dict[str, str] = {}
         """LoRA file on this machine -> its SHA-256."""
