@@ -184,6 +184,46 @@ def test_one_place_gives_the_picture_its_size(visit: Visit, scripted: QuickPageS
     expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("224")
 
 
+@pytest.mark.parametrize("answered", ["before the press", "after the press"])
+def test_no_picture_is_made_while_the_typed_size_is_refused(
+    visit: Visit, scripted: QuickPageStudio, answered: str
+) -> None:
+    page, held = visit(), list[Route]()
+    width, notice = page.locator(".picture-size .width"), page.locator(".notice")
+    expect(width).to_have_value("336")
+    page.locator("#knob-prompt textarea").fill(answered)
+    width.fill("1000")
+    if answered == "after the press":
+        page.route("**/run/predict*", lambda route: held.append(route), times=1)
+        with page.expect_request("**/run/predict*"):
+            page.locator("#generate").click()
+        held[0].continue_()
+    else:
+        width.press("Enter")
+        expect(notice).to_contain_text("1000 不是 16 的倍数")
+        page.locator("#generate").click()
+    expect(notice).to_contain_text("1000 不是 16 的倍数")
+    expect(page.locator("#knob-size")).to_have_class(re.compile("studio-wrong"))
+    expect(width).to_have_value("1000")
+    width.fill("768")
+    page.locator("#generate").click()
+    expect_state(page, "done")
+    expect(notice).to_be_hidden()
+    assert [picture.record.width for picture in scripted.today() if picture.record.request.prompt == answered] == [768]
+
+
+def test_a_typed_size_counts_for_a_press_of_the_keyboard(visit: Visit, scripted: QuickPageStudio) -> None:
+    page = visit()
+    page.locator("#knob-prompt textarea").fill("键盘")
+    width = page.locator(".picture-size .width")
+    expect(width).to_have_value("336")
+    width.fill("768")
+    width.press("Control+Enter")
+    expect_state(page, "done")
+    assert scripted.today()[0].record.width == 768
+    expect(width).to_have_value("768")
+
+
 def test_a_picture_is_made_larger_from_the_canvas_and_from_the_history(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     ask(page, "放大")

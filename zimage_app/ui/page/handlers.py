@@ -604,5 +604,9 @@ def _undo(before: Values, changed: Values) -> Data:
     return {"undo": {name: before[name] for name in ("model", *changed)}}
 
 
+_signs = itertools.count()
+
+
 def _notice(kind: str, text: str) -> Data:
-    return {"kind": kind, "text": text}
+    """Return a notice. An error gets a sign of its own: Gradio doesn't report a value that stays the same."""
+    return {"kind": kind, "text": text} | ({"sign": next(_signs)} if kind == "error" else {})
