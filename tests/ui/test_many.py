@@ -55,7 +55,7 @@ def test_a_batch_is_a_table_first_then_a_group_with_a_manifest(client: TestClien
         ["1", f"001-p1-{seed}.png", "336×432", str(seed), "xiaomei, 早安"],
         ["2", f"002-2-{seed + 1}.png", "336×432", str(seed + 1), "xiaomei, 雨"],
     ]
-    assert planned["told"].startswith("2 pictures; ")
+    assert planned["told"].startswith("Pictures: 2; ")
     assert client.get("/many.json").json() == {"groups": []}
     studio.pause_queue(True)
     (group,) = client.post("/many.json", json=order | {"do": "start_batch", "seed": planned["seed"]}).json()["groups"]

@@ -293,7 +293,7 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
     _changes(controls.seed_last.click, handlers.last_seed, None, [seed, components.notice])
     _changes(_event(controls.fixed_seeds, "release"), handlers.release_seeds, fields, filled)
     _changes(_event(controls.examples, "choose"), _chosen, None, [prompt])
-    _changes(_event(controls.negatives, "enable_nag"), handlers.enable_nag, fields, fields)
+    _changes(_event(controls.negatives, "enable_nag"), handlers.enable_nag, fields, [*fields, components.notice])
     _changes(_event(controls.presets, "apply"), handlers.apply_preset, fields, filled, waited=True)
     _changes(_event(controls.presets, "reset"), handlers.reset, fields, filled, waited=True)
     _changes(_event(components.fields["stages"], "edit"), handlers.edit_stages, fields, filled, waited=True)
@@ -311,7 +311,7 @@ def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Hand
     filled = [*fields, components.examples, components.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
     queued = [components.submitted_job, components.notice]
-    _changes(_event(pictures, "reuse"), handlers.reuse, components.fields["model"], filled)
+    _changes(_event(pictures, "reuse"), handlers.reuse, fields, filled)
     _changes(_event(pictures, "start"), handlers.start_from, None, [components.fields["start"], components.notice])
     _queues(_event(pictures, "upscale"), handlers.upscale, [], queued)
     _queues(_event(pictures, "another"), handlers.another, [], queued)
