@@ -119,6 +119,24 @@ def test_files_are_served_to_whose_they_are(client: TestClient) -> None:
     assert client.post("/many.json", json={"do": "remove", "id": group["id"]}).json() == {"groups": []}
 
 
+def test_the_groups_are_asked_for_again_after_a_failure(visitor: Visit, tmp_path: Path) -> None:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0)) as studio, served(studio) as address:
+        studio.pause_queue(True)
+        page = visitor(address)
+        page.locator("#knob-prompt textarea").fill("小船")
+        page.locator("#view-many").click()
+        _axis(page, "x", "seed", "1，2")
+        page.locator(".many .grid .begin").click()
+        expect(page.locator(".many .groups .state")).to_have_text("已完成 0 / 2")
+        page.route("**/many.json", lambda route: route.abort(), times=1)
+        told = page.locator(".many .groups .told")
+        expect(told).not_to_be_empty()
+        studio.pause_queue(False)
+        expect(page.locator(".many .groups .state")).to_have_text("已完成 2 / 2")
+        expect(told).to_be_empty()
+        page.context.close()
+
+
 def test_the_view_in_a_browser(visitor: Visit, tmp_path: Path) -> None:
     with closing(QuickPageStudio(tmp_path, step_seconds=0.0)) as studio, served(studio) as address:
         page = visitor(address)

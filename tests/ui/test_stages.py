@@ -321,6 +321,33 @@ def test_presses_before_the_answer_to_the_first_act_in_turn(visit: Visit, script
     assert last.width == last.height
 
 
+def test_a_button_that_is_held_down_while_an_answer_comes_still_acts(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    choose_model(page, "三个阶段")
+    set_number(page, "stages-0-steps", 17)
+
+    def press(first: Locator, second: Locator, field: Locator, answer: str) -> None:
+        """Hold the second button down until the answer to the first is in the field."""
+        held: list[Route] = []
+        page.route("**/run/predict*", lambda route: held.append(route), times=1)
+        with page.expect_request("**/run/predict*"):
+            first.click()
+        second.hover()
+        page.mouse.down()
+        held[0].continue_()
+        expect(field).to_have_value(answer)
+        page.mouse.up()
+
+    right = page.locator("#knob-stages .right")
+    press(right, right, page.locator("#knob-stages-1-steps input[type=number]"), "17")
+    expect(page.locator("#knob-stages-2-steps input[type=number]")).to_have_value("17")
+    ratio = page.locator(".picture-size .ratio")
+    width = page.locator(".picture-size .width")
+    press(ratio.filter(has_text="1:1"), ratio.filter(has_text="2:3"), width, "192")
+    expect(ratio.filter(has_text="2:3")).to_have_attribute("aria-pressed", "true")
+
+
 def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scripted: QuickPageStudio) -> None:
     del scripted
     page = visit()

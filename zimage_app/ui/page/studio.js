@@ -16,6 +16,17 @@ window.studio.makeButton = (className, text, label, act) => {
   return button;
 };
 
+// Redraws what root holds, once nothing in it is pressed: where a button is replaced before its release, its click is
+// lost.
+const redraws = new WeakMap(); // root: timer
+const releaseMs = 50; // milliseconds between two looks
+
+window.studio.whenReleased = (root, draw) => {
+  clearTimeout(redraws.get(root));
+  if (root.matches(":active")) redraws.set(root, setTimeout(() => window.studio.whenReleased(root, draw), releaseMs));
+  else draw();
+};
+
 window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
 // The settings of this tab, which come back after a reload, also where another tab has saved its own meanwhile. Settings

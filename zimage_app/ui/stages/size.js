@@ -32,6 +32,7 @@ function fill() {
 }
 
 function draw() {
+  const focused = find(".ratios").contains(document.activeElement) && document.activeElement.textContent;
   const [width, height] = sizes[final] || [];
   const shown = isTurned() ? ratios.map((ratio) => ratio.split(":").reverse().join(":")) : ratios;
   root.classList.toggle("turned", Boolean(isTurned()));
@@ -51,6 +52,7 @@ function draw() {
       return button;
     }),
   );
+  if (focused) [...root.querySelectorAll(".ratio")].find((button) => button.textContent === focused)?.focus();
 }
 
 // Commits what was typed. A side that was emptied gets its size back.
@@ -91,7 +93,5 @@ document.addEventListener("studio:settings", (event) => {
   const taken = now === String(sides.map((field) => field.value));
   if (taken || (now !== before && !sides.includes(document.activeElement))) typing = false;
   if (!typing) fill();
-  const focused = document.activeElement?.closest(".picture-size .ratios") ? document.activeElement.textContent : "";
-  draw();
-  if (focused) [...root.querySelectorAll(".ratio")].find((button) => button.textContent === focused)?.focus();
+  page.whenReleased(find(".ratios"), draw);
 });
