@@ -242,13 +242,15 @@ def test_a_model_that_comes_while_its_selector_has_the_focus_is_no_choice(visit:
     choose(page, "three")
     page.locator(".presets .apply").click()
     expect(model).to_have_value("Three stages")
+    expect(page.locator(".notice .undo")).to_be_visible()
     model.focus()
     page.evaluate("document.querySelector('.notice .undo').click()")
-    expect(model).to_have_value("Quick gradients")
+    expect(steps).to_have_value("5")
     page.locator("#knob-prompt textarea").focus()
     page.locator(".picture-size .swap").click()  # is answered after what the page would do about the model
     expect(page.locator(".picture-size.turned")).to_be_visible()
     expect(steps).to_have_value("5")
+    expect(model).to_have_value("Quick gradients")
 
 
 @pytest.mark.usefixtures("folder")
