@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -128,7 +128,16 @@ def test_the_groups_are_asked_for_again_after_a_failure(visitor: Visit, tmp_path
         _axis(page, "x", "seed", "1，2")
         page.locator(".many .grid .begin").click()
         expect(page.locator(".many .groups .state")).to_have_text("已完成 0 / 2")
-        page.route("**/many.json", lambda route: route.abort(), times=1)
+        looks: list[Route] = []
+
+        def fail_once(route: Route) -> None:
+            if route.request.method == "GET" and not looks:
+                looks.append(route)
+                route.abort()
+            else:
+                route.continue_()
+
+        page.route("**/many.json", fail_once)
         told = page.locator(".many .groups .told")
         expect(told).not_to_be_empty()
         studio.pause_queue(False)
