@@ -228,6 +228,50 @@ def test_menus_and_rows_work_with_the_keyboard(visit: Visit, scripted: QuickPage
     expect(row_of(page).locator(".save")).to_be_focused()
 
 
+def test_the_menu_of_a_thumbnails_card_opens_beside_its_button(visit: Visit, scripted: QuickPageStudio) -> None:
+    made(scripted, "卡片")
+    page = visit()
+    page.locator(".strip .cell").first.click(button="right")
+    save, menu = page.locator(".studio-acts .save"), page.locator(".studio-menu")
+    save.click()
+    expect(menu).to_be_visible()
+    expect(save).to_be_visible()
+    button, opened = save.bounding_box(), menu.bounding_box()
+    assert button is not None
+    assert opened is not None
+    below = opened["y"] - button["y"] - button["height"]
+    above = button["y"] - opened["y"] - opened["height"]
+    assert 0 <= max(below, above) < 20
+
+
+def test_on_a_phone_a_thumbnails_card_opens_beside_it(visit: Visit, scripted: QuickPageStudio) -> None:
+    made(scripted, "长按")
+    page = visit(**PHONE)
+    cell = page.locator(".strip .cell").first
+    cell.dispatch_event("contextmenu")
+    thumbnail, card = cell.bounding_box(), page.locator(".studio-acts").bounding_box()
+    assert thumbnail is not None
+    assert card is not None
+    below = card["y"] - thumbnail["y"] - thumbnail["height"]
+    above = thumbnail["y"] - card["y"] - card["height"]
+    assert 0 <= max(below, above) < 20
+
+
+def test_undo_is_still_there_when_the_viewer_is_closed(visit: Visit, scripted: QuickPageStudio) -> None:
+    made(scripted, "更早的")
+    newer = made(scripted, "删掉的").record.id
+    page = visit()
+    page.locator("#view-history").click()
+    card = page.locator(f".history .card[data-picture='{newer}']")
+    card.locator(".open").click()
+    page.locator(".viewer .delete").click()
+    expect(page.locator(".viewer .studio-toast .undo")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(card).to_have_count(0)
+    page.locator("body > .studio-toast .undo").click()
+    expect(card).to_be_visible()
+
+
 def test_on_a_phone_the_whole_row_is_in_reach(visit: Visit, scripted: QuickPageStudio) -> None:
     made(scripted, "手机")
     page = visit(**PHONE)
@@ -410,6 +454,34 @@ def test_sound_and_notifications_are_off_until_they_are_switched_on(visit: Visit
     scripted.step_seconds = 0.2
     ask(page, "有声")
     page.wait_for_function("window.heard === 4")
+
+
+def test_a_notification_that_fails_leaves_sound_and_title_and_is_told(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit(locale="en-US")
+    page.evaluate(
+        """() => {
+          window.heard = 0;
+          window.away = true;
+          AudioContext.prototype.createOscillator = new Proxy(AudioContext.prototype.createOscillator, {
+            apply: (create, audio) => { window.heard += 1; return Reflect.apply(create, audio, []); }
+          });
+          window.Notification = class {
+            static permission = "granted";
+            constructor() { throw new TypeError("Illegal constructor"); }
+          };
+          for (const what of ["notify", "sound"]) localStorage.setItem(`studio-signal-${what}`, "on");
+          Object.defineProperty(document, "hidden", { get: () => window.away });
+          for (const state of ["running", "done"])
+            document.dispatchEvent(new CustomEvent("studio:progress", { detail: { state, progress: 0.5 } }));
+        }"""
+    )
+    expect(page).to_have_title(re.compile("^✓ "))
+    assert page.evaluate("window.heard") == 2
+    page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(".studio-toast")).to_contain_text("can't show a page's notifications; they were switched off")
+    assert page.evaluate("localStorage.getItem('studio-signal-notify')") == ""
+    assert page.evaluate("localStorage.getItem('studio-signal-sound')") == "on"
 
 
 def test_history_tiles_show_the_picture_alone_until_they_are_looked_at(visit: Visit, scripted: QuickPageStudio) -> None:

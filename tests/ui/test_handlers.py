@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from zimage_app.domain.settings.stage import Stage
 from zimage_app.service.jobs.view import QueueView
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.ui.fields.values import COUNT, REQUEST_FIELDS, knob_path, stage_values, stages_values
-from zimage_app.ui.page.handlers import Handlers, PageComponents, Updates
+from zimage_app.ui.page.handlers import NO_NOTICE, Handlers, PageComponents, Updates
 from zimage_app.ui.words.i18n import translations
 from zimage_app.web.owner import OWNER_COOKIE
 
@@ -134,7 +134,7 @@ def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: QuickPageStudio)
     write_lora(studio.loras.folder / "ink.safetensors")
     uses = (LoraUse(name="ink", strength=0.5, stages=(1,)), LoraUse(name="ink", strength=0.0))
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64),), loras=uses)
-    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)), "quick")
+    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)), *_inputs(page))
     assert page.value(updates, "stages.0.width") == 64
     assert page.value(updates, "loras") == [
         {"name": "ink", "strength": 0.5, "stages": [1]},
@@ -143,7 +143,7 @@ def test_the_loras_of_a_picture_are_put_in(page: _Page, studio: QuickPageStudio)
     assert page.notice(updates) == "The picture's settings were put in."
     (studio.loras.folder / "ink.safetensors").unlink()
     studio.loras.entries(refresh=True)
-    updates = page.handlers.reuse(_visitor(), _event(id=studio.today()[0].record.id), "quick")
+    updates = page.handlers.reuse(_visitor(), _event(id=studio.today()[0].record.id), *_inputs(page))
     assert page.notice(updates).startswith("The picture's settings were put in. ink: there is no such LoRA")
 
 
@@ -151,11 +151,40 @@ def test_the_settings_of_a_picture_whose_model_is_gone_are_put_in(tmp_path: Path
     with closing(_Leaving(tmp_path, step_seconds=0.0)) as studio:
         page, picture = _Page(studio), _saved(studio, GenerationRequest(prompt="x", seed=5))
         studio.usable = (THREE,)
-        updates = page.handlers.reuse(_visitor(), _event(id=picture), "three")
+        updates = page.handlers.reuse(_visitor(), _event(id=picture), *_inputs(page, model="three"))
     assert (page.value(updates, "model"), page.value(updates, "seed")) == ("three", "5")
     assert page.notice(updates) == (
         "The picture's settings were put in. The model quick is not available here; three is selected."
     )
+
+
+def test_a_second_press_keeps_the_first_ones_undo(page: _Page, studio: QuickPageStudio) -> None:
+    picture = _saved(studio, GenerationRequest(prompt="x", seed=5, stages=(Stage(width=64, height=64, seed=7),)))
+    presses: list[tuple[Callable[..., Updates], dict[str, object]]] = [
+        (lambda *given: page.handlers.reuse(_visitor(), _event(id=picture), *given), {"prompt": "y"}),
+        (lambda *given: page.handlers.reset(_visitor(), *given), {"negative": "y"}),
+        (lambda *given: page.handlers.release_seeds(_visitor(), *given), stages_values((Stage(seed=7),))),
+        (lambda *given: page.handlers.apply_preset(_visitor(), _event(name="model:single_stage"), *given), {}),
+    ]
+    for press, own in presses:
+        before = _inputs(page, **own)
+        updates = press(*before)
+        undo = updates[page.components.notice]["undo"]
+        assert undo == {name: value for name, value in zip(page.components.fields, before, strict=True) if name in undo}
+        after = [
+            updates.get(field, {}).get("value", value)
+            for field, value in zip(page.components.fields.values(), before, strict=True)
+        ]
+        assert after != before
+        assert press(*after)[page.components.notice] == gr.skip()
+
+
+def test_nag_is_switched_on_once(page: _Page) -> None:
+    off = _inputs(page, negative="x", **stages_values((Stage(cfg=1.0),)))
+    on = page.handlers.enable_nag(_visitor(), *off)
+    assert page.value(on, "stages.0.nag") is True
+    again = _inputs(page, negative="x", stages=page.value(on, "stages"))
+    assert page.handlers.enable_nag(_visitor(), *again) == {page.components.notice: NO_NOTICE}
 
 
 _INK = {"name": "ink"}
@@ -174,7 +203,7 @@ def test_remembered_loras_that_are_none_are_left_out(page: _Page, loras: object,
 
 def test_settings_of_eight_stages_are_put_in(page: _Page, studio: QuickPageStudio) -> None:
     request = GenerationRequest(prompt="x", stages=(Stage(width=64, height=64, steps=1, denoise=0.5),) * 8)
-    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)), "quick")
+    updates = page.handlers.reuse(_visitor(), _event(id=_saved(studio, request)), *_inputs(page))
     assert (len(page.value(updates, "stages")), page.value(updates, "stages.7.denoise")) == (8, 0.5)
 
 
@@ -213,7 +242,7 @@ def test_an_edit_of_the_stages_says_what_became_of_a_lora(page: _Page) -> None:
 @pytest.mark.parametrize("picture", ["", "nothing", None])
 def test_a_picture_that_is_gone_is_told(page: _Page, picture: object) -> None:
     assert (
-        page.notice(page.handlers.reuse(_visitor(), _event(id=picture), "quick"))
+        page.notice(page.handlers.reuse(_visitor(), _event(id=picture), *_inputs(page)))
         == "This picture's file is no longer there."
     )
 
@@ -222,7 +251,7 @@ def test_a_picture_that_is_gone_is_told(page: _Page, picture: object) -> None:
 def test_another_of_what_is_gone_is_told(page: _Page, order: dict[str, object]) -> None:
     for update in (
         page.handlers.another(_visitor(), _event(how="seed", **order)),
-        page.handlers.reuse(_visitor(), _event(**order), "quick"),
+        page.handlers.reuse(_visitor(), _event(**order), *_inputs(page)),
     ):
         assert page.notice(update) == "This picture's file is no longer there."
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -224,6 +224,29 @@ def test_pictures_are_listed_by_day_searched_and_filtered(visit: Visit, pictures
     expect(cards).to_have_count(8)
     page.locator(".history .day").select_option("2026-01-04")
     expect(cards).to_have_count(4)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_reading_the_folder_is_asked_about_again_after_a_failure(visit: Visit) -> None:
+    page = visit(locale="en-US")
+    answers = ["reading", "fails"]
+
+    def answer(route: Route) -> None:
+        if not answers:
+            route.continue_()
+        elif answers.pop(0) == "fails":
+            route.abort()
+        else:
+            response = route.fetch()
+            route.fulfill(response=response, json=response.json() | {"reading": True})
+
+    page.route("**/history?*", answer)
+    page.locator("#view-history").click()
+    total, said = page.locator(".history .total"), page.locator(".history .said")
+    expect(total).to_contain_text("Reading the folder")
+    expect(total).to_have_text("Pictures: 8")
+    expect(said).to_be_empty()
+    assert answers == []
 
 
 def test_the_keyboard_moves_selects_stars_and_deletes(visit: Visit, pictures: list[str]) -> None:

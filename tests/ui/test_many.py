@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -55,7 +55,7 @@ def test_a_batch_is_a_table_first_then_a_group_with_a_manifest(client: TestClien
         ["1", f"001-p1-{seed}.png", "336×432", str(seed), "xiaomei, 早安"],
         ["2", f"002-2-{seed + 1}.png", "336×432", str(seed + 1), "xiaomei, 雨"],
     ]
-    assert planned["told"].startswith("2 pictures; ")
+    assert planned["told"].startswith("Pictures: 2; ")
     assert client.get("/many.json").json() == {"groups": []}
     studio.pause_queue(True)
     (group,) = client.post("/many.json", json=order | {"do": "start_batch", "seed": planned["seed"]}).json()["groups"]
@@ -117,6 +117,33 @@ def test_files_are_served_to_whose_they_are(client: TestClient) -> None:
     assert (sheet.status_code, sheet.headers["content-disposition"][:10]) == (200, "attachment")
     assert client.get(f"/many/{group['id']}/group.json").status_code == 404
     assert client.post("/many.json", json={"do": "remove", "id": group["id"]}).json() == {"groups": []}
+
+
+def test_the_groups_are_asked_for_again_after_a_failure(visitor: Visit, tmp_path: Path) -> None:
+    with closing(QuickPageStudio(tmp_path, step_seconds=0.0)) as studio, served(studio) as address:
+        studio.pause_queue(True)
+        page = visitor(address)
+        page.locator("#knob-prompt textarea").fill("小船")
+        page.locator("#view-many").click()
+        _axis(page, "x", "seed", "1，2")
+        page.locator(".many .grid .begin").click()
+        expect(page.locator(".many .groups .state")).to_have_text("已完成 0 / 2")
+        looks: list[Route] = []
+
+        def fail_once(route: Route) -> None:
+            if route.request.method == "GET" and not looks:
+                looks.append(route)
+                route.abort()
+            else:
+                route.continue_()
+
+        page.route("**/many.json", fail_once)
+        told = page.locator(".many .groups .told")
+        expect(told).not_to_be_empty()
+        studio.pause_queue(False)
+        expect(page.locator(".many .groups .state")).to_have_text("已完成 2 / 2")
+        expect(told).to_be_empty()
+        page.context.close()
 
 
 def test_the_view_in_a_browser(visitor: Visit, tmp_path: Path) -> None:

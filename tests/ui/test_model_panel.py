@@ -124,6 +124,23 @@ def test_a_fetch_that_is_stopped_goes_on_where_it_was(hub: FakeHub, studio: Stud
     assert any(part.startswith("bytes=") for part in hub.ranges(BIGGEST))
 
 
+def test_a_fetch_is_followed_further_after_a_failed_request(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
+    gate = threading.Event()
+    hub.always[BIGGEST] = Fault(hold=gate)
+    with served(studio) as address:
+        page = visitor(address, locale="en-US")
+        open_panel(page)
+        turbo = row(page, "z-image-turbo")
+        turbo.get_by_role("button", name="Fetch…").click()
+        turbo.get_by_role("button", name="Start").click()
+        expect(turbo.locator(".fetching p")).to_contain_text("files")
+        page.route("**/component_server/", lambda route: route.abort(), times=1)
+        with page.expect_event("requestfailed"):
+            pass
+        gate.set()
+        expect(turbo).to_have_attribute("data-state", "ready")
+
+
 def test_a_hub_that_says_no_is_quoted(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
     hub.repos.clear()
     with served(studio) as address:

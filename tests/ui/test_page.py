@@ -6,7 +6,7 @@ import re
 import threading
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.ui.conftest import PHONE, Visit, apply_preset, arrive, ask, choose_model, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio, finish
@@ -93,6 +93,32 @@ def test_use_these_settings_and_last_seed(visit: Visit, scripted: QuickPageStudi
     newest = page.locator(".strip .cell").first
     expect(newest).not_to_have_attribute("data-picture", record.id)
     assert scripted.today()[0].record.request == record.request
+
+
+def test_a_press_before_a_change_is_answered_waits_for_it(visit: Visit, scripted: QuickPageStudio) -> None:
+    page = visit()
+
+    def made(press: Locator) -> GenerationRequest:
+        """Press, and Generate before the server answers; return what is made."""
+        held: list[Route] = []
+        page.route("**/run/predict*", lambda route: held.append(route), times=1)
+        with page.expect_request("**/run/predict*"):
+            press.click()
+        last = scripted.today()[0].record.id
+        page.locator("#generate").click()
+        held[0].continue_()
+        expect(page.locator(".strip .cell").first).not_to_have_attribute("data-picture", last)
+        return scripted.today()[0].record.request
+
+    ask(page, "种子")
+    expect_state(page, "done")
+    seed = page.locator("#knob-seed input")
+    seed.fill("7")
+    assert made(page.locator("#seed-random")).seed != 7
+    last = scripted.today()[0].record.request.seed
+    seed.fill("7")
+    assert made(page.locator("#seed-last")).seed == last
+    assert made(page.locator("#examples button").first).prompt == "红色小船"
 
 
 def test_settings_that_no_slider_could_make_come_back_exactly(visit: Visit, scripted: QuickPageStudio) -> None:
@@ -356,7 +382,7 @@ def test_stages_that_a_model_or_a_reset_replaced_can_be_had_back(visit: Visit, s
     expect(steps).to_have_value("5")
     expect(page.locator("#knob-model input")).to_have_value("快速渐变")
     page.locator(".presets .more").click()
-    page.locator(".presets .reset").click()
+    page.locator(".presets .reset").dblclick()  # the second press changes nothing, so the Undo of the first stays
     expect(notice).to_contain_text("已全部恢复为模型推荐的参数")
     expect(steps).to_have_value("3")
     notice.locator(".undo").click()

@@ -235,6 +235,25 @@ def test_own_presets_are_saved_replaced_renamed_and_deleted(
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_model_that_comes_while_its_selector_has_the_focus_is_no_choice(visit: Visit) -> None:
+    page = visit(locale="en-US")
+    model, steps = page.locator("#knob-model input"), page.locator("#knob-stages-0-steps input[type=number]")
+    set_number(page, "stages-0-steps", 5)
+    choose(page, "three")
+    page.locator(".presets .apply").click()
+    expect(model).to_have_value("Three stages")
+    expect(page.locator(".notice .undo")).to_be_visible()
+    model.focus()
+    page.evaluate("document.querySelector('.notice .undo').click()")
+    expect(steps).to_have_value("5")
+    page.locator("#knob-prompt textarea").focus()
+    page.locator(".picture-size .swap").click()  # is answered after what the page would do about the model
+    expect(page.locator(".picture-size.turned")).to_be_visible()
+    expect(steps).to_have_value("5")
+    expect(model).to_have_value("Quick gradients")
+
+
+@pytest.mark.usefixtures("folder")
 def test_reset_puts_everything_back_but_the_prompt(visit: Visit) -> None:
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page.locator("#knob-prompt textarea").fill("小船")

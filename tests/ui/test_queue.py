@@ -102,6 +102,25 @@ def test_a_press_that_is_late_is_not_overtaken(visit: Visit, scripted: QuickPage
         scripted.pause_queue(False)
 
 
+def test_a_button_that_is_held_down_while_the_queue_is_drawn_again_acts(
+    visit: Visit, scripted: QuickPageStudio
+) -> None:
+    page = visit()
+    scripted.pause_queue(True)
+    try:
+        ask(page, "等待")
+        page.locator(".bar .jobs").click()
+        page.locator("dialog.queue .cancel").hover()
+        page.mouse.down()
+        for _ in range(2):  # the first answer is drawn when the second comes
+            with page.expect_response("**/queue.json"):
+                pass
+        page.mouse.up()
+        expect(page.locator("dialog.queue li.empty")).to_be_visible()
+    finally:
+        scripted.pause_queue(False)
+
+
 @pytest.mark.usefixtures("scripted")
 def test_a_press_that_failed_holds_up_no_other(visit: Visit) -> None:
     page = visit()

@@ -184,6 +184,46 @@ def test_one_place_gives_the_picture_its_size(visit: Visit, scripted: QuickPageS
     expect(page.locator("#knob-stages-0-width input[type=number]")).to_have_value("224")
 
 
+@pytest.mark.parametrize("answered", ["before the press", "after the press"])
+def test_no_picture_is_made_while_the_typed_size_is_refused(
+    visit: Visit, scripted: QuickPageStudio, answered: str
+) -> None:
+    page, held = visit(), list[Route]()
+    width, notice = page.locator(".picture-size .width"), page.locator(".notice")
+    expect(width).to_have_value("336")
+    page.locator("#knob-prompt textarea").fill(answered)
+    width.fill("1000")
+    if answered == "after the press":
+        page.route("**/run/predict*", lambda route: held.append(route), times=1)
+        with page.expect_request("**/run/predict*"):
+            page.locator("#generate").click()
+        held[0].continue_()
+    else:
+        width.press("Enter")
+        expect(notice).to_contain_text("1000 不是 16 的倍数")
+        page.locator("#generate").click()
+    expect(notice).to_contain_text("1000 不是 16 的倍数")
+    expect(page.locator("#knob-size")).to_have_class(re.compile("studio-wrong"))
+    expect(width).to_have_value("1000")
+    width.fill("768")
+    page.locator("#generate").click()
+    expect_state(page, "done")
+    expect(notice).to_be_hidden()
+    assert [picture.record.width for picture in scripted.today() if picture.record.request.prompt == answered] == [768]
+
+
+def test_a_typed_size_counts_for_a_press_of_the_keyboard(visit: Visit, scripted: QuickPageStudio) -> None:
+    page = visit()
+    page.locator("#knob-prompt textarea").fill("键盘")
+    width = page.locator(".picture-size .width")
+    expect(width).to_have_value("336")
+    width.fill("768")
+    width.press("Control+Enter")
+    expect_state(page, "done")
+    assert scripted.today()[0].record.width == 768
+    expect(width).to_have_value("768")
+
+
 def test_a_picture_is_made_larger_from_the_canvas_and_from_the_history(visit: Visit, scripted: QuickPageStudio) -> None:
     page = visit()
     ask(page, "放大")
@@ -279,6 +319,33 @@ def test_presses_before_the_answer_to_the_first_act_in_turn(visit: Visit, script
     expect_state(page, "done")
     *_, last = scripted.today()[0].record.request.stages
     assert last.width == last.height
+
+
+def test_a_button_that_is_held_down_while_an_answer_comes_still_acts(visit: Visit, scripted: QuickPageStudio) -> None:
+    del scripted
+    page = visit()
+    choose_model(page, "三个阶段")
+    set_number(page, "stages-0-steps", 17)
+
+    def press(first: Locator, second: Locator, field: Locator, answer: str) -> None:
+        """Hold the second button down until the answer to the first is in the field."""
+        held: list[Route] = []
+        page.route("**/run/predict*", lambda route: held.append(route), times=1)
+        with page.expect_request("**/run/predict*"):
+            first.click()
+        second.hover()
+        page.mouse.down()
+        held[0].continue_()
+        expect(field).to_have_value(answer)
+        page.mouse.up()
+
+    right = page.locator("#knob-stages .right")
+    press(right, right, page.locator("#knob-stages-1-steps input[type=number]"), "17")
+    expect(page.locator("#knob-stages-2-steps input[type=number]")).to_have_value("17")
+    ratio = page.locator(".picture-size .ratio")
+    width = page.locator(".picture-size .width")
+    press(ratio.filter(has_text="1:1"), ratio.filter(has_text="2:3"), width, "192")
+    expect(ratio.filter(has_text="2:3")).to_have_attribute("aria-pressed", "true")
 
 
 def test_what_the_settings_mean_is_shown_while_they_are_edited(visit: Visit, scripted: QuickPageStudio) -> None:

@@ -71,19 +71,26 @@
   const toast = make("div", "studio-toast");
   toast.setAttribute("role", "status");
   toast.popover = "manual";
-  let hiding = 0;
+  let hiding = 0; // timer, while the toast is shown
 
   studio.tell = (text, ...buttons) => {
     clearTimeout(hiding);
-    // Elements outside an open modal dialog can't be clicked.
-    (document.querySelector("dialog[open]") || document.body).append(toast);
     toast.replaceChildren(make("span", "", text), ...buttons, makeButton("dismiss", "✕", say("history_dismiss"), hideToast));
-    toast.showPopover();
     hiding = setTimeout(hideToast, TOAST_SECONDS * 1000);
+    showToast();
   };
+
+  // Elements outside an open modal dialog can't be clicked; those in a dialog are gone when it closes.
+  function showToast() {
+    const dialog = document.querySelector("dialog[open]");
+    (dialog || document.body).append(toast);
+    toast.showPopover();
+    dialog?.addEventListener("close", () => hiding && showToast(), { once: true });
+  }
 
   function hideToast() {
     clearTimeout(hiding);
+    hiding = 0;
     if (toast.matches(":popover-open")) toast.hidePopover();
   }
 
@@ -360,7 +367,8 @@
   function show(anchor, nodes) {
     if (menu.matches(":popover-open")) menu.hidePopover();
     menu.replaceChildren(...nodes);
-    (anchor.closest("dialog") || document.body).append(menu);
+    // A menu within the card leaves it open.
+    (anchor.closest(".studio-acts, dialog") || document.body).append(menu);
     menu.showPopover();
     const at = anchor.getBoundingClientRect();
     const left = Math.min(at.left, innerWidth - menu.offsetWidth - 8);
@@ -393,7 +401,7 @@
   }
 
   studio.makeMore = (holder, item, options = () => ({})) => {
-    const open = () => openCard(button, item, options());
+    const open = () => openCard(button.checkVisibility() ? button : holder, item, options()); // the button is hidden on touch
     const button = makeButton("more", "", say("acts"), open);
     button.append(makeIcon("more"));
     button.setAttribute("aria-haspopup", "true");

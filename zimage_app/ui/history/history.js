@@ -14,6 +14,9 @@ let newest = 0; // number of the last request; answers to older ones are dropped
 let current = ""; // id of the picture with the keyboard focus
 let lastPicked = "";
 let typing = 0;
+let failed = false; // the last request
+let reading = false; // the server is still reading the folder
+const readingMs = 700; // milliseconds between two requests meanwhile
 let undoable = []; // ids of the last deletion
 const selected = new Map();
 const seen = () => document.querySelector("#right")?.dataset.view === "history";
@@ -36,13 +39,18 @@ async function load() {
   root.dataset.ready = "true";
   if (!data || data.error) {
     showMessage(data?.error || say("history_unreachable"));
+    failed = true;
+    if (reading) setTimeout(load, readingMs);
     return;
   }
+  if (failed) showMessage("");
+  failed = false;
+  reading = data.reading;
   items = data.items;
   pages = data.pages;
   wanted.page = data.page;
   draw(data);
-  if (data.reading) setTimeout(load, 700);
+  if (reading) setTimeout(load, readingMs);
 }
 
 function showMessage(text, ...offers) {

@@ -297,7 +297,7 @@ function notes(words, strength, note) {
 
 async function keep(entry, said, answer) {
   const call = { name: entry.name, notes: said, model, language: page.language };
-  const reply = await server.save_note(call).catch(() => ({ error: say("history_unreachable") }));
+  const reply = (await server.save_note(call)) || { error: say("history_unreachable") }; // undefined after a failure
   answer.textContent = reply.error || say("lora_saved");
   answer.dataset.kind = reply.error ? "error" : "";
   if (reply.entry) learn(reply.entry);

@@ -266,6 +266,11 @@ function makeSheet(group, name) {
 function draw(data) {
   tell(part(".groups"), data);
   if (data.error) return;
+  page.whenReleased(part(".groups ul"), () => drawGroups(data));
+  lookSoon(data.groups.some((group) => !group.finished));
+}
+
+function drawGroups(data) {
   const list = part(".groups ul");
   const response = JSON.stringify(data);
   if (list.dataset.response !== response) {
@@ -276,11 +281,18 @@ function draw(data) {
     list.dataset.response = response;
   }
   part(".none").hidden = data.groups.length > 0;
-  clearTimeout(looking);
-  if (shown && data.groups.some((group) => !group.finished)) looking = setTimeout(look, pollMs);
 }
 
-const look = async () => draw(await ask());
+function lookSoon(wanted) {
+  clearTimeout(looking);
+  if (shown && wanted) looking = setTimeout(look, pollMs);
+}
+
+async function look() {
+  const data = await ask();
+  draw(data);
+  if (data.error) lookSoon(true);
+}
 
 async function change(what, id) {
   draw(await ask({ do: what, id }));

@@ -29,13 +29,18 @@ async function order(action, values = {}) {
   clearTimeout(timer);
   newest += 1;
   const turn = newest;
-  const answer = await server.models({ do: action, language: page.language, ...values }).catch(() => null);
-  if (answer?.error) return page.tell(answer.error);
+  const answer = await server.models({ do: action, language: page.language, ...values }); // undefined after a failure
+  if (answer?.error) page.tell(answer.error);
   if (answer?.devices) takeDevices(answer);
   // Answers may arrive out of order.
-  if (!answer || turn !== newest) return;
+  if (turn !== newest) return;
+  if (!answer || answer.error) return lookSoon();
   show(answer);
   if (action === "view" && lacksDevices()) order("devices"); // the panel was opened before this first answer
+}
+
+function lookSoon() {
+  if (shown.progress?.running) timer = setTimeout(() => order("view"), pollMs);
 }
 
 function takeDevices(answer) {
@@ -54,7 +59,7 @@ function show(answer) {
   const ready = JSON.stringify(answer.models.filter((model) => model.state === "ready").map((model) => model.name));
   if (ready !== chosen) trigger("arrived");
   chosen = ready;
-  if (answer.progress?.running) timer = setTimeout(() => order("view"), pollMs);
+  lookSoon();
 }
 
 function ask(name, source) {
@@ -135,7 +140,9 @@ function deviceRow() {
   return item;
 }
 
-function draw() {
+const draw = () => page.whenReleased(list, drawRows);
+
+function drawRows() {
   box.querySelector(".headline").textContent = shown.headline || page.words.models;
   const rows = shown.models.map(row);
   if (devices.length > 2 && shown.allowed) rows.push(deviceRow());
@@ -152,9 +159,11 @@ function draw() {
 box.addEventListener("toggle", () => box.open && order(lacksDevices() ? "devices" : "view"));
 // A run may have loaded a model.
 document.addEventListener("studio:job", () => order("view"));
-document.addEventListener("studio:settings", (event) => (reported = event.detail.model));
-// Gradio reports an input when the selector is left, too; then nothing was chosen.
-document.addEventListener("focusin", ({ target }) => target.closest("#knob-model") && (settled = reported));
+document.addEventListener("studio:settings", ({ detail }) => {
+  if (detail.model !== reported) settled = reported = detail.model;
+});
+// A choice is reported here before it is among the settings. Gradio also reports an input when the selector is left; then
+// nothing was chosen.
 document.addEventListener("studio:model", ({ detail }) => {
   if (detail === settled) return;
   settled = detail;

@@ -17,7 +17,7 @@ let newest = 0;
 let toggles = Promise.resolve();
 
 const field = () => document.querySelector("#knob-negative textarea");
-const ask = (order) => server.negatives({ language: page.language, ...order }).catch(() => null);
+const ask = (order) => server.negatives({ language: page.language, ...order }); // undefined after a failure
 
 // The negative field
 

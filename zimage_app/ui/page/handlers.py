@@ -256,9 +256,7 @@ class Handlers:
             values = stages_values(card.stages)
             updates = self._card_updates(card, language) | self._field_updates(values)
             if all(before["stages"] != stages_values(one.stages)["stages"] for one in self._studio.cards()):
-                updates[self._components.notice] = _notice("info", say("model_stages", language)) | _undo(
-                    before, values
-                )
+                updates[self._components.notice] = _undoable(say("model_stages", language), before, values)
             return updates
 
         return self._guarded(settings, request)
@@ -280,7 +278,7 @@ class Handlers:
                 return self._field_updates(values) | {self._components.notice: _notice("info", " ".join(sentences))}
             sentences.insert(0, say("stage_removed", language, stage=int(str(stage)) + 1))
             return self._field_updates(values) | {
-                self._components.notice: _notice("info", " ".join(sentences)) | _undo(before, values)
+                self._components.notice: _undoable(" ".join(sentences), before, values)
             }
 
         return self._guarded(settings, request)
@@ -314,8 +312,8 @@ class Handlers:
         def settings() -> Updates:
             before = self._values(inputs)
             values: Values = {"stages": [stage | {"seed": "follow"} for stage in page_stages(before)]}
-            said = _notice("info", say("seeds_released", self._language(request)))
-            return self._field_updates(values) | {self._components.notice: said | _undo(before, values)}
+            said = say("seeds_released", self._language(request))
+            return self._field_updates(values) | {self._components.notice: _undoable(said, before, values)}
 
         return self._guarded(settings, request)
 
@@ -323,7 +321,7 @@ class Handlers:
         """Turn on NAG in the stages where the negative prompt would have no effect."""
 
         def settings() -> Updates:
-            return self._field_updates(nag_values(self._values(inputs)))
+            return self._field_updates(nag_values(self._values(inputs))) | {self._components.notice: NO_NOTICE}
 
         return self._guarded(settings, request)
 
@@ -340,8 +338,8 @@ class Handlers:
             usual = parse_request({"prompt": "-"})
             values: Values = request_values(usual, self._studio.card(str(before["model"])))
             del values["prompt"]
-            notice = _notice("info", say("presets_reset_done", self._language(request))) | _undo(before, values)
-            return self._field_updates(values) | {self._components.notice: notice}
+            said = say("presets_reset_done", self._language(request))
+            return self._field_updates(values) | {self._components.notice: _undoable(said, before, values)}
 
         return self._guarded(settings, request)
 
@@ -358,9 +356,9 @@ class Handlers:
 
         return self._guarded(seed, request)
 
-    def reuse(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
-        """Fill in the settings of a saved picture or of a stopped run; keep the model ``present`` if theirs is gone."""
-        return self._guarded(lambda: self._reuse(request, event, present), request)
+    def reuse(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+        """Fill in the settings of a saved picture or of a stopped run, and their model if it is here; offer to undo."""
+        return self._guarded(lambda: self._reuse(request, event, self._values(inputs)), request)
 
     def import_settings(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
         """Fill in a file's settings, and its model where that is available; otherwise keep the present model."""
@@ -472,19 +470,19 @@ class Handlers:
         run = self._studio.run_of(str(job_id), owner)
         return None if run is None else (run[1].request, run[0].model)
 
-    def _reuse(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
+    def _reuse(self, request: gr.Request, event: gr.EventData, before: Values) -> Updates:
         language = self._language(request)
         source = self._source(request, event)
         if source is None:
             return {self._components.notice: _notice("error", say("picture_gone", language))}
         settled, model = source
-        card = self._card(model, present)
+        card = self._card(model, str(before["model"]))
         values: Values = request_values(settled, card)
         updates = self._field_updates(values) | self._card_updates(card, language)
         sentences = [say("reused", language), *self._other_files(settled, language)]
         if card.name != model:
             sentences.insert(1, say("model_gone", language, model=model, default=card.name))
-        return updates | {self._components.notice: _notice("info", " ".join(sentences))}
+        return updates | {self._components.notice: _undoable(" ".join(sentences), before, values, card)}
 
     def _other_files(self, request: GenerationRequest, language: Language) -> Iterator[str]:
         """Yield a sentence for each LoRA of a picture whose file is missing or has changed since."""
@@ -507,7 +505,7 @@ class Handlers:
             updates |= self._card_updates(card, language)
         said = "presets_applied" if card else "presets_no_model"
         words = {"title": preset.title.to(language), "model": preset.settings.get("model")}
-        notice = _notice("info", say(said, language, **words)) | _undo(page_values, values)
+        notice = _undoable(say(said, language, **words), page_values, values, card)
         return updates | {self._components.notice: notice}
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:
@@ -599,10 +597,19 @@ def _visitor(request: gr.Request) -> HTTPConnection:
     return request.request
 
 
-def _undo(before: Values, changed: Values) -> Data:
-    """Return the values that a notice's Undo button restores: the model, and the earlier values of changed fields."""
-    return {"undo": {name: before[name] for name in ("model", *changed)}}
+def _undoable(text: str, before: Values, values: Values, card: ModelCard | None = None) -> Data:
+    """Return a notice whose Undo restores the model and the fields in ``values``; ``card`` is a new model's.
+
+    Where nothing changes, as by a second press, the notice stays: its Undo still restores what the first one changed.
+    """
+    changed = values | ({"model": card.name} if card else {})
+    undo = {name: before[name] for name in ("model", *values)}
+    return gr.skip() if before | changed == before else _notice("info", text) | {"undo": undo}
+
+
+_signs = itertools.count()
 
 
 def _notice(kind: str, text: str) -> Data:
-    return {"kind": kind, "text": text}
+    """Return a notice. An error gets a sign of its own: Gradio doesn't report a value that stays the same."""
+    return {"kind": kind, "text": text} | ({"sign": next(_signs)} if kind == "error" else {})

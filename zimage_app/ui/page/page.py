@@ -47,6 +47,8 @@ _KEPT_SETTINGS = "(saved) => [window.studio.keptSettings() ?? saved]"
 _MODEL_INPUT = "(model) => document.dispatchEvent(new CustomEvent('studio:model', { detail: model })) && []"
 _TAKE_TURN = "(...values) => window.studio.takeTurn(false, values)"
 _TAKE_CHANGE_TURN = "(...values) => window.studio.takeTurn(true, values)"
+_TAKE_PRESS = "(...values) => window.studio.takePress(false, values)"
+_TAKE_CHANGE_PRESS = "(...values) => window.studio.takePress(true, values)"
 _END_TURN = "() => window.studio.endTurn()"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -266,10 +268,10 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
     fields = list(components.fields.values())
     filled = [*fields, components.examples, components.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
-    prompt, model = components.fields["prompt"], components.fields["model"]
+    prompt, model, seed = (components.fields[name] for name in ("prompt", "model", "seed"))
     starts = partial(gr.on, [controls.generate.click, _event(prompt, "submit")])
     queued = [components.submitted_job, components.notice]
-    _queues(starts, handlers.generate, [controls.rounds, *fields], queued, preprocess=False)
+    _queues(starts, handlers.generate, [controls.rounds, *fields], queued, _TAKE_PRESS, preprocess=False)
     # One handler per tab shows the jobs; triggers during its run start it once more after it has ended.
     watched = [components.notice, components.canvas, components.stop]
     shows = [page.load, _event(components.submitted_job, "submit")]
@@ -287,11 +289,11 @@ def _wire(page: gr.Blocks, controls: _Controls, components: PageComponents, hand
     _event(model, "input")(None, model, None, js=_MODEL_INPUT, trigger_mode="multiple", **plain)
     _changes(_event(controls.models, "choose"), handlers.choose_model, fields, filled, waited=True)
     _event(controls.models, "arrived")(handlers.models_arrived, None, model, **plain)
-    controls.seed_random.click(lambda: "", None, components.fields["seed"], **plain)
-    controls.seed_last.click(handlers.last_seed, None, [components.fields["seed"], components.notice], **plain)
+    _changes(controls.seed_random.click, lambda: "", None, [seed])
+    _changes(controls.seed_last.click, handlers.last_seed, None, [seed, components.notice])
     _changes(_event(controls.fixed_seeds, "release"), handlers.release_seeds, fields, filled)
-    _event(controls.examples, "choose")(_chosen, None, prompt, **plain)
-    _changes(_event(controls.negatives, "enable_nag"), handlers.enable_nag, fields, fields)
+    _changes(_event(controls.examples, "choose"), _chosen, None, [prompt])
+    _changes(_event(controls.negatives, "enable_nag"), handlers.enable_nag, fields, [*fields, components.notice])
     _changes(_event(controls.presets, "apply"), handlers.apply_preset, fields, filled, waited=True)
     _changes(_event(controls.presets, "reset"), handlers.reset, fields, filled, waited=True)
     _changes(_event(components.fields["stages"], "edit"), handlers.edit_stages, fields, filled, waited=True)
@@ -309,7 +311,7 @@ def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Hand
     filled = [*fields, components.examples, components.notice]
     plain: dict[str, Any] = _PRIVATE | {"queue": False}
     queued = [components.submitted_job, components.notice]
-    _changes(_event(pictures, "reuse"), handlers.reuse, components.fields["model"], filled)
+    _changes(_event(pictures, "reuse"), handlers.reuse, fields, filled)
     _changes(_event(pictures, "start"), handlers.start_from, None, [components.fields["start"], components.notice])
     _queues(_event(pictures, "upscale"), handlers.upscale, [], queued)
     _queues(_event(pictures, "another"), handlers.another, [], queued)
@@ -318,6 +320,7 @@ def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Hand
         handlers.make_example,
         fields,
         [components.fields["prompt"], *queued],
+        _TAKE_CHANGE_PRESS,
         preprocess=False,
     )
     repeated = [components.repeated, components.notice]
@@ -326,13 +329,16 @@ def _wire_pictures(pictures: gr.HTML, components: PageComponents, handlers: Hand
 
 
 def _queues(
-    starts: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], outputs: list[Any], **more: Any
-) -> Any:
+    starts: Callable[..., Any],
+    handler: Callable[..., Any],
+    inputs: list[Any],
+    outputs: list[Any],
+    js: str = _TAKE_TURN,
+    **more: Any,
+) -> None:
     """Connect a handler that submits pictures; clicks reach it one at a time, in their order."""
     plain: dict[str, Any] = _PRIVATE | {"queue": False, "trigger_mode": "multiple"}
-    queued = starts(handler, inputs, outputs, js=_TAKE_TURN, **more, **plain)
-    queued.then(None, None, None, js=_END_TURN, **plain)
-    return queued
+    _ends_turn(starts(handler, inputs, outputs, js=js, **more, **plain))
 
 
 def _changes(
@@ -341,9 +347,13 @@ def _changes(
     """Connect a handler that changes fields; ``waited``: a script has waited its turn already (``studio.inTurn``)."""
     plain: dict[str, Any] = _PRIVATE | {"queue": False, "trigger_mode": "multiple"}
     js = None if waited else _TAKE_CHANGE_TURN
-    changed = event(handler, inputs, outputs, preprocess=False, js=js, **plain)
-    for end in (changed.success, changed.failure):
-        end(None, None, None, js=_END_TURN, **plain)
+    _ends_turn(event(handler, inputs, outputs, preprocess=False, js=js, **plain))
+
+
+def _ends_turn(handled: Any) -> None:
+    """End the turn after a handler. Gradio reports a refused call only as a failure, never by ``then``."""
+    for end in (handled.success, handled.failure):
+        end(None, None, None, js=_END_TURN, **_PRIVATE, queue=False, trigger_mode="multiple")
 
 
 def _persist_settings(page: gr.Blocks, components: PageComponents, handlers: Handlers, plain: dict[str, Any]) -> None:

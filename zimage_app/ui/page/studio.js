@@ -16,6 +16,17 @@ window.studio.makeButton = (className, text, label, act) => {
   return button;
 };
 
+// Redraws what root holds, once nothing in it is pressed: where a button is replaced before its release, its click is
+// lost.
+const redraws = new WeakMap(); // root: timer
+const releaseMs = 50; // milliseconds between two looks
+
+window.studio.whenReleased = (root, draw) => {
+  clearTimeout(redraws.get(root));
+  if (root.matches(":active")) redraws.set(root, setTimeout(() => window.studio.whenReleased(root, draw), releaseMs));
+  else draw();
+};
+
 window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
 // The settings of this tab, which come back after a reload, also where another tab has saved its own meanwhile. Settings
@@ -94,8 +105,10 @@ window.fetch = async (...call) => {
 const turns = [];
 const turnPatience = 10000; // milliseconds
 let fields = []; // values of all fields, as reported last
+let refusals = 0;
 
 document.addEventListener("studio:settings", ({ detail }) => (fields = Object.values(detail)));
+document.addEventListener("studio:refused", () => (refusals += 1));
 
 // Returns whether fields have changed meanwhile, because an earlier turn was about to change them.
 async function wait(changes) {
@@ -114,6 +127,17 @@ async function wait(changes) {
 window.studio.takeTurn = async (changes, values) => {
   const others = values.length - fields.length;
   return (await wait(changes)) && others >= 0 ? [...values.slice(0, others), ...fields] : values;
+};
+
+// For handlers that make a picture of the fields. On studio:press scripts commit what is only typed so far. When a change
+// that the press waited for is refused, the picture isn't made: Gradio drops a trigger whose script throws, and goes on
+// as after a failure, which ends the turn.
+window.studio.takePress = async (changes, values) => {
+  document.dispatchEvent(new CustomEvent("studio:press"));
+  const before = turns.some((turn) => turn.changes) ? refusals : Infinity;
+  const taken = await window.studio.takeTurn(changes, values);
+  if (refusals > before) throw new Error("a change before this press was refused");
+  return taken;
 };
 
 // Runs what triggers a handler that changes fields, with data that depends on them. Gradio would drop a trigger while the

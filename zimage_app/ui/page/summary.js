@@ -11,7 +11,7 @@ async function ask(settings) {
   newest += 1;
   const turn = newest;
   // Without an answer (the app was stopped, the page is being left) the line is empty.
-  const answer = await server.hints({ settings, language: page.language }).catch(() => null);
+  const answer = await server.hints({ settings, language: page.language });
   // Answers may arrive out of order.
   if (turn !== newest) return;
   line.textContent = answer?.stages?.summary || "";

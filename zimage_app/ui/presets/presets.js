@@ -13,7 +13,7 @@ let settings = {};
 let timer = 0;
 let newest = 0;
 
-const ask = (order) => server.presets({ language: page.language, ...order }).catch(() => null);
+const ask = (order) => server.presets({ language: page.language, ...order }); // undefined after a failure
 const current = () => presets.find((preset) => preset.name === chosen);
 
 function choose(name) {

@@ -240,7 +240,7 @@ function drawPrompts() {
 let lists = null;
 let refused = ""; // why the lists aren't there
 
-const ask = (order) => server.prompt({ language: page.language, ...order }).catch(() => null);
+const ask = (order) => server.prompt({ language: page.language, ...order }); // undefined after a failure
 
 async function showWildcards() {
   const head = make("div", "head");

@@ -79,7 +79,7 @@
       const mine = turn;
       const data = await ask(order);
       if (mine !== turn || !panel.open) return;
-      draw(data);
+      window.studio.whenReleased(panel, () => draw(data));
       timer = setTimeout(look, data.error ? 4 * POLL_MS : POLL_MS);
     }
     async function change(order) {

@@ -72,7 +72,7 @@
   // Notification and sound
 
   function notify(state) {
-    if (!wants("notify") || !document.hidden || window.Notification?.permission !== "granted") return;
+    if (!document.hidden || window.Notification?.permission !== "granted") return;
     const note = new Notification(say(state === "done" ? "signal_done" : "signal_failed"), { icon: "favicon.ico", tag: "studio" });
     note.onclick = () => {
       window.focus();
@@ -106,6 +106,20 @@
   }
 
   // The switches
+
+  // Some browsers have these functions but refuse them, as Android does notifications. A user
+  // who looks elsewhere is told when the page is shown again.
+  function signal(what, act) {
+    if (!wants(what)) return;
+    try {
+      act();
+    } catch {
+      localStorage.setItem(`studio-signal-${what}`, "");
+      const tell = () => window.studio.tell(say(`signal_${what}_fails`));
+      if (document.hidden) document.addEventListener("visibilitychange", tell, { once: true });
+      else tell();
+    }
+  }
 
   const allow = {
     notify: async () => {
@@ -146,9 +160,10 @@
     const ended = open(before.state) && ["done", "failed"].includes(now.state);
     if (ended && document.hidden) unseen = now.state;
     if (open(now.state)) unseen = "";
-    if (ended) notify(now.state);
-    if (ended && wants("sound")) play();
     draw();
+    if (!ended) return;
+    signal("notify", () => notify(now.state));
+    signal("sound", play);
   });
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return;

@@ -9,6 +9,8 @@ const { low, high, step } = props.bounds;
 
 let sizes = []; // of all stages: [width, height]
 let final = -1; // index of the last enabled stage
+let typing = false; // the fields hold what was typed, which is no size of the picture yet
+const sides = [find(".width"), find(".height")];
 
 const isTurned = () => sizes[final] && sizes[final][0] > sizes[final][1];
 
@@ -18,12 +20,20 @@ function ask(size) {
   trigger("resize", { size, base: same ? props.value.base : sizes });
 }
 
+// A button gives another size than the typed one.
+function choose(act) {
+  typing = false;
+  fill();
+  page.inTurn(act);
+}
+
+function fill() {
+  for (const [side, field] of sides.entries()) field.value = sizes[final]?.[side] ?? "";
+}
+
 function draw() {
+  const focused = find(".ratios").contains(document.activeElement) && document.activeElement.textContent;
   const [width, height] = sizes[final] || [];
-  for (const [name, side] of [["width", width], ["height", height]]) {
-    const field = find(`.${name}`);
-    if (document.activeElement !== field) field.value = side ?? "";
-  }
   const shown = isTurned() ? ratios.map((ratio) => ratio.split(":").reverse().join(":")) : ratios;
   root.classList.toggle("turned", Boolean(isTurned()));
   // Sizes are rounded to a grid, so the nearest ratio is shown as chosen.
@@ -34,7 +44,7 @@ function draw() {
   const nearest = Math.min(...off);
   find(".ratios").replaceChildren(
     ...shown.map((ratio, place) => {
-      const button = makeButton("ratio press", "", "", () => page.inTurn(() => ask(ratio)));
+      const button = makeButton("ratio press", "", "", () => choose(() => ask(ratio)));
       const shape = make("i");
       shape.style.aspectRatio = ratio.replace(":", " / ");
       button.append(shape, make("span", "", ratio));
@@ -42,26 +52,32 @@ function draw() {
       return button;
     }),
   );
+  if (focused) [...root.querySelectorAll(".ratio")].find((button) => button.textContent === focused)?.focus();
 }
 
-function typed() {
-  const [width, height] = [find(".width").value, find(".height").value];
-  if (width && height) page.inTurn(() => ask(`${width}x${height}`));
+// Commits what was typed. A side that was emptied gets its size back.
+function commit() {
+  const values = sides.map((field) => field.value);
+  if (!values.every(Boolean)) typing = false;
+  if (typing) page.inTurn(() => ask(values.join("x")));
+  else fill();
 }
 
-for (const name of ["width", "height"]) {
-  const field = find(`.${name}`);
+for (const [side, name] of ["width", "height"].entries()) {
+  const field = sides[side];
   Object.assign(field, { min: low, max: high, step });
-  field.onchange = typed;
+  field.oninput = () => (typing = true);
+  field.onchange = commit;
   field.previousElementSibling.textContent = page.words[`Stage_${name}_title`];
 }
-find(".swap").onclick = () => page.inTurn(() => Boolean(sizes[final]) && ask([...sizes[final]].reverse().join("x")));
+document.addEventListener("studio:press", commit);
+find(".swap").onclick = () => choose(() => Boolean(sizes[final]) && ask([...sizes[final]].reverse().join("x")));
 find(".swap").title = say("size_swap");
 find(".swap").setAttribute("aria-label", say("size_swap"));
 // Stages with other proportions stretch the picture on the way to the last stage; the server reports them.
 find(".one-shape").textContent = say("size_one_shape");
 find(".one-shape").onclick = () =>
-  page.inTurn(() => {
+  choose(() => {
     trigger("resize", { size: sizes[final].join("x"), base: sizes });
   });
 document.addEventListener("studio:notes", (event) => (find(".one-shape").hidden = !event.detail.size));
@@ -70,9 +86,12 @@ root.title = say("size_help");
 
 document.addEventListener("studio:settings", (event) => {
   const stages = event.detail.stages || [];
+  const before = String(sizes[final]);
   sizes = stages.map(({ width, height }) => [width, height]);
   final = stages.findLastIndex(({ enabled }) => enabled !== false);
-  const focused = document.activeElement?.closest(".picture-size .ratios") ? document.activeElement.textContent : "";
-  draw();
-  if (focused) [...root.querySelectorAll(".ratio")].find((button) => button.textContent === focused)?.focus();
+  const now = String(sizes[final]);
+  const taken = now === String(sides.map((field) => field.value));
+  if (taken || (now !== before && !sides.includes(document.activeElement))) typing = false;
+  if (!typing) fill();
+  page.whenReleased(find(".ratios"), draw);
 });

@@ -99,7 +99,9 @@ function drawMeaning() {
   root.querySelector(".idle").textContent = meaning && !lines.length ? say("stage_idle") : "";
 }
 
-function draw() {
+const draw = () => page.whenReleased(root, drawTabs);
+
+function drawTabs() {
   drawMeaning();
   const inside = document.activeElement?.closest(".stage-tabs :is(.tab, .tool)");
   const place = inside && (inside.role === "tab" ? ".tab-list [aria-selected=true]" : `.${[...inside.classList].pop()}`);

@@ -91,7 +91,8 @@ async function look() {
   pill.classList.toggle("none", !jobs);
   pill.textContent = jobs?.text || say("queue_heading");
   pill.title = jobs?.title || say("queue_empty");
-  gauges.replaceChildren(...(data?.chips || []).filter((chip) => chip !== jobs).map(makeChip));
+  const chips = (data?.chips || []).filter((chip) => chip !== jobs);
+  page.whenReleased(gauges, () => gauges.replaceChildren(...chips.map(makeChip)));
   gauges.disabled = !data?.details;
   gauges.title = data?.details ? say("monitor_open") : "";
   timer = setTimeout(look, pollMs);

@@ -85,6 +85,13 @@ CANVAS_WORDS: dict[str, Text] = {
         "The browser does not allow notifications of this page; allow them in its settings.",
         "浏览器禁止了本页的通知，请在浏览器设置中允许。",
     ),
+    "signal_notify_fails": Text(
+        "This browser can't show a page's notifications; they were switched off.",
+        "此浏览器无法显示网页通知，已关闭通知。",
+    ),
+    "signal_sound_fails": Text(
+        "This browser can't play the sound; it was switched off.", "此浏览器无法播放提示音，已关闭。"
+    ),
     "signal_needs_https": Text(
         "Browsers allow notifications over https or from localhost only.", "浏览器仅在 https 或 localhost 下允许通知。"
     ),

@@ -21,7 +21,7 @@ HISTORY_WORDS: dict[str, Text] = {
     "history_day": Text("Day", "日期"),
     "history_all_models": Text("All models", "全部模型"),
     "history_counted": Text("{name} ({count})", "{name}（{count}）"),
-    "history_total": Text("{total} pictures", "共 {total} 张"),
+    "history_total": Text("Pictures: {total}", "共 {total} 张"),
     "history_reading": Text("Reading the folder…", "正在读取目录…"),
     "history_none": Text("No pictures yet. What you make is kept here.", "还没有图片，生成的图片都会保存在这里。"),
     "history_none_fit": Text("No picture fits.", "没有符合条件的图片。"),

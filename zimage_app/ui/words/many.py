@@ -37,7 +37,7 @@ MANY_WORDS: dict[str, Text] = {
         "NAME=STRENGTH between commas; none for no LoRA", "名称=强度，用逗号分隔；none 表示不用 LoRA"
     ),
     "many_hint_size": Text("As in 672x864, 1:1, 3:4", "例如 672x864、1:1、3:4"),
-    "many_pictures": Text("{count} pictures; {words}.", "共 {count} 张；{words}。"),
+    "many_pictures": Text("Pictures: {count}; {words}.", "共 {count} 张；{words}。"),
     "many_start_grid": Text("Make the grid", "开始生成网格"),
     # Batches.
     "many_batch": Text("Batch file", "批量文件"),
@@ -54,7 +54,7 @@ MANY_WORDS: dict[str, Text] = {
     "many_column_size": Text("Size", "尺寸"),
     "many_column_seed": Text("Seed", "种子"),
     "many_column_prompt": Text("Prompt", "提示词"),
-    "many_start_batch": Text("Make {count} pictures", "开始生成 {count} 张"),
+    "many_start_batch": Text("Make the pictures ({count})", "开始生成 {count} 张"),
     # The list of started grids and batches.
     "many_groups": Text("Asked for", "已提交"),
     "many_none": Text("No grids and batches yet.", "还没有网格或批量任务。"),
