@@ -266,7 +266,7 @@ def _compiled_around_attention() -> Block:
 
     def run(module: nn.Module, x: Tensor, rotation: Rotation, modulation: Tensor | None) -> Tensor:
         scale, gates = _modulations(x, modulation)
-        return outwards(module, x, attention(*inwards(module, x, rotation, scale)), gates)
+        return cast("Tensor", outwards(module, x, attention(*inwards(module, x, rotation, scale)), gates))
 
     return run
 
