@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.log_state import kept_logging
+from tests.ports import free_port
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.errors import StudioError
 from zimage_app.serve import main, open_page, parse_arguments
@@ -84,7 +85,7 @@ def test_without_a_wish_the_next_free_port_is_taken(monkeypatch: pytest.MonkeyPa
 
 
 def test_app_py_prints_one_line_with_the_address_and_serves_the_page(tmp_path: Path) -> None:
-    port = choose_port("127.0.0.1", None)
+    port = free_port()
     flags = ["--port", str(port), "--outputs", str(tmp_path), "--model", "demo", "--lang", "zh", "--offline"]
     with subprocess.Popen([sys.executable, "app.py", *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True) as app:
         assert app.stdout is not None
@@ -121,7 +122,7 @@ def test_the_address_of_a_host(host: str, address: str) -> None:
 
 def test_the_page_is_served_on_all_ipv6_addresses(tmp_path: Path) -> None:
     try:
-        port = choose_port("::", None)
+        port = choose_port("::", free_port())
     except StudioError:
         pytest.skip("no IPv6 here")
     page = open_page(QuickPageStudio(tmp_path), "en", MiddlewareConfig(), server_name="::", server_port=port)

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[1]
 _COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 
@@ -48,9 +50,7 @@ def test_a_space_on_a_cpu_serves_the_demo_model_in_public_mode(tmp_path: Path) -
     refused = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (2, "")
 
-    from zimage_app.service.setup.network import choose_port
-
-    environment["ZIMAGE_PORT"] = str(choose_port("0.0.0.0", None))
+    environment["ZIMAGE_PORT"] = str(free_port())
     with subprocess.Popen(command[:2], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as app:
         assert app.stdout is not None
         try:

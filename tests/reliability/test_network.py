@@ -21,12 +21,12 @@ import pytest
 
 from tests.models.hub.conftest import REPO
 from tests.models.hub.fake_hub import FakeHub, Fault, forget_this_machine, serve
+from tests.ports import free_port
 from tests.service.test_studio import finish
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.models.tiny import write_tiny_model
 from zimage_app.service.setup.config import ROOT, StudioConfig
-from zimage_app.service.setup.network import choose_port
 from zimage_app.service.studio import Studio
 
 MODEL = "z-image-turbo"
@@ -64,7 +64,7 @@ def app(folder: Path, models: Path, *flags: str) -> Iterator[str]:
     """app.py on a free port, without a network; gives its address."""
     (folder / "site").mkdir(exist_ok=True)
     (folder / "site" / "sitecustomize.py").write_text(NO_NETWORK.format(log=str(folder / "asked")), encoding="utf-8")
-    port = choose_port("127.0.0.1", None)
+    port = free_port()
     command = [sys.executable, "app.py", "--port", str(port), "--outputs", str(folder / "outputs"), *flags]
     environment = os.environ | {"PYTHONPATH": str(folder / "site")}
     command += ["--models-dir", str(models)]

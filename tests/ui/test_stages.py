@@ -325,6 +325,7 @@ def test_a_button_that_is_held_down_while_an_answer_comes_still_acts(visit: Visi
     del scripted
     page = visit()
     choose_model(page, "三个阶段")
+    expect(page.locator("#knob-stages [role=tab]")).to_have_count(3)
     set_number(page, "stages-0-steps", 17)
 
     def press(first: Locator, second: Locator, field: Locator, answer: str) -> None:
