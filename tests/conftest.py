@@ -57,8 +57,8 @@ SLOW = (
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two workers more than there are processors: tests of the page wait for answers a third of their time."""
-    return (os.cpu_count() or 1) + 2
+    """One worker more than there are processors: tests of the page wait for answers a quarter of their time."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
