@@ -256,9 +256,9 @@ class JobCore:
 
     @property
     def warning(self) -> Text | None:
-        """The problem of the newest picture that could not be saved yet, or of the store; None if there is none."""
+        """The problem of the newest picture that could not be saved yet, or of writing the store; None without any."""
         held = (each.problem for each in reversed(list(self._unsaved.values())) if each.problem)
-        return next(held, self._problem)
+        return next(held, None if self._store.warning else self._problem)  # the store tells its own
 
     def unsaved(self, picture_id: str, owner: str | None) -> SavedPicture | None:
         """Return an encoded picture that is not saved yet, of this owner mark or of any owner (None); or None."""
