@@ -228,6 +228,14 @@ def test_menus_and_rows_work_with_the_keyboard(visit: Visit, scripted: QuickPage
     expect(row_of(page).locator(".save")).to_be_focused()
 
 
+def gap_between(anchor: Locator, opened: Locator) -> float:
+    """Return the pixels between an element and what opened above or below it."""
+    first, second = anchor.bounding_box(), opened.bounding_box()
+    assert first is not None
+    assert second is not None
+    return max(second["y"] - first["y"] - first["height"], first["y"] - second["y"] - second["height"])
+
+
 def test_the_menu_of_a_thumbnails_card_opens_beside_its_button(visit: Visit, scripted: QuickPageStudio) -> None:
     made(scripted, "卡片")
     page = visit()
@@ -236,12 +244,7 @@ def test_the_menu_of_a_thumbnails_card_opens_beside_its_button(visit: Visit, scr
     save.click()
     expect(menu).to_be_visible()
     expect(save).to_be_visible()
-    button, opened = save.bounding_box(), menu.bounding_box()
-    assert button is not None
-    assert opened is not None
-    below = opened["y"] - button["y"] - button["height"]
-    above = button["y"] - opened["y"] - opened["height"]
-    assert 0 <= max(below, above) < 20
+    assert 0 <= gap_between(save, menu) < 20
 
 
 def test_on_a_phone_a_thumbnails_card_opens_beside_it(visit: Visit, scripted: QuickPageStudio) -> None:
@@ -249,12 +252,7 @@ def test_on_a_phone_a_thumbnails_card_opens_beside_it(visit: Visit, scripted: Qu
     page = visit(**PHONE)
     cell = page.locator(".strip .cell").first
     cell.dispatch_event("contextmenu")
-    thumbnail, card = cell.bounding_box(), page.locator(".studio-acts").bounding_box()
-    assert thumbnail is not None
-    assert card is not None
-    below = card["y"] - thumbnail["y"] - thumbnail["height"]
-    above = thumbnail["y"] - card["y"] - card["height"]
-    assert 0 <= max(below, above) < 20
+    assert 0 <= gap_between(cell, page.locator(".studio-acts")) < 20
 
 
 def test_undo_is_still_there_when_the_viewer_is_closed(visit: Visit, scripted: QuickPageStudio) -> None:

@@ -103,6 +103,12 @@ def test_a_model_is_fetched_chosen_loaded_and_unloaded(hub: FakeHub, studio: Stu
     assert studio.loaded() is None
 
 
+def begin_fetch(model: Locator) -> None:
+    """Press Fetch and confirm it."""
+    model.get_by_role("button", name="Fetch…").click()
+    model.get_by_role("button", name="Start").click()
+
+
 def test_a_fetch_that_is_stopped_goes_on_where_it_was(hub: FakeHub, studio: Studio, visitor: Visit) -> None:
     gate = threading.Event()
     hub.always[BIGGEST] = Fault(hold=gate)
@@ -111,15 +117,13 @@ def test_a_fetch_that_is_stopped_goes_on_where_it_was(hub: FakeHub, studio: Stud
         open_panel(page)
         turbo = row(page, "z-image-turbo")
         for _ in range(2):
-            turbo.get_by_role("button", name="Fetch…").click()
-            turbo.get_by_role("button", name="Start").click()
+            begin_fetch(turbo)
             expect(turbo.locator(".fetching p")).to_contain_text("files")
             turbo.get_by_role("button", name="Stop; go on later").click()
             expect(turbo.locator(".fetching p")).to_contain_text("Stopped. What has come is kept.")
         gate.set()
         del hub.always[BIGGEST]
-        turbo.get_by_role("button", name="Fetch…").click()
-        turbo.get_by_role("button", name="Start").click()
+        begin_fetch(turbo)
         expect(turbo).to_have_attribute("data-state", "ready")
     assert any(part.startswith("bytes=") for part in hub.ranges(BIGGEST))
 
@@ -131,8 +135,7 @@ def test_a_fetch_is_followed_further_after_a_failed_request(hub: FakeHub, studio
         page = visitor(address, locale="en-US")
         open_panel(page)
         turbo = row(page, "z-image-turbo")
-        turbo.get_by_role("button", name="Fetch…").click()
-        turbo.get_by_role("button", name="Start").click()
+        begin_fetch(turbo)
         expect(turbo.locator(".fetching p")).to_contain_text("files")
         page.route("**/component_server/", lambda route: route.abort(), times=1)
         with page.expect_event("requestfailed"):

@@ -33,6 +33,8 @@ _OUT_OF_MEMORY = (
     "unable to find an engine to execute",
 )
 """Parts of the messages of a plain RuntimeError. The last one is cuDNN's, which hides why its engines failed."""
+_OWN_MEMORY: dict[str, Any] = {"cuda": torch.cuda, "xpu": torch.xpu}
+"""Devices with their own memory."""
 ALIGNMENT = 256
 """Bytes. Tensors whose size is a multiple of it, such as q, k and v, are copied without gaps and form one matrix."""
 
@@ -86,7 +88,7 @@ def device_title(device: torch.device) -> str:
 
 def free_memory(device: torch.device) -> int | None:
     """Return the free bytes of a device with its own memory; None for other devices."""
-    backend = {"cuda": torch.cuda, "xpu": torch.xpu}.get(device.type)
+    backend = _OWN_MEMORY.get(device.type)
     if backend is None or not backend.is_available():
         return None
     free: int = backend.mem_get_info(device)[0]
@@ -145,7 +147,7 @@ def empty_cache() -> None:
 
 def release_freed(device: torch.device) -> None:
     """Return a device's freed memory to its driver, as torch keeps it for tensors of at most the same size."""
-    backend = {"cuda": torch.cuda, "xpu": torch.xpu}.get(device.type)
+    backend = _OWN_MEMORY.get(device.type)
     if backend is not None and backend.is_available():
         backend.empty_cache()
 

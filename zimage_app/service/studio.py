@@ -56,7 +56,7 @@ from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History, Search
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.limits import DiskUse, check_disk, check_plan
-from zimage_app.service.rules.permissions import for_strangers, may_see, owner_mark, require_home
+from zimage_app.service.rules.permissions import may_see, owner_mark, require_home
 from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ class Studio:
         self._gallery = Gallery(config.outputs)
         self._local = [self._local_runner(slot) for slot in self._slots] if config.runner.is_local else []
         self._elsewhere = self._runners_elsewhere()
-        rules = JobRules(config.allowed, config.shared, config.interrupted, config.folders)
-        self._jobs = Dispatcher(config.state, self._gallery, self._all_runners(), rules)
+        self._rules = JobRules(config.allowed, config.shared, config.interrupted, config.folders)
+        self._jobs = Dispatcher(config.state, self._gallery, self._all_runners(), self._rules)
         self.inputs.in_use = self._jobs.start_pictures
         self.groups = Groups(config.outputs, self.view)
         self.default_model = self._found(default_model(config), config.shelves).card.name
@@ -131,7 +131,7 @@ class Studio:
 
     def told(self, text: Text) -> Text:
         """The sentence as the page's visitors may read it: on a shared page it reveals no folders."""
-        return for_strangers(text, self._config.folders) if self.shared else text
+        return self._rules.told(text)
 
     def _source(self, name: str) -> ModelSource:
         given = self._config.model

@@ -56,7 +56,7 @@ class JobRules:
     """The folders that are hidden; others are recognised by their form only."""
 
     def told(self, text: Text) -> Text:
-        """The sentence as the job's owner may read it."""
+        """The sentence as visitors of the page may read it."""
         return for_strangers(text, self.folders) if self.shared else text
 
 
