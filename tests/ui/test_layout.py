@@ -13,10 +13,21 @@ from pydantic import BaseModel, TypeAdapter
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.domain.settings.stage import STAGE_GROUPS, Stage
 from zimage_app.ui.fields.controls import bounds, element_id, stage_form
-from zimage_app.ui.fields.layout import FIELD_ORDER, layout_errors, stage_word
+from zimage_app.ui.fields.layout import GROUPS, SECTIONS, stage_word
 from zimage_app.ui.fields.values import COUNT, REQUEST_FIELDS, stage_fields
 from zimage_app.ui.page.page import build_page
 from zimage_app.ui.words.i18n import catalogue, translations
+
+FIELD_ORDER: dict[type[BaseModel], tuple[str, ...]] = {
+    Stage: tuple(field for fields in SECTIONS.values() for field in fields),
+    **{STAGE_GROUPS[group]: fields for group, fields in GROUPS.items()},
+}
+
+
+def layout_errors(model: type[BaseModel], order: tuple[str, ...]) -> set[str]:
+    """The fields of ``model`` that ``order`` lacks or has twice, and names in it that are no fields."""
+    fields = set(model.model_fields)
+    return fields.symmetric_difference(order) | {name for name in order if order.count(name) > 1}
 
 
 class _StageWithMore(Stage):

@@ -14,7 +14,6 @@ from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, StudioError
 from zimage_app.domain.text import Text
 from zimage_app.service.library.loras import LoraEntry, LoraLibrary
-from zimage_app.service.setup.config import StudioConfig
 
 if TYPE_CHECKING:
     from zimage_app.models.lora.names import Names
@@ -51,7 +50,7 @@ def add_loras_command(commands: Any) -> None:
 
 def list_loras(options: argparse.Namespace) -> int:
     """``loras``: list every file with its details, broken ones too."""
-    library = LoraLibrary(*_config(options).lora_folders)
+    library = LoraLibrary(*config_of(options).lora_folders)
     entries = library.entries()
     if options.json:
         data = [_data(entry, library.known_sha256(entry)) for entry in entries]
@@ -60,7 +59,7 @@ def list_loras(options: argparse.Namespace) -> int:
         short = max(len(entry.name) for entry in entries) < _LONG_NAME
         print_table((column.to(language()) for column in _COLUMNS), map(_cells, entries), first_whole=short)
     else:
-        folder = _config(options).loras.name
+        folder = config_of(options).loras.name
         tell(Text(f"No LoRA in {folder}/ yet; put .safetensors files there.", f"{folder}/ 中还没有 LoRA 文件。"))
     return 0
 
@@ -70,7 +69,7 @@ def check_loras(options: argparse.Namespace) -> int:
     from zimage_app.models.find.catalogue import find_model
     from zimage_app.service.library.default_model import default_model
 
-    config = _config(options)
+    config = config_of(options)
     library = LoraLibrary(*config.lora_folders)
     try:
         source = find_model(options.model or default_model(config), config.shelves)
@@ -85,10 +84,6 @@ def check_loras(options: argparse.Namespace) -> int:
     names = module_names(source)
     results = [_checked(entry, names, library) for entry in entries]
     return 0 if all(results) else 1
-
-
-def _config(options: argparse.Namespace) -> StudioConfig:
-    return config_of(options)
 
 
 def _checked(entry: LoraEntry, names: Names, library: LoraLibrary) -> bool:

@@ -102,7 +102,7 @@ def test_from_an_offer_to_a_model_that_is_ready(
 
 @pytest.mark.parametrize(("memory", "unpacks"), [(20_500_000_000, False), (12_000_000_000, True)])
 def test_an_offer_says_that_packed_weights_may_need_more(memory: int, unpacks: bool) -> None:
-    offer = Offer("x", "example.org", files=9, size=12_200_000_000, free=10**12, memory=memory, folders=())
+    offer = Offer("x", "example.org", files=9, size=12_200_000_000, free=10**12, memory=memory)
     assert "12.2 GB to fetch from example.org" in offer.text.en
     assert ("up to 20.5 GB on a device that has to unpack" in offer.text.en) is unpacks
     assert ("最多 20.5 GB" in offer.text.zh) is unpacks

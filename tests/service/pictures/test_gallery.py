@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -43,19 +42,6 @@ def test_the_other_form_is_found_again(tmp_path: Path) -> None:
 def test_an_id_is_never_taken_for_a_path(tmp_path: Path, name: str) -> None:
     Gallery(tmp_path).save(a_picture(), a_record())
     assert Gallery(tmp_path).find(name) is None
-
-
-def test_a_day_is_listed_newest_first_and_foreign_files_are_passed_over(tmp_path: Path) -> None:
-    gallery = Gallery(tmp_path)
-    names = ["20260102-030405-aaaaaaaa", "20260102-030406-00000000", "20260102-030405-bbbbbbbb"]
-    for name in names:
-        gallery.save(a_picture(), a_record(name))
-    folder = tmp_path / "2026-01-02"
-    (folder / "20260102-999999-cccccccc.png").write_bytes(b"not a picture")
-    Image.new("RGB", (8, 8)).save(folder / "holiday.png")
-    listed = [picture.record.id for picture in gallery.of_day(date(2026, 1, 2))]
-    assert listed == [names[1], names[2], names[0]]
-    assert list(gallery.of_day(date(2026, 1, 3))) == []
 
 
 def test_nothing_is_left_behind_but_the_picture(tmp_path: Path) -> None:

@@ -57,10 +57,6 @@ class Generated:
         return Gallery(outputs).save(np.asarray(self.image), self.record).path
 
 
-def _never() -> bool:
-    return False
-
-
 class Generator:
     """One model on one device. Runs are serialised, because each run changes the model's LoRAs and caches."""
 
@@ -104,7 +100,7 @@ class Generator:
         return make_plan(request, self.card, lora_name=self._loras.name_of, wildcard=self._wildcard)
 
     def stream(
-        self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = _never
+        self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = lambda: False
     ) -> EventStream:
         """Run a request and yield its events; the last one is Finished, Failed or Cancelled.
 

@@ -37,10 +37,6 @@ def lease_seconds(plan: GenerationPlan) -> int:
     return math.ceil(min(_MAX_SECONDS, _BEGIN + cost * _SECONDS_PER_COST))
 
 
-def _never() -> bool:
-    return False
-
-
 class BorrowedGenerator(Generator):
     """A generator whose runs happen in forked processes with a GPU. Create it before the page is launched."""
 
@@ -49,7 +45,7 @@ class BorrowedGenerator(Generator):
         self._lent: Callable[[GenerationPlan], EventStream] = _lending(self._run)
 
     def stream(
-        self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = _never
+        self, request: GenerationRequest | GenerationPlan, cancelled: Callable[[], bool] = lambda: False
     ) -> EventStream:
         """Like ``Generator.stream``, but ``cancelled`` is called after every event only."""
         try:

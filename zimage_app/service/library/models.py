@@ -74,7 +74,6 @@ class Offer:
     """Free bytes of the disk that they go to."""
     memory: int
     """Bytes of memory for all weights together, as stored."""
-    folders: tuple[Path, ...]
 
     @property
     def text(self) -> Text:
@@ -174,7 +173,6 @@ class ModelLibrary:
             size=plan.left,
             free=free_space(self._config.models),
             memory=_memory(model, plan),
-            folders=tuple(errand.folder for errand in plan.errands),
         )
 
     def _plan(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import glob
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
@@ -117,16 +116,6 @@ class Gallery:
             return None
         path = self.path_of(picture_id)
         return SavedPicture(path, read_record(path)) if path.is_file() else None
-
-    def of_day(self, day: date) -> Iterator[SavedPicture]:
-        """Yield the pictures of a day, newest first. Other files and unreadable pictures are skipped."""
-        folder = self._folder / day.isoformat()
-        paths = (path for path in folder.glob("*.png") if is_id(path.stem)) if folder.is_dir() else ()
-        for path in sorted(paths, key=lambda path: path.name, reverse=True):
-            try:
-                yield SavedPicture(path, read_record(path))
-            except StorageError:
-                continue
 
     def path_of(self, picture_id: str) -> Path:
         """Return the path that a picture with that id is saved at."""

@@ -19,7 +19,6 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.domain.validation_errors import refusal, request_error
 from zimage_app.models.disk.yaml_file import YamlReader
@@ -323,12 +322,8 @@ def _checked(given: Mapping[str, Any], place_of: Any) -> dict[str, Any]:
         try:
             checked[name] = getattr(Settings.model_validate({name: value}), name)
         except ValidationError as error:
-            raise _misplaced(request_error(error, {name: value}), place_of(name)) from error
+            raise request_error(error, {name: value}).at(place_of(name)) from error
     return checked
-
-
-def _misplaced(error: RequestError, place: str) -> RequestError:
-    return error.at(place)
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
-
-from zimage_app.domain.settings.stage import STAGE_GROUPS, Stage
-
 SECTIONS: dict[str, tuple[str, ...]] = {
     "basic": (
         "enabled",
@@ -31,17 +27,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "cfg_limit": ("most", "of"),
 }
 """Fields below the switch of each settings group of a stage."""
-
-FIELD_ORDER: dict[type[BaseModel], tuple[str, ...]] = {
-    Stage: tuple(field for fields in SECTIONS.values() for field in fields),
-    **{STAGE_GROUPS[group]: fields for group, fields in GROUPS.items()},
-}
-
-
-def layout_errors(model: type[BaseModel], order: tuple[str, ...]) -> set[str]:
-    """Return the fields of ``model`` that ``order`` lacks or has twice, and names in it that are no fields."""
-    fields = set(model.model_fields)
-    return fields.symmetric_difference(order) | {name for name in order if order.count(name) > 1}
 
 
 def stage_word(position: int, stages: int) -> str:

@@ -5,7 +5,6 @@ The page's own script (``loras.js``) draws them and inserts texts with ``textCon
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +22,6 @@ from zimage_app.service.library.loras.sidecar import parse_notes
 from zimage_app.service.studio import Studio
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.slow_work import HASHES, THUMBNAILS
-
-log = logging.getLogger(__name__)
 
 Data = dict[str, Any]
 

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import gradio as gr
 from gradio.components import Component
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import HTTPConnection
 
 from zimage_app.domain.another import Another, another
 from zimage_app.domain.card import ModelCard
@@ -54,6 +53,7 @@ from zimage_app.ui.fields.values import (
 from zimage_app.ui.history.history import item_data
 from zimage_app.ui.negatives.negative_picker import nag_values
 from zimage_app.ui.presets.preset_bar import preset_card, preset_named, preset_values
+from zimage_app.ui.server.visitor import visitor_of
 from zimage_app.ui.words.i18n import card_key, say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -110,7 +110,7 @@ class Handlers:
         def queued() -> Updates:
             values = self._values(inputs)
             parsed, count = parse_request(request_data(values)), values[COUNT]
-            model, owner = str(values["model"]), owner_of(_visitor(request))
+            model, owner = str(values["model"]), self._owner(request)
             requests = counted(parsed, count, rounds if isinstance(rounds, int) else 0)
             group = new_group() if len(requests) > 1 else ""
             ids = self._studio.submit_group(requests, model, owner, group)
@@ -128,7 +128,7 @@ class Handlers:
             prompt = example.prompt.to(self._language(request))
             values = self._values(inputs) | {"prompt": prompt}
             parsed = parse_request(request_data(values) | {"seed": example.seed})
-            job_id = self._studio.submit(parsed, str(values["model"]), owner_of(_visitor(request)))
+            job_id = self._studio.submit(parsed, str(values["model"]), self._owner(request))
             return self._field_updates({"prompt": prompt}) | {
                 self._components.submitted_job: job_id,
                 self._components.notice: NO_NOTICE,
@@ -141,7 +141,7 @@ class Handlers:
         picture_id = str(getattr(event, "id", ""))
 
         def queued() -> Updates:
-            owner = owner_of(_visitor(request))
+            owner = self._owner(request)
             before = self._studio.picture(picture_id, owner)
             if before is None:
                 return {self._components.notice: _notice("error", say("picture_gone", self._language(request)))}
@@ -163,7 +163,7 @@ class Handlers:
                 return {self._components.notice: _notice("error", say("picture_gone", self._language(request)))}
             before, model = source
             given = {name: value for name in Another.model_fields if (value := getattr(event, name, None)) is not None}
-            job_id = self._studio.submit(another(before, parse_as(Another, given)), model, owner_of(_visitor(request)))
+            job_id = self._studio.submit(another(before, parse_as(Another, given)), model, self._owner(request))
             return {self._components.submitted_job: job_id, self._components.notice: NO_NOTICE}
 
         return self._guarded(queued, request)
@@ -172,7 +172,7 @@ class Handlers:
         """Fill in a picture of the history as the start picture of a stage."""
 
         def settings() -> Updates:
-            owner, language = owner_of(_visitor(request)), self._language(request)
+            owner, language = self._owner(request), self._language(request)
             before = self._studio.picture(str(getattr(event, "id", "")), owner)
             if before is None:
                 return {self._components.notice: _notice("error", say("picture_gone", language))}
@@ -187,7 +187,7 @@ class Handlers:
         """Submit an upscaling of a picture to twice its size."""
 
         def queued() -> Updates:
-            owner, language = owner_of(_visitor(request)), self._language(request)
+            owner, language = self._owner(request), self._language(request)
             before = self._studio.picture(str(getattr(event, "id", "")), owner)
             if before is None:
                 return {self._components.notice: _notice("error", say("picture_gone", language))}
@@ -212,7 +212,7 @@ class Handlers:
                 return {self._components.repeated: gr.skip()}
             updates: Updates = {self._components.repeated: {"over": job_id}}
             made = view.picture.record.id if view is not None and view.picture is not None else ""
-            before, after = (self._studio.picture(each, owner_of(_visitor(request))) for each in (picture_id, made))
+            before, after = (self._studio.picture(each, self._owner(request)) for each in (picture_id, made))
             if before is not None and after is not None:
                 language = self._language(request)
                 said = say("again_same", language, sentence=_same_pixels(before, after).to(language))
@@ -347,7 +347,7 @@ class Handlers:
         """Fill in the seed of this browser's newest picture of today."""
 
         def seed() -> Updates:
-            owner = owner_of(_visitor(request))
+            owner = self._owner(request)
             pictures = self._studio.today(owner, 1) if owner else ()
             if not pictures:
                 return {self._components.notice: _notice("info", say("seed_none_yet", self._language(request)))}
@@ -400,7 +400,7 @@ class Handlers:
 
     def _current(self, request: gr.Request) -> str:
         """Return the id of this browser's running or next job; empty where it has none or keeps no cookie."""
-        owner = owner_of(_visitor(request))
+        owner = self._owner(request)
         return (self._studio.current(owner) if owner else None) or ""
 
     def _may_see(self, view: JobView, request: gr.Request) -> bool:
@@ -408,7 +408,7 @@ class Handlers:
 
         One of a browser without cookies belongs to everybody who knows its id, which can't be guessed.
         """
-        return not view.owner or may_see(view.owner, owner_of(_visitor(request)), shared=self._studio.shared)
+        return not view.owner or may_see(view.owner, self._owner(request), shared=self._studio.shared)
 
     async def _watch(self, job_id: str, request: gr.Request) -> AsyncIterator[Updates]:
         """Show a job until it is over, or until another job of this browser runs while this one waits."""
@@ -463,7 +463,7 @@ class Handlers:
 
     def _source(self, request: gr.Request, event: gr.EventData) -> tuple[GenerationRequest, str] | None:
         """Return request and model of the picture or run that an event names; None where it no longer exists."""
-        owner, job_id = owner_of(_visitor(request)), getattr(event, "job", None)
+        owner, job_id = self._owner(request), getattr(event, "job", None)
         if job_id is None:
             saved = self._studio.picture(str(getattr(event, "id", "")), owner)
             return None if saved is None else (saved.record.request, saved.record.model)
@@ -532,15 +532,18 @@ class Handlers:
 
     def _strip(self, request: gr.Request) -> list[Data]:
         # Visitors without cookies can't be told apart, so none of them sees pictures of the others.
-        owner = owner_of(_visitor(request))
+        owner = self._owner(request)
         found = self._studio.history.page(owner, page_size=_STRIP_LENGTH).items if owner else ()
         return [item_data(item) for item in found]
 
     def _values(self, inputs: tuple[Any, ...]) -> Values:
         return dict(zip(self._components.fields, inputs, strict=True))
 
+    def _owner(self, request: gr.Request) -> str:
+        return owner_of(visitor_of(request))
+
     def _language(self, request: gr.Request) -> Language:
-        return language_of(_visitor(request), self._default_language)
+        return language_of(visitor_of(request), self._default_language)
 
     async def _guarded_run(self, run: AsyncIterator[Updates], request: gr.Request) -> AsyncIterator[Updates]:
         language = self._language(request)
@@ -589,12 +592,6 @@ def _sound_loras(given: object) -> tuple[list[Any], RequestError | None]:
 
 def _same_pixels(before: SavedPicture, after: SavedPicture) -> Text:
     return compare_pixels(read_pixels(before.path), read_pixels(after.path))[1]
-
-
-def _visitor(request: gr.Request) -> HTTPConnection:
-    if request.request is None:
-        raise RuntimeError("called without a visitor's request")
-    return request.request
 
 
 def _undoable(text: str, before: Values, values: Values, card: ModelCard | None = None) -> Data:

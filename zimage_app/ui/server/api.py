@@ -20,7 +20,6 @@ import gradio as gr
 from gradio.events import api
 from gradio.utils import get_upload_folder
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import HTTPConnection
 
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.request import parse_request
@@ -31,6 +30,7 @@ from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import Studio
 from zimage_app.ui.server.framework import FILES
+from zimage_app.ui.server.visitor import visitor_of
 from zimage_app.web.json_bodies import excess
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import new_owner, owner_of
@@ -102,7 +102,7 @@ class _Public:
         Returns:
             task_id, status, progress in percent, and with wait the picture's file, id, seed and settings.
         """
-        visitor = _visitor(request)
+        visitor = visitor_of(request)
         language = language_of(visitor, self._default_language)
         try:
             more = _settings(settings)
@@ -129,7 +129,7 @@ class _Public:
         Returns:
             The task as generate returns it, with its picture once it is done; or the numbers running and waiting.
         """
-        visitor = _visitor(request)
+        visitor = visitor_of(request)
         language = language_of(visitor, self._default_language)
         if not task_id:
             queue = self._studio.queue()
@@ -151,18 +151,12 @@ class _Public:
             items with id, prompt, model, seed and size; total; page; pages.
         """
         size = min(max(1, page_size), _MAX_LISTED)
-        found = self._studio.history.page(owner_of(_visitor(request)), Search(search), max(1, page), size)
+        found = self._studio.history.page(owner_of(visitor_of(request)), Search(search), max(1, page), size)
         items = [_item(item) for item in found.items]
         return {"items": items, "total": found.total, "page": found.page, "pages": found.pages}
 
 
 _LOST = Text("There is no such task.", "没有这个任务。")
-
-
-def _visitor(request: gr.Request) -> HTTPConnection:
-    if request.request is None:
-        raise RuntimeError("called without a visitor's request")
-    return request.request
 
 
 def _settings(text: str) -> Data:

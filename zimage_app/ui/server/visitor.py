@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+import gradio as gr
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +22,13 @@ from zimage_app.web.owner import new_owner, owner_cookie, owner_of
 
 _SCRIPTS = ("studio.js", "actions.js", "signals.js", "keyboard.js", "queue.js", "connection.js")
 """Scripts that all other scripts of the page depend on."""
+
+
+def visitor_of(request: gr.Request) -> HTTPConnection:
+    """Return the request behind the one that Gradio hands to a function."""
+    if request.request is None:
+        raise RuntimeError("called without a visitor's request")
+    return request.request
 
 
 class VisitorMiddleware:

@@ -34,10 +34,6 @@ _REPORT_BYTES = 2**28
 """Bytes hashed between two progress messages; takes a second at most."""
 
 
-def _never() -> bool:
-    return False
-
-
 def _discard(text: Text) -> None:
     del text
 
@@ -98,7 +94,7 @@ class LoraLibrary:
         return self.find(name).name
 
     def sha256(
-        self, entry: LoraEntry, cancelled: Callable[[], bool] = _never, tell: Callable[[Text], None] = _discard
+        self, entry: LoraEntry, cancelled: Callable[[], bool] = lambda: False, tell: Callable[[Text], None] = _discard
     ) -> str:
         """SHA-256 of the file's current content, 64 hex digits; cached until the file changes.
 
@@ -126,7 +122,7 @@ class LoraLibrary:
             cache.save()
         return digest
 
-    def settled(self, use: LoraUse, cancelled: Callable[[], bool] = _never) -> tuple[LoraUse, Text | None]:
+    def settled(self, use: LoraUse, cancelled: Callable[[], bool] = lambda: False) -> tuple[LoraUse, Text | None]:
         """The use with its full name and its file's hash, and a warning where the hash differs from the given one.
 
         Raises:
@@ -141,7 +137,7 @@ class LoraLibrary:
         )
 
     def hash_files(
-        self, uses: Iterable[LoraUse], tell: Callable[[Text], None], cancelled: Callable[[], bool] = _never
+        self, uses: Iterable[LoraUse], tell: Callable[[Text], None], cancelled: Callable[[], bool] = lambda: False
     ) -> None:
         """Hash the files of all LoRAs that are on, to fill the cache; raises as ``settled`` does."""
         for use in uses:

@@ -10,7 +10,6 @@ Everything but the Chinese text may be left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +53,6 @@ def read_names(path: Path) -> tuple[str, ...]:
     with reading():
         reader = YamlReader(path, longest=_MAX_FILE)
         return tuple(dict.fromkeys(reader.string(node).strip() for node in reader.items(reader.tree())))
-
-
-def write_names(path: Path, names: Iterable[str]) -> None:
-    """Write a list of texts; raises StorageError where that fails."""
-    write_yaml(path, list(names))
 
 
 def problem_of(text: str) -> Text | None:

@@ -15,7 +15,8 @@ from zimage_app.domain.errors import RequestError, StorageError
 from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, folded
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import visible
-from zimage_app.service.library.negatives.file import problem_of, read_category, read_names, write_category, write_names
+from zimage_app.service.library.negatives.file import problem_of, read_category, read_names, write_category
+from zimage_app.service.storage.yaml_files import write_yaml
 
 MINE = "my"
 """The category of the user's own entries, and the name of its file."""
@@ -132,7 +133,7 @@ class NegativeLibrary:
         with self._lock:
             path = self.folder / _FAVOURITES
             others = [each for each in read_names(path) if each != text]
-            write_names(path, [*others, text] if favourite else others)
+            write_yaml(path, [*others, text] if favourite else others)
             self._index = self._look()
 
     # Parts.

@@ -127,11 +127,6 @@ class Index:
         """A number that increases whenever the index is replaced by an empty one."""
         return self._database.generation
 
-    @property
-    def database(self) -> Database:
-        """The database, for diagnostics."""
-        return self._database
-
     def take(self, listing: Listing) -> list[PictureFile]:
         """Remove rows of files that no longer exist; return files that are new or changed."""
         new: list[PictureFile] = []

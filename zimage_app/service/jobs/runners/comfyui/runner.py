@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -31,8 +30,6 @@ from zimage_app.service.jobs.runners.remote import RemoteDependencies, RemoteRun
 from zimage_app.service.jobs.runners.runner import Assignment, Reports
 from zimage_app.service.pictures.decoding import UnreadablePicture, Wanted, decode
 from zimage_app.service.pictures.picture_files import opened_picture
-
-log = logging.getLogger(__name__)
 
 _CACHE_BUSTER = "run"
 """Name of an input that no sampler node declares, see ``_bust_cache``."""
