@@ -19,7 +19,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.stage import REFERENCE_STAGES, Stage
 from zimage_app.domain.settings.start_picture import StartPicture
-from zimage_app.domain.stage_edits import shaped
+from zimage_app.domain.sizes import shaped
 from zimage_app.service.generation.start_pictures import FOLDER, PictureInputs
 from zimage_app.ui.fields.stage_edits import with_proportions
 from zimage_app.ui.fields.values import stages_values

@@ -12,7 +12,6 @@ from zimage_app.cli.saving import save
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import GenerationError
 from zimage_app.domain.events import Cancelled, Failed, Finished, StageDone, StepDone, Warned
-from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.start_pictures import inputs_of
@@ -95,7 +94,7 @@ class LocalMaker:
         for event in keep_stages(self._generator.stream(item.plan, moment.stopped), item.plan, self._gallery):
             match event:
                 case StepDone(stage, step):
-                    moment.progress((done + stage.cost * step / stage.steps) / _cost(item.plan))
+                    moment.progress((done + stage.cost * step / stage.steps) / item.plan.cost)
                 case StageDone(stage):
                     done += stage.cost
                 case Warned(warnings):
@@ -157,7 +156,3 @@ class AppMaker:
         if not gone and task["state"] == JobState.DONE:  # its picture may have been deleted since
             gone = found_there(task, self._gallery) is None
         return None if gone else str(line["task"])
-
-
-def _cost(plan: GenerationPlan) -> float:
-    return sum(stage.cost for stage in plan.stages)

@@ -27,7 +27,7 @@ def watch(events: Iterator[Event], plan: GenerationPlan, language: Language) -> 
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("", total=sum(stage.cost for stage in plan.stages), where="")
+        task = progress.add_task("", total=plan.cost, where="")
         done = 0.0
         for event in events:
             match event:

@@ -62,6 +62,11 @@ class RequestError(StudioError):
         return RequestError(field, self.reason)
 
 
+def wrong_part(shown: str, reason: Text) -> RequestError:
+    """The error of a part of the prompt, which is shown before the reason."""
+    return RequestError("prompt", Text(f"{shown} {reason.en}", f"{shown} {reason.zh}"))
+
+
 class ForbiddenError(StudioError):
     """The caller is not allowed to take an action; names the action."""
 

@@ -131,6 +131,11 @@ class GenerationPlan:
     warnings: tuple[Text, ...]
     """Warnings for the user about settings that have no effect or an unusual one."""
 
+    @property
+    def cost(self) -> float:
+        """The stages' cost together."""
+        return sum(stage.cost for stage in self.stages)
+
 
 def draw_seed() -> int:
     """A random seed below 2^50."""

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zimage_app.domain.errors import LoraError, RequestError
+from zimage_app.domain.errors import LoraError, RequestError, wrong_part
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.lora_use import MAX_LORAS, STRONGEST, LoraUse
 from zimage_app.domain.settings.stage import MAX_STAGES
@@ -67,7 +67,7 @@ def split_tags(prompt: str) -> tuple[str, tuple[Tag, ...]]:
     begun = _BEGUN.search(text)
     if begun:
         rest = shortened(text[begun.start() :].partition("\n")[0], _SHOWN)
-        raise _wrong(rest, Text("the tag is not closed; end it with >", "标签没有结束；请以 > 结尾"))
+        raise wrong_part(rest, Text("the tag is not closed; end it with >", "标签没有结束；请以 > 结尾"))
     return (_closed(text) if tags else text), tags
 
 
@@ -162,13 +162,13 @@ def _tag(match: re.Match[str]) -> Tag:
     shown = shortened(match[0], _SHOWN)
     name, *arguments = (part.strip() for part in re.split("[:：]", match[1]))
     if not name:
-        raise _wrong(
+        raise wrong_part(
             shown, Text("the tag names no LoRA; write <lora:name:0.8>", "标签里没有名称；请写成 <lora:名称:0.8>")
         )
     positional = [part for part in arguments if "=" not in part]
     named = _arguments([part for part in arguments if "=" in part], shown)
     if len(positional) > _NUMBERS_ALLOWED:
-        raise _wrong(
+        raise wrong_part(
             shown,
             Text("has more than two numbers; write <lora:name:0.8>", "数字多于两个；请写成 <lora:名称:0.8>"),
         )
@@ -183,7 +183,7 @@ def _arguments(parts: list[str], shown: str) -> dict[str, str]:
     pairs = {key.strip().lower(): value.strip() for key, _, value in (part.partition("=") for part in parts)}
     unknown = next((key for key in pairs if key not in _NAMED), None)
     if unknown is not None:
-        raise _wrong(
+        raise wrong_part(
             shown,
             Text(
                 f"{shortened(unknown, _SHOWN)}= is not supported; te=, unet= and stages= are",
@@ -199,7 +199,7 @@ def _strength(text: str, shown: str) -> float:
     except ValueError:
         value = math.nan
     if not -STRONGEST <= value <= STRONGEST:
-        raise _wrong(
+        raise wrong_part(
             shown,
             Text(
                 f"the strength {shortened(text, _SHOWN)!r} must be a number from {-STRONGEST:g} to {STRONGEST:g}",
@@ -212,7 +212,7 @@ def _strength(text: str, shown: str) -> float:
 def _stages(text: str, shown: str) -> tuple[int, ...]:
     parts = [part.strip() for part in re.split(f"[{_SEPARATORS}+]", text)]
     if not all(part.isascii() and part.isdecimal() and 1 <= int(part[:9]) <= MAX_STAGES for part in parts):
-        raise _wrong(
+        raise wrong_part(
             shown,
             Text(
                 f"stages={shortened(text, _SHOWN)} must be stage numbers, as in stages=1,2",
@@ -243,7 +243,3 @@ def _unused(tag: Tag) -> Text:
         " as it is.",
         f"LoRA {tag.name}：使用强度 {tag.strength:g}；{tag.unused:g} 针对文本编码器，而 Z-Image 的 LoRA 不改动它。",
     )
-
-
-def _wrong(shown: str, reason: Text) -> RequestError:
-    return RequestError("prompt", Text(f"{shown} {reason.en}", f"{shown} {reason.zh}"))

@@ -24,7 +24,7 @@ def sized(stages: Sequence[Stage], width: int, height: int) -> tuple[Stage, ...]
     A stage's share is sqrt(its pixels / the last stage's pixels). All stages get the picture's proportions as nearly as
     the grid allows. 672 x 864 gives the reference workflow's sizes.
     """
-    last = final_stage(stages)
+    last = _size(final_stage(stages))
     return tuple(
         stage.model_copy(update=dict(zip(("width", "height"), _share(stage, last, width, height), strict=True)))
         for stage in stages
@@ -83,9 +83,9 @@ def with_sizes(stages: Sequence[Any], size: str) -> list[Any]:
 
 def _following(place: int, width: int, height: int) -> tuple[int, int]:
     """The size of the stage that is ``place`` places before the last, for a picture of ``width`` x ``height``."""
-    last, known = REFERENCE_STAGES[-1], min(place, len(REFERENCE_STAGES) - 1)
+    known = min(place, len(REFERENCE_STAGES) - 1)
     stage = REFERENCE_STAGES[-1 - known]
-    return _share(stage, last, width, height, 2.0 ** (known - place))
+    return _share(stage, _size(REFERENCE_STAGES[-1]), width, height, 2.0 ** (known - place))
 
 
 def same_shape(one: Stage, other: Stage) -> bool:
@@ -100,10 +100,19 @@ def final_stage(stages: Sequence[Stage]) -> Stage:
     return next((stage for stage in reversed(stages) if stage.enabled), stages[-1])
 
 
-def _share(stage: Stage, last: Stage, width: int, height: int, times: float = 1.0) -> tuple[int, int]:
-    if (stage.width, stage.height) == (last.width, last.height):
+def shaped(stage: Stage, width: int, height: int) -> tuple[int, int]:
+    """(width, height) of a stage in the proportions of ``width`` x ``height``, with about its number of pixels."""
+    return _share(stage, (width, height), width, height)
+
+
+def _size(stage: Stage) -> tuple[int, int]:
+    return stage.width, stage.height
+
+
+def _share(stage: Stage, last: tuple[int, int], width: int, height: int, times: float = 1.0) -> tuple[int, int]:
+    if _size(stage) == last:
         return width, height
-    share = times * math.sqrt(stage.width * stage.height / (last.width * last.height))
+    share = times * math.sqrt(stage.width * stage.height / math.prod(last))
     return (
         min(max(_on_grid(width * share), LEAST_SIDE), MAX_SIDE),
         min(max(_on_grid(height * share), LEAST_SIDE), MAX_SIDE),

@@ -5,22 +5,19 @@ The result of an edit is a tuple that gives, for each new stage, the old positio
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.settings.lora_use import LoraUse
-from zimage_app.domain.settings.stage import MAX_STAGES, Stage
+from zimage_app.domain.settings.stage import MAX_SIDE, MAX_STAGES, Stage
+from zimage_app.domain.sizes import GRID
 from zimage_app.domain.text import Text
 
 Edit = Literal["add", "duplicate", "left", "right", "remove"]
 EDITS: tuple[str, ...] = get_args(Edit)
 Places = tuple[int, ...]
 
-_LEAST_PIXELS = 64
-_MAX_PIXELS = 2048
-_STEP = 16
 _ENLARGEMENTS = (2.0, 1.5)
 _REDRAWN = 0.6
 """Denoise of a stage that is added after one with denoise 1."""
@@ -58,18 +55,10 @@ def following(last: Stage) -> Stage:
 
     Its seed follows the base seed, because the same noise twice makes the picture grainy.
     """
-    factor = next((each for each in _ENLARGEMENTS if max(last.width, last.height) * each <= _MAX_PIXELS), 1.0)
-    size = {name: int(getattr(last, name) * factor) // _STEP * _STEP for name in ("width", "height")}
+    factor = next((each for each in _ENLARGEMENTS if max(last.width, last.height) * each <= MAX_SIDE), 1.0)
+    size = {name: int(getattr(last, name) * factor) // GRID * GRID for name in ("width", "height")}
     denoise = last.denoise if last.denoise < 1.0 else _REDRAWN
     return last.model_copy(update={**size, "denoise": denoise, "seed": "follow", "enabled": True})
-
-
-def shaped(stage: Stage, width: int, height: int) -> tuple[int, int]:
-    """(width, height) of a stage in the proportions of ``width`` x ``height``, with about its number of pixels."""
-    factor = math.sqrt(stage.width * stage.height / (width * height))
-    sides = (round(side * factor / _STEP) * _STEP for side in (width, height))
-    across, along = (min(max(side, _LEAST_PIXELS), _MAX_PIXELS) for side in sides)
-    return across, along
 
 
 def renumbered(uses: Iterable[LoraUse], places: Sequence[int]) -> tuple[tuple[LoraUse, ...], tuple[Text, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,11 @@ def visible(text: str, *, escapes: bool = False) -> str:
     Line feed and tab stay. With ``escapes``, all characters below U+0020 stay, for text with ANSI colours.
     """
     return (_UNPRINTABLE if escapes else _HIDDEN).sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def folded(text: str) -> str:
+    """Normalise case, full and half width, and runs of white space, for comparison."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def shortened(text: str, length: int) -> str:

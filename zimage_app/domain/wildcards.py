@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
-from zimage_app.domain.errors import RequestError
+from zimage_app.domain.errors import RequestError, wrong_part
 from zimage_app.domain.seeded_random import Stream
 from zimage_app.domain.text import Text, shortened
 
@@ -211,7 +211,7 @@ class _Reader:
         start = self._at
         shown = shortened(self._text[start : start + _SHOWN + 1].partition("\n")[0], _SHOWN)
         if depth > DEEPEST:
-            raise _wrong(
+            raise wrong_part(
                 shown,
                 Text(f"is nested more than {DEEPEST} deep", f"嵌套超过 {DEEPEST} 层"),
             )
@@ -237,7 +237,7 @@ class _Reader:
         if len(options) == 1:
             return (self._text[start], bars[0], *options[0], ended)
         if not ended:
-            raise _wrong(
+            raise wrong_part(
                 shown,
                 Text(
                     r"the choice is not closed; end it with }, or write \{ for a plain brace",
@@ -245,7 +245,7 @@ class _Reader:
                 ),
             )
         if several:
-            raise _wrong(
+            raise wrong_part(
                 shown,
                 Text(
                     "taking several with $$ is not known here; write one choice for each",
@@ -253,7 +253,7 @@ class _Reader:
                 ),
             )
         if not any(weights):
-            raise _wrong(shown, Text("has no option with a weight above 0", "所有选项的权重都是 0"))
+            raise wrong_part(shown, Text("has no option with a weight above 0", "所有选项的权重都是 0"))
         self._drawn(start, self._at, depth - 1)
         return (Choice(tuple(options), tuple(weights)),)
 
@@ -367,10 +367,6 @@ def _joined(parts: Iterable[str | Wildcard | Choice]) -> Parts:
         pieces = list(run)
         joined += filter(None, ["".join(map(str, pieces))]) if plain else pieces
     return tuple(joined)
-
-
-def _wrong(shown: str, reason: Text) -> RequestError:
-    return RequestError("prompt", Text(f"{shown} {reason.en}", f"{shown} {reason.zh}"))
 
 
 def _wrong_in(where: Text, error: RequestError) -> RequestError:

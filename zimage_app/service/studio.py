@@ -217,8 +217,7 @@ class Studio:
         plan = self.checked_plan(request, model, owner, trusted=trusted)
         check_disk(self._disk.used() if limits.outputs is not None else 0, limits)
         job_id, mark = secrets.token_hex(8), owner_mark(owner)
-        cost = sum(stage.cost for stage in plan.stages)
-        job = Job(job_id, mark, model, plan.request.model_dump_json(), cost, group, device)
+        job = Job(job_id, mark, model, plan.request.model_dump_json(), plan.cost, group, device)
         view = JobView(
             job_id,
             mark,

@@ -57,7 +57,7 @@ def dispatching(outputs: Path, loads: list[Load]) -> Iterator[Dispatcher]:
 
 def submit(dispatcher: Dispatcher, name: str, request: GenerationRequest, owner: str = "") -> str:
     plan = plan_of(request)
-    job = Job(name, owner, MODEL, plan.request.model_dump_json(), sum(stage.cost for stage in plan.stages))
+    job = Job(name, owner, MODEL, plan.request.model_dump_json(), plan.cost)
     view = JobView(name, owner, MODEL, stages=stage_views(plan.request))
     dispatcher.submit(job, LiveJob(view, plan))
     return name

@@ -110,6 +110,18 @@ def _from_words(folder: Path) -> tokenizers.Tokenizer:
     return made
 
 
+def check_length(tokens: int, most: int) -> None:
+    """Raise RequestError where a prompt has more tokens than a model takes."""
+    if tokens > most:
+        raise RequestError(
+            "prompt",
+            Text(
+                f"has {tokens} tokens, but this model takes at most {most}; make it shorter",
+                f"有 {tokens} 个词元，而此模型最多接受 {most} 个；请缩短提示词",
+            ),
+        )
+
+
 class Qwen3TextEncoder:
     """Computes the features of a prompt: hidden state -2 of Qwen3, (tokens, channels) in float32, on the CPU.
 
@@ -158,14 +170,7 @@ class Qwen3TextEncoder:
 
     def _encode(self, prompt: str) -> Tensor:
         ids = self._tokenizer.ids(prompt)
-        if len(ids) > self._max_tokens:
-            raise RequestError(
-                "prompt",
-                Text(
-                    f"has {len(ids)} tokens, but this model takes at most {self._max_tokens}; make it shorter",
-                    f"有 {len(ids)} 个词元，而此模型最多接受 {self._max_tokens} 个；请缩短提示词",
-                ),
-            )
+        check_length(len(ids), self._max_tokens)
         table = self.module.embed_tokens
         # The embedding table may be in the computer's memory; the rows looked up are small.
         words: Tensor = table(torch.tensor(ids, device=table.weight.device)).to(self._device)

@@ -27,6 +27,7 @@ from zimage_app.models.networks.block import BlockShape, BlockWeights, block
 from zimage_app.models.networks.kernels import DEFAULT, KernelChoice, Kernels, Step
 from zimage_app.models.networks.linears import Weight, weight_of
 from zimage_app.models.networks.streaming import Blocks
+from zimage_app.models.networks.text_encoder import check_length
 from zimage_app.models.weights.packed_weights import PackedLinear, StackedLinear, packed_linears
 
 TOKEN_MULTIPLE = 32
@@ -190,7 +191,7 @@ class FastTransformer:
             RequestError: the caption has more than ``max_tokens`` tokens.
         """
         tokens = features.shape[0]
-        self._check_caption(tokens)
+        check_length(tokens, self.max_tokens)
         hidden: Tensor = self.module.cap_embedder(features.to(self.device, self.dtype))
         pads = -tokens % TOKEN_MULTIPLE
         hidden = torch.cat([hidden, self.module.cap_pad_token.expand(pads, -1)])[None]
@@ -237,16 +238,6 @@ class FastTransformer:
             return block, self.shape._replace(kernels=kernels)
         # A whole block's compiler fuses the small parts itself.
         return kernels.block, self.shape._replace(kernels=DEFAULT._replace(attend=kernels.attend))
-
-    def _check_caption(self, tokens: int) -> None:
-        if tokens > self.max_tokens:
-            raise RequestError(
-                "prompt",
-                Text(
-                    f"has {tokens} tokens, but this model takes at most {self.max_tokens}; make it shorter",
-                    f"有 {tokens} 个词元，而此模型最多接受 {self.max_tokens} 个；请缩短提示词",
-                ),
-            )
 
     def _checked_prompt(self, prompt: PreparedPrompt) -> Prompt:
         if not isinstance(prompt, Prompt):

@@ -110,7 +110,7 @@ class Generator:
         with self._busy:
             try:
                 plan = request if isinstance(request, GenerationPlan) else self.plan(request)
-                plan, warnings = self._settled(plan, cancelled)
+                plan, warnings = self._loras.settled_plan(plan, cancelled)
                 prepare, more = self._loras_by_stage(plan.request)
                 plan, start = self._started(plan, cancelled)
             except StudioError as error:
@@ -132,12 +132,6 @@ class Generator:
             if isinstance(event, Finished):
                 return Generated(Image.fromarray(event.picture), event.record)
         raise AssertionError("a run that is not cancelled ends in Finished or Failed")
-
-    def _settled(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> tuple[GenerationPlan, list[Text]]:
-        """Add full names and file hashes of the LoRAs to the plan; return it with warnings about differing files."""
-        settled = [self._loras.settled(use, cancelled) if use.strength else (use, None) for use in plan.request.loras]
-        request = plan.request.model_copy(update={"loras": tuple(use for use, _ in settled)})
-        return replace(plan, request=request), [warning for _, warning in settled if warning]
 
     def _started(self, plan: GenerationPlan, cancelled: Callable[[], bool]) -> tuple[GenerationPlan, StartImages]:
         """Load the start picture for the first stage, or for all stages if part of it is kept.

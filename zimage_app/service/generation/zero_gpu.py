@@ -33,8 +33,7 @@ _MAX_SECONDS = 120.0
 
 def lease_seconds(plan: GenerationPlan) -> int:
     """Return the seconds for which the GPU is requested; they are charged to the visitor's daily quota."""
-    cost = sum(stage.cost for stage in plan.stages)
-    return math.ceil(min(_MAX_SECONDS, _BEGIN + cost * _SECONDS_PER_COST))
+    return math.ceil(min(_MAX_SECONDS, _BEGIN + plan.cost * _SECONDS_PER_COST))
 
 
 class BorrowedGenerator(Generator):

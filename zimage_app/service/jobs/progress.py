@@ -280,7 +280,7 @@ class Progress:
     def _remaining(self, live: LiveJob) -> float | None:
         """Estimate the seconds until a job is done; None if unknown."""
         progress = live.view.progress
-        free = live.free_cost / sum(stage.cost for stage in live.plan.stages) if live.plan else 0.0
+        free = live.free_cost / live.plan.cost if live.plan else 0.0
         if live.loaded is None or progress - free <= 0.02:
             return None
         return (self._clock() - live.loaded) * (1.0 - progress) / (progress - free)

@@ -9,8 +9,8 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.settings.stage import parse_stage
 from zimage_app.domain.settings.start_picture import StartPicture
-from zimage_app.domain.sizes import size_from, sized
-from zimage_app.domain.stage_edits import EDITS, Edit, Places, following, places_after, renumbered, shaped
+from zimage_app.domain.sizes import shaped, size_from, sized
+from zimage_app.domain.stage_edits import EDITS, Edit, Places, following, places_after, renumbered
 from zimage_app.domain.text import Text
 from zimage_app.ui.fields.values import Values, lora_values, page_stages, stage_data, stage_values, start_value
 

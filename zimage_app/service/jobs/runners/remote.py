@@ -6,7 +6,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -42,12 +42,7 @@ class RemoteDependencies:
 
         The warnings name LoRAs whose files are not those that the request names by their hashes.
         """
-        plan = assignment.planned(self.plan)
-        pairs = [
-            self.loras.settled(use, assignment.token) if use.strength else (use, None) for use in plan.request.loras
-        ]
-        request = plan.request.model_copy(update={"loras": tuple(use for use, _ in pairs)})
-        return replace(plan, request=request), tuple(warning for _, warning in pairs if warning)
+        return self.loras.settled_plan(assignment.planned(self.plan), assignment.token)
 
 
 class Unreachable(Exception):

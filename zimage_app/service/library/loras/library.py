@@ -11,9 +11,11 @@ import hashlib
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from zimage_app.domain.errors import LoadingCancelled, LoraError, system_reason
+from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
@@ -135,6 +137,18 @@ class LoraLibrary:
             use.model_copy(update={"name": entry.name, "sha256": digest}),
             _another_file(entry.name, str(use.sha256), digest) if another else None,
         )
+
+    def settled_plan(
+        self, plan: GenerationPlan, cancelled: Callable[[], bool]
+    ) -> tuple[GenerationPlan, tuple[Text, ...]]:
+        """The plan with its LoRAs as ``settled`` gives them, and warnings where a file is not the plan's by its hash.
+
+        Raises:
+            LoraError: as ``settled``.
+        """
+        pairs = [self.settled(use, cancelled) if use.strength else (use, None) for use in plan.request.loras]
+        request = plan.request.model_copy(update={"loras": tuple(use for use, _ in pairs)})
+        return replace(plan, request=request), tuple(warning for _, warning in pairs if warning)
 
     def hash_files(
         self, uses: Iterable[LoraUse], tell: Callable[[Text], None], cancelled: Callable[[], bool] = lambda: False
