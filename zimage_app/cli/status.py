@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict
 from typing import Any
 
 from zimage_app.cli.folders import add_place_flags, config_of
@@ -35,7 +36,7 @@ def show_status(options: argparse.Namespace) -> int:
     sections = details(config, monitor, None)
     if options.json:
         facts = {row.name.en: row.value.en for section in sections for row in section.rows}
-        sys.stdout.write(json.dumps({"machine": monitor.machine().as_data(), "details": facts}, indent=1) + "\n")
+        sys.stdout.write(json.dumps({"machine": asdict(monitor.machine()), "details": facts}, indent=1) + "\n")
     else:
         sys.stdout.write(as_text(sections, language()))
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -33,37 +32,30 @@ def another(request: GenerationRequest, asked: Another) -> GenerationRequest:
     Raises:
         RequestError: no stage would be left to run anew.
     """
-    return _CHANGES[asked.how](request, asked)
+    match asked.how:
+        case "same":
+            return request
+        case "seed":
+            # Stages with seeds of their own follow the new one, or they would draw the same again.
+            stages = tuple(stage.model_copy(update={"seed": "follow"}) for stage in request.stages or ())
+            drawn = {"seed": "random", "variation_strength": 0.0, "variation_seed": "random", "stages": stages}
+            return request.model_copy(update=drawn)
+        case "little" | "much":
+            strength = LITTLE if asked.how == "little" else MUCH
+            return request.model_copy(update={"variation_strength": strength, "variation_seed": "random"})
+        case "keep":
+            return _with_stages_kept(request, asked.kept)
 
 
-def _same(request: GenerationRequest, asked: Another) -> GenerationRequest:
-    del asked
-    return request
-
-
-def _of_another_seed(request: GenerationRequest, asked: Another) -> GenerationRequest:
-    """Stages with seeds of their own follow the new one, or they would draw the same again."""
-    del asked
-    stages = tuple(stage.model_copy(update={"seed": "follow"}) for stage in request.stages or ())
-    return request.model_copy(
-        update={"seed": "random", "variation_strength": 0.0, "variation_seed": "random", "stages": stages}
-    )
-
-
-def _varied(request: GenerationRequest, asked: Another) -> GenerationRequest:
-    strength = LITTLE if asked.how == "little" else MUCH
-    return request.model_copy(update={"variation_strength": strength, "variation_seed": "random"})
-
-
-def _with_stages_kept(request: GenerationRequest, asked: Another) -> GenerationRequest:
-    redone = {number for number, _ in request.running[asked.kept :]}
+def _with_stages_kept(request: GenerationRequest, kept: int) -> GenerationRequest:
+    redone = {number for number, _ in request.running[kept:]}
     if not redone:
         count = len(request.running)
         raise RequestError(
             "kept",
             Text(
-                f"{asked.kept}: of {count} stages, at most {count - 1} can be kept",
-                f"{asked.kept}：共 {count} 个阶段，最多保留 {count - 1} 个",
+                f"{kept}: of {count} stages, at most {count - 1} can be kept",
+                f"{kept}：共 {count} 个阶段，最多保留 {count - 1} 个",
             ),
         )
     stages = tuple(
@@ -71,12 +63,3 @@ def _with_stages_kept(request: GenerationRequest, asked: Another) -> GenerationR
         for number, stage in enumerate(request.stages or ())
     )
     return request.model_copy(update={"stages": stages})
-
-
-_CHANGES: dict[str, Callable[[GenerationRequest, Another], GenerationRequest]] = {
-    "same": _same,
-    "seed": _of_another_seed,
-    "little": _varied,
-    "much": _varied,
-    "keep": _with_stages_kept,
-}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import psutil
 import pytest
 
-from zimage_app.service.diagnostics.cgroups import ControlGroups, MemoryLimit
+from zimage_app.service.diagnostics.cgroups import ControlGroups
 from zimage_app.service.diagnostics.gpus import Amount, GpuStatus, NvidiaGpus
 from zimage_app.service.diagnostics.monitor import Monitor, free_disk
 
@@ -97,7 +97,7 @@ def groups(tmp_path: Path) -> ControlGroups:
 def test_a_container_of_version_2_tells_its_limits(groups: ControlGroups) -> None:
     write(groups.mount, memory__max=1000, memory__current=700, cpu__max="150000 100000")
     write(groups.mount, memory__stat="anon 5\ninactive_file 200", cpu__stat="usage_usec 2500000\nuser_usec 1")
-    assert groups.memory() == MemoryLimit(500, 1000)
+    assert groups.memory() == Amount(500, 1000)
     assert groups.processors() == 1.5
     assert groups.processor_seconds() == 2.5
 
@@ -107,7 +107,7 @@ def test_the_tightest_of_the_groups_around_a_process_counts(groups: ControlGroup
     write(groups.mount, memory__max="max", memory__current=900, cpu__max="max 100000")
     write(groups.mount / "service", memory__max=300, memory__current=200, cpu__max="50000 100000")
     write(groups.mount / "service" / "worker", memory__max=400, memory__current=100, cpu__max="max 100000")
-    assert groups.memory() == MemoryLimit(200, 300)
+    assert groups.memory() == Amount(200, 300)
     assert groups.processors() == 0.5
 
 
@@ -119,7 +119,7 @@ def test_version_1_has_a_folder_for_each_controller(groups: ControlGroups, path:
     write(groups.mount / "memory" / inside, memory__stat="total_inactive_file 100")
     write(groups.mount / "cpu" / inside, cpu__cfs_quota_us=200000, cpu__cfs_period_us=100000)
     write(groups.mount / "cpuacct" / inside, cpuacct__usage=3_000_000_000)
-    assert groups.memory() == MemoryLimit(400, 800)
+    assert groups.memory() == Amount(400, 800)
     assert groups.processors() == 2
     assert groups.processor_seconds() == 3
 
@@ -127,7 +127,7 @@ def test_version_1_has_a_folder_for_each_controller(groups: ControlGroups, path:
 def test_a_group_that_this_process_cannot_see_is_the_one_at_the_top(groups: ControlGroups) -> None:
     groups.of_process.write_text("0::/kubepods/pod1/container\n")
     write(groups.mount, memory__max=1000, memory__current=10)
-    assert groups.memory() == MemoryLimit(10, 1000)
+    assert groups.memory() == Amount(10, 1000)
 
 
 def test_numbers_that_mean_no_limit_are_none(groups: ControlGroups) -> None:
@@ -221,5 +221,5 @@ def test_what_the_system_refuses_to_tell_is_absent(
     monkeypatch: pytest.MonkeyPatch, groups: ControlGroups, tmp_path: Path, name: str, lacks: str, error: Exception
 ) -> None:
     monkeypatch.setattr(psutil, name, Mock(side_effect=error))
-    data = Monitor(tmp_path, groups, NvidiaGpus(NO_DRIVER)).machine().as_data()
+    data = asdict(Monitor(tmp_path, groups, NvidiaGpus(NO_DRIVER)).machine())
     assert [key for key, value in data.items() if value is None] == [lacks]

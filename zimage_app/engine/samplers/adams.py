@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-from zimage_app.engine.samplers.common import Sampler, SamplerInput, SamplerRun, SamplerStep, pairs, slope
+from zimage_app.engine.samplers.common import Sampler, SamplerInput, SamplerRun, pairs, slope
 
 _Weights = Callable[[Sequence[float], int, int], Sequence[float]]
 """(sigmas, step, order) -> weights of the newest ``order`` slopes, newest first, multiplied by the step's length."""
@@ -95,8 +95,7 @@ def linear_multistep(weights: _Weights, order: int) -> Sampler:
         levels = [float(sigma) for sigma in task.sigmas]
         slopes: list[Tensor] = []
         for i, sigma, sigma_next in pairs(task.sigmas):
-            denoised = task.denoise(x, float(sigma))
-            yield SamplerStep(i, x, float(sigma), denoised)
+            denoised = yield from task.begin_step(i, x, sigma)
             if sigma_next == 0:
                 return denoised
             slopes = [slope(x, sigma, denoised), *slopes[: order - 1]]
@@ -111,8 +110,7 @@ def gradient_estimation(task: SamplerInput, x: Tensor) -> SamplerRun:
     """Euler with the slope extrapolated from the previous one (Permenter and Yuan 2023, arXiv 2306.04848, gamma 2)."""
     old: Tensor | None = None
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         if sigma_next == 0:
             return denoised
         d = slope(x, sigma, denoised)
@@ -126,8 +124,7 @@ def heunpp2(task: SamplerInput, x: Tensor) -> SamplerRun:
     """Heun with a third slope taken one step ahead; slopes are weighted by sigma."""
     sigmas = task.sigmas
     for i, sigma, sigma_next in pairs(sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         d = slope(x, sigma, denoised)
         dt = sigma_next - sigma
         if sigma_next == 0:

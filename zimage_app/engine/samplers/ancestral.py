@@ -9,7 +9,6 @@ from zimage_app.engine.samplers.common import (
     FlowAncestralStep,
     SamplerInput,
     SamplerRun,
-    SamplerStep,
     ancestral_step,
     flow_ancestral_step,
     log,
@@ -33,8 +32,7 @@ def dpm_2_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
     settings = task.settings
     noise = task.step_noise(x)
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         if sigma_next == 0:
             return denoised
         step = flow_ancestral_step(sigma, sigma_next, settings.eta)
@@ -51,8 +49,7 @@ def dpmpp_2s_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
     settings = task.settings
     noise = task.step_noise(x)
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         if sigma_next == 0:
             return denoised
         step = flow_ancestral_step(sigma, sigma_next, settings.eta)
@@ -78,8 +75,7 @@ def ddpm(task: SamplerInput, x: Tensor) -> SamplerRun:
     """The ancestral step of Ho et al. 2020 (arXiv 2006.11239, equation 11), with sigma as ``sqrt(1/a - 1)``."""
     noise = task.step_noise(x)
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         product, product_next = 1 / (sigma**2 + 1), 1 / (sigma_next**2 + 1)
         alpha = product / product_next
         error = slope(x, sigma, denoised)
@@ -98,8 +94,7 @@ def res_multistep_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
     old: Tensor | None = None
     down_old = task.sigmas[0]
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         if sigma_next == 0:
             return denoised
         down, up = ancestral_step(sigma, sigma_next, settings.eta)

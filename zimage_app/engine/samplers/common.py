@@ -31,7 +31,6 @@ class SamplerStep:
     """From 0."""
     x: Tensor
     """The latent before the step, as ComfyUI's callback gets it (for uni_pc see ``uni_pc.uni_pc``)."""
-    sigma: float
     denoised: Tensor
 
 
@@ -48,6 +47,12 @@ class SamplerInput:
     seed: int
     shift: float
     noise: NoiseSources = SEEDED
+
+    def begin_step(self, index: int, x: Tensor, sigma: Tensor) -> SamplerRun:
+        """Evaluate the model at a step's start and report the step; returns the denoised latent."""
+        denoised = self.denoise(x, float(sigma))
+        yield SamplerStep(index, x, denoised)
+        return denoised
 
     def step_noise(self, x: Tensor) -> StepNoise:
         """Return the source of independent per-step noise."""

@@ -7,7 +7,6 @@ from torch import Tensor
 from zimage_app.engine.samplers.common import (
     SamplerInput,
     SamplerRun,
-    SamplerStep,
     flow_ancestral_step,
     log_midpoint,
     pairs,
@@ -18,8 +17,7 @@ from zimage_app.engine.samplers.common import (
 def euler(task: SamplerInput, x: Tensor) -> SamplerRun:
     """Euler: Karras et al. 2022 (arXiv 2206.00364), algorithm 1 without the second-order correction."""
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         x = x + slope(x, sigma, denoised) * (sigma_next - sigma)
     return x
 
@@ -29,8 +27,7 @@ def euler_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
     settings = task.settings
     noise = task.step_noise(x)
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         if sigma_next == 0:
             return denoised
         step = flow_ancestral_step(sigma, sigma_next, settings.eta)
@@ -44,8 +41,7 @@ def euler_ancestral(task: SamplerInput, x: Tensor) -> SamplerRun:
 def heun(task: SamplerInput, x: Tensor) -> SamplerRun:
     """Heun: Karras et al. 2022, algorithm 1, the trapezoid rule with Euler for the step to sigma 0."""
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         d = slope(x, sigma, denoised)
         dt = sigma_next - sigma
         if sigma_next == 0:
@@ -59,8 +55,7 @@ def heun(task: SamplerInput, x: Tensor) -> SamplerRun:
 def dpm_2(task: SamplerInput, x: Tensor) -> SamplerRun:
     """The midpoint rule with the midpoint in log sigma (Lu et al. 2022, DPM-Solver-2, arXiv 2206.00927)."""
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         d = slope(x, sigma, denoised)
         if sigma_next == 0:
             return x + d * (sigma_next - sigma)
@@ -75,7 +70,6 @@ def lcm(task: SamplerInput, x: Tensor) -> SamplerRun:
     """Denoise, then noise again to the next sigma (Luo et al. 2023, arXiv 2310.04378, algorithm 3)."""
     noise = task.step_noise(x)
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         x = denoised if sigma_next == 0 else sigma_next * noise() + (1 - sigma_next) * denoised
     return x

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from zimage_app.engine.samplers.common import SamplerInput, SamplerRun, SamplerStep, pairs, slope
+from zimage_app.engine.samplers.common import SamplerInput, SamplerRun, pairs, slope
 
 
 def dpmpp_2m(task: SamplerInput, x: Tensor) -> SamplerRun:
@@ -15,8 +15,7 @@ def dpmpp_2m(task: SamplerInput, x: Tensor) -> SamplerRun:
     times = -task.sigmas.log()
     old: Tensor | None = None
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         h = times[i + 1] - times[i]
         blend = denoised
         if old is not None and sigma_next > 0:
@@ -32,8 +31,7 @@ def res_multistep(task: SamplerInput, x: Tensor) -> SamplerRun:
     times = -task.sigmas.log()
     old: Tensor | None = None
     for i, sigma, sigma_next in pairs(task.sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         if old is None or sigma_next == 0:
             x = x + slope(x, sigma, denoised) * (sigma_next - sigma)
         else:

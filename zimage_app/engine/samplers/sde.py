@@ -17,7 +17,6 @@ from zimage_app.engine.samplers.common import (
     Sampler,
     SamplerInput,
     SamplerRun,
-    SamplerStep,
     ancestral_step,
     half_log_snr,
     pairs,
@@ -47,8 +46,7 @@ def dpmpp_sde(*, on_device: bool) -> Sampler:
             return x
 
         for i, sigma, sigma_next in pairs(task.finite_sigmas()):
-            denoised = task.denoise(x, float(sigma))
-            yield SamplerStep(i, x, float(sigma), denoised)
+            denoised = yield from task.begin_step(i, x, sigma)
             if sigma_next == 0:
                 return denoised
             start, end = half_log_snr(sigma), half_log_snr(sigma_next)
@@ -117,8 +115,7 @@ def _multistep_sde(task: SamplerInput, x: Tensor, on_device: bool, correction: _
     noise = task.brownian_noise(x, on_device=on_device)
     past: _Past = []
     for i, sigma, sigma_next in pairs(task.finite_sigmas()):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         if sigma_next == 0:
             return denoised
         step = _interval(sigma, sigma_next, settings.eta)
@@ -161,8 +158,7 @@ def er_sde(task: SamplerInput, x: Tensor) -> SamplerRun:
     old: Tensor | None = None
     change_old: Tensor | None = None
     for i, sigma, sigma_next in pairs(sigmas):
-        denoised = task.denoise(x, float(sigma))
-        yield SamplerStep(i, x, float(sigma), denoised)
+        denoised = yield from task.begin_step(i, x, sigma)
         if sigma_next == 0:
             return denoised
         level, level_next = levels[i], levels[i + 1]

@@ -21,7 +21,6 @@ from zimage_app.engine.samplers.common import (
     Sampler,
     SamplerInput,
     SamplerRun,
-    SamplerStep,
     half_log_snr,
     pairs,
     sigma_at,
@@ -74,8 +73,7 @@ def seeds(inner: tuple[float, ...], *, second: Literal["phi_1", "phi_2"], eta: f
         amount = settings.eta if eta is None else eta
         draw = task.step_noise(x)
         for i, sigma, sigma_next in pairs(task.finite_sigmas()):
-            denoised = task.denoise(x, float(sigma))
-            yield SamplerStep(i, x, float(sigma), denoised)
+            denoised = yield from task.begin_step(i, x, sigma)
             if sigma_next == 0:
                 return denoised
             step = _Step(x, sigma, half_log_snr(sigma), half_log_snr(sigma_next), amount)

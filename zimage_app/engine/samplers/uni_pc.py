@@ -115,7 +115,7 @@ def uni_pc(step_scale: _StepScale) -> Sampler:
         for i in range(1, steps + 1):
             sigma = levels[i]
             if i < steps:
-                yield SamplerStep(i - 1, y, float(levels[i - 1]), known[-1].denoised)
+                yield SamplerStep(i - 1, y, known[-1].denoised)
             step = _step(y, known, sigma, min(i, highest, steps + 1 - i), step_scale)
             y = step.predicted()
             if i == steps:
@@ -123,7 +123,7 @@ def uni_pc(step_scale: _StepScale) -> Sampler:
             denoised = task.denoise(y / _signal_share(sigma), float(sigma))
             y = step.corrected(denoised - known[-1].denoised)
             known = [*known[1 - _MAX_ORDER :], _Known(sigma, denoised)]
-        yield SamplerStep(steps - 1, y, float(levels[-2]), known[-1].denoised)
+        yield SamplerStep(steps - 1, y, known[-1].denoised)
         final = y / _signal_share(levels[-1])
         # A flow model's result is divided by 1 - (last sigma), which is below 1 here.
         return final / (1 - levels[-1]) if finishes else final

@@ -9,17 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from zimage_app.service.diagnostics.gpus import Amount
+
 _UNLIMITED = 1 << 60
 """Bytes from which a limit counts as none; version 1 writes a number near 2^63 for no limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryLimit:
-    """A container's memory limit and use, in bytes."""
-
-    used: int
-    """Used bytes without the file cache, which the system reclaims when necessary."""
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +22,8 @@ class ControlGroups:
     mount: Path = Path("/sys/fs/cgroup")
     of_process: Path = Path("/proc/self/cgroup")
 
-    def memory(self) -> MemoryLimit | None:
-        """The tightest memory limit; None where there is none."""
+    def memory(self) -> Amount | None:
+        """The tightest memory limit, and what is used without the file cache, which the system can reclaim."""
         limits = [limit for folder in self._folders("memory") if (limit := _memory(folder))]
         return min(limits, key=lambda limit: limit.total, default=None)
 
@@ -70,14 +63,14 @@ class ControlGroups:
         return ""
 
 
-def _memory(folder: Path) -> MemoryLimit | None:
+def _memory(folder: Path) -> Amount | None:
     for limit, usage, cache in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         total, used = _number(folder / limit), _number(folder / usage)
         if total is not None and used is not None and 0 < total < _UNLIMITED:
-            return MemoryLimit(max(0, used - (_keyed(folder / "memory.stat", cache) or 0)), total)
+            return Amount(max(0, used - (_keyed(folder / "memory.stat", cache) or 0)), total)
     return None
 
 

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ _UNAVAILABLE = (OSError, psutil.Error, LookupError, ValueError, RuntimeError)
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
-    """Capacity and load of the machine."""
+    """Capacity and load of the machine. ``status --json`` prints the fields under their names."""
 
     processors: float
     """Number of processors that this process may use; a container may have 1.5."""
@@ -39,10 +39,6 @@ class MachineStatus:
     gpus: tuple[GpuStatus, ...] = ()
     frequency: float | None = None
     """Current clock rate of the processors in MHz."""
-
-    def as_data(self) -> dict[str, Any]:
-        """Plain data for JSON: bytes, fractions 0…1 and degrees Celsius; unknown values are null."""
-        return asdict(self)
 
 
 class Monitor:
@@ -95,7 +91,7 @@ class Monitor:
             return None
         limit = self._groups.memory()
         if limit is not None and limit.total < whole.total:
-            return Amount(limit.used, limit.total)
+            return limit
         return Amount(whole.total - whole.available, whole.total)
 
 

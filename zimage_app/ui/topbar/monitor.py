@@ -7,7 +7,7 @@ the machine's load would reveal the activity of others, and software versions wo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -44,17 +44,13 @@ class Chip:
     title: str
     warn: bool = False
 
-    def as_data(self) -> Data:
-        """Return the figure as data for the script."""
-        return {"name": self.name, "text": self.text, "title": self.title, "warn": self.warn}
-
 
 def monitor_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes ``/monitor.json`` (the figures) and ``/monitor/details.json`` (details as table and text)."""
 
     def chips(request: Request) -> Response:
         language = language_of(request, default_language)
-        data = [chip.as_data() for chip in top_bar(studio, owner_of(request), language)]
+        data = [asdict(chip) for chip in top_bar(studio, owner_of(request), language)]
         return JSONResponse({"chips": data, "details": not studio.shared}, headers=_HEADERS)
 
     def details(request: Request) -> Response:
