@@ -10,7 +10,8 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec
 
 import gradio as gr
 from gradio.components import Component
@@ -54,7 +55,7 @@ from zimage_app.ui.history.history import item_data
 from zimage_app.ui.negatives.negative_picker import nag_values
 from zimage_app.ui.presets.preset_bar import preset_card, preset_named, preset_values
 from zimage_app.ui.server.visitor import visitor_of
-from zimage_app.ui.words.i18n import card_key, say
+from zimage_app.ui.words.i18n import WORDS, card_key, say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 
@@ -88,6 +89,27 @@ class PageComponents:
     """Holds the ids of the picture that was made again last and of the job for it, or of such a job that is over."""
 
 
+_Inputs = ParamSpec("_Inputs")
+
+
+def _guarded(
+    handler: Callable[Concatenate[Handlers, gr.Request, _Inputs], Updates],
+) -> Callable[Concatenate[Handlers, gr.Request, _Inputs], Updates]:
+    """Turn a handler's error into a notice on the page."""
+
+    @wraps(handler)
+    def guarded(self: Handlers, request: gr.Request, *args: _Inputs.args, **kwargs: _Inputs.kwargs) -> Updates:
+        try:
+            return handler(self, request, *args, **kwargs)
+        except StudioError as error:
+            return self._refusal(error, self._language(request))
+        except Exception:
+            log.exception("a handler of the page failed")
+            return self._internal(self._language(request))
+
+    return guarded
+
+
 class Handlers:
     """The page's handlers for one studio."""
 
@@ -101,125 +123,93 @@ class Handlers:
         """Names of the models whose texts are in ``words``; models added later are translated on the server."""
         self._default_language = default_language
 
+    @_guarded
     def generate(self, request: gr.Request, rounds: object, *inputs: Any) -> Updates:
         """Submit the picture or pictures that the fields describe; ``follow`` shows them.
 
         ``rounds`` is how often the same was submitted before; seeds continue from there.
         """
+        values = self._values(inputs)
+        parsed, count = parse_request(request_data(values)), values[COUNT]
+        model, owner = str(values["model"]), self._owner(request)
+        requests = counted(parsed, count, rounds if isinstance(rounds, int) else 0)
+        group = new_group() if len(requests) > 1 else ""
+        ids = self._studio.submit_group(requests, model, owner, group)
+        return {self._components.submitted_job: ids[-1], self._components.notice: NO_NOTICE}
 
-        def queued() -> Updates:
-            values = self._values(inputs)
-            parsed, count = parse_request(request_data(values)), values[COUNT]
-            model, owner = str(values["model"]), self._owner(request)
-            requests = counted(parsed, count, rounds if isinstance(rounds, int) else 0)
-            group = new_group() if len(requests) > 1 else ""
-            ids = self._studio.submit_group(requests, model, owner, group)
-            return {self._components.submitted_job: ids[-1], self._components.notice: NO_NOTICE}
-
-        return self._guarded(queued, request)
-
+    @_guarded
     def make_example(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
         """Fill in an example's prompt, and submit it with the seed of its thumbnail."""
+        example = EXAMPLES.get(str(getattr(event, "name", "")))
+        if example is None:
+            raise RequestError("name", Text("is no example", "没有这个示例"))
+        prompt = example.prompt.to(self._language(request))
+        values = self._values(inputs) | {"prompt": prompt}
+        parsed = parse_request(request_data(values) | {"seed": example.seed})
+        job_id = self._studio.submit(parsed, str(values["model"]), self._owner(request))
+        return self._field_updates({"prompt": prompt}) | {
+            self._components.submitted_job: job_id,
+            self._components.notice: NO_NOTICE,
+        }
 
-        def queued() -> Updates:
-            example = EXAMPLES.get(str(getattr(event, "name", "")))
-            if example is None:
-                raise RequestError("name", Text("is no example", "没有这个示例"))
-            prompt = example.prompt.to(self._language(request))
-            values = self._values(inputs) | {"prompt": prompt}
-            parsed = parse_request(request_data(values) | {"seed": example.seed})
-            job_id = self._studio.submit(parsed, str(values["model"]), self._owner(request))
-            return self._field_updates({"prompt": prompt}) | {
-                self._components.submitted_job: job_id,
-                self._components.notice: NO_NOTICE,
-            }
-
-        return self._guarded(queued, request)
-
+    @_guarded
     def again(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Submit a saved picture's settings again; ``compare`` later reports whether the pixels are the same."""
-        picture_id = str(getattr(event, "id", ""))
+        record = self._picture(request, event).record
+        job_id = self._studio.submit(record.request, record.model, self._owner(request))
+        return {
+            self._components.submitted_job: job_id,
+            self._components.repeated: {"picture": str(getattr(event, "id", "")), "job": job_id},
+            self._components.notice: NO_NOTICE,
+        }
 
-        def queued() -> Updates:
-            owner = self._owner(request)
-            before = self._studio.picture(picture_id, owner)
-            if before is None:
-                return {self._components.notice: _notice("error", say("picture_gone", self._language(request)))}
-            job_id = self._studio.submit(before.record.request, before.record.model, owner)
-            return {
-                self._components.submitted_job: job_id,
-                self._components.repeated: {"picture": picture_id, "job": job_id},
-                self._components.notice: NO_NOTICE,
-            }
-
-        return self._guarded(queued, request)
-
+    @_guarded
     def another(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Submit a variant of a saved picture, or the remaining stages of a stopped run."""
+        before, model = self._source(request, event)
+        given = {name: value for name in Another.model_fields if (value := getattr(event, name, None)) is not None}
+        job_id = self._studio.submit(another(before, parse_as(Another, given)), model, self._owner(request))
+        return {self._components.submitted_job: job_id, self._components.notice: NO_NOTICE}
 
-        def queued() -> Updates:
-            source = self._source(request, event)
-            if source is None:
-                return {self._components.notice: _notice("error", say("picture_gone", self._language(request)))}
-            before, model = source
-            given = {name: value for name in Another.model_fields if (value := getattr(event, name, None)) is not None}
-            job_id = self._studio.submit(another(before, parse_as(Another, given)), model, self._owner(request))
-            return {self._components.submitted_job: job_id, self._components.notice: NO_NOTICE}
-
-        return self._guarded(queued, request)
-
+    @_guarded
     def start_from(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Fill in a picture of the history as the start picture of a stage."""
+        owner, language = self._owner(request), self._language(request)
+        before = self._picture(request, event)
+        stage = getattr(event, "stage", 1)
+        start = parse_as(StartPicture, {"picture": self._studio.kept_input(before, owner).sha256, "stage": stage})
+        said = _notice("info", say("started_from", language, stage=start.stage))
+        return self._field_updates({"start": start_value(start)}) | {self._components.notice: said}
 
-        def settings() -> Updates:
-            owner, language = self._owner(request), self._language(request)
-            before = self._studio.picture(str(getattr(event, "id", "")), owner)
-            if before is None:
-                return {self._components.notice: _notice("error", say("picture_gone", language))}
-            stage = getattr(event, "stage", 1)
-            start = parse_as(StartPicture, {"picture": self._studio.kept_input(before, owner).sha256, "stage": stage})
-            said = _notice("info", say("started_from", language, stage=start.stage))
-            return self._field_updates({"start": start_value(start)}) | {self._components.notice: said}
-
-        return self._guarded(settings, request)
-
+    @_guarded
     def upscale(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Submit an upscaling of a picture to twice its size."""
+        owner, language = self._owner(request), self._language(request)
+        before = self._picture(request, event)
+        upscaling = parse_as(Upscaling, {"upscaler": getattr(event, "upscaler", None) or None})
+        model = before.record.model
+        enlarging = self._studio.upscaled(before, upscaling, model, owner)
+        job_id = self._studio.submit(enlarging, model, owner)
+        return {
+            self._components.submitted_job: job_id,
+            self._components.notice: _notice("info", resized_by(enlarging).to(language)),
+        }
 
-        def queued() -> Updates:
-            owner, language = self._owner(request), self._language(request)
-            before = self._studio.picture(str(getattr(event, "id", "")), owner)
-            if before is None:
-                return {self._components.notice: _notice("error", say("picture_gone", language))}
-            upscaling = parse_as(Upscaling, {"upscaler": getattr(event, "upscaler", None) or None})
-            model = before.record.model
-            enlarging = self._studio.upscaled(before, upscaling, model, owner)
-            job_id = self._studio.submit(enlarging, model, owner)
-            return {
-                self._components.submitted_job: job_id,
-                self._components.notice: _notice("info", resized_by(enlarging).to(language)),
-            }
-
-        return self._guarded(queued, request)
-
+    @_guarded
     def compare(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Report whether a job that repeats a picture has made the same pixels; nothing while the job isn't over."""
         picture_id, job_id = str(getattr(event, "picture", "")), str(getattr(event, "job", ""))
-
-        def compared() -> Updates:
-            view = self._studio.view(job_id)
-            if view is not None and not view.ended:
-                return {self._components.repeated: gr.skip()}
-            updates: Updates = {self._components.repeated: {"over": job_id}}
-            made = view.picture.record.id if view is not None and view.picture is not None else ""
-            before, after = (self._studio.picture(each, self._owner(request)) for each in (picture_id, made))
-            if before is not None and after is not None:
-                language = self._language(request)
-                said = say("again_same", language, sentence=_same_pixels(before, after).to(language))
-                updates[self._components.notice] = _notice("info", said)
-            return updates
-
-        return self._guarded(compared, request)
+        view = self._studio.view(job_id)
+        if view is not None and not view.ended:
+            return {self._components.repeated: gr.skip()}
+        updates: Updates = {self._components.repeated: {"over": job_id}}
+        made = view.picture.record.id if view is not None and view.picture is not None else ""
+        before, after = (self._studio.picture(each, self._owner(request)) for each in (picture_id, made))
+        if before is not None and after is not None:
+            language = self._language(request)
+            said = say("again_same", language, sentence=_same_pixels(before, after).to(language))
+            updates[self._components.notice] = _notice("info", said)
+        return updates
 
     async def follow(self, request: gr.Request, submitted_job: str) -> AsyncIterator[Updates]:
         """Show this browser's jobs one after another until all are over.
@@ -247,154 +237,161 @@ class Handlers:
         if view and self._may_see(view, request):
             self._studio.cancel(view.id)
 
+    @_guarded
     def choose_model(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
         """Fill in the chosen model's own stages and examples; offer to undo where changed stages were replaced."""
+        before, language = self._values(inputs), self._language(request)
+        card = self._studio.card(str(getattr(event, "model", "")))
+        values = stages_values(card.stages)
+        updates = self._card_updates(card, language) | self._field_updates(values)
+        if all(before["stages"] != stages_values(one.stages)["stages"] for one in self._studio.cards()):
+            updates[self._components.notice] = _undoable(say("model_stages", language), before, values)
+        return updates
 
-        def settings() -> Updates:
-            before, language = self._values(inputs), self._language(request)
-            card = self._studio.card(str(getattr(event, "model", "")))
-            values = stages_values(card.stages)
-            updates = self._card_updates(card, language) | self._field_updates(values)
-            if all(before["stages"] != stages_values(one.stages)["stages"] for one in self._studio.cards()):
-                updates[self._components.notice] = _undoable(say("model_stages", language), before, values)
-            return updates
-
-        return self._guarded(settings, request)
-
+    @_guarded
     def models_arrived(self, request: gr.Request) -> Updates:
         """Update the list of models after the set of usable ones has changed."""
-        choices = self._choices(self._language(request))
-        return self._guarded(lambda: {self._components.fields["model"]: gr.update(choices=choices)}, request)
+        return {self._components.fields["model"]: gr.update(choices=self._choices(self._language(request)))}
 
+    @_guarded
     def edit_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
         """Add, copy, move or remove a stage; offer to undo a removal."""
+        edit, stage = str(getattr(event, "edit", "")), getattr(event, "stage", None)
+        before, language = self._values(inputs), self._language(request)
+        values, said = edited(before, edit, stage)
+        sentences = [text.to(language) for text in said]
+        if edit != "remove":
+            return self._field_updates(values) | {self._components.notice: _notice("info", " ".join(sentences))}
+        sentences.insert(0, say("stage_removed", language, stage=int(str(stage)) + 1))
+        return self._field_updates(values) | {self._components.notice: _undoable(" ".join(sentences), before, values)}
 
-        def settings() -> Updates:
-            edit, stage = str(getattr(event, "edit", "")), getattr(event, "stage", None)
-            before, language = self._values(inputs), self._language(request)
-            values, said = edited(before, edit, stage)
-            sentences = [text.to(language) for text in said]
-            if edit != "remove":
-                return self._field_updates(values) | {self._components.notice: _notice("info", " ".join(sentences))}
-            sentences.insert(0, say("stage_removed", language, stage=int(str(stage)) + 1))
-            return self._field_updates(values) | {
-                self._components.notice: _undoable(" ".join(sentences), before, values)
-            }
-
-        return self._guarded(settings, request)
-
-    def shape_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+    @_guarded
+    def shape_stages(self, _request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
         """Give the stages the proportions of the start picture's canvas."""
+        sides = (getattr(event, name, None) for name in ("width", "height"))
+        return self._field_updates(with_proportions(self._values(inputs), *sides))
 
-        def settings() -> Updates:
-            sides = (getattr(event, name, None) for name in ("width", "height"))
-            return self._field_updates(with_proportions(self._values(inputs), *sides))
-
-        return self._guarded(settings, request)
-
-    def resize_stages(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
+    @_guarded
+    def resize_stages(self, _request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
         """Change the picture's size, and all stages' sizes in proportion."""
+        size, base = (getattr(event, name, None) for name in ("size", "base"))
+        values = resized(self._values(inputs), size, base)
+        sizes = [[stage["width"], stage["height"]] for stage in values["stages"]]
+        return self._field_updates(values) | {
+            self._components.size: {"base": base, "sizes": sizes},
+            self._components.notice: NO_NOTICE,
+        }
 
-        def settings() -> Updates:
-            size, base = (getattr(event, name, None) for name in ("size", "base"))
-            values = resized(self._values(inputs), size, base)
-            sizes = [[stage["width"], stage["height"]] for stage in values["stages"]]
-            return self._field_updates(values) | {
-                self._components.size: {"base": base, "sizes": sizes},
-                self._components.notice: NO_NOTICE,
-            }
-
-        return self._guarded(settings, request)
-
+    @_guarded
     def release_seeds(self, request: gr.Request, *inputs: Any) -> Updates:
         """Set all stages to follow the picture's seed; offer to undo."""
+        before = self._values(inputs)
+        values: Values = {"stages": [stage | {"seed": "follow"} for stage in page_stages(before)]}
+        said = say("seeds_released", self._language(request))
+        return self._field_updates(values) | {self._components.notice: _undoable(said, before, values)}
 
-        def settings() -> Updates:
-            before = self._values(inputs)
-            values: Values = {"stages": [stage | {"seed": "follow"} for stage in page_stages(before)]}
-            said = say("seeds_released", self._language(request))
-            return self._field_updates(values) | {self._components.notice: _undoable(said, before, values)}
-
-        return self._guarded(settings, request)
-
-    def enable_nag(self, request: gr.Request, *inputs: Any) -> Updates:
+    @_guarded
+    def enable_nag(self, _request: gr.Request, *inputs: Any) -> Updates:
         """Turn on NAG in the stages where the negative prompt would have no effect."""
+        return self._field_updates(nag_values(self._values(inputs))) | {self._components.notice: NO_NOTICE}
 
-        def settings() -> Updates:
-            return self._field_updates(nag_values(self._values(inputs))) | {self._components.notice: NO_NOTICE}
-
-        return self._guarded(settings, request)
-
+    @_guarded
     def apply_preset(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
         """Fill in a preset's settings; offer to undo."""
-        name = str(getattr(event, "name", ""))
-        return self._guarded(lambda: self._apply(name, self._values(inputs), request), request)
+        before, language = self._values(inputs), self._language(request)
+        present_card = self._studio.card(str(before["model"]))
+        preset = preset_named(self._studio, str(getattr(event, "name", "")), present_card)
+        card = preset_card(self._studio, preset, present_card)
+        values = preset_values(preset, card, before)
+        updates = self._field_updates(values)
+        if card is not None and card.name != present_card.name:
+            updates |= self._card_updates(card, language)
+        said = "presets_applied" if card else "presets_no_model"
+        words = {"title": preset.title.to(language), "model": preset.settings.get("model")}
+        notice = _undoable(say(said, language, **words), before, values, card)
+        return updates | {self._components.notice: notice}
 
+    @_guarded
     def reset(self, request: gr.Request, *inputs: Any) -> Updates:
         """Reset all settings but the prompt to what the model recommends; offer to undo."""
+        before = self._values(inputs)
+        usual = parse_request({"prompt": "-"})
+        values: Values = request_values(usual, self._studio.card(str(before["model"])))
+        del values["prompt"]
+        said = say("presets_reset_done", self._language(request))
+        return self._field_updates(values) | {self._components.notice: _undoable(said, before, values)}
 
-        def settings() -> Updates:
-            before = self._values(inputs)
-            usual = parse_request({"prompt": "-"})
-            values: Values = request_values(usual, self._studio.card(str(before["model"])))
-            del values["prompt"]
-            said = say("presets_reset_done", self._language(request))
-            return self._field_updates(values) | {self._components.notice: _undoable(said, before, values)}
-
-        return self._guarded(settings, request)
-
+    @_guarded
     def last_seed(self, request: gr.Request) -> Updates:
         """Fill in the seed of this browser's newest picture of today."""
+        owner = self._owner(request)
+        pictures = self._studio.today(owner, 1) if owner else ()
+        if not pictures:
+            return {self._components.notice: _notice("info", say("seed_none_yet", self._language(request)))}
+        seed = str(pictures[0].record.seeds[0])
+        return self._field_updates({"seed": seed}) | {self._components.notice: NO_NOTICE}
 
-        def seed() -> Updates:
-            owner = self._owner(request)
-            pictures = self._studio.today(owner, 1) if owner else ()
-            if not pictures:
-                return {self._components.notice: _notice("info", say("seed_none_yet", self._language(request)))}
-            seed = str(pictures[0].record.seeds[0])
-            return self._field_updates({"seed": seed}) | {self._components.notice: NO_NOTICE}
-
-        return self._guarded(seed, request)
-
+    @_guarded
     def reuse(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Updates:
         """Fill in the settings of a saved picture or of a stopped run, and their model if it is here; offer to undo."""
-        return self._guarded(lambda: self._reuse(request, event, self._values(inputs)), request)
+        before, language = self._values(inputs), self._language(request)
+        settled, model = self._source(request, event)
+        card = self._card(model, str(before["model"]))
+        values: Values = request_values(settled, card)
+        updates = self._field_updates(values) | self._card_updates(card, language)
+        sentences = [say("reused", language), *self._other_files(settled, language)]
+        if card.name != model:
+            sentences.insert(1, say("model_gone", language, model=model, default=card.name))
+        return updates | {self._components.notice: _undoable(" ".join(sentences), before, values, card)}
 
+    @_guarded
     def import_settings(self, request: gr.Request, event: gr.EventData, present: str) -> Updates:
         """Fill in a file's settings, and its model where that is available; otherwise keep the present model."""
+        language = self._language(request)
+        given, model = getattr(event, "settings", None), getattr(event, "model", "")
+        card = self._card(model, present)
+        values = imported_values(given, card)
+        updates = self._field_updates(values) | self._card_updates(card, language)
+        return updates | {self._components.notice: _notice("info", say("drop_filled", language))}
 
-        def settings() -> Updates:
-            language = self._language(request)
-            given, model = getattr(event, "settings", None), getattr(event, "model", "")
-            card = self._card(model, present)
-            values = imported_values(given, card)
-            updates = self._field_updates(values) | self._card_updates(card, language)
-            return updates | {self._components.notice: _notice("info", say("drop_filled", language))}
-
-        return self._guarded(settings, request)
-
+    @_guarded
     def undo(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Undo a change: fill in the earlier values, which the page sends."""
+        given = getattr(event, "values", None)
+        language = self._language(request)
+        values = (
+            {name: given[name] for name in self._components.fields if name in given} if isinstance(given, dict) else {}
+        )
+        card = self._card(str(values.pop("model", "")), self._studio.default_model)
+        updates = self._field_updates(values) | self._card_updates(card, language)
+        return updates | {self._components.notice: _notice("info", say("undone", language))}
 
-        def settings() -> Updates:
-            given = getattr(event, "values", None)
-            language = self._language(request)
-            values = (
-                {name: given[name] for name in self._components.fields if name in given}
-                if isinstance(given, dict)
-                else {}
-            )
-            card = self._card(str(values.pop("model", "")), self._studio.default_model)
-            updates = self._field_updates(values) | self._card_updates(card, language)
-            return updates | {self._components.notice: _notice("info", say("undone", language))}
-
-        return self._guarded(settings, request)
-
+    @_guarded
     def restore(self, request: gr.Request, saved: object) -> Updates:
         """Fill in the settings saved in this browser; replace those that are no longer valid, with a notice."""
         if not isinstance(saved, Mapping):
             return {self._components.notice: NO_NOTICE}
-        return self._guarded(lambda: self._restore(saved, self._language(request)), request)
+        language = self._language(request)
+        name = str(saved.get("model", ""))
+        default = self._studio.default_model
+        sentences = []
+        card = self._card(name, default)
+        if card.name != name:
+            sentences.append(say("model_gone", language, model=name, default=default))
+        recommended = stages_values(card.stages)
+        values = recommended | {key: saved[key] for key in self._components.fields if key in saved and key != "model"}
+        try:
+            # Half-typed values stay as they are: Generate names them. Settings saved by an older version lack newer
+            # fields; these get their defaults.
+            values["stages"] = [stage_values(Stage()) | stage for stage in page_stages(values)]
+        except RequestError as error:
+            values |= recommended
+            sentences.append(say("stages_reset", language, reason=error.to(language)))
+        values["loras"], wrong = _sound_loras(values.get("loras") or [])
+        if wrong is not None:
+            sentences.append(say("loras_left_out", language, reason=wrong.to(language)))
+        updates = self._field_updates(values) | self._card_updates(card, language)
+        return updates | {self._components.notice: _notice("info", " ".join(sentences)) if sentences else NO_NOTICE}
 
     # Helpers.
 
@@ -439,50 +436,23 @@ class Handlers:
         """Return the updates that fill the values into their fields."""
         return {self._components.fields[name]: gr.update(value=value) for name, value in values.items()}
 
-    def _restore(self, saved: Mapping[str, Any], language: Language) -> Updates:
-        name = str(saved.get("model", ""))
-        default = self._studio.default_model
-        sentences = []
-        card = self._card(name, default)
-        if card.name != name:
-            sentences.append(say("model_gone", language, model=name, default=default))
-        recommended = stages_values(card.stages)
-        values = recommended | {key: saved[key] for key in self._components.fields if key in saved and key != "model"}
-        try:
-            # Half-typed values stay as they are: Generate names them. Settings saved by an older version lack newer
-            # fields; these get their defaults.
-            values["stages"] = [stage_values(Stage()) | stage for stage in page_stages(values)]
-        except RequestError as error:
-            values |= recommended
-            sentences.append(say("stages_reset", language, reason=error.to(language)))
-        values["loras"], wrong = _sound_loras(values.get("loras") or [])
-        if wrong is not None:
-            sentences.append(say("loras_left_out", language, reason=wrong.to(language)))
-        updates = self._field_updates(values) | self._card_updates(card, language)
-        return updates | {self._components.notice: _notice("info", " ".join(sentences)) if sentences else NO_NOTICE}
+    def _picture(self, request: gr.Request, event: gr.EventData) -> SavedPicture:
+        """Return the picture that an event names; raises StudioError where it no longer exists."""
+        saved = self._studio.picture(str(getattr(event, "id", "")), self._owner(request))
+        if saved is None:
+            raise StudioError(WORDS["picture_gone"])
+        return saved
 
-    def _source(self, request: gr.Request, event: gr.EventData) -> tuple[GenerationRequest, str] | None:
-        """Return request and model of the picture or run that an event names; None where it no longer exists."""
-        owner, job_id = self._owner(request), getattr(event, "job", None)
+    def _source(self, request: gr.Request, event: gr.EventData) -> tuple[GenerationRequest, str]:
+        """Return request and model of the picture or run that an event names; raises StudioError where it is gone."""
+        job_id = getattr(event, "job", None)
         if job_id is None:
-            saved = self._studio.picture(str(getattr(event, "id", "")), owner)
-            return None if saved is None else (saved.record.request, saved.record.model)
-        run = self._studio.run_of(str(job_id), owner)
-        return None if run is None else (run[1].request, run[0].model)
-
-    def _reuse(self, request: gr.Request, event: gr.EventData, before: Values) -> Updates:
-        language = self._language(request)
-        source = self._source(request, event)
-        if source is None:
-            return {self._components.notice: _notice("error", say("picture_gone", language))}
-        settled, model = source
-        card = self._card(model, str(before["model"]))
-        values: Values = request_values(settled, card)
-        updates = self._field_updates(values) | self._card_updates(card, language)
-        sentences = [say("reused", language), *self._other_files(settled, language)]
-        if card.name != model:
-            sentences.insert(1, say("model_gone", language, model=model, default=card.name))
-        return updates | {self._components.notice: _undoable(" ".join(sentences), before, values, card)}
+            record = self._picture(request, event).record
+            return record.request, record.model
+        run = self._studio.run_of(str(job_id), self._owner(request))
+        if run is None:
+            raise StudioError(WORDS["picture_gone"])
+        return run[1].request, run[0].model
 
     def _other_files(self, request: GenerationRequest, language: Language) -> Iterator[str]:
         """Yield a sentence for each LoRA of a picture whose file is missing or has changed since."""
@@ -493,20 +463,6 @@ class Handlers:
                 warning = error.text
             if warning is not None:
                 yield warning.to(language)
-
-    def _apply(self, name: str, page_values: Values, request: gr.Request) -> Updates:
-        language = self._language(request)
-        present_card = self._studio.card(str(page_values["model"]))
-        preset = preset_named(self._studio, name, present_card)
-        card = preset_card(self._studio, preset, present_card)
-        values = preset_values(preset, card, page_values)
-        updates = self._field_updates(values)
-        if card is not None and card.name != present_card.name:
-            updates |= self._card_updates(card, language)
-        said = "presets_applied" if card else "presets_no_model"
-        words = {"title": preset.title.to(language), "model": preset.settings.get("model")}
-        notice = _undoable(say(said, language, **words), page_values, values, card)
-        return updates | {self._components.notice: notice}
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:
         about = self._word(card, "description", language)
@@ -555,15 +511,6 @@ class Handlers:
         except Exception:
             log.exception("a job could not be shown")
             yield self._internal(language)
-
-    def _guarded(self, work: Callable[[], Updates], request: gr.Request) -> Updates:
-        try:
-            return work()
-        except StudioError as error:
-            return self._refusal(error, self._language(request))
-        except Exception:
-            log.exception("a handler of the page failed")
-            return self._internal(self._language(request))
 
     def _refusal(self, error: StudioError, language: Language) -> Updates:
         sentence = self._studio.told(error.text).to(language)
