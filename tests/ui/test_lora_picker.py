@@ -23,9 +23,10 @@ from zimage_app.service.library.loras.sidecar import Notes
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import stages_values
-from zimage_app.ui.loras.lora_picker import lora_routes, note_function
-from zimage_app.ui.prompt.hints import hint_function
-from zimage_app.ui.prompt.prompt_tools import prompt_function
+from zimage_app.ui.loras.lora_picker import lora_routes, save_note
+from zimage_app.ui.prompt.hints import hints
+from zimage_app.ui.prompt.prompt_tools import prompt
+from zimage_app.ui.server.script_functions import script_function
 
 MARKUP = "<img src=x onerror=alert(1)>"
 FLUX = {"lora_unet_double_blocks_0_img_mlp_0.lora_down.weight": (4, 8)}
@@ -109,7 +110,7 @@ def test_a_hash_is_told_when_it_is_asked_for(client: TestClient, studio: QuickPa
 
 
 def test_notes_are_kept_or_refused_in_the_pages_language(studio: QuickPageStudio) -> None:
-    save = note_function(studio)
+    save = script_function(studio, save_note)
     call = {"name": "snow", "language": "zh", "model": "quick"}
     assert save(call | {"notes": {"triggers": ["雪"], "strength": 0.5}})["entry"]["preset"] == ("雪",)
     assert studio.loras.find("snow").notes == Notes(triggers=("雪",), strength=0.5)
@@ -121,21 +122,23 @@ def test_notes_are_kept_or_refused_in_the_pages_language(studio: QuickPageStudio
 def test_strangers_change_no_notes(tmp_path: Path, models_dir: Path) -> None:
     write_lora(tmp_path / "ink.safetensors")
     studio = Studio(StudioConfig(models=models_dir, loras=tmp_path, model="tiny", shared=True))
-    answer = note_function(studio)({"name": "ink", "notes": {"note": "x"}, "language": "en", "model": "tiny"})
+    answer = script_function(studio, save_note)(
+        {"name": "ink", "notes": {"note": "x"}, "language": "en", "model": "tiny"}
+    )
     assert answer == {"error": "On a shared page, notes can't be changed."}
     assert not (tmp_path / "ink.yaml").exists()
     assert studio.width("tiny") == 64
 
 
 def test_what_the_model_reads_is_told_where_it_is_not_the_prompt(studio: QuickPageStudio) -> None:
-    hints, prompt_tools = hint_function(studio), prompt_function(studio)
+    hint, read = script_function(studio, hints), script_function(studio, prompt)
 
     def told(prompt: str, **values: object) -> object:
         settings = {"prompt": prompt, "negative": "", "triggers": "", "loras": [], "seed": "", "model": "quick"}
         page = {"settings": settings | stages_values(studio.card("quick").stages) | values, "language": "en"}
-        answer = prompt_tools({"do": "preview"} | page)
+        answer = read({"do": "preview"} | page)
         reads = None if answer.get("same", True) else {name: answer[name] for name in ("text", "loras")}
-        return {"notes": hints(page)["notes"], "reads": reads}
+        return {"notes": hint(page)["notes"], "reads": reads}
 
     ink = {"name": "风格/水墨 ink", "triggers": ["水墨"]}
     assert told("a boat") == {"notes": {}, "reads": None}

@@ -20,7 +20,8 @@ from zimage_app.models.tiny import write_tiny_model
 from zimage_app.service.generation.generator import Generator
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.studio import Studio
-from zimage_app.ui.models.model_panel import panel_function
+from zimage_app.ui.models.model_panel import models
+from zimage_app.ui.server.script_functions import script_function
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
 BIGGEST = "transformer/diffusion_pytorch_model.safetensors"
@@ -212,7 +213,7 @@ def test_with_one_device_there_is_nothing_to_choose(
 def test_strangers_cannot_fetch_or_unload(scripted: QuickPageStudio) -> None:
     scripted.shared = True
     try:
-        call = panel_function(scripted)
+        call = script_function(scripted, models)
         for order in ("offer", "fetch", "cancel", "unload", "devices", "device"):
             answer = call({"do": order, "name": "z-image-turbo", "language": "zh"})
             assert "只有运行者" in answer["notice"], order

@@ -17,7 +17,8 @@ from tests.ui.page_values import with_values
 from zimage_app.domain.settings.guidance import Nag
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.ui.fields.values import stages_values
-from zimage_app.ui.negatives.negative_picker import library_function
+from zimage_app.ui.negatives.negative_picker import negatives
+from zimage_app.ui.server.script_functions import script_function
 
 MARKUP = "<img src=x onerror=alert(1)>"
 HANDS = """
@@ -64,7 +65,7 @@ def settings(*stages: Stage, model: str = "three") -> dict[str, Any]:
 
 
 def test_the_library_is_told_in_the_pages_language(studio: QuickPageStudio) -> None:
-    do = library_function(studio)
+    do = script_function(studio, negatives)
     quality, anatomy, bad = do({"do": "library", "language": "zh"})["categories"]
     assert (quality["title"], anatomy["entries"][0]["when"]) == ("技术缺陷", "手部靠近镜头时")
     assert (bad["entries"], "60-bad.yaml 第 1 行" in bad["problem"]) == ([], True)
@@ -74,7 +75,7 @@ def test_the_library_is_told_in_the_pages_language(studio: QuickPageStudio) -> N
 
 
 def test_the_state_says_phrases_tokens_and_what_would_give_an_effect(studio: QuickPageStudio) -> None:
-    do = library_function(studio)
+    do = script_function(studio, negatives)
     off, on = Stage(cfg=1.0), Stage(cfg=2.5)
     assert do({"do": "state", "text": "模糊, a b", "settings": settings(off, off)}) == {
         "phrases": ("模糊", "a b"),
@@ -98,7 +99,7 @@ def test_the_state_says_phrases_tokens_and_what_would_give_an_effect(studio: Qui
 
 
 def test_refusals_come_in_the_pages_language_and_strangers_change_nothing(studio: QuickPageStudio) -> None:
-    do = library_function(studio)
+    do = script_function(studio, negatives)
     assert "逗号" in do({"do": "add", "entry": "a,b", "language": "zh"})["error"]
     assert "no entry" in do({"do": "mark", "entry": "没有", "language": "en"})["error"]
     studio.shared = True

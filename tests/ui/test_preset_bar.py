@@ -16,7 +16,8 @@ from tests.ui.page_values import with_values
 from zimage_app.domain.preset import checked
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.ui.fields.values import stages_values
-from zimage_app.ui.presets.preset_bar import bar_function, preset_card, preset_values
+from zimage_app.ui.presets.preset_bar import preset_card, preset_values, presets
+from zimage_app.ui.server.script_functions import script_function
 
 MARKUP = "<img src=x onerror=alert(1)>"
 FAST = """
@@ -66,7 +67,7 @@ def page_values(**values: Any) -> dict[str, Any]:
 
 
 def test_presets_are_told_in_the_pages_language(studio: QuickPageStudio) -> None:
-    do = bar_function(studio)
+    do = script_function(studio, presets)
     listed = {each["name"]: each for each in do({"do": "list", "language": "zh"})["presets"]}
     assert [listed["fast"][part] for part in ("title", "about", "group")] == ["快速", "一个阶段。", "shipped"]
     assert "bad.yaml 第 2 行第 13 列" in listed["bad"]["problem"]
@@ -77,7 +78,7 @@ def test_presets_are_told_in_the_pages_language(studio: QuickPageStudio) -> None
 
 
 def test_the_state_says_what_differs(studio: QuickPageStudio) -> None:
-    do = bar_function(studio)
+    do = script_function(studio, presets)
 
     def state(name: str, **values: Any) -> Any:
         return do({"do": "state", "name": name, "settings": page_values(**values), "language": "en"})
@@ -119,7 +120,7 @@ def test_a_preset_sets_what_it_names_and_nothing_else(studio: QuickPageStudio) -
 
 
 def test_page_settings_are_kept_and_refused_in_the_pages_language(studio: QuickPageStudio) -> None:
-    do = bar_function(studio)
+    do = script_function(studio, presets)
     order = {"do": "save", "name": "我的", "settings": page_values(negative="水印", seed="5"), "language": "zh"}
     assert do(order)["chosen"] == "我的"
     kept = studio.presets.load("我的")

@@ -5,7 +5,6 @@ The page's own script (``loras.js``) draws them and inserts texts with ``textCon
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -16,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.lora_use import MAX_LORAS, STRONGEST, LoraUse
-from zimage_app.domain.text import Language, language_named
+from zimage_app.domain.text import Language
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.library.loras.sidecar import parse_notes
 from zimage_app.service.studio import Studio
@@ -97,18 +96,8 @@ def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
     return [Route("/loras.json", library), Route("/lora.jpg", picture), Route("/lora.sha256", digest)]
 
 
-def note_function(studio: Studio) -> Callable[[Data], Data]:
-    """Return the function that the list's script calls to save a user's notes on a LoRA."""
-
-    def save_note(page: Data) -> Data:
-        """Return the changed ``entry``, or an ``error`` in the page's language."""
-        language = language_named(page.get("language"))
-        try:
-            name = str(page.get("name", ""))
-            entry = studio.note_lora(name, parse_notes(page.get("notes")))
-            width = studio.width(str(page.get("model") or studio.default_model))
-            return {"entry": entry_data(entry, width, language, studio.loras.known_sha256(entry))}
-        except StudioError as error:
-            return {"error": error.to(language)}
-
-    return save_note
+def save_note(studio: Studio, order: Data, language: Language) -> Data:
+    """Save a user's ``notes`` on the LoRA ``name``; return the changed ``entry``, with warnings for ``model``."""
+    entry = studio.note_lora(str(order.get("name", "")), parse_notes(order.get("notes")))
+    width = studio.width(str(order.get("model") or studio.default_model))
+    return {"entry": entry_data(entry, width, language, studio.loras.known_sha256(entry))}

@@ -6,12 +6,12 @@ The page's script (``models.js``) calls one function with an order and draws the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zimage_app.domain.errors import FetchError, StudioError
 from zimage_app.domain.fetching import shown_size
-from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.domain.text import Language, Text
 from zimage_app.service.library.models import SOURCES, FetchView, ModelView
 from zimage_app.service.rules.permissions import require_home
 from zimage_app.service.studio import Studio
@@ -32,25 +32,20 @@ _PARTS = {
 }
 
 
-def panel_function(studio: Studio) -> Callable[[Mapping[str, Any]], Data]:
-    """Return the function that the panel's script calls with an order.
+def models(studio: Studio, order: Data, language: Language) -> Data:
+    """Carry out an order of the panel; return what it shows.
 
     Its ``do`` is view, offer, fetch (the latter two for the model ``name`` from ``source``), cancel, unload, devices
     (list them) or device (compute on ``name``; empty for the best one).
     """
-
-    def models(order: Mapping[str, Any]) -> Data:
-        language = language_named(order.get("language"))
-        try:
-            extra = _do(studio, order, language)
-        except StudioError as error:
-            extra = {"notice": _error_text(error).to(language)}
-        except Exception:
-            log.exception("the model panel failed")
-            extra = {"notice": say("internal", language)}
-        return panel_data(studio, language) | extra
-
-    return models
+    try:
+        extra = _do(studio, order, language)
+    except StudioError as error:
+        extra = {"notice": _error_text(error).to(language)}
+    except Exception:
+        log.exception("the model panel failed")
+        extra = {"notice": say("internal", language)}
+    return panel_data(studio, language) | extra
 
 
 def _do(studio: Studio, order: Mapping[str, Any], language: Language) -> Data:

@@ -5,14 +5,14 @@ The page's own script (``negatives.js``) draws the library and inserts texts wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.negatives import NagNeed, NegativeCategory, NegativeEntry, nag_need, phrases, toggled
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.settings.guidance import Nag
-from zimage_app.domain.text import Language, language_named
+from zimage_app.domain.text import Language
 from zimage_app.service.library.negatives.library import MINE
 from zimage_app.service.rules.permissions import require_home
 from zimage_app.service.studio import Studio
@@ -21,35 +21,27 @@ from zimage_app.ui.fields.values import Values, page_stages, request_data
 Data = dict[str, Any]
 
 
-def library_function(studio: Studio) -> Callable[[Data], Data]:
-    """Return the function that the library's script calls with an order.
+def negatives(studio: Studio, order: Data, language: Language) -> Data:
+    """Carry out an order of the library's script.
 
     Its ``do`` is ``library``; ``refresh``, which reads the files again; ``state`` of the negative prompt ``text`` under
     the page's ``settings``; ``toggle``, which adds ``entry`` to ``text`` or removes it; or ``add``, ``remove``,
     ``mark`` and ``unmark``, which change the files.
     """
-
-    def negatives(order: Data) -> Data:
-        """Carry out the order; return its answer or an ``error`` in the page's language."""
-        language = language_named(order.get("language"))
-        text, entry = str(order.get("text") or ""), str(order.get("entry") or "")
-        try:
-            match order.get("do"):
-                case "state":
-                    return state_data(studio, text, order.get("settings"))
-                case "toggle":
-                    return {"text": toggled(text, entry)}
-                case "refresh":
-                    studio.negatives.categories(refresh=True)
-                case action if action != "library":
-                    _change(studio, str(action), entry, str(order.get("meaning") or ""))
-            return library_data(studio, language)
-        except RequestError as error:
-            return {"error": error.reason.to(language)}
-        except StudioError as error:
-            return {"error": error.to(language)}
-
-    return negatives
+    text, entry = str(order.get("text") or ""), str(order.get("entry") or "")
+    try:
+        match order.get("do"):
+            case "state":
+                return state_data(studio, text, order.get("settings"))
+            case "toggle":
+                return {"text": toggled(text, entry)}
+            case "refresh":
+                studio.negatives.categories(refresh=True)
+            case action if action != "library":
+                _change(studio, str(action), entry, str(order.get("meaning") or ""))
+        return library_data(studio, language)
+    except RequestError as error:
+        return {"error": error.reason.to(language)}
 
 
 def library_data(studio: Studio, language: Language) -> Data:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,15 +18,15 @@ from zimage_app.service.studio import Studio
 from zimage_app.ui.asset import asset
 from zimage_app.ui.fields.controls import bounds, element_id, stage_form
 from zimage_app.ui.fields.values import COUNT, SIZE, stages_values
-from zimage_app.ui.loras.lora_picker import limits, note_function
-from zimage_app.ui.models.model_panel import panel_function
-from zimage_app.ui.negatives.negative_picker import library_function
+from zimage_app.ui.loras.lora_picker import limits, save_note
+from zimage_app.ui.models.model_panel import models
+from zimage_app.ui.negatives.negative_picker import negatives
 from zimage_app.ui.page.handlers import Handlers, PageComponents
-from zimage_app.ui.presets.preset_bar import bar_function
-from zimage_app.ui.prompt.hints import hint_function
-from zimage_app.ui.prompt.prompt_tools import prompt_function
+from zimage_app.ui.presets.preset_bar import presets
+from zimage_app.ui.prompt.hints import hints
+from zimage_app.ui.prompt.prompt_tools import prompt
 from zimage_app.ui.server.api import add_public_functions
-from zimage_app.ui.server.script_functions import Data, with_error_answers
+from zimage_app.ui.server.script_functions import Data, script_function
 from zimage_app.ui.start.start_picture import mask_bounds
 from zimage_app.ui.words.i18n import card_key, knob_key
 from zimage_app.web.language import LanguageChoice
@@ -65,7 +64,7 @@ def build_page(studio: Studio, words: gr.I18n, default_language: LanguageChoice)
         with gr.Column(elem_id="page"):
             _custom_component("topbar")
             with gr.Row(elem_id="studio"):
-                builder = _Controls(card, words, _script_functions(studio))
+                builder = _Controls(studio, card, words)
                 builder.column(cards)
                 with gr.Column(elem_id="right"):
                     _custom_component("views")
@@ -88,14 +87,14 @@ def build_page(studio: Studio, words: gr.I18n, default_language: LanguageChoice)
 
 
 def _custom_component(
-    name: str, value: object = None, server: Callable[[Data], object] | None = None, **props: Any
+    name: str, value: object = None, server: Callable[[object], Data] | None = None, **props: Any
 ) -> gr.HTML:
     """Add a component of our own: static markup that its script fills in. The script may call ``server``."""
     return gr.HTML(
         value=value,
         html_template=asset(f"{name}.html"),
         js_on_load=asset(f"{name}.js"),
-        server_functions=[with_error_answers(server)] if server else None,
+        server_functions=[server] if server else None,
         apply_default_css=False,
         **{"elem_id": name} | props,
     )
@@ -106,34 +105,11 @@ def _notes(field: str) -> None:
     _custom_component("notes", elem_id=f"notes-{field or 'all'}", field=field)
 
 
-@dataclass(frozen=True)
-class _ScriptFunctions:
-    """The server functions that scripts of the left column may call."""
-
-    summary: Callable[..., object]
-    save_note: Callable[..., object]
-    models: Callable[..., object]
-    negatives: Callable[..., object]
-    presets: Callable[..., object]
-    prompt: Callable[..., object]
-
-
-def _script_functions(studio: Studio) -> _ScriptFunctions:
-    return _ScriptFunctions(
-        summary=hint_function(studio),
-        save_note=note_function(studio),
-        models=panel_function(studio),
-        negatives=library_function(studio),
-        presets=bar_function(studio),
-        prompt=prompt_function(studio),
-    )
-
-
 class _Controls:
     """Builds the left column and keeps references to its components."""
 
-    def __init__(self, card: ModelCard, words: gr.I18n, functions: _ScriptFunctions) -> None:
-        self._script_functions = functions
+    def __init__(self, studio: Studio, card: ModelCard, words: gr.I18n) -> None:
+        self._studio = studio
         self._words = words
         self._card = card
         self.fields: dict[str, Component] = {}
@@ -152,14 +128,14 @@ class _Controls:
             with gr.Column(elem_id="settings"):
                 self._words_column()
                 self._model(cards)
-                self.presets = _custom_component("presets", server=self._script_functions.presets)
+                self.presets = _custom_component("presets", server=script_function(self._studio, presets))
                 _custom_component("everything")
                 with gr.Column(elem_id="rest"):
                     self._rest()
 
     def _compose(self) -> None:
         self._text("prompt", lines=4, max_lines=10, placeholder=self._words("prompt_hint"), autofocus=True)
-        _custom_component("prompt", server=self._script_functions.prompt)
+        _custom_component("prompt", server=script_function(self._studio, prompt))
         _notes("prompt")
         self.examples = _custom_component("examples", list(self._card.examples))
         self.drop = _custom_component("drop")
@@ -180,7 +156,7 @@ class _Controls:
             self.stop = gr.Button(
                 self._words("stop"), variant="stop", elem_id="stop", scale=2, min_width=72, interactive=False
             )
-        _custom_component("summary", server=self._script_functions.summary)
+        _custom_component("summary", server=script_function(self._studio, hints))
         _notes("")
 
     def _words_column(self) -> None:
@@ -191,7 +167,7 @@ class _Controls:
         _custom_component("triggers")
         self._text("negative", lines=2, max_lines=6)
         _notes("negative")
-        self.negatives = _custom_component("negatives", server=self._script_functions.negatives)
+        self.negatives = _custom_component("negatives", server=script_function(self._studio, negatives))
 
     def components(self, canvas: Component) -> PageComponents:
         """Return the components that handlers use."""
@@ -219,12 +195,12 @@ class _Controls:
             elem_id=element_id("model"),
         )
         self.models = _custom_component(
-            "models", server=self._script_functions.models, known=sorted(name for _, name in choices)
+            "models", server=script_function(self._studio, models), known=sorted(name for _, name in choices)
         )
 
     def _loras(self) -> None:
         self.fields["loras"] = _custom_component(
-            "loras", [], self._script_functions.save_note, elem_id=element_id("loras"), limits=limits()
+            "loras", [], script_function(self._studio, save_note), elem_id=element_id("loras"), limits=limits()
         )
 
     def _size(self) -> None:

@@ -5,7 +5,7 @@ The page's own script (``presets.js``) draws the bar and inserts texts with ``te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from zimage_app.domain.card import ModelCard
@@ -20,7 +20,7 @@ from zimage_app.domain.preset import (
     with_strength,
 )
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.text import Language, Text, language_named
+from zimage_app.domain.text import Language, Text
 from zimage_app.service.rules.permissions import require_home
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.stage_edits import resized
@@ -30,31 +30,23 @@ from zimage_app.ui.words.i18n import WORDS
 Data = dict[str, Any]
 
 
-def bar_function(studio: Studio) -> Callable[[Data], Data]:
-    """Return the function that the bar's script calls with an order.
+def presets(studio: Studio, order: Data, language: Language) -> Data:
+    """Carry out an order of the bar's script.
 
     Its ``do`` is ``list``; ``state``, the differences between the page's ``settings`` and the preset ``name``;
     ``save``, which saves ``settings`` as ``name`` (``whole``: with prompt, seed and variation; ``replace``:
     overwrite); ``rename``, to ``new``; or ``delete``. The last three change files.
     """
-
-    def presets(order: Data) -> Data:
-        """Carry out the order; return its answer or an ``error`` in the page's language."""
-        language = language_named(order.get("language"))
-        try:
-            if order.get("do") == "state":
-                found = state(studio, str(order.get("name") or ""), order.get("settings"))
-                return {"differences": None if found is None else [_difference_data(each, language) for each in found]}
-            chosen = "" if order.get("do") == "list" else _change(studio, order)
-            every = (*_of_the_model(studio.card(studio.default_model)), *studio.presets.presets())
-            listed = [_preset_data(preset, language) for preset in every]
-            return {"presets": listed, "allowed": not studio.shared, "chosen": chosen}
-        except RequestError as error:
-            return {"error": (error.reason if error.field == "preset" else error.text).to(language)}
-        except StudioError as error:
-            return {"error": error.to(language)}
-
-    return presets
+    try:
+        if order.get("do") == "state":
+            found = state(studio, str(order.get("name") or ""), order.get("settings"))
+            return {"differences": None if found is None else [_difference_data(each, language) for each in found]}
+        chosen = "" if order.get("do") == "list" else _change(studio, order)
+        every = (*_of_the_model(studio.card(studio.default_model)), *studio.presets.presets())
+        listed = [_preset_data(preset, language) for preset in every]
+        return {"presets": listed, "allowed": not studio.shared, "chosen": chosen}
+    except RequestError as error:
+        return {"error": (error.reason if error.field == "preset" else error.text).to(language)}
 
 
 def state(studio: Studio, name: str, settings: object) -> tuple[Difference, ...] | None:

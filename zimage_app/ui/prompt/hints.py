@@ -5,7 +5,7 @@ Independent of Gradio components.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from zimage_app.domain.errors import LoraError, RequestError, StudioError
@@ -14,7 +14,7 @@ from zimage_app.domain.plan import make_plan
 from zimage_app.domain.plan_summary import PlanMeaning, meaning, seconds_words
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.lora_use import LoraUse
-from zimage_app.domain.text import Language, Remark, Text, language_named
+from zimage_app.domain.text import Language, Remark, Text
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import field_title, request_data
@@ -25,45 +25,39 @@ NOTED = ("prompt", "negative", "loras", "start", "size")
 """Fields that have their own place for remarks."""
 
 
-def hint_function(studio: Studio) -> Callable[[Data], Data]:
-    """Return the function that the script calls with the page's ``settings`` by name and its ``language``."""
+def hints(studio: Studio, order: Data, language: Language) -> Data:
+    """Return ``notes``, the remarks by field, and ``stages``, the meaning in numbers of the page's ``settings``.
 
-    def hints(page: Data) -> Data:
-        """Return ``notes``, the remarks by field, and ``stages``, the settings' meaning in numbers.
-
-        ``stages`` is None, and ``notes`` has at most a refused choice, while a field is half-typed.
-        """
-        values = page["settings"]
-        language = language_named(page["language"])
-        blank = not str(values["prompt"] or "").strip()
-        try:
-            asked = parse_request(request_data(values | ({"prompt": "-"} if blank else {})))
-            card = studio.card(str(values["model"]))
-            plan = make_plan(
-                asked,
-                card,
-                lora_name=studio.loras.name_of,
-                wildcard=studio.wildcards.lines,
-            )
-        except LoraError as error:
-            return {"notes": {"loras": [error.to(language)]}, "stages": None}
-        except RequestError as error:
-            field = error.field.partition(".")[0]
-            said = {field: [_refusal(error, language)]} if error.field.startswith(("loras.", "start.")) else {}
-            return {"notes": said, "stages": None}
-        except StudioError:  # half-typed; the check on Generate names the field
-            return {"notes": {}, "stages": None}
-        by_tags = named_by_tags(asked, plan.request)
-        width = studio.width(str(values["model"]))
-        remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
-        unseen = card.vocabulary.remark("" if blank else plan.request.prompt) if card.vocabulary else None
-        plan_summary = meaning(plan, studio.pace.of(str(values["model"])))
-        return {
-            "notes": notes_data(filter(None, (unseen, *plan.warnings, *remarks)), language),
-            "stages": summary_data(plan_summary, values.get("count"), language),
-        }
-
-    return hints
+    ``stages`` is None, and ``notes`` has at most a refused choice, while a field is half-typed.
+    """
+    values = order["settings"]
+    blank = not str(values["prompt"] or "").strip()
+    try:
+        asked = parse_request(request_data(values | ({"prompt": "-"} if blank else {})))
+        card = studio.card(str(values["model"]))
+        plan = make_plan(
+            asked,
+            card,
+            lora_name=studio.loras.name_of,
+            wildcard=studio.wildcards.lines,
+        )
+    except LoraError as error:
+        return {"notes": {"loras": [error.to(language)]}, "stages": None}
+    except RequestError as error:
+        field = error.field.partition(".")[0]
+        said = {field: [_refusal(error, language)]} if error.field.startswith(("loras.", "start.")) else {}
+        return {"notes": said, "stages": None}
+    except StudioError:  # half-typed; the check on Generate names the field
+        return {"notes": {}, "stages": None}
+    by_tags = named_by_tags(asked, plan.request)
+    width = studio.width(str(values["model"]))
+    remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
+    unseen = card.vocabulary.remark("" if blank else plan.request.prompt) if card.vocabulary else None
+    plan_summary = meaning(plan, studio.pace.of(str(values["model"])))
+    return {
+        "notes": notes_data(filter(None, (unseen, *plan.warnings, *remarks)), language),
+        "stages": summary_data(plan_summary, values.get("count"), language),
+    }
 
 
 def notes_data(texts: Iterable[Text], language: Language) -> dict[str, list[str]]:

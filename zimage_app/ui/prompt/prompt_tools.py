@@ -6,13 +6,13 @@ The history of prompts stays in the browser.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.plan import GenerationPlan, make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
-from zimage_app.domain.text import Language, Text, language_named, shortened
+from zimage_app.domain.text import Language, Text, shortened
 from zimage_app.domain.wildcard_expansion import request_combinations
 from zimage_app.domain.wildcards import drawn_pieces
 from zimage_app.service.studio import Studio
@@ -31,21 +31,15 @@ _PIECES, _PIECE = 3, 40
 """Maximum of choices and wildcards shown, and characters of each."""
 
 
-def prompt_function(studio: Studio) -> Callable[[Data], Data]:
-    """Return the function that the prompt's script calls with an order.
+def prompt(studio: Studio, order: Data, language: Language) -> Data:
+    """Carry out an order of the prompt's script.
 
     Its ``do`` is ``wildcards``, the lists, or ``preview``, the prompt in the page's ``settings`` as the model reads it;
     ``example`` is the seed for drawing where the settings' seed is random.
     """
-
-    def prompt(order: Data) -> Data:
-        """Carry out the order; texts are in the page's ``language``."""
-        language = language_named(order.get("language"))
-        if order.get("do") == "wildcards":
-            return {"lists": wildcard_data(studio, language)}
-        return preview_data(studio, order["settings"], int(order.get("example") or 0), language)
-
-    return prompt
+    if order.get("do") == "wildcards":
+        return {"lists": wildcard_data(studio, language)}
+    return preview_data(studio, order["settings"], int(order.get("example") or 0), language)
 
 
 def wildcard_data(studio: Studio, language: Language) -> list[Data]:

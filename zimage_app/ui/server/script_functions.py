@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import wraps
 from typing import Any
 
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.text import language_named
+from zimage_app.domain.text import Language, language_named
+from zimage_app.service.studio import Studio
 from zimage_app.ui.words.i18n import say
 
 log = logging.getLogger(__name__)
@@ -19,22 +19,22 @@ log = logging.getLogger(__name__)
 Data = dict[str, Any]
 
 
-def with_error_answers(function: Callable[[Data], object]) -> Callable[[object], object]:
-    """Wrap ``function`` so that it takes any data and returns ``{"error": ...}`` instead of raising.
+def script_function(studio: Studio, function: Callable[[Studio, Data, Language], Data]) -> Callable[[object], Data]:
+    """Return ``function`` for scripts: it takes any data and returns ``{"error": ...}`` instead of raising.
 
-    The error is in the page's language; data that is no mapping counts as an empty one.
+    ``function`` gets the page's language, which errors are in too; data that is no mapping counts as an empty one.
     """
 
-    @wraps(function)
-    def answer(order: object) -> object:
+    def answer(order: object) -> Data:
         known = dict(order) if isinstance(order, Mapping) else {}
         language = language_named(known.get("language"))
         try:
-            return function(known)
+            return function(studio, known, language)
         except StudioError as error:
             return {"error": error.to(language)}
         except Exception:
             log.exception("what the page's script asked for failed")
             return {"error": say("internal", language)}
 
+    answer.__name__ = function.__name__  # scripts call it by this name
     return answer
