@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -13,11 +13,10 @@ from torch import Tensor
 from zimage_app.domain.errors import LoraError, system_reason
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
-from zimage_app.models.weights.lookalikes import MAX_BYTES, MAX_TENSORS, PICKLE, TOO_MANY, lookalike
+from zimage_app.models.weights.lookalikes import MAX_BYTES, MAX_TENSORS, PICKLE, PICKLES, TOO_MANY, lookalike
 
 _MAX_SHOWN, _SHOWN_END = 160, 60
 """Maximum characters of a key in messages, and how many of them are taken from the end, where keys differ."""
-_PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 
 
 def fault(file: str, en: str, zh: str) -> LoraError:
@@ -56,13 +55,16 @@ def read_lora_file(path: Path) -> tuple[dict[str, Tensor], float | None]:
     Raises:
         LoraError: the file isn't a safetensors file, is empty or is cut off.
     """
-    _refuse_pickle(path.name)
+    if path.suffix.lower() in PICKLES:
+        raise fault(path.name, PICKLE.en, PICKLE.zh)
     try:
         # No memory map, because replacing the file while its LoRA is applied must not change the tensors.
         data = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
-    _refuse_other_content(path.name, data)
+    other = lookalike(data)
+    if other is not None:
+        raise fault(path.name, other.en, other.zh)
     _refuse_many(path.name, data)
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(data)
@@ -87,18 +89,6 @@ def _declared_factor(data: bytes) -> float | None:
     except (KeyError, ValueError, TypeError, ArithmeticError, RecursionError):
         return None
     return factor if math.isfinite(factor) else None
-
-
-def _refuse_pickle(file: str) -> None:
-    if PurePosixPath(file).suffix.lower() in _PICKLES:
-        raise fault(file, PICKLE.en, PICKLE.zh)
-
-
-def _refuse_other_content(file: str, data: bytes) -> None:
-    """Raise LoraError for a .safetensors file whose first bytes show that it is something else."""
-    other = lookalike(data)
-    if other is not None:
-        raise fault(file, other.en, other.zh)
 
 
 def _refuse_many(file: str, data: bytes) -> None:

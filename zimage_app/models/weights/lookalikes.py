@@ -1,6 +1,9 @@
-"""Recognises files named ``.safetensors`` that are something else by their first bytes. Doesn't import torch."""
+"""Recognises files that should be weights and are something else by their first bytes. Doesn't import torch."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
 
 from zimage_app.domain.text import Text
 
@@ -22,19 +25,29 @@ PICKLE = Text(
     "pickle files can run any program when they are opened and are not read; convert it to .safetensors",
     "pickle 文件在打开时可能执行任意程序，因此不予读取；请转换为 .safetensors",
 )
-_LFS_POINTER = Text(
-    "is only a Git LFS pointer; fetch the file itself with 'git lfs pull' or download it again",
-    "只是 Git LFS 指针；请用 “git lfs pull” 取得真正的文件，或重新下载",
-)
-_WEB_PAGE = Text("is a web page, not a LoRA; download it again", "是一个网页，而不是 LoRA；请重新下载")
+PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
+"""Suffixes of pickles."""
+Kind = Literal["pickle", "pointer", "page"]
+_NOT_A_LORA: Mapping[Kind, Text] = {
+    "pickle": PICKLE,
+    "pointer": Text(
+        "is only a Git LFS pointer; fetch the file itself with 'git lfs pull' or download it again",
+        "只是 Git LFS 指针；请用 “git lfs pull” 取得真正的文件，或重新下载",
+    ),
+    "page": Text("is a web page, not a LoRA; download it again", "是一个网页，而不是 LoRA；请重新下载"),
+}
+_MARKS: Mapping[bytes, Kind] = {
+    b"PK\x03\x04": "pickle",
+    b"\x80": "pickle",
+    b"version https://git-lfs": "pointer",
+    b"<": "page",
+}
 
 
-def lookalike(begin: bytes) -> Text | None:
-    """Return what a file with these first bytes is, as text to follow its name; None if it may be safetensors."""
-    if begin.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")) and begin[8:9] != b"{":
-        return PICKLE
-    if begin.startswith(b"version https://git-lfs"):
-        return _LFS_POINTER
-    if begin[:ENOUGH].lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return _WEB_PAGE
-    return None
+def lookalike(begin: bytes, texts: Mapping[Kind, Text] = _NOT_A_LORA) -> Text | None:
+    """Return the one of ``texts`` for a file with these first bytes, to follow its name; None if it may be weights."""
+    # A safetensors file begins with eight bytes of header length, then the JSON header.
+    if begin[8:9] == b"{":
+        return None
+    text = begin[:ENOUGH].lstrip()
+    return next((texts[kind] for mark, kind in _MARKS.items() if text.startswith(mark)), None)

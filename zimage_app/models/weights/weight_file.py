@@ -20,6 +20,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.folders import shown, visible
 from zimage_app.models.disk.regular_file import open_regular, read_regular
 from zimage_app.models.weights.gguf_file import MAGIC, read_header
+from zimage_app.models.weights.lookalikes import PICKLES, Kind, lookalike
 
 Tensors = dict[str, Tensor]
 
@@ -52,24 +53,20 @@ _GGUF_DTYPES = {
     "BF16": torch.bfloat16,
 }
 """GGUF's names of types that aren't packed."""
-_PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
-_NO_PICKLES = Text(
-    "is a pickle, which may run any program when it is opened; use the .safetensors file of this model",
-    "是 pickle 文件，打开时可能执行任意程序，因此不予加载；请使用此模型的 .safetensors 文件",
-)
-_NOT_WEIGHTS = {
-    b"<": Text(
-        "is a web page, not weights: the download failed; download it again",
-        "是网页而不是权重：下载没有成功；请重新下载",
+_NOT_WEIGHTS: Mapping[Kind, Text] = {
+    "pickle": Text(
+        "is a pickle, which may run any program when it is opened; use the .safetensors file of this model",
+        "是 pickle 文件，打开时可能执行任意程序，因此不予加载；请使用此模型的 .safetensors 文件",
     ),
-    b"version https://git-lfs": Text(
+    "pointer": Text(
         "is a Git LFS pointer, not the weights themselves; fetch them with 'git lfs pull' or download the file",
         "只是 Git LFS 指针，不是权重本身；请用 git lfs pull 获取，或直接下载该文件",
     ),
-    b"PK\x03\x04": _NO_PICKLES,
-    b"\x80": _NO_PICKLES,
+    "page": Text(
+        "is a web page, not weights: the download failed; download it again",
+        "是网页而不是权重：下载没有成功；请重新下载",
+    ),
 }
-"""First bytes of other kinds of files -> the error's text."""
 
 
 def damaged(path: Path, en: str, zh: str) -> ModelError:
@@ -269,9 +266,10 @@ def open_folder(folder: Path) -> Weights:
     present = visible(folder.iterdir())
     files = [file for file in present if file.suffix.lower() in WEIGHT_SUFFIXES]
     if not files:
-        pickles = [file for file in present if file.suffix.lower() in _PICKLES]
+        pickles = [file for file in present if file.suffix.lower() in PICKLES]
         if pickles:
-            raise damaged(pickles[0], _NO_PICKLES.en, _NO_PICKLES.zh)
+            reason = _NOT_WEIGHTS["pickle"]
+            raise damaged(pickles[0], reason.en, reason.zh)
         raise damaged(
             folder,
             "holds no .safetensors or .gguf file; download or copy the weights into it",
@@ -289,16 +287,12 @@ def open_folder(folder: Path) -> Weights:
 
 def _refuse_other_content(path: Path, begin: bytes) -> None:
     """Raise ModelError for an empty file, a pickle, a web page or a Git LFS pointer."""
-    if path.suffix.lower() in _PICKLES:
-        raise damaged(path, _NO_PICKLES.en, _NO_PICKLES.zh)
-    if not begin:
+    is_pickle = path.suffix.lower() in PICKLES
+    if not begin and not is_pickle:
         raise damaged(path, "is empty; download it again", "是空文件；请重新下载")
-    # A safetensors file begins with eight bytes of header length, then the JSON header.
-    if begin[_HEADER_LENGTH:].startswith(b"{"):
-        return
-    for mark, reason in _NOT_WEIGHTS.items():
-        if begin.lstrip().startswith(mark):
-            raise damaged(path, reason.en, reason.zh)
+    reason = _NOT_WEIGHTS["pickle"] if is_pickle else lookalike(begin, _NOT_WEIGHTS)
+    if reason is not None:
+        raise damaged(path, reason.en, reason.zh)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

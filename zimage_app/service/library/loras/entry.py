@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from zimage_app.domain.request import holds_word
 from zimage_app.domain.text import Text
 from zimage_app.service.library.loras.header import LoraHeader
 from zimage_app.service.library.loras.metadata import MAX_WORDS, Said
-from zimage_app.service.library.loras.scan import FileAt
+from zimage_app.service.library.loras.scan import SUFFIX, LoraFiles
 from zimage_app.service.library.loras.sidecar import Notes
 
 _SHOWN_WORDS = 3
@@ -88,56 +89,38 @@ class LoraEntry:
         return Text(f"none of its trigger words is in the prompt: {words}", f"提示词中没有它的触发词：{words}")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A LoRA file and the files around it, as read."""
+def entry_of(
+    files: LoraFiles, contents: LoraHeader, notes: Notes, notes_problem: Text | None, said: Sequence[Said]
+) -> LoraEntry:
+    """Merge all details of a LoRA by trust: the user's notes, then what it and its companions say, in this order.
 
-    name: str
-    path: Path
-    size: int
-    modified: int
-    contents: LoraHeader
-    notes: Notes
-    notes_problem: Text | None
-    """Why the user's notes can't be read; None where they can."""
-    companions: Sequence[Said]
-    """Contents of companion files, most trusted first."""
-    picture: FileAt | None
-
-
-def entry_of(found: Found) -> LoraEntry:
-    """Merge all details of a LoRA by trust: the user's notes, then the file itself, then its companions."""
-    said = (found.contents.said, *found.companions)
-    preset, more = _triggers(found.notes, said)
-    strengths = (found.notes.strength, *(each.strength for each in said))
-    thumbnail, thumbnail_modified = _thumbnail(found)
+    ``notes_problem`` is why the user's notes can't be read.
+    """
+    lora = files.lora
+    preset, more = _triggers(notes, said)
+    strengths = (notes.strength, *(each.strength for each in said))
+    thumbnail = files.picture or (lora if contents.has_thumbnail else None)
     return LoraEntry(
-        name=found.name,
-        path=found.path,
-        size=found.size,
-        modified=found.modified,
+        name=unicodedata.normalize("NFC", lora.name[: -len(SUFFIX)] if files.problem is None else lora.name),
+        path=lora.path,
+        size=lora.stamp[0],
+        modified=lora.stamp[1],
         title=next(filter(None, (each.title for each in said)), ""),
         triggers=tuple(dict.fromkeys((*preset, *more)))[:MAX_WORDS],
         preset_triggers=preset,
         strength=next((value for value in strengths if value is not None), None),
         base=next(filter(None, (each.base for each in said)), ""),
-        note=found.notes.note or next(filter(None, (each.note for each in said)), ""),
-        notes=found.notes,
-        kind=found.contents.kind,
-        spelling=found.contents.spelling,
-        ranks=found.contents.ranks,
-        width=found.contents.width,
-        thumbnail=thumbnail,
-        thumbnail_modified=thumbnail_modified,
-        problem=found.contents.problem,
-        warnings=tuple(_warnings(found, said)),
+        note=notes.note or next(filter(None, (each.note for each in said)), ""),
+        notes=notes,
+        kind=contents.kind,
+        spelling=contents.spelling,
+        ranks=contents.ranks,
+        width=contents.width,
+        thumbnail=thumbnail.path if thumbnail else None,
+        thumbnail_modified=thumbnail.stamp[1] if thumbnail else 0,
+        problem=contents.problem,
+        warnings=(*filter(None, [notes_problem]), *_warnings(contents, said)),
     )
-
-
-def _thumbnail(found: Found) -> tuple[Path | None, int]:
-    if found.picture is not None:
-        return found.picture.path, found.picture.stamp[1]
-    return (found.path, found.modified) if found.contents.has_thumbnail else (None, 0)
 
 
 def _triggers(notes: Notes, said: Sequence[Said]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -149,20 +132,13 @@ def _triggers(notes: Notes, said: Sequence[Said]) -> tuple[tuple[str, ...], tupl
     return preset, named or tuple(word for each in said for word in each.guesses)
 
 
-def _warnings(found: Found, said: Sequence[Said]) -> list[Text]:
-    warnings = [] if found.notes_problem is None else [found.notes_problem]
-    contents = found.contents
+def _warnings(contents: LoraHeader, said: Sequence[Said]) -> Iterator[Text]:
     base = next(filter(None, (each.base for each in said)), "")
     if contents.problem is None and not contents.for_z_image:
         of = Text(f": it is for {base}", f"：它用于 {base}") if base else Text("", "")
-        warnings.append(
-            Text(f"not a LoRA for Z-Image, by the names in it{of.en}", f"从内容看不是 Z-Image 的 LoRA{of.zh}")
-        )
+        yield Text(f"not a LoRA for Z-Image, by the names in it{of.en}", f"从内容看不是 Z-Image 的 LoRA{of.zh}")
     elif base and not _is_z_image(base):
-        warnings.append(
-            Text(f"its notes say it was trained on {base}, not Z-Image", f"其说明称训练底模为 {base}，而非 Z-Image")
-        )
-    return warnings
+        yield Text(f"its notes say it was trained on {base}, not Z-Image", f"其说明称训练底模为 {base}，而非 Z-Image")
 
 
 def _is_z_image(base: str) -> bool:

@@ -19,9 +19,9 @@ from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.settings.lora_use import LoraUse
 from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular
-from zimage_app.models.weights.lookalikes import MAX_BYTES
+from zimage_app.models.weights.lookalikes import MAX_BYTES, PICKLE, PICKLES
 from zimage_app.service.library.loras.cache import Cache
-from zimage_app.service.library.loras.entry import Found, LoraEntry, entry_of
+from zimage_app.service.library.loras.entry import LoraEntry, entry_of
 from zimage_app.service.library.loras.header import LoraHeader, read_contents
 from zimage_app.service.library.loras.metadata import read_companion
 from zimage_app.service.library.loras.scan import SUFFIX, FileAt, LoraFiles, readable, scan
@@ -29,7 +29,6 @@ from zimage_app.service.library.loras.sidecar import SIDECAR, Notes, read_notes,
 from zimage_app.service.library.loras.thumbnails import thumbnail
 
 CACHE_FILE = ".zimage-studio-library.json"
-_PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 _MAX_CANDIDATES = 5
 _BLOCK = 4 * 2**20
 _REPORT_BYTES = 2**28
@@ -208,7 +207,7 @@ class LoraLibrary:
     def _look(self) -> dict[str, LoraEntry]:
         cache = self._opened()
         found = list({files.lora.name: files for folder in reversed(self.folders) for files in scan(folder)}.values())
-        entries = (entry_of(_read(files, cache)) for files in found)
+        entries = (_read(files, cache) for files in found)
         index = {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.name.casefold(), entry.name))}
         cache.keep_only(file.name for files in found for file in (files.lora, *files.companions))
         if self.folder.is_dir():
@@ -287,38 +286,23 @@ def _relative(name: str) -> PurePosixPath:
                 "不是有效的 LoRA 名称；请填写 loras 文件夹下的相对路径，不含 “..”，也不以 “/” 开头",
             ),
         )
-    if relative.suffix.lower() in _PICKLES:
-        raise _fault(
-            relative.name,
-            Text(
-                "pickle files can run any program when they are opened and are not read; convert it to .safetensors",
-                "pickle 文件在打开时可能执行任意程序，因此不予读取；请转换为 .safetensors",
-            ),
-        )
+    if relative.suffix.lower() in PICKLES:
+        raise _fault(relative.name, PICKLE)
     return relative
 
 
-def _read(files: LoraFiles, cache: Cache) -> Found:
+def _read(files: LoraFiles, cache: Cache) -> LoraEntry:
     lora = files.lora
-    notes, problem = _notes(files.notes)
-    return Found(
-        name=unicodedata.normalize("NFC", lora.name[: -len(SUFFIX)] if files.problem is None else lora.name),
-        path=lora.path,
-        size=lora.stamp[0],
-        modified=lora.stamp[1],
-        contents=(
-            LoraHeader(problem=files.problem)
-            if files.problem
-            else cache.contents(lora.name, lora.stamp, lambda: read_contents(lora.path))
-        ),
-        notes=notes,
-        notes_problem=problem,
-        companions=[
-            cache.said(file.name, file.stamp, lambda path=file.path: read_companion(path))  # type: ignore[misc]
-            for file in files.companions
-        ],
-        picture=files.picture,
+    contents = (
+        LoraHeader(problem=files.problem)
+        if files.problem
+        else cache.contents(lora.name, lora.stamp, lambda: read_contents(lora.path))
     )
+    companions = [
+        cache.said(file.name, file.stamp, lambda path=file.path: read_companion(path))  # type: ignore[misc]
+        for file in files.companions
+    ]
+    return entry_of(files, contents, *_notes(files.notes), (contents.said, *companions))
 
 
 def _notes_path(entry: LoraEntry) -> Path:
