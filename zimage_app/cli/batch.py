@@ -31,7 +31,7 @@ from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.hand_over import refuse_apps_own
 from zimage_app.cli.makers import AppMaker, LocalMaker, Maker, Moment, TakenOut
 from zimage_app.cli.presets import preset_of
-from zimage_app.cli.request_flags import add_setting_flags, meant_model, settings_data
+from zimage_app.cli.request_flags import add_setting_flags, meant_model, planner, settings_data
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
 from zimage_app.domain.errors import (
     GenerationError,
@@ -42,7 +42,7 @@ from zimage_app.domain.errors import (
     system_reason,
 )
 from zimage_app.domain.negatives import with_nag
-from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
+from zimage_app.domain.plan import GenerationPlan, draw_seed
 from zimage_app.domain.plan_summary import meaning, seconds_words
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
@@ -53,7 +53,6 @@ from zimage_app.service.generation.pace import Pace
 from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.jobs.folder_lock import running_app
 from zimage_app.service.library.loras import LoraLibrary
-from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.many.batch.item_files import count_replaced, file_of, left_of, save_item
 from zimage_app.service.many.batch.items import NAME, BatchItem, BatchOptions, batch_items
 from zimage_app.service.many.batch.manifest import Manifest
@@ -160,13 +159,11 @@ def _items(
         settings["negative"] = "，".join(filter(None, (settings["negative"], _negative(options.negative_prompt_file))))
     if options.stages is not None:
         settings["stages"] = _first_stages(settings.get("stages"), options.stages)
-    loras, wildcard = LoraLibrary(*config.lora_folders), WildcardLibrary(*config.wildcard_folders).lines
-    inputs = inputs_of(config)
+    inputs, plan = inputs_of(config), planner(config, source, LoraLibrary(*config.lora_folders))
 
     def planned(request: GenerationRequest) -> GenerationPlan:
         inputs.check(request.start)
-        request = with_nag(request) if options.nag else request
-        return make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
+        return plan(with_nag(request) if options.nag else request)
 
     batch = read_batch(options.file)
     given = settings.get("seed")

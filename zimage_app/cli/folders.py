@@ -25,6 +25,13 @@ def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> 
     )
 
 
+def add_outputs_flag(parser: argparse.ArgumentParser, default: object = None) -> None:
+    """Add ``--outputs``, the folder of pictures, for commands that look into it."""
+    parser.add_argument(
+        "--outputs", type=Path, default=default, metavar="DIR", help="the app's folder of pictures (default: outputs/)"
+    )
+
+
 def add_alone_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--alone``: make the picture in this process, even where the app is running."""
     parser.add_argument(

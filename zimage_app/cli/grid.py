@@ -12,18 +12,17 @@ from typing import Any
 from zimage_app.cli.batch import ADVICE, make_items, say_replaced, show_items
 from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.presets import preset_of
-from zimage_app.cli.request_flags import add_setting_flags, meant_model, settings_data
+from zimage_app.cli.request_flags import add_setting_flags, meant_model, planner, settings_data
 from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
 from zimage_app.domain.errors import LoraError, ModelError
 from zimage_app.domain.negatives import with_nag
-from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
+from zimage_app.domain.plan import GenerationPlan, draw_seed
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.service.generation.pace import Pace
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.presets import PresetLibrary
-from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.many.batch.item_files import file_of, left_of
 from zimage_app.service.many.batch.items import BatchItem
 from zimage_app.service.many.batch.manifest import Manifest
@@ -98,11 +97,10 @@ def _items(
     source: ModelSource,
     settings: dict[str, Any],
 ) -> tuple[list[Place], list[BatchItem]]:
-    loras, wildcard = LoraLibrary(*config.lora_folders), WildcardLibrary(*config.wildcard_folders).lines
+    plan = planner(config, source, LoraLibrary(*config.lora_folders))
 
     def planned(request: GenerationRequest) -> GenerationPlan:
-        request = with_nag(request) if options.nag else request
-        return make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
+        return plan(with_nag(request) if options.nag else request)
 
     return grid_items(axes, GridOptions(settings, planned, PresetLibrary(*config.preset_folders), source.card.name))
 

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from zimage_app.cli.folders import config_of
+from zimage_app.cli.folders import add_outputs_flag, config_of
 from zimage_app.cli.generate import add_generate_flags
 from zimage_app.cli.output import print_json, print_table
 from zimage_app.cli.terminal import language, tell
@@ -41,7 +41,7 @@ def add_history_command(commands: Any) -> None:
     )
     parser.set_defaults(run=list_pictures)
     _add_search_flags(parser)
-    _add_place_flag(parser, None)
+    add_outputs_flag(parser)
     actions = parser.add_subparsers(metavar="show|star|unstar|delete|undo|empty|zip|compare|again")
     for name, about in {"show": "Print a picture's settings as JSON.", **_CHANGES}.items():
         action = _action(actions, name, about, show_pictures if name == "show" else change_pictures)
@@ -164,7 +164,7 @@ def make_again(options: argparse.Namespace) -> int:
 def _action(actions: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
     action: argparse.ArgumentParser = actions.add_parser(name, description=about)
     action.set_defaults(run=run)
-    _add_place_flag(action, argparse.SUPPRESS)
+    add_outputs_flag(action, argparse.SUPPRESS)
     return action
 
 
@@ -196,12 +196,6 @@ def _day(text: str) -> str:
         return date.fromisoformat(text).isoformat()
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text} is not a day as in 2026-01-31") from error
-
-
-def _add_place_flag(parser: argparse.ArgumentParser, default: object) -> None:
-    parser.add_argument(
-        "--outputs", type=Path, default=default, metavar="DIR", help="the app's folder of pictures (default: outputs/)"
-    )
 
 
 @contextmanager

@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from zimage_app.cli.app_client import AppClient
-from zimage_app.cli.folders import config_of
+from zimage_app.cli.folders import add_outputs_flag, config_of
 from zimage_app.cli.output import print_json, print_table
 from zimage_app.cli.terminal import language, tell
 from zimage_app.domain.errors import RequestError
@@ -136,7 +135,7 @@ def add_jobs_command(commands: Any) -> None:
     )
     parser.set_defaults(run=list_jobs)
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
-    _add_place_flag(parser, None)
+    add_outputs_flag(parser)
     actions = parser.add_subparsers(metavar="cancel|clear|up|pause|resume", parser_class=type(parser))
     cancel = actions.add_parser("cancel", description="Take jobs that wait out of the queue, and stop running ones.")
     cancel.set_defaults(run=cancel_jobs)
@@ -153,7 +152,7 @@ def add_jobs_command(commands: Any) -> None:
     resume = actions.add_parser("resume", description="Let waiting jobs begin again.")
     resume.set_defaults(run=pause_jobs, paused=False)
     for action in (cancel, clear, up, pause, resume):
-        _add_place_flag(action, argparse.SUPPRESS)
+        add_outputs_flag(action, argparse.SUPPRESS)
 
 
 def list_jobs(options: argparse.Namespace) -> int:
@@ -238,12 +237,6 @@ def _known(queue: _Queue | None, job_id: str) -> tuple[_Queue, str]:
         text = Text(f"{job_id} is not in the queue; 'jobs' lists what is", f"队列中没有 {job_id}；可用 jobs 命令查看")
         raise RequestError("JOB", text)
     return queue, state
-
-
-def _add_place_flag(parser: argparse.ArgumentParser, default: object) -> None:
-    parser.add_argument(
-        "--outputs", type=Path, default=default, metavar="DIR", help="the app's folder of pictures (default: outputs/)"
-    )
 
 
 @contextmanager

@@ -88,12 +88,12 @@ def check_loras(options: argparse.Namespace) -> int:
 
 def _checked(entry: LoraEntry, names: Names, library: LoraLibrary) -> bool:
     """Print the result for one file; returns whether it applies."""
-    from zimage_app.service.library.loras.check import check
+    from zimage_app.models.lora.parsing import read_lora
 
     lines: list[Text] = []
     try:
         library.find(entry.name)
-        file = check(entry, names)
+        file = read_lora(entry.path, names)
         count = len(file.patches)
         about = f"{entry.kind} {entry.rank}".strip()
         digest = library.sha256(entry)

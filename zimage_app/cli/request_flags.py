@@ -6,7 +6,9 @@ Imports no torch, so that errors are reported at once.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -203,17 +205,21 @@ def settled(options: argparse.Namespace) -> ResolvedCommand:
     request = found.request() if found else build_request(options, source.card, preset)
     inputs = inputs_of(config)
     request = _started(request, options, inputs, found.start if found else None)
-    wildcard = WildcardLibrary(*config.wildcard_folders).lines
-
-    def planned(asked: GenerationRequest) -> GenerationPlan:
-        return make_plan(asked, source.card, lora_name=loras.name_of, wildcard=wildcard)
-
+    planned = planner(config, source, loras)
     plan = planned(request)
     try:
         more = counted(plan.request, options.count)[1:]
     except RequestError as error:
         raise error.at("--count") from error
     return ResolvedCommand(config, loras, inputs, source, found, plan, (plan, *map(planned, more)))
+
+
+def planner(
+    config: StudioConfig, source: ModelSource, loras: LoraLibrary
+) -> Callable[[GenerationRequest], GenerationPlan]:
+    """A function that plans requests for a model, with this machine's LoRAs and wildcards."""
+    wildcard = WildcardLibrary(*config.wildcard_folders).lines
+    return partial(make_plan, card=source.card, lora_name=loras.name_of, wildcard=wildcard)
 
 
 def meant_model(config: StudioConfig, named: str | None, preset: Preset | None) -> ModelSource:

@@ -10,11 +10,11 @@ from pathlib import Path
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.generate import maker_of
 from zimage_app.cli.imports import as_here, report
-from zimage_app.cli.request_flags import ResolvedCommand, meant_model, settings_data
+from zimage_app.cli.request_flags import ResolvedCommand, meant_model, planner, settings_data
 from zimage_app.cli.terminal import tell
 from zimage_app.domain.errors import ImportedFileError, RequestError
 from zimage_app.domain.negatives import with_nag
-from zimage_app.domain.plan import GenerationPlan, draw_seed, make_plan
+from zimage_app.domain.plan import GenerationPlan, draw_seed
 from zimage_app.domain.preset import Preset, request_settings
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Text
@@ -22,7 +22,6 @@ from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.imports import read_file
 from zimage_app.service.library.loras import LoraLibrary
 from zimage_app.service.library.presets import PresetLibrary
-from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.setup.config import StudioConfig
 
@@ -62,8 +61,7 @@ def _settled(side: Path, options: argparse.Namespace, seed: int) -> ResolvedComm
     request = parse_request(data)
     request = with_nag(request) if options.nag else request
     inputs.check(request.start)
-    wildcard = WildcardLibrary(*config.wildcard_folders).lines
-    plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
+    plan = planner(config, source, loras)(request)
     return ResolvedCommand(config, loras, inputs, source, None, plan, (plan,))
 
 

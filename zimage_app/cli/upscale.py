@@ -10,17 +10,22 @@ from zimage_app.cli.assignments import assign
 from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.generate import make_pictures
 from zimage_app.cli.imports import as_here
-from zimage_app.cli.request_flags import ResolvedCommand, add_location_flags, keep_input, meant_model, parsed_seed
+from zimage_app.cli.request_flags import (
+    ResolvedCommand,
+    add_location_flags,
+    keep_input,
+    meant_model,
+    parsed_seed,
+    planner,
+)
 from zimage_app.cli.terminal import BAD_INPUT, complain, tell
 from zimage_app.domain.errors import ImportedFileError, LoraError, ModelError
-from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import parse_as
 from zimage_app.domain.upscaling import Upscaling, resized_by, upscaled
 from zimage_app.service.generation.start_pictures import inputs_of
 from zimage_app.service.imports import Imported, read_file
 from zimage_app.service.library.loras import LoraLibrary
-from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.setup.config import StudioConfig
 
 
@@ -84,8 +89,7 @@ def _settled(options: argparse.Namespace) -> ResolvedCommand:
     request = upscaled(_shown(found), kept.sha256, size, source.card, parse_as(Upscaling, given))
     request = _assigned(request, options.settings)
     inputs.check(request.start)
-    wildcard = WildcardLibrary(*config.wildcard_folders).lines
-    plan = make_plan(request, source.card, lora_name=loras.name_of, wildcard=wildcard)
+    plan = planner(config, source, loras)(request)
     return ResolvedCommand(config, loras, inputs, source, None, plan, (plan,))
 
 
