@@ -23,15 +23,13 @@ from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.studio import Studio
 from zimage_app.ui.canvas.canvas import picture_data
 from zimage_app.ui.canvas.examples import EXAMPLES
+from zimage_app.ui.headers import KEEP, LIVE
 from zimage_app.ui.words.i18n import say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 from zimage_app.web.slow_work import THUMBNAILS
 
 log = logging.getLogger(__name__)
-
-_FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
-_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def picture_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
@@ -81,7 +79,7 @@ class _Reader:
             "starred": history.is_favourite(saved.record.id),
             "upscalers": list(self._studio.inputs.upscalers.names()),
         }
-        return JSONResponse(data | more, headers=_NOW)
+        return JSONResponse(data | more, headers=LIVE)
 
     async def saved_as(self, request: Request) -> Response:
         saved, kind = await run_in_threadpool(self._found, request), request.path_params["kind"]
@@ -120,7 +118,7 @@ class _Reader:
         example = EXAMPLES.get(request.path_params["name"])
         if example is None:
             return self._missing(request)
-        return FileResponse(example.thumbnail(language_of(request, self._default_language)), headers=_NOW)
+        return FileResponse(example.thumbnail(language_of(request, self._default_language)), headers=LIVE)
 
     async def _file(self, request: Request, work: Callable[[], bytes], name: str) -> Response:
         """Run ``work`` in a thread and send its bytes as a download; 404 or 422 where it fails."""
@@ -129,9 +127,9 @@ class _Reader:
         except (OSError, UnreadablePicture):
             return self._missing(request)
         except StorageError as error:
-            return PlainTextResponse(error.to(language_of(request, self._default_language)), 422, headers=_NOW)
+            return PlainTextResponse(error.to(language_of(request, self._default_language)), 422, headers=LIVE)
         kept = {"content-disposition": f'attachment; filename="{name}"'}
-        return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers=_NOW | kept)
+        return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers=LIVE | kept)
 
     def _found(self, request: Request) -> SavedPicture | None:
         try:
@@ -141,31 +139,31 @@ class _Reader:
             return None
 
     def _missing(self, request: Request) -> Response:
-        return PlainTextResponse(say("picture_gone", language_of(request, self._default_language)), 404, headers=_NOW)
+        return PlainTextResponse(say("picture_gone", language_of(request, self._default_language)), 404, headers=LIVE)
 
 
 def _whole(saved: SavedPicture, kind: str) -> Response:
     """Return the saved PNG unchanged."""
     if saved.unsaved is not None:
         named = {"content-disposition": f'{kind}; filename="{saved.path.name}"'}
-        return Response(saved.unsaved, media_type="image/png", headers=_NOW | named)
+        return Response(saved.unsaved, media_type="image/png", headers=LIVE | named)
     return FileResponse(
         saved.path,
         media_type="image/png",
         filename=saved.path.name,
         content_disposition_type=kind,
-        headers=_FOREVER,
+        headers=KEEP,
     )
 
 
 async def _small(saved: SavedPicture) -> Response | None:
     """Return a thumbnail, or the whole picture while it isn't saved yet; None where the file can't be read."""
     if saved.unsaved is not None:
-        return Response(saved.unsaved, media_type="image/png", headers=_NOW)
+        return Response(saved.unsaved, media_type="image/png", headers=LIVE)
     data = await THUMBNAILS.run(saved_thumbnail, saved.path)
-    return None if data is None else Response(data, media_type="image/jpeg", headers=_FOREVER)
+    return None if data is None else Response(data, media_type="image/jpeg", headers=KEEP)
 
 
 async def _health(request: Request) -> Response:
     del request
-    return JSONResponse({"status": "healthy", "service": SERVICE}, headers=_NOW)
+    return JSONResponse({"status": "healthy", "service": SERVICE}, headers=LIVE)

@@ -8,11 +8,10 @@ from starlette.routing import Route
 
 from zimage_app.domain.errors import StudioError
 from zimage_app.service.studio import Studio
+from zimage_app.ui.headers import LIVE
 from zimage_app.ui.words.i18n import say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
-
-_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def workflow_route(studio: Studio, default_language: LanguageChoice) -> Route:
@@ -23,11 +22,11 @@ def workflow_route(studio: Studio, default_language: LanguageChoice) -> Route:
         try:
             saved = studio.picture(request.path_params["picture_id"], owner_of(request))
             if saved is None:
-                return PlainTextResponse(say("picture_gone", language), 404, headers=_NOW)
+                return PlainTextResponse(say("picture_gone", language), 404, headers=LIVE)
             made, _ = studio.workflow(saved.record.request, saved.record.model, "editor")
         except StudioError as error:
-            return PlainTextResponse(error.to(language), 422, headers=_NOW)
+            return PlainTextResponse(error.to(language), 422, headers=LIVE)
         named = {"content-disposition": f'attachment; filename="{saved.record.id}.workflow.json"'}
-        return JSONResponse(made, headers=_NOW | named)
+        return JSONResponse(made, headers=LIVE | named)
 
     return Route("/workflows/{picture_id}.json", workflow)

@@ -21,13 +21,13 @@ from zimage_app.domain.text import Language
 from zimage_app.service.imports import MAX_BYTES, Imported, fitted, read_settings
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import Values, request_values
+from zimage_app.ui.headers import LIVE
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.slow_work import HANDED_IN
 
 Data = dict[str, Any]
 
 _MAX_NAME = 200
-_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def import_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
@@ -39,8 +39,8 @@ def import_routes(studio: Studio, default_language: LanguageChoice) -> list[Base
         try:
             data = await HANDED_IN.run(answer, studio, file, name, language)
         except BusyError as error:
-            return JSONResponse({"error": error.to(language)}, 503, headers=_HEADERS)
-        return JSONResponse(data, 422 if "error" in data else 200, headers=_HEADERS)
+            return JSONResponse({"error": error.to(language)}, 503, headers=LIVE)
+        return JSONResponse(data, 422 if "error" in data else 200, headers=LIVE)
 
     return [Route("/import", read, methods=["POST"])]
 

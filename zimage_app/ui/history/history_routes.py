@@ -17,14 +17,13 @@ from zimage_app.service.pictures.history import History
 from zimage_app.service.pictures.thumbnails import saved_thumbnail
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.studio import Studio
+from zimage_app.ui.headers import KEEP, LIVE
 from zimage_app.ui.history.history import MAX_COMPARED, change, comparison_data, known_ids, page_data
 from zimage_app.ui.words.i18n import say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 from zimage_app.web.slow_work import THUMBNAILS
 
-_FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
-_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _MAX_ORDER = 2**20
 
 
@@ -65,19 +64,19 @@ class _Reader:
         data = None if found is None else await THUMBNAILS.run(saved_thumbnail, found.path)
         if data is None:
             return self._missing(request)
-        return Response(data, media_type="image/jpeg", headers=_FOREVER)
+        return Response(data, media_type="image/jpeg", headers=KEEP)
 
     def stage(self, request: Request) -> Response:
         found = self._found(request.path_params["picture_id"], request)
         path = self._stage(found, request.path_params["number"]) if found else None
-        return FileResponse(path, media_type="image/png", headers=_FOREVER) if path else self._missing(request)
+        return FileResponse(path, media_type="image/png", headers=KEEP) if path else self._missing(request)
 
     async def zip(self, request: Request) -> Response:
         form = await request.form(max_files=0, max_part_size=_MAX_ORDER)
         ids = known_ids(form.get("ids"))
         pieces = await run_in_threadpool(self._history.zip, ids, owner_of(request))
         name = f"z-image-{datetime.now().astimezone():%Y%m%d-%H%M%S}.zip"
-        headers = _NOW | {"content-disposition": f'attachment; filename="{name}"'}
+        headers = LIVE | {"content-disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(pieces, media_type="application/zip", headers=headers)
 
     def _stage(self, picture: SavedPicture, number: str) -> Path | None:
@@ -90,14 +89,14 @@ class _Reader:
             return None
 
     def _missing(self, request: Request) -> Response:
-        return PlainTextResponse(say("picture_gone", language_of(request, self._default_language)), 404, headers=_NOW)
+        return PlainTextResponse(say("picture_gone", language_of(request, self._default_language)), 404, headers=LIVE)
 
     def _answer(self, request: Request, work: Callable[[], dict[str, object]]) -> Response:
         try:
-            return JSONResponse(work(), headers=_NOW)
+            return JSONResponse(work(), headers=LIVE)
         except StudioError as error:
             status = 422 if isinstance(error, RequestError) else 500
-            return JSONResponse({"error": error.to(language_of(request, self._default_language))}, status, headers=_NOW)
+            return JSONResponse({"error": error.to(language_of(request, self._default_language))}, status, headers=LIVE)
 
 
 async def json_body(request: Request, most: int = _MAX_ORDER) -> object:

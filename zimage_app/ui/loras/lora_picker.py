@@ -19,13 +19,11 @@ from zimage_app.domain.text import Language
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.library.loras.sidecar import parse_notes
 from zimage_app.service.studio import Studio
+from zimage_app.ui.headers import KEEP, LIVE
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.slow_work import HASHES, THUMBNAILS
 
 Data = dict[str, Any]
-
-_FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
-_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def limits() -> Data:
@@ -77,21 +75,21 @@ def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
                 library_data, studio, model, language, refresh="refresh" in request.query_params
             )
         except StudioError as error:
-            return PlainTextResponse(error.to(language), 404, headers=_NOW)
-        return JSONResponse(data, headers=_NOW)
+            return PlainTextResponse(error.to(language), 404, headers=LIVE)
+        return JSONResponse(data, headers=LIVE)
 
     async def digest(request: Request) -> Response:
         try:
             entry = await run_in_threadpool(studio.loras.find, request.query_params.get("name", ""))
-            return PlainTextResponse(await HASHES.run(studio.loras.sha256, entry), headers=_NOW)
+            return PlainTextResponse(await HASHES.run(studio.loras.sha256, entry), headers=LIVE)
         except StudioError as error:
-            return PlainTextResponse(error.to(language_of(request, default_language)), 404, headers=_NOW)
+            return PlainTextResponse(error.to(language_of(request, default_language)), 404, headers=LIVE)
 
     async def picture(request: Request) -> Response:
         data = await THUMBNAILS.run(studio.loras.thumbnail, request.query_params.get("name", ""))
         if data is None:
-            return PlainTextResponse("", 404, headers=_NOW)
-        return Response(data, media_type="image/jpeg", headers=_FOREVER)
+            return PlainTextResponse("", 404, headers=LIVE)
+        return Response(data, media_type="image/jpeg", headers=KEEP)
 
     return [Route("/loras.json", library), Route("/lora.jpg", picture), Route("/lora.sha256", digest)]
 

@@ -23,6 +23,7 @@ from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import Studio
 from zimage_app.ui.drop.drop import file_of
 from zimage_app.ui.fields.values import request_data
+from zimage_app.ui.headers import LIVE
 from zimage_app.ui.history.history_routes import json_body, json_of
 from zimage_app.ui.words.i18n import WORDS, say
 from zimage_app.web.guard import MAX_BODY
@@ -32,7 +33,6 @@ from zimage_app.web.owner import owner_of
 from zimage_app.web.slow_work import HANDED_IN
 
 Data = dict[str, Any]
-_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _LISTED = 12
 _MAX_FILE = 3 * 2**20
 """Bytes of a batch file from the page; also in many.js, and in the texts."""
@@ -48,10 +48,10 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
     def answer(request: Request, work: Callable[[], Data]) -> Response:
         language = language_of(request, default_language)
         try:
-            return JSONResponse(work(), headers=_HEADERS)
+            return JSONResponse(work(), headers=LIVE)
         except StudioError as error:
             status = 422 if isinstance(error, RequestError) else 500
-            return JSONResponse({"error": _sentence(studio, error, language)}, status, headers=_HEADERS)
+            return JSONResponse({"error": _sentence(studio, error, language)}, status, headers=LIVE)
 
     def show(request: Request) -> Response:
         return answer(request, lambda: groups_data(studio, owner_of(request)))
@@ -66,15 +66,15 @@ def many_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
         try:
             return await HANDED_IN.run(answer, request, work)
         except BusyError as error:
-            return JSONResponse({"error": error.to(language)}, 503, headers=_HEADERS)
+            return JSONResponse({"error": error.to(language)}, 503, headers=LIVE)
 
     def file(request: Request) -> Response:
         view = _own(studio, owner_of(request), request.path_params["group_id"])
         path = studio.groups.file(view, request.path_params["name"]) if view else None
         if path is None:
-            return PlainTextResponse(say("many_gone", language_of(request, default_language)), 404, headers=_HEADERS)
+            return PlainTextResponse(say("many_gone", language_of(request, default_language)), 404, headers=LIVE)
         kind = "attachment" if "download" in request.query_params else "inline"
-        return FileResponse(path, filename=path.name, content_disposition_type=kind, headers=_HEADERS)
+        return FileResponse(path, filename=path.name, content_disposition_type=kind, headers=LIVE)
 
     return [
         Route("/many.json", show),

@@ -14,12 +14,12 @@ from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.text import Text
 from zimage_app.service.rules.permissions import may_see, require_home
 from zimage_app.service.studio import Studio
+from zimage_app.ui.headers import LIVE
 from zimage_app.ui.history.history_routes import json_body
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 
 Data = dict[str, Any]
-_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def queue_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
@@ -32,8 +32,8 @@ def queue_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseR
         except StudioError as error:
             text = studio.told(error.text)
             status = 422 if isinstance(error, RequestError) else 500
-            return JSONResponse({"error": text.to(language)}, status, headers=_HEADERS)
-        return JSONResponse(queue_data(studio, owner_of(request)), headers=_HEADERS)
+            return JSONResponse({"error": text.to(language)}, status, headers=LIVE)
+        return JSONResponse(queue_data(studio, owner_of(request)), headers=LIVE)
 
     def show(request: Request) -> Response:
         return answer(request, lambda: None)

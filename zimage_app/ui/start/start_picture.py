@@ -15,12 +15,10 @@ from zimage_app.service.generation.start_pictures import MAX_BYTES
 from zimage_app.service.studio import Studio
 from zimage_app.ui.drop.drop import file_of
 from zimage_app.ui.fields.controls import bounds
+from zimage_app.ui.headers import KEEP, LIVE
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
 from zimage_app.web.slow_work import HANDED_IN, THUMBNAILS
-
-_FOREVER = {"cache-control": "private, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
-_NOW = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def start_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
@@ -36,23 +34,23 @@ def start_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseR
         try:
             kept = await HANDED_IN.run(studio.inputs.save, picture, name, owner_of(request))
         except BusyError as error:
-            return JSONResponse({"error": error.to(language)}, 503, headers=_NOW)
+            return JSONResponse({"error": error.to(language)}, 503, headers=LIVE)
         except (ImportedFileError, StorageError) as error:
-            return JSONResponse({"error": error.to(language)}, 422, headers=_NOW)
-        return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=_NOW)
+            return JSONResponse({"error": error.to(language)}, 422, headers=LIVE)
+        return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=LIVE)
 
     async def small(request: Request) -> Response:
         data = await THUMBNAILS.run(studio.inputs.thumbnail, request.path_params["digest"], owner_of(request))
         if data is None:
-            return PlainTextResponse("", 404, headers=_NOW)
-        return Response(data, media_type="image/jpeg", headers=_FOREVER)
+            return PlainTextResponse("", 404, headers=LIVE)
+        return Response(data, media_type="image/jpeg", headers=KEEP)
 
     def whole(request: Request) -> Response:
         kept = studio.inputs.original(request.path_params["digest"], owner_of(request))
         if kept is None:
-            return PlainTextResponse("", 404, headers=_NOW)
+            return PlainTextResponse("", 404, headers=LIVE)
         path, kind = kept
-        return FileResponse(path, media_type=kind, headers=_FOREVER)
+        return FileResponse(path, media_type=kind, headers=KEEP)
 
     return [
         Route("/inputs", hand_in, methods=["POST"]),

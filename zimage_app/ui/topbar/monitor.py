@@ -21,6 +21,7 @@ from zimage_app.service.diagnostics.gpus import Amount
 from zimage_app.service.diagnostics.monitor import MachineStatus
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.studio import Studio
+from zimage_app.ui.headers import LIVE
 from zimage_app.ui.words.i18n import say
 from zimage_app.web.language import LanguageChoice, language_of
 from zimage_app.web.owner import owner_of
@@ -32,7 +33,6 @@ _LITTLE_DISK = 5 * 10**9
 """Warn below this many free bytes: enough for about a thousand pictures, but not for another model."""
 _HOT = 87
 """Degrees Celsius, from about which NVIDIA's GPUs throttle."""
-_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ def monitor_routes(studio: Studio, default_language: LanguageChoice) -> list[Bas
     def chips(request: Request) -> Response:
         language = language_of(request, default_language)
         data = [asdict(chip) for chip in top_bar(studio, owner_of(request), language)]
-        return JSONResponse({"chips": data, "details": not studio.shared}, headers=_HEADERS)
+        return JSONResponse({"chips": data, "details": not studio.shared}, headers=LIVE)
 
     def details(request: Request) -> Response:
         language = language_of(request, default_language)
         if studio.shared:
-            return JSONResponse({"error": say("monitor_closed", language)}, 403, headers=_HEADERS)
-        return JSONResponse(details_data(studio, language), headers=_HEADERS)
+            return JSONResponse({"error": say("monitor_closed", language)}, 403, headers=LIVE)
+        return JSONResponse(details_data(studio, language), headers=LIVE)
 
     return [Route("/monitor.json", chips), Route("/monitor/details.json", details)]
 
