@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies
 
@@ -40,52 +41,43 @@ _OTHER = {
 _Answer = TypeVar("_Answer")
 
 
-class Host(Protocol):
+@dataclass(frozen=True)
+class Host(ABC):
     """A hub that repositories are downloaded from."""
 
-    @property
-    def key(self) -> str:
-        """The hub's name in ``--source``."""
-        ...
-
-    @property
-    def endpoint(self) -> str:
-        """The hub's base URL."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """The host name, for messages."""
-        ...
-
-    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
-        """List the files of a repository ``owner/name``; raises FetchError, or Busy if it should be retried."""
-        ...
-
-    def url(self, listing: Listing, path: str) -> str:
-        """Return the download URL of a file."""
-        ...
-
-    def page(self, repo: str) -> str:
-        """Return the URL of the repository's web page."""
-        ...
-
-    def headers(self) -> dict[str, str]:
-        """Return the authentication headers of a request; empty if there are none."""
-        ...
-
-
-@dataclass(frozen=True)
-class HuggingFace:
-    """huggingface.co, or a mirror with the same API. Repositories are listed by huggingface_hub."""
-
-    endpoint: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or HUGGINGFACE_URL)
-    key: str = "huggingface"
+    endpoint: str
+    """Its base URL."""
+    key: ClassVar[str]
+    """Its name in ``--source``."""
 
     @property
     def name(self) -> str:
         """The host name, for messages."""
         return urlsplit(self.endpoint).netloc
+
+    @abstractmethod
+    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
+        """List the files of a repository ``owner/name``; raises FetchError, or Busy if it should be retried."""
+
+    def url(self, listing: Listing, path: str) -> str:
+        """Return the download URL of a file."""
+        return f"{self.page(listing.repo)}/resolve/{listing.revision}/{quote(path)}"
+
+    @abstractmethod
+    def page(self, repo: str) -> str:
+        """Return the URL of the repository's web page."""
+
+    def headers(self) -> dict[str, str]:
+        """Return the authentication headers of a request; empty if there are none."""
+        return {}
+
+
+@dataclass(frozen=True)
+class HuggingFace(Host):
+    """huggingface.co, or a mirror with the same API. Repositories are listed by huggingface_hub."""
+
+    endpoint: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or HUGGINGFACE_URL)
+    key: ClassVar[str] = "huggingface"
 
     def listing(self, repo: str, patience: RetryPolicy) -> Listing:
         """List the files of a repository at its newest commit."""
@@ -127,10 +119,6 @@ class HuggingFace:
             return errors.forbidden(repo, self.name, status)
         return errors.no_repo(repo, self.name) if status == 404 else errors.odd_answer(self.name)
 
-    def url(self, listing: Listing, path: str) -> str:
-        """Return the download URL of a file at the listing's commit."""
-        return f"{self.endpoint.rstrip('/')}/{listing.repo}/resolve/{listing.revision}/{quote(path)}"
-
     def page(self, repo: str) -> str:
         """Return the URL of the repository's web page."""
         return f"{self.endpoint.rstrip('/')}/{repo}"
@@ -154,16 +142,11 @@ def _hugging_file(item: Any) -> RepoFile | None:
 
 
 @dataclass(frozen=True)
-class ModelScope:
+class ModelScope(Host):
     """modelscope.cn, which mirrors the same repositories and is fast for users in China."""
 
     endpoint: str = MODELSCOPE_URL
-    key: str = "modelscope"
-
-    @property
-    def name(self) -> str:
-        """The host name, for messages."""
-        return urlsplit(self.endpoint).netloc
+    key: ClassVar[str] = "modelscope"
 
     def listing(self, repo: str, patience: RetryPolicy) -> Listing:
         """List the files of a repository at its newest revision."""
@@ -186,17 +169,9 @@ class ModelScope:
             raise errors.odd_answer(self.name) from error
         return Listing(repo, _REVISION, tuple(files))
 
-    def url(self, listing: Listing, path: str) -> str:
-        """Return the download URL of a file."""
-        return f"{self.endpoint}/models/{listing.repo}/resolve/{listing.revision}/{quote(path)}"
-
     def page(self, repo: str) -> str:
         """Return the URL of the repository's web page."""
         return f"{self.endpoint}/models/{repo}"
-
-    def headers(self) -> dict[str, str]:
-        """No authentication headers."""
-        return {}
 
 
 def _scope_file(item: Any) -> RepoFile:
