@@ -46,11 +46,11 @@ from zimage_app.service.jobs.view import JobView, QueueView, stage_views
 from zimage_app.service.library.default_model import default_model
 from zimage_app.service.library.loras import LoraEntry, LoraLibrary
 from zimage_app.service.library.loras.sidecar import Notes
-from zimage_app.service.library.loras.width import transformer_width
 from zimage_app.service.library.models import ModelLibrary
 from zimage_app.service.library.negatives import NegativeLibrary
 from zimage_app.service.library.presets import PresetLibrary
 from zimage_app.service.library.token_counts import TokenCounter
+from zimage_app.service.library.transformer_config import transformer_width
 from zimage_app.service.library.wildcards import WildcardLibrary
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.history import History, Search

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zimage_app.domain.errors import ModelError
-from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.find.model_source import ModelSource
+from zimage_app.service.library.transformer_config import text_positions
 
 if TYPE_CHECKING:
     from zimage_app.models.networks.text_encoder import Tokenizer
-
-_MAX_CONFIG = 2**20
-"""Bytes of a config."""
-_PUBLISHED_POSITIONS = 1536
-"""Text positions of the published Z-Image models, whose weights may come without a config."""
 
 
 class TokenCounter:
@@ -39,7 +33,7 @@ class TokenCounter:
 
     def limit(self, source: ModelSource) -> int | None:
         """The most tokens that a text may add to an empty prompt; None where unknown."""
-        tokenizer, positions = self._tokenizer_of(source), _positions(source)
+        tokenizer, positions = self._tokenizer_of(source), text_positions(source)
         if tokenizer is None or positions is None:
             return None
         from zimage_app.models.networks.transformer import longest_caption  # imports torch
@@ -57,15 +51,3 @@ class TokenCounter:
                     self._tokenizer = load_tokenizer(folder)
                 self._folder = folder
             return self._tokenizer
-
-
-def _positions(source: ModelSource) -> int | None:
-    """The transformer's number of text positions; None where its config can't be read."""
-    config = source.places.transformer.config
-    if config is None:
-        return _PUBLISHED_POSITIONS
-    try:
-        positions = json.loads(read_regular(config, _MAX_CONFIG))["axes_lens"][0]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return positions if isinstance(positions, int) else None
