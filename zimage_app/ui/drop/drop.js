@@ -7,11 +7,9 @@ const root = element.querySelector(".drop");
 const part = (name) => root.querySelector(name);
 const largest = 64 * 2 ** 20;
 
-const overlay = make("div");
-overlay.className = "drop-overlay";
+const overlay = make("div", "drop-overlay");
 overlay.hidden = true;
-overlay.append(make("p"));
-overlay.firstChild.textContent = say("drop_here");
+overlay.append(make("p", "", say("drop_here")));
 document.body.append(overlay);
 
 let newest = 0;
@@ -26,13 +24,7 @@ function fillList(name, lines) {
   const box = part(`.${name}`);
   box.hidden = !lines.length;
   part(`.${name} summary`).textContent = say(`drop_${name}`, { count: lines.length });
-  part(`.${name} ul`).replaceChildren(
-    ...lines.map((line) => {
-      const entry = make("li");
-      entry.textContent = line;
-      return entry;
-    })
-  );
+  part(`.${name} ul`).replaceChildren(...lines.map((line) => make("li", "", line)));
 }
 
 // The values of all fields, from the event studio:settings; and their values before a file was filled in.

@@ -1,7 +1,7 @@
 // The model panel: all models, the one in memory, and the running download. This script only draws the server's data
 // and texts (model_panel.py), and requests them again while a download runs.
 const page = window.studio;
-const { make } = page;
+const { make, makeButton } = page;
 const box = element.querySelector(".models");
 const list = box.querySelector("ul");
 const pollMs = 1000; // milliseconds between two requests while a download runs
@@ -18,12 +18,7 @@ let device = "";
 let timer = 0;
 let newest = 0;
 
-function button(key, act, className = "") {
-  const node = make("button", className, page.words[key]);
-  node.type = "button";
-  node.onclick = act;
-  return node;
-}
+const button = (key, act, className = "") => makeButton(className, page.words[key], "", act);
 
 async function order(action, values = {}) {
   clearTimeout(timer);

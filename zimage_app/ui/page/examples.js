@@ -2,14 +2,7 @@
 const box = element.querySelector(".examples");
 box.setAttribute("aria-label", window.studio.words.examples);
 
-function chip(text) {
-  const button = window.studio.make("button");
-  button.type = "button";
-  button.textContent = text;
-  button.title = text;
-  button.onclick = () => trigger("choose", { text });
-  return button;
-}
+const chip = (text) => window.studio.makeButton("", text, text, () => trigger("choose", { text }));
 
 function draw() {
   box.replaceChildren(...(props.value || []).map(chip));

@@ -82,7 +82,7 @@ function group(chip) {
   return chip.use === null ? free : uses[chip.use].triggers;
 }
 
-function change(chip, words) {
+function store(chip, words) {
   if (chip.use === null) {
     free = words;
     write();
@@ -90,6 +90,10 @@ function change(chip, words) {
     uses[chip.use] = { ...uses[chip.use], triggers: words };
     document.dispatchEvent(new CustomEvent("studio:lora-triggers", { detail: { place: chip.use, triggers: words } }));
   }
+}
+
+function change(chip, words) {
+  store(chip, words);
   draw();
 }
 
@@ -193,13 +197,7 @@ function dragged(event, node) {
   // Move the node itself; a new one would end the drag.
   if (from < to) target.after(node);
   else target.before(node);
-  if (drag.chip.use === null) {
-    free = words;
-    write();
-  } else {
-    uses[drag.chip.use] = { ...uses[drag.chip.use], triggers: words };
-    document.dispatchEvent(new CustomEvent("studio:lora-triggers", { detail: { place: drag.chip.use, triggers: words } }));
-  }
+  store(drag.chip, words);
 }
 
 // Typing
