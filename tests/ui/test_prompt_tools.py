@@ -15,7 +15,7 @@ from tests.service.lora_files import write_lora
 from tests.ui.conftest import Visit, arrive, ask, expect_state
 from tests.ui.doubles import QuickPageStudio
 from zimage_app.ui.fields.values import stages_values
-from zimage_app.ui.prompt.prompt_tools import prompt
+from zimage_app.ui.prompt import prompt_tools
 from zimage_app.ui.server.script_functions import script_function
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -50,11 +50,11 @@ def reads(studio: QuickPageStudio, prompt: str, language: str = "en", example: i
     settings = {"prompt": prompt, "negative": "", "triggers": "", "loras": [], "seed": "7", "model": "quick"}
     settings |= stages_values(studio.card("quick").stages) | values
     order = {"do": "preview", "settings": settings, "language": language, "example": example}
-    return script_function(studio, prompt)(order)
+    return script_function(studio, prompt_tools.prompt)(order)
 
 
 def test_lists_are_told_with_samples_and_problems(studio: QuickPageStudio) -> None:
-    lists = script_function(studio, prompt)({"do": "wildcards", "language": "zh"})["lists"]
+    lists = script_function(studio, prompt_tools.prompt)({"do": "wildcards", "language": "zh"})["lists"]
     bad, odd, time, chinese = lists
     assert time == {"name": "time", "about": "When", "lines": ("dawn", "noon"), "count": 2, "problem": ""}
     assert "不是 UTF-8" in bad["problem"]

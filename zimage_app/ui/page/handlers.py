@@ -98,7 +98,7 @@ def _guarded(
     """Turn a handler's error into a notice on the page."""
 
     @wraps(handler)
-    def guarded(self: Handlers, request: gr.Request, *args: _Inputs.args, **kwargs: _Inputs.kwargs) -> Updates:
+    def guarded(self: Handlers, request: gr.Request, /, *args: _Inputs.args, **kwargs: _Inputs.kwargs) -> Updates:
         try:
             return handler(self, request, *args, **kwargs)
         except StudioError as error:
