@@ -77,10 +77,9 @@ def silent() -> Iterator[str]:
         yield address
 
 
-class _Lost:
+class _Lost(HuggingFace):
     """A hub whose name is looked up for as long as nobody gives up."""
 
-    key = "huggingface"
     name = "lost.example"
 
     def __init__(self) -> None:
@@ -90,18 +89,6 @@ class _Lost:
     def endpoint(self) -> str:
         self.given_up.wait(60.0)
         return "http://127.0.0.1:1"
-
-    def listing(self, repo: str, patience: RetryPolicy) -> Listing:
-        raise NotImplementedError
-
-    def url(self, listing: Listing, path: str) -> str:
-        raise NotImplementedError
-
-    def page(self, repo: str) -> str:
-        raise NotImplementedError
-
-    def headers(self) -> dict[str, str]:
-        raise NotImplementedError
 
 
 def test_a_name_that_is_looked_up_for_ever_is_waited_for_no_longer() -> None:
