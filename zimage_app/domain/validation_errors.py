@@ -122,7 +122,7 @@ def _chinese(rule: Text, context: Mapping[str, str]) -> str:
         return rule.zh.format(**context)
     listed = [f"{word}（{_MEANINGS[word]}）" if word in _MEANINGS else word for word in words]
     chosen = listed[0] if len(listed) == 1 else f"{'、'.join(listed[:-1])} 或 {listed[-1]} 之一".replace("） ", "）")
-    return rule.zh.format(**(context | {"expected": chosen}))
+    return rule.zh.format(**{**context, "expected": chosen})
 
 
 def _number(value: object) -> str:
