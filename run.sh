@@ -4,7 +4,7 @@
 #   ./run.sh                          once: minutes; later: seconds. The queue goes on where it was.
 #   ./run.sh --port 8000              flags are those of app.py
 #   ZIMAGE_TORCH=cpu ./run.sh         another build of PyTorch: cuda, rocm, xpu, mps or cpu
-#   ZIMAGE_TORCH_INDEX=ADDRESS        where that build is, as the selector at pytorch.org/get-started says
+#   ZIMAGE_TORCH_INDEX=ADDRESS        where that build is, as the selector at pytorch.org/get-started says; needed once
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -12,7 +12,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 card() {
   if [ "$(uname -s)" = Darwin ]; then
-    if [ "$(uname -m)" = arm64 ]; then echo mps; else echo cpu; fi
+    echo mps
   elif command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then
     echo cuda
   elif command -v rocminfo >/dev/null && rocminfo >/dev/null 2>&1; then
@@ -36,8 +36,17 @@ python_found() {
   exit 2
 }
 
+if [ "$(uname -sm)" = "Darwin x86_64" ]; then
+  say "PyTorch no longer supports Macs with an Intel processor; run this on a Mac with Apple silicon, on Linux or on Windows."
+  say "PyTorch 已不支持 Intel 芯片的 Mac，请在 Apple 芯片的 Mac、Linux 或 Windows 上运行。"
+  exit 2
+fi
 build="${ZIMAGE_TORCH:-$(card)}"
 index="${ZIMAGE_TORCH_INDEX:-}"
+installed="$(head -n 1 .venv/installed 2>/dev/null || true)"
+if [ -z "$index" ] && [ "${installed%% *}" = "$build" ]; then
+  index="${installed#* }" # the one that was given when this build was installed
+fi
 case "$build" in
   cuda | mps | cpu) ;;
   rocm | xpu)
@@ -64,7 +73,7 @@ wanted="$build $index
 $(cksum <requirements.txt)"
 if [ "$(cat .venv/installed 2>/dev/null || true)" != "$wanted" ]; then
   say "Installing; the first time this takes minutes. / 正在安装，首次需要几分钟。"
-  if [ -f .venv/installed ] && [ "$(head -n 1 .venv/installed)" != "$build $index" ]; then
+  if [ -n "$installed" ] && [ "$installed" != "$build $index" ]; then
     .venv/bin/python -m pip uninstall --quiet --yes torch # pip takes any build of the same version for the right one
   fi
   if [ -n "$index" ]; then

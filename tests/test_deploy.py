@@ -81,6 +81,34 @@ def test_another_build_takes_the_place_of_the_one_before(checkout: Path) -> None
     assert calls(checkout)[2:] == again
 
 
+def test_an_address_is_needed_once(checkout: Path) -> None:
+    first = run(checkout, ZIMAGE_TORCH="rocm", ZIMAGE_TORCH_INDEX="https://example.com/rocm")
+    assert first.returncode == 0, first.stderr
+    installed = calls(checkout)
+    again = run(checkout, ZIMAGE_TORCH="rocm")
+    assert again.returncode == 0, again.stderr
+    assert calls(checkout) == [*installed, "app.py"]
+    assert run(checkout, ZIMAGE_TORCH="xpu").returncode == 2
+
+
+def test_macs_with_an_intel_processor_are_refused(checkout: Path) -> None:
+    tool = checkout / "bin" / "uname"
+    tool.write_text("#!/bin/sh\necho Darwin x86_64\n")
+    tool.chmod(0o755)
+    done = run(checkout, ZIMAGE_TORCH="cpu")
+    assert done.returncode == 2
+    assert "Apple silicon" in done.stderr
+    assert "Apple 芯片" in done.stderr
+    assert not calls(checkout)
+
+
+def test_the_start_script_for_windows_waits_before_its_window_closes() -> None:
+    script = (ROOT / "run.bat").read_bytes()
+    assert script.count(b"\n") == script.count(b"\r\n"), "cmd finds labels only where lines end with CR and LF"
+    assert re.findall(r"(?<!\w)exit /b.*", script.decode())[-2:] == ["exit /b 0\r", "exit /b %code%\r"]
+    assert "\r\npause\r\nexit /b %code%\r\n" in script.decode()
+
+
 def test_the_card_is_found_and_told(checkout: Path) -> None:
     tool = checkout / "bin" / "nvidia-smi"
     tool.write_text("#!/bin/sh\nexit 0\n")

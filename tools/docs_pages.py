@@ -64,7 +64,7 @@ _MEANINGS: dict[tuple[str, ...], tuple[str, str]] = {
     ),
     ("noise", "seed"): ("The seed.", "种子。"),
     ("guider",): ("CFG, prompt and negative prompt.", "CFG、提示词与反向提示词。"),
-    ("guide",): ("The guidance of the same kind: CFG limits, seed variance.", "对应的引导参数：CFG 限幅、种子变化。"),
+    ("guide",): ("The guidance of the same kind: CFG limits, seed variance.", "对应的引导参数：CFG 限幅、种子差异。"),
     ("no effect", "guidance"): (
         "Told: on Z-Image this node changes nothing in ComfyUI either.",
         "会说明：该节点在 ComfyUI 中对 Z-Image 也不起作用。",
@@ -109,7 +109,7 @@ _MEANINGS: dict[tuple[str, ...], tuple[str, str]] = {
     ),
     ("load picture", "picture as mask", "change mask", "pad", "mask latent", "differential"): (
         "The start picture, the mask of what is redrawn, how far the canvas is extended.",
-        "起始图片、局部重绘的遮罩、扩图的范围。",
+        "起始图片、局部重绘的蒙版、扩图的范围。",
     ),
     ("pass picture", "decode"): ("Passed through.", "直接跳过。"),
     ("change picture", "remake picture"): (

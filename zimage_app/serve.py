@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from zimage_app.cli.flag_errors import flag_error
 from zimage_app.cli.terminal import write_utf8
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.text import Language, Text, language_named, visible
@@ -48,7 +49,9 @@ _NO_LINK = Text(
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one sentence instead of the usage."""
-        self.exit(2, f"{self.prog}: {message}; --help lists what is allowed\n")
+        said = flag_error(message)
+        sentence = Text(f"{said.en}; --help lists what is allowed", f"{said.zh}；--help 列出可用的选项")
+        self.exit(2, f"{self.prog}: {sentence.to(_terminal_language('auto'))}\n")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> Settings:

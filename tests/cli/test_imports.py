@@ -29,7 +29,7 @@ def test_the_three_lists_are_shown(infotext: Path, capfd: pytest.CaptureFixture[
     assert lines[0] == "Settings of A1111/Forge"
     assert [line for line in lines if not line.startswith(" ")][1:] == ["Taken:", "Translated:", "Not carried over:"]
     assert "  Stage 1, Sampler: DPM++ 2M Karras → dpmpp_2m + karras" in lines
-    assert "  Clip skip: 2 has no place here" in lines
+    assert "  Clip skip: 2 has no equivalent in this app" in lines
 
 
 def test_a_chinese_system_is_answered_in_chinese(
@@ -72,7 +72,7 @@ def test_a_picture_is_made_from_others_settings(
     places = ["--model", str(models_dir / "tiny"), "--out", str(tmp_path / "out")]
     assert main(["generate", "--from", str(infotext), *places]) == 0
     printed = capfd.readouterr()
-    assert "Clip skip: 2 has no place here" in printed.err
+    assert "Clip skip: 2 has no equivalent in this app" in printed.err
     assert "pixel" not in printed.err
     request = read_record(Path(printed.out.strip())).request
     assert request.stages is not None

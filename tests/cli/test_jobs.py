@@ -55,7 +55,7 @@ def test_they_are_listed_in_turn(outputs: Path, capsys: pytest.CaptureFixture[st
 def test_jobs_are_cancelled_alone_and_as_a_group(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--outputs", str(outputs)]
     assert main(["jobs", "cancel", "b0", *place]) == 0
-    assert "b0 is taken out." in capsys.readouterr().err
+    assert "b0 was cancelled." in capsys.readouterr().err
     assert main(["jobs", "cancel", "b0", *place]) == 0
     assert "b0 is over already." in capsys.readouterr().err
     assert main(["jobs", "cancel", "nobody", *place]) == 2
@@ -75,7 +75,7 @@ def test_the_queue_is_reordered_paused_and_cleared(outputs: Path, capsys: pytest
     assert "The queue is paused" in capsys.readouterr().err
     assert main(["jobs", "resume", *place]) == 0
     assert main(["jobs", *place, "clear"]) == 0
-    assert "3 waiting jobs taken out." in capsys.readouterr().err
+    assert "3 waiting jobs were cancelled." in capsys.readouterr().err
     assert main(["jobs", "up", "a1", *place]) == 2
     assert "doesn't wait any more" in capsys.readouterr().err
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.progress import Progress
 
 from tests.service.records import a_picture, a_record
 from zimage_app import load_generator
@@ -20,9 +21,10 @@ from zimage_app.cli.progress import watch
 from zimage_app.cli.request_flags import build_request
 from zimage_app.cli.terminal import language
 from zimage_app.domain.card import Z_IMAGE_TURBO
-from zimage_app.domain.events import Finished, Warned
+from zimage_app.domain.events import Finished, StageStarted, Warned
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest
+from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.load.memory_plan import plan_memory
@@ -109,8 +111,8 @@ def test_json_is_one_object(tiny: str, tmp_path: Path, capfd: pytest.CaptureFixt
         (["x", "--seed", "9" * 25], "at most 18446744073709551615"),
         (["x", "--set", f"stages.{'9' * 5000}.steps=3"], "there is no entry"),
         (["x", "--set", "prompt=" + "[" * 100_000], "at most 8000"),
-        (["\udcff"], "prompt: holds half a character"),
-        (["x", "--trigger", "\ud83d"], "triggers.0: holds half a character"),
+        (["\udcff"], "prompt: contains an incomplete Unicode character"),
+        (["x", "--trigger", "\ud83d"], "triggers.0: contains an incomplete Unicode character"),
         (["x", "--set", "loras.0.name=ink"], "loras.0: the list is empty"),
         (["x", "--set", 'triggers=["a"]', "--set", "triggers.0.b=1"], "triggers.0: there is no such setting"),
         (["x", "--set", 'loras=[{"name": "no-such-lora"}]', "--model", "demo"], "no such LoRA"),
@@ -207,6 +209,42 @@ def test_an_output_that_nobody_reads_ends_quietly() -> None:
 def test_an_output_that_is_full_is_a_sentence() -> None:
     status, said = run("exec $0 presets >/dev/full")
     assert (status, said) == (1, "The output can't be written (No space left on device); send it elsewhere.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["plan", "x", "--memory", "lots"], "--memory：'lots' 必须是 1 到 1024 的 GB 数"),
+        (["plan", "x", "--memory"], "--memory：需要一个值"),
+        (["history", "--count", "0"], "--count：0 不是 1 到 10000 的整数"),
+        (["generate", "x", "--steps", "3"], "没有这样的选项：--steps 3"),
+        (["generate", "x", "--count", "many"], "--count：'many' 不是整数"),
+        (["grids"], "COMMAND：没有 'grids'，可选 "),
+        ([], "缺少 COMMAND"),
+    ],
+)
+def test_wrong_flags_are_told_in_the_terminals_language(
+    arguments: list[str], sentence: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    printed = capfd.readouterr().err
+    assert printed.startswith(sentence)
+    assert printed.count("\n") == 1
+    assert "；用法见 " in printed
+
+
+def test_stages_are_counted_as_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With those that are switched off."""
+    shown: list[str] = []
+    monkeypatch.setattr(Progress, "update", lambda *_, description="", **__: shown.append(description))
+    stages = tuple(Stage(enabled=number != 1) for number in range(3))
+    plan = make_plan(GenerationRequest(prompt="x", seed=1, stages=stages), Z_IMAGE_TURBO)
+    events = [*map(StageStarted, plan.stages), Finished(a_picture(), a_record())]
+    watch(iter(events), plan, "en")
+    assert [words.split()[1] for words in shown] == ["1/3", "3/3"]
 
 
 def test_a_warning_is_one_line_however_long(capfd: pytest.CaptureFixture[str]) -> None:

@@ -115,7 +115,8 @@ def test_settings_that_do_not_suit_the_model_are_said(card: ModelCard, stage: St
 def test_stages_that_do_not_suit_share_one_sentence() -> None:
     stages = (Stage(cfg=3.0), Stage(cfg=1.0), Stage(cfg=3.0, denoise=0.5))
     (warning,) = make_plan(GenerationRequest(prompt="x", seed=1, stages=stages), Z_IMAGE_TURBO).warnings
-    assert "CFG 3 (stage 1, 3)" in warning.en
+    assert "CFG 3 (stages 1, 3)" in warning.en
+    assert "CFG 3（第 1、3 阶段）" in warning.zh
 
 
 def test_steps_over_part_of_a_picture_count_for_more() -> None:

@@ -216,7 +216,8 @@ def test_a_lora_whose_stages_are_off_is_told() -> None:
     stages = (Stage(), Stage(enabled=False))
     request = GenerationRequest(prompt="a", stages=stages, loras=(LoraUse(name="ink", stages=(2,)),))
     (warning,) = (text for text in make_plan(request, Z_IMAGE_TURBO).warnings if "ink" in text.en)
-    assert "acts in stage 2 only" in warning.en
+    assert "acts in stage 2 only, which does not run" in warning.en
+    assert "只作用于第 2 阶段" in warning.zh
 
 
 def test_stages_and_hash_of_a_use_are_checked() -> None:

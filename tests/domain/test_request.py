@@ -149,6 +149,15 @@ def test_upscale_methods_are_the_five() -> None:
     [
         ({"prompt": ""}, "prompt：不能为空"),
         ({"prompt": "x", "seed": "often"}, 'seed："often"，必须是 random（随机），或整数'),
+        (
+            {"prompt": "x", "stages": [{"seed": "x"}]},
+            'stages.0.seed："x"（第 1 阶段），必须是 follow（跟随）或 random（随机）之一，或整数',
+        ),
+        (
+            {"prompt": "x", "stages": [{"upscale": "x"}]},
+            'stages.0.upscale："x"（第 1 阶段），必须是 nearest-exact、bilinear、bicubic、area 或 bislerp 之一',
+        ),
+        ({"prompt": "x", "stages": [{"foo": 1}]}, "stages.0.foo（第 1 阶段）：没有这个设置"),
     ],
 )
 def test_refusals_are_good_chinese(data: dict[str, Any], sentence: str) -> None:

@@ -100,3 +100,9 @@ def test_a_turned_stage_has_another_shape_and_is_told() -> None:
     warnings = make_plan(GenerationRequest(prompt="x", seed=1, stages=stages), Z_IMAGE_TURBO).warnings
     assert [text.field for text in warnings if isinstance(text, Remark)] == ["size"]
     assert "Stage 1 (224×176) has another shape than the picture (672×864)" in warnings[0].en
+    square = REFERENCE_STAGES[1].model_copy(update={"width": 336, "height": 336})
+    both = make_plan(
+        GenerationRequest(prompt="x", seed=1, stages=(turned, square, *REFERENCE_STAGES[2:])), Z_IMAGE_TURBO
+    )
+    assert "Stages 1, 2 (224×176, 336×336) have another shape" in both.warnings[0].en
+    assert "第 1、2 阶段（224×176、336×336）与成片" in both.warnings[0].zh

@@ -33,6 +33,10 @@ def test_traditional_chinese_is_made_of_simplified_phrases_too() -> None:
 def test_words_of_the_trade_are_those_of_taiwan() -> None:
     text = Text("", "高级：局部重绘，扩展画布，蒙版，初始噪声，卸载模型")
     assert text.to("zh-Hant") == "進階：局部重繪，擴展畫布，遮罩，初始雜訊，卸載模型"
+    text = Text("", "没有可读取的提示词或采样器；请选择预设，撤销，或检查权限、镜像地址和令牌（8 位），18 位整数")
+    assert text.to("zh-Hant") == (
+        "沒有可讀取的提示詞或取樣器；請選擇預設集，復原，或檢查權限、鏡像位址和權杖（8 位元），18 位整數"
+    )
 
 
 def test_what_the_user_wrote_is_never_converted() -> None:

@@ -152,7 +152,7 @@ def test_combinations_are_counted_through_wildcards() -> None:
         ("{0::a|0::b}", "weight above 0"),
         ("{a|" * (DEEPEST + 1) + "b" + "}" * (DEEPEST + 1), f"more than {DEEPEST} deep"),
         ("{a|__nowhere__}", "no wildcard __nowhere__"),
-        ("__round__", "__round__ → __about__ → __round__ goes round in a circle"),
+        ("__round__", "__round__ → __about__ → __round__ refers to itself"),
         ("{a|__broken__}", "__broken__, '{a|b': {a|b the choice is not closed"),
         ("__nothing__", "no line to draw"),
         ("__deep0__", f"is nested more than {DEEPEST} deep"),

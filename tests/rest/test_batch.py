@@ -80,8 +80,14 @@ def test_a_seed_may_be_drawn_as_for_one_picture(seed: int | None, client: TestCl
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (rb'{"items": [{"prompt": "x", "id": "a\ud800"}, "y"]}', "entry 1, id: holds half a character"),
-        (rb'{"items": [{"prompt": "x", "text": "\ud800"}, "y"]}', "entry 1, text: holds half a character"),
+        (
+            rb'{"items": [{"prompt": "x", "id": "a\ud800"}, "y"]}',
+            "entry 1, id: contains an incomplete Unicode character",
+        ),
+        (
+            rb'{"items": [{"prompt": "x", "text": "\ud800"}, "y"]}',
+            "entry 1, text: contains an incomplete Unicode character",
+        ),
         (rb'{"items": [{"prompt": "x", "triggers": "abc", "trigger_word": "y"}]}', "triggers: must be a list"),
         (rb'{"items": ["x"], "settings": {"seed": true}}', "seed: true must be"),
         (rb'{"items": ["x"], "settings": {"colour": 1}}', "colour: there is no such setting"),

@@ -73,6 +73,15 @@ def test_the_stream_tells_every_stage_and_ends_with_the_result(client: TestClien
     assert seen[-1][1]["result"]["id"]
 
 
+def test_stages_are_counted_as_on_the_page(client: TestClient, studio: QuickPageStudio) -> None:
+    """With those that are switched off."""
+    studio.step_seconds = 0.15
+    small = {"width": 64, "height": 64, "steps": 2}
+    stages = [small, small | {"enabled": False}, small]
+    told = {data["message"].split(" ")[1] for _, data in watched(client, asked(client, stages=stages))}
+    assert {"1/3", "3/3"} <= told
+
+
 def test_the_stream_of_a_task_that_is_over_is_its_end(client: TestClient, studio: QuickPageStudio) -> None:
     task_id = asked(client)
     finish(studio, task_id)
@@ -111,9 +120,9 @@ REFUSED: list[tuple[object, str, str, str]] = [
     ({"prompt": "x", "modl": "demo"}, "modl", "there is no such setting", "没有这个设置"),
     ({"prompt": "x", "seed": True}, "seed", "must be", "必须"),
     ({"prompt": "x", "seed": 1.5}, "seed", "must be", "必须"),
-    ({"prompt": "x\ud800"}, "prompt", "half a character", "残缺字符"),
+    ({"prompt": "x\ud800"}, "prompt", "incomplete Unicode character", "残缺字符"),
     ({"prompt": "x", "model": "none"}, "model", "no model none", "没有模型 none"),
-    ({"prompt": "x", "model": "\ud800"}, "model", "half a character", "残缺字符"),
+    ({"prompt": "x", "model": "\ud800"}, "model", "incomplete Unicode character", "残缺字符"),
     ({"prompt": "x", "model": 3}, "model", "must be text", "必须是文字"),
     ({"prompt": "x", "loras": [{"name": "../../etc/passwd"}]}, "loras", "'../../etc/passwd'", "'../../etc/passwd'"),
     ([1], "request", "must be a group of settings", "必须是一组设置"),

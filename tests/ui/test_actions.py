@@ -21,7 +21,7 @@ from zimage_app.ui.canvas.examples import EXAMPLES
 from zimage_app.ui.canvas.picture_routes import picture_routes
 from zimage_app.web.owner import OWNER_COOKIE
 
-ROW = ("保存", "收藏", "重新生成", "换种子", "变体", "图生图", "放大", "对比", "用此参数", "复制", "删除")
+ROW = ("保存", "收藏", "重新生成", "换种子", "变体", "图生图", "放大", "对比", "使用此参数", "复制", "删除")
 
 
 def made(studio: QuickPageStudio, prompt: str, **settings: object) -> SavedPicture:
@@ -309,7 +309,7 @@ def test_finished_stages_of_a_stopped_run_are_results(visit: Visit, scripted: Qu
     expect(page.locator(".canvas .message")).to_contain_text("已完成的阶段")
     row = row_of(page)
     page.locator(".canvas .tile").first.click()
-    expect(row.get_by_role("button")).to_have_text(["继续生成", "换种子", "保存", "对比", "用此参数", "复制"])
+    expect(row.get_by_role("button")).to_have_text(["继续生成", "换种子", "保存", "对比", "使用此参数", "复制"])
     with page.expect_download() as download:
         row.locator(".save").click()
     found = read_settings(download.value.path().read_bytes(), "x.jpg").settings
@@ -352,6 +352,11 @@ def test_an_older_picture_shows_the_stages_that_were_kept_and_no_empty_ones(
     box = image.bounding_box()
     assert box is not None
     assert box["height"] > 700, "a small picture is scaled up"
+    scale = page.locator(".viewer .scale")
+    expect(scale).to_have_accessible_name(re.compile("^放大查看：.+"))
+    for pressed in ("false", "true", "false"):
+        expect(scale).to_have_attribute("aria-pressed", pressed)
+        scale.click()
     page.keyboard.press("ArrowRight")
     expect(image).to_have_attribute("src", f"pictures/{kept.record.id}.png")
 
@@ -419,7 +424,8 @@ def test_the_title_tells_how_far_a_picture_is(visit: Visit, scripted: QuickPageS
     scripted.step_seconds = 60.0
     scripted.slow_from(1)
     page = visit()
-    title = page.title()
+    title = "Z-Image Progressive Studio · 三阶段渐进生成"
+    expect(page).to_have_title(title)
     ask(page, "标题")
     page.wait_for_function("/^[1-9][0-9]?% · /.test(document.title)")
     icon = page.locator("link[rel~=icon]").first  # it is drawn once the usual one has been read

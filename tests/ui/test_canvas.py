@@ -54,7 +54,7 @@ def test_facts_tell_what_was_used() -> None:
     assert rows["采样器"] == "euler_ancestral / euler_ancestral / dpmpp_sde"
     assert rows["LoRA"] == "ink 0.8"
     assert rows["EasyCache 加速"] == "跳过 0 + 1 + 2"
-    assert rows["用时"] == "6.5 s (0.0 + 1.2 + 2.5)"
+    assert rows["用时"] == "6.5 秒（0.0 + 1.2 + 2.5）"
     assert rows["触发词"] == "水墨"
 
 
@@ -70,7 +70,7 @@ def test_facts_tell_of_variations_and_guidance() -> None:
 
 def test_facts_are_those_of_the_stages_that_ran() -> None:
     rows = _rows(RECORD.model_copy(update={"stages": RECORD.stages[2:]}))
-    assert (rows["尺寸"], rows["步数"], rows["用时"]) == ("672×864", "16", "6.5 s")
+    assert (rows["尺寸"], rows["步数"], rows["用时"]) == ("672×864", "16", "6.5 秒")
 
 
 def test_a_job_speaks_the_readers_language() -> None:

@@ -97,6 +97,7 @@ def test_a_workflow_that_is_dropped_fills_the_page(visit: Visit, scripted: Quick
     found = page.locator(".drop .found")
     expect(found).to_be_visible()
     expect(found.locator("h2")).to_have_text("流程.json：ComfyUI 的参数")
+    expect(found).to_have_accessible_name("流程.json：ComfyUI 的参数")
     expect(found.locator(".left")).to_contain_text(f"这里没有 {MARKUP}")
     expect(page.locator("#notice")).to_contain_text("已填入文件中的参数")
     assert value_of(page, "prompt") == f"水墨, ink wash, 小船 {MARKUP}"
@@ -128,7 +129,10 @@ def test_the_button_takes_a_picture_and_a_wrong_file_is_told_in_one_sentence(
     expect(page.locator(".drop h2")).to_have_text("boat.png: settings of A1111/Forge")
     expect(page.locator(".drop .problem")).to_be_empty()
     expect(page.locator(".drop .left li")).to_have_text(
-        ["Clip skip: 2 has no place here", "Stage 1, Scheduler: the file doesn't say it; simple is filled in"]
+        [
+            "Clip skip: 2 has no equivalent in this app",
+            "Stage 1, Scheduler: the file doesn't say it; simple is filled in",
+        ]
     )
     expect(page.locator(".drop .translated li")).to_have_text(["Stage 1, Sampler: Euler a → euler_ancestral"])
     expect(page.locator("#knob-prompt textarea")).to_have_value("a boat")

@@ -106,8 +106,9 @@ def test_every_text_is_in_the_readers_language(
     furnished: tuple[str, QuickPageStudio], visitor: Visit, language: Language
 ) -> None:
     page = visitor(furnished[0], locale=LOCALES[language])
-    texts = {text for text in walk(page) if not own(text)}
     words = catalogue([QUICK, THREE])
+    expect(page).to_have_title(f"Z-Image Progressive Studio · {words['subtitle'].to(language)}")
+    texts = {text for text in walk(page) if not own(text)}
     others: dict[Language, set[str]] = {
         name: {text.to(name) for text in words.values() if text.to(name) != text.to(language)} for name in LOCALES
     }

@@ -80,10 +80,10 @@ def test_the_state_says_phrases_tokens_and_what_would_give_an_effect(studio: Qui
     assert do({"do": "state", "text": "模糊, a b", "settings": settings(off, off)}) == {
         "phrases": ("模糊", "a b"),
         "tokens": 7,
-        "guide": {"stages": "1, 2", "percent": "12"},
+        "guide": {"stages": [1, 2], "percent": "12"},
     }
     assert do({"do": "state", "text": "模糊", "settings": settings(on, off)})["guide"] == {
-        "stages": "2",
+        "stages": [2],
         "percent": "4",
     }
     assert do({"do": "state", "text": "模糊", "settings": settings(on, on)})["guide"] is None

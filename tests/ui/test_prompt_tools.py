@@ -153,7 +153,7 @@ def test_a_wildcard_is_found_inserted_drawn_and_remembered(visit: Visit) -> None
     expect(page.locator(".facts dd").first).to_have_text(said or "")
     expect(page.locator(".facts")).to_contain_text("一艘小船，__时间__")
     prompt_of(page).fill("别的")
-    page.locator(".canvas .acts").get_by_role("button", name="用此参数").click()
+    page.locator(".canvas .acts").get_by_role("button", name="使用此参数").click()
     expect(prompt_of(page)).to_have_value("一艘小船，__时间__")
 
 

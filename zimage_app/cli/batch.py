@@ -201,9 +201,10 @@ def _first_stages(stages: object, count: int) -> list[Any]:
 
 def _say_counts(items: list[BatchItem], left: list[BatchItem], limit: int | None) -> None:
     done, now = len(items) - len(left), len(left[:limit])
+    pictures = "picture" if len(items) == 1 else "pictures"
     tell(
         Text(
-            f"{len(items)} pictures: {done} done already, {now} to make now.",
+            f"{len(items)} {pictures}: {done} done already, {now} to make now.",
             f"共 {len(items)} 张：已完成 {done} 张，本次生成 {now} 张。",
         )
     )

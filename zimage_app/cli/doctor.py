@@ -58,7 +58,8 @@ def show_findings(options: argparse.Namespace) -> int:
         data = {"findings": [_data(finding) for finding in findings], "problems": wrong}
         print_json(data)
     elif wrong:
-        tell(Text(f"{wrong} to be mended: the lines marked ✗.", f"有 {wrong} 处需要处理：见标有 ✗ 的各行。"))
+        problems = "problem" if wrong == 1 else "problems"
+        tell(Text(f"{wrong} {problems} to fix (lines marked ✗).", f"有 {wrong} 处需要处理：见标有 ✗ 的各行。"))
     else:
         tell(Text("Nothing is in the way of making pictures.", "一切就绪，可以生成图片。"))
     return 1 if wrong else 0

@@ -33,7 +33,7 @@ def add_generate_command(commands: Any) -> None:
 def add_generate_flags(parser: argparse.ArgumentParser) -> None:
     """Add all flags of ``generate``."""
     parser.set_defaults(run=make_picture)
-    add_request_flags(parser)
+    add_request_flags(parser, remakes="; a picture of this app's own is made again, and the pixels are compared")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the path")
     add_alone_flag(parser)
 

@@ -187,7 +187,8 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 10000")
+        wrong = Text(f"{text} is not a whole number from 1 to 10000", f"{text} 不是 1 到 10000 的整数")
+        raise argparse.ArgumentTypeError(wrong.to(language()))
     return int(text)
 
 
@@ -195,7 +196,8 @@ def _day(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text} is not a day as in 2026-01-31") from error
+        wrong = Text(f"{text} is not a day as in 2026-01-31", f"{text} 不是日期，应如 2026-01-31")
+        raise argparse.ArgumentTypeError(wrong.to(language())) from error
 
 
 @contextmanager

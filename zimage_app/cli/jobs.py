@@ -165,7 +165,7 @@ def list_jobs(options: argparse.Namespace) -> int:
     if paused:
         tell(Text("The queue is paused; 'jobs resume' lets it go on.", "队列已暂停；可用 jobs resume 继续。"))
     if not rows:
-        tell(Text("Nothing waits.", "队列为空。"))
+        tell(Text("The queue is empty.", "队列为空。"))
         return 0
     print_table((column.to(language()) for column in _COLUMNS), map(_cells, rows))
     return 0
@@ -189,11 +189,16 @@ def cancel_jobs(options: argparse.Namespace) -> int:
                 continue
             found.cancel(job_id)
             if state == JobState.WAITING:
-                tell(Text(f"{job_id} is taken out.", f"{job_id} 已取消。"))
+                tell(Text(f"{job_id} was cancelled.", f"{job_id} 已取消。"))
             else:
                 tell(Text(f"{job_id} is being stopped.", f"正在停止 {job_id}。"))
         if options.group and not ids:
-            tell(Text(f"No job of the group {options.group} waits or runs.", f"分组 {options.group} 中没有任务。"))
+            tell(
+                Text(
+                    f"No job of the group {options.group} waits or runs.",
+                    f"分组 {options.group} 中没有排队或进行中的任务。",
+                )
+            )
     return 0
 
 
@@ -201,7 +206,7 @@ def clear_jobs(options: argparse.Namespace) -> int:
     """``jobs clear``: cancel all waiting jobs."""
     with _queue(options) as queue:
         count = queue.clear() if queue else 0
-    tell(Text(f"{count} waiting {'job' if count == 1 else 'jobs'} taken out.", f"已取消 {count} 个排队任务。"))
+    tell(Text(f"{count} waiting {'job was' if count == 1 else 'jobs were'} cancelled.", f"已取消 {count} 个排队任务。"))
     return 0
 
 

@@ -60,7 +60,12 @@ def list_loras(options: argparse.Namespace) -> int:
         print_table((column.to(language()) for column in _COLUMNS), map(_cells, entries), first_whole=short)
     else:
         folder = config_of(options).loras.name
-        tell(Text(f"No LoRA in {folder}/ yet; put .safetensors files there.", f"{folder}/ 中还没有 LoRA 文件。"))
+        tell(
+            Text(
+                f"No LoRA in {folder}/ yet; put .safetensors files there.",
+                f"{folder}/ 中还没有 LoRA；请把 .safetensors 文件放进去。",
+            )
+        )
     return 0
 
 

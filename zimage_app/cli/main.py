@@ -14,6 +14,7 @@ from zimage_app.cli.batch import add_batch_command
 from zimage_app.cli.compare import add_compare_command
 from zimage_app.cli.doctor import add_doctor_command
 from zimage_app.cli.export import add_export_command
+from zimage_app.cli.flag_errors import flag_error
 from zimage_app.cli.generate import add_generate_command
 from zimage_app.cli.grid import add_grid_command
 from zimage_app.cli.history import add_history_command
@@ -26,7 +27,7 @@ from zimage_app.cli.plan import add_plan_command
 from zimage_app.cli.presets import add_presets_command
 from zimage_app.cli.status import add_status_command
 from zimage_app.cli.support import add_support_command
-from zimage_app.cli.terminal import BAD_INPUT, CarefulStream, complain, status_of, tell
+from zimage_app.cli.terminal import BAD_INPUT, CarefulStream, complain, language, status_of, tell
 from zimage_app.cli.upscale import add_upscale_command
 from zimage_app.cli.wildcards import add_wildcards_command
 from zimage_app.domain.errors import RequestError, StudioError
@@ -43,7 +44,9 @@ class _Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{message}; see {self.prog} --help\n")
+        said = flag_error(message)
+        sentence = Text(f"{said.en}; see {self.prog} --help", f"{said.zh}；用法见 {self.prog} --help")
+        self.exit(BAD_INPUT, f"{sentence.to(language())}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -44,7 +44,8 @@ def _gigabytes(text: str) -> float:
     except ValueError:
         amount = math.nan
     if not 1 <= amount <= 1024:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number of gigabytes from 1 to 1024")
+        wrong = Text(f"{text!r} must be a number of gigabytes from 1 to 1024", f"{text!r} 必须是 1 到 1024 的 GB 数")
+        raise argparse.ArgumentTypeError(wrong.to(language()))
     return amount
 
 
@@ -59,7 +60,8 @@ def show_fits(options: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps({"suggested": best, "models": models}, ensure_ascii=False) + "\n")
         return 0
     shown = language()
-    lines = [f"{fit.name}: {fit.text.to(shown)}\n" for fit in found]
+    colon = Text(": ", "：").to(shown)
+    lines = [f"{fit.name}{colon}{fit.text.to(shown)}\n" for fit in found]
     last = Text(
         f"For a card of {options.memory:g} GB: python -m zimage_app models fetch {best}",
         f"{options.memory:g} GB 显存建议：python -m zimage_app models fetch {best}",

@@ -35,9 +35,9 @@ def watch(events: Iterator[Event], plan: GenerationPlan, language: Language) -> 
                     for warning in warnings:
                         progress.console.print(warning.to(language), markup=False, highlight=False, soft_wrap=True)
                 case StageStarted(stage):
-                    place = plan.stages.index(stage) + 1
+                    place = f"{stage.number + 1}/{plan.stages[-1].number + 1}"
                     size = f"{stage.settings.width}×{stage.settings.height}"
-                    words = Text(f"stage {place}/{len(plan.stages)} {size}", f"阶段 {place}/{len(plan.stages)} {size}")
+                    words = Text(f"stage {place} {size}", f"阶段 {place} {size}")
                     progress.update(task, description=words.to(language), where=f"0/{stage.steps}")
                 case StepDone(stage, step):
                     part = stage.cost * step / stage.steps

@@ -54,16 +54,18 @@ class ResolvedCommand:
     """``plan``, then the plans of the other pictures of ``--count``."""
 
 
-def add_request_flags(parser: argparse.ArgumentParser) -> None:
-    """Add all flags of a single picture: prompt, start picture, settings, model and folders."""
+def add_request_flags(parser: argparse.ArgumentParser, *, remakes: str = "") -> None:
+    """Add all flags of a single picture: prompt, start picture, settings, model and folders.
+
+    ``remakes`` ends the help of ``--from``: what the command does with a picture of this app's own.
+    """
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="what the picture shows, in Chinese or English")
     parser.add_argument(
         "--from",
         type=Path,
         metavar="FILE",
         dest="picture",
-        help="instead of a prompt: the settings inside a picture or workflow (see import); of a picture of this app's"
-        " own, make it again and compare the pixels",
+        help="instead of a prompt: the settings inside a picture or workflow (see import)" + remakes,
     )
     parser.add_argument("--count", type=int, default=1, metavar="N", help="so many pictures; the seed counts up")
     parser.add_argument(

@@ -97,5 +97,6 @@ def _count(text: str) -> int:
 def _whole(text: str, low: int, high: int) -> int:
     number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(high)) else -1
     if not low <= number <= high:
-        raise argparse.ArgumentTypeError(f"{text} must be a whole number from {low} to {high}")
+        wrong = Text(f"{text} must be a whole number from {low} to {high}", f"{text} 必须是 {low} 到 {high} 的整数")
+        raise argparse.ArgumentTypeError(wrong.to(language()))
     return number

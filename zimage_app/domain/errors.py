@@ -29,6 +29,12 @@ def system_reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def after_title(title: Text, reason: Text) -> Text:
+    """A field's title or path, and the reason of its error. A Chinese reason may begin with a place in brackets."""
+    colon = "" if reason.zh.startswith("（") else "："
+    return Text(f"{title.en}: {reason.en}", f"{title.zh}{colon}{reason.zh}")
+
+
 class StudioError(Exception):
     """Base of all errors that are meant for users."""
 
@@ -53,7 +59,7 @@ class RequestError(StudioError):
     """A field of a request is out of bounds. ``field`` is its path, as in ``stages.1.denoise``."""
 
     def __init__(self, field: str, text: Text) -> None:
-        super().__init__(Text(en=f"{field}: {text.en}", zh=f"{field}：{text.zh}"))
+        super().__init__(after_title(Text(field, field), text))
         self.field = field
         self.reason = text
 

@@ -381,11 +381,12 @@ def _odd_shapes(plans: Sequence[StagePlan]) -> Iterator[Text]:
     last = plans[-1].settings
     odd = [plan for plan in plans if not same_shape(plan.settings, last)]
     if odd:
-        shown = _listed(f"{plan.settings.width}×{plan.settings.height}" for plan in odd)
+        shown, places = _listed(f"{plan.settings.width}×{plan.settings.height}" for plan in odd), _places(odd)
+        verb = "has" if len(odd) == 1 else "have"
         yield Remark(
-            f"Stage {_places(odd)} ({shown}) has another shape than the picture ({last.width}×{last.height}), which is"
-            " stretched for it; give all stages one shape.",
-            f"第 {_places(odd)} 阶段（{shown}）与成片（{last.width}×{last.height}）比例不同，画面会被拉伸；"
+            f"{places.en.capitalize()} ({shown.en}) {verb} another shape than the picture"
+            f" ({last.width}×{last.height}), which is stretched for it; give all stages one shape.",
+            f"{places.zh}（{shown.zh}）与成片（{last.width}×{last.height}）比例不同，画面会被拉伸；"
             "请让各阶段比例一致。",
             "size",
         )
@@ -425,32 +426,39 @@ def _unsuitable(card: ModelCard, plans: list[StagePlan]) -> tuple[Text, ...]:
     many = [plan for plan in plans if plan.steps > limits.steps.high]
     title, warnings = card.title, []
     if cfg:
-        values = _listed(f"{plan.settings.cfg:g}" for plan in cfg)
+        values, places = _listed(f"{plan.settings.cfg:g}" for plan in cfg), _places(cfg)
         warnings.append(
             Text(
-                f"CFG {values} (stage {_places(cfg)}) does not suit {title.en}; use {limits.cfg}.",
-                f"CFG {values}（第 {_places(cfg)} 阶段）不适合 {title.zh}；建议 {limits.cfg}。",
+                f"CFG {values.en} ({places.en}) does not suit {title.en}; use {limits.cfg}.",
+                f"CFG {values.zh}（{places.zh}）不适合 {title.zh}；建议 {limits.cfg}。",
             )
         )
     for stages, en, zh in ((few, "too few", "太少"), (many, "too many", "太多")):
         if stages:
-            values = _listed(str(plan.steps) for plan in stages)
+            values, places = _listed(str(plan.steps) for plan in stages), _places(stages)
             warnings.append(
                 Text(
-                    f"{values} steps (stage {_places(stages)}) are {en} for {title.en}; use {limits.steps}.",
-                    f"{values} 步（第 {_places(stages)} 阶段）对 {title.zh} 来说{zh}；建议 {limits.steps} 步。",
+                    f"{values.en} steps ({places.en}) are {en} for {title.en}; use {limits.steps}.",
+                    f"{values.zh} 步（{places.zh}）对 {title.zh} 来说{zh}；建议 {limits.steps} 步。",
                 )
             )
     return tuple(warnings)
 
 
-def _places(plans: list[StagePlan]) -> str:
-    return _listed(str(plan.number + 1) for plan in plans)
+def _places(plans: Iterable[StagePlan]) -> Text:
+    return _stages(plan.number + 1 for plan in plans)
 
 
-def _listed(words: Iterable[str]) -> str:
+def _stages(numbers: Iterable[int]) -> Text:
+    """Stages by their numbers from 1, as in ``stages 1, 2``."""
+    listed = _listed(map(str, numbers))
+    return Text(f"{'stages' if ',' in listed.en else 'stage'} {listed.en}", f"第 {listed.zh} 阶段")
+
+
+def _listed(words: Iterable[str]) -> Text:
     """The distinct words in order, joined by commas."""
-    return ", ".join(dict.fromkeys(words))
+    distinct = tuple(dict.fromkeys(words))
+    return Text(", ".join(distinct), "、".join(distinct))
 
 
 def _lora_warnings(request: GenerationRequest, plans: list[StagePlan]) -> list[Text]:
@@ -472,11 +480,11 @@ def _lora_warnings(request: GenerationRequest, plans: list[StagePlan]) -> list[T
                 ),
             )
         if use.strength and not any(use.acts_in(plan.number) for plan in plans):
-            shown = ", ".join(map(str, numbers))
+            places, verb = _stages(numbers), "does" if len(numbers) == 1 else "do"
             warnings.append(
                 Remark(
-                    f"LoRA {use.name} has no effect: it acts in stage {shown} only, which does not run.",
-                    f"LoRA {use.name} 没有作用：它只作用于第 {shown} 阶段，而该阶段不会执行。",
+                    f"LoRA {use.name} has no effect: it acts in {places.en} only, which {verb} not run.",
+                    f"LoRA {use.name} 没有作用：它只作用于{places.zh}，而该阶段不会执行。",
                     "loras",
                 )
             )

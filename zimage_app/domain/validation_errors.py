@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
@@ -47,7 +48,7 @@ _RULES: dict[str, Text] = {
 _MEANINGS = {"random": "随机", "follow": "跟随", "auto": "自动"}
 
 _UNREADABLE = Text(
-    "holds half a character or is nested too deeply, and cannot be read; type it again",
+    "contains an incomplete Unicode character or is nested too deeply, and cannot be read; type it again",
     "含有残缺字符或嵌套过深，无法读取；请重新输入",
 )
 
@@ -74,13 +75,10 @@ def finding_error(details: Sequence[ErrorDetails]) -> RequestError:
     field = ".".join(path) or "request"
     place = _place(path)
     shown = _value(first)
-    return RequestError(
-        field,
-        Text(
-            en=" ".join(filter(None, (shown, place.en, _rules(alternatives).en))),
-            zh="".join(filter(None, (shown, place.zh, "，" if shown or place.zh else "", _rules(alternatives).zh))),
-        ),
-    )
+    rules = _rules(alternatives)
+    before = f"{shown}{place.zh}"
+    colon = "，" if shown else "：" if before else ""
+    return RequestError(field, Text(" ".join(filter(None, (shown, place.en, rules.en))), f"{before}{colon}{rules.zh}"))
 
 
 def _broken_text(data: object, path: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,10 +116,13 @@ def _rules(details: Sequence[ErrorDetails]) -> Text:
 
 def _chinese(rule: Text, context: Mapping[str, str]) -> str:
     """The rule in Chinese; words that may be typed are explained."""
-    text = rule.zh.format(**context).replace(" or ", " 或 ")
-    for word, meaning in _MEANINGS.items():
-        text = text.replace(f"'{word}'", f"{word}（{meaning}）")
-    return text
+    expected = context.get("expected", "")
+    words = re.findall(r"'([^']*)'", expected)
+    if not words:
+        return rule.zh.format(**context)
+    listed = [f"{word}（{_MEANINGS[word]}）" if word in _MEANINGS else word for word in words]
+    chosen = listed[0] if len(listed) == 1 else f"{'、'.join(listed[:-1])} 或 {listed[-1]} 之一".replace("） ", "）")
+    return rule.zh.format(**{**context, "expected": chosen})
 
 
 def _number(value: object) -> str:

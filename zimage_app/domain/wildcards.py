@@ -338,7 +338,7 @@ def _choice_of(name: str, lines: Lines, inside: tuple[str, ...]) -> Choice:
     """The choice among a wildcard's lines; ``inside`` are the wildcards whose lines led to it."""
     path = " → ".join(f"__{each}__" for each in (*inside, name))
     if name in inside:
-        raise RequestError("prompt", Text(f"{path} goes round in a circle", f"{path} 循环引用"))
+        raise RequestError("prompt", Text(f"{path} refers to itself", f"{path} 循环引用"))
     if len(inside) >= DEEPEST:
         raise RequestError(
             "prompt", Text(f"{path} is nested more than {DEEPEST} deep", f"{path} 嵌套超过 {DEEPEST} 层")

@@ -58,7 +58,7 @@ class Relief:
             return Text(
                 "Memory ran out, so half of the transformer's blocks that were on the device wait in the computer's"
                 " memory and visit it one by one: slower, the same picture.",
-                "显存不足，主模型仍在显存中的一半层已移至内存并逐层调入显存：速度变慢，图片不变。",
+                "显存不足，扩散模型仍在显存中的一半层已移至内存并逐层调入显存：速度变慢，图片不变。",
             )
         return None
 
@@ -107,10 +107,10 @@ def out_of_memory(asked: str) -> GenerationError:
     amount = Text(f" when asked for {asked}", f"（需要 {asked}）") if asked else Text("", "")
     return GenerationError(
         Text(
-            f"The device ran out of memory{amount.en}; choose a smaller last stage or a smaller model file"
-            " (docs/MODELS.md), or close other programs that use it.",
-            f"设备内存不足{amount.zh}；请减小最后阶段的尺寸，改用更小的模型文件（见 docs/MODELS.md），"
-            "或关闭其他占用内存的程序。",
+            f"The device ran out of memory{amount.en}; choose a smaller last stage, choose a smaller copy in the page's"
+            " model panel or as `plan --memory GB` suggests, or close other programs that use it.",
+            f"设备内存不足{amount.zh}；请减小最后阶段的尺寸，在页面的模型面板选择更小的版本"
+            "（plan --memory GB 会给出建议），或关闭其他占用它的程序。",
         )
     )
 

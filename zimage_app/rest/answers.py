@@ -55,8 +55,8 @@ def _message(view: JobView, language: Language) -> str:
         .to(language)
         .format(
             ahead=view.ahead,
-            stage=view.current + 1,
-            stages=len(view.stages),
+            stage=running.number + 1 if running else 0,
+            stages=view.stages[-1].number + 1 if running else 0,
             step=running.step if running else 0,
             steps=running.steps if running else 0,
             seconds=f"{view.elapsed:.1f}",

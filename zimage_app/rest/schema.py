@@ -133,10 +133,10 @@ class Problem(_Answer):
 class Accepted(_Answer):
     """A request that was queued."""
 
-    task_id: Annotated[str, Field(description="The first one's, of several.")]
+    task_id: Annotated[str, Field(description="With several pictures, the first one's task.")]
     task_ids: list[str]
     group: Annotated[str, Field(description="To be given to DELETE /api/queue/groups/GROUP; empty for one alone.")]
-    notes: Annotated[list[str], Field(description="What was settled for the caller, and should be known.")]
+    notes: Annotated[list[str], Field(description="Notes about values that were chosen for the caller.")]
 
 
 class Input(_Answer):

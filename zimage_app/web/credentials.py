@@ -66,7 +66,7 @@ def read_credentials(
             API_KEY if api_key is None else "--api-key",
             Text(
                 f"has {len(key)} characters; use at least {_SHORTEST_KEY}",
-                f"只有 {len(key)} 位，至少需要 {_SHORTEST_KEY} 位",
+                f"只有 {len(key)} 个字符，至少需要 {_SHORTEST_KEY} 个",
             ),
         )
     return Credentials(users, key)
@@ -93,7 +93,7 @@ def _user(source: str, line: str) -> tuple[str, str]:
             source,
             Text(
                 f"the password of {name} is too short; use at least {_SHORTEST_PASSWORD} characters",
-                f"{name} 的密码太短，至少需要 {_SHORTEST_PASSWORD} 位",
+                f"{name} 的密码太短，至少需要 {_SHORTEST_PASSWORD} 个字符",
             ),
         )
     return name, password

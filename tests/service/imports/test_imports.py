@@ -312,7 +312,7 @@ def test_infotext() -> None:
     assert (request.seed, stage.width, stage.height, imported.model) == (7, 512, 768, "z_image_base")
     assert "DPM++ SDE Karras → dpmpp_sde + karras" in english(imported.translated)
     assert "Height: 760 → 768" in english(imported.translated)
-    assert "Clip skip: 2 has no place here" in english(imported.left)
+    assert "Clip skip: 2 has no equivalent in this app" in english(imported.left)
     assert "weights such as (word:1.2)" in english(imported.left)
     assert "hashes" not in english(imported.left)
 
@@ -340,7 +340,7 @@ def test_hires_fix_is_a_second_stage_of_the_steps_that_it_ran() -> None:
     assert (second.width, second.height, second.cfg, second.denoise) == (768, 1152, 1.0, 0.4)
     assert second.steps == 20
     assert "4x-UltraSharp → nearest-exact" in english(imported.translated)
-    assert "Hires prompt: a, b: c has no place here" in english(imported.left)
+    assert "Hires prompt: a, b: c has no equivalent in this app" in english(imported.left)
 
 
 def test_swarm() -> None:
@@ -357,7 +357,7 @@ def test_swarm() -> None:
     assert (second.width, second.height, second.steps, second.denoise) == (768, 1152, 4, 0.5)
     assert (second.upscale, second.seed) == ("bislerp", 4)
     assert [(use.name, use.strength) for use in imported.request().loras] == [("ink", 0.6)]
-    assert english(imported.left) == "clipstopatlayer: -2 has no place here"
+    assert english(imported.left) == "clipstopatlayer: -2 has no equivalent in this app"
     assert imported.settings["seed"] == 3
 
 
@@ -378,7 +378,7 @@ def test_invoke() -> None:
     (stage,) = stages(imported)
     assert (stage.sampler, stage.scheduler, stage.cfg) == ("dpmpp_2m_sde", "karras", 4.0)
     assert imported.model == "Z-Image"
-    assert english(imported.left) == "strength: 0.5 has no place here"
+    assert english(imported.left) == "strength: 0.5 has no equivalent in this app"
 
 
 def test_our_own_pictures_are_exact(tmp_path: Path) -> None:

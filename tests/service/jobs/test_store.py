@@ -169,7 +169,7 @@ def test_more_than_may_wait_is_refused_with_when_to_come_back(store: JobStore) -
     assert own.value.own
     assert own.value.retry_after > 0
     store.add(job("b0", "b"), limits)
-    with pytest.raises(BusyError, match="3 pictures are waiting already"):
+    with pytest.raises(BusyError, match=r"The queue is full \(3 pictures\)"):
         store.add(job("c0", "c"), limits)
     assert store.find("c0") is None
     go(store, "a0", JobEvent.CLAIM)

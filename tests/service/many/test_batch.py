@@ -139,7 +139,7 @@ def test_lines_of_structured_files_are_named(tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("a.docx", "x", "a batch is one of .txt, .csv"),
-        ("a.txt", "# nothing\n", "asks for no picture"),
+        ("a.txt", "# nothing\n", "contains no entries"),
         ("a.json", "{", "is no JSON"),
         ("a.yaml", "a: [", r"a\.yaml, line 1, column 5: not valid YAML"),
         ("a.json", {"a": 1}, "must hold a list"),
@@ -156,11 +156,11 @@ def test_files_that_are_no_batch(name: str, content: object, words: str, tmp_pat
     ("name", "content", "words"),
     [
         ("a.yaml", "- &all [x]\n- *all\n", "line 2, column 3: aliases are not allowed"),
-        ("a.yaml", "- prompt: x\n  prompt: y\n", "line 2, column 3: key 'prompt' stands here twice"),
+        ("a.yaml", "- prompt: x\n  prompt: y\n", "line 2, column 3: key 'prompt' appears twice"),
         ("a.yaml", "- x\n" * 70_000, "too long for YAML"),
-        ("a.json", '[{"prompt": "x", "prompt": "y"}]', "prompt stands here twice; keep one"),
-        ("a.jsonl", '"x"\n{"prompt": "x", "prompt": "y"}\n', "line 2: prompt stands here twice; keep one"),
-        ("a.csv", "prompt,seed, prompt\nx,1,y\n", "line 1: prompt stands here twice; keep one"),
+        ("a.json", '[{"prompt": "x", "prompt": "y"}]', "prompt appears twice; keep one"),
+        ("a.jsonl", '"x"\n{"prompt": "x", "prompt": "y"}\n', "line 2: prompt appears twice; keep one"),
+        ("a.csv", "prompt,seed, prompt\nx,1,y\n", "line 1: prompt appears twice; keep one"),
     ],
 )
 def test_what_could_be_meant_in_two_ways_or_grow_is_refused(
@@ -213,7 +213,7 @@ def test_a_name_is_cut_to_what_a_disk_takes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["id", "text"])
 def test_half_a_character_is_refused(name: str) -> None:
     batch = batch_of([{"prompt": "x", name: "a\ud800"}])
-    with pytest.raises(BatchError, match=f"entry 1, {name}: holds half a character"):
+    with pytest.raises(BatchError, match=f"entry 1, {name}: contains an incomplete Unicode character"):
         batch_items("", batch, BatchOptions(SETTINGS, plan, 1))
 
 

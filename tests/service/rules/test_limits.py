@@ -61,10 +61,10 @@ def test_stages_that_are_off_do_not_count() -> None:
 def test_an_owner_and_the_queue_have_an_end_each() -> None:
     limits = replace(PUBLIC, waiting_of_owner=2, waiting=5)
     check_places(1, 4, limits, 7.0)
-    with pytest.raises(BusyError, match="2 pictures of yours are waiting already") as mine:
+    with pytest.raises(BusyError, match="You already have 2 pictures in the queue") as mine:
         check_places(2, 2, limits, 7.0)
     assert (mine.value.own, mine.value.retry_after) == (True, 7.0)
-    with pytest.raises(BusyError, match="5 pictures are waiting already") as everybodys:
+    with pytest.raises(BusyError, match=r"The queue is full \(5 pictures\)") as everybodys:
         check_places(0, 5, limits, 7.0)
     assert (everybodys.value.own, everybodys.value.retry_after) == (False, 7.0)
 

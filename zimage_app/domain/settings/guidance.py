@@ -35,7 +35,9 @@ class EasyCache(BaseModel):
         Field(ge=0.0, le=1.0),
         Knob(
             Text("EasyCache start", "EasyCache 起点"),
-            Text("Part of the sampling after which steps may be skipped.", "从采样的哪一部分开始允许跳步。"),
+            Text(
+                "Share of the sampling (0–1) after which steps may be skipped.", "采样进度超过此比例（0–1）后允许跳步。"
+            ),
             step=0.01,
         ),
     ] = 0.15
@@ -44,7 +46,10 @@ class EasyCache(BaseModel):
         Field(ge=0.0, le=1.0),
         Knob(
             Text("EasyCache end", "EasyCache 终点"),
-            Text("Part of the sampling after which every step runs again.", "采样到哪一部分之后不再跳步。"),
+            Text(
+                "Share of the sampling (0–1) after which every step runs again.",
+                "采样进度超过此比例（0–1）后不再跳步。",
+            ),
             step=0.01,
         ),
     ] = 0.95
@@ -211,8 +216,8 @@ class CfgLimit(BaseModel):
         Knob(
             Text("CFG limit", "CFG 上限"),
             Text(
-                "Longest, as a multiple of what the prompt alone gives; lower is calmer.",
-                "最多为仅用提示词时长度的几倍，越低越柔和。",
+                "Largest norm of the guided prediction, as a multiple of the prompt's alone; lower is calmer.",
+                "引导结果的幅度最多为仅用提示词时的几倍，越低越柔和。",
             ),
             step=0.05,
             slider_max=2.0,
@@ -253,8 +258,8 @@ class Variance(BaseModel):
         Knob(
             Text("Variety end", "多样性终点"),
             Text(
-                "Part of the sampling after which the prompt is read as it is.",
-                "采样到哪一部分之后恢复原提示词。",
+                "Share of the sampling (0–1) after which the prompt is read as it is.",
+                "采样进度超过此比例（0–1）后恢复原提示词。",
             ),
             step=0.01,
         ),

@@ -91,8 +91,8 @@ def parse_as(model: type[Model], data: Mapping[str, Any]) -> Model:
             raise RequestError(
                 "request",
                 Text(
-                    f"has more than {MAX_KEYS} settings; leave out those that there are not",
-                    f"设置超过 {MAX_KEYS} 项；请去掉多余的",
+                    f"has more than {MAX_KEYS} settings; remove the unknown ones",
+                    f"设置超过 {MAX_KEYS} 项；请删除其中不存在的设置",
                 ),
             )
         return model.model_validate_json(text)

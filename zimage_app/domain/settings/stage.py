@@ -61,8 +61,9 @@ class Stage(BaseModel):
         Knob(
             Text("CFG", "CFG"),
             Text(
-                "How strongly the prompt is followed. At 1 a step costs half; the negative prompt then needs NAG.",
-                "提示词引导强度。为 1 时每步只算一半，反向提示词需借助 NAG 起作用。",
+                "How strongly the prompt is followed. At 1 a step costs half; the negative prompt then needs NAG or"
+                " NegPiP.",
+                "提示词引导强度。为 1 时每步只算一半，反向提示词需借助 NAG 或 NegPiP 起作用。",
             ),
             step=0.1,
             slider_max=10.0,
@@ -247,7 +248,7 @@ class Stage(BaseModel):
     variance: Annotated[
         Variance | None,
         Knob(
-            Text("More different pictures", "画面更多样"),
+            Text("Seed variance: more different pictures", "种子差异（画面更多样）"),
             Text(
                 "Makes the pictures of different seeds differ more, by noise on the prompt's meaning.",
                 "给提示词的含义加入噪声，让不同种子的画面差别更大。",

@@ -66,7 +66,7 @@ class _Loader(yaml.SafeLoader):
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         if isinstance(node, yaml.ScalarNode) and any("\ud800" <= letter <= "\udfff" for letter in node.value):
-            text = Text("holds half a character; type it again", "含有残缺字符；请重新输入")
+            text = Text("contains an incomplete Unicode character; type it again", "含有残缺字符；请重新输入")
             raise _Refused(node.start_mark, text)
         return node
 
@@ -106,7 +106,7 @@ class YamlReader:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         en, zh = _short(en, _MAX_REASON), _short(zh, _MAX_REASON)
         place = f"{shown(self.path)}, line {line}, column {column}"
-        return ModelError(Text(f"{place}: {en}.", f"{shown(self.path)} 第 {line} 行第 {column} 列：{zh}。"))
+        return ModelError(Text(f"{place}: {en}.", f"{shown(self.path)} 第 {line} 行第 {column} 个字符：{zh}。"))
 
     def tree(self) -> yaml.Node:
         """Parse the file and return its root node, which must not be changed; raises ModelError if it isn't valid."""
@@ -162,7 +162,7 @@ class YamlReader:
                 self._unknown(key, name, allowed)
             if name in fields:
                 said = _short(repr(name))
-                raise self.wrong(key, f"key {said} stands here twice; keep one", f"键 {said} 重复；请只保留一个")
+                raise self.wrong(key, f"key {said} appears twice; keep one", f"键 {said} 重复；请只保留一个")
             fields[name] = value
         return fields
 

@@ -201,6 +201,6 @@ def _not_here(name: str, source: ModelSource, shelves: Shelves) -> ModelError:
     return ModelError(
         Text(
             f"{name} {state.en}: fetch it{size_en} with '{command}'; ready to use now: {present}.",
-            f"{name} {state.zh}：请用“{command}”下载{size_zh}；现在可用的模型：{present}。",
+            f"{name} {state.zh}：请用「{command}」下载{size_zh}；现在可用的模型：{present}。",
         )
     )

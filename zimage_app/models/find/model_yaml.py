@@ -168,7 +168,7 @@ def local_source(name: str, parts: Mapping[str, Path], card: str | None, models:
         raise ModelError(
             Text(
                 f"{name!r} cannot be a model's name; use up to {_MAX_NAME} letters, digits, '.', '-' and '_'.",
-                f"{name!r} 不能作为模型名称；请使用不超过 {_MAX_NAME} 个字母、数字、“.”、“-”和“_”。",
+                f"{name!r} 不能作为模型名称；请使用不超过 {_MAX_NAME} 个字母、数字、「.」、「-」和「_」。",
             )
         )
     if card is not None and card not in FAMILY:

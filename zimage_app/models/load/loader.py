@@ -233,6 +233,6 @@ def _colour(values: Any) -> tuple[float, float, float]:
 def _bad_preview(path: Path, reason: str) -> ModelError:
     return damaged(
         path,
-        f"must hold 'factors' (16 rows of 3 numbers) and 'bias' (3 numbers), but has {reason}; mend or delete it",
-        f"应含有 factors（16 行 3 列）和 bias（3 个数），但出现问题：{reason}；请修正或删除该文件",
+        f"must hold 'factors' (16 rows of 3 numbers) and 'bias' (3 numbers), but has {reason}; fix or delete it",
+        f"应含有 factors（16 组，每组 3 个数）和 bias（3 个数），但出现问题：{reason}；请修正或删除该文件",
     )

@@ -81,12 +81,14 @@ def _with_streamed_blocks(plan: MemoryPlan, sizes: ModelSizes, free: int, evalua
         " evaluations"
     )
     zh = (
-        f"变换器 {everyone} 层中有 {count} 层存放在内存并逐层调入，每次求值复制 {_gigabytes(copied)}："
+        f"扩散模型 {everyone} 层中有 {count} 层存放在内存并逐层调入，每次求值复制 {_gigabytes(copied)}："
         f"一张 {evaluations} 次求值的图片至少需要 {seconds:.0f} 秒"
     )
     if held > free:
-        en += f"; even so it needs {_gigabytes(held)}: if memory runs out, use a smaller file (docs/MODELS.md)"
-        zh += f"；即便如此仍需 {_gigabytes(held)}：如内存不足，请改用更小的文件（见 docs/MODELS.md）"
+        en += f"; even so it needs {_gigabytes(held)}: if memory runs out, choose a smaller copy in the page's"
+        en += " model panel, or see `plan --memory GB`"
+        zh += f"；即便如此仍需 {_gigabytes(held)}：如显存不足，请在页面的模型面板选择更小的版本，"
+        zh += "或用 plan --memory GB 查看建议"
     return replace(plan, streamed=count, reason=_more(plan.reason, en, zh))
 
 

@@ -18,7 +18,7 @@ ALPHA_ALONE = Text("an alpha without its factors", "只有 alpha 而没有对应
 SECOND_SPELLING = Text(
     "a second entry for a module that the file patches already", "同一模块的重复条目，文件中已有一份生效"
 )
-UNKNOWN_PART = Text("parts of an adapter of a kind that is not known here", "这里不认识的适配器类型的组成部分")
+UNKNOWN_PART = Text("parts of an adapter of a kind that is not known here", "无法识别的适配器类型的组成部分")
 NO_RANK = Text("factors of rank 0, which change nothing", "秩为 0 的因子，不会产生任何改动")
 REDUNDANT = Text(
     "the same attention once more, as fused qkv or as split q, k, v; ComfyUI's reading is kept",

@@ -289,7 +289,7 @@ def _memory_sentence(file: str, count: int) -> Text:
     gigabytes = f"{count / 1e9:.2g}"
     return Text(
         f"{file}: the model's weights are packed and this is no plain LoRA, so it takes {gigabytes} GB while it is on.",
-        f"{file}：模型权重是压缩的，而它不是普通 LoRA，启用时将额外占用 {gigabytes} GB 内存。",
+        f"{file}：模型权重是量化的，而它不是普通 LoRA，启用时将额外占用 {gigabytes} GB 内存。",
     )
 
 

@@ -36,7 +36,7 @@ from zimage_app.models.weights.placement import Holding, MemoryPlan
 from zimage_app.models.weights.weight_file import Tensors, Weights, damaged
 from zimage_app.models.weights.weight_slices import WeightReader, WeightSlice
 
-_Z_IMAGE = Text("a Z-Image transformer", " Z-Image 变换器")
+_Z_IMAGE = Text("a Z-Image transformer", " Z-Image 扩散模型")
 _OTHER_FAMILIES = {
     "lora_": Text("a LoRA", " LoRA"),
     "double_blocks.": Text("Flux", " Flux"),
@@ -140,22 +140,28 @@ class Network:
         self.module.set_submodule(path, layer)
 
 
+def _inside(title: Text) -> str:
+    """A title inside a Chinese sentence, where Latin words stand between spaces."""
+    return f" {title.zh} " if title.zh.isascii() else title.zh
+
+
 def _holding_sentence(title: Text, packings: list[str], holding: Holding, plan: MemoryPlan) -> Text:
     names, dtype = ", ".join(packings), str(plan.dtype).removeprefix("torch.")
     if holding is Holding.NATIVE:
         return Text(
             f"The {title.en}'s {names} weights stay packed and are multiplied as they are.",
-            f"{title.zh}的 {names} 权重保持压缩，并直接参与运算。",
+            f"{_inside(title).lstrip()}的 {names} 权重保持量化，并直接参与运算。",
         )
     if holding is Holding.AT_USE:
         return Text(
             f"The {title.en}'s {names} weights stay packed and are unpacked to {dtype} each time they are used.",
-            f"{title.zh}的 {names} 权重保持压缩，每次使用时解压为 {dtype}。",
+            f"{_inside(title).lstrip()}的 {names} 权重保持量化，每次使用时反量化为 {dtype}。",
         )
     return Text(
         f"The {title.en}'s {names} weights are unpacked to {dtype}: {plan.device.type} has no arithmetic for them,"
         " so they save disk space but no memory.",
-        f"{title.zh}的 {names} 权重已解压为 {dtype}：{plan.device.type} 不支持此格式的运算，只省磁盘，不省内存。",
+        f"{_inside(title).lstrip()}的 {names} 权重已反量化为 {dtype}："
+        f"{plan.device.type} 不支持此格式的运算，只省磁盘，不省内存。",
     )
 
 
@@ -174,7 +180,7 @@ def open_network(kind: NetworkKind, files: PartFiles) -> Network:
         raise damaged(
             files.config_file,
             f"does not describe a {kind.title.en} that can be used ({reason}); take the config of the published model",
-            f"描述的不是可用的{kind.title.zh}（{reason}）；请使用官方模型的配置文件",
+            f"描述的不是可用的{_inside(kind.title).rstrip()}（{reason}）；请使用官方模型的配置文件",
         ) from error
     found = _slices(kind, files)
     _compare(kind, files.weights, module, {key: weight_slice.shape for key, weight_slice in found.items()})
@@ -227,14 +233,14 @@ def _compare(kind: NetworkKind, weights: Weights, module: Any, shapes: Mapping[s
         raise damaged(
             weights.path,
             f"lacks {len(lost)} of {len(wanted)} tensors of the {kind.title.en}, first {lost[0]}; download it again",
-            f"缺少{kind.title.zh}的 {len(wanted)} 个张量中的 {len(lost)} 个，首个为 {lost[0]}；请重新下载",
+            f"缺少{_inside(kind.title)}的 {len(wanted)} 个张量中的 {len(lost)} 个，首个为 {lost[0]}；请重新下载",
         )
     if unknown:
         raise damaged(
             weights.path,
             f"holds {len(unknown)} tensors that the {kind.title.en} has no place for, first {unknown[0]};"
             " use weights and config of the same model",
-            f"含有{kind.title.zh}用不到的 {len(unknown)} 个张量，首个为 {unknown[0]}；请使用同一模型的权重和配置",
+            f"含有{_inside(kind.title)}用不到的 {len(unknown)} 个张量，首个为 {unknown[0]}；请使用同一模型的权重和配置",
         )
     for key, shape in wanted.items():
         found = shapes[key]
@@ -265,7 +271,7 @@ def _foreign(kind: NetworkKind, weights: Weights) -> ModelError:
     return damaged(
         weights.path,
         f"does not hold a Z-Image {kind.title.en} ({looks}); put the file of the right model here",
-        f"不是 Z-Image 的{kind.title.zh}（{looks_zh}）；请放入正确的模型文件",
+        f"不是 Z-Image 的{_inside(kind.title).rstrip()}（{looks_zh}）；请放入正确的模型文件",
     )
 
 
@@ -325,7 +331,7 @@ def _build_text_encoder(config: Mapping[str, Any]) -> Qwen3:
 
 
 TRANSFORMER = NetworkKind(
-    Text("transformer", "变换器"),
+    Text("transformer", "扩散模型"),
     ("model.diffusion_model.", "diffusion_model."),
     _build_transformer,
     transformer_names,

@@ -113,7 +113,7 @@ def _model(loaded: LoadedModel | None) -> Iterable[Row]:
         return
     yield Row(Text("Model", "模型"), _same(loaded.name))
     yield Row(
-        Text("Memory plan", "显存方案"),
+        Text("Memory plan", "内存方案"),
         _scrubbed(Text("; ".join(t.en for t in loaded.about), "；".join(t.zh for t in loaded.about))),
     )
     if "torch" in sys.modules:

@@ -28,7 +28,7 @@ class KernelMemory:
         self._path = path
 
     def on(self, device: str, network: str) -> CachedChoices:
-        """The part for a device, its driver included, and a kind of network, with the present versions."""
+        """The cached choices for one device, driver, network and set of package versions."""
         return CachedChoices(self, ", ".join([device, network, *map(_version, _PACKAGES)]))
 
     def read(self) -> dict[str, Any]:

@@ -260,4 +260,4 @@ def tell_of_rest(draft: Draft, data: Data, known: Iterable[str]) -> None:
 
 def _no_place(value: object) -> Text:
     said = shown(value) if isinstance(value, str | int | float) else ""
-    return Text(f"{said} has no place here".strip(), f"{said} 在这里没有对应项".strip())
+    return Text(f"{said} has no equivalent in this app".strip(), f"{said} 在本程序中没有对应的设置".strip())

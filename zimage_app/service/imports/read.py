@@ -214,7 +214,7 @@ def _unknown(found: _Found, name: str) -> ImportedFileError:
             name,
             Text(
                 f"holds the data of another program ({shown(keys)}), in a form that is not known here",
-                f"含有其他程序的数据（{shown(keys)}），其格式这里无法识别",
+                f"含有其他程序的数据（{shown(keys)}），其格式无法识别",
             ),
         )
     return _refused(

@@ -73,7 +73,10 @@ def read_infotext(text: str) -> Imported:
     _parts(draft, facts)
     for key, value in facts.items():
         if _READ.fullmatch(key) is None and not _IGNORED.match(key):
-            draft.leave(_named(key), Text(f"{shown(value)} has no place here", f"{shown(value)} 在这里没有对应项"))
+            draft.leave(
+                _named(key),
+                Text(f"{shown(value)} has no equivalent in this app", f"{shown(value)} 在本程序中没有对应的设置"),
+            )
     return draft.settled()
 
 

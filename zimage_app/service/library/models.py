@@ -83,8 +83,9 @@ class Offer:
         if self.memory < _PACKED * sum(_BF16.values()):
             more = Text(f", or up to {unpacked} on a device that has to unpack them", f"，设备需解包时最多 {unpacked}")
         size, free, memory = map(shown_size, (self.size, self.free, self.memory))
+        files = "file" if self.files == 1 else "files"
         return Text(
-            f"{self.model}: {self.files} files, {size} to fetch from {self.host}; {free} of disk are free;"
+            f"{self.model}: {self.files} {files}, {size} to fetch from {self.host}; {free} of disk are free;"
             f" its weights take {memory} of memory{more.en}.",
             f"{self.model}：共 {self.files} 个文件，需从 {self.host} 下载 {size}；磁盘剩余 {free}；"
             f"权重占用内存 {memory}{more.zh}。",
@@ -271,7 +272,7 @@ class ModelLibrary:
             yield Verdict(
                 Text(
                     f"{name}: {parts} missing; get it with 'python -m zimage_app models fetch {name}'.",
-                    f"{name}：缺少 {parts}；请运行“python -m zimage_app models fetch {name}”下载。",
+                    f"{name}：缺少 {parts}；请运行「python -m zimage_app models fetch {name}」下载。",
                 ),
                 good=False,
             )

@@ -129,7 +129,7 @@ def check_places(own: int, all_owners: int, limits: Limits, seconds_each: float)
     if own >= limits.waiting_of_owner:
         raise BusyError(
             Text(
-                f"{own} pictures of yours are waiting already, as many as may; try again when one is done.",
+                f"You already have {own} pictures in the queue, which is the maximum; try again when one is done.",
                 f"你已有 {own} 个任务在排队（已达上限）；请等其中一个完成后再试。",
             ),
             seconds_each,
@@ -138,8 +138,8 @@ def check_places(own: int, all_owners: int, limits: Limits, seconds_each: float)
     if all_owners >= limits.waiting:
         raise BusyError(
             Text(
-                f"{all_owners} pictures are waiting already, as many as may; try again when some are done.",
-                f"已有 {all_owners} 个任务在排队（已达上限）；请稍后再试。",
+                f"The queue is full ({all_owners} pictures); try again when some are done.",
+                f"队列已满（{all_owners} 个任务）；请稍后再试。",
             ),
             seconds_each,
             own=False,

@@ -54,7 +54,7 @@ class StudioConfig:
     runner: RunnerChoice = LOCAL
     """Who makes the pictures."""
     fallback: RunnerChoice | None = None
-    """Who makes those whose model can't be used here."""
+    """Fallback runner for models that can't be used on this machine."""
     stage_memory: int = 256 * 2**20
     """Bytes of the cache of finished stages of a loaded model; 0: no cache."""
     offline: bool = False

@@ -133,9 +133,7 @@ class Settings(BaseModel):
     ] = None
     mcp: Annotated[bool, _about("offer making pictures to MCP clients, at /gradio_api/mcp/")] = False
     allow_host: Annotated[tuple[_Name, ...], _about("answer to this name too, behind a proxy", "NAME")] = ()
-    trusted_proxy: Annotated[
-        tuple[_Network, ...], _about("take this proxy's word for who asks (X-Forwarded-For)", "ADDRESS")
-    ] = ()
+    trusted_proxy: Annotated[tuple[_Network, ...], _about("trust X-Forwarded-For from this proxy", "ADDRESS")] = ()
     root_path: Annotated[
         str,
         Field(pattern=r"^(/[A-Za-z0-9._~-]+)*/?$"),
@@ -161,7 +159,7 @@ class Settings(BaseModel):
         _about("how long one picture may take; 0: as long as it takes", "SECONDS"),
     ] = HOME.seconds or 0.0
     interrupted: Annotated[
-        Literal["again", "report"], _about("what becomes of a picture that was being made when the app was killed")
+        Literal["again", "report"], _about("what to do with a picture that was interrupted when the app was killed")
     ] = "again"
     lang: Annotated[Literal["auto", "zh", "zh-Hant", "en"], _about("language of the page at first")] = "auto"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("what the log tells of, at least")] = (

@@ -34,6 +34,8 @@ function shownPicture() {
 // Whether the run's own stages are shown. After a restart of the app a finished run has no previews, only its picture.
 const ofRun = () => !shownPicture() || (shownPicture() === job.picture && job.stages.some((stage) => stage.preview));
 
+const took = (stage) => say("took", { seconds: stage.seconds.toFixed(1) });
+
 function runTile(stage, index) {
   const last = index === job.stages.length - 1;
   const running = job.state === "running" && job.current === index;
@@ -42,13 +44,13 @@ function runTile(stage, index) {
     ...stage,
     src: last && job.picture ? `pictures/${job.picture}.png` : stage.preview,
     thumb: last && job.picture ? `pictures/${job.picture}.jpg` : stage.preview,
-    note: stage.note || (stage.seconds ? `${stage.seconds.toFixed(1)} s` : counted),
+    note: stage.note || (stage.seconds ? took(stage) : counted),
     done: stage.step / (stage.steps || 1),
   };
 }
 
 function keptTile(stage) {
-  return { ...stage, thumb: stage.src, note: stage.note || `${stage.seconds.toFixed(1)} s`, done: 1 };
+  return { ...stage, thumb: stage.src, note: stage.note || took(stage), done: 1 };
 }
 
 function shownTiles() {

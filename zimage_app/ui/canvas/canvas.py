@@ -217,7 +217,10 @@ def _value(value: object) -> str:
 def _times(record: ImageRecord, language: Language) -> str:
     known = say("from_memory", language)
     parts = " + ".join(known if stage.from_memory else f"{stage.seconds:.1f}" for stage in record.stages)
-    return f"{record.seconds:.1f} s" if len(record.stages) == 1 else f"{record.seconds:.1f} s ({parts})"
+    took = say("took", language, seconds=f"{record.seconds:.1f}")
+    if len(record.stages) == 1:
+        return took
+    return f"{took} ({parts})" if language == "en" else f"{took}（{parts}）"
 
 
 def _tile(stage: StageView, place: int, count: int, language: Language) -> Data:

@@ -18,7 +18,8 @@ function draw() {
   image.alt = label;
   image.style.setProperty("--width", `${width || 0}px`);
   image.style.aspectRatio = width ? `${width} / ${height}` : "";
-  find(".scale").classList.remove("actual");
+  find(".scale").setAttribute("aria-label", say("zoom_of", { label }));
+  enlarge(false);
   find("h2").textContent = id ? time : label;
   find(".place").textContent = id ? `#${seed}` : `${width}×${height}`;
   find(".previous").disabled = list.index === 0 && !list.turn;
@@ -29,6 +30,11 @@ function draw() {
   drawActs();
   if (id) drawFacts(id);
   list.toldOf?.(id);
+}
+
+function enlarge(actual) {
+  find(".scale").classList.toggle("actual", actual);
+  find(".scale").setAttribute("aria-pressed", String(actual));
 }
 
 function drawActs() {
@@ -91,7 +97,7 @@ document.addEventListener("studio:pictures", (event) => {
 find(".previous").onclick = () => move(-1);
 find(".next").onclick = () => move(1);
 find(".close").onclick = () => root.close();
-find(".scale").onclick = () => find(".scale").classList.toggle("actual");
+find(".scale").onclick = () => enlarge(!find(".scale").classList.contains("actual"));
 root.onclick = (event) => {
   if (event.target === root) root.close();
 };
@@ -114,7 +120,6 @@ for (const [name, key] of [[".previous", "viewer_previous"], [".next", "viewer_n
   find(name).setAttribute("aria-label", say(key));
   find(name).title = say(key);
 }
-find(".scale").setAttribute("aria-label", say("zoom"));
 find(".kept h3").textContent = say("viewer_stages");
 
 document.addEventListener("studio:open", (event) => {

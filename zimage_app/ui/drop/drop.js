@@ -163,7 +163,6 @@ chooser.onchange = () => {
 // The panel
 
 part(".close").setAttribute("aria-label", say("drop_close"));
-part(".found").setAttribute("aria-label", say("drop_choose"));
 function close() {
   part(".found").hidden = true;
   part(".choose").focus();

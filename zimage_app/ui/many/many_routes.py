@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from zimage_app.domain.errors import BusyError, ForbiddenError, RequestError, StudioError
+from zimage_app.domain.errors import BusyError, ForbiddenError, RequestError, StudioError, after_title
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.setting_paths import MAX_DIGITS
 from zimage_app.domain.text import Language, Text
@@ -230,13 +230,9 @@ def _titled(error: RequestError) -> Text:
     if error.field == "FILE":
         return error.reason
     if error.field not in _AXES:
-        return _joined(axis_title(error.field), error.reason)
+        return after_title(axis_title(error.field), error.reason)
     axis = Text(*(say("many_axis", each, axis=_AXES[error.field]) for each in ("en", "zh")))
     cause = error.__cause__
     if isinstance(cause, RequestError) and cause.field not in ("axis", error.field):
-        return _joined(axis, _titled(cause))
-    return _joined(axis, error.reason)
-
-
-def _joined(title: Text, reason: Text) -> Text:
-    return Text(f"{title.en}: {reason.en}", f"{title.zh}：{reason.zh}")
+        return after_title(axis, _titled(cause))
+    return after_title(axis, error.reason)

@@ -25,7 +25,7 @@ _ADVERTISED = "z-image-turbo"
 """The model that is offered where none is suggested for this machine's GPU."""
 _DEMO = "demo"
 _PARTS = {
-    "transformer": Text("transformer", "变换器"),
+    "transformer": Text("transformer", "扩散模型"),
     "text_encoder": Text("text encoder", "文本编码器"),
     "vae": Text("VAE", "VAE"),
     "tokenizer": Text("tokenizer", "分词器"),

@@ -88,8 +88,7 @@ def _nag_need(values: Mapping[str, Any]) -> NagNeed | None:
 
 
 def _nag_need_data(found: NagNeed) -> Data:
-    stages = ", ".join(str(number + 1) for number in found.stages)
-    return {"stages": stages, "percent": f"{100 * found.extra:.0f}"}
+    return {"stages": [number + 1 for number in found.stages], "percent": f"{100 * found.extra:.0f}"}
 
 
 def _change(studio: Studio, action: str, entry: str, meaning: str) -> None:

@@ -50,7 +50,11 @@ async function look() {
   const counts = [count ? say("negatives_chosen", { count }) : "", answer.tokens ? say("negatives_tokens", { tokens: answer.tokens }) : ""];
   part(".count").textContent = counts.filter(Boolean).join(" · ");
   part(".guide").hidden = !answer.guide;
-  if (answer.guide) part(".guide button").textContent = say("negatives_guide", answer.guide);
+  if (answer.guide) {
+    const { stages, percent } = answer.guide;
+    const words = { stages: stages.join(say("negatives_joint")), percent };
+    part(".guide button").textContent = say(stages.length > 1 ? "negatives_guide_many" : "negatives_guide", words);
+  }
   drawPressed();
 }
 

@@ -31,7 +31,8 @@ from zimage_app.ui.start.start_picture import mask_bounds
 from zimage_app.ui.words.i18n import card_key, knob_key
 from zimage_app.web.language import LanguageChoice
 
-TITLE = "Z-Image Progressive Studio · 三阶段渐进生成"
+TITLE = "Z-Image Progressive Studio"
+"""Until the page's script adds its subtitle in the reader's language."""
 _STORAGE_KEY = "zimage-studio-settings"
 """Name and secret in the browser's storage. Gradio's defaults are random per start, so saved settings would be lost."""
 _MOST_TYPED = 20_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from zimage_app.domain.errors import LoraError, RequestError, StudioError
+from zimage_app.domain.errors import LoraError, RequestError, StudioError, after_title
 from zimage_app.domain.many import MAX_COUNT
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.plan_summary import PlanMeaning, meaning, seconds_words
@@ -93,8 +93,7 @@ def summary_data(plan_summary: PlanMeaning, count: object, language: Language) -
 
 def _refusal(error: RequestError, language: Language) -> str:
     """Return the error message for a field whose value was chosen, not typed."""
-    title, colon = field_title(error.field.partition(".")[0]), Text(": ", "：")
-    return f"{title.to(language)}{colon.to(language)}{error.reason.to(language)}"
+    return after_title(field_title(error.field.partition(".")[0]), error.reason).to(language)
 
 
 def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:

@@ -8,7 +8,7 @@
   const working = (state) => ["loading", "running", "saving", "stopping"].includes(state);
   const open = (state) => state === "waiting" || working(state);
   const wants = (what) => localStorage.getItem(`studio-signal-${what}`) === "on";
-  let title = "";
+  const title = `Z-Image Progressive Studio · ${say("subtitle")}`;
   let icon = "";
   let drawn = "";
   let now = { state: "idle", progress: 0 };
@@ -17,7 +17,6 @@
   // Title and icon
 
   function draw() {
-    title ||= document.title;
     const percent = Math.round(100 * now.progress);
     const mark = working(now.state) ? `${percent}% · ` : { done: "✓ ", failed: "✗ " }[unseen] || "";
     if (document.title !== mark + title) document.title = mark + title;
@@ -154,6 +153,7 @@
     return box;
   };
 
+  window.studio.showTitle = draw;
   document.addEventListener("studio:progress", (event) => {
     const before = now;
     now = event.detail;

@@ -4,6 +4,7 @@ const page = window.studio;
 const bar = element.querySelector(".bar");
 const theme = bar.querySelector(".theme");
 
+page.showTitle();
 bar.querySelector(".subtitle").textContent = page.words.subtitle;
 theme.title = page.words.switch_theme;
 theme.setAttribute("aria-label", page.words.switch_theme);

@@ -18,7 +18,10 @@ CANVAS_WORDS: dict[str, Text] = {
     # The row of actions
     "acts": Text("What to do with this picture", "图片操作"),
     "act_save": Text("Save", "保存"),
-    "act_save_title": Text("Save as PNG, JPEG or WebP, with the settings inside", "存为 PNG、JPEG 或 WebP，内含参数"),
+    "act_save_title": Text(
+        "Save as PNG, JPEG or WebP, with the settings inside, or as ComfyUI workflow",
+        "存为 PNG、JPEG 或 WebP（内含参数），或 ComfyUI 工作流",
+    ),
     "act_star": Text("Star", "收藏"),
     "act_star_title": Text("Add to favourites", "加入收藏"),
     "act_again": Text("Again", "重新生成"),
@@ -39,7 +42,7 @@ CANVAS_WORDS: dict[str, Text] = {
     "act_compare_none": Text(
         "Only one stage is finished, so there is nothing to compare it with.", "只完成了一个阶段，没有可对比的图片。"
     ),
-    "act_reuse": Text("Settings", "用此参数"),
+    "act_reuse": Text("Settings", "使用此参数"),
     "act_reuse_title": Text("Use these settings", "把这张图的参数填入左侧"),
     "act_copy": Text("Copy", "复制"),
     "act_copy_title": Text("Copy the picture, its seed, prompt or parameters", "复制图片、种子、提示词或生成参数"),

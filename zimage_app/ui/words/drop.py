@@ -17,7 +17,7 @@ DROP_WORDS: dict[str, Text] = {
     "drop_here": Text("Drop it: take its settings, or start from it", "松开：导入参数，或以此图生图"),
     "drop_choices": Text("What to do with this picture", "如何使用这张图片"),
     "drop_undo": Text("Undo", "撤销"),
-    "drop_use": Text("Use its settings", "使用其参数"),
+    "drop_use": Text("Use its settings", "使用此参数"),
     "drop_plain": Text("Start from this picture?", "以此图生图？"),
     "drop_begin": Text("Start from this picture", "以此图生图"),
     "drop_reading": Text("Reading {name}…", "正在读取 {name}…"),

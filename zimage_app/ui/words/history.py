@@ -54,7 +54,7 @@ HISTORY_WORDS: dict[str, Text] = {
     "history_page": Text("Page {page} of {pages}", "第 {page} / {pages} 页"),
     "history_keys": Text(
         "Arrows move, Enter opens, Space selects, Delete deletes, S stars.",
-        "方向键移动，回车打开，空格选择，Delete 删除，S 收藏。",
+        "方向键移动，Enter 打开，空格键选择，Delete 删除，S 收藏。",
     ),
     # One picture, large.
     "viewer": Text("Picture", "查看图片"),

@@ -111,6 +111,7 @@ WORDS: dict[str, Text] = {
     "elapsed": Text("{seconds} s", "已用 {seconds} 秒"),
     "remaining": Text("about {seconds} s left", "约剩 {seconds} 秒"),
     "done": Text("Done in {seconds} s", "完成，用时 {seconds} 秒"),
+    "took": Text("{seconds} s", "{seconds} 秒"),
     "cancelled": Text(
         "Stopped. Finished stages can be saved, or gone on from.", "已停止，已完成的阶段可以保存，或从那里继续。"
     ),
@@ -136,6 +137,7 @@ WORDS: dict[str, Text] = {
     "picture": Text("Picture", "图片"),
     "stage_picture": Text("Stage {stage}: {name}", "第 {stage} 阶段：{name}"),
     "zoom": Text("Show in full size", "放大查看"),
+    "zoom_of": Text("Show in full size: {label}", "放大查看：{label}"),
     "facts": Text("Settings used", "本次参数"),
     "copied": Text("Copied", "已复制"),
     "progress": Text("Progress", "进度"),

@@ -10,7 +10,7 @@ MANY_WORDS: dict[str, Text] = {
     "many_grid": Text("Grid", "参数网格"),
     "many_grid_about": Text(
         "The picture as it is set at the left, with one to three settings varied: X are columns, Y rows, Z sheets.",
-        "以左侧的参数为准，变化一到三项：X 为列，Y 为行，Z 为页。",
+        "以左侧的参数为准，变化一到三项：X 为横向，Y 为纵向，Z 为分页。",
     ),
     "many_axis": Text("{axis} axis", "{axis} 轴"),
     "many_field": Text("{axis} axis: setting", "{axis} 轴：参数"),
@@ -62,7 +62,7 @@ MANY_WORDS: dict[str, Text] = {
     "many_failed": Text("{count} failed", "失败 {count}"),
     "many_cancelled": Text("{count} cancelled", "取消 {count}"),
     "many_cancel": Text("Cancel the rest", "取消剩余"),
-    "many_sheet": Text("Sheet {number} (PNG)", "拼图 {number}（PNG）"),
+    "many_sheet": Text("Sheet {number} (PNG)", "第 {number} 页拼图（PNG）"),
     "many_page": Text("Page (HTML)", "网页（HTML）"),
     "many_manifest": Text("Manifest", "清单"),
     "many_remove": Text("Remove", "移除"),

@@ -8,7 +8,7 @@ NEGATIVE_WORDS: dict[str, Text] = {
     "negatives": Text("Library of negative prompts", "反向提示词库"),
     "negatives_summary": Text("Negative prompt library", "反向词库"),
     "negatives_chosen": Text("{count} chosen", "已选 {count} 条"),
-    "negatives_tokens": Text("{tokens} tokens", "{tokens} 个词元"),
+    "negatives_tokens": Text("Tokens: {tokens}", "{tokens} 个词元"),
     "negatives_search": Text("Search in Chinese or English", "搜索，中英文皆可"),
     "negatives_favourites": Text("Favourites", "收藏"),
     "negatives_no_favourites": Text("Mark entries with ☆ to find them here.", "点词条旁的 ☆，即可收藏在这里。"),
@@ -26,4 +26,9 @@ NEGATIVE_WORDS: dict[str, Text] = {
         "Without effect in stage {stages}. Switch NAG on there (about {percent} % more time)",
         "在第 {stages} 阶段不起作用。点此启用 NAG（用时约增加 {percent}%）",
     ),
+    "negatives_guide_many": Text(
+        "Without effect in stages {stages}. Switch NAG on there (about {percent} % more time)",
+        "在第 {stages} 阶段不起作用。点此启用 NAG（用时约增加 {percent}%）",
+    ),
+    "negatives_joint": Text(", ", "、"),
 }

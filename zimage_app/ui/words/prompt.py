@@ -24,8 +24,9 @@ PROMPT_WORDS: dict[str, Text] = {
     "prompt_wildcards_title": Text("Lists of which one line is drawn", "从列表中随机取一行"),
     "prompt_wildcards_search": Text("Search names and lines", "搜索名称或内容"),
     "prompt_wildcards_about": Text(
-        "{a|b} draws one of them, {2::a|b} a twice as often; __time__ (or __时间__) draws a line. The seed decides.",
-        "{a|b} 任选其一，{2::a|b} 中 a 的概率加倍；__时间__ 取列表中的一行。由种子决定结果。",
+        "{a|b} draws one of them, {2::a|b} a twice as often as b; __time__ (or __时间__) draws a line."
+        " The seed decides.",
+        "{a|b} 任选其一，{2::a|b} 中 a 的概率是 b 的两倍；__时间__ 取列表中的一行。由种子决定结果。",
     ),
     "prompt_wildcards_own": Text(
         "Your own lists: text files under presets/wildcards/.", "自己的列表：放入 presets/wildcards/ 的 txt 文件。"
@@ -37,7 +38,7 @@ PROMPT_WORDS: dict[str, Text] = {
     "prompt_refresh": Text("Refresh", "刷新"),
     "prompt_unreachable": Text("The app can't be reached; it may have stopped.", "无法连接程序，它可能已停止。"),
     "prompt_combinations": Text("{combinations} combinations of {drawn}", "{drawn} 共 {combinations} 种组合"),
-    "prompt_tokens": Text("{tokens} tokens", "{tokens} 词元"),
+    "prompt_tokens": Text("Tokens: {tokens}", "{tokens} 个词元"),
     "prompt_tokens_of": Text("{tokens} of at most {limit} tokens", "{tokens} 个词元，最多 {limit} 个"),
     "summary_open": Text("Show the stages", "查看各阶段参数"),
     "reads": Text("The model reads:", "模型读到："),
@@ -66,7 +67,7 @@ PROMPT_WORDS: dict[str, Text] = {
     "skip_to_picture": Text("Skip to the picture", "跳到图片"),
     "skip_to_generate": Text("Skip to Generate", "跳到「开始生成」"),
     "trigger_words": Text("Trigger words", "触发词"),
-    "trigger_add": Text("Add a trigger word; Enter or comma ends it", "输入触发词，按回车或逗号确认"),
+    "trigger_add": Text("Add a trigger word; Enter or comma ends it", "输入触发词，按 Enter 或逗号确认"),
     "trigger_add_short": Text("+ trigger word", "+ 触发词"),
     "trigger_remove": Text("Remove trigger word {word}", "移除触发词 {word}"),
     "trigger_of": Text("{word}, of LoRA {name}", "{word}（LoRA {name}）"),

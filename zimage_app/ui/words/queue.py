@@ -8,7 +8,7 @@ QUEUE_WORDS: dict[str, Text] = {
     "queue_heading": Text("Queue", "任务队列"),
     "queue_close": Text("Close", "关闭"),
     "queue_empty": Text("Nothing runs and nothing waits.", "队列为空。"),
-    "queue_others": Text("{count} of other visitors", "其他访客的任务 {count} 个"),
+    "queue_others": Text("Other visitors' pictures: {count}", "其他访客的任务：{count} 个"),
     "queue_pause": Text("Pause", "暂停队列"),
     "queue_pause_title": Text(
         "Let no waiting picture begin; what runs is finished", "不再开始新的任务；进行中的会完成"

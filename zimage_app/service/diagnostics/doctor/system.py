@@ -39,7 +39,7 @@ def check_python(config: StudioConfig, deep: bool) -> Iterator[Finding]:
             about,
             Text(
                 f"{version} is too old; install {oldest} or newer, then run '{_INSTALL}' with it.",
-                f"{version} 版本过旧；请安装 {oldest} 或更新版本，再用它运行“{_INSTALL}”。",
+                f"{version} 版本过旧；请安装 {oldest} 或更新版本，再用它运行「{_INSTALL}」。",
             ),
         )
 
@@ -76,7 +76,7 @@ def _package(requirement: Requirement) -> Finding | None:
     about = Text(requirement.name, requirement.name)
     version = installed(requirement.name)
     if version is None:
-        return Finding("problem", about, Text(f"is missing; run '{_INSTALL}'.", f"未安装；请运行“{_INSTALL}”。"))
+        return Finding("problem", about, Text(f"is missing; run '{_INSTALL}'.", f"未安装；请运行「{_INSTALL}」。"))
     if requirement.specifier.contains(version, prereleases=True):
         return None
     allowed = str(requirement.specifier)
@@ -85,7 +85,7 @@ def _package(requirement: Requirement) -> Finding | None:
         about,
         Text(
             f"{version} is installed, {allowed} was checked; if something fails, run '{_INSTALL}'.",
-            f"已安装 {version}，经过验证的版本是 {allowed}；如遇问题请运行“{_INSTALL}”。",
+            f"已安装 {version}，经过验证的版本是 {allowed}；如遇问题请运行「{_INSTALL}」。",
         ),
     )
 

@@ -26,7 +26,7 @@ def check_models(config: StudioConfig, deep: bool) -> Iterator[Finding]:
             Text(
                 "there is none to make pictures with; get one with 'python -m zimage_app models fetch z-image-turbo',"
                 " or restore models/demo/ of the repository.",
-                "没有可用的模型；请运行“python -m zimage_app models fetch z-image-turbo”下载，"
+                "没有可用的模型；请运行「python -m zimage_app models fetch z-image-turbo」下载，"
                 "或恢复仓库自带的 models/demo/。",
             ),
         )

@@ -22,7 +22,9 @@ from zimage_app.service.imports.comfy.values import Size, note_of
 from zimage_app.service.imports.draft import Draft, Imported, nothing_found
 
 COMFYUI = Text("ComfyUI", "ComfyUI")
-_AFTER = Text("it changes the finished picture, which has no place here", "它处理的是成品图，这里没有对应项")
+_AFTER = Text(
+    "it changes the finished picture, which has no equivalent in this app", "它处理的是成品图，本程序没有对应的功能"
+)
 
 
 def read_graph(data: Mapping[str, Any], picture: Size | None) -> Imported:

@@ -33,7 +33,7 @@ MAX_TEXT = 100_000
 """Maximum characters of a text that are read; far more than a prompt may have."""
 UNNAMED = Text(
     "this file holds its values without their names, in an order that isn't known here",
-    "这个文件里它的数值没有名称，而其顺序在这里是未知的",
+    "这个文件里它的数值没有名称，而其顺序未知",
 )
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _PREFIXES: tuple[tuple[str, type[Value]], ...] = (
@@ -45,11 +45,11 @@ _PREFIXES: tuple[tuple[str, type[Value]], ...] = (
 _CHANGED: dict[type[Value], Text] = {
     Model: Text(
         "this node isn't known here; what it changes in the model is not carried over",
-        "这里不认识这个节点；它对模型的改动没有带过来",
+        "无法识别此节点；它对模型的改动未带入",
     ),
     Conditioning: Text(
         "this node isn't known here; what it does to the prompt is not carried over",
-        "这里不认识这个节点；它对提示词的处理没有带过来",
+        "无法识别此节点；它对提示词的处理未带入",
     ),
 }
 

@@ -13,7 +13,7 @@ from zimage_app.service.imports.comfy.roles import ROLES
 from zimage_app.service.imports.comfy.values import Foreign, Value, missing
 
 _ROUND = Text("its links go round in a circle", "它的连线形成了循环")
-_NO_OUTPUT = Text("this output of it isn't known here", "这里不认识它的这个输出")
+_NO_OUTPUT = Text("this output of it isn't known here", "无法识别它的这个输出")
 
 
 class Worked:

@@ -33,17 +33,15 @@ _FILES = ("unet_name", "ckpt_name", "model_name", "model_path", "gguf_name", "di
 _LATENTS = ("latent_image", "latent", "samples")
 _SAID = ("seed", "steps", "cfg", "sampler", "scheduler", "denoise")
 _TEXT_TAKEN = Text(
-    "this node isn't known here; its text is taken as the prompt", "这里不认识这个节点；取用其中的文字作为提示词"
+    "this node isn't known here; its text is taken as the prompt", "无法识别此节点；取用其中的文字作为提示词"
 )
 _LORAS_TAKEN = Text(
-    "this node isn't known here; its fields that name LoRAs are read", "这里不认识这个节点；读取了其中 LoRA 相关的字段"
+    "this node isn't known here; its fields that name LoRAs are read", "无法识别此节点；读取了其中 LoRA 相关的字段"
 )
-_FILE_TAKEN = Text(
-    "this node isn't known here; the file that it names is taken", "这里不认识这个节点；取用其中写明的文件"
-)
+_FILE_TAKEN = Text("this node isn't known here; the file that it names is taken", "无法识别此节点；取用其中写明的文件")
 _SAMPLER_TAKEN = Text(
     "this sampler isn't known here; what its fields of the usual names say is taken, the rest is not",
-    "这里不认识这个采样器；只取用名称通用的字段，其余没有带过来",
+    "无法识别此采样器；只取用名称通用的字段，其余未带入",
 )
 
 

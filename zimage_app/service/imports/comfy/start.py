@@ -19,11 +19,11 @@ _UNNAMED = Text(
     "第 1 阶段的起始图片不在这个文件里；请将它选为起始图片，否则第 1 阶段将从零开始画",
 )
 _CANVAS = Text(
-    "its larger canvas is not carried over, because its mask is not used", "没有使用它的蒙版，因此扩展的画布没有带过来"
+    "its larger canvas is not carried over, because its mask is not used", "没有使用它的蒙版，因此扩展的画布未带入"
 )
 _CHANGES_MASK = Text(
     "what it does to the mask is not carried over; do it before you choose the mask",
-    "它对蒙版的处理没有带过来；请先处理好蒙版再选择",
+    "它对蒙版的处理未带入；请先处理好蒙版再选择",
 )
 _UNMASKED = Text("has no effect without a mask", "没有蒙版时不起作用")
 _EACH_STAGE = Text(

@@ -257,7 +257,7 @@ class Foreign(Value):
     """Values that the node makes, as far as its fields tell."""
 
 
-NOT_KNOWN = Text("this node isn't known here", "这里不认识这个节点")
+NOT_KNOWN = Text("this node isn't known here", "无法识别此节点")
 
 
 def missing(node: str, why: Text = NOT_KNOWN) -> Missing:

@@ -283,7 +283,7 @@ def _relative(name: str) -> PurePosixPath:
             repr(name),
             Text(
                 "is not a LoRA's name; give a file's path below the loras folder, without '..' or a leading '/'",
-                "不是有效的 LoRA 名称；请填写 loras 文件夹下的相对路径，不含 “..”，也不以 “/” 开头",
+                "不是有效的 LoRA 名称；请填写 loras 文件夹下的相对路径，不含「..」，也不以「/」开头",
             ),
         )
     if relative.suffix.lower() in PICKLES:

@@ -81,7 +81,7 @@ def _entries(reader: YamlReader, node: yaml.Node) -> tuple[NegativeEntry, ...]:
         if problem is not None:
             raise reader.wrong(places[key], problem.en, problem.zh)
         if text in entries:
-            raise reader.wrong(places[key], f"{text!r} stands here twice; keep one", f"{text!r} 重复；请只保留一个")
+            raise reader.wrong(places[key], f"{text!r} appears twice; keep one", f"{text!r} 重复；请只保留一个")
         entries[text] = _entry(reader, text, value)
     return tuple(entries.values())
 

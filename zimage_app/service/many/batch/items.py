@@ -162,7 +162,9 @@ def _told(values: Mapping[str, Any], name: str, otherwise: str) -> str:
 def check_letters(name: str, text: str) -> None:
     """Raise RequestError of ``name`` for a text with half a character, which no file can hold."""
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise RequestError(name, Text("holds half a character; type it again", "含有残缺字符；请重新输入"))
+        raise RequestError(
+            name, Text("contains an incomplete Unicode character; type it again", "含有残缺字符；请重新输入")
+        )
 
 
 def _seeded(request: GenerationRequest, index: int, options: BatchOptions) -> GenerationRequest:

@@ -82,7 +82,7 @@ def parse_batch(name: str, data: bytes) -> BatchFile:
     if len(found.entries) > MAX_ENTRIES:
         raise _file_error(Text(f"{name} has more than {MAX_ENTRIES} entries", f"{name} 超过 {MAX_ENTRIES} 项"))
     if not found.entries and not found.problems:
-        raise _file_error(Text(f"{name} asks for no picture", f"{name} 中没有任何条目"))
+        raise _file_error(Text(f"{name} contains no entries", f"{name} 中没有任何条目"))
     return found
 
 
@@ -283,7 +283,7 @@ def _twice(names: Iterable[str]) -> str:
 
 def _stands_twice(name: str) -> Text:
     said = shortened(name, _MAX_NAME)
-    return Text(f"{said} stands here twice; keep one", f"{said} 重复；请只保留一个")
+    return Text(f"{said} appears twice; keep one", f"{said} 重复；请只保留一个")
 
 
 def _joined(where: Text, what: Text) -> Text:

@@ -11,9 +11,9 @@ from zimage_app.service.imports.comfy.roles.guidance import neg_pip
 from zimage_app.service.imports.comfy.roles.texts import drawn_text, joined, styled, text_of
 from zimage_app.service.imports.comfy.values import Clip, Conditioning, Note, Plain, Value
 
-_CHANGED = Text("what it does to the prompt is not carried over", "它对提示词的处理没有带过来")
+_CHANGED = Text("what it does to the prompt is not carried over", "它对提示词的处理未带入")
 _FIRST_ONLY = Text("of several conditionings the first is taken", "多个条件中只取第一个")
-_OWN_LORAS = Text("its LoRAs are not carried over; add them yourself", "其中的 LoRA 没有带过来；请自行添加")
+_OWN_LORAS = Text("its LoRAs are not carried over; add them yourself", "其中的 LoRA 未带入；请自行添加")
 _GUIDANCE = Text("it has no effect on this model", "它对这个模型不起作用")
 
 

@@ -20,7 +20,7 @@ _NO_EFFECT = Text(
 )
 _ENDING = Text(
     "left out: here seed variance acts at the beginning of a stage only",
-    "没有带过来：这里的种子变化只作用于阶段的开头",
+    "未带入：本程序的种子差异只作用于阶段的开头",
 )
 _NAG_INPUTS = {"scale": "nag_scale", "tau": "nag_tau", "alpha": "nag_alpha", "sigma_start": "nag_sigma_start",
                "sigma_end": "nag_sigma_end"}  # fmt: skip

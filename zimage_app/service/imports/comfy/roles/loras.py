@@ -196,7 +196,7 @@ def _unread(at: At) -> Iterator[Note]:
             yield at.note(
                 Text(
                     f"the LoRA {file} is left out, its strength can't be told from this file",
-                    f"从这个文件无法得知 LoRA {file} 的强度，没有带过来",
+                    f"从这个文件无法得知 LoRA {file} 的强度，未带入",
                 )
             )
 

@@ -13,7 +13,7 @@ from zimage_app.service.imports.names import usual_part
 
 _SD3 = Text(
     "only its shift is taken: it also scales the times by 1000, which Z-Image does not bear",
-    "只取它的 shift：它还会把时间放大 1000 倍，而 Z-Image 不适用",
+    "只取它的 shift：它还会把时间步（timestep）放大 1000 倍，而 Z-Image 不适用",
 )
 _OTHER_CACHE = Text("of the caches only EasyCache exists here", "缓存加速这里只有 EasyCache")
 _SPEED_ONLY = Text("concerns speed or memory only; this app sees to that itself", "只影响速度或显存，本程序会自行处理")
@@ -76,7 +76,7 @@ def feature_note(at: At, names: Iterable[str]) -> Note:
     said = ", ".join(f"{name} {shown(value)[:40]}" for name, value in values if isinstance(value, int | float | str))
     said = said[:200]
     en, zh = (f" ({said})", f"（{said}）") if said else ("", "")
-    return at.note(Text(f"left out, this app doesn't have it{en}", f"没有带过来，本程序没有这个功能{zh}"))
+    return at.note(Text(f"left out, this app doesn't have it{en}", f"未带入，本程序没有这个功能{zh}"))
 
 
 ROLES = {

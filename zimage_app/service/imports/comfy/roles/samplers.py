@@ -53,7 +53,7 @@ _SCRIPT = Text(
 )
 _BEFORE = Text(
     "what it does to the start picture is not carried over; do it before you choose the picture",
-    "它对起始图片的处理没有带过来；请先处理好图片再选择",
+    "它对起始图片的处理未带入；请先处理好图片再选择",
 )
 _ALL_SIGMAS = Text(
     "with separate sigmas this sampler uses them all; a stage here leaves out the last but one, as KSampler does",

@@ -16,9 +16,9 @@ _PLACE = re.compile(r"\s*\[(?:input|output|temp)\]\s*$")
 """Suffix of a file name that tells its folder."""
 _NO_START = Text(
     "left out: only a part of a start picture can be redrawn, and what is masked here is none",
-    "没有带过来：只能重绘起始图片的一部分，而这里的蒙版不是针对起始图片的",
+    "未带入：只能重绘起始图片的一部分，而这里的蒙版不是针对起始图片的",
 )
-_NO_MASK = Text("left out: where its mask comes from isn't known", "没有带过来：无法得知它的蒙版来自哪里")
+_NO_MASK = Text("left out: where its mask comes from isn't known", "未带入：无法得知它的蒙版来自哪里")
 _RULES = {
     "noise mask": Text("→ the start picture's mask, by the same rule", "→ 起始图片的蒙版，规则相同"),
     "conditioning": Text(
