@@ -32,7 +32,7 @@ _NOT_A_LORA: Mapping[Kind, Text] = {
     "pickle": PICKLE,
     "pointer": Text(
         "is only a Git LFS pointer; fetch the file itself with 'git lfs pull' or download it again",
-        "只是 Git LFS 指针；请用 「git lfs pull」取得真正的文件，或重新下载",
+        "只是 Git LFS 指针；请用「git lfs pull」取得真正的文件，或重新下载",
     ),
     "page": Text("is a web page, not a LoRA; download it again", "是一个网页，而不是 LoRA；请重新下载"),
 }
