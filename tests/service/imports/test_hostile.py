@@ -186,3 +186,11 @@ def test_numbers_that_are_none_are_told_of(number: str) -> None:
     }
     for data in settings.values():
         survives(json.dumps(data).replace('"#"', number).encode())
+
+
+@pytest.mark.parametrize(
+    "tags", ["<exif:UserComment><rdf:li>", "<exif:UserComment>" + "<rdf:li>" * 40, "<exif:UserComment><rdf:li"]
+)
+@pytest.mark.timeout(60)
+def test_xmp_of_nothing_but_tags(tags: str) -> None:
+    assert not survives(picture({"XML:com.adobe.xmp": tags * (2**20 // len(tags))}))
