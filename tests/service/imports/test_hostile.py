@@ -14,6 +14,7 @@ from tests.service.imports.test_imports import FORMS, INFOTEXT, graph, picture
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.request import parse_request
 from zimage_app.service.imports import read_settings
+from zimage_app.service.imports.comfy.at import MAX_TEXT, written
 from zimage_app.service.imports.comfy.graph import MAX_NODES
 
 ODD: tuple[Any, ...] = (
@@ -194,3 +195,19 @@ def test_numbers_that_are_none_are_told_of(number: str) -> None:
 @pytest.mark.timeout(60)
 def test_xmp_of_nothing_but_tags(tags: str) -> None:
     assert not survives(picture({"XML:com.adobe.xmp": tags * (2**20 // len(tags))}))
+
+
+@pytest.mark.timeout(60)
+def test_comments_that_are_not_closed() -> None:
+    note = {"type": "CLIPTextEncode", "widgets_values": ["/*x" * (MAX_TEXT // 3)]}
+    nodes = [note | {"id": number} for number in range(60)]
+    assert not survives(json.dumps({"nodes": nodes, "links": []}).encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("/* a */b//c\nd", "b\nd"), ("a/*b//c\n/*d", "a/*b\n/*d"), ("a//b /*c\nd*/e", "a\nd*/e"), ("/*/", "/*/")],
+)
+def test_comments_are_removed_as_the_page_does(text: str, kept: str) -> None:
+    assert written(text, drawn=True).data == kept
+    assert written(text, drawn=False).data == text
