@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from tests.service.imports.test_imports import FORMS, INFOTEXT, graph, picture
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.request import parse_request
+from zimage_app.service.imports import read as imports_read
 from zimage_app.service.imports import read_settings
 from zimage_app.service.imports.comfy.at import MAX_TEXT, written
 from zimage_app.service.imports.comfy.graph import MAX_NODES
@@ -211,3 +213,62 @@ def test_comments_that_are_not_closed() -> None:
 def test_comments_are_removed_as_the_page_does(text: str, kept: str) -> None:
     assert written(text, drawn=True).data == kept
     assert written(text, drawn=False).data == text
+
+
+def nodes_of(kind: str, count: int, **inputs: Any) -> dict[str, Any]:
+    """The reference workflow and some more nodes that nothing uses."""
+    return graph() | {f"n{number}": {"class_type": kind, "inputs": inputs} for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("StringFunction|pysssss", {"action": "replace", "text_a": "a" * 20_000, "text_b": "a", "text_c": "b" * 2000}),
+        ("StringReplace", {"string": "a" * 20_000, "find": "a", "replace": "b" * 2000}),
+        ("CR Text Replace", {"text": "a" * 20_000, "find1": "a", "replace1": "b" * 2000}),
+    ],
+)
+def test_a_text_that_grows_without_end_is_not_made(kind: str, inputs: dict[str, Any]) -> None:
+    data = nodes_of(kind, 1, **inputs)
+    data["6"]["inputs"]["text"] = ["n0", 0]
+    left = read_settings(json.dumps(data).encode(), "x").left
+    assert any("what it does to the text isn't known" in line.en for line in left)
+
+
+def test_a_text_of_many_parts_is_joined_as_far_as_it_is_read() -> None:
+    parts = {f"string_{number}": "a" for number in range(1000)}
+    data = json.dumps(nodes_of("JoinStringMulti", 1, delimiter="b" * MAX_TEXT, **parts)).encode()
+    assert survives(data)
+    tracemalloc.start()
+    try:
+        survives(data)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"), [("StringConcatenate", "x" * MAX_TEXT), ("Any Switch (rgthree)", ["x" * MAX_TEXT])]
+)
+def test_data_that_thousands_of_nodes_share_is_counted_for_each(kind: str, given: Any) -> None:
+    data = nodes_of(kind, 1000, string_a=["all", 0])
+    data["all"] = {"class_type": "Any Switch (rgthree)", "inputs": {"any_01": given}}
+    with pytest.raises(ImportedFileError, match="handle more than 50000000 characters"):
+        read_settings(json.dumps(data).encode(), "x")
+
+
+def test_pipes_that_grow_from_node_to_node_are_counted() -> None:
+    data = nodes_of("Context Big (rgthree)", 2000)
+    for number in range(1, 2000):
+        data[f"n{number}"]["inputs"] = {"base_ctx": [f"n{number - 1}", 0], f"own{number}": 1}
+    with pytest.raises(ImportedFileError, match="handle more than 50000000 characters"):
+        read_settings(json.dumps(data).encode(), "x")
+
+
+def test_a_file_that_takes_too_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(imports_read, "_imported", too_much)
+    with pytest.raises(ImportedFileError, match="takes too much memory"):
+        read_settings(b"x", "a.txt")
