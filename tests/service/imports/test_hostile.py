@@ -272,3 +272,14 @@ def test_a_file_that_takes_too_much_memory_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(imports_read, "_imported", too_much)
     with pytest.raises(ImportedFileError, match="takes too much memory"):
         read_settings(b"x", "a.txt")
+
+
+@pytest.mark.timeout(60)
+def test_file_names_full_of_blanks() -> None:
+    assert survives(json.dumps(nodes_of("LoadImage", 70, image="a" + " " * 99_000 + "b")).encode())
+
+
+@pytest.mark.timeout(60)
+def test_a_node_of_thousands_of_loras() -> None:
+    names = {f"lora_name_{'0' * zeros}{number}": {} for number in range(1000) for zeros in range(20)}
+    assert survives(json.dumps(nodes_of("CR LoRA Stack", 1, **names)).encode())
