@@ -17,6 +17,7 @@ from zimage_app.domain.request import parse_request
 from zimage_app.service.imports import read as imports_read
 from zimage_app.service.imports import read_settings
 from zimage_app.service.imports.comfy.at import MAX_TEXT, written
+from zimage_app.service.imports.comfy.editor import editor_graph
 from zimage_app.service.imports.comfy.graph import MAX_NODES
 
 ODD: tuple[Any, ...] = (
@@ -283,3 +284,69 @@ def test_file_names_full_of_blanks() -> None:
 def test_a_node_of_thousands_of_loras() -> None:
     names = {f"lora_name_{'0' * zeros}{number}": {} for number in range(1000) for zeros in range(20)}
     assert survives(json.dumps(nodes_of("CR LoRA Stack", 1, **names)).encode())
+
+
+def stored(pairs: int, others: int, links: int) -> dict[str, Any]:
+    """A sheet whose Get and Set nodes lead to each other, among other Set nodes, and many links to the first."""
+    nodes: list[Any] = [{"id": 10**6 + n, "type": "SetNode", "widgets_values": [f"other {n}"]} for n in range(others)]
+    for n in range(pairs):
+        nodes.append({"id": 2 * n, "type": "SetNode", "widgets_values": [f"{n}"], "inputs": [{"link": n}]})
+        nodes.append({"id": 2 * n + 1, "type": "GetNode", "widgets_values": [f"{n + 1}"]})
+    nodes.append({"id": "first", "type": "GetNode", "widgets_values": ["0"]})
+    nodes.append({"id": "end", "type": "X", "inputs": [{"name": "a", "link": pairs}] * links})
+    chain = [[n, 2 * n + 1, 0, 2 * n, 0, "*"] for n in range(pairs)]
+    return {"nodes": nodes, "links": [*chain, [pairs, "first", 0, "end", 0, "*"]]}
+
+
+def bypassed(count: int, width: int, links: int) -> dict[str, Any]:
+    """A sheet of bypassed nodes in a row, with many inputs each, and many links to the first."""
+    nodes: list[Any] = [
+        {"id": n, "type": "X", "mode": 4, "inputs": [{"type": "M", "link": n + 1}, *[{}] * width]} for n in range(count)
+    ]
+    nodes.append({"id": "end", "type": "X", "inputs": [{"name": "a", "link": 0}] * links})
+    return {"nodes": nodes, "links": [[n, n, width + 9, n, 0, "M"] for n in range(count)]}
+
+
+def broadcast(count: int) -> dict[str, Any]:
+    """A sheet whose nodes are fed by name, without links."""
+    fed = {"downstream": 0, "downstream_slot": 0, "upstream": 4999, "upstream_slot": 0}
+    nodes = [{"id": n, "type": "X", "inputs": [{"name": "a"}]} for n in range(5000)]
+    return {"nodes": nodes, "links": [], "extra": {"ue_links": [fed] * count}}
+
+
+@pytest.mark.parametrize("data", [stored(140, 4000, 20_000), bypassed(140, 300, 20_000), broadcast(34_000)])
+@pytest.mark.timeout(60)
+def test_sheets_whose_links_lead_far(data: dict[str, Any]) -> None:
+    assert not survives(json.dumps(data).encode())
+
+
+def test_links_through_many_nodes_still_arrive() -> None:
+    data = stored(60, 10, 2)
+    data["links"].append([60 + 1, "begin", 0, 118, 0, "*"])
+    data["nodes"] += [
+        {"id": "begin", "type": "X"},
+        {"id": "last", "type": "SetNode", "widgets_values": ["60"], "inputs": [{"link": 61}]},
+    ]
+    assert editor_graph(data)["end"].links == {"a": ("begin", 0)}
+    data = bypassed(60, 3, 2)
+    data["links"].append([60, "begin", 0, 59, 0, "M"])
+    data["nodes"].append({"id": "begin", "type": "X"})
+    assert editor_graph(data)["end"].links == {"a": ("begin", 0)}
+
+
+@pytest.mark.timeout(60)
+def test_a_large_subgraph_that_is_used_thousands_of_times_is_told_of() -> None:
+    data: dict[str, Any] = {"nodes": [{"id": n, "type": "s"} for n in range(4000)], "links": []}
+    data["definitions"] = {"subgraphs": [{"id": "s", "nodes": [], "links": [{"id": 1}] * 20_000}]}
+    with pytest.raises(ImportedFileError, match="more than 8 million characters"):
+        read_settings(json.dumps(data).encode(), "x")
+
+
+def test_an_id_of_great_length_is_not_copied_into_each_node_of_a_subgraph() -> None:
+    inner = {"id": "s", "nodes": [{"id": 1, "type": "X"}], "links": []}
+    data: dict[str, Any] = {
+        "nodes": [{"id": "x" * 9000, "type": "s"}],
+        "links": [],
+        "definitions": {"subgraphs": [inner]},
+    }
+    assert editor_graph(data) == {}
