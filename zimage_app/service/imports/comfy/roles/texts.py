@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from zimage_app.domain.text import Text
@@ -61,8 +60,7 @@ def joined(at: At, patterns: str, between: str) -> Plain | Missing:
         return lost[0]
     notes = merged(*(part.notes for part in parts))
     notes = merged(notes, (_without(at, part) for part in lost), _tell_of_join(at, parts))
-    text = between.join(_as_drawn(parts))[:MAX_TEXT]
-    return Plain(text, notes=notes, choices=any(part.choices for part in parts))
+    return Plain(_run_together(_as_drawn(parts), between), notes=notes, choices=any(part.choices for part in parts))
 
 
 def _names(at: At, patterns: str) -> list[str]:
@@ -70,10 +68,21 @@ def _names(at: At, patterns: str) -> list[str]:
     return [name for several in found for _, name in several]
 
 
-def _as_drawn(parts: list[Plain]) -> list[str]:
-    """Return the parts' texts; if any part has choices, braces in the others are escaped."""
+def _as_drawn(parts: list[Plain]) -> Iterator[str]:
+    """Yield the parts' texts; if any part has choices, braces in the others are escaped."""
     drawn = any(part.choices for part in parts)
-    return [part.data if part.choices or not drawn else escaped(part.data) for part in parts]
+    return (part.data if part.choices or not drawn else escaped(part.data) for part in parts)
+
+
+def _run_together(texts: Iterable[str], between: str) -> str:
+    """Join texts, up to the length that is read: one text may be linked to thousands of inputs."""
+    whole, length = [], 0
+    for text in texts:
+        whole.append(text)
+        length += len(text) + len(between)
+        if length >= MAX_TEXT + len(between):
+            break
+    return between.join(whole)[:MAX_TEXT]
 
 
 def _tell_of_join(at: At, parts: list[Plain]) -> list[Note]:
@@ -111,9 +120,15 @@ def function(at: At) -> Mapping[str, Value]:
     return {at.kind.gives[0]: replace(value, data=changed[:MAX_TEXT])}
 
 
-def _replaced(at: At, text: str) -> str:
-    find, new = str(at.known("find", "")), str(at.known("replace", ""))
-    return text.replace(find, new) if find and len(text) * max(1, len(new)) < 10 * MAX_TEXT else text
+def _replaced(at: At, text: str) -> str | None:
+    return _with(text, *(str(at.known(name, "")) for name in ("find", "replace")))
+
+
+def _with(text: str, find: str, new: str) -> str | None:
+    """Replace ``find`` in a text; None if the result would be far longer than what is read."""
+    if not find:
+        return text
+    return text.replace(find, new) if text.count(find) * len(new) <= 10 * MAX_TEXT else None
 
 
 def _cased(at: At, text: str) -> str | None:
@@ -145,7 +160,7 @@ def _function_of_name(at: At, text: str) -> str | None:
         return (", " if truth_of_tags(at) else "").join(out)
     if at.known("action") != "replace" or second.startswith("/"):
         return None
-    return text.replace(second, third) if second else text
+    return _with(text, second, third)
 
 
 def truth_of_tags(at: At) -> bool:
@@ -158,11 +173,12 @@ def _line(at: At, text: str) -> str | None:
     return lines[number % len(lines)] if isinstance(number, int) and not at.known("multiline") else None
 
 
-def _all_replaced(at: At, text: str) -> str:
+def _all_replaced(at: At, text: str) -> str | None:
+    changed: str | None = text
     for number in (1, 2, 3):
-        find, new = str(at.known(f"find{number}") or ""), str(at.known(f"replace{number}") or "")
-        text = text.replace(find, new)[:MAX_TEXT] if find and len(new) < MAX_TEXT // 100 else text
-    return text
+        find, new = (str(at.known(f"{name}{number}") or "") for name in ("find", "replace"))
+        changed = None if changed is None else _with(changed[:MAX_TEXT], find, new)
+    return changed
 
 
 _FUNCTIONS: dict[str, Callable[[At, str], str | None]] = {
@@ -171,7 +187,6 @@ _FUNCTIONS: dict[str, Callable[[At, str], str | None]] = {
     "trim": _trimmed,
     "cut": _cut,
     "action": _function_of_name,
-    "one line": lambda _at, text: re.sub(r"\s*\n\s*", ", ", text.strip()),
     "line": _line,
     "replace all": _all_replaced,
     "length": lambda _at, text: str(len(text)),
