@@ -6,7 +6,6 @@ Phrases are joined with full-width commas, as users of these models write them; 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from zimage_app.domain.plan import running_stages
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.guidance import Nag
 from zimage_app.domain.settings.stage import Stage
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Text, folded
 
 SEPARATORS = ",，、;；\n"
 """Characters that end a phrase; a phrase can't contain any of them."""
@@ -51,11 +50,6 @@ class NegativeCategory:
     entries: tuple[NegativeEntry, ...] = ()
     problem: Text | None = None
     """Why the file can't be read; ``entries`` is then empty."""
-
-
-def folded(text: str) -> str:
-    """Normalise case, full and half width, and runs of white space, for comparison."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def phrases(text: str) -> tuple[str, ...]:

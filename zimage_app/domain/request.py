@@ -8,7 +8,6 @@ for one model, with seeds drawn and sizes and sigmas computed.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from zimage_app.domain.settings.knob import STRICT, Knob, parse_as
 from zimage_app.domain.settings.lora_use import MAX_LORAS, LoraUse, Triggers
 from zimage_app.domain.settings.stage import MAX_STAGES, Seed, Stage
 from zimage_app.domain.settings.start_picture import StartPicture
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Text, folded
 from zimage_app.domain.validation_errors import refusal
 
 MAX_PROMPT = 8000
@@ -187,22 +186,21 @@ class GenerationRequest(BaseModel):
         on = (word for use in self.loras if use.strength for word in use.triggers)
         words: dict[str, str] = {}
         for word in (*on, *self.triggers):
-            words.setdefault(_folded(word), word.strip())
-        return tuple(word for folded, word in words.items() if folded and not holds_word(self.prompt, word))
+            words.setdefault(folded(word), word.strip())
+        prompt = folded(self.prompt)
+        return tuple(word for wanted, word in words.items() if wanted and not _holds_folded(prompt, wanted))
 
 
 _LETTER = r"[^\W\u2e80-\U0010ffff]"
 """A letter of a script that separates words by spaces, unlike Chinese."""
 
 
-def _folded(text: str) -> str:
-    """Normalise case, full and half width, and runs of white space, for comparison."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
 def holds_word(text: str, word: str) -> bool:
     """Whether ``text`` has ``word`` as a whole word, ignoring case and width: ``ink`` is not found in ``drink``."""
-    text, word = _folded(text), _folded(word)
+    return _holds_folded(folded(text), folded(word))
+
+
+def _holds_folded(text: str, word: str) -> bool:
     before = f"(?<!{_LETTER})" if re.match(_LETTER, word) else ""
     after = f"(?!{_LETTER})" if re.match(_LETTER, word[-1]) else ""
     return re.search(before + re.escape(word) + after, text) is not None

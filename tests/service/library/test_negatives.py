@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from zimage_app.domain.errors import RequestError, StorageError
-from zimage_app.domain.negatives import SEPARATORS, folded, phrases
+from zimage_app.domain.negatives import SEPARATORS, phrases
+from zimage_app.domain.text import folded
 from zimage_app.service.library.negatives import NegativeLibrary
 from zimage_app.service.setup.config import StudioConfig
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zimage_app.domain.errors import RequestError, StorageError
-from zimage_app.domain.negatives import NegativeCategory, NegativeEntry, folded
-from zimage_app.domain.text import Text
+from zimage_app.domain.negatives import NegativeCategory, NegativeEntry
+from zimage_app.domain.text import Text, folded
 from zimage_app.models.disk.folders import visible
 from zimage_app.service.library.negatives.file import problem_of, read_category, read_names, write_category, write_names
 
