@@ -77,7 +77,7 @@ def batch(body: BatchBody, caller: Calling, request: Request, response: Response
         id=queued.id,
         group=queued.group,
         tasks=[_task(item, job) for item, job in zip(many.items, queued.jobs, strict=True)],
-        notes=[note.to(caller.language) for note in many.notes],
+        notes=[caller.studio.told(note).to(caller.language) for note in many.notes],
         seconds=many.cost.seconds,
     )
 

@@ -158,7 +158,8 @@ def _replaced_server(proxies: Sequence[str]) -> Iterator[None]:
         app: App, server_name: str | None = None, server_port: int | None = None, *_: object, **__: object
     ) -> tuple[str, int, str, http_server.Server]:
         # Gradio puts it outside the guard, where it would let pages of all sites read the answers.
-        app.user_middleware = [each for each in app.user_middleware if each.cls is not CustomCORSMiddleware]
+        kept = [each for each in app.user_middleware if each.cls != CustomCORSMiddleware]  # type: ignore[comparison-overlap]
+        app.user_middleware = kept
         name, port = server_name or "127.0.0.1", server_port or 0
         server = http_server.Server(server_config(app, name.strip("[]"), port, proxies))
         server.run_in_thread()  # type: ignore[no-untyped-call]

@@ -26,7 +26,7 @@ def workflow_route(studio: Studio, default_language: LanguageChoice) -> Route:
                 return PlainTextResponse(say("picture_gone", language), 404, headers=_NOW)
             made, _ = studio.workflow(saved.record.request, saved.record.model, "editor")
         except StudioError as error:
-            return PlainTextResponse(error.to(language), 422, headers=_NOW)
+            return PlainTextResponse(studio.told(error.text).to(language), 422, headers=_NOW)
         named = {"content-disposition": f'attachment; filename="{saved.record.id}.workflow.json"'}
         return JSONResponse(made, headers=_NOW | named)
 

@@ -37,7 +37,7 @@ def limits() -> Data:
     return {"most": MAX_LORAS, "strongest": STRONGEST, "step": knob_of(LoraUse, "strength").step}
 
 
-def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: str | None) -> Data:
+def entry_data(studio: Studio, entry: LoraEntry, width: int | None, language: Language) -> Data:
     """Return one LoRA's data for the browser. ``width`` is the chosen model's hidden size."""
     return {
         "name": entry.name,
@@ -52,18 +52,17 @@ def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: 
         "preset": entry.preset_triggers,
         "strength": entry.strength,
         "mine": entry.notes.model_dump(mode="json"),
-        "sha256": sha256,
+        "sha256": studio.loras.known_sha256(entry),
         "picture": str(entry.thumbnail_modified) if entry.thumbnail else "",
-        "problem": entry.problem.to(language) if entry.problem else "",
-        "warnings": [text.to(language) for text in entry.remarks(width)],
+        "problem": studio.told(entry.problem).to(language) if entry.problem else "",
+        "warnings": [studio.told(text).to(language) for text in entry.remarks(width)],
     }
 
 
 def library_data(studio: Studio, model: str, language: Language, *, refresh: bool = False) -> list[Data]:
     """Return the data of all LoRAs, with warnings for use with ``model``; ``refresh`` reads the folders again."""
     width = studio.width(model)
-    loras = studio.loras
-    return [entry_data(entry, width, language, loras.known_sha256(entry)) for entry in loras.entries(refresh=refresh)]
+    return [entry_data(studio, entry, width, language) for entry in studio.loras.entries(refresh=refresh)]
 
 
 def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
@@ -81,7 +80,7 @@ def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
                 library_data, studio, model, language, refresh="refresh" in request.query_params
             )
         except StudioError as error:
-            return PlainTextResponse(error.to(language), 404, headers=_NOW)
+            return PlainTextResponse(studio.told(error.text).to(language), 404, headers=_NOW)
         return JSONResponse(data, headers=_NOW)
 
     async def digest(request: Request) -> Response:
@@ -89,7 +88,8 @@ def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
             entry = await run_in_threadpool(studio.loras.find, request.query_params.get("name", ""))
             return PlainTextResponse(await HASHES.run(studio.loras.sha256, entry), headers=_NOW)
         except StudioError as error:
-            return PlainTextResponse(error.to(language_of(request, default_language)), 404, headers=_NOW)
+            told = studio.told(error.text).to(language_of(request, default_language))
+            return PlainTextResponse(told, 404, headers=_NOW)
 
     async def picture(request: Request) -> Response:
         data = await THUMBNAILS.run(studio.loras.thumbnail, request.query_params.get("name", ""))
@@ -110,8 +110,8 @@ def note_function(studio: Studio) -> Callable[[Data], Data]:
             name = str(page.get("name", ""))
             entry = studio.note_lora(name, parse_notes(page.get("notes")))
             width = studio.width(str(page.get("model") or studio.default_model))
-            return {"entry": entry_data(entry, width, language, studio.loras.known_sha256(entry))}
+            return {"entry": entry_data(studio, entry, width, language)}
         except StudioError as error:
-            return {"error": error.to(language)}
+            return {"error": studio.told(error.text).to(language)}
 
     return save_note

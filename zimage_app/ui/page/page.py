@@ -95,7 +95,7 @@ def _custom_component(
         value=value,
         html_template=asset(f"{name}.html"),
         js_on_load=asset(f"{name}.js"),
-        server_functions=[with_error_answers(server)] if server else None,
+        server_functions=[server] if server else None,
         apply_default_css=False,
         **{"elem_id": name} | props,
     )
@@ -120,12 +120,12 @@ class _ScriptFunctions:
 
 def _script_functions(studio: Studio) -> _ScriptFunctions:
     return _ScriptFunctions(
-        summary=hint_function(studio),
-        save_note=note_function(studio),
-        models=panel_function(studio),
-        negatives=library_function(studio),
-        presets=bar_function(studio),
-        prompt=prompt_function(studio),
+        summary=with_error_answers(hint_function(studio), studio.told),
+        save_note=with_error_answers(note_function(studio), studio.told),
+        models=with_error_answers(panel_function(studio), studio.told),
+        negatives=with_error_answers(library_function(studio), studio.told),
+        presets=with_error_answers(bar_function(studio), studio.told),
+        prompt=with_error_answers(prompt_function(studio), studio.told),
     )
 
 

@@ -46,10 +46,14 @@ def hint_function(studio: Studio) -> Callable[[Data], Data]:
                 wildcard=studio.wildcards.lines,
             )
         except LoraError as error:
-            return {"notes": {"loras": [error.to(language)]}, "stages": None}
+            return {"notes": {"loras": [studio.told(error.text).to(language)]}, "stages": None}
         except RequestError as error:
             field = error.field.partition(".")[0]
-            said = {field: [_refusal(error, language)]} if error.field.startswith(("loras.", "start.")) else {}
+            said = (
+                {field: [studio.told(_refusal(error)).to(language)]}
+                if error.field.startswith(("loras.", "start."))
+                else {}
+            )
             return {"notes": said, "stages": None}
         except StudioError:  # half-typed; the check on Generate names the field
             return {"notes": {}, "stages": None}
@@ -59,19 +63,19 @@ def hint_function(studio: Studio) -> Callable[[Data], Data]:
         unseen = card.vocabulary.remark("" if blank else plan.request.prompt) if card.vocabulary else None
         plan_summary = meaning(plan, studio.pace.of(str(values["model"])))
         return {
-            "notes": notes_data(filter(None, (unseen, *plan.warnings, *remarks)), language),
+            "notes": notes_data(studio, filter(None, (unseen, *plan.warnings, *remarks)), language),
             "stages": summary_data(plan_summary, values.get("count"), language),
         }
 
     return hints
 
 
-def notes_data(texts: Iterable[Text], language: Language) -> dict[str, list[str]]:
+def notes_data(studio: Studio, texts: Iterable[Text], language: Language) -> dict[str, list[str]]:
     """Group the texts by the field that has a place for them; all others have the empty name."""
     notes: dict[str, list[str]] = {}
     for text in texts:
         field = text.field if isinstance(text, Remark) and text.field in NOTED else ""
-        notes.setdefault(field, []).append(text.to(language))
+        notes.setdefault(field, []).append(studio.told(text).to(language))
     return notes
 
 
@@ -97,10 +101,10 @@ def summary_data(plan_summary: PlanMeaning, count: object, language: Language) -
     }
 
 
-def _refusal(error: RequestError, language: Language) -> str:
+def _refusal(error: RequestError) -> Text:
     """Return the error message for a field whose value was chosen, not typed."""
-    title, colon = field_title(error.field.partition(".")[0]), Text(": ", "：")
-    return f"{title.to(language)}{colon.to(language)}{error.reason.to(language)}"
+    title = field_title(error.field.partition(".")[0])
+    return Text(f"{title.en}: {error.reason.en}", f"{title.zh}：{error.reason.zh}")
 
 
 def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:

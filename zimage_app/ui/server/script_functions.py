@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any
 
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.text import language_named
+from zimage_app.domain.text import Text, language_named
 from zimage_app.ui.words.i18n import say
 
 log = logging.getLogger(__name__)
@@ -19,10 +19,11 @@ log = logging.getLogger(__name__)
 Data = dict[str, Any]
 
 
-def with_error_answers(function: Callable[[Data], object]) -> Callable[[object], object]:
+def with_error_answers(function: Callable[[Data], object], told: Callable[[Text], Text]) -> Callable[[object], object]:
     """Wrap ``function`` so that it takes any data and returns ``{"error": ...}`` instead of raising.
 
-    The error is in the page's language; data that is no mapping counts as an empty one.
+    The error is in the page's language, as ``told`` lets visitors read it; data that is no mapping counts as an empty
+    one.
     """
 
     @wraps(function)
@@ -32,7 +33,7 @@ def with_error_answers(function: Callable[[Data], object]) -> Callable[[object],
         try:
             return function(known)
         except StudioError as error:
-            return {"error": error.to(language)}
+            return {"error": told(error.text).to(language)}
         except Exception:
             log.exception("what the page's script asked for failed")
             return {"error": say("internal", language)}

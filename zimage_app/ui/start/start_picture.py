@@ -38,7 +38,7 @@ def start_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseR
         except BusyError as error:
             return JSONResponse({"error": error.to(language)}, 503, headers=_NOW)
         except (ImportedFileError, StorageError) as error:
-            return JSONResponse({"error": error.to(language)}, 422, headers=_NOW)
+            return JSONResponse({"error": studio.told(error.text).to(language)}, 422, headers=_NOW)
         return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=_NOW)
 
     async def small(request: Request) -> Response:
