@@ -17,6 +17,7 @@ from PIL import Image
 from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.service.generation.start_pictures import FOLDER, MAX_BYTES, PictureInputs
+from zimage_app.service.pictures.decoding import Decoded, Wanted, decode
 from zimage_app.service.rules.permissions import owner_mark
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -218,3 +219,24 @@ def test_the_marks_beside_a_picture_are_bounded(tmp_path: Path, monkeypatch: pyt
         digest = shared.save(data, "x", owner).sha256
         os.utime(tmp_path / FOLDER / f"{digest}.{owner_mark(owner)}", (number, number))
     assert [shared.thumbnail(digest, owner) is not None for owner in owners] == [False, False, True, True, True]
+
+
+def test_a_mask_is_looked_at_once_and_the_picture_not_at_all(
+    inputs: PictureInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = inputs.save(encoded(halves(), "JPEG", exif=exif), "x").sha256  # upright 20 × 40
+    white, black = (inputs.save(encoded(Image.new("L", (20, 40), grey)), "x").sha256 for grey in (255, 0))
+    seen: list[bytes] = []
+
+    def counted(data: bytes, wanted: Wanted) -> Decoded:
+        seen.append(data)
+        return decode(data, wanted)
+
+    monkeypatch.setattr("zimage_app.service.generation.start_pictures.decode", counted)
+    for _ in range(3):
+        inputs.check(start(picture, mask=white))
+        with pytest.raises(RequestError, match="black all over"):
+            inputs.check(start(picture, mask=black))
+    assert seen == [inputs.file(white), inputs.file(black)]

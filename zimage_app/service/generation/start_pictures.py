@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError, system_reason
+from zimage_app.domain.errors import BusyError, ImportedFileError, RequestError, StorageError, system_reason
 from zimage_app.domain.events import Picture
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.start_image import StartImage
@@ -25,7 +25,15 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular, read_regular
 from zimage_app.service.generation.masks import grey_mask, start_image
 from zimage_app.service.library.upscalers import UpscalerLibrary
-from zimage_app.service.pictures.decoding import MAX_PIXELS, Decoded, TooManyPixels, UnreadablePicture, Wanted, decode
+from zimage_app.service.pictures.decoding import (
+    MAX_PIXELS,
+    Decoded,
+    TooManyPixels,
+    UnreadablePicture,
+    Wanted,
+    decode,
+    upright_size,
+)
 from zimage_app.service.rules.permissions import owner_mark
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.storage.atomic_files import write_whole
@@ -48,6 +56,14 @@ _WHOLE = Wanted((MAX_PIXELS, MAX_PIXELS), "inside", packed=False)
 _MASK = replace(_WHOLE, mask=True)
 _MAX_THUMBNAIL = 2**20
 """Maximum size of a thumbnail in bytes."""
+_MAX_JUDGED = 4
+"""Masks judged at the same time: each takes seconds, and a thread of those that answer requests."""
+_MAX_VERDICTS = 4096
+_BUSY = Text(
+    "Too many masks are being read at the moment; try again in some seconds.",
+    "当前正在读取的蒙版过多；请过几秒再试。",
+)
+_AGAIN_SECONDS = 5.0
 _TAKEN = Text("take a PNG, JPEG or WebP picture", "请使用 PNG、JPEG 或 WebP 图片")
 
 _TOO_MANY = Text(f"has more than {MAX_PIXELS // 1_000_000} million pixels", f"超过 {MAX_PIXELS // 10_000} 万像素")
@@ -85,6 +101,9 @@ class PictureInputs:
         self.in_use: Callable[[], Collection[str]] = frozenset
         """Returns the SHA-256 of pictures that unfinished jobs need, which are not deleted to make room."""
         self._turn = threading.Lock()
+        self._judging = threading.Semaphore(_MAX_JUDGED)
+        self._verdicts: dict[tuple[str, tuple[int, int]], RequestError | None] = {}
+        """By mask and the picture's size, what is wrong with the mask."""
 
     def save(self, data: bytes, name: str, owner: str = "") -> KeptPicture:
         """Store an upload; ``name`` is its file name, for messages.
@@ -141,6 +160,7 @@ class PictureInputs:
 
         Raises:
             RequestError: one of them is missing, or the mask doesn't fit the picture.
+            BusyError: too many masks are being read.
         """
         if start is None:
             return
@@ -151,13 +171,13 @@ class PictureInputs:
                     path = self._path(digest, field) if trusted else self._own(digest, owner, field)
                     path.touch()
         if start.mask is not None:
-            self._mask(start.mask, self.image(start.picture).size)
+            self._judge(start.mask, self._size_of(start.picture))
 
     def kept(self, digest: str, owner: str = "", *, trusted: bool = False) -> KeptPicture:
         """Return an upload's size; raises RequestError if it is missing or, unless trusted, not this owner's."""
         if not trusted:
             self._own(digest, owner)
-        return KeptPicture(digest, *self.image(digest).size)
+        return KeptPicture(digest, *self._size_of(digest))
 
     def file(self, digest: str) -> bytes:
         """The file of a picture as it was handed in; raises RequestError where it is gone."""
@@ -223,6 +243,36 @@ class PictureInputs:
         except (OSError, ImportedFileError) as error:
             raise _gone(digest, field) from error
         return Image.frombytes("RGB", (decoded.width, decoded.height), decoded.data)
+
+    def _size_of(self, digest: str) -> tuple[int, int]:
+        try:
+            return upright_size(self.file(digest))
+        except UnreadablePicture as error:
+            raise _gone(digest, "start.picture") from error
+
+    def _judge(self, mask: str, picture: tuple[int, int]) -> None:
+        """Raise RequestError where a mask doesn't fit pictures of this size; its pixels are looked at once."""
+        key = (mask, picture)
+        known = self._verdicts
+        if key not in known:
+            if not self._judging.acquire(blocking=False):
+                raise BusyError(_BUSY, _AGAIN_SECONDS, own=False)
+            try:
+                known = {key: self._verdict(mask, picture)}
+            finally:
+                self._judging.release()
+            kept = list(self._verdicts.items())[-_MAX_VERDICTS:]
+            self._verdicts = dict(kept) | known
+        if (verdict := known[key]) is not None:
+            raise verdict.at(verdict.field)
+
+    def _verdict(self, mask: str, picture: tuple[int, int]) -> RequestError | None:
+        pixels = np.asarray(self.image(mask, "start.mask", _MASK))
+        try:
+            grey_mask(pixels, picture)
+        except RequestError as error:
+            return error
+        return None
 
     def _mask(self, digest: str, picture: tuple[int, int]) -> Image.Image:
         return grey_mask(np.asarray(self.image(digest, "start.mask", _MASK)), picture)
