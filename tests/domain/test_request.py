@@ -159,7 +159,12 @@ def test_refusals_are_good_chinese(data: dict[str, Any], sentence: str) -> None:
 
 def test_the_prompt_is_folded_once_for_all_trigger_words(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = parse_request({"prompt": "long " * 1000 + "ink", "triggers": [f"w{number}" for number in range(20)]})
-    texts = []
-    monkeypatch.setattr("zimage_app.domain.request.folded", lambda text: texts.append(text) or text)
+    texts: list[str] = []
+
+    def counted(text: str) -> str:
+        texts.append(text)
+        return text
+
+    monkeypatch.setattr("zimage_app.domain.request.folded", counted)
     assert len(asked.joined_words) == 20
     assert texts.count(asked.prompt) == 1

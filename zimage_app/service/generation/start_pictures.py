@@ -43,6 +43,8 @@ FOLDER = ".inputs"
 MAX_BYTES = 32 * 2**20
 MAX_KEPT = 512 * 2**20
 """Maximum total size of all files in bytes; beyond it, the least recently used ones are deleted."""
+MAX_FILES = 6000
+"""Maximum of all files: three for a picture of one owner, itself, thumbnail and the owner's marker; likewise."""
 MAX_OWNERS = 200
 """Maximum owners of one picture on a shared page, so that their marker files can't fill the disk."""
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -100,6 +102,11 @@ class PictureInputs:
         self._most_kept = most_kept
         self.in_use: Callable[[], Collection[str]] = frozenset
         """Returns the SHA-256 of pictures that unfinished jobs need, which are not deleted to make room."""
+        self._sizes: dict[str, int] = {}
+        """Bytes of each picture with its thumbnail, by its SHA-256."""
+        self._claims: dict[str, list[Path]] = {}
+        """The markers beside each picture, the latest last."""
+        self._is_read = False
         self._turn = threading.Lock()
         self._judging = threading.Semaphore(_MAX_JUDGED)
         self._verdicts: dict[tuple[str, tuple[int, int]], RequestError | None] = {}
@@ -120,6 +127,7 @@ class PictureInputs:
         try:
             with self._turn:
                 self._folder.mkdir(parents=True, exist_ok=True)
+                self._read_folder()
                 if path.is_file():
                     path.touch()
                 else:
@@ -127,10 +135,14 @@ class PictureInputs:
                 if not self._small(digest).is_file():
                     write_whole(self._small(digest), decoded.data)
                 if self._shared and owner:
-                    self._claim(digest, owner).touch()
-                    for old in sorted(self._claims(digest), key=lambda each: each.stat().st_mtime_ns)[:-MAX_OWNERS]:
+                    claim = self._claim(digest, owner)
+                    claim.touch()
+                    claims = [*(each for each in self._claims.get(digest, ()) if each != claim), claim]
+                    for old in claims[:-MAX_OWNERS]:
                         old.unlink(missing_ok=True)
-                self._make_room(path)
+                    self._claims[digest] = claims[-MAX_OWNERS:]
+                self._sizes[digest] = len(data) + _size(self._small(digest))
+                self._make_room(digest)
         except OSError as error:
             reason = system_reason(error)
             raise StorageError(
@@ -293,25 +305,42 @@ class PictureInputs:
     def _claim(self, digest: str, owner: str) -> Path:
         return self._folder / f"{digest}.{owner_mark(owner)}"
 
-    def _claims(self, digest: str) -> list[Path]:
-        return list(self._folder.glob(f"{digest}.*"))
-
-    def _make_room(self, newest: Path) -> None:
-        """Delete the least recently used pictures until the limit is kept. The caller must hold the lock."""
-        pictures = [path for path in self._folder.iterdir() if _DIGEST.fullmatch(path.name)]
-        sizes = {path: path.stat().st_size + _size(self._small(path.name)) for path in pictures}
-        too_much = sum(sizes.values()) - self._most_kept
-        if too_much <= 0:
+    def _read_folder(self) -> None:
+        """Learn once what is kept; walking the folder at each upload takes seconds. The caller must hold the lock."""
+        if self._is_read:
             return
-        needed = {newest.name, *self.in_use()}
-        for path in sorted(pictures, key=lambda each: each.stat().st_mtime_ns):
-            if too_much <= 0:
+        claims = []
+        for path in self._folder.iterdir():
+            digest, _, mark = path.name.partition(".")
+            if _DIGEST.fullmatch(path.name):
+                self._sizes[path.name] = path.stat().st_size + _size(self._small(path.name))
+            elif mark and _DIGEST.fullmatch(digest):
+                claims.append((path.stat().st_mtime_ns, digest, path))
+        for _, digest, path in sorted(claims):
+            self._claims.setdefault(digest, []).append(path)
+        self._is_read = True
+
+    def _make_room(self, newest: str) -> None:
+        """Delete the least recently used pictures until the limits are kept. The caller must hold the lock."""
+        too_much = sum(self._sizes.values()) - self._most_kept
+        too_many = 2 * len(self._sizes) + sum(map(len, self._claims.values())) - MAX_FILES
+        if too_much <= 0 and too_many <= 0:
+            return
+        needed = {newest, *self.in_use()}
+        for digest in sorted(self._sizes.keys() - needed, key=self._last_use):
+            if too_much <= 0 and too_many <= 0:
                 return
-            if path.name in needed:
-                continue
-            for each in (*self._claims(path.name), self._small(path.name), path):
+            claims = self._claims.pop(digest, [])
+            for each in (*claims, self._small(digest), self._folder / digest):
                 each.unlink(missing_ok=True)
-            too_much -= sizes[path]
+            too_much -= self._sizes.pop(digest)
+            too_many -= 2 + len(claims)
+
+    def _last_use(self, digest: str) -> int:
+        try:
+            return (self._folder / digest).stat().st_mtime_ns
+        except FileNotFoundError:  # another program with this folder made room
+            return 0
 
 
 def inputs_of(config: StudioConfig, *, shared: bool = False) -> PictureInputs:

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.lora_use import MAX_LORAS, STRONGEST, LoraUse
-from zimage_app.domain.text import Language, language_named
+from zimage_app.domain.text import Language, Text, language_named
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.library.loras.sidecar import parse_notes
 from zimage_app.service.studio import Studio
@@ -37,8 +37,13 @@ def limits() -> Data:
     return {"most": MAX_LORAS, "strongest": STRONGEST, "step": knob_of(LoraUse, "strength").step}
 
 
-def entry_data(studio: Studio, entry: LoraEntry, width: int | None, language: Language) -> Data:
-    """Return one LoRA's data for the browser. ``width`` is the chosen model's hidden size."""
+def entry_data(
+    entry: LoraEntry, width: int | None, language: Language, sha256: str | None, told: Callable[[Text], Text]
+) -> Data:
+    """Return one LoRA's data for the browser.
+
+    ``width`` is the chosen model's hidden size; ``told`` gives a sentence as visitors may read it.
+    """
     return {
         "name": entry.name,
         "title": entry.title,
@@ -52,17 +57,21 @@ def entry_data(studio: Studio, entry: LoraEntry, width: int | None, language: La
         "preset": entry.preset_triggers,
         "strength": entry.strength,
         "mine": entry.notes.model_dump(mode="json"),
-        "sha256": studio.loras.known_sha256(entry),
+        "sha256": sha256,
         "picture": str(entry.thumbnail_modified) if entry.thumbnail else "",
-        "problem": studio.told(entry.problem).to(language) if entry.problem else "",
-        "warnings": [studio.told(text).to(language) for text in entry.remarks(width)],
+        "problem": told(entry.problem).to(language) if entry.problem else "",
+        "warnings": [told(text).to(language) for text in entry.remarks(width)],
     }
 
 
 def library_data(studio: Studio, model: str, language: Language, *, refresh: bool = False) -> list[Data]:
     """Return the data of all LoRAs, with warnings for use with ``model``; ``refresh`` reads the folders again."""
     width = studio.width(model)
-    return [entry_data(studio, entry, width, language) for entry in studio.loras.entries(refresh=refresh)]
+    loras = studio.loras
+    return [
+        entry_data(entry, width, language, loras.known_sha256(entry), studio.told)
+        for entry in loras.entries(refresh=refresh)
+    ]
 
 
 def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
@@ -110,7 +119,7 @@ def note_function(studio: Studio) -> Callable[[Data], Data]:
             name = str(page.get("name", ""))
             entry = studio.note_lora(name, parse_notes(page.get("notes")))
             width = studio.width(str(page.get("model") or studio.default_model))
-            return {"entry": entry_data(studio, entry, width, language)}
+            return {"entry": entry_data(entry, width, language, studio.loras.known_sha256(entry), studio.told)}
         except StudioError as error:
             return {"error": studio.told(error.text).to(language)}
 
