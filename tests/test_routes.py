@@ -201,6 +201,18 @@ def test_a_picture_of_the_public_functions_is_given_as_a_file_to_keep(unlocked: 
         shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("origin", ["http://localhost:1", "http://evil.example", "null"])
+def test_no_page_of_another_site_may_read_an_answer(unlocked: App, origin: str) -> None:
+    asked = {"origin": origin, "access-control-request-method": "POST"}
+    for method, path in (("GET", "/config"), ("OPTIONS", "/api/generate"), ("OPTIONS", "/gradio_api/queue/join")):
+        answer = httpx.request(method, f"{unlocked.address}{path}", headers=asked)
+        assert answer.status_code == 403
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+    own = httpx.get(f"{unlocked.address}/config", headers={"origin": unlocked.address})
+    assert own.status_code == 200
+    assert not [name for name in own.headers if name.startswith("access-control")]
+
+
 def test_below_a_path_everything_is_there(tmp_path: Path) -> None:
     with running(tmp_path, prefix="/studio") as app, httpx.Client(base_url=app.address, timeout=60) as client:
         for path in ("/", "/config", "/theme.css", "/api/history", "/docs", "/gradio_api/info", "/history", "/health"):

@@ -164,3 +164,16 @@ def test_refusals_are_good_chinese(data: dict[str, Any], sentence: str) -> None:
     with pytest.raises(RequestError) as caught:
         parse_request(data)
     assert caught.value.text.zh == sentence
+
+
+def test_the_prompt_is_folded_once_for_all_trigger_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = parse_request({"prompt": "long " * 1000 + "ink", "triggers": [f"w{number}" for number in range(20)]})
+    texts: list[str] = []
+
+    def counted(text: str) -> str:
+        texts.append(text)
+        return text
+
+    monkeypatch.setattr("zimage_app.domain.request.folded", counted)
+    assert len(asked.joined_words) == 20
+    assert texts.count(asked.prompt) == 1

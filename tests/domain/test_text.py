@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.text import Text, language_named
+from zimage_app.domain.text import Text, folded, language_named, normalised
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,19 @@ def test_what_the_user_wrote_is_never_converted() -> None:
 
 def test_a_text_without_chinese_is_english_everywhere() -> None:
     assert [Text("a boat").to(language) for language in ("en", "zh", "zh-Hant")] == ["a boat"] * 3
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Ｈｄｒ  过度\n", "e\u0301\u0327a" * 40, "ｶﾞ" * 40, "\u0344x", "a" + "\u0315\u0300" * 15]
+)
+def test_texts_are_compared_without_case_and_width(text: str) -> None:
+    assert normalised(text, "NFKC") == unicodedata.normalize("NFKC", text)
+    assert folded(text) == " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+@pytest.mark.parametrize("second", ["\u0300", "\uff9e"])
+def test_runs_of_marks_take_no_more_time_than_letters(second: str) -> None:
+    half = 250_000  # as one run this takes an hour
+    found = normalised("a" + "\u0315" * half + second * half, "NFKC")
+    assert sorted(set(found)) == sorted({"a", "\u0315", unicodedata.normalize("NFKC", second)})
+    assert len(found) == 1 + 2 * half

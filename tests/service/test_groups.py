@@ -24,6 +24,7 @@ from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView
 from zimage_app.service.many.batch.reading import batch_of
 from zimage_app.service.pictures.views import SavedPicture
+from zimage_app.service.rules.permissions import owner_mark
 
 
 def kept(studio: QuickStudio, group_id: str) -> GroupView:
@@ -150,3 +151,23 @@ def test_jobs_without_a_group_are_cancelled_whatever_the_reason(
         with pytest.raises(ValueError, match="not foreseen"):
             start(studio, many, requester)
         assert studio.queue().waiting == 0
+
+
+def test_groups_of_others_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(QuickStudio(tmp_path)) as studio:
+        for owner in "aab":
+            many = plan_batch(studio, Entries("", batch_of(["a boat"]), {}, 1), Requester(owner * 32, MODEL))
+            start(studio, many, Requester(owner * 32, MODEL))
+        reads: list[Path] = []
+        read = module._read
+
+        def counted(folder: Path) -> GroupRecord | None:
+            reads.append(folder)
+            return read(folder)
+
+        monkeypatch.setattr(module, "_read", counted)
+        own = owner_mark("b" * 32)
+        for count in (3, 1):
+            reads.clear()
+            assert [view.record.owner for view in studio.groups.newest(own.__eq__, 20)] == [own]
+            assert len(reads) == count

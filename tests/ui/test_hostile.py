@@ -61,6 +61,10 @@ def hostile(port: int) -> list[object]:
     ]
 
 
+PRIVATE = {"private": "/home/anna/secret-client/weights.gguf", "plain": "/secret-weights.gguf"}
+"""Models whose files are missing: a folder that nobody may read of, and a name outside all folders."""
+
+
 class Watched(QuickPageStudio):
     """Remembers what it was asked for, and draws none of it."""
 
@@ -81,6 +85,9 @@ def studio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("hostile")
     for name in ("loras", "presets", "negative", "models", "named"):
         (folder / name).mkdir()
+    for name, place in PRIVATE.items():
+        files = "".join(f"{part}: {{file: {place}}}\n" for part in ("transformer", "text_encoder", "vae"))
+        (folder / "named" / f"{name}.yaml").write_text(f"{files}tokenizer: {{folder: {place}}}\n")
     studio = Watched(folder, shared=request.param == "shared")
     yield studio
     studio.settle()
@@ -130,7 +137,17 @@ def files(folder: Path) -> dict[str, bytes]:
 def tells_nothing(text: str, studio: Watched) -> None:
     """No place on this machine but one that was sent, no content of a foreign file, no trace."""
     text = text.replace(f"{ROOT}/app.py", "")
-    for secret in (str(studio.folder), str(ROOT), "root:x:0", "root:*:0", "Traceback", 'File "/', "site-packages"):
+    private = ("secret-client", "/home/anna") if studio.shared else ()
+    for secret in (
+        *private,
+        str(studio.folder),
+        str(ROOT),
+        "root:x:0",
+        "root:*:0",
+        "Traceback",
+        'File "/',
+        "site-packages",
+    ):
         assert secret not in text, text[:2000]
 
 
@@ -208,6 +225,29 @@ def test_f5_every_function_of_the_scripts(studio: Watched, address: str, neighbo
     changed = {path for path, data in files(studio.folder).items() if before.get(path) != data}
     own = set() if studio.shared else {studio.folder / "presets" / "my", studio.folder / "negative"}
     assert {Path(path).parent for path in changed} <= own
+
+
+def test_x1_no_answer_of_a_shared_page_names_a_private_file(studio: Watched, address: str) -> None:
+    config = httpx.get(f"{address}/config").json()
+    functions = {name: each["id"] for each in config["components"] for name in each["props"].get("server_fns") or []}
+
+    def ask(function: str, order: dict[str, Any]) -> str:
+        call = {"data": order, "component_id": functions[function], "session_hash": "x", "fn_name": function}
+        return httpx.post(f"{address}/gradio_api/component_server", json=call, timeout=60).text
+
+    for model in PRIVATE:
+        values = {"prompt": "a", "negative": "", "triggers": "", "loras": [], "seed": "", "stages": [], "model": model}
+        named = {"name": model, "model": model, "text": "x", "settings": values, "page": values, "language": "en"}
+        answers = [ask(name, named | {"do": do}) for name, orders in ORDERS.items() for do in orders or ("",)]
+        answers.append(httpx.get(f"{address}/loras.json", params={"model": model}, timeout=60).text)
+        called = {"data": ["x", 1, model, "", True]}
+        answers.append(httpx.post(f"{address}/gradio_api/run/generate", json=called, timeout=60).text)
+        answers.append(httpx.get(f"{address}/history", params={"stars": "x", "day": "/home/anna/secret-client"}).text)
+        assert any(model in answer for answer in answers)
+        for answer in answers:
+            tells_nothing(answer, studio)
+    models = {each["name"]: each for each in json.loads(ask("models", {"do": "view"}))["models"]}
+    assert all(bool(models[name]["details"]) is not studio.shared for name in PRIVATE)
 
 
 def test_x1_strangers_are_told_so_and_nobody_at_home(studio: Watched, address: str) -> None:

@@ -218,7 +218,9 @@ def test_strangers_cannot_fetch_or_unload(scripted: QuickPageStudio) -> None:
             answer = call({"do": order, "name": "z-image-turbo", "language": "zh"})
             assert "只有运行者" in answer["notice"], order
             assert answer["allowed"] is False
-        assert "notice" not in call({"do": "view", "language": "en"})
+        view = call({"do": "view", "language": "en"})
+        assert "notice" not in view
+        assert not any(each["details"] or "memory" in each["text"] for each in view["models"])
         assert scripted.models.fetching() is None
     finally:
         scripted.shared = False

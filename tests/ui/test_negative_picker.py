@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 from tests.ui.conftest import Visit, apply_preset, arrive, ask, expect_state, set_number
 from tests.ui.doubles import QuickPageStudio
 from tests.ui.page_values import with_values
+from zimage_app.domain.request import MAX_PROMPT
 from zimage_app.domain.settings.guidance import Nag
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.ui.fields.values import stages_values
@@ -240,3 +241,12 @@ def test_everything_has_a_name_and_fits_a_phone(visit: Visit) -> None:
         " && !(node.getAttribute('aria-label') || node.textContent)).length"
     )
     assert nameless == 0
+
+
+def test_a_longer_text_than_a_prompt_is_refused(studio: QuickPageStudio) -> None:
+    do = script_function(studio, negatives)
+    longest, longer = "模糊，" * (MAX_PROMPT // 3), "模糊，" * MAX_PROMPT
+    assert do({"do": "toggle", "text": longest, "entry": "模糊"})["text"] == ""
+    for order in ({"do": "toggle", "text": longer, "entry": "模糊"}, {"do": "state", "text": longer}):
+        assert do(order)["error"] == "A negative prompt may have at most 8000 characters."
+    assert "最多 8000 个字符" in do({"do": "add", "entry": longer, "language": "zh"})["error"]

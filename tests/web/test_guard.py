@@ -86,16 +86,41 @@ def test_a_name_can_be_added_while_the_app_runs() -> None:
         ("https://studio.example", "studio.example", 200),
         ("https://studio.example", "127.0.0.1:7860", 200),  # a proxy that changes the Host
         ("http://localhost", "localhost:80", 200),
+        ("http://studio.example:7860", "studio.example:7860", 200),
+        ("http://studio.example", "studio.example", 200),
         ("https://evil.example", "127.0.0.1:7860", 403),
         ("http://127.0.0.1:3000", "127.0.0.1:7860", 403),
         ("http://localhost:7860", "127.0.0.1:7860", 403),
         ("http://192.168.1.9:7860", "192.168.1.20:7860", 403),
         ("null", "127.0.0.1:7860", 403),
         ("http://[::1", "127.0.0.1:7860", 403),
+        ("http://studio.example:8080", "studio.example:7860", 403),  # other programs of the same machine
+        ("http://studio.example", "studio.example:7860", 403),
+        ("http://studio.example:8080", "studio.example", 403),
+        ("https://studio.example:8443", "127.0.0.1:7860", 403),
+        ("app://studio.example", "127.0.0.1:7860", 403),
+        ("app://localhost", "localhost", 403),
     ],
 )
 def test_pages_of_other_sites_may_not_call(method: str, origin: str, host: str, status: int) -> None:
     assert client().request(method, "/x", headers={"origin": origin, "host": host}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "forwarded", "status"),
+    [
+        ("https://studio.example:8443", {"x-forwarded-host": "studio.example:8443"}, 200),
+        ("https://studio.example", {"x-forwarded-host": "studio.example, inner"}, 200),
+        ("https://studio.example", {"x-forwarded-proto": "https"}, 200),
+        ("https://studio.example", {"x-forwarded-proto": "http"}, 200),  # one behind the one with the certificate
+        ("https://studio.example:9000", {"x-forwarded-host": "studio.example:8443"}, 403),
+        ("https://studio.example", {"x-forwarded-host": "studio.example:8443"}, 403),
+        ("https://evil.example", {"x-forwarded-host": "evil.example"}, 403),
+        ("http://studio.example", {"x-forwarded-proto": "https"}, 403),
+    ],
+)
+def test_a_proxy_says_at_which_port_the_page_is(origin: str, forwarded: dict[str, str], status: int) -> None:
+    assert client().post("/x", headers={"origin": origin, **forwarded}).status_code == status
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_NUMBER = r"\d*\.?\d+"
-_NEGATIVE = re.compile(rf"(?<!\\)[(（]([^()（）]*[^()（）\d\s])[:：]\s*-({_NUMBER})\s*[)）]")
+# "*+" and "++" never give characters back, and what begins with spaces begins at the first of a run: else texts of
+# many digits or spaces take quadratic time.
+_NUMBER = r"(?:\d{1,9}+(?:\.\d++)?|\.\d++)"
+_NEGATIVE = re.compile(rf"(?<!\\)[(（]([^()（）]*[^()（）\d\s])[:：]\s*+-({_NUMBER})\s*+[)）]")
 """``(text:-1)``, but not a score such as ``(2:-1)``."""
-_TOKEN = re.compile(rf"(\\.)|([(（])|(?:[:：]\s*-?({_NUMBER})\s*)?([)）])|([^\\()（）:：]+|.)", re.DOTALL)
-_ENDING = re.compile(rf"\s*[:：]\s*-?({_NUMBER})\s*$")
-_LINES = re.compile(r",?[^\S\n]*\n\s*")
+_TOKEN = re.compile(rf"(\\.)|([(（])|(?:[:：]\s*+-?({_NUMBER})\s*+)?([)）])|([^\\()（）:：]+|.)", re.DOTALL)
+_ENDING = re.compile(rf"(?<!\s)\s*+[:：]\s*+-?({_NUMBER})\s*+$")
+_LINES = re.compile(r"(?:,|(?<![^\S\n]))[^\S\n]*+\n\s*+")
 _SEPARATORS = ",，、;；"
 _BRACKETS = 1.1
 """Weight of a pair of brackets without a number."""
+_MAX_DEPTH = 32
+"""Brackets inside so many others are text: each level's weight is multiplied into all that it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def _parts(text: str) -> Iterator[tuple[str, float]]:
     opened: list[int] = []
     plain = ""
     for escaped, opening, number, closing, other in (found.groups() for found in _TOKEN.finditer(text)):
-        if opening:
+        if opening and len(opened) < _MAX_DEPTH:
             pieces.append((plain, 1.0))
             opened.append(len(pieces))
             plain = ""
@@ -67,7 +71,7 @@ def _parts(text: str) -> Iterator[tuple[str, float]]:
             pieces[start:] = [(piece, weight * factor) for piece, weight in pieces[start:]]
             plain = ""
         else:
-            plain += escaped or other or closing
+            plain += escaped or other or closing or opening
     for piece, weight in [*pieces, (plain, 1.0)]:
         ending = _ENDING.search(piece)
         factor = float(ending[1]) if ending else 1.0

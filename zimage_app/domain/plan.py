@@ -230,13 +230,12 @@ def _texts(request: GenerationRequest, stages: Sequence[Stage]) -> list[tuple[st
     Where any stage has NegPiP, ``(text:-1)`` is removed from the text of every stage.
     """
     prompt = request.full_prompt
-    if not any(stage.enabled and stage.negpip for stage in stages):
+    weights = {stage.negpip.weight for stage in stages if stage.enabled and stage.negpip}
+    if not weights:
         return [(prompt, ())] * len(stages)
     without = subtracted(prompt)[0]
-    return [
-        (without, ()) if stage.negpip is None else subtracted(prompt, request.negative, stage.negpip.weight)
-        for stage in stages
-    ]
+    read = {weight: subtracted(prompt, request.negative, weight) for weight in weights}
+    return [read[stage.negpip.weight] if stage.enabled and stage.negpip else (without, ()) for stage in stages]
 
 
 def _unread(request: GenerationRequest, plans: Sequence[StagePlan]) -> Iterator[Text]:

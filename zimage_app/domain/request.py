@@ -187,7 +187,8 @@ class GenerationRequest(BaseModel):
         words: dict[str, str] = {}
         for word in (*on, *self.triggers):
             words.setdefault(folded(word), word.strip())
-        return tuple(word for key, word in words.items() if key and not holds_word(self.prompt, word))
+        prompt = folded(self.prompt)
+        return tuple(word for wanted, word in words.items() if wanted and not _holds_folded(prompt, wanted))
 
 
 _LETTER = r"[^\W\u2e80-\U0010ffff]"
@@ -196,7 +197,10 @@ _LETTER = r"[^\W\u2e80-\U0010ffff]"
 
 def holds_word(text: str, word: str) -> bool:
     """Whether ``text`` has ``word`` as a whole word, ignoring case and width: ``ink`` is not found in ``drink``."""
-    text, word = folded(text), folded(word)
+    return _holds_folded(folded(text), folded(word))
+
+
+def _holds_folded(text: str, word: str) -> bool:
     before = f"(?<!{_LETTER})" if re.match(_LETTER, word) else ""
     after = f"(?!{_LETTER})" if re.match(_LETTER, word[-1]) else ""
     return re.search(before + re.escape(word) + after, text) is not None

@@ -1,10 +1,12 @@
-"""Sentences for users in the app's languages, and escaping of characters that are unsafe to show."""
+"""Sentences for users in the app's languages, escaping of characters that are unsafe to show, and comparing texts."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from zimage_app.domain.traditional import traditional
@@ -26,15 +28,43 @@ def visible(text: str, *, escapes: bool = False) -> str:
     return (_UNPRINTABLE if escapes else _HIDDEN).sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def folded(text: str) -> str:
-    """Normalise case, full and half width, and runs of white space, for comparison."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
 def shortened(text: str, length: int) -> str:
     """The text on one line, cut to ``length`` characters with an ellipsis as the last."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def normalised(text: str, form: Literal["NFC", "NFKC"]) -> str:
+    """The text in a Unicode normal form, in linear time: runs of more than 30 combining marks are taken in pieces.
+
+    Python sorts such a run in quadratic time, with the interpreter's lock held. No language needs longer ones (Unicode
+    Standard Annex 15, Stream-Safe Text Format).
+    """
+    return "".join(unicodedata.normalize(form, piece) for piece in _pieces(text))
+
+
+def folded(text: str) -> str:
+    """Normalise case, full and half width, and runs of white space, for comparison."""
+    return " ".join(normalised(text, "NFKC").casefold().split())
+
+
+_MAX_MARKS = 30
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = marks = 0
+    for at, letter in enumerate(text):
+        marks = marks + 1 if _is_mark(letter) else 0
+        if marks > _MAX_MARKS:
+            yield text[start:at]
+            start, marks = at, 1
+    yield text[start:]
+
+
+@lru_cache(4096)
+def _is_mark(letter: str) -> bool:
+    """Whether the letter is combined with the one before it, once it is decomposed."""
+    return unicodedata.combining(unicodedata.normalize("NFKD", letter)[0]) > 0
 
 
 def language_named(name: object) -> Language:

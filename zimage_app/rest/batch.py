@@ -12,7 +12,7 @@ from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.settings.stage import Seed
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_GROUP, MAX_NAME, with_random_seed
-from zimage_app.rest.orders import GroupAnswer, group_requester, queue_group
+from zimage_app.rest.orders import GroupAnswer, group_requester, judge_masks, queue_group
 from zimage_app.rest.schema import CHECKS
 from zimage_app.service.group_orders import Entries, plan_batch
 from zimage_app.service.many.batch.items import BatchError, BatchItem
@@ -64,6 +64,7 @@ class BatchAccepted(GroupAnswer):
 def batch(body: BatchBody, caller: Calling, request: Request, response: Response) -> BatchAccepted:
     """Queue a picture for each entry, all of them or none. An error lists every invalid entry, one per line."""
     requester = group_requester(caller, body.model, body.dry_run, (request, response))
+    judge_masks(caller, requester, [body.settings, *(body.items or ())])
     try:
         with CHECKS:
             entries = Entries(
@@ -77,7 +78,7 @@ def batch(body: BatchBody, caller: Calling, request: Request, response: Response
         id=queued.id,
         group=queued.group,
         tasks=[_task(item, job) for item, job in zip(many.items, queued.jobs, strict=True)],
-        notes=[note.to(caller.language) for note in many.notes],
+        notes=[caller.studio.told(note).to(caller.language) for note in many.notes],
         seconds=many.cost.seconds,
     )
 

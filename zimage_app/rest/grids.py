@@ -13,7 +13,7 @@ from zimage_app.domain.settings.knob import STRICT
 from zimage_app.domain.text import Text
 from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_NAME, with_random_seed
-from zimage_app.rest.orders import GroupAnswer, Queued, group_requester, queue_group
+from zimage_app.rest.orders import GroupAnswer, Queued, group_requester, judge_masks, queue_group
 from zimage_app.rest.schema import CHECKS
 from zimage_app.service.group_orders import Many, plan_grid
 from zimage_app.service.many.grids.axes import MAX_CELLS, Axis, parse_axis
@@ -95,6 +95,7 @@ class GridAnswer(GroupAnswer):
 def grid(body: GridBody, caller: Calling, request: Request, response: Response) -> GridAnswer:
     """Queue a picture for each cell, all of them or none. The sheets are laid out when the last one ends."""
     requester = group_requester(caller, body.model, body.dry_run, (request, response))
+    judge_masks(caller, requester, [body.settings])
     with CHECKS:
         many = plan_grid(
             caller.studio, with_random_seed(body.settings) | {"prompt": body.prompt}, _axes(body), requester

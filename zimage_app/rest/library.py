@@ -41,7 +41,7 @@ def loras(caller: Calling) -> list[Lora]:
             triggers=list(entry.preset_triggers or entry.triggers),
             strength=entry.strength,
             base=entry.base,
-            problem=entry.problem.to(caller.language) if entry.problem else None,
+            problem=caller.studio.told(entry.problem).to(caller.language) if entry.problem else None,
         )
         for entry in caller.studio.loras.entries()
     ]
@@ -57,7 +57,7 @@ def presets(caller: Calling) -> list[Preset]:
             description=preset.description.to(caller.language),
             mine=preset.mine,
             settings=dict(preset.settings),
-            problem=preset.problem.to(caller.language) if preset.problem else None,
+            problem=caller.studio.told(preset.problem).to(caller.language) if preset.problem else None,
         )
         for preset in caller.studio.presets.presets()
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,6 +11,9 @@ from fastapi import Request, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from zimage_app.domain.errors import RequestError
+from zimage_app.domain.settings.knob import parse_as
+from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.rest.caller import Caller, told_owner
 from zimage_app.service.group_orders import Many, Requester, start
 
@@ -40,6 +45,15 @@ def group_requester(caller: Caller, model: str | None, dry_run: bool, exchange: 
         raise HTTPException(501)
     owner = caller.owner if dry_run else told_owner(caller, *exchange)
     return Requester(owner, model or studio.default_model, caller.language, caller.local)
+
+
+def judge_masks(caller: Caller, requester: Requester, settings: Iterable[object]) -> None:
+    """Look at the masks of start pictures before the planning, which others wait for; it tells what is wrong."""
+    for each in settings:
+        start = each.get("start") if isinstance(each, dict) else None
+        with suppress(RequestError):
+            asked = None if start is None else parse_as(StartPicture, start)
+            caller.studio.inputs.check(asked, requester.owner, trusted=requester.trusted)
 
 
 def queue_group(caller: Caller, many: Many, requester: Requester, dry_run: bool, name: str = "") -> Queued:

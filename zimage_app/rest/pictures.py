@@ -17,7 +17,7 @@ from zimage_app.rest.caller import Calling
 from zimage_app.rest.contract import MAX_NAME
 from zimage_app.rest.problems import NotFoundError
 from zimage_app.rest.schema import Picture, Pictures
-from zimage_app.service.pictures.history import Search
+from zimage_app.service.pictures.history import MAX_SEARCH, Search
 from zimage_app.service.pictures.views import SavedPicture
 
 router = APIRouter(tags=["pictures"])
@@ -40,7 +40,7 @@ class HistoryQuery(BaseModel):
 
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     page_size: Annotated[int, Field(ge=1, le=100)] = 20
-    search: Annotated[str, Field(max_length=400, description="Words of the prompt or the settings.")] = ""
+    search: Annotated[str, Field(max_length=MAX_SEARCH, description="Words of the prompt or the settings.")] = ""
     favourites: Annotated[bool, Field(description="Only those with a star.")] = False
     day: Annotated[date | None, Field(description="Only those of one day."), *_DAY] = None
     model: Annotated[str, Field(max_length=MAX_NAME, description="Only those made with it.")] = ""

@@ -109,6 +109,8 @@ class Groups:
         self._outputs = outputs
         self._view = view
         self._open: dict[str, tuple[GroupRecord, Manifest]] = {}
+        self._owners: dict[Path, str] = {}
+        """By folder, the mark of each group that was read once: others' need not be read again."""
         self._turn = threading.Lock()
         """Lock for starting the thread and changing ``_open``."""
         self._wake = threading.Event()
@@ -156,8 +158,13 @@ class Groups:
         folders = [path for name in _FOLDERS.values() for path in (self._outputs / name).glob("*") if _is_id(path)]
         found: list[GroupView] = []
         for folder in sorted(folders, key=lambda path: path.name, reverse=True):
+            if folder in self._owners and not may_see(self._owners[folder]):
+                continue
             record = _read(folder)
-            if record is not None and may_see(record.owner):
+            if record is None:
+                continue
+            self._owners[folder] = record.owner
+            if may_see(record.owner):
                 found.append(self._shown(record))
             if len(found) == count:
                 break

@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 from gradio import http_server
+from gradio.route_utils import CustomCORSMiddleware
 from gradio.routes import App
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
@@ -150,12 +151,15 @@ async def _watched(watchdog: Watchdog, app: object) -> AsyncIterator[None]:
 
 @contextmanager
 def _replaced_server(proxies: Sequence[str]) -> Iterator[None]:
-    """Replace Gradio's server with one that limits connections; Gradio has no options for such limits."""
+    """Replace Gradio's server with one that limits connections and other sites; Gradio has no options for that."""
     original = http_server.start_server
 
     def start_server(
         app: App, server_name: str | None = None, server_port: int | None = None, *_: object, **__: object
     ) -> tuple[str, int, str, http_server.Server]:
+        # Gradio puts it outside the guard, where it would let pages of all sites read the answers.
+        kept = [each for each in app.user_middleware if each.cls != CustomCORSMiddleware]  # type: ignore[comparison-overlap]
+        app.user_middleware = kept
         name, port = server_name or "127.0.0.1", server_port or 0
         server = http_server.Server(server_config(app, name.strip("[]"), port, proxies))
         server.run_in_thread()  # type: ignore[no-untyped-call]

@@ -109,10 +109,10 @@ class GuardMiddleware:
 
     def _reason(self, scope: Scope) -> tuple[int, Text] | None:
         headers = Headers(scope=scope)
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if not self._hosts.knows(host):
+        origin = headers.get("origin")
+        if not self._hosts.knows(headers.get("host", "")):
             return 400, _FOREIGN_HOST
-        if origin is not None and not self._hosts.same(origin, host):
+        if origin is not None and not self._hosts.same(origin, headers):
             return 403, _FOREIGN_ORIGIN
         if _is_foreign(scope, headers, framed=bool(self._framed_by)):
             return 403, _FOREIGN_ORIGIN

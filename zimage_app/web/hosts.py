@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -31,13 +31,19 @@ class Hosts:
         name = _place(f"//{host}")[1]
         return name in self._local or name in self._public or _is_number(name)
 
-    def same(self, origin: str, host: str) -> bool:
-        """Whether ``origin`` is the app's own page, when the app was called as ``host``."""
+    def same(self, origin: str, headers: Mapping[str, str]) -> bool:
+        """Whether ``origin`` is the app's own page, for a request with these headers (names in lower case).
+
+        Other programs of the same machine have the same name, so the port counts too.
+        """
         scheme, name, port = _place(origin)
-        if name in self._public:  # a proxy in front may have changed the Host
-            return True
-        _, own, own_port = _place(f"//{host}")
-        return bool(name) and name == own and port == (own_port or _HTTP_PORTS.get(scheme))
+        if port is None or (scheme == "http" and _first(headers, "x-forwarded-proto") == "https"):
+            return False
+        is_public, usual = name in self._public, _HTTP_PORTS.get(scheme)
+        # A proxy in front may have changed the Host. Pages of other sites can't send the header that keeps it.
+        hosts = [headers.get("host", ""), _first(headers, "x-forwarded-host") if is_public else ""]
+        ports = {own_port or usual for _, own, own_port in map(_place, (f"//{host}" for host in hosts)) if own == name}
+        return port in (ports or {usual if is_public else None})
 
 
 def _place(address: str) -> tuple[str, str, int | None]:
@@ -47,6 +53,11 @@ def _place(address: str) -> tuple[str, str, int | None]:
         return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or _HTTP_PORTS.get(parts.scheme)
     except ValueError:
         return "", "", None
+
+
+def _first(headers: Mapping[str, str], name: str) -> str:
+    """What the outermost proxy wrote into a header that each proxy may extend."""
+    return headers.get(name, "").partition(",")[0].strip()
 
 
 def _is_number(name: str) -> bool:

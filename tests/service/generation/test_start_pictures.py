@@ -7,6 +7,7 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.service.generation.start_pictures import FOLDER, MAX_BYTES, PictureInputs
+from zimage_app.service.pictures.decoding import Decoded, Wanted, decode
 from zimage_app.service.rules.permissions import owner_mark
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -218,3 +220,49 @@ def test_the_marks_beside_a_picture_are_bounded(tmp_path: Path, monkeypatch: pyt
         digest = shared.save(data, "x", owner).sha256
         os.utime(tmp_path / FOLDER / f"{digest}.{owner_mark(owner)}", (number, number))
     assert [shared.thumbnail(digest, owner) is not None for owner in owners] == [False, False, True, True, True]
+
+
+def test_a_mask_is_looked_at_once_and_the_picture_not_at_all(
+    inputs: PictureInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = inputs.save(encoded(halves(), "JPEG", exif=exif), "x").sha256  # upright 20 × 40
+    white, black = (inputs.save(encoded(Image.new("L", (20, 40), grey)), "x").sha256 for grey in (255, 0))
+    seen: list[bytes] = []
+
+    def counted(data: bytes, wanted: Wanted) -> Decoded:
+        seen.append(data)
+        return decode(data, wanted)
+
+    monkeypatch.setattr("zimage_app.service.generation.start_pictures.decode", counted)
+    for _ in range(3):
+        inputs.check(start(picture, mask=white))
+        with pytest.raises(RequestError, match="black all over"):
+            inputs.check(start(picture, mask=black))
+    assert seen == [inputs.file(white), inputs.file(black)]
+
+
+def test_the_number_of_files_is_bounded_and_the_folder_walked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, bert = "a" * 32, "b" * 32
+    files = [encoded(Image.new("L", (8, 8), grey)) for grey in range(6)]
+    before = PictureInputs(tmp_path, shared=True)
+    digests = [before.save(data, "x", anna).sha256 for data in files[:3]]
+    before.save(files[2], "x", bert)
+    monkeypatch.setattr("zimage_app.service.generation.start_pictures.MAX_FILES", 10)
+    walks: list[Path] = []
+
+    def walk(folder: Path) -> Iterator[Path]:
+        walks.append(folder)
+        return map(folder.joinpath, os.listdir(folder))
+
+    monkeypatch.setattr(Path, "iterdir", walk)
+    monkeypatch.setattr(Path, "glob", lambda folder, _: pytest.fail(f"{folder} is walked"))
+    inputs = PictureInputs(tmp_path, shared=True)
+    inputs.in_use = lambda: {digests[0]}
+    digests += [inputs.save(data, "x", anna).sha256 for data in files[3:]]
+    assert walks == [tmp_path / FOLDER]
+    assert [inputs.thumbnail(digest, anna) is not None for digest in digests] == [True, False, False, False, True, True]
+    assert len(os.listdir(tmp_path / FOLDER)) == 9

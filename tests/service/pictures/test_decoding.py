@@ -62,6 +62,7 @@ def test_more_pixels_than_may_be_are_refused_by_the_head() -> None:
         png(4, 4, chunk(b"iCCP", b"a\0\0" + bytes(9 * 2**20))),
         png(4, 4, chunk(b"eXIf", bytes(9 * 2**20))),
         png(4, 4, *[chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**20)))] * 9),
+        png(4, 4, chunk(b"IHDR", struct.pack(">IIBBBBB", 5000, 5000, 8, 0, 0, 0, 0))),
         b"\x89PNG\r\n\x1a\n" + bytes(200),
         b"\xff\xd8" + b"\xff\xfe\0\2" * 2001 + encoded(Image.new("RGB", (4, 4)), "JPEG")[2:],
         b"\xff\xd8" + (b"\xff\xe1\xff\xff" + bytes(65533)) * 140 + encoded(Image.new("RGB", (4, 4)), "JPEG")[2:],
@@ -72,7 +73,19 @@ def test_more_pixels_than_may_be_are_refused_by_the_head() -> None:
         b"\xff\xd8\xff",
         b"",
     ],
-    ids=["chunks", "profile", "exif", "texts", "no chunk", "segments", "exif segments", "scans", "webp", *"abcd"],
+    ids=[
+        "chunks",
+        "profile",
+        "exif",
+        "texts",
+        "two sizes",
+        "no chunk",
+        "segments",
+        "exif segments",
+        "scans",
+        "webp",
+        *"abcd",
+    ],
 )
 def test_what_is_too_much_is_refused_before_it_is_decoded(data: bytes) -> None:
     with pytest.raises(UnreadablePicture):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from zimage_app.domain.errors import ImportedFileError, RequestError, StorageError, system_reason
+from zimage_app.domain.errors import BusyError, ImportedFileError, RequestError, StorageError, system_reason
 from zimage_app.domain.events import Picture
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.start_image import StartImage
@@ -25,7 +25,15 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import open_regular, read_regular
 from zimage_app.service.generation.masks import grey_mask, start_image
 from zimage_app.service.library.upscalers import UpscalerLibrary
-from zimage_app.service.pictures.decoding import MAX_PIXELS, Decoded, TooManyPixels, UnreadablePicture, Wanted, decode
+from zimage_app.service.pictures.decoding import (
+    MAX_PIXELS,
+    Decoded,
+    TooManyPixels,
+    UnreadablePicture,
+    Wanted,
+    decode,
+    upright_size,
+)
 from zimage_app.service.rules.permissions import owner_mark
 from zimage_app.service.setup.config import StudioConfig
 from zimage_app.service.storage.atomic_files import write_whole
@@ -35,6 +43,8 @@ FOLDER = ".inputs"
 MAX_BYTES = 32 * 2**20
 MAX_KEPT = 512 * 2**20
 """Maximum total size of all files in bytes; beyond it, the least recently used ones are deleted."""
+MAX_FILES = 6000
+"""Maximum of all files: three for a picture of one owner, itself, thumbnail and the owner's marker; likewise."""
 MAX_OWNERS = 200
 """Maximum owners of one picture on a shared page, so that their marker files can't fill the disk."""
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -48,6 +58,14 @@ _WHOLE = Wanted((MAX_PIXELS, MAX_PIXELS), "inside", packed=False)
 _MASK = replace(_WHOLE, mask=True)
 _MAX_THUMBNAIL = 2**20
 """Maximum size of a thumbnail in bytes."""
+_MAX_JUDGED = 4
+"""Masks judged at the same time: each takes seconds, and a thread of those that answer requests."""
+_MAX_VERDICTS = 4096
+_BUSY = Text(
+    "Too many masks are being read at the moment; try again in some seconds.",
+    "当前正在读取的蒙版过多；请过几秒再试。",
+)
+_AGAIN_SECONDS = 5.0
 _TAKEN = Text("take a PNG, JPEG or WebP picture", "请使用 PNG、JPEG 或 WebP 图片")
 
 _TOO_MANY = Text(f"has more than {MAX_PIXELS // 1_000_000} million pixels", f"超过 {MAX_PIXELS // 10_000} 万像素")
@@ -84,7 +102,15 @@ class PictureInputs:
         self._most_kept = most_kept
         self.in_use: Callable[[], Collection[str]] = frozenset
         """Returns the SHA-256 of pictures that unfinished jobs need, which are not deleted to make room."""
+        self._sizes: dict[str, int] = {}
+        """Bytes of each picture with its thumbnail, by its SHA-256."""
+        self._claims: dict[str, list[Path]] = {}
+        """The markers beside each picture, the latest last."""
+        self._is_read = False
         self._turn = threading.Lock()
+        self._judging = threading.Semaphore(_MAX_JUDGED)
+        self._verdicts: dict[tuple[str, tuple[int, int]], RequestError | None] = {}
+        """By mask and the picture's size, what is wrong with the mask."""
 
     def save(self, data: bytes, name: str, owner: str = "") -> KeptPicture:
         """Store an upload; ``name`` is its file name, for messages.
@@ -101,6 +127,7 @@ class PictureInputs:
         try:
             with self._turn:
                 self._folder.mkdir(parents=True, exist_ok=True)
+                self._read_folder()
                 if path.is_file():
                     path.touch()
                 else:
@@ -108,10 +135,14 @@ class PictureInputs:
                 if not self._small(digest).is_file():
                     write_whole(self._small(digest), decoded.data)
                 if self._shared and owner:
-                    self._claim(digest, owner).touch()
-                    for old in sorted(self._claims(digest), key=lambda each: each.stat().st_mtime_ns)[:-MAX_OWNERS]:
+                    claim = self._claim(digest, owner)
+                    claim.touch()
+                    claims = [*(each for each in self._claims.get(digest, ()) if each != claim), claim]
+                    for old in claims[:-MAX_OWNERS]:
                         old.unlink(missing_ok=True)
-                self._make_room(path)
+                    self._claims[digest] = claims[-MAX_OWNERS:]
+                self._sizes[digest] = len(data) + _size(self._small(digest))
+                self._make_room(digest)
         except OSError as error:
             reason = system_reason(error)
             raise StorageError(
@@ -141,6 +172,7 @@ class PictureInputs:
 
         Raises:
             RequestError: one of them is missing, or the mask doesn't fit the picture.
+            BusyError: too many masks are being read.
         """
         if start is None:
             return
@@ -151,13 +183,13 @@ class PictureInputs:
                     path = self._path(digest, field) if trusted else self._own(digest, owner, field)
                     path.touch()
         if start.mask is not None:
-            self._mask(start.mask, self.image(start.picture).size)
+            self._judge(start.mask, self._size_of(start.picture))
 
     def kept(self, digest: str, owner: str = "", *, trusted: bool = False) -> KeptPicture:
         """Return an upload's size; raises RequestError if it is missing or, unless trusted, not this owner's."""
         if not trusted:
             self._own(digest, owner)
-        return KeptPicture(digest, *self.image(digest).size)
+        return KeptPicture(digest, *self._size_of(digest))
 
     def file(self, digest: str) -> bytes:
         """The file of a picture as it was handed in; raises RequestError where it is gone."""
@@ -224,6 +256,36 @@ class PictureInputs:
             raise _gone(digest, field) from error
         return Image.frombytes("RGB", (decoded.width, decoded.height), decoded.data)
 
+    def _size_of(self, digest: str) -> tuple[int, int]:
+        try:
+            return upright_size(self.file(digest))
+        except UnreadablePicture as error:
+            raise _gone(digest, "start.picture") from error
+
+    def _judge(self, mask: str, picture: tuple[int, int]) -> None:
+        """Raise RequestError where a mask doesn't fit pictures of this size; its pixels are looked at once."""
+        key = (mask, picture)
+        known = self._verdicts
+        if key not in known:
+            if not self._judging.acquire(blocking=False):
+                raise BusyError(_BUSY, _AGAIN_SECONDS, own=False)
+            try:
+                known = {key: self._verdict(mask, picture)}
+            finally:
+                self._judging.release()
+            kept = list(self._verdicts.items())[-_MAX_VERDICTS:]
+            self._verdicts = dict(kept) | known
+        if (verdict := known[key]) is not None:
+            raise verdict.at(verdict.field)
+
+    def _verdict(self, mask: str, picture: tuple[int, int]) -> RequestError | None:
+        pixels = np.asarray(self.image(mask, "start.mask", _MASK))
+        try:
+            grey_mask(pixels, picture)
+        except RequestError as error:
+            return error
+        return None
+
     def _mask(self, digest: str, picture: tuple[int, int]) -> Image.Image:
         return grey_mask(np.asarray(self.image(digest, "start.mask", _MASK)), picture)
 
@@ -243,25 +305,42 @@ class PictureInputs:
     def _claim(self, digest: str, owner: str) -> Path:
         return self._folder / f"{digest}.{owner_mark(owner)}"
 
-    def _claims(self, digest: str) -> list[Path]:
-        return list(self._folder.glob(f"{digest}.*"))
-
-    def _make_room(self, newest: Path) -> None:
-        """Delete the least recently used pictures until the limit is kept. The caller must hold the lock."""
-        pictures = [path for path in self._folder.iterdir() if _DIGEST.fullmatch(path.name)]
-        sizes = {path: path.stat().st_size + _size(self._small(path.name)) for path in pictures}
-        too_much = sum(sizes.values()) - self._most_kept
-        if too_much <= 0:
+    def _read_folder(self) -> None:
+        """Learn once what is kept; walking the folder at each upload takes seconds. The caller must hold the lock."""
+        if self._is_read:
             return
-        needed = {newest.name, *self.in_use()}
-        for path in sorted(pictures, key=lambda each: each.stat().st_mtime_ns):
-            if too_much <= 0:
+        claims = []
+        for path in self._folder.iterdir():
+            digest, _, mark = path.name.partition(".")
+            if _DIGEST.fullmatch(path.name):
+                self._sizes[path.name] = path.stat().st_size + _size(self._small(path.name))
+            elif mark and _DIGEST.fullmatch(digest):
+                claims.append((path.stat().st_mtime_ns, digest, path))
+        for _, digest, path in sorted(claims):
+            self._claims.setdefault(digest, []).append(path)
+        self._is_read = True
+
+    def _make_room(self, newest: str) -> None:
+        """Delete the least recently used pictures until the limits are kept. The caller must hold the lock."""
+        too_much = sum(self._sizes.values()) - self._most_kept
+        too_many = 2 * len(self._sizes) + sum(map(len, self._claims.values())) - MAX_FILES
+        if too_much <= 0 and too_many <= 0:
+            return
+        needed = {newest, *self.in_use()}
+        for digest in sorted(self._sizes.keys() - needed, key=self._last_use):
+            if too_much <= 0 and too_many <= 0:
                 return
-            if path.name in needed:
-                continue
-            for each in (*self._claims(path.name), self._small(path.name), path):
+            claims = self._claims.pop(digest, [])
+            for each in (*claims, self._small(digest), self._folder / digest):
                 each.unlink(missing_ok=True)
-            too_much -= sizes[path]
+            too_much -= self._sizes.pop(digest)
+            too_many -= 2 + len(claims)
+
+    def _last_use(self, digest: str) -> int:
+        try:
+            return (self._folder / digest).stat().st_mtime_ns
+        except FileNotFoundError:  # another program with this folder made room
+            return 0
 
 
 def inputs_of(config: StudioConfig, *, shared: bool = False) -> PictureInputs:

@@ -10,14 +10,13 @@ import difflib
 import io
 import threading
 import time
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from zimage_app.domain.errors import RequestError, system_reason
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Text, normalised
 from zimage_app.models.disk.regular_file import open_regular
 
 SUFFIX = ".txt"
@@ -133,7 +132,7 @@ def _named(folder: Path) -> Iterator[tuple[str, Path]]:
     root = folder.resolve()
     for path in _texts(folder):
         if path.resolve().is_relative_to(root):
-            yield unicodedata.normalize("NFC", path.relative_to(folder).as_posix()[: -len(SUFFIX)]), path
+            yield normalised(path.relative_to(folder).as_posix()[: -len(SUFFIX)], "NFC"), path
 
 
 def _texts(folder: Path) -> Iterator[Path]:
@@ -168,4 +167,4 @@ def _read_list(name: str, path: Path) -> WildcardList:
 
 
 def _key(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()
+    return normalised(name, "NFKC").casefold()

@@ -32,7 +32,7 @@ from zimage_app.service.pictures.picture_files import (
     opened_picture,
 )
 
-__all__ = ["FORMATS", "MAX_PIXELS", "Decoded", "TooManyPixels", "UnreadablePicture", "Wanted", "decode"]
+__all__ = ["FORMATS", "MAX_PIXELS", "Decoded", "TooManyPixels", "UnreadablePicture", "Wanted", "decode", "upright_size"]
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 50_000_000
@@ -91,6 +91,13 @@ def decode(data: bytes, wanted: Wanted) -> Decoded:
     check_picture(io.BytesIO(data), FORMATS, MAX_PIXELS)
     check_scans(data)
     return _PROCESSES.decode(data, wanted)
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """The (width, height) that ``decode`` tells, from the file's header: no pixel is unpacked. Raises as ``decode``."""
+    with opened_picture(io.BytesIO(data), FORMATS, MAX_PIXELS) as image:
+        width, height = image.size
+        return (height, width) if exif_of(image).get(_ORIENTATION) in _SIDEWAYS else (width, height)
 
 
 class _Processes:

@@ -154,6 +154,8 @@ def _walk_png(file: BinaryIO) -> tuple[int, int]:
             width, height = struct.unpack(">II", file.read(8))
             size = width, height
             length -= 8
+        elif kind == b"IHDR":  # Pillow would take this one's size
+            raise ValueError("it has two sizes")
         elif kind == b"IDAT":
             count.pixels()
         elif kind in (b"zTXt", b"iTXt", b"iCCP"):

@@ -127,7 +127,8 @@ class _Reader:
         except (OSError, UnreadablePicture):
             return self._missing(request)
         except StorageError as error:
-            return PlainTextResponse(error.to(language_of(request, self._default_language)), 422, headers=LIVE)
+            told = self._studio.told(error.text).to(language_of(request, self._default_language))
+            return PlainTextResponse(told, 422, headers=LIVE)
         kept = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(data, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers=LIVE | kept)
 

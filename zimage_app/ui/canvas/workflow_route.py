@@ -25,7 +25,7 @@ def workflow_route(studio: Studio, default_language: LanguageChoice) -> Route:
                 return PlainTextResponse(say("picture_gone", language), 404, headers=LIVE)
             made, _ = studio.workflow(saved.record.request, saved.record.model, "editor")
         except StudioError as error:
-            return PlainTextResponse(error.to(language), 422, headers=LIVE)
+            return PlainTextResponse(studio.told(error.text).to(language), 422, headers=LIVE)
         named = {"content-disposition": f'attachment; filename="{saved.record.id}.workflow.json"'}
         return JSONResponse(made, headers=LIVE | named)
 

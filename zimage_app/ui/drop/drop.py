@@ -60,7 +60,7 @@ def answer(studio: Studio, file: bytes, name: str, language: Language) -> Data:
     try:
         imported = read_settings(file, name)
     except ImportedFileError as error:
-        return {"error": error.to(language)}
+        return {"error": studio.told(error.text).to(language)}
     if not imported.exact:
         imported = fitted(imported, studio.loras, {card.name: card.family for card in studio.cards()})
     return _data(imported, language)

@@ -14,7 +14,7 @@ from zimage_app.domain.errors import RequestError
 from zimage_app.domain.setting_comparison import side_by_side
 from zimage_app.domain.text import Language, Text, shortened
 from zimage_app.service.pictures.gallery import is_id
-from zimage_app.service.pictures.history import History, HistoryItem, Search
+from zimage_app.service.pictures.history import MAX_SEARCH, History, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.ui.canvas.canvas import LABEL_LENGTH, shown_time
 
@@ -24,14 +24,13 @@ PAGE_SIZE = 60
 MAX_COMPARED = 6
 """Maximum of pictures compared at once."""
 _MAX_IDS = 20_000
-_MAX_SEARCH = 400
 
 
 def page_data(history: History, owner: str, asked: Mapping[str, str]) -> Data:
     """Return one page of the list; ``asked`` are the query parameters, of which invalid ones are ignored."""
     trashed = "trash" in asked
     search = Search(
-        text=asked.get("q", "")[:_MAX_SEARCH],
+        text=asked.get("q", "")[:MAX_SEARCH],
         favourites="starred" in asked,
         day=asked.get("day") or None,
         model=asked.get("model") or None,

@@ -13,7 +13,6 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from zimage_app.domain.errors import RequestError, StorageError, StudioError
-from zimage_app.service.pictures.history import History
 from zimage_app.service.pictures.thumbnails import saved_thumbnail
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.studio import Studio
@@ -29,7 +28,7 @@ _MAX_ORDER = 2**20
 
 def history_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
     """Return the routes: ``/history`` (GET a page, POST a change), ZIP, comparison, trashed thumbnails, stages."""
-    reader = _Reader(studio.history, default_language)
+    reader = _Reader(studio, default_language)
     return [
         Route("/history", reader.page),
         Route("/history", reader.change, methods=["POST"]),
@@ -41,10 +40,11 @@ def history_routes(studio: Studio, default_language: LanguageChoice) -> list[Bas
 
 
 class _Reader:
-    """The handlers of these routes, for one history."""
+    """The handlers of these routes, for one studio's history."""
 
-    def __init__(self, history: History, default_language: LanguageChoice) -> None:
-        self._history = history
+    def __init__(self, studio: Studio, default_language: LanguageChoice) -> None:
+        self._studio = studio
+        self._history = studio.history
         self._default_language = default_language
 
     def page(self, request: Request) -> Response:
@@ -96,7 +96,8 @@ class _Reader:
             return JSONResponse(work(), headers=LIVE)
         except StudioError as error:
             status = 422 if isinstance(error, RequestError) else 500
-            return JSONResponse({"error": error.to(language_of(request, self._default_language))}, status, headers=LIVE)
+            told = self._studio.told(error.text).to(language_of(request, self._default_language))
+            return JSONResponse({"error": told}, status, headers=LIVE)
 
 
 async def json_body(request: Request, most: int = _MAX_ORDER) -> object:

@@ -5,6 +5,7 @@ The page's own script (``loras.js``) draws them and inserts texts with ``textCon
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from zimage_app.domain.errors import StudioError
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.lora_use import MAX_LORAS, STRONGEST, LoraUse
-from zimage_app.domain.text import Language
+from zimage_app.domain.text import Language, Text
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.library.loras.sidecar import parse_notes
 from zimage_app.service.studio import Studio
@@ -31,8 +32,13 @@ def limits() -> Data:
     return {"most": MAX_LORAS, "strongest": STRONGEST, "step": knob_of(LoraUse, "strength").step}
 
 
-def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: str | None) -> Data:
-    """Return one LoRA's data for the browser. ``width`` is the chosen model's hidden size."""
+def entry_data(
+    entry: LoraEntry, width: int | None, language: Language, sha256: str | None, told: Callable[[Text], Text]
+) -> Data:
+    """Return one LoRA's data for the browser.
+
+    ``width`` is the chosen model's hidden size; ``told`` gives a sentence as visitors may read it.
+    """
     return {
         "name": entry.name,
         "title": entry.title,
@@ -48,8 +54,8 @@ def entry_data(entry: LoraEntry, width: int | None, language: Language, sha256: 
         "mine": entry.notes.model_dump(mode="json"),
         "sha256": sha256,
         "picture": str(entry.thumbnail_modified) if entry.thumbnail else "",
-        "problem": entry.problem.to(language) if entry.problem else "",
-        "warnings": [text.to(language) for text in entry.remarks(width)],
+        "problem": told(entry.problem).to(language) if entry.problem else "",
+        "warnings": [told(text).to(language) for text in entry.remarks(width)],
     }
 
 
@@ -57,7 +63,10 @@ def library_data(studio: Studio, model: str, language: Language, *, refresh: boo
     """Return the data of all LoRAs, with warnings for use with ``model``; ``refresh`` reads the folders again."""
     width = studio.width(model)
     loras = studio.loras
-    return [entry_data(entry, width, language, loras.known_sha256(entry)) for entry in loras.entries(refresh=refresh)]
+    return [
+        entry_data(entry, width, language, loras.known_sha256(entry), studio.told)
+        for entry in loras.entries(refresh=refresh)
+    ]
 
 
 def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRoute]:
@@ -75,7 +84,7 @@ def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
                 library_data, studio, model, language, refresh="refresh" in request.query_params
             )
         except StudioError as error:
-            return PlainTextResponse(error.to(language), 404, headers=LIVE)
+            return PlainTextResponse(studio.told(error.text).to(language), 404, headers=LIVE)
         return JSONResponse(data, headers=LIVE)
 
     async def digest(request: Request) -> Response:
@@ -83,7 +92,8 @@ def lora_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseRo
             entry = await run_in_threadpool(studio.loras.find, request.query_params.get("name", ""))
             return PlainTextResponse(await HASHES.run(studio.loras.sha256, entry), headers=LIVE)
         except StudioError as error:
-            return PlainTextResponse(error.to(language_of(request, default_language)), 404, headers=LIVE)
+            told = studio.told(error.text).to(language_of(request, default_language))
+            return PlainTextResponse(told, 404, headers=LIVE)
 
     async def picture(request: Request) -> Response:
         data = await THUMBNAILS.run(studio.loras.thumbnail, request.query_params.get("name", ""))
@@ -98,4 +108,4 @@ def save_note(studio: Studio, order: Data, language: Language) -> Data:
     """Save a user's ``notes`` on the LoRA ``name``; return the changed ``entry``, with warnings for ``model``."""
     entry = studio.note_lora(str(order.get("name", "")), parse_notes(order.get("notes")))
     width = studio.width(str(order.get("model") or studio.default_model))
-    return {"entry": entry_data(entry, width, language, studio.loras.known_sha256(entry))}
+    return {"entry": entry_data(entry, width, language, studio.loras.known_sha256(entry), studio.told)}

@@ -171,7 +171,7 @@ class _Orders:
         words = many.cost.words.to(self._language)
         return {
             "told": say("many_pictures", self._language, count=len(many.items), words=words),
-            "notes": [note.to(self._language) for note in many.notes],
+            "notes": [self._studio.told(note).to(self._language) for note in many.notes],
             "seed": str(many.items[0].plan.request.seed),
             "rows": [_row(item) for item in many.items] if many.kind == "batch" else [],
         }

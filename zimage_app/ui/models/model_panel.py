@@ -41,7 +41,7 @@ def models(studio: Studio, order: Data, language: Language) -> Data:
     try:
         extra = _do(studio, order, language)
     except StudioError as error:
-        extra = {"notice": _error_text(error).to(language)}
+        extra = {"notice": studio.told(_error_text(error)).to(language)}
     except Exception:
         log.exception("the model panel failed")
         extra = {"notice": say("internal", language)}
@@ -92,16 +92,22 @@ def panel_data(studio: Studio, language: Language) -> Data:
         "allowed": not studio.shared,
         "headline": _headline((views, best), fetch, titles, language, loaded.name if loaded else ""),
         "models": [
-            _row(view, language, loaded.about if loaded and loaded.name == view.name else (), suits=view.name == suits)
+            _row(
+                view,
+                language,
+                loaded.about if loaded and loaded.name == view.name else (),
+                suits=view.name == suits,
+                shared=studio.shared,
+            )
             for view in views
         ],
-        "progress": _progress(fetch, titles, language) if fetch else None,
+        "progress": _progress(studio, fetch, titles, language) if fetch else None,
         "sources": list(SOURCES),
     }
 
 
-def _row(view: ModelView, language: Language, about: tuple[Text, ...], *, suits: bool) -> Data:
-    if about:
+def _row(view: ModelView, language: Language, about: tuple[Text, ...], *, suits: bool, shared: bool) -> Data:
+    if about and not shared:  # it names the device
         text = say("model_in_memory", language, where=about[0].to(language))
     elif view.state == "fetch":
         missing = ", ".join(_PARTS[part].to(language) for part in view.missing)
@@ -111,21 +117,22 @@ def _row(view: ModelView, language: Language, about: tuple[Text, ...], *, suits:
         text = say("model_ready" if view.state == "ready" else "model_broken", language)
     if suits and view.state == "fetch":
         text = say("model_suits", language, state=text)
-    details = [*about[1:], *view.notes] if about else list(view.notes)
+    details = [view.reason] if view.reason else [*about[1:], *view.notes]
     return {
         "name": view.name,
         "title": view.card.title.to(language),
         "state": view.state,
         "loaded": bool(about),
         "text": text,
-        "details": [view.reason.to(language)] if view.reason else [detail.to(language) for detail in details],
+        # They name files and devices of this machine.
+        "details": [] if shared else [detail.to(language) for detail in details],
     }
 
 
-def _progress(fetch: FetchView, titles: Mapping[str, str], language: Language) -> Data:
+def _progress(studio: Studio, fetch: FetchView, titles: Mapping[str, str], language: Language) -> Data:
     progress = fetch.progress
     if fetch.error is not None:
-        text = _error_text(fetch.error).to(language)
+        text = studio.told(_error_text(fetch.error)).to(language)
     elif fetch.state == "fetching" and progress is not None:
         text = progress.text.to(language)
     else:

@@ -10,15 +10,19 @@ from typing import Any
 
 from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.negatives import NagNeed, NegativeCategory, NegativeEntry, nag_need, phrases, toggled
-from zimage_app.domain.request import parse_request
+from zimage_app.domain.request import MAX_PROMPT, parse_request
 from zimage_app.domain.settings.guidance import Nag
-from zimage_app.domain.text import Language
+from zimage_app.domain.text import Language, Text
 from zimage_app.service.library.negatives.library import MINE
 from zimage_app.service.rules.permissions import require_home
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import Values, page_stages, request_data
 
 Data = dict[str, Any]
+
+_TOO_LONG = Text(
+    f"A negative prompt may have at most {MAX_PROMPT} characters.", f"反向提示词最多 {MAX_PROMPT} 个字符。"
+)
 
 
 def negatives(studio: Studio, order: Data, language: Language) -> Data:
@@ -29,6 +33,8 @@ def negatives(studio: Studio, order: Data, language: Language) -> Data:
     ``mark`` and ``unmark``, which change the files.
     """
     text, entry = str(order.get("text") or ""), str(order.get("entry") or "")
+    if max(len(text), len(entry)) > MAX_PROMPT:
+        raise StudioError(_TOO_LONG)
     try:
         match order.get("do"):
             case "state":
@@ -41,14 +47,14 @@ def negatives(studio: Studio, order: Data, language: Language) -> Data:
                 _change(studio, str(action), entry, str(order.get("meaning") or ""))
         return library_data(studio, language)
     except RequestError as error:
-        return {"error": error.reason.to(language)}
+        return {"error": studio.told(error.reason).to(language)}
 
 
 def library_data(studio: Studio, language: Language) -> Data:
     """Return the categories with their entries, the favourites, and whether the visitor may change them."""
     library = studio.negatives
     return {
-        "categories": [_category_data(category, language) for category in library.categories()],
+        "categories": [_category_data(studio, category, language) for category in library.categories()],
         "favourites": library.favourites(),
         "allowed": not studio.shared,
     }
@@ -103,12 +109,12 @@ def _change(studio: Studio, action: str, entry: str, meaning: str) -> None:
             library.mark(entry, favourite=action == "mark")
 
 
-def _category_data(category: NegativeCategory, language: Language) -> Data:
+def _category_data(studio: Studio, category: NegativeCategory, language: Language) -> Data:
     return {
         "name": category.name,
         "title": category.title.to(language),
         "mine": category.name == MINE,
-        "problem": category.problem.to(language) if category.problem else "",
+        "problem": studio.told(category.problem).to(language) if category.problem else "",
         "entries": [_entry_data(entry, language) for entry in category.entries],
     }
 

@@ -386,10 +386,10 @@ class Handlers:
             values["stages"] = [stage_values(Stage()) | stage for stage in page_stages(values)]
         except RequestError as error:
             values |= recommended
-            sentences.append(say("stages_reset", language, reason=error.to(language)))
+            sentences.append(say("stages_reset", language, reason=self._studio.told(error.text).to(language)))
         values["loras"], wrong = _sound_loras(values.get("loras") or [])
         if wrong is not None:
-            sentences.append(say("loras_left_out", language, reason=wrong.to(language)))
+            sentences.append(say("loras_left_out", language, reason=self._studio.told(wrong.text).to(language)))
         updates = self._field_updates(values) | self._card_updates(card, language)
         return updates | {self._components.notice: _notice("info", " ".join(sentences)) if sentences else NO_NOTICE}
 
@@ -462,7 +462,7 @@ class Handlers:
             except LoraError as error:
                 warning = error.text
             if warning is not None:
-                yield warning.to(language)
+                yield self._studio.told(warning).to(language)
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:
         about = self._word(card, "description", language)

@@ -43,10 +43,10 @@ def presets(studio: Studio, order: Data, language: Language) -> Data:
             return {"differences": None if found is None else [_difference_data(each, language) for each in found]}
         chosen = "" if order.get("do") == "list" else _change(studio, order)
         every = (*_of_the_model(studio.card(studio.default_model)), *studio.presets.presets())
-        listed = [_preset_data(preset, language) for preset in every]
+        listed = [_preset_data(studio, preset, language) for preset in every]
         return {"presets": listed, "allowed": not studio.shared, "chosen": chosen}
     except RequestError as error:
-        return {"error": (error.reason if error.field == "preset" else error.text).to(language)}
+        return {"error": studio.told(error.reason if error.field == "preset" else error.text).to(language)}
 
 
 def state(studio: Studio, name: str, settings: object) -> tuple[Difference, ...] | None:
@@ -146,13 +146,13 @@ def _request(values: Mapping[str, Any]) -> GenerationRequest:
     return parse_request(request_data(dict(values) | ({"prompt": "-"} if blank else {})))
 
 
-def _preset_data(preset: Preset, language: Language) -> Data:
+def _preset_data(studio: Studio, preset: Preset, language: Language) -> Data:
     return {
         "name": preset.name,
         "title": preset.title.to(language),
         "about": preset.description.to(language),
         "group": "mine" if preset.mine else "model" if preset.name.startswith(_OWN) else "shipped",
-        "problem": preset.problem.to(language) if preset.problem else "",
+        "problem": studio.told(preset.problem).to(language) if preset.problem else "",
     }
 
 

@@ -42,10 +42,12 @@ def hints(studio: Studio, order: Data, language: Language) -> Data:
             wildcard=studio.wildcards.lines,
         )
     except LoraError as error:
-        return {"notes": {"loras": [error.to(language)]}, "stages": None}
+        return {"notes": {"loras": [studio.told(error.text).to(language)]}, "stages": None}
     except RequestError as error:
         field = error.field.partition(".")[0]
-        said = {field: [_refusal(error, language)]} if error.field.startswith(("loras.", "start.")) else {}
+        said = (
+            {field: [studio.told(_refusal(error)).to(language)]} if error.field.startswith(("loras.", "start.")) else {}
+        )
         return {"notes": said, "stages": None}
     except StudioError:  # half-typed; the check on Generate names the field
         return {"notes": {}, "stages": None}
@@ -55,17 +57,17 @@ def hints(studio: Studio, order: Data, language: Language) -> Data:
     unseen = card.vocabulary.remark("" if blank else plan.request.prompt) if card.vocabulary else None
     plan_summary = meaning(plan, studio.pace.of(str(values["model"])))
     return {
-        "notes": notes_data(filter(None, (unseen, *plan.warnings, *remarks)), language),
+        "notes": notes_data(studio, filter(None, (unseen, *plan.warnings, *remarks)), language),
         "stages": summary_data(plan_summary, values.get("count"), language),
     }
 
 
-def notes_data(texts: Iterable[Text], language: Language) -> dict[str, list[str]]:
+def notes_data(studio: Studio, texts: Iterable[Text], language: Language) -> dict[str, list[str]]:
     """Group the texts by the field that has a place for them; all others have the empty name."""
     notes: dict[str, list[str]] = {}
     for text in texts:
         field = text.field if isinstance(text, Remark) and text.field in NOTED else ""
-        notes.setdefault(field, []).append(text.to(language))
+        notes.setdefault(field, []).append(studio.told(text).to(language))
     return notes
 
 
@@ -91,9 +93,9 @@ def summary_data(plan_summary: PlanMeaning, count: object, language: Language) -
     }
 
 
-def _refusal(error: RequestError, language: Language) -> str:
+def _refusal(error: RequestError) -> Text:
     """Return the error message for a field whose value was chosen, not typed."""
-    return after_title(field_title(error.field.partition(".")[0]), error.reason).to(language)
+    return after_title(field_title(error.field.partition(".")[0]), error.reason)
 
 
 def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:

@@ -50,7 +50,7 @@ def wildcard_data(studio: Studio, language: Language) -> list[Data]:
             "about": each.about,
             "lines": each.lines[:_SAMPLES],
             "count": len(each.lines),
-            "problem": each.problem.to(language) if each.problem else "",
+            "problem": studio.told(each.problem).to(language) if each.problem else "",
         }
         for each in studio.wildcards.lists()
     ]
@@ -71,7 +71,7 @@ def preview_data(studio: Studio, settings: Mapping[str, Any], example: int, lang
     try:
         count = request_combinations(asked, studio.wildcards.lines)
     except RequestError as error:
-        return {"problem": error.reason.to(language)}
+        return {"problem": studio.told(error.reason).to(language)}
     try:
         plan = _plan(studio, asked, str(settings["model"]), abs(example))
         return _data(studio, asked, plan, str(settings["model"]), language) | _combinations(count, asked)

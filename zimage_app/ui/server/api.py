@@ -25,7 +25,7 @@ from zimage_app.domain.errors import RequestError, StudioError
 from zimage_app.domain.request import parse_request
 from zimage_app.domain.text import Language, Text
 from zimage_app.service.jobs.view import JobView
-from zimage_app.service.pictures.history import HistoryItem, Search
+from zimage_app.service.pictures.history import MAX_SEARCH, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import Studio
@@ -114,7 +114,7 @@ class _Public:
                 async for newest in self._studio.watch(job_id, _WATCH_INTERVAL):
                     view = newest
         except StudioError as error:
-            raise gr.Error(error.to(language), print_exception=False) from error
+            raise gr.Error(self._studio.told(error.text).to(language), print_exception=False) from error
         if view is None or view.error is not None:
             problem = view.error.text if view and view.error else _LOST
             raise gr.Error(problem.to(language), print_exception=False)
@@ -143,19 +143,23 @@ class _Public:
         """List the pictures that were made, newest first.
 
         Args:
-            search: Words of the prompt or the settings; empty for all.
+            search: Words of the prompt or the settings, up to 400 characters; empty for all.
             page: Page number, from 1.
             page_size: Pictures per page, up to 100.
 
         Returns:
             items with id, prompt, model, seed and size; total; page; pages.
         """
+        visitor = visitor_of(request)
+        if len(search) > MAX_SEARCH:
+            raise gr.Error(_LONG.to(language_of(visitor, self._default_language)), print_exception=False)
         size = min(max(1, page_size), _MAX_LISTED)
-        found = self._studio.history.page(owner_of(visitor_of(request)), Search(search), max(1, page), size)
+        found = self._studio.history.page(owner_of(visitor), Search(search), max(1, page), size)
         items = [_item(item) for item in found.items]
         return {"items": items, "total": found.total, "page": found.page, "pages": found.pages}
 
 
+_LONG = Text(f"search: may have at most {MAX_SEARCH} characters", f"search：最多 {MAX_SEARCH} 个字符")
 _LOST = Text("There is no such task.", "没有这个任务。")
 
 

@@ -31,7 +31,7 @@ def script_function(studio: Studio, function: Callable[[Studio, Data, Language],
         try:
             return function(studio, known, language)
         except StudioError as error:
-            return {"error": error.to(language)}
+            return {"error": studio.told(error.text).to(language)}
         except Exception:
             log.exception("what the page's script asked for failed")
             return {"error": say("internal", language)}

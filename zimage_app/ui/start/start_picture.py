@@ -36,7 +36,7 @@ def start_routes(studio: Studio, default_language: LanguageChoice) -> list[BaseR
         except BusyError as error:
             return JSONResponse({"error": error.to(language)}, 503, headers=LIVE)
         except (ImportedFileError, StorageError) as error:
-            return JSONResponse({"error": error.to(language)}, 422, headers=LIVE)
+            return JSONResponse({"error": studio.told(error.text).to(language)}, 422, headers=LIVE)
         return JSONResponse({"picture": kept.sha256, "width": kept.width, "height": kept.height}, headers=LIVE)
 
     async def small(request: Request) -> Response:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import threading
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -17,7 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from zimage_app.domain.errors import LoadingCancelled, LoraError, system_reason
 from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.settings.lora_use import LoraUse
-from zimage_app.domain.text import Text
+from zimage_app.domain.text import Text, normalised
 from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.weights.lookalikes import MAX_BYTES, PICKLE, PICKLES
 from zimage_app.service.library.loras.cache import Cache
@@ -276,7 +275,7 @@ def _another_file(name: str, wanted: str, found: str) -> Text:
 def _relative(name: str) -> PurePosixPath:
     """The name as a relative path; raises LoraError for a root, a drive, ``..`` or a pickle's suffix."""
     # Some systems decompose accented letters in file names (NFD); keyboards give composed ones (NFC).
-    relative = PurePosixPath(unicodedata.normalize("NFC", name.strip()).replace("\\", "/"))
+    relative = PurePosixPath(normalised(name.strip(), "NFC").replace("\\", "/"))
     rooted = relative.is_absolute() or bool(PureWindowsPath(name.strip()).drive)
     if rooted or ".." in relative.parts or not relative.parts or "\0" in name:
         raise _fault(

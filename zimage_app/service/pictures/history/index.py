@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
-import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zimage_app.domain.errors import StorageError
+from zimage_app.domain.text import normalised
 from zimage_app.service.pictures.gallery import Head, is_id, read_head
 from zimage_app.service.pictures.history.folders import TRASH, Listing, PictureFile
 from zimage_app.service.rules.permissions import owner_mark
@@ -59,6 +59,8 @@ _SHOW = (
     " AND copy.trashed = files.trashed ORDER BY copy.path LIMIT 1))"
 )
 Row = tuple[Any, ...]
+MAX_SEARCH = 400
+"""Most characters of a search; SQLite takes about a thousand conditions, of which each word is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +325,7 @@ def _name_parts(name: str) -> list[str]:
 
 def folded(text: str) -> str:
     """Normalise case and full-width characters for comparison."""
-    return unicodedata.normalize("NFKC", text).casefold()
+    return normalised(text, "NFKC").casefold()
 
 
 def _terms(text: str) -> list[str]:
