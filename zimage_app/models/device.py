@@ -141,8 +141,11 @@ def empty_cache() -> None:
     for backend, caches in ((torch.cuda, torch.cuda), (torch.xpu, torch.xpu), (torch.backends.mps, torch.mps)):
         if backend.is_available():
             caches.empty_cache()
-    if torch.accelerator.is_available():
-        torch.accelerator.empty_host_cache()  # pinned memory
+    # Only CUDA's memory is pinned here. torch.accelerator.empty_host_cache crashes on Apple's devices in torch 2.13,
+    # is missing in older versions, and would start CUDA in ZeroGPU's parent, where CUDA only seems available.
+    release_pinned = getattr(torch._C, "_host_emptyCache", None)
+    if torch.cuda.is_initialized() and release_pinned is not None:
+        release_pinned()
 
 
 def release_freed(device: torch.device) -> None:

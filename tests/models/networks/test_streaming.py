@@ -168,12 +168,26 @@ def test_home_is_the_computers_memory() -> None:
     assert host_memory(torch.device("xpu"))(tensor) is tensor
 
 
-def test_pinned_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    emptied: list[bool] = []
+@pytest.mark.parametrize("started", [True, False], ids=["CUDA", "Apple, or ZeroGPU's parent"])
+def test_pinned_memory_is_given_back_where_cuda_was_started(monkeypatch: pytest.MonkeyPatch, started: bool) -> None:
+    """On Apple's devices the accelerator's own function crashes the process; without CUDA nothing is pinned."""
+    emptied: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: started)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: emptied.append(True))
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: emptied.append("accelerator"))
+    monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: emptied.append("CUDA"), raising=False)
     module.empty_cache()
-    assert emptied == [True]
+    assert emptied == ["CUDA"] * started
+
+
+def test_a_torch_that_cannot_give_pinned_memory_back_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.delattr(torch._C, "_host_emptyCache", raising=False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.delattr(torch.accelerator, "empty_host_cache", raising=False)
+    module.empty_cache()
 
 
 def test_memory_that_the_driver_refuses_to_pin_is_pageable(monkeypatch: pytest.MonkeyPatch) -> None:
