@@ -91,8 +91,20 @@ def free_memory(device: torch.device) -> int | None:
     backend = _OWN_MEMORY.get(device.type)
     if backend is None or not backend.is_available():
         return None
-    free: int = backend.mem_get_info(device)[0]
-    return free
+    return _free_and_total(device)[0]
+
+
+def _free_and_total(device: torch.device) -> tuple[int, int]:
+    """Return the free and all bytes of a device with its own memory."""
+    try:
+        free, total = _OWN_MEMORY[device.type].mem_get_info(device)
+    except RuntimeError:
+        if device.type != "xpu":
+            raise
+        # Many Intel GPUs don't tell what is free; then what other programs use is unknown.
+        total = torch.xpu.get_device_properties(device).total_memory
+        free = total - torch.xpu.memory_reserved(device)
+    return free, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +119,10 @@ class DeviceUse:
 
 def device_use() -> DeviceUse | None:
     """Return the accelerator's memory use; None before its first use, because the query itself would take memory."""
-    for kind, backend in (("CUDA", torch.cuda), ("XPU", torch.xpu)):
+    for kind, backend in _OWN_MEMORY.items():
         if backend.is_available() and backend.is_initialized():
-            free, total = backend.mem_get_info()
-            return DeviceUse(f"{kind} {backend.get_device_name()}", total - free, total)
+            free, total = _free_and_total(torch.device(kind))
+            return DeviceUse(f"{kind.upper()} {backend.get_device_name()}", total - free, total)
     if torch.backends.mps.is_available():
         return DeviceUse("Apple GPU", torch.mps.driver_allocated_memory(), torch.mps.recommended_max_memory())
     return None

@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
-from zimage_app.models.device import device_names, named_device
+from zimage_app.models.device import DeviceUse, device_names, device_use, free_memory, named_device
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_files import ModelFiles, PartFiles, model_files
 from zimage_app.models.find.sizes import PUBLISHED, ModelSizes, free_of, published_sizes, suggested
@@ -59,6 +60,24 @@ def test_devices_are_named_as_torch_names_them(monkeypatch: pytest.MonkeyPatch) 
     assert named_device("cuda:1").index == 1
     with pytest.raises(ModelError, match=r"'cuda:2'.*cuda:0, cuda:1"):
         named_device("cuda:2")
+
+
+def test_intel_gpus_that_do_not_tell_their_free_memory_are_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(device: object) -> tuple[int, int]:
+        raise RuntimeError(f"The device {device} doesn't support querying the available free memory.")
+
+    intel = SimpleNamespace(total_memory=16 * 10**9)
+    for name, found in {
+        "is_available": lambda: True,
+        "is_initialized": lambda: True,
+        "mem_get_info": refusing,
+        "get_device_properties": lambda _: intel,
+        "get_device_name": lambda: "Arc 140V",
+        "memory_reserved": lambda _: 3 * 10**9,
+    }.items():
+        monkeypatch.setattr(torch.xpu, name, found)
+    assert free_memory(torch.device("xpu")) == 13 * 10**9
+    assert device_use() == DeviceUse("XPU Arc 140V", 3 * 10**9, 16 * 10**9)
 
 
 def test_an_absent_device_is_refused(tiny_folder: Path) -> None:
