@@ -197,7 +197,8 @@ _AS_USUAL = Loading()
 
 def loading_as(config: StudioConfig) -> Loading:
     """How a process that is set up so loads its model."""
-    kernels = None if config.plain else KernelMemory(config.state / "kernels.json")
+    # On a borrowed GPU a visitor's seconds would pay for the trials, and a run that exceeds its lease is killed.
+    kernels = None if config.plain or config.borrowed_gpu else KernelMemory(config.state / "kernels.json")
     return Loading(config.device, memory=config.stage_memory, memory_limit=config.device_memory, kernels=kernels)
 
 
