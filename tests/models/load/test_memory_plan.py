@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
-from zimage_app.models.device import DeviceUse, device_names, device_use, free_memory, named_device
+from zimage_app.models.device import DeviceUse, device_names, device_use, free_memory, keep_to_own_memory, named_device
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_files import ModelFiles, PartFiles, model_files
 from zimage_app.models.find.sizes import PUBLISHED, ModelSizes, free_of, published_sizes, suggested
@@ -78,6 +79,31 @@ def test_intel_gpus_that_do_not_tell_their_free_memory_are_planned_for(monkeypat
         monkeypatch.setattr(torch.xpu, name, found)
     assert free_memory(torch.device("xpu")) == 13 * 10**9
     assert device_use() == DeviceUse("XPU Arc 140V", 3 * 10**9, 16 * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("system", "free", "held", "fractions"),
+    [
+        ("Windows", 11.0, 0.0, [10.7 / 12]),
+        ("Windows", 3.0, 8.0, [10.7 / 12]),  # an earlier load's limit has to make no difference
+        ("Windows", 12.0, 1.0, [1.0]),
+        ("Windows", 0.1, 0.0, [0.0]),
+        ("Linux", 11.0, 0.0, []),
+    ],
+)
+def test_on_windows_allocations_end_with_the_cards_own_memory(
+    monkeypatch: pytest.MonkeyPatch, system: str, free: float, held: float, fractions: list[float]
+) -> None:
+    found: list[float] = []
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free * 1e9), 12 * 10**9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: int(held * 1e9))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda fraction, _: found.append(fraction))
+    keep_to_own_memory(torch.device("cuda"))
+    assert found == pytest.approx(fractions)
+    keep_to_own_memory(CPU)
+    assert len(found) == len(fractions)
 
 
 def test_an_absent_device_is_refused(tiny_folder: Path) -> None:

@@ -24,7 +24,7 @@ from zimage_app.domain.wildcards import Lines
 from zimage_app.engine.run import PrepareStage, StartImages, run
 from zimage_app.engine.stage_memory import StageMemory
 from zimage_app.models.components import Components
-from zimage_app.models.device import device_title
+from zimage_app.models.device import device_title, keep_to_own_memory
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.load.loader import LoadProgress, load_components
@@ -226,6 +226,7 @@ def load_source(
     Raises what ``plan_memory`` and ``load_components`` raise.
     """
     plan = plan_memory(source, loading.device, loading.memory_limit)
+    keep_to_own_memory(plan.device)
     components = load_components(source, plan, loading.progress, loading.cancelled)
     transformer = components.transformer
     if loading.kernels is not None and isinstance(transformer, FastTransformer):
