@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zimage_app.models.weights.gguf_blocks import unpacked
 from zimage_app.models.weights.packing import GGUF_BLOCKS, Stored, setting
 from zimage_app.models.weights.weight_file import Reader
 
@@ -87,17 +88,6 @@ class GgufWeight:
         """Return the rows of ``indices`` (...), unpacked: (..., in)."""
         taken = unpacked(self.blocks[indices.flatten()], self.packing)
         return taken.reshape(*indices.shape, self.shape[1]).to(self.dtype)
-
-
-def unpacked(blocks: Tensor, packing: str) -> Tensor:
-    """Unpack GGUF blocks (any shape, uint8) to a flat float32 tensor."""
-    from diffusers.quantizers.gguf.utils import dequantize_functions
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    kind = GGMLQuantizationType[packing]
-    numbers, size = GGML_QUANT_SIZES[kind]
-    flat: Tensor = dequantize_functions[kind](blocks.reshape(-1, size), numbers, size, dtype=torch.float32)
-    return flat.reshape(-1)
 
 
 @dataclass(frozen=True, slots=True)
