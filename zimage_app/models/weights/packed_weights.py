@@ -111,10 +111,9 @@ class Float8Weight:
 
     def dense(self) -> Tensor:
         """Return stored * scale, multiplied in float32."""
-        values = self.stored.to(torch.float32)
-        if self.scale is not None:
-            values = values * self.scale.float().reshape(-1, 1)
-        return values.to(self.dtype)
+        if self.scale is None:
+            return self.stored.to(self.dtype)
+        return self.stored.to(torch.float32).mul_(self.scale.float().reshape(-1, 1)).to(self.dtype)
 
     def linear(self, x: Tensor) -> Tensor:
         """Multiply: (..., in) -> (..., out)."""
