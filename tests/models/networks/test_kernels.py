@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from tests.models.networks.choices import InMemory
 from tests.models.stock import golden_module, normal, rel
@@ -406,6 +407,8 @@ class PlayedCuda:
 
     def __init__(self, patch: pytest.MonkeyPatch, free: int) -> None:
         self.entered: list[Any] = []
+        self.released: list[Any] = []
+        self.ended = False
         patch.setattr(candidates, "free_memory", lambda _: free)
         patch.setattr(torch.cuda, "empty_cache", lambda: None)
         patch.setattr(torch.cuda, "Stream", lambda device: ("stream of", device))
@@ -413,6 +416,21 @@ class PlayedCuda:
         patch.setattr(torch.cuda, "device", self._context("device"))
         patch.setattr(torch.cuda, "stream", self._context("stream"))
         patch.setattr(torch.cuda, "graph", lambda _graph, stream, **_options: self._context("graph")(stream))
+        patch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 7))
+        patch.setattr(torch.cuda, "current_device", lambda: 1)
+        for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+            patch.setattr(torch._C, name, partial(self._release, name))
+
+    def _release(self, name: str, device: int, pool: tuple[int, int]) -> None:
+        self.released.append((name, device, pool))
+        if "end" in name:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+
+    def pool(self) -> tuple[int, int]:
+        """The graph's pool, as torch's graph tells it."""
+        if not self.ended:
+            raise RuntimeError("Called CUDAGraph::pool() without a preceding successful capture.")
+        return 0, 7
 
     def _context(self, name: str) -> Callable[[Any], Any]:
         @contextmanager
@@ -434,6 +452,38 @@ def test_a_graph_is_captured_on_the_models_device(monkeypatch: pytest.MonkeyPatc
     assert played.entered == [("device", meta), ("stream", ("stream of", meta)), ("graph", ("stream of", meta))]
     assert step(x).shape == x.shape
     assert played.entered[-1] == "replay"
+
+
+def out_of_memory(x: Tensor) -> Tensor:
+    raise torch.OutOfMemoryError(f"CUDA out of memory for {x.shape}")
+
+
+@pytest.mark.parametrize(
+    ("version", "hip", "ended", "calls"),
+    [
+        ("2.13.0", None, False, 2),
+        ("2.13.0", None, True, 0),  # what fails is the graph's making, behind its capture
+        ("2.14.0", None, False, 0),
+        ("2.13.0", "7.1", False, 0),
+    ],
+)
+def test_the_memory_of_a_capture_that_fails_is_released_once(
+    monkeypatch: pytest.MonkeyPatch, version: str, hip: str | None, ended: bool, calls: int
+) -> None:
+    played = PlayedCuda(monkeypatch, free=2**31)
+    played.ended = ended
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    monkeypatch.setattr(torch.version, "hip", hip)
+    with pytest.raises(torch.OutOfMemoryError):
+        captured(out_of_memory, (torch.ones(3),))
+    both = [(name, 1, (0, 7)) for name in ("_cuda_endAllocateToPool", "_cuda_releasePool")]
+    assert played.released == both[:calls]
+
+
+def test_the_memory_of_a_graph_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = PlayedCuda(monkeypatch, free=2**31)
+    captured(lambda each: each + 1, (torch.ones(3),))
+    assert played.released == []
 
 
 def test_graphs_of_a_device_are_captured_on_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
