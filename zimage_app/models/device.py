@@ -38,6 +38,8 @@ _OUT_OF_MEMORY = (
 """Parts of the messages of a plain RuntimeError. The last one is cuDNN's, which hides why its engines failed."""
 _OWN_MEMORY: dict[str, Any] = {"cuda": torch.cuda, "xpu": torch.xpu}
 """Devices with their own memory."""
+BFLOAT16_CAPABILITY = (8, 0)
+"""The CUDA compute capability from which on there are kernels for bfloat16."""
 ALIGNMENT = 256
 """Bytes. Tensors whose size is a multiple of it, such as q, k and v, are copied without gaps and form one matrix."""
 
@@ -162,6 +164,15 @@ def cuda_capability(device: torch.device) -> tuple[int, int] | None:
     if device.type != "cuda" or torch.version.hip is not None or not torch.cuda.is_available():
         return None
     return torch.cuda.get_device_capability(device)
+
+
+def has_bfloat16_kernels(device: torch.device) -> bool:
+    """Return whether torch's memory-saving attention and cuDNN's convolutions take bfloat16 on a device.
+
+    On NVIDIA cards before RTX 30 and A100 they don't: torch then computes both by way of gigabytes of intermediates.
+    """
+    capability = cuda_capability(device)
+    return capability is None or capability >= BFLOAT16_CAPABILITY
 
 
 def empty_cache() -> None:

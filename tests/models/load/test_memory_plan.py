@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import struct
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from zimage_app.models.device import DeviceUse, device_names, device_use, free_m
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_files import ModelFiles, PartFiles, model_files
 from zimage_app.models.find.sizes import PUBLISHED, ModelSizes, free_of, published_sizes, suggested
+from zimage_app.models.load.loader import load_components
 from zimage_app.models.load.memory_plan import fitted, needed, plan_memory, sizes_of
 from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, VAE, NetworkKind
 from zimage_app.models.weights.placement import MemoryPlan, plan_for
@@ -184,6 +186,23 @@ def test_the_file_that_suits_a_card() -> None:
     found = {gigabytes: suggested(gigabytes * 2**30) for gigabytes in (6, 8, 12, 16, 24)}
     bf16, int8, q4 = PUBLISHED
     assert found == {6: q4, 8: int8, 12: int8, 16: bf16, 24: bf16}
+    assert [suggested(24 * 2**30, capability) for capability in ((7, 5), (8, 0))] == [int8, bf16]
+    assert suggested(6 * 2**30, (7, 5)) == q4
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
+def test_cards_without_convolutions_in_bfloat16_hold_the_vae_in_float32(
+    tiny_folder: Path, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    plan = MemoryPlan(CPU, torch.bfloat16, CARD.reason, capability)
+    source = find_model(str(tiny_folder), tiny_folder.parent)
+    components: Any = load_components(source, plan)
+    assert next(components.codec.module.parameters()).dtype == dtype
+    assert components.transformer.dtype == torch.bfloat16
+    files = model_files(source)
+    numbers = sum(math.prod(entry.shape) for entry in files.vae.weights.entries.values())
+    usual = sizes_of(files, MemoryPlan(CPU, torch.bfloat16, CARD.reason)).rest
+    assert sizes_of(files, plan).rest - usual == (2 * numbers if dtype == torch.float32 else 0)
 
 
 def test_too_small_a_card_is_told(full: dict[str, ModelSizes]) -> None:

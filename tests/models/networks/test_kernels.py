@@ -16,6 +16,7 @@ from torch.torch_version import TorchVersion
 
 from tests.models.networks.choices import InMemory
 from tests.models.stock import golden_module, normal, rel
+from zimage_app.models import device
 from zimage_app.models.networks import candidates
 from zimage_app.models.networks.block import block
 from zimage_app.models.networks.candidates import CANDIDATES, captured, kitchen_norm_rope
@@ -400,6 +401,30 @@ def test_attention_by_name_leaves_torchs_switches_alone(name: str) -> None:
             patch.setattr(torch.backends.cuda, switch, lambda _, name=switch: switches.append(name))
         assert attend(q, k, v).shape == q.shape
     assert switches == []
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16), (None, torch.bfloat16)]
+)
+def test_attention_is_computed_in_what_the_card_has_kernels_for(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] | None, dtype: torch.dtype
+) -> None:
+    """In bfloat16, older cards would need the whole matrix of scores."""
+    computed: list[torch.dtype] = []
+
+    def watched(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        computed.append(q.dtype)
+        return attention(q, k, v)
+
+    attention = F.scaled_dot_product_attention
+    monkeypatch.setattr(device, "cuda_capability", lambda _: capability)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
+    q, k, v = (normal(1, 2, 24, 8, seed=seed) for seed in range(3))
+    found = DEFAULT.attend(*(each.bfloat16() for each in (q, k, v)))
+    assert (found.dtype, computed) == (torch.bfloat16, [dtype])
+    assert rel(found.float(), attention(q, k, v)) < 1e-2
+    DEFAULT.attend(q, k, v)
+    assert computed[-1] == torch.float32
 
 
 class PlayedCuda:

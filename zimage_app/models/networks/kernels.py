@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zimage_app.domain.text import Text
-from zimage_app.models.device import is_out_of_memory, seconds_of
+from zimage_app.models.device import has_bfloat16_kernels, is_out_of_memory, seconds_of
 from zimage_app.models.networks.attention import Attend
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,15 @@ def gated(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-DEFAULT = Kernels(F.scaled_dot_product_attention, norm_rope, gated)
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Compute attention by the kernel that torch chooses; in float32 where bfloat16 would need the whole scores."""
+    # A compiler can't follow the question, and has no bfloat16 on such devices either.
+    if not torch.compiler.is_compiling() and q.dtype == torch.bfloat16 and not has_bfloat16_kernels(q.device):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+DEFAULT = Kernels(attend, norm_rope, gated)
 
 
 STEP = "step"
