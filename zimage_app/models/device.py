@@ -34,8 +34,12 @@ _OUT_OF_MEMORY = (
     "ALLOCATION_FAILED",
     "can't allocate memory",
     "unable to find an engine to execute",
+    "Invalid buffer size",
+    "OUT_OF_DEVICE_MEMORY",
+    "OUT_OF_RESOURCES",
 )
-"""Parts of the messages of a plain RuntimeError. The last one is cuDNN's, which hides why its engines failed."""
+"""Parts of the messages of a plain RuntimeError. They are those of CPUs, of CUDA's libraries, of cuDNN,
+which hides why its engines failed, of Apple's devices, which bound a single buffer, and of Intel's."""
 _OWN_MEMORY: dict[str, Any] = {"cuda": torch.cuda, "xpu": torch.xpu}
 """Devices with their own memory."""
 BFLOAT16_CAPABILITY = (8, 0)
