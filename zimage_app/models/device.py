@@ -188,7 +188,7 @@ def empty_cache() -> None:
     # Only CUDA's memory is pinned here. torch.accelerator.empty_host_cache crashes on Apple's devices in torch 2.13,
     # is missing in older versions, and would start CUDA in ZeroGPU's parent, where CUDA only seems available.
     release_pinned = getattr(torch._C, "_host_emptyCache", None)
-    if torch.cuda.is_initialized() and release_pinned is not None:
+    if torch.cuda.is_initialized() and release_pinned is not None:  # type: ignore[no-untyped-call]
         release_pinned()
 
 

@@ -78,7 +78,7 @@ def _pool_released_on_failure(graph: Any, pool: Any) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if torch.version.hip is None and torch.__version__ < (2, 14) and not _has_ended(graph):
+        if torch.version.hip is None and torch.__version__ < "2.14" and not _has_ended(graph):
             for release in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
                 with suppress(RuntimeError):  # it didn't begin, or torch has done it
                     release(torch.cuda.current_device(), pool)

@@ -111,12 +111,12 @@ class Blocks(Generic[Block]):
     def _begun(self, copies: Copies) -> Iterator[tuple[Block, object]]:
         """Begin copying one streamed block after another into the buffers in turn; yield each and its copies' event."""
         for number, buffer in zip(sorted(self._streamed), cycle(self._ready_buffers()), strict=False):
-            writer = partial(_BufferWriter, buffer)
-            with torch.inference_mode(False), torch.no_grad():
-                sent = copies.begin(
-                    lambda copy, number=number, writer=writer: _moved(self._blocks[number], writer(copy))
-                )
-            yield sent
+            yield self._begin(copies, self._blocks[number], buffer)
+
+    def _begin(self, copies: Copies, block: Block, buffer: Tensor) -> tuple[Block, object]:
+        writer = partial(_BufferWriter, buffer)
+        with torch.inference_mode(False), torch.no_grad():
+            return copies.begin(lambda copy: _moved(block, writer(copy)))
 
     def offload(self) -> bool:
         """Stream every other block that is still on the device from now on; return whether there was one."""

@@ -42,7 +42,8 @@ def _fields(part: Tensor, bits: int, width: int) -> Tensor:
     """Cut bytes (n, groups * width) into (n, groups * 8 / bits * width) bit fields, each group's lowest bits first."""
     shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=part.device)
     groups = part.reshape(part.shape[0], -1, 1, width)
-    return (groups >> shifts[:, None] & 2**bits - 1).flatten(1)
+    fields: Tensor = groups >> shifts[:, None] & 2**bits - 1
+    return fields.flatten(1)
 
 
 def _runs(values: Tensor, count: int) -> Tensor:
