@@ -96,7 +96,9 @@ def device_title(device: torch.device) -> str:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the free bytes of a device with its own memory; None for other devices."""
+    """Return the free bytes of an accelerator, on Apple's of what the system recommends; None for other devices."""
+    if device.type == "mps" and torch.backends.mps.is_available():
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     backend = _OWN_MEMORY.get(device.type)
     if backend is None or not backend.is_available():
         return None

@@ -83,6 +83,13 @@ def test_intel_gpus_that_do_not_tell_their_free_memory_are_planned_for(monkeypat
     assert device_use() == DeviceUse("XPU Arc 140V", 3 * 10**9, 16 * 10**9)
 
 
+def test_macs_are_planned_for_by_what_the_system_recommends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12 * 10**9)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2 * 10**9)
+    assert free_memory(torch.device("mps")) == 10 * 10**9
+
+
 @pytest.mark.parametrize(
     ("system", "free", "held", "fractions"),
     [
