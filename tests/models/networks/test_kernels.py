@@ -377,6 +377,38 @@ def test_a_graph_that_fails_is_tried_once_per_start() -> None:
     assert cache.kept == {"48 x 64": {STEP: "graph"}}, "it may do after a restart"
 
 
+@pytest.mark.parametrize("error", [RuntimeError("No valid execution plans built"), torch.OutOfMemoryError("CUDA")])
+def test_a_kernel_that_refuses_another_caption_later_is_replaced_by_the_plain_one(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused: list[int] = []
+
+    def gate(first: Tensor, second: Tensor) -> Tensor:
+        if first.shape[1] > 64:  # the picture's 32 tokens and more than 32 of a caption
+            refused.append(first.shape[1])
+            raise error
+        return right(first, second)
+
+    def velocity(tokens: int) -> Tensor:
+        return fast.evaluation((8, 6), [fast.prompt(normal(tokens, 64))], [0.5])(x, 0.5)
+
+    fast, x = FastTransformer(golden_module()), normal(1, 16, 8, 6)
+    wanted = velocity(60)
+    fast.kernels = chosen(Played({"plain": 1.0, "good": 0.5}, {"good": gate}), InMemory())
+    velocity(20)
+    assert fast.kernels.notes
+    if isinstance(error, torch.OutOfMemoryError):
+        with pytest.raises(torch.OutOfMemoryError):
+            velocity(60)
+        return
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(velocity(60), wanted)
+        assert torch.equal(velocity(60), wanted)
+    assert len(refused) == 1, "it is not asked again"
+    assert "No valid execution plans built" in caplog.text
+    assert fast.kernels.notes == ()
+
+
 @pytest.mark.parametrize("part", ["gate", STEP])
 def test_memory_that_runs_out_while_measuring_decides_nothing_for_later(part: str) -> None:
     def make(*_: Any) -> Callable[..., Tensor]:

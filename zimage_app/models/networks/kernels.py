@@ -257,6 +257,18 @@ class KernelChoice:
         kernels = [each for each in self._candidates if each.part != STEP and names.get(each.part) == each.name]
         return DEFAULT._replace(**{each.part: each.make() for each in kernels})
 
+    def without_kernels(self, shape: str, error: Exception) -> bool:
+        """Use the plain kernels for a shape until restart, as a chosen one fails; return whether any was chosen.
+
+        The caption's length is no part of a shape, and a kernel may refuse another one than it was tried with.
+        """
+        if self._chosen.get(shape, DEFAULT) == DEFAULT:
+            return False
+        log.warning("a kernel chosen for %s fails; none is used there until restart: %s", shape, error)
+        self._chosen[shape] = DEFAULT
+        self._names[shape] = dict.fromkeys((*self._names[shape], STEP), _NOTHING)
+        return True
+
 
 def _best(candidates: Sequence[Candidate], gains: Mapping[str, float | None]) -> str:
     """Return the name of the fastest candidate, if it is fast enough."""
