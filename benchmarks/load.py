@@ -219,7 +219,7 @@ def measure(layout: str, folder: Path, config: Mapping[str, Any], options: argpa
     plan = plan_for(6 * 10**9, device)
     # Imports on first use must not count as loading time.
     importlib.import_module("comfy_kitchen.tensor")
-    importlib.import_module("diffusers.quantizers.gguf.utils")
+    importlib.import_module("gguf")
     TRANSFORMER.build_empty(config)
     TEXT_ENCODER.build_empty(read_json(CONFIGS / "text_encoder" / "config.json"))
     memory = Memory()

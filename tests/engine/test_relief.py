@@ -29,6 +29,11 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "cublas": lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
     "mps": lambda: RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
     "cudnn": lambda: RuntimeError("GET was unable to find an engine to execute this computation"),
+    "mps buffer": lambda: RuntimeError("Invalid buffer size: 8.00 GiB"),
+    "xpu": lambda: RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+    "xpu resources": lambda: RuntimeError(
+        "level_zero backend failed with error: 40 (UR_RESULT_ERROR_OUT_OF_RESOURCES)"
+    ),
     "python": MemoryError,
 }
 CALLS = {

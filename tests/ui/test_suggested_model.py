@@ -16,10 +16,10 @@ from zimage_app.ui.models.model_panel import panel_data
 class PlayedMonitor(Monitor):
     """A machine with a card of so many gigabytes."""
 
-    def __init__(self, outputs: Path, gigabytes: int | None) -> None:
+    def __init__(self, outputs: Path, gigabytes: int | None, capability: tuple[int, int] | None) -> None:
         super().__init__(outputs)
         memory = None if gigabytes is None else Amount(0, gigabytes * 2**30)
-        self._gpus = (GpuStatus("A card", memory=memory),)
+        self._gpus = (GpuStatus("A card", memory=memory, capability=capability),)
 
     def machine(self) -> MachineStatus:
         """See ``Monitor``."""
@@ -27,17 +27,25 @@ class PlayedMonitor(Monitor):
 
 
 @pytest.mark.parametrize(
-    ("gigabytes", "name"),
-    [(6, "z-image-turbo-q4"), (12, "z-image-turbo-int8"), (24, "z-image-turbo-bf16"), (None, None)],
+    ("gigabytes", "capability", "name"),
+    [
+        (6, (8, 6), "z-image-turbo-q4"),
+        (12, None, "z-image-turbo-int8"),
+        (24, (8, 6), "z-image-turbo-bf16"),
+        (24, (7, 5), "z-image-turbo-int8"),
+        (None, None, None),
+    ],
 )
-def test_the_copy_that_suits_the_card_comes_first(tmp_path: Path, gigabytes: int | None, name: str | None) -> None:
+def test_the_copy_that_suits_the_card_comes_first(
+    tmp_path: Path, gigabytes: int | None, capability: tuple[int, int] | None, name: str | None
+) -> None:
     named = ROOT / "presets" / "models"
     config = StudioConfig(
         outputs=tmp_path, models=tmp_path / "models", named_models=named, shipped=ROOT / "models" / "demo"
     )
     studio = Studio(config)
     try:
-        studio.monitor = PlayedMonitor(tmp_path, gigabytes)
+        studio.monitor = PlayedMonitor(tmp_path, gigabytes, capability)
         assert studio.suggested_model == name
         data = panel_data(studio, "en")
     finally:

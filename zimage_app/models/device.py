@@ -6,6 +6,7 @@ Only this module queries torch about devices.
 from __future__ import annotations
 
 import gc
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _CHUNK = 2**30
 """Bytes of pinned memory allocated at once; a power of two, because torch rounds up to one."""
 _SPARE_MEMORY = 4 * 10**9
 """Bytes of the computer's memory that pinned memory must leave free."""
+_OUTSIDE_TORCH = 3 * 10**8
+"""Bytes of a card for what torch's allocator doesn't count, such as cuBLAS's and cuDNN's own."""
 _OUT_OF_MEMORY = (
     "out of memory",
     "DefaultCPUAllocator",
@@ -31,10 +34,16 @@ _OUT_OF_MEMORY = (
     "ALLOCATION_FAILED",
     "can't allocate memory",
     "unable to find an engine to execute",
+    "Invalid buffer size",
+    "OUT_OF_DEVICE_MEMORY",
+    "OUT_OF_RESOURCES",
 )
-"""Parts of the messages of a plain RuntimeError. The last one is cuDNN's, which hides why its engines failed."""
+"""Parts of the messages of a plain RuntimeError. They are those of CPUs, of CUDA's libraries, of cuDNN,
+which hides why its engines failed, of Apple's devices, which bound a single buffer, and of Intel's."""
 _OWN_MEMORY: dict[str, Any] = {"cuda": torch.cuda, "xpu": torch.xpu}
 """Devices with their own memory."""
+BFLOAT16_CAPABILITY = (8, 0)
+"""The CUDA compute capability from which on there are kernels for bfloat16."""
 ALIGNMENT = 256
 """Bytes. Tensors whose size is a multiple of it, such as q, k and v, are copied without gaps and form one matrix."""
 
@@ -87,12 +96,40 @@ def device_title(device: torch.device) -> str:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the free bytes of a device with its own memory; None for other devices."""
+    """Return the free bytes of an accelerator, on Apple's of what the system recommends; None for other devices."""
+    if device.type == "mps" and torch.backends.mps.is_available():
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     backend = _OWN_MEMORY.get(device.type)
     if backend is None or not backend.is_available():
         return None
-    free: int = backend.mem_get_info(device)[0]
-    return free
+    return _free_and_total(device)[0]
+
+
+def _free_and_total(device: torch.device) -> tuple[int, int]:
+    """Return the free and all bytes of a device with its own memory."""
+    try:
+        free, total = _OWN_MEMORY[device.type].mem_get_info(device)
+    except RuntimeError:
+        if device.type != "xpu":
+            raise
+        # Many Intel GPUs don't tell what is free; then what other programs use is unknown.
+        total = torch.xpu.get_device_properties(device).total_memory
+        free = total - torch.xpu.memory_reserved(device)
+    return free, total
+
+
+def keep_to_own_memory(device: torch.device) -> None:
+    """On Windows, let CUDA allocations fail where the card's memory ends; call it before each load of a model.
+
+    NVIDIA's drivers since 536.40 would take the computer's memory instead, at a fraction of the speed: no error would
+    ever say that weights have to be streamed.
+    """
+    if platform.system() != "Windows" or not is_asynchronous(device):
+        return
+    free, total = _free_and_total(device)
+    # What torch holds already counts against its limit, too.
+    own = free + torch.cuda.memory_reserved(device) - _OUTSIDE_TORCH
+    torch.cuda.set_per_process_memory_fraction(min(max(own / total, 0.0), 1.0), device.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +144,10 @@ class DeviceUse:
 
 def device_use() -> DeviceUse | None:
     """Return the accelerator's memory use; None before its first use, because the query itself would take memory."""
-    for kind, backend in (("CUDA", torch.cuda), ("XPU", torch.xpu)):
+    for kind, backend in _OWN_MEMORY.items():
         if backend.is_available() and backend.is_initialized():
-            free, total = backend.mem_get_info()
-            return DeviceUse(f"{kind} {backend.get_device_name()}", total - free, total)
+            free, total = _free_and_total(torch.device(kind))
+            return DeviceUse(f"{kind.upper()} {backend.get_device_name()}", total - free, total)
     if torch.backends.mps.is_available():
         return DeviceUse("Apple GPU", torch.mps.driver_allocated_memory(), torch.mps.recommended_max_memory())
     return None
@@ -135,14 +172,26 @@ def cuda_capability(device: torch.device) -> tuple[int, int] | None:
     return torch.cuda.get_device_capability(device)
 
 
+def has_bfloat16_kernels(device: torch.device) -> bool:
+    """Return whether torch's memory-saving attention and cuDNN's convolutions take bfloat16 on a device.
+
+    On NVIDIA cards before RTX 30 and A100 they don't: torch then computes both by way of gigabytes of intermediates.
+    """
+    capability = cuda_capability(device)
+    return capability is None or capability >= BFLOAT16_CAPABILITY
+
+
 def empty_cache() -> None:
     """Release cached memory that is no longer used, such as after a model was unloaded."""
     gc.collect()
     for backend, caches in ((torch.cuda, torch.cuda), (torch.xpu, torch.xpu), (torch.backends.mps, torch.mps)):
         if backend.is_available():
             caches.empty_cache()
-    if torch.accelerator.is_available():
-        torch.accelerator.empty_host_cache()  # pinned memory
+    # Only CUDA's memory is pinned here. torch.accelerator.empty_host_cache crashes on Apple's devices in torch 2.13,
+    # is missing in older versions, and would start CUDA in ZeroGPU's parent, where CUDA only seems available.
+    release_pinned = getattr(torch._C, "_host_emptyCache", None)
+    if torch.cuda.is_initialized() and release_pinned is not None:  # type: ignore[no-untyped-call]
+        release_pinned()
 
 
 def release_freed(device: torch.device) -> None:

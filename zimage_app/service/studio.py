@@ -419,8 +419,8 @@ class Studio:
     @property
     def suggested_model(self) -> str | None:
         """The variant of Z-Image-Turbo that suits this machine's largest GPU; None if no GPU reports its memory."""
-        cards = [gpu.memory.total for gpu in self.monitor.machine().gpus if gpu.memory is not None]
-        return suggested(max(cards)) if cards else None
+        cards = [(gpu.memory.total, gpu.capability) for gpu in self.monitor.machine().gpus if gpu.memory is not None]
+        return suggested(*max(cards, key=lambda card: card[0])) if cards else None
 
     @property
     def device(self) -> str | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import platform
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +16,11 @@ import torch
 
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
-from zimage_app.models.device import device_names, named_device
+from zimage_app.models.device import DeviceUse, device_names, device_use, free_memory, keep_to_own_memory, named_device
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_files import ModelFiles, PartFiles, model_files
 from zimage_app.models.find.sizes import PUBLISHED, ModelSizes, free_of, published_sizes, suggested
+from zimage_app.models.load.loader import load_components
 from zimage_app.models.load.memory_plan import fitted, needed, plan_memory, sizes_of
 from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, VAE, NetworkKind
 from zimage_app.models.weights.placement import MemoryPlan, plan_for
@@ -59,6 +63,56 @@ def test_devices_are_named_as_torch_names_them(monkeypatch: pytest.MonkeyPatch) 
     assert named_device("cuda:1").index == 1
     with pytest.raises(ModelError, match=r"'cuda:2'.*cuda:0, cuda:1"):
         named_device("cuda:2")
+
+
+def test_intel_gpus_that_do_not_tell_their_free_memory_are_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(device: object) -> tuple[int, int]:
+        raise RuntimeError(f"The device {device} doesn't support querying the available free memory.")
+
+    intel = SimpleNamespace(total_memory=16 * 10**9)
+    for name, found in {
+        "is_available": lambda: True,
+        "is_initialized": lambda: True,
+        "mem_get_info": refusing,
+        "get_device_properties": lambda _: intel,
+        "get_device_name": lambda: "Arc 140V",
+        "memory_reserved": lambda _: 3 * 10**9,
+    }.items():
+        monkeypatch.setattr(torch.xpu, name, found)
+    assert free_memory(torch.device("xpu")) == 13 * 10**9
+    assert device_use() == DeviceUse("XPU Arc 140V", 3 * 10**9, 16 * 10**9)
+
+
+def test_macs_are_planned_for_by_what_the_system_recommends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12 * 10**9)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2 * 10**9)
+    assert free_memory(torch.device("mps")) == 10 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("system", "free", "held", "fractions"),
+    [
+        ("Windows", 11.0, 0.0, [10.7 / 12]),
+        ("Windows", 3.0, 8.0, [10.7 / 12]),  # an earlier load's limit has to make no difference
+        ("Windows", 12.0, 1.0, [1.0]),
+        ("Windows", 0.1, 0.0, [0.0]),
+        ("Linux", 11.0, 0.0, []),
+    ],
+)
+def test_on_windows_allocations_end_with_the_cards_own_memory(
+    monkeypatch: pytest.MonkeyPatch, system: str, free: float, held: float, fractions: list[float]
+) -> None:
+    found: list[float] = []
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free * 1e9), 12 * 10**9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: int(held * 1e9))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda fraction, _: found.append(fraction))
+    keep_to_own_memory(torch.device("cuda"))
+    assert found == pytest.approx(fractions)
+    keep_to_own_memory(CPU)
+    assert len(found) == len(fractions)
 
 
 def test_an_absent_device_is_refused(tiny_folder: Path) -> None:
@@ -139,6 +193,23 @@ def test_the_file_that_suits_a_card() -> None:
     found = {gigabytes: suggested(gigabytes * 2**30) for gigabytes in (6, 8, 12, 16, 24)}
     bf16, int8, q4 = PUBLISHED
     assert found == {6: q4, 8: int8, 12: int8, 16: bf16, 24: bf16}
+    assert [suggested(24 * 2**30, capability) for capability in ((7, 5), (8, 0))] == [int8, bf16]
+    assert suggested(6 * 2**30, (7, 5)) == q4
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
+def test_cards_without_convolutions_in_bfloat16_hold_the_vae_in_float32(
+    tiny_folder: Path, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    plan = MemoryPlan(CPU, torch.bfloat16, CARD.reason, capability)
+    source = find_model(str(tiny_folder), tiny_folder.parent)
+    components: Any = load_components(source, plan)
+    assert next(components.codec.module.parameters()).dtype == dtype
+    assert components.transformer.dtype == torch.bfloat16
+    files = model_files(source)
+    numbers = sum(math.prod(entry.shape) for entry in files.vae.weights.entries.values())
+    usual = sizes_of(files, MemoryPlan(CPU, torch.bfloat16, CARD.reason)).rest
+    assert sizes_of(files, plan).rest - usual == (2 * numbers if dtype == torch.float32 else 0)
 
 
 def test_too_small_a_card_is_told(full: dict[str, ModelSizes]) -> None:

@@ -12,9 +12,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from tests.models.networks.choices import InMemory
 from tests.models.stock import golden_module, normal, rel
+from zimage_app.models import device
 from zimage_app.models.networks import candidates
 from zimage_app.models.networks.block import block
 from zimage_app.models.networks.candidates import CANDIDATES, captured, kitchen_norm_rope
@@ -375,6 +377,38 @@ def test_a_graph_that_fails_is_tried_once_per_start() -> None:
     assert cache.kept == {"48 x 64": {STEP: "graph"}}, "it may do after a restart"
 
 
+@pytest.mark.parametrize("error", [RuntimeError("No valid execution plans built"), torch.OutOfMemoryError("CUDA")])
+def test_a_kernel_that_refuses_another_caption_later_is_replaced_by_the_plain_one(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused: list[int] = []
+
+    def gate(first: Tensor, second: Tensor) -> Tensor:
+        if first.shape[1] > 64:  # the picture's 32 tokens and more than 32 of a caption
+            refused.append(first.shape[1])
+            raise error
+        return right(first, second)
+
+    def velocity(tokens: int) -> Tensor:
+        return fast.evaluation((8, 6), [fast.prompt(normal(tokens, 64))], [0.5])(x, 0.5)
+
+    fast, x = FastTransformer(golden_module()), normal(1, 16, 8, 6)
+    wanted = velocity(60)
+    fast.kernels = chosen(Played({"plain": 1.0, "good": 0.5}, {"good": gate}), InMemory())
+    velocity(20)
+    assert fast.kernels.notes
+    if isinstance(error, torch.OutOfMemoryError):
+        with pytest.raises(torch.OutOfMemoryError):
+            velocity(60)
+        return
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(velocity(60), wanted)
+        assert torch.equal(velocity(60), wanted)
+    assert len(refused) == 1, "it is not asked again"
+    assert "No valid execution plans built" in caplog.text
+    assert fast.kernels.notes == ()
+
+
 @pytest.mark.parametrize("part", ["gate", STEP])
 def test_memory_that_runs_out_while_measuring_decides_nothing_for_later(part: str) -> None:
     def make(*_: Any) -> Callable[..., Tensor]:
@@ -401,11 +435,37 @@ def test_attention_by_name_leaves_torchs_switches_alone(name: str) -> None:
     assert switches == []
 
 
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16), (None, torch.bfloat16)]
+)
+def test_attention_is_computed_in_what_the_card_has_kernels_for(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] | None, dtype: torch.dtype
+) -> None:
+    """In bfloat16, older cards would need the whole matrix of scores."""
+    computed: list[torch.dtype] = []
+
+    def watched(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        computed.append(q.dtype)
+        return attention(q, k, v)
+
+    attention = F.scaled_dot_product_attention
+    monkeypatch.setattr(device, "cuda_capability", lambda _: capability)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
+    q, k, v = (normal(1, 2, 24, 8, seed=seed) for seed in range(3))
+    found = DEFAULT.attend(*(each.bfloat16() for each in (q, k, v)))
+    assert (found.dtype, computed) == (torch.bfloat16, [dtype])
+    assert rel(found.float(), attention(q, k, v)) < 1e-2
+    DEFAULT.attend(q, k, v)
+    assert computed[-1] == torch.float32
+
+
 class PlayedCuda:
     """Plays torch's streams and captures; notes on which device and stream each thing happened."""
 
     def __init__(self, patch: pytest.MonkeyPatch, free: int) -> None:
         self.entered: list[Any] = []
+        self.released: list[Any] = []
+        self.ended = False
         patch.setattr(candidates, "free_memory", lambda _: free)
         patch.setattr(torch.cuda, "empty_cache", lambda: None)
         patch.setattr(torch.cuda, "Stream", lambda device: ("stream of", device))
@@ -413,6 +473,21 @@ class PlayedCuda:
         patch.setattr(torch.cuda, "device", self._context("device"))
         patch.setattr(torch.cuda, "stream", self._context("stream"))
         patch.setattr(torch.cuda, "graph", lambda _graph, stream, **_options: self._context("graph")(stream))
+        patch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 7))
+        patch.setattr(torch.cuda, "current_device", lambda: 1)
+        for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+            patch.setattr(torch._C, name, partial(self._release, name))
+
+    def _release(self, name: str, device: int, pool: tuple[int, int]) -> None:
+        self.released.append((name, device, pool))
+        if "end" in name:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+
+    def pool(self) -> tuple[int, int]:
+        """The graph's pool, as torch's graph tells it."""
+        if not self.ended:
+            raise RuntimeError("Called CUDAGraph::pool() without a preceding successful capture.")
+        return 0, 7
 
     def _context(self, name: str) -> Callable[[Any], Any]:
         @contextmanager
@@ -434,6 +509,38 @@ def test_a_graph_is_captured_on_the_models_device(monkeypatch: pytest.MonkeyPatc
     assert played.entered == [("device", meta), ("stream", ("stream of", meta)), ("graph", ("stream of", meta))]
     assert step(x).shape == x.shape
     assert played.entered[-1] == "replay"
+
+
+def out_of_memory(x: Tensor) -> Tensor:
+    raise torch.OutOfMemoryError(f"CUDA out of memory for {x.shape}")
+
+
+@pytest.mark.parametrize(
+    ("version", "hip", "ended", "calls"),
+    [
+        ("2.13.0", None, False, 2),
+        ("2.13.0", None, True, 0),  # what fails is the graph's making, behind its capture
+        ("2.14.0", None, False, 0),
+        ("2.13.0", "7.1", False, 0),
+    ],
+)
+def test_the_memory_of_a_capture_that_fails_is_released_once(
+    monkeypatch: pytest.MonkeyPatch, version: str, hip: str | None, ended: bool, calls: int
+) -> None:
+    played = PlayedCuda(monkeypatch, free=2**31)
+    played.ended = ended
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    monkeypatch.setattr(torch.version, "hip", hip)
+    with pytest.raises(torch.OutOfMemoryError):
+        captured(out_of_memory, (torch.ones(3),))
+    both = [(name, 1, (0, 7)) for name in ("_cuda_endAllocateToPool", "_cuda_releasePool")]
+    assert played.released == both[:calls]
+
+
+def test_the_memory_of_a_graph_stays_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = PlayedCuda(monkeypatch, free=2**31)
+    captured(lambda each: each + 1, (torch.ones(3),))
+    assert played.released == []
 
 
 def test_graphs_of_a_device_are_captured_on_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
@@ -69,6 +69,66 @@ class Late(SyncCopies):
         for target, source in self.open[event]:
             target.copy_(source)
         self.open[event] = []
+
+
+class Logged(SyncCopies):
+    """Notes copies in the order of the calls, each with the number of blocks that it waits for."""
+
+    def __init__(self) -> None:
+        self.log: list[object] = []
+        self.marked = 0
+
+    def wait_for_compute(self) -> None:
+        """See ``Copies``."""
+        self.marked = sum(isinstance(each, int) for each in self.log)
+
+    def begin(self, fill: Callable[[Callable[[Tensor, Tensor], None]], Made]) -> tuple[Made, object]:
+        """See ``Copies``."""
+        self.log.append(f"copy behind {self.marked}")
+        return super().begin(fill)
+
+    def wait(self, event: object) -> None:
+        """See ``Copies``."""
+        del event
+        self.log.append("wait")
+
+
+def partly_streamed(count: int, waiting: Container[int], logged: Logged) -> Blocks[Pair]:
+    """Blocks of which some wait in the computer's memory, on a device without contents."""
+    meta = torch.device("meta")
+    own = pairs(count)
+    for number, pair in enumerate(own):
+        if number not in waiting:
+            packed: Any = pair.both[0]
+            packed.weight = packed.weight.moved(lambda tensor: tensor.to(meta))
+            own[number] = pair._replace(first=pair.first.to(meta))
+    return Blocks(own, meta, copies=logged)
+
+
+@pytest.mark.parametrize(
+    ("count", "waiting", "order"),
+    [
+        (4, range(4), ["copy behind 0", "copy behind 0", 0, 1, "copy behind 1", 2, "copy behind 2", 3]),
+        (6, (2, 5), ["copy behind 0", "copy behind 0", *range(6)]),
+        (6, (1, 3, 5), ["copy behind 0", "copy behind 0", 0, 1, 2, "copy behind 2", 3, 4, 5]),
+    ],
+)
+def test_copies_are_begun_early_and_never_before_the_next_block(
+    count: int, waiting: Container[int], order: list[object]
+) -> None:
+    """A copy from memory that isn't pinned holds the host up, and the device would wait for its next work."""
+    logged = Logged()
+    for number, _ in enumerate(partly_streamed(count, waiting, logged)):
+        logged.log.append(number)
+    assert [each for each in logged.log if each != "wait"] == order
+
+
+def test_copies_that_nobody_needs_any_more_are_waited_for() -> None:
+    logged = Logged()
+    iterator: Any = iter(partly_streamed(6, (2, 5), logged))
+    next(iterator)
+    iterator.close()
+    assert logged.log == ["copy behind 0", "copy behind 0", "wait", "wait"]
 
 
 @pytest.mark.parametrize("streamed", [1, 2, 3, 7])
@@ -168,12 +228,26 @@ def test_home_is_the_computers_memory() -> None:
     assert host_memory(torch.device("xpu"))(tensor) is tensor
 
 
-def test_pinned_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    emptied: list[bool] = []
+@pytest.mark.parametrize("started", [True, False], ids=["CUDA", "Apple, or ZeroGPU's parent"])
+def test_pinned_memory_is_given_back_where_cuda_was_started(monkeypatch: pytest.MonkeyPatch, started: bool) -> None:
+    """On Apple's devices the accelerator's own function crashes the process; without CUDA nothing is pinned."""
+    emptied: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: started)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: emptied.append(True))
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: emptied.append("accelerator"))
+    monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: emptied.append("CUDA"), raising=False)
     module.empty_cache()
-    assert emptied == [True]
+    assert emptied == ["CUDA"] * started
+
+
+def test_a_torch_that_cannot_give_pinned_memory_back_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.delattr(torch._C, "_host_emptyCache", raising=False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.delattr(torch.accelerator, "empty_host_cache", raising=False)
+    module.empty_cache()
 
 
 def test_memory_that_the_driver_refuses_to_pin_is_pageable(monkeypatch: pytest.MonkeyPatch) -> None:

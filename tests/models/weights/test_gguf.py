@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 import torch
+from diffusers.quantizers.gguf.utils import dequantize_functions
 from torch import Tensor
 
 from tests.golden.make_tiny_weights import tiny_weights
 from tests.models.gguf_support import blocks, packed_as, write_gguf, write_pair
 from tests.models.packed_support import velocity
-from tests.models.stock import GOLDEN_CONFIG, hidden_state, rel
+from tests.models.stock import GOLDEN_CONFIG, hidden_state, normal, rel
 from zimage_app.domain.errors import ModelError
 from zimage_app.domain.text import Text
 from zimage_app.models.find.model_files import PartFiles
 from zimage_app.models.load.loader import load_transformer
 from zimage_app.models.networks.networks import TEXT_ENCODER, open_network
 from zimage_app.models.tiny import TINY_TEXT
-from zimage_app.models.weights.packed_weights import GgufWeight, PackedEmbedding, packed_linears, unpacked
+from zimage_app.models.weights.gguf_blocks import unpacked
+from zimage_app.models.weights.packed_weights import GgufWeight, PackedEmbedding, packed_linears
 from zimage_app.models.weights.packing import GGUF_BLOCKS
 from zimage_app.models.weights.placement import MemoryPlan
 from zimage_app.models.weights.weight_file import Reader, open_file
@@ -35,6 +38,40 @@ def test_blocks_are_unpacked_as_the_gguf_package_unpacks_them(packing: str) -> N
     wanted = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType[packing])
     found = unpacked(torch.from_numpy(raw), packing).reshape(6, 512)
     assert np.allclose(found.numpy(), wanted, rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.parametrize("packing", GGUF_BLOCKS)
+def test_blocks_are_unpacked_to_the_bits_of_diffusers(packing: str) -> None:
+    kind = gguf.GGMLQuantizationType[packing]
+    numbers, size = gguf.GGML_QUANT_SIZES[kind]
+    raw = torch.from_numpy(blocks((64, 2560), packing, seed=7))
+    wanted = dequantize_functions[kind](raw.reshape(-1, size), numbers, size, dtype=torch.float32)
+    assert torch.equal(unpacked(raw, packing), wanted.flatten())
+
+
+def refused(*given: Any, **named: Any) -> Tensor:
+    raise AssertionError((given, named))
+
+
+@pytest.mark.parametrize("packing", GGUF_BLOCKS)
+def test_unpacking_makes_no_tensors_of_python_numbers(packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA the host would wait for each, and a graph couldn't be captured."""
+    raw = torch.from_numpy(blocks((6, 512), packing, seed=7))
+    weight = GgufWeight(raw, packing, (6, 512), torch.float32)
+    for name in ("tensor", "as_tensor"):
+        monkeypatch.setattr(torch, name, refused)
+    assert weight.linear(torch.ones(2, 512)).shape == (2, 6)
+
+
+def test_an_evaluation_of_packed_weights_makes_no_tensors_of_python_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = load_transformer(write_pair(tmp_path, "Q4_K")[0], GOLDEN_CONFIG, PLAN)
+    evaluation = fast.evaluation((8, 6), [fast.prompt(normal(20, 64))], [0.5])
+    x = normal(1, 16, 8, 6)
+    for name in ("tensor", "as_tensor"):
+        monkeypatch.setattr(torch, name, refused)
+    assert evaluation(x, 0.5).isfinite().all()
 
 
 @pytest.mark.parametrize("packing", ["Q4_0", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "F16", "BF16"])

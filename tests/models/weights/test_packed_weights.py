@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.models.packed_support import PACKERS, WIDE_CONFIG, kitchen, velocity, wide_weights, write_packed
 from tests.models.stock import hidden_state, rel
@@ -19,7 +21,7 @@ from zimage_app.models.load.loader import load_transformer
 from zimage_app.models.networks.networks import TEXT_ENCODER, TRANSFORMER, open_network
 from zimage_app.models.networks.transformer import FastTransformer
 from zimage_app.models.tiny import TINY_TEXT
-from zimage_app.models.weights.packed_weights import packed_linears
+from zimage_app.models.weights.packed_weights import Float8Weight, packed_linears
 from zimage_app.models.weights.placement import Holding, MemoryPlan
 from zimage_app.models.weights.weight_file import open_file
 
@@ -221,3 +223,33 @@ def test_floats_of_8_bits_need_one_scale_to_be_multiplied(tmp_path: Path, scales
     part = open_network(TRANSFORMER, PartFiles(open_file(path), WIDE_CONFIG, path))
     (note,) = part.notes(NEW_GPU)
     assert words in note.en
+
+
+class Written(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the dtype of everything that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtypes: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.dtypes.append(made.dtype)
+        return made
+
+
+@pytest.mark.parametrize("stored", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_floats_without_a_scale_are_cast_at_once(stored: torch.dtype) -> None:
+    """By way of float32 it would take three times the memory, for the same bits."""
+    every = torch.arange(256, dtype=torch.uint8).view(stored).reshape(16, 16)
+    with Written() as written:
+        found = Float8Weight(every, None, torch.bfloat16).dense()
+    assert torch.float32 not in written.dtypes
+    torch.testing.assert_close(found, every.float().to(torch.bfloat16), rtol=0, atol=0, equal_nan=True)
+
+
+def test_scaled_floats_are_multiplied_in_float32() -> None:
+    every = torch.arange(126, dtype=torch.uint8).view(torch.float8_e4m3fn).reshape(2, 63)
+    for scale in (torch.tensor(0.37), torch.tensor([0.37, 1.9])):
+        wanted = (every.float() * scale.reshape(-1, 1)).to(torch.bfloat16)
+        assert torch.equal(Float8Weight(every, scale, torch.bfloat16).dense(), wanted)

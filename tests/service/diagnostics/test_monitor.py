@@ -65,6 +65,9 @@ class FakeNvml:
     def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:
         return 60 + handle + sensor
 
+    def nvmlDeviceGetCudaComputeCapability(self, handle: int) -> tuple[int, int]:
+        return 7 + handle, 5
+
     def nvmlSystemGetDriverVersion(self) -> str:
         return "999.1"
 
@@ -176,8 +179,8 @@ def test_nvidia_s_gpus_are_told_with_load_memory_and_temperature(monkeypatch: py
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     nvidia = NvidiaGpus(FakeNvml())
     assert nvidia.all() == (
-        GpuStatus("NVIDIA A", 0.4, Amount(0, 8 * MEBIBYTE), 60),
-        GpuStatus("NVIDIA B", 0.41, Amount(MEBIBYTE, 8 * MEBIBYTE), 61),
+        GpuStatus("NVIDIA A", 0.4, Amount(0, 8 * MEBIBYTE), 60, (7, 5)),
+        GpuStatus("NVIDIA B", 0.41, Amount(MEBIBYTE, 8 * MEBIBYTE), 61, (8, 5)),
     )
     assert nvidia.driver() == "999.1"
 
@@ -196,6 +199,7 @@ def test_only_gpus_that_this_process_may_use_are_shown(
 
 def test_what_a_gpu_does_not_tell_is_absent() -> None:
     nvml = FakeNvml(("GRID",), {"nvmlDeviceGetUtilizationRates", "nvmlDeviceGetTemperature", "nvmlDeviceGetName"})
+    nvml.mute.add("nvmlDeviceGetCudaComputeCapability")
     assert NvidiaGpus(nvml).all() == (GpuStatus("NVIDIA GPU", None, Amount(0, 8 * MEBIBYTE), None),)
 
 

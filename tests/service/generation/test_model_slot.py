@@ -89,6 +89,18 @@ def test_memory_of_a_load_that_was_stopped_is_free_to_the_next_one(
     assert done == ["emptied", "loaded", "emptied", "loaded"]
 
 
+def test_each_load_keeps_to_what_the_device_has_then(
+    slot: ModelSlot, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[str] = []
+    monkeypatch.setattr(
+        "zimage_app.service.generation.generator.keep_to_own_memory", lambda device: kept.append(device.type)
+    )
+    for name in ("one", "two"):
+        fetch(slot, find_model(name, models))
+    assert kept == ["cpu", "cpu"]
+
+
 def test_on_a_device_of_its_own_the_old_model_goes_before_the_new_one_comes(
     slot: ModelSlot, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,10 +61,14 @@ def published_sizes(name: str) -> ModelSizes:
     return ModelSizes((block,) * _BLOCKS, _REFINERS * block + _OTHERS * _BFLOAT16 + _VAE, text, unpacks=bits < 8)
 
 
-def suggested(memory: int) -> str:
-    """The copy of Z-Image-Turbo for a card of so many bytes: the nearest to the original whose transformer fits."""
+def suggested(memory: int, capability: tuple[int, int] | None = None) -> str:
+    """The copy of Z-Image-Turbo for a card of so many bytes: the nearest to the original whose transformer fits.
+
+    ``capability`` is the CUDA compute capability; cards before 8.0 multiply 8-bit integers fast, and bfloat16 slowly.
+    """
+    names = [name for name in PUBLISHED if capability is None or capability >= (8, 0) or "bf16" not in name]
     free = free_of(memory)
-    return next((name for name in PUBLISHED if published_sizes(name).resident <= free), list(PUBLISHED)[-1])
+    return next((name for name in names if published_sizes(name).resident <= free), names[-1])
 
 
 def free_of(memory: int) -> int:

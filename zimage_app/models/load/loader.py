@@ -109,7 +109,7 @@ def load_components(
     tokenizer = _tokenizer(files.tokenizer, parts[0])
     monitor = _LoadMonitor(parts, progress, cancelled)
     text = _fill(parts[0], plan.for_text, monitor)
-    transformer, vae = (_fill(part, plan, monitor) for part in parts[1:])
+    transformer, vae = _fill(parts[1], plan, monitor), _fill(parts[2], plan.for_vae, monitor)
     monitor.done()
     fast = FastTransformer(transformer, _origin(parts[1], plan))
     return Components(

@@ -118,7 +118,7 @@ def _evaluations(card: ModelCard) -> int:
 def sizes_of(files: ModelFiles, plan: MemoryPlan) -> ModelSizes:
     """Return the sizes of a model's weights on the plan's device, from the headers of their files."""
     blocks: dict[int, int] = {}
-    rest = _held(files.vae.weights, plan)
+    rest = _held(files.vae.weights, plan.for_vae)
     for key, entry in files.transformer.weights.entries.items():
         found = _BLOCK.search(key)
         if found is None:

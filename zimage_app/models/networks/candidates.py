@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import Any
 
@@ -67,6 +68,32 @@ def _capture_stream(device: torch.device) -> Any:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def _pool_released_on_failure(graph: Any, pool: Any) -> Iterator[None]:
+    """Release a graph's pool of memory if its capture fails, on the current device.
+
+    Torch before 2.14 keeps it until the process ends (pytorch#190348; AMD's own builds have the mending before). Where
+    the capture itself ended well, the graph releases its pool, and a second time would end the process.
+    """
+    try:
+        yield
+    except BaseException:
+        if torch.version.hip is None and torch.__version__ < "2.14" and not _has_ended(graph):
+            for release in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
+                with suppress(RuntimeError):  # it didn't begin, or torch has done it
+                    release(torch.cuda.current_device(), pool)
+        raise
+
+
+def _has_ended(graph: Any) -> bool:
+    """Return whether a graph was captured to its end, so that its pool is its own."""
+    try:
+        graph.pool()
+    except RuntimeError:
+        return False
+    return True
+
+
 def captured(plain: Step, inputs: Sequence[Tensor]) -> Step:
     """Capture a step as a CUDA graph, whose kernels are launched all at once instead of one by one from Python.
 
@@ -78,15 +105,15 @@ def captured(plain: Step, inputs: Sequence[Tensor]) -> Step:
     """
     device = inputs[0].device
     torch.cuda.empty_cache()
-    if (free_memory(device) or 0) < _CAPTURE_MEMORY:  # torch never gives back the memory of a capture that failed
+    if (free_memory(device) or 0) < _CAPTURE_MEMORY:  # less costs the seconds of a capture that fails
         raise torch.OutOfMemoryError("out of memory: too little is free for a CUDA graph")
     static = [each.clone() for each in inputs]
-    graph = torch.cuda.CUDAGraph()
+    graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
     stream = _capture_stream(device)
     # Other threads, such as that of the previews, may allocate memory meanwhile.
-    capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
+    capture = torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local")
     # The outer context leaves the stream after a capture that fails, which torch's own doesn't.
-    with torch.cuda.device(device), torch.cuda.stream(stream), capture:
+    with torch.cuda.device(device), _pool_released_on_failure(graph, pool), torch.cuda.stream(stream), capture:
         out = plain(*static)
 
     def replay(*new: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zimage_app.domain.text import Text
-from zimage_app.models.device import is_out_of_memory, seconds_of
+from zimage_app.models.device import has_bfloat16_kernels, is_out_of_memory, seconds_of
 from zimage_app.models.networks.attention import Attend
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,15 @@ def gated(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-DEFAULT = Kernels(F.scaled_dot_product_attention, norm_rope, gated)
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Compute attention by the kernel that torch chooses; in float32 where bfloat16 would need the whole scores."""
+    # A compiler can't follow the question, and has no bfloat16 on such devices either.
+    if not torch.compiler.is_compiling() and q.dtype == torch.bfloat16 and not has_bfloat16_kernels(q.device):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+DEFAULT = Kernels(attend, norm_rope, gated)
 
 
 STEP = "step"
@@ -248,6 +256,18 @@ class KernelChoice:
     def _build(self, names: Mapping[str, str]) -> Kernels:
         kernels = [each for each in self._candidates if each.part != STEP and names.get(each.part) == each.name]
         return DEFAULT._replace(**{each.part: each.make() for each in kernels})
+
+    def without_kernels(self, shape: str, error: Exception) -> bool:
+        """Use the plain kernels for a shape until restart, as a chosen one fails; return whether any was chosen.
+
+        The caption's length is no part of a shape, and a kernel may refuse another one than it was tried with.
+        """
+        if self._chosen.get(shape, DEFAULT) == DEFAULT:
+            return False
+        log.warning("a kernel chosen for %s fails; none is used there until restart: %s", shape, error)
+        self._chosen[shape] = DEFAULT
+        self._names[shape] = dict.fromkeys((*self._names[shape], STEP), _NOTHING)
+        return True
 
 
 def _best(candidates: Sequence[Candidate], gains: Mapping[str, float | None]) -> str:

@@ -10,6 +10,7 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import cycle, islice
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -74,12 +75,48 @@ class Blocks(Generic[Block]):
         return self._ready[number]
 
     def __iter__(self) -> Iterator[Block]:
-        stream = self._stream(sorted(self._streamed)) if self._streamed else iter(())
-        for number in range(len(self._blocks)):
-            if number in self._streamed:
-                yield next(stream)
-            else:
-                yield self._ready[number]
+        """Yield the blocks, whose computation is queued between one and the next.
+
+        The first copies are begun before the first block. When a streamed block's computation is queued, its buffer is
+        filled anew once that of the next block is queued, too: copies from pageable memory hold the host up, which
+        must not keep the device waiting.
+        """
+        if not self._streamed:
+            yield from (self._ready[number] for number in range(len(self._blocks)))
+            return
+        if self._copies is None:  # not earlier, because on ZeroGPU the device may not exist yet at construction
+            self._copies = copies_to(self._device)
+        copies, begun = self._copies, self._begun(self._copies)
+        copies.wait_for_compute()
+        coming = deque(islice(begun, _BUFFERS))
+        free = False
+        try:
+            for number in range(len(self._blocks)):
+                streamed = number in self._streamed
+                if streamed:
+                    block, event = coming.popleft()
+                    copies.wait(event)
+                    yield self._join(block)
+                else:
+                    yield self._ready[number]
+                if free:
+                    coming.extend(islice(begun, 1))
+                if streamed:
+                    copies.wait_for_compute()
+                free = streamed
+        finally:
+            for _, event in coming:  # after an early stop, the buffers may only be reused once these copies are done
+                copies.wait(event)
+
+    def _begun(self, copies: Copies) -> Iterator[tuple[Block, object]]:
+        """Begin copying one streamed block after another into the buffers in turn; yield each and its copies' event."""
+        for number, buffer in zip(sorted(self._streamed), cycle(self._ready_buffers()), strict=False):
+            yield self._begin(copies, self._blocks[number], buffer)
+
+    def _begin(self, copies: Copies, block: Block, buffer: Tensor) -> tuple[Block, object]:
+        writer = partial(_BufferWriter, buffer)
+        with torch.inference_mode(False), torch.no_grad():
+            return copies.begin(lambda copy: _moved(block, writer(copy)))
 
     def offload(self) -> bool:
         """Stream every other block that is still on the device from now on; return whether there was one."""
@@ -95,32 +132,6 @@ class Blocks(Generic[Block]):
     def release(self) -> None:
         """Free the buffers on the device; the next iteration allocates new ones."""
         self._buffers = []
-
-    def _stream(self, waiting: Sequence[int]) -> Iterator[Block]:
-        """Yield the streamed blocks. When a block is done, the second next one is copied into its buffer."""
-        if self._copies is None:  # not earlier, because on ZeroGPU the device may not exist yet at construction
-            self._copies = copies_to(self._device)
-        copies, buffers = self._copies, self._ready_buffers()
-
-        def sent(turn: int) -> tuple[Block, object]:
-            """Start copying a block into its buffer; return the block and the event of its copies."""
-            writer = partial(_BufferWriter, buffers[turn % _BUFFERS])
-            with torch.inference_mode(False), torch.no_grad():
-                return copies.begin(lambda copy: _moved(self._blocks[waiting[turn]], writer(copy)))
-
-        copies.wait_for_compute()
-        coming = deque(sent(turn) for turn in range(min(_BUFFERS, len(waiting))))
-        try:
-            for turn in range(len(waiting)):
-                block, event = coming.popleft()
-                copies.wait(event)
-                yield self._join(block)
-                if turn + _BUFFERS < len(waiting):
-                    copies.wait_for_compute()
-                    coming.append(sent(turn + _BUFFERS))
-        finally:
-            for _, event in coming:  # after an early stop, the buffers may only be reused once these copies are done
-                copies.wait(event)
 
     def _ready_buffers(self) -> list[Tensor]:
         """Return buffers that are large enough for any streamed block."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.models.components import AttentionGuidance, PreparedPrompt
+from zimage_app.models.device import is_out_of_memory
 from zimage_app.models.networks.attention import WHOLE, Guided, Sequences
 from zimage_app.models.networks.block import BlockShape, BlockWeights, block
 from zimage_app.models.networks.kernels import DEFAULT, KernelChoice, Kernels, Step
@@ -368,7 +369,18 @@ class StageEvaluation:
         elif self._calls == 1 and self._transformer.kernels is not None:
             self._step = self._transformer.kernels.step(_description(self._layout), self._plain, inputs)
         self._calls += 1
-        return self._plain(*inputs) if self._step is None else self._step(*inputs)
+        if self._step is not None:
+            return self._step(*inputs)
+        try:
+            return self._plain(*inputs)
+        except Exception as error:
+            kernels = self._transformer.kernels
+            if kernels is None or is_out_of_memory(error):
+                raise
+            if not kernels.without_kernels(_description(self._layout), error):
+                raise
+        self._layout = replace(self._layout, kernels=DEFAULT)
+        return self._plain(*inputs)
 
     def _plain(self, x: Tensor, blocks: Tensor, final: Tensor) -> Tensor:
         return self._transformer.velocity(x, _Modulation(blocks, final), self._layout)

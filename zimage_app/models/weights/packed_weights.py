@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zimage_app.models.weights.gguf_blocks import unpacked
 from zimage_app.models.weights.packing import GGUF_BLOCKS, Stored, setting
 from zimage_app.models.weights.weight_file import Reader
 
@@ -89,17 +90,6 @@ class GgufWeight:
         return taken.reshape(*indices.shape, self.shape[1]).to(self.dtype)
 
 
-def unpacked(blocks: Tensor, packing: str) -> Tensor:
-    """Unpack GGUF blocks (any shape, uint8) to a flat float32 tensor."""
-    from diffusers.quantizers.gguf.utils import dequantize_functions
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    kind = GGMLQuantizationType[packing]
-    numbers, size = GGML_QUANT_SIZES[kind]
-    flat: Tensor = dequantize_functions[kind](blocks.reshape(-1, size), numbers, size, dtype=torch.float32)
-    return flat.reshape(-1)
-
-
 @dataclass(frozen=True, slots=True)
 class Float8Weight:
     """8-bit floats with one scale, a scale per row, or none."""
@@ -121,10 +111,9 @@ class Float8Weight:
 
     def dense(self) -> Tensor:
         """Return stored * scale, multiplied in float32."""
-        values = self.stored.to(torch.float32)
-        if self.scale is not None:
-            values = values * self.scale.float().reshape(-1, 1)
-        return values.to(self.dtype)
+        if self.scale is None:
+            return self.stored.to(self.dtype)
+        return self.stored.to(torch.float32).mul_(self.scale.float().reshape(-1, 1)).to(self.dtype)
 
     def linear(self, x: Tensor) -> Tensor:
         """Multiply: (..., in) -> (..., out)."""

@@ -8,7 +8,7 @@ from enum import Enum
 import torch
 
 from zimage_app.domain.text import Text
-from zimage_app.models.device import cuda_capability
+from zimage_app.models.device import BFLOAT16_CAPABILITY, cuda_capability
 from zimage_app.models.weights.packing import FORMATS
 
 _FLOAT32_LIMIT = 4 * 10**9
@@ -66,6 +66,13 @@ class MemoryPlan:
         """The plan for the text encoder's weights, which ComfyUI always unpacks before it multiplies them."""
         plan = replace(self, capability=self.capability and _NO_KERNELS)
         return plan.on_host if self.stream_text else plan
+
+    @property
+    def for_vae(self) -> MemoryPlan:
+        """The plan for the VAE's weights: in float32 on CUDA devices whose convolutions don't take bfloat16."""
+        if self.capability is None or self.capability >= BFLOAT16_CAPABILITY:
+            return self
+        return replace(self, dtype=torch.float32)
 
     def waiting(self, blocks: int) -> frozenset[int]:
         """Return which of so many main blocks are streamed: evenly spread, so that copying overlaps with computing."""

@@ -37,6 +37,8 @@ class GpuStatus:
     memory: Amount | None = None
     temperature: int | None = None
     """Degrees Celsius."""
+    capability: tuple[int, int] | None = None
+    """CUDA compute capability."""
 
 
 class NvidiaGpus:
@@ -93,6 +95,7 @@ class NvidiaGpus:
             load=None if load is None else load.gpu / 100,
             memory=None if memory is None else Amount(int(memory.used), int(memory.total)),
             temperature=self._query("nvmlDeviceGetTemperature", handle, self._nvml.NVML_TEMPERATURE_GPU),
+            capability=self._query("nvmlDeviceGetCudaComputeCapability", handle),
         )
 
     def _query(self, function: str, *arguments: object) -> Any:

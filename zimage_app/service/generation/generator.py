@@ -24,7 +24,7 @@ from zimage_app.domain.wildcards import Lines
 from zimage_app.engine.run import PrepareStage, StartImages, run
 from zimage_app.engine.stage_memory import StageMemory
 from zimage_app.models.components import Components
-from zimage_app.models.device import device_title
+from zimage_app.models.device import device_title, keep_to_own_memory
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_source import ModelSource
 from zimage_app.models.load.loader import LoadProgress, load_components
@@ -187,7 +187,8 @@ _AS_USUAL = Loading()
 
 def loading_as(config: StudioConfig) -> Loading:
     """How a process that is set up so loads its model."""
-    kernels = None if config.plain else KernelMemory(config.state / "kernels.json")
+    # On a borrowed GPU a visitor's seconds would pay for the trials, and a run that exceeds its lease is killed.
+    kernels = None if config.plain or config.borrowed_gpu else KernelMemory(config.state / "kernels.json")
     return Loading(config.device, memory=config.stage_memory, memory_limit=config.device_memory, kernels=kernels)
 
 
@@ -215,6 +216,7 @@ def load_source(
     Raises what ``plan_memory`` and ``load_components`` raise.
     """
     plan = plan_memory(source, loading.device, loading.memory_limit)
+    keep_to_own_memory(plan.device)
     components = load_components(source, plan, loading.progress, loading.cancelled)
     transformer = components.transformer
     if loading.kernels is not None and isinstance(transformer, FastTransformer):
