@@ -21,7 +21,7 @@ from zimage_app.cli.progress import watch
 from zimage_app.cli.request_flags import build_request
 from zimage_app.cli.terminal import language
 from zimage_app.domain.card import Z_IMAGE_TURBO
-from zimage_app.domain.events import Finished, StageStarted, Warned
+from zimage_app.domain.events import Event, Finished, StageStarted, Warned
 from zimage_app.domain.plan import make_plan
 from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.stage import Stage
@@ -242,7 +242,7 @@ def test_stages_are_counted_as_on_the_page(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Progress, "update", lambda *_, description="", **__: shown.append(description))
     stages = tuple(Stage(enabled=number != 1) for number in range(3))
     plan = make_plan(GenerationRequest(prompt="x", seed=1, stages=stages), Z_IMAGE_TURBO)
-    events = [*map(StageStarted, plan.stages), Finished(a_picture(), a_record())]
+    events: list[Event] = [*map(StageStarted, plan.stages), Finished(a_picture(), a_record())]
     watch(iter(events), plan, "en")
     assert [words.split()[1] for words in shown] == ["1/3", "3/3"]
 
