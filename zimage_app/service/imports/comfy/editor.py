@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from zimage_app.service.imports.comfy.catalogue import catalogue
-from zimage_app.service.imports.comfy.graph import UNREAD, Graph, Link, Node, bounded
+from zimage_app.service.imports.comfy.graph import CUT, UNREAD, Graph, Link, Node, bounded
 
 _MUTED, _BYPASSED = 2, 4
 _NO_NODES = frozenset({"Note", "MarkdownNote", "Label (rgthree)", "Fast Groups Bypasser (rgthree)"})
@@ -25,10 +25,19 @@ _CONTROL = frozenset({"fixed", "increment", "decrement", "randomize"})
 _KINDS: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"(noise_)?seed|steps|(empty_latent_)?(width|height)|batch_size|(start|end)_at_step"), int | float),
     (
-        re.compile(r"cfg|denoise|shift|(lora_)?strength(_model|_clip)?(_?\d+)?|lora_\w{0,6}strength|megapixels"),
+        re.compile(
+            r"cfg|denoise|shift|(lora_)?strength(_model|_clip)?(_?\d+)?|lora_\w{0,6}strength|megapixels|lora_count"
+            r"|num_loras|(lora_wt|(model|clip)_(str|weight))_\d+"
+        ),
         int | float,
     ),
-    (re.compile(r"(sampler|ckpt|unet|lora|vae|clip|model|config)_name|scheduler|text|prompt|positive|negative"), str),
+    (
+        re.compile(
+            r"(sampler|ckpt|unet|lora|vae|clip|model|config)_name(_\d+)?|lora_\d+_name|scheduler|text|prompt|positive"
+            r"|negative"
+        ),
+        str,
+    ),
 )
 Names = tuple[str, ...]
 _WIDGET_TYPES = frozenset({"STRING", "INT", "FLOAT", "BOOLEAN", "COMBO", "NUMBER"})
@@ -105,12 +114,14 @@ def _connect(graph: Graph, level: _Level) -> None:
             if end is None and (begin := level.broadcast.get((str(key), number))) is not None:
                 end = _output(level, *begin, str(entry.get("type")), 0)
             name = str(entry.get("name", ""))
-            if node is None or end is None:
+            if node is None:
                 continue
             if isinstance(end, tuple):
                 node.links[name] = end
-            else:
+            elif end is not None:
                 node.values[name] = end.value
+            elif entry.get("link") is not None:
+                node.values.setdefault(name, CUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +184,20 @@ def _from_outside(level: _Level, slot: int, depth: int) -> Link | _Value | None:
 def _passed(given: Mapping[str, Any], slot: int, kind: str) -> object:
     """Return the input link that a bypassed node passes on.
 
-    That is the input at the output's position if its type fits, or else the first input of that type.
+    That is the input at the output's position if its type fits, or else the first input of that very type, or else the
+    first one that fits.
     """
     entries = _maps(given.get("inputs"))
-    fitting = [entry for entry in entries if entry.get("type") == kind]
-    if 0 <= slot < len(entries) and entries[slot] in fitting:
-        return entries[slot].get("link")
-    return fitting[0].get("link") if fitting else None
+    fitting = [entry for entry in entries if _fits(entry.get("type"), kind)]
+    at_slot = [entry for entry in entries[max(slot, 0) : slot + 1] if entry in fitting]
+    exact = [entry for entry in fitting if entry.get("type") == kind]
+    return next((entry.get("link") for entry in (*at_slot, *exact, *fitting)), None)
+
+
+def _fits(given: object, wanted: str) -> bool:
+    """Whether two types of links are compatible: ``*`` is any type, and ``INT,FLOAT`` either one."""
+    first, second = ({each.strip() for each in str(kind).lower().split(",")} for kind in (given, wanted))
+    return "*" in first | second or bool(first & second)
 
 
 def _taken_up(level: _Level, given: Mapping[str, Any], depth: int) -> Link | _Value | None:
@@ -264,13 +282,28 @@ def _is_seed(value: Any) -> bool:
 
 
 def _subgraph_values(level: _Level) -> None:
-    """Read the values on a subgraph's outer node, in the definition's order or as listed by the node's proxies."""
+    """Read the values on a subgraph's outer node, and those that the sheet around it sets on that node."""
     properties = level.outer.get("properties")
     listed = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
     proxies = [(str(each[0]), str(each[1])) for each in listed or () if isinstance(each, list) and len(each) >= 2]
+    _own_values(level, proxies)
+    around = level.parent.set_inside if level.parent else {}
+    names = [name for _, name in proxies]
+    for name, value in ((name, value) for (inside, name), value in around.items() if inside == str(level.outer["id"])):
+        value = value if names.count(name) < 2 else UNREAD
+        through = {key: value for key in proxies if key[1] == name and key[0] != "-1"}
+        level.set_inside = {**level.set_inside, **through}
+        level.given = level.given if through else {**level.given, name: value}
+
+
+def _own_values(level: _Level, proxies: list[tuple[str, str]]) -> None:
+    """Read the values on a subgraph's outer node, in the definition's order or as listed by the node's proxies.
+
+    The last proxies may be pictures and have no value.
+    """
     values = _values(level.outer)
-    if proxies and len(proxies) == len(values):
-        pairs = dict(zip(proxies, values, strict=True))
+    if 0 < len(values) <= len(proxies):
+        pairs = dict(zip(proxies, values, strict=False))
         told = {key: value for key, value in pairs.items() if value is not None}
         level.given = {name: value for (inside, name), value in told.items() if inside == "-1"}
         level.set_inside = {key: value for key, value in told.items() if key[0] != "-1"}
