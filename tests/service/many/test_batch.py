@@ -18,7 +18,7 @@ from zimage_app.domain.text import Text
 from zimage_app.service.many.batch.item_files import count_replaced, left_of, save_item
 from zimage_app.service.many.batch.items import BatchError, BatchItem, BatchOptions, batch_items
 from zimage_app.service.many.batch.manifest import Manifest
-from zimage_app.service.many.batch.reading import batch_of, read_batch
+from zimage_app.service.many.batch.reading import batch_of, parse_batch, read_batch
 from zimage_app.service.pictures.views import SavedPicture
 
 CARD = ModelCard("quick", Text("Quick", "快速"), Text("Quick.", "快速。"))
@@ -168,6 +168,29 @@ def test_what_could_be_meant_in_two_ways_or_grow_is_refused(
 ) -> None:
     with pytest.raises(RequestError, match=words):
         items(written(tmp_path, name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", "prompt" + "," * 4000 + "\n" + "x\n" * 20_000, "line 1: has 4001 columns; at most 200 are allowed"),
+        ("a.csv", "prompt\n" + "x,y\n" * 20_000, "has more than 10000 entries"),
+        ("a.txt", "x\n" * 20_000, "has more than 10000 entries"),
+        ("a.jsonl", "x\n" * 20_000, "has more than 10000 entries"),
+        ("a.json", json.dumps([1] * 20_000), "has more than 10000 entries"),
+    ],
+)
+def test_a_file_of_too_much_is_refused_before_all_of_it_is_kept(name: str, content: str, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        batch_items("", parse_batch(name, content.encode()), BatchOptions(SETTINGS, plan, 1))
+
+
+def test_empty_rows_and_columns_of_a_csv_are_passed_over(tmp_path: Path) -> None:
+    rows = "prompt,,\n" + ",,,,\n" + "\n" + "red,,\n" + "blue\n"
+    assert [each.plan.request.prompt for each in items(written(tmp_path, "a.csv", rows))] == ["red", "blue"]
+    for row in ("green,,x", "green,,,x"):
+        with pytest.raises(BatchError, match="line 6: has more cells than the first line has names"):
+            items(written(tmp_path, "a.csv", f"{rows}{row}\n"))
 
 
 def test_dates_and_ratios_in_yaml_stay_texts(tmp_path: Path) -> None:

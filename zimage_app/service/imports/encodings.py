@@ -13,7 +13,9 @@ from zimage_app.service.pictures.picture_files import exif_of
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _DESCRIPTION, _MAKE, _MODEL, _SOFTWARE, _XP_COMMENT = 0x010E, 0x010F, 0x0110, 0x0131, 0x9C9C
 _BOMS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-_XMP_COMMENT = re.compile(r"<exif:UserComment>.{0,400}?<rdf:li[^>]{0,100}>(.{2,200000}?)</rdf:li>", re.DOTALL)
+_XMP_ITEM = re.compile(r"<rdf:li[^>]{0,100}>")
+_MAX_XMP = 2**20
+"""Characters of XMP in which the comment has to begin."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -50,8 +52,19 @@ def picture_texts(image: Image.Image) -> Iterator[tuple[str, str]]:
     yield from _exif_texts(exif_of(image))
     xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp")
     text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else xmp
-    if isinstance(text, str) and (match := _XMP_COMMENT.search(text)):
-        yield "xmp comment", html.unescape(match[1])
+    if isinstance(text, str) and (comment := _xmp_comment(text)):
+        yield "xmp comment", html.unescape(comment)
+
+
+def _xmp_comment(xmp: str) -> str:
+    """Return the first user comment, or an empty text.
+
+    Each part is looked for once. A pattern of the whole would look for the end again from every tag, for hours.
+    """
+    start = xmp.find("<exif:UserComment>", 0, _MAX_XMP)
+    item = _XMP_ITEM.search(xmp, start, start + 500) if start >= 0 else None
+    end = xmp.find("</rdf:li>", item.end(), item.end() + 200_000) if item else -1
+    return xmp[item.end() : end] if item and end >= 0 else ""
 
 
 def _mended(text: str) -> str:

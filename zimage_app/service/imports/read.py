@@ -100,6 +100,8 @@ def read_settings(data: bytes, name: str) -> Imported:
         return _imported(found, name)
     except RecursionError as error:
         raise _refused(name, Text("is nested too deeply", "嵌套过深")) from error
+    except MemoryError as error:
+        raise _refused(name, Text("takes too much memory to read", "读取所需的内存过多")) from error
     except (ArithmeticError, ValueError) as error:
         log.info("%s cannot be imported", name, exc_info=True)
         raise _refused(

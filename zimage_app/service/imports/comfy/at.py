@@ -39,7 +39,9 @@ UNNAMED = Text(
     "this file holds its values without their names, in an order that isn't known here",
     "这个文件里它的数值没有名称，而其顺序在这里是未知的",
 )
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_COMMENT = re.compile(r"/\*.*?(?:\*/|(?P<open>\Z))|//[^\n]*", re.DOTALL)
+"""A comment, or the rest of the text after a ``/*`` without end: else each later one would look for the end again."""
+_LINE_COMMENT = re.compile(r"//[^\n]*")
 _PREFIXES: tuple[tuple[str, type[Value]], ...] = (
     ("model", Model), ("unet", Model), ("clip", Clip), ("vae", Vae), ("positive", Conditioning),
     ("negative", Conditioning), ("conditioning", Conditioning), ("latent", Picture), ("samples", Picture),
@@ -166,8 +168,13 @@ def written(text: Any, *, drawn: bool) -> Plain:
     if isinstance(text, str):
         text = text[:MAX_TEXT]
         if drawn:
-            text = _COMMENT.sub("", text)
+            text = _COMMENT.sub(_not_closed, text)
     return Plain(text, choices=drawn and isinstance(text, str) and "{" in text)
+
+
+def _not_closed(comment: re.Match[str]) -> str:
+    """Return what ComfyUI's page keeps of a match of ``_COMMENT``: a ``/*`` without end is plain text."""
+    return "" if comment["open"] is None else _LINE_COMMENT.sub("", comment[0])
 
 
 def resolved(value: Value, wanted: type[Flow], name: str) -> Flow | None:

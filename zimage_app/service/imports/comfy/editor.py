@@ -6,12 +6,16 @@ inputs; for older ones the order comes from the catalogue. Values without a know
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from zimage_app.domain.errors import ImportedFileError
+from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.catalogue import catalogue
 from zimage_app.service.imports.comfy.graph import CUT, UNREAD, Graph, Link, Node, bounded
 
@@ -19,6 +23,12 @@ _MUTED, _BYPASSED = 2, 4
 _NO_NODES = frozenset({"Note", "MarkdownNote", "Label (rgthree)", "Fast Groups Bypasser (rgthree)"})
 _MAX_DEPTH = 8
 """Maximum nesting of subgraphs."""
+_MAX_UNFOLDED = 8 * 2**20
+"""Maximum characters of all subgraphs together, each counted as often as it is used."""
+_MAX_ID = 200
+"""Maximum characters of a node's id, of which a subgraph's nodes each get a copy."""
+_MAX_STEPS = 150
+"""Maximum number of nodes that a link is followed through."""
 _SUBGRAPH_IN, _SUBGRAPH_OUT = -10, -20
 _CONTROL = frozenset({"fixed", "increment", "decrement", "randomize"})
 """Values of the unnamed widget after a seed: what the editor does with the seed after a run."""
@@ -45,12 +55,51 @@ _GETTERS = {"GetNode": "SetNode", "easy getNode": "easy setNode"}
 """Class of a Get node, which reads a value by its name -> class of the Set node that stores it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """A node's inputs and outputs, arranged once, as many links may lead there."""
+
+    inputs: tuple[Mapping[str, Any], ...] = ()
+    outputs: tuple[object, ...] = ()
+    """The outputs' types."""
+    first: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Type -> the first input of it."""
+    named: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name -> the first input of it."""
+    kinds: tuple[frozenset[str], ...] = ()
+    """The inputs' types, one by one."""
+    fitting: Mapping[str, int] = field(default_factory=dict)
+    """One type -> number of the first input that takes it."""
+    only: Mapping[str, int] = field(default_factory=dict)
+    """Type -> number of the only output of it."""
+
+
+def _ports(given: Mapping[str, Any]) -> _Ports:
+    inputs = tuple(_maps(given.get("inputs")))
+    outputs = tuple(each.get("type") for each in _maps(given.get("outputs")))
+    first, named = (
+        {name: each for each in reversed(inputs) if isinstance(name := each.get(key), str)} for key in ("type", "name")
+    )
+    texts = [each for each in outputs if isinstance(each, str)]
+    count = Counter(texts)
+    only = {each: number for number, each in enumerate(outputs) if isinstance(each, str) and count[each] == 1}
+    kinds = tuple(_kinds(each.get("type")) for each in inputs)
+    fitting = {each: number for number, several in reversed([*enumerate(kinds)]) for each in several}
+    return _Ports(inputs, outputs, first, named, kinds, fitting, only)
+
+
 @dataclass
 class _Level:
     """One editor sheet: the main one, or the inside of a subgraph."""
 
     prefix: str
     nodes: dict[int | str, Mapping[str, Any]] = field(default_factory=dict)
+    ports: dict[int | str, _Ports] = field(default_factory=dict)
+    """Inputs and outputs of the nodes."""
+    stored: dict[tuple[str, str], _Ports] = field(default_factory=dict)
+    """(class, name) of each Set node -> its inputs."""
+    sources: dict[tuple[int | str, int, str], Link | _Value | None] = field(default_factory=dict)
+    """(node, number of its output, type of the link) -> its real source, as far as asked for."""
     links: dict[int, tuple[int | str, int, str]] = field(default_factory=dict)
     """Link id -> (source node, number of its output, type of the value)."""
     ends: dict[int, int] = field(default_factory=dict)
@@ -59,14 +108,15 @@ class _Level:
     depth: int = 0
     outer: Mapping[str, Any] = field(default_factory=dict)
     """For a subgraph: the parent sheet's node that represents it."""
+    outer_ports: _Ports = field(default_factory=_Ports)
     inner: dict[int | str, _Level] = field(default_factory=dict)
     """Id of a node that represents a subgraph -> the subgraph's sheet."""
     fields: tuple[Mapping[str, Any], ...] = ()
     """For a subgraph: its inputs in the order of its definition."""
     given: Mapping[str, Any] = field(default_factory=dict)
     """For a subgraph: values of its own fields by name."""
-    set_inside: Mapping[tuple[str, str], Any] = field(default_factory=dict)
-    """For a subgraph: (id of an inner node, widget name) -> value set on the outer node."""
+    set_inside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """For a subgraph: id of an inner node -> values by widget name that are set on the outer node."""
     broadcast: dict[tuple[str, int], tuple[int | str, int]] = field(default_factory=dict)
     """(node id, input number) fed without a link (cg-use-everywhere) -> (source node, number of its output)."""
 
@@ -75,21 +125,37 @@ def editor_graph(data: Mapping[str, Any]) -> Graph:
     """Convert the editor's form, ``{"nodes": […], "links": […]}``.
 
     Raises:
-        ImportedFileError: there are too many nodes.
+        ImportedFileError: there are too many nodes, or subgraphs are used too often.
     """
     definitions = data.get("definitions")
     listed = definitions.get("subgraphs") if isinstance(definitions, Mapping) else None
     subgraphs = {str(each.get("id")): each for each in _maps(listed)}
     sheets = [_level(data, "", None, {})]
-    nodes = 0
+    sizes = {name: len(json.dumps(each)) for name, each in subgraphs.items()}
+    nodes = size = 0
     for sheet in sheets:  # the list grows during iteration
         nodes += len(sheet.nodes)
         bounded(nodes)
-        sheets += _unfolded(sheet, subgraphs)
+        for inner in _unfolded(sheet, subgraphs):
+            size += sizes[inner.outer["type"]]
+            _bounded_size(size)
+            sheets.append(inner)
     graph = {node.id: node for sheet in sheets for node in _nodes(sheet)}
     for sheet in sheets:  # links can cross sheets, so all sheets must exist first
         _connect(graph, sheet)
     return graph
+
+
+def _bounded_size(size: int) -> None:
+    if size > _MAX_UNFOLDED:
+        most = _MAX_UNFOLDED >> 20
+        raise ImportedFileError(
+            Text(
+                f"The subgraphs of this workflow hold more than {most} million characters, each counted as often as it"
+                " is used, and are not read; save the part that makes the picture.",
+                f"这个工作流的子图按使用次数累计超过 {most}00 万字符，不予读取；请只保存生成图片的部分。",
+            )
+        )
 
 
 def _unfolded(level: _Level, subgraphs: Mapping[str, Mapping[str, Any]]) -> Iterator[_Level]:
@@ -107,14 +173,14 @@ def _nodes(level: _Level) -> Iterator[Node]:
 
 
 def _connect(graph: Graph, level: _Level) -> None:
-    for key, given in level.nodes.items():
+    for key, ports in level.ports.items():
         node = graph.get(f"{level.prefix}{key}")
-        for number, entry in enumerate(_maps(given.get("inputs"))) if node else ():
+        for number, entry in enumerate(ports.inputs) if node else ():
             end = _end(level, entry.get("link"), 0)
             if end is None and (begin := level.broadcast.get((str(key), number))) is not None:
                 end = _output(level, *begin, str(entry.get("type")), 0)
-            name = str(entry.get("name", ""))
-            if node is None:
+            name = entry.get("name", "")
+            if node is None or not isinstance(name, str):
                 continue
             if isinstance(end, tuple):
                 node.links[name] = end
@@ -134,13 +200,19 @@ class _Value:
 def _end(level: _Level, link: object, depth: int) -> Link | _Value | None:
     """Follow a link to its real source, through bypassed nodes, Get and Set nodes and subgraph boundaries."""
     begin = level.links.get(link) if isinstance(link, int) else None
-    if begin is None or depth > 200:
+    if begin is None or depth > _MAX_STEPS:
         return None
     return _output(level, *begin, depth)
 
 
 def _output(level: _Level, key: int | str, slot: int, kind: str, depth: int) -> Link | _Value | None:
-    """Follow a node's output to its real source; None if there is none."""
+    """Follow a node's output to its real source, once for all links from there; None if there is none."""
+    if (key, slot, kind) not in level.sources:
+        level.sources[key, slot, kind] = _source(level, key, slot, kind, depth)
+    return level.sources[key, slot, kind]
+
+
+def _source(level: _Level, key: int | str, slot: int, kind: str, depth: int) -> Link | _Value | None:
     if key == _SUBGRAPH_IN:
         return _from_outside(level, slot, depth)
     if key in level.inner:
@@ -152,15 +224,14 @@ def _output(level: _Level, key: int | str, slot: int, kind: str, depth: int) -> 
     if given["type"] in _GETTERS:
         return _taken_up(level, given, depth)
     if given.get("mode") == _BYPASSED or given["type"] in _GETTERS.values():
-        return _end(level, _passed(given, slot, kind), depth + 1)
-    return f"{level.prefix}{key}", _slot(given, slot, kind)
+        return _end(level, _passed(level.ports[key], slot, kind), depth + 1)
+    return f"{level.prefix}{key}", _slot(level.ports[key], slot, kind)
 
 
-def _slot(given: Mapping[str, Any], slot: int, kind: str) -> int:
+def _slot(ports: _Ports, slot: int, kind: str) -> int:
     """Return the output number of a link, corrected if only another output has the link's type."""
-    kinds = [each.get("type") for each in _maps(given.get("outputs"))]
-    if 0 <= slot < len(kinds) and kinds[slot] not in (kind, "*") and kinds.count(kind) == 1:
-        return kinds.index(kind)
+    if 0 <= slot < len(ports.outputs) and ports.outputs[slot] not in (kind, "*"):
+        return ports.only.get(kind, slot)
     return slot
 
 
@@ -168,10 +239,10 @@ def _from_outside(level: _Level, slot: int, depth: int) -> Link | _Value | None:
     """Return the source of a subgraph's input, matched by name: the outer node may list inputs in another order."""
     if level.parent is None:
         return None
-    entries = _maps(level.outer.get("inputs"))
+    entries = level.outer_ports.inputs
     if 0 <= slot < len(level.fields):
         name = str(level.fields[slot].get("name", ""))
-        entry = next((each for each in entries if each.get("name") == name), None)
+        entry = level.outer_ports.named.get(name)
     else:
         entry = entries[slot] if 0 <= slot < len(entries) else None
         name = str(entry.get("name", "")) if entry else ""
@@ -181,36 +252,42 @@ def _from_outside(level: _Level, slot: int, depth: int) -> Link | _Value | None:
     return _Value(level.given[name]) if name in level.given else None
 
 
-def _passed(given: Mapping[str, Any], slot: int, kind: str) -> object:
+def _passed(ports: _Ports, slot: int, kind: str) -> object:
     """Return the input link that a bypassed node passes on.
 
     That is the input at the output's position if its type fits, or else the first input of that very type, or else the
     first one that fits.
     """
-    entries = _maps(given.get("inputs"))
-    fitting = [entry for entry in entries if _fits(entry.get("type"), kind)]
-    at_slot = [entry for entry in entries[max(slot, 0) : slot + 1] if entry in fitting]
-    exact = [entry for entry in fitting if entry.get("type") == kind]
-    return next((entry.get("link") for entry in (*at_slot, *exact, *fitting)), None)
+    wanted = _kinds(kind)
+    if 0 <= slot < len(ports.inputs) and ("*" in ports.kinds[slot] | wanted or ports.kinds[slot] & wanted):
+        return ports.inputs[slot].get("link")
+    if kind in ports.first:
+        return ports.first[kind].get("link")
+    fitting = [ports.fitting[each] for each in (*wanted, "*") if each in ports.fitting]
+    fitting += [0] if "*" in wanted and ports.inputs else []
+    return ports.inputs[min(fitting)].get("link") if fitting else None
 
 
-def _fits(given: object, wanted: str) -> bool:
-    """Whether two types of links are compatible: ``*`` is any type, and ``INT,FLOAT`` either one."""
-    first, second = ({each.strip() for each in str(kind).lower().split(",")} for kind in (given, wanted))
-    return "*" in first | second or bool(first & second)
+def _kinds(given: object) -> frozenset[str]:
+    """Return the types that a link's or input's type stands for: ``INT,FLOAT`` is either one, ``*`` any."""
+    return frozenset(each.strip() for each in str(given).lower().split(","))
 
 
 def _taken_up(level: _Level, given: Mapping[str, Any], depth: int) -> Link | _Value | None:
     """Return the source stored by the Set node of the same name, in this sheet or an enclosing one."""
-    wanted, setter = _values(given)[:1], _GETTERS[given["type"]]
+    name, setter = _name(given), _GETTERS[given["type"]]
     sheet: _Level | None = level
-    while sheet is not None and wanted:
-        for other in sheet.nodes.values():
-            if other["type"] == setter and _values(other)[:1] == wanted and other.get("mode") != _MUTED:
-                entries = _maps(other.get("inputs"))
-                return _end(sheet, entries[0].get("link"), depth + 1) if entries else None
+    while sheet is not None and name is not None:
+        if (ports := sheet.stored.get((setter, name))) is not None:
+            return _end(sheet, ports.inputs[0].get("link"), depth + 1) if ports.inputs else None
         sheet = sheet.parent
     return None
+
+
+def _name(given: Mapping[str, Any]) -> str | None:
+    """Return the name under which a Get or Set node keeps a value."""
+    name = next(iter(_values(given)), None)
+    return name if isinstance(name, str) else None
 
 
 def _node(level: _Level, key: int | str, given: Mapping[str, Any]) -> Node:
@@ -218,7 +295,7 @@ def _node(level: _Level, key: int | str, given: Mapping[str, Any]) -> Node:
     node = Node(f"{level.prefix}{key}", str(given["type"]), title if isinstance(title, str) else "", typed=True)
     node.outputs = tuple((str(each.get("name", "")), str(each.get("type", ""))) for each in _maps(given.get("outputs")))
     node.values = _named_values(given)
-    node.values |= {name: value for (inside, name), value in level.set_inside.items() if inside == str(key)}
+    node.values |= level.set_inside.get(str(key), {})
     return node
 
 
@@ -287,13 +364,13 @@ def _subgraph_values(level: _Level) -> None:
     listed = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
     proxies = [(str(each[0]), str(each[1])) for each in listed or () if isinstance(each, list) and len(each) >= 2]
     _own_values(level, proxies)
-    around = level.parent.set_inside if level.parent else {}
-    names = [name for _, name in proxies]
-    for name, value in ((name, value) for (inside, name), value in around.items() if inside == str(level.outer["id"])):
-        value = value if names.count(name) < 2 else UNREAD
-        through = {key: value for key in proxies if key[1] == name and key[0] != "-1"}
-        level.set_inside = {**level.set_inside, **through}
-        level.given = level.given if through else {**level.given, name: value}
+    inside = level.parent.set_inside.get(str(level.outer["id"]), {}) if level.parent else {}
+    names = Counter(name for _, name in proxies)
+    for key, name in proxies:
+        if name in inside and key != "-1":
+            level.set_inside.setdefault(key, {})[name] = inside[name] if names[name] < 2 else UNREAD
+    through = {name for key, name in proxies if key != "-1"}
+    level.given = {**level.given, **{name: value for name, value in inside.items() if name not in through}}
 
 
 def _own_values(level: _Level, proxies: list[tuple[str, str]]) -> None:
@@ -303,10 +380,10 @@ def _own_values(level: _Level, proxies: list[tuple[str, str]]) -> None:
     """
     values = _values(level.outer)
     if 0 < len(values) <= len(proxies):
-        pairs = dict(zip(proxies, values, strict=False))
-        told = {key: value for key, value in pairs.items() if value is not None}
-        level.given = {name: value for (inside, name), value in told.items() if inside == "-1"}
-        level.set_inside = {key: value for key, value in told.items() if key[0] != "-1"}
+        for (inside, name), value in zip(proxies, values, strict=False):
+            if value is not None:
+                level.set_inside.setdefault(inside, {})[name] = value
+        level.given = level.set_inside.pop("-1", {})
         return
     own = _named_values(level.outer)
     defined = [str(each.get("name", "")) for each in level.fields if _is_field(each)]
@@ -328,24 +405,32 @@ def _is_field(entry: Mapping[str, Any]) -> bool:
 def _level(data: Mapping[str, Any], prefix: str, parent: _Level | None, outer: Mapping[str, Any]) -> _Level:
     level = _Level(prefix, parent=parent, depth=parent.depth + 1 if parent else 0, outer=outer)
     for given in _maps(data.get("nodes")):
-        if isinstance(given.get("id"), int | str) and isinstance(given.get("type"), str):
-            level.nodes[given["id"]] = given
+        key = given.get("id")
+        if isinstance(key, int | str) and len(str(key)) <= _MAX_ID and isinstance(given.get("type"), str):
+            level.nodes[key] = given
+    level.ports = {key: _ports(given) for key, given in level.nodes.items()}
+    for key, given in level.nodes.items():
+        name = _name(given) if given["type"] in _GETTERS.values() and given.get("mode") != _MUTED else None
+        if name is not None:
+            level.stored.setdefault((given["type"], name), level.ports[key])
     links = data.get("links")
     for link in links if isinstance(links, list) else ():
         _add_link(level, link)
     if parent is not None:
         level.fields = tuple(_maps(data.get("inputs")))
+        level.outer_ports = _ports(outer)
         _subgraph_values(level)
     extra = data.get("extra")
+    keys = {str(key): key for key in reversed(level.nodes)}
     for link in _maps(extra.get("ue_links")) if isinstance(extra, Mapping) else ():
-        _add_broadcast(level, link)
+        _add_broadcast(level, link, keys)
     return level
 
 
-def _add_broadcast(level: _Level, link: Mapping[str, Any]) -> None:
+def _add_broadcast(level: _Level, link: Mapping[str, Any], keys: Mapping[str, int | str]) -> None:
     end, number = link.get("downstream"), link.get("downstream_slot")
     begin, slot = link.get("upstream"), link.get("upstream_slot")
-    key = next((key for key in level.nodes if str(key) == str(begin)), None)
+    key = keys.get(str(begin))
     if isinstance(number, int) and isinstance(slot, int) and key is not None:
         level.broadcast[str(end), number] = (key, slot)
 

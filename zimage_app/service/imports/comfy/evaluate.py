@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import UNNAMED, At, written
 from zimage_app.service.imports.comfy.catalogue import NodeKind, catalogue
 from zimage_app.service.imports.comfy.foreign import unknown_node
 from zimage_app.service.imports.comfy.graph import CUT, UNREAD, Graph, Node, in_order
 from zimage_app.service.imports.comfy.roles import ROLES
-from zimage_app.service.imports.comfy.values import Foreign, Missing, Value, missing
+from zimage_app.service.imports.comfy.values import Bundle, Foreign, Missing, Plain, Value, missing
 from zimage_app.service.imports.draft import shown
 
 _ROUND = Text("its links go round in a circle", "它的连线形成了循环")
+_MAX_DATA = 50_000_000
+"""Maximum size of the texts, lists and pipes that go into and out of all nodes: thousands of nodes may share a text."""
+_PIPE_PART = 100
+"""What a part of a pipe counts for."""
 _NO_OUTPUT = Text("this output of it isn't known here", "这里不认识它的这个输出")
 
 
 class Worked:
-    """An evaluated graph."""
+    """An evaluated graph; raises ImportedFileError if its nodes handle too much data."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._made: dict[str, Mapping[str, Value] | Foreign] = {}
         self._inputs: dict[str, Mapping[str, Value]] = {}
+        self._left = _MAX_DATA
+        self._sizes: dict[int, int] = {}
         for node in in_order(graph):
             kind = catalogue().get(node.kind)
             inputs = self._inputs_of(node, kind)
+            self._count(inputs)
             self._inputs[node.id] = inputs
             at = At(node, kind or NodeKind(node.kind, ""), inputs)
             self._made[node.id] = ROLES[kind.does](at) if kind else unknown_node(at)
+            self._count(self.made(node))
 
     def inputs(self, node: Node) -> Mapping[str, Value]:
         """Return a node's input values by its own names."""
@@ -39,6 +48,28 @@ class Worked:
         """Return a node's output values by name."""
         made = self._made[node.id]
         return {**made.carried, **made.made} if isinstance(made, Foreign) else made
+
+    def _count(self, values: Mapping[str, Value]) -> None:
+        self._left -= sum(map(self._size, values.values()))
+        if self._left < 0:
+            raise ImportedFileError(
+                Text(
+                    f"The nodes of this workflow handle more than {_MAX_DATA} characters and it is not read;"
+                    " save the part that makes the picture.",
+                    f"这个工作流的节点处理超过 {_MAX_DATA} 个字符，不予读取；请只保存生成图片的部分。",
+                )
+            )
+
+    def _size(self, value: Value) -> int:
+        if isinstance(value, Bundle):
+            return _PIPE_PART * len(value.parts)
+        if not isinstance(value, Plain) or not isinstance(value.data, str | list | dict):
+            return 0
+        if isinstance(value.data, str):
+            return len(value.data)
+        if id(value.data) not in self._sizes:  # lists come from the file, which outlives this
+            self._sizes[id(value.data)] = len(repr(value.data))
+        return self._sizes[id(value.data)]
 
     def _inputs_of(self, node: Node, kind: NodeKind | None) -> dict[str, Value]:
         drawn = kind.choices if kind and node.typed else ()

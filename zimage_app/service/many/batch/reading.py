@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -19,10 +19,14 @@ from zimage_app.domain.text import Text, shortened
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.models.disk.yaml_file import YamlReader
 
+T = TypeVar("T")
+
 MAX_BYTES = 8 * 2**20
 _MAX_YAML = 256 * 2**10
 """Characters; they take PyYAML some seconds."""
 MAX_ENTRIES = 10_000
+_MAX_COLUMNS = 200
+"""Columns of a CSV file; more than there are settings."""
 _MAX_NAME = 60
 """Characters of a key in a message."""
 
@@ -79,8 +83,6 @@ def parse_batch(name: str, data: bytes) -> BatchFile:
     except UnicodeDecodeError as error:
         raise _file_error(Text(f"{name} is not UTF-8; save it as that", f"{name} 不是 UTF-8 编码，请另存")) from error
     found = reader(text, name)
-    if len(found.entries) > MAX_ENTRIES:
-        raise _file_error(Text(f"{name} has more than {MAX_ENTRIES} entries", f"{name} 超过 {MAX_ENTRIES} 项"))
     if not found.entries and not found.problems:
         raise _file_error(Text(f"{name} asks for no picture", f"{name} 中没有任何条目"))
     return found
@@ -92,7 +94,7 @@ def batch_of(data: object, lines: Sequence[int] = ()) -> BatchFile:
     ``lines`` are the line numbers of the list's entries, if known.
 
     Raises:
-        RequestError: of ``FILE``: the data is neither.
+        RequestError: of ``FILE``: the data is neither, or too long.
     """
     if isinstance(data, Mapping) and isinstance(data.get("tweets"), list):
         found = _listed(data["tweets"], lines, "tweets.")
@@ -114,9 +116,17 @@ def batch_of(data: object, lines: Sequence[int] = ()) -> BatchFile:
     )
 
 
+def _counted(items: Iterable[T]) -> Iterator[T]:
+    """Yield entries; raise RequestError of ``FILE`` once there are too many, before all of them are in memory."""
+    for number, item in enumerate(items):
+        if number == MAX_ENTRIES:
+            raise _file_error(Text(f"has more than {MAX_ENTRIES} entries; split it", f"超过 {MAX_ENTRIES} 项，请拆分"))
+        yield item
+
+
 def _listed(items: Sequence[object], lines: Sequence[int], prefix: str) -> _Found:
     found = _Found()
-    for number, item in enumerate(items):
+    for number, item in enumerate(_counted(items)):
         name = f"{prefix}{number + 1}"
         where = Text(f"entry {name}", f"第 {name} 项")
         if number < len(lines):
@@ -138,33 +148,41 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _text(text: str, _name: str) -> BatchFile:
-    return BatchFile(
-        tuple(
-            Entry(_line(number), {"prompt": line}) for number, line in _lines(text) if line and not line.startswith("#")
-        )
-    )
+    prompts = ((number, line) for number, line in _lines(text) if line and not line.startswith("#"))
+    return BatchFile(tuple(Entry(_line(number), {"prompt": line}) for number, line in _counted(prompts)))
 
 
 def _csv(text: str, _name: str) -> BatchFile:
-    rows = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     found = _Found()
     try:
-        if twice := _twice(name.strip() for name in rows.fieldnames or ()):
-            return BatchFile((), problems=(_joined(_line(1), _stands_twice(twice)),))
-        for row in rows:
+        names = [name.strip() for name in next(rows, ())]
+        if problem := _wrong_names(names):
+            return BatchFile((), problems=(_joined(_line(1), problem),))
+        for cells in _counted(cells for row in rows if any(cells := [cell.strip() for cell in row])):
             where = _line(rows.line_num)
-            if row.get(""):
+            values = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
+            if "" in values or any(cells[len(names) :]):
                 found.problems.append(
-                    Text(f"{where.en}: has more cells than the first line", f"{where.zh}：单元格多于表头")
+                    Text(f"{where.en}: has more cells than the first line has names", f"{where.zh}：单元格多于表头")
                 )
-                continue
-            values = {name.strip(): cell.strip() for name, cell in row.items() if cell and cell.strip()}
-            if values:
+            else:
                 found.entries.append(Entry(where, values, written=True))
     except csv.Error as error:
         where = _line(rows.line_num)
         found.problems.append(Text(f"{where.en}: is no CSV ({error})", f"{where.zh}：不是有效的 CSV（{error}）"))
     return BatchFile(tuple(found.entries), problems=tuple(found.problems))
+
+
+def _wrong_names(names: Sequence[str]) -> Text | None:
+    """Return what is wrong with the names in a CSV file's first line, or None."""
+    if len(names) > _MAX_COLUMNS:
+        return Text(
+            f"has {len(names)} columns; at most {_MAX_COLUMNS} are allowed",
+            f"有 {len(names)} 列；最多允许 {_MAX_COLUMNS} 列",
+        )
+    twice = _twice(names)
+    return _stands_twice(twice) if twice else None
 
 
 class _TwiceError(ValueError):
@@ -192,9 +210,7 @@ def _no_json(error: Exception) -> Text:
 
 def _json_lines(text: str, _name: str) -> BatchFile:
     items, lines, problems = [], [], []
-    for number, line in _lines(text):
-        if not line:
-            continue
+    for number, line in _counted(each for each in _lines(text) if each[1]):
         try:
             items.append(_JSON.decode(line))
             lines.append(number)

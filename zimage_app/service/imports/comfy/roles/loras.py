@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.prompt_tags import split_tags, without_refused_tags
@@ -30,7 +31,7 @@ def _role(read: Reader) -> Callable[[At], Mapping[str, Value]]:
     """Make a role that adds the LoRAs of ``read`` to the model and the stack, if the node has these outputs."""
 
     def role(at: At) -> Mapping[str, Value]:
-        own = Loras(tuple(read(at))[:MAX_LORAS])
+        own = Loras(tuple(islice(read(at), MAX_LORAS)))
         if at.node.has_unnamed_values and (not own.each or any(isinstance(each.file, Missing) for each in own.each)):
             own = Loras(notes=tuple(_unread(at)))
         whole = Loras()
@@ -82,19 +83,18 @@ def _numbered(at: At) -> Iterator[Lora]:
         return
     options = {**at.kind.options, **at.option("modes", {}).get(str(at.known("mode", "")), {})}
     count = at.known("count")
+    inputs = {key: _numbered_inputs(at, options.get(key, "")) for key in ("active", "strength", "text")}
     for number, name in at.matching(options["file"]):
         if isinstance(count, int) and number > count:
             continue
-        switch = _numbered_input(at, options.get("active", ""), number)
+        switch = inputs["active"].get(number)
         if isinstance(switch, Plain) and not truth(switch.data):
             continue
-        strength, text = (_numbered_input(at, options.get(key, ""), number) for key in ("strength", "text"))
-        yield from _lora(at.inputs[name], strength, text)
+        yield from _lora(at.inputs[name], inputs["strength"].get(number), inputs["text"].get(number))
 
 
-def _numbered_input(at: At, pattern: str, number: int) -> Value | None:
-    found = dict(at.matching(pattern)) if pattern else {}
-    return at.inputs.get(found.get(number, ""))
+def _numbered_inputs(at: At, pattern: str) -> dict[int, Value]:
+    return {number: at.inputs[name] for number, name in at.matching(pattern)} if pattern else {}
 
 
 def _listed(at: At) -> Iterator[Lora]:

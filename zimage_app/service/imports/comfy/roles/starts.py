@@ -12,7 +12,7 @@ from zimage_app.service.imports.comfy.roles.pictures import made_of, picture_of,
 from zimage_app.service.imports.comfy.values import Mask, Note, Picture, Plain, Start, Value
 
 _SIZE_UNKNOWN = Text("the size of the picture that it loads isn't known", "无法得知它读取的图片的尺寸")
-_PLACE = re.compile(r"\s*\[(?:input|output|temp)\]\s*$")
+_PLACE = re.compile(r"\[(?:input|output|temp)\]\s*$")
 """Suffix of a file name that tells its folder."""
 _NO_START = Text(
     "left out: only a part of a start picture can be redrawn, and what is masked here is none",

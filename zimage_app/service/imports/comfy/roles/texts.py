@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from zimage_app.domain.text import Text
@@ -62,8 +61,7 @@ def joined(at: At, patterns: str, between: str) -> Plain | Missing:
         return lost[0]
     notes = merged(*(part.notes for part in parts))
     notes = merged(notes, (_without(at, part) for part in lost), _tell_of_join(at, parts))
-    text = between.join(_as_drawn(parts))[:MAX_TEXT]
-    return Plain(text, notes=notes, choices=any(part.choices for part in parts))
+    return Plain(_run_together(_as_drawn(parts), between), notes=notes, choices=any(part.choices for part in parts))
 
 
 def _names(at: At, patterns: str) -> list[str]:
@@ -71,10 +69,21 @@ def _names(at: At, patterns: str) -> list[str]:
     return [name for several in found for _, name in several]
 
 
-def _as_drawn(parts: list[Plain]) -> list[str]:
-    """Return the parts' texts; if any part has choices, braces in the others are escaped."""
+def _as_drawn(parts: list[Plain]) -> Iterator[str]:
+    """Yield the parts' texts; if any part has choices, braces in the others are escaped."""
     drawn = any(part.choices for part in parts)
-    return [part.data if part.choices or not drawn else escaped(part.data) for part in parts]
+    return (part.data if part.choices or not drawn else escaped(part.data) for part in parts)
+
+
+def _run_together(texts: Iterable[str], between: str) -> str:
+    """Join texts, up to the length that is read: one text may be linked to thousands of inputs."""
+    whole, length = [], 0
+    for text in texts:
+        whole.append(text)
+        length += len(text) + len(between)
+        if length >= MAX_TEXT + len(between):
+            break
+    return between.join(whole)[:MAX_TEXT]
 
 
 def _tell_of_join(at: At, parts: list[Plain]) -> list[Note]:
@@ -112,9 +121,15 @@ def function(at: At) -> Mapping[str, Value]:
     return {at.kind.gives[0]: replace(value, data=changed[:MAX_TEXT])}
 
 
-def _replaced(at: At, text: str) -> str:
-    find, new = str(at.known("find", "")), str(at.known("replace", ""))
-    return text.replace(find, new) if find and len(text) * max(1, len(new)) < 10 * MAX_TEXT else text
+def _replaced(at: At, text: str) -> str | None:
+    return _with(text, *(str(at.known(name, "")) for name in ("find", "replace")))
+
+
+def _with(text: str, find: str, new: str) -> str | None:
+    """Replace ``find`` in a text; None if the result would be far longer than what is read."""
+    if not find:
+        return text
+    return text.replace(find, new) if text.count(find) * len(new) <= 10 * MAX_TEXT else None
 
 
 def _cased(at: At, text: str) -> str | None:
@@ -143,13 +158,13 @@ def _function_of_name(at: At, text: str) -> str | None:
     second, third = (str(at.known(name, "") or "") for name in ("text_b", "text_c"))
     tags = truth(at.known("tidy_tags", "no"))
     if at.known("action") == "append":
-        out = (", " if tags else "").join(part for part in (text, second, third) if part.strip())
+        out: str | None = (", " if tags else "").join(part for part in (text, second, third) if part.strip())
     elif at.known("action") == "replace" and not second.startswith("/"):
-        out = text.replace(second, third) if second else text
+        out = _with(text, second, third)
     else:
         return None
     for untidy, tidy in _UNTIDY if tags else ():
-        out = out.replace(untidy, tidy)
+        out = out and out.replace(untidy, tidy)
     return out
 
 
@@ -158,11 +173,12 @@ def _line(at: At, text: str) -> str | None:
     return lines[number % len(lines)] if isinstance(number, int) and not at.known("multiline") else None
 
 
-def _all_replaced(at: At, text: str) -> str:
+def _all_replaced(at: At, text: str) -> str | None:
+    changed: str | None = text
     for number in (1, 2, 3):
-        find, new = str(at.known(f"find{number}") or ""), str(at.known(f"replace{number}") or "")
-        text = text.replace(find, new)[:MAX_TEXT] if find and len(new) < MAX_TEXT // 100 else text
-    return text
+        find, new = (str(at.known(f"{name}{number}") or "") for name in ("find", "replace"))
+        changed = None if changed is None else _with(changed[:MAX_TEXT], find, new)
+    return changed
 
 
 def _uncommented(_at: At, text: str) -> str:
@@ -176,7 +192,6 @@ _FUNCTIONS: dict[str, Callable[[At, str], str | None]] = {
     "trim": _trimmed,
     "cut": _cut,
     "action": _function_of_name,
-    "one line": lambda _at, text: re.sub(r"\s*\n\s*", ", ", text.strip()),
     "line": _line,
     "replace all": _all_replaced,
     "drop comments": _uncommented,
