@@ -263,9 +263,10 @@ def tell_of_rest(draft: Draft, data: Data, known: Iterable[str]) -> None:
     """Report data under names that aren't known."""
     for key in sorted(set(data) - set(known)):
         if data[key] not in (None, "", False, [], {}, "None", "False", "null"):
-            draft.leave(_named(shown(key)), _no_place(data[key]))
+            draft.leave(_named(shown(key)), no_place(data[key]))
 
 
-def _no_place(value: object) -> Text:
+def no_place(value: object) -> Text:
+    """Return the reason why a value is left out that this app has no setting for."""
     said = shown(value) if isinstance(value, str | int | float) else ""
     return Text(f"{said} has no place here".strip(), f"{said} 在这里没有对应项".strip())

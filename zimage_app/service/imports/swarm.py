@@ -14,7 +14,7 @@ from zimage_app.service.imports.comfy.roles.schedules import rest_of_steps
 from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown
 from zimage_app.service.imports.fields import between, list_of, number, text_of, words
 from zimage_app.service.imports.names import resize_method
-from zimage_app.service.imports.programs import tell_of_rest
+from zimage_app.service.imports.programs import no_place, tell_of_rest
 from zimage_app.service.imports.webui import sampler_fields
 
 _SECTION = re.compile(r"<(?:segment|object|region|refiner|video|extend)\b[^<>]*>", re.IGNORECASE)
@@ -54,9 +54,8 @@ def _section(draft: Draft) -> None:
     text = draft.prompt
     section = _SECTION.search(text) if isinstance(text, str) else None
     if isinstance(text, str) and section:
-        draft.prompt, rest = text[: section.start()].strip(), shown(text[section.start() :])
-        reason = f"{rest} has no place here"
-        draft.leave(knob_of(GenerationRequest, "prompt").title, Text(reason, f"{rest} 在这里没有对应项"))
+        draft.prompt = text[: section.start()].strip()
+        draft.leave(knob_of(GenerationRequest, "prompt").title, no_place(text[section.start() :]))
 
 
 def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:

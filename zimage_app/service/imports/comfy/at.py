@@ -53,7 +53,7 @@ _CHANGED: dict[type[Value], Text] = {
         (Guider, Sampler, Sigmas, Noise, Clip, Vae),
         Text(
             "this node isn't known here; what it changes is not carried over",
-            "这里不认识这个节点；它所做的改动没有带过来",
+            "无法识别此节点；它所做的改动未带入",
         ),
     ),
     Model: Text(

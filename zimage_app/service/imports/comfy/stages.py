@@ -185,8 +185,10 @@ def _prompts(draft: Draft, passes: Sequence[Pass]) -> None:
     _tell_of_words(draft, "negative", [words for words in negatives if not words.zeroed])
     for number, words in enumerate(positives):
         if _text(words) and _text(words) != prompt:
+            said = shown(_text(words))
             reason = Text(
-                "has another prompt; all stages share the last one's", "用了另一段提示词；这里各阶段共用最后一段"
+                f"has another prompt; all stages share the last one's, this is left out: {said}",
+                f"用了另一段提示词；这里各阶段共用最后一段，未带入：{said}",
             )
             draft.leave(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
     for number, words in enumerate(negatives):

@@ -15,7 +15,7 @@ from zimage_app.service.imports.draft import shown
 
 _CHANGED = Text("what it does to the prompt is not carried over", "它对提示词的处理没有带过来")
 _FIRST_ONLY = Text("of several conditionings the first is taken", "多个条件中只取第一个")
-_SYSTEM = Text("this system prompt, put before the text there, is left out", "原本加在文字前的系统提示词没有带过来")
+_SYSTEM = Text("this system prompt, put before the text there, is left out", "原本加在文字前的系统提示词未带入")
 _OWN_LORAS = Text("its LoRAs are not carried over; add them yourself", "其中的 LoRA 没有带过来；请自行添加")
 _GUIDANCE = Text("it has no effect on this model", "它对这个模型不起作用")
 
