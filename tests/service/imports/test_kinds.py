@@ -390,7 +390,7 @@ def test_what_kj_s_resize_does_to_the_shape_is_told(way: str, words: str) -> Non
 def test_factors_in_names_of_upscale_models(file: str, factor: int | None) -> None:
     nodes: dict[str, Any] = {"19": ["UpscaleModelLoader", {"model_name": file}], "5": {"width": 256, "height": 320}}
     inputs = {"image": ["7", 0], "upscale_model": ["19", 0]}
-    _resized_by("ImageUpscaleWithModel", inputs, factor and (256 * factor, 320 * factor), nodes)
+    _resized_by("ImageUpscaleWithModel", inputs, (256 * factor, 320 * factor) if factor else None, nodes)
 
 
 def _resized_by(

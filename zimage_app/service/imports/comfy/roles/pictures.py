@@ -12,7 +12,7 @@ from zimage_app.service.imports.comfy.roles.sizes import batch, pixels, side
 from zimage_app.service.imports.comfy.values import Missing, Picture, Plain, Size, Vae, Value
 
 _CROPS = Text("it crops to the new shape; here the latent is stretched", "它会裁剪到新比例；这里是直接拉伸")
-_PADS = Text("it pads to the new shape; here the latent is stretched", "它会补边到新比例；这里是直接拉伸")
+_PADS = Text("it pads to the new shape; here the picture is stretched", "它会补边到新比例；这里是直接拉伸")
 _ONE_CHAIN = Text(
     "several samplers' pictures meet here; one of them is taken", "几个采样器的图片在这里汇合；只取其中一个"
 )
@@ -81,15 +81,17 @@ def resize(at: At) -> Mapping[str, Value]:
     size = None if lost else _to(picture.size, sides[0], sides[1], unit=at.option("unit", 8))
     if size and _keeps_shape(at):
         size = _within(picture.size, size)
+    if picture.size is None and "if " in str(at.known("condition", "")):
+        size = None  # whether it resizes depends on the picture's size
     made = _resized(at, picture, size, lost.reason if lost else None)
     if picture.size and size and not _acts(at, picture.size, size):
         return made_of(at, picture)
     way = str(at.known("crop", "disabled")).lower()
     crops = way in ("center", "crop", "fill / crop", "true")
+    made = made.noted(at.note(_PADS)) if way.startswith(("pad", "pillarbox")) else made
     if made.start and not made.passes:
         return made_of(at, replace(made, start=replace(made.start, fit="crop" if crops else "stretch")))
-    pads = way.startswith(("pad", "pillarbox"))
-    return made_of(at, made.noted(at.note(_CROPS if crops else _PADS)) if crops or pads else made)
+    return made_of(at, made.noted(at.note(_CROPS)) if crops else made)
 
 
 def _acts(at: At, now: Size, new: Size) -> bool:
