@@ -77,7 +77,7 @@ _MEANINGS: dict[tuple[str, ...], tuple[str, str]] = {
     ),
     ("feature", "change model"): ("Named as not carried over.", "点名说明未带入。"),
     ("empty latent", "size"): ("The first stage's width and height.", "第一阶段的宽和高。"),
-    ("resize", "scale", "scale to area", "scale to side", "size of picture"): (
+    ("resize", "scale", "resize by kind", "scale to area", "scale to side", "size of picture"): (
         "The next stage's size, and the method that latents are resized by.",
         "下一阶段的尺寸，以及潜空间缩放方法。",
     ),

@@ -282,7 +282,7 @@ def test_file_names_full_of_blanks() -> None:
 
 @pytest.mark.timeout(60)
 def test_a_node_of_thousands_of_loras() -> None:
-    names: dict[str, object] = {f"lora_name_{'0' * zeros}{number}": {} for number in range(1000) for zeros in range(20)}
+    names: dict[str, Any] = {f"lora_name_{'0' * zeros}{number}": {} for number in range(1000) for zeros in range(20)}
     assert survives(json.dumps(nodes_of("CR LoRA Stack", 1, **names)).encode())
 
 

@@ -300,6 +300,116 @@ def test_a_bypassed_node_hands_on_by_type_and_a_muted_one_gives_nothing() -> Non
     assert imported.model == "zit.safetensors"
 
 
+def test_a_bypassed_node_of_any_type_hands_on_its_input() -> None:
+    sampler = entry(6, "KSampler", SAMPLER | {"latent_image": 20}, [31, "fixed", 11, 3.5, "heun", "beta", 1])
+    cleaner = entry(20, "easy cleanGpuUsed", {"anything": 5}, []) | {"mode": 4}
+    wires = [[5, 5, 0, 20, 0, "*"], [20, 20, 0, 6, 3, "LATENT"]]
+    (stage,) = read(editor([sampler, cleaner], wires)).settings["stages"]
+    assert (stage["width"], stage["height"]) == (640, 960)
+
+
+def test_a_bypassed_node_hands_on_one_of_several_types() -> None:
+    sampler = entry(6, "KSampler", SAMPLER | {"cfg": 21}, [31, "fixed", 11, 3.5, "heun", "beta", 1])
+    number = {"id": 20, "type": "PrimitiveFloat", "widgets_values": [2.5]}
+    convert = entry(21, "ComfyNumberConvert", {"mask": None, "value": 20}, []) | {"mode": 4}
+    for place, kind in enumerate(("MASK", "INT,FLOAT,STRING")):
+        convert["inputs"][place]["type"] = kind
+    wires = [[20, 20, 0, 21, 1, "INT,FLOAT,STRING"], [21, 21, 0, 6, 4, "FLOAT"]]
+    (stage,) = read(editor([sampler, number, convert], wires)).settings["stages"]
+    assert stage["cfg"] == 2.5
+
+
+def test_a_link_that_leads_to_nothing_is_told_and_is_no_input_of_a_switch() -> None:
+    sampler = entry(6, "KSampler", SAMPLER | {"model": 22, "cfg": 21}, [])
+    sampler["widgets_values"] = {"seed": 31, "steps": 11, "sampler_name": "heun", "scheduler": "beta", "denoise": 1}
+    number = {"id": 20, "type": "PrimitiveFloat", "widgets_values": [2.5], "mode": 2}
+    lora = entry(21, "LoraLoaderModelOnly", {"model": 1}, ["moss.safetensors", 1.0]) | {"mode": 2}
+    switch = entry(22, "Any Switch (rgthree)", {"any_01": 23, "any_02": 1}, [])
+    wires = [[21, 20, 0, 6, 4, "FLOAT"], [23, 21, 0, 22, 0, "MODEL"], [1, 1, 0, 22, 1, "MODEL"],
+             [22, 22, 0, 6, 0, "MODEL"]]  # fmt: skip
+    imported = read(editor([sampler, number, lora, switch], wires))
+    assert imported.model == "zit.safetensors"
+    assert "Stage 1, CFG: KSampler #6, cfg: its link leads to nothing; 1 is filled in" in english(imported.left)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("LoRA Stacker", ["simple", 1, "moss.safetensors", 0.25, 1, 1, *("None", 1, 1, 1) * 49]),
+        ("easy loraStack", [True, "simple", 1, "moss.safetensors", 0.25, 1, 1, *("None", 1, 1, 1) * 9]),
+    ],
+)
+def test_stacks_of_loras_whose_values_have_no_names(kind: str, values: list[Any]) -> None:
+    sampler = entry(6, "KSampler", SAMPLER | {"model": 21}, [31, "fixed", 11, 3.5, "heun", "beta", 1])
+    nodes = [sampler, entry(20, kind, {}, values), entry(22, "CR Apply LoRA Stack", {"model": 1, "lora_stack": 20}, [])]
+    wires = [[20, 20, 0, 22, 1, "LORA_STACK"], [1, 1, 0, 22, 0, "MODEL"], [21, 22, 0, 6, 0, "MODEL"]]
+    assert read(editor(nodes, wires)).settings["loras"] == [{"name": "moss", "strength": 0.25}]
+    nodes[1]["widgets_values"] = ["another order", "moss.safetensors", *values]
+    assert "the LoRA moss.safetensors is left out" in english(read(editor(nodes, wires)).left)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "size"),
+    [
+        ("scale by multiplier", {"multiplier": 1.5}, (960, 1440)),
+        ("scale longer dimension", {"longer_size": 1440}, (960, 1440)),
+        ("scale shorter dimension", {"shorter_size": 960}, (960, 1440)),
+        ("scale total pixels", {"megapixels": 1.5}, (1024, 1536)),
+        ("scale dimensions", {"width": 800, "height": 800, "crop": "disabled"}, (800, 800)),
+        ("scale to multiple", {"multiple": 64}, None),
+    ],
+)
+def test_the_ways_of_one_node_to_resize(kind: str, values: dict[str, Any], size: tuple[int, int] | None) -> None:
+    inputs = {"resize_type": kind, **{f"resize_type.{name}": value for name, value in values.items()}}
+    _resized_by("ResizeImageMaskNode", {"input": ["7", 0], "scale_method": "lanczos", **inputs}, size)
+
+
+@pytest.mark.parametrize(
+    ("node", "values", "size"),
+    [
+        ("ImageResize+", {"width": 512, "height": 512, "condition": "upscale if smaller"}, (640, 960)),
+        ("ImageResize+", {"width": 512, "height": 512, "condition": "downscale if bigger"}, (512, 512)),
+        ("ImageResize+", {"width": 1024, "height": 1024, "condition": "if smaller area"}, (1024, 1024)),
+        ("ImageScaleToTotalPixels", {"megapixels": 1.0, "resolution_steps": 64}, (832, 1280)),
+    ],
+)
+def test_conditions_and_steps_of_sizes(node: str, values: dict[str, Any], size: tuple[int, int]) -> None:
+    _resized_by(node, {"image": ["7", 0], **values}, size)
+
+
+@pytest.mark.parametrize(("way", "words"), [("crop", "it crops to the new shape"), ("pad_edge", "it pads to the new")])
+def test_what_kj_s_resize_does_to_the_shape_is_told(way: str, words: str) -> None:
+    inputs = {"image": ["7", 0], "width": 1024, "height": 1024, "keep_proportion": way}
+    assert f"ImageResizeKJv2 #20: {words}" in english(_resized_by("ImageResizeKJv2", inputs, (1024, 1024)).left)
+
+
+@pytest.mark.parametrize(
+    ("file", "factor"),
+    [("RealESRGAN_x4plus.pth", 4), ("RealESRGAN_x2v3.pth", 2), ("4x-Ultra.pth", 4), ("x4_a", 4), ("box4you", None)],
+)
+def test_factors_in_names_of_upscale_models(file: str, factor: int | None) -> None:
+    nodes: dict[str, Any] = {"19": ["UpscaleModelLoader", {"model_name": file}], "5": {"width": 256, "height": 320}}
+    inputs = {"image": ["7", 0], "upscale_model": ["19", 0]}
+    _resized_by("ImageUpscaleWithModel", inputs, (256 * factor, 320 * factor) if factor else None, nodes)
+
+
+def _resized_by(
+    node: str, inputs: dict[str, Any], size: tuple[int, int] | None, more: dict[str, Any] | None = None
+) -> Imported:
+    """Read a graph whose second sampler has a latent that a node has resized, and compare its size."""
+    second = CASES["base"]["6"][1] | {"latent_image": ["21", 0], "seed": 9}
+    nodes: dict[str, Any] = {
+        "20": [node, inputs], "21": ["VAEEncode", {"pixels": ["20", 0], "vae": ["8", 0]}], "22": ["KSampler", second],
+        "23": ["VAEDecode", {"samples": ["22", 0], "vae": ["8", 0]}], "9": {"images": ["23", 0]},
+    }  # fmt: skip
+    imported = read(graph_of((more or {}) | nodes))
+    stage = imported.settings["stages"][1]
+    assert ("Stage 2, size: it comes from" in english(imported.left)) == (size is None)
+    if size:
+        assert (stage["width"], stage["height"]) == size
+    return imported
+
+
 def test_values_that_are_promoted_out_of_a_subgraph() -> None:
     inside = {
         "id": "3d3f0a52-0000-4000-8000-00000000000a",
@@ -326,10 +436,48 @@ def test_values_that_are_promoted_out_of_a_subgraph() -> None:
     assert imported.settings["prompt"] == "two herons"
     (stage,) = imported.settings["stages"]
     assert (stage["width"], stage["height"]) == (704, 64)
+    outer["properties"]["proxyWidgets"].append(["5", "$$canvas-image-preview"])  # a picture has no value
+    assert read(data).settings == imported.settings
     outer["widgets_values"] = [7, 8, 9, 10, 11]
     imported = read(data)
     assert "prompt" not in imported.settings
     assert "this file holds its values without their names" in english(imported.left)
+
+
+def test_values_that_are_promoted_out_of_two_subgraphs() -> None:
+    inner = {
+        "id": "3d3f0a52-0000-4000-8000-00000000000b",
+        "inputs": [{"name": "text", "type": "STRING"}],
+        "nodes": [
+            entry(3, "CLIPTextEncode", {"text": 1}, ["the inner text"]),
+            {"id": 5, "type": "EmptySD3LatentImage", "widgets_values": [64, 64, 1]},
+        ],
+        "links": [
+            {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 3, "target_slot": 0, "type": "STRING"},
+            {"id": 3, "origin_id": 3, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "CONDITIONING"},
+            {"id": 4, "origin_id": 5, "origin_slot": 0, "target_id": -20, "target_slot": 1, "type": "LATENT"},
+        ],
+    }
+    holder = entry(57, str(inner["id"]), {}, ["the inner template", 128])
+    holder["properties"] = {"proxyWidgets": [["-1", "text"], ["5", "width"]]}
+    middle = {
+        "id": "3d3f0a52-0000-4000-8000-00000000000c",
+        "inputs": [],
+        "nodes": [holder],
+        "links": [
+            {"id": 1, "origin_id": 57, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "CONDITIONING"},
+            {"id": 2, "origin_id": 57, "origin_slot": 1, "target_id": -20, "target_slot": 1, "type": "LATENT"},
+        ],
+    }
+    outer = entry(30, str(middle["id"]), {}, ["two herons", 704])
+    outer["properties"] = {"proxyWidgets": [["57", "text"], ["57", "width"]]}
+    sampler = entry(
+        6, "KSampler", SAMPLER | {"positive": 31, "latent_image": 32}, [31, "fixed", 11, 1, "heun", "beta", 1]
+    )
+    wires = [[31, 30, 0, 6, 1, "CONDITIONING"], [32, 30, 1, 6, 3, "LATENT"]]
+    imported = read(editor([sampler, outer], wires, definitions={"subgraphs": [middle, inner]}))
+    assert imported.settings["prompt"] == "two herons"
+    assert imported.settings["stages"][0]["width"] == 704
 
 
 def test_wires_that_nobody_drew() -> None:

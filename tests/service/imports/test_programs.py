@@ -111,6 +111,45 @@ def test_stable_diffusion_cpp_says_more_in_json() -> None:
     assert (stages(imported)[0].sampler, stages(imported)[0].scheduler) == ("euler", "normal")
 
 
+def test_a_lora_that_is_listed_and_tagged_counts_once() -> None:
+    data = {"prompt": {"positive": "herons <lora:moss:0.4>"}, "loras": [{"name": "zit/moss", "multiplier": 0.4}]}
+    imported = text(f"herons\n{LINE}, Version: stable-diffusion.cpp, SDCPP: {json.dumps(data)}")
+    assert imported.settings["prompt"] == "herons"
+    assert imported.settings["loras"] == [{"name": "zit/moss", "strength": 0.4}]
+    assert "LoRA moss, which is put on already and counts once" in english(imported.translated)
+
+
+def test_eta_is_a_setting() -> None:
+    (stage,) = stages(text(f"herons\n{LINE.replace('Sampler: Euler', 'Sampler: Euler a')}, Eta: 0.5"))
+    assert stage.eta == 0.5
+
+
+def test_what_a_text_does_not_hold_is_told() -> None:
+    left = english(text("herons\nSteps: 7, Sampler: Euler, CFG scale: 1").left)
+    for title in ("Seed: none was", "Model: none was", "Stage 1, Width: the file doesn't", "Stage 1, Height: the file"):
+        assert title in left
+    assert "Seed: none" not in english(text(f"herons\n{LINE.replace('Seed: 808', 'Seed: -1')}").left)
+
+
+def test_what_draw_things_nests_is_told() -> None:
+    nested = {"hiresFix": True, "upscaler": "4x.ckpt", "refinerModel": "", "teaCache": False, "zeta": 9}
+    left = english(read(DRAW_THINGS | {"strength": 0.6, "v2": nested}).left)
+    for words in (
+        "hiresFix: True has no",
+        "upscaler: 4x.ckpt has no",
+        "Denoise: 0.6 was for a start picture",
+    ):
+        assert words in left
+    assert not any(name in left for name in ("refinerModel", "teaCache", "zeta"))
+
+
+def test_a_section_of_swarmui_s_prompt_is_told() -> None:
+    data = {"sui_image_params": {"prompt": "herons <segment:face,0.6> smile", "seed": 4, "steps": 7}}
+    imported = read(data)
+    assert imported.settings["prompt"] == "herons"
+    assert "Prompt: <segment:face,0.6> smile has no" in english(imported.left)
+
+
 def test_civitai_s_resources_are_named() -> None:
     resources = [
         {"type": "checkpoint", "modelName": "Z Image", "modelVersionName": "Turbo"},

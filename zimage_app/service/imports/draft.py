@@ -22,6 +22,7 @@ from zimage_app.domain.settings.stage import MAX_SIDE, MAX_STAGES, STAGE_GROUPS,
 from zimage_app.domain.settings.start_picture import StartPicture
 from zimage_app.domain.text import Text
 from zimage_app.domain.wildcards import escaped, parse
+from zimage_app.service.imports.names import stem_of
 
 _SHOWN = 120
 _MAX_LINES = 200
@@ -29,8 +30,14 @@ _MAX_LINES = 200
 _MAX_PROMPT = 10 * MAX_PROMPT
 """Maximum characters of a prompt with its tags; longer ones are rejected."""
 _GRID = 16
-_EXPECTED = ("steps", "cfg", "sampler", "scheduler")
+_EXPECTED = ("width", "height", "steps", "cfg", "sampler", "scheduler")
 """Settings that every stage in a file is expected to have."""
+_PLAIN_TAG = Text(
+    "no node of the workflow puts this LoRA on, so that the tag is left out; add the LoRA yourself if it should act",
+    "工作流中没有节点加载这个 LoRA，因此去掉了该标签；如需使用请自行添加",
+)
+_SIZE = Text("size", "尺寸")
+_NOT_FOUND = Text("none was found in the file", "文件中没有找到")
 _ANY_DIGEST = "0" * 64
 _MIN_SIDE = 64
 """Minimum side in pixels."""
@@ -94,6 +101,8 @@ class Draft:
     prompt_choices: bool = False
     """Whether ``{a|b}`` in the prompt is to be drawn; otherwise braces are plain text."""
     negative_choices: bool = False
+    tags_act: bool = True
+    """Whether a LoRA tag in the prompt puts its LoRA on; ComfyUI encodes it as plain text."""
     ours: bool = False
     """Whether this app wrote the file, so that all names in it are this app's."""
     stage_defaults: Stage = field(default_factory=Stage)
@@ -134,6 +143,7 @@ class Draft:
         if not settings:
             raise nothing_found(self.source)
         model = shown(self.model) if isinstance(self.model, str) else ""
+        self._tell_of_missing({**settings, "model": model})
         taken = tuple(taken_lines(settings, ""))  # ``fitting`` decides later whether the model is available
         start = self._start()
         taken += tuple(_start_lines(start.settings)) if start else ()
@@ -191,14 +201,23 @@ class Draft:
         except RequestError as error:
             self.leave(title, error.reason)
             return text
-        if name == "prompt":
-            self.loras += [_tagged_use(tag) for tag in tags]
+        listed = {stem_of(use["name"]).lower() for use in self.loras if isinstance(use.get("name"), str)}
         for tag in tags:
             written = tag_of(LoraUse(name=tag.name, strength=tag.strength, stages=tag.stages))
-            if name == "prompt":
+            if name != "prompt":
+                self.leave(title, Text(f"{written} acts in the prompt only", f"{written} 只在提示词里起作用"))
+            elif stem_of(tag.name).lower() in listed:
+                self.translated.append(
+                    Text(
+                        f"{title.en}: {written} → LoRA {tag.name}, which is put on already and counts once",
+                        f"{title.zh}：{written} → LoRA {tag.name}，已经加载，只计一次",
+                    )
+                )
+            elif self.tags_act:
+                self.loras.append(_tagged_use(tag))
                 self.turn(title, written, f"LoRA {tag.name}")
             else:
-                self.leave(title, Text(f"{written} acts in the prompt only", f"{written} 只在提示词里起作用"))
+                self.leave(title, Text(f"{written}: {_PLAIN_TAG.en}", f"{written}：{_PLAIN_TAG.zh}"))
         return words
 
     def _first_stages(self) -> None:
@@ -248,12 +267,25 @@ class Draft:
         for number, (stage, given) in enumerate(zip(stages, self.stages, strict=True)):
             for name in _EXPECTED if stage else ():
                 title = of_stage(number, knob_of(Stage, name).title)
-                told = any(line.en.startswith(f"{title.en}: ") for line in self.left)
+                size = of_stage(number, _SIZE).en if name in ("width", "height") else title.en
+                told = any(line.en.startswith((f"{title.en}: ", f"{size}: ")) for line in self.left)
                 if name not in stage and name not in given and not told:
                     default = shown(getattr(self.stage_defaults, name))
                     self.leave(
                         title, Text(f"the file doesn't say it; {default} is filled in", f"文件中没有写；填入 {default}")
                     )
+
+    def _tell_of_missing(self, found: Mapping[str, Any]) -> None:
+        """Report that prompt, seed or model is missing, unless a line says why."""
+        titles = {name: knob_of(GenerationRequest, name).title for name in ("prompt", "seed")}
+        for name, title in {**titles, "model": Text("Model", "模型")}.items():
+            drawn = name == "seed" and self.seed == -1
+            if (
+                found.get(name) in (None, "")
+                and not drawn
+                and not any(f"{title.en}: " in line.en for line in self.left)
+            ):
+                self.leave(title, _NOT_FOUND)
 
     def _within_sides(self, given: Mapping[str, Any], number: int) -> Mapping[str, Any]:
         """Shrink a size with a side that is too long, keeping the aspect ratio."""
@@ -264,7 +296,7 @@ class Draft:
         sides = [round(side * factor / _GRID) * _GRID for side in (width, height)]
         if factor >= 1 or min(sides) < _MIN_SIDE:
             return given
-        title = of_stage(number, Text("size", "尺寸"))
+        title = of_stage(number, _SIZE)
         reason = Text(f"sides have at most {MAX_SIDE} pixels", f"边长不超过 {MAX_SIDE} 像素")
         said = f"{width}×{height} → {sides[0]}×{sides[1]}"
         self.translated.append(Text(f"{title.en}: {said}, {reason.en}", f"{title.zh}：{said}，{reason.zh}"))
@@ -323,6 +355,15 @@ def unknown_name(draft: Draft, number: int, field: str, name: object) -> None:
             f"这里没有 {shown(name)}；先填入 {default}，不合适请另选",
         ),
     )
+
+
+def tell_of_start_strength(draft: Draft, strength: object) -> None:
+    """Report how far a start picture was redrawn; these programs' files don't hold that picture."""
+    said = shown(strength)
+    reason = Text(
+        f"{said} was for a start picture, which the file doesn't hold", f"{said} 针对起始图片，而文件中没有那张图片"
+    )
+    draft.leave(knob_of(Stage, "denoise").title, reason)
 
 
 def lora_name(file: str) -> str:

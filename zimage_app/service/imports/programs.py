@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.draft import Draft, Imported, shown
-from zimage_app.service.imports.fields import list_of, number, text_of, words
+from zimage_app.service.imports.draft import Draft, Imported, shown, tell_of_start_strength
+from zimage_app.service.imports.fields import between, list_of, number, text_of, words
 from zimage_app.service.imports.webui import diffusers_cfg, sampler_fields
 
 Data = Mapping[str, Any]
@@ -23,6 +23,8 @@ Use = tuple[object, object]
 
 _SIZE = re.compile(r"\D{0,3}(\d{2,5})\D{1,4}(\d{2,5})\D{0,3}")
 _BRACKETS = re.compile(r"\[([^\[\]]{1,4000})\]")
+_DRAWN_EXTRAS = ("hiresFix", "refinerModel", "upscaler", "resolutionDependentShift", "controls", "teaCache")
+"""What Draw Things nests one level deeper and does not exist here."""
 _STAGE = ("steps", "cfg", "shift", "denoise", "width", "height")
 
 
@@ -34,7 +36,8 @@ class Program:
     knows: Callable[[Data], bool]
     """Whether data is in this format."""
     names: Mapping[str, str]
-    """Name here -> the program's name: prompt, negative, seed, model, size, sampler, scheduler and stage numbers."""
+    """Name here -> the program's name: prompt, negative, seed, model, size, sampler, scheduler, stage numbers, and the
+    ``start strength``, with which a start picture was redrawn."""
     loras: Callable[[Data], Iterable[Use]] = lambda _data: ()
     ignored: frozenset[str] = field(default=frozenset())
     """Names that don't affect the picture and aren't reported."""
@@ -154,9 +157,9 @@ PROGRAMS: tuple[Program, ...] = (
         "Draw Things",
         lambda data: "c" in data and "seed_mode" in data,
         {"prompt": "c", "negative": "uc", "seed": "seed", "steps": "steps", "cfg": "scale", "size": "size",
-         "sampler": "sampler", "shift": "shift", "model": "model"},
+         "sampler": "sampler", "shift": "shift", "model": "model", "start strength": "strength"},
         _weighted_loras,
-        words("seed_mode v2 strength profile"),
+        words("seed_mode profile"),
     ),
     Program(
         "Easy Diffusion",
@@ -227,6 +230,8 @@ def read_program(program: Program, given: Data) -> Imported:
         sampler, schedule = schedule, None
     stage |= sampler_fields(draft, 0, None if sampler == "default" else sampler, schedule)
     draft.stages.append(stage)
+    if between(redrawn := number(data.get(names.get("start strength", ""))), 0, 0.999):
+        tell_of_start_strength(draft, redrawn)
     draft.loras += [{"name": name, "strength": number(strength)} for name, strength in program.loras(data)]
     tell_of_rest(draft, data, program.ignored | set(names.values()) | {"loras", "lora", "activated_loras"})
     return draft.settled()
@@ -241,6 +246,9 @@ def _inner(given: Data) -> Data:
         # This format has the negative prompt in brackets inside the prompt.
         unwanted = ", ".join(_BRACKETS.findall(text))
         return {**given, **inner, "prompt": _BRACKETS.sub("", text).strip(), "negative_prompt": unwanted}
+    if "seed_mode" in given and isinstance(nested := given.get("v2"), dict):
+        extras = {key: nested[key] for key in _DRAWN_EXTRAS if key in nested}
+        return {**extras, **{key: value for key, value in given.items() if key != "v2"}}
     if any(key.startswith("mold:") for key in given):
         whole: dict[str, Any] = {key.removeprefix("mold:"): value for key, value in given.items()}
         try:
@@ -255,9 +263,10 @@ def tell_of_rest(draft: Draft, data: Data, known: Iterable[str]) -> None:
     """Report data under names that aren't known."""
     for key in sorted(set(data) - set(known)):
         if data[key] not in (None, "", False, [], {}, "None", "False", "null"):
-            draft.leave(_named(shown(key)), _no_place(data[key]))
+            draft.leave(_named(shown(key)), no_place(data[key]))
 
 
-def _no_place(value: object) -> Text:
+def no_place(value: object) -> Text:
+    """Return the reason why a value is left out that this app has no setting for."""
     said = shown(value) if isinstance(value, str | int | float) else ""
     return Text(f"{said} has no equivalent in this app".strip(), f"{said} 在本程序中没有对应的设置".strip())

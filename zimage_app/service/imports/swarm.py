@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import MAX_SEED, Stage
 from zimage_app.domain.text import Text
@@ -12,9 +14,10 @@ from zimage_app.service.imports.comfy.roles.schedules import rest_of_steps
 from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown
 from zimage_app.service.imports.fields import between, list_of, number, text_of, words
 from zimage_app.service.imports.names import resize_method
-from zimage_app.service.imports.programs import tell_of_rest
+from zimage_app.service.imports.programs import no_place, tell_of_rest
 from zimage_app.service.imports.webui import sampler_fields
 
+_SECTION = re.compile(r"<(?:segment|object|region|refiner|video|extend)\b[^<>]*>", re.IGNORECASE)
 _READ = words(
     "prompt negativeprompt model seed steps cfgscale width height sampler scheduler sigmashift loras loraweights"
     " refinermethod refinercontrolpercentage refinercontrol refinerupscale refinerupscalemethod refinersteps"
@@ -30,6 +33,7 @@ _IGNORED = words(
 def read_swarm(data: Mapping[str, Any]) -> Imported:
     """Read ``sui_image_params``; raises ImportedFileError if nothing can be used."""
     draft = Draft(Text("SwarmUI", "SwarmUI"), data.get("prompt"), data.get("negativeprompt"), seed=data.get("seed"))
+    _section(draft)
     draft.model = data.get("model")
     names = {"width": "width", "height": "height", "steps": "steps", "cfgscale": "cfg", "sigmashift": "shift"}
     stage = {ours: number(data[theirs]) for theirs, ours in names.items() if theirs in data}
@@ -43,6 +47,15 @@ def read_swarm(data: Mapping[str, Any]) -> Imported:
         draft.loras.append({"name": name, "strength": number(weights[place]) if place < len(weights) else 1.0})
     tell_of_rest(draft, data, _READ | _IGNORED)
     return draft.settled()
+
+
+def _section(draft: Draft) -> None:
+    """Cut the prompt before its first section that concerns a part of the picture or another pass."""
+    text = draft.prompt
+    section = _SECTION.search(text) if isinstance(text, str) else None
+    if isinstance(text, str) and section:
+        draft.prompt = text[: section.start()].strip()
+        draft.leave(knob_of(GenerationRequest, "prompt").title, no_place(text[section.start() :]))
 
 
 def _refined(draft: Draft, data: Mapping[str, Any]) -> dict[str, Any] | None:

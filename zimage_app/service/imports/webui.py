@@ -16,7 +16,7 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
-from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown, unknown_name
+from zimage_app.service.imports.draft import Draft, Imported, of_stage, shown, tell_of_start_strength, unknown_name
 from zimage_app.service.imports.edited import edited
 from zimage_app.service.imports.fields import between, list_of, number, text_of
 from zimage_app.service.imports.infotext import Infotext, parsed
@@ -31,7 +31,7 @@ OUR_KEY = "studio"
 _IGNORED = re.compile(
     r"^(version|model hash|vae hash|lora hashes|ti hashes|hashes|rng|app|backend|pipeline|parser|user|operations"
     r"|hires module \d+|module \d+|batch size|batch pos|image cfg scale|diffusion in low bits|stages|created date"
-    r"|civitai metadata|hires force|hires mode|refine|eta|guidance|latent sampler|index|sdcpp|studio)$",
+    r"|civitai metadata|hires force|hires mode|refine|guidance|latent sampler|index|sdcpp|studio)$",
     re.IGNORECASE,
 )
 """Keys that affect nothing this app could set, or that every picture has."""
@@ -48,7 +48,7 @@ _COMPARED = (
 )
 """Keys of this app's own text that people edit by hand."""
 _READ = re.compile(
-    r"steps|sampler|schedule type|scheduler|cfg scale|seed|size|model|unet|denoising strength|shift|sampler shift"
+    r"steps|eta|sampler|schedule type|scheduler|cfg scale|seed|size|model|unet|denoising strength|shift|sampler shift"
     r"|civitai resources|vae|te|hires (upscale|steps|upscaler|resize|resize-1|resize-2|cfg scale|sampler|schedule type"
     r"|scale|size|strength)"
 )
@@ -156,7 +156,7 @@ def _shown_stage(draft: Draft, info: Infotext) -> dict[str, Any]:
     size = _SIZE.fullmatch(str(facts.get("size", "")))
     if size:
         stage |= {"width": int(size[1]), "height": int(size[2])}
-    names = (("steps", "steps"), ("cfg scale", "cfg"), ("shift", "shift"), ("sampler shift", "shift"))
+    names = (("steps", "steps"), ("cfg scale", "cfg"), ("shift", "shift"), ("sampler shift", "shift"), ("eta", "eta"))
     stage |= {field: number(facts[key]) for key, field in names if key in facts}
     if "guidance scale" in facts and "cfg" not in stage:
         stage["cfg"] = number(facts["guidance scale"])
@@ -220,14 +220,7 @@ def _hires(draft: Draft, facts: Mapping[str, Any]) -> None:
     size = _hires_size(first, facts)
     if size is None:
         if "denoising strength" in facts and not draft.ours:
-            strength = shown(facts["denoising strength"])
-            draft.leave(
-                knob_of(Stage, "denoise").title,
-                Text(
-                    f"{strength} was for a start picture, which the file doesn't hold",
-                    f"{strength} 针对起始图片，而文件中没有那张图片",
-                ),
-            )
+            tell_of_start_strength(draft, facts["denoising strength"])
         return
     denoise = number(facts.get("hires strength", facts.get("denoising strength", "0.75")))
     stage: dict[str, Any] = {**first, "width": size[0], "height": size[1], "denoise": denoise}

@@ -39,7 +39,7 @@ def read_graph(data: Mapping[str, Any], picture: Size | None) -> Imported:
     output = chosen_output(Worked(graph), picture)
     if output is None:
         raise nothing_found(COMFYUI)
-    draft = Draft(COMFYUI)
+    draft = Draft(COMFYUI, tags_act=False)
     _tell_of_output(draft, output)
     add_stages(draft, output.picture.passes, picture)
     add_start(draft, output.picture)

@@ -15,12 +15,16 @@ from zimage_app.service.imports.comfy.values import (
     Clip,
     Conditioning,
     Foreign,
+    Guider,
     Mask,
     Missing,
     Model,
+    Noise,
     Note,
     Picture,
     Plain,
+    Sampler,
+    Sigmas,
     Vae,
     Value,
     missing,
@@ -45,6 +49,13 @@ _PREFIXES: tuple[tuple[str, type[Value]], ...] = (
 )  # fmt: skip
 """(prefix of an input's or output's name, type of value that it carries), common to all node packs."""
 _CHANGED: dict[type[Value], Text] = {
+    **dict.fromkeys(
+        (Guider, Sampler, Sigmas, Noise, Clip, Vae),
+        Text(
+            "this node isn't known here; what it changes is not carried over",
+            "无法识别此节点；它所做的改动未带入",
+        ),
+    ),
     Model: Text(
         "this node isn't known here; what it changes in the model is not carried over",
         "无法识别此节点；它对模型的改动未带入",
@@ -174,7 +185,7 @@ def resolved(value: Value, wanted: type[Flow], name: str) -> Flow | None:
         return _chosen(value.parts, wanted, ("", name))
     if isinstance(value, Foreign):
         return _through(value, wanted, name)
-    if isinstance(value, Missing):
+    if isinstance(value, Missing) and not value.nothing:
         return _unknown(wanted, value)
     return None
 
@@ -199,16 +210,26 @@ def _kept(value: Value, wanted: type[Flow]) -> Flow | None:
 
 
 def _unknown(wanted: type[Flow], why: Missing) -> Flow | None:
-    if wanted is Picture:
-        return _kept(Picture(size_reason=why.reason), wanted)
-    return _kept(Conditioning(text=why) if wanted is Conditioning else Model(file=why), wanted)
+    made: tuple[Value, ...] = (
+        Picture(size_reason=why.reason),
+        Conditioning(text=why),
+        Model(file=why),
+        Sampler(why),
+        Sigmas({"steps": why, "scheduler": why}),
+        Noise(why),
+        Guider(Model(file=why), Conditioning(text=why), Conditioning(text=why), why),
+    )
+    return next((value for value in made if isinstance(value, wanted)), None)
 
 
 def _chosen(parts: Mapping[str, Value], wanted: type[Flow], names: tuple[str, ...]) -> Flow | None:
-    """Return the only value of the type; of several, the one whose name fits; None if there is none."""
+    """Return the only value of the type; of several, the picture with most passes, or the one whose name fits."""
     fitting = {name: value for name, value in parts.items() if isinstance(value, wanted)}
     if len({id(value) for value in fitting.values()}) == 1:
         return next(iter(fitting.values()))
+    sampled = [value for value in fitting.values() if isinstance(value, Picture) and value.passes]
+    if sampled:
+        return _kept(max(sampled, key=lambda picture: len(picture.passes)), wanted)
     for asked in names:
         side = _side(asked)
         for name, value in fitting.items():

@@ -1,12 +1,14 @@
 """The catalogue of known node classes: the YAML tables in ``nodes/``, one row per class, checked when loaded.
 
 A row names the class' role (``does``, a key of ``ROLES``), the order of its ``widgets`` in editor files (several if
-versions differ), the names of its outputs (``gives``), inputs that the role knows under another name (``takes``), texts
-whose ``choices`` are drawn by ComfyUI's page, and options of its role (``with``).
+versions differ; ``(lora_{n} weight_{n})*50`` is a part that is repeated with the numbers 1 to 50), the names of its
+outputs (``gives``), inputs that the role knows under another name (``takes``), texts whose ``choices`` are drawn by
+ComfyUI's page, and options of its role (``with``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +18,7 @@ from typing import Any
 import yaml
 
 _TABLES = Path(__file__).parent / "nodes"
+_REPEATED = re.compile(r"\(([^()]*\{n\}[^()]*)\)\*(\d{1,2})")
 _FIELDS = frozenset({"does", "widgets", "gives", "takes", "choices", "with"})
 
 
@@ -47,6 +50,10 @@ def catalogue() -> Mapping[str, NodeKind]:
     return kinds
 
 
+def _numbered(repeated: re.Match[str]) -> str:
+    return " ".join(repeated[1].replace("{n}", str(number)) for number in range(1, int(repeated[2]) + 1))
+
+
 def _kind(name: str, row: Mapping[str, Any]) -> NodeKind:
     keys = [key for part in ("takes", "with") for key in row.get(part, {})]
     if not all(isinstance(key, str) for key in keys):
@@ -58,7 +65,7 @@ def _kind(name: str, row: Mapping[str, Any]) -> NodeKind:
     return NodeKind(
         name,
         row["does"],
-        tuple(tuple(order.split()) for order in orders),
+        tuple(tuple(_REPEATED.sub(_numbered, order).split()) for order in orders),
         tuple(row.get("gives", "").split()),
         dict(row.get("takes", {})),
         tuple(row.get("choices", "").split()),

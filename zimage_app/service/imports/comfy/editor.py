@@ -17,7 +17,7 @@ from typing import Any
 from zimage_app.domain.errors import ImportedFileError
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.catalogue import catalogue
-from zimage_app.service.imports.comfy.graph import UNREAD, Graph, Link, Node, bounded
+from zimage_app.service.imports.comfy.graph import CUT, UNREAD, Graph, Link, Node, bounded
 
 _MUTED, _BYPASSED = 2, 4
 _NO_NODES = frozenset({"Note", "MarkdownNote", "Label (rgthree)", "Fast Groups Bypasser (rgthree)"})
@@ -35,10 +35,19 @@ _CONTROL = frozenset({"fixed", "increment", "decrement", "randomize"})
 _KINDS: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"(noise_)?seed|steps|(empty_latent_)?(width|height)|batch_size|(start|end)_at_step"), int | float),
     (
-        re.compile(r"cfg|denoise|shift|(lora_)?strength(_model|_clip)?(_?\d+)?|lora_\w{0,6}strength|megapixels"),
+        re.compile(
+            r"cfg|denoise|shift|(lora_)?strength(_model|_clip)?(_?\d+)?|lora_\w{0,6}strength|megapixels|lora_count"
+            r"|num_loras|(lora_wt|(model|clip)_(str|weight))_\d+"
+        ),
         int | float,
     ),
-    (re.compile(r"(sampler|ckpt|unet|lora|vae|clip|model|config)_name|scheduler|text|prompt|positive|negative"), str),
+    (
+        re.compile(
+            r"(sampler|ckpt|unet|lora|vae|clip|model|config)_name(_\d+)?|lora_\d+_name|scheduler|text|prompt|positive"
+            r"|negative"
+        ),
+        str,
+    ),
 )
 Names = tuple[str, ...]
 _WIDGET_TYPES = frozenset({"STRING", "INT", "FLOAT", "BOOLEAN", "COMBO", "NUMBER"})
@@ -57,6 +66,10 @@ class _Ports:
     """Type -> the first input of it."""
     named: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> the first input of it."""
+    kinds: tuple[frozenset[str], ...] = ()
+    """The inputs' types, one by one."""
+    fitting: Mapping[str, int] = field(default_factory=dict)
+    """One type -> number of the first input that takes it."""
     only: Mapping[str, int] = field(default_factory=dict)
     """Type -> number of the only output of it."""
 
@@ -70,7 +83,9 @@ def _ports(given: Mapping[str, Any]) -> _Ports:
     texts = [each for each in outputs if isinstance(each, str)]
     count = Counter(texts)
     only = {each: number for number, each in enumerate(outputs) if isinstance(each, str) and count[each] == 1}
-    return _Ports(inputs, outputs, first, named, only)
+    kinds = tuple(_kinds(each.get("type")) for each in inputs)
+    fitting = {each: number for number, several in reversed([*enumerate(kinds)]) for each in several}
+    return _Ports(inputs, outputs, first, named, kinds, fitting, only)
 
 
 @dataclass
@@ -165,12 +180,14 @@ def _connect(graph: Graph, level: _Level) -> None:
             if end is None and (begin := level.broadcast.get((str(key), number))) is not None:
                 end = _output(level, *begin, str(entry.get("type")), 0)
             name = entry.get("name", "")
-            if node is None or end is None or not isinstance(name, str):
+            if node is None or not isinstance(name, str):
                 continue
             if isinstance(end, tuple):
                 node.links[name] = end
-            else:
+            elif end is not None:
                 node.values[name] = end.value
+            elif entry.get("link") is not None:
+                node.values.setdefault(name, CUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +255,22 @@ def _from_outside(level: _Level, slot: int, depth: int) -> Link | _Value | None:
 def _passed(ports: _Ports, slot: int, kind: str) -> object:
     """Return the input link that a bypassed node passes on.
 
-    That is the input at the output's position if its type fits, or else the first input of that type.
+    That is the input at the output's position if its type fits, or else the first input of that very type, or else the
+    first one that fits.
     """
-    if 0 <= slot < len(ports.inputs) and ports.inputs[slot].get("type") == kind:
+    wanted = _kinds(kind)
+    if 0 <= slot < len(ports.inputs) and ("*" in ports.kinds[slot] | wanted or ports.kinds[slot] & wanted):
         return ports.inputs[slot].get("link")
-    return ports.first[kind].get("link") if kind in ports.first else None
+    if kind in ports.first:
+        return ports.first[kind].get("link")
+    fitting = [ports.fitting[each] for each in (*wanted, "*") if each in ports.fitting]
+    fitting += [0] if "*" in wanted and ports.inputs else []
+    return ports.inputs[min(fitting)].get("link") if fitting else None
+
+
+def _kinds(given: object) -> frozenset[str]:
+    """Return the types that a link's or input's type stands for: ``INT,FLOAT`` is either one, ``*`` any."""
+    return frozenset(each.strip() for each in str(given).lower().split(","))
 
 
 def _taken_up(level: _Level, given: Mapping[str, Any], depth: int) -> Link | _Value | None:
@@ -331,14 +359,28 @@ def _is_seed(value: Any) -> bool:
 
 
 def _subgraph_values(level: _Level) -> None:
-    """Read the values on a subgraph's outer node, in the definition's order or as listed by the node's proxies."""
+    """Read the values on a subgraph's outer node, and those that the sheet around it sets on that node."""
     properties = level.outer.get("properties")
     listed = properties.get("proxyWidgets") if isinstance(properties, Mapping) else None
     proxies = [(str(each[0]), str(each[1])) for each in listed or () if isinstance(each, list) and len(each) >= 2]
+    _own_values(level, proxies)
+    inside = level.parent.set_inside.get(str(level.outer["id"]), {}) if level.parent else {}
+    names = Counter(name for _, name in proxies)
+    for key, name in proxies:
+        if name in inside and key != "-1":
+            level.set_inside.setdefault(key, {})[name] = inside[name] if names[name] < 2 else UNREAD
+    through = {name for key, name in proxies if key != "-1"}
+    level.given = {**level.given, **{name: value for name, value in inside.items() if name not in through}}
+
+
+def _own_values(level: _Level, proxies: list[tuple[str, str]]) -> None:
+    """Read the values on a subgraph's outer node, in the definition's order or as listed by the node's proxies.
+
+    The last proxies may be pictures and have no value.
+    """
     values = _values(level.outer)
-    if proxies and len(proxies) == len(values):
-        pairs = dict(zip(proxies, values, strict=True))
-        for (inside, name), value in pairs.items():
+    if 0 < len(values) <= len(proxies):
+        for (inside, name), value in zip(proxies, values, strict=False):
             if value is not None:
                 level.set_inside.setdefault(inside, {})[name] = value
         level.given = level.set_inside.pop("-1", {})

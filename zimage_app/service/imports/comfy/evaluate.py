@@ -9,9 +9,10 @@ from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import UNNAMED, At, written
 from zimage_app.service.imports.comfy.catalogue import NodeKind, catalogue
 from zimage_app.service.imports.comfy.foreign import unknown_node
-from zimage_app.service.imports.comfy.graph import UNREAD, Graph, Node, in_order
+from zimage_app.service.imports.comfy.graph import CUT, UNREAD, Graph, Node, in_order
 from zimage_app.service.imports.comfy.roles import ROLES
-from zimage_app.service.imports.comfy.values import Bundle, Foreign, Plain, Value, missing
+from zimage_app.service.imports.comfy.values import Bundle, Foreign, Missing, Plain, Value, missing
+from zimage_app.service.imports.draft import shown
 
 _ROUND = Text("its links go round in a circle", "它的连线形成了循环")
 _MAX_DATA = 50_000_000
@@ -79,6 +80,7 @@ class Worked:
         if kind and node.has_unnamed_values:
             unread += [name for order in kind.widgets for name in order if name not in inputs]
         inputs |= {name: missing(node.name, UNNAMED) for name in unread}
+        inputs |= {name: _cut(node, name) for name, value in node.values.items() if value is CUT}
         for name, (begin, slot) in node.links.items():
             origin = self.graph.get(begin)
             if origin is not None:
@@ -100,3 +102,8 @@ class Worked:
             return made[name]
         through = self._inputs[node.id].get(kind.takes.get(name, name))
         return missing(node.name, _NO_OUTPUT) if through is None else through
+
+
+def _cut(node: Node, name: str) -> Missing:
+    said = f"{node.name}, {shown(name)}"
+    return Missing(Text(f"{said}: its link leads to nothing", f"{said}：其连线没有来源"), nothing=True)

@@ -18,6 +18,9 @@ MAX_NODES = 5000
 UNREAD: Any = object()
 """Marks a field whose value is in the file but can't be assigned to it."""
 
+CUT: Any = object()
+"""Marks an input whose link leads to nothing, so that no value reaches it."""
+
 Link = tuple[str, int]
 """(id of the source node, number of its output)."""
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import resolved
 from zimage_app.service.imports.comfy.evaluate import Worked
 from zimage_app.service.imports.comfy.graph import Node
-from zimage_app.service.imports.comfy.values import Picture, Size
+from zimage_app.service.imports.comfy.values import Picture, Size, note_of
 
 _MAX_ENDS = 64
+_NO_END = Text(
+    "no saved picture can be followed back to it; as the last sampler of this workflow it is taken",
+    "没有保存的图片能追溯到它；它是这个工作流的最后一个采样器，因此取用",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ def chosen_output(worked: Worked, size: Size | None) -> Output | None:
     ends = sorted(ends, key=lambda node: not _saves(node))[:_MAX_ENDS]
     outputs = [Output(node, picture) for node in ends if (picture := _picture(worked, node)) is not None]
     if not outputs:
-        return None
+        return _last_sampler(worked)
 
     def rank(each: Output) -> tuple[bool, bool, int]:
         return size is not None and each.picture.size == size, each.saves, len(each.picture.passes)
@@ -43,6 +48,17 @@ def chosen_output(worked: Worked, size: Size | None) -> Output | None:
     mine = {done.node for done in best.picture.passes}
     others = {each.picture.passes[-1].node for each in outputs} - mine
     return Output(best.node, best.picture, len(others))
+
+
+def _last_sampler(worked: Worked) -> Output | None:
+    """Return the node that makes the picture with most samplers, where none reaches an end node."""
+    made = [
+        Output(node, value.noted(note_of(node.name, _NO_END)))
+        for node in worked.graph.values()
+        for value in worked.made(node).values()
+        if isinstance(value, Picture) and value.passes
+    ]
+    return max(made, key=lambda each: len(each.picture.passes), default=None)
 
 
 def _picture(worked: Worked, node: Node) -> Picture | None:

@@ -11,6 +11,7 @@ from zimage_app.domain.request import GenerationRequest
 from zimage_app.domain.settings.knob import knob_of
 from zimage_app.domain.settings.stage import Stage
 from zimage_app.domain.text import Text
+from zimage_app.service.imports.comfy.roles.loras import tags_as_here
 from zimage_app.service.imports.comfy.roles.schedules import OPTIONS
 from zimage_app.service.imports.comfy.values import Conditioning, Lora, Missing, Model, Note, Pass, Plain, Size, Value
 from zimage_app.service.imports.draft import Draft, of_stage, shown, unknown_name
@@ -175,16 +176,19 @@ def _shift_of(model: Model) -> Any:
 def _prompts(draft: Draft, passes: Sequence[Pass]) -> None:
     positives, negatives = [done.positive for done in passes], [done.negative for done in passes]
     guided = [not _by_one(stage.get("cfg")) or bool({"nag", "negpip"} & set(stage)) for stage in draft.stages]
-    draft.prompt, draft.prompt_choices = _first(reversed(positives))
+    prompt, draft.prompt_choices = _first(reversed(positives))
+    draft.prompt = prompt and tags_as_here(prompt)
     acting = [words for words, on in zip(negatives, guided, strict=True) if on and not words.zeroed]
     resting = [words for words in negatives if not words.zeroed]
     draft.negative, draft.negative_choices = _first((*acting, *resting))
     _tell_of_words(draft, "prompt", positives)
     _tell_of_words(draft, "negative", [words for words in negatives if not words.zeroed])
     for number, words in enumerate(positives):
-        if _text(words) and _text(words) != draft.prompt:
+        if _text(words) and _text(words) != prompt:
+            said = shown(_text(words))
             reason = Text(
-                "has another prompt; all stages share the last one's", "用了另一段提示词；这里各阶段共用最后一段"
+                f"has another prompt; all stages share the last one's, this is left out: {said}",
+                f"用了另一段提示词；这里各阶段共用最后一段，未带入：{said}",
             )
             draft.leave(Text(f"Stage {number + 1}", f"阶段 {number + 1}"), reason)
     for number, words in enumerate(negatives):

@@ -64,6 +64,8 @@ class Missing(Value):
     """An unknown value, with the reason, which names the node."""
 
     reason: Text
+    nothing: bool = False
+    """Whether no value reaches the input, as if nothing were linked to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,14 @@ from dataclasses import replace
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.roles.guidance import neg_pip
+from zimage_app.service.imports.comfy.roles.loras import with_tags_on
 from zimage_app.service.imports.comfy.roles.texts import drawn_text, joined, styled, text_of
 from zimage_app.service.imports.comfy.values import Clip, Conditioning, Note, Plain, Value
+from zimage_app.service.imports.draft import shown
 
 _CHANGED = Text("what it does to the prompt is not carried over", "它对提示词的处理未带入")
 _FIRST_ONLY = Text("of several conditionings the first is taken", "多个条件中只取第一个")
+_SYSTEM = Text("this system prompt, put before the text there, is left out", "原本加在文字前的系统提示词未带入")
 _OWN_LORAS = Text("its LoRAs are not carried over; add them yourself", "其中的 LoRA 未带入；请自行添加")
 _GUIDANCE = Text("it has no effect on this model", "它对这个模型不起作用")
 
@@ -25,6 +28,10 @@ def encode(at: At) -> Mapping[str, Value]:
         text = made["text"] = joined(at, at.option("joins"), ", ")
     if at.option("loras"):
         made["model"] = at.model().noted(*_lora_notes(at))
+    if at.option("leaves") and isinstance(text, Plain) and (said := at.known(at.option("leaves"))):
+        text = text.noted(at.note(Text(f"{shown(said)}: {_SYSTEM.en}", f"{shown(said)}：{_SYSTEM.zh}")))
+    if at.option("tags"):
+        made["model"] = with_tags_on(at.model(), text)
     return {"conditioning": encoded(at, text), **made}
 
 
@@ -54,9 +61,10 @@ def encoded(at: At, text: Value | None) -> Conditioning:
 
 
 def encode_drawn(at: At) -> Mapping[str, Value]:
-    """Encode a text with choices, as drawn in the last run."""
+    """Encode a text with choices, as drawn in the last run, and put the LoRAs of its tags on the model."""
     drawn = drawn_text(at.giving("text")).get("text")
-    return {"conditioning": encoded(at, drawn), **({"text": drawn} if drawn else {})}
+    made: dict[str, Value] = {"conditioning": encoded(at, drawn), "model": with_tags_on(at.model(), drawn)}
+    return {**made, **({"text": drawn} if drawn else {})}
 
 
 def zero(at: At) -> Mapping[str, Value]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from zimage_app.service.imports.comfy.at import At
 from zimage_app.service.imports.comfy.roles.conditioning import encoded
 from zimage_app.service.imports.comfy.roles.loras import ROLES as LORA_ROLES
-from zimage_app.service.imports.comfy.roles.loras import put_on
+from zimage_app.service.imports.comfy.roles.loras import put_on, with_tags_on
 from zimage_app.service.imports.comfy.roles.models import part_notes
 from zimage_app.service.imports.comfy.roles.sizes import empty
 from zimage_app.service.imports.comfy.roles.texts import text_of
@@ -19,6 +19,8 @@ def whole_loader(at: At) -> Mapping[str, Value]:
     model = at.flow("model_override", Model) or Model(at.plain("file"))
     stack = LORA_ROLES["lora"](at.giving("stack"))["stack"]
     model = put_on(model, stack) if isinstance(stack, Loras) else model
+    if at.option("tags"):
+        model = with_tags_on(model, text_of(at, "positive"))
     parts: dict[str, Value] = {
         "model": model.noted(*part_notes(at, "vae_name", "clip_name")),
         "clip": Clip(),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from zimage_app.domain.errors import RequestError
-from zimage_app.domain.prompt_tags import split_tags
+from zimage_app.domain.prompt_tags import split_tags, without_refused_tags
 from zimage_app.domain.text import Text
 from zimage_app.service.imports import fields
 from zimage_app.service.imports.comfy.at import At
@@ -18,6 +18,7 @@ from zimage_app.service.imports.draft import shown
 
 _NONE = frozenset({"", "none", "disabled"})
 _NAME = re.compile(r"lora(?:_name)?(?:_?(\d+))?|lora_(\d+)_name", re.IGNORECASE)
+_TWO_STRENGTHS = re.compile(r"(<lora:[^<>:]{1,200}):([-+.\d]{1,12}):([-+.\d]{1,12})>")
 _STRENGTHS = ("strength_model", "model_weight", "model_str", "lora_model_strength", "model_strength", "lora_strength",
               "strength", "lora_wt", "weight", "lora_weight")  # fmt: skip
 _SWITCHES = ("switch", "enabled", "on", "toggle")
@@ -31,7 +32,7 @@ def _role(read: Reader) -> Callable[[At], Mapping[str, Value]]:
 
     def role(at: At) -> Mapping[str, Value]:
         own = Loras(tuple(islice(read(at), MAX_LORAS)))
-        if at.node.has_unnamed_values and any(isinstance(each.file, Missing) for each in own.each):
+        if at.node.has_unnamed_values and (not own.each or any(isinstance(each.file, Missing) for each in own.each)):
             own = Loras(notes=tuple(_unread(at)))
         whole = Loras()
         for name in at.inputs:
@@ -53,7 +54,7 @@ def put_on(model: Model, loras: Loras) -> Model:
 
 def _single(at: At) -> Iterator[Lora]:
     switch = at.plain(at.option("active", ""))
-    if isinstance(switch, Plain) and not truth(switch.data):
+    if (isinstance(switch, Plain) and not truth(switch.data)) or at.known("bypass") is True:
         return
     yield from _lora(at.given("lora_name"), at.plain("strength_model"), at.plain("strength_clip"))
 
@@ -133,18 +134,32 @@ def _written(at: At) -> Iterator[Lora]:
     if isinstance(text, Missing):
         yield Lora(text, text, text)
     elif text is not None and isinstance(text.data, str):
-        yield from _tags(text.data)
+        yield from tagged(text.data)
 
 
-def _tags(text: str) -> Iterator[Lora]:
-    # This app's tags have no second strength (for the text encoder), so it is removed.
-    plain = re.sub(r"(<lora:[^<>:]{1,200}:[-+.\d]{1,12}):[-+.\d]{1,12}>", r"\1>", text)
+def tagged(text: str) -> Iterator[Lora]:
+    """Yield the LoRAs of a text's tags; one that can't be read has its reason instead of a file."""
+    plain, refused = without_refused_tags(tags_as_here(text))
     try:
         tags = split_tags(plain)[1]
-    except RequestError:
-        return
+    except RequestError as error:
+        tags, refused = (), (*refused, error)
+    for each in refused:
+        why = Missing(each.reason)
+        yield Lora(why, why, why)
     for tag in tags:
-        yield Lora(Plain(tag.name), Plain(tag.strength), Plain(tag.strength))
+        yield Lora(Plain(tag.name), Plain(tag.strength), Plain(tag.strength if tag.unused is None else tag.unused))
+
+
+def tags_as_here(text: str) -> str:
+    """Return a text whose tags have their two strengths in this app's order: ComfyUI's nodes put the model's first."""
+    return _TWO_STRENGTHS.sub(r"\1:\3:\2>", text)
+
+
+def with_tags_on(model: Model, text: Value | None) -> Model:
+    """Return a model with the LoRAs of a text's tags."""
+    data = text.data if isinstance(text, Plain) else None
+    return put_on(model, Loras(tuple(tagged(data)))) if isinstance(data, str) else model
 
 
 def _none(_at: At) -> Iterator[Lora]:
@@ -190,7 +205,9 @@ def _unread(at: At) -> Iterator[Note]:
     """Yield notes about LoRA files among unnamed values, which can't be imported."""
     if "lora" not in at.node.kind.lower():
         return
-    for value in at.inputs.values():
+    for name, value in at.inputs.items():
+        if at.node.has_unnamed_values and not name.startswith("value_"):
+            continue
         if isinstance(value, Plain) and isinstance(value.data, str) and value.data.lower().endswith(".safetensors"):
             file = shown(value.data)
             yield at.note(

@@ -34,7 +34,7 @@ def arithmetic(at: At) -> Mapping[str, Value]:
     names: dict[str, int | float] = {}
     for name in at.inputs:
         value = at.plain(name)
-        if isinstance(value, Missing):
+        if isinstance(value, Missing) and not value.nothing:
             return dict.fromkeys(at.kind.gives, value)
         number = _number(value)
         if number is not None:

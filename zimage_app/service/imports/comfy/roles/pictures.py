@@ -8,12 +8,16 @@ from dataclasses import replace
 
 from zimage_app.domain.text import Text
 from zimage_app.service.imports.comfy.at import At
-from zimage_app.service.imports.comfy.roles.sizes import pixels, side
+from zimage_app.service.imports.comfy.roles.sizes import batch, pixels, side
 from zimage_app.service.imports.comfy.values import Missing, Picture, Plain, Size, Vae, Value
 
 _CROPS = Text("it crops to the new shape; here the latent is stretched", "它会裁剪到新比例；这里是直接拉伸")
+_PADS = Text("it pads to the new shape; here the picture is stretched", "它会补边到新比例；这里是直接拉伸")
+_ONE_CHAIN = Text(
+    "several samplers' pictures meet here; one of them is taken", "几个采样器的图片在这里汇合；只取其中一个"
+)
 _SIZE_UNKNOWN = Text("the size that it makes isn't known", "无法得知它产生的尺寸")
-_FACTOR = re.compile(r"(?<![\da-z])([1-8])x|x([1-8])(?![\da-z])", re.IGNORECASE)
+_FACTOR = re.compile(r"(?<![\da-z])([1-8])x|x([1-8])(?=plus|v\d|[^\da-z]|$)", re.IGNORECASE)
 _INPUTS = (
     "samples",
     "latent",
@@ -29,9 +33,13 @@ _INPUTS = (
 
 
 def picture_of(at: At) -> Picture:
-    """Return the picture or latent input; an empty one if nothing is linked."""
+    """Return the picture or latent input; of several, the one with most passes; an empty one if nothing is linked."""
     names = (*_INPUTS, *(name for name in at.node.links if name not in _INPUTS))
-    return next((found for name in names if (found := at.flow(name, Picture)) is not None), Picture())
+    found = [picture for name in names if (picture := at.flow(name, Picture)) is not None]
+    taken = max(found, key=lambda picture: len(picture.passes), default=Picture())
+    ran = {done.node for done in taken.passes}
+    others = any(done.node not in ran for picture in found for done in picture.passes)
+    return taken.noted(at.note(_ONE_CHAIN)) if others else taken
 
 
 def made_of(at: At, picture: Picture, **more: Value) -> Mapping[str, Value]:
@@ -44,7 +52,7 @@ def made_of(at: At, picture: Picture, **more: Value) -> Mapping[str, Value]:
 
 def passes(at: At) -> Mapping[str, Value]:
     """Pass the picture on unchanged."""
-    return made_of(at, picture_of(at))
+    return made_of(at, picture_of(at).noted(*batch(at)))
 
 
 def decode(at: At) -> Mapping[str, Value]:
@@ -73,11 +81,27 @@ def resize(at: At) -> Mapping[str, Value]:
     size = None if lost else _to(picture.size, sides[0], sides[1], unit=at.option("unit", 8))
     if size and _keeps_shape(at):
         size = _within(picture.size, size)
+    if picture.size is None and "if " in str(at.known("condition", "")):
+        size = None  # whether it resizes depends on the picture's size
     made = _resized(at, picture, size, lost.reason if lost else None)
-    crops = str(at.known("crop", "disabled")).lower() in ("center", "crop", "fill / crop", "true")
+    if picture.size and size and not _acts(at, picture.size, size):
+        return made_of(at, picture)
+    way = str(at.known("crop", "disabled")).lower()
+    crops = way in ("center", "crop", "fill / crop", "true")
+    made = made.noted(at.note(_PADS)) if way.startswith(("pad", "pillarbox")) else made
     if made.start and not made.passes:
         return made_of(at, replace(made, start=replace(made.start, fit="crop" if crops else "stretch")))
     return made_of(at, made.noted(at.note(_CROPS)) if crops else made)
+
+
+def _acts(at: At, now: Size, new: Size) -> bool:
+    """Whether a node that resizes on a ``condition`` only does so."""
+    condition = str(at.known("condition", "")).lower()
+    grows = (new[0] * new[1] > now[0] * now[1],) if "area" in condition else (new[0] > now[0], new[1] > now[1])
+    shrinks = (new[0] * new[1] < now[0] * now[1],) if "area" in condition else (new[0] < now[0], new[1] < now[1])
+    if "smaller" in condition:
+        return any(grows)
+    return any(shrinks) if "bigger" in condition else True
 
 
 def _keeps_shape(at: At) -> bool:
@@ -140,13 +164,32 @@ def _as_number(data: object) -> float | None:
     return float(data) if isinstance(data, int | float) and not isinstance(data, bool) else None
 
 
+def by_kind(at: At) -> Mapping[str, Value]:
+    """Resize in the way that the node's ``kind`` says; a way that isn't known makes an unknown size."""
+    kind = str(at.known("kind", "")).lower()
+    if "multiplier" in kind:
+        return scale(at)
+    if "pixels" in kind:
+        return to_area(at)
+    for length, longest in (("longer", True), ("shorter", False)):
+        if length in kind:
+            takes = {**at.kind.takes, "length": at.kind.takes[length]}
+            row = replace(at.kind, takes=takes, options={**at.kind.options, "longest": longest})
+            return to_side(At(at.node, row, at.inputs))
+    if not kind or kind.endswith(("dimensions", "width", "height")):
+        return resize(at)
+    return made_of(at, _resized(at, picture_of(at), None, None))
+
+
 def to_area(at: At) -> Mapping[str, Value]:
     """Resize to an area in megapixels, keeping the aspect ratio."""
     picture, area = picture_of(at), _as_number(at.known("megapixels"))
     size = None
     if picture.size and area and 0.01 <= area <= 100:
         factor = (area * 1024 * 1024 / (picture.size[0] * picture.size[1])) ** 0.5
-        size = (round(picture.size[0] * factor), round(picture.size[1] * factor))
+        steps = at.known("resolution_steps", 1)
+        steps = steps if isinstance(steps, int) and steps > 0 else 1
+        size = (round(picture.size[0] * factor / steps) * steps, round(picture.size[1] * factor / steps) * steps)
     return made_of(at, _resized(at, picture, size, None))
 
 
@@ -181,6 +224,7 @@ ROLES = {
     "remake picture": remake,
     "resize": resize,
     "scale": scale,
+    "resize by kind": by_kind,
     "scale to area": to_area,
     "scale to side": to_side,
     "load upscaler": upscaler,

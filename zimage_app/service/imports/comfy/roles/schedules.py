@@ -108,10 +108,16 @@ def changed_sigmas(at: At) -> Mapping[str, Value]:
 
 
 def split_sigmas(at: At) -> Mapping[str, Value]:
-    """Split a schedule into its first steps and the rest, which is a denoise below 1 (see ``rest_of_steps``)."""
+    """Split a schedule into its first steps and the rest, which is a denoise below 1 (see ``rest_of_steps``).
+
+    The node says the step, or the rest's share of all steps in ``denoise``.
+    """
     inner = at.flow("sigmas", Sigmas)
     steps = inner.fields.get("steps") if inner else None
     cut = at.known("step")
+    part = at.known("denoise")
+    if isinstance(part, int | float) and isinstance(steps, Plain) and isinstance(steps.data, int):
+        cut = steps.data - round(steps.data * part)
     if inner is None or not isinstance(steps, Plain) or not isinstance(steps.data, int) or not isinstance(cut, int):
         return changed_sigmas(at)
     if not 0 < cut < steps.data < 10_000:

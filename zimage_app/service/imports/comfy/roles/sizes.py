@@ -125,7 +125,7 @@ def _outputs(at: At, found: Size | Missing) -> Mapping[str, Value]:
         made = {"latent": Picture(size_reason=found.reason), "width": found, "height": found, "text": found}
     else:
         made = {
-            "latent": Picture(size=found, notes=_batch(at)),
+            "latent": Picture(size=found, notes=batch(at)),
             "width": Plain(found[0]),
             "height": Plain(found[1]),
             "text": Plain(f"{found[0]}x{found[1]}"),
@@ -133,11 +133,12 @@ def _outputs(at: At, found: Size | Missing) -> Mapping[str, Value]:
     return {name: made[name] for name in at.kind.gives if name in made}
 
 
-def _batch(at: At) -> tuple[Note, ...]:
-    batch = at.known("batch_size")
-    if not isinstance(batch, int) or batch < 2:
+def batch(at: At) -> tuple[Note, ...]:
+    """Make a note if the node makes a batch of several pictures."""
+    size = at.known("batch_size")
+    if not isinstance(size, int) or size < 2:
         return ()
-    return (at.note(Text(f"a batch of {batch}; here one picture is made", f"一批 {batch} 张；这里只生成一张")),)
+    return (at.note(Text(f"a batch of {size}; here one picture is made", f"一批 {size} 张；这里只生成一张")),)
 
 
 def size_of_picture(at: At) -> Mapping[str, Value]:

@@ -15,8 +15,8 @@ _OFF = frozenset({"", "false", "off", "no", "0", "disable", "disabled", "none"})
 
 
 def same(at: At) -> Mapping[str, Value]:
-    """Return the input of the same name for every output."""
-    return {name: value for name in at.kind.gives if (value := at.given(name)) is not None}
+    """Return the input of the same name, or of the one that the row gives it, for every output."""
+    return {name: value for name in at.kind.gives if (value := at.given(name) or at.inputs.get(name)) is not None}
 
 
 def first_input(at: At) -> Mapping[str, Value]:
@@ -116,7 +116,7 @@ def nothing(at: At) -> Mapping[str, Value]:
 
 
 def _is_nothing(value: Value) -> bool:
-    return isinstance(value, Plain) and value.data is None
+    return (isinstance(value, Plain) and value.data is None) or (isinstance(value, Missing) and value.nothing)
 
 
 def _list(given: str | list[str]) -> list[str]:

@@ -23,6 +23,7 @@ _STYLES = Text(
     "它的风格用词在它自己的文件里；这里只取用输入的文字",
 )
 _ESCAPES = {"\\n": "\n", "\\t": "\t"}
+_UNTIDY = (("  ", " "), (" ,", ","), (",,", ","), (",,", ","))
 _NO_PART = Text("a part of the text is not in the prompt", "有一部分文字没有带进提示词")
 
 
@@ -55,7 +56,7 @@ def joined(at: At, patterns: str, between: str) -> Plain | Missing:
         if isinstance(part, Missing):
             lost.append(part)
         elif part is not None and (part.data.strip() or not at.option("skips_empty")):
-            parts.append(part)
+            parts.append(replace(part, data=part.data.strip()) if truth(at.known("clean_whitespace", "no")) else part)
     if not any(part.data for part in parts) and lost:
         return lost[0]
     notes = merged(*(part.notes for part in parts))
@@ -111,7 +112,7 @@ def function(at: At) -> Mapping[str, Value]:
     if not isinstance(value, Plain):
         return {} if value is None else {at.kind.gives[0]: value}
     needs = [at.plain(name) for name in at.inputs]
-    unknown = next((need for need in needs if isinstance(need, Missing)), None)
+    unknown = next((need for need in needs if isinstance(need, Missing) and not need.nothing), None)
     if unknown is not None:
         return {at.kind.gives[0]: unknown}
     changed = _FUNCTIONS[at.option("function")](at, value.data)
@@ -155,17 +156,16 @@ def _cut(at: At, text: str) -> str:
 def _function_of_name(at: At, text: str) -> str | None:
     """Apply pysssss's node, which appends or replaces by its ``action``; None for a regular expression."""
     second, third = (str(at.known(name, "") or "") for name in ("text_b", "text_c"))
+    tags = truth(at.known("tidy_tags", "no"))
     if at.known("action") == "append":
-        out = [part for part in (text, second, third) if part.strip()]
-        return (", " if truth_of_tags(at) else "").join(out)
-    if at.known("action") != "replace" or second.startswith("/"):
+        out: str | None = (", " if tags else "").join(part for part in (text, second, third) if part.strip())
+    elif at.known("action") == "replace" and not second.startswith("/"):
+        out = _with(text, second, third)
+    else:
         return None
-    return _with(text, second, third)
-
-
-def truth_of_tags(at: At) -> bool:
-    """Whether texts are joined as tags."""
-    return truth(at.known("tidy_tags", "no"))
+    for untidy, tidy in _UNTIDY if tags else ():
+        out = out and out.replace(untidy, tidy)
+    return out
 
 
 def _line(at: At, text: str) -> str | None:
@@ -181,6 +181,11 @@ def _all_replaced(at: At, text: str) -> str | None:
     return changed
 
 
+def _uncommented(_at: At, text: str) -> str:
+    """Drop the lines that begin with a number sign."""
+    return "\n".join(line for line in text.split("\n") if not line.strip().startswith("#"))
+
+
 _FUNCTIONS: dict[str, Callable[[At, str], str | None]] = {
     "replace": _replaced,
     "case": _cased,
@@ -189,6 +194,8 @@ _FUNCTIONS: dict[str, Callable[[At, str], str | None]] = {
     "action": _function_of_name,
     "line": _line,
     "replace all": _all_replaced,
+    "drop comments": _uncommented,
+    "strip newlines": lambda at, text: text.replace("\n", "").strip() if at.known("strip_newlines", True) else text,
     "length": lambda _at, text: str(len(text)),
     "not known": lambda _at, _text: None,
 }
@@ -208,9 +215,9 @@ def drawn_text(at: At) -> Mapping[str, Value]:
     """Return a text with choices as drawn last, if the file has that, or else undrawn, with a note."""
     drawn, typed = text_of(at, "drawn"), text_of(at, "text")
     if isinstance(drawn, Plain) and drawn.data.strip():
-        return {at.kind.gives[0]: replace(drawn, choices=False)}
+        return dict.fromkeys(at.kind.gives, replace(drawn, choices=False))
     if not isinstance(typed, Plain):
-        return {} if typed is None else {at.kind.gives[0]: typed}
+        return {} if typed is None else dict.fromkeys(at.kind.gives, typed)
     note = at.note(
         Text(
             "its choices are drawn by this app, so they come out otherwise with the same seed",
@@ -219,7 +226,7 @@ def drawn_text(at: At) -> Mapping[str, Value]:
         translated=True,
     )
     has_choices = "{" in typed.data or "__" in typed.data
-    return {at.kind.gives[0]: replace(typed, choices=True).noted(note) if has_choices else typed}
+    return dict.fromkeys(at.kind.gives, replace(typed, choices=True).noted(note) if has_choices else typed)
 
 
 def styled(at: At) -> Mapping[str, Value]:
