@@ -70,7 +70,7 @@ def test_presets_are_told_in_the_pages_language(studio: QuickPageStudio) -> None
     do = script_function(studio, presets)
     listed = {each["name"]: each for each in do({"do": "list", "language": "zh"})["presets"]}
     assert [listed["fast"][part] for part in ("title", "about", "group")] == ["快速", "一个阶段。", "shipped"]
-    assert "bad.yaml 第 2 行第 13 列" in listed["bad"]["problem"]
+    assert "bad.yaml 第 2 行第 13 个字符" in listed["bad"]["problem"]
     english = do({"do": "list", "language": "en"})
     assert (english["allowed"], english["presets"][3]["title"]) == (True, "Fast")
     assert [each["title"] for each in english["presets"][:2]] == ["Recommended settings", "Single stage"]
@@ -161,7 +161,7 @@ def test_a_preset_is_chosen_compared_applied_and_used(visit: Visit, scripted: Qu
     summary.click()
     row = page.locator(".presets tbody tr", has_text="采样器")
     expect(row.locator("td")).to_have_text(["第 1 阶段 采样器", "heun", "euler"])
-    expect(page.locator(".presets .problems li")).to_contain_text("bad.yaml 第 2 行第 13 列")
+    expect(page.locator(".presets .problems li")).to_contain_text("bad.yaml 第 2 行第 13 个字符")
     page.locator(".presets .apply").click()
     expect(summary).to_have_text("当前参数与预设一致。")
     expect(page.locator(".notice span")).to_have_text("已填入预设「快速」。")

@@ -216,8 +216,8 @@ def test_too_small_a_card_is_told(full: dict[str, ModelSizes]) -> None:
     sizes = full["z-image-turbo-bf16"]
     plan = fitted(CARD, sizes, 2 * 10**9, Z_IMAGE_TURBO)
     assert plan.streamed == 30
-    assert "smaller file" in plan.reason.en
-    assert "更小的文件" in plan.reason.zh
+    assert "smaller copy" in plan.reason.en
+    assert "更小的版本" in plan.reason.zh
     assert fitted(CARD, sizes, None, Z_IMAGE_TURBO) == CARD, "a device that shares the computer's memory"
 
 

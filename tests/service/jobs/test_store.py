@@ -164,7 +164,7 @@ def test_more_than_may_wait_is_refused_with_when_to_come_back(store: JobStore) -
     limits = replace(HOME, waiting_of_owner=2, waiting=3)
     for name in ("a0", "a1"):
         store.add(job(name, "a"), limits)
-    with pytest.raises(BusyError, match="2 pictures of yours") as own:
+    with pytest.raises(BusyError, match="You already have 2 pictures") as own:
         store.add(job("a2", "a"), limits)
     assert own.value.own
     assert own.value.retry_after > 0

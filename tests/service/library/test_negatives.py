@@ -91,7 +91,7 @@ def test_damage_is_told_with_its_place_and_hides_nothing_else(folder: Path, text
     assert f"15-bad.yaml, {place}: " in bad.problem.en
     assert any(each in bad.problem.en for each in reason.split("|"))
     line, column = (word.split(" ")[1] for word in place.split(", "))
-    assert f"15-bad.yaml 第 {line} 行第 {column} 列：" in bad.problem.zh
+    assert f"15-bad.yaml 第 {line} 行第 {column} 个字符：" in bad.problem.zh
     assert library.find("过曝").meaning == "overexposed"
 
 

@@ -124,7 +124,7 @@ def test_damage_is_told_with_its_place_and_hides_nothing_else(
     assert f"bad.yaml, {place}: " in caught.value.text.en
     assert reason in caught.value.text.en
     line, column = (word.split(" ")[1] for word in place.split(", "))
-    assert f"bad.yaml 第 {line} 行第 {column} 列：" in caught.value.text.zh
+    assert f"bad.yaml 第 {line} 行第 {column} 个字符：" in caught.value.text.zh
 
 
 def test_own_presets_are_kept_in_their_folder_and_read_by_people(library: PresetLibrary) -> None:
