@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         credentials = read_credentials(settings.auth, settings.auth_file, settings.api_key, os.environ)
         credentials = replace(credentials, local_key=secrets.token_hex(32))
         if settings.mcp:
-            require_mcp()
+            require_mcp(logins=bool(credentials.users))
         port = choose_port(settings.host, settings.port)
         start_logging(LogSettings(settings.outputs, settings.log_level, settings.log_json))
         if settings.home != ROOT:

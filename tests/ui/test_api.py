@@ -123,7 +123,12 @@ def test_mcp_without_the_package_that_it_needs_is_one_sentence(
 
     monkeypatch.setattr("zimage_app.ui.server.api.version", version)
     with pytest.raises(StudioError, match="--mcp needs version 1"):
-        require_mcp()
+        require_mcp(logins=False)
+
+
+def test_mcp_with_logins_is_refused_as_its_tools_could_not_log_in() -> None:
+    with pytest.raises(StudioError, match="--mcp can't be used with --auth"):
+        require_mcp(logins=True)
 
 
 def test_a_login_is_asked_of_programs_too(tmp_path: Path) -> None:

@@ -61,12 +61,21 @@ def public_parameters() -> dict[str, set[str]]:
     return {name: set(signature(each).parameters) - {"self", "request"} for name, each in functions.items()}
 
 
-def require_mcp() -> None:
-    """Check that the installed ``mcp`` package is a version that Gradio can use; with others it offers no tools.
+def require_mcp(*, logins: bool) -> None:
+    """Check that tools can be offered to MCP clients on a page with or without ``logins``.
 
     Raises:
-        StudioError: the package is missing or has another major version; the message says what to install.
+        StudioError: the installed ``mcp`` package is missing or has a major version that Gradio can't use, which then
+            offers no tools; or there are logins, and Gradio's tools call the page by a client of its own that has none.
     """
+    if logins:
+        raise StudioError(
+            Text(
+                "--mcp can't be used with --auth: the tools call the page themselves, and have no login; leave one of the"
+                " two out, or let a proxy in front ask for logins",
+                "--mcp 不能与 --auth 同时使用：这些工具会自行访问页面，而它们没有登录信息；请去掉其中一个，或由前面的反向代理负责登录",
+            )
+        )
     try:
         found = version("mcp")
     except PackageNotFoundError:
