@@ -65,6 +65,16 @@ def test_bad_flags_end_with_one_sentence(
     assert said.out == ""
 
 
+def test_bad_flags_are_told_in_the_terminals_language_though_its_locale_is_not_installed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    for flags, named in ((["--port", "many"], "必须是整数"), (["--colour"], "没有这样的选项：--colour")):
+        with pytest.raises(SystemExit):
+            main(flags)
+        assert named in capsys.readouterr().err
+
+
 def test_a_port_that_was_asked_for_is_never_exchanged() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -6,7 +6,6 @@ import argparse
 import atexit
 import gc
 import io
-import locale
 import os
 import secrets
 import signal
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from zimage_app.cli import terminal
 from zimage_app.cli.flag_errors import flag_error
-from zimage_app.cli.terminal import write_utf8
 from zimage_app.domain.errors import StudioError
-from zimage_app.domain.text import Language, Text, language_named, visible
+from zimage_app.domain.text import Language, Text, visible
 from zimage_app.rest.app import rest_routes
 from zimage_app.service.diagnostics.housekeeping import begin_tidying
 from zimage_app.service.diagnostics.logs import LogSettings, start_logging
@@ -71,7 +70,7 @@ def _program() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Start the page and serve it until the process is interrupted."""
-    write_utf8()
+    terminal.write_utf8()
     language = _terminal_language("auto")
     try:
         settings = parse_arguments(arguments)
@@ -177,6 +176,4 @@ def open_page(studio: Studio, default_language: LanguageChoice, config: Middlewa
 
 
 def _terminal_language(choice: LanguageChoice) -> Language:
-    if choice != "auto":
-        return choice
-    return language_named(locale.getlocale()[0])
+    return terminal.language() if choice == "auto" else choice

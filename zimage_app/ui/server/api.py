@@ -71,9 +71,10 @@ def require_mcp(*, logins: bool) -> None:
     if logins:
         raise StudioError(
             Text(
-                "--mcp can't be used with --auth: the tools call the page themselves, and have no login; leave one of the"
-                " two out, or let a proxy in front ask for logins",
-                "--mcp 不能与 --auth 同时使用：这些工具会自行访问页面，而它们没有登录信息；请去掉其中一个，或由前面的反向代理负责登录",
+                "--mcp can't be used with --auth: the tools call the page themselves, and have no login; leave out one"
+                " of them, or let a proxy in front ask for logins",
+                "--mcp 不能与 --auth 同时使用：这些工具会自行访问页面，却没有登录信息；请去掉其中一个，"
+                "或由前面的反向代理负责登录",
             )
         )
     try:
