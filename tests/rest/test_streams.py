@@ -90,7 +90,7 @@ def test_l1_many_programs_get_their_own_pictures(studio: Counted) -> None:
 
 
 def test_l4_status_is_told_while_pictures_are_made(studio: Counted) -> None:
-    studio.step_seconds = 0.05
+    studio.step_seconds = 0.2
     with served(studio) as address, httpx.Client(base_url=f"{address}api", timeout=60) as client:
         tasks = [client.post("/generate", json={"prompt": "x", "seed": seed}).json()["task_id"] for seed in range(3)]
         told: dict[str, list[tuple[str, float]]] = {task_id: [] for task_id in tasks}

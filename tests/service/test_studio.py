@@ -55,7 +55,7 @@ def loaded(studio: Studio) -> str | None:
 
 def slow_request() -> GenerationRequest:
     """Long enough to be stopped in the middle."""
-    return GenerationRequest(prompt="x", seed=1, stages=(Stage(width=256, height=256, steps=200),))
+    return GenerationRequest(prompt="x", seed=1, stages=(Stage(width=256, height=256, steps=200),) * 4)
 
 
 def test_a_job_runs_to_a_saved_picture(studio: Studio, small_request: GenerationRequest, tmp_path: Path) -> None:

@@ -149,6 +149,7 @@ def test_x1_strangers_share_no_task_and_no_picture(tmp_path: Path) -> None:
         nobody = Client(address, verbose=False)
         task = anna.predict("annas secret", api_name="/generate")
         assert anna.predict(task["task_id"], api_name="/status")["status"] == "done"
+        studio.history.refresh()
         assert anna.predict(api_name="/history")["total"] == 1
         for stranger in (bert, nobody):
             assert stranger.predict(api_name="/history")["total"] == 0

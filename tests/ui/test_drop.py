@@ -132,6 +132,7 @@ def test_the_button_takes_a_picture_and_a_wrong_file_is_told_in_one_sentence(
         [
             "Clip skip: 2 has no equivalent in this app",
             "Stage 1, Scheduler: the file doesn't say it; simple is filled in",
+            "Model: none was found in the file",
         ]
     )
     expect(page.locator(".drop .translated li")).to_have_text(["Stage 1, Sampler: Euler a → euler_ancestral"])

@@ -104,7 +104,9 @@ def _settings(record: ImageRecord) -> object:
 def test_a_real_run_survives_a_reload_and_stops_when_told(visitor: Visit, address: str, outputs: Path) -> None:
     before = set(outputs.rglob("*.png"))
     page = visitor(address, locale="en-US")
-    set_number(page, "stages-0-steps", 200)  # so that it isn't over before the page is back, on a slow machine
+    for stage in range(3):  # so that it isn't over before the page is back, on a slow machine
+        page.locator(f"#stage-tab-{stage}").click()
+        set_number(page, f"stages-{stage}-steps", 200)
     ask(page, "a red boat on a calm lake at sunset")
     expect_state(page, "running", LONG)
     job = page.locator(".canvas").get_attribute("data-job")
