@@ -16,9 +16,18 @@ import torch
 
 from zimage_app.domain.card import Z_IMAGE_TURBO
 from zimage_app.domain.errors import ModelError
-from zimage_app.models.device import DeviceUse, device_names, device_use, free_memory, keep_to_own_memory, named_device
+from zimage_app.models.device import (
+    BFLOAT16_CAPABILITY,
+    DeviceUse,
+    device_names,
+    device_use,
+    free_memory,
+    keep_to_own_memory,
+    named_device,
+)
 from zimage_app.models.find.catalogue import find_model
 from zimage_app.models.find.model_files import ModelFiles, PartFiles, model_files
+from zimage_app.models.find.sizes import BFLOAT16_CAPABILITY as WITHOUT_TORCH
 from zimage_app.models.find.sizes import PUBLISHED, ModelSizes, free_of, published_sizes, suggested
 from zimage_app.models.load.loader import load_components
 from zimage_app.models.load.memory_plan import fitted, needed, plan_memory, sizes_of
@@ -195,6 +204,7 @@ def test_the_file_that_suits_a_card() -> None:
     assert found == {6: q4, 8: int8, 12: int8, 16: bf16, 24: bf16}
     assert [suggested(24 * 2**30, capability) for capability in ((7, 5), (8, 0))] == [int8, bf16]
     assert suggested(6 * 2**30, (7, 5)) == q4
+    assert WITHOUT_TORCH == BFLOAT16_CAPABILITY
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])

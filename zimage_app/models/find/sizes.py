@@ -11,6 +11,8 @@ _UNPACKING = 5 * 10**8
 """Bytes for a matrix that is unpacked while it is used."""
 _CONTEXT = 5 * 10**8
 """Bytes of a card that drivers and the desktop have, as a rule."""
+BFLOAT16_CAPABILITY = (8, 0)
+"""As in ``models.device``, which imports torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,10 @@ def published_sizes(name: str) -> ModelSizes:
 def suggested(memory: int, capability: tuple[int, int] | None = None) -> str:
     """The copy of Z-Image-Turbo for a card of so many bytes: the nearest to the original whose transformer fits.
 
-    ``capability`` is the CUDA compute capability; cards before 8.0 multiply 8-bit integers fast, and bfloat16 slowly.
+    ``capability`` is the CUDA compute capability; older cards multiply 8-bit integers fast, and bfloat16 slowly.
     """
-    names = [name for name in PUBLISHED if capability is None or capability >= (8, 0) or "bf16" not in name]
+    is_older = capability is not None and capability < BFLOAT16_CAPABILITY
+    names = [name for name in PUBLISHED if not (is_older and "bf16" in name)]
     free = free_of(memory)
     return next((name for name in names if published_sizes(name).resident <= free), names[-1])
 
