@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from zimage_app.models.tiny import write_tiny_model
 
 sys.dont_write_bytecode = False  # this process has read the variable before
 torch.set_num_threads(1)
+gc.disable()  # imports leave hardly any garbage, but looking for it takes a tenth of their time
 
 ROOT = Path(__file__).parent
 SLOW = (
@@ -73,6 +75,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
         if _is_slow(item.path):
             item.add_marker("slow")
+
+
+def pytest_collection_finish() -> None:
+    """Let later collections pass over all modules and tests: those of the app's own memory relief are full ones."""
+    gc.freeze()
+    gc.enable()
 
 
 def _is_slow(path: Path) -> bool:
