@@ -169,7 +169,8 @@ def test_a_start_picture_is_enlarged_by_the_upscaler_of_the_workers_machine(tmp_
     folder.mkdir(parents=True)
     torch.save(old_names(weights()), folder / "4x-some.pth")
     with closing(Desk(tmp_path, NearHandle(tmp_path / "cache", config))) as desk:
-        kept = desk.inputs.keep_file(desk.gallery.save(a_picture(), a_record()).path)
+        small = a_picture()[:96, :72]
+        kept = desk.inputs.keep_file(desk.gallery.save(small, a_record()).path)
         start = StartPicture(picture=kept.sha256, upscaler=Upscaler(name="4x-some.pth"))
         view = desk.make(request(start=start, stages=(STAGES[0].model_copy(update={"denoise": 0.5}),)))
     assert view.picture is not None, view.error
