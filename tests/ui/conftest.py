@@ -74,6 +74,10 @@ def visit(_scripted_page: tuple[str, QuickPageStudio], visitor: Visit) -> Visit:
 _OPEN = "try { localStorage.setItem('studio_everything', 'open') } catch { /* a page in a sandbox has no storage */ }"
 
 
+_LASTING = ("locale", "has_touch", "is_mobile")
+"""Options of a browser context that can't be changed later."""
+
+
 class IdlePages:
     """A pool of browser pages that tests reuse, with cookies and storage cleared.
 
@@ -83,16 +87,23 @@ class IdlePages:
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
-        self._idle: dict[str, list[Page]] = {}
+        self._idle: dict[object, list[Page]] = {}
 
     def take(self, options: dict[str, Any], folded: bool) -> Page:
         """Return an empty page with these browser context options; advanced settings are open unless ``folded``."""
-        if idle := self._idle.get(repr((options, folded))):
-            return idle.pop()
-        context = self._browser.new_context(**options)
-        if not folded:
-            context.add_init_script(_OPEN)
-        return context.new_page()
+        if idle := self._idle.get(self._kind(options, folded)):
+            page = idle.pop()
+        else:
+            context = self._browser.new_context(**{name: options[name] for name in _LASTING if name in options})
+            if not folded:
+                context.add_init_script(_OPEN)
+            page = context.new_page()
+        page.set_viewport_size(options["viewport"])
+        motion = options.get("reduced_motion", "no-preference")
+        page.emulate_media(color_scheme=options["color_scheme"], reduced_motion=motion)
+        if permissions := options.get("permissions"):  # an empty list would deny what is granted without asking
+            page.context.grant_permissions(permissions)
+        return page
 
     def give_back(self, page: Page, options: dict[str, Any], folded: bool) -> None:
         """Clear a page and keep it; close its context instead if the test closed the page or opened others."""
@@ -104,13 +115,16 @@ class IdlePages:
         origin = page.evaluate("location.origin")
         page.evaluate("try { sessionStorage.clear() } catch { /* a page in a sandbox has none */ }")
         page.goto("about:blank")
-        page.set_viewport_size(options["viewport"])
         session = context.new_cdp_session(page)
         session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
         session.send("Emulation.setTouchEmulationEnabled", {"enabled": options.get("has_touch", False)})
         session.detach()
         context.clear_cookies()
-        self._idle.setdefault(repr((options, folded)), []).append(page)
+        context.clear_permissions()
+        self._idle.setdefault(self._kind(options, folded), []).append(page)
+
+    def _kind(self, options: dict[str, Any], folded: bool) -> object:
+        return folded, *(options.get(name) for name in _LASTING)
 
 
 @pytest.fixture(scope="session")
