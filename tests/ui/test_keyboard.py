@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -41,18 +43,18 @@ def start_slowly(page: Page, scripted: QuickPageStudio) -> None:
     expect_state(page, "running")
 
 
-@pytest.mark.parametrize("keys", ["Control+Enter", "Meta+Enter"])
-def test_generate_from_anywhere(visit: Visit, keys: str) -> None:
+def test_generate_from_anywhere(visit: Visit) -> None:
     page = visit()
     canvas, last = page.locator(".canvas"), ""
-    for where in ("#knob-prompt textarea", "#knob-negative textarea", ".triggers input", "body"):
+    places = ("#knob-prompt textarea", "#knob-negative textarea", ".triggers input", "body")
+    for keys, where in itertools.product(("Control+Enter", "Meta+Enter"), places):
         page.locator("#knob-prompt textarea").fill("小船")
         page.locator(where).press(keys)
         expect(canvas).not_to_have_attribute("data-job", last)
         expect_state(page, "done")
         expect(page.locator("#knob-prompt textarea")).to_have_value("小船")
         last = canvas.get_attribute("data-job") or ""
-        assert last, where
+        assert last, (keys, where)
 
 
 def test_escape_stops_a_run(visit: Visit, scripted: QuickPageStudio) -> None:
