@@ -10,14 +10,14 @@ from typing import Any
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.text import Text
 from zimage_app.service.setup.config import StudioConfig
-from zimage_app.service.setup.settings import flag_of, settle
+from zimage_app.service.setup.settings import flag_of, load_settings
 
 _FLAGS = ("outputs", "loras", "models_dir", "comfyui", "offline", "device")
 """The app's settings that commands have flags for."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def add_place_flags(parser: argparse.ArgumentParser, default: object = None) -> None:
+def add_model_folder_flags(parser: argparse.ArgumentParser, default: object = None) -> None:
     """Add ``--models-dir`` and ``--comfyui``, the folders of models."""
     parser.add_argument("--models-dir", type=Path, default=default, metavar="DIR", help="default: models/")
     parser.add_argument(
@@ -47,7 +47,7 @@ def config_of(options: argparse.Namespace | None = None) -> StudioConfig:
             ``--device`` several devices.
     """
     given = {name: value for name in _FLAGS if (value := _value(options, name)) is not None}
-    settings = settle(given, os.environ)
+    settings = load_settings(given, os.environ)
     outputs, config = settings.outputs, settings.config
     if "outputs" in given and outputs.suffix.lower() in _PICTURES and not outputs.is_dir():
         raise RequestError(

@@ -7,8 +7,8 @@ import io
 import locale
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from zimage_app.domain.errors import StudioError, system_reason
@@ -20,7 +20,7 @@ _NOBODY_READS = 141
 """Exit status where the reader of a pipe is gone; shells show it for programs that the signal SIGPIPE ends."""
 
 
-class CarefulStream(io.TextIOBase):
+class EscapingStream(io.TextIOBase):
     """A stream that escapes control characters, so that prompts and file names can't control the terminal.
 
     ANSI colours pass. Writing never raises OSError, because nothing that a command does should end where nobody reads
@@ -87,25 +87,38 @@ def language() -> Language:
     return language_named(name)
 
 
-def tell(text: Text) -> None:
+def notify(text: Text) -> None:
     """Print a sentence to stderr, separate from the result on stdout."""
     sys.stderr.write(f"{text.to(language())}\n")
 
 
-def complain(error: StudioError, status: int) -> int:
+def print_error(error: StudioError, status: int) -> int:
     """Print an error's sentence; returns ``status``."""
-    tell(error.text)
+    notify(error.text)
     return status
 
 
-def status_of(output: CarefulStream) -> int:
+class BadInputError(StudioError):
+    """The input is invalid; the command ends with the status BAD_INPUT."""
+
+
+@contextmanager
+def bad_input(*kinds: type[StudioError]) -> Iterator[None]:
+    """Turn errors of these kinds into BadInputError."""
+    try:
+        yield
+    except kinds as error:
+        raise BadInputError(error.text) from error
+
+
+def status_of(output: EscapingStream) -> int:
     """The exit status of a command that succeeded, by whether its output could be written; tells of a full disk."""
     if output.failure is None:
         return 0
     if output.failure.errno in (errno.EPIPE, errno.EINVAL):  # EINVAL: a broken pipe on Windows
         return _NOBODY_READS
     reason = system_reason(output.failure)
-    tell(
+    notify(
         Text(
             f"The output can't be written ({reason}); send it elsewhere.",
             f"无法写入输出（{reason}）；请换一个输出位置。",

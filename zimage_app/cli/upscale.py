@@ -9,16 +9,16 @@ from typing import Any
 from zimage_app.cli.assignments import assign
 from zimage_app.cli.folders import add_alone_flag, config_of
 from zimage_app.cli.generate import make_pictures
-from zimage_app.cli.imports import as_here
+from zimage_app.cli.imports import with_local_names
 from zimage_app.cli.request_flags import (
     ResolvedCommand,
     add_location_flags,
+    choose_model,
     keep_input,
-    meant_model,
     parsed_seed,
     planner,
 )
-from zimage_app.cli.terminal import BAD_INPUT, complain, tell
+from zimage_app.cli.terminal import bad_input, notify
 from zimage_app.domain.errors import ImportedFileError, LoraError, ModelError
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.settings.knob import parse_as
@@ -66,21 +66,19 @@ def add_upscale_command(commands: Any) -> None:
 
 def upscale_picture(options: argparse.Namespace) -> int:
     """``upscale``: make and save the enlarged picture, and print its path."""
-    try:
-        asked = _settled(options)
-    except (ModelError, LoraError) as error:
-        return complain(error, BAD_INPUT)
-    tell(resized_by(asked.plan.request))
+    with bad_input(ModelError, LoraError):
+        asked = _resolve(options)
+    notify(resized_by(asked.plan.request))
     return make_pictures(asked, options)
 
 
-def _settled(options: argparse.Namespace) -> ResolvedCommand:
+def _resolve(options: argparse.Namespace) -> ResolvedCommand:
     """Resolve the flags to a model and a plan; raises StudioError."""
     config = config_of(options)
     loras, inputs = LoraLibrary(*config.lora_folders), inputs_of(config)
     kept = keep_input("PICTURE", options.picture, inputs)
     found = _settings_inside(options.picture, config, loras)
-    source = meant_model(config, options.model or (found.model if found else None), None)
+    source = choose_model(config, options.model or (found.model if found else None), None)
     names = ("factor", "upscaler", "denoise", "steps", "prompt", "negative")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.seed is not None:
@@ -95,7 +93,7 @@ def _settled(options: argparse.Namespace) -> ResolvedCommand:
 
 def _settings_inside(picture: Path, config: StudioConfig, loras: LoraLibrary) -> Imported | None:
     try:
-        return as_here(read_file(picture), config, loras)
+        return with_local_names(read_file(picture), config, loras)
     except ImportedFileError:  # a picture without settings, such as a photo
         return None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from zimage_app.cli.folders import config_of
 from zimage_app.cli.output import print_json
-from zimage_app.cli.terminal import BAD_INPUT, complain, language, tell
+from zimage_app.cli.terminal import BAD_INPUT, language, notify, print_error
 from zimage_app.domain.errors import RequestError
 from zimage_app.domain.plan import draw_seed
 from zimage_app.domain.settings.stage import MAX_SEED
@@ -45,11 +45,11 @@ def run_wildcards(options: argparse.Namespace) -> int:
         if options.name is not None:
             return _show(options, library.lines(options.name.strip("_")))
     except RequestError as error:
-        return complain(error.at("--try" if options.prompt is not None else "NAME"), BAD_INPUT)
+        return print_error(error.at("--try" if options.prompt is not None else "NAME"), BAD_INPUT)
     lists = library.lists()
     for each in lists:
         if each.problem is not None:
-            tell(each.problem)
+            notify(each.problem)
     if options.json:
         print_json([{"name": each.name, "lines": len(each.lines), "about": each.about} for each in lists])
     else:
@@ -65,7 +65,7 @@ def _try_out(options: argparse.Namespace, library: WildcardLibrary) -> int:
     if options.json:
         print_json({"combinations": count, "drawn": drawn})
         return 0
-    tell(Text(f"{count:,} combinations", f"共 {count:,} 种组合"))
+    notify(Text(f"{count:,} combinations", f"共 {count:,} 种组合"))
     sys.stdout.write("".join(f"{each['seed']}  {each['prompt']}\n" for each in drawn))
     return 0
 

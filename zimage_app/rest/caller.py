@@ -39,10 +39,10 @@ def _caller(request: Request) -> Caller:
     )
 
 
-Calling = Annotated[Caller, Depends(_caller)]
+CurrentCaller = Annotated[Caller, Depends(_caller)]
 
 
-def told_owner(caller: Caller, request: Request, response: Response) -> str:
+def ensure_owner(caller: Caller, request: Request, response: Response) -> str:
     """The owner for something that is about to be stored; on a shared app, a caller without an id gets a new one."""
     if caller.owner or not caller.stranger:
         return caller.owner

@@ -28,7 +28,7 @@ from zimage_app.domain.text import Text
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.service.jobs.state import JobState
 from zimage_app.service.jobs.view import JobView
-from zimage_app.service.many.batch.item_files import file_of, save_item
+from zimage_app.service.many.batch.item_files import picture_path, save_item
 from zimage_app.service.many.batch.items import Item
 from zimage_app.service.many.batch.manifest import NAME as MANIFEST
 from zimage_app.service.many.batch.manifest import Manifest
@@ -214,7 +214,7 @@ class Groups:
 
     def _shown(self, record: GroupRecord) -> GroupView:
         folder = self._folder(record)
-        states = Counter(_ended(Manifest.of(folder), record))
+        states = Counter(_ended(Manifest.read(folder), record))
         done, failed, cancelled = (states[name] for name in _ENDED)
         sheets = sorted(path.name for path in folder.glob("sheet-*.png"))
         names = [*sorted(sheets, key=len), "index.html", MANIFEST]
@@ -226,7 +226,7 @@ class Groups:
         with self._turn:
             if self._closed:
                 return
-            self._open[record.id] = record, Manifest.of(self._folder(record))
+            self._open[record.id] = record, Manifest.read(self._folder(record))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="studio-groups", daemon=True)
                 self._thread.start()
@@ -238,7 +238,7 @@ class Groups:
             self._wake.clear()
             for record, manifest in list(self._open.values()):
                 try:
-                    if self._settled(record, manifest):
+                    if self._collect(record, manifest):
                         with self._turn:
                             del self._open[record.id]
                 except (StudioError, OSError) as error:  # retried at the next tick
@@ -250,7 +250,7 @@ class Groups:
                     with self._turn:
                         del self._open[record.id]
 
-    def _settled(self, record: GroupRecord, manifest: Manifest) -> bool:
+    def _collect(self, record: GroupRecord, manifest: Manifest) -> bool:
         """Add jobs that ended since the last check to the folder; return whether the group is finished."""
         if not manifest.folder.is_dir():  # the folder was deleted
             return True
@@ -325,7 +325,7 @@ def _draw_sheets(record: GroupRecord, manifest: Manifest) -> None:
     from zimage_app.service.many.grids.sheet import write_sheets  # imports Pillow's fonts
 
     done = [item for item in record.items if manifest.last[item.key]["state"] == "done"]
-    pictures = {item.place: path for item in done if item.place and (path := file_of(item, manifest)).is_file()}
+    pictures = {item.place: path for item in done if item.place and (path := picture_path(item, manifest)).is_file()}
     if pictures:
         write_sheets(manifest.folder, pictures, record.labels)
 

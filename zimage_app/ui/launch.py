@@ -34,7 +34,7 @@ from zimage_app.ui.page.theme import studio_theme
 from zimage_app.ui.queue.queue_routes import queue_routes
 from zimage_app.ui.server.api import public_parameters
 from zimage_app.ui.server.framework import FrameworkMiddleware
-from zimage_app.ui.server.sessions import EventsMiddleware, bound_sessions
+from zimage_app.ui.server.sessions import EventsMiddleware, limit_sessions
 from zimage_app.ui.server.visitor import VisitorMiddleware
 from zimage_app.ui.start.start_picture import start_routes
 from zimage_app.ui.topbar.monitor import monitor_routes
@@ -123,7 +123,7 @@ def start(
             root_path=config.prefix,
             **network,
         )
-    bound_sessions(page)
+    limit_sessions(page)
     config.gate.open()
     return page
 

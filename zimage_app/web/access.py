@@ -24,6 +24,7 @@ from zimage_app.domain.text import Text
 from zimage_app.web.client import client_of
 from zimage_app.web.cookies import cookie
 from zimage_app.web.credentials import Credentials
+from zimage_app.web.json_bodies import read_body
 from zimage_app.web.language import LOCALES, LanguageChoice, language_of
 from zimage_app.web.owner import KEY_OWNER, LOCAL, LOCAL_HEADER, key_owner
 from zimage_app.web.prefix import prefix_of
@@ -157,11 +158,9 @@ class AccessMiddleware:
         there = request.query_params.get("next", "/")
         if request.method != "POST":
             return self._form(request, there)
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _LOGIN_BODY:
-                return refusal(request.scope, 413, _WRONG, self._default_language)
+        body = await read_body(request, _LOGIN_BODY)
+        if len(body) > _LOGIN_BODY:
+            return refusal(request.scope, 413, _WRONG, self._default_language)
         given = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
         name, password = (given.get(field, [""])[0] for field in ("username", "password"))
         failed = self._check(request, name, password)

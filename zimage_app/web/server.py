@@ -28,7 +28,7 @@ _MAX_NEW = 1024
 """Connections that the system queues before they are accepted, without using file descriptors of the process."""
 
 
-def most_connections() -> int:
+def max_connections() -> int:
     """The most open connections: the process's limit of open files, less a reserve, up to MAX_CONNECTIONS."""
     if sys.platform == "win32":
         return MAX_CONNECTIONS
@@ -45,7 +45,7 @@ def server_config(app: ASGIApp, host: str, port: int, proxies: Iterable[str] = (
     trusted = list(proxies)
 
     class Protocol(BoundedProtocol):
-        most = most_connections()
+        most = max_connections()
         proxies = tuple(trusted)
 
     return uvicorn.Config(

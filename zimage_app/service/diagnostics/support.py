@@ -21,7 +21,7 @@ from zimage_app.service.diagnostics.doctor import Finding, examine
 from zimage_app.service.diagnostics.logs import FILE_NAME, MAX_FILES, log_folder, without_prompts
 from zimage_app.service.diagnostics.monitor import Monitor
 from zimage_app.service.diagnostics.scrub import scrubbed
-from zimage_app.service.setup.settings import Settings, tellable
+from zimage_app.service.setup.settings import Settings, without_secrets
 from zimage_app.service.storage.atomic_files import write_whole
 
 _MAX_LINES = 3000
@@ -60,7 +60,7 @@ def write_bundle(
         "README.txt": _CONTENTS.to(language).format(prompts=prompts),
         "details.txt": as_text(details(config, Monitor(config.outputs), None), language),
         "doctor.txt": "".join(f"{_line(finding, language)}\n" for finding in checks(config)),
-        "settings.yaml": yaml.safe_dump(tellable(settings), allow_unicode=True, sort_keys=False),
+        "settings.yaml": yaml.safe_dump(without_secrets(settings), allow_unicode=True, sort_keys=False),
         "log.txt": "".join(f"{line}\n" for line in last_lines(config.outputs, with_prompts=with_prompts)),
     }
     if path.exists():

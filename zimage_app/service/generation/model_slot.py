@@ -67,7 +67,7 @@ class ModelSlot:
         tell(Text(f"loading {title.en}", f"正在加载 {title.zh}"))
         from zimage_app.models.device import empty_cache  # these import torch and diffusers: seconds
         from zimage_app.models.load.loader import check_model
-        from zimage_app.service.generation.generator import load_source, loading_as
+        from zimage_app.service.generation.generator import load_options, load_source
 
         if self._generator is not None and self._generator.on_accelerator:
             # Two models rarely fit into a device's memory: check the new one's files, then free the old one.
@@ -75,7 +75,7 @@ class ModelSlot:
             self.clear()
         empty_cache()  # a load that was stopped leaves memory in torch's cache, which isn't free to the memory plan
         loading = replace(
-            loading_as(self._config),
+            load_options(self._config),
             device=device or self.device,
             progress=lambda step: tell(_words(title, step)),
             cancelled=cancelled,

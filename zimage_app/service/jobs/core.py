@@ -34,7 +34,7 @@ from zimage_app.service.jobs.view import JobView, StageView, stage_views
 from zimage_app.service.pictures.gallery import Gallery
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.limits import Limits
-from zimage_app.service.rules.permissions import for_strangers
+from zimage_app.service.rules.permissions import redacted
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class JobRules:
     folders: tuple[Path, ...] = ()
     """The folders that are hidden; others are recognised by their form only."""
 
-    def told(self, text: Text) -> Text:
+    def redacted(self, text: Text) -> Text:
         """The sentence as visitors of the page may read it."""
-        return for_strangers(text, self.folders) if self.shared else text
+        return redacted(text, self.folders) if self.shared else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class JobCore:
         rules: JobRules,
         encode: Encode,
     ) -> None:
-        """``encode`` encodes pictures; ``settle`` must be called when one of its futures is done."""
+        """``encode`` encodes pictures; ``process`` must be called when one of its futures is done."""
         self._store = store
         self._gallery = gallery
         self._progress = progress
@@ -175,7 +175,7 @@ class JobCore:
     def failed(self, job_id: str, error: StudioError) -> None:
         """Handle that a job failed."""
         self._assigned.pop(job_id, None)
-        if (told := self._rules.told(error.text)) != error.text:
+        if (told := self._rules.redacted(error.text)) != error.text:
             log.warning("job %s: %s", job_id, error)
             error = GenerationError(told)
         self._record_event(JobEvent.FAIL, job_id, details={"error": error.text}, shown={"error": error})
@@ -202,7 +202,7 @@ class JobCore:
 
     # Processing after commands and reports.
 
-    def settle(self, reports: Reports) -> None:
+    def process(self, reports: Reports) -> None:
         """Write events, save pictures, handle interrupted jobs, stop overdue ones, and start waiting ones.
 
         Runners report to ``reports``, which has to call this object's methods.
@@ -292,7 +292,7 @@ class JobCore:
             return
         if job.state is JobState.WAITING:
             shown = {**shown, "progress": 0.0, "current": 0, "stages": _stages(job)}
-        times = JobTimes(live.asked, live.begun, live.loaded)
+        times = JobTimes(live.submitted_at, live.started_at, live.loaded_at)
         self._progress.update(job.id, state=job.state, **shown)
         if job.ended or job.state is JobState.WAITING:
             request = live.plan.request if live.plan else None
@@ -335,7 +335,7 @@ class JobCore:
         self._unsaved[job_id] = replace(unsaved, problem=text)
         live = self._progress.get(job_id)
         if live is not None:
-            warnings = (*live.view.warnings, self._rules.told(text))
+            warnings = (*live.view.warnings, self._rules.redacted(text))
             self._progress.update(job_id, state=JobState.SAVING, picture=self._picture(unsaved), warnings=warnings)
 
     def _picture(self, unsaved: _Unsaved) -> SavedPicture:

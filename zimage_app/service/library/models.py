@@ -110,7 +110,7 @@ class FetchView:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckResult:
     """The result of checking one file or part."""
 
     text: Text
@@ -120,9 +120,9 @@ class Verdict:
 class ModelLibrary:
     """All functions of page, REST and command line for models. The constructor opens no file and no connection."""
 
-    def __init__(self, config: StudioConfig, patience: RetryPolicy | None = None) -> None:
+    def __init__(self, config: StudioConfig, retry_policy: RetryPolicy | None = None) -> None:
         self._config = config
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._changed = threading.Condition()
         self._fetch: FetchView | None = None
         self._stopped = threading.Event()
@@ -185,7 +185,7 @@ class ModelLibrary:
 
         if self._config.offline:
             raise errors.offline(f"{name} ({', '.join(model.missing)})")
-        return plan_fetch(model, host_of(source, mirror), self._config.models, self._patience, stopped)
+        return plan_fetch(model, host_of(source, mirror), self._config.models, self._retry_policy, stopped)
 
     def start(self, name: str, source: str = SOURCES[0], mirror: str | None = None) -> FetchView:
         """Start to download a model in the background and return the first state. Later errors are in the states.
@@ -242,7 +242,7 @@ class ModelLibrary:
         try:
             if not model.present:
                 plan = self._plan(name, model, source, mirror, stopped)
-                fetch(plan, self._tell, self._patience, stopped)
+                fetch(plan, self._tell, self._retry_policy, stopped)
             self._set(state="done")
         except Stopped:
             self._set(state="cancelled")
@@ -261,7 +261,7 @@ class ModelLibrary:
             self._fetch = replace(self._fetch, version=self._fetch.version + 1, **changes)  # type: ignore[arg-type]
             self._changed.notify_all()
 
-    def check(self, name: str) -> Iterator[Verdict]:
+    def check(self, name: str) -> Iterator[CheckResult]:
         """Check every part of a model against its network, and every downloaded file against its checksum.
 
         Reads all downloaded files, which takes a while. Raises ModelError for an unknown model.
@@ -269,7 +269,7 @@ class ModelLibrary:
         model = look_up(name, self._config.visitors_shelves)
         if missing := model.missing:
             parts = ", ".join(missing)
-            yield Verdict(
+            yield CheckResult(
                 Text(
                     f"{name}: {parts} missing; get it with 'python -m zimage_app models fetch {name}'.",
                     f"{name}：缺少 {parts}；请运行「python -m zimage_app models fetch {name}」下载。",
@@ -277,17 +277,17 @@ class ModelLibrary:
                 good=False,
             )
         else:
-            yield from judge(model)
+            yield from check_parts(model)
         yield from self._sums(model)
 
-    def _sums(self, model: ModelSource) -> Iterator[Verdict]:
+    def _sums(self, model: ModelSource) -> Iterator[CheckResult]:
         from zimage_app.models.hub import receipt
 
         repos = {place.remote.repo for place in model.places.by_name.values() if place.remote is not None}
         for repo in sorted(repos):
             for checked in receipt.check(self._config.models / repo_folder(repo), threading.Event()):
                 words, path = _SUMS[checked.state], shown(checked.path)
-                yield Verdict(Text(words.en.format(path), words.zh.format(path)), good=checked.state == "right")
+                yield CheckResult(Text(words.en.format(path), words.zh.format(path)), good=checked.state == "right")
 
     def add(self, name: str, parts: Mapping[str, Path], card: str | None = None) -> Path:
         """Check a model's files, given by part, and register it under a name; returns the YAML file.
@@ -299,7 +299,7 @@ class ModelLibrary:
             raise ModelError(
                 Text(f"There is a model {name} already; choose another name.", f"已有名为 {name} 的模型；请换个名称。")
             )
-        for verdict in judge(model):
+        for verdict in check_parts(model):
             if not verdict.good:
                 raise ModelError(verdict.text)
         return write_named(self._config.named_models, name, parts, card)
@@ -316,7 +316,7 @@ _SUMS = {
 """Sentences by ``receipt.Checked.state``; the braces stand for the file."""
 
 
-def judge(model: ModelSource) -> Iterator[Verdict]:
+def check_parts(model: ModelSource) -> Iterator[CheckResult]:
     """Check each part of a model against its network, then all together; only headers are read.
 
     Imports diffusers, which takes seconds.
@@ -332,26 +332,26 @@ def judge(model: ModelSource) -> Iterator[Verdict]:
             part = part_files(model, name)
             open_network(kind, part)
         except ModelError as error:
-            yield Verdict(error.text, good=False)
+            yield CheckResult(error.text, good=False)
             good = False
             continue
         path = shown(part.weights.path)
-        yield Verdict(Text(f"{path}: {kind.title.en}, fits.", f"{path}：{kind.title.zh}，匹配。"), good=True)
+        yield CheckResult(Text(f"{path}: {kind.title.en}, fits.", f"{path}：{kind.title.zh}，匹配。"), good=True)
     folder = model.places.tokenizer.path
     if not model.places.tokenizer.present:
         return
     try:
         load_tokenizer(folder)
     except ModelError as error:
-        yield Verdict(error.text, good=False)
+        yield CheckResult(error.text, good=False)
         return
     path = shown(folder)
-    yield Verdict(Text(f"{path}: tokenizer, can be read.", f"{path}：分词器，可以读取。"), good=True)
+    yield CheckResult(Text(f"{path}: tokenizer, can be read.", f"{path}：分词器，可以读取。"), good=True)
     if good:
         try:
             check_model(model)
         except ModelError as error:
-            yield Verdict(error.text, good=False)
+            yield CheckResult(error.text, good=False)
 
 
 def _memory(model: ModelSource, plan: FetchPlan) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from zimage_app.models.find.catalogue import Shelves
-from zimage_app.service.rules.limits import HOME, PUBLIC, Limits
+from zimage_app.service.rules.limits import PRIVATE_LIMITS, PUBLIC_LIMITS, Limits
 from zimage_app.service.setup.runner_choice import LOCAL, RunnerChoice
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,7 +62,7 @@ class StudioConfig:
     shared: bool = False
     """The app is shared with strangers: everybody sees only their own pictures."""
     limits: Limits | None = None
-    """Limits of requests; None: ``PUBLIC`` where the app is shared, else ``HOME``."""
+    """Limits of requests; None: ``PUBLIC_LIMITS`` where the app is shared, else ``PRIVATE_LIMITS``."""
     borrowed_gpu: bool = False
     """The GPU is borrowed for the length of a run, on the visitor's quota (ZeroGPU)."""
     interrupted: Literal["run again", "report"] = "run again"
@@ -73,7 +73,7 @@ class StudioConfig:
         """The limits in effect."""
         if self.limits is not None:
             return self.limits
-        return PUBLIC if self.shared else HOME
+        return PUBLIC_LIMITS if self.shared else PRIVATE_LIMITS
 
     @property
     def lora_folders(self) -> tuple[Path, ...]:

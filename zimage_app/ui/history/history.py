@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-from zimage_app.domain.errors import RequestError
 from zimage_app.domain.setting_comparison import side_by_side
-from zimage_app.domain.text import Language, Text, shortened
+from zimage_app.domain.text import Language, shortened
 from zimage_app.service.pictures.gallery import is_id
 from zimage_app.service.pictures.history import MAX_SEARCH, History, HistoryItem, Search
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.ui.canvas.canvas import LABEL_LENGTH, shown_time
-
-Data = dict[str, Any]
+from zimage_app.ui.http import Data, chosen_action
 
 PAGE_SIZE = 60
 MAX_COMPARED = 6
@@ -85,11 +82,7 @@ def change(history: History, owner: str, order: object) -> Data:
         "undo": lambda ids: history.undo(ids, owner),
         "empty": lambda _: history.empty_trash(owner),
     }
-    act = changes.get(str(given.get("do")))
-    if act is None:
-        known = ", ".join(changes)
-        raise RequestError("do", Text(f"must be one of {known}", f"只能是 {known} 之一"))
-    return {"ids": act(known_ids(given.get("ids")))}
+    return {"ids": chosen_action(changes, given.get("do"))(known_ids(given.get("ids")))}
 
 
 def known_ids(given: object) -> list[str]:

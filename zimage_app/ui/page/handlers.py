@@ -33,7 +33,7 @@ from zimage_app.service.pictures.history.pixels import compare_pixels, read_pixe
 from zimage_app.service.pictures.views import SavedPicture
 from zimage_app.service.rules.permissions import may_see
 from zimage_app.service.studio import Studio, new_group
-from zimage_app.ui.canvas.canvas import Data, idle_data, job_data, lost_data
+from zimage_app.ui.canvas.canvas import idle_data, job_data, lost_data
 from zimage_app.ui.canvas.examples import EXAMPLES
 from zimage_app.ui.drop.drop import imported_values
 from zimage_app.ui.fields.controls import element_id
@@ -52,6 +52,7 @@ from zimage_app.ui.fields.values import (
     start_value,
 )
 from zimage_app.ui.history.history import item_data
+from zimage_app.ui.http import Data
 from zimage_app.ui.negatives.negative_picker import nag_values
 from zimage_app.ui.presets.preset_bar import preset_card, preset_named, preset_values
 from zimage_app.ui.server.visitor import visitor_of
@@ -177,7 +178,7 @@ class Handlers:
         owner, language = self._owner(request), self._language(request)
         before = self._picture(request, event)
         stage = getattr(event, "stage", 1)
-        start = parse_as(StartPicture, {"picture": self._studio.kept_input(before, owner).sha256, "stage": stage})
+        start = parse_as(StartPicture, {"picture": self._studio.store_as_input(before, owner).sha256, "stage": stage})
         said = _notice("info", say("started_from", language, stage=start.stage))
         return self._field_updates({"start": start_value(start)}) | {self._components.notice: said}
 
@@ -386,10 +387,10 @@ class Handlers:
             values["stages"] = [stage_values(Stage()) | stage for stage in page_stages(values)]
         except RequestError as error:
             values |= recommended
-            sentences.append(say("stages_reset", language, reason=self._studio.told(error.text).to(language)))
-        values["loras"], wrong = _sound_loras(values.get("loras") or [])
+            sentences.append(say("stages_reset", language, reason=self._studio.redacted(error.text).to(language)))
+        values["loras"], wrong = _valid_loras(values.get("loras") or [])
         if wrong is not None:
-            sentences.append(say("loras_left_out", language, reason=self._studio.told(wrong.text).to(language)))
+            sentences.append(say("loras_left_out", language, reason=self._studio.redacted(wrong.text).to(language)))
         updates = self._field_updates(values) | self._card_updates(card, language)
         return updates | {self._components.notice: _notice("info", " ".join(sentences)) if sentences else NO_NOTICE}
 
@@ -458,11 +459,11 @@ class Handlers:
         """Yield a sentence for each LoRA of a picture whose file is missing or has changed since."""
         for use in request.loras:
             try:
-                warning = self._studio.loras.settled(use)[1] if use.strength else None
+                warning = self._studio.loras.resolve_use(use)[1] if use.strength else None
             except LoraError as error:
                 warning = error.text
             if warning is not None:
-                yield self._studio.told(warning).to(language)
+                yield self._studio.redacted(warning).to(language)
 
     def _card_updates(self, card: ModelCard, language: Language) -> Updates:
         about = self._word(card, "description", language)
@@ -513,7 +514,7 @@ class Handlers:
             yield self._internal(language)
 
     def _refusal(self, error: StudioError, language: Language) -> Updates:
-        sentence = self._studio.told(error.text).to(language)
+        sentence = self._studio.redacted(error.text).to(language)
         name = knob_path(error.field) if isinstance(error, RequestError) else ""
         if isinstance(error, RequestError) and name:
             title = say(_TITLES[name], language) if name in _TITLES else field_title(name).to(language)
@@ -524,7 +525,7 @@ class Handlers:
         return {self._components.notice: _notice("error", say("internal", language))}
 
 
-def _sound_loras(given: object) -> tuple[list[Any], RequestError | None]:
+def _valid_loras(given: object) -> tuple[list[Any], RequestError | None]:
     """Return the entries of a remembered LoRA list that are valid, and the error of the first that isn't."""
     kept: list[Any] = []
     wrong: RequestError | None = None

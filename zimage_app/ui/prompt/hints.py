@@ -6,7 +6,6 @@ Independent of Gradio components.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from zimage_app.domain.errors import LoraError, RequestError, StudioError, after_title
 from zimage_app.domain.many import MAX_COUNT
@@ -18,10 +17,9 @@ from zimage_app.domain.text import Language, Remark, Text
 from zimage_app.service.library.loras import LoraEntry
 from zimage_app.service.studio import Studio
 from zimage_app.ui.fields.values import field_title, request_data
+from zimage_app.ui.http import Data
 
-Data = dict[str, Any]
-
-NOTED = ("prompt", "negative", "loras", "start", "size")
+FIELDS_WITH_NOTES = ("prompt", "negative", "loras", "start", "size")
 """Fields that have their own place for remarks."""
 
 
@@ -42,11 +40,13 @@ def hints(studio: Studio, order: Data, language: Language) -> Data:
             wildcard=studio.wildcards.lines,
         )
     except LoraError as error:
-        return {"notes": {"loras": [studio.told(error.text).to(language)]}, "stages": None}
+        return {"notes": {"loras": [studio.redacted(error.text).to(language)]}, "stages": None}
     except RequestError as error:
         field = error.field.partition(".")[0]
         said = (
-            {field: [studio.told(_refusal(error)).to(language)]} if error.field.startswith(("loras.", "start.")) else {}
+            {field: [studio.redacted(_refusal(error)).to(language)]}
+            if error.field.startswith(("loras.", "start."))
+            else {}
         )
         return {"notes": said, "stages": None}
     except StudioError:  # half-typed; the check on Generate names the field
@@ -55,7 +55,7 @@ def hints(studio: Studio, order: Data, language: Language) -> Data:
     width = studio.width(str(values["model"]))
     remarks = [text for use in by_tags for text in _remarks(studio.loras.find(use.name), width, plan.request)]
     unseen = card.vocabulary.remark("" if blank else plan.request.prompt) if card.vocabulary else None
-    plan_summary = meaning(plan, studio.pace.of(str(values["model"])))
+    plan_summary = meaning(plan, studio.run_times.of(str(values["model"])))
     return {
         "notes": notes_data(studio, filter(None, (unseen, *plan.warnings, *remarks)), language),
         "stages": summary_data(plan_summary, values.get("count"), language),
@@ -66,8 +66,8 @@ def notes_data(studio: Studio, texts: Iterable[Text], language: Language) -> dic
     """Group the texts by the field that has a place for them; all others have the empty name."""
     notes: dict[str, list[str]] = {}
     for text in texts:
-        field = text.field if isinstance(text, Remark) and text.field in NOTED else ""
-        notes.setdefault(field, []).append(studio.told(text).to(language))
+        field = text.field if isinstance(text, Remark) and text.field in FIELDS_WITH_NOTES else ""
+        notes.setdefault(field, []).append(studio.redacted(text).to(language))
     return notes
 
 
@@ -100,5 +100,5 @@ def _refusal(error: RequestError) -> Text:
 
 def _remarks(entry: LoraEntry, width: int | None, request: GenerationRequest) -> Iterator[Text]:
     """Yield the warnings about a LoRA that only a tag names, as it has no row in the list that could show them."""
-    for text in filter(None, (*entry.remarks(width), entry.unheard(request.full_prompt))):
+    for text in filter(None, (*entry.remarks(width), entry.missing_triggers(request.full_prompt))):
         yield Remark(f"LoRA {entry.name}: {text.en}", f"LoRA {entry.name}：{text.zh}", "loras")

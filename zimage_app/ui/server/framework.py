@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from zimage_app.domain.text import Text
-from zimage_app.web.json_bodies import PARSED
+from zimage_app.web.json_bodies import JSON_BODY
 from zimage_app.web.language import LanguageChoice
 from zimage_app.web.refusal import refusal
 
@@ -110,7 +110,7 @@ class FrameworkMiddleware:
         path = scope["path"].rstrip("/")
         if _MCP_PATHS.fullmatch(path):
             return True
-        body: Any = scope.get(PARSED)
+        body: Any = scope.get(JSON_BODY)
         if not isinstance(body, dict):
             return False
         if "/call/v2/" in path:

@@ -42,7 +42,7 @@ class RemoteDependencies:
 
         The warnings name LoRAs whose files are not those that the request names by their hashes.
         """
-        return self.loras.settled_plan(assignment.planned(self.plan), assignment.token)
+        return self.loras.resolve_plan(assignment.planned(self.plan), assignment.token)
 
 
 class Unreachable(Exception):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zimage_app.models.disk.regular_file import read_regular
 from zimage_app.service.library.loras.header import LoraHeader
-from zimage_app.service.library.loras.metadata import Said
+from zimage_app.service.library.loras.metadata import LoraMetadata
 from zimage_app.service.storage.atomic_files import write_whole
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ Stamp = tuple[int, int]
 """(size in bytes, modification time in ns); a file with another stamp has changed."""
 
 
-class Known(BaseModel):
+class CachedFile(BaseModel):
     """The cached details of one file."""
 
     model_config = ConfigDict(extra="forbid")
@@ -37,7 +37,7 @@ class Known(BaseModel):
     stamp: Stamp
     contents: LoraHeader | None = None
     """The header of a LoRA."""
-    said: Said | None = None
+    said: LoraMetadata | None = None
     """The content of a companion file."""
     sha256: str | None = None
 
@@ -46,7 +46,7 @@ class _Saved(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     version: Literal[4]
-    files: dict[str, Known] = Field(default_factory=dict)
+    files: dict[str, CachedFile] = Field(default_factory=dict)
 
 
 class Cache:
@@ -57,11 +57,11 @@ class Cache:
         self._files = _read(path)
         self._changed = False
 
-    def of(self, name: str, stamp: Stamp) -> Known:
+    def of(self, name: str, stamp: Stamp) -> CachedFile:
         """The cached details of a file; empty where it is new or has changed."""
         known = self._files.get(name)
         if known is None or known.stamp != stamp:
-            known = self._files[name] = Known(stamp=stamp)
+            known = self._files[name] = CachedFile(stamp=stamp)
             self._changed = True
         return known
 
@@ -72,7 +72,7 @@ class Cache:
             known.contents, self._changed = read(), True
         return known.contents
 
-    def said(self, name: str, stamp: Stamp, read: Callable[[], Said]) -> Said:
+    def said(self, name: str, stamp: Stamp, read: Callable[[], LoraMetadata]) -> LoraMetadata:
         """A companion's content; ``read`` is called where it is not cached."""
         known = self.of(name, stamp)
         if known.said is None:
@@ -106,7 +106,7 @@ class Cache:
         self._changed = False
 
 
-def _read(path: Path) -> dict[str, Known]:
+def _read(path: Path) -> dict[str, CachedFile]:
     try:
         return _Saved.model_validate_json(read_regular(path, _MAX_FILE)).files
     except FileNotFoundError:

@@ -21,9 +21,9 @@ from zimage_app.models.disk.regular_file import open_regular
 from zimage_app.models.weights.lookalikes import MAX_BYTES, PICKLE, PICKLES
 from zimage_app.service.library.loras.cache import Cache
 from zimage_app.service.library.loras.entry import LoraEntry, entry_of
-from zimage_app.service.library.loras.header import LoraHeader, read_contents
+from zimage_app.service.library.loras.header import LoraHeader, read_header
 from zimage_app.service.library.loras.metadata import read_companion
-from zimage_app.service.library.loras.scan import SUFFIX, FileAt, LoraFiles, readable, scan
+from zimage_app.service.library.loras.scan import SUFFIX, LoraFiles, ScannedFile, readable, scan
 from zimage_app.service.library.loras.sidecar import SIDECAR, Notes, read_notes, write_notes
 from zimage_app.service.library.loras.thumbnails import thumbnail
 
@@ -72,7 +72,7 @@ class LoraLibrary:
             raise _fault(name, entry.problem)
         return entry
 
-    def meant(self, name: str) -> str:
+    def find_by_part(self, name: str) -> str:
         """The full name of a LoRA from a part of it, as in ``ink`` for ``demo-ink-wash``.
 
         For names that a user types. Names in files and records are exact: use ``find`` for them.
@@ -122,7 +122,7 @@ class LoraLibrary:
             cache.save()
         return digest
 
-    def settled(self, use: LoraUse, cancelled: Callable[[], bool] = lambda: False) -> tuple[LoraUse, Text | None]:
+    def resolve_use(self, use: LoraUse, cancelled: Callable[[], bool] = lambda: False) -> tuple[LoraUse, Text | None]:
         """The use with its full name and its file's hash, and a warning where the hash differs from the given one.
 
         Raises:
@@ -136,22 +136,22 @@ class LoraLibrary:
             _another_file(entry.name, str(use.sha256), digest) if another else None,
         )
 
-    def settled_plan(
+    def resolve_plan(
         self, plan: GenerationPlan, cancelled: Callable[[], bool]
     ) -> tuple[GenerationPlan, tuple[Text, ...]]:
-        """The plan with its LoRAs as ``settled`` gives them, and warnings where a file is not the plan's by its hash.
+        """Resolve the LoRAs of a plan as ``resolve_use`` does; return the plan, and the warnings about other hashes.
 
         Raises:
-            LoraError: as ``settled``.
+            LoraError: as ``resolve_use``.
         """
-        pairs = [self.settled(use, cancelled) if use.strength else (use, None) for use in plan.request.loras]
+        pairs = [self.resolve_use(use, cancelled) if use.strength else (use, None) for use in plan.request.loras]
         request = plan.request.model_copy(update={"loras": tuple(use for use, _ in pairs)})
         return replace(plan, request=request), tuple(warning for _, warning in pairs if warning)
 
     def hash_files(
         self, uses: Iterable[LoraUse], tell: Callable[[Text], None], cancelled: Callable[[], bool] = lambda: False
     ) -> None:
-        """Hash the files of all LoRAs that are on, to fill the cache; raises as ``settled`` does."""
+        """Hash the files of all LoRAs that are on, to fill the cache; raises as ``resolve_use`` does."""
         for use in uses:
             if use.strength:
                 self.sha256(self.find(use.name), cancelled, tell)
@@ -295,7 +295,7 @@ def _read(files: LoraFiles, cache: Cache) -> LoraEntry:
     contents = (
         LoraHeader(problem=files.problem)
         if files.problem
-        else cache.contents(lora.name, lora.stamp, lambda: read_contents(lora.path))
+        else cache.contents(lora.name, lora.stamp, lambda: read_header(lora.path))
     )
     companions = [
         cache.said(file.name, file.stamp, lambda path=file.path: read_companion(path))  # type: ignore[misc]
@@ -308,7 +308,7 @@ def _notes_path(entry: LoraEntry) -> Path:
     return entry.path.with_name(entry.path.name[: -len(SUFFIX)] + SIDECAR)
 
 
-def _notes(file: FileAt | None) -> tuple[Notes, Text | None]:
+def _notes(file: ScannedFile | None) -> tuple[Notes, Text | None]:
     """Read the notes without the cache: they are few and short, and users edit them."""
     try:
         return (Notes() if file is None else read_notes(file.path)), None

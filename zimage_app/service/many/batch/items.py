@@ -17,7 +17,7 @@ from zimage_app.domain.plan import GenerationPlan
 from zimage_app.domain.request import GenerationRequest, parse_request
 from zimage_app.domain.setting_paths import plain_value, put
 from zimage_app.domain.text import Text, shortened
-from zimage_app.service.many.batch.reading import BatchFile, Entry
+from zimage_app.service.many.batch.reading import BatchEntry, BatchFile
 from zimage_app.service.many.lists import with_more, with_size, without_nulls
 
 SeedMode = Literal["count", "fixed", "random"]
@@ -136,7 +136,9 @@ def _is_setting(name: object) -> bool:
     return isinstance(name, str) and (name.partition(".")[0] in GenerationRequest.model_fields or name in _SHORT)
 
 
-def _item(index: int, entry: Entry, persona: Mapping[str, Any], options: BatchOptions, seen: Counter[str]) -> BatchItem:
+def _item(
+    index: int, entry: BatchEntry, persona: Mapping[str, Any], options: BatchOptions, seen: Counter[str]
+) -> BatchItem:
     values = {str(name): value for name, value in entry.values.items()}
     if entry.written:
         values = {name: value if name in _TEXTS else plain_value(value) for name, value in values.items()}
@@ -208,7 +210,7 @@ def _with_short(data: dict[str, Any], values: Mapping[str, Any]) -> dict[str, An
         data = with_more(data, "loras", {"name": values["lora"], "strength": 1.0 if strength is None else strength})
     if values.get("negative_prompt"):
         data["negative"] = values["negative_prompt"]
-    return with_size(data, str(values["size"])) if values.get("size") else data
+    return with_size(data, values["size"]) if values.get("size") else data
 
 
 def _file_name(pattern: str, **facts: object) -> str:

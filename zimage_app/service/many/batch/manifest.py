@@ -33,7 +33,7 @@ class Manifest:
     last: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Item's key -> its newest line."""
     holders: dict[str, str] = field(default_factory=dict)
-    """``held_name`` of a file -> key of the item whose picture was put there last."""
+    """``comparable_name`` of a file -> key of the item whose picture was put there last."""
     seed: int | None = None
     """The first seed of the batch; None before the first run."""
     file: str = ""
@@ -44,7 +44,7 @@ class Manifest:
     """Whether the file's last line was written incompletely."""
 
     @classmethod
-    def of(cls, folder: Path, advice: Text = _NO_ADVICE) -> Manifest:
+    def read(cls, folder: Path, advice: Text = _NO_ADVICE) -> Manifest:
         """Read a folder's manifest; empty if there is none. Incomplete lines are ignored.
 
         Raises StorageError, with the ``advice``, if the file can't be read.
@@ -92,7 +92,7 @@ class Manifest:
         key = str(line["key"])
         self.last[key] = line
         if line["state"] == "done" and "file" in line:
-            self.holders[held_name(str(line["file"]))] = key
+            self.holders[comparable_name(str(line["file"]))] = key
 
     def _unusable(self, error: OSError) -> StorageError:
         path, reason = self.folder / NAME, system_reason(error)
@@ -100,6 +100,6 @@ class Manifest:
         return StorageError(Text(en, f"{path} 无法使用（{reason}）。{self.advice.zh}"))
 
 
-def held_name(name: str) -> str:
+def comparable_name(name: str) -> str:
     """Return a file's name as it is compared: some disks take small and capital letters for the same."""
     return name.casefold()

@@ -116,15 +116,11 @@ def _special(presets: PresetLibrary) -> dict[str, Apply]:
     def with_preset(data: Data, name: Any) -> Data:
         return applied(presets.load(str(name)).settings, data)
 
-    return {"lora": _with_lora, "size": _with_size, "preset": with_preset}
+    return {"lora": _with_lora, "size": with_size, "preset": with_preset}
 
 
 def _with_lora(data: Data, text: Any) -> Data:
     return data if text in ("none", None) else with_more(data, "loras", lora_use(str(text)))
-
-
-def _with_size(data: Data, text: Any) -> Data:
-    return with_size(data, str(text))
 
 
 def _with_names(plan: GenerationPlan) -> GenerationPlan:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 _PIECE = 256 * 1024
 
 
-class _Outlet(io.RawIOBase):
+class _ChunkBuffer(io.RawIOBase):
     """Write-only file for ``zipfile`` that collects the written bytes until they are taken."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ def zip_stream(files: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
 
     Files that can't be opened are left out. A name that is there already gets a number.
     """
-    outlet = _Outlet()
+    outlet = _ChunkBuffer()
     names: set[str] = set()
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
         for name, path in files:

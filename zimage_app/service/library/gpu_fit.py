@@ -22,7 +22,7 @@ _PLAN = MemoryPlan(torch.device("cuda"), torch.bfloat16, Text("bfloat16 on the c
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class GpuFit:
     """A model in a card's memory."""
 
     name: str
@@ -38,13 +38,13 @@ class Fit:
         return Text(f"{size}: {self.reason.en}.", f"{size}：{self.reason.zh}。")
 
 
-def fits(config: StudioConfig, memory: int) -> Iterator[Fit]:
+def fit_models(config: StudioConfig, memory: int) -> Iterator[GpuFit]:
     """Every model that is here or whose size is known, on a card of so many bytes, in the list's order."""
     for source in list_models(config.shelves):
         sizes = _sizes(source)
         if sizes is not None:
             plan = fitted(_PLAN, sizes, free_of(memory), source.card)
-            yield Fit(source.card.name, needed(plan, sizes), plan.reason)
+            yield GpuFit(source.card.name, needed(plan, sizes), plan.reason)
 
 
 def _sizes(source: ModelSource) -> ModelSizes | None:

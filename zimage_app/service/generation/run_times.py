@@ -21,7 +21,7 @@ _FOLDERS = 30
 """Number of newest folders that are searched."""
 
 
-class Pace:
+class RunTimes:
     """The stage times recorded in the pictures below one folder. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
