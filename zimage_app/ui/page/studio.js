@@ -10,10 +10,72 @@ window.studio.make = (tag, className, text) => {
 window.studio.makeButton = (className, text, label, act) => {
   const button = window.studio.make("button", className, text);
   button.type = "button";
-  if (label) button.title = label;
-  if (label) button.setAttribute("aria-label", label);
+  if (label) window.studio.setLabel(button, label);
   button.onclick = act;
   return button;
+};
+
+window.studio.setLabel = (node, label) => {
+  node.title = label;
+  node.setAttribute("aria-label", label);
+};
+
+window.studio.makeTableRow = (tag, texts) => {
+  const row = window.studio.make("tr");
+  row.append(...texts.map((text) => window.studio.make(tag, "", text)));
+  return row;
+};
+
+// A dialog with a heading and a button that closes it; a click beside it closes it as well.
+window.studio.makeDialog = (className, title, closeText, closeLabel) => {
+  const { make, makeButton } = window.studio;
+  const [dialog, head, heading] = [make("dialog", className), make("header"), make("h2", "", title)];
+  heading.id = `${className}-heading`;
+  dialog.setAttribute("aria-labelledby", heading.id);
+  head.append(heading, makeButton("close", closeText, closeLabel, () => dialog.close()));
+  dialog.append(head);
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  return dialog;
+};
+
+// Opens a dialog. When it closes, it is removed, and the focus returns to where it was.
+window.studio.openDialog = (dialog) => {
+  const before = document.activeElement;
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    before?.focus?.();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+};
+
+// The parsed JSON of a response; null where the server can't be reached or the response isn't JSON.
+window.studio.fetchJson = async (address, options) => {
+  const answer = await fetch(address, options).catch(() => null);
+  return answer ? answer.json().catch(() => null) : null;
+};
+
+window.studio.postJson = (address, data) =>
+  window.studio.fetchJson(address, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(data) });
+
+// For requests whose answers may arrive out of order: begin() starts one, and returns a function that says whether it is
+// still the newest.
+window.studio.makeSequence = () => {
+  let newest = 0;
+  return function begin() {
+    newest += 1;
+    const number = newest;
+    return () => number === newest;
+  };
+};
+
+// Returns a function that calls act once it has not been called again for some milliseconds.
+window.studio.debounce = (act, milliseconds) => {
+  let timer = 0;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(act, milliseconds);
+  };
 };
 
 // Redraws what root holds, once nothing in it is pressed: where a button is replaced before its release, its click is
@@ -32,13 +94,13 @@ window.studio.say = (key, values = {}) => window.studio.words[key].replace(/\{(\
 // The settings of this tab, which come back after a reload, also where another tab has saved its own meanwhile. Settings
 // that are longer than the server takes (web/json_bodies.py) couldn't be restored, so they are not saved.
 const SETTINGS = "studio-settings"; // sessionStorage
-const MOST_SAVED = 256 * 2 ** 10; // bytes
+const MAX_SAVED_BYTES = 256 * 2 ** 10; // bytes
 
 window.studio.keptSettings = () => JSON.parse(sessionStorage.getItem(SETTINGS));
 
 window.studio.keepSettings = (before, settings) => {
   const text = JSON.stringify(settings);
-  if (!window.studio.restored || new Blob([text]).size > MOST_SAVED) return before;
+  if (!window.studio.restored || new Blob([text]).size > MAX_SAVED_BYTES) return before;
   sessionStorage.setItem(SETTINGS, text);
   return settings;
 };
@@ -95,15 +157,15 @@ window.fetch = async (...call) => {
   const way = /\/gradio_api\/(run|component_server)\//.exec(answer.url)?.[1];
   if (!way || !error) return answer;
   if (way === "component_server") return new Response(JSON.stringify({ error }));
-  window.studio.tell(error);
+  window.studio.toast(error);
   return answer;
 };
 
 // Keeps what submits pictures or changes fields in order: the browser uses several connections, on which a later request
 // may overtake an earlier one. Each request is sent after the answer to the one before it. Gradio doesn't report every
-// failed request, so the wait ends after turnPatience.
+// failed request, so the wait ends after maxTurnMs.
 const turns = [];
-const turnPatience = 10000; // milliseconds
+const maxTurnMs = 10000; // milliseconds
 let fields = []; // values of all fields, as reported last
 let refusals = 0;
 
@@ -118,13 +180,13 @@ async function wait(changes) {
   turn.over = new Promise((end) => (turn.end = end));
   turns.push(turn);
   await before?.over;
-  turn.timer = setTimeout(window.studio.endTurn, turnPatience);
+  turn.timer = setTimeout(window.studio.endTurn, maxTurnMs);
   if (before) await new Promise((done) => setTimeout(done)); // until Gradio has reported the change to the scripts
   return changed;
 }
 
 // For handlers whose last inputs are the fields: Gradio has read their values before the wait.
-window.studio.takeTurn = async (changes, values) => {
+window.studio.waitForTurn = async (changes, values) => {
   const others = values.length - fields.length;
   return (await wait(changes)) && others >= 0 ? [...values.slice(0, others), ...fields] : values;
 };
@@ -132,17 +194,17 @@ window.studio.takeTurn = async (changes, values) => {
 // For handlers that make a picture of the fields. On studio:press scripts commit what is only typed so far. When a change
 // that the press waited for is refused, the picture isn't made: Gradio drops a trigger whose script throws, and goes on
 // as after a failure, which ends the turn.
-window.studio.takePress = async (changes, values) => {
+window.studio.waitForGenerateTurn = async (changes, values) => {
   document.dispatchEvent(new CustomEvent("studio:press"));
   const before = turns.some((turn) => turn.changes) ? refusals : Infinity;
-  const taken = await window.studio.takeTurn(changes, values);
+  const taken = await window.studio.waitForTurn(changes, values);
   if (refusals > before) throw new Error("a change before this press was refused");
   return taken;
 };
 
 // Runs what triggers a handler that changes fields, with data that depends on them. Gradio would drop a trigger while the
 // same handler works. Where nothing was to be triggered, act returns false.
-window.studio.inTurn = async (act) => {
+window.studio.queueChange = async (act) => {
   await wait(true);
   if (act() === false) window.studio.endTurn();
 };
